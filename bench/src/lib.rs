@@ -1,0 +1,1 @@
+//! The benchmark harness and its tokio + axum + heed baseline.

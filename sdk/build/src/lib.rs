@@ -1,0 +1,1 @@
+//! Builds an application crate into a component.

@@ -1,0 +1,1 @@
+//! Write a Corelet application in Rust.

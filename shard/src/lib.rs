@@ -1,0 +1,1 @@
+//! One core's world: executor, mailbox, scheduler, pipelined commit, warm instances, cross-core mesh.

@@ -1,0 +1,1 @@
+//! What is true: entries, deltas and contexts, in one LMDB environment per shard.

@@ -1,0 +1,1 @@
+//! How strangers' code runs: engine, compile cache, instances, metering, limits, host functions.
