@@ -1,1 +1,2 @@
-//! One core's world: executor, mailbox, scheduler, pipelined commit, warm instances, cross-core mesh.
+//! One core's world.
+pub mod rt;
