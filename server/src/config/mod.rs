@@ -1,0 +1,18 @@
+//! What the operator decides: one validated [`Config`], made once at start
+//! from defaults, a file, the environment and flags, each stronger than the
+//! one before. Every field is declared in `schema.rs`; nothing else reads the
+//! environment.
+//!
+//! Start reading at `schema.rs` (what can be set), then `layers.rs` (how).
+
+mod error;
+mod layers;
+mod reference;
+mod schema;
+mod value;
+
+pub use error::ConfigError;
+pub use layers::{Effective, Layers, Origin};
+pub use reference::reference;
+pub use schema::{Config, Http, Limits, Log, Metrics, Process, Shards, Storage};
+pub use value::{Bytes, Field, LogFormat, LogLevel, Setting};

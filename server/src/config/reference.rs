@@ -1,0 +1,86 @@
+//! The reference page `server/CONFIG.md`, made from the table of settings. A
+//! test keeps the file equal to it.
+
+use std::fmt::Write;
+
+use super::schema::{FIELDS, SECTIONS};
+use super::value::Field;
+
+/// The page as Markdown.
+pub fn reference() -> String {
+    let mut page = String::from(
+        "# Settings\n\n\
+         Made by `corelet config reference`; edit `server/src/config/schema.rs` instead.\n\n\
+         A setting comes from, weakest first: its default, the file given with `--config`, the\n\
+         environment (`CORELET__HTTP__LISTEN` sets `http.listen`), a flag. Unknown keys are refused.\n\
+         `corelet config show --origin` prints what is in force and who set it; `corelet config check`\n\
+         reads a configuration without starting anything.\n\n\
+         Sizes are bytes or carry a unit (`\"64 KiB\"`, `\"1 GiB\"`); times always carry one (`\"500 ms\"`,\n\
+         `\"10 s\"`, `\"2 min\"`).\n",
+    );
+    for (section, introduction) in SECTIONS {
+        let _ = write!(page, "\n## [{section}]\n\n{}\n\n", prose(introduction));
+        page.push_str("| setting | unit | default | bounds | effect |\n|---|---|---|---|---|\n");
+        for field in FIELDS
+            .iter()
+            .filter(|field| field.path.split('.').next() == Some(section))
+        {
+            let _ = writeln!(
+                page,
+                "| `{}` | {} | {} | {} | {} |",
+                field.path,
+                field.unit,
+                default(field),
+                bounds(field),
+                prose(field.effect)
+            );
+        }
+    }
+    page
+}
+
+fn prose(lines: &[&str]) -> String {
+    lines
+        .iter()
+        .map(|line| line.trim())
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+fn default(field: &Field) -> String {
+    (field.canonical)(field.default, field.bounds).unwrap_or_else(|_| field.default.to_owned())
+}
+
+fn bounds(field: &Field) -> String {
+    match field.bounds {
+        Some((least, most)) => format!(
+            "{} to {}",
+            (field.show_bound)(least),
+            (field.show_bound)(most)
+        ),
+        None => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// To bring the page up to date: `corelet config reference > server/CONFIG.md`.
+    #[test]
+    fn the_page_in_the_repository_is_current() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/CONFIG.md");
+        if std::env::var_os("CORELET_WRITE_PAGES").is_some() {
+            std::fs::write(path, reference()).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(path).unwrap(), reference());
+    }
+
+    #[test]
+    fn every_setting_says_what_it_does() {
+        for field in FIELDS {
+            let effect = prose(field.effect);
+            assert!(effect.ends_with('.'), "{}: {effect}", field.path);
+        }
+    }
+}
