@@ -1,1 +1,0 @@
-//! The benchmark harness and its tokio + axum + heed baseline.
