@@ -1,0 +1,278 @@
+//! Every way to say no, in one table: JSON-RPC code, name, HTTP status,
+//! meaning and the members of `data`. The page `server/ERRORS.md` is made from
+//! it. Numbers and names never change their meaning; new ones are added.
+//!
+//! What a crate's error becomes here is decided in `refusal/from.rs`.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+
+use serde_json::{Map, Value};
+
+/// One line of the catalogue.
+#[derive(Debug)]
+pub struct Entry {
+    /// The code in a JSON-RPC error object.
+    pub number: i32,
+    /// The stable name, `data.name` of an error object and the end of a problem's `type`.
+    pub name: &'static str,
+    /// The HTTP status under /v1, and of any request that never became a call.
+    pub status: u16,
+    /// Whether a single JSON-RPC call is answered with that status, too. All
+    /// else is a good HTTP exchange with an error inside, status 200.
+    pub transport: bool,
+    /// What it means and what to do.
+    pub meaning: &'static str,
+    /// The members of `data` beside `name`.
+    pub data: &'static str,
+}
+
+/// Declares the catalogue: the enum and its table cannot drift apart.
+macro_rules! catalogue {
+    ($($Code:ident = $number:literal $name:literal, $status:literal $transport:ident, $data:literal, $meaning:literal;)+) => {
+        /// A reason to refuse, as clients know it.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Code {
+            $(#[doc = $meaning] $Code,)+
+        }
+
+        impl Code {
+            /// All codes in the order of the catalogue.
+            pub const ALL: &[Code] = &[$(Code::$Code),+];
+
+            /// The code's line in the catalogue.
+            pub fn entry(self) -> &'static Entry {
+                match self {
+                    $(Code::$Code => &Entry {
+                        number: $number,
+                        name: $name,
+                        status: $status,
+                        transport: catalogue!(@ $transport),
+                        meaning: $meaning,
+                        data: $data,
+                    },)+
+                }
+            }
+        }
+    };
+    (@ call) => { false };
+    (@ transport) => { true };
+}
+
+catalogue! {
+    ParseError = -32700 "parse_error", 400 call, "at?",
+        "The body is not JSON or not UTF-8.";
+    InvalidRequest = -32600 "invalid_request", 400 call, "",
+        "JSON, but not a JSON-RPC 2.0 request: a member is missing, doubled or of the wrong type, or a batch is empty.";
+    MethodNotFound = -32601 "method_not_found", 404 call, "method",
+        "The server has no such JSON-RPC method. There is one: execute.";
+    InvalidParams = -32602 "invalid_params", 400 call, "parameter?",
+        "The parameters of the request are missing, unknown or of the wrong type. Also: the arguments do not fit the application's method.";
+    InternalError = -32603 "internal_error", 500 call, "",
+        "A fault of the server. Nothing that the call did has happened. The server's log has more.";
+    Unauthenticated = -32001 "unauthenticated", 401 transport, "",
+        "No token, or one that is not known.";
+    Denied = -32002 "denied", 403 transport, "",
+        "The token does not give the right to do this.";
+    TooLarge = -32003 "too_large", 413 transport, "limit, max, got?",
+        "The body, or one part of it, is larger than the limit.";
+    TooSlow = -32004 "too_slow", 408 transport, "limit, max",
+        "The body did not arrive in time. The connection is closed.";
+    Busy = -32005 "busy", 429 transport, "limit, used, max",
+        "A queue is full. Nothing has happened; try again after the time in Retry-After.";
+    Unavailable = -32006 "unavailable", 503 transport, "",
+        "The server is starting, stopping, or cannot take the call now. Nothing has happened; try again, perhaps elsewhere.";
+    BatchTooLong = -32009 "batch_too_long", 400 call, "limit, max",
+        "The batch has more calls than the limit. None has run.";
+    TooDeep = -32010 "too_deep", 400 call, "limit, max",
+        "Arrays and objects are nested deeper than the limit.";
+    UnknownContext = -32020 "unknown_context", 404 call, "context",
+        "There is no context with this id or name.";
+    UnknownMethod = -32021 "unknown_method", 404 call, "method",
+        "The context's application has no such method.";
+    UnknownApplication = -32022 "unknown_application", 404 call, "application",
+        "There is no application with this id or name.";
+    Conflict = -32023 "conflict", 409 call, "what?",
+        "The name is taken, or the application still has contexts.";
+    NotAnApplication = -32024 "not_an_application", 422 call, "limit?, used?, max?",
+        "The upload is not a component of Corelet's world, or larger or more complex than the limits.";
+    ApplicationError = -32030 "application_error", 422 call, "error",
+        "The application refused the call; `error` is what it said, in JSON. Nothing that the call did has happened.";
+    Trapped = -32031 "trapped", 422 call, "trap",
+        "The application crashed. Nothing that the call did has happened.";
+    OutOfFuel = -32032 "out_of_fuel", 422 call, "limit, max",
+        "The call ran longer than its fuel allows. Nothing that it did has happened.";
+    OutOfMemory = -32033 "out_of_memory", 422 call, "limit, max",
+        "The call needed more memory than allowed. Nothing that it did has happened.";
+    StackOverflow = -32034 "stack_overflow", 422 call, "limit, max",
+        "The call nested deeper than its stack. Nothing that it did has happened.";
+    LimitExceeded = -32035 "limit_exceeded", 422 call, "limit, used, max",
+        "The call exceeded another of its limits. Nothing that it did has happened.";
+    WroteInQuery = -32036 "wrote_in_query", 422 call, "",
+        "A method declared as a query tried to write. Nothing has happened.";
+    InvalidOutput = -32037 "invalid_output", 422 call, "reason",
+        "The application returned something that is not JSON. Nothing that the call did has happened.";
+    StorageFull = -32040 "storage_full", 507 call, "limit?, used?, max?",
+        "There is no room for the write. Reads go on; the call has left no trace.";
+    StorageDamaged = -32041 "storage_damaged", 500 call, "",
+        "A record on disk does not match its checksum. It is not served. The server's log says which one.";
+}
+
+/// A refusal on its way out. Holds only what the caller may see.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Refusal {
+    /// Which line of the catalogue.
+    pub code: Code,
+    /// What was attempted, on what, and what to do.
+    pub message: Cow<'static, str>,
+    /// The members that the catalogue names.
+    pub data: Map<String, Value>,
+    /// When to try again, for refusals that pass.
+    pub retry_after_seconds: Option<u32>,
+}
+
+impl Refusal {
+    /// A refusal with a message.
+    pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Refusal {
+        let retry_after_seconds = match code {
+            Code::Busy | Code::Unavailable => Some(1),
+            _ => None,
+        };
+        Refusal {
+            code,
+            message: message.into(),
+            data: Map::new(),
+            retry_after_seconds,
+        }
+    }
+
+    /// Adds a member of `data`.
+    pub fn with(mut self, member: &'static str, value: impl Into<Value>) -> Refusal {
+        self.data.insert(member.to_owned(), value.into());
+        self
+    }
+
+    /// A limit that was reached, with its name in the configuration.
+    pub fn limit(
+        code: Code,
+        limit: &'static str,
+        used: impl Into<Option<u64>>,
+        max: u64,
+    ) -> Refusal {
+        let used = used.into();
+        let message = match used {
+            Some(used) => format!("{used} exceeds {limit} = {max}"),
+            None => format!("{limit} = {max} is exceeded"),
+        };
+        let mut refusal = Refusal::new(code, message)
+            .with("limit", limit)
+            .with("max", max);
+        if let Some(used) = used {
+            let member = if code == Code::TooLarge {
+                "got"
+            } else {
+                "used"
+            };
+            refusal = refusal.with(member, used);
+        }
+        refusal
+    }
+
+    /// The error object of JSON-RPC.
+    pub fn write_error_object(&self, out: &mut Vec<u8>) {
+        let mut data = Map::with_capacity(self.data.len() + 1);
+        data.insert("name".to_owned(), self.code.entry().name.into());
+        data.extend(self.data.clone());
+        let object = serde_json::json!({
+            "code": self.code.entry().number,
+            "message": self.message,
+            "data": data,
+        });
+        out.extend_from_slice(object.to_string().as_bytes());
+    }
+
+    /// The problem document of RFC 9457.
+    pub fn problem(&self) -> Vec<u8> {
+        let entry = self.code.entry();
+        let mut object = Map::new();
+        object.insert(
+            "type".to_owned(),
+            format!("urn:corelet:error:{}", entry.name).into(),
+        );
+        object.insert("title".to_owned(), entry.name.replace('_', " ").into());
+        object.insert("status".to_owned(), entry.status.into());
+        object.insert("detail".to_owned(), self.message.clone().into());
+        object.insert("code".to_owned(), entry.number.into());
+        object.extend(self.data.clone());
+        Value::Object(object).to_string().into_bytes()
+    }
+}
+
+/// The catalogue as a page of Markdown.
+pub fn reference() -> String {
+    let mut page = String::from(
+        "# Errors\n\n\
+         Made from the table in `server/src/refusal.rs` (`corelet config errors`); numbers and names keep\n\
+         their meaning for good.\n\n\
+         A JSON-RPC call that is refused is answered with an error object\n\
+         `{\"code\": CODE, \"message\": TEXT, \"data\": {\"name\": NAME, …}}`. The HTTP status is 200, except for a\n\
+         single call refused with a code marked *transport*: such a request never became a call, and its status\n\
+         is the one given here, with `Retry-After` where it is 429 or 503. Requests under `/v1` are answered with\n\
+         a problem document (RFC 9457) of that status, whose `type` is `urn:corelet:error:NAME` and which has the\n\
+         same members.\n\n\
+         `limit` is the setting's name in CONFIG.md, `used` or `got` what was asked for, `max` what is allowed.\n\
+         Messages are for people and may change.\n\n\
+         | code | name | status | members of data | meaning |\n|---|---|---|---|---|\n",
+    );
+    for code in Code::ALL {
+        let entry = code.entry();
+        let transport = if entry.transport { " transport" } else { "" };
+        let _ = writeln!(
+            page,
+            "| {} | `{}` | {}{transport} | {} | {} |",
+            entry.number, entry.name, entry.status, entry.data, entry.meaning
+        );
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// To bring the page up to date: `corelet config errors > server/ERRORS.md`.
+    #[test]
+    fn the_page_in_the_repository_is_current() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/ERRORS.md");
+        if std::env::var_os("CORELET_WRITE_PAGES").is_some() {
+            std::fs::write(path, reference()).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(path).unwrap(), reference());
+    }
+
+    #[test]
+    fn numbers_and_names_are_unique() {
+        for (index, code) in Code::ALL.iter().enumerate() {
+            for other in &Code::ALL[index + 1..] {
+                assert_ne!(code.entry().number, other.entry().number);
+                assert_ne!(code.entry().name, other.entry().name);
+            }
+        }
+    }
+
+    #[test]
+    fn a_refusal_has_two_shapes_with_the_same_members() {
+        let refusal = Refusal::limit(Code::Busy, "shards.mailbox_max", 1024, 1024);
+        let mut object = Vec::new();
+        refusal.write_error_object(&mut object);
+        assert_eq!(
+            String::from_utf8(object).unwrap(),
+            r#"{"code":-32005,"data":{"limit":"shards.mailbox_max","max":1024,"name":"busy","used":1024},"message":"1024 exceeds shards.mailbox_max = 1024"}"#
+        );
+        let problem: Value = serde_json::from_slice(&refusal.problem()).unwrap();
+        assert_eq!(problem["type"], "urn:corelet:error:busy");
+        assert_eq!(problem["status"], 429);
+        assert_eq!(problem["max"], 1024);
+        assert_eq!(refusal.retry_after_seconds, Some(1));
+    }
+}

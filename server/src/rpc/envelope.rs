@@ -1,0 +1,664 @@
+//! From a body to calls: the JSON-RPC 2.0 envelope, single or batch. Nothing is
+//! copied: names and arguments stay slices of the body, arguments stay raw
+//! JSON. What a call does is decided elsewhere.
+//!
+//! Parsing takes two ways. Good requests take the short one: one pass of serde
+//! over borrowed types. When that fails, the long one finds out which of the
+//! standard codes applies and under which id. We parse by ourselves and not with a
+//! JSON-RPC library's request types because those keep parameters as one raw
+//! value that would have to be scanned a second time.
+
+use std::borrow::Cow;
+
+use serde::de::{self, Deserialize, Deserializer, IgnoredAny, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::refusal::{Code, Refusal};
+
+/// Ids longer than this are refused: they are echoed, and nobody needs them.
+const ID_BYTES_MAX: usize = 256;
+/// Context ids, names of contexts and of methods.
+const NAME_BYTES_MAX: usize = 256;
+
+/// The bounds of an envelope, from the configuration.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Calls in a batch.
+    pub batch_max: usize,
+    /// Nesting of arrays and objects.
+    pub depth_max: usize,
+    /// Bytes of one call's arguments.
+    pub args_bytes_max: usize,
+}
+
+/// A body that is JSON-RPC.
+#[derive(Debug)]
+pub enum Envelope<'a> {
+    /// One request object.
+    Single(Request<'a>),
+    /// An array of them, not empty.
+    Batch(Vec<Request<'a>>),
+}
+
+/// One request, which may still be a refusal of its own.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// How to answer.
+    pub id: Id<'a>,
+    /// What to do, or why not.
+    pub call: Result<Execute<'a>, Refusal>,
+}
+
+/// The id of a request as it was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Id<'a> {
+    /// A string, a number or null, in the client's own spelling.
+    Given(&'a str),
+    /// No id: nobody waits for an answer.
+    Notification,
+}
+
+impl Id<'_> {
+    /// For answers to something that has no usable id.
+    pub const NULL: Id<'static> = Id::Given("null");
+}
+
+/// The parameters of `execute`.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Execute<'a> {
+    /// A context's id in base58, or its name.
+    pub context: Cow<'a, str>,
+    /// The application's method.
+    pub method: Cow<'a, str>,
+    /// A JSON object, a slice of the body; `{}` if none was given.
+    pub args: &'a str,
+}
+
+/// Reads a body. `Err` is a refusal of the whole body, to be answered with a null id.
+pub fn parse<'a>(body: &'a [u8], bounds: &Bounds) -> Result<Envelope<'a>, Refusal> {
+    let text = std::str::from_utf8(body).map_err(|error| {
+        Refusal::new(
+            Code::ParseError,
+            format!("the body is not UTF-8 at byte {}", error.valid_up_to()),
+        )
+        .with("at", error.valid_up_to())
+    })?;
+    if is_deeper(body, bounds.depth_max) {
+        return Err(Refusal::limit(
+            Code::TooDeep,
+            "http.depth_max",
+            None,
+            bounds.depth_max as u64,
+        ));
+    }
+    if is_array(text) {
+        parse_batch(text, bounds)
+    } else {
+        parse_one(text, bounds).map(Envelope::Single)
+    }
+}
+
+fn parse_batch<'a>(text: &'a str, bounds: &Bounds) -> Result<Envelope<'a>, Refusal> {
+    let too_long = || {
+        Refusal::limit(
+            Code::BatchTooLong,
+            "http.batch_max",
+            None,
+            bounds.batch_max as u64,
+        )
+    };
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let entries = deserializer
+        .deserialize_seq(Entries {
+            max: bounds.batch_max,
+        })
+        .and_then(|entries| deserializer.end().map(|()| entries))
+        .map_err(|error| malformed(&error))?;
+    match entries {
+        None => Err(too_long()),
+        Some(entries) if entries.is_empty() => {
+            Err(Refusal::new(Code::InvalidRequest, "the batch is empty"))
+        }
+        Some(entries) => entries
+            .into_iter()
+            .map(|entry| parse_one(entry.get(), bounds))
+            .collect::<Result<_, _>>()
+            .map(Envelope::Batch),
+    }
+}
+
+/// Reads one request. `Err` means that this is not JSON at all.
+fn parse_one<'a>(text: &'a str, bounds: &Bounds) -> Result<Request<'a>, Refusal> {
+    let good = if is_object(text) {
+        serde_json::from_str::<Good<'a>>(text).ok()
+    } else {
+        None
+    };
+    match good {
+        Some(Good {
+            jsonrpc,
+            id,
+            method,
+            params,
+        }) if jsonrpc == "2.0" && method == "execute" && id.is_none_or(is_id) => {
+            let id = id.map_or(Id::Notification, |id| Id::Given(id.get()));
+            Ok(Request {
+                id,
+                call: check(params, bounds),
+            })
+        }
+        _ => diagnose(text, bounds),
+    }
+}
+
+/// What holds for good parameters beyond their types.
+fn check<'a>(params: Params<'a>, bounds: &Bounds) -> Result<Execute<'a>, Refusal> {
+    let args = params.args.map_or("{}", RawValue::get);
+    for (name, value) in [
+        ("context_id", &params.context_id),
+        ("method", &params.method),
+    ] {
+        if value.is_empty() || value.len() > NAME_BYTES_MAX {
+            let message = format!("params.{name} must have from 1 to {NAME_BYTES_MAX} bytes");
+            return Err(Refusal::new(Code::InvalidParams, message).with("parameter", name));
+        }
+    }
+    if !is_object(args) {
+        let message = "params.args must be an object with one member per parameter of the method";
+        return Err(Refusal::new(Code::InvalidParams, message).with("parameter", "args"));
+    }
+    if args.len() > bounds.args_bytes_max {
+        let max = bounds.args_bytes_max as u64;
+        return Err(Refusal::limit(
+            Code::TooLarge,
+            "limits.args_bytes_max",
+            args.len() as u64,
+            max,
+        ));
+    }
+    Ok(Execute {
+        context: params.context_id,
+        method: params.method,
+        args,
+    })
+}
+
+/// The long way: finds the first rule that the request breaks.
+fn diagnose<'a>(text: &'a str, bounds: &Bounds) -> Result<Request<'a>, Refusal> {
+    let invalid = |id, message: &'static str| {
+        Ok(Request {
+            id,
+            call: Err(Refusal::new(Code::InvalidRequest, message)),
+        })
+    };
+    if let Err(error) = serde_json::from_str::<IgnoredAny>(text) {
+        return Err(malformed(&error));
+    }
+    if !is_object(text) {
+        return invalid(Id::NULL, "a request must be an object");
+    }
+    let Ok(members) = serde_json::from_str::<Members<'a>>(text) else {
+        return invalid(Id::NULL, "jsonrpc, id, method or params appears twice");
+    };
+    let id = match members.id {
+        None => Id::Notification,
+        Some(id) if is_id(id) => Id::Given(id.get()),
+        Some(_) => {
+            return invalid(
+                Id::NULL,
+                "id must be a string, a number or null, of at most 256 bytes",
+            );
+        }
+    };
+    // Without a valid envelope there is no telling whether an answer is
+    // awaited; the standard then answers with null.
+    let answer_id = if id == Id::Notification { Id::NULL } else { id };
+    if members.jsonrpc.and_then(string).as_deref() != Some("2.0") {
+        return invalid(answer_id, "jsonrpc must be \"2.0\"");
+    }
+    let Some(method) = members.method.and_then(string) else {
+        return invalid(answer_id, "method must be a string");
+    };
+    let params = members.params.map_or("null", RawValue::get);
+    if !(is_object(params) || is_array(params) || members.params.is_none()) {
+        return invalid(answer_id, "params must be an object or an array");
+    }
+    if method != "execute" {
+        let refusal = Refusal::new(
+            Code::MethodNotFound,
+            "there is one JSON-RPC method: execute",
+        );
+        let shown: String = method.chars().take(NAME_BYTES_MAX).collect();
+        return Ok(Request {
+            id,
+            call: Err(refusal.with("method", shown)),
+        });
+    }
+    let call = match serde_json::from_str::<Params<'a>>(params) {
+        Ok(params) => check(params, bounds),
+        Err(error) => {
+            let reason = without_position(&error);
+            let message = format!("params must be {{context_id, method, args}}: {reason}");
+            Err(Refusal::new(Code::InvalidParams, message))
+        }
+    };
+    Ok(Request { id, call })
+}
+
+/// What the short way reads. Members that JSON-RPC does not know are ignored;
+/// the four that it knows must not be doubled.
+#[derive(serde::Deserialize)]
+struct Good<'a> {
+    #[serde(borrow)]
+    jsonrpc: Cow<'a, str>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    method: Cow<'a, str>,
+    #[serde(borrow)]
+    params: Params<'a>,
+}
+
+/// By name, or by position in this order.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Params<'a> {
+    #[serde(borrow)]
+    context_id: Cow<'a, str>,
+    #[serde(borrow)]
+    method: Cow<'a, str>,
+    #[serde(borrow, default)]
+    args: Option<&'a RawValue>,
+}
+
+/// What the long way reads first: the members, whatever they are.
+#[derive(serde::Deserialize)]
+struct Members<'a> {
+    #[serde(borrow, default, deserialize_with = "present")]
+    jsonrpc: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    id: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    method: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    params: Option<&'a RawValue>,
+}
+
+/// Keeps `null` apart from absence.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
+}
+
+/// The elements of an array as raw values; `None` if there are more than `max`.
+/// A short hostile body must not make a long list.
+struct Entries {
+    max: usize,
+}
+
+impl<'de> Visitor<'de> for Entries {
+    type Value = Option<Vec<&'de RawValue>>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        let mut entries = Vec::new();
+        while entries.len() < self.max {
+            match seq.next_element::<&RawValue>()? {
+                Some(entry) => entries.push(entry),
+                None => return Ok(Some(entries)),
+            }
+        }
+        let mut over = false;
+        while seq.next_element::<de::IgnoredAny>()?.is_some() {
+            over = true;
+        }
+        Ok(if over { None } else { Some(entries) })
+    }
+}
+
+fn malformed(error: &serde_json::Error) -> Refusal {
+    let (line, column) = (error.line(), error.column());
+    Refusal::new(Code::ParseError, format!("the body is not JSON: {error}"))
+        .with("at", format!("line {line} column {column}"))
+}
+
+/// serde_json ends its messages with a position inside the parameters, which
+/// would mislead: the client counts in the whole body.
+fn without_position(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let end = text.rfind(" at line ").unwrap_or(text.len());
+    // It quotes the client's own unknown member: kept, but not at any length.
+    text[..end].chars().take(300).collect()
+}
+
+fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
+    #[derive(serde::Deserialize)]
+    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+    serde_json::from_str::<Text<'_>>(raw.get())
+        .ok()
+        .map(|text| text.0)
+}
+
+fn is_id(raw: &RawValue) -> bool {
+    let text = raw.get();
+    let kind = matches!(text.as_bytes()[0], b'"' | b'-' | b'0'..=b'9' | b'n');
+    kind && text.len() <= ID_BYTES_MAX
+}
+
+fn is_object(text: &str) -> bool {
+    first_byte(text) == Some(b'{')
+}
+
+fn is_array(text: &str) -> bool {
+    first_byte(text) == Some(b'[')
+}
+
+fn first_byte(text: &str) -> Option<u8> {
+    text.bytes()
+        .find(|byte| !matches!(byte, b' ' | b'\t' | b'\n' | b'\r'))
+}
+
+/// Whether brackets outside of strings nest deeper than `max`. Most bodies have
+/// fewer brackets than that altogether, and counting those is much cheaper.
+fn is_deeper(body: &[u8], max: usize) -> bool {
+    let opening = |byte: &u8| matches!(byte, b'[' | b'{');
+    if body.iter().filter(|byte| opening(byte)).count() <= max {
+        return false;
+    }
+    let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
+    for byte in body {
+        if in_string {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' => escaped = true,
+                b'"' => in_string = false,
+                _ => {}
+            }
+        } else {
+            match byte {
+                b'"' => in_string = true,
+                b'[' | b'{' => depth += 1,
+                b']' | b'}' => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            if depth > max {
+                return true;
+            }
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOUNDS: Bounds = Bounds {
+        batch_max: 3,
+        depth_max: 16,
+        args_bytes_max: 200,
+    };
+
+    /// One line per request: id, then what is called or why it is refused.
+    fn show(body: &[u8]) -> Vec<String> {
+        let one = |request: Request<'_>| {
+            let id = match request.id {
+                Id::Given(id) => id.to_owned(),
+                Id::Notification => "-".to_owned(),
+            };
+            match request.call {
+                Ok(Execute {
+                    context,
+                    method,
+                    args,
+                }) => format!("{id}: {context} {method} {args}"),
+                Err(refusal) => {
+                    format!("{id}: {} {}", refusal.code.entry().number, refusal.message)
+                }
+            }
+        };
+        match parse(body, &BOUNDS) {
+            Ok(Envelope::Single(request)) => vec![one(request)],
+            Ok(Envelope::Batch(requests)) => std::iter::once("batch".to_owned())
+                .chain(requests.into_iter().map(one))
+                .collect(),
+            Err(refusal) => vec![format!(
+                "all: {} {}",
+                refusal.code.entry().number,
+                refusal.message
+            )],
+        }
+    }
+
+    fn check(body: &str, expected: &str) {
+        assert_eq!(show(body.as_bytes()).join("\n"), expected, "{body}");
+    }
+
+    const PARAMS: &str = r#"{"context_id":"kv","method":"get","args":{"key":"a"}}"#;
+
+    #[test]
+    fn a_good_request_is_borrowed_from_the_body() {
+        let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"execute","params":{PARAMS}}}"#);
+        let Ok(Envelope::Single(Request { id, call: Ok(call) })) = parse(body.as_bytes(), &BOUNDS)
+        else {
+            panic!("refused");
+        };
+        assert_eq!(id, Id::Given("1"));
+        assert!(matches!(call.context, Cow::Borrowed("kv")));
+        assert!(matches!(call.method, Cow::Borrowed("get")));
+        assert!(body.as_bytes().as_ptr_range().contains(&call.args.as_ptr()));
+    }
+
+    #[test]
+    fn ids_are_echoed_as_they_were_written() {
+        for id in [
+            "1",
+            "-1",
+            "1.50",
+            "1e3",
+            "0",
+            "null",
+            "\"\"",
+            "\"a\\u0062\\n\"",
+            "18446744073709551616",
+        ] {
+            let body =
+                format!(r#"{{"jsonrpc":"2.0","id": {id} ,"method":"execute","params":{PARAMS}}}"#);
+            check(&body, &format!(r#"{id}: kv get {{"key":"a"}}"#));
+        }
+        let body = format!(r#"{{"jsonrpc":"2.0","method":"execute","params":{PARAMS}}}"#);
+        check(&body, r#"-: kv get {"key":"a"}"#);
+        let message = "null: -32600 id must be a string, a number or null, of at most 256 bytes";
+        for id in [
+            "true",
+            "false",
+            "[1]",
+            "{}",
+            &format!("\"{}\"", "x".repeat(300)),
+        ] {
+            let body =
+                format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"execute","params":{PARAMS}}}"#);
+            check(&body, message);
+        }
+    }
+
+    #[test]
+    fn parameters_go_by_name_or_by_position() {
+        let request = |params: &str| {
+            format!(r#"{{"jsonrpc":"2.0","id":1,"method":"execute","params":{params}}}"#)
+        };
+        check(&request(r#"["kv","len"]"#), "1: kv len {}");
+        check(
+            &request(r#"["kv","get",{"key":1}]"#),
+            r#"1: kv get {"key":1}"#,
+        );
+        check(
+            &request(r#"{"method":"len","context_id":"kv"}"#),
+            "1: kv len {}",
+        );
+        check(
+            &request(r#"{"method":"len","context_id":"kv","args":null}"#),
+            "1: kv len {}",
+        );
+        check(
+            &request(r#"{"method":"l\u0065n","context_id":"kv","args": { } }"#),
+            "1: kv len { }",
+        );
+        let refused =
+            |params: &str, reason: &str| check(&request(params), &format!("1: -32602 {reason}"));
+        refused(
+            "{}",
+            "params must be {context_id, method, args}: missing field `context_id`",
+        );
+        refused(
+            r#"{"context":"kv","method":"get"}"#,
+            "params must be {context_id, method, args}: unknown field `context`, expected one of `context_id`, `method`, `args`",
+        );
+        refused(
+            r#"{"context_id":1,"method":"get"}"#,
+            "params must be {context_id, method, args}: invalid type: integer `1`, expected a string",
+        );
+        refused(
+            r#"{"context_id":"a","context_id":"b","method":"get"}"#,
+            "params must be {context_id, method, args}: duplicate field `context_id`",
+        );
+        refused(
+            r#"{"context_id":"","method":"get"}"#,
+            "params.context_id must have from 1 to 256 bytes",
+        );
+        for args in ["1", "[1]", "\"x\"", "true"] {
+            refused(
+                &format!(r#"{{"context_id":"a","method":"get","args":{args}}}"#),
+                "params.args must be an object with one member per parameter of the method",
+            );
+        }
+    }
+
+    #[test]
+    fn each_broken_rule_has_its_code() {
+        check(
+            "",
+            "all: -32700 the body is not JSON: EOF while parsing a value at line 1 column 0",
+        );
+        check(
+            "{",
+            "all: -32700 the body is not JSON: EOF while parsing an object at line 1 column 1",
+        );
+        check(
+            "nonsense",
+            "all: -32700 the body is not JSON: expected ident at line 1 column 2",
+        );
+        check(
+            "{} {}",
+            "all: -32700 the body is not JSON: trailing characters at line 1 column 4",
+        );
+        check(
+            "[{}] x",
+            "all: -32700 the body is not JSON: trailing characters at line 1 column 6",
+        );
+        check("1", "null: -32600 a request must be an object");
+        check("null", "null: -32600 a request must be an object");
+        check("{}", "null: -32600 jsonrpc must be \"2.0\"");
+        check(
+            r#"{"jsonrpc":"1.0","id":7}"#,
+            "7: -32600 jsonrpc must be \"2.0\"",
+        );
+        check(
+            r#"{"jsonrpc":2.0,"id":7}"#,
+            "7: -32600 jsonrpc must be \"2.0\"",
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":7}"#,
+            "7: -32600 method must be a string",
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":7,"method":1}"#,
+            "7: -32600 method must be a string",
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":7,"method":"get"}"#,
+            "7: -32601 there is one JSON-RPC method: execute",
+        );
+        check(
+            r#"{"jsonrpc":"2.0","method":"get"}"#,
+            "-: -32601 there is one JSON-RPC method: execute",
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":7,"method":"execute","params":"x"}"#,
+            "7: -32600 params must be an object or an array",
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":7,"method":"execute"}"#,
+            "7: -32602 params must be {context_id, method, args}: invalid type: null, expected struct Params",
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":7,"id":8,"method":"execute"}"#,
+            "null: -32600 jsonrpc, id, method or params appears twice",
+        );
+        assert_eq!(
+            show(b"{\"a\":\"\xff\"}"),
+            ["all: -32700 the body is not UTF-8 at byte 6"]
+        );
+        check(
+            "{\"a\":\"\u{0}\"}",
+            "all: -32700 the body is not JSON: control character (\\u0000-\\u001F) found while parsing a string at line 1 column 6",
+        );
+    }
+
+    #[test]
+    fn a_batch_is_bounded_and_each_entry_stands_alone() {
+        let good = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"execute","params":{PARAMS}}}"#);
+        check("[]", "all: -32600 the batch is empty");
+        check(
+            &format!("[1, {good}, [{good}]]"),
+            "batch\nnull: -32600 a request must be an object\n1: kv get {\"key\":\"a\"}\nnull: -32600 a request must be an object",
+        );
+        check(
+            &format!("[{good},{good},{good}]"),
+            &format!("batch{}", "\n1: kv get {\"key\":\"a\"}".repeat(3)),
+        );
+        check("[1,1,1,1]", "all: -32009 http.batch_max = 3 is exceeded");
+        check(
+            "[1,1,1,1",
+            "all: -32700 the body is not JSON: EOF while parsing a list at line 1 column 8",
+        );
+        check(
+            "[1,]",
+            "all: -32700 the body is not JSON: trailing comma at line 1 column 4",
+        );
+    }
+
+    #[test]
+    fn depth_is_bounded_and_brackets_in_strings_do_not_count() {
+        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        check(&nested(17), "all: -32010 http.depth_max = 16 is exceeded");
+        check(
+            &nested(100_000),
+            "all: -32010 http.depth_max = 16 is exceeded",
+        );
+        check(
+            &"[".repeat(17),
+            "all: -32010 http.depth_max = 16 is exceeded",
+        );
+        check(
+            &nested(16),
+            "batch\nnull: -32600 a request must be an object",
+        );
+        let quoted = format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"execute","params":{{"context_id":"kv","method":"get","args":{{"key":"\"{}"}}}}}}"#,
+            "[".repeat(40)
+        );
+        assert!(show(quoted.as_bytes())[0].starts_with("1: kv get"));
+    }
+
+    #[test]
+    fn long_arguments_are_refused_by_their_own_limit() {
+        let args = format!(r#"{{"key":"{}"}}"#, "x".repeat(200));
+        let body = format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"execute","params":["kv","get",{args}]}}"#
+        );
+        check(&body, "1: -32003 210 exceeds limits.args_bytes_max = 200");
+    }
+}
