@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Runs tests with cargo-nextest where it is installed, and with `cargo test` where not. The arguments go to either.
+# nextest ends what hangs (.config/nextest.toml) and runs each test in its own process; cargo test does neither.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+if cargo nextest --version >/dev/null 2>&1; then
+    exec cargo nextest run --release --locked --no-fail-fast "$@"
+fi
+echo "tests: cargo-nextest is not installed ('cargo install cargo-nextest --locked' takes some minutes): using cargo test" >&2
+exec cargo test --release --locked --no-fail-fast --bins --lib --tests "$@"
