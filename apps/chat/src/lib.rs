@@ -1,1 +1,104 @@
-//! Example application: chat.
+//! A room where messages are appended and read page by page.
+//!
+//! ```sh
+//! corelet app install target/apps/chat.wasm
+//! corelet context create chat --name lobby
+//! corelet call lobby append '{"message":"hello"}'
+//! corelet call lobby page '{"limit":20}'
+//! ```
+//!
+//! A message's id is its time, a sequence within that time, and a random tail,
+//! so that ids are in order on one node and two nodes that append at the same
+//! moment do not write under the same key. As text it is 40 hex digits whose
+//! order is the order of the messages. Appending reads one entry, however long
+//! the room's history is.
+
+mod message;
+
+use corelet_sdk::prelude::*;
+pub use message::{Message, MessageId};
+
+/// A room where messages are appended.
+#[corelet::application(name = "chat")]
+pub struct Chat {
+    messages: Map<MessageId, Message>,
+}
+
+/// The most bytes of one message.
+pub const MESSAGE_BYTES_MAX: usize = 16 * 1024;
+
+/// How many messages a page has if the caller does not say.
+const PAGE_MESSAGES: u32 = 50;
+
+/// Why a message was not appended.
+#[derive(Debug, Serialize)]
+#[serde(tag = "code", rename_all = "snake_case")]
+pub enum Refused {
+    /// There is nothing in it.
+    Empty,
+    /// It is too long.
+    TooLong {
+        /// How many bytes it has.
+        bytes: usize,
+        /// How many it may have.
+        bytes_max: usize,
+    },
+}
+
+/// What the event `appended` tells.
+#[derive(Serialize)]
+struct Appended<'a> {
+    id: MessageId,
+    #[serde(flatten)]
+    message: &'a Message,
+}
+
+#[corelet::methods]
+impl Chat {
+    /// Appends `message` in the caller's name and returns its id.
+    #[update]
+    pub fn append(&mut self, message: String) -> Result<MessageId, Refused> {
+        if message.is_empty() {
+            return Err(Refused::Empty);
+        }
+        if message.len() > MESSAGE_BYTES_MAX {
+            return Err(Refused::TooLong {
+                bytes: message.len(),
+                bytes_max: MESSAGE_BYTES_MAX,
+            });
+        }
+        let last = self.messages.iter().reversed().page(1).entries.pop();
+        let id = MessageId::behind(last.map(|(id, _)| id), context::now(), context::random());
+        let message = Message {
+            author: context::caller(),
+            text: message,
+        };
+        self.messages.set(&id, &message);
+        let message = &message;
+        events::emit("appended", &Appended { id, message });
+        Ok(id)
+    }
+
+    /// Up to `limit` messages (50 if not said, at most 999), oldest first,
+    /// behind the message `after` if one is given.
+    #[query]
+    pub fn page(&self, after: Option<MessageId>, limit: Option<u32>) -> Page<MessageId, Message> {
+        self.messages
+            .page(after.as_ref(), limit.unwrap_or(PAGE_MESSAGES))
+    }
+
+    /// The last `limit` messages (50 if not said, at most 999), newest first,
+    /// before the message `before` if one is given.
+    #[query]
+    pub fn latest(
+        &self,
+        before: Option<MessageId>,
+        limit: Option<u32>,
+    ) -> Page<MessageId, Message> {
+        let limit = limit.unwrap_or(PAGE_MESSAGES);
+        match before {
+            Some(before) => self.messages.range(..before).reversed().page(limit),
+            None => self.messages.iter().reversed().page(limit),
+        }
+    }
+}

@@ -1,1 +1,37 @@
-//! The attribute macros of corelet-sdk.
+//! The attribute macros of `corelet-sdk`, to be used through it.
+//!
+//! What lives here: reading the author's source ([`methods`](macro@methods)
+//! through `method.rs`, [`application`](macro@application) through
+//! `application.rs`) and writing the code that the SDK runs. What that code
+//! calls lives in `corelet_sdk::private`.
+
+mod application;
+mod attributes;
+mod method;
+mod methods;
+mod type_name;
+
+use proc_macro::TokenStream;
+
+/// Makes a struct an application: each field a collection at a place of its
+/// own in the context's state.
+///
+/// `#[corelet::application(name = "…")]` names it; otherwise the package's name
+/// does. On a field, `#[prefix("…")]` says under which name its entries lie, so
+/// that the field can be renamed or the keys kept short.
+#[proc_macro_attribute]
+pub fn application(attribute: TokenStream, item: TokenStream) -> TokenStream {
+    application::expand(attribute.into(), item.into()).into()
+}
+
+/// Makes the methods of an application callable.
+///
+/// In the impl block, `#[query]` marks a method that reads (`&self`),
+/// `#[update]` one that may write (`&mut self`), and `#[init]` the one that
+/// makes a new context's first state. Methods without a mark stay private to
+/// the application. Parameters are plain names; their types implement
+/// `Deserialize`, or are `&str`. Results implement `Serialize`.
+#[proc_macro_attribute]
+pub fn methods(attribute: TokenStream, item: TokenStream) -> TokenStream {
+    methods::expand(attribute.into(), item.into()).into()
+}

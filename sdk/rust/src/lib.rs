@@ -1,1 +1,86 @@
 //! Write a Corelet application in Rust.
+//!
+//! An application is a plain struct whose fields are collections, and an impl
+//! block whose methods are marked as queries or updates:
+//!
+//! ```
+//! use corelet_sdk::prelude::*;
+//!
+//! #[corelet::application]
+//! pub struct Greeter {
+//!     greetings: Map<String, String>,
+//! }
+//!
+//! #[corelet::methods]
+//! impl Greeter {
+//!     /// Remembers how `name` wants to be greeted.
+//!     #[update]
+//!     pub fn learn(&mut self, name: String, greeting: String) {
+//!         self.greetings.set(&name, &greeting);
+//!     }
+//!
+//!     /// Greets `name`.
+//!     #[query]
+//!     pub fn greet(&self, name: &str) -> Option<String> {
+//!         self.greetings.get(name)
+//!     }
+//! }
+//!
+//! # fn main() {
+//! let mut context = corelet_sdk::testing::Context::<Greeter>::new();
+//! context.update("learn", json!({ "name": "Ada", "greeting": "Good day" })).unwrap();
+//! assert_eq!(context.query("greet", json!({ "name": "Ada" })).unwrap(), "Good day");
+//! # }
+//! ```
+//!
+//! The struct holds no data: it is a set of doors to the context's durable
+//! state, opened anew for each call, and nothing is kept in memory between
+//! calls. A method returns a value, or a `Result` whose error drops everything
+//! that the call has done.
+//!
+//! Contents: [`collections`] is the state, [`key`] how keys are ordered,
+//! [`context`] what a call knows about itself, [`events`] and [`log`] what it
+//! tells the world, [`testing`] how to run an application without a server.
+//! The attributes live in `corelet-sdk-macros`; `host` is the one module that
+//! knows whether a real server or the in-memory one answers.
+
+pub mod application;
+mod arguments;
+#[cfg(target_arch = "wasm32")]
+#[doc(hidden)]
+pub mod bindings;
+pub mod collections;
+pub mod context;
+mod error;
+pub mod events;
+#[cfg(target_arch = "wasm32")]
+#[doc(hidden)]
+pub mod guest;
+mod host;
+pub mod key;
+pub mod log;
+#[cfg(not(target_arch = "wasm32"))]
+mod memory_host;
+#[doc(hidden)]
+pub mod private;
+mod returned;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod testing;
+mod value;
+
+pub use corelet_sdk_macros::{application, methods};
+pub use error::Error;
+
+/// Everything that an application usually needs.
+pub mod prelude {
+    pub use crate::collections::{Map, Page, Register};
+    pub use crate::error::Error;
+    pub use crate::{context, debug, error, events, info, warn};
+    pub use serde::{Deserialize, Serialize};
+    pub use serde_json::json;
+
+    /// The attributes of an application.
+    pub mod corelet {
+        pub use corelet_sdk_macros::{application, methods};
+    }
+}

@@ -1,0 +1,53 @@
+//! From a core module to a component of our world.
+
+use wit_component::ComponentEncoder;
+use wit_parser::Resolve;
+
+use crate::BuildError;
+
+/// The world that applications are checked against.
+pub const WIT: &str = include_str!("../../wit/corelet.wit");
+
+/// Makes the module a component and checks that it is an application.
+pub fn component_of(module: &[u8]) -> Result<Vec<u8>, BuildError> {
+    // `{:#}` shows the whole chain: the encoder's outermost error says little.
+    let component = ComponentEncoder::default()
+        .module(module)
+        .and_then(|encoder| encoder.validate(true).encode())
+        .map_err(|error| BuildError::NotAComponent {
+            reason: format!("{error:#}"),
+        })?;
+    let mut resolve = Resolve::default();
+    let package = resolve
+        .push_str("corelet.wit", WIT)
+        .expect("our own world parses; a test sees to it");
+    let world = resolve
+        .select_world(&[package], Some("application"))
+        .expect("our own world is in it");
+    wit_component::targets(&resolve, world, &component, false).map_err(|error| {
+        BuildError::OtherWorld {
+            reason: format!("{error:#}"),
+        }
+    })?;
+    Ok(component)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An empty core module.
+    const EMPTY: [u8; 8] = *b"\0asm\x01\0\0\0";
+
+    #[test]
+    fn what_is_no_module_is_refused() {
+        let error = component_of(b"not wasm").unwrap_err();
+        assert!(matches!(error, BuildError::NotAComponent { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_module_without_our_exports_is_refused() {
+        let error = component_of(&EMPTY).unwrap_err();
+        assert!(matches!(error, BuildError::OtherWorld { .. }), "{error}");
+    }
+}

@@ -1,0 +1,253 @@
+//! A first application to start from: what `corelet app new` writes.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+/// Where a new project takes the SDK from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SdkSource {
+    /// A directory with the SDK's source.
+    Path(PathBuf),
+    /// A published version.
+    Version(String),
+}
+
+impl SdkSource {
+    /// The source that this library was built beside, if it is still there;
+    /// the published version of the same number if not.
+    pub fn nearest() -> SdkSource {
+        let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../rust");
+        match beside.canonicalize() {
+            Ok(path) if path.join("Cargo.toml").is_file() => SdkSource::Path(path),
+            _ => SdkSource::Version(env!("CARGO_PKG_VERSION").to_owned()),
+        }
+    }
+
+    fn dependency(&self) -> String {
+        match self {
+            // Debug writes quotes and escapes as TOML does for paths.
+            SdkSource::Path(path) => format!("{{ path = {:?} }}", path.display().to_string()),
+            SdkSource::Version(version) => format!("\"{version}\""),
+        }
+    }
+}
+
+/// Why no project was made.
+#[derive(Debug, Error)]
+pub enum NewProjectError {
+    /// Cargo would not take the name.
+    #[error(
+        "`{name}` cannot be the name of an application: use up to 64 of a-z, 0-9 and -, \
+         beginning with a letter, and no word that Rust reserves"
+    )]
+    Name {
+        /// The name.
+        name: String,
+    },
+    /// There is something already.
+    #[error("{} exists already; choose another name or directory", dir.display())]
+    Exists {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// A file cannot be written.
+    #[error("cannot write {}", path.display())]
+    Write {
+        /// The file or directory.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// Writes a minimal application with a test into the new directory `dir`.
+pub fn new_project(dir: &Path, name: &str, sdk: &SdkSource) -> Result<(), NewProjectError> {
+    check_name(name)?;
+    if dir.exists() {
+        return Err(NewProjectError::Exists {
+            dir: dir.to_owned(),
+        });
+    }
+    let files = [
+        ("Cargo.toml", manifest(name, sdk)),
+        ("src/lib.rs", source(name)),
+        (".gitignore", "/target/\n".to_owned()),
+    ];
+    for (file, text) in files {
+        let path = dir.join(file);
+        let parent = path.parent().expect("each file lies in the directory");
+        fs::create_dir_all(parent)
+            .and_then(|()| fs::write(&path, text))
+            .map_err(|source| NewProjectError::Write {
+                path: path.clone(),
+                source,
+            })?;
+    }
+    Ok(())
+}
+
+const NAME_BYTES_MAX: usize = 64;
+
+/// Names that a crate cannot have although they are spelled right.
+const RESERVED: [&str; 45] = [
+    "abstract", "alloc", "as", "async", "await", "become", "box", "break", "const", "continue",
+    "core", "crate", "do", "dyn", "else", "enum", "extern", "final", "fn", "for", "gen", "if",
+    "impl", "in", "let", "loop", "macro", "match", "mod", "move", "mut", "pub", "ref", "return",
+    "self", "static", "std", "struct", "super", "test", "trait", "type", "use", "where", "while",
+];
+
+fn check_name(name: &str) -> Result<(), NewProjectError> {
+    let spelled_right = name.len() <= NAME_BYTES_MAX
+        && name.starts_with(|char: char| char.is_ascii_lowercase())
+        && name
+            .chars()
+            .all(|char| char.is_ascii_lowercase() || char.is_ascii_digit() || char == '-');
+    if spelled_right && !RESERVED.contains(&name) {
+        return Ok(());
+    }
+    Err(NewProjectError::Name {
+        name: name.to_owned(),
+    })
+}
+
+/// `order-book` as `OrderBook`.
+fn struct_name(name: &str) -> String {
+    let mut camel = String::new();
+    for word in name.split('-') {
+        let mut chars = word.chars();
+        camel.extend(chars.next().map(|first| first.to_ascii_uppercase()));
+        camel.extend(chars);
+    }
+    camel
+}
+
+fn manifest(name: &str, sdk: &SdkSource) -> String {
+    let sdk = sdk.dependency();
+    format!(
+        r#"[package]
+name = "{name}"
+version = "0.1.0"
+edition = "2024"
+
+[lib]
+# The component, and a library for the tests.
+crate-type = ["cdylib", "rlib"]
+
+[dependencies]
+corelet-sdk = {sdk}
+serde = {{ version = "1", features = ["derive"] }}
+
+# A project of its own, wherever its directory stands.
+[workspace]
+"#
+    )
+}
+
+fn source(name: &str) -> String {
+    let app = struct_name(name);
+    format!(
+        r#"//! A guest book: a first application to change into your own.
+//!
+//! Build it with `corelet app build`, test it with `cargo test`.
+
+use corelet_sdk::prelude::*;
+
+/// The application: doors to the context's durable state.
+#[corelet::application]
+pub struct {app} {{
+    greetings: Map<String, String>,
+    signed: Register<u64>,
+}}
+
+#[corelet::methods]
+impl {app} {{
+    /// Signs the book and returns how many have signed so far.
+    #[update]
+    pub fn sign(&mut self, name: String, greeting: String) -> Result<u64, Error> {{
+        if name.is_empty() {{
+            return Err(Error::new("nameless", "a guest has a name"));
+        }}
+        self.greetings.set(&name, &greeting);
+        let signed = self.signed.get_or_default() + 1;
+        self.signed.set(&signed);
+        events::emit("signed", &name);
+        Ok(signed)
+    }}
+
+    /// What `name` wrote last, or null.
+    #[query]
+    pub fn greeting(&self, name: &str) -> Option<String> {{
+        self.greetings.get(name)
+    }}
+}}
+
+#[cfg(test)]
+mod tests {{
+    use super::*;
+    use corelet_sdk::testing::Context;
+
+    #[test]
+    fn guests_sign() {{
+        let mut book = Context::<{app}>::new();
+        let signed = book.update("sign", json!({{ "name": "Ada", "greeting": "Hello" }}));
+        assert_eq!(signed.unwrap(), 1);
+        let greeting = book.query("greeting", json!({{ "name": "Ada" }}));
+        assert_eq!(greeting.unwrap(), "Hello");
+    }}
+
+    #[test]
+    fn a_refusal_leaves_no_trace() {{
+        let mut book = Context::<{app}>::new();
+        let refused = book.update("sign", json!({{ "name": "", "greeting": "?" }}));
+        assert_eq!(refused.unwrap_err().code(), Some("nameless"));
+        assert!(book.entries().is_empty() && book.events().is_empty());
+    }}
+}}
+"#
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(name: &str, allowed: bool) {
+        assert_eq!(check_name(name).is_ok(), allowed, "{name}");
+    }
+
+    #[test]
+    fn names_are_what_cargo_takes() {
+        check("order-book", true);
+        check("a", true);
+        check("v2", true);
+        check("", false);
+        check("2nd", false);
+        check("Order", false);
+        check("order_book", false);
+        check("../up", false);
+        check("type", false);
+        check(&"a".repeat(NAME_BYTES_MAX + 1), false);
+    }
+
+    #[test]
+    fn structs_are_named_after_projects() {
+        assert_eq!(struct_name("order-book"), "OrderBook");
+        assert_eq!(struct_name("kv"), "Kv");
+        assert_eq!(struct_name("a--b2"), "AB2");
+    }
+
+    #[test]
+    fn a_project_does_not_overwrite_anything() {
+        let dir = tempfile::tempdir().unwrap();
+        let project = dir.path().join("book");
+        let sdk = SdkSource::Version("0.1.0".to_owned());
+        new_project(&project, "book", &sdk).unwrap();
+        assert!(project.join("src/lib.rs").is_file());
+        let again = new_project(&project, "book", &sdk);
+        assert!(matches!(again, Err(NewProjectError::Exists { .. })));
+    }
+}

@@ -1,0 +1,272 @@
+//! One marked method: read from the source, checked, and written as an arm of
+//! the dispatch and an entry of the description.
+
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::{quote, quote_spanned};
+use syn::spanned::Spanned;
+use syn::{Error, FnArg, ImplItemFn, Pat, PatType, ReturnType, Type, TypeReference};
+
+use crate::attributes::{self, Mark};
+use crate::type_name::type_name;
+
+/// A marked method whose shape was checked.
+pub(crate) struct Method {
+    pub(crate) ident: Ident,
+    pub(crate) mark: Mark,
+    parameters: Vec<Parameter>,
+    returns: Type,
+    doc: String,
+}
+
+struct Parameter {
+    ident: Ident,
+    ty: Type,
+    /// `&str`: the arguments keep it as `Cow<str>`, borrowed if it needs no
+    /// unescaping.
+    text: bool,
+}
+
+impl Method {
+    pub(crate) fn read(function: &ImplItemFn, mark: Mark) -> syn::Result<Method> {
+        let mut problems = Problems(None);
+        let signature = &function.sig;
+        if let Some(asyncness) = &signature.asyncness {
+            problems.report(
+                asyncness,
+                "a method is not `async`: a call runs to its end at once",
+            );
+        }
+        if let Some(unsafety) = &signature.unsafety {
+            problems.report(unsafety, "a method is not `unsafe`: anybody may call it");
+        }
+        if !signature.generics.params.is_empty() || signature.generics.where_clause.is_some() {
+            problems.report(
+                &signature.generics,
+                "a method is not generic: callers send JSON, so its types must be fixed",
+            );
+        }
+        receiver(function, mark, &mut problems);
+        let mut parameters = Vec::new();
+        for argument in &signature.inputs {
+            if let FnArg::Typed(typed) = argument {
+                parameters.extend(Parameter::read(typed, &mut problems));
+            }
+        }
+        let returns = match &signature.output {
+            ReturnType::Default => syn::parse_quote!(()),
+            ReturnType::Type(_, ty) => (**ty).clone(),
+        };
+        if let Type::ImplTrait(_) = returns {
+            problems.report(
+                &returns,
+                "a method returns a named type, not `impl Trait`: the description names it",
+            );
+        }
+        problems.into_result()?;
+        Ok(Method {
+            ident: signature.ident.clone(),
+            mark,
+            parameters,
+            returns,
+            doc: attributes::doc(&function.attrs),
+        })
+    }
+
+    /// The name by which callers know the method.
+    pub(crate) fn name(&self) -> String {
+        plain(&self.ident)
+    }
+
+    /// The block that parses the arguments and calls the method; it evaluates
+    /// to what the method returned, and leaves with an error before.
+    pub(crate) fn call(&self, app: &Type) -> TokenStream {
+        let ident = &self.ident;
+        let name = self.name();
+        let names: Vec<_> = self.parameters.iter().map(|p| &p.ident).collect();
+        let fields = self.parameters.iter().map(|parameter| {
+            let Parameter { ident, ty, text } = parameter;
+            if *text {
+                quote!(#[serde(borrow)] #ident: ::std::borrow::Cow<'a, str>)
+            } else {
+                quote!(#ident: #ty)
+            }
+        });
+        let values = self.parameters.iter().map(|parameter| {
+            let ident = &parameter.ident;
+            if parameter.text {
+                quote!(&*#ident)
+            } else {
+                quote!(#ident)
+            }
+        });
+        let lifetime = self.parameters.iter().any(|p| p.text).then(|| quote!(<'a>));
+        let mutable = (self.mark != Mark::Query).then(|| quote!(mut));
+        quote! {{
+            #[derive(::corelet_sdk::private::serde::Deserialize)]
+            #[serde(crate = "::corelet_sdk::private::serde", deny_unknown_fields)]
+            struct Arguments #lifetime { #(#fields),* }
+            let Arguments { #(#names),* } = ::corelet_sdk::private::parse(#name, args)?;
+            let #mutable application = <#app as ::corelet_sdk::private::State>::open();
+            application.#ident(#(#values),*)
+        }}
+    }
+
+    /// The arm of the dispatch.
+    pub(crate) fn arm(&self, app: &Type) -> TokenStream {
+        let name = self.name();
+        let returns = &self.returns;
+        let call = self.call(app);
+        // Spanned at the type, so that the compiler points at it.
+        let check = quote_spanned! { returns.span() =>
+            ::corelet_sdk::private::assert_serialize::<#returns>();
+        };
+        quote! {
+            #name => {
+                #check
+                #[allow(clippy::let_unit_value)]
+                let returned = ::corelet_sdk::private::Returned(#call);
+                returned.reply()
+            }
+        }
+    }
+
+    /// The entry of the description.
+    pub(crate) fn description(&self) -> TokenStream {
+        let name = self.name();
+        let kind = match self.mark {
+            Mark::Query => quote!(Query),
+            Mark::Update | Mark::Init => quote!(Update),
+        };
+        let parameters = self.parameters_description();
+        let returns = type_name(&self.returns);
+        let doc = &self.doc;
+        quote! {
+            ::corelet_sdk::private::Method {
+                name: #name,
+                kind: ::corelet_sdk::private::MethodKind::#kind,
+                parameters: #parameters,
+                returns: #returns,
+                doc: #doc,
+            }
+        }
+    }
+
+    pub(crate) fn parameters_description(&self) -> TokenStream {
+        let parameters = self.parameters.iter().map(|parameter| {
+            let name = plain(&parameter.ident);
+            let type_name = type_name(&parameter.ty);
+            quote! {
+                ::corelet_sdk::private::Parameter { name: #name, type_name: #type_name }
+            }
+        });
+        quote!(&[#(#parameters),*])
+    }
+}
+
+impl Parameter {
+    fn read(typed: &PatType, problems: &mut Problems) -> Option<Parameter> {
+        for attribute in &typed.attrs {
+            problems.report(
+                attribute,
+                "a parameter takes no attributes; a type of your own may say how it is read",
+            );
+        }
+        let Pat::Ident(name) = &*typed.pat else {
+            problems.report(
+                &typed.pat,
+                "a parameter is a plain name, not a pattern: callers send it by that name",
+            );
+            return None;
+        };
+        if name.by_ref.is_some() || name.subpat.is_some() {
+            problems.report(name, "a parameter is a plain name, not a pattern");
+            return None;
+        }
+        let text = is_text(&typed.ty);
+        match &*typed.ty {
+            Type::Reference(_) if !text => {
+                problems.report(
+                    &typed.ty,
+                    "a parameter is an owned type or `&str`: it is made from the caller's JSON",
+                );
+                None
+            }
+            Type::ImplTrait(_) => {
+                problems.report(
+                    &typed.ty,
+                    "a method is not generic: callers send JSON, so its types must be fixed",
+                );
+                None
+            }
+            ty => Some(Parameter {
+                ident: name.ident.clone(),
+                ty: ty.clone(),
+                text,
+            }),
+        }
+    }
+}
+
+/// Checks how the method takes the application.
+fn receiver(function: &ImplItemFn, mark: Mark, problems: &mut Problems) {
+    let expected = match mark {
+        Mark::Query => "a query takes `&self`: it may only read",
+        Mark::Update => "an update takes `&mut self`",
+        Mark::Init => "an init method takes `&mut self`",
+    };
+    match function.sig.inputs.first() {
+        Some(FnArg::Receiver(receiver)) => {
+            let by_reference = receiver.reference.is_some() && receiver.colon_token.is_none();
+            let mutable = receiver.mutability.is_some();
+            if !by_reference || mutable != (mark != Mark::Query) {
+                problems.report(receiver, expected);
+            }
+        }
+        _ => {
+            let message = format!("`self` is missing: {expected}");
+            problems.report(&function.sig.ident, &message);
+        }
+    }
+}
+
+/// Errors at several places of one method, reported together.
+struct Problems(Option<Error>);
+
+impl Problems {
+    fn report(&mut self, at: &impl quote::ToTokens, message: &str) {
+        let error = Error::new_spanned(at, message);
+        match &mut self.0 {
+            Some(problems) => problems.combine(error),
+            None => self.0 = Some(error),
+        }
+    }
+
+    fn into_result(self) -> syn::Result<()> {
+        self.0.map_or(Ok(()), Err)
+    }
+}
+
+fn is_text(ty: &Type) -> bool {
+    match ty {
+        Type::Reference(TypeReference {
+            mutability: None,
+            lifetime: None,
+            elem,
+            ..
+        }) => matches!(&**elem, Type::Path(path) if path.path.is_ident("str")),
+        _ => false,
+    }
+}
+
+fn plain(ident: &Ident) -> String {
+    let name = ident.to_string();
+    match name.strip_prefix("r#") {
+        Some(plain) => plain.to_owned(),
+        None => name,
+    }
+}
+
+/// Where the whole impl block is meant.
+pub(crate) fn here() -> Span {
+    Span::call_site()
+}

@@ -1,0 +1,437 @@
+//! `#[corelet::methods]`: an impl block becomes the dispatch, the description
+//! and the component's exports. One method is in `method.rs`.
+
+use proc_macro2::TokenStream;
+use quote::quote;
+use syn::spanned::Spanned;
+use syn::{Error, ImplItem, ItemImpl, Type};
+
+use crate::attributes::{self, Mark};
+use crate::method::{self, Method};
+
+pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> TokenStream {
+    let mut item: ItemImpl = match syn::parse2(item) {
+        Ok(item) => item,
+        Err(error) => {
+            let error = Error::new(
+                error.span(),
+                format!("the methods of an application are an impl block: {error}"),
+            );
+            return error.into_compile_error();
+        }
+    };
+    match application(attribute, &mut item) {
+        Ok(application) => quote!(#item #application),
+        Err(error) => {
+            // The block stays, so that the compiler does not complain about
+            // missing methods as well.
+            let error = error.into_compile_error();
+            quote!(#item #error)
+        }
+    }
+}
+
+/// The `Application` impl and the exports; takes our marks off the methods.
+fn application(attribute: TokenStream, item: &mut ItemImpl) -> syn::Result<TokenStream> {
+    let (methods, init) = read(item)?;
+    if !attribute.is_empty() {
+        let message = "`#[corelet::methods]` takes no arguments";
+        return Err(Error::new(attribute.span(), message));
+    }
+    if let Some((_, path, _)) = &item.trait_ {
+        let message = "methods stand in an impl block of the application itself, not of a trait";
+        return Err(Error::new(path.span(), message));
+    }
+    if !item.generics.params.is_empty() {
+        let message = "an application is not generic: its state must be the same everywhere";
+        return Err(Error::new(item.generics.span(), message));
+    }
+    if methods.is_empty() && init.is_none() {
+        let message = "nothing can be called: mark methods with `#[query]` or `#[update]`";
+        return Err(Error::new(method::here(), message));
+    }
+    Ok(write(&item.self_ty, &methods, init.as_ref()))
+}
+
+fn read(item: &mut ItemImpl) -> syn::Result<(Vec<Method>, Option<Method>)> {
+    let mut methods: Vec<Method> = Vec::new();
+    let mut init: Option<Method> = None;
+    let mut problems: Option<Error> = None;
+    for function in &mut item.items {
+        let ImplItem::Fn(function) = function else {
+            continue;
+        };
+        let read = attributes::take_mark(&mut function.attrs).and_then(|mark| match mark {
+            Some(mark) => Method::read(function, mark).map(Some),
+            None => Ok(None),
+        });
+        let problem = match read {
+            Ok(None) => continue,
+            Ok(Some(method)) if method.mark == Mark::Init => match &init {
+                None => {
+                    init = Some(method);
+                    continue;
+                }
+                Some(first) => Error::new(
+                    method.ident.span(),
+                    format!(
+                        "an application has one init method, and `{}` is it",
+                        first.name()
+                    ),
+                ),
+            },
+            Ok(Some(method)) => {
+                if methods.iter().all(|other| other.name() != method.name()) {
+                    methods.push(method);
+                    continue;
+                }
+                Error::new(
+                    method.ident.span(),
+                    format!("there is a method `{}` already", method.name()),
+                )
+            }
+            Err(error) => error,
+        };
+        match &mut problems {
+            Some(problems) => problems.combine(problem),
+            None => problems = Some(problem),
+        }
+    }
+    match problems {
+        Some(problems) => Err(problems),
+        None => Ok((methods, init)),
+    }
+}
+
+fn write(app: &Type, methods: &[Method], init: Option<&Method>) -> TokenStream {
+    let arms = methods.iter().map(|method| method.arm(app));
+    let descriptions = methods.iter().map(Method::description);
+    let init_parameters = match init {
+        Some(init) => init.parameters_description(),
+        None => quote!(&[]),
+    };
+    let init = match init {
+        Some(init) => {
+            let call = init.call(app);
+            quote!(::corelet_sdk::private::InitReturned::reply(#call))
+        }
+        None => quote! {{
+            #[derive(::corelet_sdk::private::serde::Deserialize)]
+            #[serde(crate = "::corelet_sdk::private::serde", deny_unknown_fields)]
+            struct Arguments {}
+            let Arguments {} = ::corelet_sdk::private::parse("init", args)?;
+            ::core::result::Result::Ok(())
+        }},
+    };
+    quote! {
+        #[automatically_derived]
+        impl ::corelet_sdk::private::Application for #app {
+            const DESCRIPTION: ::corelet_sdk::private::Description =
+                ::corelet_sdk::private::Description {
+                    methods: &[#(#descriptions),*],
+                    init_parameters: #init_parameters,
+                };
+
+            fn init(args: &[u8]) -> ::core::result::Result<(), ::std::vec::Vec<u8>> {
+                #init
+            }
+
+            fn call(method: &str, args: &[u8]) -> ::corelet_sdk::private::Reply {
+                // Which of the two fits depends on what the method returns.
+                #[allow(unused_imports)]
+                use ::corelet_sdk::private::{ResultReply as _, ValueReply as _};
+                match method {
+                    #(#arms)*
+                    _ => ::core::result::Result::Err(
+                        ::corelet_sdk::private::unknown_method(method),
+                    ),
+                }
+            }
+        }
+
+        #[cfg(target_arch = "wasm32")]
+        const _: () = {
+            type Guest = ::corelet_sdk::guest::Guest<#app>;
+            ::corelet_sdk::bindings::export_application!(Guest with_types_in ::corelet_sdk::bindings);
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(item: TokenStream, expected: &str) {
+        let expanded = expand(quote!(), item).to_string();
+        assert!(expanded.contains(expected), "{expected}\nin\n{expanded}");
+    }
+
+    /// One method in an impl block, and what the macro says about it.
+    #[track_caller]
+    fn check_method(method: TokenStream, expected: &str) {
+        check(quote!(impl App { #method }), expected);
+    }
+
+    #[test]
+    fn the_kind_decides_how_the_application_is_taken() {
+        check_method(
+            quote!(
+                #[query]
+                fn m(&mut self) {}
+            ),
+            "a query takes `&self`",
+        );
+        check_method(
+            quote!(
+                #[update]
+                fn m(&self) {}
+            ),
+            "an update takes `&mut self`",
+        );
+        check_method(
+            quote!(
+                #[init]
+                fn m(&self) {}
+            ),
+            "an init method takes `&mut self`",
+        );
+        check_method(
+            quote!(
+                #[update]
+                fn m(self) {}
+            ),
+            "an update takes `&mut self`",
+        );
+        check_method(
+            quote!(
+                #[query]
+                fn m(key: u8) {}
+            ),
+            "`self` is missing",
+        );
+        check_method(
+            quote!(
+                #[query]
+                fn m() {}
+            ),
+            "`self` is missing",
+        );
+    }
+
+    #[test]
+    fn marks_are_known_single_and_plain() {
+        check_method(
+            quote!(
+                #[qurey]
+                fn m(&self) {}
+            ),
+            "unknown attribute `#[qurey]`",
+        );
+        check_method(
+            quote!(
+                #[query]
+                #[update]
+                fn m(&self) {}
+            ),
+            "a method has one mark",
+        );
+        check_method(
+            quote!(
+                #[query]
+                #[query]
+                fn m(&self) {}
+            ),
+            "a method has one mark",
+        );
+        check_method(
+            quote!(
+                #[query(fast)]
+                fn m(&self) {}
+            ),
+            "`#[query]` takes no arguments",
+        );
+        check_method(
+            quote!(
+                #[query]
+                #[cfg(test)]
+                fn m(&self) {}
+            ),
+            "cannot depend on `cfg`",
+        );
+        check_method(
+            quote!(
+                #[query]
+                #[tokio::main]
+                fn m(&self) {}
+            ),
+            "unknown attribute `#[tokio::main]`",
+        );
+    }
+
+    #[test]
+    fn types_are_fixed_and_names_plain() {
+        check_method(
+            quote!(
+                #[query]
+                fn m<T>(&self, a: T) {}
+            ),
+            "a method is not generic",
+        );
+        check_method(
+            quote!(
+                #[query]
+                fn m(&self, a: impl Into<String>) {}
+            ),
+            "a method is not generic",
+        );
+        check_method(
+            quote!(
+                #[query]
+                fn m(&self, (a, b): (u8, u8)) {}
+            ),
+            "a plain name, not a pattern",
+        );
+        check_method(
+            quote!(
+                #[query]
+                fn m(&self, _: u8) {}
+            ),
+            "a plain name, not a pattern",
+        );
+        check_method(
+            quote!(
+                #[query]
+                fn m(&self, a: &[u8]) {}
+            ),
+            "an owned type or `&str`",
+        );
+        check_method(
+            quote!(
+                #[query]
+                fn m(&self) -> impl Iterator {}
+            ),
+            "returns a named type",
+        );
+        check_method(
+            quote!(
+                #[query]
+                async fn m(&self) {}
+            ),
+            "a method is not `async`",
+        );
+        check_method(
+            quote!(
+                #[query]
+                unsafe fn m(&self) {}
+            ),
+            "a method is not `unsafe`",
+        );
+    }
+
+    #[test]
+    fn names_are_unique() {
+        check(
+            quote!(
+                impl App {
+                    #[query]
+                    fn m(&self) {}
+                    #[update]
+                    fn m(&mut self) {}
+                }
+            ),
+            "there is a method `m` already",
+        );
+        check(
+            quote!(
+                impl App {
+                    #[init]
+                    fn a(&mut self) {}
+                    #[init]
+                    fn b(&mut self) {}
+                }
+            ),
+            "one init method, and `a` is it",
+        );
+    }
+
+    #[test]
+    fn the_block_is_the_applications_own() {
+        check(
+            quote!(
+                impl Trait for App {
+                    #[query]
+                    fn m(&self) {}
+                }
+            ),
+            "not of a trait",
+        );
+        check(
+            quote!(
+                impl<T> App<T> {
+                    #[query]
+                    fn m(&self) {}
+                }
+            ),
+            "an application is not generic",
+        );
+        check(
+            quote!(
+                impl App {
+                    fn m(&self) {}
+                }
+            ),
+            "nothing can be called",
+        );
+        check(
+            quote!(
+                struct App;
+            ),
+            "are an impl block",
+        );
+    }
+
+    #[test]
+    fn all_problems_are_reported_at_once() {
+        let expanded = expand(
+            quote!(),
+            quote!(
+                impl App {
+                    #[query]
+                    fn a(&mut self) {}
+                    #[update]
+                    fn b(&self, (c, d): (u8, u8)) {}
+                }
+            ),
+        );
+        let errors = expanded.to_string().matches("compile_error").count();
+        assert_eq!(errors, 3);
+    }
+
+    #[test]
+    fn the_description_says_what_the_author_wrote() {
+        let item = quote!(
+            impl App {
+                /// Finds it.
+                ///
+                /// Really.
+                #[query]
+                fn find(&self, key: &str, r#type: Option<u32>) -> Result<Vec<u8>, Error> {}
+                #[init]
+                fn start(&mut self, owner: String) {}
+                fn helper(&self) {}
+            }
+        );
+        check(item.clone(), r#"doc : "Finds it.\n\nReally.""#);
+        check(item.clone(), r#"returns : "Result<Vec<u8>, Error>""#);
+        check(item.clone(), r#"name : "key" , type_name : "&str""#);
+        check(item.clone(), r#"name : "type" , type_name : "Option<u32>""#);
+        check(
+            item.clone(),
+            r#"init_parameters : & [:: corelet_sdk :: private :: Parameter { name : "owner""#,
+        );
+        let expanded = expand(quote!(), item).to_string();
+        assert!(!expanded.contains(r#"name : "helper""#));
+        assert!(!expanded.contains("# [query]"), "our marks are taken off");
+    }
+}

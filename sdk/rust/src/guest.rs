@@ -1,0 +1,72 @@
+//! An application as a component: the exports of our world on top of
+//! [`Application`]. The imports are in `host.rs`.
+
+use std::cell::Cell;
+use std::marker::PhantomData;
+
+use crate::application::{Application, MethodKind, Parameter, State};
+use crate::bindings;
+use crate::host;
+use crate::log::Level;
+
+/// The component that runs `A`.
+pub struct Guest<A>(PhantomData<A>);
+
+impl<A: Application> bindings::Guest for Guest<A> {
+    fn describe() -> bindings::Description {
+        report_panics();
+        let description = A::DESCRIPTION;
+        bindings::Description {
+            name: <A as State>::NAME.into(),
+            version: <A as State>::VERSION.into(),
+            methods: description
+                .methods
+                .iter()
+                .map(|method| bindings::Method {
+                    name: method.name.into(),
+                    kind: match method.kind {
+                        MethodKind::Query => bindings::MethodKind::Query,
+                        MethodKind::Update => bindings::MethodKind::Update,
+                    },
+                    parameters: parameters(method.parameters),
+                    returns: method.returns.into(),
+                    doc: method.doc.into(),
+                })
+                .collect(),
+            init_parameters: parameters(description.init_parameters),
+        }
+    }
+
+    fn init(args: Vec<u8>) -> Result<(), Vec<u8>> {
+        report_panics();
+        A::init(&args)
+    }
+
+    fn call(method: String, args: Vec<u8>) -> Result<Vec<u8>, Vec<u8>> {
+        report_panics();
+        A::call(&method, &args)
+    }
+}
+
+fn parameters(parameters: &[Parameter]) -> Vec<bindings::Parameter> {
+    parameters
+        .iter()
+        .map(|parameter| bindings::Parameter {
+            name: parameter.name.into(),
+            type_name: parameter.type_name.into(),
+        })
+        .collect()
+}
+
+/// Has panics logged before they trap, once per instance: a trap by itself
+/// tells nobody which line of the application it was.
+fn report_panics() {
+    thread_local! {
+        static DONE: Cell<bool> = const { Cell::new(false) };
+    }
+    if !DONE.replace(true) {
+        std::panic::set_hook(Box::new(|panic| {
+            host::log(Level::Error, &panic.to_string());
+        }));
+    }
+}

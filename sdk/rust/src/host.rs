@@ -1,0 +1,34 @@
+//! The one door to whoever runs the application: the server's imports in a
+//! component, the in-memory host of `testing` everywhere else.
+
+/// The most entries that one scan hands out.
+pub(crate) const SCAN_ENTRIES_MAX: u32 = 1000;
+
+/// The most random bytes that one request gives.
+pub const RANDOM_BYTES_MAX: u32 = 4096;
+
+#[cfg(target_arch = "wasm32")]
+pub(crate) use server::*;
+
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) use crate::memory_host::*;
+
+#[cfg(target_arch = "wasm32")]
+mod server {
+    use crate::bindings::corelet::app::{context, events, log, storage};
+    use crate::log::Level;
+
+    pub(crate) use context::{caller, fuel_used, id as context_id, now, random, state_version};
+    pub(crate) use events::emit;
+    pub(crate) use storage::{Entry, count, get, remove, scan, set};
+
+    pub(crate) fn log(level: Level, message: &str) {
+        let level = match level {
+            Level::Error => log::Level::Error,
+            Level::Warn => log::Level::Warn,
+            Level::Info => log::Level::Info,
+            Level::Debug => log::Level::Debug,
+        };
+        log::write(level, message);
+    }
+}

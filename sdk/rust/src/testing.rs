@@ -1,0 +1,222 @@
+//! A context without a server, for an application's own tests.
+//!
+//! Calls take the same way as in a component: through the dispatch that the
+//! macros made, with arguments and answers as JSON, and with all effects
+//! dropped when a method returns an error or panics. What is missing is the
+//! server: no fuel, no limits on memory, nothing durable. A query that emits
+//! an event or writes is stopped, as the server does.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use serde_json::Value;
+
+use crate::application::{Application, MethodKind};
+use crate::log::Level;
+use crate::memory_host::{self, Call, WroteInQuery};
+
+/// One context of the application `A`, in memory.
+#[derive(Debug)]
+pub struct Context<A> {
+    entries: BTreeMap<Vec<u8>, Vec<u8>>,
+    events: Vec<Event>,
+    logs: Vec<(Level, String)>,
+    caller: String,
+    now: u64,
+    calls: u64,
+    state_version: u64,
+    application: PhantomData<A>,
+}
+
+/// What an application has told the world.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// What kind of event it is.
+    pub kind: String,
+    /// Its payload.
+    pub payload: Value,
+}
+
+/// Why a call did not answer. Nothing that it did has happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Failed {
+    /// The method returned this error, or the SDK refused the call.
+    Error(Value),
+    /// The method panicked with this message.
+    Panicked(String),
+    /// A query tried to write.
+    WroteInQuery,
+    /// The method is of the other kind.
+    WrongKind {
+        /// What the method is.
+        is: MethodKind,
+    },
+}
+
+impl Failed {
+    /// The `code` of the error that the method returned, if it has one.
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            Failed::Error(error) => error.get("code").and_then(Value::as_str),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failed::Error(error) => write!(f, "the method returned the error {error}"),
+            Failed::Panicked(message) => write!(f, "the method panicked: {message}"),
+            Failed::WroteInQuery => f.write_str("a query tried to write; only updates may"),
+            Failed::WrongKind {
+                is: MethodKind::Query,
+            } => f.write_str("the method is a query"),
+            Failed::WrongKind {
+                is: MethodKind::Update,
+            } => f.write_str("the method is an update"),
+        }
+    }
+}
+
+impl std::error::Error for Failed {}
+
+/// The time of the first call: 2026-01-01T00:00:00Z in nanoseconds.
+const FIRST_CALL_AT: u64 = 1_767_225_600_000_000_000;
+
+impl<A: Application> Context<A> {
+    /// A new context of an application whose `#[init]` takes nothing, or which
+    /// has none. Panics if `init` fails.
+    #[allow(clippy::new_without_default)] // it runs code that may panic
+    pub fn new() -> Self {
+        match Self::create(Value::Object(Default::default())) {
+            Ok(context) => context,
+            Err(failed) => panic!("init failed: {failed}"),
+        }
+    }
+
+    /// A new context whose `#[init]` gets `args`.
+    pub fn create(args: Value) -> Result<Self, Failed> {
+        let mut context = Context {
+            entries: BTreeMap::new(),
+            events: Vec::new(),
+            logs: Vec::new(),
+            caller: "tester".to_owned(),
+            now: FIRST_CALL_AT,
+            calls: 0,
+            state_version: 0,
+            application: PhantomData,
+        };
+        context.turn(true, || {
+            A::init(args.to_string().as_bytes()).map_err(|error| Failed::Error(parsed(&error)))
+        })?;
+        Ok(context)
+    }
+
+    /// Calls the update `method`; all that it did stays if it answers.
+    pub fn update(&mut self, method: &str, args: Value) -> Result<Value, Failed> {
+        self.call(MethodKind::Update, method, args)
+    }
+
+    /// Calls the query `method`.
+    pub fn query(&mut self, method: &str, args: Value) -> Result<Value, Failed> {
+        self.call(MethodKind::Query, method, args)
+    }
+
+    /// Runs `f` on the application as an update, past the dispatch: typed
+    /// access for arranging a test.
+    pub fn run<T>(&mut self, f: impl FnOnce(&mut A) -> T) -> Result<T, Failed> {
+        self.turn(true, || Ok(f(&mut A::open())))
+    }
+
+    /// Events of all calls that answered, oldest first.
+    pub fn events(&self) -> &[Event] {
+        &self.events
+    }
+
+    /// Lines of all calls, also of those that failed.
+    pub fn logs(&self) -> &[(Level, String)] {
+        &self.logs
+    }
+
+    /// The durable entries as they are stored, for tests of the layout.
+    pub fn entries(&self) -> &BTreeMap<Vec<u8>, Vec<u8>> {
+        &self.entries
+    }
+
+    /// Who the next calls come from.
+    pub fn set_caller(&mut self, caller: &str) {
+        caller.clone_into(&mut self.caller);
+    }
+
+    /// The time of the next calls, in nanoseconds since 1970. It stands still
+    /// by itself.
+    pub fn set_now(&mut self, nanos: u64) {
+        self.now = nanos;
+    }
+
+    fn call(&mut self, kind: MethodKind, method: &str, args: Value) -> Result<Value, Failed> {
+        let mut methods = A::DESCRIPTION.methods.iter();
+        if let Some(found) = methods.find(|found| found.name == method)
+            && found.kind != kind
+        {
+            return Err(Failed::WrongKind { is: found.kind });
+        }
+        let args = args.to_string();
+        self.turn(kind == MethodKind::Update, || {
+            match A::call(method, args.as_bytes()) {
+                Ok(output) => Ok(parsed(&output)),
+                Err(error) => Err(Failed::Error(parsed(&error))),
+            }
+        })
+    }
+
+    fn turn<T>(
+        &mut self,
+        may_write: bool,
+        f: impl FnOnce() -> Result<T, Failed>,
+    ) -> Result<T, Failed> {
+        assert!(!memory_host::is_running(), "calls do not nest");
+        self.calls += 1;
+        memory_host::begin(Call {
+            entries: std::mem::take(&mut self.entries),
+            may_write,
+            context_id: [7; 32],
+            caller: self.caller.clone(),
+            now: self.now,
+            seed: self.calls,
+            state_version: self.state_version,
+            ..Call::default()
+        });
+        let result = catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|panic| {
+            Err(if panic.is::<WroteInQuery>() {
+                Failed::WroteInQuery
+            } else if let Some(message) = panic.downcast_ref::<&str>() {
+                Failed::Panicked((*message).to_owned())
+            } else if let Some(message) = panic.downcast_ref::<String>() {
+                Failed::Panicked(message.clone())
+            } else {
+                Failed::Panicked("a panic without a message".to_owned())
+            })
+        });
+        let mut call = memory_host::end();
+        if result.is_err() {
+            call.roll_back();
+        }
+        self.state_version += u64::from(!call.replaced.is_empty());
+        self.entries = call.entries;
+        self.logs.extend(call.logs);
+        self.events
+            .extend(call.events.into_iter().map(|(kind, payload)| Event {
+                kind,
+                payload: parsed(&payload),
+            }));
+        result
+    }
+}
+
+fn parsed(json: &[u8]) -> Value {
+    serde_json::from_slice(json).expect("the SDK writes JSON")
+}

@@ -1,0 +1,40 @@
+//! Values as bytes: the one place that says how an entry's value is written.
+//! How keys are written is in `key.rs`.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// The bytes of `value`. Panics, which stops the call, if its type cannot be
+/// written (a map whose keys are not strings).
+#[inline]
+pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
+    match serde_json::to_vec(value) {
+        Ok(bytes) => bytes,
+        Err(error) => unwritable(&error),
+    }
+}
+
+/// The value that `bytes` are. Panics, which stops the call, if they are none:
+/// the application has changed the type of a field whose entries are older.
+#[inline]
+pub(crate) fn decode<T: DeserializeOwned>(prefix: &[u8], bytes: &[u8]) -> T {
+    match serde_json::from_slice(bytes) {
+        Ok(value) => value,
+        Err(error) => unreadable(prefix, &error),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn unwritable(error: &serde_json::Error) -> ! {
+    panic!("a value cannot be written to an entry: {error}")
+}
+
+#[cold]
+#[inline(never)]
+fn unreadable(prefix: &[u8], error: &serde_json::Error) -> ! {
+    panic!(
+        "an entry below {:?} is not a value of the field's type: {error}",
+        String::from_utf8_lossy(prefix)
+    )
+}
