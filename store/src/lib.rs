@@ -1,1 +1,61 @@
-//! What is true: entries, deltas and contexts, in one LMDB environment per shard.
+//! What is true: entries, deltas and contexts, in one LMDB environment per
+//! shard. This is the only crate that knows heed and the layout on disk; it
+//! sees no network and no guest.
+//!
+//! Start at [`DataDir::open`], then [`Ledger`]. The way in is
+//! [`Ledger::commit`], which turns a batch of [`Change`]s into one durable
+//! transaction and answers each with a [`Committed`] receipt or a reason. The
+//! way out is [`Ledger::snapshot`].
+//!
+//! | file | holds |
+//! |---|---|
+//! | `ids.rs`, `hlc.rs` | names and stamps |
+//! | `data_dir.rs`, `manifest.rs` | the data directory and its lock |
+//! | `change.rs` | what goes into a commit and comes out |
+//! | `ledger.rs` | opening; the two ways in |
+//! | `commit.rs`, `sweep.rs` | writing |
+//! | `snapshot.rs` | reading |
+//! | `layout.rs`, `record.rs`, `delta.rs`, `root.rs` | the format |
+//! | `names.rs`, `verify.rs` | reconciling and scrubbing |
+//! | `error.rs` | what can go wrong |
+
+mod change;
+mod commit;
+mod data_dir;
+mod delta;
+mod error;
+mod hlc;
+mod ids;
+mod layout;
+mod ledger;
+mod manifest;
+mod names;
+mod record;
+mod root;
+mod snapshot;
+mod sweep;
+mod verify;
+
+pub use change::{
+    ApplicationRecord, CallEffects, Change, Committed, CommittedEvent, EntryKind, Event, LogLevel,
+    LogLine, NewContext, Op, Verdict,
+};
+pub use data_dir::{DataDir, OpenOptions, write_atomically};
+pub use delta::{DELTA_PARENTS_MAX, DeltaEventView, DeltaView, MalformedDelta, OpView};
+pub use error::{Refused, StoreError};
+pub use hlc::{Hlc, HlcClock};
+pub use ids::{
+    ApplicationId, ContextId, ContextSlot, DeltaId, ID_BYTES, InvalidId, NodeId, Root, SHARDS_MAX,
+    ShardCount, ShardId,
+};
+pub use layout::{
+    APPLICATION_BYTES_MAX, BATCH_BYTES_MAX, EVENT_KIND_BYTES_MAX, KEY_BYTES_MAX, NAME_BYTES_MAX,
+    VALUE_BYTES_MAX,
+};
+pub use ledger::{Ledger, LedgerConfig, LedgerStats};
+pub use manifest::{DATA_FORMAT_VERSION, Manifest};
+pub use names::reconcile_names;
+pub use record::{ContextRecord, EventView, Head};
+pub use snapshot::{Scan, Snapshot};
+pub use sweep::Swept;
+pub use verify::{Verified, verify};

@@ -1,0 +1,251 @@
+//! What can go wrong in the store, one variant per decision the caller can
+//! take. [`StoreError`] fails a whole operation; [`Refused`] answers one change
+//! of a batch while its neighbours are committed. No mapping to status codes
+//! here: that is `server`'s.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::hlc::Hlc;
+use crate::ids::{ContextId, ContextSlot};
+
+/// A store operation failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    // The operator's mistakes and the machine's limits.
+    /// Another process has the data directory open.
+    #[error("data directory {} is in use by {}; stop it first or choose another directory", path.display(), holder(*pid))]
+    Locked {
+        /// The directory.
+        path: PathBuf,
+        /// The holder as it wrote itself into the lock file.
+        pid: Option<u32>,
+    },
+    /// The data on disk was written in a format that this program does not read.
+    #[error("{} has format version {found}, but this program reads version {supported}; use the program version that wrote it", path.display())]
+    WrongFormat {
+        /// The file or directory.
+        path: PathBuf,
+        /// The version it says.
+        found: u32,
+        /// The version that this program reads and writes.
+        supported: u32,
+    },
+    /// The directory has data but its manifest is gone.
+    #[error("{} has shards but no manifest; restore the manifest from a backup", path.display())]
+    ManifestMissing {
+        /// The data directory.
+        path: PathBuf,
+    },
+    /// A file operation outside a commit failed.
+    #[error("cannot {doing} {}", path.display())]
+    File {
+        /// What was attempted.
+        doing: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The ledger's directory is already open in this process.
+    #[error("ledger {} is already open in this process", path.display())]
+    AlreadyOpen {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// LMDB refused to open or begin.
+    #[error("cannot {doing} the ledger: {reason}")]
+    Engine {
+        /// What was attempted.
+        doing: &'static str,
+        /// What the engine said.
+        reason: String,
+    },
+
+    // Limits reached: nothing was written, and the ledger goes on.
+    /// The ledger has grown to its configured size.
+    #[error(
+        "the ledger is full ({bytes_max} bytes of address space); raise map_bytes_max or delete contexts"
+    )]
+    MapFull {
+        /// The configured size.
+        bytes_max: u64,
+    },
+    /// The file system has no space left; nothing of the batch was written.
+    #[error("no space left for the ledger; free disk space and retry")]
+    DiskFull {
+        /// What the system said.
+        source: io::Error,
+    },
+    /// More snapshots at once than configured.
+    #[error("all {readers_max} snapshots of the ledger are in use; retry or raise readers_max")]
+    ReadersFull {
+        /// The configured count.
+        readers_max: u32,
+    },
+    /// The batch does not fit into one transaction.
+    #[error(
+        "a batch of {bytes} bytes exceeds the {bytes_max} bytes of one transaction; commit in smaller batches"
+    )]
+    BatchTooLarge {
+        /// Bytes of the batch; 0 where the engine found out by itself.
+        bytes: u64,
+        /// The bound.
+        bytes_max: u64,
+    },
+
+    // Damage.
+    /// Bytes read from disk are not what was written.
+    #[error("{what} under key {key} is corrupt: {why}; restore it from a peer or a backup")]
+    Corrupt {
+        /// Which kind of record or file.
+        what: &'static str,
+        /// Its key in hexadecimal, or its path.
+        key: String,
+        /// Which check failed.
+        why: &'static str,
+    },
+    /// A write or sync failed, so what is on disk is in doubt. The process must
+    /// stop; opening again finds the last state that is certain.
+    #[error(
+        "an I/O error during {doing} leaves the ledger's state in doubt; the process must stop, check the disk and start again"
+    )]
+    Io {
+        /// What was attempted.
+        doing: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// An earlier fatal error has stopped this ledger.
+    #[error("the ledger has stopped after an earlier I/O error; restart the process")]
+    Stopped,
+}
+
+impl StoreError {
+    /// Whether durable state is in doubt, so that the process has to stop.
+    /// After any other error the ledger goes on working.
+    pub fn is_fatal(&self) -> bool {
+        match self {
+            StoreError::Io { .. } | StoreError::Stopped => true,
+            StoreError::Locked { .. }
+            | StoreError::WrongFormat { .. }
+            | StoreError::ManifestMissing { .. }
+            | StoreError::File { .. }
+            | StoreError::AlreadyOpen { .. }
+            | StoreError::Engine { .. }
+            | StoreError::MapFull { .. }
+            | StoreError::DiskFull { .. }
+            | StoreError::ReadersFull { .. }
+            | StoreError::BatchTooLarge { .. }
+            | StoreError::Corrupt { .. } => false,
+        }
+    }
+
+    /// For `map_err` on a file operation.
+    pub(crate) fn file(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+        let path = path.to_owned();
+        move |source| StoreError::File {
+            doing,
+            path,
+            source,
+        }
+    }
+
+    pub(crate) fn corrupt(what: &'static str, key: &[u8], why: &'static str) -> StoreError {
+        StoreError::Corrupt {
+            what,
+            key: hex(key),
+            why,
+        }
+    }
+}
+
+/// One change of a batch was refused; nothing of it was written.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// No context has this id on this shard.
+    #[error("context {context} does not exist")]
+    UnknownContext {
+        /// The id asked for.
+        context: ContextId,
+    },
+    /// The id is in use.
+    #[error("context {context} exists already")]
+    ContextExists {
+        /// The id asked for.
+        context: ContextId,
+    },
+    /// Another context has this name.
+    #[error("name {name:?} already belongs to context {holder}")]
+    NameTaken {
+        /// The name asked for.
+        name: String,
+        /// Who has it.
+        holder: ContextId,
+    },
+    /// A size lies outside its bound.
+    #[error("{limit} is {got}, but must lie in {min}..={max}")]
+    OutOfBounds {
+        /// The bound's name.
+        limit: &'static str,
+        /// The size found.
+        got: u64,
+        /// The smallest that is allowed.
+        min: u64,
+        /// The largest that is allowed.
+        max: u64,
+    },
+    /// The entry has another kind than the write.
+    #[error("the entry is a {found}, but was written as a {written}")]
+    KindMismatch {
+        /// The kind stored.
+        found: crate::change::EntryKind,
+        /// The kind of the write.
+        written: crate::change::EntryKind,
+    },
+    /// The caller named a slot that belongs to another context. Our bug.
+    #[error("slot {slot} does not belong to context {context}")]
+    WrongSlot {
+        /// The context of the call.
+        context: ContextId,
+        /// The slot of the call.
+        slot: ContextSlot,
+    },
+    /// The stamp is older than the context's last one, so that the write would
+    /// lose against what it replaces. Our bug.
+    #[error("stamp {got} lies before the context's last stamp {last}")]
+    StaleHlc {
+        /// The stamp of the call.
+        got: Hlc,
+        /// The stamp of the context's last delta.
+        last: Hlc,
+    },
+    /// What the change has to read is damaged.
+    #[error("the change meets a damaged record")]
+    Damaged {
+        /// The record and the check that failed.
+        source: StoreError,
+    },
+}
+
+/// Bytes as hexadecimal text, cut after 64 bytes.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let shown = &bytes[..bytes.len().min(64)];
+    let mut text = String::with_capacity(2 * shown.len() + 1);
+    for byte in shown {
+        for digit in [byte >> 4, byte & 0xf] {
+            text.push(char::from_digit(digit.into(), 16).expect("a half byte is one digit"));
+        }
+    }
+    if shown.len() < bytes.len() {
+        text.push('…');
+    }
+    text
+}
+
+fn holder(pid: Option<u32>) -> String {
+    match pid {
+        Some(pid) => format!("process {pid}"),
+        None => "another process".to_owned(),
+    }
+}

@@ -1,0 +1,328 @@
+//! One shard's durable state: an LMDB environment. Opening it, and the two ways
+//! in: [`Ledger::snapshot`] for readers on any thread, [`Ledger::commit`] for
+//! the shard's commit thread. What a commit writes is in `commit.rs`, what a
+//! snapshot reads in `snapshot.rs`, the keys in `layout.rs`.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use heed::{Env, EnvFlags, EnvOpenOptions, WithoutTls};
+
+use crate::change::{Change, Verdict};
+use crate::commit::Writer;
+use crate::data_dir::{make_private_dir, sync_dir};
+use crate::error::StoreError;
+use crate::hlc::Hlc;
+use crate::layout::{self, LMDB_KEY_BYTES_MAX, META_FORMAT, Tables};
+use crate::record::{self, FormatRecord};
+use crate::snapshot::Snapshot;
+use crate::sweep::Swept;
+
+/// LMDB wants a map of whole pages; this is the largest page of any machine.
+const MAP_STEP_BYTES: usize = 64 << 10;
+
+/// Bounds of one ledger.
+#[derive(Clone, Debug)]
+pub struct LedgerConfig {
+    /// The size to which the ledger can grow. Only address space until used.
+    pub map_bytes_max: u64,
+    /// How many snapshots can exist at once.
+    pub readers_max: u32,
+}
+
+impl Default for LedgerConfig {
+    fn default() -> Self {
+        LedgerConfig {
+            map_bytes_max: 64 << 30,
+            readers_max: 512,
+        }
+    }
+}
+
+/// How full a ledger is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LedgerStats {
+    /// The size to which it can grow.
+    pub map_bytes_max: u64,
+    /// The size to which it has grown. Freed space inside is used again.
+    pub map_bytes_used: u64,
+    /// Snapshots open at most.
+    pub readers_max: u32,
+    /// Places for snapshots that have been used so far, of `readers_max`.
+    pub readers_used: u32,
+    /// Contexts.
+    pub contexts: u64,
+    /// Entries of all contexts, and of deleted ones that are not yet swept.
+    pub entries: u64,
+    /// Deltas in the log.
+    pub deltas: u64,
+    /// Events of all contexts.
+    pub events: u64,
+    /// Deleted contexts that are not yet swept.
+    pub graves: u64,
+}
+
+/// One shard's ledger. Clones are the same ledger; it closes with the last one.
+#[derive(Clone)]
+pub struct Ledger {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    env: Env<WithoutTls>,
+    tables: Tables,
+    /// One writer at a time is LMDB's own rule. The mutex makes it ours, and
+    /// guards the buffers that writing reuses. Only the commit thread locks it
+    /// while the server runs.
+    writer: Mutex<Writer>,
+    /// Set by a fatal error, after which nothing is written any more.
+    stopped: AtomicBool,
+}
+
+impl Ledger {
+    /// Opens the ledger in `dir`, or makes it there.
+    pub fn open(dir: &Path, config: &LedgerConfig) -> Result<Ledger, StoreError> {
+        make_private_dir(dir)?;
+        let env = open_env(dir, config)?;
+        env.clear_stale_readers()
+            .map_err(|error| engine("clear stale readers of", error, config))?;
+        assert_eq!(
+            env.max_key_size(),
+            LMDB_KEY_BYTES_MAX,
+            "LMDB must be built with its default key size"
+        );
+        let tables =
+            Tables::open(&env).map_err(|error| engine("open the tables of", error, config))?;
+        // The files' names must be as durable as their content.
+        sync_dir(dir)?;
+        check_format(dir, &env, tables, config)?;
+        let writer = Writer::load(&env, tables)?;
+        Ok(Ledger {
+            shared: Arc::new(Shared {
+                env,
+                tables,
+                writer: Mutex::new(writer),
+                stopped: AtomicBool::new(false),
+            }),
+        })
+    }
+
+    /// What is committed now, unmoved by later commits. Cheap; but while it
+    /// lives, space freed by later commits is not used again, so keep it short.
+    pub fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        let txn = self
+            .shared
+            .env
+            .clone()
+            .static_read_txn()
+            .map_err(|error| self.engine("read", error))?;
+        Ok(Snapshot::new(txn, self.shared.tables))
+    }
+
+    /// Commits a batch: one transaction, on disk when this returns. On an error
+    /// nothing of the batch was written; if it [is fatal](StoreError::is_fatal)
+    /// the process has to stop, otherwise the ledger goes on. Verdict `i`
+    /// answers change `i`: a refused change left nothing and did not disturb
+    /// its neighbours.
+    ///
+    /// Blocks for as long as the disk takes.
+    pub fn commit(&self, batch: Vec<Change>) -> Result<Vec<Verdict>, StoreError> {
+        self.write(|writer| writer.commit(&self.shared.env, self.shared.tables, batch))
+    }
+
+    /// Drops up to `records_max` entries, events and deltas of deleted contexts,
+    /// in one transaction. Call again while there is more to do.
+    pub fn sweep(&self, records_max: usize) -> Result<Swept, StoreError> {
+        self.write(|writer| writer.sweep(&self.shared.env, self.shared.tables, records_max))
+    }
+
+    /// The stamp of the newest delta: a restarted clock goes on behind it.
+    pub fn last_hlc(&self) -> Hlc {
+        self.lock_writer().last_hlc()
+    }
+
+    /// How full the ledger is.
+    pub fn stats(&self) -> Result<LedgerStats, StoreError> {
+        let info = self.shared.env.info();
+        let page_bytes = u64::from(self.shared.env.unnamed_database_stat().page_size);
+        let snapshot = self.snapshot()?;
+        let counts = snapshot.table_counts()?;
+        Ok(LedgerStats {
+            map_bytes_max: info.map_size as u64,
+            map_bytes_used: (info.last_page_number as u64 + 1) * page_bytes,
+            readers_max: info.maximum_number_of_readers,
+            readers_used: info.number_of_readers,
+            contexts: counts.contexts,
+            entries: counts.entries,
+            deltas: counts.deltas,
+            events: counts.events,
+            graves: counts.graves,
+        })
+    }
+
+    pub(crate) fn write<T>(
+        &self,
+        work: impl FnOnce(&mut Writer) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut writer = self.lock_writer();
+        if self.shared.stopped.load(Ordering::Relaxed) {
+            return Err(StoreError::Stopped);
+        }
+        let result = work(&mut writer);
+        if result.as_ref().is_err_and(StoreError::is_fatal) {
+            self.shared.stopped.store(true, Ordering::Relaxed);
+        }
+        result
+    }
+
+    fn lock_writer(&self) -> std::sync::MutexGuard<'_, Writer> {
+        // A panic while writing dropped its transaction, and the writer's own
+        // memory changes only after a commit: what is there is still true.
+        self.shared
+            .writer
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn engine(&self, doing: &'static str, error: heed::Error) -> StoreError {
+        engine_error(doing, error, &self.shared.env)
+    }
+}
+
+fn open_env(dir: &Path, config: &LedgerConfig) -> Result<Env<WithoutTls>, StoreError> {
+    let map_bytes = usize::try_from(config.map_bytes_max)
+        .ok()
+        .and_then(|bytes| bytes.checked_next_multiple_of(MAP_STEP_BYTES))
+        .unwrap_or(usize::MAX / MAP_STEP_BYTES * MAP_STEP_BYTES);
+    let mut options = EnvOpenOptions::new().read_txn_without_tls();
+    options
+        .map_size(map_bytes)
+        .max_readers(config.readers_max)
+        .max_dbs(layout::TABLES);
+    // SAFETY: LMDB's file must not be changed behind its back. The data
+    // directory's lock keeps other processes away, heed refuses to open one
+    // environment twice in one process, and the files are private. No flag that
+    // weakens this (NO_LOCK, WRITE_MAP) or durability (NO_SYNC, NO_META_SYNC) is set.
+    #[allow(unsafe_code)]
+    let opened = unsafe { options.flags(EnvFlags::empty()).open(dir) };
+    opened.map_err(|error| match error {
+        heed::Error::EnvAlreadyOpened => StoreError::AlreadyOpen {
+            path: dir.to_owned(),
+        },
+        heed::Error::Io(source) => StoreError::file("open the ledger in", dir)(source),
+        error => engine("open", error, config),
+    })
+}
+
+/// Reads the format version, or writes it into a ledger without content.
+fn check_format(
+    dir: &Path,
+    env: &Env<WithoutTls>,
+    tables: Tables,
+    config: &LedgerConfig,
+) -> Result<(), StoreError> {
+    let failed = |error| engine("read the format of", error, config);
+    let mut txn = env.write_txn().map_err(failed)?;
+    match tables.meta.get(&txn, META_FORMAT).map_err(failed)? {
+        Some(bytes) => {
+            let found = record::open::<FormatRecord>(META_FORMAT, bytes)?
+                .version
+                .to_native();
+            if found != layout::FORMAT_VERSION {
+                let supported = layout::FORMAT_VERSION;
+                return Err(StoreError::WrongFormat {
+                    path: dir.to_owned(),
+                    found,
+                    supported,
+                });
+            }
+            Ok(())
+        }
+        None => {
+            if !tables.contexts.is_empty(&txn).map_err(failed)? {
+                return Err(StoreError::corrupt(
+                    "ledger",
+                    META_FORMAT,
+                    "it has contexts but no format record",
+                ));
+            }
+            let mut bytes = Vec::new();
+            record::seal(
+                &mut bytes,
+                META_FORMAT,
+                &FormatRecord {
+                    version: layout::FORMAT_VERSION,
+                },
+            );
+            tables
+                .meta
+                .put(&mut txn, META_FORMAT, &bytes)
+                .map_err(failed)?;
+            txn.commit().map_err(failed)
+        }
+    }
+}
+
+fn engine(doing: &'static str, error: heed::Error, config: &LedgerConfig) -> StoreError {
+    translate(doing, error, config.map_bytes_max, config.readers_max)
+}
+
+/// An engine error outside of committing, in our words.
+pub(crate) fn engine_error(
+    doing: &'static str,
+    error: heed::Error,
+    env: &Env<WithoutTls>,
+) -> StoreError {
+    let info = env.info();
+    translate(
+        doing,
+        error,
+        info.map_size as u64,
+        info.maximum_number_of_readers,
+    )
+}
+
+fn translate(
+    doing: &'static str,
+    error: heed::Error,
+    bytes_max: u64,
+    readers_max: u32,
+) -> StoreError {
+    use heed::MdbError;
+    match error {
+        heed::Error::Io(source) if is_out_of_space(&source) => StoreError::DiskFull { source },
+        heed::Error::Io(source) => StoreError::Io { doing, source },
+        heed::Error::Mdb(MdbError::MapFull) => StoreError::MapFull { bytes_max },
+        heed::Error::Mdb(MdbError::ReadersFull) => StoreError::ReadersFull { readers_max },
+        heed::Error::Mdb(MdbError::TxnFull) => StoreError::BatchTooLarge {
+            bytes: 0,
+            bytes_max: layout::BATCH_BYTES_MAX,
+        },
+        heed::Error::Mdb(MdbError::Panic) => StoreError::Stopped,
+        heed::Error::Mdb(
+            MdbError::Corrupted
+            | MdbError::PageNotFound
+            | MdbError::Invalid
+            | MdbError::CursorFull
+            | MdbError::PageFull
+            | MdbError::Problem,
+        ) => StoreError::Corrupt {
+            what: "page of the ledger",
+            key: doing.to_owned(),
+            why: "the engine found its tree damaged",
+        },
+        other => StoreError::Engine {
+            doing,
+            reason: other.to_string(),
+        },
+    }
+}
+
+pub(crate) fn is_out_of_space(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind;
+    matches!(
+        error.kind(),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge
+    )
+}

@@ -1,0 +1,448 @@
+//! The values of a ledger: one envelope around rkyv archives, and the types
+//! inside. An archive is checked here, each time it is read, and nowhere
+//! trusted before. Where the values lie is in `layout.rs`.
+//!
+//! Envelope: version (1 byte), kind (1 byte), checksum (8 bytes), archive. The
+//! checksum covers version, kind, key and archive, so that a record that turns
+//! up under another key is noticed as well.
+
+use rkyv::api::high::{HighSerializer, HighValidator};
+use rkyv::bytecheck::CheckBytes;
+use rkyv::rancor::Failure;
+use rkyv::ser::allocator::ArenaHandle;
+use rkyv::with::InlineAsBox;
+use rkyv::{Archive, Portable, Serialize};
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+
+use crate::change::{ApplicationRecord, EntryKind};
+use crate::error::StoreError;
+use crate::hlc::Hlc;
+use crate::ids::{ApplicationId, ContextId, ContextSlot, DeltaId, NodeId, Root};
+
+/// The version of every record format so far.
+const RECORD_VERSION: u8 = 1;
+
+/// Bytes in front of the archive.
+const ENVELOPE_BYTES: usize = 10;
+
+/// What a record is. The numbers are part of the disk format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum RecordKind {
+    Format = 1,
+    Slots = 2,
+    Context = 3,
+    Head = 4,
+    Entry = 5,
+    Log = 6,
+    Event = 7,
+    Application = 8,
+    Name = 9,
+    Author = 10,
+    Grave = 11,
+}
+
+impl RecordKind {
+    /// The kind's name in messages.
+    const fn what(self) -> &'static str {
+        match self {
+            RecordKind::Format => "format record",
+            RecordKind::Slots => "slots record",
+            RecordKind::Context => "context record",
+            RecordKind::Head => "head record",
+            RecordKind::Entry => "entry",
+            RecordKind::Log => "log record",
+            RecordKind::Event => "event record",
+            RecordKind::Application => "application record",
+            RecordKind::Name => "name record",
+            RecordKind::Author => "author record",
+            RecordKind::Grave => "grave record",
+        }
+    }
+}
+
+/// A type that can be the content of a record.
+pub(crate) trait Record:
+    for<'a> Serialize<HighSerializer<Vec<u8>, ArenaHandle<'a>, Failure>>
+{
+    const KIND: RecordKind;
+}
+
+/// Writes the record of `value` under `key` into `out`, whose memory is reused.
+pub(crate) fn seal<R: Record>(out: &mut Vec<u8>, key: &[u8], value: &R) {
+    let mut bytes = std::mem::take(out);
+    bytes.clear();
+    bytes.extend_from_slice(&[RECORD_VERSION, R::KIND as u8, 0, 0, 0, 0, 0, 0, 0, 0]);
+    let mut bytes = rkyv::api::high::to_bytes_in::<_, Failure>(value, bytes)
+        .expect("an archive of plain values below 2 GiB can always be written");
+    let sum = checksum(RECORD_VERSION, R::KIND as u8, key, &bytes[ENVELOPE_BYTES..]);
+    bytes[2..ENVELOPE_BYTES].copy_from_slice(&sum.to_le_bytes());
+    *out = bytes;
+}
+
+/// Checks the record read from under `key` and gives its content.
+pub(crate) fn open<'a, R>(key: &[u8], bytes: &'a [u8]) -> Result<&'a R::Archived, StoreError>
+where
+    R: Record,
+    R::Archived: Portable + for<'b> CheckBytes<HighValidator<'b, Failure>>,
+{
+    let corrupt = |why| StoreError::corrupt(R::KIND.what(), key, why);
+    let Some((envelope, archive)) = bytes.split_first_chunk::<ENVELOPE_BYTES>() else {
+        return Err(corrupt("it is shorter than its envelope"));
+    };
+    let [version, kind, sum @ ..] = *envelope;
+    if u64::from_le_bytes(sum) != checksum(version, kind, key, archive) {
+        return Err(corrupt("its checksum does not match"));
+    }
+    if version != RECORD_VERSION {
+        return Err(corrupt("its format version is unknown to this program"));
+    }
+    if kind != R::KIND as u8 {
+        return Err(corrupt("it is a record of another kind"));
+    }
+    rkyv::access::<R::Archived, Failure>(archive).map_err(|_| corrupt("its archive is malformed"))
+}
+
+fn checksum(version: u8, kind: u8, key: &[u8], archive: &[u8]) -> u64 {
+    let seed = xxh3_64(key) ^ u64::from(u16::from_le_bytes([version, kind]));
+    xxh3_64_with_seed(archive, seed)
+}
+
+/// The ledger's format version.
+#[derive(Archive, Serialize)]
+pub(crate) struct FormatRecord {
+    pub(crate) version: u32,
+}
+
+/// The slots given so far.
+#[derive(Archive, Serialize)]
+pub(crate) struct SlotsRecord {
+    pub(crate) next: u64,
+}
+
+#[derive(Archive, Serialize)]
+pub(crate) struct ContextRow<'a> {
+    pub(crate) slot: u64,
+    pub(crate) created: u64,
+    pub(crate) application: [u8; 32],
+    #[rkyv(with = rkyv::with::Map<InlineAsBox>)]
+    pub(crate) name: Option<&'a str>,
+}
+
+#[derive(Archive, Serialize)]
+pub(crate) struct HeadRow<'a> {
+    pub(crate) context: [u8; 32],
+    pub(crate) root: [u8; 32],
+    pub(crate) version: u64,
+    pub(crate) entries: u64,
+    pub(crate) bytes: u64,
+    pub(crate) hlc: u64,
+    pub(crate) log_last: u64,
+    pub(crate) events_last: u64,
+    #[rkyv(with = InlineAsBox)]
+    pub(crate) deltas: &'a [[u8; 32]],
+}
+
+#[derive(Archive, Serialize)]
+pub(crate) struct EntryRow<'a> {
+    pub(crate) hlc: u64,
+    pub(crate) author: u32,
+    pub(crate) kind: u8,
+    #[rkyv(with = InlineAsBox)]
+    pub(crate) value: &'a [u8],
+}
+
+#[derive(Archive, Serialize)]
+pub(crate) struct LogRow<'a> {
+    pub(crate) slot: u64,
+    /// Position of the context's delta before this one; 0 if there is none.
+    pub(crate) previous: u64,
+    /// The delta's canonical bytes, as hashed and later signed.
+    #[rkyv(with = InlineAsBox)]
+    pub(crate) canonical: &'a [u8],
+}
+
+#[derive(Archive, Serialize)]
+pub(crate) struct EventRow<'a> {
+    pub(crate) delta: [u8; 32],
+    pub(crate) hlc: u64,
+    #[rkyv(with = InlineAsBox)]
+    pub(crate) kind: &'a str,
+    #[rkyv(with = InlineAsBox)]
+    pub(crate) payload: &'a [u8],
+}
+
+#[derive(Archive, Serialize)]
+pub(crate) struct ApplicationRow<'a> {
+    pub(crate) size_bytes: u64,
+    pub(crate) installed: u64,
+    #[rkyv(with = InlineAsBox)]
+    pub(crate) name: &'a str,
+    #[rkyv(with = InlineAsBox)]
+    pub(crate) version: &'a str,
+    #[rkyv(with = InlineAsBox)]
+    pub(crate) description: &'a str,
+}
+
+#[derive(Archive, Serialize)]
+pub(crate) struct NameRow {
+    pub(crate) context: [u8; 32],
+}
+
+#[derive(Archive, Serialize)]
+pub(crate) struct AuthorRow {
+    pub(crate) node: [u8; 32],
+}
+
+#[derive(Archive, Serialize)]
+pub(crate) struct GraveRow {
+    pub(crate) context: [u8; 32],
+    /// The newest log record that is still there; 0 if none is.
+    pub(crate) log_last: u64,
+}
+
+impl Record for FormatRecord {
+    const KIND: RecordKind = RecordKind::Format;
+}
+impl Record for SlotsRecord {
+    const KIND: RecordKind = RecordKind::Slots;
+}
+impl Record for ContextRow<'_> {
+    const KIND: RecordKind = RecordKind::Context;
+}
+impl Record for HeadRow<'_> {
+    const KIND: RecordKind = RecordKind::Head;
+}
+impl Record for EntryRow<'_> {
+    const KIND: RecordKind = RecordKind::Entry;
+}
+impl Record for LogRow<'_> {
+    const KIND: RecordKind = RecordKind::Log;
+}
+impl Record for EventRow<'_> {
+    const KIND: RecordKind = RecordKind::Event;
+}
+impl Record for ApplicationRow<'_> {
+    const KIND: RecordKind = RecordKind::Application;
+}
+impl Record for NameRow {
+    const KIND: RecordKind = RecordKind::Name;
+}
+impl Record for AuthorRow {
+    const KIND: RecordKind = RecordKind::Author;
+}
+impl Record for GraveRow {
+    const KIND: RecordKind = RecordKind::Grave;
+}
+
+/// A context as stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContextRecord {
+    /// Its id.
+    pub id: ContextId,
+    /// Its number on this shard.
+    pub slot: ContextSlot,
+    /// Its name.
+    pub name: Option<String>,
+    /// The application that it runs.
+    pub application: ApplicationId,
+    /// When it was made.
+    pub created: Hlc,
+}
+
+impl ContextRecord {
+    pub(crate) fn read(key: &[u8], bytes: &[u8]) -> Result<ContextRecord, StoreError> {
+        let row = open::<ContextRow>(key, bytes)?;
+        Ok(ContextRecord {
+            id: ContextId::from_bytes(id_key(key, RecordKind::Context)?),
+            slot: ContextSlot::new(row.slot.to_native()),
+            name: row.name.as_ref().map(|name| name.as_ref().to_owned()),
+            application: ApplicationId::from_bytes(row.application),
+            created: Hlc::from_bits(row.created.to_native()),
+        })
+    }
+}
+
+/// Where a context stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// The context.
+    pub context: ContextId,
+    /// The digest of its state.
+    pub root: Root,
+    /// How often its state has changed.
+    pub version: u64,
+    /// How many entries it has.
+    pub entries: u64,
+    /// Bytes of all keys and values.
+    pub bytes: u64,
+    /// The stamp of its last delta.
+    pub hlc: Hlc,
+    /// The position of its last delta in the log; 0 if it has none.
+    pub log_last: u64,
+    /// The sequence number of its last event; 0 if it has none.
+    pub events_last: u64,
+    /// The deltas that no other delta follows. One, unless nodes wrote at once.
+    pub deltas: Vec<DeltaId>,
+}
+
+impl Head {
+    /// The head of a context before its first delta.
+    pub(crate) fn new(context: ContextId) -> Head {
+        Head {
+            context,
+            root: Root::EMPTY,
+            version: 0,
+            entries: 0,
+            bytes: 0,
+            hlc: Hlc::ZERO,
+            log_last: 0,
+            events_last: 0,
+            deltas: Vec::new(),
+        }
+    }
+
+    pub(crate) fn read(key: &[u8], bytes: &[u8]) -> Result<Head, StoreError> {
+        let row = open::<HeadRow>(key, bytes)?;
+        Ok(Head {
+            context: ContextId::from_bytes(row.context),
+            root: Root::from_bytes(row.root),
+            version: row.version.to_native(),
+            entries: row.entries.to_native(),
+            bytes: row.bytes.to_native(),
+            hlc: Hlc::from_bits(row.hlc.to_native()),
+            log_last: row.log_last.to_native(),
+            events_last: row.events_last.to_native(),
+            deltas: row
+                .deltas
+                .iter()
+                .map(|id| DeltaId::from_bytes(*id))
+                .collect(),
+        })
+    }
+
+    pub(crate) fn seal(&self, out: &mut Vec<u8>, key: &[u8]) {
+        // One delta is the rule; more need a buffer.
+        let one;
+        let many;
+        let deltas: &[[u8; 32]] = match self.deltas.as_slice() {
+            [id] => {
+                one = [*id.as_bytes()];
+                &one
+            }
+            ids => {
+                many = ids.iter().map(|id| *id.as_bytes()).collect::<Vec<_>>();
+                &many
+            }
+        };
+        let row = HeadRow {
+            context: *self.context.as_bytes(),
+            root: *self.root.as_bytes(),
+            version: self.version,
+            entries: self.entries,
+            bytes: self.bytes,
+            hlc: self.hlc.bits(),
+            log_last: self.log_last,
+            events_last: self.events_last,
+            deltas,
+        };
+        seal(out, key, &row);
+    }
+}
+
+/// An entry, checked, borrowed from the ledger.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EntryView<'a> {
+    pub(crate) hlc: Hlc,
+    pub(crate) author: u32,
+    pub(crate) kind: EntryKind,
+    pub(crate) value: &'a [u8],
+}
+
+impl<'a> EntryView<'a> {
+    pub(crate) fn read(key: &[u8], bytes: &'a [u8]) -> Result<EntryView<'a>, StoreError> {
+        let row = open::<EntryRow>(key, bytes)?;
+        let kind = EntryKind::from_number(row.kind).ok_or_else(|| {
+            StoreError::corrupt(
+                RecordKind::Entry.what(),
+                key,
+                "its kind is unknown to this program",
+            )
+        })?;
+        Ok(EntryView {
+            hlc: Hlc::from_bits(row.hlc.to_native()),
+            author: row.author.to_native(),
+            kind,
+            value: row.value.get(),
+        })
+    }
+}
+
+/// An event as stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventView<'a> {
+    /// Counts the context's events, from 1.
+    pub sequence: u64,
+    /// The delta that it came with.
+    pub delta: DeltaId,
+    /// When.
+    pub hlc: Hlc,
+    /// What happened.
+    pub kind: &'a str,
+    /// The details.
+    pub payload: &'a [u8],
+}
+
+impl<'a> EventView<'a> {
+    pub(crate) fn read(key: &[u8], bytes: &'a [u8]) -> Result<EventView<'a>, StoreError> {
+        let row = open::<EventRow>(key, bytes)?;
+        let sequence = key.last_chunk::<8>().ok_or_else(|| {
+            StoreError::corrupt(RecordKind::Event.what(), key, "its key is too short")
+        })?;
+        Ok(EventView {
+            sequence: u64::from_be_bytes(*sequence),
+            delta: DeltaId::from_bytes(row.delta),
+            hlc: Hlc::from_bits(row.hlc.to_native()),
+            kind: row.kind.get(),
+            payload: row.payload.get(),
+        })
+    }
+}
+
+impl ApplicationRecord {
+    pub(crate) fn read(key: &[u8], bytes: &[u8]) -> Result<ApplicationRecord, StoreError> {
+        let row = open::<ApplicationRow>(key, bytes)?;
+        Ok(ApplicationRecord {
+            id: ApplicationId::from_bytes(id_key(key, RecordKind::Application)?),
+            name: row.name.get().to_owned(),
+            version: row.version.get().to_owned(),
+            size_bytes: row.size_bytes.to_native(),
+            installed: Hlc::from_bits(row.installed.to_native()),
+            description: row.description.get().to_owned(),
+        })
+    }
+
+    pub(crate) fn seal(&self, out: &mut Vec<u8>) {
+        let row = ApplicationRow {
+            size_bytes: self.size_bytes,
+            installed: self.installed.bits(),
+            name: &self.name,
+            version: &self.version,
+            description: &self.description,
+        };
+        seal(out, self.id.as_bytes(), &row);
+    }
+}
+
+pub(crate) fn read_name(key: &[u8], bytes: &[u8]) -> Result<ContextId, StoreError> {
+    Ok(ContextId::from_bytes(open::<NameRow>(key, bytes)?.context))
+}
+
+pub(crate) fn read_author(key: &[u8], bytes: &[u8]) -> Result<NodeId, StoreError> {
+    Ok(NodeId::from_bytes(open::<AuthorRow>(key, bytes)?.node))
+}
+
+fn id_key(key: &[u8], kind: RecordKind) -> Result<[u8; 32], StoreError> {
+    key.try_into()
+        .map_err(|_| StoreError::corrupt(kind.what(), key, "its key is not 32 bytes long"))
+}

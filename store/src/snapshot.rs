@@ -1,0 +1,427 @@
+//! Reading a ledger: everything as it was at one moment. Each record is checked
+//! when it is handed out. A snapshot is an LMDB read transaction: used by one
+//! thread at a time, held briefly. Writing is in `commit.rs`.
+
+use std::ops::{Bound, ControlFlow};
+
+use heed::types::{Bytes, DecodeIgnore};
+use heed::{RoTxn, WithoutTls};
+
+use crate::change::ApplicationRecord;
+use crate::delta::DeltaView;
+use crate::error::StoreError;
+use crate::ids::{ApplicationId, ContextId, ContextSlot};
+use crate::layout::{self, Table, Tables, event_key, position_key, slot_key};
+use crate::record::{ContextRecord, EntryView, EventView, Head, LogRow, open, read_name};
+
+/// A ledger at one moment.
+pub struct Snapshot {
+    txn: RoTxn<'static, WithoutTls>,
+    tables: Tables,
+}
+
+/// Where in its context a scan goes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Scan<'a> {
+    /// Only keys that begin with this.
+    pub prefix: &'a [u8],
+    /// Only keys behind this one, in the direction of the scan. It need not
+    /// exist, nor begin with the prefix.
+    pub after: Option<&'a [u8]>,
+    /// At most this many.
+    pub limit: usize,
+    /// From the largest key to the smallest.
+    pub reverse: bool,
+}
+
+pub(crate) struct TableCounts {
+    pub(crate) contexts: u64,
+    pub(crate) entries: u64,
+    pub(crate) deltas: u64,
+    pub(crate) events: u64,
+    pub(crate) graves: u64,
+}
+
+impl Snapshot {
+    pub(crate) fn new(txn: RoTxn<'static, WithoutTls>, tables: Tables) -> Snapshot {
+        Snapshot { txn, tables }
+    }
+
+    /// The context's record, if it exists on this shard.
+    pub fn context(&self, id: &ContextId) -> Result<Option<ContextRecord>, StoreError> {
+        let found = self.get_raw(self.tables.contexts, id.as_bytes())?;
+        found
+            .map(|bytes| ContextRecord::read(id.as_bytes(), bytes))
+            .transpose()
+    }
+
+    /// Up to `limit` contexts in the order of their ids, behind `after`.
+    pub fn contexts(
+        &self,
+        after: Option<ContextId>,
+        limit: usize,
+    ) -> Result<Vec<ContextRecord>, StoreError> {
+        let after = after.as_ref().map(|id| &id.as_bytes()[..]);
+        self.list(self.tables.contexts, after, limit, ContextRecord::read)
+    }
+
+    /// How many contexts there are.
+    pub fn context_count(&self) -> Result<u64, StoreError> {
+        self.tables.contexts.len(&self.txn).map_err(unreadable)
+    }
+
+    /// Where the context in `slot` stands. Fails if there is none.
+    pub fn head(&self, slot: ContextSlot) -> Result<Head, StoreError> {
+        let key = slot_key(slot);
+        let found = self.get_raw(self.tables.heads, &key)?;
+        Head::read(
+            &key,
+            found.ok_or_else(|| StoreError::corrupt("head record", &key, "it is missing"))?,
+        )
+    }
+
+    /// The value under `key`.
+    pub fn get(&self, slot: ContextSlot, key: &[u8]) -> Result<Option<&[u8]>, StoreError> {
+        if key.len() > layout::KEY_BYTES_MAX {
+            return Ok(None); // LMDB takes a key that it cannot hold for a mistake
+        }
+        // On the stack, because reads are the commonest thing there is.
+        let mut buffer = [0; layout::LMDB_KEY_BYTES_MAX];
+        let full = &mut buffer[..size_of::<u64>() + key.len()];
+        full[..8].copy_from_slice(&slot_key(slot));
+        full[8..].copy_from_slice(key);
+        let found = self.get_raw(self.tables.entries, full)?;
+        found
+            .map(|bytes| EntryView::read(full, bytes).map(|entry| entry.value))
+            .transpose()
+    }
+
+    /// Shows entries to `visit` in key order until it breaks.
+    pub fn scan(
+        &self,
+        slot: ContextSlot,
+        scan: Scan<'_>,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        let mut show = |key: &[u8], bytes: &[u8]| -> Result<ControlFlow<()>, StoreError> {
+            let entry = EntryView::read(key, bytes)?;
+            let (_, user_key) =
+                layout::split_slot(key).expect("the scan's range begins with a slot");
+            Ok(visit(user_key, entry.value))
+        };
+        let Some(range) = scan_range(slot, &scan) else {
+            return Ok(());
+        };
+        let range = (as_slice(&range.0), as_slice(&range.1));
+        let table = self.tables.entries;
+        if scan.reverse {
+            for row in table
+                .rev_range(&self.txn, &range)
+                .map_err(unreadable)?
+                .take(scan.limit)
+            {
+                let (key, bytes) = row.map_err(unreadable)?;
+                if show(key, bytes)?.is_break() {
+                    break;
+                }
+            }
+        } else {
+            for row in table
+                .range(&self.txn, &range)
+                .map_err(unreadable)?
+                .take(scan.limit)
+            {
+                let (key, bytes) = row.map_err(unreadable)?;
+                if show(key, bytes)?.is_break() {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// How many keys begin with `prefix`. With an empty prefix the answer is at
+    /// hand; otherwise every such key is visited.
+    pub fn count(&self, slot: ContextSlot, prefix: &[u8]) -> Result<u64, StoreError> {
+        if prefix.is_empty() {
+            return Ok(self.head(slot)?.entries);
+        }
+        self.count_up_to(slot, prefix, u64::MAX)
+    }
+
+    /// The same, but stops at `max`, so that the work is bounded.
+    pub fn count_up_to(
+        &self,
+        slot: ContextSlot,
+        prefix: &[u8],
+        max: u64,
+    ) -> Result<u64, StoreError> {
+        let Some(range) = scan_range(
+            slot,
+            &Scan {
+                prefix,
+                ..Scan::default()
+            },
+        ) else {
+            return Ok(0);
+        };
+        let keys = self.tables.entries.remap_types::<Bytes, DecodeIgnore>();
+        let range = (as_slice(&range.0), as_slice(&range.1));
+        let mut count = 0;
+        for row in keys.range(&self.txn, &range).map_err(unreadable)? {
+            if count == max {
+                break;
+            }
+            row.map_err(unreadable)?;
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// Every application, in the order of ids.
+    pub fn applications(&self) -> Result<Vec<ApplicationRecord>, StoreError> {
+        self.list(
+            self.tables.applications,
+            None,
+            usize::MAX,
+            ApplicationRecord::read,
+        )
+    }
+
+    /// One application.
+    pub fn application(&self, id: &ApplicationId) -> Result<Option<ApplicationRecord>, StoreError> {
+        let found = self.get_raw(self.tables.applications, id.as_bytes())?;
+        found
+            .map(|bytes| ApplicationRecord::read(id.as_bytes(), bytes))
+            .transpose()
+    }
+
+    /// Up to `limit` names that this ledger keeps, in order, behind `after`.
+    pub fn names(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, ContextId)>, StoreError> {
+        self.list(
+            self.tables.names,
+            after.map(str::as_bytes),
+            limit,
+            |key, bytes| {
+                let name = std::str::from_utf8(key)
+                    .map_err(|_| StoreError::corrupt("name record", key, "its key is not UTF-8"))?;
+                Ok((name.to_owned(), read_name(key, bytes)?))
+            },
+        )
+    }
+
+    /// The context that has this name, if this ledger keeps it.
+    pub fn name(&self, name: &str) -> Result<Option<ContextId>, StoreError> {
+        if !(1..=layout::NAME_BYTES_MAX).contains(&name.len()) {
+            return Ok(None);
+        }
+        let found = self.get_raw(self.tables.names, name.as_bytes())?;
+        found
+            .map(|bytes| read_name(name.as_bytes(), bytes))
+            .transpose()
+    }
+
+    /// Shows up to `limit` events of a context to `visit`, from sequence number
+    /// `from` on, until it breaks.
+    pub fn events(
+        &self,
+        slot: ContextSlot,
+        from: u64,
+        limit: usize,
+        visit: &mut dyn FnMut(EventView<'_>) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        let (first, last) = (event_key(slot, from), event_key(slot, u64::MAX));
+        let range = (Bound::Included(&first[..]), Bound::Included(&last[..]));
+        for row in self
+            .tables
+            .events
+            .range(&self.txn, &range)
+            .map_err(unreadable)?
+            .take(limit)
+        {
+            let (key, bytes) = row.map_err(unreadable)?;
+            if visit(EventView::read(key, bytes)?).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Shows up to `limit` deltas of a context to `visit` with their place in
+    /// the log, the newest first, until it breaks.
+    pub fn deltas(
+        &self,
+        slot: ContextSlot,
+        limit: usize,
+        visit: &mut dyn FnMut(u64, DeltaView<'_>) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        let mut position = self.head(slot)?.log_last;
+        for _ in 0..limit {
+            if position == 0 {
+                break;
+            }
+            let (previous, delta) = self.delta_at(slot, position)?;
+            if visit(position, delta).is_break() {
+                break;
+            }
+            position = previous;
+        }
+        Ok(())
+    }
+
+    /// The delta at a position of the log, and the position of the context's
+    /// delta before it (0 if there is none).
+    pub(crate) fn delta_at(
+        &self,
+        slot: ContextSlot,
+        position: u64,
+    ) -> Result<(u64, DeltaView<'_>), StoreError> {
+        let key = position_key(position);
+        let corrupt = |why| StoreError::corrupt("log record", &key, why);
+        let bytes = self
+            .get_raw(self.tables.log, &key)?
+            .ok_or_else(|| corrupt("it is missing"))?;
+        let row = open::<LogRow>(&key, bytes)?;
+        if row.slot.to_native() != slot.number() {
+            return Err(corrupt(
+                "it belongs to another context than the one that points to it",
+            ));
+        }
+        // Going back strictly, the walk ends.
+        let previous = row.previous.to_native();
+        if previous >= position {
+            return Err(corrupt("the delta before it is not before it"));
+        }
+        let delta = DeltaView::parse(row.canonical.get())
+            .map_err(|_| corrupt("its canonical bytes are malformed"))?;
+        Ok((previous, delta))
+    }
+
+    pub(crate) fn table_counts(&self) -> Result<TableCounts, StoreError> {
+        let count = |table: Table| table.len(&self.txn).map_err(unreadable);
+        Ok(TableCounts {
+            contexts: count(self.tables.contexts)?,
+            entries: count(self.tables.entries)?,
+            deltas: count(self.tables.log)?,
+            events: count(self.tables.events)?,
+            graves: count(self.tables.graves)?,
+        })
+    }
+
+    /// Shows every record of a table to `visit`.
+    pub(crate) fn each(
+        &self,
+        table: impl FnOnce(&Tables) -> Table,
+        mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        for row in table(&self.tables).iter(&self.txn).map_err(unreadable)? {
+            let (key, bytes) = row.map_err(unreadable)?;
+            visit(key, bytes)?;
+        }
+        Ok(())
+    }
+
+    fn get_raw(&self, table: Table, key: &[u8]) -> Result<Option<&[u8]>, StoreError> {
+        table.get(&self.txn, key).map_err(unreadable)
+    }
+
+    fn list<T>(
+        &self,
+        table: Table,
+        after: Option<&[u8]>,
+        limit: usize,
+        read: impl Fn(&[u8], &[u8]) -> Result<T, StoreError>,
+    ) -> Result<Vec<T>, StoreError> {
+        let start = match after {
+            // LMDB has no empty keys, and nothing lies before an empty name.
+            Some([]) | None => Bound::Unbounded,
+            Some(key) => Bound::Excluded(key),
+        };
+        let range: (Bound<&[u8]>, Bound<&[u8]>) = (start, Bound::Unbounded);
+        let rows = table.range(&self.txn, &range).map_err(unreadable)?;
+        rows.take(limit)
+            .map(|row| {
+                row.map_err(unreadable)
+                    .and_then(|(key, bytes)| read(key, bytes))
+            })
+            .collect()
+    }
+}
+
+type KeyRange = (Bound<Vec<u8>>, Bound<Vec<u8>>);
+
+/// The range of full keys that a scan visits; `None` if it is empty.
+fn scan_range(slot: ContextSlot, scan: &Scan<'_>) -> Option<KeyRange> {
+    let full = |key: &[u8]| {
+        let mut full = Vec::with_capacity(layout::LMDB_KEY_BYTES_MAX);
+        // A key is compared only; beyond the bound no two keys exist that the
+        // rest could tell apart, but LMDB would not take it.
+        layout::entry_key(
+            &mut full,
+            slot,
+            &key[..key.len().min(layout::KEY_BYTES_MAX)],
+        );
+        full
+    };
+    if scan.prefix.len() > layout::KEY_BYTES_MAX {
+        return None;
+    }
+    let first = full(scan.prefix);
+    let mut end = first.clone();
+    layout::successor(&mut end);
+    let (mut start, mut end) = (Bound::Included(first), Bound::Excluded(end));
+    if let Some(after) = scan.after {
+        let is_cut = after.len() > layout::KEY_BYTES_MAX;
+        let after = full(after);
+        if scan.reverse {
+            // The cut key lies before the whole one, so it is not yet behind.
+            let bound = if is_cut {
+                Bound::Included(after)
+            } else {
+                Bound::Excluded(after)
+            };
+            if key_of(&bound) < key_of(&end) {
+                end = bound;
+            }
+        } else if key_of(&Bound::Included(after.clone())) >= key_of(&start) {
+            start = Bound::Excluded(after);
+        }
+    }
+    let is_empty = match (&start, &end) {
+        (Bound::Included(start), Bound::Included(end)) => start > end,
+        (start, end) => key_of(start) >= key_of(end),
+    };
+    if is_empty { None } else { Some((start, end)) }
+}
+
+fn key_of(bound: &Bound<Vec<u8>>) -> &[u8] {
+    match bound {
+        Bound::Included(key) | Bound::Excluded(key) => key,
+        Bound::Unbounded => &[],
+    }
+}
+
+fn as_slice(bound: &Bound<Vec<u8>>) -> Bound<&[u8]> {
+    bound.as_ref().map(Vec::as_slice)
+}
+
+/// An engine error while reading.
+fn unreadable(error: heed::Error) -> StoreError {
+    use heed::MdbError;
+    match error {
+        heed::Error::Io(source) => StoreError::Io {
+            doing: "reading",
+            source,
+        },
+        heed::Error::Mdb(MdbError::Panic) => StoreError::Stopped,
+        other => StoreError::Corrupt {
+            what: "page of the ledger",
+            key: other.to_string(),
+            why: "the engine found its tree damaged",
+        },
+    }
+}
