@@ -1,2 +1,48 @@
-//! One core's world.
+//! One core's world: the contexts that a core owns, the order in which their
+//! calls run, and the way of their effects to the disk.
+//!
+//! No HTTP, no file formats and no engine here: guests run through
+//! `corelet_wasm_host`, state lives in `corelet_store`. The executor is hidden
+//! behind [`rt`].
+//!
+//! Start reading at [`ShardHandle::call`] (`handle.rs`), which leads to
+//! `shard.rs` (a call on its owner), `turn.rs` (its guest), `commit.rs` (its
+//! effects) and back. [`Node`] starts and stops it all.
+
+#![warn(clippy::unwrap_used)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod answer;
+mod bounds;
+mod clock;
+mod commit;
+mod compiler;
+mod context;
+mod contexts;
+mod directory;
+mod error;
+mod guest_log;
+mod handle;
+mod mailbox;
+mod mesh;
+mod message;
+mod node;
+mod overlay;
+mod placement;
 pub mod rt;
+mod schedule;
+mod shard;
+mod snapshots;
+mod stats;
+mod turn;
+mod view;
+mod watchdog;
+
+pub use bounds::{Bounds, WatchdogConfig};
+pub use directory::NAME_CHARS_MAX;
+pub use error::CallError;
+pub use handle::ShardHandle;
+pub use message::{Call, ContextInfo, NewContext, Reply};
+pub use node::{Node, NodeConfig, StartError};
+pub use placement::{Cores, available_cores};
+pub use stats::{BUCKETS, Counter, Gauge, Histogram, ShardStats};

@@ -1,1 +1,42 @@
-//! How strangers' code runs: engine, compile cache, instances, metering, limits, host functions.
+//! How strangers' code runs: engine, compile cache, instances, metering,
+//! limits and host functions. The contents page of the crate.
+//!
+//! No LMDB, no network and no executor here. A guest reaches its context's
+//! state through [`GuestState`], which the shard implements; a turn is a plain
+//! future that is pending exactly when a fuel slice has ended.
+//!
+//! Start reading at [`Host::load`] (bytes to [`Module`]), then
+//! [`Module::instantiate`], then [`Instance::run`] ([`Turn`] to [`Finished`]).
+
+mod compile_cache;
+mod costs;
+mod description;
+mod engine;
+mod failure;
+mod functions;
+mod guest_state;
+mod host;
+mod host_context;
+mod instance;
+mod limits;
+mod module;
+mod refused;
+mod running;
+mod shape;
+mod stats;
+mod turn;
+mod world;
+
+pub use costs::{HOST_COSTS, HostCost};
+pub use description::{Description, Method, MethodKind, Parameter};
+pub use engine::operator_costs;
+pub use failure::Failure;
+pub use guest_state::{GuestState, NullState, StateError};
+pub use host::{Host, HostConfig, HostError, LoadReport, LoadSource};
+pub use instance::{Instance, InstantiateError};
+pub use limits::{LimitInfo, Limits, Unit};
+pub use module::{Module, ModuleId};
+pub use refused::Refused;
+pub use running::Running;
+pub use stats::{HostStats, TrapCounts};
+pub use turn::{Entry, Finished, GuestEvent, GuestLog, LogLevel, Output, Turn};

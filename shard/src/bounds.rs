@@ -1,0 +1,66 @@
+//! The bounds of one shard: every queue, cache and batch, with its default.
+
+use std::time::Duration;
+
+/// How much one shard takes on before it says no. `server` fills it from the
+/// configuration.
+#[derive(Clone, Debug)]
+pub struct Bounds {
+    /// Calls waiting for their turn, over all contexts of a shard.
+    pub waiting_max: usize,
+    /// Calls waiting for their turn in one context.
+    pub context_waiting_max: usize,
+    /// Updates executed and not yet durable.
+    pub uncommitted_max: usize,
+    /// Bytes of keys, values and events in those updates.
+    pub uncommitted_bytes_max: u64,
+    /// Calls that one shard may have outstanding at one other shard.
+    pub mesh_inflight_max: usize,
+    /// Contexts that keep something in memory; the least recently used one
+    /// beyond it loses its warm instance.
+    pub live_contexts_max: usize,
+    /// Warm instances kept by one context, for queries beside an update.
+    pub context_instances_max: usize,
+    /// Fuel after which a shard stops running guests and looks at its sockets:
+    /// about 1 ms.
+    pub slice_fuel: u64,
+    /// Changes in one batch.
+    pub batch_changes_max: usize,
+    /// How long components may queue for the compile threads.
+    pub compile_queue_max: usize,
+    /// Threads that compile components.
+    pub compile_threads: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Bounds {
+            waiting_max: 10_000,
+            context_waiting_max: 1_024,
+            uncommitted_max: 8_192,
+            uncommitted_bytes_max: 256 << 20,
+            mesh_inflight_max: 1_024,
+            live_contexts_max: 1_000,
+            context_instances_max: 2,
+            slice_fuel: 1_000_000,
+            batch_changes_max: 1_024,
+            compile_queue_max: 64,
+            compile_threads: 1,
+        }
+    }
+}
+
+/// When the watchdog speaks up.
+#[derive(Clone, Debug)]
+pub struct WatchdogConfig {
+    /// A heartbeat later than this is logged and counted.
+    pub warn_after: Duration,
+    /// A heartbeat later than this ends the process.
+    pub abort_after: Duration,
+}
+
+impl Default for WatchdogConfig {
+    fn default() -> Self {
+        WatchdogConfig { warn_after: Duration::from_millis(250), abort_after: Duration::from_secs(2) }
+    }
+}

@@ -1,0 +1,382 @@
+//! Pipelined group commit: changes go to a thread that holds the LMDB write
+//! transaction and sleeps in its flush while the shard goes on working.
+//!
+//! A batch is whatever has queued up while the batch before it was flushed, so
+//! it closes by itself at the right moment. Receipts come back through a
+//! mailbox in the order of the changes. When a batch fails, everything behind
+//! it has seen effects that will never be durable: it fails with it. Each
+//! change carries the epoch it was made in; a failure ends the epoch, and the
+//! commit thread drops what still comes from it.
+//!
+//! [`CommitStage`] belongs to the shard, [`run`] is the commit thread.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use corelet_store::{BATCH_BYTES_MAX, Change, Committed, Ledger, StoreError, Verdict};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError};
+
+use crate::answer::{Answer, Promise, promise};
+use crate::context::Context;
+use crate::error::CallError;
+use crate::mailbox::{Inbox, Outbox, mailbox};
+use crate::snapshots::Snapshots;
+use crate::stats::ShardStats;
+
+/// Records of deleted contexts dropped in one transaction.
+const SWEEP_RECORDS: usize = 256;
+
+/// On a shard that is never idle, sweep after so many batches.
+const SWEEP_EVERY_BATCHES: u64 = 16;
+
+/// What became of a change.
+pub(crate) type Receipt = Result<Committed, CallError>;
+
+struct Queued {
+    epoch: u64,
+    bytes: u64,
+    change: Change,
+}
+
+/// The commit thread's report on one batch.
+pub(crate) enum Report {
+    /// One verdict per change, in order.
+    Durable(Vec<Verdict>),
+    /// Nothing was written, and nothing of this epoch will be.
+    Failed(StoreError),
+}
+
+/// What the shard remembers of a change on its way to the disk.
+struct Uncommitted {
+    // What the overlay has to forget afterwards.
+    wrote: Option<(Rc<Context>, Vec<Bytes>)>,
+    number: u64,
+    bytes: u64,
+    promise: Promise<Receipt>,
+}
+
+/// An entry of the queue that mirrors the commit thread's.
+enum Waiting {
+    Change(Uncommitted),
+    // Wants to know when everything before it is durable.
+    Barrier(Promise<Result<(), CallError>>),
+}
+
+/// The shard's side.
+pub(crate) struct CommitStage {
+    // None once closed.
+    queue: RefCell<Option<Sender<Queued>>>,
+    waiting: RefCell<VecDeque<Waiting>>,
+    epoch: Cell<u64>,
+    next_number: Cell<u64>,
+    bytes: Cell<u64>,
+    bytes_max: u64,
+    count_max: usize,
+    stats: Arc<ShardStats>,
+}
+
+/// What the commit thread is given.
+pub(crate) struct CommitThread {
+    queue: Receiver<Queued>,
+    reports: Outbox<Report>,
+    batch_changes_max: usize,
+    stats: Arc<ShardStats>,
+}
+
+/// Makes both sides and the inbox of the reports.
+pub(crate) fn stage(bounds: &crate::bounds::Bounds, stats: &Arc<ShardStats>) -> (CommitStage, CommitThread, Inbox<Report>) {
+    let (queue, receiver) = crossbeam_channel::bounded(bounds.uncommitted_max);
+    // Every report stands for at least one change in the queue or in the
+    // thread's hands.
+    let (reports, inbox) = mailbox(bounds.uncommitted_max + 1);
+    let stage = CommitStage {
+        queue: RefCell::new(Some(queue)),
+        waiting: RefCell::default(),
+        epoch: Cell::new(0),
+        next_number: Cell::new(1),
+        bytes: Cell::new(0),
+        bytes_max: bounds.uncommitted_bytes_max,
+        count_max: bounds.uncommitted_max,
+        stats: Arc::clone(stats),
+    };
+    let thread = CommitThread {
+        queue: receiver,
+        reports,
+        batch_changes_max: bounds.batch_changes_max,
+        stats: Arc::clone(stats),
+    };
+    (stage, thread, inbox)
+}
+
+impl CommitStage {
+    /// The epoch that a turn begins in. If it has ended when the turn has, the
+    /// turn saw effects that were lost.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch.get()
+    }
+
+    /// Lets the commit thread end. Nothing may be on its way.
+    pub(crate) fn close(&self) {
+        assert!(self.is_idle(), "changes are on their way to the disk");
+        self.queue.borrow_mut().take();
+    }
+
+    /// Whether nothing is on its way.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.waiting.borrow().is_empty()
+    }
+
+    /// Whether another change of `bytes` would be taken.
+    pub(crate) fn check_room(&self, bytes: u64) -> Result<(), CallError> {
+        let count = self.waiting.borrow().len();
+        if count >= self.count_max {
+            return Err(CallError::Busy { limit: "uncommitted_max", used: count as u64, max: self.count_max as u64 });
+        }
+        let used = self.bytes.get();
+        if used > 0 && used + bytes > self.bytes_max {
+            return Err(CallError::Busy { limit: "uncommitted_bytes_max", used: used + bytes, max: self.bytes_max });
+        }
+        Ok(())
+    }
+
+    /// Sends a change to the disk. `wrote` names what it put into the overlay.
+    /// Refuses when the bounds are reached; the change has then left no trace.
+    pub(crate) fn submit(
+        &self,
+        change: Change,
+        bytes: u64,
+        wrote: Option<&Rc<Context>>,
+    ) -> Result<Answer<Receipt>, CallError> {
+        self.check_room(bytes)?;
+        let queue = self.queue.borrow();
+        let queue = queue.as_ref().ok_or(CallError::Draining)?;
+        let number = self.next_number.get();
+        let wrote = wrote.map(|context| {
+            let keys = match &change {
+                Change::Call(effects) => effects.ops.iter().map(|op| op.key.clone()).collect(),
+                _ => Vec::new(),
+            };
+            if let Change::Call(effects) = &change {
+                let writes = effects.ops.iter().map(|op| (op.key.clone(), op.value.clone()));
+                context.overlay.borrow_mut().absorb(number, writes);
+            }
+            context.uncommitted.set(context.uncommitted.get() + 1);
+            (Rc::clone(context), keys)
+        });
+        match queue.try_send(Queued { epoch: self.epoch.get(), bytes, change }) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => unreachable!("the queue is as long as check_room allows"),
+            // The commit thread ends before its shard only by ending the process.
+            Err(TrySendError::Disconnected(_)) => unreachable!("the commit thread outlives its shard"),
+        }
+        self.next_number.set(number + 1);
+        self.bytes.set(self.bytes.get() + bytes);
+        let (promise, answer) = promise();
+        self.waiting.borrow_mut().push_back(Waiting::Change(Uncommitted { wrote, number, bytes, promise }));
+        self.stats.uncommitted.up();
+        Ok(answer)
+    }
+
+    /// Resolves when everything submitted so far is durable.
+    pub(crate) fn barrier(&self) -> Answer<Result<(), CallError>> {
+        let (promise, answer) = promise();
+        let mut waiting = self.waiting.borrow_mut();
+        if waiting.is_empty() {
+            promise.keep(Ok(()));
+        } else {
+            waiting.push_back(Waiting::Barrier(promise));
+        }
+        answer
+    }
+
+    /// Takes in a report: renews the snapshot, then tells who waits.
+    pub(crate) fn settle(&self, report: Report, snapshots: &Snapshots) {
+        match report {
+            Report::Durable(verdicts) => {
+                if let Err(error) = snapshots.renew() {
+                    // The overlay may only shrink when the snapshot shows what
+                    // it held; keeping it longer is correct, but it must not
+                    // grow without bound.
+                    crate::node::stop_process("cannot read what was just committed", &error);
+                }
+                for verdict in verdicts {
+                    self.settle_one(verdict);
+                }
+                self.settle_barriers();
+            }
+            Report::Failed(error) => self.fail_epoch(CallError::from(error)),
+        }
+    }
+
+    fn settle_one(&self, verdict: Verdict) {
+        self.settle_barriers();
+        let Some(Waiting::Change(done)) = self.waiting.borrow_mut().pop_front() else {
+            unreachable!("each verdict answers one change, in order");
+        };
+        self.forget(&done);
+        if let Some((context, keys)) = &done.wrote {
+            context.overlay.borrow_mut().settle(done.number, keys);
+            match &verdict {
+                Ok(committed) => context.advance(committed),
+                Err(_) => context.lose_effects(),
+            }
+        }
+        done.promise.keep(verdict.map_err(|refused| CallError::Uncommitted(Arc::new(refused))));
+    }
+
+    fn settle_barriers(&self) {
+        let mut waiting = self.waiting.borrow_mut();
+        while let Some(Waiting::Barrier(_)) = waiting.front() {
+            if let Some(Waiting::Barrier(promise)) = waiting.pop_front() {
+                promise.keep(Ok(()));
+            }
+        }
+    }
+
+    fn fail_epoch(&self, error: CallError) {
+        self.epoch.set(self.epoch.get() + 1);
+        let failed = std::mem::take(&mut *self.waiting.borrow_mut());
+        tracing::error!(%error, calls = failed.len(), "a batch could not be committed");
+        for waiting in failed {
+            match waiting {
+                Waiting::Change(lost) => {
+                    self.forget(&lost);
+                    if let Some((context, _)) = &lost.wrote {
+                        context.lose_effects();
+                    }
+                    self.stats.commit_failures.one();
+                    lost.promise.keep(Err(error.clone()));
+                }
+                Waiting::Barrier(promise) => promise.keep(Err(error.clone())),
+            }
+        }
+    }
+
+    fn forget(&self, change: &Uncommitted) {
+        self.bytes.set(self.bytes.get() - change.bytes);
+        self.stats.uncommitted.down();
+        if let Some((context, _)) = &change.wrote {
+            context.uncommitted.set(context.uncommitted.get() - 1);
+        }
+    }
+}
+
+/// The commit thread: until its shard lets go of the queue.
+pub(crate) fn run(ledger: Ledger, thread: CommitThread) {
+    let mut worker = Worker { ledger, thread, held: None, lost: None, sweeping: true, batches: 0 };
+    while let Some(first) = worker.next() {
+        worker.commit(first);
+    }
+}
+
+struct Worker {
+    ledger: Ledger,
+    thread: CommitThread,
+    // A change that did not fit into the batch before.
+    held: Option<Queued>,
+    // Everything of an epoch up to this one is lost.
+    lost: Option<u64>,
+    // Whether deleted contexts have left records behind; at the start, whether
+    // an earlier life has.
+    sweeping: bool,
+    batches: u64,
+}
+
+impl Worker {
+    /// The change that opens the next batch. Sweeps while there is none.
+    fn next(&mut self) -> Option<Queued> {
+        if let Some(held) = self.held.take() {
+            return Some(held);
+        }
+        while self.sweeping {
+            match self.thread.queue.try_recv() {
+                Ok(first) => return Some(first),
+                Err(TryRecvError::Disconnected) => return None,
+                Err(TryRecvError::Empty) => self.sweep(),
+            }
+        }
+        self.thread.queue.recv().ok()
+    }
+
+    /// Commits what has queued up behind `first`.
+    fn commit(&mut self, first: Queued) {
+        let epoch = first.epoch;
+        let batch = self.collect(first);
+        if batch.is_empty() {
+            return;
+        }
+        self.sweeping |= batch.iter().any(|change| matches!(change, Change::DeleteContext(_)));
+        let changes = batch.len() as u64;
+        let started = Instant::now();
+        let report = match self.ledger.commit(batch) {
+            Ok(verdicts) => {
+                let stats = &self.thread.stats;
+                stats.batches.one();
+                stats.batch_changes.observe(changes);
+                stats.batch_micros.observe_micros(started.elapsed());
+                Report::Durable(verdicts)
+            }
+            Err(error) if error.is_fatal() => {
+                crate::node::stop_process("cannot tell what is on disk after a failed commit", &error)
+            }
+            Err(error) => {
+                self.lost = Some(epoch);
+                Report::Failed(error)
+            }
+        };
+        if self.thread.reports.post(report).is_err() {
+            unreachable!("there is a place for a report per change");
+        }
+        self.batches += 1;
+        if self.sweeping && self.batches.is_multiple_of(SWEEP_EVERY_BATCHES) {
+            self.sweep();
+        }
+    }
+
+    /// `first` and what waits behind it, up to the bounds of a batch. All of
+    /// one epoch: a batch that fails ends it.
+    fn collect(&mut self, first: Queued) -> Vec<Change> {
+        let epoch = first.epoch;
+        let mut bytes = 0;
+        let mut batch = Vec::new();
+        let mut next = Some(first);
+        while let Some(queued) = next {
+            let is_other = !batch.is_empty()
+                && (queued.epoch != epoch
+                    || bytes + queued.bytes > BATCH_BYTES_MAX
+                    || batch.len() >= self.thread.batch_changes_max);
+            if is_other {
+                self.held = Some(queued);
+                break;
+            }
+            if self.lost.is_none_or(|lost| queued.epoch > lost) {
+                bytes += queued.bytes;
+                batch.push(queued.change);
+            }
+            next = self.thread.queue.try_recv().ok();
+        }
+        batch
+    }
+
+    /// Drops some records of deleted contexts.
+    fn sweep(&mut self) {
+        match self.ledger.sweep(SWEEP_RECORDS) {
+            Ok(swept) => {
+                self.thread.stats.swept.add(swept.records as u64);
+                self.sweeping = swept.is_more;
+            }
+            Err(error) if error.is_fatal() => {
+                crate::node::stop_process("cannot tell what is on disk after a failed sweep", &error)
+            }
+            Err(error) => {
+                // What is left only takes space; the next deletion tries again.
+                tracing::warn!(%error, "deleted contexts could not be swept");
+                self.sweeping = false;
+            }
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! One live context: what a shard keeps in memory of a context that is being
+//! called. A context that is not called costs no memory at all.
+//!
+//! Owned by the shard that owns the context. Who runs next is decided in
+//! `schedule.rs`, what a turn does in `turn.rs`.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use corelet_store::{ApplicationId, Committed, ContextId, ContextSlot, Root};
+use corelet_wasm_host::{Instance, Module};
+
+use crate::overlay::Overlay;
+use crate::schedule::Job;
+
+/// A live context.
+pub(crate) struct Context {
+    pub(crate) id: ContextId,
+    pub(crate) slot: ContextSlot,
+    pub(crate) application: ApplicationId,
+    pub(crate) module: Arc<Module>,
+    /// Instances that served this context and will again.
+    pub(crate) warm: RefCell<Vec<Instance>>,
+    /// Writes that are on their way to the disk.
+    pub(crate) overlay: Rc<RefCell<Overlay>>,
+    /// How many changes are.
+    pub(crate) uncommitted: Cell<u32>,
+    /// State version and root as committed.
+    pub(crate) version: Cell<u64>,
+    /// See `version`.
+    pub(crate) root: Cell<Root>,
+    /// Grows when effects that a running turn may have seen were lost.
+    pub(crate) losses: Cell<u64>,
+    /// Turns begun and not finished, and callers on their way to one.
+    pub(crate) in_use: Cell<u32>,
+    /// Whether the context was deleted while calls were waiting.
+    pub(crate) deleted: Cell<bool>,
+
+    // The scheduler's part.
+    /// Whether an update is between its first and its last slice.
+    pub(crate) updating: Cell<bool>,
+    /// Updates that wait for that one.
+    pub(crate) updates: RefCell<VecDeque<Job>>,
+    /// What can run as soon as it is this context's turn.
+    pub(crate) ready: RefCell<VecDeque<Job>>,
+    /// Whether the scheduler's ring holds this context.
+    pub(crate) in_ring: Cell<bool>,
+    /// Fuel that this context may spend in this round; negative after a slice
+    /// that took more than its share.
+    pub(crate) credit: Cell<i64>,
+}
+
+impl Context {
+    pub(crate) fn new(
+        id: ContextId,
+        slot: ContextSlot,
+        application: ApplicationId,
+        module: Arc<Module>,
+        version: u64,
+        root: Root,
+    ) -> Rc<Context> {
+        Rc::new(Context {
+            id,
+            slot,
+            application,
+            module,
+            warm: RefCell::default(),
+            overlay: Rc::default(),
+            uncommitted: Cell::new(0),
+            version: Cell::new(version),
+            root: Cell::new(root),
+            losses: Cell::new(0),
+            in_use: Cell::new(0),
+            deleted: Cell::new(false),
+            updating: Cell::new(false),
+            updates: RefCell::default(),
+            ready: RefCell::default(),
+            in_ring: Cell::new(false),
+            credit: Cell::new(0),
+        })
+    }
+
+    /// Notes that a change of this context is durable and visible.
+    pub(crate) fn advance(&self, committed: &Committed) {
+        if committed.delta_id().is_some() {
+            self.version.set(committed.version());
+            self.root.set(committed.root());
+        }
+    }
+
+    /// Notes that uncommitted effects are gone: what has seen them must fail.
+    pub(crate) fn lose_effects(&self) {
+        self.overlay.borrow_mut().clear();
+        self.losses.set(self.losses.get() + 1);
+    }
+
+    /// Whether nothing would miss it.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.in_use.get() == 0 && self.uncommitted.get() == 0
+    }
+
+    /// Calls that wait here.
+    pub(crate) fn waiting(&self) -> usize {
+        self.updates.borrow().len() + self.ready.borrow().len()
+    }
+}
+
+/// Keeps a context from being evicted while somebody is about to use it.
+pub(crate) struct InUse(Rc<Context>);
+
+impl InUse {
+    pub(crate) fn new(context: Rc<Context>) -> InUse {
+        context.in_use.set(context.in_use.get() + 1);
+        InUse(context)
+    }
+}
+
+impl std::ops::Deref for InUse {
+    type Target = Rc<Context>;
+
+    fn deref(&self) -> &Rc<Context> {
+        &self.0
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        self.0.in_use.set(self.0.in_use.get() - 1);
+    }
+}

@@ -1,0 +1,124 @@
+//! The node's directory: which applications are installed and which name
+//! stands for which context.
+//!
+//! Shard 0 is the keeper: its ledger holds the directory, and a change is first
+//! durable there, then known everywhere, then answered. Every shard has a copy
+//! in memory, so that looking up is local. Owned by its shard; says the truth
+//! of the whole process as of the last change that was answered.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use corelet_store::{ApplicationId, ApplicationRecord, Change, ContextId};
+use corelet_wasm_host::Module;
+
+use crate::error::CallError;
+use crate::message::DirectoryChange;
+
+/// Characters of a context's name.
+pub const NAME_CHARS_MAX: usize = 64;
+
+/// What the keeper's ledger holds when the node starts.
+#[derive(Clone, Default)]
+pub(crate) struct DirectoryData {
+    pub(crate) applications: HashMap<ApplicationId, Arc<ApplicationRecord>>,
+    pub(crate) names: HashMap<Arc<str>, ContextId>,
+}
+
+/// One shard's copy, with the modules that it has loaded.
+pub(crate) struct Directory {
+    data: RefCell<DirectoryData>,
+    modules: RefCell<HashMap<ApplicationId, Arc<Module>>>,
+}
+
+impl Directory {
+    pub(crate) fn new(data: DirectoryData) -> Directory {
+        Directory { data: RefCell::new(data), modules: RefCell::default() }
+    }
+
+    pub(crate) fn name(&self, name: &str) -> Option<ContextId> {
+        self.data.borrow().names.get(name).copied()
+    }
+
+    pub(crate) fn application(&self, id: &ApplicationId) -> Option<Arc<ApplicationRecord>> {
+        self.data.borrow().applications.get(id).cloned()
+    }
+
+    /// All applications, oldest first.
+    pub(crate) fn applications(&self) -> Vec<Arc<ApplicationRecord>> {
+        let mut all: Vec<_> = self.data.borrow().applications.values().cloned().collect();
+        all.sort_by_key(|record| (record.installed, record.id));
+        all
+    }
+
+    pub(crate) fn module(&self, id: &ApplicationId) -> Option<Arc<Module>> {
+        self.modules.borrow().get(id).cloned()
+    }
+
+    pub(crate) fn keep_module(&self, id: ApplicationId, module: Arc<Module>) {
+        self.modules.borrow_mut().insert(id, module);
+    }
+
+    /// Takes a change in.
+    pub(crate) fn learn(&self, change: DirectoryChange) {
+        let mut data = self.data.borrow_mut();
+        match change {
+            DirectoryChange::PutApplication(record) => {
+                data.applications.insert(record.id, record);
+            }
+            DirectoryChange::RemoveApplication(id) => {
+                data.applications.remove(&id);
+                self.modules.borrow_mut().remove(&id);
+            }
+            DirectoryChange::PutName { name, context } => {
+                data.names.insert(name, context);
+            }
+            DirectoryChange::RemoveName { name } => {
+                data.names.remove(&name);
+            }
+        }
+    }
+}
+
+/// The change of the keeper's ledger that makes a change of the directory durable.
+pub(crate) fn durable_change(change: &DirectoryChange) -> Change {
+    match change {
+        DirectoryChange::PutApplication(record) => Change::PutApplication(ApplicationRecord::clone(record)),
+        DirectoryChange::RemoveApplication(id) => Change::RemoveApplication(*id),
+        DirectoryChange::PutName { name, context } => Change::PutName { name: name.to_string(), context: *context },
+        DirectoryChange::RemoveName { name } => Change::RemoveName { name: name.to_string() },
+    }
+}
+
+/// Whether a context may have this name.
+pub(crate) fn check_name(name: &str) -> Result<(), CallError> {
+    let bad = |why| Err(CallError::BadName { name: name.chars().take(NAME_CHARS_MAX).collect(), why });
+    if name.is_empty() || name.len() > NAME_CHARS_MAX {
+        return bad("a name has 1 to 64 characters");
+    }
+    if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)) {
+        return bad("a name consists of a-z, A-Z, 0-9, '-', '_' and '.'");
+    }
+    if name.parse::<ContextId>().is_ok() {
+        return bad("it reads like a context's id");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_short_plain_and_no_id() {
+        let id = ContextId::random().to_string();
+        for (name, good) in
+            [("a", true), ("chat-room_7.b", true), ("", false), ("a b", false), ("ü", false), (&*id, false)]
+        {
+            assert_eq!(check_name(name).is_ok(), good, "{name:?}");
+        }
+        assert!(check_name(&"x".repeat(64)).is_ok());
+        assert!(check_name(&"x".repeat(65)).is_err());
+    }
+}

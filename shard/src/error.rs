@@ -1,0 +1,128 @@
+//! Why a call or a request to a shard was not carried out. One variant per
+//! decision the caller can take; `server` maps each to its code.
+
+use std::sync::Arc;
+
+use corelet_store::{ApplicationId, ContextId, StoreError};
+use corelet_wasm_host::{Failure, GuestLog, LogLevel};
+
+/// Why a shard did not do what it was asked to.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CallError {
+    // The caller's mistakes.
+    /// No context has this id or name.
+    #[error("there is no context {context:?}")]
+    ContextNotFound {
+        /// The id or name asked for.
+        context: String,
+    },
+    /// The application has no such method.
+    #[error("the application has no method {method:?}")]
+    MethodNotFound {
+        /// The method asked for.
+        method: String,
+        /// The application asked.
+        application: ApplicationId,
+    },
+    /// No application has this id.
+    #[error("application {application} is not installed")]
+    ApplicationNotFound {
+        /// The id asked for.
+        application: String,
+    },
+    /// Contexts run this application.
+    #[error("application {application} is used by context {context}; delete its contexts first")]
+    ApplicationInUse {
+        /// The application.
+        application: ApplicationId,
+        /// One of the contexts.
+        context: ContextId,
+    },
+    /// Another context has the name.
+    #[error("name {name:?} already belongs to context {holder}")]
+    NameTaken {
+        /// The name asked for.
+        name: String,
+        /// Who has it.
+        holder: ContextId,
+    },
+    /// A name must be 1 to 64 of a-z, A-Z, 0-9, `-`, `_` and `.`, and no id.
+    #[error("{name:?} cannot be a context's name: {why}")]
+    BadName {
+        /// The name asked for.
+        name: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// The component cannot run here.
+    #[error("the component was refused: {0}")]
+    Refused(Arc<corelet_wasm_host::Refused>),
+
+    // The guest's doing.
+    /// The turn failed; it left no trace.
+    #[error("{failure}")]
+    Guest {
+        /// How.
+        failure: Arc<Failure>,
+        /// What the guest last logged as an error, which is where a panic says why.
+        said: Option<Arc<str>>,
+    },
+
+    // Limits reached: retry later.
+    /// A queue is full.
+    #[error("{limit} is reached ({used} of {max}); retry with backoff")]
+    Busy {
+        /// The bound's name.
+        limit: &'static str,
+        /// How much is in use.
+        used: u64,
+        /// The bound.
+        max: u64,
+    },
+    /// The server is shutting down.
+    #[error("the server is shutting down; retry elsewhere or later")]
+    Draining,
+
+    // The machine's state.
+    /// The call had seen writes that could not be committed.
+    #[error("writes that this call had seen could not be committed; retry")]
+    LostEffects,
+    /// The store failed, and with it every call that saw its effects.
+    #[error("{0}")]
+    Store(Arc<StoreError>),
+    /// One change could not be written though its batch was.
+    #[error("{0}")]
+    Uncommitted(Arc<corelet_store::Refused>),
+    /// A file of the data directory could not be read or written.
+    #[error("cannot {doing}")]
+    File {
+        /// What was attempted.
+        doing: String,
+        /// Why not.
+        #[source]
+        source: Arc<std::io::Error>,
+    },
+    /// Ours to repair.
+    #[error("internal error: {what}")]
+    OurBug {
+        /// For the log; not for callers.
+        what: String,
+    },
+}
+
+impl From<StoreError> for CallError {
+    fn from(error: StoreError) -> Self {
+        CallError::Store(Arc::new(error))
+    }
+}
+
+impl CallError {
+    pub(crate) fn guest(failure: Failure, logs: &[GuestLog]) -> CallError {
+        let last_error = logs.iter().rev().find(|line| line.level == LogLevel::Error);
+        CallError::Guest { failure: Arc::new(failure), said: last_error.map(|line| Arc::from(&*line.message)) }
+    }
+
+    pub(crate) fn bug(what: impl Into<String>) -> CallError {
+        CallError::OurBug { what: what.into() }
+    }
+}

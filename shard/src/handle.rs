@@ -1,0 +1,242 @@
+//! The way into a shard for the server's part on the same thread.
+//!
+//! A handle finds the shard that owns a context and carries the request there:
+//! by a direct call at home, through the mesh otherwise.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+
+use bytes::Bytes;
+use corelet_store::{ApplicationId, ApplicationRecord, ContextId, ShardCount, ShardId};
+use corelet_wasm_host::Host;
+
+use crate::answer::promise;
+use crate::compiler::Task;
+use crate::error::CallError;
+use crate::message::{Call, ContextInfo, DirectoryChange, NewContext, Reply, Request, Response};
+use crate::rt;
+use crate::shard::Shard;
+use crate::stats::ShardStats;
+
+/// One shard, as seen by code on its thread. Cheap to clone, not `Send`.
+#[derive(Clone)]
+pub struct ShardHandle {
+    shard: Rc<Shard>,
+    draining: Rc<Draining>,
+}
+
+#[derive(Default)]
+struct Draining {
+    begun: Cell<bool>,
+    waiting: RefCell<Vec<Waker>>,
+}
+
+impl ShardHandle {
+    pub(crate) fn new(shard: Rc<Shard>) -> ShardHandle {
+        ShardHandle { shard, draining: Rc::default() }
+    }
+
+    /// This shard.
+    pub fn id(&self) -> ShardId {
+        self.shard.id
+    }
+
+    /// How many shards there are.
+    pub fn count(&self) -> ShardCount {
+        self.shard.count
+    }
+
+    /// What this shard counts.
+    pub fn stats(&self) -> &Arc<ShardStats> {
+        &self.shard.stats
+    }
+
+    /// The host that runs the guests.
+    pub fn host(&self) -> &Arc<Host> {
+        &self.shard.host
+    }
+
+    /// The context that an id or a name stands for. Whether the context exists
+    /// is its owner's to say.
+    pub fn resolve(&self, id_or_name: &str) -> Result<ContextId, CallError> {
+        if let Some(id) = self.shard.directory.name(id_or_name) {
+            return Ok(id);
+        }
+        id_or_name.parse().map_err(|_| CallError::ContextNotFound { context: id_or_name.chars().take(128).collect() })
+    }
+
+    /// Calls a method of a context.
+    pub async fn call(&self, context: ContextId, call: Call) -> Result<Reply, CallError> {
+        let owner = self.shard.owner(&context);
+        if owner == self.shard.id {
+            return self.shard.call_here(context, call).await;
+        }
+        match self.shard.mesh.ask(owner, Request::Call { context, call }).await? {
+            Response::Call(result) => result,
+            _ => Err(mixed_up()),
+        }
+    }
+
+    /// Makes a context and runs its `init`.
+    pub async fn create_context(&self, new: NewContext) -> Result<ContextInfo, CallError> {
+        let id = ContextId::random();
+        let owner = self.shard.owner(&id);
+        let shard = Rc::clone(&self.shard);
+        to_the_end(async move {
+            if owner == shard.id {
+                return shard.create_here(id, new).await;
+            }
+            match shard.mesh.ask(owner, Request::Create { id, new }).await? {
+                Response::Create(result) => result,
+                _ => Err(mixed_up()),
+            }
+        })
+        .await
+    }
+
+    /// Deletes a context and everything in it.
+    pub async fn delete_context(&self, id: ContextId) -> Result<(), CallError> {
+        let owner = self.shard.owner(&id);
+        let shard = Rc::clone(&self.shard);
+        to_the_end(async move {
+            if owner == shard.id {
+                return shard.delete_here(id).await;
+            }
+            match shard.mesh.ask(owner, Request::Delete { id }).await? {
+                Response::Delete(result) => result,
+                _ => Err(mixed_up()),
+            }
+        })
+        .await
+    }
+
+    /// What is known about a context.
+    pub async fn show_context(&self, id: ContextId) -> Result<ContextInfo, CallError> {
+        let owner = self.shard.owner(&id);
+        if owner == self.shard.id {
+            return self.shard.show_here(id);
+        }
+        match self.shard.mesh.ask(owner, Request::Show { id }).await? {
+            Response::Show(result) => result,
+            _ => Err(mixed_up()),
+        }
+    }
+
+    /// Up to `limit` contexts of the whole node, by id, behind `after`.
+    pub async fn list_contexts(&self, after: Option<ContextId>, limit: usize) -> Result<Vec<ContextInfo>, CallError> {
+        let mut all = self.shard.list_here(after, limit)?;
+        for shard in self.shard.count.shards().filter(|shard| *shard != self.shard.id) {
+            match self.shard.mesh.ask(shard, Request::List { after, limit }).await? {
+                Response::List(result) => all.extend(result?),
+                _ => return Err(mixed_up()),
+            }
+        }
+        all.sort_by_key(|info| info.id);
+        all.truncate(limit);
+        Ok(all)
+    }
+
+    /// Checks, compiles and keeps a component. Installing one again changes nothing.
+    pub async fn install_application(&self, component: Bytes) -> Result<Arc<ApplicationRecord>, CallError> {
+        let shard = Rc::clone(&self.shard);
+        to_the_end(async move {
+            let size_bytes = component.len() as u64;
+            let module = shard.mesh.load(Task::Install(component)).await?;
+            let id = ApplicationId::from_bytes(*module.id().as_bytes());
+            if let Some(record) = shard.directory.application(&id) {
+                return Ok(record);
+            }
+            let description = module.description();
+            let record = Arc::new(ApplicationRecord {
+                id,
+                name: description.name().to_owned(),
+                version: description.version().to_owned(),
+                size_bytes,
+                installed: shard.clock.tick(),
+                description: description.to_json(),
+            });
+            shard.record(DirectoryChange::PutApplication(Arc::clone(&record))).await?;
+            shard.directory.keep_module(id, module);
+            Ok(record)
+        })
+        .await
+    }
+
+    /// All installed applications, oldest first.
+    pub fn list_applications(&self) -> Vec<Arc<ApplicationRecord>> {
+        self.shard.directory.applications()
+    }
+
+    /// One installed application.
+    pub fn show_application(&self, id: ApplicationId) -> Result<Arc<ApplicationRecord>, CallError> {
+        let not_found = || CallError::ApplicationNotFound { application: id.to_string() };
+        self.shard.directory.application(&id).ok_or_else(not_found)
+    }
+
+    /// Forgets an application that no context runs.
+    pub async fn remove_application(&self, id: ApplicationId) -> Result<(), CallError> {
+        self.show_application(id)?;
+        let shard = Rc::clone(&self.shard);
+        to_the_end(async move {
+            for other in shard.count.shards() {
+                let user = if other == shard.id {
+                    shard.find_user_here(id).await?
+                } else {
+                    match shard.mesh.ask(other, Request::FindUser { application: id }).await? {
+                        Response::FindUser(result) => result?,
+                        _ => return Err(mixed_up()),
+                    }
+                };
+                if let Some(context) = user {
+                    return Err(CallError::ApplicationInUse { application: id, context });
+                }
+            }
+            shard.record(DirectoryChange::RemoveApplication(id)).await
+        })
+        .await
+    }
+
+    /// Whether this node has begun to stop.
+    pub fn is_draining(&self) -> bool {
+        self.draining.begun.get()
+    }
+
+    /// Resolves when this node begins to stop.
+    pub fn draining(&self) -> impl Future<Output = ()> + use<> {
+        let draining = Rc::clone(&self.draining);
+        std::future::poll_fn(move |cx| {
+            if draining.begun.get() {
+                return Poll::Ready(());
+            }
+            let mut waiting = draining.waiting.borrow_mut();
+            if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+                waiting.push(cx.waker().clone());
+            }
+            Poll::Pending
+        })
+    }
+
+    pub(crate) fn begin_draining(&self) {
+        self.draining.begun.set(true);
+        for waker in self.draining.waiting.take() {
+            waker.wake();
+        }
+    }
+}
+
+/// Runs a request of several steps to its end even if whoever asked goes away
+/// in the middle: half of it done would be worse than all of it unasked.
+async fn to_the_end<T: 'static>(
+    steps: impl Future<Output = Result<T, CallError>> + 'static,
+) -> Result<T, CallError> {
+    let (promise, answer) = promise();
+    rt::spawn(async move { promise.keep(steps.await) });
+    answer.await.unwrap_or_else(|| Err(CallError::bug("a request was given up half done")))
+}
+
+fn mixed_up() -> CallError {
+    CallError::bug("a shard answered another question")
+}

@@ -1,0 +1,135 @@
+//! All mailboxes: how a shard asks another one, and how the answer finds back.
+//!
+//! Each shard may have a bounded number of requests outstanding at each other
+//! shard, so a mailbox never overflows: see [`capacity`]. An answer comes back
+//! through the asker's own mailbox with the ticket of its request. Owned by
+//! the shard that asks.
+
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+
+use corelet_store::ShardId;
+use corelet_wasm_host::Module;
+use slab::Slab;
+
+use crate::answer::{Promise, promise};
+use crate::bounds::Bounds;
+use crate::compiler::{Compiler, Task};
+use crate::error::CallError;
+use crate::mailbox::Outbox;
+use crate::message::{Message, Request, Response};
+
+/// Requests that keep the node itself in order, on top of calls: one change
+/// of the directory is in the making at a time, per shard.
+const HOUSEKEEPING_INFLIGHT_MAX: usize = 64;
+
+/// Places in a shard's mailbox: requests from each other shard, answers to
+/// our own from each other shard, what the compile threads hand back, and the
+/// node's two orders.
+pub(crate) fn capacity(shards: usize, bounds: &Bounds) -> usize {
+    let peer = bounds.mesh_inflight_max + HOUSEKEEPING_INFLIGHT_MAX;
+    shards * peer * 2 + bounds.compile_queue_max + bounds.compile_threads + 2
+}
+
+enum Waiting {
+    Response(Promise<Response>),
+    Module(Promise<Result<Arc<Module>, CallError>>),
+}
+
+/// A shard's view of the others.
+pub(crate) struct Mesh {
+    me: ShardId,
+    outboxes: Vec<Outbox<Message>>,
+    waiting: RefCell<Slab<Waiting>>,
+    // Requests outstanding at each shard: calls, and housekeeping.
+    calls: Vec<Cell<usize>>,
+    housekeeping: Vec<Cell<usize>>,
+    calls_max: usize,
+    compiler: Compiler,
+}
+
+impl Mesh {
+    pub(crate) fn new(me: ShardId, outboxes: Vec<Outbox<Message>>, bounds: &Bounds, compiler: Compiler) -> Mesh {
+        let shards = outboxes.len();
+        Mesh {
+            me,
+            outboxes,
+            waiting: RefCell::default(),
+            calls: vec![Cell::new(0); shards],
+            housekeeping: vec![Cell::new(0); shards],
+            calls_max: bounds.mesh_inflight_max,
+            compiler,
+        }
+    }
+
+    /// Messages in this shard's own mailbox.
+    pub(crate) fn depth(&self) -> usize {
+        self.outboxes[usize::from(self.me.number())].depth()
+    }
+
+    /// Asks another shard and waits for its answer.
+    pub(crate) async fn ask(&self, to: ShardId, request: Request) -> Result<Response, CallError> {
+        let at = usize::from(to.number());
+        let (outstanding, max, limit) = match request {
+            Request::Call { .. } => (&self.calls[at], self.calls_max, "mesh_inflight_max"),
+            _ => (&self.housekeeping[at], HOUSEKEEPING_INFLIGHT_MAX, "housekeeping_inflight_max"),
+        };
+        let used = outstanding.get();
+        if used >= max {
+            return Err(CallError::Busy { limit, used: used as u64, max: max as u64 });
+        }
+        outstanding.set(used + 1);
+        let (promise, answer) = promise();
+        let ticket = self.waiting.borrow_mut().insert(Waiting::Response(promise));
+        self.post(to, Message::Request { from: self.me, ticket, request });
+        // Not cancelled when the caller goes away: the answer still comes, and
+        // only then the place in the mailbox is free.
+        let response = answer.await;
+        response.ok_or_else(|| CallError::bug("a shard left a request unanswered"))
+    }
+
+    /// Answers a request of another shard.
+    pub(crate) fn respond(&self, to: ShardId, ticket: usize, response: Response) {
+        self.post(to, Message::Response { from: self.me, ticket, response });
+    }
+
+    /// Takes in an answer.
+    pub(crate) fn take_response(&self, from: ShardId, ticket: usize, response: Response) {
+        let at = usize::from(from.number());
+        let outstanding = match response {
+            Response::Call(_) => &self.calls[at],
+            _ => &self.housekeeping[at],
+        };
+        outstanding.set(outstanding.get() - 1);
+        match self.waiting.borrow_mut().remove(ticket) {
+            Waiting::Response(promise) => promise.keep(response),
+            Waiting::Module(_) => unreachable!("a ticket stays with what it was given for"),
+        }
+    }
+
+    /// Has a component loaded (and compiled, if need be) by a compile thread.
+    pub(crate) async fn load(&self, task: Task) -> Result<Arc<Module>, CallError> {
+        let (promise, answer) = promise();
+        let ticket = self.waiting.borrow_mut().insert(Waiting::Module(promise));
+        let reply_to = self.outboxes[usize::from(self.me.number())].clone();
+        if let Err(error) = self.compiler.submit(task, reply_to, ticket) {
+            self.waiting.borrow_mut().remove(ticket);
+            return Err(error);
+        }
+        answer.await.ok_or_else(|| CallError::bug("a compile thread left a task undone"))?
+    }
+
+    /// Takes in what a compile thread has done.
+    pub(crate) fn take_loaded(&self, ticket: usize, result: Result<Arc<Module>, CallError>) {
+        match self.waiting.borrow_mut().remove(ticket) {
+            Waiting::Module(promise) => promise.keep(result),
+            Waiting::Response(_) => unreachable!("a ticket stays with what it was given for"),
+        }
+    }
+
+    fn post(&self, to: ShardId, message: Message) {
+        if self.outboxes[usize::from(to.number())].post(message).is_err() {
+            unreachable!("a mailbox has a place for everything that may be outstanding");
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! What shards say to each other, and to whom they are asked by: plain owned
+//! data.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use corelet_store::{ApplicationId, ApplicationRecord, ContextId, DeltaId, Hlc, Root, ShardId};
+use corelet_wasm_host::Module;
+
+use crate::error::CallError;
+
+/// A call of one method of one context.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// The method's name.
+    pub method: Bytes,
+    /// A JSON object with one member per parameter, as it came in.
+    pub args: Bytes,
+    /// Who calls: the subject of the token.
+    pub caller: Arc<str>,
+}
+
+/// A call's answer. An update's was durable before it was made.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// JSON, as the guest gave it.
+    pub output: Bytes,
+    /// The delta that the call became; none if it changed and told nothing.
+    pub delta_id: Option<DeltaId>,
+    /// The context's root: after the update, or as the query saw it.
+    pub root: Root,
+    /// Fuel that the turn has used.
+    pub fuel_used: u64,
+}
+
+/// A context to be made.
+#[derive(Clone, Debug)]
+pub struct NewContext {
+    /// The application that it runs.
+    pub application: ApplicationId,
+    /// A unique name, if it is to have one.
+    pub name: Option<String>,
+    /// Arguments of `init`: a JSON object.
+    pub args: Bytes,
+    /// Who makes it.
+    pub caller: Arc<str>,
+}
+
+/// What is known about a context.
+#[derive(Clone, Debug)]
+pub struct ContextInfo {
+    /// Its id.
+    pub id: ContextId,
+    /// Its name, if it has one.
+    pub name: Option<String>,
+    /// The application that it runs.
+    pub application: ApplicationId,
+    /// When it was made.
+    pub created: Hlc,
+    /// How often its state has changed.
+    pub version: u64,
+    /// The digest of its state.
+    pub root: Root,
+    /// Entries in its state.
+    pub entries: u64,
+    /// Bytes of keys and values in its state.
+    pub bytes: u64,
+    /// The shard that owns it.
+    pub shard: ShardId,
+}
+
+/// A change of the node's directory of applications and names.
+#[derive(Clone, Debug)]
+pub(crate) enum DirectoryChange {
+    PutApplication(Arc<ApplicationRecord>),
+    RemoveApplication(ApplicationId),
+    PutName { name: Arc<str>, context: ContextId },
+    RemoveName { name: Arc<str> },
+}
+
+/// What one shard asks of another.
+pub(crate) enum Request {
+    Call { context: ContextId, call: Call },
+    Create { id: ContextId, new: NewContext },
+    Delete { id: ContextId },
+    Show { id: ContextId },
+    List { after: Option<ContextId>, limit: usize },
+    /// One of the shard's contexts that runs this application.
+    FindUser { application: ApplicationId },
+    /// To the directory's keeper: make it durable, then make everybody know it.
+    Record(DirectoryChange),
+    /// From the keeper: know it.
+    Learn(DirectoryChange),
+}
+
+/// The answer to a [`Request`], variant by variant.
+pub(crate) enum Response {
+    Call(Result<Reply, CallError>),
+    Create(Result<ContextInfo, CallError>),
+    Delete(Result<(), CallError>),
+    Show(Result<ContextInfo, CallError>),
+    List(Result<Vec<ContextInfo>, CallError>),
+    FindUser(Result<Option<ContextId>, CallError>),
+    Record(Result<(), CallError>),
+    Learn,
+}
+
+/// What lies in a shard's mailbox.
+pub(crate) enum Message {
+    Request { from: ShardId, ticket: usize, request: Request },
+    Response { from: ShardId, ticket: usize, response: Response },
+    /// From a compile thread.
+    Loaded { ticket: usize, result: Result<Arc<Module>, CallError> },
+    /// From the node: stop taking calls from outside.
+    Drain,
+    /// From the node: every shard has drained; leave.
+    Leave,
+}

@@ -1,0 +1,396 @@
+//! All shards of one process: starting them in order, and stopping them so
+//! that nothing acknowledged or in flight is cut.
+//!
+//! Stopping: [`Node::drain`] tells each shard's part of the server, which stops
+//! taking connections and finishes what it has; when every part has ended,
+//! nothing comes in any more, each shard waits for its own turns and commits,
+//! and leaves; then the commit threads and compile threads end.
+
+use std::future::Future;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+
+use corelet_store::{DataDir, Ledger, LedgerConfig, NodeId, ShardId, StoreError};
+use corelet_wasm_host::Host;
+
+use crate::bounds::{Bounds, WatchdogConfig};
+use crate::clock::Clock;
+use crate::commit::{self, CommitThread, Report};
+use crate::compiler::Compiler;
+use crate::directory::{Directory, DirectoryData};
+use crate::handle::ShardHandle;
+use crate::mailbox::{Inbox, Outbox, mailbox};
+use crate::mesh::{self, Mesh};
+use crate::message::Message;
+use crate::placement::{Cores, pin};
+use crate::rt;
+use crate::schedule::Schedule;
+use crate::shard::Shard;
+use crate::snapshots::Snapshots;
+use crate::stats::ShardStats;
+use crate::watchdog::{BEAT, Watchdog};
+
+/// Names read from the keeper at a time.
+const NAMES_PAGE: usize = 1_024;
+
+/// How to run the shards.
+#[derive(Clone, Debug, Default)]
+pub struct NodeConfig {
+    /// The bounds of each shard.
+    pub bounds: Bounds,
+    /// The bounds of each shard's ledger.
+    pub ledger: LedgerConfig,
+    /// When to give up on a silent shard.
+    pub watchdog: WatchdogConfig,
+    /// Where the shards run.
+    pub cores: Cores,
+    /// Spin for so long before a shard thread parks; see [`rt::ExecutorConfig::spin`].
+    pub spin: Option<std::time::Duration>,
+}
+
+/// Why the shards did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A ledger could not be opened or read.
+    #[error("cannot open the state of shard {shard}")]
+    Ledger {
+        /// The shard.
+        shard: u16,
+        /// Why not.
+        #[source]
+        source: StoreError,
+    },
+    /// An executor could not be made.
+    #[error(transparent)]
+    Executor(#[from] rt::ExecutorError),
+    /// A thread could not be started or the system gave no randomness.
+    #[error("cannot start {what}")]
+    System {
+        /// What was attempted.
+        what: &'static str,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// The shards of this process.
+pub struct Node {
+    outboxes: Vec<Outbox<Message>>,
+    stats: Vec<Arc<ShardStats>>,
+    shards: Vec<JoinHandle<Result<(), StartError>>>,
+    commits: Vec<JoinHandle<()>>,
+    compiler: Compiler,
+    compile_threads: Vec<JoinHandle<()>>,
+    drained: mpsc::Receiver<ShardId>,
+    watchdog: Watchdog,
+}
+
+/// What a shard's thread is given to start with.
+struct Parts {
+    id: ShardId,
+    author: NodeId,
+    ledger: Ledger,
+    host: Arc<Host>,
+    bounds: Bounds,
+    stats: Arc<ShardStats>,
+    inbox: Inbox<Message>,
+    outboxes: Vec<Outbox<Message>>,
+    directory: DirectoryData,
+    compiler: Compiler,
+    count: corelet_store::ShardCount,
+    drained: mpsc::Sender<ShardId>,
+    started: mpsc::Sender<Result<(), StartError>>,
+    commit_core: Option<usize>,
+    commit_thread: mpsc::Sender<JoinHandle<()>>,
+}
+
+impl Node {
+    /// Opens the ledgers and starts every shard; `serve` is the server's part,
+    /// run on each shard until it has drained.
+    pub fn start<F, S>(
+        data: &DataDir,
+        host: Arc<Host>,
+        author: NodeId,
+        config: &NodeConfig,
+        serve: S,
+    ) -> Result<Node, StartError>
+    where
+        F: Future<Output = ()> + 'static,
+        S: Fn(ShardHandle) -> F + Clone + Send + 'static,
+    {
+        let count = data.manifest().shards;
+        let mut ledgers = Vec::new();
+        for shard in count.shards() {
+            let ledger = Ledger::open(&data.shard_dir(shard), &config.ledger);
+            ledgers.push(ledger.map_err(|source| StartError::Ledger { shard: shard.number(), source })?);
+        }
+        let directory = load_directory(&ledgers).map_err(|source| StartError::Ledger { shard: 0, source })?;
+
+        let capacity = mesh::capacity(ledgers.len(), &config.bounds);
+        let (outboxes, inboxes): (Vec<_>, Vec<_>) = ledgers.iter().map(|_| mailbox(capacity)).unzip();
+        let stats: Vec<Arc<ShardStats>> = ledgers.iter().map(|_| Arc::default()).collect();
+        let system = |what| move |source| StartError::System { what, source };
+        let (compiler, compile_threads) =
+            Compiler::start(&host, &data.blobs_dir(), &config.bounds).map_err(system("a compile thread"))?;
+        let (drained_to, drained) = mpsc::channel();
+        let (started_to, started) = mpsc::channel();
+        let (commit_thread_to, commit_threads) = mpsc::channel();
+
+        let mut shards = Vec::new();
+        for ((id, ledger), inbox) in count.shards().zip(ledgers).zip(inboxes) {
+            let number = usize::from(id.number());
+            let core = config.cores.of(number);
+            let parts = Parts {
+                id,
+                author,
+                ledger,
+                host: Arc::clone(&host),
+                bounds: config.bounds.clone(),
+                stats: Arc::clone(&stats[number]),
+                inbox,
+                outboxes: outboxes.clone(),
+                directory: directory.clone(),
+                compiler: compiler.clone(),
+                count,
+                drained: drained_to.clone(),
+                started: started_to.clone(),
+                commit_core: core,
+                commit_thread: commit_thread_to.clone(),
+            };
+            let executor = rt::ExecutorConfig { core, spin: config.spin, ..rt::ExecutorConfig::default() };
+            let serve = serve.clone();
+            let name = format!("shard-{number}");
+            let thread = std::thread::Builder::new()
+                .name(name.clone())
+                .spawn(move || {
+                    let started = parts.started.clone();
+                    let outcome = rt::run(&name, &executor, move || run(parts, serve));
+                    match outcome {
+                        Ok(result) => result,
+                        Err(error) => {
+                            // Nobody waits any more if another shard failed first.
+                            let _ = started.send(Err(error.into()));
+                            Ok(())
+                        }
+                    }
+                })
+                .map_err(system("a shard thread"))?;
+            shards.push(thread);
+        }
+        drop(started_to);
+        drop(commit_thread_to);
+        for _ in &shards {
+            started.recv().unwrap_or_else(|_| {
+                Err(StartError::System { what: "a shard", source: io::Error::other("its thread ended at once") })
+            })?;
+        }
+        let watchdog =
+            Watchdog::start(stats.clone(), config.watchdog.clone()).map_err(system("the watchdog thread"))?;
+        let commits = commit_threads.iter().collect();
+        Ok(Node { outboxes, stats, shards, commits, compiler, compile_threads, drained, watchdog })
+    }
+
+    /// What each shard counts.
+    pub fn stats(&self) -> &[Arc<ShardStats>] {
+        &self.stats
+    }
+
+    /// Tells every shard to stop taking calls from outside. Calling it again
+    /// does nothing.
+    pub fn drain(&self) {
+        for outbox in &self.outboxes {
+            // A full mailbox has its drain order already.
+            let _ = outbox.post(Message::Drain);
+        }
+    }
+
+    /// Waits until every shard has drained and left. Call [`Node::drain`] first.
+    pub fn join(self) -> Result<(), StartError> {
+        for _ in &self.shards {
+            if self.drained.recv().is_err() {
+                break; // A shard that panicked has aborted the process; one that failed says so below.
+            }
+        }
+        // From here on shards may be silent for good reasons.
+        drop(self.watchdog);
+        for outbox in &self.outboxes {
+            let _ = outbox.post(Message::Leave);
+        }
+        self.compiler.stop();
+        let mut outcome = Ok(());
+        for shard in self.shards {
+            match shard.join() {
+                Ok(result) => outcome = outcome.and(result),
+                Err(_) => outcome = Err(StartError::System { what: "a shard", source: io::Error::other("it panicked") }),
+            }
+        }
+        for thread in self.commits.into_iter().chain(self.compile_threads) {
+            if thread.join().is_err() {
+                tracing::error!("a helper thread had panicked");
+            }
+        }
+        outcome
+    }
+}
+
+/// A shard's thread.
+async fn run<F, S>(parts: Parts, serve: S) -> Result<(), StartError>
+where
+    F: Future<Output = ()> + 'static,
+    S: Fn(ShardHandle) -> F,
+{
+    let started = parts.started.clone();
+    let drained = parts.drained.clone();
+    let id = parts.id;
+    let (shard, inbox, reports) = match build(parts) {
+        Ok(built) => built,
+        Err(error) => {
+            let _ = started.send(Err(error));
+            return Ok(());
+        }
+    };
+    let handle = ShardHandle::new(Rc::clone(&shard));
+    rt::spawn(beat(Rc::clone(&shard)));
+    rt::spawn(take_reports(Rc::clone(&shard), reports));
+    rt::spawn(Rc::clone(&shard).run_schedule());
+    let (left, leave) = crate::answer::promise();
+    rt::spawn(take_messages(Rc::clone(&shard), inbox, handle.clone(), left));
+    if started.send(Ok(())).is_err() {
+        return Ok(()); // The start was given up.
+    }
+    drop(started);
+    serve(handle).await;
+    if drained.send(id).is_ok() {
+        leave.await;
+    }
+    while !shard.is_quiet() {
+        rt::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    shard.commits.close();
+    Ok(())
+}
+
+fn build(parts: Parts) -> Result<(Rc<Shard>, Inbox<Message>, Inbox<Report>), StartError> {
+    let number = parts.id.number();
+    let ledger_error = |source| StartError::Ledger { shard: number, source };
+    let (commits, commit_thread, reports) = commit::stage(&parts.bounds, &parts.stats);
+    let shard = Rc::new(Shard {
+        id: parts.id,
+        count: parts.count,
+        author: parts.author,
+        host: parts.host,
+        clock: Clock::after(parts.ledger.last_hlc())
+            .map_err(|error| StartError::System { what: "the random generator", source: io::Error::other(error) })?,
+        snapshots: Rc::new(Snapshots::new(parts.ledger.clone()).map_err(ledger_error)?),
+        commits,
+        schedule: Schedule::new(&parts.bounds, &parts.stats),
+        directory: Directory::new(parts.directory),
+        mesh: Mesh::new(parts.id, parts.outboxes, &parts.bounds, parts.compiler),
+        contexts: hashlink::LruCache::new_unbounded().into(),
+        stats: parts.stats,
+        bounds: parts.bounds,
+    });
+    let thread = start_commit_thread(number, parts.ledger, commit_thread, parts.commit_core)
+        .map_err(|source| StartError::System { what: "a commit thread", source })?;
+    // If the start was given up meanwhile, the thread ends with its shard.
+    let _ = parts.commit_thread.send(thread);
+    Ok((shard, parts.inbox, reports))
+}
+
+fn start_commit_thread(
+    shard: u16,
+    ledger: Ledger,
+    thread: CommitThread,
+    core: Option<usize>,
+) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(format!("commit-{shard}")).spawn(move || {
+        // Beside its shard: it sleeps while the disk works, and the shard works
+        // while it sleeps.
+        pin(core);
+        let work = std::panic::AssertUnwindSafe(|| commit::run(ledger, thread));
+        if std::panic::catch_unwind(work).is_err() {
+            stop_process("a commit thread panicked", &io::Error::other("see the panic above"));
+        }
+    })
+}
+
+async fn beat(shard: Rc<Shard>) {
+    loop {
+        shard.stats.beats.one();
+        shard.stats.mailbox.set(shard.mesh.depth() as u64);
+        rt::sleep(BEAT).await;
+    }
+}
+
+async fn take_reports(shard: Rc<Shard>, mut reports: Inbox<Report>) {
+    loop {
+        let report = reports.take().await;
+        shard.commits.settle(report, &shard.snapshots);
+    }
+}
+
+async fn take_messages(
+    shard: Rc<Shard>,
+    mut inbox: Inbox<Message>,
+    handle: ShardHandle,
+    left: crate::answer::Promise<()>,
+) {
+    let mut left = Some(left);
+    loop {
+        match inbox.take().await {
+            Message::Request { from, ticket, request } => {
+                let shard = Rc::clone(&shard);
+                rt::spawn(async move {
+                    let response = shard.serve_request(request).await;
+                    shard.mesh.respond(from, ticket, response);
+                });
+            }
+            Message::Response { from, ticket, response } => shard.mesh.take_response(from, ticket, response),
+            Message::Loaded { ticket, result } => shard.mesh.take_loaded(ticket, result),
+            Message::Drain => handle.begin_draining(),
+            Message::Leave => {
+                if let Some(left) = left.take() {
+                    left.keep(());
+                }
+            }
+        }
+    }
+}
+
+/// Reads the directory from its keeper, without names whose context was never
+/// finished or is gone.
+fn load_directory(ledgers: &[Ledger]) -> Result<DirectoryData, StoreError> {
+    for name in corelet_store::reconcile_names(ledgers)? {
+        tracing::info!(name, "dropped a name whose context does not exist");
+    }
+    let keeper = ledgers[0].snapshot()?;
+    let mut data = DirectoryData::default();
+    for record in keeper.applications()? {
+        data.applications.insert(record.id, Arc::new(record));
+    }
+    let mut after: Option<String> = None;
+    loop {
+        let page = keeper.names(after.as_deref(), NAMES_PAGE)?;
+        let Some((last, _)) = page.last() else { return Ok(data) };
+        after = Some(last.clone());
+        data.names.extend(page.into_iter().map(|(name, context)| (Arc::from(name), context)));
+    }
+}
+
+/// Ends the process because durable state is in doubt: nothing that was
+/// acknowledged is lost, and opening the ledger again finds what is certain.
+pub(crate) fn stop_process(why: &str, error: &dyn std::error::Error) -> ! {
+    let mut causes = String::new();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        causes.push_str(": ");
+        causes.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    tracing::error!(error = %format!("{error}{causes}"), "{why}; stopping");
+    std::process::abort()
+}

@@ -1,0 +1,248 @@
+//! One core's world, put together: its live contexts, and the calls on them.
+//!
+//! A [`Shard`] never leaves its thread. It is reached from outside through
+//! `handle.rs`, from other shards through `serve_request`. Making and deleting
+//! contexts is in `contexts.rs`, a call's turn in `turn.rs`.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use corelet_store::{ApplicationId, ContextId, NodeId, ShardCount, ShardId};
+use corelet_wasm_host::{Host, MethodKind, Module};
+use hashlink::LruCache;
+
+use crate::answer::{Answer, promise};
+use crate::bounds::Bounds;
+use crate::clock::Clock;
+use crate::commit::CommitStage;
+use crate::compiler::Task;
+use crate::context::{Context, InUse};
+use crate::directory::Directory;
+use crate::error::CallError;
+use crate::mesh::Mesh;
+use crate::message::{Call, Reply, Request, Response};
+use crate::schedule::{Job, Schedule};
+use crate::snapshots::Snapshots;
+use crate::stats::ShardStats;
+use crate::turn::{Begin, Durable, Executed, Step, TurnEnd};
+
+/// How many contexts in use an eviction steps over before it gives up.
+const EVICTION_TRIES: usize = 64;
+
+/// One core's world.
+pub(crate) struct Shard {
+    pub(crate) id: ShardId,
+    pub(crate) count: ShardCount,
+    pub(crate) author: NodeId,
+    pub(crate) bounds: Bounds,
+    pub(crate) host: Arc<Host>,
+    pub(crate) stats: Arc<ShardStats>,
+    pub(crate) clock: Clock,
+    pub(crate) snapshots: Rc<Snapshots>,
+    pub(crate) commits: CommitStage,
+    pub(crate) schedule: Schedule,
+    pub(crate) directory: Directory,
+    pub(crate) mesh: Mesh,
+    /// The live contexts, least recently called first to go.
+    pub(crate) contexts: RefCell<LruCache<ContextId, Rc<Context>>>,
+}
+
+impl Shard {
+    /// The shard that owns a context.
+    pub(crate) fn owner(&self, context: &ContextId) -> ShardId {
+        ShardId::of(context, self.count)
+    }
+
+    /// Runs a call on a context of this shard, from its queue to its answer.
+    pub(crate) async fn call_here(&self, id: ContextId, call: Call) -> Result<Reply, CallError> {
+        let started = Instant::now();
+        let context = match self.live(id) {
+            Some(context) => context,
+            None => self.revive(id).await?,
+        };
+        let named = std::str::from_utf8(&call.method).ok();
+        let Some(method) = named.and_then(|name| context.module.description().method(name)) else {
+            let method = String::from_utf8_lossy(&call.method).chars().take(128).collect();
+            return Err(CallError::MethodNotFound { method, application: context.application });
+        };
+        let kind = method.kind;
+        let begin =
+            Begin { method: Arc::from(&*method.name), kind, args: call.args, caller: call.caller, promise: None };
+        let executed = match self.start(&context, begin) {
+            Ok(Started::Ended(end)) => end?,
+            Ok(Started::Queued(answer)) => {
+                answer.await.ok_or_else(|| CallError::bug("a queued call was forgotten"))??
+            }
+            Err(busy) => {
+                self.stats.refused.one();
+                return Err(busy);
+            }
+        };
+        let reply = settle(executed, &context).await?;
+        let (counter, histogram) = match kind {
+            MethodKind::Query => (&self.stats.queries, &self.stats.query_micros),
+            MethodKind::Update => (&self.stats.updates, &self.stats.update_micros),
+        };
+        counter.one();
+        histogram.observe_micros(started.elapsed());
+        Ok(reply)
+    }
+
+    /// Runs a call where it arrived if nothing speaks against it, else queues it.
+    fn start(&self, context: &Rc<Context>, mut begin: Begin) -> Result<Started, CallError> {
+        let is_update = begin.is_update();
+        if is_update {
+            self.commits.check_room(0)?;
+        }
+        if !self.schedule.may_run_now(context, is_update) {
+            self.schedule.check_room(context)?;
+            let (promise, answer) = promise();
+            begin.promise = Some(promise);
+            self.schedule.enqueue(context, begin);
+            return Ok(Started::Queued(answer));
+        }
+        match self.begin(context, begin) {
+            Step::Ended(end) => Ok(Started::Ended(end)),
+            Step::More(mut turn) => {
+                let (promise, answer) = promise();
+                turn.promise_to(promise);
+                self.schedule.requeue(context, turn);
+                Ok(Started::Queued(answer))
+            }
+            Step::Delivered => unreachable!("a call that has not queued has no promise to keep"),
+        }
+    }
+
+    /// The scheduler's task: serves the ring in stretches, with a breath in
+    /// between so that sockets and mailbox get their turn.
+    pub(crate) async fn run_schedule(self: Rc<Self>) {
+        loop {
+            self.schedule.work().await;
+            crate::rt::breathe().await;
+            self.schedule.stretch(|context, job| {
+                let step = match job {
+                    Job::Begin(begin) => self.begin(context, begin),
+                    Job::Resume(turn) => self.resume(context, turn),
+                };
+                match step {
+                    Step::More(turn) => self.schedule.requeue(context, turn),
+                    Step::Delivered => {}
+                    Step::Ended(_) => unreachable!("a queued call has a promise to keep"),
+                }
+            });
+        }
+    }
+
+    /// A context that has something in memory already.
+    pub(crate) fn live(&self, id: ContextId) -> Option<InUse> {
+        self.contexts.borrow_mut().get(&id).map(|context| InUse::new(Rc::clone(context)))
+    }
+
+    /// Brings a context back from the disk.
+    pub(crate) async fn revive(&self, id: ContextId) -> Result<InUse, CallError> {
+        let not_found = || CallError::ContextNotFound { context: id.to_string() };
+        let record = self.snapshots.latest().context(&id)?.ok_or_else(not_found)?;
+        let module = self.module(record.application).await?;
+        // While the module was loaded, somebody else may have been faster, or
+        // the context may have been deleted.
+        if let Some(context) = self.live(id) {
+            return Ok(context);
+        }
+        let snapshot = self.snapshots.latest();
+        let record = snapshot.context(&id)?.ok_or_else(not_found)?;
+        let head = snapshot.head(record.slot)?;
+        let context = Context::new(id, record.slot, record.application, module, head.version, head.root);
+        let in_use = InUse::new(Rc::clone(&context));
+        self.contexts.borrow_mut().insert(id, context);
+        if self.contexts.borrow().len() > self.bounds.live_contexts_max {
+            self.evict_one();
+        }
+        self.stats.live_contexts.set(self.contexts.borrow().len() as u64);
+        Ok(in_use)
+    }
+
+    /// An application's module; loaded by a compile thread if this is the first need.
+    pub(crate) async fn module(&self, id: ApplicationId) -> Result<Arc<Module>, CallError> {
+        if let Some(module) = self.directory.module(&id) {
+            return Ok(module);
+        }
+        if self.directory.application(&id).is_none() {
+            return Err(CallError::ApplicationNotFound { application: id.to_string() });
+        }
+        let module = self.mesh.load(Task::Load(id)).await?;
+        self.directory.keep_module(id, Arc::clone(&module));
+        Ok(module)
+    }
+
+    /// Forgets the least recently called context that nobody uses, and with it
+    /// its warm instances. Tells whether there was one.
+    pub(crate) fn evict_one(&self) -> bool {
+        let mut contexts = self.contexts.borrow_mut();
+        for _ in 0..contexts.len().min(EVICTION_TRIES) {
+            let Some((id, context)) = contexts.remove_lru() else { return false };
+            if context.is_idle() {
+                self.drop_warm(&context);
+                self.stats.evictions.one();
+                self.stats.live_contexts.set(contexts.len() as u64);
+                return true;
+            }
+            contexts.insert(id, context);
+        }
+        false
+    }
+
+    pub(crate) fn drop_warm(&self, context: &Context) {
+        let mut warm = context.warm.borrow_mut();
+        self.stats.warm_instances.set(self.stats.warm_instances.get() - warm.len() as u64);
+        warm.clear();
+    }
+
+    /// Does what another shard asks for.
+    pub(crate) async fn serve_request(self: &Rc<Self>, request: Request) -> Response {
+        match request {
+            Request::Call { context, call } => {
+                self.stats.hops.one();
+                Response::Call(self.call_here(context, call).await)
+            }
+            Request::Create { id, new } => Response::Create(self.create_here(id, new).await),
+            Request::Delete { id } => Response::Delete(self.delete_here(id).await),
+            Request::Show { id } => Response::Show(self.show_here(id)),
+            Request::List { after, limit } => Response::List(self.list_here(after, limit)),
+            Request::FindUser { application } => Response::FindUser(self.find_user_here(application).await),
+            Request::Record(change) => Response::Record(self.record_here(change).await),
+            Request::Learn(change) => {
+                self.directory.learn(change);
+                Response::Learn
+            }
+        }
+    }
+
+    /// Whether nothing is running, waiting or on its way to the disk.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.commits.is_idle() && self.contexts.borrow().iter().all(|(_, context)| context.is_idle())
+    }
+}
+
+enum Started {
+    Ended(TurnEnd),
+    Queued(Answer<TurnEnd>),
+}
+
+/// Waits until what a turn has done and seen is durable.
+async fn settle(executed: Executed, context: &Context) -> Result<Reply, CallError> {
+    let (delta_id, root) = match executed.durable {
+        Durable::Already(root) => (None, root),
+        Durable::Receipt(receipt) => {
+            let committed = receipt.await.ok_or_else(|| CallError::bug("a change was forgotten"))??;
+            crate::guest_log::of_update(context.id, committed.logs());
+            (committed.delta_id(), committed.root())
+        }
+        Durable::Seen(barrier) => {
+            barrier.await.ok_or_else(|| CallError::bug("a barrier was forgotten"))??;
+            (None, context.root.get())
+        }
+    };
+    Ok(Reply { output: executed.output, delta_id, root, fuel_used: executed.fuel_used })
+}

@@ -1,0 +1,35 @@
+//! The shard's current snapshot, renewed after each commit.
+//!
+//! Queries keep the one they began with; the pages that an old snapshot pins
+//! are free again when the last query drops it, which its fuel bounds. Owned
+//! by the shard.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use corelet_store::{Ledger, Snapshot, StoreError};
+
+/// The ledger and its newest snapshot.
+pub(crate) struct Snapshots {
+    ledger: Ledger,
+    latest: RefCell<Rc<Snapshot>>,
+}
+
+impl Snapshots {
+    pub(crate) fn new(ledger: Ledger) -> Result<Snapshots, StoreError> {
+        let latest = RefCell::new(Rc::new(ledger.snapshot()?));
+        Ok(Snapshots { ledger, latest })
+    }
+
+    /// What was committed when the shard last looked.
+    pub(crate) fn latest(&self) -> Rc<Snapshot> {
+        Rc::clone(&self.latest.borrow())
+    }
+
+    /// Looks again: everything committed so far becomes visible.
+    pub(crate) fn renew(&self) -> Result<(), StoreError> {
+        let snapshot = Rc::new(self.ledger.snapshot()?);
+        self.latest.replace(snapshot);
+        Ok(())
+    }
+}

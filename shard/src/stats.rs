@@ -1,0 +1,161 @@
+//! What one shard counts: plain numbers with one writer.
+//!
+//! The shard thread (and its commit thread, for the commit figures) writes,
+//! anybody reads. Each number has one writer, so an update is a relaxed load
+//! and store, not a locked instruction.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+/// A number that only grows. One writer.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds one.
+    pub fn one(&self) {
+        self.add(1);
+    }
+
+    /// Adds `amount`.
+    pub fn add(&self, amount: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(amount), Relaxed);
+    }
+
+    /// The number now.
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// A number that goes up and down. One writer.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicU64);
+
+impl Gauge {
+    /// Sets it.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Relaxed);
+    }
+
+    /// One more.
+    pub fn up(&self) {
+        self.set(self.get() + 1);
+    }
+
+    /// One fewer.
+    pub fn down(&self) {
+        self.set(self.get() - 1);
+    }
+
+    /// The number now.
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// Buckets of a [`Histogram`]: upper bounds are powers of two.
+pub const BUCKETS: usize = 32;
+
+/// Counts by power of two: bucket `i` holds values below 2^i (and at least
+/// 2^(i-1)), the last one all that are larger. One writer.
+#[derive(Debug, Default)]
+pub struct Histogram {
+    buckets: [Counter; BUCKETS],
+    sum: Counter,
+}
+
+impl Histogram {
+    /// Counts one value.
+    pub fn observe(&self, value: u64) {
+        let bucket = (u64::BITS - value.leading_zeros()) as usize;
+        self.buckets[bucket.min(BUCKETS - 1)].one();
+        self.sum.add(value);
+    }
+
+    /// Counts a duration, in microseconds.
+    pub fn observe_micros(&self, duration: Duration) {
+        self.observe(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));
+    }
+
+    /// `(exclusive upper bound, how many)` for each bucket; the last bound is infinity.
+    pub fn buckets(&self) -> impl Iterator<Item = (f64, u64)> + '_ {
+        self.buckets.iter().enumerate().map(|(i, count)| {
+            let bound = if i == BUCKETS - 1 { f64::INFINITY } else { (1u64 << i) as f64 };
+            (bound, count.get())
+        })
+    }
+
+    /// Sum of all values.
+    pub fn sum(&self) -> u64 {
+        self.sum.get()
+    }
+}
+
+/// Everything one shard counts. Shared with whoever serves the metrics.
+#[derive(Debug, Default)]
+pub struct ShardStats {
+    /// Queries that were answered with an output.
+    pub queries: Counter,
+    /// Updates that were committed.
+    pub updates: Counter,
+    /// Calls that ended in an error of the guest (its own, a trap, a limit).
+    pub guest_failures: Counter,
+    /// Calls refused because a bound of this shard was reached.
+    pub refused: Counter,
+    /// Calls that failed because their batch could not be committed.
+    pub commit_failures: Counter,
+    /// Calls that came from another shard.
+    pub hops: Counter,
+    /// Fuel spent by guests.
+    pub fuel: Counter,
+    /// Slices that ended before their turn did.
+    pub slices: Counter,
+    /// Microseconds from admission to answer, of queries.
+    pub query_micros: Histogram,
+    /// Microseconds from admission to durable answer, of updates.
+    pub update_micros: Histogram,
+    /// Calls waiting for their turn.
+    pub waiting: Gauge,
+    /// Updates executed and not yet durable.
+    pub uncommitted: Gauge,
+    /// Contexts with something in memory.
+    pub live_contexts: Gauge,
+    /// Instances kept warm between calls.
+    pub warm_instances: Gauge,
+    /// Warm instances given up to make room.
+    pub evictions: Counter,
+    /// Instances made because none was warm.
+    pub instantiations: Counter,
+    /// Messages in this shard's mailbox when last looked.
+    pub mailbox: Gauge,
+    /// Batches committed. Written by the commit thread, like the two below.
+    pub batches: Counter,
+    /// Changes per batch.
+    pub batch_changes: Histogram,
+    /// Microseconds per batch, flush included.
+    pub batch_micros: Histogram,
+    /// Heartbeats: the watchdog sees this number stand still when the shard hangs.
+    pub beats: Counter,
+    /// Heartbeats that came later than the watchdog's warning bound. Written by the watchdog.
+    pub late_beats: Counter,
+    /// Records of deleted contexts swept away. Written by the commit thread.
+    pub swept: Counter,
+    /// Open connections; written by the server's part on this shard.
+    pub connections: Gauge,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_falls_below_its_bucket_s_bound() {
+        for (value, bound) in [(0, 1.0), (1, 2.0), (2, 4.0), (3, 4.0), (4, 8.0), (u64::MAX, f64::INFINITY)] {
+            let histogram = Histogram::default();
+            histogram.observe(value);
+            let hit: Vec<f64> = histogram.buckets().filter(|(_, n)| *n == 1).map(|(bound, _)| bound).collect();
+            assert_eq!(hit, [bound], "{value}");
+        }
+    }
+}

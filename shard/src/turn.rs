@@ -1,0 +1,332 @@
+//! One turn: a call from its first slice of guest code to its effects.
+//!
+//! A turn begins with an instance and a view of the state, runs in slices, and
+//! ends with an output and effects, or with an error and nothing. Ending an
+//! update hands its effects to the commit stage; the answer to the caller waits
+//! for the receipt. Runs on the shard that owns the context.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+
+use bytes::Bytes;
+use corelet_store::{CallEffects, Change, ContextSlot, EntryKind, Event, Hlc, LogLine, NewContext, Op, Root};
+use corelet_wasm_host::{Entry, Finished, GuestLog, Instance, InstantiateError, LogLevel, MethodKind, Module, Running, Turn};
+
+use crate::answer::{Answer, Promise};
+use crate::commit::Receipt;
+use crate::context::Context;
+use crate::error::CallError;
+use crate::guest_log;
+use crate::shard::Shard;
+use crate::view::View;
+
+/// A call that is admitted and has not begun.
+pub(crate) struct Begin {
+    pub(crate) method: Arc<str>,
+    pub(crate) kind: MethodKind,
+    pub(crate) args: Bytes,
+    pub(crate) caller: Arc<str>,
+    /// Who waits, if the call could not run where it arrived.
+    pub(crate) promise: Option<Promise<TurnEnd>>,
+}
+
+impl Begin {
+    pub(crate) fn is_update(&self) -> bool {
+        self.kind == MethodKind::Update
+    }
+}
+
+/// A turn between two slices.
+pub(crate) struct TurnInProgress {
+    running: Running,
+    is_update: bool,
+    hlc: Hlc,
+    // What the commit stage and the context had lost when the turn began.
+    epoch: u64,
+    losses: u64,
+    root: Root,
+    fuel_seen: u64,
+    promise: Option<Promise<TurnEnd>>,
+}
+
+/// What a slice comes to.
+pub(crate) enum Step {
+    /// The turn has ended, and whoever ran the slice takes the end.
+    Ended(TurnEnd),
+    /// The turn has ended, and who waited for it was told.
+    Delivered,
+    /// The slice's fuel is used up.
+    More(TurnInProgress),
+}
+
+/// What a turn comes to.
+pub(crate) type TurnEnd = Result<Executed, CallError>;
+
+/// A turn that ended well. An update's answer may only leave with its receipt.
+pub(crate) struct Executed {
+    pub(crate) output: Bytes,
+    pub(crate) fuel_used: u64,
+    pub(crate) durable: Durable,
+}
+
+/// What a turn's answer has to wait for.
+pub(crate) enum Durable {
+    /// Nothing: it was a query, on a snapshot with this root.
+    Already(Root),
+    /// The receipt of its own change.
+    Receipt(Answer<Receipt>),
+    /// An update without effects: that what it has seen is on disk.
+    Seen(Answer<Result<(), CallError>>),
+}
+
+impl Shard {
+    /// Begins a turn and runs its first slice.
+    pub(crate) fn begin(&self, context: &Rc<Context>, begin: Begin) -> Step {
+        let is_update = begin.is_update();
+        if is_update {
+            context.updating.set(true);
+        }
+        let promise = begin.promise;
+        let instance = match self.check_out(context) {
+            Ok(instance) => instance,
+            Err(error) => {
+                if is_update {
+                    self.schedule.update_ended(context);
+                }
+                self.schedule.spend(context, 0);
+                return deliver(promise, Err(error));
+            }
+        };
+        let hlc = self.clock.tick();
+        let limits = self.host.limits();
+        let (state, fuel_max, state_version) = if is_update {
+            let view = View::of_update(context.slot, Rc::clone(&self.snapshots), Rc::clone(&context.overlay));
+            let version = context.version.get() + u64::from(context.uncommitted.get());
+            (view, limits.update_fuel_max, version)
+        } else {
+            let view = View::of_query(context.slot, self.snapshots.latest());
+            (view, limits.query_fuel_max, context.version.get())
+        };
+        let running = instance.run(Turn {
+            entry: Entry::Call { method: begin.method, kind: begin.kind },
+            args: begin.args,
+            context: *context.id.as_bytes(),
+            caller: begin.caller,
+            now_nanos: hlc.micros() * 1_000,
+            seed: self.clock.seed(),
+            state_version,
+            fuel_max,
+            state: Box::new(state),
+        });
+        self.resume(
+            context,
+            TurnInProgress {
+                running,
+                is_update,
+                hlc,
+                epoch: self.commits.epoch(),
+                losses: context.losses.get(),
+                root: context.root.get(),
+                fuel_seen: 0,
+                promise,
+            },
+        )
+    }
+
+    /// Runs one slice.
+    pub(crate) fn resume(&self, context: &Rc<Context>, mut turn: TurnInProgress) -> Step {
+        match poll_slice(&mut turn.running) {
+            Poll::Pending => {
+                let fuel = turn.running.fuel_used();
+                self.spend(context, fuel - turn.fuel_seen);
+                turn.fuel_seen = fuel;
+                self.stats.slices.one();
+                Step::More(turn)
+            }
+            Poll::Ready(finished) => {
+                self.spend(context, finished.fuel_used - turn.fuel_seen);
+                let end = self.end(context, &turn, finished);
+                if turn.is_update {
+                    self.schedule.update_ended(context);
+                }
+                deliver(turn.promise, end)
+            }
+        }
+    }
+
+    fn spend(&self, context: &Context, fuel: u64) {
+        self.stats.fuel.add(fuel);
+        self.schedule.spend(context, fuel);
+    }
+
+    fn end(&self, context: &Rc<Context>, turn: &TurnInProgress, finished: Finished) -> TurnEnd {
+        self.check_in(context, finished.instance);
+        let output = match finished.outcome {
+            Ok(output) => output,
+            Err(failure) => {
+                self.stats.guest_failures.one();
+                return Err(CallError::guest(failure, &finished.logs));
+            }
+        };
+        let output = Bytes::from(output.bytes);
+        let fuel_used = finished.fuel_used;
+        if !turn.is_update {
+            guest_log::of_query(context.id, &finished.logs);
+            return Ok(Executed { output, fuel_used, durable: Durable::Already(turn.root) });
+        }
+        if turn.epoch != self.commits.epoch() || turn.losses != context.losses.get() {
+            return Err(CallError::LostEffects);
+        }
+        let effects = self.effects(context.id, context.slot, turn.hlc, finished.state, finished.events, finished.logs)?;
+        if effects.ops.is_empty() && effects.events.is_empty() {
+            guest_log::of_update(context.id, &effects.logs);
+            return Ok(Executed { output, fuel_used, durable: Durable::Seen(self.commits.barrier()) });
+        }
+        let bytes = effects_bytes(&effects);
+        let receipt = self.commits.submit(Change::Call(effects), bytes, Some(context))?;
+        Ok(Executed { output, fuel_used, durable: Durable::Receipt(receipt) })
+    }
+
+    /// Runs a new context's `init` to its end, slice by slice.
+    pub(crate) async fn init(&self, new: InitTurn) -> Result<(Change, u64), CallError> {
+        let instance = self.instantiate(&new.module)?;
+        let hlc = self.clock.tick();
+        let mut running = instance.run(Turn {
+            entry: Entry::Init,
+            args: new.args,
+            context: *new.id.as_bytes(),
+            caller: new.caller,
+            now_nanos: hlc.micros() * 1_000,
+            seed: self.clock.seed(),
+            state_version: 0,
+            fuel_max: self.host.limits().init_fuel_max,
+            state: Box::new(View::of_init()),
+        });
+        let finished = loop {
+            match poll_slice(&mut running) {
+                Poll::Ready(finished) => break finished,
+                Poll::Pending => crate::rt::breathe().await,
+            }
+        };
+        self.stats.fuel.add(finished.fuel_used);
+        if let Err(failure) = finished.outcome {
+            self.stats.guest_failures.one();
+            return Err(CallError::guest(failure, &finished.logs));
+        }
+        let call =
+            self.effects(new.id, ContextSlot::UNASSIGNED, hlc, finished.state, finished.events, finished.logs)?;
+        let bytes = effects_bytes(&call);
+        let application = new.application;
+        Ok((Change::CreateContext(NewContext { id: new.id, name: new.name, application, created: hlc, call }), bytes))
+    }
+
+    fn effects(
+        &self,
+        context: corelet_store::ContextId,
+        slot: ContextSlot,
+        hlc: Hlc,
+        state: Box<dyn corelet_wasm_host::GuestState>,
+        events: Vec<corelet_wasm_host::GuestEvent>,
+        logs: Vec<GuestLog>,
+    ) -> Result<CallEffects, CallError> {
+        let view = state.into_any().downcast::<View>().map_err(|_| CallError::bug("a turn ended with a foreign state"))?;
+        let ops = view.into_changeset().into_iter();
+        Ok(CallEffects {
+            context,
+            slot,
+            author: self.author,
+            hlc,
+            ops: ops.map(|(key, value)| Op { key, kind: EntryKind::Register, value }).collect(),
+            events: events.into_iter().map(|e| Event { kind: e.kind, payload: Bytes::from(e.payload) }).collect(),
+            logs: logs.into_iter().map(|l| LogLine { level: store_level(l.level), message: l.message }).collect(),
+        })
+    }
+
+    fn check_out(&self, context: &Context) -> Result<Instance, CallError> {
+        if context.deleted.get() {
+            return Err(CallError::ContextNotFound { context: context.id.to_string() });
+        }
+        if let Some(instance) = context.warm.borrow_mut().pop() {
+            self.stats.warm_instances.down();
+            return Ok(instance);
+        }
+        self.instantiate(&context.module)
+    }
+
+    fn check_in(&self, context: &Context, instance: Option<Instance>) {
+        let mut warm = context.warm.borrow_mut();
+        if let Some(instance) = instance
+            && !context.deleted.get()
+            && warm.len() < self.bounds.context_instances_max
+        {
+            warm.push(instance);
+            self.stats.warm_instances.up();
+        }
+    }
+
+    fn instantiate(&self, module: &Arc<Module>) -> Result<Instance, CallError> {
+        self.stats.instantiations.one();
+        loop {
+            match module.instantiate() {
+                Ok(instance) => return Ok(instance),
+                Err(InstantiateError::PoolExhausted { max }) => {
+                    if !self.evict_one() {
+                        return Err(CallError::Busy { limit: "instances_max", used: max.into(), max: max.into() });
+                    }
+                }
+                Err(error) => return Err(CallError::bug(error.to_string())),
+            }
+        }
+    }
+}
+
+/// What a new context begins with.
+pub(crate) struct InitTurn {
+    pub(crate) id: corelet_store::ContextId,
+    pub(crate) name: Option<String>,
+    pub(crate) application: corelet_store::ApplicationId,
+    pub(crate) module: Arc<Module>,
+    pub(crate) args: Bytes,
+    pub(crate) caller: Arc<str>,
+}
+
+impl TurnInProgress {
+    pub(crate) fn promise_to(&mut self, promise: Promise<TurnEnd>) {
+        self.promise = Some(promise);
+    }
+}
+
+/// Pending means that a slice has ended: host functions never wait, so there
+/// is nobody to wake us.
+fn poll_slice(running: &mut Running) -> Poll<Finished> {
+    Pin::new(running).poll(&mut std::task::Context::from_waker(Waker::noop()))
+}
+
+/// Gives the end to whoever waits, or back to the caller if nobody does.
+fn deliver(promise: Option<Promise<TurnEnd>>, end: TurnEnd) -> Step {
+    match promise {
+        None => Step::Ended(end),
+        Some(promise) => {
+            promise.keep(end);
+            Step::Delivered
+        }
+    }
+}
+
+fn effects_bytes(effects: &CallEffects) -> u64 {
+    let ops: usize = effects.ops.iter().map(|op| op.key.len() + op.value.as_ref().map_or(0, Bytes::len)).sum();
+    let events: usize = effects.events.iter().map(|event| event.kind.len() + event.payload.len()).sum();
+    (ops + events) as u64
+}
+
+fn store_level(level: LogLevel) -> corelet_store::LogLevel {
+    match level {
+        LogLevel::Error => corelet_store::LogLevel::Error,
+        LogLevel::Warn => corelet_store::LogLevel::Warn,
+        LogLevel::Info => corelet_store::LogLevel::Info,
+        LogLevel::Debug => corelet_store::LogLevel::Debug,
+    }
+}

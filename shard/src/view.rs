@@ -1,0 +1,365 @@
+//! A context's state as one turn sees it: `GuestState` on top of the store.
+//!
+//! An update reads its own writes, then the overlay (updates before it that
+//! are still being flushed), then the shard's current snapshot. A query reads
+//! one committed snapshot from beginning to end. Owned by the turn.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::iter::Peekable;
+use std::ops::{Bound, ControlFlow};
+use std::rc::Rc;
+
+use bytes::Bytes;
+use corelet_store::{ContextSlot, Scan, Snapshot};
+use corelet_wasm_host::{GuestState, StateError};
+
+use crate::overlay::{Changeset, Overlay};
+use crate::snapshots::Snapshots;
+
+/// What a turn reads from and writes to.
+pub(crate) struct View {
+    slot: ContextSlot,
+    base: Base,
+    changeset: Changeset,
+}
+
+enum Base {
+    /// A query's one snapshot.
+    Fixed(Rc<Snapshot>),
+    /// An update's base moves on while it runs, together with the overlay: what
+    /// leaves the overlay is in the snapshot, so both together never change.
+    Moving { snapshots: Rc<Snapshots>, overlay: Rc<RefCell<Overlay>> },
+    /// A context that is being made.
+    Nothing,
+}
+
+impl View {
+    pub(crate) fn of_query(slot: ContextSlot, snapshot: Rc<Snapshot>) -> View {
+        View { slot, base: Base::Fixed(snapshot), changeset: Changeset::new() }
+    }
+
+    pub(crate) fn of_update(slot: ContextSlot, snapshots: Rc<Snapshots>, overlay: Rc<RefCell<Overlay>>) -> View {
+        View { slot, base: Base::Moving { snapshots, overlay }, changeset: Changeset::new() }
+    }
+
+    pub(crate) fn of_init() -> View {
+        View { slot: ContextSlot::UNASSIGNED, base: Base::Nothing, changeset: Changeset::new() }
+    }
+
+    pub(crate) fn into_changeset(self) -> Changeset {
+        self.changeset
+    }
+
+    /// Reads below the changeset.
+    fn base_get<T>(&self, key: &[u8], found: impl FnOnce(Option<&[u8]>) -> T) -> Result<T, StateError> {
+        match &self.base {
+            Base::Nothing => Ok(found(None)),
+            Base::Fixed(snapshot) => Ok(found(snapshot.get(self.slot, key).map_err(StateError::new)?)),
+            Base::Moving { snapshots, overlay } => {
+                if let Some(pending) = overlay.borrow().get(key) {
+                    return Ok(found(pending.map(|value| &value[..])));
+                }
+                Ok(found(snapshots.latest().get(self.slot, key).map_err(StateError::new)?))
+            }
+        }
+    }
+}
+
+impl GuestState for View {
+    fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+        if !self.changeset.is_empty()
+            && let Some(own) = self.changeset.get(key)
+        {
+            return Ok(own.as_ref().map(|value| value.to_vec()));
+        }
+        self.base_get(key, |value| value.map(<[u8]>::to_vec))
+    }
+
+    fn set(&mut self, key: &[u8], value: &[u8]) -> Result<(), StateError> {
+        self.changeset.insert(Bytes::copy_from_slice(key), Some(Bytes::copy_from_slice(value)));
+        Ok(())
+    }
+
+    fn remove(&mut self, key: &[u8]) -> Result<bool, StateError> {
+        let below = self.base_get(key, |value| value.is_some())?;
+        match self.changeset.get_mut(key) {
+            Some(own) => {
+                let existed = own.take().is_some();
+                if !below {
+                    self.changeset.remove(key);
+                }
+                Ok(existed)
+            }
+            None if below => {
+                self.changeset.insert(Bytes::copy_from_slice(key), None);
+                Ok(true)
+            }
+            None => Ok(false),
+        }
+    }
+
+    fn scan(
+        &mut self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+        reverse: bool,
+        out: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), StateError> {
+        let (overlay, snapshot) = match &self.base {
+            Base::Nothing => (None, None),
+            Base::Fixed(snapshot) => (None, Some(Rc::clone(snapshot))),
+            Base::Moving { snapshots, overlay } => (Some(overlay.borrow()), Some(snapshots.latest())),
+        };
+        let end = prefix_end(prefix);
+        let bounds = scan_bounds(prefix, end.as_deref(), after, reverse);
+        if is_empty(bounds) {
+            return Ok(());
+        }
+        let own = self.changeset.range::<[u8], _>(bounds).map(|(key, value)| (key, value.as_ref()));
+        let pending = overlay.as_ref().map(|overlay| overlay.range(bounds)).into_iter().flatten();
+        let mut merge = match reverse {
+            false => Merge::new(Box::new(own), Box::new(pending), reverse),
+            true => Merge::new(Box::new(own.rev()), Box::new(pending.rev()), reverse),
+        };
+
+        let mut left = limit;
+        let mut emit = |key: &[u8], value: &[u8]| {
+            left -= 1;
+            match out(key, value) {
+                ControlFlow::Continue(()) if left > 0 => ControlFlow::Continue(()),
+                _ => ControlFlow::Break(()),
+            }
+        };
+        if limit == 0 {
+            return Ok(());
+        }
+        let mut ended = false;
+        if let Some(snapshot) = snapshot {
+            let mut visit = |key: &[u8], value: &[u8]| {
+                // Whatever is newer and comes first (or replaces this key) goes first.
+                while let Some((newer, written)) = merge.next_up_to(key) {
+                    let replaces = newer == key;
+                    if let Some(written) = written
+                        && emit(newer, written).is_break()
+                    {
+                        ended = true;
+                        return ControlFlow::Break(());
+                    }
+                    if replaces {
+                        return ControlFlow::Continue(());
+                    }
+                }
+                let flow = emit(key, value);
+                ended = flow.is_break();
+                flow
+            };
+            let scan = Scan { prefix, after, limit: usize::MAX, reverse };
+            snapshot.scan(self.slot, scan, &mut visit).map_err(StateError::new)?;
+        }
+        while !ended && let Some((key, value)) = merge.next() {
+            if let Some(value) = value {
+                ended = emit(key, value).is_break();
+            }
+        }
+        Ok(())
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any> {
+        self
+    }
+}
+
+type Writes<'a> = Peekable<Box<dyn Iterator<Item = (&'a Bytes, Option<&'a Bytes>)> + 'a>>;
+
+/// The turn's own writes over the overlay's, in scan order.
+struct Merge<'a> {
+    own: Writes<'a>,
+    pending: Writes<'a>,
+    reverse: bool,
+}
+
+impl<'a> Merge<'a> {
+    fn new(
+        own: Box<dyn Iterator<Item = (&'a Bytes, Option<&'a Bytes>)> + 'a>,
+        pending: Box<dyn Iterator<Item = (&'a Bytes, Option<&'a Bytes>)> + 'a>,
+        reverse: bool,
+    ) -> Self {
+        Merge { own: own.peekable(), pending: pending.peekable(), reverse }
+    }
+
+    fn before(&self, a: &[u8], b: &[u8]) -> bool {
+        if self.reverse { a > b } else { a < b }
+    }
+
+    fn next(&mut self) -> Option<(&'a [u8], Option<&'a [u8]>)> {
+        let take_own = match (self.own.peek(), self.pending.peek()) {
+            (None, None) => return None,
+            (Some(_), None) => true,
+            (None, Some(_)) => false,
+            (Some(&(own, _)), Some(&(pending, _))) => {
+                if own == pending {
+                    // The turn's own write hides the older one.
+                    self.pending.next();
+                    true
+                } else {
+                    self.before(own, pending)
+                }
+            }
+        };
+        let (key, value) = if take_own { self.own.next() } else { self.pending.next() }?;
+        Some((&key[..], value.map(|value| &value[..])))
+    }
+
+    /// The next write, unless it lies behind `key` in scan order.
+    fn next_up_to(&mut self, key: &[u8]) -> Option<(&'a [u8], Option<&'a [u8]>)> {
+        let near = |peeked: Option<&(&Bytes, Option<&Bytes>)>, reverse: bool| {
+            peeked.is_some_and(|(newer, _)| if reverse { newer[..] >= *key } else { newer[..] <= *key })
+        };
+        if near(self.own.peek(), self.reverse) || near(self.pending.peek(), self.reverse) { self.next() } else { None }
+    }
+}
+
+/// The smallest key behind all that begin with `prefix`; none if there is none.
+fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
+    let last = prefix.iter().rposition(|&byte| byte != 0xff)?;
+    let mut end = prefix[..=last].to_vec();
+    end[last] += 1;
+    Some(end)
+}
+
+fn scan_bounds<'a>(
+    prefix: &'a [u8],
+    end: Option<&'a [u8]>,
+    after: Option<&'a [u8]>,
+    reverse: bool,
+) -> (Bound<&'a [u8]>, Bound<&'a [u8]>) {
+    let low = Bound::Included(prefix);
+    let high = end.map_or(Bound::Unbounded, Bound::Excluded);
+    match (after, reverse) {
+        (None, _) => (low, high),
+        (Some(after), false) if after < prefix => (low, high),
+        (Some(after), false) => (Bound::Excluded(after), high),
+        (Some(after), true) if end.is_some_and(|end| after >= end) => (low, high),
+        (Some(after), true) => (low, Bound::Excluded(after)),
+    }
+}
+
+/// Bounds that a `BTreeMap` would panic on, or that hold nothing.
+fn is_empty(bounds: (Bound<&[u8]>, Bound<&[u8]>)) -> bool {
+    match bounds {
+        (Bound::Included(low), Bound::Excluded(high)) => low >= high,
+        (Bound::Excluded(low), Bound::Excluded(high)) => low >= high,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use corelet_store::{
+        ApplicationId, CallEffects, Change, ContextId, EntryKind, Hlc, HlcClock, Ledger, LedgerConfig, NewContext,
+        NodeId, Op,
+    };
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SHORT_KEYS: &[&[u8]] = &[b"", b"a", b"a\x00", b"a\xff", b"a\xff\xff", b"ab", b"b", b"\xff", b"\xff\xff"];
+
+    type State = BTreeMap<Vec<u8>, Vec<u8>>;
+
+    fn ops(writes: &[(usize, Option<u8>)]) -> Vec<Op> {
+        let mut last = BTreeMap::new();
+        for (key, value) in writes {
+            last.insert(Bytes::from_static(SHORT_KEYS[*key]), value.map(|v| Bytes::from(vec![v])));
+        }
+        last.into_iter().map(|(key, value)| Op { key, kind: EntryKind::Register, value }).collect()
+    }
+
+    fn apply(state: &mut State, writes: &[(usize, Option<u8>)]) {
+        for (key, value) in writes {
+            match value {
+                Some(value) => state.insert(SHORT_KEYS[*key].to_vec(), vec![*value]),
+                None => state.remove(SHORT_KEYS[*key]),
+            };
+        }
+    }
+
+    fn scan_of(view: &mut View, prefix: &[u8], after: Option<&[u8]>, limit: usize, reverse: bool) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let mut seen = Vec::new();
+        view.scan(prefix, after, limit, reverse, &mut |key, value| {
+            seen.push((key.to_vec(), value.to_vec()));
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+        seen
+    }
+
+    fn model_scan(state: &State, prefix: &[u8], after: Option<&[u8]>, limit: usize, reverse: bool) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let mut all: Vec<_> = state
+            .iter()
+            .filter(|(key, _)| key.starts_with(prefix))
+            .filter(|(key, _)| after.is_none_or(|after| if reverse { &key[..] < after } else { &key[..] > after }))
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect();
+        if reverse {
+            all.reverse();
+        }
+        all.truncate(limit);
+        all
+    }
+
+    fn writes() -> impl Strategy<Value = Vec<(usize, Option<u8>)>> {
+        proptest::collection::vec((0..SHORT_KEYS.len(), proptest::option::of(any::<u8>())), 0..8)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+        // Disk, overlay and changeset together read as one plain map.
+        #[test]
+        fn three_layers_read_like_one_map(on_disk in writes(), pending in writes(), own in writes()) {
+            let dir = tempfile::tempdir().unwrap();
+            let ledger = Ledger::open(dir.path(), &LedgerConfig { map_bytes_max: 4 << 20, readers_max: 8 }).unwrap();
+            let mut clock = HlcClock::after(Hlc::ZERO);
+            let (id, author) = (ContextId::random(), NodeId::from_bytes([7; 32]));
+            let hlc = clock.tick(1);
+            let call = CallEffects {
+                context: id, slot: ContextSlot::UNASSIGNED, author, hlc, ops: ops(&on_disk), events: vec![], logs: vec![],
+            };
+            let new = NewContext { id, name: None, application: ApplicationId::from_bytes([1; 32]), created: hlc, call };
+            let verdicts = ledger.commit(vec![Change::CreateContext(new)]).unwrap();
+            let slot = verdicts[0].as_ref().unwrap().slot();
+            let mut state = State::new();
+            apply(&mut state, &on_disk);
+
+            let overlay = Rc::new(RefCell::new(Overlay::default()));
+            overlay.borrow_mut().absorb(1, ops(&pending).into_iter().map(|op| (op.key, op.value)));
+            apply(&mut state, &pending);
+            let mut view = View::of_update(slot, Rc::new(Snapshots::new(ledger).unwrap()), overlay);
+            for (key, value) in &own {
+                let key = SHORT_KEYS[*key];
+                match value {
+                    Some(value) => view.set(key, &[*value]).unwrap(),
+                    None => prop_assert_eq!(view.remove(key).unwrap(), state.contains_key(key)),
+                }
+                apply(&mut state, &[(SHORT_KEYS.iter().position(|k| *k == key).unwrap(), *value)]);
+                prop_assert_eq!(view.get(key).unwrap(), state.get(key).cloned());
+            }
+            for prefix in SHORT_KEYS {
+                for after in std::iter::once(None).chain(SHORT_KEYS.iter().map(|k| Some(*k))) {
+                    for (limit, reverse) in [(0, false), (1, false), (1, true), (100, false), (100, true)] {
+                        prop_assert_eq!(
+                            scan_of(&mut view, prefix, after, limit, reverse),
+                            model_scan(&state, prefix, after, limit, reverse),
+                            "prefix {:?} after {:?} limit {} reverse {}", prefix, after, limit, reverse
+                        );
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! The watchdog: a plain thread that sees when a shard stops beating.
+//!
+//! Each shard counts a beat every [`BEAT`]. A late beat is logged and counted;
+//! a shard that stays silent is given up: every thread's place in the program
+//! is written to the log and the process aborts, so that its supervisor starts
+//! a new one within seconds. A wedged reactor or a blocking call on a shard
+//! thread thus costs a restart, not an outage.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::bounds::WatchdogConfig;
+use crate::stats::ShardStats;
+
+/// How often a shard beats.
+pub(crate) const BEAT: Duration = Duration::from_millis(50);
+
+/// The running watchdog; stops when dropped.
+pub(crate) struct Watchdog {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Watchdog {
+    pub(crate) fn start(shards: Vec<Arc<ShardStats>>, config: WatchdogConfig) -> std::io::Result<Watchdog> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::Builder::new().name("watchdog".to_owned()).spawn(move || {
+            let mut watched: Vec<Watched> = shards.into_iter().map(Watched::new).collect();
+            while !stopped.load(Ordering::Relaxed) {
+                std::thread::park_timeout(BEAT);
+                let now = Instant::now();
+                for (number, shard) in watched.iter_mut().enumerate() {
+                    match shard.look(now, &config) {
+                        Finding::Fine => {}
+                        Finding::Late(silence) => {
+                            tracing::warn!(shard = number, ?silence, "a shard is late: something blocks its thread");
+                        }
+                        Finding::Dead(silence) => give_up(number, silence),
+                    }
+                }
+            }
+        })?;
+        Ok(Watchdog { stop, thread: Some(thread) })
+    }
+}
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            // A watchdog that panicked has nothing left to clean up.
+            let _ = thread.join();
+        }
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Finding {
+    Fine,
+    Late(Duration),
+    Dead(Duration),
+}
+
+struct Watched {
+    stats: Arc<ShardStats>,
+    beats: u64,
+    since: Instant,
+    warned: bool,
+}
+
+impl Watched {
+    fn new(stats: Arc<ShardStats>) -> Watched {
+        Watched { beats: stats.beats.get(), stats, since: Instant::now(), warned: false }
+    }
+
+    fn look(&mut self, now: Instant, config: &WatchdogConfig) -> Finding {
+        let beats = self.stats.beats.get();
+        if beats != self.beats {
+            self.beats = beats;
+            self.since = now;
+            self.warned = false;
+            return Finding::Fine;
+        }
+        let silence = now.saturating_duration_since(self.since);
+        if silence >= config.abort_after {
+            Finding::Dead(silence)
+        } else if silence >= config.warn_after && !self.warned {
+            self.warned = true;
+            self.stats.late_beats.one();
+            Finding::Late(silence)
+        } else {
+            Finding::Fine
+        }
+    }
+}
+
+fn give_up(shard: usize, silence: Duration) -> ! {
+    tracing::error!(shard, ?silence, threads = %where_threads_wait(), "a shard hangs: ending the process to be restarted");
+    std::process::abort()
+}
+
+/// What the kernel tells about each thread of this process: its name, its
+/// state and where in the kernel it waits.
+fn where_threads_wait() -> String {
+    let read = |path: std::path::PathBuf| std::fs::read_to_string(path).unwrap_or_default();
+    let Ok(threads) = std::fs::read_dir("/proc/self/task") else { return String::new() };
+    let mut lines = Vec::new();
+    for thread in threads.flatten() {
+        let path = thread.path();
+        let name = read(path.join("comm"));
+        let status = read(path.join("status"));
+        let state = status.lines().find_map(|line| line.strip_prefix("State:")).unwrap_or("").trim();
+        let call = read(path.join("syscall"));
+        let call = call.split_whitespace().next().unwrap_or("?");
+        let waits = read(path.join("wchan"));
+        lines.push(format!("{} [{state}] syscall {call} {}", name.trim(), waits.trim()));
+    }
+    lines.sort();
+    lines.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silence_is_first_reported_once_and_then_final() {
+        let stats = Arc::new(ShardStats::default());
+        let mut watched = Watched::new(Arc::clone(&stats));
+        let config = WatchdogConfig { warn_after: Duration::from_millis(250), abort_after: Duration::from_secs(2) };
+        let start = watched.since;
+        let at = |ms| start + Duration::from_millis(ms);
+        assert_eq!(watched.look(at(100), &config), Finding::Fine);
+        assert_eq!(watched.look(at(300), &config), Finding::Late(Duration::from_millis(300)));
+        assert_eq!(watched.look(at(400), &config), Finding::Fine);
+        stats.beats.one();
+        assert_eq!(watched.look(at(500), &config), Finding::Fine);
+        assert_eq!(watched.look(at(2_400), &config), Finding::Late(Duration::from_millis(1_900)));
+        assert_eq!(watched.look(at(2_500), &config), Finding::Dead(Duration::from_secs(2)));
+        assert_eq!(stats.late_beats.get(), 2);
+    }
+}

@@ -1,0 +1,213 @@
+//! Compiled modules on disk, between runs of the process.
+//!
+//! A compiled module is machine code that the engine will trust, so a file is
+//! used only if a keyed blake3 digest over all of it verifies with the key of
+//! this node, and if it was made by the same engine, for the same component,
+//! under the same limits of shape. Everything else about a file is foreign:
+//! damaged, forged and outdated ones are ignored, counted and replaced.
+//!
+//! No decision about what to compile here (see `host.rs`). Called from compile
+//! threads; blocking.
+
+use std::fs::{self, File, OpenOptions};
+use std::hash::{Hash, Hasher};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::SystemTime;
+
+use wasmtime::Engine;
+
+use crate::limits::Limits;
+use crate::module::ModuleId;
+
+/// Counts up whenever the meaning of the header or of what we compile changes.
+const FORMAT_VERSION: u32 = 1;
+const MAGIC: [u8; 8] = *b"CORELETM";
+/// magic, version, payload bytes, engine, module id, digest
+const HEADER_BYTES: usize = 8 + 4 + 8 + 32 + 32 + DIGEST_BYTES;
+const DIGEST_BYTES: usize = 32;
+const EXTENSION: &str = "compiled";
+
+pub(crate) struct CompileCache {
+    dir: PathBuf,
+    key: [u8; 32],
+    /// What the engine and the limits of shape have to say about a file.
+    engine: [u8; 32],
+    bytes_max: u64,
+    /// One writer at a time, so that two do not both think there is room.
+    writing: Mutex<u64>,
+}
+
+/// What was on disk for a module.
+pub(crate) enum Found {
+    /// Machine code that this node made with this engine.
+    Verified(Vec<u8>),
+    Missing,
+    /// A file that must not be used.
+    Rejected(&'static str),
+}
+
+impl CompileCache {
+    pub(crate) fn open(
+        dir: &Path,
+        key: [u8; 32],
+        engine: &Engine,
+        limits: &Limits,
+    ) -> io::Result<CompileCache> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        Ok(CompileCache {
+            dir: dir.to_owned(),
+            key,
+            engine: engine_digest(engine, limits),
+            bytes_max: limits.cache_bytes_max,
+            writing: Mutex::new(0),
+        })
+    }
+
+    /// Reads the file of a module, and verifies it.
+    pub(crate) fn find(&self, id: ModuleId) -> Found {
+        let path = self.path(id);
+        let file = match fs::read(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Found::Missing,
+            Err(_) => return Found::Rejected("it cannot be read"),
+        };
+        match self.verify(id, &file) {
+            Ok(()) => {
+                // What was used last is evicted last. A hint, no more.
+                if let Ok(file) = File::open(&path) {
+                    let _ = file.set_modified(SystemTime::now());
+                }
+                let mut code = file;
+                code.drain(..HEADER_BYTES);
+                Found::Verified(code)
+            }
+            Err(why) => Found::Rejected(why),
+        }
+    }
+
+    fn verify(&self, id: ModuleId, file: &[u8]) -> Result<(), &'static str> {
+        if file.len() < HEADER_BYTES {
+            return Err("it is too short");
+        }
+        let (header, code) = file.split_at(HEADER_BYTES);
+        let (fields, digest) = header.split_at(HEADER_BYTES - DIGEST_BYTES);
+        let expected = self.header(id, code.len() as u64);
+        if fields[..12] != expected[..12] {
+            return Err("it has another format");
+        }
+        if fields != expected {
+            return Err("it was made by another engine, for another module, or is cut off");
+        }
+        let digest: [u8; DIGEST_BYTES] = digest.try_into().map_err(|_| "it is too short")?;
+        // Comparing hashes takes the same time whatever they are.
+        if self.digest(fields, code) != digest {
+            return Err("it was changed, or made with another key");
+        }
+        Ok(())
+    }
+
+    /// Writes the file of a module, whole or not at all, and makes room for
+    /// it. Returns how many older files had to go.
+    pub(crate) fn store(&self, id: ModuleId, code: &[u8]) -> io::Result<u64> {
+        let mut writing = self.writing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        *writing += 1;
+        let bytes = (HEADER_BYTES + code.len()) as u64;
+        if bytes > self.bytes_max {
+            return Ok(0);
+        }
+        let fields = self.header(id, code.len() as u64);
+        let digest = self.digest(&fields, code);
+        let temporary = self.dir.join(format!("{id}.{}.{writing}.tmp", std::process::id()));
+        let written = (|| {
+            let mut file =
+                OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+            file.write_all(&fields)?;
+            file.write_all(digest.as_bytes())?;
+            file.write_all(code)?;
+            // Not flushed to disk: after a power cut the digest tells.
+            fs::rename(&temporary, self.path(id))
+        })();
+        if written.is_err() {
+            let _ = fs::remove_file(&temporary);
+        }
+        written?;
+        self.evict(id)
+    }
+
+    /// Removes the least recently used files, but `newest`, until what is left
+    /// fits into the bound.
+    fn evict(&self, newest: ModuleId) -> io::Result<u64> {
+        let newest = self.path(newest);
+        let mut files = Vec::new();
+        let mut total = 0;
+        for entry in fs::read_dir(&self.dir)? {
+            let entry = entry?;
+            let Ok(metadata) = entry.metadata() else { continue };
+            if !metadata.is_file() {
+                continue;
+            }
+            total += metadata.len();
+            let path = entry.path();
+            if path != newest {
+                files.push((metadata.modified()?, metadata.len(), path));
+            }
+        }
+        files.sort();
+        let mut removed = 0;
+        for (_, bytes, path) in files {
+            if total <= self.bytes_max {
+                break;
+            }
+            fs::remove_file(&path)?;
+            total -= bytes;
+            removed += 1;
+        }
+        Ok(removed)
+    }
+
+    fn header(&self, id: ModuleId, code_bytes: u64) -> Vec<u8> {
+        let mut fields = Vec::with_capacity(HEADER_BYTES);
+        fields.extend_from_slice(&MAGIC);
+        fields.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
+        fields.extend_from_slice(&code_bytes.to_le_bytes());
+        fields.extend_from_slice(&self.engine);
+        fields.extend_from_slice(id.as_bytes());
+        fields
+    }
+
+    fn digest(&self, fields: &[u8], code: &[u8]) -> blake3::Hash {
+        blake3::Hasher::new_keyed(&self.key).update(fields).update(code).finalize()
+    }
+
+    fn path(&self, id: ModuleId) -> PathBuf {
+        self.dir.join(format!("{id}.{EXTENSION}"))
+    }
+}
+
+/// A digest of everything that decides whether compiled code fits: wasmtime's
+/// version and settings, the processor's features, and the limits that a
+/// module's shape was checked against when it was compiled.
+fn engine_digest(engine: &Engine, limits: &Limits) -> [u8; 32] {
+    struct IntoBlake3(blake3::Hasher);
+
+    impl Hasher for IntoBlake3 {
+        fn write(&mut self, bytes: &[u8]) {
+            self.0.update(bytes);
+        }
+
+        fn finish(&self) -> u64 {
+            let digest = self.0.finalize();
+            u64::from_le_bytes(digest.as_bytes()[..8].try_into().expect("8 of 32 bytes"))
+        }
+    }
+
+    let mut hasher = IntoBlake3(blake3::Hasher::new());
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    for limit in limits.of_shape() {
+        limit.hash(&mut hasher);
+    }
+    *hasher.0.finalize().as_bytes()
+}

@@ -1,0 +1,59 @@
+//! What a host call costs in fuel: a fixed price and a price per byte or row.
+//!
+//! One unit of fuel is one plain WASM instruction, about a third of a
+//! nanosecond to one nanosecond of work. Prices are set so that a host call's
+//! fuel is not less than the time it takes, or slices would lie. The price of
+//! instructions is in `engine.rs`; where it is charged is `functions/`.
+
+/// The price of one host function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HostCost {
+    /// Interface and function, as in the WIT world.
+    pub function: &'static str,
+    /// Charged for each call.
+    pub fixed: u64,
+    /// Charged for each byte that crosses the border, either way.
+    pub per_byte: u64,
+    /// Charged for each entry that the call walks over.
+    pub per_row: u64,
+}
+
+macro_rules! host_costs {
+    ($($constant:ident = $function:literal: $fixed:literal, $per_byte:literal, $per_row:literal;)+) => {
+        $(pub(crate) const $constant: HostCost = HostCost {
+            function: $function,
+            fixed: $fixed,
+            per_byte: $per_byte,
+            per_row: $per_row,
+        };)+
+
+        /// The published price list of host functions.
+        pub const HOST_COSTS: &[HostCost] = &[$($constant),+];
+    };
+}
+
+host_costs! {
+    // name                  function                 fixed  /byte  /row
+    TURN                   = "a turn":                 500,    1,     0;
+    CONTEXT_ID             = "context.id":             200,    1,     0;
+    CONTEXT_CALLER         = "context.caller":         200,    1,     0;
+    CONTEXT_NOW            = "context.now":            100,    0,     0;
+    CONTEXT_RANDOM         = "context.random":         500,    4,     0;
+    CONTEXT_STATE_VERSION  = "context.state-version":  100,    0,     0;
+    CONTEXT_FUEL_USED      = "context.fuel-used":      100,    0,     0;
+    STORAGE_GET            = "storage.get":           1000,    1,     0;
+    STORAGE_SET            = "storage.set":           3000,    4,     0;
+    STORAGE_REMOVE         = "storage.remove":        3000,    4,     0;
+    STORAGE_SCAN           = "storage.scan":          2000,    1,   500;
+    STORAGE_COUNT          = "storage.count":         2000,    1,   200;
+    EVENTS_EMIT            = "events.emit":           1000,    2,     0;
+    LOG_WRITE              = "log.write":             1000,    2,     0;
+}
+
+impl HostCost {
+    /// The price of a call that moves `bytes`.
+    #[inline]
+    pub(crate) const fn of_bytes(&self, bytes: u64) -> u64 {
+        self.fixed.saturating_add(self.per_byte.saturating_mul(bytes))
+    }
+}

@@ -1,0 +1,94 @@
+//! The border to the context's state: one small trait that the shard
+//! implements on top of the store. No keys' meaning and no durability here.
+
+use std::any::Any;
+use std::ops::ControlFlow;
+
+/// A context's state as one turn sees it: what was committed, plus this turn's
+/// own writes. Used only while the turn runs, on the thread that runs it.
+///
+/// Lengths and counts are already checked against [`crate::Limits`] when a
+/// method is called, and the turn is known to be allowed to write.
+pub trait GuestState {
+    /// The value under `key`.
+    fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError>;
+
+    /// Writes `value` under `key`.
+    fn set(&mut self, key: &[u8], value: &[u8]) -> Result<(), StateError>;
+
+    /// Removes the entry under `key`; tells whether there was one.
+    fn remove(&mut self, key: &[u8]) -> Result<bool, StateError>;
+
+    /// Hands up to `limit` entries whose key begins with `prefix` to `out`, in
+    /// key order (or against it with `reverse`), beginning behind `after` if
+    /// one is given. `out` may end the walk early. Counting also goes this
+    /// way, in bounded steps.
+    fn scan(
+        &mut self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+        reverse: bool,
+        out: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), StateError>;
+
+    /// Gives the shard its own type back, with what the turn has written.
+    fn into_any(self: Box<Self>) -> Box<dyn Any>;
+}
+
+/// Why the state could not answer. The turn ends with it; it is the host's
+/// trouble, not the guest's.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct StateError(#[source] Box<dyn std::error::Error + Send + Sync>);
+
+impl StateError {
+    /// Wraps the store's own error.
+    pub fn new(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StateError {
+        StateError(error.into())
+    }
+
+    /// The store's own error, to be recognised by its type.
+    pub fn into_inner(self) -> Box<dyn std::error::Error + Send + Sync> {
+        self.0
+    }
+
+    /// The store's own error.
+    pub fn inner(&self) -> &(dyn std::error::Error + Send + Sync + 'static) {
+        &*self.0
+    }
+}
+
+/// The state of no context: empty, and refuses writes. What an instance holds
+/// between turns.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct NullState;
+
+impl GuestState for NullState {
+    fn get(&mut self, _key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+        Ok(None)
+    }
+
+    fn set(&mut self, _key: &[u8], _value: &[u8]) -> Result<(), StateError> {
+        Err(StateError::new("there is no context to write to"))
+    }
+
+    fn remove(&mut self, _key: &[u8]) -> Result<bool, StateError> {
+        Err(StateError::new("there is no context to write to"))
+    }
+
+    fn scan(
+        &mut self,
+        _prefix: &[u8],
+        _after: Option<&[u8]>,
+        _limit: usize,
+        _reverse: bool,
+        _out: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), StateError> {
+        Ok(())
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any> {
+        self
+    }
+}

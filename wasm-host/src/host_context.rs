@@ -1,0 +1,319 @@
+//! What a guest's store holds while it runs: the turn's facts, its effects so
+//! far, what it has used up, and why it was stopped.
+//!
+//! Owned by one instance on one core. Host functions (`functions/`) come in
+//! through [`enter`], which charges, counts and ends slices; the rules of
+//! single functions are not here.
+
+use std::mem;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+
+use send_wrapper::SendWrapper;
+use wasmtime::{AsContext, ResourceLimiter, StoreContext, StoreContextMut};
+
+use crate::costs::HostCost;
+use crate::failure::Failure;
+use crate::guest_state::GuestState;
+use crate::limits::Limits;
+use crate::turn::{GuestEvent, GuestLog};
+
+/// How host functions see the store.
+pub(crate) type Cx<'a> = StoreContextMut<'a, HostContext>;
+
+/// What the instance is doing, which decides what its host calls may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Being instantiated: start functions run.
+    Starting,
+    /// Answering `describe`.
+    Describing,
+    /// Between turns.
+    Idle,
+    /// Running a query.
+    Query,
+    /// Running `init` or an update.
+    Update,
+}
+
+/// What a turn is told. Replaced as a whole for each turn.
+pub(crate) struct Facts {
+    pub(crate) context: [u8; 32],
+    pub(crate) caller: Arc<str>,
+    pub(crate) now_nanos: u64,
+    pub(crate) seed: [u8; 32],
+    pub(crate) state_version: u64,
+    pub(crate) fuel_max: u64,
+}
+
+/// What a turn has used so far of its limits.
+#[derive(Debug, Default)]
+pub(crate) struct Used {
+    pub(crate) host_calls: u64,
+    pub(crate) writes: u64,
+    pub(crate) write_bytes: u64,
+    pub(crate) event_bytes: u64,
+    pub(crate) log_bytes: u64,
+    pub(crate) random_bytes: u64,
+}
+
+/// How far a turn has come, readable while it is parked.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    /// Slices that have ended; counted by `Running`.
+    pub(crate) slices: AtomicU64,
+    /// Fuel used, as of the last host call.
+    pub(crate) fuel_used: AtomicU64,
+}
+
+/// The data of a guest's `wasmtime::Store`.
+pub(crate) struct HostContext {
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) phase: Phase,
+    pub(crate) facts: Facts,
+    pub(crate) used: Used,
+    pub(crate) events: Vec<GuestEvent>,
+    pub(crate) logs: Vec<GuestLog>,
+    pub(crate) progress: Arc<Progress>,
+    /// Why the guest was stopped. The first reason stays.
+    failure: Option<Failure>,
+    /// A size of memory that the guest's own module forbids, if it asked.
+    memory_refused_at: Option<u64>,
+    /// None between turns. Instances never leave their thread (`Instance` is
+    /// not `Send`); the wrapper asserts it for the engine, which asks for
+    /// `Send` data.
+    state: Option<SendWrapper<Box<dyn GuestState>>>,
+    /// Which slice `slice_fuel_left_at_start` is about.
+    slice: u64,
+    slice_fuel_left_at_start: u64,
+}
+
+impl HostContext {
+    pub(crate) fn new(limits: Arc<Limits>, phase: Phase) -> HostContext {
+        HostContext {
+            limits,
+            phase,
+            facts: Facts {
+                context: [0; 32],
+                caller: Arc::default(),
+                now_nanos: 0,
+                seed: [0; 32],
+                state_version: 0,
+                fuel_max: 0,
+            },
+            used: Used::default(),
+            events: Vec::new(),
+            logs: Vec::new(),
+            progress: Arc::default(),
+            failure: None,
+            memory_refused_at: None,
+            state: None,
+            slice: 0,
+            slice_fuel_left_at_start: 0,
+        }
+    }
+
+    /// Prepares for a turn with `fuel` left to it.
+    pub(crate) fn begin(
+        &mut self,
+        phase: Phase,
+        facts: Facts,
+        state: Box<dyn GuestState>,
+        fuel: u64,
+    ) {
+        debug_assert_eq!(self.phase, Phase::Idle);
+        self.phase = phase;
+        self.facts = facts;
+        self.used = Used::default();
+        self.failure = None;
+        self.memory_refused_at = None;
+        self.state = Some(SendWrapper::new(state));
+        self.slice = self.progress.slices.load(Ordering::Relaxed);
+        self.slice_fuel_left_at_start = fuel;
+    }
+
+    /// Ends a turn: gives the state back and detaches from the context. None
+    /// if a host function has panicked while it held the state.
+    pub(crate) fn end(&mut self) -> Option<Box<dyn GuestState>> {
+        self.phase = Phase::Idle;
+        self.state.take().map(SendWrapper::take)
+    }
+
+    /// Why the guest was stopped, if it was one of us who did it.
+    pub(crate) fn take_failure(&mut self) -> Option<Failure> {
+        self.failure.take()
+    }
+
+    pub(crate) fn memory_refused_at(&self) -> Option<u64> {
+        self.memory_refused_at
+    }
+
+    /// Records why the guest is stopped; the error makes the engine do it.
+    #[cold]
+    pub(crate) fn stop(&mut self, failure: Failure) -> wasmtime::Error {
+        let error = wasmtime::Error::msg("stopped by the host");
+        self.failure.get_or_insert(failure);
+        error
+    }
+
+    /// Stops the guest if `used` is more than `max`.
+    #[inline]
+    pub(crate) fn bound(
+        &mut self,
+        limit: &'static str,
+        used: u64,
+        max: u64,
+    ) -> wasmtime::Result<()> {
+        if used > max {
+            return Err(self.stop(Failure::LimitExceeded { limit, used, max }));
+        }
+        Ok(())
+    }
+}
+
+/// The door of every host function: refuses where there is no turn, counts the
+/// call, charges `bytes`, and parks the guest if its slice has ended.
+#[inline]
+pub(crate) async fn enter(
+    cx: &mut Cx<'_>,
+    cost: &'static HostCost,
+    bytes: u64,
+) -> wasmtime::Result<()> {
+    let data = cx.data_mut();
+    if let Some(phase) = match data.phase {
+        Phase::Query | Phase::Update => None,
+        Phase::Starting => Some("it was being instantiated"),
+        Phase::Describing => Some("it described itself"),
+        Phase::Idle => Some("no call was running"),
+    } {
+        return Err(data.stop(Failure::OutsideTurn { function: cost.function, phase }));
+    }
+    count_call(data)?;
+    if charge(cx, cost.of_bytes(bytes))? {
+        slice_end().await;
+    }
+    Ok(())
+}
+
+/// Counts a host call against `host_calls_max`.
+#[inline]
+pub(crate) fn count_call(data: &mut HostContext) -> wasmtime::Result<()> {
+    data.used.host_calls += 1;
+    let (used, max) = (data.used.host_calls, data.limits.host_calls_max);
+    data.bound("host_calls_max", used, max)
+}
+
+/// Takes `fuel` from the guest; tells whether its slice has ended.
+///
+/// Setting a store's fuel gives the guest a whole slice again, so the engine
+/// alone would never park a guest that calls the host often enough. We keep
+/// our own account and park it ourselves: a slice is at most twice
+/// `slice_fuel` long.
+#[inline]
+pub(crate) fn charge(cx: &mut Cx<'_>, fuel: u64) -> wasmtime::Result<bool> {
+    let before = cx.get_fuel()?;
+    let Some(left) = before.checked_sub(fuel) else {
+        cx.set_fuel(0)?;
+        let data = cx.data_mut();
+        let max = data.facts.fuel_max;
+        return Err(data.stop(Failure::OutOfFuel { max }));
+    };
+    cx.set_fuel(left)?;
+    let data = cx.data_mut();
+    data.progress
+        .fuel_used
+        .store(data.facts.fuel_max.saturating_sub(left), Ordering::Relaxed);
+    let slice = data.progress.slices.load(Ordering::Relaxed);
+    if data.slice != slice {
+        data.slice = slice;
+        data.slice_fuel_left_at_start = before;
+    }
+    Ok(data.slice_fuel_left_at_start - left >= data.limits.slice_fuel)
+}
+
+/// Parks the guest until its future is polled again.
+pub(crate) fn slice_end() -> SliceEnd {
+    SliceEnd { parked: false }
+}
+
+/// Pending once.
+pub(crate) struct SliceEnd {
+    parked: bool,
+}
+
+impl Future for SliceEnd {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if mem::replace(&mut self.parked, true) {
+            return Poll::Ready(());
+        }
+        // As the engine does at its own slice ends.
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+/// Runs `f` with the context's state, and with the store to borrow the guest's
+/// lists from at the same time.
+#[inline]
+pub(crate) fn with_state<R>(
+    cx: &mut Cx<'_>,
+    f: impl FnOnce(&mut dyn GuestState, StoreContext<'_, HostContext>) -> R,
+) -> wasmtime::Result<R> {
+    let Some(mut state) = cx.data_mut().state.take() else {
+        let what = "a host function found no state during a turn".to_owned();
+        return Err(cx.data_mut().stop(Failure::OurBug { what }));
+    };
+    let result = f(&mut **state, cx.as_context());
+    cx.data_mut().state = Some(state);
+    Ok(result)
+}
+
+/// Linear memory and tables of the running instance.
+impl ResourceLimiter for HostContext {
+    fn memory_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let max = self.limits.memory_bytes_max;
+        if desired as u64 > max {
+            // Stopped here instead of letting `memory.grow` answer -1, or all
+            // that could be said afterwards is that the guest's allocator
+            // ran into `unreachable`.
+            return Err(self.stop(Failure::OutOfMemory { max }));
+        }
+        if let Some(maximum) = maximum.filter(|maximum| desired > *maximum) {
+            self.memory_refused_at = Some(maximum as u64);
+        }
+        Ok(true)
+    }
+
+    fn table_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let max = self.limits.table_elements_max;
+        self.bound("table_elements_max", desired as u64, max)?;
+        Ok(true)
+    }
+
+    fn instances(&self) -> usize {
+        // The component's own counts as well.
+        self.limits.core_instances_max as usize + 1
+    }
+
+    fn tables(&self) -> usize {
+        self.limits.tables_max as usize
+    }
+
+    fn memories(&self) -> usize {
+        self.limits.memories_max as usize
+    }
+}

@@ -1,0 +1,238 @@
+//! One instance of an application: its memory, and the place in the pool that
+//! it takes.
+//!
+//! An instance serves one context on one thread, one turn after another, and
+//! is discarded after any failure but the application's own. Turns are in
+//! `running.rs`.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Waker};
+
+use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
+
+use crate::description::{BadDescription, Description};
+use crate::failure::{Failure, capped};
+use crate::host::Shared;
+use crate::host_context::{HostContext, Phase};
+use crate::module::{Linked, Module};
+use crate::running::Running;
+use crate::stats::count;
+use crate::turn::Turn;
+use crate::world;
+
+/// A running application's memory, between two turns.
+pub struct Instance {
+    // The order of fields is the order of dropping: the store gives its slots
+    // back to the engine before the permit lets the next one in.
+    pub(crate) store: Store<HostContext>,
+    pub(crate) init: world::InitFunc,
+    pub(crate) call: world::CallFunc,
+    _permit: Permit,
+    pub(crate) module: Arc<Module>,
+    /// Not `Send`: the state of a turn never leaves its thread.
+    _stays_here: PhantomData<*const ()>,
+}
+
+/// Why there is no new instance.
+#[derive(Debug, thiserror::Error)]
+pub enum InstantiateError {
+    /// All instances are in use. Drop a warm one, or refuse the call.
+    #[error("all {max} instances are in use (instances_max)")]
+    PoolExhausted {
+        /// The size of the pool.
+        max: u32,
+    },
+    /// The component's start function failed.
+    #[error("the application could not start: {0}")]
+    Start(#[source] Failure),
+}
+
+impl Instance {
+    pub(crate) fn new(module: &Arc<Module>) -> Result<Instance, InstantiateError> {
+        let shared = &module.linked.shared;
+        let permit = Permit::take(shared, shared.instances_max)?;
+        let (mut store, instance) = start(&module.linked)?;
+
+        let exports = &module.linked.exports;
+        let init = instance.get_func(&mut store, exports.init);
+        let call = instance.get_func(&mut store, exports.call);
+        let (Some(init), Some(call)) = (init, call) else {
+            let what = "an export that was found at load is gone".to_owned();
+            return Err(InstantiateError::Start(Failure::OurBug { what }));
+        };
+        // SAFETY: `Host::load` has checked the types of these two exports of
+        // this component with the same Rust types, and they do not depend on
+        // the instance. Checking again would cost about 1 µs per instance.
+        #[allow(unsafe_code)]
+        let (init, call) = unsafe {
+            (world::InitFunc::new_unchecked(init), world::CallFunc::new_unchecked(call))
+        };
+        Ok(Instance {
+            store,
+            init,
+            call,
+            _permit: permit,
+            module: Arc::clone(module),
+            _stays_here: PhantomData,
+        })
+    }
+
+    /// The application that it is an instance of.
+    pub fn module(&self) -> &Arc<Module> {
+        &self.module
+    }
+
+    /// Runs one turn. Nothing happens before the first poll.
+    pub fn run(self, turn: Turn) -> Running {
+        Running::new(self, turn)
+    }
+}
+
+impl fmt::Debug for Instance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Instance").field("module", &self.module).finish_non_exhaustive()
+    }
+}
+
+/// Runs `describe` in an instance of its own.
+pub(crate) fn describe(linked: &Linked) -> Result<Description, DescribeError> {
+    let shared = &linked.shared;
+    // One at a time, in the instance that `instances_max` leaves free for it.
+    let _turn = shared.describing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let (mut store, instance) = start(linked)?;
+    let max = shared.limits.describe_fuel_max;
+    let context = store.data_mut();
+    context.phase = Phase::Describing;
+    context.facts.fuel_max = max;
+    store.set_fuel(max).map_err(engine_bug)?;
+
+    let raw = instance
+        .get_typed_func::<(), (world::RawDescription,)>(&mut store, linked.exports.describe)
+        .map_err(engine_bug)
+        .and_then(|describe: world::DescribeFunc| {
+            let mut answer = pin!(describe.call_async(&mut store, ()));
+            let mut cx = Context::from_waker(Waker::noop());
+            loop {
+                if let Poll::Ready(result) = answer.as_mut().poll(&mut cx) {
+                    break Ok(result);
+                }
+            }
+        })?;
+    match raw {
+        Ok((raw,)) => Ok(Description::check(raw, &shared.limits)?),
+        Err(error) => Err(failure_of(&mut store, error).into()),
+    }
+}
+
+/// Why there is no description.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DescribeError {
+    #[error(transparent)]
+    Start(#[from] InstantiateError),
+    #[error(transparent)]
+    Failed(#[from] Failure),
+    #[error(transparent)]
+    Bad(#[from] BadDescription),
+}
+
+fn engine_bug(error: wasmtime::Error) -> Failure {
+    Failure::OurBug { what: format!("{error:#}") }
+}
+
+/// A store with the component in it, its start functions run, limits set.
+fn start(
+    linked: &Linked,
+) -> Result<(Store<HostContext>, wasmtime::component::Instance), InstantiateError> {
+    let shared = &linked.shared;
+    let limits = &shared.limits;
+    let context = HostContext::new(Arc::clone(limits), Phase::Starting);
+    let mut store = Store::new(&shared.engine, context);
+    store.limiter(|context| context);
+    store.set_hostcall_fuel(limits.transfer_bytes_max as usize);
+    let fuel = limits.start_fuel_max;
+    store.data_mut().facts.fuel_max = fuel;
+    let bug = |error| InstantiateError::Start(engine_bug(error));
+    store.set_fuel(fuel).map_err(bug)?;
+
+    let result = {
+        // No slices yet: a start function has little fuel, and is stopped
+        // instead of parked. So one poll is all it takes.
+        let mut starting = pin!(linked.pre.instantiate_async(&mut store));
+        match starting.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(result) => result,
+            Poll::Pending => {
+                let what = "a start function was parked".to_owned();
+                return Err(InstantiateError::Start(Failure::OurBug { what }));
+            }
+        }
+    };
+    let instance = match result {
+        Ok(instance) => instance,
+        Err(error) if error.is::<PoolConcurrencyLimitError>() => {
+            count(&shared.stats.pool_exhausted);
+            return Err(InstantiateError::PoolExhausted { max: shared.instances_max });
+        }
+        Err(error) => return Err(InstantiateError::Start(failure_of(&mut store, error))),
+    };
+    store.data_mut().phase = Phase::Idle;
+    store.fuel_async_yield_interval(Some(limits.slice_fuel)).map_err(bug)?;
+    count(&shared.stats.instantiations);
+    Ok((store, instance))
+}
+
+/// What the engine's error means.
+pub(crate) fn failure_of(store: &mut Store<HostContext>, error: wasmtime::Error) -> Failure {
+    let context = store.data_mut();
+    if let Some(failure) = context.take_failure() {
+        return failure;
+    }
+    let Some(trap) = error.downcast_ref::<Trap>() else {
+        if error.is::<PoolConcurrencyLimitError>() {
+            return engine_bug(error);
+        }
+        let message = format!("{error:#}");
+        if message.contains("fuel allocated for hostcalls has been exhausted") {
+            // The engine has a type for this, and keeps it to itself.
+            let max = context.limits.transfer_bytes_max;
+            return Failure::LimitExceeded { limit: "transfer_bytes_max", used: max + 1, max };
+        }
+        // All that is left is a guest that breaks the rules of the border:
+        // pointers, alignment, text, enum values.
+        return Failure::InvalidOutput { message: capped(message) };
+    };
+    match trap {
+        Trap::OutOfFuel => Failure::OutOfFuel { max: context.facts.fuel_max },
+        Trap::StackOverflow => Failure::StackOverflow { max: context.limits.stack_bytes_max },
+        Trap::UnreachableCodeReached if context.memory_refused_at().is_some() => {
+            Failure::OutOfMemory { max: context.memory_refused_at().unwrap_or_default() }
+        }
+        trap => Failure::Trapped { message: capped(trap.to_string()) },
+    }
+}
+
+/// A place among `instances_max`. The gauge that tests and metrics read.
+struct Permit(Arc<Shared>);
+
+impl Permit {
+    fn take(shared: &Arc<Shared>, max: u32) -> Result<Permit, InstantiateError> {
+        let live = &shared.stats.instances_live;
+        let one_more = |live: u64| (live < u64::from(max)).then_some(live + 1);
+        match live.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more) {
+            Ok(_) => Ok(Permit(Arc::clone(shared))),
+            Err(_) => {
+                count(&shared.stats.pool_exhausted);
+                Err(InstantiateError::PoolExhausted { max })
+            }
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.stats.instances_live.fetch_sub(1, Ordering::Relaxed);
+    }
+}

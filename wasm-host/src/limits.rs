@@ -1,0 +1,271 @@
+//! Every bound on what a guest may be and do: name, unit, default, reason.
+//!
+//! A refusal or failure carries the name written here, so that the operator can
+//! find the setting and the author can find the reason. What is done about an
+//! exceeded limit lives where it is checked (`shape.rs`, `host_context.rs`,
+//! `functions/`). Plain numbers, the same for the whole process.
+
+use serde::{Deserialize, Serialize};
+
+/// What a limit's number counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// Bytes.
+    Bytes,
+    /// Things, such as functions or calls.
+    Count,
+    /// Units of fuel (see [`crate::operator_costs`] and [`crate::HOST_COSTS`]).
+    Fuel,
+}
+
+/// One row of the table of limits.
+#[derive(Debug, Clone, Copy)]
+pub struct LimitInfo {
+    /// The name that refusals, config and documentation use.
+    pub name: &'static str,
+    /// What the number counts.
+    pub unit: Unit,
+    /// The value without configuration.
+    pub default: u64,
+    /// Why it is there and what exceeding it does.
+    pub doc: &'static str,
+}
+
+macro_rules! limits {
+    ($($(#[doc = $doc:literal])+ $name:ident: $unit:ident = $default:expr;)+) => {
+        /// The bounds of one process. See [`Limits::TABLE`] for the reasons.
+        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct Limits {
+            $($(#[doc = $doc])+ pub $name: u64,)+
+        }
+
+        impl Default for Limits {
+            fn default() -> Limits {
+                Limits { $($name: $default,)+ }
+            }
+        }
+
+        impl Limits {
+            /// One row per limit, in the order of the fields.
+            pub const TABLE: &'static [LimitInfo] = &[
+                $(LimitInfo {
+                    name: stringify!($name),
+                    unit: Unit::$unit,
+                    default: $default,
+                    doc: concat!($($doc),+),
+                },)+
+            ];
+
+            /// The value of the limit called `name`.
+            pub fn get(&self, name: &str) -> Option<u64> {
+                match name {
+                    $(stringify!($name) => Some(self.$name),)+
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+limits! {
+    // What a module may be. Checked before anything is compiled.
+    /// Size of the component file.
+    module_bytes_max: Bytes = 32 << 20;
+    /// Size of one function's body: compile time grows faster than its length.
+    function_bytes_max: Bytes = 1 << 20;
+    /// Functions, defined or imported, over all core modules of a component.
+    functions_max: Count = 50_000;
+    /// Globals over all core modules: each is copied when an instance starts.
+    globals_max: Count = 1_000;
+    /// Tables over all core modules.
+    tables_max: Count = 4;
+    /// Linear memories over all core modules.
+    memories_max: Count = 1;
+    /// Elements of one table, at the start and after growing.
+    table_elements_max: Count = 20_000;
+    /// Passive and active data segments over all core modules.
+    data_segments_max: Count = 10_000;
+    /// Element segments over all core modules.
+    element_segments_max: Count = 10_000;
+    /// Exports over all core modules and the component itself.
+    exports_max: Count = 1_000;
+    /// Imports over all core modules and the component itself.
+    imports_max: Count = 1_000;
+    /// Types over all core modules and the component itself.
+    types_max: Count = 10_000;
+    /// Core modules in a component.
+    core_modules_max: Count = 8;
+    /// Core instances that a component makes.
+    core_instances_max: Count = 8;
+    /// Components inside a component. None: the copies that the engine makes
+    /// between two of them are not metered.
+    nested_components_max: Count = 0;
+    /// Custom sections (names, debug information) in bytes.
+    custom_bytes_max: Bytes = 16 << 20;
+    /// Methods in a description.
+    methods_max: Count = 500;
+    /// Text in a description: names, types and documentation together.
+    description_bytes_max: Bytes = 256 << 10;
+
+    // What an instance may hold.
+    /// Linear memory of one instance. Growing beyond it stops the call.
+    memory_bytes_max: Bytes = 64 << 20;
+    /// Stack of a guest's call chain. A deeper one stops the call.
+    stack_bytes_max: Bytes = 512 << 10;
+
+    // What a turn may use.
+    /// Fuel of a start function, which runs when an instance is made.
+    start_fuel_max: Fuel = 1_000_000;
+    /// Fuel of `describe`, which runs when a module is loaded.
+    describe_fuel_max: Fuel = 100_000_000;
+    /// Fuel of one query.
+    query_fuel_max: Fuel = 5_000_000_000;
+    /// Fuel of one update.
+    update_fuel_max: Fuel = 5_000_000_000;
+    /// Fuel of `init`.
+    init_fuel_max: Fuel = 5_000_000_000;
+    /// Fuel of one slice, after which the shard may run others. A slice with
+    /// host calls in it ends at the next one behind this number, or at twice
+    /// this number.
+    slice_fuel: Fuel = 1_000_000;
+    /// Host calls in one turn.
+    host_calls_max: Count = 1_000_000;
+    /// Length of `args`.
+    args_bytes_max: Bytes = 1 << 20;
+    /// The largest list or string that a guest may hand over in one piece.
+    transfer_bytes_max: Bytes = 4 << 20;
+    /// Length of the answer, and of an application's error.
+    output_bytes_max: Bytes = 1 << 20;
+    /// Length of one key.
+    key_bytes_max: Bytes = 480;
+    /// Length of one value.
+    value_bytes_max: Bytes = 1 << 20;
+    /// Writes (set and remove) in one turn.
+    writes_max: Count = 10_000;
+    /// Keys and values written in one turn, together.
+    write_bytes_max: Bytes = 4 << 20;
+    /// Entries that one `scan` may ask for.
+    scan_rows_max: Count = 1_000;
+    /// Keys and values that one `scan` may return, together.
+    scan_bytes_max: Bytes = 4 << 20;
+    /// Events in one turn.
+    events_max: Count = 1_000;
+    /// Kinds and payloads of the events of one turn, together.
+    event_bytes_max: Bytes = 1 << 20;
+    /// Length of one event's kind.
+    event_kind_bytes_max: Bytes = 128;
+    /// Log lines in one turn.
+    logs_max: Count = 1_000;
+    /// Log lines of one turn in bytes.
+    log_bytes_max: Bytes = 256 << 10;
+    /// Random bytes that one host call may ask for.
+    random_bytes_max: Bytes = 4096;
+
+    // What the process keeps.
+    /// Compiled modules on disk. The oldest go first.
+    cache_bytes_max: Bytes = 2 << 30;
+    /// Modules whose refusal is remembered, so that they are not compiled again.
+    refusals_kept_max: Count = 1_000;
+}
+
+impl Limits {
+    /// The limits that a module is checked against when it is loaded. Compiled
+    /// code is kept only as long as they stay the same.
+    pub(crate) fn of_shape(&self) -> [u64; 19] {
+        [
+            self.module_bytes_max,
+            self.function_bytes_max,
+            self.functions_max,
+            self.globals_max,
+            self.tables_max,
+            self.memories_max,
+            self.table_elements_max,
+            self.data_segments_max,
+            self.element_segments_max,
+            self.exports_max,
+            self.imports_max,
+            self.types_max,
+            self.core_modules_max,
+            self.core_instances_max,
+            self.nested_components_max,
+            self.custom_bytes_max,
+            self.methods_max,
+            self.description_bytes_max,
+            self.memory_bytes_max,
+        ]
+    }
+
+    /// The relations between limits that the rest of the crate relies on, as a
+    /// sentence about the first that does not hold.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let at_least = |name: &str, value: u64, least: u64| {
+            if value < least {
+                Err(format!("{name} is {value}, and must be at least {least}"))
+            } else {
+                Ok(())
+            }
+        };
+        let at_most = |name: &str, value: u64, most: u64| {
+            if value > most {
+                Err(format!("{name} is {value}, and must be at most {most}"))
+            } else {
+                Ok(())
+            }
+        };
+        at_least("slice_fuel", self.slice_fuel, 1_000)?;
+        at_least("stack_bytes_max", self.stack_bytes_max, 64 << 10)?;
+        at_most("stack_bytes_max", self.stack_bytes_max, 64 << 20)?;
+        at_least("memory_bytes_max", self.memory_bytes_max, 64 << 10)?;
+        // Linear memories are addressed with 32 bits.
+        at_most("memory_bytes_max", self.memory_bytes_max, 4 << 30)?;
+        at_most("table_elements_max", self.table_elements_max, 10_000_000)?;
+        at_least("memories_max", self.memories_max, 1)?;
+        at_most("memories_max", self.memories_max, 64)?;
+        at_most("tables_max", self.tables_max, 1_000)?;
+        at_most("core_instances_max", self.core_instances_max, 1_000)?;
+        for (name, value) in [
+            ("output_bytes_max", self.output_bytes_max),
+            ("key_bytes_max", self.key_bytes_max),
+            ("value_bytes_max", self.value_bytes_max),
+            ("event_bytes_max", self.event_bytes_max),
+            ("log_bytes_max", self.log_bytes_max),
+        ] {
+            // Half of it: a key and a value travel in one host call, and the
+            // engine counts them together.
+            at_most(name, value, self.transfer_bytes_max / 2)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_hold_together_and_every_limit_is_explained() {
+        let limits = Limits::default();
+        limits.check().unwrap();
+        for info in Limits::TABLE {
+            assert_eq!(limits.get(info.name), Some(info.default), "{}", info.name);
+            assert!(info.doc.trim().len() > 10, "{} has no reason", info.name);
+        }
+        assert_eq!(limits.get("no_such_limit"), None);
+    }
+
+    #[test]
+    fn a_config_with_an_unknown_limit_is_refused() {
+        let known: Limits = serde_json::from_str(r#"{"writes_max": 5}"#).unwrap();
+        assert_eq!(known.writes_max, 5);
+        assert_eq!(known.events_max, Limits::default().events_max);
+        assert!(serde_json::from_str::<Limits>(r#"{"write_max": 5}"#).is_err());
+    }
+
+    #[test]
+    fn limits_that_contradict_each_other_are_refused() {
+        let limits = Limits { value_bytes_max: 1 << 40, ..Limits::default() };
+        let error = limits.check().unwrap_err();
+        assert!(error.starts_with("value_bytes_max is"), "{error}");
+    }
+}

@@ -1,0 +1,105 @@
+//! A loaded application: compiled, linked, and described. How it gets here is
+//! `host.rs`; what runs in it is `instance.rs`. Shared by all threads.
+
+use std::fmt;
+use std::sync::Arc;
+
+use wasmtime::component::{Component, ComponentExportIndex, InstancePre};
+
+use crate::description::Description;
+use crate::host::Shared;
+use crate::host_context::HostContext;
+use crate::instance::{Instance, InstantiateError};
+
+/// The blake3 digest of a component's bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ModuleId([u8; 32]);
+
+impl ModuleId {
+    /// The id of the component in `wasm`.
+    pub fn of(wasm: &[u8]) -> ModuleId {
+        ModuleId(*blake3::hash(wasm).as_bytes())
+    }
+
+    /// An id that was stored as bytes.
+    pub const fn from_bytes(bytes: [u8; 32]) -> ModuleId {
+        ModuleId(bytes)
+    }
+
+    /// The digest.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+/// Hexadecimal, as `b3sum` prints it.
+impl fmt::Display for ModuleId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&blake3::Hash::from_bytes(self.0).to_hex())
+    }
+}
+
+impl fmt::Debug for ModuleId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ModuleId({self})")
+    }
+}
+
+/// A compiled application, ready to make instances.
+pub struct Module {
+    pub(crate) id: ModuleId,
+    pub(crate) description: Description,
+    pub(crate) linked: Linked,
+}
+
+/// The part of a module that exists before it has described itself.
+pub(crate) struct Linked {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) pre: InstancePre<HostContext>,
+    pub(crate) exports: Exports,
+}
+
+/// Where the world's exports are, looked up once. Their types are checked
+/// then, so that instances need not.
+pub(crate) struct Exports {
+    pub(crate) describe: ComponentExportIndex,
+    pub(crate) init: ComponentExportIndex,
+    pub(crate) call: ComponentExportIndex,
+}
+
+impl Module {
+    /// The component's id.
+    pub fn id(&self) -> ModuleId {
+        self.id
+    }
+
+    /// What the application says it is.
+    pub fn description(&self) -> &Description {
+        &self.description
+    }
+
+    /// Bytes of machine code and data that the module holds in memory.
+    pub fn compiled_bytes(&self) -> u64 {
+        let range = self.component().image_range();
+        range.end.addr().saturating_sub(range.start.addr()) as u64
+    }
+
+    /// Makes an instance with a memory of its own. It belongs to the thread
+    /// that made it, and to the one context that it will serve.
+    pub fn instantiate(self: &Arc<Module>) -> Result<Instance, InstantiateError> {
+        Instance::new(self)
+    }
+
+    fn component(&self) -> &Component {
+        self.linked.pre.component()
+    }
+}
+
+impl fmt::Debug for Module {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Module")
+            .field("id", &self.id)
+            .field("name", &self.description.name())
+            .finish_non_exhaustive()
+    }
+}

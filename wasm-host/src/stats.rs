@@ -1,0 +1,155 @@
+//! Counters of what the host has done, readable from any thread.
+//!
+//! Whole-process truth, written with relaxed atomics from every core; each
+//! number is exact, but two numbers read together may be of slightly different
+//! moments.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::failure::Failure;
+
+/// The live counters. [`Stats::read`] gives plain numbers.
+#[derive(Debug, Default)]
+pub(crate) struct Stats {
+    pub(crate) compiles: AtomicU64,
+    pub(crate) compile_micros: AtomicU64,
+    pub(crate) cache_hits: AtomicU64,
+    pub(crate) cache_misses: AtomicU64,
+    pub(crate) cache_rejects: AtomicU64,
+    pub(crate) cache_evictions: AtomicU64,
+    pub(crate) cache_write_failures: AtomicU64,
+    pub(crate) refusals: AtomicU64,
+    pub(crate) refusals_remembered: AtomicU64,
+    pub(crate) instantiations: AtomicU64,
+    pub(crate) pool_exhausted: AtomicU64,
+    pub(crate) instances_live: AtomicU64,
+    pub(crate) turns: AtomicU64,
+    pub(crate) slices: AtomicU64,
+    pub(crate) turns_cancelled: AtomicU64,
+    failures: [AtomicU64; FAILURE_KINDS],
+}
+
+const FAILURE_KINDS: usize = 11;
+
+/// Adds one.
+pub(crate) fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+impl Stats {
+    pub(crate) fn count_failure(&self, failure: &Failure) {
+        let index = match failure {
+            Failure::Application { .. } => 0,
+            Failure::Trapped { .. } => 1,
+            Failure::OutOfFuel { .. } => 2,
+            Failure::OutOfMemory { .. } => 3,
+            Failure::StackOverflow { .. } => 4,
+            Failure::LimitExceeded { .. } => 5,
+            Failure::WroteInQuery => 6,
+            Failure::OutsideTurn { .. } => 7,
+            Failure::InvalidOutput { .. } => 8,
+            Failure::State(_) => 9,
+            Failure::OurBug { .. } => 10,
+        };
+        count(&self.failures[index]);
+    }
+
+    pub(crate) fn read(&self) -> HostStats {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let failures = self.failures.each_ref().map(get);
+        HostStats {
+            compiles: get(&self.compiles),
+            compile_micros: get(&self.compile_micros),
+            cache_hits: get(&self.cache_hits),
+            cache_misses: get(&self.cache_misses),
+            cache_rejects: get(&self.cache_rejects),
+            cache_evictions: get(&self.cache_evictions),
+            cache_write_failures: get(&self.cache_write_failures),
+            refusals: get(&self.refusals),
+            refusals_remembered: get(&self.refusals_remembered),
+            instantiations: get(&self.instantiations),
+            pool_exhausted: get(&self.pool_exhausted),
+            instances_live: get(&self.instances_live),
+            turns: get(&self.turns),
+            slices: get(&self.slices),
+            turns_cancelled: get(&self.turns_cancelled),
+            failures: TrapCounts {
+                application: failures[0],
+                trapped: failures[1],
+                out_of_fuel: failures[2],
+                out_of_memory: failures[3],
+                stack_overflow: failures[4],
+                limit_exceeded: failures[5],
+                wrote_in_query: failures[6],
+                outside_turn: failures[7],
+                invalid_output: failures[8],
+                state: failures[9],
+                our_bug: failures[10],
+            },
+        }
+    }
+}
+
+/// What the host has done since it was made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HostStats {
+    /// Modules compiled.
+    pub compiles: u64,
+    /// Time spent compiling, all modules together.
+    pub compile_micros: u64,
+    /// Compiled modules taken from disk.
+    pub cache_hits: u64,
+    /// Modules that were not on disk.
+    pub cache_misses: u64,
+    /// Files that were on disk, but damaged, forged or of another version.
+    pub cache_rejects: u64,
+    /// Files removed to stay below `cache_bytes_max`.
+    pub cache_evictions: u64,
+    /// Compiled modules that could not be written to disk.
+    pub cache_write_failures: u64,
+    /// Modules refused after a look at them.
+    pub refusals: u64,
+    /// Modules refused from memory.
+    pub refusals_remembered: u64,
+    /// Instances made.
+    pub instantiations: u64,
+    /// Instances not made because the pool was used up.
+    pub pool_exhausted: u64,
+    /// Instances that exist now, warm or running.
+    pub instances_live: u64,
+    /// Turns begun.
+    pub turns: u64,
+    /// Fuel slices that ended before their turn did.
+    pub slices: u64,
+    /// Turns dropped before their end.
+    pub turns_cancelled: u64,
+    /// Turns that failed, by kind.
+    pub failures: TrapCounts,
+}
+
+/// Failed turns by the variant of [`crate::Failure`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TrapCounts {
+    /// The application said no.
+    pub application: u64,
+    /// Traps of instructions.
+    pub trapped: u64,
+    /// Fuel used up.
+    pub out_of_fuel: u64,
+    /// Memory limit.
+    pub out_of_memory: u64,
+    /// Stack limit.
+    pub stack_overflow: u64,
+    /// Any other limit.
+    pub limit_exceeded: u64,
+    /// Queries that tried to write.
+    pub wrote_in_query: u64,
+    /// Host calls without a context.
+    pub outside_turn: u64,
+    /// Invalid pointers, text or JSON.
+    pub invalid_output: u64,
+    /// The state could not answer.
+    pub state: u64,
+    /// Ours to repair.
+    pub our_bug: u64,
+}

@@ -1,0 +1,102 @@
+//! One run of a guest for one call: what goes in and what comes out.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::description::MethodKind;
+use crate::failure::Failure;
+use crate::guest_state::GuestState;
+use crate::instance::Instance;
+
+/// Which export runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entry {
+    /// `init`: makes a context's first state. May write.
+    Init,
+    /// `call`: a method.
+    Call {
+        /// The method's name.
+        method: Arc<str>,
+        /// What the description says about it; a query may not write.
+        kind: MethodKind,
+    },
+}
+
+/// What a guest is told and given for one call.
+pub struct Turn {
+    /// Which export runs.
+    pub entry: Entry,
+    /// A JSON object with one member per parameter.
+    pub args: Bytes,
+    /// The context's id.
+    pub context: [u8; 32],
+    /// Who called.
+    pub caller: Arc<str>,
+    /// The call's time in nanoseconds since 1970.
+    pub now_nanos: u64,
+    /// What `context.random` draws from. The same seed gives the same bytes.
+    pub seed: [u8; 32],
+    /// Changes when the context's state does.
+    pub state_version: u64,
+    /// The turn's whole budget. See `query_fuel_max` and its neighbours in
+    /// [`crate::Limits`].
+    pub fuel_max: u64,
+    /// The context's state as this turn sees it.
+    pub state: Box<dyn GuestState>,
+}
+
+/// What is left of a turn.
+pub struct Finished {
+    /// The instance, if it may be used again; none if it was discarded, in
+    /// which case its slot in the pool is already free.
+    pub instance: Option<Instance>,
+    /// The answer. On a failure nothing in `state` and `events` may be kept.
+    pub outcome: Result<Output, Failure>,
+    /// The state that the turn was given, with its writes.
+    pub state: Box<dyn GuestState>,
+    /// What the turn wants to tell the world; empty on a failure.
+    pub events: Vec<GuestEvent>,
+    /// What the turn wants to tell its author, also on a failure.
+    pub logs: Vec<GuestLog>,
+    /// Fuel used, of the turn's `fuel_max`.
+    pub fuel_used: u64,
+}
+
+/// A checked answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output {
+    /// Valid JSON; `null` for `init`.
+    pub bytes: Vec<u8>,
+}
+
+/// An event that a turn emitted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GuestEvent {
+    /// What happened, in the application's words.
+    pub kind: String,
+    /// Valid JSON.
+    pub payload: Vec<u8>,
+}
+
+/// A line that a turn logged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GuestLog {
+    /// How bad it is.
+    pub level: LogLevel,
+    /// The line. Foreign text: escape it before it reaches a terminal.
+    pub message: String,
+}
+
+/// How bad a logged line is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// Something failed.
+    Error,
+    /// Something looks wrong.
+    Warn,
+    /// Something happened.
+    Info,
+    /// Details.
+    Debug,
+}
