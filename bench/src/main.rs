@@ -8,6 +8,13 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 mod baseline;
+mod figure;
+mod load;
+mod machine;
+mod measures;
+mod report;
+mod run;
+mod subject;
 
 /// Both programs of a comparison use the same allocator: otherwise the table would compare allocators.
 #[global_allocator]
@@ -27,10 +34,13 @@ struct Cli {
 enum Command {
     /// Serve the baseline: the same JSON bodies from LMDB, without any WASM.
     Baseline(baseline::BaselineArgs),
+    /// Measure, and print a table.
+    Run(run::RunArgs),
 }
 
 fn main() -> Result<()> {
     match Cli::parse().command {
         Command::Baseline(args) => baseline::serve(args),
+        Command::Run(args) => run::run(args),
     }
 }

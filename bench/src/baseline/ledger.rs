@@ -93,6 +93,8 @@ impl Write {
 
 /// The receipt of a flushed write.
 pub(super) struct Written {
+    /// What was under the key before.
+    pub(super) previous: Option<Box<[u8]>>,
     pub(super) delta_id: Root,
     pub(super) root: Root,
 }
@@ -209,7 +211,9 @@ impl Ledger {
     fn apply(&self, txn: &mut RwTxn<'_>, write: &Write, head: &mut Head) -> Result<Written> {
         let mut delta = blake3::Hasher::new();
         delta.update(&head.root);
+        let mut previous = None;
         if let Some((key, value)) = &write.entry {
+            previous = self.entries.get(txn, key)?.map(Box::from);
             self.entries.put(txn, key, value.as_bytes())?;
             delta.update(key).update(value.as_bytes());
         }
@@ -217,6 +221,7 @@ impl Ledger {
         delta.update(&head.version.to_le_bytes());
         head.root = *delta.finalize().as_bytes();
         Ok(Written {
+            previous,
             delta_id: Root(head.root),
             root: Root(head.root),
         })

@@ -152,15 +152,25 @@ async fn write(app: &App, request: &Request<'_>) -> Response {
     };
     let write = Write::new(&request.params.context_id, &args.key, args.value.get());
     match app.writer.commit(write).await {
-        Ok(Written { delta_id, root }) => reply(
-            request.id,
-            Outcome {
-                output: None,
-                delta_id: Some(delta_id),
-                root,
-                fuel_used: 0,
-            },
-        ),
+        Ok(Written {
+            previous,
+            delta_id,
+            root,
+        }) => {
+            let output = match previous.as_deref().map(serde_json::from_slice).transpose() {
+                Ok(output) => output,
+                Err(error) => return refuse(Some(request.id), -32000, &error.to_string()),
+            };
+            reply(
+                request.id,
+                Outcome {
+                    output,
+                    delta_id: Some(delta_id),
+                    root,
+                    fuel_used: 0,
+                },
+            )
+        }
         Err(error) => refuse(Some(request.id), -32000, &error.to_string()),
     }
 }

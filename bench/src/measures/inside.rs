@@ -1,0 +1,285 @@
+//! What one call costs inside the process: no network, no disk, no queue.
+//!
+//! Uses the public API of `corelet-wasm-host` with a map in memory for the state, so the figures are the engine's
+//! border and the guest's own work (the kv application parses its arguments and writes its answer as JSON):
+//!
+//! - warm: the context's instance is there already, which is the usual case
+//! - fresh: an instance is made for the call and dropped behind it
+//! - cold from the disk cache: a new host loads the compiled module from disk, makes an instance and calls
+//! - cold from nothing: as before, but the module is compiled first
+//!
+//! Runs on the core that the server otherwise has.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::ops::{Bound, ControlFlow};
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, anyhow};
+use corelet_wasm_host::{
+    Entry, Finished, GuestState, Host, HostConfig, Instance, MethodKind, Module, StateError, Turn,
+};
+
+use crate::figure::{Fact, Series};
+use crate::run::{Found, Plan};
+
+/// Calls per sample of a warm figure: long enough for the clock, short enough to fit between two interruptions.
+const CALLS_PER_SAMPLE: u32 = 1000;
+const INSTANCES_PER_SAMPLE: u32 = 100;
+/// Far more than any of these calls needs.
+const FUEL_MAX: u64 = 1_000_000_000;
+
+pub(crate) fn inside(plan: &Plan) -> Result<Found> {
+    // A thread of its own, because pinning lasts.
+    std::thread::scope(|scope| {
+        let measuring = scope.spawn(|| {
+            let mut cores = rustix::thread::CpuSet::new();
+            cores.set(plan.programs.core);
+            rustix::thread::sched_setaffinity(None, &cores).context("pin to the server's core")?;
+            measure(plan)
+        });
+        measuring
+            .join()
+            .map_err(|_| anyhow!("the measuring thread panicked"))?
+    })
+}
+
+fn measure(plan: &Plan) -> Result<Found> {
+    (plan.say)("inside: calls without a server");
+    let cache = plan.scratch.join("inside");
+    let (mut warm_get, mut warm_set, mut fresh_get) =
+        (Series::default(), Series::default(), Series::default());
+    let (mut cold_disk, mut cold_nothing) = (Series::default(), Series::default());
+    for round in 0..plan.rounds {
+        let dir = cache.join(round.to_string());
+        cold_nothing.push(millis(first_call(&dir, &plan.kv)?));
+        cold_disk.push(millis(first_call(&dir, &plan.kv)?));
+
+        let module = host(&dir)?
+            .load(&plan.kv)
+            .context("load the kv application")?;
+        let mut caller = Caller::new(&module)?;
+        for _ in 0..plan.samples {
+            warm_get.push(caller.sample(CALLS_PER_SAMPLE, "get", GET)?);
+            warm_set.push(caller.sample(CALLS_PER_SAMPLE, "set", SET)?);
+            fresh_get.push(fresh_sample(&module)?);
+        }
+    }
+    let micros = |series: &Series| {
+        format!(
+            "{:.2} us ({:.2}..{:.2})",
+            series.median(),
+            series.min(),
+            series.max()
+        )
+    };
+    let millis = |series: &Series| {
+        format!(
+            "{:.1} ms ({:.1}..{:.1})",
+            series.median(),
+            series.min(),
+            series.max()
+        )
+    };
+    Ok(Found {
+        figures: Vec::new(),
+        facts: vec![
+            Fact::new(
+                "one call inside the process: get, warm instance",
+                micros(&warm_get),
+            ),
+            Fact::new(
+                "one call inside the process: set, warm instance",
+                micros(&warm_set),
+            ),
+            Fact::new(
+                "one call inside the process: get, fresh instance",
+                micros(&fresh_get),
+            ),
+            Fact::new(
+                "first call, module from the disk cache, new host included",
+                millis(&cold_disk),
+            ),
+            Fact::new(
+                "first call, module compiled from nothing",
+                millis(&cold_nothing),
+            ),
+        ],
+    })
+}
+
+const GET: &[u8] = br#"{"key":"key-0001"}"#;
+const SET: &[u8] = br#"{"key":"key-0001","value":"sixty-four bytes are neither a short nor a long value to be stored"}"#;
+
+fn host(cache_dir: &Path) -> Result<Host> {
+    let config = HostConfig {
+        cache_dir: Some(cache_dir.into()),
+        cache_key: [7; 32],
+        ..HostConfig::new(64)
+    };
+    Host::new(config).context("set up a host")
+}
+
+/// From nothing but files to the answer of one call.
+fn first_call(cache_dir: &Path, wasm: &[u8]) -> Result<Duration> {
+    std::fs::create_dir_all(cache_dir)?;
+    let started = Instant::now();
+    let module = host(cache_dir)?
+        .load(wasm)
+        .context("load the kv application")?;
+    Caller::new(&module)?.call("get", GET)?;
+    Ok(started.elapsed())
+}
+
+fn fresh_sample(module: &Arc<Module>) -> Result<f64> {
+    let mut state: Option<Box<dyn GuestState>> = Some(Box::new(MapState::default()));
+    let started = Instant::now();
+    for _ in 0..INSTANCES_PER_SAMPLE {
+        let instance = module.instantiate().context("make an instance")?;
+        let turn = turn(
+            module,
+            "get",
+            GET,
+            state.take().context("the state came back")?,
+        )?;
+        state = Some(finish(instance, turn)?.state);
+    }
+    Ok(micros_each(started.elapsed(), INSTANCES_PER_SAMPLE))
+}
+
+/// A context's warm instance with its state.
+struct Caller {
+    module: Arc<Module>,
+    /// Both are away only while a call runs.
+    at_rest: Option<(Instance, Box<dyn GuestState>)>,
+}
+
+impl Caller {
+    fn new(module: &Arc<Module>) -> Result<Self> {
+        let instance = module.instantiate().context("make an instance")?;
+        Ok(Self {
+            module: module.clone(),
+            at_rest: Some((instance, Box::new(MapState::default()))),
+        })
+    }
+
+    fn call(&mut self, method: &str, args: &'static [u8]) -> Result<()> {
+        let (instance, state) = self
+            .at_rest
+            .take()
+            .context("the call before this one failed")?;
+        let finished = finish(instance, turn(&self.module, method, args, state)?)?;
+        self.at_rest = Some((
+            finished.instance.context("the instance was discarded")?,
+            finished.state,
+        ));
+        Ok(())
+    }
+
+    /// Microseconds per call.
+    fn sample(&mut self, calls: u32, method: &str, args: &'static [u8]) -> Result<f64> {
+        let started = Instant::now();
+        for _ in 0..calls {
+            self.call(method, args)?;
+        }
+        Ok(micros_each(started.elapsed(), calls))
+    }
+}
+
+fn turn(
+    module: &Module,
+    method: &str,
+    args: &'static [u8],
+    state: Box<dyn GuestState>,
+) -> Result<Turn> {
+    let kind: MethodKind = module
+        .description()
+        .method(method)
+        .context("kv has this method")?
+        .kind;
+    Ok(Turn {
+        entry: Entry::Call {
+            method: method.into(),
+            kind,
+        },
+        args: bytes::Bytes::from_static(args),
+        context: [1; 32],
+        caller: "bench".into(),
+        now_nanos: 1,
+        seed: [2; 32],
+        state_version: 1,
+        fuel_max: FUEL_MAX,
+        state,
+    })
+}
+
+/// Polls to the end; a pending turn only means that a slice of fuel is used up.
+fn finish(instance: Instance, turn: Turn) -> Result<Finished> {
+    let mut running = instance.run(turn);
+    let mut context = Context::from_waker(Waker::noop());
+    loop {
+        if let Poll::Ready(finished) = Pin::new(&mut running).poll(&mut context) {
+            if let Err(failure) = &finished.outcome {
+                return Err(anyhow!("the call failed: {failure}"));
+            }
+            return Ok(finished);
+        }
+    }
+}
+
+/// A context's state in memory, without a store.
+#[derive(Default)]
+struct MapState(BTreeMap<Vec<u8>, Vec<u8>>);
+
+impl GuestState for MapState {
+    fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+        Ok(self.0.get(key).cloned())
+    }
+
+    fn set(&mut self, key: &[u8], value: &[u8]) -> Result<(), StateError> {
+        self.0.insert(key.into(), value.into());
+        Ok(())
+    }
+
+    fn remove(&mut self, key: &[u8]) -> Result<bool, StateError> {
+        Ok(self.0.remove(key).is_some())
+    }
+
+    fn scan(
+        &mut self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+        _reverse: bool,
+        out: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), StateError> {
+        // Only forwards: neither get nor set scans.
+        let from = after.map_or(Bound::Included(prefix), Bound::Excluded);
+        let entries = self.0.range::<[u8], _>((from, Bound::Unbounded));
+        for (key, value) in entries
+            .take_while(|(key, _)| key.starts_with(prefix))
+            .take(limit)
+        {
+            if out(key, value).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any> {
+        self
+    }
+}
+
+fn micros_each(elapsed: Duration, count: u32) -> f64 {
+    elapsed.as_secs_f64() * 1e6 / f64::from(count)
+}
+
+fn millis(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}

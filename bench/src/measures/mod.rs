@@ -1,0 +1,16 @@
+//! The measures, one file each. A measure starts the servers it needs on fresh data, warms them up, loads them in turn and
+//! hands back figures and facts; it leaves nothing running.
+
+mod idle_contexts;
+mod inside;
+mod large_context;
+mod neighbour;
+mod system_calls;
+mod throughput;
+
+pub(crate) use idle_contexts::idle_contexts;
+pub(crate) use inside::inside;
+pub(crate) use large_context::large_context;
+pub(crate) use neighbour::neighbour;
+pub(crate) use system_calls::system_calls;
+pub(crate) use throughput::throughput;
