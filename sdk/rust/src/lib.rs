@@ -44,6 +44,8 @@
 //! The attributes live in `corelet-sdk-macros`; `host` is the one module that
 //! knows whether a real server or the in-memory one answers.
 
+#[cfg(target_arch = "wasm32")]
+mod allocator;
 pub mod application;
 mod arguments;
 #[cfg(target_arch = "wasm32")]
