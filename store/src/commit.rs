@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::mem;
 
-use heed::{Env, PutFlags, RwTxn, WithoutTls};
+use heed::{Env, PutFlags, RoTxn, RwTxn, WithoutTls};
 
 use crate::change::{
     ApplicationRecord, CallEffects, Change, Committed, CommittedEvent, Event, NewContext, Op,
@@ -125,17 +125,26 @@ impl Writer {
             Some(bytes) => open::<SlotsRecord>(META_SLOTS, bytes)?.next.to_native(),
             None => ContextSlot::FIRST,
         };
-        let (position, last_hlc) = match tables.log.last(&txn).map_err(failed)? {
-            Some((key, bytes)) => {
-                let corrupt = |why| StoreError::corrupt("log record", key, why);
-                let last =
-                    layout::read_u64(key).ok_or_else(|| corrupt("its key is not 8 bytes long"))?;
-                let row = open::<LogRow>(key, bytes)?;
-                let delta = DeltaView::parse(row.canonical.get())
-                    .map_err(|_| corrupt("its canonical bytes are malformed"))?;
-                (last + 1, delta.hlc())
+        let last = tables.log.last(&txn).map_err(failed)?;
+        let position = match last {
+            Some((key, _)) => {
+                let corrupt =
+                    || StoreError::corrupt("log record", key, "its key is not 8 bytes long");
+                layout::read_u64(key).ok_or_else(corrupt)? + 1
             }
-            None => (1, Hlc::ZERO),
+            None => 1,
+        };
+        let last_hlc = match last {
+            Some((key, bytes)) => match stamp_of(key, bytes) {
+                Ok(hlc) => hlc,
+                // One damaged record must not keep the whole shard down, and
+                // the heads know the stamps as well.
+                Err(error) => {
+                    tracing::error!(%error, "the newest log record is damaged");
+                    newest_stamp_of_heads(env, tables, &txn)?
+                }
+            },
+            None => Hlc::ZERO,
         };
         let mut authors = Authors::default();
         for row in tables.authors.iter(&txn).map_err(failed)? {
@@ -254,6 +263,26 @@ impl Writer {
         self.buffers.shrink();
         Ok(outcome?.is_some())
     }
+}
+
+fn stamp_of(key: &[u8], bytes: &[u8]) -> Result<Hlc, StoreError> {
+    let delta = DeltaView::parse(open::<LogRow>(key, bytes)?.canonical.get());
+    let malformed = |_| StoreError::corrupt("log record", key, "its canonical bytes are malformed");
+    delta.map(|delta| delta.hlc()).map_err(malformed)
+}
+
+fn newest_stamp_of_heads(
+    env: &Env<WithoutTls>,
+    tables: Tables,
+    txn: &RoTxn<'_, WithoutTls>,
+) -> Result<Hlc, StoreError> {
+    let failed = |error| engine_error("read the heads of", error, env);
+    let mut newest = Hlc::ZERO;
+    for row in tables.heads.iter(txn).map_err(failed)? {
+        let (key, bytes) = row.map_err(failed)?;
+        newest = newest.max(Head::read(key, bytes)?.hlc);
+    }
+    Ok(newest)
 }
 
 impl Authors {
@@ -784,21 +813,37 @@ impl Pass<'_> {
     }
 }
 
+/// Free bytes below which an I/O error may be a full disk in disguise.
+const FREE_BYTES_IN_DOUBT: u64 = 1 << 20;
+
 /// What a failed commit means. LMDB's own commit has a fixed order: data pages,
-/// sync, then the meta page that makes them count.
-fn commit_error(error: heed::Error, env: &Env<WithoutTls>) -> StoreError {
+/// sync, then the meta page that makes them count. If writing the meta page
+/// fails, the environment refuses any further transaction. So if it takes one,
+/// nothing that counts was touched, and only the reason is left to judge: a
+/// full disk is no damage, any other I/O error may be.
+pub(crate) fn commit_error(error: heed::Error, env: &Env<WithoutTls>) -> StoreError {
     match error {
-        heed::Error::Io(source) if is_out_of_space(&source) => match env.write_txn() {
-            // The environment is still usable, so the failure came before the
-            // meta page: nothing that counts was touched.
-            Ok(_) => StoreError::DiskFull { source },
-            Err(_) => StoreError::Io {
-                doing: "a commit",
-                source,
-            },
-        },
+        heed::Error::Io(source) => {
+            let is_full = is_out_of_space(&source) || is_short_write(&source, env);
+            if is_full && env.write_txn().is_ok() {
+                StoreError::DiskFull { source }
+            } else {
+                StoreError::Io {
+                    doing: "a commit",
+                    source,
+                }
+            }
+        }
         error => engine_error("a commit", error, env),
     }
+}
+
+/// LMDB reports a write that the file system could only do in part as EIO. That
+/// is what a large value meets on a disk that fills up in the middle of it.
+fn is_short_write(error: &std::io::Error, env: &Env<WithoutTls>) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
+        && rustix::fs::statvfs(env.path())
+            .is_ok_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) < FREE_BYTES_IN_DOUBT)
 }
 
 fn check_call(call: &CallEffects) -> Result<(), Refused> {

@@ -285,7 +285,7 @@ mod tests {
             .collect();
         assert_eq!(owners, OWNERS_OF_FORMAT_1);
     }
-    const OWNERS_OF_FORMAT_1: [u16; 8] = [0; 8];
+    const OWNERS_OF_FORMAT_1: [u16; 8] = [2, 3, 3, 1, 2, 0, 0, 1];
 
     #[test]
     fn shard_counts_are_bounded() {

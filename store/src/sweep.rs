@@ -5,7 +5,7 @@
 
 use heed::{Env, RwTxn, WithoutTls};
 
-use crate::commit::Writer;
+use crate::commit::{Writer, commit_error};
 use crate::error::StoreError;
 use crate::ids::ContextSlot;
 use crate::layout::{self, Table, Tables, position_key, slot_key};
@@ -69,7 +69,7 @@ impl Writer {
             break;
         }
         let is_more = !tables.graves.is_empty(&txn).map_err(failed)?;
-        txn.commit().map_err(failed)?;
+        txn.commit().map_err(|error| commit_error(error, env))?;
         Ok(Swept {
             records: budget - left,
             is_more,

@@ -1,0 +1,302 @@
+//! A writing process is killed, or its disk fails, at chosen system calls; then
+//! its ledger is opened and checked. The writer and the checker are
+//! `examples/torture.rs`; strace does the killing and failing.
+//!
+//! `CORELET_KILLS` sets how many kills at random places are made.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+
+use tempfile::TempDir;
+
+/// Kills at random places if `CORELET_KILLS` is not set.
+const RANDOM_KILLS: usize = 120;
+
+/// What LMDB writes with. That nothing else is used is asserted below.
+const WRITING_CALLS: [&str; 2] = ["pwrite64", "fdatasync"];
+
+/// Calls that LMDB, or a change of it, might write with instead.
+const UNEXPECTED_CALLS: &str = "writev,pwritev,pwritev2,msync,fsync,sync_file_range,sendfile";
+
+fn torture() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let torture = test
+        .parent()
+        .unwrap()
+        .parent()
+        .unwrap()
+        .join("examples/torture");
+    assert!(
+        torture.exists(),
+        "{} is missing: build the examples, too",
+        torture.display()
+    );
+    torture
+}
+
+fn has_strace() -> bool {
+    let found = Command::new("strace")
+        .arg("-V")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok();
+    if !found {
+        println!("skipped: strace is not installed, so no system call can be made to fail");
+    }
+    found
+}
+
+/// A ledger and what its writers have said about it so far.
+struct Victim {
+    dir: TempDir,
+    said: Vec<u8>,
+}
+
+impl Victim {
+    fn new() -> Victim {
+        Victim {
+            dir: tempfile::tempdir().unwrap(),
+            said: Vec::new(),
+        }
+    }
+
+    fn write(&mut self, inject: &str, batches: u64) -> ExitStatus {
+        let output = Command::new("strace")
+            .args([
+                "-f",
+                "-qq",
+                "-o",
+                "/dev/null",
+                "-e",
+                "trace=pwrite64,fdatasync",
+                "-e",
+            ])
+            .arg(format!("inject={inject}"))
+            .arg(torture())
+            .arg("write")
+            .arg(self.dir.path())
+            .arg(batches.to_string())
+            .output()
+            .unwrap();
+        // A line cut off by the kill was not read by anybody.
+        let whole = output
+            .stdout
+            .iter()
+            .rposition(|&byte| byte == b'\n')
+            .map_or(0, |at| at + 1);
+        self.said.extend_from_slice(&output.stdout[..whole]);
+        output.status
+    }
+
+    fn said(&self, what: &str) -> usize {
+        let said = String::from_utf8_lossy(&self.said);
+        said.lines().filter(|line| line.starts_with(what)).count()
+    }
+
+    #[track_caller]
+    fn verify(&self, after: &str) {
+        let mut child = Command::new(torture())
+            .arg("verify")
+            .arg(self.dir.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(&self.said).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success(),
+            "after {after}: {stderr}\nin {}",
+            self.dir.path().display()
+        );
+    }
+}
+
+/// How often a call happens while a fresh ledger is made and `batches` written.
+fn count_calls(call: &str, dir: &Path, batches: u64) -> usize {
+    let trace = dir.join("trace");
+    let status = Command::new("strace")
+        .args(["-f", "-qq", "-e", &format!("trace={call}"), "-o"])
+        .arg(&trace)
+        .arg(torture())
+        .arg("write")
+        .arg(dir.join("ledger"))
+        .arg(batches.to_string())
+        .stdout(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(status.success());
+    let trace = std::fs::read_to_string(trace).unwrap();
+    trace
+        .lines()
+        .filter(|line| line.contains('(') && !line.contains("resumed>"))
+        .count()
+}
+
+fn counted(call: &str, batches: u64) -> usize {
+    count_calls(call, tempfile::tempdir().unwrap().path(), batches)
+}
+
+fn was_killed(status: ExitStatus) -> bool {
+    use std::os::unix::process::ExitStatusExt;
+    status.signal() == Some(9) || status.code() == Some(128 + 9)
+}
+
+/// From the first system call of a new ledger on, one kill at each.
+#[test]
+fn a_kill_at_every_write_of_a_new_ledger_loses_nothing() {
+    if !has_strace() {
+        return;
+    }
+    let mut kills = 0;
+    for call in WRITING_CALLS {
+        for nth in 1..=counted(call, 3) {
+            let mut victim = Victim::new();
+            let inject = format!("{call}:signal=SIGKILL:when={nth}");
+            assert!(
+                was_killed(victim.write(&inject, 3)),
+                "{inject} did not kill"
+            );
+            victim.verify(&inject);
+            // What a crash leaves must also be a good place to go on from.
+            assert!(
+                victim
+                    .write("fdatasync:delay_enter=0:when=65535", 2)
+                    .success(),
+                "after {inject}"
+            );
+            victim.verify(&inject);
+            kills += 1;
+        }
+    }
+    println!("{kills} kills, one at each write of a new ledger");
+}
+
+/// A ledger that is killed again and again, and goes on each time.
+#[test]
+fn kills_at_random_writes_of_a_growing_ledger_lose_nothing() {
+    if !has_strace() {
+        return;
+    }
+    let kills = match std::env::var("CORELET_KILLS") {
+        Ok(kills) => kills.parse().expect("CORELET_KILLS must be a number"),
+        Err(_) => RANDOM_KILLS,
+    };
+    let mut seed = [0; 8];
+    getrandom::fill(&mut seed).unwrap();
+    let mut random = u64::from_le_bytes(seed);
+    println!("seed {random:#x}");
+    let mut victims = [Victim::new(), Victim::new(), Victim::new()];
+    for kill in 0..kills {
+        // xorshift: any spread will do, and the seed above repeats it
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        let call = WRITING_CALLS[(random % 4 == 0) as usize];
+        let nth = 1 + (random >> 8) % if call == "pwrite64" { 400 } else { 20 };
+        let victim = &mut victims[kill % 3];
+        let inject = format!("{call}:signal=SIGKILL:when={nth}");
+        let status = victim.write(&inject, 1000);
+        assert!(was_killed(status), "{inject} did not kill, but {status}");
+        victim.verify(&format!("kill {kill} by {inject} of seed {random:#x}"));
+    }
+    let acked: usize = victims.iter().map(|victim| victim.said("acked")).sum();
+    assert!(
+        acked > kills,
+        "only {acked} batches were acknowledged in {kills} lives"
+    );
+    println!("{kills} kills at random writes, {acked} acknowledged batches, none lost");
+}
+
+/// The disk is full at the Nth write: the batch fails without a trace and the
+/// ledger goes on, or, where LMDB had begun to write its meta page, it stops.
+#[test]
+fn a_full_disk_at_any_write_fails_one_batch_and_no_more() {
+    if !has_strace() {
+        return;
+    }
+    let (mut failed, mut stopped) = (0, 0);
+    for call in WRITING_CALLS {
+        for nth in 1..=counted(call, 3) {
+            let mut victim = Victim::new();
+            let inject = format!("{call}:error=ENOSPC:when={nth}");
+            let status = victim.write(&inject, 3);
+            match status.code() {
+                // The one failure struck a batch, and the others were written.
+                Some(0) if victim.said("failed") == 1 => {
+                    assert_eq!(victim.said("acked"), 2, "after {inject}");
+                    failed += 1;
+                }
+                // The failure struck a sweep, which is done again later.
+                Some(0) => assert_eq!(victim.said("acked"), 3, "after {inject}"),
+                Some(3) => stopped += 1,
+                Some(1) => assert_eq!(victim.said("acked"), 0, "after {inject}"), // while opening
+                _ => panic!("after {inject}: {status}"),
+            }
+            victim.verify(&inject);
+            assert!(
+                victim
+                    .write("fdatasync:delay_enter=0:when=65535", 2)
+                    .success(),
+                "after {inject}"
+            );
+            victim.verify(&inject);
+        }
+    }
+    assert!(failed > 10, "only {failed} batches failed by a full disk");
+    println!(
+        "{failed} batches failed by a full disk and left nothing; {stopped} times the meta page was hit"
+    );
+}
+
+/// An I/O error at the Nth write: the error is fatal, and the next start finds
+/// every acknowledged batch and no half of one.
+#[test]
+fn an_io_error_at_any_write_is_fatal_and_loses_nothing() {
+    if !has_strace() {
+        return;
+    }
+    let mut fatal = 0;
+    for call in WRITING_CALLS {
+        for nth in 1..=counted(call, 3) {
+            let mut victim = Victim::new();
+            let inject = format!("{call}:error=EIO:when={nth}");
+            let status = victim.write(&inject, 3);
+            match status.code() {
+                Some(3) => fatal += 1,
+                Some(1) => assert_eq!(victim.said("acked"), 0, "after {inject}"), // while opening
+                _ => panic!("after {inject}: {status}"),
+            }
+            assert_eq!(
+                victim.said("failed"),
+                0,
+                "after {inject} an error was taken for harmless"
+            );
+            victim.verify(&inject);
+            assert!(
+                victim
+                    .write("fdatasync:delay_enter=0:when=65535", 2)
+                    .success(),
+                "after {inject}"
+            );
+            victim.verify(&inject);
+        }
+    }
+    assert!(fatal > 10, "only {fatal} errors were fatal");
+    println!("{fatal} I/O errors, each fatal, none with a loss");
+}
+
+/// If LMDB begins to write by other calls, the tests above must learn them.
+#[test]
+fn the_ledger_writes_by_no_other_calls() {
+    if !has_strace() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let only_directory_syncs = 2; // of the ledger's directory, at open
+    assert!(count_calls(UNEXPECTED_CALLS, dir.path(), 20) <= only_directory_syncs);
+}

@@ -1,0 +1,143 @@
+//! The ledger through its public face: batches, scans, deletion, damage, and a
+//! comparison with a naive model. Kills and failing disks are in `crash.rs`.
+
+mod batch;
+mod damage;
+mod data_dir;
+mod deletion;
+mod model;
+mod scan;
+
+use bytes::Bytes;
+use corelet_store::{
+    ApplicationId, CallEffects, Change, Committed, ContextId, ContextSlot, EntryKind, Event, Hlc,
+    Ledger, LedgerConfig, NewContext, NodeId, Op,
+};
+use tempfile::TempDir;
+
+/// A ledger in a directory of its own.
+struct Bench {
+    dir: TempDir,
+    ledger: Option<Ledger>,
+    config: LedgerConfig,
+    now: u64,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        Bench::with_map(64 << 20)
+    }
+
+    fn with_map(map_bytes_max: u64) -> Bench {
+        let dir = tempfile::tempdir().unwrap();
+        let config = LedgerConfig {
+            map_bytes_max,
+            readers_max: 8,
+        };
+        let ledger = Ledger::open(dir.path(), &config).unwrap();
+        Bench {
+            dir,
+            ledger: Some(ledger),
+            config,
+            now: 1000,
+        }
+    }
+
+    fn ledger(&self) -> &Ledger {
+        self.ledger.as_ref().unwrap()
+    }
+
+    fn close(&mut self) {
+        self.ledger = None;
+    }
+
+    fn reopen(&mut self) {
+        self.close();
+        self.ledger = Some(Ledger::open(self.dir.path(), &self.config).unwrap());
+    }
+
+    fn create(&mut self, n: u8) -> ContextSlot {
+        let create = self.new_context(n);
+        self.commit(vec![create]).remove(0).slot()
+    }
+
+    fn new_context(&mut self, n: u8) -> Change {
+        let call = self.effects(n, ContextSlot::UNASSIGNED, vec![]);
+        Change::CreateContext(NewContext {
+            id: id(n),
+            name: None,
+            application: ApplicationId::from_bytes([1; 32]),
+            created: call.hlc,
+            call,
+        })
+    }
+
+    fn effects(&mut self, n: u8, slot: ContextSlot, ops: Vec<Op>) -> CallEffects {
+        self.now += 1;
+        CallEffects {
+            context: id(n),
+            slot,
+            author: NodeId::from_bytes([0xaa; 32]),
+            hlc: Hlc::from_bits(self.now << 12),
+            ops,
+            events: vec![],
+            logs: vec![],
+        }
+    }
+
+    fn call(&mut self, n: u8, slot: ContextSlot, ops: Vec<Op>) -> Change {
+        Change::Call(self.effects(n, slot, ops))
+    }
+
+    /// Commits a batch in which nothing is refused.
+    fn commit(&self, batch: Vec<Change>) -> Vec<Committed> {
+        self.ledger()
+            .commit(batch)
+            .unwrap()
+            .into_iter()
+            .map(Result::unwrap)
+            .collect()
+    }
+
+    fn get(&self, slot: ContextSlot, key: &[u8]) -> Option<Vec<u8>> {
+        self.ledger()
+            .snapshot()
+            .unwrap()
+            .get(slot, key)
+            .unwrap()
+            .map(<[u8]>::to_vec)
+    }
+
+    /// Every promise that the ledger makes about itself holds.
+    fn verify(&self) -> corelet_store::Verified {
+        corelet_store::verify(&self.ledger().snapshot().unwrap()).unwrap()
+    }
+}
+
+fn id(n: u8) -> ContextId {
+    ContextId::from_bytes([n; 32])
+}
+
+fn set(key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Op {
+    let value = Some(Bytes::copy_from_slice(value.as_ref()));
+    Op {
+        key: Bytes::copy_from_slice(key.as_ref()),
+        kind: EntryKind::Register,
+        value,
+    }
+}
+
+fn remove(key: impl AsRef<[u8]>) -> Op {
+    Op {
+        key: Bytes::copy_from_slice(key.as_ref()),
+        kind: EntryKind::Register,
+        value: None,
+    }
+}
+
+fn event(kind: &str, payload: &[u8]) -> Event {
+    Event {
+        kind: kind.to_owned(),
+        payload: Bytes::copy_from_slice(payload),
+    }
+}
