@@ -1,6 +1,8 @@
-# What one does with this repository. `make` alone lists the targets; each says what it needs through scripts/setup.sh.
+# What one does with this repository. `make` alone lists the targets; each says
+# what it needs through scripts/setup.sh.
 #
-# There is one profile and one target directory, so that wasmtime and Cranelift are compiled once for all of them.
+# There is one profile and one target directory, so that wasmtime and Cranelift
+# are compiled once for all of them.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -9,7 +11,8 @@ SHELL := /bin/bash
 .NOTPARALLEL:
 MAKEFLAGS += --no-builtin-rules
 
-# Where `make run` keeps its data, and what it listens on when the default is taken: make run DATA_DIR=/tmp/d LISTEN=127.0.0.1:9000
+# Where `make run` keeps its data, and what it listens on when the default is
+# taken: make run DATA_DIR=/tmp/d LISTEN=127.0.0.1:9000
 DATA_DIR ?= corelet-data
 LISTEN ?=
 # More arguments for the benchmark: make bench BENCH_ARGS='--only read,write'

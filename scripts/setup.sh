@@ -1,12 +1,16 @@
 #!/usr/bin/env bash
-# Installs the tools that a make target needs and that are missing, with the system's own package manager, and says so.
+# Installs the tools that a make target needs and that are missing, with the
+# system's own package manager, and says so.
 #
-#   scripts/setup.sh build    a C compiler, make and git (LMDB, glommio's liburing and mimalloc are C)
-#   scripts/setup.sh test     also strace (the crash tests inject their kills with it), wrk and curl
+#   scripts/setup.sh build    a C compiler, make and git: LMDB, mimalloc and
+#                             glommio's liburing are C
+#   scripts/setup.sh test     also strace, with which the crash tests inject
+#                             their kills, and wrk and curl
 #   scripts/setup.sh bench    as test
 #
-# Does nothing, in a few milliseconds, when everything is there. Rust itself is not installed: whoever builds
-# from source chooses where it comes from. The guest's toolchain is scripts/guest-toolchain.sh.
+# Does nothing, in a few milliseconds, when everything is there. Rust itself is
+# not installed: whoever builds from source chooses where it comes from. The
+# guest's toolchain is scripts/guest-toolchain.sh.
 set -euo pipefail
 
 say() { echo "setup: $*" >&2; }

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
-# Runs tests with cargo-nextest where it is installed, and with `cargo test` where not. The arguments go to either.
-# nextest ends what hangs (.config/nextest.toml) and runs each test in its own process; cargo test does neither.
+# Runs tests with cargo-nextest where it is installed, and with `cargo test`
+# where not. The arguments go to either. nextest ends what hangs
+# (.config/nextest.toml) and runs each test in its own process; cargo test does
+# neither.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 if cargo nextest --version >/dev/null 2>&1; then

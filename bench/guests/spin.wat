@@ -1,7 +1,9 @@
-;; An application whose only method never returns: the neighbour of the latency measure.
+;; An application whose only method never returns: the neighbour of the latency
+;; measure.
 ;;
-;; A core module in the shape that the component tooling expects of the world in sdk/wit/; the harness makes it a
-;; component with corelet-build. Every answer is constant data, laid out as the canonical ABI wants it.
+;; A core module in the shape that the component tooling expects of the world in
+;; sdk/wit/; the harness makes it a component with corelet-build. Every answer
+;; is constant data, laid out as the canonical ABI wants it.
 (module
   (memory (export "memory") 2)
 
@@ -10,7 +12,8 @@
   (data (i32.const 48) "null")
   (data (i32.const 64) "Loops until its fuel is used up.")
 
-  ;; The list of methods at 128, one record of 36 bytes: name, kind (0: query), parameters, returns, doc.
+  ;; The list of methods at 128, one record of 36 bytes: name, kind (0: query),
+  ;; parameters, returns, doc.
   (data (i32.const 128)
     "\10\00\00\00" "\04\00\00\00"
     "\00\00\00\00"

@@ -1,4 +1,5 @@
-//! What a measure yields: series over rounds, compared in pairs, with the target that the project has set itself.
+//! What a measure yields: series over rounds, compared in pairs, with the
+//! target that the project has set itself.
 //!
 //! No measuring and no layout here (see `measures/` and `report.rs`).
 
@@ -34,8 +35,8 @@ impl Series {
         self.0.iter().copied().reduce(f64::max).unwrap_or(0.0)
     }
 
-    /// Round by round, ours over theirs. Rounds are neighbours in time, so that what slows the machine down for a while
-    /// slows both.
+    /// Round by round, ours over theirs. Rounds are neighbours in time, so that
+    /// what slows the machine down for a while slows both.
     pub(crate) fn over(&self, other: &Self) -> Self {
         Self(
             self.0
@@ -121,7 +122,8 @@ impl Figure {
         }
     }
 
-    /// Compares the time that one request takes at full load, which is the rate turned round: less is better.
+    /// Compares the time that one request takes at full load, which is the rate
+    /// turned round: less is better.
     pub(crate) fn of_costs(
         measure: &str,
         ours: Runs,
@@ -141,7 +143,8 @@ impl Figure {
         }
     }
 
-    /// Compares the latency that one request in a hundred exceeds: less is better.
+    /// Compares the latency that one request in a hundred exceeds: less is
+    /// better.
     pub(crate) fn of_tails(
         measure: &str,
         ours: Runs,

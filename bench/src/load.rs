@@ -1,7 +1,8 @@
 //! One run of the load tool: wrk on its own core, replaying prepared bodies.
 //!
-//! No idea of what is measured (see `measures/`) and of who answers (see `subject.rs`). The script that wrk runs is
-//! `bench/wrk/replay.lua`, which is part of this program.
+//! No idea of what is measured (see `measures/`) and of who answers (see
+//! `subject.rs`). The script that wrk runs is `bench/wrk/replay.lua`, which is
+//! part of this program.
 
 use std::fs;
 use std::path::Path;
@@ -26,7 +27,8 @@ pub(crate) struct Load<'a> {
     pub(crate) seconds: u32,
     /// With a number, the only body's [`COUNTER`] counts up from it.
     pub(crate) counting_from: Option<u64>,
-    /// Look at every answer and fail on the first that is not a result. Too slow to measure with.
+    /// Look at every answer and fail on the first that is not a result. Too
+    /// slow to measure with.
     pub(crate) check: bool,
     pub(crate) core: usize,
 }
@@ -43,7 +45,8 @@ pub(crate) struct Observed {
     pub(crate) p50: u64,
     pub(crate) p99: u64,
     pub(crate) max: u64,
-    /// Processor time that the server used per request, all its threads, in microseconds.
+    /// Processor time that the server used per request, all its threads, in
+    /// microseconds.
     #[serde(skip)]
     pub(crate) server_micros: f64,
 }
@@ -59,7 +62,8 @@ impl Observed {
 }
 
 impl Load<'_> {
-    /// Looks at every answer for some seconds, so that what is measured afterwards is known to work. Does nothing for 0.
+    /// Looks at every answer for some seconds, so that what is measured
+    /// afterwards is known to work. Does nothing for 0.
     pub(crate) fn warm_up(self, subject: &Subject, seconds: u32) -> Result<()> {
         if seconds > 0 {
             Load {
@@ -72,8 +76,9 @@ impl Load<'_> {
         Ok(())
     }
 
-    /// Loads `subject` and returns when the tool has ended. Any refused or lost request is an error: a server that
-    /// answers quickly with refusals must not win.
+    /// Loads `subject` and returns when the tool has ended. Any refused or lost
+    /// request is an error: a server that answers quickly with refusals must
+    /// not win.
     pub(crate) fn run(&self, subject: &Subject) -> Result<Observed> {
         let files = tempfile::tempdir().context("make room for the load tool's files")?;
         let script = files.path().join("replay.lua");

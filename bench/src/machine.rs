@@ -1,4 +1,5 @@
-//! Where a run took place: what a reader needs to judge a number or to repeat it.
+//! Where a run took place: what a reader needs to judge a number or to repeat
+//! it.
 
 use std::fs;
 use std::process::Command;
@@ -12,7 +13,8 @@ pub(crate) struct Machine {
     pub(crate) cores: usize,
     pub(crate) memory_gib: u64,
     pub(crate) kernel: String,
-    /// The file system of the data, since that is what a durable write waits for.
+    /// The file system of the data, since that is what a durable write waits
+    /// for.
     pub(crate) file_system: String,
     pub(crate) commit: String,
     pub(crate) rustc: String,
@@ -23,7 +25,8 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// Asks the system. What cannot be found out is shown as a question mark rather than failing a measurement.
+    /// Asks the system. What cannot be found out is shown as a question mark
+    /// rather than failing a measurement.
     pub(crate) fn describe(data: &std::path::Path) -> Self {
         let memory_kib: u64 = field("/proc/meminfo", "MemTotal")
             .split(' ')

@@ -1,8 +1,10 @@
 //! `corelet-bench`: the program behind `make bench`.
 //!
-//! Two commands: `baseline` is the server that Corelet is measured against, and `run` starts both, loads them in
-//! turn and prints the table. The measures live in `measures/`, each with what it does to a server and what the
-//! number means; nothing here knows how the server under test works inside. Start reading at `run.rs`.
+//! Two commands: `baseline` is the server that Corelet is measured against, and
+//! `run` starts both, loads them in turn and prints the table. The measures
+//! live in `measures/`, each with what it does to a server and what the number
+//! means; nothing here knows how the server under test works inside. Start
+//! reading at `run.rs`.
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -16,7 +18,8 @@ mod report;
 mod run;
 mod subject;
 
-/// Both programs of a comparison use the same allocator: otherwise the table would compare allocators.
+/// Both programs of a comparison use the same allocator: otherwise the table
+/// would compare allocators.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

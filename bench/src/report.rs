@@ -1,6 +1,8 @@
-//! The results on a page: a table for the terminal, JSON for programs, `RESULTS.md` for the repository.
+//! The results on a page: a table for the terminal, JSON for programs,
+//! `RESULTS.md` for the repository.
 //!
-//! No measuring here. Everything shown is in [`Report`], so the three cannot differ in their numbers.
+//! No measuring here. Everything shown is in [`Report`], so the three cannot
+//! differ in their numbers.
 
 use std::fmt::Write as _;
 
@@ -28,7 +30,9 @@ impl Report {
         table
             .load_style(UTF8_FULL_CONDENSED)
             .set_content_arrangement(ContentArrangement::Dynamic);
-        let _ = writeln!(text, "{table}");
+        if !self.figures.is_empty() {
+            let _ = writeln!(text, "{table}");
+        }
         for fact in &self.facts {
             let _ = writeln!(text, "{}: {}", fact.name, fact.value);
         }
@@ -39,9 +43,12 @@ impl Report {
     pub(crate) fn markdown(&self) -> String {
         let mut text = String::from(
             "# Results\n\n\
-             Written by `make bench`; run it again rather than editing this page. How each figure is measured is told at the\n\
-             top of the files in `bench/src/measures/`. Figures are medians over the rounds (least to most in brackets);\n\
-             ratios are medians of the rounds' own ratios, since the two sides of a round are neighbours in time.\n\n",
+             Written by `make bench`; run it again rather than editing this page. How each\n\
+             figure is measured is told at the top of the files in `bench/src/measures/`.\n\
+             Figures are medians over the rounds (least to most in brackets); ratios are\n\
+             medians of the rounds' own ratios, since the two sides of a round are neighbours\n\
+             in time. \"cpu us\" is the processor time that all threads of the server took per\n\
+             request.\n\n",
         );
         let machine = &self.machine;
         let about = [
@@ -68,7 +75,9 @@ impl Report {
         }
         let mut table = self.figures_table();
         table.load_style(ASCII_MARKDOWN);
-        let _ = writeln!(text, "\n## Against the targets\n\n{table}");
+        if !self.figures.is_empty() {
+            let _ = writeln!(text, "\n## Against the targets\n\n{table}");
+        }
         if !self.facts.is_empty() {
             let mut table = Table::new();
             table

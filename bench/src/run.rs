@@ -1,7 +1,9 @@
-//! `corelet-bench run`: the measures in order, and what becomes of their results.
+//! `corelet-bench run`: the measures in order, and what becomes of their
+//! results.
 //!
-//! The server under test has core 0 to itself and the load tool core 1. Only one server is loaded at a time; the other one
-//! of a comparison waits, and the two take turns round by round. Start reading at [`run`].
+//! The server under test has core 0 to itself and the load tool core 1. Only
+//! one server is loaded at a time; the other one of a comparison waits, and the
+//! two take turns round by round. Start reading at [`run`].
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -46,7 +48,8 @@ pub(crate) struct RunArgs {
     /// The example application; target/apps/kv.wasm if not said.
     #[arg(long, default_value = "target/apps/kv.wasm")]
     kv: PathBuf,
-    /// Where the servers keep their data while they run; the system's temporary directory if not said.
+    /// Where the servers keep their data while they run; the system's temporary
+    /// directory if not said.
     #[arg(long)]
     scratch: Option<PathBuf>,
     /// Also write the results to this page.
@@ -66,7 +69,8 @@ enum Format {
 /// The measures by name, in the order in which they run.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Debug)]
 enum Measure {
-    /// Reads and durable writes, over many contexts and to a single one, against the baseline.
+    /// Reads and durable writes, over many contexts and to a single one,
+    /// against the baseline.
     Throughput,
     /// Reads beside an endless loop on the same shard.
     Neighbour,
@@ -123,8 +127,9 @@ pub(crate) struct Found {
     pub(crate) facts: Vec<Fact>,
 }
 
-/// Runs the measures and shows what they found. Fails if a server refuses, loses or wrongly answers a request, and never
-/// because a figure misses its target: that is for a reader to judge.
+/// Runs the measures and shows what they found. Fails if a server refuses,
+/// loses or wrongly answers a request, and never because a figure misses its
+/// target: that is for a reader to judge.
 pub(crate) fn run(args: RunArgs) -> Result<()> {
     ensure!(
         load::installed(),
@@ -195,7 +200,8 @@ fn plan(args: &RunArgs, scratch: &Path) -> Result<Plan> {
             bench,
             core: 0,
         },
-        // With a single core the two share it: the harness works, and the figures mean nothing.
+        // With a single core the two share it: the harness works, and the
+        // figures mean nothing.
         load_core: usize::from(cores > 1),
         kv,
         scratch: scratch.into(),

@@ -1,7 +1,9 @@
-//! A server under measurement: Corelet or the baseline, as a process of its own on its own core.
+//! A server under measurement: Corelet or the baseline, as a process of its own
+//! on its own core.
 //!
-//! Starts it, waits until it is ready, speaks its admin API and ends it. Both speak the same one as far as the harness
-//! needs it. No measuring here (see `measures/`), and no load (see `load.rs`).
+//! Starts it, waits until it is ready, speaks its admin API and ends it. Both
+//! speak the same one as far as the harness needs it. No measuring here (see
+//! `measures/`), and no load (see `load.rs`).
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
@@ -47,8 +49,9 @@ pub(crate) struct Subject {
 }
 
 impl Subject {
-    /// Starts the server on `data_dir`, with `settings` that differ from the defaults as environment variables, and returns
-    /// when it is ready for traffic.
+    /// Starts the server on `data_dir`, with `settings` that differ from the
+    /// defaults as environment variables, and returns when it is ready for
+    /// traffic.
     pub(crate) fn start(
         kind: Kind,
         programs: &Programs,
@@ -135,7 +138,8 @@ impl Subject {
         let asked = Instant::now();
         while asked.elapsed() < PATIENCE {
             if let Some(status) = self.child.try_wait()? {
-                // The baseline has no handler and dies of the signal, which loses nothing.
+                // The baseline has no handler and dies of the signal, which
+                // loses nothing.
                 if status.success() || self.kind == Kind::Baseline {
                     return Ok(());
                 }
@@ -198,7 +202,8 @@ impl Subject {
         self.status("TracerPid")
     }
 
-    /// A number of `/proc/PID/status`; those of memory, such as `RssAnon`, are in KiB.
+    /// A number of `/proc/PID/status`; those of memory, such as `RssAnon`, are
+    /// in KiB.
     pub(crate) fn status(&self, field: &str) -> Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid()))
             .context("read the server's status")?;
@@ -280,7 +285,8 @@ fn id_of(response: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Res
         .with_context(|| format!("the server answered {status}: {answer}"))
 }
 
-/// A port that nothing listens on; it may be taken until the server binds it, and then the start fails.
+/// A port that nothing listens on; it may be taken until the server binds it,
+/// and then the start fails.
 fn free_address() -> Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0").context("find a free port")?;
     Ok(listener.local_addr()?)

@@ -1,13 +1,17 @@
--- Replays prepared requests, one after the other, over all connections, and prints one line of JSON at the end.
+-- Replays prepared requests, one after the other, over all connections, and
+-- prints one line of JSON at the end.
 --
 -- wrk -s replay.lua URL -- PATH TOKEN_FILE BODIES_FILE FIRST CHECK
 --
--- Each line of BODIES_FILE is one body. The requests are formatted once, so that the tool's own cost per request is a
--- table look-up. wrk does not say which connection asks, so contexts are taken in turn: with 64 of them and 64
--- connections each connection meets another one every time, which is at least as hard as one of its own.
+-- Each line of BODIES_FILE is one body. The requests are formatted once, so
+-- that the tool's own cost per request is a table look-up. wrk does not say
+-- which connection asks, so contexts are taken in turn: with 64 of them and 64
+-- connections each connection meets another one every time, which is at least
+-- as hard as one of its own.
 --
--- FIRST is `-`, or a number; then there is one body, and the digits 99999999 in it are replaced by a count from FIRST.
--- CHECK is `check` if each answer is to be looked at (that slows the tool down), or `-`.
+-- FIRST is `-`, or a number; then there is one body, and the digits 99999999 in
+-- it are replaced by a count from FIRST. CHECK is `check` if each answer is to
+-- be looked at (that slows the tool down), or `-`.
 
 local requests = {}
 local count = 0

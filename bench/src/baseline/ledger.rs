@@ -1,9 +1,12 @@
-//! The baseline's storage: one LMDB environment, a snapshot per read, group commit for writes.
+//! The baseline's storage: one LMDB environment, a snapshot per read, group
+//! commit for writes.
 //!
-//! Two databases: `entries` (context, zero byte, key -> JSON value) and `heads` (context -> count of changes and a digest,
-//! which is what a reply shows as `root`). Reads happen on the runtime's thread. Writes are gathered there and handed
-//! over as a whole batch to one commit thread, which lives on the same core and sleeps in the flush; the next batch is what
-//! arrived meanwhile. One wake-up each way per batch, however many writes are in it.
+//! Two databases: `entries` (context, zero byte, key -> JSON value) and `heads`
+//! (context -> count of changes and a digest, which is what a reply shows as
+//! `root`). Reads happen on the runtime's thread. Writes are gathered there and
+//! handed over as a whole batch to one commit thread, which lives on the same
+//! core and sleeps in the flush; the next batch is what arrived meanwhile. One
+//! wake-up each way per batch, however many writes are in it.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -21,7 +24,8 @@ use tokio::sync::{mpsc, oneshot};
 
 /// Address space, not disk: enough for a million keys many times over.
 const MAP_BYTES_MAX: usize = 16 << 30;
-/// Writes waiting for their batch; more clients than this wait in their handler.
+/// Writes waiting for their batch; more clients than this wait in their
+/// handler.
 const WRITES_QUEUED_MAX: usize = 4096;
 /// Writes in one transaction.
 const WRITES_PER_BATCH_MAX: usize = 1024;
@@ -115,8 +119,9 @@ impl Ledger {
         fs::create_dir_all(data_dir).with_context(|| format!("create {}", data_dir.display()))?;
         let mut options = EnvOpenOptions::new();
         options.map_size(MAP_BYTES_MAX).max_dbs(2);
-        // SAFETY: the file is mapped; it is sound as long as nobody else truncates it or opens it twice in one process. The
-        // directory belongs to this benchmark run, and this is the only place that opens it.
+        // SAFETY: the file is mapped; it is sound as long as nobody else
+        // truncates it or opens it twice in one process. The directory belongs
+        // to this benchmark run, and this is the only place that opens it.
         let env = unsafe { options.open(data_dir) }
             .with_context(|| format!("open {}", data_dir.display()))?;
         let txn = env.write_txn()?;
@@ -137,7 +142,8 @@ impl Ledger {
         })
     }
 
-    /// Shows one value and the context's root on a snapshot of what is committed now.
+    /// Shows one value and the context's root on a snapshot of what is
+    /// committed now.
     pub(super) fn read<T>(
         &self,
         context: &str,
@@ -153,10 +159,12 @@ impl Ledger {
         show(Root(Head::from_bytes(head)?.root), value)
     }
 
-    /// Starts the commit thread and the task that fills its batches. Must be called on the runtime.
+    /// Starts the commit thread and the task that fills its batches. Must be
+    /// called on the runtime.
     pub(super) fn start_writer(&self) -> Result<Writer> {
         let (inbox, queued) = mpsc::channel(WRITES_QUEUED_MAX);
-        // One batch is being flushed while the next gathers, so one place is enough.
+        // One batch is being flushed while the next gathers, so one place is
+        // enough.
         let (batches, incoming) = threads::sync_channel(1);
         let ledger = self.clone();
         std::thread::Builder::new()
@@ -255,13 +263,15 @@ struct Batch {
     done: oneshot::Sender<Result<Vec<Result<Written>>>>,
 }
 
-/// Gathers what arrives while the previous batch is being flushed, and hands replies back to the handlers.
+/// Gathers what arrives while the previous batch is being flushed, and hands
+/// replies back to the handlers.
 async fn gather(mut queued: mpsc::Receiver<(Write, Answer)>, batches: threads::SyncSender<Batch>) {
     let mut arrived = Vec::with_capacity(WRITES_PER_BATCH_MAX);
     while queued.recv_many(&mut arrived, WRITES_PER_BATCH_MAX).await > 0 {
         let (writes, answers): (Vec<_>, Vec<_>) = arrived.drain(..).unzip();
         let (done, flushed) = oneshot::channel();
-        // Never waits: the place is free, because the batch before has been answered.
+        // Never waits: the place is free, because the batch before has been
+        // answered.
         if batches.send(Batch { writes, done }).is_err() {
             return;
         }
@@ -294,7 +304,8 @@ fn entry_key(context: &str, key: &str) -> Vec<u8> {
     bytes
 }
 
-/// Reads the token, or creates it where the server under test would: `keys/token`, readable only by its owner.
+/// Reads the token, or creates it where the server under test would:
+/// `keys/token`, readable only by its owner.
 pub(super) fn token(data_dir: &Path) -> Result<String> {
     let path = data_dir.join("keys").join("token");
     if path.exists() {

@@ -1,11 +1,15 @@
-//! The server that Corelet is compared with: plain tokio, axum and heed, no WASM, no scheduler, no limits.
+//! The server that Corelet is compared with: plain tokio, axum and heed, no
+//! WASM, no scheduler, no limits.
 //!
-//! It is what one would write to answer exactly these JSON bodies and nothing else, and it is meant to be hard to
-//! beat: bodies are parsed borrowed, reads run inside the handler on a snapshot, writes share an LMDB transaction, and a
-//! reply waits for the flush. It keeps its data under one core like the server under test. What it does not do, and the server
-//! does: run foreign code, keep a log of changes, meter, queue fairly, or refuse anything.
+//! It is what one would write to answer exactly these JSON bodies and nothing
+//! else, and it is meant to be hard to beat: bodies are parsed borrowed, reads
+//! run inside the handler on a snapshot, writes share an LMDB transaction, and
+//! a reply waits for the flush. It keeps its data under one core like the
+//! server under test. What it does not do, and the server does: run foreign
+//! code, keep a log of changes, meter, queue fairly, or refuse anything.
 //!
-//! One thread runs everything but the commits (`ledger.rs`). Start reading at [`serve`], then [`execute`].
+//! One thread runs everything but the commits (`ledger.rs`). Start reading at
+//! [`serve`], then [`execute`].
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -45,7 +49,8 @@ struct App {
     authorization: String,
 }
 
-/// Serves until the process is ended. A kill is a clean end here: LMDB keeps what it has acknowledged.
+/// Serves until the process is ended. A kill is a clean end here: LMDB keeps
+/// what it has acknowledged.
 pub(crate) fn serve(args: BaselineArgs) -> Result<()> {
     if let Some(core) = args.core {
         // Before any thread is started, so that all of them inherit it.
@@ -79,7 +84,8 @@ pub(crate) fn serve(args: BaselineArgs) -> Result<()> {
             .with_context(|| format!("listen on {}", args.listen))?;
         println!("listening on {}", listener.local_addr()?);
         let listener = listener.tap_io(|stream| {
-            // Fails only on a socket that is already gone, which the next read will notice.
+            // Fails only on a socket that is already gone, which the next read
+            // will notice.
             let _ = stream.set_nodelay(true);
         });
         axum::serve(listener, routes).await.context("serve")

@@ -1,4 +1,5 @@
-//! The baseline's handlers: JSON in, JSON out. No storage layout here (see `ledger.rs`).
+//! The baseline's handlers: JSON in, JSON out. No storage layout here (see
+//! `ledger.rs`).
 //!
 //! All of it runs on the runtime's only thread.
 
@@ -42,7 +43,8 @@ impl FromRequestParts<Arc<App>> for Authorized {
     }
 }
 
-/// One JSON-RPC request; everything that is only passed on stays as it was sent.
+/// One JSON-RPC request; everything that is only passed on stays as it was
+/// sent.
 #[derive(Deserialize)]
 struct Request<'a> {
     #[serde(borrow)]
@@ -198,7 +200,8 @@ struct Created {
     id: String,
 }
 
-/// `POST /v1/applications`: accepted and forgotten, so that one harness can drive both servers.
+/// `POST /v1/applications`: accepted and forgotten, so that one harness can
+/// drive both servers.
 pub(super) async fn install(_: Authorized, wasm: Bytes) -> Response {
     (
         StatusCode::CREATED,

@@ -1,8 +1,10 @@
 //! Memory and start-up time with many contexts that nobody calls.
 //!
-//! The contexts are created over HTTP by a few clients at once. Memory is taken from `/proc/PID/status` three times: before
-//! there is any context, right after the last one was created, and after a restart. `RssAnon` is what the process has
-//! allocated; `RssFile` is mostly LMDB's map, pages that the kernel may drop at any time.
+//! The contexts are created over HTTP by a few clients at once. Memory is taken
+//! from `/proc/PID/status` three times: before there is any context, right
+//! after the last one was created, and after a restart. `RssAnon` is what the
+//! process has allocated; `RssFile` is mostly LMDB's map, pages that the kernel
+//! may drop at any time.
 
 use std::thread;
 use std::time::Instant;

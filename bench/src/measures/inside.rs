@@ -1,11 +1,13 @@
 //! What one call costs inside the process: no network, no disk, no queue.
 //!
-//! Uses the public API of `corelet-wasm-host` with a map in memory for the state, so the figures are the engine's
-//! border and the guest's own work (the kv application parses its arguments and writes its answer as JSON):
+//! Uses the public API of `corelet-wasm-host` with a map in memory for the
+//! state, so the figures are the engine's border and the guest's own work (the
+//! kv application parses its arguments and writes its answer as JSON):
 //!
 //! - warm: the context's instance is there already, which is the usual case
 //! - fresh: an instance is made for the call and dropped behind it
-//! - cold from the disk cache: a new host loads the compiled module from disk, makes an instance and calls
+//! - cold from the disk cache: a new host loads the compiled module from disk,
+//!   makes an instance and calls
 //! - cold from nothing: as before, but the module is compiled first
 //!
 //! Runs on the core that the server otherwise has.
@@ -27,7 +29,8 @@ use corelet_wasm_host::{
 use crate::figure::{Fact, Series};
 use crate::run::{Found, Plan};
 
-/// Calls per sample of a warm figure: long enough for the clock, short enough to fit between two interruptions.
+/// Calls per sample of a warm figure: long enough for the clock, short enough
+/// to fit between two interruptions.
 const CALLS_PER_SAMPLE: u32 = 1000;
 const INSTANCES_PER_SAMPLE: u32 = 100;
 /// Far more than any of these calls needs.

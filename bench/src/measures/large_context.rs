@@ -1,8 +1,11 @@
-//! What a `set` costs in a context that holds a million keys, against the same calls in an empty one.
+//! What a `set` costs in a context that holds a million keys, against the same
+//! calls in an empty one.
 //!
-//! The calls are the same in both: 1024 keys in turn, which in the large context lie evenly among its million keys and in the
-//! other are all there is. The large context is filled through the API like any client would. The baseline goes through the
-//! same, because part of the difference is LMDB's: scattered keys dirty more pages per transaction.
+//! The calls are the same in both: 1024 keys in turn, which in the large
+//! context lie evenly among its million keys and in the other are all there is.
+//! The large context is filled through the API like any client would. The
+//! baseline goes through the same, because part of the difference is LMDB's:
+//! scattered keys dirty more pages per transaction.
 
 use anyhow::Result;
 use serde_json::json;
@@ -71,7 +74,8 @@ fn fill(plan: &Plan, subject: &Subject, context: &str) -> Result<()> {
     let body = [set(context, COUNTER)];
     let mut filled = 0;
     while filled < plan.keys {
-        // Repeats a few keys rather than leaving a gap: what was in flight when the tool stopped is not counted.
+        // Repeats a few keys rather than leaving a gap: what was in flight when
+        // the tool stopped is not counted.
         let load = Load {
             counting_from: Some(filled),
             check: true,

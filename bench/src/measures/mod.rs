@@ -1,5 +1,6 @@
-//! The measures, one file each. A measure starts the servers it needs on fresh data, warms them up, loads them in turn and
-//! hands back figures and facts; it leaves nothing running.
+//! The measures, one file each. A measure starts the servers it needs on fresh
+//! data, warms them up, loads them in turn and hands back figures and facts; it
+//! leaves nothing running.
 
 mod idle_contexts;
 mod inside;

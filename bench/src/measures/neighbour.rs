@@ -1,9 +1,13 @@
-//! The latency of a cheap read while another context of the same shard runs an endless loop.
+//! The latency of a cheap read while another context of the same shard runs an
+//! endless loop.
 //!
-//! One client keeps calling `spin` (`bench/guests/spin.wat`), which never returns, so that at any moment a loop is running
-//! until its fuel is used up and the next one begins. Meanwhile reads of one value are measured as in `throughput.rs`, undisturbed and
-//! beside the loop in turns. Every answer to `spin` must be an error; the first one is shown. The figure at one connection is
-//! there because a busy server hides a stall: at 64 connections a request waits for 63 others anyway.
+//! One client keeps calling `spin` (`bench/guests/spin.wat`), which never
+//! returns, so that at any moment a loop is running until its fuel is used up
+//! and the next one begins. Meanwhile reads of one value are measured as in
+//! `throughput.rs`, undisturbed and beside the loop in turns. Every answer to
+//! `spin` must be an error; the first one is shown. The figure at one
+//! connection is there because a busy server hides a stall: at 64 connections a
+//! request waits for 63 others anyway.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;

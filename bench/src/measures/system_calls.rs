@@ -1,8 +1,10 @@
 //! System calls per request, in both servers, counted by strace.
 //!
-//! strace slows a server down several times, so batches are of another size than at full speed and no time is taken from these runs.
-//! What the numbers show is how much of a request's way goes through the kernel. A figure per request includes whatever the
-//! server does on its own meanwhile, such as heartbeats.
+//! strace slows a server down several times, so batches are of another size
+//! than at full speed and no time is taken from these runs. What the numbers
+//! show is how much of a request's way goes through the kernel. A figure per
+//! request includes whatever the server does on its own meanwhile, such as
+//! heartbeats.
 
 use std::fs;
 use std::path::Path;
@@ -103,7 +105,8 @@ fn detach(mut tracer: Child) -> Result<()> {
     Ok(())
 }
 
-/// Calls by name, from the table that `strace -c` writes: name last, count fourth.
+/// Calls by name, from the table that `strace -c` writes: name last, count
+/// fourth.
 fn parse(summary: &str) -> Result<Vec<(String, u64)>> {
     let counts: Vec<(String, u64)> = summary
         .lines()

@@ -1,10 +1,13 @@
 //! Reads and durable writes at full load, Corelet against the baseline.
 //!
-//! Three kinds of load, each over 64 keep-alive connections: `get` of a 64-byte value over 64 contexts, `set` of one over
-//! 64 contexts, and `set` to a single context. Both servers stay up all the time and are loaded one at a time, in
-//! turns, so that the machine's moods hit both. A write is answered when it is on disk, in both.
+//! Three kinds of load, each over 64 keep-alive connections: `get` of a 64-byte
+//! value over 64 contexts, `set` of one over 64 contexts, and `set` to a single
+//! context. Both servers stay up all the time and are loaded one at a time, in
+//! turns, so that the machine's moods hit both. A write is answered when it is
+//! on disk, in both.
 //!
-//! Before the rounds every answer of a warm-up run is looked at, and the outputs of both servers are compared byte by byte.
+//! Before the rounds every answer of a warm-up run is looked at, and the
+//! outputs of both servers are compared byte by byte.
 
 use anyhow::{Result, ensure};
 use serde_json::json;
@@ -68,7 +71,8 @@ impl Side {
         Ok(())
     }
 
-    /// A digest of what reads and writes answer, without what must differ: ids, roots and fuel.
+    /// A digest of what reads and writes answer, without what must differ: ids,
+    /// roots and fuel.
     fn outputs(&self) -> Result<blake3::Hash> {
         let mut hasher = blake3::Hasher::new();
         for body in self.bodies[0].iter().chain(&self.bodies[1]) {
@@ -97,7 +101,8 @@ pub(crate) fn throughput(plan: &Plan) -> Result<Found> {
 
     for round in 0..plan.rounds {
         for (kind, (name, _)) in KINDS.iter().enumerate() {
-            // Who goes first changes, so that neither always runs on a machine warmed up by the other.
+            // Who goes first changes, so that neither always runs on a machine
+            // warmed up by the other.
             for turn in 0..sides.len() {
                 let side = &mut sides[(turn + round as usize) % 2];
                 let observed = plan.load(&side.bodies[kind]).run(&side.subject)?;
@@ -152,7 +157,8 @@ pub(crate) fn throughput(plan: &Plan) -> Result<Found> {
     Ok(Found { figures, facts })
 }
 
-/// One body per key and context; neighbours in the list belong to different contexts.
+/// One body per key and context; neighbours in the list belong to different
+/// contexts.
 fn bodies(contexts: &[String], keys: usize, body: fn(&str, usize) -> String) -> Vec<String> {
     (0..keys)
         .flat_map(|key| contexts.iter().map(move |context| body(context, key)))
