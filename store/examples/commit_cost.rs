@@ -1,0 +1,97 @@
+//! What a batch of one-write calls costs: CPU time of this thread per call, and
+//! the wall time of a batch. `commit_cost DIR [CONTEXTS [CALLS [BATCHES]]]`;
+//! under `strace -c` it also tells the system calls.
+
+use std::error::Error;
+use std::path::Path;
+use std::time::Instant;
+
+use bytes::Bytes;
+use corelet_store::{
+    ApplicationId, CallEffects, Change, ContextId, ContextSlot, EntryKind, Hlc, HlcClock, Ledger,
+    LedgerConfig, NewContext, NodeId, Op, verify,
+};
+
+/// Keys that each context's calls go round.
+const KEYS: usize = 100;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let args: Vec<String> = std::env::args().collect();
+    let dir = args
+        .get(1)
+        .ok_or("usage: commit_cost DIR [CONTEXTS [CALLS [BATCHES]]]")?;
+    let number = |at: usize, default| {
+        args.get(at)
+            .map_or(Ok(default), |text| text.parse::<usize>())
+    };
+    let (contexts, calls, batches) = (number(2, 64)?, number(3, 64)?, number(4, 500)?);
+    let ledger = Ledger::open(Path::new(dir), &LedgerConfig::default())?;
+    let mut clock = HlcClock::default();
+    let call = |context, slot, hlc: Hlc, ops| CallEffects {
+        context,
+        slot,
+        author: NodeId::from_bytes([1; 32]),
+        hlc,
+        ops,
+        events: vec![],
+        logs: vec![],
+    };
+    let mut create = Vec::new();
+    for _ in 0..contexts {
+        let id = ContextId::random();
+        let hlc = clock.tick(1);
+        let call = call(id, ContextSlot::UNASSIGNED, hlc, vec![]);
+        let application = ApplicationId::from_bytes([2; 32]);
+        create.push(Change::CreateContext(NewContext {
+            id,
+            name: None,
+            application,
+            created: hlc,
+            call,
+        }));
+    }
+    ledger.commit(create)?;
+    let places: Vec<(ContextId, ContextSlot)> = ledger
+        .snapshot()?
+        .contexts(None, contexts)?
+        .into_iter()
+        .map(|record| (record.id, record.slot))
+        .collect();
+    let (mut cpu, mut wall) = (0, std::time::Duration::ZERO);
+    for n in 0..batches {
+        let mut batch = Vec::with_capacity(calls);
+        for i in 0..calls {
+            let (id, slot) = places[(n * calls + i) % places.len()];
+            let key = Bytes::from(format!("key{:06}", n % KEYS));
+            let op = Op {
+                key,
+                kind: EntryKind::Register,
+                value: Some(Bytes::from(vec![n as u8; 32])),
+            };
+            batch.push(Change::Call(call(id, slot, clock.tick(2), vec![op])));
+        }
+        let (begin, began) = (cpu_nanos()?, Instant::now());
+        let verdicts = ledger.commit(batch)?;
+        wall += began.elapsed();
+        cpu += cpu_nanos()? - begin;
+        assert!(verdicts.iter().all(Result::is_ok));
+    }
+    verify(&ledger.snapshot()?)?;
+    let total = (batches * calls) as f64;
+    println!(
+        "{contexts} contexts, {calls} calls a batch, {batches} batches: {:.2} us CPU per call, {:.0} us wall per batch",
+        cpu as f64 / 1e3 / total,
+        wall.as_secs_f64() * 1e6 / batches as f64
+    );
+    Ok(())
+}
+
+/// Nanoseconds that this thread has run, as the scheduler counts them.
+fn cpu_nanos() -> Result<u64, Box<dyn Error>> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat")?;
+    Ok(text
+        .split(' ')
+        .next()
+        .ok_or("schedstat is empty")?
+        .parse()?)
+}
