@@ -72,7 +72,6 @@ impl<T> Future for Answer<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use futures_lite::future::{block_on, poll_once};
 
     #[test]

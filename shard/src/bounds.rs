@@ -61,6 +61,9 @@ pub struct WatchdogConfig {
 
 impl Default for WatchdogConfig {
     fn default() -> Self {
-        WatchdogConfig { warn_after: Duration::from_millis(250), abort_after: Duration::from_secs(2) }
+        WatchdogConfig {
+            warn_after: Duration::from_millis(250),
+            abort_after: Duration::from_secs(2),
+        }
     }
 }

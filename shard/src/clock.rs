@@ -21,7 +21,11 @@ impl Clock {
     pub(crate) fn after(last: Hlc) -> Result<Clock, getrandom::Error> {
         let mut secret = [0; 24];
         getrandom::fill(&mut secret)?;
-        Ok(Clock { stamps: RefCell::new(HlcClock::after(last)), secret, calls: Cell::new(0) })
+        Ok(Clock {
+            stamps: RefCell::new(HlcClock::after(last)),
+            secret,
+            calls: Cell::new(0),
+        })
     }
 
     /// The next stamp.
@@ -41,6 +45,8 @@ impl Clock {
 
 /// Microseconds since 1970; 0 on a machine that believes to live before.
 fn micros() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(now.as_micros()).unwrap_or(u64::MAX)
 }

@@ -88,7 +88,10 @@ pub(crate) struct CommitThread {
 }
 
 /// Makes both sides and the inbox of the reports.
-pub(crate) fn stage(bounds: &crate::bounds::Bounds, stats: &Arc<ShardStats>) -> (CommitStage, CommitThread, Inbox<Report>) {
+pub(crate) fn stage(
+    bounds: &crate::bounds::Bounds,
+    stats: &Arc<ShardStats>,
+) -> (CommitStage, CommitThread, Inbox<Report>) {
     let (queue, receiver) = crossbeam_channel::bounded(bounds.uncommitted_max);
     // Every report stands for at least one change in the queue or in the
     // thread's hands.
@@ -134,11 +137,19 @@ impl CommitStage {
     pub(crate) fn check_room(&self, bytes: u64) -> Result<(), CallError> {
         let count = self.waiting.borrow().len();
         if count >= self.count_max {
-            return Err(CallError::Busy { limit: "uncommitted_max", used: count as u64, max: self.count_max as u64 });
+            return Err(CallError::Busy {
+                limit: "uncommitted_max",
+                used: count as u64,
+                max: self.count_max as u64,
+            });
         }
         let used = self.bytes.get();
         if used > 0 && used + bytes > self.bytes_max {
-            return Err(CallError::Busy { limit: "uncommitted_bytes_max", used: used + bytes, max: self.bytes_max });
+            return Err(CallError::Busy {
+                limit: "uncommitted_bytes_max",
+                used: used + bytes,
+                max: self.bytes_max,
+            });
         }
         Ok(())
     }
@@ -161,22 +172,38 @@ impl CommitStage {
                 _ => Vec::new(),
             };
             if let Change::Call(effects) = &change {
-                let writes = effects.ops.iter().map(|op| (op.key.clone(), op.value.clone()));
+                let writes = effects
+                    .ops
+                    .iter()
+                    .map(|op| (op.key.clone(), op.value.clone()));
                 context.overlay.borrow_mut().absorb(number, writes);
             }
             context.uncommitted.set(context.uncommitted.get() + 1);
             (Rc::clone(context), keys)
         });
-        match queue.try_send(Queued { epoch: self.epoch.get(), bytes, change }) {
+        match queue.try_send(Queued {
+            epoch: self.epoch.get(),
+            bytes,
+            change,
+        }) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => unreachable!("the queue is as long as check_room allows"),
             // The commit thread ends before its shard only by ending the process.
-            Err(TrySendError::Disconnected(_)) => unreachable!("the commit thread outlives its shard"),
+            Err(TrySendError::Disconnected(_)) => {
+                unreachable!("the commit thread outlives its shard")
+            }
         }
         self.next_number.set(number + 1);
         self.bytes.set(self.bytes.get() + bytes);
         let (promise, answer) = promise();
-        self.waiting.borrow_mut().push_back(Waiting::Change(Uncommitted { wrote, number, bytes, promise }));
+        self.waiting
+            .borrow_mut()
+            .push_back(Waiting::Change(Uncommitted {
+                wrote,
+                number,
+                bytes,
+                promise,
+            }));
         self.stats.uncommitted.up();
         Ok(answer)
     }
@@ -225,7 +252,8 @@ impl CommitStage {
                 Err(_) => context.lose_effects(),
             }
         }
-        done.promise.keep(verdict.map_err(|refused| CallError::Uncommitted(Arc::new(refused))));
+        done.promise
+            .keep(verdict.map_err(|refused| CallError::Uncommitted(Arc::new(refused))));
     }
 
     fn settle_barriers(&self) {
@@ -267,7 +295,14 @@ impl CommitStage {
 
 /// The commit thread: until its shard lets go of the queue.
 pub(crate) fn run(ledger: Ledger, thread: CommitThread) {
-    let mut worker = Worker { ledger, thread, held: None, lost: None, sweeping: true, batches: 0 };
+    let mut worker = Worker {
+        ledger,
+        thread,
+        held: None,
+        lost: None,
+        sweeping: true,
+        batches: 0,
+    };
     while let Some(first) = worker.next() {
         worker.commit(first);
     }
@@ -309,7 +344,9 @@ impl Worker {
         if batch.is_empty() {
             return;
         }
-        self.sweeping |= batch.iter().any(|change| matches!(change, Change::DeleteContext(_)));
+        self.sweeping |= batch
+            .iter()
+            .any(|change| matches!(change, Change::DeleteContext(_)));
         let changes = batch.len() as u64;
         let started = Instant::now();
         let report = match self.ledger.commit(batch) {
@@ -320,9 +357,10 @@ impl Worker {
                 stats.batch_micros.observe_micros(started.elapsed());
                 Report::Durable(verdicts)
             }
-            Err(error) if error.is_fatal() => {
-                crate::node::stop_process("cannot tell what is on disk after a failed commit", &error)
-            }
+            Err(error) if error.is_fatal() => crate::node::stop_process(
+                "cannot tell what is on disk after a failed commit",
+                &error,
+            ),
             Err(error) => {
                 self.lost = Some(epoch);
                 Report::Failed(error)
@@ -369,9 +407,10 @@ impl Worker {
                 self.thread.stats.swept.add(swept.records as u64);
                 self.sweeping = swept.is_more;
             }
-            Err(error) if error.is_fatal() => {
-                crate::node::stop_process("cannot tell what is on disk after a failed sweep", &error)
-            }
+            Err(error) if error.is_fatal() => crate::node::stop_process(
+                "cannot tell what is on disk after a failed sweep",
+                &error,
+            ),
             Err(error) => {
                 // What is left only takes space; the next deletion tries again.
                 tracing::warn!(%error, "deleted contexts could not be swept");

@@ -30,7 +30,11 @@ pub(crate) enum Task {
 }
 
 enum Queued {
-    Task { task: Task, reply_to: Outbox<Message>, ticket: usize },
+    Task {
+        task: Task,
+        reply_to: Outbox<Message>,
+        ticket: usize,
+    },
     Stop,
 }
 
@@ -44,25 +48,50 @@ pub(crate) struct Compiler {
 
 impl Compiler {
     /// Starts the threads.
-    pub(crate) fn start(host: &Arc<Host>, components: &Path, bounds: &Bounds) -> io::Result<(Compiler, Vec<JoinHandle<()>>)> {
+    pub(crate) fn start(
+        host: &Arc<Host>,
+        components: &Path,
+        bounds: &Bounds,
+    ) -> io::Result<(Compiler, Vec<JoinHandle<()>>)> {
         let (queue, receiver) = crossbeam_channel::bounded(bounds.compile_queue_max);
         let count = bounds.compile_threads.max(1);
         let threads = (0..count)
             .map(|number| {
-                let (host, receiver, components) = (Arc::clone(host), receiver.clone(), components.to_owned());
+                let (host, receiver, components) =
+                    (Arc::clone(host), receiver.clone(), components.to_owned());
                 std::thread::Builder::new()
                     .name(format!("compile-{number}"))
                     .spawn(move || run(&host, &components, &receiver))
             })
             .collect::<io::Result<Vec<_>>>()?;
-        Ok((Compiler { queue, queue_max: bounds.compile_queue_max, threads: count }, threads))
+        Ok((
+            Compiler {
+                queue,
+                queue_max: bounds.compile_queue_max,
+                threads: count,
+            },
+            threads,
+        ))
     }
 
-    pub(crate) fn submit(&self, task: Task, reply_to: Outbox<Message>, ticket: usize) -> Result<(), CallError> {
+    pub(crate) fn submit(
+        &self,
+        task: Task,
+        reply_to: Outbox<Message>,
+        ticket: usize,
+    ) -> Result<(), CallError> {
         let max = self.queue_max as u64;
-        match self.queue.try_send(Queued::Task { task, reply_to, ticket }) {
+        match self.queue.try_send(Queued::Task {
+            task,
+            reply_to,
+            ticket,
+        }) {
             Ok(()) => Ok(()),
-            Err(TrySendError::Full(_)) => Err(CallError::Busy { limit: "compile_queue_max", used: max, max }),
+            Err(TrySendError::Full(_)) => Err(CallError::Busy {
+                limit: "compile_queue_max",
+                used: max,
+                max,
+            }),
             Err(TrySendError::Disconnected(_)) => Err(CallError::Draining),
         }
     }
@@ -77,10 +106,16 @@ impl Compiler {
 }
 
 fn run(host: &Host, components: &Path, queue: &Receiver<Queued>) {
-    while let Ok(Queued::Task { task, reply_to, ticket }) = queue.recv() {
+    while let Ok(Queued::Task {
+        task,
+        reply_to,
+        ticket,
+    }) = queue.recv()
+    {
         // A panic in the engine must not leave the asking shard waiting.
         let work = std::panic::AssertUnwindSafe(|| carry_out(host, components, task));
-        let result = std::panic::catch_unwind(work).unwrap_or_else(|_| Err(CallError::bug("the compiler panicked")));
+        let result = std::panic::catch_unwind(work)
+            .unwrap_or_else(|_| Err(CallError::bug("the compiler panicked")));
         if reply_to.post(Message::Loaded { ticket, result }).is_err() {
             unreachable!("a mailbox has a place for every task of the compile queue");
         }
@@ -90,17 +125,27 @@ fn run(host: &Host, components: &Path, queue: &Receiver<Queued>) {
 fn carry_out(host: &Host, components: &Path, task: Task) -> Result<Arc<Module>, CallError> {
     match task {
         Task::Install(bytes) => {
-            let module = host.load(&bytes).map_err(|refused| CallError::Refused(Arc::new(refused)))?;
-            let path = component_path(components, ApplicationId::from_bytes(*module.id().as_bytes()));
+            let module = host
+                .load(&bytes)
+                .map_err(|refused| CallError::Refused(Arc::new(refused)))?;
+            let path = component_path(
+                components,
+                ApplicationId::from_bytes(*module.id().as_bytes()),
+            );
             keep(&path, &bytes).map_err(file("keep the component's file", &path))?;
             Ok(module)
         }
         Task::Load(id) => {
             let path = component_path(components, id);
             let bytes = fs::read(&path).map_err(file("read the component's file", &path))?;
-            let module = host.load(&bytes).map_err(|refused| CallError::Refused(Arc::new(refused)))?;
+            let module = host
+                .load(&bytes)
+                .map_err(|refused| CallError::Refused(Arc::new(refused)))?;
             if module.id().as_bytes() != id.as_bytes() {
-                let what = io::Error::new(io::ErrorKind::InvalidData, "its bytes are not those that were installed");
+                let what = io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "its bytes are not those that were installed",
+                );
                 return Err(file("use the component's file", &path)(what));
             }
             Ok(module)
@@ -115,12 +160,17 @@ pub(crate) fn component_path(components: &Path, id: ApplicationId) -> PathBuf {
 
 fn file(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CallError {
     let doing = format!("{doing} {}", path.display());
-    move |source| CallError::File { doing, source: Arc::new(source) }
+    move |source| CallError::File {
+        doing,
+        source: Arc::new(source),
+    }
 }
 
 /// Writes a file whole or not at all, and durably.
 fn keep(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    if fs::metadata(path).is_ok_and(|there| there.len() == bytes.len() as u64) && fs::read(path)? == bytes {
+    if fs::metadata(path).is_ok_and(|there| there.len() == bytes.len() as u64)
+        && fs::read(path)? == bytes
+    {
         return Ok(());
     }
     let unfinished = path.with_extension(format!("unfinished-{:?}", std::thread::current().id()));

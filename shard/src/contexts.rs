@@ -23,11 +23,18 @@ pub(crate) fn keeper(count: ShardCount) -> ShardId {
 impl Shard {
     /// Makes a context: its `init` runs, its name is taken, then both become
     /// durable. If any of it fails, nothing is left.
-    pub(crate) async fn create_here(self: &Rc<Self>, id: ContextId, new: NewContext) -> Result<ContextInfo, CallError> {
+    pub(crate) async fn create_here(
+        self: &Rc<Self>,
+        id: ContextId,
+        new: NewContext,
+    ) -> Result<ContextInfo, CallError> {
         if let Some(name) = &new.name {
             check_name(name)?;
             if let Some(holder) = self.directory.name(name) {
-                return Err(CallError::NameTaken { name: name.clone(), holder });
+                return Err(CallError::NameTaken {
+                    name: name.clone(),
+                    holder,
+                });
             }
         }
         let module = self.module(new.application).await?;
@@ -43,13 +50,21 @@ impl Shard {
             .await?;
         let name: Option<Arc<str>> = new.name.map(Arc::from);
         if let Some(name) = &name {
-            self.record(DirectoryChange::PutName { name: Arc::clone(name), context: id }).await?;
+            self.record(DirectoryChange::PutName {
+                name: Arc::clone(name),
+                context: id,
+            })
+            .await?;
         }
         match self.commit(change, bytes).await {
             Ok(()) => self.show_here(id),
             Err(error) => {
                 if let Some(name) = name
-                    && let Err(second) = self.record(DirectoryChange::RemoveName { name: Arc::clone(&name) }).await
+                    && let Err(second) = self
+                        .record(DirectoryChange::RemoveName {
+                            name: Arc::clone(&name),
+                        })
+                        .await
                 {
                     // It points nowhere, which the next start mends.
                     tracing::warn!(%name, error = %second, "a name could not be given back");
@@ -61,8 +76,14 @@ impl Shard {
 
     /// Deletes a context. Its entries are swept away later.
     pub(crate) async fn delete_here(self: &Rc<Self>, id: ContextId) -> Result<(), CallError> {
-        let not_found = || CallError::ContextNotFound { context: id.to_string() };
-        let record = self.snapshots.latest().context(&id)?.ok_or_else(not_found)?;
+        let not_found = || CallError::ContextNotFound {
+            context: id.to_string(),
+        };
+        let record = self
+            .snapshots
+            .latest()
+            .context(&id)?
+            .ok_or_else(not_found)?;
         self.commit(Change::DeleteContext(id), 0).await?;
         let live = self.contexts.borrow_mut().remove(&id);
         if let Some(context) = live {
@@ -70,15 +91,21 @@ impl Shard {
             self.drop_warm(&context);
         }
         if let Some(name) = record.name {
-            self.record(DirectoryChange::RemoveName { name: Arc::from(name) }).await?;
+            self.record(DirectoryChange::RemoveName {
+                name: Arc::from(name),
+            })
+            .await?;
         }
         Ok(())
     }
 
     pub(crate) fn show_here(&self, id: ContextId) -> Result<ContextInfo, CallError> {
         let snapshot = self.snapshots.latest();
-        let record =
-            snapshot.context(&id)?.ok_or_else(|| CallError::ContextNotFound { context: id.to_string() })?;
+        let record = snapshot
+            .context(&id)?
+            .ok_or_else(|| CallError::ContextNotFound {
+                context: id.to_string(),
+            })?;
         let head = snapshot.head(record.slot)?;
         Ok(ContextInfo {
             id,
@@ -94,13 +121,23 @@ impl Shard {
     }
 
     /// Up to `limit` contexts of this shard with ids behind `after`.
-    pub(crate) fn list_here(&self, after: Option<ContextId>, limit: usize) -> Result<Vec<ContextInfo>, CallError> {
+    pub(crate) fn list_here(
+        &self,
+        after: Option<ContextId>,
+        limit: usize,
+    ) -> Result<Vec<ContextInfo>, CallError> {
         let records = self.snapshots.latest().contexts(after, limit)?;
-        records.iter().map(|record| self.show_here(record.id)).collect()
+        records
+            .iter()
+            .map(|record| self.show_here(record.id))
+            .collect()
     }
 
     /// One of this shard's contexts that runs an application.
-    pub(crate) async fn find_user_here(&self, application: ApplicationId) -> Result<Option<ContextId>, CallError> {
+    pub(crate) async fn find_user_here(
+        &self,
+        application: ApplicationId,
+    ) -> Result<Option<ContextId>, CallError> {
         let mut after = None;
         loop {
             let page = self.snapshots.latest().contexts(after, PAGE)?;
@@ -128,7 +165,10 @@ impl Shard {
     }
 
     /// The keeper's part: durable first, then known to every shard.
-    pub(crate) async fn record_here(self: &Rc<Self>, change: DirectoryChange) -> Result<(), CallError> {
+    pub(crate) async fn record_here(
+        self: &Rc<Self>,
+        change: DirectoryChange,
+    ) -> Result<(), CallError> {
         self.commit(durable_change(&change), 0).await?;
         self.directory.learn(change.clone());
         for shard in self.count.shards().filter(|shard| *shard != self.id) {
@@ -139,11 +179,19 @@ impl Shard {
 
     async fn commit(&self, change: Change, bytes: u64) -> Result<(), CallError> {
         let receipt = self.commits.submit(change, bytes, None)?;
-        match receipt.await.ok_or_else(|| CallError::bug("a change was forgotten"))? {
+        match receipt
+            .await
+            .ok_or_else(|| CallError::bug("a change was forgotten"))?
+        {
             Ok(_) => Ok(()),
             Err(CallError::Uncommitted(refused)) => Err(match &*refused {
-                Refused::NameTaken { name, holder } => CallError::NameTaken { name: name.clone(), holder: *holder },
-                Refused::UnknownContext { context } => CallError::ContextNotFound { context: context.to_string() },
+                Refused::NameTaken { name, holder } => CallError::NameTaken {
+                    name: name.clone(),
+                    holder: *holder,
+                },
+                Refused::UnknownContext { context } => CallError::ContextNotFound {
+                    context: context.to_string(),
+                },
                 _ => CallError::Uncommitted(refused),
             }),
             Err(error) => Err(error),

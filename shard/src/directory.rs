@@ -34,7 +34,10 @@ pub(crate) struct Directory {
 
 impl Directory {
     pub(crate) fn new(data: DirectoryData) -> Directory {
-        Directory { data: RefCell::new(data), modules: RefCell::default() }
+        Directory {
+            data: RefCell::new(data),
+            modules: RefCell::default(),
+        }
     }
 
     pub(crate) fn name(&self, name: &str) -> Option<ContextId> {
@@ -84,20 +87,35 @@ impl Directory {
 /// The change of the keeper's ledger that makes a change of the directory durable.
 pub(crate) fn durable_change(change: &DirectoryChange) -> Change {
     match change {
-        DirectoryChange::PutApplication(record) => Change::PutApplication(ApplicationRecord::clone(record)),
+        DirectoryChange::PutApplication(record) => {
+            Change::PutApplication(ApplicationRecord::clone(record))
+        }
         DirectoryChange::RemoveApplication(id) => Change::RemoveApplication(*id),
-        DirectoryChange::PutName { name, context } => Change::PutName { name: name.to_string(), context: *context },
-        DirectoryChange::RemoveName { name } => Change::RemoveName { name: name.to_string() },
+        DirectoryChange::PutName { name, context } => Change::PutName {
+            name: name.to_string(),
+            context: *context,
+        },
+        DirectoryChange::RemoveName { name } => Change::RemoveName {
+            name: name.to_string(),
+        },
     }
 }
 
 /// Whether a context may have this name.
 pub(crate) fn check_name(name: &str) -> Result<(), CallError> {
-    let bad = |why| Err(CallError::BadName { name: name.chars().take(NAME_CHARS_MAX).collect(), why });
+    let bad = |why| {
+        Err(CallError::BadName {
+            name: name.chars().take(NAME_CHARS_MAX).collect(),
+            why,
+        })
+    };
     if name.is_empty() || name.len() > NAME_CHARS_MAX {
         return bad("a name has 1 to 64 characters");
     }
-    if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)) {
+    if !name
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+    {
         return bad("a name consists of a-z, A-Z, 0-9, '-', '_' and '.'");
     }
     if name.parse::<ContextId>().is_ok() {
@@ -113,9 +131,14 @@ mod tests {
     #[test]
     fn a_name_is_short_plain_and_no_id() {
         let id = ContextId::random().to_string();
-        for (name, good) in
-            [("a", true), ("chat-room_7.b", true), ("", false), ("a b", false), ("ü", false), (&*id, false)]
-        {
+        for (name, good) in [
+            ("a", true),
+            ("chat-room_7.b", true),
+            ("", false),
+            ("a b", false),
+            ("ü", false),
+            (&*id, false),
+        ] {
             assert_eq!(check_name(name).is_ok(), good, "{name:?}");
         }
         assert!(check_name(&"x".repeat(64)).is_ok());

@@ -119,7 +119,10 @@ impl From<StoreError> for CallError {
 impl CallError {
     pub(crate) fn guest(failure: Failure, logs: &[GuestLog]) -> CallError {
         let last_error = logs.iter().rev().find(|line| line.level == LogLevel::Error);
-        CallError::Guest { failure: Arc::new(failure), said: last_error.map(|line| Arc::from(&*line.message)) }
+        CallError::Guest {
+            failure: Arc::new(failure),
+            said: last_error.map(|line| Arc::from(&*line.message)),
+        }
     }
 
     pub(crate) fn bug(what: impl Into<String>) -> CallError {

@@ -36,7 +36,10 @@ struct Draining {
 
 impl ShardHandle {
     pub(crate) fn new(shard: Rc<Shard>) -> ShardHandle {
-        ShardHandle { shard, draining: Rc::default() }
+        ShardHandle {
+            shard,
+            draining: Rc::default(),
+        }
     }
 
     /// This shard.
@@ -65,7 +68,9 @@ impl ShardHandle {
         if let Some(id) = self.shard.directory.name(id_or_name) {
             return Ok(id);
         }
-        id_or_name.parse().map_err(|_| CallError::ContextNotFound { context: id_or_name.chars().take(128).collect() })
+        id_or_name.parse().map_err(|_| CallError::ContextNotFound {
+            context: id_or_name.chars().take(128).collect(),
+        })
     }
 
     /// Calls a method of a context.
@@ -74,7 +79,12 @@ impl ShardHandle {
         if owner == self.shard.id {
             return self.shard.call_here(context, call).await;
         }
-        match self.shard.mesh.ask(owner, Request::Call { context, call }).await? {
+        match self
+            .shard
+            .mesh
+            .ask(owner, Request::Call { context, call })
+            .await?
+        {
             Response::Call(result) => result,
             _ => Err(mixed_up()),
         }
@@ -126,10 +136,24 @@ impl ShardHandle {
     }
 
     /// Up to `limit` contexts of the whole node, by id, behind `after`.
-    pub async fn list_contexts(&self, after: Option<ContextId>, limit: usize) -> Result<Vec<ContextInfo>, CallError> {
+    pub async fn list_contexts(
+        &self,
+        after: Option<ContextId>,
+        limit: usize,
+    ) -> Result<Vec<ContextInfo>, CallError> {
         let mut all = self.shard.list_here(after, limit)?;
-        for shard in self.shard.count.shards().filter(|shard| *shard != self.shard.id) {
-            match self.shard.mesh.ask(shard, Request::List { after, limit }).await? {
+        for shard in self
+            .shard
+            .count
+            .shards()
+            .filter(|shard| *shard != self.shard.id)
+        {
+            match self
+                .shard
+                .mesh
+                .ask(shard, Request::List { after, limit })
+                .await?
+            {
                 Response::List(result) => all.extend(result?),
                 _ => return Err(mixed_up()),
             }
@@ -140,7 +164,10 @@ impl ShardHandle {
     }
 
     /// Checks, compiles and keeps a component. Installing one again changes nothing.
-    pub async fn install_application(&self, component: Bytes) -> Result<Arc<ApplicationRecord>, CallError> {
+    pub async fn install_application(
+        &self,
+        component: Bytes,
+    ) -> Result<Arc<ApplicationRecord>, CallError> {
         let shard = Rc::clone(&self.shard);
         to_the_end(async move {
             let size_bytes = component.len() as u64;
@@ -158,7 +185,9 @@ impl ShardHandle {
                 installed: shard.clock.tick(),
                 description: description.to_json(),
             });
-            shard.record(DirectoryChange::PutApplication(Arc::clone(&record))).await?;
+            shard
+                .record(DirectoryChange::PutApplication(Arc::clone(&record)))
+                .await?;
             shard.directory.keep_module(id, module);
             Ok(record)
         })
@@ -172,7 +201,9 @@ impl ShardHandle {
 
     /// One installed application.
     pub fn show_application(&self, id: ApplicationId) -> Result<Arc<ApplicationRecord>, CallError> {
-        let not_found = || CallError::ApplicationNotFound { application: id.to_string() };
+        let not_found = || CallError::ApplicationNotFound {
+            application: id.to_string(),
+        };
         self.shard.directory.application(&id).ok_or_else(not_found)
     }
 
@@ -185,13 +216,20 @@ impl ShardHandle {
                 let user = if other == shard.id {
                     shard.find_user_here(id).await?
                 } else {
-                    match shard.mesh.ask(other, Request::FindUser { application: id }).await? {
+                    match shard
+                        .mesh
+                        .ask(other, Request::FindUser { application: id })
+                        .await?
+                    {
                         Response::FindUser(result) => result?,
                         _ => return Err(mixed_up()),
                     }
                 };
                 if let Some(context) = user {
-                    return Err(CallError::ApplicationInUse { application: id, context });
+                    return Err(CallError::ApplicationInUse {
+                        application: id,
+                        context,
+                    });
                 }
             }
             shard.record(DirectoryChange::RemoveApplication(id)).await
@@ -234,7 +272,9 @@ async fn to_the_end<T: 'static>(
 ) -> Result<T, CallError> {
     let (promise, answer) = promise();
     rt::spawn(async move { promise.keep(steps.await) });
-    answer.await.unwrap_or_else(|| Err(CallError::bug("a request was given up half done")))
+    answer
+        .await
+        .unwrap_or_else(|| Err(CallError::bug("a request was given up half done")))
 }
 
 fn mixed_up() -> CallError {

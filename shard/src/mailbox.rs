@@ -24,7 +24,10 @@ pub(crate) struct Inbox<T>(Arc<Mailbox<T>>);
 
 /// Makes a mailbox for at most `capacity` messages.
 pub(crate) fn mailbox<T>(capacity: usize) -> (Outbox<T>, Inbox<T>) {
-    let shared = Arc::new(Mailbox { queue: ArrayQueue::new(capacity), doorbell: AtomicWaker::new() });
+    let shared = Arc::new(Mailbox {
+        queue: ArrayQueue::new(capacity),
+        doorbell: AtomicWaker::new(),
+    });
     (Outbox(Arc::clone(&shared)), Inbox(shared))
 }
 

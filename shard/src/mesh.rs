@@ -49,7 +49,12 @@ pub(crate) struct Mesh {
 }
 
 impl Mesh {
-    pub(crate) fn new(me: ShardId, outboxes: Vec<Outbox<Message>>, bounds: &Bounds, compiler: Compiler) -> Mesh {
+    pub(crate) fn new(
+        me: ShardId,
+        outboxes: Vec<Outbox<Message>>,
+        bounds: &Bounds,
+        compiler: Compiler,
+    ) -> Mesh {
         let shards = outboxes.len();
         Mesh {
             me,
@@ -72,16 +77,31 @@ impl Mesh {
         let at = usize::from(to.number());
         let (outstanding, max, limit) = match request {
             Request::Call { .. } => (&self.calls[at], self.calls_max, "mesh_inflight_max"),
-            _ => (&self.housekeeping[at], HOUSEKEEPING_INFLIGHT_MAX, "housekeeping_inflight_max"),
+            _ => (
+                &self.housekeeping[at],
+                HOUSEKEEPING_INFLIGHT_MAX,
+                "housekeeping_inflight_max",
+            ),
         };
         let used = outstanding.get();
         if used >= max {
-            return Err(CallError::Busy { limit, used: used as u64, max: max as u64 });
+            return Err(CallError::Busy {
+                limit,
+                used: used as u64,
+                max: max as u64,
+            });
         }
         outstanding.set(used + 1);
         let (promise, answer) = promise();
         let ticket = self.waiting.borrow_mut().insert(Waiting::Response(promise));
-        self.post(to, Message::Request { from: self.me, ticket, request });
+        self.post(
+            to,
+            Message::Request {
+                from: self.me,
+                ticket,
+                request,
+            },
+        );
         // Not cancelled when the caller goes away: the answer still comes, and
         // only then the place in the mailbox is free.
         let response = answer.await;
@@ -90,7 +110,14 @@ impl Mesh {
 
     /// Answers a request of another shard.
     pub(crate) fn respond(&self, to: ShardId, ticket: usize, response: Response) {
-        self.post(to, Message::Response { from: self.me, ticket, response });
+        self.post(
+            to,
+            Message::Response {
+                from: self.me,
+                ticket,
+                response,
+            },
+        );
     }
 
     /// Takes in an answer.
@@ -116,7 +143,9 @@ impl Mesh {
             self.waiting.borrow_mut().remove(ticket);
             return Err(error);
         }
-        answer.await.ok_or_else(|| CallError::bug("a compile thread left a task undone"))?
+        answer
+            .await
+            .ok_or_else(|| CallError::bug("a compile thread left a task undone"))?
     }
 
     /// Takes in what a compile thread has done.
@@ -128,7 +157,10 @@ impl Mesh {
     }
 
     fn post(&self, to: ShardId, message: Message) {
-        if self.outboxes[usize::from(to.number())].post(message).is_err() {
+        if self.outboxes[usize::from(to.number())]
+            .post(message)
+            .is_err()
+        {
             unreachable!("a mailbox has a place for everything that may be outstanding");
         }
     }

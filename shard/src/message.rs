@@ -80,13 +80,28 @@ pub(crate) enum DirectoryChange {
 
 /// What one shard asks of another.
 pub(crate) enum Request {
-    Call { context: ContextId, call: Call },
-    Create { id: ContextId, new: NewContext },
-    Delete { id: ContextId },
-    Show { id: ContextId },
-    List { after: Option<ContextId>, limit: usize },
+    Call {
+        context: ContextId,
+        call: Call,
+    },
+    Create {
+        id: ContextId,
+        new: NewContext,
+    },
+    Delete {
+        id: ContextId,
+    },
+    Show {
+        id: ContextId,
+    },
+    List {
+        after: Option<ContextId>,
+        limit: usize,
+    },
     /// One of the shard's contexts that runs this application.
-    FindUser { application: ApplicationId },
+    FindUser {
+        application: ApplicationId,
+    },
     /// To the directory's keeper: make it durable, then make everybody know it.
     Record(DirectoryChange),
     /// From the keeper: know it.
@@ -107,10 +122,21 @@ pub(crate) enum Response {
 
 /// What lies in a shard's mailbox.
 pub(crate) enum Message {
-    Request { from: ShardId, ticket: usize, request: Request },
-    Response { from: ShardId, ticket: usize, response: Response },
+    Request {
+        from: ShardId,
+        ticket: usize,
+        request: Request,
+    },
+    Response {
+        from: ShardId,
+        ticket: usize,
+        response: Response,
+    },
     /// From a compile thread.
-    Loaded { ticket: usize, result: Result<Arc<Module>, CallError> },
+    Loaded {
+        ticket: usize,
+        result: Result<Arc<Module>, CallError>,
+    },
     /// From the node: stop taking calls from outside.
     Drain,
     /// From the node: every shard has drained; leave.

@@ -126,16 +126,21 @@ impl Node {
         let mut ledgers = Vec::new();
         for shard in count.shards() {
             let ledger = Ledger::open(&data.shard_dir(shard), &config.ledger);
-            ledgers.push(ledger.map_err(|source| StartError::Ledger { shard: shard.number(), source })?);
+            ledgers.push(ledger.map_err(|source| StartError::Ledger {
+                shard: shard.number(),
+                source,
+            })?);
         }
-        let directory = load_directory(&ledgers).map_err(|source| StartError::Ledger { shard: 0, source })?;
+        let directory =
+            load_directory(&ledgers).map_err(|source| StartError::Ledger { shard: 0, source })?;
 
         let capacity = mesh::capacity(ledgers.len(), &config.bounds);
-        let (outboxes, inboxes): (Vec<_>, Vec<_>) = ledgers.iter().map(|_| mailbox(capacity)).unzip();
+        let (outboxes, inboxes): (Vec<_>, Vec<_>) =
+            ledgers.iter().map(|_| mailbox(capacity)).unzip();
         let stats: Vec<Arc<ShardStats>> = ledgers.iter().map(|_| Arc::default()).collect();
         let system = |what| move |source| StartError::System { what, source };
-        let (compiler, compile_threads) =
-            Compiler::start(&host, &data.blobs_dir(), &config.bounds).map_err(system("a compile thread"))?;
+        let (compiler, compile_threads) = Compiler::start(&host, &data.blobs_dir(), &config.bounds)
+            .map_err(system("a compile thread"))?;
         let (drained_to, drained) = mpsc::channel();
         let (started_to, started) = mpsc::channel();
         let (commit_thread_to, commit_threads) = mpsc::channel();
@@ -161,7 +166,11 @@ impl Node {
                 commit_core: core,
                 commit_thread: commit_thread_to.clone(),
             };
-            let executor = rt::ExecutorConfig { core, spin: config.spin, ..rt::ExecutorConfig::default() };
+            let executor = rt::ExecutorConfig {
+                core,
+                spin: config.spin,
+                ..rt::ExecutorConfig::default()
+            };
             let serve = serve.clone();
             let name = format!("shard-{number}");
             let thread = std::thread::Builder::new()
@@ -185,13 +194,25 @@ impl Node {
         drop(commit_thread_to);
         for _ in &shards {
             started.recv().unwrap_or_else(|_| {
-                Err(StartError::System { what: "a shard", source: io::Error::other("its thread ended at once") })
+                Err(StartError::System {
+                    what: "a shard",
+                    source: io::Error::other("its thread ended at once"),
+                })
             })?;
         }
-        let watchdog =
-            Watchdog::start(stats.clone(), config.watchdog.clone()).map_err(system("the watchdog thread"))?;
+        let watchdog = Watchdog::start(stats.clone(), config.watchdog.clone())
+            .map_err(system("the watchdog thread"))?;
         let commits = commit_threads.iter().collect();
-        Ok(Node { outboxes, stats, shards, commits, compiler, compile_threads, drained, watchdog })
+        Ok(Node {
+            outboxes,
+            stats,
+            shards,
+            commits,
+            compiler,
+            compile_threads,
+            drained,
+            watchdog,
+        })
     }
 
     /// What each shard counts.
@@ -225,7 +246,12 @@ impl Node {
         for shard in self.shards {
             match shard.join() {
                 Ok(result) => outcome = outcome.and(result),
-                Err(_) => outcome = Err(StartError::System { what: "a shard", source: io::Error::other("it panicked") }),
+                Err(_) => {
+                    outcome = Err(StartError::System {
+                        what: "a shard",
+                        source: io::Error::other("it panicked"),
+                    })
+                }
             }
         }
         for thread in self.commits.into_iter().chain(self.compile_threads) {
@@ -254,11 +280,18 @@ where
         }
     };
     let handle = ShardHandle::new(Rc::clone(&shard));
-    rt::spawn(beat(Rc::clone(&shard)));
-    rt::spawn(take_reports(Rc::clone(&shard), reports));
-    rt::spawn(Rc::clone(&shard).run_schedule());
     let (left, leave) = crate::answer::promise();
-    rt::spawn(take_messages(Rc::clone(&shard), inbox, handle.clone(), left));
+    let background = [
+        rt::Background::start(beat(Rc::clone(&shard))),
+        rt::Background::start(take_reports(Rc::clone(&shard), reports)),
+        rt::Background::start(Rc::clone(&shard).run_schedule()),
+        rt::Background::start(take_messages(
+            Rc::clone(&shard),
+            inbox,
+            handle.clone(),
+            left,
+        )),
+    ];
     if started.send(Ok(())).is_err() {
         return Ok(()); // The start was given up.
     }
@@ -271,20 +304,28 @@ where
         rt::sleep(std::time::Duration::from_millis(1)).await;
     }
     shard.commits.close();
+    for task in background {
+        task.stop().await;
+    }
     Ok(())
 }
 
 fn build(parts: Parts) -> Result<(Rc<Shard>, Inbox<Message>, Inbox<Report>), StartError> {
     let number = parts.id.number();
-    let ledger_error = |source| StartError::Ledger { shard: number, source };
+    let ledger_error = |source| StartError::Ledger {
+        shard: number,
+        source,
+    };
     let (commits, commit_thread, reports) = commit::stage(&parts.bounds, &parts.stats);
     let shard = Rc::new(Shard {
         id: parts.id,
         count: parts.count,
         author: parts.author,
         host: parts.host,
-        clock: Clock::after(parts.ledger.last_hlc())
-            .map_err(|error| StartError::System { what: "the random generator", source: io::Error::other(error) })?,
+        clock: Clock::after(parts.ledger.last_hlc()).map_err(|error| StartError::System {
+            what: "the random generator",
+            source: io::Error::other(error),
+        })?,
         snapshots: Rc::new(Snapshots::new(parts.ledger.clone()).map_err(ledger_error)?),
         commits,
         schedule: Schedule::new(&parts.bounds, &parts.stats),
@@ -295,7 +336,10 @@ fn build(parts: Parts) -> Result<(Rc<Shard>, Inbox<Message>, Inbox<Report>), Sta
         bounds: parts.bounds,
     });
     let thread = start_commit_thread(number, parts.ledger, commit_thread, parts.commit_core)
-        .map_err(|source| StartError::System { what: "a commit thread", source })?;
+        .map_err(|source| StartError::System {
+            what: "a commit thread",
+            source,
+        })?;
     // If the start was given up meanwhile, the thread ends with its shard.
     let _ = parts.commit_thread.send(thread);
     Ok((shard, parts.inbox, reports))
@@ -307,15 +351,20 @@ fn start_commit_thread(
     thread: CommitThread,
     core: Option<usize>,
 ) -> io::Result<JoinHandle<()>> {
-    std::thread::Builder::new().name(format!("commit-{shard}")).spawn(move || {
-        // Beside its shard: it sleeps while the disk works, and the shard works
-        // while it sleeps.
-        pin(core);
-        let work = std::panic::AssertUnwindSafe(|| commit::run(ledger, thread));
-        if std::panic::catch_unwind(work).is_err() {
-            stop_process("a commit thread panicked", &io::Error::other("see the panic above"));
-        }
-    })
+    std::thread::Builder::new()
+        .name(format!("commit-{shard}"))
+        .spawn(move || {
+            // Beside its shard: it sleeps while the disk works, and the shard works
+            // while it sleeps.
+            pin(core);
+            let work = std::panic::AssertUnwindSafe(|| commit::run(ledger, thread));
+            if std::panic::catch_unwind(work).is_err() {
+                stop_process(
+                    "a commit thread panicked",
+                    &io::Error::other("see the panic above"),
+                );
+            }
+        })
 }
 
 async fn beat(shard: Rc<Shard>) {
@@ -342,14 +391,22 @@ async fn take_messages(
     let mut left = Some(left);
     loop {
         match inbox.take().await {
-            Message::Request { from, ticket, request } => {
+            Message::Request {
+                from,
+                ticket,
+                request,
+            } => {
                 let shard = Rc::clone(&shard);
                 rt::spawn(async move {
                     let response = shard.serve_request(request).await;
                     shard.mesh.respond(from, ticket, response);
                 });
             }
-            Message::Response { from, ticket, response } => shard.mesh.take_response(from, ticket, response),
+            Message::Response {
+                from,
+                ticket,
+                response,
+            } => shard.mesh.take_response(from, ticket, response),
             Message::Loaded { ticket, result } => shard.mesh.take_loaded(ticket, result),
             Message::Drain => handle.begin_draining(),
             Message::Leave => {
@@ -375,9 +432,14 @@ fn load_directory(ledgers: &[Ledger]) -> Result<DirectoryData, StoreError> {
     let mut after: Option<String> = None;
     loop {
         let page = keeper.names(after.as_deref(), NAMES_PAGE)?;
-        let Some((last, _)) = page.last() else { return Ok(data) };
+        let Some((last, _)) = page.last() else {
+            return Ok(data);
+        };
         after = Some(last.clone());
-        data.names.extend(page.into_iter().map(|(name, context)| (Arc::from(name), context)));
+        data.names.extend(
+            page.into_iter()
+                .map(|(name, context)| (Arc::from(name), context)),
+        );
     }
 }
 

@@ -28,7 +28,11 @@ pub(crate) struct Overlay {
 
 impl Overlay {
     /// Takes over what change number `change` wrote.
-    pub(crate) fn absorb(&mut self, change: u64, writes: impl Iterator<Item = (Bytes, Option<Bytes>)>) {
+    pub(crate) fn absorb(
+        &mut self,
+        change: u64,
+        writes: impl Iterator<Item = (Bytes, Option<Bytes>)>,
+    ) {
         for (key, value) in writes {
             self.writes.insert(key, Pending { value, change });
         }
@@ -37,7 +41,11 @@ impl Overlay {
     /// Forgets the writes of `keys` that change number `change` was the last to make.
     pub(crate) fn settle(&mut self, change: u64, keys: &[Bytes]) {
         for key in keys {
-            if self.writes.get(key).is_some_and(|pending| pending.change == change) {
+            if self
+                .writes
+                .get(key)
+                .is_some_and(|pending| pending.change == change)
+            {
                 self.writes.remove(key);
             }
         }
@@ -58,7 +66,9 @@ impl Overlay {
         &'a self,
         bounds: (Bound<&[u8]>, Bound<&[u8]>),
     ) -> impl DoubleEndedIterator<Item = (&'a Bytes, Option<&'a Bytes>)> {
-        self.writes.range::<[u8], _>(bounds).map(|(key, pending)| (key, pending.value.as_ref()))
+        self.writes
+            .range::<[u8], _>(bounds)
+            .map(|(key, pending)| (key, pending.value.as_ref()))
     }
 }
 
@@ -73,7 +83,10 @@ mod tests {
     #[test]
     fn a_settled_change_takes_only_its_own_last_writes_along() {
         let mut overlay = Overlay::default();
-        overlay.absorb(1, [(key("a"), Some(key("1"))), (key("b"), Some(key("1")))].into_iter());
+        overlay.absorb(
+            1,
+            [(key("a"), Some(key("1"))), (key("b"), Some(key("1")))].into_iter(),
+        );
         overlay.absorb(2, [(key("b"), None)].into_iter());
         overlay.settle(1, &[key("a"), key("b")]);
         assert_eq!(overlay.get(b"a"), None);

@@ -17,8 +17,12 @@ pub enum Cores {
 
 /// Cores that this process may use.
 pub fn available_cores() -> Vec<usize> {
-    let Ok(set) = sched_getaffinity(None) else { return vec![0] };
-    (0..CpuSet::MAX_CPU).filter(|&core| set.is_set(core)).collect()
+    let Ok(set) = sched_getaffinity(None) else {
+        return vec![0];
+    };
+    (0..CpuSet::MAX_CPU)
+        .filter(|&core| set.is_set(core))
+        .collect()
 }
 
 impl Cores {
@@ -50,7 +54,10 @@ mod tests {
     #[test]
     fn more_shards_than_cores_share_them_in_turn() {
         let cores = Cores::These(vec![2, 5]);
-        assert_eq!([0, 1, 2, 3].map(|shard| cores.of(shard)), [Some(2), Some(5), Some(2), Some(5)]);
+        assert_eq!(
+            [0, 1, 2, 3].map(|shard| cores.of(shard)),
+            [Some(2), Some(5), Some(2), Some(5)]
+        );
         assert_eq!(Cores::Unpinned.of(0), None);
         assert!(Cores::Every.of(7).is_some());
     }

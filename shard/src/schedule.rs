@@ -69,15 +69,22 @@ impl Schedule {
     /// Books what a slice of `context` has cost.
     pub(crate) fn spend(&self, context: &Context, fuel: u64) {
         let fuel = i64::try_from(fuel).unwrap_or(i64::MAX).max(TURN_FUEL_MIN);
-        self.until_breath.set(self.until_breath.get().saturating_sub(fuel));
-        context.credit.set(context.credit.get().saturating_sub(fuel));
+        self.until_breath
+            .set(self.until_breath.get().saturating_sub(fuel));
+        context
+            .credit
+            .set(context.credit.get().saturating_sub(fuel));
     }
 
     /// Whether one more call may wait.
     pub(crate) fn check_room(&self, context: &Context) -> Result<(), CallError> {
         let waiting = self.stats.waiting.get() as usize;
         if waiting >= self.waiting_max {
-            return Err(CallError::Busy { limit: "waiting_max", used: waiting as u64, max: self.waiting_max as u64 });
+            return Err(CallError::Busy {
+                limit: "waiting_max",
+                used: waiting as u64,
+                max: self.waiting_max as u64,
+            });
         }
         let here = context.waiting();
         if here >= self.context_waiting_max {
@@ -157,10 +164,16 @@ impl Schedule {
         self.until_breath.set(self.slice_fuel);
         let share = (self.slice_fuel / 4).max(TURN_FUEL_MIN);
         while self.until_breath.get() > 0 {
-            let Some(context) = self.ring.borrow_mut().pop_front() else { return };
-            context.credit.set(context.credit.get().saturating_add(share).min(share));
+            let Some(context) = self.ring.borrow_mut().pop_front() else {
+                return;
+            };
+            context
+                .credit
+                .set(context.credit.get().saturating_add(share).min(share));
             while context.credit.get() > 0 && self.until_breath.get() > 0 {
-                let Some(job) = context.ready.borrow_mut().pop_front() else { break };
+                let Some(job) = context.ready.borrow_mut().pop_front() else {
+                    break;
+                };
                 self.stats.waiting.down();
                 run(&context, job);
             }

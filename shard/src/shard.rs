@@ -64,17 +64,28 @@ impl Shard {
         };
         let named = std::str::from_utf8(&call.method).ok();
         let Some(method) = named.and_then(|name| context.module.description().method(name)) else {
-            let method = String::from_utf8_lossy(&call.method).chars().take(128).collect();
-            return Err(CallError::MethodNotFound { method, application: context.application });
+            let method = String::from_utf8_lossy(&call.method)
+                .chars()
+                .take(128)
+                .collect();
+            return Err(CallError::MethodNotFound {
+                method,
+                application: context.application,
+            });
         };
         let kind = method.kind;
-        let begin =
-            Begin { method: Arc::from(&*method.name), kind, args: call.args, caller: call.caller, promise: None };
+        let begin = Begin {
+            method: Arc::from(&*method.name),
+            kind,
+            args: call.args,
+            caller: call.caller,
+            promise: None,
+        };
         let executed = match self.start(&context, begin) {
             Ok(Started::Ended(end)) => end?,
-            Ok(Started::Queued(answer)) => {
-                answer.await.ok_or_else(|| CallError::bug("a queued call was forgotten"))??
-            }
+            Ok(Started::Queued(answer)) => answer
+                .await
+                .ok_or_else(|| CallError::bug("a queued call was forgotten"))??,
             Err(busy) => {
                 self.stats.refused.one();
                 return Err(busy);
@@ -137,13 +148,22 @@ impl Shard {
 
     /// A context that has something in memory already.
     pub(crate) fn live(&self, id: ContextId) -> Option<InUse> {
-        self.contexts.borrow_mut().get(&id).map(|context| InUse::new(Rc::clone(context)))
+        self.contexts
+            .borrow_mut()
+            .get(&id)
+            .map(|context| InUse::new(Rc::clone(context)))
     }
 
     /// Brings a context back from the disk.
     pub(crate) async fn revive(&self, id: ContextId) -> Result<InUse, CallError> {
-        let not_found = || CallError::ContextNotFound { context: id.to_string() };
-        let record = self.snapshots.latest().context(&id)?.ok_or_else(not_found)?;
+        let not_found = || CallError::ContextNotFound {
+            context: id.to_string(),
+        };
+        let record = self
+            .snapshots
+            .latest()
+            .context(&id)?
+            .ok_or_else(not_found)?;
         let module = self.module(record.application).await?;
         // While the module was loaded, somebody else may have been faster, or
         // the context may have been deleted.
@@ -153,13 +173,22 @@ impl Shard {
         let snapshot = self.snapshots.latest();
         let record = snapshot.context(&id)?.ok_or_else(not_found)?;
         let head = snapshot.head(record.slot)?;
-        let context = Context::new(id, record.slot, record.application, module, head.version, head.root);
+        let context = Context::new(
+            id,
+            record.slot,
+            record.application,
+            module,
+            head.version,
+            head.root,
+        );
         let in_use = InUse::new(Rc::clone(&context));
         self.contexts.borrow_mut().insert(id, context);
         if self.contexts.borrow().len() > self.bounds.live_contexts_max {
             self.evict_one();
         }
-        self.stats.live_contexts.set(self.contexts.borrow().len() as u64);
+        self.stats
+            .live_contexts
+            .set(self.contexts.borrow().len() as u64);
         Ok(in_use)
     }
 
@@ -169,7 +198,9 @@ impl Shard {
             return Ok(module);
         }
         if self.directory.application(&id).is_none() {
-            return Err(CallError::ApplicationNotFound { application: id.to_string() });
+            return Err(CallError::ApplicationNotFound {
+                application: id.to_string(),
+            });
         }
         let module = self.mesh.load(Task::Load(id)).await?;
         self.directory.keep_module(id, Arc::clone(&module));
@@ -181,7 +212,9 @@ impl Shard {
     pub(crate) fn evict_one(&self) -> bool {
         let mut contexts = self.contexts.borrow_mut();
         for _ in 0..contexts.len().min(EVICTION_TRIES) {
-            let Some((id, context)) = contexts.remove_lru() else { return false };
+            let Some((id, context)) = contexts.remove_lru() else {
+                return false;
+            };
             if context.is_idle() {
                 self.drop_warm(&context);
                 self.stats.evictions.one();
@@ -195,7 +228,9 @@ impl Shard {
 
     pub(crate) fn drop_warm(&self, context: &Context) {
         let mut warm = context.warm.borrow_mut();
-        self.stats.warm_instances.set(self.stats.warm_instances.get() - warm.len() as u64);
+        self.stats
+            .warm_instances
+            .set(self.stats.warm_instances.get() - warm.len() as u64);
         warm.clear();
     }
 
@@ -210,7 +245,9 @@ impl Shard {
             Request::Delete { id } => Response::Delete(self.delete_here(id).await),
             Request::Show { id } => Response::Show(self.show_here(id)),
             Request::List { after, limit } => Response::List(self.list_here(after, limit)),
-            Request::FindUser { application } => Response::FindUser(self.find_user_here(application).await),
+            Request::FindUser { application } => {
+                Response::FindUser(self.find_user_here(application).await)
+            }
             Request::Record(change) => Response::Record(self.record_here(change).await),
             Request::Learn(change) => {
                 self.directory.learn(change);
@@ -221,7 +258,12 @@ impl Shard {
 
     /// Whether nothing is running, waiting or on its way to the disk.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.commits.is_idle() && self.contexts.borrow().iter().all(|(_, context)| context.is_idle())
+        self.commits.is_idle()
+            && self
+                .contexts
+                .borrow()
+                .iter()
+                .all(|(_, context)| context.is_idle())
     }
 }
 
@@ -235,14 +277,23 @@ async fn settle(executed: Executed, context: &Context) -> Result<Reply, CallErro
     let (delta_id, root) = match executed.durable {
         Durable::Already(root) => (None, root),
         Durable::Receipt(receipt) => {
-            let committed = receipt.await.ok_or_else(|| CallError::bug("a change was forgotten"))??;
+            let committed = receipt
+                .await
+                .ok_or_else(|| CallError::bug("a change was forgotten"))??;
             crate::guest_log::of_update(context.id, committed.logs());
             (committed.delta_id(), committed.root())
         }
         Durable::Seen(barrier) => {
-            barrier.await.ok_or_else(|| CallError::bug("a barrier was forgotten"))??;
+            barrier
+                .await
+                .ok_or_else(|| CallError::bug("a barrier was forgotten"))??;
             (None, context.root.get())
         }
     };
-    Ok(Reply { output: executed.output, delta_id, root, fuel_used: executed.fuel_used })
+    Ok(Reply {
+        output: executed.output,
+        delta_id,
+        root,
+        fuel_used: executed.fuel_used,
+    })
 }

@@ -19,7 +19,8 @@ impl Counter {
 
     /// Adds `amount`.
     pub fn add(&self, amount: u64) {
-        self.0.store(self.0.load(Relaxed).wrapping_add(amount), Relaxed);
+        self.0
+            .store(self.0.load(Relaxed).wrapping_add(amount), Relaxed);
     }
 
     /// The number now.
@@ -81,7 +82,11 @@ impl Histogram {
     /// `(exclusive upper bound, how many)` for each bucket; the last bound is infinity.
     pub fn buckets(&self) -> impl Iterator<Item = (f64, u64)> + '_ {
         self.buckets.iter().enumerate().map(|(i, count)| {
-            let bound = if i == BUCKETS - 1 { f64::INFINITY } else { (1u64 << i) as f64 };
+            let bound = if i == BUCKETS - 1 {
+                f64::INFINITY
+            } else {
+                (1u64 << i) as f64
+            };
             (bound, count.get())
         })
     }
@@ -151,10 +156,21 @@ mod tests {
 
     #[test]
     fn a_value_falls_below_its_bucket_s_bound() {
-        for (value, bound) in [(0, 1.0), (1, 2.0), (2, 4.0), (3, 4.0), (4, 8.0), (u64::MAX, f64::INFINITY)] {
+        for (value, bound) in [
+            (0, 1.0),
+            (1, 2.0),
+            (2, 4.0),
+            (3, 4.0),
+            (4, 8.0),
+            (u64::MAX, f64::INFINITY),
+        ] {
             let histogram = Histogram::default();
             histogram.observe(value);
-            let hit: Vec<f64> = histogram.buckets().filter(|(_, n)| *n == 1).map(|(bound, _)| bound).collect();
+            let hit: Vec<f64> = histogram
+                .buckets()
+                .filter(|(_, n)| *n == 1)
+                .map(|(bound, _)| bound)
+                .collect();
             assert_eq!(hit, [bound], "{value}");
         }
     }

@@ -12,8 +12,13 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use bytes::Bytes;
-use corelet_store::{CallEffects, Change, ContextSlot, EntryKind, Event, Hlc, LogLine, NewContext, Op, Root};
-use corelet_wasm_host::{Entry, Finished, GuestLog, Instance, InstantiateError, LogLevel, MethodKind, Module, Running, Turn};
+use corelet_store::{
+    CallEffects, Change, ContextSlot, EntryKind, Event, Hlc, LogLine, NewContext, Op, Root,
+};
+use corelet_wasm_host::{
+    Entry, Finished, GuestLog, Instance, InstantiateError, LogLevel, MethodKind, Module, Running,
+    Turn,
+};
 
 use crate::answer::{Answer, Promise};
 use crate::commit::Receipt;
@@ -103,7 +108,11 @@ impl Shard {
         let hlc = self.clock.tick();
         let limits = self.host.limits();
         let (state, fuel_max, state_version) = if is_update {
-            let view = View::of_update(context.slot, Rc::clone(&self.snapshots), Rc::clone(&context.overlay));
+            let view = View::of_update(
+                context.slot,
+                Rc::clone(&self.snapshots),
+                Rc::clone(&context.overlay),
+            );
             let version = context.version.get() + u64::from(context.uncommitted.get());
             (view, limits.update_fuel_max, version)
         } else {
@@ -111,7 +120,10 @@ impl Shard {
             (view, limits.query_fuel_max, context.version.get())
         };
         let running = instance.run(Turn {
-            entry: Entry::Call { method: begin.method, kind: begin.kind },
+            entry: Entry::Call {
+                method: begin.method,
+                kind: begin.kind,
+            },
             args: begin.args,
             context: *context.id.as_bytes(),
             caller: begin.caller,
@@ -175,19 +187,40 @@ impl Shard {
         let fuel_used = finished.fuel_used;
         if !turn.is_update {
             guest_log::of_query(context.id, &finished.logs);
-            return Ok(Executed { output, fuel_used, durable: Durable::Already(turn.root) });
+            return Ok(Executed {
+                output,
+                fuel_used,
+                durable: Durable::Already(turn.root),
+            });
         }
         if turn.epoch != self.commits.epoch() || turn.losses != context.losses.get() {
             return Err(CallError::LostEffects);
         }
-        let effects = self.effects(context.id, context.slot, turn.hlc, finished.state, finished.events, finished.logs)?;
+        let effects = self.effects(
+            context.id,
+            context.slot,
+            turn.hlc,
+            finished.state,
+            finished.events,
+            finished.logs,
+        )?;
         if effects.ops.is_empty() && effects.events.is_empty() {
             guest_log::of_update(context.id, &effects.logs);
-            return Ok(Executed { output, fuel_used, durable: Durable::Seen(self.commits.barrier()) });
+            return Ok(Executed {
+                output,
+                fuel_used,
+                durable: Durable::Seen(self.commits.barrier()),
+            });
         }
         let bytes = effects_bytes(&effects);
-        let receipt = self.commits.submit(Change::Call(effects), bytes, Some(context))?;
-        Ok(Executed { output, fuel_used, durable: Durable::Receipt(receipt) })
+        let receipt = self
+            .commits
+            .submit(Change::Call(effects), bytes, Some(context))?;
+        Ok(Executed {
+            output,
+            fuel_used,
+            durable: Durable::Receipt(receipt),
+        })
     }
 
     /// Runs a new context's `init` to its end, slice by slice.
@@ -216,11 +249,26 @@ impl Shard {
             self.stats.guest_failures.one();
             return Err(CallError::guest(failure, &finished.logs));
         }
-        let call =
-            self.effects(new.id, ContextSlot::UNASSIGNED, hlc, finished.state, finished.events, finished.logs)?;
+        let call = self.effects(
+            new.id,
+            ContextSlot::UNASSIGNED,
+            hlc,
+            finished.state,
+            finished.events,
+            finished.logs,
+        )?;
         let bytes = effects_bytes(&call);
         let application = new.application;
-        Ok((Change::CreateContext(NewContext { id: new.id, name: new.name, application, created: hlc, call }), bytes))
+        Ok((
+            Change::CreateContext(NewContext {
+                id: new.id,
+                name: new.name,
+                application,
+                created: hlc,
+                call,
+            }),
+            bytes,
+        ))
     }
 
     fn effects(
@@ -232,22 +280,45 @@ impl Shard {
         events: Vec<corelet_wasm_host::GuestEvent>,
         logs: Vec<GuestLog>,
     ) -> Result<CallEffects, CallError> {
-        let view = state.into_any().downcast::<View>().map_err(|_| CallError::bug("a turn ended with a foreign state"))?;
+        let view = state
+            .into_any()
+            .downcast::<View>()
+            .map_err(|_| CallError::bug("a turn ended with a foreign state"))?;
         let ops = view.into_changeset().into_iter();
         Ok(CallEffects {
             context,
             slot,
             author: self.author,
             hlc,
-            ops: ops.map(|(key, value)| Op { key, kind: EntryKind::Register, value }).collect(),
-            events: events.into_iter().map(|e| Event { kind: e.kind, payload: Bytes::from(e.payload) }).collect(),
-            logs: logs.into_iter().map(|l| LogLine { level: store_level(l.level), message: l.message }).collect(),
+            ops: ops
+                .map(|(key, value)| Op {
+                    key,
+                    kind: EntryKind::Register,
+                    value,
+                })
+                .collect(),
+            events: events
+                .into_iter()
+                .map(|e| Event {
+                    kind: e.kind,
+                    payload: Bytes::from(e.payload),
+                })
+                .collect(),
+            logs: logs
+                .into_iter()
+                .map(|l| LogLine {
+                    level: store_level(l.level),
+                    message: l.message,
+                })
+                .collect(),
         })
     }
 
     fn check_out(&self, context: &Context) -> Result<Instance, CallError> {
         if context.deleted.get() {
-            return Err(CallError::ContextNotFound { context: context.id.to_string() });
+            return Err(CallError::ContextNotFound {
+                context: context.id.to_string(),
+            });
         }
         if let Some(instance) = context.warm.borrow_mut().pop() {
             self.stats.warm_instances.down();
@@ -274,7 +345,11 @@ impl Shard {
                 Ok(instance) => return Ok(instance),
                 Err(InstantiateError::PoolExhausted { max }) => {
                     if !self.evict_one() {
-                        return Err(CallError::Busy { limit: "instances_max", used: max.into(), max: max.into() });
+                        return Err(CallError::Busy {
+                            limit: "instances_max",
+                            used: max.into(),
+                            max: max.into(),
+                        });
                     }
                 }
                 Err(error) => return Err(CallError::bug(error.to_string())),
@@ -317,8 +392,16 @@ fn deliver(promise: Option<Promise<TurnEnd>>, end: TurnEnd) -> Step {
 }
 
 fn effects_bytes(effects: &CallEffects) -> u64 {
-    let ops: usize = effects.ops.iter().map(|op| op.key.len() + op.value.as_ref().map_or(0, Bytes::len)).sum();
-    let events: usize = effects.events.iter().map(|event| event.kind.len() + event.payload.len()).sum();
+    let ops: usize = effects
+        .ops
+        .iter()
+        .map(|op| op.key.len() + op.value.as_ref().map_or(0, Bytes::len))
+        .sum();
+    let events: usize = effects
+        .events
+        .iter()
+        .map(|event| event.kind.len() + event.payload.len())
+        .sum();
     (ops + events) as u64
 }
 

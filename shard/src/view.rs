@@ -29,22 +29,41 @@ enum Base {
     Fixed(Rc<Snapshot>),
     /// An update's base moves on while it runs, together with the overlay: what
     /// leaves the overlay is in the snapshot, so both together never change.
-    Moving { snapshots: Rc<Snapshots>, overlay: Rc<RefCell<Overlay>> },
+    Moving {
+        snapshots: Rc<Snapshots>,
+        overlay: Rc<RefCell<Overlay>>,
+    },
     /// A context that is being made.
     Nothing,
 }
 
 impl View {
     pub(crate) fn of_query(slot: ContextSlot, snapshot: Rc<Snapshot>) -> View {
-        View { slot, base: Base::Fixed(snapshot), changeset: Changeset::new() }
+        View {
+            slot,
+            base: Base::Fixed(snapshot),
+            changeset: Changeset::new(),
+        }
     }
 
-    pub(crate) fn of_update(slot: ContextSlot, snapshots: Rc<Snapshots>, overlay: Rc<RefCell<Overlay>>) -> View {
-        View { slot, base: Base::Moving { snapshots, overlay }, changeset: Changeset::new() }
+    pub(crate) fn of_update(
+        slot: ContextSlot,
+        snapshots: Rc<Snapshots>,
+        overlay: Rc<RefCell<Overlay>>,
+    ) -> View {
+        View {
+            slot,
+            base: Base::Moving { snapshots, overlay },
+            changeset: Changeset::new(),
+        }
     }
 
     pub(crate) fn of_init() -> View {
-        View { slot: ContextSlot::UNASSIGNED, base: Base::Nothing, changeset: Changeset::new() }
+        View {
+            slot: ContextSlot::UNASSIGNED,
+            base: Base::Nothing,
+            changeset: Changeset::new(),
+        }
     }
 
     pub(crate) fn into_changeset(self) -> Changeset {
@@ -52,15 +71,26 @@ impl View {
     }
 
     /// Reads below the changeset.
-    fn base_get<T>(&self, key: &[u8], found: impl FnOnce(Option<&[u8]>) -> T) -> Result<T, StateError> {
+    fn base_get<T>(
+        &self,
+        key: &[u8],
+        found: impl FnOnce(Option<&[u8]>) -> T,
+    ) -> Result<T, StateError> {
         match &self.base {
             Base::Nothing => Ok(found(None)),
-            Base::Fixed(snapshot) => Ok(found(snapshot.get(self.slot, key).map_err(StateError::new)?)),
+            Base::Fixed(snapshot) => Ok(found(
+                snapshot.get(self.slot, key).map_err(StateError::new)?,
+            )),
             Base::Moving { snapshots, overlay } => {
                 if let Some(pending) = overlay.borrow().get(key) {
                     return Ok(found(pending.map(|value| &value[..])));
                 }
-                Ok(found(snapshots.latest().get(self.slot, key).map_err(StateError::new)?))
+                Ok(found(
+                    snapshots
+                        .latest()
+                        .get(self.slot, key)
+                        .map_err(StateError::new)?,
+                ))
             }
         }
     }
@@ -77,7 +107,10 @@ impl GuestState for View {
     }
 
     fn set(&mut self, key: &[u8], value: &[u8]) -> Result<(), StateError> {
-        self.changeset.insert(Bytes::copy_from_slice(key), Some(Bytes::copy_from_slice(value)));
+        self.changeset.insert(
+            Bytes::copy_from_slice(key),
+            Some(Bytes::copy_from_slice(value)),
+        );
         Ok(())
     }
 
@@ -110,15 +143,24 @@ impl GuestState for View {
         let (overlay, snapshot) = match &self.base {
             Base::Nothing => (None, None),
             Base::Fixed(snapshot) => (None, Some(Rc::clone(snapshot))),
-            Base::Moving { snapshots, overlay } => (Some(overlay.borrow()), Some(snapshots.latest())),
+            Base::Moving { snapshots, overlay } => {
+                (Some(overlay.borrow()), Some(snapshots.latest()))
+            }
         };
         let end = prefix_end(prefix);
         let bounds = scan_bounds(prefix, end.as_deref(), after, reverse);
         if is_empty(bounds) {
             return Ok(());
         }
-        let own = self.changeset.range::<[u8], _>(bounds).map(|(key, value)| (key, value.as_ref()));
-        let pending = overlay.as_ref().map(|overlay| overlay.range(bounds)).into_iter().flatten();
+        let own = self
+            .changeset
+            .range::<[u8], _>(bounds)
+            .map(|(key, value)| (key, value.as_ref()));
+        let pending = overlay
+            .as_ref()
+            .map(|overlay| overlay.range(bounds))
+            .into_iter()
+            .flatten();
         let mut merge = match reverse {
             false => Merge::new(Box::new(own), Box::new(pending), reverse),
             true => Merge::new(Box::new(own.rev()), Box::new(pending.rev()), reverse),
@@ -155,8 +197,15 @@ impl GuestState for View {
                 ended = flow.is_break();
                 flow
             };
-            let scan = Scan { prefix, after, limit: usize::MAX, reverse };
-            snapshot.scan(self.slot, scan, &mut visit).map_err(StateError::new)?;
+            let scan = Scan {
+                prefix,
+                after,
+                limit: usize::MAX,
+                reverse,
+            };
+            snapshot
+                .scan(self.slot, scan, &mut visit)
+                .map_err(StateError::new)?;
         }
         while !ended && let Some((key, value)) = merge.next() {
             if let Some(value) = value {
@@ -186,7 +235,11 @@ impl<'a> Merge<'a> {
         pending: Box<dyn Iterator<Item = (&'a Bytes, Option<&'a Bytes>)> + 'a>,
         reverse: bool,
     ) -> Self {
-        Merge { own: own.peekable(), pending: pending.peekable(), reverse }
+        Merge {
+            own: own.peekable(),
+            pending: pending.peekable(),
+            reverse,
+        }
     }
 
     fn before(&self, a: &[u8], b: &[u8]) -> bool {
@@ -208,16 +261,30 @@ impl<'a> Merge<'a> {
                 }
             }
         };
-        let (key, value) = if take_own { self.own.next() } else { self.pending.next() }?;
+        let (key, value) = if take_own {
+            self.own.next()
+        } else {
+            self.pending.next()
+        }?;
         Some((&key[..], value.map(|value| &value[..])))
     }
 
     /// The next write, unless it lies behind `key` in scan order.
     fn next_up_to(&mut self, key: &[u8]) -> Option<(&'a [u8], Option<&'a [u8]>)> {
         let near = |peeked: Option<&(&Bytes, Option<&Bytes>)>, reverse: bool| {
-            peeked.is_some_and(|(newer, _)| if reverse { newer[..] >= *key } else { newer[..] <= *key })
+            peeked.is_some_and(|(newer, _)| {
+                if reverse {
+                    newer[..] >= *key
+                } else {
+                    newer[..] <= *key
+                }
+            })
         };
-        if near(self.own.peek(), self.reverse) || near(self.pending.peek(), self.reverse) { self.next() } else { None }
+        if near(self.own.peek(), self.reverse) || near(self.pending.peek(), self.reverse) {
+            self.next()
+        } else {
+            None
+        }
     }
 }
 
@@ -260,23 +327,42 @@ mod tests {
     use std::collections::BTreeMap;
 
     use corelet_store::{
-        ApplicationId, CallEffects, Change, ContextId, EntryKind, Hlc, HlcClock, Ledger, LedgerConfig, NewContext,
-        NodeId, Op,
+        ApplicationId, CallEffects, Change, ContextId, EntryKind, Hlc, HlcClock, Ledger,
+        LedgerConfig, NewContext, NodeId, Op,
     };
     use proptest::prelude::*;
 
     use super::*;
 
-    const SHORT_KEYS: &[&[u8]] = &[b"", b"a", b"a\x00", b"a\xff", b"a\xff\xff", b"ab", b"b", b"\xff", b"\xff\xff"];
+    const SHORT_KEYS: &[&[u8]] = &[
+        b"",
+        b"a",
+        b"a\x00",
+        b"a\xff",
+        b"a\xff\xff",
+        b"ab",
+        b"b",
+        b"\xff",
+        b"\xff\xff",
+    ];
 
     type State = BTreeMap<Vec<u8>, Vec<u8>>;
 
     fn ops(writes: &[(usize, Option<u8>)]) -> Vec<Op> {
         let mut last = BTreeMap::new();
         for (key, value) in writes {
-            last.insert(Bytes::from_static(SHORT_KEYS[*key]), value.map(|v| Bytes::from(vec![v])));
+            last.insert(
+                Bytes::from_static(SHORT_KEYS[*key]),
+                value.map(|v| Bytes::from(vec![v])),
+            );
         }
-        last.into_iter().map(|(key, value)| Op { key, kind: EntryKind::Register, value }).collect()
+        last.into_iter()
+            .map(|(key, value)| Op {
+                key,
+                kind: EntryKind::Register,
+                value,
+            })
+            .collect()
     }
 
     fn apply(state: &mut State, writes: &[(usize, Option<u8>)]) {
@@ -288,7 +374,13 @@ mod tests {
         }
     }
 
-    fn scan_of(view: &mut View, prefix: &[u8], after: Option<&[u8]>, limit: usize, reverse: bool) -> Vec<(Vec<u8>, Vec<u8>)> {
+    fn scan_of(
+        view: &mut View,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+        reverse: bool,
+    ) -> Vec<(Vec<u8>, Vec<u8>)> {
         let mut seen = Vec::new();
         view.scan(prefix, after, limit, reverse, &mut |key, value| {
             seen.push((key.to_vec(), value.to_vec()));
@@ -298,11 +390,25 @@ mod tests {
         seen
     }
 
-    fn model_scan(state: &State, prefix: &[u8], after: Option<&[u8]>, limit: usize, reverse: bool) -> Vec<(Vec<u8>, Vec<u8>)> {
+    fn model_scan(
+        state: &State,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+        reverse: bool,
+    ) -> Vec<(Vec<u8>, Vec<u8>)> {
         let mut all: Vec<_> = state
             .iter()
             .filter(|(key, _)| key.starts_with(prefix))
-            .filter(|(key, _)| after.is_none_or(|after| if reverse { &key[..] < after } else { &key[..] > after }))
+            .filter(|(key, _)| {
+                after.is_none_or(|after| {
+                    if reverse {
+                        &key[..] < after
+                    } else {
+                        &key[..] > after
+                    }
+                })
+            })
             .map(|(key, value)| (key.clone(), value.clone()))
             .collect();
         if reverse {
@@ -313,7 +419,10 @@ mod tests {
     }
 
     fn writes() -> impl Strategy<Value = Vec<(usize, Option<u8>)>> {
-        proptest::collection::vec((0..SHORT_KEYS.len(), proptest::option::of(any::<u8>())), 0..8)
+        proptest::collection::vec(
+            (0..SHORT_KEYS.len(), proptest::option::of(any::<u8>())),
+            0..8,
+        )
     }
 
     proptest! {

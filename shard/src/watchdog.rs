@@ -24,26 +24,38 @@ pub(crate) struct Watchdog {
 }
 
 impl Watchdog {
-    pub(crate) fn start(shards: Vec<Arc<ShardStats>>, config: WatchdogConfig) -> std::io::Result<Watchdog> {
+    pub(crate) fn start(
+        shards: Vec<Arc<ShardStats>>,
+        config: WatchdogConfig,
+    ) -> std::io::Result<Watchdog> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        let thread = std::thread::Builder::new().name("watchdog".to_owned()).spawn(move || {
-            let mut watched: Vec<Watched> = shards.into_iter().map(Watched::new).collect();
-            while !stopped.load(Ordering::Relaxed) {
-                std::thread::park_timeout(BEAT);
-                let now = Instant::now();
-                for (number, shard) in watched.iter_mut().enumerate() {
-                    match shard.look(now, &config) {
-                        Finding::Fine => {}
-                        Finding::Late(silence) => {
-                            tracing::warn!(shard = number, ?silence, "a shard is late: something blocks its thread");
+        let thread = std::thread::Builder::new()
+            .name("watchdog".to_owned())
+            .spawn(move || {
+                let mut watched: Vec<Watched> = shards.into_iter().map(Watched::new).collect();
+                while !stopped.load(Ordering::Relaxed) {
+                    std::thread::park_timeout(BEAT);
+                    let now = Instant::now();
+                    for (number, shard) in watched.iter_mut().enumerate() {
+                        match shard.look(now, &config) {
+                            Finding::Fine => {}
+                            Finding::Late(silence) => {
+                                tracing::warn!(
+                                    shard = number,
+                                    ?silence,
+                                    "a shard is late: something blocks its thread"
+                                );
+                            }
+                            Finding::Dead(silence) => give_up(number, silence),
                         }
-                        Finding::Dead(silence) => give_up(number, silence),
                     }
                 }
-            }
-        })?;
-        Ok(Watchdog { stop, thread: Some(thread) })
+            })?;
+        Ok(Watchdog {
+            stop,
+            thread: Some(thread),
+        })
     }
 }
 
@@ -74,7 +86,12 @@ struct Watched {
 
 impl Watched {
     fn new(stats: Arc<ShardStats>) -> Watched {
-        Watched { beats: stats.beats.get(), stats, since: Instant::now(), warned: false }
+        Watched {
+            beats: stats.beats.get(),
+            stats,
+            since: Instant::now(),
+            warned: false,
+        }
     }
 
     fn look(&mut self, now: Instant, config: &WatchdogConfig) -> Finding {
@@ -107,17 +124,27 @@ fn give_up(shard: usize, silence: Duration) -> ! {
 /// state and where in the kernel it waits.
 fn where_threads_wait() -> String {
     let read = |path: std::path::PathBuf| std::fs::read_to_string(path).unwrap_or_default();
-    let Ok(threads) = std::fs::read_dir("/proc/self/task") else { return String::new() };
+    let Ok(threads) = std::fs::read_dir("/proc/self/task") else {
+        return String::new();
+    };
     let mut lines = Vec::new();
     for thread in threads.flatten() {
         let path = thread.path();
         let name = read(path.join("comm"));
         let status = read(path.join("status"));
-        let state = status.lines().find_map(|line| line.strip_prefix("State:")).unwrap_or("").trim();
+        let state = status
+            .lines()
+            .find_map(|line| line.strip_prefix("State:"))
+            .unwrap_or("")
+            .trim();
         let call = read(path.join("syscall"));
         let call = call.split_whitespace().next().unwrap_or("?");
         let waits = read(path.join("wchan"));
-        lines.push(format!("{} [{state}] syscall {call} {}", name.trim(), waits.trim()));
+        lines.push(format!(
+            "{} [{state}] syscall {call} {}",
+            name.trim(),
+            waits.trim()
+        ));
     }
     lines.sort();
     lines.join("; ")
@@ -131,16 +158,28 @@ mod tests {
     fn silence_is_first_reported_once_and_then_final() {
         let stats = Arc::new(ShardStats::default());
         let mut watched = Watched::new(Arc::clone(&stats));
-        let config = WatchdogConfig { warn_after: Duration::from_millis(250), abort_after: Duration::from_secs(2) };
+        let config = WatchdogConfig {
+            warn_after: Duration::from_millis(250),
+            abort_after: Duration::from_secs(2),
+        };
         let start = watched.since;
         let at = |ms| start + Duration::from_millis(ms);
         assert_eq!(watched.look(at(100), &config), Finding::Fine);
-        assert_eq!(watched.look(at(300), &config), Finding::Late(Duration::from_millis(300)));
+        assert_eq!(
+            watched.look(at(300), &config),
+            Finding::Late(Duration::from_millis(300))
+        );
         assert_eq!(watched.look(at(400), &config), Finding::Fine);
         stats.beats.one();
         assert_eq!(watched.look(at(500), &config), Finding::Fine);
-        assert_eq!(watched.look(at(2_400), &config), Finding::Late(Duration::from_millis(1_900)));
-        assert_eq!(watched.look(at(2_500), &config), Finding::Dead(Duration::from_secs(2)));
+        assert_eq!(
+            watched.look(at(2_400), &config),
+            Finding::Late(Duration::from_millis(1_900))
+        );
+        assert_eq!(
+            watched.look(at(2_500), &config),
+            Finding::Dead(Duration::from_secs(2))
+        );
         assert_eq!(stats.late_beats.get(), 2);
     }
 }

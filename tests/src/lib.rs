@@ -1,1 +1,8 @@
-//! Tests that need the whole server.
+//! What the tests of the whole server share: components, and a node without a
+//! server. Each test file under `tests/` says in its header what it shows.
+
+mod component;
+mod node;
+
+pub use component::{component, component_path};
+pub use node::TestNode;

@@ -45,14 +45,21 @@ impl Default for ExecutorConfig {
     fn default() -> Self {
         // Sockets do not use registered buffers; the smallest size keeps the
         // need for locked memory low.
-        ExecutorConfig { core: None, spin: None, io_memory_bytes: 64 << 10, ring_depth: 256 }
+        ExecutorConfig {
+            core: None,
+            spin: None,
+            io_memory_bytes: 64 << 10,
+            ring_depth: 256,
+        }
     }
 }
 
 /// The executor could not be made, most often for want of io_uring or locked
 /// memory; `corelet doctor` tells which.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot start the executor of {name}: {reason}; run `corelet doctor` to see what this machine lacks")]
+#[error(
+    "cannot start the executor of {name}: {reason}; run `corelet doctor` to see what this machine lacks"
+)]
 pub struct ExecutorError {
     name: String,
     reason: String,
@@ -60,7 +67,11 @@ pub struct ExecutorError {
 
 /// Runs `make`'s future to its end on the current thread, which becomes an
 /// executor for as long as that takes.
-pub fn run<F: Future>(name: &str, config: &ExecutorConfig, make: impl FnOnce() -> F) -> Result<F::Output, ExecutorError> {
+pub fn run<F: Future>(
+    name: &str,
+    config: &ExecutorConfig,
+    make: impl FnOnce() -> F,
+) -> Result<F::Output, ExecutorError> {
     let placement = match config.core {
         Some(core) => Placement::Fixed(core),
         None => Placement::Unbound,
@@ -72,15 +83,31 @@ pub fn run<F: Future>(name: &str, config: &ExecutorConfig, make: impl FnOnce() -
     if let Some(spin) = config.spin {
         builder = builder.spin_before_park(spin);
     }
-    let executor = builder
-        .make()
-        .map_err(|error| ExecutorError { name: name.to_owned(), reason: error.to_string() })?;
+    let executor = builder.make().map_err(|error| ExecutorError {
+        name: name.to_owned(),
+        reason: error.to_string(),
+    })?;
     Ok(executor.run(async move { make().await }))
 }
 
 /// Starts a task on this thread's executor and lets it go.
 pub fn spawn(task: impl Future<Output = ()> + 'static) {
     glommio::spawn_local(task).detach();
+}
+
+/// A task that goes on until it is stopped.
+pub struct Background(glommio::Task<()>);
+
+impl Background {
+    /// Starts it.
+    pub fn start(task: impl Future<Output = ()> + 'static) -> Background {
+        Background(glommio::spawn_local(task))
+    }
+
+    /// Ends it and waits until everything that it held is dropped.
+    pub async fn stop(self) {
+        self.0.cancel().await;
+    }
 }
 
 /// Lets the other ready tasks of this thread run first. Does not poll sockets.

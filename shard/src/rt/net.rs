@@ -52,7 +52,11 @@ pub fn listen(address: SocketAddr, count: usize) -> io::Result<Vec<std::net::Tcp
 }
 
 fn open(address: SocketAddr, reuse_port: bool) -> io::Result<std::net::TcpListener> {
-    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let family = if address.is_ipv4() {
+        AddressFamily::INET
+    } else {
+        AddressFamily::INET6
+    };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket: OwnedFd = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
@@ -122,7 +126,11 @@ impl hyper::rt::Read for TcpStream {
 }
 
 impl hyper::rt::Write for TcpStream {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.inner).poll_write(cx, bytes)
     }
 
@@ -144,7 +152,13 @@ mod tests {
         let held = listen("127.0.0.1:0".parse().unwrap(), 2).unwrap();
         let address = held[0].local_addr().unwrap();
         assert_eq!(held[1].local_addr().unwrap(), address);
-        assert_eq!(listen(address, 2).unwrap_err().kind(), io::ErrorKind::AddrInUse);
-        assert_eq!(listen(address, 1).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(
+            listen(address, 2).unwrap_err().kind(),
+            io::ErrorKind::AddrInUse
+        );
+        assert_eq!(
+            listen(address, 1).unwrap_err().kind(),
+            io::ErrorKind::AddrInUse
+        );
     }
 }

@@ -58,7 +58,14 @@ async fn tick() {
                 deadlines.ticking = false;
                 return None;
             }
-            Some(deadlines.waiting.iter().filter(|(_, d)| d.at <= now).map(|(_, d)| d.waker.clone()).collect())
+            Some(
+                deadlines
+                    .waiting
+                    .iter()
+                    .filter(|(_, d)| d.at <= now)
+                    .map(|(_, d)| d.waker.clone())
+                    .collect(),
+            )
         });
         let Some(due) = due else { return };
         for waker in due {
@@ -104,7 +111,10 @@ impl Future for Sleep {
                     deadline.waker.clone_from(cx.waker());
                 }
                 None => {
-                    let place = deadlines.waiting.insert(Deadline { at, waker: cx.waker().clone() });
+                    let place = deadlines.waiting.insert(Deadline {
+                        at,
+                        waker: cx.waker().clone(),
+                    });
                     self.place = Some(SendWrapper::new(place));
                 }
             }
@@ -157,7 +167,9 @@ mod tests {
 
     #[test]
     fn a_deadline_ends_a_future_that_never_does() {
-        let ended = on_executor(|| async { timeout(Duration::from_millis(10), std::future::pending::<()>()).await });
+        let ended = on_executor(|| async {
+            timeout(Duration::from_millis(10), std::future::pending::<()>()).await
+        });
         assert_eq!(ended, None);
     }
 
@@ -168,7 +180,11 @@ mod tests {
                 // More than the 32,767 wakers of one task that the executor can count.
                 assert_eq!(timeout(Duration::from_secs(60), async { 1 }).await, Some(1));
                 let mut waiting = Sleep::until(Instant::now() + Duration::from_secs(60));
-                assert!(futures_lite::future::poll_once(&mut waiting).await.is_none());
+                assert!(
+                    futures_lite::future::poll_once(&mut waiting)
+                        .await
+                        .is_none()
+                );
             }
             DEADLINES.with_borrow(|deadlines| assert!(deadlines.waiting.is_empty()));
         });

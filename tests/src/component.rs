@@ -1,0 +1,44 @@
+//! The example applications as components, compiled from source.
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+/// The repository.
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("tests/ lies in the repository")
+}
+
+/// Where the component of an example application lies; built first if `make`
+/// has not done so.
+///
+/// # Panics
+/// If it cannot be built.
+pub fn component_path(app: &str) -> PathBuf {
+    static BUILDING: Mutex<()> = Mutex::new(());
+    let out_dir = root().join("target/apps");
+    let path = out_dir.join(format!("{app}.wasm"));
+    let _one_at_a_time = BUILDING
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    if !path.exists() {
+        let toolchain = corelet_build::Toolchain::find()
+            .expect("a toolchain for guests (scripts/guest-toolchain.sh)");
+        let request = corelet_build::Request {
+            dir: root().join("apps").join(app),
+            out_dir: Some(out_dir),
+            quiet: true,
+        };
+        corelet_build::build(&request, &toolchain).expect("the example applications compile");
+    }
+    path
+}
+
+/// The bytes of an example application's component.
+///
+/// # Panics
+/// If it cannot be built or read.
+pub fn component(app: &str) -> Vec<u8> {
+    std::fs::read(component_path(app)).expect("the component was just built")
+}

@@ -1,0 +1,94 @@
+//! All shards of a node in this process, without HTTP: for tests of what lies
+//! behind the front door.
+
+use std::future::Future;
+use std::path::Path;
+use std::sync::{Arc, Mutex, mpsc};
+
+use corelet_shard::{Bounds, Node, NodeConfig, ShardHandle, WatchdogConfig};
+use corelet_store::{DataDir, NodeId, OpenOptions, ShardCount};
+use corelet_wasm_host::{Host, HostConfig, Limits};
+
+/// How to run a node in a test.
+pub struct TestNode {
+    /// How many shards a new data directory gets.
+    pub shards: u16,
+    /// The bounds of each shard.
+    pub bounds: Bounds,
+    /// The bounds of guests.
+    pub limits: Limits,
+    /// Instances of the whole node.
+    pub instances_max: u32,
+}
+
+impl Default for TestNode {
+    fn default() -> Self {
+        TestNode {
+            shards: 2,
+            bounds: Bounds::default(),
+            limits: Limits::default(),
+            instances_max: 100,
+        }
+    }
+}
+
+impl TestNode {
+    /// Starts a node on `data`, runs `scenario` on its first shard and gives
+    /// what it returns, once the node has stopped in good order.
+    ///
+    /// # Panics
+    /// If the node cannot start, or the scenario panics.
+    pub fn run<T, F>(
+        &self,
+        data: &Path,
+        scenario: impl FnOnce(ShardHandle) -> F + Send + 'static,
+    ) -> T
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + 'static,
+    {
+        let options = OpenOptions {
+            shards_if_new: ShardCount::new(self.shards).expect("a node has at least one shard"),
+            node_id_if_new: NodeId::from_bytes([7; 32]),
+        };
+        let data = DataDir::open(data, &options).expect("the data directory opens");
+        let mut host = HostConfig::new(self.instances_max);
+        host.limits = self.limits.clone();
+        host.cache_dir = Some(data.cache_dir());
+        let host = Arc::new(Host::new(host).expect("the host starts"));
+        // Tests run beside each other on two cores: a late beat is no news.
+        let watchdog = WatchdogConfig {
+            warn_after: std::time::Duration::from_secs(5),
+            abort_after: std::time::Duration::from_secs(60),
+        };
+        let config = NodeConfig {
+            bounds: self.bounds.clone(),
+            watchdog,
+            cores: corelet_shard::Cores::Unpinned,
+            ..NodeConfig::default()
+        };
+        let (done, outcome) = mpsc::channel();
+        let scenario = Arc::new(Mutex::new(Some((scenario, done))));
+        let serve = move |shard: ShardHandle| {
+            let mine = match shard.id().number() {
+                0 => scenario.lock().expect("nobody panicked with it").take(),
+                _ => None,
+            };
+            async move {
+                match mine {
+                    Some((scenario, done)) => {
+                        let result = scenario(shard).await;
+                        done.send(result).expect("the test waits");
+                    }
+                    None => shard.draining().await,
+                }
+            }
+        };
+        let node = Node::start(&data, host, data.manifest().node_id, &config, serve)
+            .expect("the node starts");
+        let result = outcome.recv();
+        node.drain();
+        node.join().expect("the node stops in good order");
+        result.expect("the scenario ends without a panic")
+    }
+}
