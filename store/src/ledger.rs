@@ -326,3 +326,71 @@ pub(crate) fn is_out_of_space(error: &std::io::Error) -> bool {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the file says about its format is changed; opening it says so.
+    #[test]
+    fn a_ledger_of_another_format_is_refused() {
+        fn check(
+            change: impl FnOnce(&Ledger, &mut heed::RwTxn<'_>),
+            is_expected: fn(&StoreError) -> bool,
+        ) {
+            let dir = tempfile::tempdir().unwrap();
+            let config = LedgerConfig {
+                map_bytes_max: 1 << 20,
+                readers_max: 4,
+            };
+            let ledger = Ledger::open(dir.path(), &config).unwrap();
+            let mut txn = ledger.shared.env.write_txn().unwrap();
+            change(&ledger, &mut txn);
+            txn.commit().unwrap();
+            drop(ledger);
+            let error = Ledger::open(dir.path(), &config).err().unwrap();
+            assert!(is_expected(&error) && !error.is_fatal(), "{error}");
+        }
+        check(
+            |ledger, txn| {
+                let mut bytes = Vec::new();
+                record::seal(&mut bytes, META_FORMAT, &FormatRecord { version: 2 });
+                ledger
+                    .shared
+                    .tables
+                    .meta
+                    .put(txn, META_FORMAT, &bytes)
+                    .unwrap();
+            },
+            |error| {
+                matches!(
+                    error,
+                    StoreError::WrongFormat {
+                        found: 2,
+                        supported: 1,
+                        ..
+                    }
+                )
+            },
+        );
+        check(
+            |ledger, txn| {
+                ledger
+                    .shared
+                    .tables
+                    .meta
+                    .put(txn, META_FORMAT, b"?")
+                    .unwrap()
+            },
+            |error| {
+                matches!(
+                    error,
+                    StoreError::Corrupt {
+                        what: "format record",
+                        ..
+                    }
+                )
+            },
+        );
+    }
+}
