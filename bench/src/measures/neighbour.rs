@@ -14,6 +14,8 @@ use std::thread;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use serde_json::{Value, json};
+use wit_component::{StringEncoding, embed_component_metadata};
+use wit_parser::Resolve;
 
 use crate::figure::{Fact, Figure, Runs, Target};
 use crate::load::{Load, Observed};
@@ -47,9 +49,7 @@ pub(crate) fn neighbour(plan: &Plan) -> Result<Found> {
     )?;
     let kv = subject.install(&plan.kv)?;
     let reader = subject.create_context(&kv)?;
-    let module = wat::parse_str(SPIN).context("assemble spin.wat")?;
-    let component = corelet_build::component_of(&module).context("make spin.wat a component")?;
-    let spinner = subject.create_context(&subject.install(&component)?)?;
+    let spinner = subject.create_context(&subject.install(&spinner()?)?)?;
 
     subject.call(&call_body(
         &reader,
@@ -105,6 +105,17 @@ pub(crate) fn neighbour(plan: &Plan) -> Result<Found> {
     })
 }
 
+/// The application that never returns.
+fn spinner() -> Result<Vec<u8>> {
+    let mut module = wat::parse_str(SPIN).context("assemble spin.wat")?;
+    let mut resolve = Resolve::default();
+    let package = resolve.push_str("corelet.wit", corelet_build::WIT)?;
+    let world = resolve.select_world(&[package], Some("application"))?;
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false)
+        .context("say in spin.wat which world it is of")?;
+    corelet_build::component_of(&module).context("make spin.wat a component")
+}
+
 /// Measures while another thread calls `spin` without a pause.
 fn while_spinning(
     subject: &Subject,
@@ -132,4 +143,44 @@ fn while_spinning(
             .map_err(|_| anyhow!("the spinning client panicked"))??;
         observed
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Poll, Waker};
+
+    use corelet_wasm_host::{Entry, Failure, Host, HostConfig, MethodKind, NullState, Turn};
+
+    use super::*;
+
+    #[test]
+    fn the_spinner_is_an_application_that_only_fuel_stops() {
+        let host = Host::new(HostConfig::new(8)).unwrap();
+        let module = host.load(&spinner().unwrap()).unwrap();
+        let method = module.description().method("spin").unwrap();
+        assert_eq!(method.kind, MethodKind::Query);
+        let mut running = module.instantiate().unwrap().run(Turn {
+            entry: Entry::Call {
+                method: "spin".into(),
+                kind: MethodKind::Query,
+            },
+            args: bytes::Bytes::from_static(b"{}"),
+            context: [0; 32],
+            caller: "test".into(),
+            now_nanos: 0,
+            seed: [0; 32],
+            state_version: 0,
+            fuel_max: 10_000_000,
+            state: Box::new(NullState),
+        });
+        let mut context = Context::from_waker(Waker::noop());
+        let finished = loop {
+            if let Poll::Ready(finished) = Pin::new(&mut running).poll(&mut context) {
+                break finished;
+            }
+        };
+        let failure = finished.outcome.unwrap_err();
+        assert!(matches!(failure, Failure::OutOfFuel { .. }), "{failure}");
+    }
 }
