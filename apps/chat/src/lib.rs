@@ -67,7 +67,7 @@ impl Chat {
                 bytes_max: MESSAGE_BYTES_MAX,
             });
         }
-        let last = self.messages.iter().reversed().page(1).entries.pop();
+        let last = self.messages.last();
         let id = MessageId::behind(last.map(|(id, _)| id), context::now(), context::random());
         let message = Message {
             author: context::caller(),

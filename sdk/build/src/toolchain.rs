@@ -27,10 +27,7 @@ impl Toolchain {
     /// (`rustup` or `debian`) names. Adds the target through rustup if rustup
     /// is there and only the target is missing.
     pub fn find() -> Result<Toolchain, BuildError> {
-        let wanted = match std::env::var("CORELET_GUEST_TOOLCHAIN") {
-            Ok(name) => Some(name),
-            Err(_) => None,
-        };
+        let wanted = std::env::var("CORELET_GUEST_TOOLCHAIN").ok();
         match wanted.as_deref() {
             None | Some("") => match (target_is_there(), debian_is_there()) {
                 (Ok(()), _) => Ok(Toolchain::Target),
@@ -91,7 +88,8 @@ impl Toolchain {
     pub(crate) fn build_arguments(self) -> &'static [&'static str] {
         match self {
             Toolchain::Target => &[],
-            Toolchain::Debian => &["-Zbuild-std=std,panic_abort"],
+            // Without std's own features: backtraces, which a component has not.
+            Toolchain::Debian => &["-Zbuild-std=std,panic_abort", "-Zbuild-std-features="],
         }
     }
 }

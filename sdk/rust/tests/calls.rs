@@ -284,6 +284,8 @@ fn ranges_are_those_of_a_sorted_list() {
             assert!(!probe.numbers.is_empty());
             assert_eq!(probe.numbers.iter().count(), 600);
             assert_eq!(probe.numbers.range(298..=299).count(), 2);
+            assert_eq!(probe.numbers.first(), Some((-300, -300)));
+            assert_eq!(probe.numbers.last(), Some((299, 299)));
             assert_eq!(probe.numbers.take(&0), Some(0));
             assert_eq!(probe.numbers.take(&0), None);
             assert!(!probe.numbers.contains(&0));

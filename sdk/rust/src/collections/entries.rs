@@ -93,6 +93,12 @@ impl<K: Key, V: DeserializeOwned> Entries<K, V> {
         Page { entries, next }
     }
 
+    /// The first entry, where no second one is wanted.
+    pub(super) fn only(mut self) -> Option<(K, V)> {
+        self.ask = 1;
+        self.next()
+    }
+
     fn next_raw(&mut self) -> Option<Entry> {
         if self.batch.as_slice().is_empty() {
             self.fetch();

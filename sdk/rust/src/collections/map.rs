@@ -94,6 +94,16 @@ impl<K: Key, V: Serialize + DeserializeOwned> Map<K, V> {
         host::scan(self.prefix, None, 1, false).is_empty()
     }
 
+    /// The entry with the smallest key. Reads no other.
+    pub fn first(&self) -> Option<(K, V)> {
+        self.iter().only()
+    }
+
+    /// The entry with the largest key. Reads no other.
+    pub fn last(&self) -> Option<(K, V)> {
+        self.iter().reversed().only()
+    }
+
     /// All entries in the order of their keys.
     pub fn iter(&self) -> Entries<K, V> {
         self.range(..)
