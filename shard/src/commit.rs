@@ -17,7 +17,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use corelet_store::{BATCH_BYTES_MAX, Change, Committed, Ledger, StoreError, Verdict};
+use corelet_store::{
+    BATCH_BYTES_MAX, Change, Committed, ContextId, Ledger, Refused, StoreError, Verdict,
+};
 use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError};
 
 use crate::answer::{Answer, Promise, promise};
@@ -38,6 +40,8 @@ pub(crate) type Receipt = Result<Committed, CallError>;
 
 struct Queued {
     epoch: u64,
+    // What its context had lost when the call began.
+    losses: u64,
     bytes: u64,
     change: Change,
 }
@@ -84,6 +88,7 @@ pub(crate) struct CommitThread {
     queue: Receiver<Queued>,
     reports: Outbox<Report>,
     batch_changes_max: usize,
+    uncommitted_max: u64,
     stats: Arc<ShardStats>,
 }
 
@@ -110,6 +115,7 @@ pub(crate) fn stage(
         queue: receiver,
         reports,
         batch_changes_max: bounds.batch_changes_max,
+        uncommitted_max: bounds.uncommitted_max as u64,
         stats: Arc::clone(stats),
     };
     (stage, thread, inbox)
@@ -166,6 +172,7 @@ impl CommitStage {
         let queue = self.queue.borrow();
         let queue = queue.as_ref().ok_or(CallError::Draining)?;
         let number = self.next_number.get();
+        let losses = wrote.map_or(0, |context| context.losses.get());
         let wrote = wrote.map(|context| {
             let keys = match &change {
                 Change::Call(effects) => effects.ops.iter().map(|op| op.key.clone()).collect(),
@@ -183,6 +190,7 @@ impl CommitStage {
         });
         match queue.try_send(Queued {
             epoch: self.epoch.get(),
+            losses,
             bytes,
             change,
         }) {
@@ -300,6 +308,8 @@ pub(crate) fn run(ledger: Ledger, thread: CommitThread) {
         thread,
         held: None,
         lost: None,
+        broken: VecDeque::new(),
+        taken: 0,
         sweeping: true,
         batches: 0,
     };
@@ -315,10 +325,33 @@ struct Worker {
     held: Option<Queued>,
     // Everything of an epoch up to this one is lost.
     lost: Option<u64>,
+    // Contexts of which a call was refused, oldest first.
+    broken: VecDeque<Broken>,
+    // Changes taken from the queue so far.
+    taken: u64,
     // Whether deleted contexts have left records behind; at the start, whether
     // an earlier life has.
     sweeping: bool,
     batches: u64,
+}
+
+/// A context of which a call was refused: calls that may have seen its writes
+/// are refused too. Until its shard has read the report they keep coming, but
+/// not longer than the queue is long.
+struct Broken {
+    context: ContextId,
+    losses: u64,
+    until: u64,
+}
+
+/// What is committed together.
+#[derive(Default)]
+struct Batch {
+    changes: Vec<Change>,
+    // Whose call each change is, and what that context had lost.
+    calls: Vec<Option<(ContextId, u64)>>,
+    // Places of calls that are refused before they are tried.
+    refused: Vec<(usize, ContextId)>,
 }
 
 impl Worker {
@@ -340,21 +373,28 @@ impl Worker {
     /// Commits what has queued up behind `first`.
     fn commit(&mut self, first: Queued) {
         let epoch = first.epoch;
-        let batch = self.collect(first);
-        if batch.is_empty() {
+        let Batch {
+            changes,
+            calls,
+            refused,
+        } = self.collect(first);
+        if changes.is_empty() && refused.is_empty() {
             return;
         }
-        self.sweeping |= batch
-            .iter()
-            .any(|change| matches!(change, Change::DeleteContext(_)));
-        let changes = batch.len() as u64;
+        let deletes = |change: &Change| matches!(change, Change::DeleteContext(_));
+        self.sweeping |= changes.iter().any(deletes);
+        let count = changes.len() as u64;
         let started = Instant::now();
-        let report = match self.ledger.commit(batch) {
-            Ok(verdicts) => {
+        let report = match self.ledger.commit(changes) {
+            Ok(mut verdicts) => {
                 let stats = &self.thread.stats;
                 stats.batches.one();
-                stats.batch_changes.observe(changes);
+                stats.batch_changes.observe(count);
                 stats.batch_micros.observe_micros(started.elapsed());
+                self.remember_refusals(&calls, &verdicts);
+                for (place, context) in refused {
+                    verdicts.insert(place, Err(Refused::BehindRefused { context }));
+                }
                 Report::Durable(verdicts)
             }
             Err(error) if error.is_fatal() => crate::node::stop_process(
@@ -375,29 +415,75 @@ impl Worker {
         }
     }
 
+    fn remember_refusals(&mut self, calls: &[Option<(ContextId, u64)>], verdicts: &[Verdict]) {
+        for (call, verdict) in calls.iter().zip(verdicts) {
+            if let (Some((context, losses)), Err(_)) = (call, verdict) {
+                let until = self.taken + self.thread.uncommitted_max;
+                self.broken.push_back(Broken {
+                    context: *context,
+                    losses: *losses,
+                    until,
+                });
+            }
+        }
+    }
+
+    fn is_broken(&self, call: (ContextId, u64)) -> bool {
+        self.broken
+            .iter()
+            .any(|broken| broken.context == call.0 && broken.losses >= call.1)
+    }
+
     /// `first` and what waits behind it, up to the bounds of a batch. All of
     /// one epoch: a batch that fails ends it.
-    fn collect(&mut self, first: Queued) -> Vec<Change> {
+    fn collect(&mut self, first: Queued) -> Batch {
         let epoch = first.epoch;
         let mut bytes = 0;
-        let mut batch = Vec::new();
+        let mut batch = Batch::default();
         let mut next = Some(first);
         while let Some(queued) = next {
-            let is_other = !batch.is_empty()
+            let is_other = !batch.changes.is_empty()
                 && (queued.epoch != epoch
                     || bytes + queued.bytes > BATCH_BYTES_MAX
-                    || batch.len() >= self.thread.batch_changes_max);
+                    || batch.changes.len() >= self.thread.batch_changes_max);
             if is_other {
                 self.held = Some(queued);
                 break;
             }
-            if self.lost.is_none_or(|lost| queued.epoch > lost) {
-                bytes += queued.bytes;
-                batch.push(queued.change);
-            }
+            self.take(queued, &mut batch, &mut bytes);
             next = self.thread.queue.try_recv().ok();
         }
         batch
+    }
+
+    fn take(&mut self, queued: Queued, batch: &mut Batch, bytes: &mut u64) {
+        self.taken += 1;
+        while self
+            .broken
+            .front()
+            .is_some_and(|broken| broken.until < self.taken)
+        {
+            self.broken.pop_front();
+        }
+        if self.lost.is_some_and(|lost| queued.epoch <= lost) {
+            // Its shard has failed it, or will when it reads the report.
+            return;
+        }
+        let call = match &queued.change {
+            Change::Call(effects) => Some((effects.context, queued.losses)),
+            _ => None,
+        };
+        if let Some(call) = call
+            && self.is_broken(call)
+        {
+            batch
+                .refused
+                .push((batch.changes.len() + batch.refused.len(), call.0));
+            return;
+        }
+        *bytes += queued.bytes;
+        batch.changes.push(queued.change);
+        batch.calls.push(call);
     }
 
     /// Drops some records of deleted contexts.

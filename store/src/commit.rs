@@ -231,13 +231,30 @@ impl Writer {
             wrote: false,
         };
         let mut outcome = Ok(true);
+        // Contexts of which a call was refused: the calls behind it may have
+        // seen what it wrote.
+        let mut broken: Vec<ContextId> = Vec::new();
         for (change, answer) in batch.iter().zip(answers) {
+            if let Change::Call(call) = change {
+                if matches!(answer, Some(Err(_))) {
+                    broken.push(call.context);
+                } else if broken.contains(&call.context) {
+                    *answer = Some(Err(Refused::BehindRefused {
+                        context: call.context,
+                    }));
+                }
+            }
             if matches!(answer, Some(Err(_))) {
                 continue;
             }
             match pass.apply(change) {
                 Ok(receipt) => *answer = Some(Ok(receipt)),
-                Err(Stop::Refuse(refused)) => *answer = Some(Err(refused)),
+                Err(Stop::Refuse(refused)) => {
+                    if let Change::Call(call) = change {
+                        broken.push(call.context);
+                    }
+                    *answer = Some(Err(refused));
+                }
                 Err(Stop::Undo(refused)) => {
                     *answer = Some(Err(refused));
                     outcome = Ok(false);

@@ -220,6 +220,15 @@ pub enum Refused {
         /// The stamp of the context's last delta.
         last: Hlc,
     },
+    /// An earlier call of the same context was refused, and this one may have
+    /// seen what that one wrote.
+    #[error(
+        "an earlier call on context {context} was refused, and this one may have seen its writes"
+    )]
+    BehindRefused {
+        /// The context of both calls.
+        context: ContextId,
+    },
     /// What the change has to read is damaged.
     #[error("the change meets a damaged record")]
     Damaged {

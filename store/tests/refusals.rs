@@ -1,0 +1,70 @@
+//! One refused change of a batch, and what it means for its neighbours.
+
+use bytes::Bytes;
+use corelet_store::{
+    ApplicationId, CallEffects, Change, ContextId, ContextSlot, EntryKind, Hlc, Ledger,
+    LedgerConfig, NewContext, NodeId, Op, Refused,
+};
+
+fn call(context: ContextId, hlc: u64) -> CallEffects {
+    CallEffects {
+        context,
+        slot: ContextSlot::UNASSIGNED,
+        author: NodeId::from_bytes([7; 32]),
+        hlc: Hlc::from_bits(hlc),
+        ops: vec![Op {
+            key: Bytes::from_static(b"k"),
+            kind: EntryKind::Register,
+            value: Some(Bytes::from(hlc.to_string())),
+        }],
+        events: Vec::new(),
+        logs: Vec::new(),
+    }
+}
+
+#[test]
+fn calls_behind_a_refused_one_of_their_context_are_refused_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = LedgerConfig {
+        map_bytes_max: 4 << 20,
+        readers_max: 8,
+    };
+    let ledger = Ledger::open(dir.path(), &config).unwrap();
+    let (one, other) = (ContextId::random(), ContextId::random());
+    let new = |id| {
+        let application = ApplicationId::from_bytes([1; 32]);
+        let created = Hlc::from_bits(100);
+        Change::CreateContext(NewContext {
+            id,
+            name: None,
+            application,
+            created,
+            call: call(id, 100),
+        })
+    };
+    for verdict in ledger.commit(vec![new(one), new(other)]).unwrap() {
+        verdict.unwrap();
+    }
+
+    let verdicts = ledger
+        .commit(vec![
+            Change::Call(call(one, 200)),
+            Change::Call(call(one, 50)), // older than what is there
+            Change::Call(call(other, 300)),
+            Change::Call(call(one, 400)), // may have seen the write of the second
+        ])
+        .unwrap();
+    assert!(verdicts[0].is_ok());
+    assert!(matches!(verdicts[1], Err(Refused::StaleHlc { .. })));
+    assert!(verdicts[2].is_ok());
+    assert!(matches!(verdicts[3], Err(Refused::BehindRefused { context }) if context == one));
+
+    let snapshot = ledger.snapshot().unwrap();
+    let value = |id| {
+        let slot = snapshot.context(&id).unwrap().unwrap().slot;
+        snapshot.get(slot, b"k").unwrap().map(<[u8]>::to_vec)
+    };
+    assert_eq!(value(one), Some(b"200".to_vec()));
+    assert_eq!(value(other), Some(b"300".to_vec()));
+    corelet_store::verify(&snapshot).unwrap();
+}
