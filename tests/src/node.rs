@@ -4,6 +4,7 @@
 use std::future::Future;
 use std::path::Path;
 use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
 
 use corelet_shard::{Bounds, Node, NodeConfig, ShardHandle, WatchdogConfig};
 use corelet_store::{DataDir, NodeId, OpenOptions, ShardCount};
@@ -19,6 +20,9 @@ pub struct TestNode {
     pub limits: Limits,
     /// Instances of the whole node.
     pub instances_max: u32,
+    /// Tests run beside each other on few cores, where a late beat is no news,
+    /// so the default is patient.
+    pub watchdog: WatchdogConfig,
 }
 
 impl Default for TestNode {
@@ -28,6 +32,10 @@ impl Default for TestNode {
             bounds: Bounds::default(),
             limits: Limits::default(),
             instances_max: 100,
+            watchdog: WatchdogConfig {
+                warn_after: Duration::from_secs(5),
+                abort_after: Duration::from_secs(60),
+            },
         }
     }
 }
@@ -56,14 +64,9 @@ impl TestNode {
         host.limits = self.limits.clone();
         host.cache_dir = Some(data.cache_dir());
         let host = Arc::new(Host::new(host).expect("the host starts"));
-        // Tests run beside each other on two cores: a late beat is no news.
-        let watchdog = WatchdogConfig {
-            warn_after: std::time::Duration::from_secs(5),
-            abort_after: std::time::Duration::from_secs(60),
-        };
         let config = NodeConfig {
             bounds: self.bounds.clone(),
-            watchdog,
+            watchdog: self.watchdog.clone(),
             cores: corelet_shard::Cores::Unpinned,
             ..NodeConfig::default()
         };

@@ -1,0 +1,195 @@
+//! The repository keeps its own rules: which room may use which, who may name
+//! a foreign engine, that files say what they hold, that links lead somewhere.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("tests/ lies in the repository")
+}
+
+/// All files below `dir` with one of these endings, without what is built or generated.
+fn files(dir: &Path, endings: &[&str]) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut open = vec![dir.to_owned()];
+    while let Some(dir) = open.pop() {
+        for entry in fs::read_dir(&dir).expect("a directory of the repository") {
+            let path = entry.expect("an entry").path();
+            let name = path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            if path.is_dir() {
+                if !["target", ".git", "corelet-data"].contains(&&*name) {
+                    open.push(path);
+                }
+            } else if endings.iter().any(|ending| name.ends_with(ending)) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+fn relative(path: &Path) -> String {
+    path.strip_prefix(root())
+        .expect("a file of the repository")
+        .display()
+        .to_string()
+}
+
+fn manifest(room: &str) -> toml::Table {
+    let path = root().join(room).join("Cargo.toml");
+    let text =
+        fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    text.parse()
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// What a crate uses when it runs; tests may use more.
+fn dependencies(room: &str) -> BTreeSet<String> {
+    manifest(room)["dependencies"]
+        .as_table()
+        .expect("dependencies are a table")
+        .keys()
+        .cloned()
+        .collect()
+}
+
+#[test]
+fn rooms_use_only_the_rooms_that_the_architecture_allows() {
+    // The table "Rooms" of ARCHITECTURE.md.
+    let allowed: BTreeMap<&str, &[&str]> = BTreeMap::from([
+        ("store", &[][..]),
+        ("wasm-host", &[]),
+        ("shard", &["corelet-store", "corelet-wasm-host"]),
+        ("net", &["corelet-store"]),
+        (
+            "server",
+            &[
+                "corelet-store",
+                "corelet-wasm-host",
+                "corelet-shard",
+                "corelet-net",
+                "corelet-build",
+            ],
+        ),
+        ("sdk/rust", &["corelet-sdk-macros"]),
+        ("sdk/macros", &[]),
+        ("sdk/build", &[]),
+        ("apps/kv", &["corelet-sdk"]),
+        ("apps/counter", &["corelet-sdk"]),
+        ("apps/chat", &["corelet-sdk"]),
+        ("bench", &["corelet-wasm-host", "corelet-store"]),
+    ]);
+    for (room, allowed) in allowed {
+        let ours: BTreeSet<String> = dependencies(room)
+            .into_iter()
+            .filter(|name| name.starts_with("corelet-"))
+            .collect();
+        let allowed: BTreeSet<String> = allowed.iter().map(|name| (*name).to_owned()).collect();
+        assert!(
+            ours.is_subset(&allowed),
+            "{room} uses {ours:?}, but may only use {allowed:?}"
+        );
+    }
+}
+
+#[test]
+fn foreign_engines_stay_in_one_room() {
+    // bench holds the plain server that we are measured against.
+    for (engine, rooms) in [
+        ("glommio", &["shard"][..]),
+        ("wasmtime", &["wasm-host"]),
+        ("heed", &["store", "bench"]),
+    ] {
+        for room in [
+            "store",
+            "wasm-host",
+            "shard",
+            "net",
+            "server",
+            "tests",
+            "bench",
+            "sdk/rust",
+            "sdk/build",
+        ] {
+            let names = dependencies(room);
+            assert_eq!(
+                names.contains(engine),
+                rooms.contains(&room),
+                "{room} and {engine}"
+            );
+        }
+    }
+    for path in files(&root().join("shard"), &[".rs"]) {
+        let text = fs::read_to_string(&path).expect("a source file");
+        let in_rt = relative(&path).starts_with("shard/src/rt/");
+        assert!(
+            in_rt || !text.contains("glommio::"),
+            "{} names glommio",
+            relative(&path)
+        );
+    }
+}
+
+#[test]
+fn every_source_file_says_what_it_holds() {
+    for path in files(root(), &[".rs"]) {
+        let text = fs::read_to_string(&path).expect("a source file");
+        let first = text
+            .lines()
+            .find(|line| !line.starts_with("#!"))
+            .unwrap_or_default();
+        let header = first.starts_with("//!") || relative(&path).ends_with("build.rs");
+        assert!(header, "{} opens without a header", relative(&path));
+        let name = path
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let homeless = ["util", "utils", "common", "helpers", "misc"].contains(&&*name);
+        assert!(!homeless, "{} has no noun for a name", relative(&path));
+    }
+}
+
+#[test]
+fn links_in_documents_lead_somewhere() {
+    for path in files(root(), &[".md"]) {
+        let text = fs::read_to_string(&path).expect("a document");
+        for (at, _) in text.match_indices("](") {
+            let target = text[at + 2..].split(')').next().unwrap_or_default();
+            let target = target.split('#').next().unwrap_or_default();
+            if target.is_empty() || target.contains("://") || target.starts_with("mailto:") {
+                continue;
+            }
+            let file = path
+                .parent()
+                .expect("a file lies in a directory")
+                .join(target);
+            assert!(
+                file.exists(),
+                "{} links to {target}, which is not there",
+                relative(&path)
+            );
+        }
+    }
+}
+
+#[test]
+fn nothing_is_left_for_later_in_the_code() {
+    for path in files(root(), &[".rs"]) {
+        if relative(&path) == "tests/tests/tidy.rs" {
+            continue;
+        }
+        let text = fs::read_to_string(&path).expect("a source file");
+        for mark in ["todo!(", "unimplemented!(", "FIXME", "XXX"] {
+            assert!(!text.contains(mark), "{} says {mark}", relative(&path));
+        }
+    }
+}
