@@ -57,7 +57,7 @@ bench-quick: setup-test apps
 
 .PHONY: soak
 soak: setup-test apps ## hours, not minutes: kills in mid-commit and hops between shards; adds to tests/LEDGER.md
-	CORELET_SOAK=1 CORELET_KILLS=$(CORELET_KILLS) CORELET_HOPS=$(CORELET_HOPS) scripts/tests.sh -p corelet-tests soak
+	CORELET_KILLS=$(CORELET_KILLS) CORELET_HOPS=$(CORELET_HOPS) scripts/soak.sh
 
 .PHONY: fmt
 fmt: ## format all sources

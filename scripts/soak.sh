@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# Runs the tests that get better the longer they run, and adds what they did to
+# tests/LEDGER.md: a row per run and the sums of all rows.
+#
+#   CORELET_KILLS  how often the crash tests kill (default 5000)
+#   CORELET_HOPS   how many calls go from one shard to another (default 10 million)
+#
+# A test counts when it prints a line that begins with a number and one of the
+# words kills and hops. Needs cargo-nextest: its filters choose the tests, and it
+# runs them one after the other, each alone on the machine.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export CORELET_SOAK=1 CORELET_KILLS=${CORELET_KILLS:-5000} CORELET_HOPS=${CORELET_HOPS:-10000000}
+ledger=tests/LEDGER.md
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+
+result=passed
+cargo nextest run --release --locked --workspace --profile soak --no-capture \
+    -E 'test(kill) | test(hops)' 2>&1 | tee "$log" || result=FAILED
+
+# How many of something the tests say they did, all together.
+count() { awk -v what="$1" '$1 ~ /^[0-9]+$/ && $2 ~ "^" what { sum += $1 } END { print sum + 0 }' "$log"; }
+
+if [ ! -e "$ledger" ]; then
+    cat >"$ledger" <<'PAGE'
+# Ledger of the long runs
+
+Written by `make soak`: what has been tried to break, and what came of it. Kills
+are SIGKILLs of a process in the middle of its writes, each followed by a check
+that every acknowledged write is there and no half of any other; hops are calls
+from one shard to another.
+
+| date | commit | kernel | kills | hops | result |
+|---|---|---|---|---|---|
+PAGE
+fi
+# The row goes where the sums are, and they behind it again.
+sed -i '/^Together: /d' "$ledger"
+sed -i -e :a -e '/^\n*$/{$d;N;ba' -e '}' "$ledger"
+echo "| $(date -u +%Y-%m-%d) | $(git rev-parse --short=12 HEAD 2>/dev/null || echo '?') | $(uname -r) | $(count kills) | $(count hops) | $result |" >>"$ledger"
+awk -F '|' '$2 ~ /^ *[0-9]+-/ { kills += $5; hops += $6; runs++; if ($7 !~ /passed/) bad++ }
+    END { printf "\nTogether: %d runs, %d kills, %d hops, %d failed runs.\n", runs, kills, hops, bad }' "$ledger" >"$log"
+cat "$log" >>"$ledger"
+tail -n 3 "$ledger"
+[ "$result" = passed ]
