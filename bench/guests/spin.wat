@@ -2,8 +2,8 @@
 ;; measure.
 ;;
 ;; A core module in the shape that the component tooling expects of the world in
-;; sdk/wit/; the harness makes it a component with corelet-build. Every answer
-;; is constant data, laid out as the canonical ABI wants it.
+;; sdk/wit/; the harness makes it a component. Every answer is constant data,
+;; laid out as the canonical ABI wants it.
 (module
   (memory (export "memory") 2)
 
@@ -37,5 +37,6 @@
     (loop $for_ever (br $for_ever))
     unreachable)
 
-  ;; Arguments go to the second page, always to the same place: no call outlives the next.
+  ;; Arguments go to the second page, always to the same place: no call outlives
+  ;; the next.
   (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (i32.const 65536)))

@@ -14,7 +14,7 @@ use std::thread;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use serde_json::{Value, json};
-use wit_component::{StringEncoding, embed_component_metadata};
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
 use crate::figure::{Fact, Figure, Runs, Target};
@@ -22,6 +22,7 @@ use crate::load::{Load, Observed};
 use crate::run::{Found, Plan};
 use crate::subject::{Kind, Subject, call_body};
 
+const WORLD: &str = include_str!("../../../sdk/wit/corelet.wit");
 const SPIN: &str = include_str!("../../guests/spin.wat");
 
 /// The one that the target is about, and the one that hides nothing.
@@ -109,11 +110,14 @@ pub(crate) fn neighbour(plan: &Plan) -> Result<Found> {
 fn spinner() -> Result<Vec<u8>> {
     let mut module = wat::parse_str(SPIN).context("assemble spin.wat")?;
     let mut resolve = Resolve::default();
-    let package = resolve.push_str("corelet.wit", corelet_build::WIT)?;
+    let package = resolve.push_str("corelet.wit", WORLD)?;
     let world = resolve.select_world(&[package], Some("application"))?;
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false)
         .context("say in spin.wat which world it is of")?;
-    corelet_build::component_of(&module).context("make spin.wat a component")
+    ComponentEncoder::default()
+        .module(&module)
+        .and_then(|encoder| encoder.validate(true).encode())
+        .context("make spin.wat a component")
 }
 
 /// Measures while another thread calls `spin` without a pause.
