@@ -1,6 +1,22 @@
-//! The outside of Corelet: configuration, HTTP front door, admin API, metrics and the corelet binary.
+//! The outside of Corelet: configuration, HTTP front door, JSON-RPC, admin API,
+//! metrics and the `corelet` binary. No rule about state or merging lives here.
+//!
+//! Start reading at [`serve`], then `http/`; the commands begin in [`cli`].
+
 #![forbid(unsafe_code)]
+
+pub mod api;
 pub mod auth;
+pub mod cli;
+pub mod client;
 pub mod config;
+mod dev;
+mod facts;
+mod http;
+mod log;
+mod metrics;
+pub mod preflight;
 pub mod refusal;
-pub mod rpc;
+mod rpc;
+mod run_file;
+pub mod serve;

@@ -43,6 +43,6 @@ pub use directory::NAME_CHARS_MAX;
 pub use error::CallError;
 pub use handle::ShardHandle;
 pub use message::{Call, ContextInfo, NewContext, Reply};
-pub use node::{Node, NodeConfig, StartError};
+pub use node::{Drainer, Node, NodeConfig, StartError};
 pub use placement::{Cores, available_cores};
 pub use stats::{BUCKETS, Counter, Gauge, Histogram, ShardStats};

@@ -1,7 +1,7 @@
 //! All shards of one process: starting them in order, and stopping them so
 //! that nothing acknowledged or in flight is cut.
 //!
-//! Stopping: [`Node::drain`] tells each shard's part of the server, which stops
+//! Stopping: [`Drainer::drain`] tells each shard's part of the server, which stops
 //! taking connections and finishes what it has; when every part has ended,
 //! nothing comes in any more, each shard waits for its own turns and commits,
 //! and leaves; then the commit threads and compile threads end.
@@ -32,6 +32,9 @@ use crate::shard::Shard;
 use crate::snapshots::Snapshots;
 use crate::stats::ShardStats;
 use crate::watchdog::{BEAT, Watchdog};
+
+/// The ledger's size is looked at once a second.
+const BEATS_PER_LEDGER_LOOK: u64 = 20;
 
 /// Names read from the keeper at a time.
 const NAMES_PAGE: usize = 1_024;
@@ -87,6 +90,20 @@ pub struct Node {
     compile_threads: Vec<JoinHandle<()>>,
     drained: mpsc::Receiver<ShardId>,
     watchdog: Watchdog,
+}
+
+/// The way to drain a node from another thread.
+#[derive(Clone)]
+pub struct Drainer(Vec<Outbox<Message>>);
+
+impl Drainer {
+    /// Tells every shard to stop taking calls from outside. Again does nothing.
+    pub fn drain(&self) {
+        for outbox in &self.0 {
+            // A full mailbox has its drain order already.
+            let _ = outbox.post(Message::Drain);
+        }
+    }
 }
 
 /// What a shard's thread is given to start with.
@@ -220,16 +237,12 @@ impl Node {
         &self.stats
     }
 
-    /// Tells every shard to stop taking calls from outside. Calling it again
-    /// does nothing.
-    pub fn drain(&self) {
-        for outbox in &self.outboxes {
-            // A full mailbox has its drain order already.
-            let _ = outbox.post(Message::Drain);
-        }
+    /// What tells every shard to stop taking calls from outside.
+    pub fn drainer(&self) -> Drainer {
+        Drainer(self.outboxes.clone())
     }
 
-    /// Waits until every shard has drained and left. Call [`Node::drain`] first.
+    /// Waits until every shard has drained and left. [`Drainer::drain`] makes them.
     pub fn join(self) -> Result<(), StartError> {
         for _ in &self.shards {
             if self.drained.recv().is_err() {
@@ -368,9 +381,15 @@ fn start_commit_thread(
 }
 
 async fn beat(shard: Rc<Shard>) {
-    loop {
+    for count in 0u64.. {
         shard.stats.beats.one();
         shard.stats.mailbox.set(shard.mesh.depth() as u64);
+        if count.is_multiple_of(BEATS_PER_LEDGER_LOOK)
+            && let Ok(ledger) = shard.snapshots.ledger_stats()
+        {
+            shard.stats.map_bytes.set(ledger.map_bytes_used);
+            shard.stats.map_bytes_max.set(ledger.map_bytes_max);
+        }
         rt::sleep(BEAT).await;
     }
 }

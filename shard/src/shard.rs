@@ -75,7 +75,7 @@ impl Shard {
         };
         let kind = method.kind;
         let begin = Begin {
-            method: Arc::from(&*method.name),
+            method: Arc::clone(&method.name),
             kind,
             args: call.args,
             caller: call.caller,

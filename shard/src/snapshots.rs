@@ -32,4 +32,9 @@ impl Snapshots {
         self.latest.replace(snapshot);
         Ok(())
     }
+
+    /// How full the ledger is.
+    pub(crate) fn ledger_stats(&self) -> Result<corelet_store::LedgerStats, StoreError> {
+        self.ledger.stats()
+    }
 }

@@ -144,6 +144,10 @@ pub struct ShardStats {
     pub beats: Counter,
     /// Heartbeats that came later than the watchdog's warning bound. Written by the watchdog.
     pub late_beats: Counter,
+    /// Bytes of the ledger's file, as of the last second.
+    pub map_bytes: Gauge,
+    /// Bytes to which it can grow.
+    pub map_bytes_max: Gauge,
     /// Records of deleted contexts swept away. Written by the commit thread.
     pub swept: Counter,
     /// Open connections; written by the server's part on this shard.

@@ -90,7 +90,7 @@ impl TestNode {
         let node = Node::start(&data, host, data.manifest().node_id, &config, serve)
             .expect("the node starts");
         let result = outcome.recv();
-        node.drain();
+        node.drainer().drain();
         node.join().expect("the node stops in good order");
         result.expect("the scenario ends without a panic")
     }

@@ -9,7 +9,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::error::ConfigError;
-use super::schema::{Config, FIELDS, SECTIONS};
+use super::schema::{Config, SECTIONS, fields};
 use super::value::{Field, Setting};
 
 /// What environment variables begin with: `CORELET__HTTP__LISTEN` sets
@@ -99,7 +99,7 @@ impl Layers {
     pub fn resolve(&self) -> Result<(Config, Effective), ConfigError> {
         let mut effective = Effective::defaults();
         for (key, value, origin) in &self.set {
-            let Some(field) = FIELDS.iter().find(|field| field.path == key) else {
+            let Some(field) = fields().iter().find(|field| field.path == key) else {
                 return Err(ConfigError::UnknownKey {
                     origin: origin.clone(),
                     key: key.clone(),
@@ -150,7 +150,7 @@ pub struct Effective {
 impl Effective {
     /// All settings in the order of their declaration.
     pub fn iter(&self) -> impl Iterator<Item = (&'static Field, &str, &Origin)> {
-        FIELDS.iter().map(|field| {
+        fields().iter().map(|field| {
             let (value, origin) = &self.values[field.path];
             (field, value.as_str(), origin)
         })
@@ -168,7 +168,7 @@ impl Effective {
     }
 
     fn defaults() -> Effective {
-        let values = FIELDS
+        let values = fields()
             .iter()
             .map(|field| {
                 let value = (field.canonical)(field.default, field.bounds)
@@ -188,14 +188,14 @@ fn is_section(name: &str) -> bool {
 /// enough to have been meant. A name given without its section counts as close.
 fn nearest(key: &str) -> Option<&'static str> {
     let meant = |field: &&Field| field.path.rsplit('.').next() == Some(key);
-    if let Some(field) = FIELDS.iter().find(meant) {
+    if let Some(field) = fields().iter().find(meant) {
         return Some(field.path);
     }
     // The distance is quadratic in the length, and the key is foreign text.
     if key.len() > 100 {
         return None;
     }
-    FIELDS
+    fields()
         .iter()
         .map(|field| (edits(key, field.path), field.path))
         .min()
@@ -252,7 +252,7 @@ mod tests {
     fn every_default_can_be_read_and_lies_within_its_bounds() {
         let (config, effective) = Layers::default().resolve().unwrap();
         assert_eq!(config.http.listen.to_string(), "127.0.0.1:7700");
-        assert_eq!(effective.iter().count(), FIELDS.len());
+        assert_eq!(effective.iter().count(), fields().len());
         assert!(
             effective
                 .iter()

@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use super::schema::{FIELDS, SECTIONS};
+use super::schema::{SECTIONS, fields};
 use super::value::Field;
 
 /// The page as Markdown.
@@ -21,7 +21,7 @@ pub fn reference() -> String {
     for (section, introduction) in SECTIONS {
         let _ = write!(page, "\n## [{section}]\n\n{}\n\n", prose(introduction));
         page.push_str("| setting | unit | default | bounds | effect |\n|---|---|---|---|---|\n");
-        for field in FIELDS
+        for field in fields()
             .iter()
             .filter(|field| field.path.split('.').next() == Some(section))
         {
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn every_setting_says_what_it_does() {
-        for field in FIELDS {
+        for field in fields() {
             let effect = prose(field.effect);
             assert!(effect.ends_with('.'), "{}: {effect}", field.path);
         }

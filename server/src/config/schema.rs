@@ -1,9 +1,13 @@
 //! Every setting there is: name, type, bounds, default and effect, declared
 //! once. The structs, the list of fields, the reference page and the defaults
-//! all come from this table. How values are found is in `layers.rs`.
+//! all come from this table. What guests may use is declared by `wasm-host`,
+//! which enforces it, and appears here as the section `limits`. How values are found is in `layers.rs`.
 
 use std::net::SocketAddr;
+use std::sync::LazyLock;
 use std::time::Duration;
+
+use corelet_wasm_host::{LimitInfo, Limits, Unit};
 
 use super::error::ConfigError;
 use super::layers::Effective;
@@ -42,14 +46,18 @@ macro_rules! settings {
                 $(#[doc = $section_doc])+
                 pub $section: $Section,
             )+
+            /// What an application may be and what one call of it may use.
+            pub limits: Limits,
         }
 
         /// The sections in order, each with the lines that introduce it.
-        pub(super) const SECTIONS: &[(&str, &[&str])] =
-            &[$((stringify!($section), &[$($section_doc),+])),+];
+        pub(super) const SECTIONS: &[(&str, &[&str])] = &[
+            $((stringify!($section), &[$($section_doc),+]),)+
+            (LIMITS, &["What an application may be and what one call of it may use. A call is stopped at its limit, and nothing that it did has happened."]),
+        ];
 
-        /// All fields in the order of declaration.
-        pub(super) const FIELDS: &[Field] = &[$($(
+        /// The fields of all sections but `limits`, in the order of declaration.
+        const DECLARED: &[Field] = &[$($(
             Field {
                 path: concat!(stringify!($section), ".", stringify!($field)),
                 unit: <$Type as Setting>::UNIT,
@@ -68,6 +76,7 @@ macro_rules! settings {
                     $($section: $Section {
                         $($field: effective.typed(concat!(stringify!($section), ".", stringify!($field)))?,)+
                     },)+
+                    limits: limits(effective)?,
                 };
                 config.check_together()?;
                 Ok(config)
@@ -99,7 +108,7 @@ settings! {
         /// From a request's first byte to the end of its headers. Later is answered 408.
         header_timeout: Duration [100, HOUR] = "10 s";
         /// Body of a JSON-RPC or admin request. More is answered 413.
-        body_bytes_max: Bytes [KIB, GIB] = "1 MiB";
+        body_bytes_max: Bytes [KIB, GIB] = "2 MiB";
         /// From the end of the headers to the end of the body, for all but uploads. Later is answered 408.
         body_timeout: Duration [100, HOUR] = "30 s";
         /// A connection without a request, or a client that does not take its answer, is closed after this time.
@@ -124,49 +133,28 @@ settings! {
         cores: u64 [0, 1024] = "0";
         /// A shard without work spins this long before it sleeps. Makes calls between cores some ten times faster and burns idle CPU.
         spin: Duration [0, 10] = "0 ms";
-        /// Calls waiting in one shard's mailbox. One more is refused with code -32005 and 429.
-        mailbox_max: u64 [16, 1_000_000] = "4096";
-        /// Calls waiting for one context. One more is refused with code -32005 and 429.
-        context_queue_max: u64 [1, 1_000_000] = "1024";
+        /// Calls waiting for their turn on one shard. One more is refused with code -32005 and 429.
+        waiting_max: u64 [1, 1_000_000] = "10_000";
+        /// Calls waiting for their turn in one context. One more is refused with code -32005 and 429.
+        context_waiting_max: u64 [1, 1_000_000] = "1024";
+        /// Calls that one shard may have outstanding at one other shard. One more is refused with code -32005 and 429.
+        mesh_inflight_max: u64 [1, 65_536] = "1024";
+        /// Updates of one shard that have run and are not yet durable.
+        uncommitted_max: u64 [1, 1_000_000] = "8192";
+        /// Bytes of keys, values and events in those updates.
+        uncommitted_bytes_max: Bytes [MIB, 64 * GIB] = "256 MiB";
         /// Calls committed in one transaction.
-        batch_calls_max: u64 [1, 100_000] = "1024";
-    }
-
-    /// What one call of an application may use. The program is stopped at the
-    /// limit, and nothing that the call did has happened.
-    limits: Limits {
-        /// Fuel of one call: roughly one unit per instruction, and more for host functions.
-        call_fuel_max: u64 [1_000_000, 1_000_000_000_000] = "1_000_000_000";
-        /// Fuel after which a running call lets others go first. Should take less than a millisecond.
-        slice_fuel: u64 [10_000, 100_000_000] = "1_000_000";
-        /// Linear memory of one instance.
-        memory_bytes_max: Bytes [MIB, 4 * GIB] = "64 MiB";
-        /// Stack of one call.
-        stack_bytes_max: Bytes [64 * KIB, 8 * MIB] = "512 KiB";
-        /// Warm instances of the whole process. More contexts than that take turns.
-        instances_max: u64 [16, 100_000] = "1000";
-        /// Arguments of one call, in JSON.
-        args_bytes_max: Bytes [KIB, GIB] = "1 MiB";
-        /// Answer of one call, in JSON.
-        output_bytes_max: Bytes [KIB, 64 * MIB] = "1 MiB";
-        /// Keys of the state.
-        key_bytes_max: Bytes [16, 480] = "480 B";
-        /// One value of the state.
-        value_bytes_max: Bytes [KIB, 64 * MIB] = "1 MiB";
-        /// Entries that one call may write.
-        writes_max: u64 [1, 1_000_000] = "10_000";
-        /// Bytes of keys and values that one call may write.
-        write_bytes_max: Bytes [KIB, GIB] = "16 MiB";
-        /// Events that one call may emit.
-        events_max: u64 [0, 100_000] = "100";
-        /// Bytes of all events of one call.
-        event_bytes_max: Bytes [0, 64 * MIB] = "1 MiB";
-        /// Log lines that one call may write.
-        logs_max: u64 [0, 100_000] = "100";
-        /// Bytes of all log lines of one call.
-        log_bytes_max: Bytes [0, MIB] = "64 KiB";
-        /// An application's component.
-        component_bytes_max: Bytes [KIB, GIB] = "64 MiB";
+        batch_changes_max: u64 [1, 100_000] = "1024";
+        /// Contexts per shard that keep something in memory. The least recently used one beyond it gives it up.
+        live_contexts_max: u64 [1, 1_000_000] = "1000";
+        /// Instances kept warm for one context, for queries beside an update.
+        context_instances_max: u64 [1, 64] = "2";
+        /// Instances of the whole process, warm and running. Each reserves address space.
+        instances_max: u64 [8, 20_000] = "1000";
+        /// Threads that compile applications.
+        compile_threads: u64 [1, 64] = "1";
+        /// Applications waiting to be compiled. One more is refused with code -32005 and 429.
+        compile_queue_max: u64 [1, 1024] = "64";
     }
 
     /// What is kept on disk.
@@ -219,23 +207,78 @@ impl Config {
                 reason: "the warning must come before the abort",
             });
         }
-        if self.limits.args_bytes_max > self.http.body_bytes_max {
+        if self.limits.args_bytes_max > self.http.body_bytes_max.0 {
             return Err(ConfigError::Conflict {
                 first: format!(
                     "limits.args_bytes_max = {}",
-                    self.limits.args_bytes_max.write()
+                    Bytes(self.limits.args_bytes_max).write()
                 ),
                 second: format!("http.body_bytes_max = {}", self.http.body_bytes_max.write()),
                 reason: "arguments travel inside a body, so the body must be allowed to be as large",
             });
         }
-        if self.limits.slice_fuel > self.limits.call_fuel_max {
-            return Err(ConfigError::Conflict {
-                first: format!("limits.slice_fuel = {}", self.limits.slice_fuel),
-                second: format!("limits.call_fuel_max = {}", self.limits.call_fuel_max),
-                reason: "a slice is a part of a call",
-            });
-        }
         Ok(())
     }
+}
+
+/// The section whose fields are declared by the crate that enforces them.
+const LIMITS: &str = "limits";
+
+/// All fields: those declared here, then those of `wasm-host`.
+pub(super) fn fields() -> &'static [Field] {
+    static FIELDS: LazyLock<Vec<Field>> = LazyLock::new(|| {
+        DECLARED
+            .iter()
+            .copied()
+            .chain(Limits::TABLE.iter().map(limit_field))
+            .collect()
+    });
+    &FIELDS
+}
+
+/// A limit of `wasm-host` as a setting. Its texts live as long as the process:
+/// they are made once.
+fn limit_field(info: &'static LimitInfo) -> Field {
+    let leak = |text: String| -> &'static str { Box::leak(text.into_boxed_str()) };
+    let effect: &'static [&'static str] = Box::leak(Box::new([info.doc]));
+    let path = leak(format!("{LIMITS}.{}", info.name));
+    let default = leak(info.default.to_string());
+    let bounds = None;
+    match info.unit {
+        Unit::Bytes => Field {
+            path,
+            unit: Bytes::UNIT,
+            default,
+            bounds,
+            effect,
+            canonical: <Bytes as Setting>::canonical,
+            show_bound: <Bytes as Setting>::write_size,
+        },
+        Unit::Count | Unit::Fuel => Field {
+            path,
+            unit: if info.unit == Unit::Fuel {
+                "fuel"
+            } else {
+                u64::UNIT
+            },
+            default,
+            bounds,
+            effect,
+            canonical: <u64 as Setting>::canonical,
+            show_bound: <u64 as Setting>::write_size,
+        },
+    }
+}
+
+/// The limits that won, by way of the names that `wasm-host` gives them.
+fn limits(effective: &Effective) -> Result<Limits, ConfigError> {
+    let mut members = serde_json::Map::new();
+    for (field, info) in fields()[DECLARED.len()..].iter().zip(Limits::TABLE) {
+        let value = match info.unit {
+            Unit::Bytes => effective.typed::<Bytes>(field.path)?.0,
+            Unit::Count | Unit::Fuel => effective.typed::<u64>(field.path)?,
+        };
+        members.insert(info.name.to_owned(), value.into());
+    }
+    Ok(serde_json::from_value(members.into()).expect("every name comes from the table itself"))
 }

@@ -2,7 +2,11 @@
 //! meaning and the members of `data`. The page `server/ERRORS.md` is made from
 //! it. Numbers and names never change their meaning; new ones are added.
 //!
-//! What a crate's error becomes here is decided in `refusal/from.rs`.
+//! What a crate's error becomes here is decided in `from.rs`.
+
+mod from;
+
+pub(crate) use from::chain;
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -86,6 +90,10 @@ catalogue! {
         "The batch has more calls than the limit. None has run.";
     TooDeep = -32010 "too_deep", 400 call, "limit, max",
         "Arrays and objects are nested deeper than the limit.";
+    NotFound = -32011 "not_found", 404 call, "",
+        "There is nothing under this path. Not used by JSON-RPC.";
+    MethodNotAllowed = -32012 "method_not_allowed", 405 call, "",
+        "The path exists, but not for this HTTP method. Not used by JSON-RPC.";
     UnknownContext = -32020 "unknown_context", 404 call, "context",
         "There is no context with this id or name.";
     UnknownMethod = -32021 "unknown_method", 404 call, "method",
@@ -98,8 +106,8 @@ catalogue! {
         "The upload is not a component of Corelet's world, or larger or more complex than the limits.";
     ApplicationError = -32030 "application_error", 422 call, "error",
         "The application refused the call; `error` is what it said, in JSON. Nothing that the call did has happened.";
-    Trapped = -32031 "trapped", 422 call, "trap",
-        "The application crashed. Nothing that the call did has happened.";
+    Trapped = -32031 "trapped", 422 call, "trap, said?",
+        "The application crashed; `said` is what it last logged as an error. Nothing that the call did has happened.";
     OutOfFuel = -32032 "out_of_fuel", 422 call, "limit, max",
         "The call ran longer than its fuel allows. Nothing that it did has happened.";
     OutOfMemory = -32033 "out_of_memory", 422 call, "limit, max",
@@ -178,6 +186,15 @@ impl Refusal {
         refusal
     }
 
+    /// A limit that was reached, with its name made up at run time.
+    pub(crate) fn limit_of(code: Code, limit: String, used: u64, max: u64) -> Refusal {
+        let message = format!("{used} exceeds {limit} = {max}");
+        Refusal::new(code, message)
+            .with("limit", limit)
+            .with("used", used)
+            .with("max", max)
+    }
+
     /// The error object of JSON-RPC.
     pub fn write_error_object(&self, out: &mut Vec<u8>) {
         let mut data = Map::with_capacity(self.data.len() + 1);
@@ -212,7 +229,7 @@ impl Refusal {
 pub fn reference() -> String {
     let mut page = String::from(
         "# Errors\n\n\
-         Made from the table in `server/src/refusal.rs` (`corelet config errors`); numbers and names keep\n\
+         Made from the table in `server/src/refusal/mod.rs` (`corelet config errors`); numbers and names keep\n\
          their meaning for good.\n\n\
          A JSON-RPC call that is refused is answered with an error object\n\
          `{\"code\": CODE, \"message\": TEXT, \"data\": {\"name\": NAME, …}}`. The HTTP status is 200, except for a\n\

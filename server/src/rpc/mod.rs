@@ -1,3 +1,153 @@
-//! JSON-RPC 2.0: what arrives (`envelope.rs`), what goes back (`answer.rs`).
+//! JSON-RPC 2.0 over one body: read the envelope, run its calls, write the
+//! answers. Start reading at [`serve`]; what arrives is in `envelope.rs`, what
+//! goes back in `answer.rs`. HTTP is not known here.
+
 pub mod answer;
 pub mod envelope;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use corelet_shard::{Call, Reply, ShardHandle};
+use futures_util::future::join_all;
+
+use crate::refusal::Refusal;
+use answer::Success;
+use envelope::{Bounds, Envelope, Execute, Id, Request};
+
+/// What became of a body.
+pub(crate) enum Served {
+    /// The answer to a single call that worked.
+    Done(Vec<u8>),
+    /// The answer to a single call that was refused, and why.
+    Refused(Vec<u8>, Refusal),
+    /// The answers to a batch, and how its calls ended.
+    Batch(Vec<u8>, Vec<Result<(), Refusal>>),
+    /// Only notifications: nothing is to be said.
+    Silent(Vec<Result<(), Refusal>>),
+}
+
+/// Answers one body on behalf of `caller`.
+pub(crate) async fn serve(
+    shard: &ShardHandle,
+    caller: &Arc<str>,
+    body: Bytes,
+    bounds: &Bounds,
+) -> Served {
+    match envelope::parse(&body, bounds) {
+        Ok(Envelope::Single(request)) => {
+            let mut out = Vec::new();
+            let notified = request.id == Id::Notification;
+            match (run(shard, caller, &body, request, &mut out).await, notified) {
+                (outcome, true) => Served::Silent(vec![outcome]),
+                (Ok(()), false) => Served::Done(out),
+                (Err(refusal), false) => Served::Refused(out, refusal),
+            }
+        }
+        Ok(Envelope::Batch(requests)) => {
+            // All at once: calls of one context still run in their order.
+            let ended = join_all(requests.into_iter().map(async |request| {
+                let mut out = Vec::new();
+                let outcome = run(shard, caller, &body, request, &mut out).await;
+                (out, outcome)
+            }))
+            .await;
+            let (answers, outcomes): (Vec<_>, Vec<_>) = ended.into_iter().unzip();
+            let body = answer::join(&answers);
+            if body.is_empty() {
+                Served::Silent(outcomes)
+            } else {
+                Served::Batch(body, outcomes)
+            }
+        }
+        Err(refusal) => {
+            let mut out = Vec::new();
+            answer::write_refusal(&mut out, Id::NULL, &refusal);
+            Served::Refused(out, refusal)
+        }
+    }
+}
+
+/// Runs one request and appends its answer.
+async fn run(
+    shard: &ShardHandle,
+    caller: &Arc<str>,
+    body: &Bytes,
+    request: Request<'_>,
+    out: &mut Vec<u8>,
+) -> Result<(), Refusal> {
+    let Request { id, call } = request;
+    let outcome = match call {
+        Ok(call) => execute(shard, caller, body, call).await,
+        Err(refusal) => Err(refusal),
+    };
+    match outcome {
+        Ok(Reply {
+            output,
+            delta_id,
+            root,
+            fuel_used,
+        }) => {
+            answer::write_success(
+                out,
+                id,
+                &Success {
+                    output: &output,
+                    delta_id,
+                    root,
+                    fuel_used,
+                },
+            );
+            Ok(())
+        }
+        Err(refusal) => {
+            answer::write_refusal(out, id, &refusal);
+            Err(refusal)
+        }
+    }
+}
+
+async fn execute(
+    shard: &ShardHandle,
+    caller: &Arc<str>,
+    body: &Bytes,
+    execute: Execute<'_>,
+) -> Result<Reply, Refusal> {
+    let context = shard.resolve(&execute.context)?;
+    let method = match execute.method {
+        Cow::Borrowed(method) => part(body, method),
+        Cow::Owned(method) => Bytes::from(method),
+    };
+    let call = Call {
+        method,
+        args: part(body, execute.args),
+        caller: Arc::clone(caller),
+    };
+    Ok(shard.call(context, call).await?)
+}
+
+/// A part of the body that keeps the body alive instead of being copied.
+fn part(body: &Bytes, text: &str) -> Bytes {
+    let inside = body.as_ptr_range();
+    let wanted = text.as_bytes().as_ptr_range();
+    if inside.start <= wanted.start && wanted.end <= inside.end {
+        body.slice_ref(text.as_bytes())
+    } else {
+        // A default that stands in the program and not in the body.
+        Bytes::copy_from_slice(text.as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_share_the_body_s_memory() {
+        let body = Bytes::from_static(b"one two");
+        let text = std::str::from_utf8(&body[4..]).unwrap();
+        assert_eq!(part(&body, text).as_ptr(), body[4..].as_ptr());
+        assert_eq!(&part(&body, "{}")[..], b"{}");
+    }
+}

@@ -1,0 +1,133 @@
+//! The documents of the REST interface under `/v1`, in one place for the server
+//! that writes them and the client that reads them. The routes are in
+//! `http/routes.rs`.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// An installed application.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Application {
+    /// blake3 of the component, in base58.
+    pub id: String,
+    /// The name that it gives itself.
+    pub name: String,
+    /// The version that it gives itself.
+    pub version: String,
+    /// Size of the component.
+    pub size_bytes: u64,
+    /// When, in milliseconds since 1970.
+    pub installed_unix_ms: u64,
+    /// Its methods and what they take, where the whole of it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<Value>,
+}
+
+/// All installed applications.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Applications {
+    /// Oldest first.
+    pub applications: Vec<Application>,
+}
+
+/// A context to be made.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CreateContext {
+    /// The application's id or name.
+    pub application: String,
+    /// A unique name, by which the context can be called, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Arguments of the application's init method: an object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub args: Option<Box<serde_json::value::RawValue>>,
+}
+
+/// A context.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Context {
+    /// 32 random bytes in base58.
+    pub id: String,
+    /// Its unique name, if it has one.
+    pub name: Option<String>,
+    /// The application that it runs.
+    pub application: String,
+    /// When it was made, in milliseconds since 1970.
+    pub created_unix_ms: u64,
+    /// How often its state has changed.
+    pub version: u64,
+    /// The digest of its state.
+    pub root: String,
+    /// Entries in its state.
+    pub entries: u64,
+    /// Bytes of keys and values in its state.
+    pub bytes: u64,
+    /// The shard that owns it.
+    pub shard: u16,
+}
+
+/// A page of contexts, by id.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Contexts {
+    /// The contexts of this page.
+    pub contexts: Vec<Context>,
+    /// What to send as `after` for the next page; none on the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// How the server is doing.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Status {
+    /// Whether new work is welcome.
+    pub ready: bool,
+    /// The program's version.
+    pub version: String,
+    /// This node.
+    pub node_id: String,
+    /// Seconds since the start.
+    pub uptime_seconds: u64,
+    /// Installed applications.
+    pub applications: u64,
+    /// The shards in order.
+    pub shards: Vec<ShardStatus>,
+}
+
+/// How one shard is doing.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ShardStatus {
+    /// Its number.
+    pub shard: u16,
+    /// Open connections.
+    pub connections: u64,
+    /// Queries answered since the start.
+    pub queries: u64,
+    /// Updates committed since the start.
+    pub updates: u64,
+    /// Calls that failed in the guest.
+    pub guest_failures: u64,
+    /// Calls refused at one of the shard's bounds.
+    pub refused: u64,
+    /// Calls waiting for their turn.
+    pub waiting: u64,
+    /// Updates executed and not yet durable.
+    pub uncommitted: u64,
+    /// Contexts with something in memory.
+    pub live_contexts: u64,
+    /// Instances kept warm.
+    pub warm_instances: u64,
+    /// Bytes of the ledger in use.
+    pub ledger_bytes: u64,
+    /// Bytes to which the ledger can grow.
+    pub ledger_bytes_max: u64,
+}
+
+/// Which program this is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Version {
+    /// Always `corelet`.
+    pub name: String,
+    /// The program's version.
+    pub version: String,
+}

@@ -1,0 +1,160 @@
+//! `corelet app`: build, install, list, show, remove, and a new one to begin with.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use corelet_build::{Request, SdkSource, Toolchain, build, new_project};
+use serde_json::{Value, json};
+
+use super::args::{AppCommand, Global};
+use super::context::path_part;
+use super::failure::{Exit, Failure};
+use super::output::{Out, date};
+use super::progress::Progress;
+use crate::api;
+use crate::client::Client;
+
+pub(super) fn run(command: &AppCommand, global: &Global, out: &Out) -> Result<(), Failure> {
+    match command {
+        AppCommand::Install { file } => {
+            let installed = install(&super::client(global)?, file, out)?;
+            out.detail(&format!(
+                "{} {} ({} bytes)",
+                installed.name, installed.version, installed.size_bytes
+            ));
+            out.text(&installed.id, || &installed)
+        }
+        AppCommand::List => {
+            let list: api::Applications = super::client(global)?.get("/v1/applications")?;
+            let row = |app: &api::Application| {
+                vec![
+                    app.id.clone(),
+                    app.name.clone(),
+                    app.version.clone(),
+                    app.size_bytes.to_string(),
+                    date(app.installed_unix_ms),
+                ]
+            };
+            out.rows(
+                &["id", "name", "version", "bytes", "installed"],
+                list.applications.iter().map(row),
+                &list,
+            )
+        }
+        AppCommand::Show { app } => show(&super::client(global)?.get(&path(app)?)?, out),
+        AppCommand::Remove { app } => {
+            super::client(global)?.delete(&path(app)?)?;
+            out.say(&format!("removed {app}"));
+            Ok(())
+        }
+        AppCommand::Build { dir, to } => {
+            let built = build_component(dir, to.as_deref(), global.quiet)?;
+            out.text(&built.display().to_string(), || json!({ "file": built }))
+        }
+        AppCommand::New { name, sdk } => {
+            let sdk = sdk.clone().map_or_else(SdkSource::nearest, SdkSource::Path);
+            let dir = PathBuf::from(name);
+            new_project(&dir, name, &sdk).map_err(|error| Failure::failed(&error))?;
+            out.say(&format!("made {name}/; run it with: corelet dev {name}"));
+            Ok(())
+        }
+    }
+}
+
+/// Uploads a component and waits until it is compiled.
+pub(crate) fn install(
+    client: &Client,
+    file: &Path,
+    out: &Out,
+) -> Result<api::Application, Failure> {
+    let reading =
+        |error| Failure::new(Exit::Failed, format!("reading {}: {error}", file.display()));
+    let opened = File::open(file).map_err(reading)?;
+    let length = opened.metadata().map_err(reading)?.len();
+    let progress = Progress::begin(out, "uploading", Some(length));
+    let installed = client.install(progress.reading(opened, "compiling"));
+    drop(progress);
+    Ok(installed?)
+}
+
+/// Builds a crate and puts the component where it was asked for.
+pub(crate) fn build_component(
+    dir: &Path,
+    to: Option<&Path>,
+    quiet: bool,
+) -> Result<PathBuf, Failure> {
+    let toolchain = Toolchain::find().map_err(|error| Failure::failed(&error))?;
+    let request = Request {
+        quiet,
+        ..Request::new(dir)
+    };
+    let built = build(&request, &toolchain).map_err(|error| Failure::failed(&error))?;
+    match to {
+        None => Ok(built.path),
+        Some(to) => {
+            fs::copy(&built.path, to).map_err(|error| {
+                Failure::new(Exit::Failed, format!("writing {}: {error}", to.display()))
+            })?;
+            Ok(to.to_owned())
+        }
+    }
+}
+
+fn show(app: &api::Application, out: &Out) -> Result<(), Failure> {
+    if !out.is_json() {
+        out.say(&format!(
+            "{} {}, id {}, {} bytes",
+            app.name, app.version, app.id, app.size_bytes
+        ));
+    }
+    let empty = Vec::new();
+    let member = |value: &Value, name: &str| {
+        value
+            .get(name)
+            .and_then(Value::as_str)
+            .unwrap_or("")
+            .to_owned()
+    };
+    let methods = app
+        .description
+        .as_ref()
+        .and_then(|all| all.get("methods"))
+        .and_then(Value::as_array);
+    let rows = methods.unwrap_or(&empty).iter().map(|method| {
+        let parameters = method
+            .get("parameters")
+            .and_then(Value::as_array)
+            .unwrap_or(&empty);
+        let parameters: Vec<String> = parameters
+            .iter()
+            .map(|parameter| {
+                format!(
+                    "{}: {}",
+                    member(parameter, "name"),
+                    member(parameter, "type_name")
+                )
+            })
+            .collect();
+        let doc = member(method, "doc")
+            .lines()
+            .next()
+            .unwrap_or("")
+            .to_owned();
+        vec![
+            member(method, "name"),
+            member(method, "kind"),
+            parameters.join(", "),
+            member(method, "returns"),
+            doc,
+        ]
+    });
+    out.rows(
+        &["method", "kind", "parameters", "returns", "what it does"],
+        rows,
+        app,
+    )
+}
+
+fn path(app: &str) -> Result<String, Failure> {
+    Ok(format!("/v1/applications/{}", path_part(app)?))
+}

@@ -1,0 +1,429 @@
+//! The command line as a table: every command, flag and example. What the
+//! commands do is in the files beside this one.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  it worked
+  1  it failed: the answer is on standard error
+  2  the command line or the configuration is wrong
+  3  no server answers, or it cannot take the request now; try again
+
+Standard output has the data, standard error the talk. NO_COLOR is respected.";
+
+/// Corelet: a server for replicated WebAssembly applications.
+#[derive(Debug, Parser)]
+#[command(
+    name = "corelet",
+    version,
+    propagate_version = true,
+    disable_help_subcommand = true,
+    arg_required_else_help = true,
+    after_help = EXIT_CODES,
+    after_long_help = concat!("\
+Examples:
+  corelet dev                                  a server to play with, on this machine
+  corelet app install target/kv.wasm           install an application
+  corelet call kv set '{\"key\":\"a\",\"value\":\"1\"}' call a method of the context named kv
+
+Exit codes:
+  0  it worked
+  1  it failed: the answer is on standard error
+  2  the command line or the configuration is wrong
+  3  no server answers, or it cannot take the request now; try again
+
+Standard output has the data, standard error the talk. NO_COLOR is respected.")
+)]
+pub struct Cli {
+    /// Flags of all commands.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Flags that every command understands.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// How to write the answer.
+    #[arg(short, long, global = true, value_enum, default_value_t = Output::Table, env = "CORELET_OUTPUT")]
+    pub output: Output,
+
+    /// Where the server keeps its data; clients find its address and token there.
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        default_value = "corelet-data",
+        env = "CORELET_DATA_DIR"
+    )]
+    pub data_dir: PathBuf,
+
+    /// Address of a server elsewhere, such as http://10.0.0.5:7700.
+    #[arg(long, global = true, value_name = "URL", env = "CORELET_URL")]
+    pub url: Option<String>,
+
+    /// File with the token. Without it: the variable CORELET_TOKEN, then the data directory.
+    #[arg(long, global = true, value_name = "FILE", env = "CORELET_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
+
+    /// Say less: nothing but data and errors.
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+
+    /// Say more; twice for everything.
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// How to write an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Table,
+    /// For scripts: one JSON document.
+    Json,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the server.
+    #[command(after_help = "\
+Examples:
+  corelet serve                                          loopback, data in ./corelet-data
+  corelet serve --config /etc/corelet.toml --data-dir /var/lib/corelet
+  CORELET__HTTP__LISTEN=0.0.0.0:7700 corelet serve --shards 4")]
+    Serve(ServeArgs),
+
+    /// Run a server for development: installs applications, makes a demo context of each.
+    #[command(after_help = "\
+Examples:
+  corelet dev                        an empty server
+  corelet dev kv.wasm counter.wasm   with these applications
+  corelet dev apps/kv                builds the application, and again on each change")]
+    Dev(DevArgs),
+
+    /// Applications: build, install, list, show, remove.
+    #[command(subcommand, visible_alias = "application")]
+    App(AppCommand),
+
+    /// Contexts: create, list, show, delete.
+    #[command(subcommand)]
+    Context(ContextCommand),
+
+    /// Call a method of a context.
+    #[command(after_help = "\
+Examples:
+  corelet call kv set '{\"key\":\"a\",\"value\":\"1\"}'
+  corelet call kv get '{\"key\":\"a\"}' -o json
+  corelet call kv set @arguments.json          or - for standard input")]
+    Call(CallArgs),
+
+    /// Print the token of the server in the data directory.
+    #[command(after_help = "\
+Examples:
+  corelet token
+  curl -H \"Authorization: Bearer $(corelet token)\" http://127.0.0.1:7700/v1/status
+  corelet --data-dir /var/lib/corelet token > token && chmod 600 token")]
+    Token,
+
+    /// Show how the server is doing.
+    #[command(after_help = "\
+Examples:
+  corelet status
+  corelet status -o json
+  corelet --url http://10.0.0.5:7700 --token-file token status")]
+    Status,
+
+    /// The configuration: show it, check it, explain it.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+
+    /// Check whether this machine can run the server, and say what to do.
+    #[command(
+        visible_alias = "preflight",
+        after_help = "\
+Examples:
+  corelet doctor
+  corelet doctor -o json
+  corelet doctor --data-dir /var/lib/corelet --config /etc/corelet.toml"
+    )]
+    Doctor(SettingsArgs),
+
+    /// Print a completion script.
+    #[command(after_help = "\
+Examples:
+  corelet completions bash > ~/.local/share/bash-completion/completions/corelet
+  corelet completions zsh > ~/.zfunc/_corelet
+  corelet completions fish > ~/.config/fish/completions/corelet.fish")]
+    Completions {
+        /// Which shell.
+        shell: Shell,
+    },
+}
+
+/// Where settings come from, beside the environment.
+#[derive(Debug, Clone, Args, Default)]
+pub struct SettingsArgs {
+    /// Configuration file (TOML); see server/CONFIG.md.
+    #[arg(long, value_name = "FILE", env = "CORELET_CONFIG")]
+    pub config: Option<PathBuf>,
+
+    /// Address to listen on; sets http.listen.
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<SocketAddr>,
+
+    /// Number of shards of a new data directory; sets shards.count.
+    #[arg(long, value_name = "N")]
+    pub shards: Option<u64>,
+}
+
+/// Flags of `serve`.
+#[derive(Debug, Clone, Args)]
+pub struct ServeArgs {
+    /// Settings.
+    #[command(flatten)]
+    pub settings: SettingsArgs,
+}
+
+/// Flags of `dev`.
+#[derive(Debug, Clone, Args)]
+pub struct DevArgs {
+    /// Components to install, or directories of applications to build.
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+
+    /// Settings.
+    #[command(flatten)]
+    pub settings: SettingsArgs,
+}
+
+/// What to do with applications.
+#[derive(Debug, Subcommand)]
+pub enum AppCommand {
+    /// Install a component; prints the application's id.
+    #[command(after_help = "\
+Examples:
+  corelet app install kv.wasm
+  corelet app install kv.wasm -o json | jq -r .id
+  corelet --url http://10.0.0.5:7700 --token-file token app install kv.wasm")]
+    Install {
+        /// The component.
+        file: PathBuf,
+    },
+    /// List the installed applications.
+    #[command(after_help = "\
+Examples:
+  corelet app list
+  corelet app list -o json
+  corelet app list -o json | jq -r '.applications[].name'")]
+    List,
+    /// Show an application and its methods.
+    #[command(after_help = "\
+Examples:
+  corelet app show kv
+  corelet app show kv -o json
+  corelet app show kv -o json | jq '.methods[].name'")]
+    Show {
+        /// Id or name.
+        app: String,
+    },
+    /// Remove an application that has no contexts.
+    #[command(after_help = "\
+Examples:
+  corelet app remove kv
+  corelet app remove 7Yk…                      by id, if two have the same name
+  corelet context list -o json | jq -r '.contexts[].id' | xargs -n1 corelet context delete && corelet app remove kv")]
+    Remove {
+        /// Id or name.
+        app: String,
+    },
+    /// Build an application's crate into a component.
+    #[command(after_help = "\
+Examples:
+  corelet app build                            the crate in this directory
+  corelet app build apps/kv --to kv.wasm
+  corelet app install $(corelet app build apps/kv)")]
+    Build {
+        /// The crate's directory.
+        #[arg(default_value = ".")]
+        dir: PathBuf,
+        /// Where to put the component.
+        #[arg(long, value_name = "FILE")]
+        to: Option<PathBuf>,
+    },
+    /// Make the crate of a new application.
+    #[command(after_help = "\
+Examples:
+  corelet app new guestbook
+  corelet app new guestbook --sdk ~/corelet/sdk/rust
+  corelet app new guestbook && corelet dev guestbook")]
+    New {
+        /// Name of the application and of the directory that is made.
+        name: String,
+        /// The Corelet SDK's directory, to depend on.
+        #[arg(long, value_name = "DIR")]
+        sdk: Option<PathBuf>,
+    },
+}
+
+/// What to do with contexts.
+#[derive(Debug, Subcommand)]
+pub enum ContextCommand {
+    /// Create a context of an application; prints its id.
+    #[command(after_help = "\
+Examples:
+  corelet context create kv
+  corelet context create kv --name shop
+  corelet context create counter --name visits --args '{\"start\":100}'")]
+    Create {
+        /// The application's id or name.
+        app: String,
+        /// A unique name, by which the context can be called, too.
+        #[arg(long)]
+        name: Option<String>,
+        /// Arguments of the application's init method: a JSON object, @FILE, or - for standard input.
+        #[arg(long, value_name = "JSON")]
+        args: Option<String>,
+    },
+    /// List the contexts.
+    #[command(after_help = "\
+Examples:
+  corelet context list
+  corelet context list --limit 20 --after 9mX…
+  corelet context list -o json | jq -r '.contexts[].id'")]
+    List {
+        /// Begin behind this id.
+        #[arg(long, value_name = "ID")]
+        after: Option<String>,
+        /// How many at most.
+        #[arg(long, value_name = "N", default_value_t = 100)]
+        limit: u32,
+    },
+    /// Show a context.
+    #[command(after_help = "\
+Examples:
+  corelet context show shop
+  corelet context show shop -o json
+  corelet context show shop -o json | jq -r .root")]
+    Show {
+        /// Id or name.
+        context: String,
+    },
+    /// Delete a context and its state, for good.
+    #[command(after_help = "\
+Examples:
+  corelet context delete shop
+  corelet context delete 9mX…
+  corelet -q context delete shop && echo gone")]
+    Delete {
+        /// Id or name.
+        context: String,
+    },
+}
+
+/// Flags of `call`.
+#[derive(Debug, Clone, Args)]
+pub struct CallArgs {
+    /// The context's id or name.
+    pub context: String,
+    /// The method.
+    pub method: String,
+    /// Arguments: a JSON object, @FILE, or - for standard input.
+    #[arg(value_name = "JSON")]
+    pub args: Option<String>,
+}
+
+/// What to do with the configuration.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Print every setting that is in force.
+    #[command(after_help = "\
+Examples:
+  corelet config show
+  corelet config show --origin --config corelet.toml
+  corelet config show -o json | jq -r '.\"http.listen\".value'")]
+    Show {
+        /// Also print who set it.
+        #[arg(long)]
+        origin: bool,
+        /// Settings.
+        #[command(flatten)]
+        settings: SettingsArgs,
+    },
+    /// Read the configuration without starting anything.
+    #[command(after_help = "\
+Examples:
+  corelet config check --config corelet.toml
+  corelet config check --config corelet.toml && systemctl restart corelet
+  CORELET__HTTP__BATCH_MAX=0 corelet config check")]
+    Check {
+        /// Settings.
+        #[command(flatten)]
+        settings: SettingsArgs,
+    },
+    /// Print the reference of all settings as Markdown.
+    Reference,
+    /// Print the catalogue of error codes as Markdown.
+    Errors,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_that_people_use_has_three_examples() {
+        fn check(command: &clap::Command, path: &str) {
+            let path = format!("{path} {}", command.get_name());
+            for inner in command.get_subcommands() {
+                check(inner, &path);
+            }
+            let pages = ["reference", "errors"].contains(&command.get_name());
+            if command.get_subcommands().next().is_some() || pages {
+                return;
+            }
+            let help = command
+                .get_after_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            let examples = help
+                .lines()
+                .skip(1)
+                .filter(|line| line.starts_with("  "))
+                .count();
+            assert!(
+                help.starts_with("Examples:") && examples >= 3,
+                "{path}: {help}"
+            );
+        }
+        for command in Cli::command().get_subcommands() {
+            check(command, "corelet");
+        }
+    }
+
+    #[test]
+    fn no_flag_takes_a_secret() {
+        fn check(command: &clap::Command) {
+            for argument in command.get_arguments() {
+                assert_ne!(argument.get_long(), Some("token"));
+            }
+            command.get_subcommands().for_each(check);
+        }
+        check(&Cli::command());
+    }
+}

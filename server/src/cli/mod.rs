@@ -1,0 +1,95 @@
+//! The commands: from a command line to an exit code. What the command line
+//! looks like is in `args.rs`; each command has its own file.
+
+pub mod args;
+
+mod app;
+mod call;
+mod config;
+mod context;
+mod doctor;
+mod failure;
+mod output;
+mod progress;
+mod settings;
+mod status;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use crate::auth::{TOKEN_FILE, Token};
+use crate::client::{Client, Whereabouts};
+use crate::{dev, log, serve};
+pub(crate) use app::{build_component, install};
+use args::{Cli, Command, Global};
+pub(crate) use failure::{Exit, Failure};
+pub(crate) use output::Out;
+pub(crate) use progress::Progress;
+
+/// Runs the command that this process was started with.
+pub fn run() -> ExitCode {
+    // A usage error ends with 2, as clap does by itself.
+    let cli = Cli::parse();
+    let out = Out::new(&cli.global);
+    match dispatch(&cli, &out) {
+        Ok(()) => Exit::Worked.into(),
+        Err(failure) => {
+            out.failure(&failure);
+            failure.exit.into()
+        }
+    }
+}
+
+fn dispatch(cli: &Cli, out: &Out) -> Result<(), Failure> {
+    let global = &cli.global;
+    match &cli.command {
+        Command::Serve(args) => {
+            let (config, effective) = settings::load(&args.settings, global, "serve")?;
+            log::start(&config.log);
+            log::catch_panics();
+            Ok(serve::serve(config, &effective, &global.data_dir)?)
+        }
+        Command::Dev(args) => {
+            let (config, effective) = settings::load(&args.settings, global, "dev")?;
+            log::start(&config.log);
+            log::catch_panics();
+            dev::run(config, &effective, &global.data_dir, &args.paths, out)
+        }
+        Command::App(command) => app::run(command, global, out),
+        Command::Context(command) => context::run(command, global, out),
+        Command::Call(args) => call::run(args, global, out),
+        Command::Token => token(global, out),
+        Command::Status => status::run(global, out),
+        Command::Config(command) => config::run(command, global, out),
+        Command::Doctor(args) => doctor::run(args, global, out),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "corelet", &mut script);
+            out.raw(&script)
+        }
+    }
+}
+
+/// The secret is data here: it was asked for.
+fn token(global: &Global, out: &Out) -> Result<(), Failure> {
+    let token = Token::load(&global.data_dir.join("keys").join(TOKEN_FILE))?;
+    out.text(
+        token.reveal(),
+        || serde_json::json!({ "token": token.reveal() }),
+    )
+}
+
+/// The server that the flags and the environment name.
+fn client(global: &Global) -> Result<Client, Failure> {
+    let token = std::env::var("CORELET_TOKEN")
+        .ok()
+        .filter(|token| !token.is_empty());
+    let whereabouts = Whereabouts {
+        data_dir: global.data_dir.clone(),
+        url: global.url.clone(),
+        token_file: global.token_file.clone(),
+        token,
+    };
+    Ok(Client::find(&whereabouts)?)
+}

@@ -1,0 +1,443 @@
+//! A blocking client of a Corelet server, as the command line uses it: finds
+//! the server and its token, sends one request at a time, and tells refusals from
+//! silence.
+
+use std::io::Read;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use ureq::{Agent, Body, SendBody};
+
+use crate::api;
+use crate::auth::{TOKEN_FILE, Token, TokenError};
+use crate::run_file::{Found, RunFile};
+
+/// Answers larger than this are not read.
+const ANSWER_BYTES_MAX: u64 = 1 << 30;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The longest that a server may take for an answer: compiling a large
+/// application, or a call that waits behind many.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// Where to look for a server and its token.
+#[derive(Debug, Clone)]
+pub struct Whereabouts {
+    /// The data directory of a server on this machine.
+    pub data_dir: PathBuf,
+    /// A server elsewhere.
+    pub url: Option<String>,
+    /// A file with the token.
+    pub token_file: Option<PathBuf>,
+    /// The token from the environment.
+    pub token: Option<String>,
+}
+
+/// Why a request brought nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// No server has left its address.
+    #[error("no server runs on {path}: start one with `corelet serve` or `corelet dev`, or name one with --url", path = data_dir.display())]
+    NoServer {
+        /// The data directory.
+        data_dir: PathBuf,
+    },
+    /// A server has left its address and is gone.
+    #[error("the server on {path} (process {pid}) is gone without having stopped in order: start it again with `corelet serve`", path = data_dir.display())]
+    ServerGone {
+        /// The data directory.
+        data_dir: PathBuf,
+        /// Its process.
+        pid: u32,
+    },
+    /// The file with the server's address cannot be read.
+    #[error("reading the server's address in {path}", path = data_dir.display())]
+    RunFile {
+        /// The data directory.
+        data_dir: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// There is no token to send.
+    #[error("no token for {url}: give --token-file, or set CORELET_TOKEN")]
+    NoToken {
+        /// The server's address.
+        url: String,
+    },
+    /// The token cannot be read.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// Text that is not a token.
+    #[error("CORELET_TOKEN does not hold a token")]
+    BadToken,
+    /// An address that cannot be used.
+    #[error(
+        "{url:?} is not an address such as http://10.0.0.5:7700 (https needs a proxy in front)"
+    )]
+    BadUrl {
+        /// What was given.
+        url: String,
+    },
+    /// Nobody answers.
+    #[error("no answer from {url}: {reason}")]
+    Unreachable {
+        /// The server's address.
+        url: String,
+        /// What happened.
+        reason: String,
+    },
+    /// The server said no.
+    #[error("{message}")]
+    Refused {
+        /// The number in ERRORS.md.
+        code: i64,
+        /// The name in ERRORS.md.
+        name: String,
+        /// What the server said.
+        message: String,
+        /// The whole of it.
+        document: Value,
+        /// Whether the same request may work later.
+        passing: bool,
+    },
+    /// The answer is not one of a Corelet server.
+    #[error("{url} answered {status} with something that is not ours: is it a Corelet server?")]
+    Strange {
+        /// The server's address.
+        url: String,
+        /// The HTTP status.
+        status: u16,
+    },
+}
+
+/// A server and the right to talk to it.
+pub struct Client {
+    agent: Agent,
+    url: String,
+    token: Token,
+}
+
+impl Client {
+    /// Finds the server and the token.
+    pub fn find(whereabouts: &Whereabouts) -> Result<Client, ClientError> {
+        let local = whereabouts.url.is_none();
+        let url = match &whereabouts.url {
+            Some(url) => checked_url(url)?,
+            None => local_url(whereabouts)?,
+        };
+        let token = match (&whereabouts.token_file, &whereabouts.token) {
+            (Some(file), _) => Token::load(file)?,
+            (None, Some(text)) => Token::parse(text.trim()).ok_or(ClientError::BadToken)?,
+            // A local server's token is not sent anywhere else by itself.
+            (None, None) if local => {
+                Token::load(&whereabouts.data_dir.join("keys").join(TOKEN_FILE))?
+            }
+            (None, None) => return Err(ClientError::NoToken { url }),
+        };
+        Ok(Client::new(url, token))
+    }
+
+    /// A client for a known address.
+    pub fn new(url: String, token: Token) -> Client {
+        let mut config = Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_connect(Some(CONNECT_TIMEOUT))
+            .timeout_recv_response(Some(ANSWER_TIMEOUT))
+            .user_agent(concat!("corelet/", env!("CARGO_PKG_VERSION")));
+        if url.starts_with("http://127.") || url.starts_with("http://[::1]") {
+            config = config.proxy(None);
+        }
+        Client {
+            agent: config.build().new_agent(),
+            url,
+            token,
+        }
+    }
+
+    /// The server's address.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Calls a method; the result object as the server wrote it.
+    pub fn call(
+        &self,
+        context: &str,
+        method: &str,
+        args: &RawValue,
+    ) -> Result<Box<RawValue>, ClientError> {
+        #[derive(Serialize)]
+        struct Params<'a> {
+            context_id: &'a str,
+            method: &'a str,
+            args: &'a RawValue,
+        }
+        #[derive(Serialize)]
+        struct Request<'a> {
+            jsonrpc: &'a str,
+            id: u8,
+            method: &'a str,
+            params: Params<'a>,
+        }
+        #[derive(serde::Deserialize)]
+        struct Answer {
+            result: Option<Box<RawValue>>,
+            error: Option<Value>,
+        }
+        let params = Params {
+            context_id: context,
+            method,
+            args,
+        };
+        let body = serde_json::to_vec(&Request {
+            jsonrpc: "2.0",
+            id: 1,
+            method: "execute",
+            params,
+        })
+        .unwrap_or_default();
+        let request = self
+            .agent
+            .post(self.path("/rpc"))
+            .header("content-type", "application/json");
+        let (status, text) = self.exchange(self.signed(request).send(&body[..]))?;
+        let strange = || ClientError::Strange {
+            url: self.url.clone(),
+            status,
+        };
+        let answer: Answer = serde_json::from_slice(&text).map_err(|_| strange())?;
+        match (answer.result, answer.error) {
+            (Some(result), None) => Ok(result),
+            (None, Some(error)) => Err(refused(error, status)),
+            _ => Err(strange()),
+        }
+    }
+
+    /// Uploads a component.
+    pub fn install(&self, component: impl Read + 'static) -> Result<api::Application, ClientError> {
+        let request = self
+            .agent
+            .post(self.path("/v1/applications"))
+            .header("content-type", "application/wasm");
+        let sent = self
+            .signed(request)
+            .send(SendBody::from_owned_reader(component));
+        self.document(sent)
+    }
+
+    /// Asks for a document.
+    pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.document(self.signed(self.agent.get(self.path(path))).call())
+    }
+
+    /// Sends a document and reads another.
+    pub fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        let request = self
+            .agent
+            .post(self.path(path))
+            .header("content-type", "application/json");
+        let body = serde_json::to_vec(body).unwrap_or_default();
+        self.document(self.signed(request).send(&body[..]))
+    }
+
+    /// Deletes something.
+    pub fn delete(&self, path: &str) -> Result<(), ClientError> {
+        let (status, text) =
+            self.exchange(self.signed(self.agent.delete(self.path(path))).call())?;
+        if status == 204 {
+            Ok(())
+        } else {
+            Err(self.problem(status, &text))
+        }
+    }
+
+    fn path(&self, path: &str) -> String {
+        format!("{}{path}", self.url)
+    }
+
+    fn signed<B>(&self, request: ureq::RequestBuilder<B>) -> ureq::RequestBuilder<B> {
+        request.header("authorization", format!("Bearer {}", self.token.reveal()))
+    }
+
+    fn document<T: DeserializeOwned>(
+        &self,
+        sent: Result<ureq::http::Response<Body>, ureq::Error>,
+    ) -> Result<T, ClientError> {
+        let (status, text) = self.exchange(sent)?;
+        if !(200..300).contains(&status) {
+            return Err(self.problem(status, &text));
+        }
+        serde_json::from_slice(&text).map_err(|_| ClientError::Strange {
+            url: self.url.clone(),
+            status,
+        })
+    }
+
+    fn exchange(
+        &self,
+        sent: Result<ureq::http::Response<Body>, ureq::Error>,
+    ) -> Result<(u16, Vec<u8>), ClientError> {
+        let unreachable = |error: ureq::Error| ClientError::Unreachable {
+            url: self.url.clone(),
+            reason: error.to_string(),
+        };
+        let response = sent.map_err(unreachable)?;
+        let status = response.status().as_u16();
+        let body = response
+            .into_body()
+            .into_with_config()
+            .limit(ANSWER_BYTES_MAX)
+            .read_to_vec();
+        Ok((status, body.map_err(unreachable)?))
+    }
+
+    fn problem(&self, status: u16, text: &[u8]) -> ClientError {
+        let Ok(problem) = serde_json::from_slice::<Value>(text) else {
+            // Turned away before anybody read the request: there is no document.
+            return match status {
+                408 | 429 | 503 => refused(
+                    json!({ "name": "unavailable", "message": "the server cannot take the request now" }),
+                    status,
+                ),
+                _ => ClientError::Strange {
+                    url: self.url.clone(),
+                    status,
+                },
+            };
+        };
+        refused(problem, status)
+    }
+}
+
+/// A refusal from an error object of JSON-RPC or a problem document.
+fn refused(document: Value, status: u16) -> ClientError {
+    let text = |pointer: &str| document.pointer(pointer).and_then(Value::as_str);
+    let kind = text("/type").and_then(|kind| kind.rsplit(':').next());
+    let name = text("/data/name")
+        .or(text("/name"))
+        .or(kind)
+        .unwrap_or("unknown")
+        .to_owned();
+    let message = text("/message")
+        .or(text("/detail"))
+        .unwrap_or("the server refused")
+        .to_owned();
+    let code = document.get("code").and_then(Value::as_i64).unwrap_or(0);
+    let passing = matches!(status, 429 | 503) || name == "busy" || name == "unavailable";
+    ClientError::Refused {
+        code,
+        name,
+        message,
+        document,
+        passing,
+    }
+}
+
+fn checked_url(url: &str) -> Result<String, ClientError> {
+    let bad = || ClientError::BadUrl {
+        url: url.to_owned(),
+    };
+    let rest = url.strip_prefix("http://").ok_or_else(bad)?;
+    let authority = rest.trim_end_matches('/');
+    let plain = authority
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b".-:[]_%".contains(&byte));
+    if authority.is_empty() || !plain {
+        Err(bad())
+    } else {
+        Ok(format!("http://{authority}"))
+    }
+}
+
+fn local_url(whereabouts: &Whereabouts) -> Result<String, ClientError> {
+    let data_dir = whereabouts.data_dir.clone();
+    match RunFile::find(&data_dir) {
+        Ok(Found::Running(server)) => Ok(server.url),
+        Ok(Found::Stale(server)) => Err(ClientError::ServerGone {
+            data_dir,
+            pid: server.pid,
+        }),
+        Ok(Found::Nothing) => Err(ClientError::NoServer { data_dir }),
+        Err(source) => Err(ClientError::RunFile { data_dir, source }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_plain_http_without_a_path() {
+        assert_eq!(
+            checked_url("http://10.0.0.5:7700/").unwrap(),
+            "http://10.0.0.5:7700"
+        );
+        assert_eq!(
+            checked_url("http://[::1]:7700").unwrap(),
+            "http://[::1]:7700"
+        );
+        for bad in [
+            "",
+            "http://",
+            "https://x",
+            "10.0.0.5:7700",
+            "http://user@host",
+            "http://a/b",
+            "http://a b",
+        ] {
+            assert!(checked_url(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn both_shapes_of_refusal_are_understood() {
+        let check = |document: Value, status: u16, expected: (&str, bool)| match refused(
+            document, status,
+        ) {
+            ClientError::Refused { name, passing, .. } => {
+                assert_eq!((name.as_str(), passing), expected)
+            }
+            other => panic!("{other}"),
+        };
+        let object =
+            json!({ "code": -32020, "message": "no", "data": { "name": "unknown_context" } });
+        check(object, 200, ("unknown_context", false));
+        check(
+            json!({ "type": "urn:corelet:error:busy", "detail": "full" }),
+            429,
+            ("busy", true),
+        );
+    }
+
+    #[test]
+    fn a_remote_server_never_gets_the_local_token_unasked() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("keys")).unwrap();
+        Token::load_or_create(&dir.path().join("keys")).unwrap();
+        let whereabouts = Whereabouts {
+            data_dir: dir.path().to_owned(),
+            url: Some("http://10.0.0.5:7700".to_owned()),
+            token_file: None,
+            token: None,
+        };
+        assert!(matches!(
+            Client::find(&whereabouts),
+            Err(ClientError::NoToken { .. })
+        ));
+        let local = Whereabouts {
+            url: None,
+            ..whereabouts
+        };
+        assert!(matches!(
+            Client::find(&local),
+            Err(ClientError::NoServer { .. })
+        ));
+    }
+}

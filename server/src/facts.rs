@@ -1,0 +1,122 @@
+//! What is true for the whole process and the same on every shard: the
+//! configuration, who may come in, and what each shard counts. Made once at
+//! start; afterwards only counters and the two flags change.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use corelet_shard::{Counter, ShardStats};
+use corelet_store::NodeId;
+
+use crate::auth::Guard;
+use crate::config::Config;
+use crate::refusal::Code;
+
+/// The process, as its front doors know it.
+pub struct Facts {
+    /// The configuration in force.
+    pub config: Config,
+    /// Who may come in.
+    pub guard: Guard,
+    /// This node.
+    pub node_id: NodeId,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// One board per shard.
+    pub boards: Vec<Board>,
+    started: Instant,
+    started_unix: u64,
+    ready: AtomicBool,
+}
+
+impl Facts {
+    /// Facts about a process that starts now and is not ready yet.
+    pub fn new(
+        config: Config,
+        guard: Guard,
+        node_id: NodeId,
+        address: SocketAddr,
+        shards: u16,
+    ) -> Facts {
+        let boards = (0..shards).map(|_| Board::default()).collect();
+        let started_unix = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
+        let (started, ready) = (Instant::now(), AtomicBool::new(false));
+        Facts {
+            config,
+            guard,
+            node_id,
+            address,
+            boards,
+            started,
+            started_unix,
+            ready,
+        }
+    }
+
+    /// Whether new work is welcome.
+    pub fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Relaxed)
+    }
+
+    /// Says whether new work is welcome.
+    pub fn set_ready(&self, ready: bool) {
+        self.ready.store(ready, Ordering::Relaxed);
+    }
+
+    /// Seconds since the start.
+    pub fn uptime_seconds(&self) -> u64 {
+        self.started.elapsed().as_secs()
+    }
+
+    /// The start as seconds since 1970.
+    pub fn started_unix(&self) -> u64 {
+        self.started_unix
+    }
+}
+
+/// What one shard counts: its front door's figures, and its own.
+#[derive(Debug, Default)]
+pub struct Board {
+    /// What the front door counts.
+    pub door: DoorStats,
+    /// What the shard counts; there once it runs.
+    pub shard: OnceLock<Arc<ShardStats>>,
+}
+
+/// What the front door of one shard counts. One writer: that shard's thread.
+#[derive(Debug, Default)]
+pub struct DoorStats {
+    /// Connections accepted.
+    pub accepted: Counter,
+    /// Connections turned away at the limit.
+    pub turned_away: Counter,
+    /// Connections closed because they were slow or idle.
+    pub cut: Counter,
+    /// JSON-RPC calls that worked.
+    pub calls_ok: Counter,
+    /// JSON-RPC calls refused, by code.
+    pub calls_refused: [Counter; Code::ALL.len()],
+    /// Other requests, by the first digit of their status.
+    pub requests: [Counter; 6],
+}
+
+impl DoorStats {
+    /// Counts a call by how it ended.
+    pub fn count_call(&self, refused: Option<Code>) {
+        match refused {
+            None => self.calls_ok.one(),
+            Some(code) => self.calls_refused[code as usize].one(),
+        }
+    }
+
+    /// Counts a request that is not a call.
+    pub fn count_request(&self, status: u16) {
+        if let Some(counter) = self.requests.get(usize::from(status / 100)) {
+            counter.one();
+        }
+    }
+}

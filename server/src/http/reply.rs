@@ -1,0 +1,100 @@
+//! Answers as HTTP: the few kinds of response that this server gives. Which one
+//! is given when is decided by the callers.
+
+use bytes::Bytes;
+use http_body_util::{Either, Full};
+use hyper::header::{
+    CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+};
+use hyper::{Response, StatusCode};
+use serde::Serialize;
+
+use crate::refusal::{Code, Refusal};
+use crate::rpc;
+
+/// The body of an answer: mostly one piece of memory, else what axum made.
+pub(super) type Body = Either<Full<Bytes>, axum::body::Body>;
+
+/// Names one request in the log and, where something went wrong, to its client.
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
+
+/// An answer with a body of JSON.
+pub(super) fn json(body: Vec<u8>) -> Response<Body> {
+    let mut response = Response::new(Either::Left(Full::new(Bytes::from(body))));
+    response.headers_mut().insert(CONTENT_TYPE, JSON);
+    response
+}
+
+/// 204: there is nothing to say.
+pub(super) fn empty() -> Response<Body> {
+    let mut response = Response::new(Either::Left(Full::default()));
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}
+
+/// A JSON-RPC body; its status tells only what the transport must know.
+pub(super) fn rpc_refusal(refusal: &Refusal) -> Response<Body> {
+    let mut body = Vec::new();
+    rpc::answer::write_refusal(&mut body, rpc::envelope::Id::NULL, refusal);
+    with_status_of(json(body), refusal, refusal.code.entry().transport)
+}
+
+/// Gives a JSON-RPC answer the status and headers of the refusal that it holds.
+pub(super) fn with_status_of(
+    mut response: Response<Body>,
+    refusal: &Refusal,
+    status_too: bool,
+) -> Response<Body> {
+    if status_too {
+        *response.status_mut() = status(refusal.code);
+        advise(response.headers_mut(), refusal);
+    }
+    response
+}
+
+/// A problem document (RFC 9457).
+pub(super) fn problem<B: From<Vec<u8>>>(refusal: &Refusal) -> Response<B> {
+    let mut response = Response::new(B::from(refusal.problem()));
+    *response.status_mut() = status(refusal.code);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, PROBLEM);
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    advise(headers, refusal);
+    response
+}
+
+/// An axum response with a JSON body.
+pub(super) fn document(status: StatusCode, value: &impl Serialize) -> axum::response::Response {
+    let body = serde_json::to_vec(value).unwrap_or_default();
+    let mut response = axum::response::Response::new(axum::body::Body::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, JSON);
+    response
+}
+
+/// Asks hyper to close the connection behind this answer.
+pub(super) fn closing<B>(mut response: Response<B>) -> Response<B> {
+    response
+        .headers_mut()
+        .insert(CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+fn status(code: Code) -> StatusCode {
+    StatusCode::from_u16(code.entry().status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+fn advise(headers: &mut hyper::HeaderMap, refusal: &Refusal) {
+    if let Some(seconds) = refusal.retry_after_seconds {
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if refusal.code == Code::Unauthenticated {
+        headers.insert(
+            WWW_AUTHENTICATE,
+            HeaderValue::from_static("Bearer realm=\"corelet\""),
+        );
+    }
+}

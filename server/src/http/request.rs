@@ -1,0 +1,210 @@
+//! One request: admitted, its body read within bounds, then answered by
+//! JSON-RPC or by the routes. JSON-RPC goes past the router: it is the hot path, and
+//! all that it needs from HTTP is a method, a path, a token and a body.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use http_body_util::Either;
+use hyper::body::Incoming;
+use hyper::header::HeaderValue;
+use hyper::{Method, Request, Response};
+use tower::ServiceExt;
+
+use super::body::{self, BodyBound, NoBody};
+use super::door::Front;
+use super::reply::{self, Body, REQUEST_ID};
+use super::watch::{Phase, Watch};
+use crate::auth::{Claims, Unauthenticated};
+use crate::refusal::{Code, Refusal};
+use crate::rpc::{self, Served};
+
+/// Where JSON-RPC lives.
+pub(super) const RPC: &str = "/rpc";
+
+/// The client broke off in the middle of its request: there is nobody to answer.
+#[derive(Debug, thiserror::Error)]
+#[error("the client broke off")]
+pub(super) struct BrokenOff;
+
+/// Answers one request.
+pub(super) async fn answer(
+    front: &Rc<Front>,
+    watch: &Rc<Watch>,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, BrokenOff> {
+    watch.enter(Phase::Work);
+    let response = if request.method() == Method::POST && request.uri().path() == RPC {
+        call(front, watch, request).await?
+    } else {
+        route(front, watch, request).await?
+    };
+    watch.enter(Phase::Send);
+    Ok(response)
+}
+
+async fn call(
+    front: &Front,
+    watch: &Rc<Watch>,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, BrokenOff> {
+    let refuse = |refusal: Refusal| {
+        front.stats().count_call(Some(refusal.code));
+        reply::closing(reply::rpc_refusal(&refusal))
+    };
+    let claims = match front.admit(request.headers()) {
+        Ok(claims) if claims.rights.call => claims,
+        Ok(_) => return Ok(refuse(denied())),
+        Err(missing) => return Ok(refuse(unauthenticated(missing))),
+    };
+    let body = match body::read(request.into_body(), &body_bound(front), watch).await {
+        Ok(body) => body,
+        Err(NoBody::Refused(refusal)) => return Ok(refuse(refusal)),
+        Err(NoBody::Gone) => return Err(BrokenOff),
+    };
+    let stats = front.stats();
+    let count = |outcomes: &[Result<(), Refusal>]| {
+        for outcome in outcomes {
+            stats.count_call(outcome.as_ref().err().map(|refusal| refusal.code));
+        }
+    };
+    Ok(
+        match rpc::serve(&front.shard, &claims.subject, body, &front.bounds).await {
+            Served::Done(body) => {
+                stats.count_call(None);
+                reply::json(body)
+            }
+            Served::Refused(body, refusal) => {
+                stats.count_call(Some(refusal.code));
+                reply::with_status_of(reply::json(body), &refusal, refusal.code.entry().transport)
+            }
+            Served::Batch(body, outcomes) => {
+                count(&outcomes);
+                reply::json(body)
+            }
+            Served::Silent(outcomes) => {
+                count(&outcomes);
+                reply::empty()
+            }
+        },
+    )
+}
+
+async fn route(
+    front: &Front,
+    watch: &Rc<Watch>,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, BrokenOff> {
+    let id = front.next_request();
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let mut response = match prepare(front, watch, request).await {
+        Ok(request) => match front.router.clone().oneshot(request).await {
+            Ok(response) => response.map(Either::Right),
+            Err(never) => match never {},
+        },
+        Err(NoBody::Refused(refusal)) => reply::closing(problem(&refusal)),
+        Err(NoBody::Gone) => return Err(BrokenOff),
+    };
+    let status = response.status().as_u16();
+    front.stats().count_request(status);
+    tracing::debug!(%method, path, status, request = id, "answered");
+    if let Ok(id) = HeaderValue::try_from(id) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    Ok(response)
+}
+
+/// Admits a request and reads its body: the routes see neither tokens nor
+/// slow clients.
+async fn prepare(
+    front: &Front,
+    watch: &Rc<Watch>,
+    request: Request<Incoming>,
+) -> Result<Request<axum::body::Body>, NoBody> {
+    let path = request.uri().path();
+    let open = matches!(path, "/healthz" | "/readyz")
+        || (path == "/metrics" && front.facts.config.metrics.public);
+    let claims: Option<Claims> = match front.admit(request.headers()) {
+        _ if open => None,
+        Ok(claims) if claims.rights.admin => Some(claims.clone()),
+        Ok(_) => return Err(NoBody::Refused(denied())),
+        Err(missing) => return Err(NoBody::Refused(unauthenticated(missing))),
+    };
+    let is_upload = request.method() == Method::POST && path == "/v1/applications";
+    let (mut parts, incoming) = request.into_parts();
+    let body = if is_upload {
+        let _place = UploadPlace::take(front)?;
+        body::read(incoming, &upload_bound(front), watch).await?
+    } else {
+        body::read(incoming, &body_bound(front), watch).await?
+    };
+    if let Some(claims) = claims {
+        parts.extensions.insert(claims);
+    }
+    Ok(Request::from_parts(
+        parts,
+        axum::body::Body::from(Bytes::from(body)),
+    ))
+}
+
+/// One of the uploads that may come in at the same time.
+struct UploadPlace<'a>(&'a Front);
+
+impl<'a> UploadPlace<'a> {
+    fn take(front: &'a Front) -> Result<UploadPlace<'a>, NoBody> {
+        let (used, max) = (front.uploads.get(), front.facts.config.http.uploads_max);
+        if used >= max {
+            return Err(NoBody::Refused(Refusal::limit(
+                Code::Busy,
+                "http.uploads_max",
+                used,
+                max,
+            )));
+        }
+        front.uploads.set(used + 1);
+        Ok(UploadPlace(front))
+    }
+}
+
+impl Drop for UploadPlace<'_> {
+    fn drop(&mut self) {
+        self.0.uploads.set(self.0.uploads.get() - 1);
+    }
+}
+
+fn body_bound(front: &Front) -> BodyBound {
+    let http = &front.facts.config.http;
+    BodyBound {
+        bytes_name: "http.body_bytes_max",
+        bytes_max: http.body_bytes_max.as_usize(),
+        time_name: "http.body_timeout",
+        time_max_millis: http.body_timeout.as_millis() as u64,
+        phase: Phase::Body,
+    }
+}
+
+fn upload_bound(front: &Front) -> BodyBound {
+    let http = &front.facts.config.http;
+    BodyBound {
+        bytes_name: "http.upload_bytes_max",
+        bytes_max: http.upload_bytes_max.as_usize(),
+        time_name: "http.upload_timeout",
+        time_max_millis: http.upload_timeout.as_millis() as u64,
+        phase: Phase::Upload,
+    }
+}
+
+fn problem(refusal: &Refusal) -> Response<Body> {
+    reply::problem::<Vec<u8>>(refusal).map(|body| Either::Left(Bytes::from(body).into()))
+}
+
+fn unauthenticated(missing: Unauthenticated) -> Refusal {
+    Refusal::new(Code::Unauthenticated, missing.message())
+}
+
+fn denied() -> Refusal {
+    Refusal::new(
+        Code::Denied,
+        "this token does not give the right to do this",
+    )
+}

@@ -1,0 +1,421 @@
+//! Everything but JSON-RPC: health, metrics, and the administration of
+//! applications and contexts under `/v1`. Requests come in admitted and with
+//! their body read (`request.rs`); refusals leave as problem documents.
+//!
+//! axum wants `Send` state and `Send` futures; what is used here never leaves its
+//! core, so both are wrapped and the wrapper checks that promise.
+
+use std::future::Future;
+use std::rc::{Rc, Weak};
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Path, RawQuery, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::Response;
+use axum::routing::{get, post};
+use axum::{Extension, body};
+use bytes::Bytes;
+use corelet_shard::{ContextInfo, NewContext, ShardHandle};
+use corelet_store::{ApplicationId, ApplicationRecord, ContextId, Hlc};
+use send_wrapper::SendWrapper;
+
+use super::door::Front;
+use super::reply::{document, problem};
+use crate::api;
+use crate::auth::Claims;
+use crate::facts::Board;
+use crate::metrics;
+use crate::refusal::{Code, Refusal};
+
+/// Contexts in one page.
+const PAGE_DEFAULT: usize = 100;
+const PAGE_MAX: usize = 1000;
+
+/// The front door of the shard that this router serves on. Weak, because the
+/// door owns the router.
+type Door = SendWrapper<Weak<Front>>;
+
+type Answer = Result<Response, Refusal>;
+
+/// All routes of one shard.
+pub(super) fn router(door: Door) -> Router {
+    Router::new()
+        .route("/healthz", get(health))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(figures))
+        .route("/version", get(version))
+        .route("/v1/status", get(status))
+        .route(
+            "/v1/applications",
+            get(list_applications).post(install_application),
+        )
+        .route(
+            "/v1/applications/{application}",
+            get(show_application).delete(remove_application),
+        )
+        .route("/v1/contexts", get(list_contexts).post(create_context))
+        .route(
+            "/v1/contexts/{context}",
+            get(show_context).delete(delete_context),
+        )
+        // The good case never comes here: `request.rs` sees it first.
+        .route("/rpc", post(async || refused(not_found())))
+        .fallback(async || refused(not_found()))
+        .method_not_allowed_fallback(async || {
+            let message = "this path does not answer to this method; see the Allow header";
+            refused(Refusal::new(Code::MethodNotAllowed, message))
+        })
+        // Bodies have been bounded where they were read.
+        .layer(DefaultBodyLimit::disable())
+        .with_state(door)
+}
+
+async fn health() -> &'static str {
+    "ok\n"
+}
+
+async fn ready(State(door): State<Door>) -> Response {
+    let answer = front(&door).and_then(|front| {
+        if front.facts.is_ready() && !front.shard.is_draining() {
+            Ok(Response::new(body::Body::from("ready\n")))
+        } else {
+            Err(Refusal::new(
+                Code::Unavailable,
+                "the server is starting or stopping",
+            ))
+        }
+    });
+    answer.unwrap_or_else(refused)
+}
+
+async fn figures(State(door): State<Door>) -> Response {
+    let answer = front(&door).map(|front| {
+        let host = front.shard.host();
+        let mut response = Response::new(body::Body::from(metrics::page(&front.facts, host)));
+        response.headers_mut().insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static(metrics::CONTENT_TYPE),
+        );
+        response
+    });
+    answer.unwrap_or_else(refused)
+}
+
+async fn version() -> Response {
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    document(
+        StatusCode::OK,
+        &api::Version {
+            name: "corelet".to_owned(),
+            version,
+        },
+    )
+}
+
+async fn status(State(door): State<Door>) -> Response {
+    let answer = front(&door).map(|front| {
+        let facts = &front.facts;
+        let shards = facts
+            .boards
+            .iter()
+            .zip(0..)
+            .map(|(board, number)| shard_status(board, number));
+        let status = api::Status {
+            ready: facts.is_ready(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            node_id: facts.node_id.to_string(),
+            uptime_seconds: facts.uptime_seconds(),
+            applications: front.shard.list_applications().len() as u64,
+            shards: shards.collect(),
+        };
+        document(StatusCode::OK, &status)
+    });
+    answer.unwrap_or_else(refused)
+}
+
+async fn list_applications(State(door): State<Door>) -> Response {
+    let answer = front(&door).map(|front| {
+        let records = front.shard.list_applications();
+        let applications = records
+            .iter()
+            .map(|record| application(record, false))
+            .collect();
+        document(StatusCode::OK, &api::Applications { applications })
+    });
+    answer.unwrap_or_else(refused)
+}
+
+async fn install_application(State(door): State<Door>, component: Bytes) -> Response {
+    at_home(door, async move |front| {
+        let record = front.shard.install_application(component).await?;
+        tracing::info!(application = %record.id, name = record.name, "installed");
+        Ok(document(StatusCode::CREATED, &application(&record, true)))
+    })
+    .await
+}
+
+async fn show_application(State(door): State<Door>, Path(wanted): Path<String>) -> Response {
+    let answer = front(&door).and_then(|front| {
+        let id = find_application(&front.shard, &wanted)?;
+        let record = front.shard.show_application(id)?;
+        Ok(document(StatusCode::OK, &application(&record, true)))
+    });
+    answer.unwrap_or_else(refused)
+}
+
+async fn remove_application(State(door): State<Door>, Path(wanted): Path<String>) -> Response {
+    at_home(door, async move |front| {
+        let id = find_application(&front.shard, &wanted)?;
+        front.shard.remove_application(id).await?;
+        tracing::info!(application = %id, "removed");
+        Ok(no_content())
+    })
+    .await
+}
+
+async fn list_contexts(State(door): State<Door>, RawQuery(query): RawQuery) -> Response {
+    at_home(door, async move |front| {
+        let (after, limit) = page(query.as_deref().unwrap_or(""))?;
+        // One more than asked for tells whether there is a next page.
+        let mut infos = front.shard.list_contexts(after, limit + 1).await?;
+        let more = infos.len() > limit;
+        infos.truncate(limit);
+        let next = infos
+            .last()
+            .filter(|_| more)
+            .map(|info| info.id.to_string());
+        let contexts = infos.iter().map(context).collect();
+        Ok(document(StatusCode::OK, &api::Contexts { contexts, next }))
+    })
+    .await
+}
+
+async fn create_context(
+    State(door): State<Door>,
+    Extension(claims): Extension<Claims>,
+    wanted: Bytes,
+) -> Response {
+    at_home(door, async move |front| {
+        let wanted: api::CreateContext = serde_json::from_slice(&wanted).map_err(|error| {
+            let code = if error.is_data() { Code::InvalidParams } else { Code::ParseError };
+            Refusal::new(code, format!("the body must be {{application, name?, args?}}: {error}"))
+        })?;
+        let args = match &wanted.args {
+            None => Bytes::from_static(b"{}"),
+            Some(args) if args.get().starts_with('{') => Bytes::copy_from_slice(args.get().as_bytes()),
+            Some(_) => {
+                let refusal = Refusal::new(Code::InvalidParams, "args must be an object");
+                return Err(refusal.with("parameter", "args"));
+            }
+        };
+        let max = front.facts.config.limits.args_bytes_max;
+        if args.len() as u64 > max {
+            return Err(Refusal::limit(Code::TooLarge, "limits.args_bytes_max", args.len() as u64, max));
+        }
+        let application = find_application(&front.shard, &wanted.application)?;
+        let new = NewContext { application, name: wanted.name, args, caller: claims.subject };
+        let info = front.shard.create_context(new).await?;
+        tracing::info!(context = %info.id, name = info.name, application = %info.application, "created");
+        Ok(document(StatusCode::CREATED, &context(&info)))
+    })
+    .await
+}
+
+async fn show_context(State(door): State<Door>, Path(wanted): Path<String>) -> Response {
+    at_home(door, async move |front| {
+        let id = front.shard.resolve(&wanted)?;
+        let info = front.shard.show_context(id).await?;
+        Ok(document(StatusCode::OK, &context(&info)))
+    })
+    .await
+}
+
+async fn delete_context(State(door): State<Door>, Path(wanted): Path<String>) -> Response {
+    at_home(door, async move |front| {
+        let id = front.shard.resolve(&wanted)?;
+        front.shard.delete_context(id).await?;
+        tracing::info!(context = %id, "deleted");
+        Ok(no_content())
+    })
+    .await
+}
+
+/// Runs a handler that waits for shards.
+fn at_home<F>(
+    door: Door,
+    handler: impl FnOnce(Rc<Front>) -> F,
+) -> impl Future<Output = Response> + Send
+where
+    F: Future<Output = Answer>,
+{
+    let running = front(&door).map(handler);
+    SendWrapper::new(async move {
+        let answer = match running {
+            Ok(running) => running.await,
+            Err(refusal) => Err(refusal),
+        };
+        answer.unwrap_or_else(refused)
+    })
+}
+
+fn front(door: &Door) -> Result<Rc<Front>, Refusal> {
+    door.upgrade()
+        .ok_or_else(|| Refusal::new(Code::Unavailable, "the server is stopping"))
+}
+
+/// An application by its id, or by its name: then the one installed last.
+fn find_application(shard: &ShardHandle, wanted: &str) -> Result<ApplicationId, Refusal> {
+    if let Ok(id) = wanted.parse::<ApplicationId>() {
+        return Ok(id);
+    }
+    let named = |record: &&std::sync::Arc<ApplicationRecord>| record.name == wanted;
+    let records = shard.list_applications();
+    let newest = records
+        .iter()
+        .filter(named)
+        .max_by_key(|record| record.installed);
+    newest.map(|record| record.id).ok_or_else(|| {
+        let shown: String = wanted.chars().take(128).collect();
+        Refusal::new(
+            Code::UnknownApplication,
+            format!("there is no application {shown:?}"),
+        )
+        .with("application", shown)
+    })
+}
+
+/// `after` and `limit` of a query string. Neither needs escapes.
+fn page(query: &str) -> Result<(Option<ContextId>, usize), Refusal> {
+    let (mut after, mut limit) = (None, PAGE_DEFAULT);
+    let refuse = |parameter: &str, message: String| {
+        Refusal::new(Code::InvalidParams, message)
+            .with("parameter", parameter.chars().take(64).collect::<String>())
+    };
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        match pair.split_once('=') {
+            Some(("after", id)) => {
+                let id = id
+                    .parse()
+                    .map_err(|_| refuse("after", "after must be the id of a context".to_owned()))?;
+                after = Some(id);
+            }
+            Some(("limit", count)) => {
+                limit = count
+                    .parse()
+                    .ok()
+                    .filter(|count| (1..=PAGE_MAX).contains(count))
+                    .ok_or_else(|| {
+                        refuse(
+                            "limit",
+                            format!("limit must be a number from 1 to {PAGE_MAX}"),
+                        )
+                    })?;
+            }
+            _ => {
+                return Err(refuse(
+                    pair,
+                    "the parameters are after and limit".to_owned(),
+                ));
+            }
+        }
+    }
+    Ok((after, limit))
+}
+
+fn application(record: &ApplicationRecord, whole: bool) -> api::Application {
+    let description = if whole {
+        serde_json::from_str(&record.description).ok()
+    } else {
+        None
+    };
+    api::Application {
+        id: record.id.to_string(),
+        name: record.name.clone(),
+        version: record.version.clone(),
+        size_bytes: record.size_bytes,
+        installed_unix_ms: unix_millis(record.installed),
+        description,
+    }
+}
+
+fn context(info: &ContextInfo) -> api::Context {
+    api::Context {
+        id: info.id.to_string(),
+        name: info.name.clone(),
+        application: info.application.to_string(),
+        created_unix_ms: unix_millis(info.created),
+        version: info.version,
+        root: info.root.to_string(),
+        entries: info.entries,
+        bytes: info.bytes,
+        shard: info.shard.number(),
+    }
+}
+
+fn shard_status(board: &Board, shard: u16) -> api::ShardStatus {
+    let unknown = Default::default();
+    let stats = board.shard.get().unwrap_or(&unknown);
+    api::ShardStatus {
+        shard,
+        connections: stats.connections.get(),
+        queries: stats.queries.get(),
+        updates: stats.updates.get(),
+        guest_failures: stats.guest_failures.get(),
+        refused: stats.refused.get(),
+        waiting: stats.waiting.get(),
+        uncommitted: stats.uncommitted.get(),
+        live_contexts: stats.live_contexts.get(),
+        warm_instances: stats.warm_instances.get(),
+        ledger_bytes: stats.map_bytes.get(),
+        ledger_bytes_max: stats.map_bytes_max.get(),
+    }
+}
+
+fn unix_millis(stamp: Hlc) -> u64 {
+    stamp.micros() / 1000
+}
+
+fn no_content() -> Response {
+    let mut response = Response::new(body::Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}
+
+fn refused(refusal: Refusal) -> Response {
+    problem(&refusal)
+}
+
+fn not_found() -> Refusal {
+    Refusal::new(
+        Code::NotFound,
+        "there is nothing here; the paths are /rpc, /v1/status, /v1/applications, /v1/contexts, /healthz, /readyz, /metrics and /version",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_bounded_and_unknown_parameters_are_refused() {
+        assert_eq!(page("").unwrap(), (None, PAGE_DEFAULT));
+        assert_eq!(page("limit=7&").unwrap(), (None, 7));
+        let id = ContextId::from_bytes([7; 32]);
+        assert_eq!(
+            page(&format!("after={id}&limit=1000")).unwrap(),
+            (Some(id), 1000)
+        );
+        for bad in [
+            "limit=0",
+            "limit=1001",
+            "limit=",
+            "limit=-1",
+            "after=x",
+            "after",
+            "offset=3",
+        ] {
+            assert_eq!(page(bad).unwrap_err().code, Code::InvalidParams, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! A connection's socket with an ear: it tells the [`Watch`] when bytes come in
+//! and when the answer is out. The stream is shared with the connection task, which
+//! still needs it after hyper is done: to close it so that the last answer arrives.
+
+use std::cell::RefCell;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use corelet_shard::rt::TcpStream;
+use hyper::rt::{Read, ReadBufCursor, Write};
+
+use super::watch::Watch;
+
+/// A stream that hyper drives and the connection task keeps a hand on.
+#[derive(Clone)]
+pub(super) struct Socket {
+    stream: Rc<RefCell<TcpStream>>,
+    watch: Rc<Watch>,
+}
+
+impl Socket {
+    pub(super) fn new(stream: TcpStream, watch: Rc<Watch>) -> Socket {
+        Socket {
+            stream: Rc::new(RefCell::new(stream)),
+            watch,
+        }
+    }
+}
+
+impl Read for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut *self.stream.borrow_mut()).poll_read(cx, buffer);
+        if let Poll::Ready(Ok(())) = polled {
+            self.watch.heard();
+        }
+        polled
+    }
+}
+
+impl Write for Socket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.stream.borrow_mut()).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut *self.stream.borrow_mut()).poll_flush(cx);
+        if let Poll::Ready(Ok(())) = polled {
+            self.watch.flushed();
+        }
+        polled
+    }
+
+    /// Only hyper asks for this, and closing is left to the connection task,
+    /// which first reads what the client still sends: see `connection.rs`.
+    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Socket {
+    /// Closes our half.
+    pub(super) fn poll_close(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.stream.borrow_mut()).poll_shutdown(cx)
+    }
+
+    /// Reads and forgets; the number of bytes, 0 at the client's end.
+    pub(super) fn poll_discard(&self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut space = [0; 4096];
+        let mut buffer = hyper::rt::ReadBuf::new(&mut space);
+        let polled = Pin::new(&mut *self.stream.borrow_mut()).poll_read(cx, buffer.unfilled());
+        polled.map_ok(|()| buffer.filled().len())
+    }
+
+    /// Writes as much as the socket takes at once.
+    pub(super) fn poll_say(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.stream.borrow_mut()).poll_write(cx, bytes)
+    }
+}

@@ -1,0 +1,60 @@
+//! Log lines: text for people on a terminal, JSON for machines elsewhere, always
+//! to standard error. Also what is said when a thread panics: a panic on a shard
+//! or commit thread ends the process, because a half-dead shard is worse than a
+//! restart.
+
+use std::io::{self, IsTerminal};
+use std::panic;
+use std::thread;
+
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{Log, LogFormat};
+
+/// Starts logging. Called once, before the first thread.
+pub fn start(config: &Log) {
+    // Other people's crates speak up from warnings on.
+    let filter = format!(
+        "warn,corelet={0},corelet_server={0},corelet_shard={0},corelet_store={0},corelet_wasm_host={0},corelet_net={0}",
+        config.level
+    );
+    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let as_json = match config.format {
+        LogFormat::Json => true,
+        LogFormat::Text => false,
+        LogFormat::Auto => !io::stderr().is_terminal(),
+    };
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr);
+    let started = if as_json {
+        builder
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_span_list(false)
+            .try_init()
+    } else {
+        let coloured = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        builder.with_ansi(coloured).with_target(false).try_init()
+    };
+    if let Err(error) = started {
+        // A second server in one process, as in tests: the first one's logging serves both.
+        tracing::debug!(%error, "logging was started before");
+    }
+}
+
+/// Logs panics, and ends the process on those that leave it half alive.
+pub fn catch_panics() {
+    panic::set_hook(Box::new(|info| {
+        let thread = thread::current();
+        let name = thread.name().unwrap_or("unnamed");
+        let message = info.payload_as_str().unwrap_or("a panic without a message");
+        let place = info.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(thread = name, place, "panic: {message}");
+        if name.starts_with("shard-") || name.starts_with("commit-") {
+            tracing::error!("a core has lost its thread: aborting");
+            std::process::abort();
+        }
+    }));
+}

@@ -1,0 +1,410 @@
+//! Figures for Prometheus: what the shards and their front doors count, read
+//! when somebody asks. Nothing is counted here.
+//!
+//! All per-shard figures have the label `shard`. Histograms are counted by
+//! powers of two of microseconds and shown in seconds.
+
+use std::fmt;
+use std::fs;
+use std::sync::Arc;
+
+use corelet_shard::{Histogram, ShardStats};
+use corelet_wasm_host::{Host, HostStats};
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+
+use crate::facts::{Board, Facts};
+use crate::refusal::Code;
+
+/// The text format that this page is in.
+pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// All figures as text.
+pub(crate) fn page(facts: &Arc<Facts>, host: &Host) -> String {
+    let mut registry = Registry::default();
+    let source = Source {
+        facts: Arc::clone(facts),
+        host: host.stats(),
+    };
+    registry.register_collector(Box::new(source));
+    let mut text = String::with_capacity(64 << 10);
+    // Writing to a string does not fail.
+    let _ = encode(&mut text, &registry);
+    text
+}
+
+struct Source {
+    facts: Arc<Facts>,
+    host: HostStats,
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Source")
+    }
+}
+
+/// A figure of one shard that only grows, or goes up and down.
+type Read = fn(&ShardStats) -> u64;
+
+const COUNTERS: &[(&str, &str, Read)] = &[
+    ("corelet_queries", "Queries answered", |s| s.queries.get()),
+    ("corelet_updates", "Updates committed", |s| s.updates.get()),
+    (
+        "corelet_guest_failures",
+        "Calls that ended in an error of the guest",
+        |s| s.guest_failures.get(),
+    ),
+    (
+        "corelet_calls_refused_by_bounds",
+        "Calls refused at a bound of the shard",
+        |s| s.refused.get(),
+    ),
+    (
+        "corelet_commit_failures",
+        "Calls whose batch could not be committed",
+        |s| s.commit_failures.get(),
+    ),
+    ("corelet_hops", "Calls that came from another shard", |s| {
+        s.hops.get()
+    }),
+    ("corelet_fuel", "Fuel spent by guests", |s| s.fuel.get()),
+    (
+        "corelet_slices",
+        "Slices that ended before their turn did",
+        |s| s.slices.get(),
+    ),
+    (
+        "corelet_evictions",
+        "Warm instances given up to make room",
+        |s| s.evictions.get(),
+    ),
+    (
+        "corelet_instantiations",
+        "Instances made because none was warm",
+        |s| s.instantiations.get(),
+    ),
+    ("corelet_batches", "Batches committed", |s| s.batches.get()),
+    ("corelet_late_beats", "Signs of life that came late", |s| {
+        s.late_beats.get()
+    }),
+];
+
+const GAUGES: &[(&str, &str, Read)] = &[
+    (
+        "corelet_waiting_calls",
+        "Calls waiting for their turn",
+        |s| s.waiting.get(),
+    ),
+    (
+        "corelet_uncommitted_updates",
+        "Updates run and not yet durable",
+        |s| s.uncommitted.get(),
+    ),
+    (
+        "corelet_live_contexts",
+        "Contexts with something in memory",
+        |s| s.live_contexts.get(),
+    ),
+    ("corelet_warm_instances", "Instances kept warm", |s| {
+        s.warm_instances.get()
+    }),
+    (
+        "corelet_mailbox_depth",
+        "Messages in the shard's mailbox",
+        |s| s.mailbox.get(),
+    ),
+    ("corelet_ledger_bytes", "Bytes of the ledger in use", |s| {
+        s.map_bytes.get()
+    }),
+    (
+        "corelet_ledger_bytes_max",
+        "Bytes to which the ledger can grow",
+        |s| s.map_bytes_max.get(),
+    ),
+    ("corelet_connections", "Open connections", |s| {
+        s.connections.get()
+    }),
+];
+
+impl prometheus_client::collector::Collector for Source {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        for (name, help, read) in COUNTERS {
+            self.per_shard(
+                &mut encoder,
+                name,
+                help,
+                MetricType::Counter,
+                |stats, encoder| ConstCounter::new(read(stats)).encode(encoder),
+            )?;
+        }
+        for (name, help, read) in GAUGES {
+            self.per_shard(
+                &mut encoder,
+                name,
+                help,
+                MetricType::Gauge,
+                |stats, encoder| ConstGauge::new(read(stats) as i64).encode(encoder),
+            )?;
+        }
+        self.histogram(
+            &mut encoder,
+            "corelet_query_seconds",
+            "From admission to answer, queries",
+            MICROS,
+            |s| &s.query_micros,
+        )?;
+        self.histogram(
+            &mut encoder,
+            "corelet_update_seconds",
+            "From admission to durable answer, updates",
+            MICROS,
+            |s| &s.update_micros,
+        )?;
+        self.histogram(
+            &mut encoder,
+            "corelet_batch_seconds",
+            "A batch, its flush included",
+            MICROS,
+            |s| &s.batch_micros,
+        )?;
+        self.histogram(
+            &mut encoder,
+            "corelet_batch_changes",
+            "Changes in a batch",
+            1.0,
+            |s| &s.batch_changes,
+        )?;
+        self.door(&mut encoder)?;
+        self.host(&mut encoder)?;
+        self.process(&mut encoder)
+    }
+}
+
+/// Seconds per microsecond.
+const MICROS: f64 = 1e-6;
+
+impl Source {
+    fn boards(&self) -> impl Iterator<Item = (String, &Board)> {
+        self.facts
+            .boards
+            .iter()
+            .enumerate()
+            .map(|(number, board)| (number.to_string(), board))
+    }
+
+    fn per_shard(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+        name: &str,
+        help: &str,
+        kind: MetricType,
+        write: impl Fn(&ShardStats, MetricEncoder<'_>) -> fmt::Result,
+    ) -> fmt::Result {
+        let mut family = encoder.encode_descriptor(name, help, None, kind)?;
+        for (shard, board) in self.boards() {
+            if let Some(stats) = board.shard.get() {
+                write(stats, family.encode_family(&[("shard", shard.as_str())])?)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn histogram(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+        name: &str,
+        help: &str,
+        scale: f64,
+        read: fn(&ShardStats) -> &Histogram,
+    ) -> fmt::Result {
+        self.per_shard(
+            encoder,
+            name,
+            help,
+            MetricType::Histogram,
+            |stats, mut encoder| {
+                let histogram = read(stats);
+                let buckets: Vec<(f64, u64)> = histogram
+                    .buckets()
+                    // The encoder knows the last bucket by the largest number there is.
+                    .map(|(bound, count)| {
+                        (
+                            if bound.is_finite() {
+                                bound * scale
+                            } else {
+                                f64::MAX
+                            },
+                            count,
+                        )
+                    })
+                    .collect();
+                let count = buckets.iter().map(|(_, count)| count).sum();
+                let sum = histogram.sum() as f64 * scale;
+                encoder.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
+            },
+        )
+    }
+
+    fn door(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let mut calls = encoder.encode_descriptor(
+            "corelet_calls",
+            "JSON-RPC calls by outcome: ok, or the name of the error",
+            None,
+            MetricType::Counter,
+        )?;
+        for (shard, board) in self.boards() {
+            let shard = shard.as_str();
+            let ok = [("shard", shard), ("outcome", "ok")];
+            ConstCounter::new(board.door.calls_ok.get()).encode(calls.encode_family(&ok)?)?;
+            for code in Code::ALL {
+                let count = board.door.calls_refused[*code as usize].get();
+                // A series for each error that never happened would only make noise.
+                if count > 0 {
+                    let labels = [("shard", shard), ("outcome", code.entry().name)];
+                    ConstCounter::new(count).encode(calls.encode_family(&labels)?)?;
+                }
+            }
+        }
+        let mut requests = encoder.encode_descriptor(
+            "corelet_http_requests",
+            "Requests that are not calls, by the class of their status",
+            None,
+            MetricType::Counter,
+        )?;
+        for (shard, board) in self.boards() {
+            for (class, counter) in board.door.requests.iter().enumerate().skip(2) {
+                let class = format!("{class}xx");
+                let labels = [("shard", shard.as_str()), ("status", class.as_str())];
+                ConstCounter::new(counter.get()).encode(requests.encode_family(&labels)?)?;
+            }
+        }
+        let mut connections = encoder.encode_descriptor(
+            "corelet_connections_by_fate",
+            "Connections accepted, turned away at the limit, and closed for being slow or idle",
+            None,
+            MetricType::Counter,
+        )?;
+        for (shard, board) in self.boards() {
+            let door = &board.door;
+            let fates = [
+                ("accepted", &door.accepted),
+                ("turned_away", &door.turned_away),
+                ("cut", &door.cut),
+            ];
+            for (fate, counter) in fates {
+                let labels = [("shard", shard.as_str()), ("fate", fate)];
+                ConstCounter::new(counter.get()).encode(connections.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn host(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let host = &self.host;
+        for (name, help, value) in [
+            ("corelet_compiles", "Applications compiled", host.compiles),
+            (
+                "corelet_compile_cache_hits",
+                "Applications found compiled on disk",
+                host.cache_hits,
+            ),
+            (
+                "corelet_compile_cache_misses",
+                "Applications not found compiled on disk",
+                host.cache_misses,
+            ),
+            (
+                "corelet_compile_cache_rejects",
+                "Damaged or foreign files in the compile cache",
+                host.cache_rejects,
+            ),
+            (
+                "corelet_pool_exhausted",
+                "Instances refused because all slots were in use",
+                host.pool_exhausted,
+            ),
+        ] {
+            counter(encoder, name, help, value)?;
+        }
+        gauge(
+            encoder,
+            "corelet_instances",
+            "Instances, warm and running",
+            host.instances_live as f64,
+        )
+    }
+
+    fn process(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let facts = &self.facts;
+        gauge(
+            encoder,
+            "corelet_ready",
+            "Whether new work is welcome",
+            u8::from(facts.is_ready()).into(),
+        )?;
+        gauge(
+            encoder,
+            "process_start_time_seconds",
+            "Start, since 1970",
+            facts.started_unix() as f64,
+        )?;
+        gauge(
+            encoder,
+            "corelet_uptime_seconds",
+            "Since the start",
+            facts.uptime_seconds() as f64,
+        )?;
+        if let Some(bytes) = resident_bytes() {
+            gauge(
+                encoder,
+                "process_resident_memory_bytes",
+                "Memory in use",
+                bytes as f64,
+            )?;
+        }
+        if let Some(count) = open_files() {
+            gauge(
+                encoder,
+                "process_open_fds",
+                "Open file descriptors",
+                count as f64,
+            )?;
+        }
+        let mut info = encoder.encode_descriptor(
+            "corelet_build_info",
+            "The program",
+            None,
+            MetricType::Gauge,
+        )?;
+        let labels = [("version", env!("CARGO_PKG_VERSION"))];
+        ConstGauge::new(1i64).encode(info.encode_family(&labels)?)
+    }
+}
+
+fn counter(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {
+    ConstCounter::new(value).encode(encoder.encode_descriptor(
+        name,
+        help,
+        None,
+        MetricType::Counter,
+    )?)
+}
+
+fn gauge(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: f64) -> fmt::Result {
+    ConstGauge::new(value).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
+}
+
+fn resident_bytes() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = status.split(' ').nth(1)?.parse().ok()?;
+    Some(pages * rustix::param::page_size() as u64)
+}
+
+fn open_files() -> Option<usize> {
+    Some(fs::read_dir("/proc/self/fd").ok()?.count())
+}

@@ -1,0 +1,282 @@
+//! What an error of another crate becomes for a client: one total match per
+//! error type, without a wildcard arm, so that a new variant is a decision and
+//! not an accident. What a client must not see goes to the log here, once.
+
+use corelet_shard::CallError;
+use corelet_store::{Refused as Unstored, StoreError};
+use corelet_wasm_host::{Failure, Limits, Refused};
+use serde_json::Value;
+
+use super::{Code, Refusal};
+
+/// Characters of a guest's last words that its caller gets.
+const SAID_CHARS_MAX: usize = 512;
+
+impl From<CallError> for Refusal {
+    fn from(error: CallError) -> Refusal {
+        let message = error.to_string();
+        match error {
+            CallError::ContextNotFound { context } => {
+                Refusal::new(Code::UnknownContext, message).with("context", context)
+            }
+            CallError::MethodNotFound {
+                method,
+                application: _,
+            } => Refusal::new(Code::UnknownMethod, message).with("method", method),
+            CallError::ApplicationNotFound { application } => {
+                Refusal::new(Code::UnknownApplication, message).with("application", application)
+            }
+            CallError::ApplicationInUse {
+                application: _,
+                context,
+            } => Refusal::new(Code::Conflict, message).with("what", context.to_string()),
+            CallError::NameTaken { name: _, holder } => {
+                Refusal::new(Code::Conflict, message).with("what", holder.to_string())
+            }
+            CallError::BadName { name: _, why: _ } => {
+                Refusal::new(Code::InvalidParams, message).with("parameter", "name")
+            }
+            CallError::Refused(refused) => refused_component(&refused),
+            CallError::Guest { failure, said } => failed_turn(&failure, said.as_deref()),
+            CallError::LostEffects => Refusal::new(Code::Unavailable, message),
+            CallError::Busy { limit, used, max } => {
+                let limit = setting(limit);
+                let message =
+                    format!("{limit} is reached ({used} of {max}); try again with backoff");
+                Refusal::new(Code::Busy, message)
+                    .with("limit", limit)
+                    .with("used", used)
+                    .with("max", max)
+            }
+            CallError::Draining => Refusal::new(Code::Unavailable, message),
+            CallError::Store(error) => unstored_batch(&error),
+            CallError::Uncommitted(refused) => unstored_change(&refused),
+            CallError::File { doing, source } => {
+                tracing::error!(%source, "cannot {doing}");
+                internal()
+            }
+            CallError::OurBug { what } => {
+                tracing::error!(what, "internal error of a shard");
+                internal()
+            }
+        }
+    }
+}
+
+fn refused_component(refused: &Refused) -> Refusal {
+    let refusal = Refusal::new(Code::NotAnApplication, refused.to_string());
+    match refused {
+        Refused::Limit { limit, used, max } => refusal
+            .with("limit", setting(limit))
+            .with("used", *used)
+            .with("max", *max),
+        Refused::Busy { .. } => {
+            Refusal::new(Code::Unavailable, "all instances are in use; try again")
+        }
+        Refused::OurBug { what } => {
+            tracing::error!(what, "internal error while loading an application");
+            internal()
+        }
+        Refused::NotWasm { .. }
+        | Refused::CoreModule
+        | Refused::Invalid { .. }
+        | Refused::Unsupported { .. }
+        | Refused::Import { .. }
+        | Refused::Export { .. }
+        | Refused::Describe { .. }
+        | Refused::Description(_) => refusal,
+    }
+}
+
+fn failed_turn(failure: &Failure, said: Option<&str>) -> Refusal {
+    let message = failure.to_string();
+    match failure {
+        Failure::Application { error } => {
+            Refusal::new(Code::ApplicationError, application_says(error))
+                .with("error", application_error(error))
+        }
+        Failure::Trapped { message: trap } => {
+            let refusal = Refusal::new(Code::Trapped, message).with("trap", trap.as_str());
+            // Where a guest panics, its last words say why.
+            match said {
+                Some(said) => refusal.with(
+                    "said",
+                    said.chars().take(SAID_CHARS_MAX).collect::<String>(),
+                ),
+                None => refusal,
+            }
+        }
+        Failure::OutOfFuel { max } => Refusal::new(Code::OutOfFuel, message)
+            .with("limit", "fuel")
+            .with("max", *max),
+        Failure::OutOfMemory { max } => Refusal::new(Code::OutOfMemory, message)
+            .with("limit", "limits.memory_bytes_max")
+            .with("max", *max),
+        Failure::StackOverflow { max } => Refusal::new(Code::StackOverflow, message)
+            .with("limit", "limits.stack_bytes_max")
+            .with("max", *max),
+        Failure::LimitExceeded { limit, used, max } => {
+            Refusal::limit_of(Code::LimitExceeded, setting(limit), *used, *max)
+        }
+        Failure::WroteInQuery => Refusal::new(Code::WroteInQuery, message),
+        Failure::OutsideTurn { .. } => {
+            Refusal::new(Code::Trapped, message.clone()).with("trap", message)
+        }
+        Failure::InvalidOutput { message: reason } => {
+            Refusal::new(Code::InvalidOutput, message).with("reason", reason.as_str())
+        }
+        Failure::State(error) => {
+            tracing::error!(error = %chain(error), "the state of a context could not be read");
+            Refusal::new(
+                Code::StorageDamaged,
+                "the context's state could not be read",
+            )
+        }
+        Failure::OurBug { what } => {
+            tracing::error!(what, "internal error while running a guest");
+            internal()
+        }
+    }
+}
+
+fn unstored_batch(error: &StoreError) -> Refusal {
+    match error {
+        StoreError::MapFull { bytes_max } => Refusal::new(
+            Code::StorageFull,
+            "the shard's ledger has grown to storage.map_bytes_max; raise it or delete contexts",
+        )
+        .with("limit", "storage.map_bytes_max")
+        .with("max", *bytes_max),
+        StoreError::DiskFull { source } => {
+            tracing::error!(%source, "no space left for the ledger");
+            Refusal::new(Code::StorageFull, "no space is left on the server's disk")
+        }
+        StoreError::ReadersFull { readers_max } => {
+            let max = u64::from(*readers_max);
+            let message = format!(
+                "all snapshots are in use (storage.readers_max = {max}); try again with backoff"
+            );
+            Refusal::new(Code::Busy, message)
+                .with("limit", "storage.readers_max")
+                .with("used", max)
+                .with("max", max)
+        }
+        StoreError::BatchTooLarge { bytes, bytes_max } => Refusal::limit_of(
+            Code::LimitExceeded,
+            "transaction_bytes_max".to_owned(),
+            *bytes,
+            *bytes_max,
+        ),
+        StoreError::Corrupt { .. } => {
+            tracing::error!(error = %chain(error), "a record is damaged and was not served");
+            Refusal::new(
+                Code::StorageDamaged,
+                "a record on disk is damaged; it was not served",
+            )
+        }
+        StoreError::Io { .. } | StoreError::Stopped => {
+            tracing::error!(error = %chain(error), "the ledger has stopped");
+            Refusal::new(Code::Unavailable, "the server's storage has stopped")
+        }
+        StoreError::Locked { .. }
+        | StoreError::WrongFormat { .. }
+        | StoreError::ManifestMissing { .. }
+        | StoreError::File { .. }
+        | StoreError::AlreadyOpen { .. }
+        | StoreError::Engine { .. } => {
+            tracing::error!(error = %chain(error), "the ledger could not be used");
+            internal()
+        }
+    }
+}
+
+fn unstored_change(refused: &Unstored) -> Refusal {
+    let message = refused.to_string();
+    match refused {
+        Unstored::UnknownContext { context } => {
+            Refusal::new(Code::UnknownContext, message).with("context", context.to_string())
+        }
+        Unstored::NameTaken { name: _, holder } => {
+            Refusal::new(Code::Conflict, message).with("what", holder.to_string())
+        }
+        Unstored::Damaged { source } => {
+            tracing::error!(error = %chain(source), "a change met a damaged record");
+            Refusal::new(
+                Code::StorageDamaged,
+                "the context's state is damaged on disk",
+            )
+        }
+        Unstored::OutOfBounds {
+            limit,
+            got,
+            min: _,
+            max,
+        } => Refusal::limit_of(Code::LimitExceeded, setting(limit), *got, *max),
+        Unstored::BehindRefused { .. } => Refusal::new(Code::Unavailable, message),
+        Unstored::Damaged { source } => unstored_batch(source),
+        Unstored::ContextExists { .. }
+        | Unstored::KindMismatch { .. }
+        | Unstored::WrongSlot { .. }
+        | Unstored::BehindRefused { .. }
+        | Unstored::StaleHlc { .. } => {
+            tracing::error!(error = %message, "a change was not stored");
+            internal()
+        }
+    }
+}
+
+/// What the application said, as the caller may read it: as JSON where it is
+/// JSON, else as text.
+fn application_error(error: &[u8]) -> Value {
+    match serde_json::from_slice(error) {
+        Ok(value) => value,
+        Err(_) => String::from_utf8_lossy(error).into_owned().into(),
+    }
+}
+
+/// The application's message if it is a plain text or has one.
+fn application_says(error: &[u8]) -> String {
+    let said = match application_error(error) {
+        Value::String(text) => Some(text),
+        Value::Object(members) => members
+            .get("message")
+            .and_then(Value::as_str)
+            .map(str::to_owned),
+        _ => None,
+    };
+    match said {
+        Some(text) => format!(
+            "the application refused the call: {}",
+            text.chars().take(500).collect::<String>()
+        ),
+        None => "the application refused the call".to_owned(),
+    }
+}
+
+/// A limit by the name that it has in the configuration.
+fn setting(limit: &str) -> String {
+    if Limits::TABLE.iter().any(|info| info.name == limit) {
+        format!("limits.{limit}")
+    } else {
+        format!("shards.{limit}")
+    }
+}
+
+fn internal() -> Refusal {
+    Refusal::new(
+        Code::InternalError,
+        "internal error; the server's log has more",
+    )
+}
+
+/// An error with all its causes on one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,410 @@
+//! Starting and stopping the server, in order. What each part does is in its own
+//! room; here they meet.
+//!
+//! Start: configuration, preflight, identity, data directory, token, engine,
+//! sockets, shards, ready. Stop: not ready, stop accepting, finish what is in
+//! flight, commit, leave.
+
+use std::fs::DirBuilder;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use corelet_net::{Domain, Identity, IdentityError};
+use corelet_shard::{
+    Bounds, Cores, Node, NodeConfig, StartError, WatchdogConfig, available_cores, rt,
+};
+use corelet_store::{DataDir, LedgerConfig, OpenOptions, ShardCount, StoreError};
+use corelet_wasm_host::{Host, HostConfig, HostError};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::auth::{Guard, Token, TokenError};
+use crate::config::{Config, Effective, Origin};
+use crate::facts::Facts;
+use crate::http;
+use crate::preflight::{self, Demands, Finding, Weight};
+use crate::run_file::{LeftBehind, RunFile};
+
+/// Keys derived for the compile cache; never used on a message from outside.
+const CACHE_KEY: Domain = Domain::new("compile-cache-key");
+
+/// The most shards that a data directory can have.
+const SHARDS_MAX: u64 = 256;
+
+/// Address space that one instance slot reserves: four gibibytes of memory and a guard.
+pub const SLOT_BYTES: u64 = (4 << 30) + (32 << 20);
+
+/// Why the server did not start, or did not stop in order.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The machine cannot run it.
+    #[error("this machine cannot run the server:{}", list(.0))]
+    Preflight(Vec<Finding>),
+    /// The directory cannot be made.
+    #[error("making the directory {path}", path = path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The node's key cannot be used.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The key is not the one that the data belongs to.
+    #[error(
+        "the data in {path} belongs to node {data}, but the key in keys/node.key is that of {key}: put the right key back",
+        path = path.display()
+    )]
+    ForeignData {
+        /// The data directory.
+        path: PathBuf,
+        /// The node in its manifest.
+        data: String,
+        /// The node of the key.
+        key: String,
+    },
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Data(#[from] StoreError),
+    /// The token cannot be used.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// The engine does not take the limits.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// The address is taken or not ours.
+    #[error("listening on {address}; choose another one with --listen")]
+    Listen {
+        /// The address asked for.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The shards did not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// Signals cannot be received.
+    #[error("waiting for signals")]
+    Signals {
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+fn list(findings: &[Finding]) -> String {
+    let line = |finding: &Finding| {
+        format!(
+            "\n  {}: {}; {}",
+            finding.what, finding.found, finding.advice
+        )
+    };
+    findings.iter().map(line).collect()
+}
+
+/// A server that runs.
+pub struct Server {
+    /// What is true for the whole process.
+    pub facts: Arc<Facts>,
+    node: Node,
+    // Dropped in this order: first no client finds us, then the lock is free.
+    run_file: LeftBehind,
+    data: DataDir,
+}
+
+impl Server {
+    /// Starts everything. On return the server is ready.
+    pub fn start(
+        config: Config,
+        effective: &Effective,
+        data_dir: &Path,
+    ) -> Result<Server, ServeError> {
+        announce(effective, data_dir);
+        let wanted = wanted_shards(&config);
+        check_machine(&config, data_dir, u64::from(wanted.get()))?;
+        let identity = identity(data_dir)?;
+        let options = OpenOptions {
+            shards_if_new: wanted,
+            node_id_if_new: identity.node_id(),
+        };
+        let data = DataDir::open(data_dir, &options)?;
+        if data.manifest().node_id != identity.node_id() {
+            return Err(ServeError::ForeignData {
+                path: data_dir.to_owned(),
+                data: data.manifest().node_id.to_string(),
+                key: identity.node_id().to_string(),
+            });
+        }
+        let shards = data.manifest().shards;
+        if config.shards.count != 0 && u64::from(shards.get()) != config.shards.count {
+            tracing::warn!(
+                shards = shards.get(),
+                wanted = config.shards.count,
+                "an existing data directory keeps its number of shards"
+            );
+        }
+        let token = Token::load_or_create(&data.keys_dir())?;
+        let host = Arc::new(Host::new(host_config(&config, &data, &identity))?);
+
+        let address = config.http.listen;
+        let listeners = rt::listen(address, usize::from(shards.get()))
+            .map_err(|source| ServeError::Listen { address, source })?;
+        let address = listeners[0]
+            .local_addr()
+            .map_err(|source| ServeError::Listen { address, source })?;
+        let node_config = node_config(&config);
+        let facts = Facts::new(
+            config,
+            Guard::new(&token),
+            identity.node_id(),
+            address,
+            shards.get(),
+        );
+        let facts = Arc::new(facts);
+
+        let doors = Doors::new(listeners);
+        let facts_of_doors = Arc::clone(&facts);
+        let node = Node::start(
+            &data,
+            host,
+            identity.node_id(),
+            &node_config,
+            move |shard| {
+                let facts = Arc::clone(&facts_of_doors);
+                let listener = doors.take(shard.id().number());
+                async move {
+                    match listener {
+                        Some(listener) => http::serve(shard, facts, listener).await,
+                        None => tracing::error!(
+                            shard = shard.id().number(),
+                            "a shard was started twice"
+                        ),
+                    }
+                }
+            },
+        )?;
+        facts.set_ready(true);
+        let run_file = RunFile::of_this_process(address).leave(&data)?;
+        tracing::info!(
+            %address,
+            shards = shards.get(),
+            node = %identity.node_id(),
+            data = %data.path().display(),
+            "ready"
+        );
+        Ok(Server {
+            facts,
+            node,
+            run_file,
+            data,
+        })
+    }
+
+    /// Stops in order: nothing acknowledged or in flight is cut, unless it
+    /// takes longer than the drain may.
+    pub fn stop(self) -> Result<(), ServeError> {
+        tracing::info!("stopping: no new calls; those in flight finish");
+        self.facts.set_ready(false);
+        self.node.drain();
+        let stopped = self.node.join();
+        drop(self.run_file);
+        drop(self.data);
+        stopped?;
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+/// SIGTERM and Ctrl-C: the first asks for an orderly stop, the second ends the
+/// process on the spot. Committed state is safe either way.
+pub struct StopSignals(Signals);
+
+impl StopSignals {
+    /// From now on signals wait for [`StopSignals::wait`].
+    pub fn new() -> Result<StopSignals, ServeError> {
+        Signals::new([SIGTERM, SIGINT])
+            .map(StopSignals)
+            .map_err(|source| ServeError::Signals { source })
+    }
+
+    /// Waits for the first one; leaves a thread behind that waits for the second.
+    pub fn wait(mut self) {
+        let _ = self.0.forever().next();
+        let second = thread::Builder::new()
+            .name("second-signal".to_owned())
+            .spawn(move || {
+                if self.0.forever().next().is_some() {
+                    tracing::warn!("second signal: leaving at once");
+                    std::process::exit(1);
+                }
+            });
+        if let Err(error) = second {
+            tracing::warn!(%error, "a second signal will not be heard");
+        }
+    }
+}
+
+/// Runs the server until it is told to stop.
+pub fn serve(config: Config, effective: &Effective, data_dir: &Path) -> Result<(), ServeError> {
+    // Before anything that takes long, so that an early Ctrl-C stops in order, too.
+    let signals = StopSignals::new()?;
+    let server = Server::start(config, effective, data_dir)?;
+    signals.wait();
+    server.stop()
+}
+
+/// What the machine looks like to these settings. With `try_executor` also
+/// starts and stops one executor, which a start finds out anyway.
+pub fn examine(config: &Config, data_dir: &Path, shards: u64, try_executor: bool) -> Vec<Finding> {
+    preflight::examine(&Demands {
+        config,
+        data_dir,
+        shards,
+        slot_bytes: SLOT_BYTES,
+        try_executor: if try_executor {
+            executor_starts
+        } else {
+            || Ok(())
+        },
+    })
+}
+
+/// How many shards a new data directory would get.
+pub fn wanted_shards(config: &Config) -> ShardCount {
+    let wanted = match config.shards.count {
+        0 => available_cores().len() as u64,
+        count => count,
+    };
+    let within = wanted.clamp(1, SHARDS_MAX) as u16;
+    ShardCount::new(within).expect("1 to 256 is within the store's bounds")
+}
+
+fn executor_starts() -> Result<(), String> {
+    let trial = || {
+        rt::run("doctor", &rt::ExecutorConfig::default(), || async {})
+            .map_err(|error| error.to_string())
+    };
+    let thread = thread::Builder::new()
+        .name("doctor".to_owned())
+        .spawn(trial);
+    let outcome = thread.map_err(|error| error.to_string())?.join();
+    outcome.unwrap_or_else(|_| Err("starting an executor panicked".to_owned()))
+}
+
+fn announce(effective: &Effective, data_dir: &Path) {
+    let changed: Vec<String> = effective
+        .iter()
+        .filter(|(_, _, origin)| **origin != Origin::Default)
+        .map(|(field, value, origin)| format!("{} = {value} ({origin})", field.path))
+        .collect();
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        data = %data_dir.display(),
+        changed = changed.join(", "),
+        "starting; all other settings have their defaults"
+    );
+}
+
+fn check_machine(config: &Config, data_dir: &Path, shards: u64) -> Result<(), ServeError> {
+    let mut blockers = Vec::new();
+    for finding in examine(config, data_dir, shards, false) {
+        match finding.weight {
+            Weight::Good => {}
+            Weight::Warning => {
+                tracing::warn!(
+                    what = finding.what,
+                    found = finding.found,
+                    advice = finding.advice,
+                    "preflight"
+                );
+            }
+            Weight::Blocker => blockers.push(finding),
+        }
+    }
+    if blockers.is_empty() {
+        Ok(())
+    } else {
+        Err(ServeError::Preflight(blockers))
+    }
+}
+
+/// The node's key, before the data directory is opened: a new one is told whose it is.
+fn identity(data_dir: &Path) -> Result<Identity, ServeError> {
+    let keys = data_dir.join("keys");
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&keys)
+        .map_err(|source| ServeError::Directory {
+            path: keys.clone(),
+            source,
+        })?;
+    Ok(Identity::load_or_create(&keys)?)
+}
+
+fn host_config(config: &Config, data: &DataDir, identity: &Identity) -> HostConfig {
+    let instances_max = config.shards.instances_max as u32;
+    // A signature over a purpose of our own is a secret that only the key's owner can make again.
+    let secret = identity.sign(CACHE_KEY, b"");
+    HostConfig {
+        limits: config.limits.clone(),
+        cache_dir: Some(data.cache_dir()),
+        cache_key: *blake3::hash(secret.as_bytes()).as_bytes(),
+        ..HostConfig::new(instances_max)
+    }
+}
+
+fn node_config(config: &Config) -> NodeConfig {
+    let shards = &config.shards;
+    let cores = match shards.cores {
+        0 => Cores::Every,
+        count => Cores::These(available_cores().into_iter().take(count as usize).collect()),
+    };
+    NodeConfig {
+        bounds: Bounds {
+            waiting_max: shards.waiting_max as usize,
+            context_waiting_max: shards.context_waiting_max as usize,
+            uncommitted_max: shards.uncommitted_max as usize,
+            uncommitted_bytes_max: shards.uncommitted_bytes_max.0,
+            mesh_inflight_max: shards.mesh_inflight_max as usize,
+            live_contexts_max: shards.live_contexts_max as usize,
+            context_instances_max: shards.context_instances_max as usize,
+            slice_fuel: config.limits.slice_fuel,
+            batch_changes_max: shards.batch_changes_max as usize,
+            compile_queue_max: shards.compile_queue_max as usize,
+            compile_threads: shards.compile_threads as usize,
+        },
+        ledger: LedgerConfig {
+            map_bytes_max: config.storage.map_bytes_max.0,
+            readers_max: config.storage.readers_max as u32,
+        },
+        watchdog: WatchdogConfig {
+            warn_after: config.process.watchdog_warn,
+            abort_after: config.process.watchdog_abort,
+        },
+        cores,
+        spin: Some(shards.spin).filter(|spin| !spin.is_zero()),
+    }
+}
+
+/// The sockets, until each shard has taken its own.
+#[derive(Clone)]
+struct Doors(Arc<Mutex<Vec<Option<TcpListener>>>>);
+
+impl Doors {
+    fn new(listeners: Vec<TcpListener>) -> Doors {
+        Doors(Arc::new(Mutex::new(
+            listeners.into_iter().map(Some).collect(),
+        )))
+    }
+
+    fn take(&self, shard: u16) -> Option<TcpListener> {
+        // Locked once per shard, at start; poisoned only if another shard panicked meanwhile.
+        let mut doors = self.0.lock().ok()?;
+        doors.get_mut(usize::from(shard))?.take()
+    }
+}
