@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::refusal::Code;
 
 /// The process, as its front doors know it.
-pub struct Facts {
+pub(crate) struct Facts {
     /// The configuration in force.
     pub config: Config,
     /// Who may come in.
@@ -33,7 +33,7 @@ pub struct Facts {
 
 impl Facts {
     /// Facts about a process that starts now and is not ready yet.
-    pub fn new(
+    pub(crate) fn new(
         config: Config,
         guard: Guard,
         node_id: NodeId,
@@ -58,29 +58,29 @@ impl Facts {
     }
 
     /// Whether new work is welcome.
-    pub fn is_ready(&self) -> bool {
+    pub(crate) fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Relaxed)
     }
 
     /// Says whether new work is welcome.
-    pub fn set_ready(&self, ready: bool) {
+    pub(crate) fn set_ready(&self, ready: bool) {
         self.ready.store(ready, Ordering::Relaxed);
     }
 
     /// Seconds since the start.
-    pub fn uptime_seconds(&self) -> u64 {
+    pub(crate) fn uptime_seconds(&self) -> u64 {
         self.started.elapsed().as_secs()
     }
 
     /// The start as seconds since 1970.
-    pub fn started_unix(&self) -> u64 {
+    pub(crate) fn started_unix(&self) -> u64 {
         self.started_unix
     }
 }
 
 /// What one shard counts: its front door's figures, and its own.
 #[derive(Debug, Default)]
-pub struct Board {
+pub(crate) struct Board {
     /// What the front door counts.
     pub door: DoorStats,
     /// What the shard counts; there once it runs.
@@ -89,7 +89,7 @@ pub struct Board {
 
 /// What the front door of one shard counts. One writer: that shard's thread.
 #[derive(Debug, Default)]
-pub struct DoorStats {
+pub(crate) struct DoorStats {
     /// Connections accepted.
     pub accepted: Counter,
     /// Connections turned away at the limit.
@@ -106,7 +106,7 @@ pub struct DoorStats {
 
 impl DoorStats {
     /// Counts a call by how it ended.
-    pub fn count_call(&self, refused: Option<Code>) {
+    pub(crate) fn count_call(&self, refused: Option<Code>) {
         match refused {
             None => self.calls_ok.one(),
             Some(code) => self.calls_refused[code as usize].one(),
@@ -114,7 +114,7 @@ impl DoorStats {
     }
 
     /// Counts a request that is not a call.
-    pub fn count_request(&self, status: u16) {
+    pub(crate) fn count_request(&self, status: u16) {
         if let Some(counter) = self.requests.get(usize::from(status / 100)) {
             counter.one();
         }

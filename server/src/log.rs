@@ -12,7 +12,7 @@ use tracing_subscriber::EnvFilter;
 use crate::config::{Log, LogFormat};
 
 /// Starts logging. Called once, before the first thread.
-pub fn start(config: &Log) {
+pub(crate) fn start(config: &Log) {
     // Other people's crates speak up from warnings on.
     let filter = format!(
         "warn,corelet={0},corelet_server={0},corelet_shard={0},corelet_store={0},corelet_wasm_host={0},corelet_net={0}",
@@ -45,7 +45,7 @@ pub fn start(config: &Log) {
 }
 
 /// Logs panics, and ends the process on those that leave it half alive.
-pub fn catch_panics() {
+pub(crate) fn catch_panics() {
     panic::set_hook(Box::new(|info| {
         let thread = thread::current();
         let name = thread.name().unwrap_or("unnamed");

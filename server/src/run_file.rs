@@ -15,7 +15,7 @@ const BYTES_MAX: u64 = 64 << 10;
 
 /// A server that was running when it wrote this.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RunFile {
+pub(crate) struct RunFile {
     /// Where to reach it from this machine.
     pub url: String,
     /// Its process.
@@ -29,7 +29,7 @@ pub struct RunFile {
 
 /// What there is to know about a server of this data directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Found {
+pub(crate) enum Found {
     /// It runs.
     Running(RunFile),
     /// It ran, and did not stop in order.
@@ -40,7 +40,7 @@ pub enum Found {
 
 impl RunFile {
     /// This process, listening on `address`.
-    pub fn of_this_process(address: SocketAddr) -> RunFile {
+    pub(crate) fn of_this_process(address: SocketAddr) -> RunFile {
         let pid = std::process::id();
         RunFile {
             url: format!("http://{}", reachable(address)),
@@ -51,7 +51,7 @@ impl RunFile {
     }
 
     /// Leaves it in the data directory until the guard is dropped.
-    pub fn leave(&self, data: &DataDir) -> Result<LeftBehind, corelet_store::StoreError> {
+    pub(crate) fn leave(&self, data: &DataDir) -> Result<LeftBehind, corelet_store::StoreError> {
         let text = serde_json::to_vec_pretty(self).unwrap_or_default();
         let path = data.run_file();
         write_atomically(&path, &text)?;
@@ -59,7 +59,7 @@ impl RunFile {
     }
 
     /// Looks for a server of `data_dir`.
-    pub fn find(data_dir: &Path) -> io::Result<Found> {
+    pub(crate) fn find(data_dir: &Path) -> io::Result<Found> {
         let path = DataDir::run_file_in(data_dir);
         let text = match fs::metadata(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
@@ -81,7 +81,7 @@ impl RunFile {
 
 /// Removes the file when the server is done.
 #[derive(Debug)]
-pub struct LeftBehind {
+pub(crate) struct LeftBehind {
     path: PathBuf,
 }
 

@@ -209,7 +209,7 @@ impl Server {
     pub fn stop(self) -> Result<(), ServeError> {
         tracing::info!("stopping: no new calls; those in flight finish");
         self.facts.set_ready(false);
-        self.node.drain();
+        self.node.drainer().drain();
         let stopped = self.node.join();
         drop(self.run_file);
         drop(self.data);

@@ -25,7 +25,6 @@ pub(crate) use app::{build_component, install};
 use args::{Cli, Command, Global};
 pub(crate) use failure::{Exit, Failure};
 pub(crate) use output::Out;
-pub(crate) use progress::Progress;
 
 /// Runs the command that this process was started with.
 pub fn run() -> ExitCode {

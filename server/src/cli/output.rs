@@ -50,7 +50,7 @@ impl Out {
         }
         let mut table = Table::new();
         table
-            .load_preset(presets::NOTHING)
+            .load_style(presets::NOTHING)
             .set_content_arrangement(ContentArrangement::Disabled);
         table.set_header(headings.iter().map(|heading| heading.to_uppercase()));
         for row in rows {

@@ -199,13 +199,6 @@ fn unstored_change(refused: &Unstored) -> Refusal {
         Unstored::NameTaken { name: _, holder } => {
             Refusal::new(Code::Conflict, message).with("what", holder.to_string())
         }
-        Unstored::Damaged { source } => {
-            tracing::error!(error = %chain(source), "a change met a damaged record");
-            Refusal::new(
-                Code::StorageDamaged,
-                "the context's state is damaged on disk",
-            )
-        }
         Unstored::OutOfBounds {
             limit,
             got,
@@ -217,7 +210,6 @@ fn unstored_change(refused: &Unstored) -> Refusal {
         Unstored::ContextExists { .. }
         | Unstored::KindMismatch { .. }
         | Unstored::WrongSlot { .. }
-        | Unstored::BehindRefused { .. }
         | Unstored::StaleHlc { .. } => {
             tracing::error!(error = %message, "a change was not stored");
             internal()

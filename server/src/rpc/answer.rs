@@ -9,7 +9,7 @@ use super::envelope::Id;
 use crate::refusal::Refusal;
 
 /// What a call that worked has to say. `D` and `R` are ids that print as base58.
-pub struct Success<'a, D, R> {
+pub(crate) struct Success<'a, D, R> {
     /// The guest's answer, in JSON.
     pub output: &'a [u8],
     /// The committed change, if there was one.
@@ -24,7 +24,7 @@ pub struct Success<'a, D, R> {
 const AROUND_BYTES: usize = 256;
 
 /// Appends the answer to a call that worked.
-pub fn write_success<D: Display, R: Display>(
+pub(crate) fn write_success<D: Display, R: Display>(
     out: &mut Vec<u8>,
     id: Id<'_>,
     success: &Success<'_, D, R>,
@@ -51,7 +51,7 @@ pub fn write_success<D: Display, R: Display>(
 }
 
 /// Appends the answer to a call that was refused.
-pub fn write_refusal(out: &mut Vec<u8>, id: Id<'_>, refusal: &Refusal) {
+pub(crate) fn write_refusal(out: &mut Vec<u8>, id: Id<'_>, refusal: &Refusal) {
     let Id::Given(id) = id else { return };
     out.reserve(id.len() + AROUND_BYTES);
     open(out, id);
@@ -61,7 +61,7 @@ pub fn write_refusal(out: &mut Vec<u8>, id: Id<'_>, refusal: &Refusal) {
 }
 
 /// Joins the answers of a batch; empty if it had notifications only.
-pub fn join(answers: &[Vec<u8>]) -> Vec<u8> {
+pub(crate) fn join(answers: &[Vec<u8>]) -> Vec<u8> {
     let written = || answers.iter().filter(|answer| !answer.is_empty());
     if written().next().is_none() {
         return Vec::new();

@@ -22,7 +22,7 @@ const NAME_BYTES_MAX: usize = 256;
 
 /// The bounds of an envelope, from the configuration.
 #[derive(Debug, Clone, Copy)]
-pub struct Bounds {
+pub(crate) struct Bounds {
     /// Calls in a batch.
     pub batch_max: usize,
     /// Nesting of arrays and objects.
@@ -33,7 +33,7 @@ pub struct Bounds {
 
 /// A body that is JSON-RPC.
 #[derive(Debug)]
-pub enum Envelope<'a> {
+pub(crate) enum Envelope<'a> {
     /// One request object.
     Single(Request<'a>),
     /// An array of them, not empty.
@@ -42,7 +42,7 @@ pub enum Envelope<'a> {
 
 /// One request, which may still be a refusal of its own.
 #[derive(Debug)]
-pub struct Request<'a> {
+pub(crate) struct Request<'a> {
     /// How to answer.
     pub id: Id<'a>,
     /// What to do, or why not.
@@ -51,7 +51,7 @@ pub struct Request<'a> {
 
 /// The id of a request as it was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Id<'a> {
+pub(crate) enum Id<'a> {
     /// A string, a number or null, in the client's own spelling.
     Given(&'a str),
     /// No id: nobody waits for an answer.
@@ -60,12 +60,12 @@ pub enum Id<'a> {
 
 impl Id<'_> {
     /// For answers to something that has no usable id.
-    pub const NULL: Id<'static> = Id::Given("null");
+    pub(crate) const NULL: Id<'static> = Id::Given("null");
 }
 
 /// The parameters of `execute`.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Execute<'a> {
+pub(crate) struct Execute<'a> {
     /// A context's id in base58, or its name.
     pub context: Cow<'a, str>,
     /// The application's method.
@@ -75,7 +75,7 @@ pub struct Execute<'a> {
 }
 
 /// Reads a body. `Err` is a refusal of the whole body, to be answered with a null id.
-pub fn parse<'a>(body: &'a [u8], bounds: &Bounds) -> Result<Envelope<'a>, Refusal> {
+pub(crate) fn parse<'a>(body: &'a [u8], bounds: &Bounds) -> Result<Envelope<'a>, Refusal> {
     let text = std::str::from_utf8(body).map_err(|error| {
         Refusal::new(
             Code::ParseError,

@@ -2,8 +2,8 @@
 //! answers. Start reading at [`serve`]; what arrives is in `envelope.rs`, what
 //! goes back in `answer.rs`. HTTP is not known here.
 
-pub mod answer;
-pub mod envelope;
+pub(crate) mod answer;
+pub(crate) mod envelope;
 
 use std::borrow::Cow;
 use std::sync::Arc;
