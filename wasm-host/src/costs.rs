@@ -54,6 +54,7 @@ impl HostCost {
     /// The price of a call that moves `bytes`.
     #[inline]
     pub(crate) const fn of_bytes(&self, bytes: u64) -> u64 {
-        self.fixed.saturating_add(self.per_byte.saturating_mul(bytes))
+        self.fixed
+            .saturating_add(self.per_byte.saturating_mul(bytes))
     }
 }

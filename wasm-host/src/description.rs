@@ -3,6 +3,8 @@
 //! A guest's words are as foreign as a packet: [`Description::check`] is the
 //! only way to make one, and after it names are unique, non-empty and short.
 
+use std::sync::Arc;
+
 use crate::limits::Limits;
 use crate::world;
 
@@ -18,8 +20,9 @@ pub struct Description {
 /// One method of an application.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Method {
-    /// Its name, unique in the application.
-    pub name: String,
+    /// Its name, unique in the application. Shared, because each turn holds it.
+    #[serde(serialize_with = "as_text")]
+    pub name: Arc<str>,
     /// Whether it may write.
     pub kind: MethodKind,
     /// What it takes.
@@ -99,7 +102,9 @@ impl Description {
 
     /// The method called `name`.
     pub fn method(&self, name: &str) -> Option<&Method> {
-        let found = self.methods.binary_search_by(|method| method.name.as_str().cmp(name));
+        let found = self
+            .methods
+            .binary_search_by(|method| method.name.as_ref().cmp(name));
         found.ok().map(|index| &self.methods[index])
     }
 
@@ -120,10 +125,18 @@ impl Description {
     ) -> Result<Description, BadDescription> {
         let bound = |limit, used: usize, max: u64| {
             let used = used as u64;
-            if used > max { Err(BadDescription::Limit { limit, used, max }) } else { Ok(()) }
+            if used > max {
+                Err(BadDescription::Limit { limit, used, max })
+            } else {
+                Ok(())
+            }
         };
         bound("methods_max", raw.methods.len(), limits.methods_max)?;
-        bound("description_bytes_max", raw.text_bytes(), limits.description_bytes_max)?;
+        bound(
+            "description_bytes_max",
+            raw.text_bytes(),
+            limits.description_bytes_max,
+        )?;
         check_name("the application", &raw.name)?;
 
         let mut methods = Vec::with_capacity(raw.methods.len());
@@ -135,14 +148,17 @@ impl Description {
                     world::RawMethodKind::Update => MethodKind::Update,
                 },
                 parameters: check_parameters(method.parameters)?,
-                name: method.name,
+                name: method.name.into(),
                 returns: method.returns,
                 doc: method.doc,
             });
         }
         methods.sort_by(|a, b| a.name.cmp(&b.name));
         if let Some(pair) = methods.windows(2).find(|pair| pair[0].name == pair[1].name) {
-            return Err(BadDescription::Twice { what: "methods", name: pair[0].name.clone() });
+            return Err(BadDescription::Twice {
+                what: "methods",
+                name: pair[0].name.to_string(),
+            });
         }
         Ok(Description {
             name: raw.name,
@@ -159,20 +175,37 @@ fn check_parameters(raw: Vec<world::RawParameter>) -> Result<Vec<Parameter>, Bad
     for parameter in raw {
         check_name("a parameter", &parameter.name)?;
         if !seen.insert(parameter.name.clone()) {
-            return Err(BadDescription::Twice { what: "parameters", name: parameter.name });
+            return Err(BadDescription::Twice {
+                what: "parameters",
+                name: parameter.name,
+            });
         }
-        parameters.push(Parameter { name: parameter.name, type_name: parameter.type_name });
+        parameters.push(Parameter {
+            name: parameter.name,
+            type_name: parameter.type_name,
+        });
     }
     Ok(parameters)
 }
 
+/// (Deriving it for a shared text would switch on a feature of serde for the
+/// whole workspace.)
+fn as_text<S: serde::Serializer>(text: &Arc<str>, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(text)
+}
+
 fn check_name(what: &'static str, name: &str) -> Result<(), BadDescription> {
     let good = (1..=100).contains(&name.len())
-        && name.chars().all(|c| c.is_alphanumeric() || "_-.:".contains(c));
+        && name
+            .chars()
+            .all(|c| c.is_alphanumeric() || "_-.:".contains(c));
     if good {
         return Ok(());
     }
-    Err(BadDescription::Name { what, name: name.chars().take(40).collect() })
+    Err(BadDescription::Name {
+        what,
+        name: name.chars().take(40).collect(),
+    })
 }
 
 #[cfg(test)]
@@ -196,14 +229,20 @@ mod tests {
             methods,
             init_parameters: vec![],
         };
-        Description::check(raw, &Limits { methods_max: 3, ..Limits::default() })
+        Description::check(
+            raw,
+            &Limits {
+                methods_max: 3,
+                ..Limits::default()
+            },
+        )
     }
 
     #[test]
     fn methods_are_found_by_name_whatever_their_order() {
         let description = check(vec![method("set"), method("get"), method("len")]).unwrap();
         for name in ["set", "get", "len"] {
-            assert_eq!(description.method(name).unwrap().name, name);
+            assert_eq!(&*description.method(name).unwrap().name, name);
         }
         assert_eq!(description.method("put"), None);
     }
@@ -213,7 +252,10 @@ mod tests {
         let two = check(vec![method("get"), method("get")]).unwrap_err();
         assert_eq!(two.to_string(), r#"there are two methods called "get""#);
         let empty = check(vec![method("")]).unwrap_err();
-        assert!(empty.to_string().starts_with(r#"a method has the name """#), "{empty}");
+        assert!(
+            empty.to_string().starts_with(r#"a method has the name """#),
+            "{empty}"
+        );
         let line_break = check(vec![method("a\nb")]).unwrap_err();
         assert!(matches!(line_break, BadDescription::Name { .. }));
         let many = check((0..4).map(|i| method(&format!("m{i}"))).collect()).unwrap_err();

@@ -8,6 +8,7 @@
 //! relaxed SIMD, and the bits of a NaN. Everything that we have no use for is
 //! off as well: each proposal is more compiler to trust.
 
+use wasmparser::WasmFeatures;
 use wasmtime::{
     Config, Enabled, Engine, InstanceAllocationStrategy, OperatorCost, OptLevel,
     PoolingAllocationConfig, Strategy,
@@ -101,7 +102,9 @@ pub(crate) fn new_engine(config: &HostConfig) -> Result<Engine, String> {
         .wasm_memory64(false)
         .wasm_wide_arithmetic(false)
         .wasm_custom_page_sizes(false)
-        .wasm_component_model(true);
+        .wasm_component_model(true)
+        // On by default, and parts of garbage collection.
+        .wasm_features(WasmFeatures::FUNCTION_REFERENCES | WasmFeatures::GC, false);
     // Threads, garbage collection, exceptions, stack switching and the
     // asynchronous component model are not compiled in at all (see the
     // features of wasmtime in the workspace manifest).
@@ -121,6 +124,8 @@ pub fn operator_costs() -> OperatorCost {
     cost.CallIndirect = 6;
     cost.ReturnCall = 3;
     cost.ReturnCallIndirect = 6;
+    cost.CallRef = 6;
+    cost.ReturnCallRef = 6;
     // Tens of cycles in every processor.
     cost.I32DivS = 8;
     cost.I32DivU = 8;

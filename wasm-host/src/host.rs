@@ -145,7 +145,10 @@ impl Host {
             None => None,
             Some(dir) => {
                 let opened = CompileCache::open(dir, config.cache_key, &engine, &config.limits);
-                let failed = |source| HostError::CacheDir { dir: dir.clone(), source };
+                let failed = |source| HostError::CacheDir {
+                    dir: dir.clone(),
+                    source,
+                };
                 Some(opened.map_err(failed)?)
             }
         };
@@ -187,13 +190,21 @@ impl Host {
         // Before anything is done to them: it may be far too many.
         let (used, max) = (wasm.len() as u64, self.shared.limits.module_bytes_max);
         if used > max {
-            return Err(Refused::Limit { limit: "module_bytes_max", used, max });
+            return Err(Refused::Limit {
+                limit: "module_bytes_max",
+                used,
+                max,
+            });
         }
         let id = ModuleId::of(wasm);
         let _busy = match self.begin_load(id)? {
             Begun::Loaded(module) => {
                 let took = began.elapsed();
-                return Ok(LoadReport { module, source: LoadSource::Memory, took });
+                return Ok(LoadReport {
+                    module,
+                    source: LoadSource::Memory,
+                    took,
+                });
             }
             Begun::Mine(busy) => busy,
         };
@@ -203,7 +214,11 @@ impl Host {
             Ok((module, source)) => {
                 loads.loaded.retain(|_, module| module.strong_count() > 0);
                 loads.loaded.insert(id, Arc::downgrade(&module));
-                Ok(LoadReport { module, source, took: began.elapsed() })
+                Ok(LoadReport {
+                    module,
+                    source,
+                    took: began.elapsed(),
+                })
             }
             Err(refused) => {
                 count(&self.shared.stats.refusals);
@@ -230,13 +245,18 @@ impl Host {
             if loads.busy.insert(id) {
                 return Ok(Begun::Mine(Busy { host: self, id }));
             }
-            loads = self.load_ended.wait(loads).unwrap_or_else(|poisoned| poisoned.into_inner());
+            loads = self
+                .load_ended
+                .wait(loads)
+                .unwrap_or_else(|poisoned| poisoned.into_inner());
         }
     }
 
     fn lock_loads(&self) -> MutexGuard<'_, Loads> {
         // A panic while it is locked leaves maps that are still maps.
-        self.loads.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.loads
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     fn load_new(&self, id: ModuleId, wasm: &[u8]) -> Result<(Arc<Module>, LoadSource), Refused> {
@@ -249,7 +269,14 @@ impl Host {
         };
         let linked = self.link(component)?;
         let description = self.describe(&linked)?;
-        Ok((Arc::new(Module { id, description, linked }), source))
+        Ok((
+            Arc::new(Module {
+                id,
+                description,
+                linked,
+            }),
+            source,
+        ))
     }
 
     fn from_disk(&self, id: ModuleId) -> Option<Component> {
@@ -271,7 +298,7 @@ impl Host {
         // with a secret of this node says that nobody has changed them since.
         // They were read into our own memory before they were verified.
         #[allow(unsafe_code)]
-        let component = unsafe { Component::deserialize(&self.shared.engine, &code) };
+        let component = unsafe { Component::deserialize(&self.shared.engine, code.bytes()) };
         match component {
             Ok(component) => {
                 count(&stats.cache_hits);
@@ -288,11 +315,16 @@ impl Host {
     fn compile(&self, id: ModuleId, wasm: &[u8]) -> Result<Component, Refused> {
         let stats = &self.shared.stats;
         let began = Instant::now();
-        let component = Component::from_binary(&self.shared.engine, wasm)
-            .map_err(|error| Refused::Invalid { message: capped(format!("{error:#}")) })?;
+        let component = Component::from_binary(&self.shared.engine, wasm).map_err(|error| {
+            Refused::Invalid {
+                message: capped(format!("{error:#}")),
+            }
+        })?;
         let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
         count(&stats.compiles);
-        stats.compile_micros.fetch_add(micros, std::sync::atomic::Ordering::Relaxed);
+        stats
+            .compile_micros
+            .fetch_add(micros, std::sync::atomic::Ordering::Relaxed);
         tracing::info!(module = %id, bytes = wasm.len(), micros, "compiled a module");
 
         if let Some(cache) = &self.cache {
@@ -302,7 +334,9 @@ impl Host {
                 .and_then(|code| cache.store(id, &code));
             match stored {
                 Ok(evicted) => {
-                    stats.cache_evictions.fetch_add(evicted, std::sync::atomic::Ordering::Relaxed);
+                    stats
+                        .cache_evictions
+                        .fetch_add(evicted, std::sync::atomic::Ordering::Relaxed);
                 }
                 // Costs time at the next start, and nothing else.
                 Err(error) => {
@@ -319,13 +353,19 @@ impl Host {
         let pre = self.linker.instantiate_pre(&component).map_err(|error| {
             let why = capped(format!("{error:#}"));
             let name = world::INTERFACES.iter().find(|name| why.contains(**name));
-            Refused::Import { name: name.unwrap_or(&"of another world").to_string(), why }
+            Refused::Import {
+                name: name.unwrap_or(&"of another world").to_string(),
+                why,
+            }
         })?;
         let engine = &self.shared.engine;
         let ty = component.component_type();
         let instance_type = pre.instance_type();
         let index = |name: &str, check: &dyn Fn(&_) -> wasmtime::Result<()>| {
-            let refuse = |why: String| Refused::Export { name: name.to_owned(), why };
+            let refuse = |why: String| Refused::Export {
+                name: name.to_owned(),
+                why,
+            };
             match ty.get_export(engine, name).map(|export| export.ty) {
                 Some(ComponentItem::ComponentFunc(function)) => {
                     check(&function).map_err(|error| refuse(capped(format!("{error:#}"))))?;
@@ -349,7 +389,11 @@ impl Host {
                 function.typecheck::<(&str, &[u8]), (world::CallResult,)>(&instance_type)
             })?,
         };
-        Ok(Linked { shared: Arc::clone(&self.shared), pre, exports })
+        Ok(Linked {
+            shared: Arc::clone(&self.shared),
+            pre,
+            exports,
+        })
     }
 
     fn describe(&self, linked: &Linked) -> Result<Description, Refused> {
@@ -358,7 +402,9 @@ impl Host {
             DescribeError::Start(InstantiateError::PoolExhausted { max }) => Refused::Busy { max },
             DescribeError::Start(InstantiateError::Start(Failure::OurBug { what }))
             | DescribeError::Failed(Failure::OurBug { what }) => Refused::OurBug { what },
-            failed => Refused::Describe { why: failed.to_string() },
+            failed => Refused::Describe {
+                why: failed.to_string(),
+            },
         })
     }
 }

@@ -188,7 +188,10 @@ pub(crate) async fn enter(
         Phase::Describing => Some("it described itself"),
         Phase::Idle => Some("no call was running"),
     } {
-        return Err(data.stop(Failure::OutsideTurn { function: cost.function, phase }));
+        return Err(data.stop(Failure::OutsideTurn {
+            function: cost.function,
+            phase,
+        }));
     }
     count_call(data)?;
     if charge(cx, cost.of_bytes(bytes))? {
@@ -230,7 +233,7 @@ pub(crate) fn charge(cx: &mut Cx<'_>, fuel: u64) -> wasmtime::Result<bool> {
         data.slice = slice;
         data.slice_fuel_left_at_start = before;
     }
-    Ok(data.slice_fuel_left_at_start - left >= data.limits.slice_fuel)
+    Ok(data.slice_fuel_left_at_start.saturating_sub(left) >= data.limits.slice_fuel)
 }
 
 /// Parks the guest until its future is polled again.

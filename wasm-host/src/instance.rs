@@ -69,7 +69,10 @@ impl Instance {
         // the instance. Checking again would cost about 1 µs per instance.
         #[allow(unsafe_code)]
         let (init, call) = unsafe {
-            (world::InitFunc::new_unchecked(init), world::CallFunc::new_unchecked(call))
+            (
+                world::InitFunc::new_unchecked(init),
+                world::CallFunc::new_unchecked(call),
+            )
         };
         Ok(Instance {
             store,
@@ -94,7 +97,9 @@ impl Instance {
 
 impl fmt::Debug for Instance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Instance").field("module", &self.module).finish_non_exhaustive()
+        f.debug_struct("Instance")
+            .field("module", &self.module)
+            .finish_non_exhaustive()
     }
 }
 
@@ -102,7 +107,10 @@ impl fmt::Debug for Instance {
 pub(crate) fn describe(linked: &Linked) -> Result<Description, DescribeError> {
     let shared = &linked.shared;
     // One at a time, in the instance that `instances_max` leaves free for it.
-    let _turn = shared.describing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let _turn = shared
+        .describing
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner());
     let (mut store, instance) = start(linked)?;
     let max = shared.limits.describe_fuel_max;
     let context = store.data_mut();
@@ -140,7 +148,9 @@ pub(crate) enum DescribeError {
 }
 
 fn engine_bug(error: wasmtime::Error) -> Failure {
-    Failure::OurBug { what: format!("{error:#}") }
+    Failure::OurBug {
+        what: format!("{error:#}"),
+    }
 }
 
 /// A store with the component in it, its start functions run, limits set.
@@ -162,7 +172,10 @@ fn start(
         // No slices yet: a start function has little fuel, and is stopped
         // instead of parked. So one poll is all it takes.
         let mut starting = pin!(linked.pre.instantiate_async(&mut store));
-        match starting.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        match starting
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+        {
             Poll::Ready(result) => result,
             Poll::Pending => {
                 let what = "a start function was parked".to_owned();
@@ -174,12 +187,16 @@ fn start(
         Ok(instance) => instance,
         Err(error) if error.is::<PoolConcurrencyLimitError>() => {
             count(&shared.stats.pool_exhausted);
-            return Err(InstantiateError::PoolExhausted { max: shared.instances_max });
+            return Err(InstantiateError::PoolExhausted {
+                max: shared.instances_max,
+            });
         }
         Err(error) => return Err(InstantiateError::Start(failure_of(&mut store, error))),
     };
     store.data_mut().phase = Phase::Idle;
-    store.fuel_async_yield_interval(Some(limits.slice_fuel)).map_err(bug)?;
+    store
+        .fuel_async_yield_interval(Some(limits.slice_fuel))
+        .map_err(bug)?;
     count(&shared.stats.instantiations);
     Ok((store, instance))
 }
@@ -198,19 +215,33 @@ pub(crate) fn failure_of(store: &mut Store<HostContext>, error: wasmtime::Error)
         if message.contains("fuel allocated for hostcalls has been exhausted") {
             // The engine has a type for this, and keeps it to itself.
             let max = context.limits.transfer_bytes_max;
-            return Failure::LimitExceeded { limit: "transfer_bytes_max", used: max + 1, max };
+            return Failure::LimitExceeded {
+                limit: "transfer_bytes_max",
+                used: max + 1,
+                max,
+            };
         }
         // All that is left is a guest that breaks the rules of the border:
         // pointers, alignment, text, enum values.
-        return Failure::InvalidOutput { message: capped(message) };
+        return Failure::InvalidOutput {
+            message: capped(message),
+        };
     };
     match trap {
-        Trap::OutOfFuel => Failure::OutOfFuel { max: context.facts.fuel_max },
-        Trap::StackOverflow => Failure::StackOverflow { max: context.limits.stack_bytes_max },
+        Trap::OutOfFuel => Failure::OutOfFuel {
+            max: context.facts.fuel_max,
+        },
+        Trap::StackOverflow => Failure::StackOverflow {
+            max: context.limits.stack_bytes_max,
+        },
         Trap::UnreachableCodeReached if context.memory_refused_at().is_some() => {
-            Failure::OutOfMemory { max: context.memory_refused_at().unwrap_or_default() }
+            Failure::OutOfMemory {
+                max: context.memory_refused_at().unwrap_or_default(),
+            }
         }
-        trap => Failure::Trapped { message: capped(trap.to_string()) },
+        trap => Failure::Trapped {
+            message: capped(trap.to_string()),
+        },
     }
 }
 

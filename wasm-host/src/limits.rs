@@ -74,6 +74,11 @@ limits! {
     module_bytes_max: Bytes = 32 << 20;
     /// Size of one function's body: compile time grows faster than its length.
     function_bytes_max: Bytes = 1 << 20;
+    /// Local variables of one function: the compiler keeps books about each,
+    /// and a few bytes declare fifty thousand.
+    function_locals_max: Count = 10_000;
+    /// Local variables over all functions.
+    locals_max: Count = 1_000_000;
     /// Functions, defined or imported, over all core modules of a component.
     functions_max: Count = 50_000;
     /// Globals over all core modules: each is copied when an instance starts.
@@ -172,10 +177,12 @@ limits! {
 impl Limits {
     /// The limits that a module is checked against when it is loaded. Compiled
     /// code is kept only as long as they stay the same.
-    pub(crate) fn of_shape(&self) -> [u64; 19] {
+    pub(crate) fn of_shape(&self) -> [u64; 21] {
         [
             self.module_bytes_max,
             self.function_bytes_max,
+            self.function_locals_max,
+            self.locals_max,
             self.functions_max,
             self.globals_max,
             self.tables_max,
@@ -264,7 +271,10 @@ mod tests {
 
     #[test]
     fn limits_that_contradict_each_other_are_refused() {
-        let limits = Limits { value_bytes_max: 1 << 40, ..Limits::default() };
+        let limits = Limits {
+            value_bytes_max: 1 << 40,
+            ..Limits::default()
+        };
         let error = limits.check().unwrap_err();
         assert!(error.starts_with("value_bytes_max is"), "{error}");
     }

@@ -49,11 +49,15 @@ impl Running {
         self.progress.slices.load(Ordering::Relaxed) - self.slices_before
     }
 
-    /// Fuel used so far, while the turn is parked: at least this much, and
-    /// less than two slices more.
+    /// Fuel used so far, while the turn is parked: at least this much. What is
+    /// missing is less than two slices and the price of the last instruction or
+    /// host call, which may be a long copy; the end of the turn tells exactly.
     pub fn fuel_used(&self) -> u64 {
         let by_slices = self.slices().saturating_mul(self.shared.limits.slice_fuel);
-        self.progress.fuel_used.load(Ordering::Relaxed).max(by_slices)
+        self.progress
+            .fuel_used
+            .load(Ordering::Relaxed)
+            .max(by_slices)
     }
 }
 
@@ -81,22 +85,51 @@ impl Drop for Running {
 }
 
 async fn run(mut instance: Instance, turn: Turn) -> Finished {
-    let Turn { entry, args, context, caller, now_nanos, seed, state_version, fuel_max, state } =
-        turn;
+    let Turn {
+        entry,
+        args,
+        context,
+        caller,
+        now_nanos,
+        seed,
+        state_version,
+        fuel_max,
+        state,
+    } = turn;
     let phase = match &entry {
-        Entry::Init | Entry::Call { kind: MethodKind::Update, .. } => Phase::Update,
-        Entry::Call { kind: MethodKind::Query, .. } => Phase::Query,
+        Entry::Init
+        | Entry::Call {
+            kind: MethodKind::Update,
+            ..
+        } => Phase::Update,
+        Entry::Call {
+            kind: MethodKind::Query,
+            ..
+        } => Phase::Query,
     };
     let fuel = fuel_max.saturating_sub(costs::TURN.of_bytes(args.len() as u64));
-    let facts = Facts { context, caller, now_nanos, seed, state_version, fuel_max };
+    let facts = Facts {
+        context,
+        caller,
+        now_nanos,
+        seed,
+        state_version,
+        fuel_max,
+    };
     instance.store.data_mut().begin(phase, facts, state, fuel);
 
-    let answer = match before(&mut instance, args.len() as u64, fuel) {
-        Ok(()) => enter_guest(&mut instance, &entry, &args).await,
-        Err(failure) => Err(failure),
+    let ready = before(&mut instance, args.len() as u64, fuel);
+    let has_run = ready.is_ok();
+    let (outcome, fuel_left) = match ready {
+        Ok(()) => {
+            let answer = enter_guest(&mut instance, &entry, &args).await;
+            let fuel_left = instance.store.get_fuel().unwrap_or(0);
+            checked(&instance, answer, fuel_left, fuel_max)
+        }
+        // What the store holds now is left from another turn.
+        Err(failure @ Failure::OutOfFuel { .. }) => (Err(failure), 0),
+        Err(failure) => (Err(failure), fuel_max),
     };
-    let fuel_left = instance.store.get_fuel().unwrap_or(0);
-    let (outcome, fuel_left) = checked(&instance, answer, fuel_left, fuel_max);
 
     let context = instance.store.data_mut();
     let mut events = std::mem::take(&mut context.events);
@@ -108,10 +141,18 @@ async fn run(mut instance: Instance, turn: Turn) -> Finished {
     }
     let instance = match &outcome {
         Ok(_) | Err(Failure::Application { .. }) => Some(instance),
+        Err(_) if !has_run => Some(instance),
         // Dropped here, so that its slot is free before anyone hears of it.
         Err(_) => None,
     };
-    Finished { instance, outcome, state, events, logs, fuel_used: fuel_max - fuel_left }
+    Finished {
+        instance,
+        outcome,
+        state,
+        events,
+        logs,
+        fuel_used: fuel_max - fuel_left,
+    }
 }
 
 /// What is refused before the guest runs.
@@ -119,13 +160,21 @@ fn before(instance: &mut Instance, args_bytes: u64, fuel: u64) -> Result<(), Fai
     let context = instance.store.data();
     let max = context.limits.args_bytes_max;
     if args_bytes > max {
-        return Err(Failure::LimitExceeded { limit: "args_bytes_max", used: args_bytes, max });
+        return Err(Failure::LimitExceeded {
+            limit: "args_bytes_max",
+            used: args_bytes,
+            max,
+        });
     }
     if fuel == 0 {
-        return Err(Failure::OutOfFuel { max: context.facts.fuel_max });
+        return Err(Failure::OutOfFuel {
+            max: context.facts.fuel_max,
+        });
     }
     let fueled = instance.store.set_fuel(fuel);
-    fueled.map_err(|error| Failure::OurBug { what: format!("{error:#}") })
+    fueled.map_err(|error| Failure::OurBug {
+        what: format!("{error:#}"),
+    })
 }
 
 /// The guest's answer, or why there is none.
@@ -136,9 +185,11 @@ async fn enter_guest(
 ) -> Result<Result<Vec<u8>, Vec<u8>>, Failure> {
     let store = &mut instance.store;
     let answer = match entry {
-        Entry::Call { method, .. } => {
-            instance.call.call_async(&mut *store, (method, args)).await.map(|(answer,)| answer)
-        }
+        Entry::Call { method, .. } => instance
+            .call
+            .call_async(&mut *store, (method, args))
+            .await
+            .map(|(answer,)| answer),
         Entry::Init => {
             let answer = instance.init.call_async(&mut *store, (args,)).await;
             answer.map(|(answer,)| answer.map(|()| b"null".to_vec()))
@@ -163,7 +214,11 @@ fn checked(
     let used = bytes.len() as u64;
     let max = instance.store.data().limits.output_bytes_max;
     if used > max {
-        let failure = Failure::LimitExceeded { limit: "output_bytes_max", used, max };
+        let failure = Failure::LimitExceeded {
+            limit: "output_bytes_max",
+            used,
+            max,
+        };
         return (Err(failure), fuel_left);
     }
     let Some(fuel_left) = fuel_left.checked_sub(costs::TURN.per_byte * used) else {
@@ -174,7 +229,9 @@ fn checked(
         (Ok(()), Err(error)) => Err(Failure::Application { error }),
         (Err(why), answer) => {
             let what = if answer.is_ok() { "answer" } else { "error" };
-            Err(Failure::InvalidOutput { message: capped(format!("its {what} is {why}")) })
+            Err(Failure::InvalidOutput {
+                message: capped(format!("its {what} is {why}")),
+            })
         }
     };
     (outcome, fuel_left)

@@ -17,7 +17,11 @@ const WASM_PAGE_BYTES: u64 = 64 << 10;
 /// Checks the file in `wasm` against `limits`, nested core modules included,
 /// and the names of what it imports and exports against our world.
 pub(crate) fn check(wasm: &[u8], limits: &Limits) -> Result<(), Refused> {
-    bound("module_bytes_max", wasm.len() as u64, limits.module_bytes_max)?;
+    bound(
+        "module_bytes_max",
+        wasm.len() as u64,
+        limits.module_bytes_max,
+    )?;
     check_magic(wasm)?;
     let mut shape = Shape::default();
     // Core modules and components that we are inside of.
@@ -35,7 +39,11 @@ pub(crate) fn check(wasm: &[u8], limits: &Limits) -> Result<(), Refused> {
                     Encoding::Component => {}
                     Encoding::Module => {
                         shape.core_modules += 1;
-                        bound("core_modules_max", shape.core_modules, limits.core_modules_max)?;
+                        bound(
+                            "core_modules_max",
+                            shape.core_modules,
+                            limits.core_modules_max,
+                        )?;
                     }
                 }
                 depth += 1;
@@ -46,7 +54,10 @@ pub(crate) fn check(wasm: &[u8], limits: &Limits) -> Result<(), Refused> {
     }
     for name in world::EXPORTS {
         if !shape.root_exports.iter().any(|export| export == name) {
-            return Err(Refused::Export { name: name.into(), why: "it is missing".into() });
+            return Err(Refused::Export {
+                name: name.into(),
+                why: "it is missing".into(),
+            });
         }
     }
     Ok(())
@@ -63,7 +74,10 @@ fn check_magic(wasm: &[u8]) -> Result<(), Refused> {
     let what = match wasm {
         [] => "the file is empty".to_owned(),
         [0, b'a', b's', b'm', rest @ ..] => {
-            format!("a WebAssembly header of an unknown version {:?}", &rest[..rest.len().min(4)])
+            format!(
+                "a WebAssembly header of an unknown version {:?}",
+                &rest[..rest.len().min(4)]
+            )
         }
         [b'(', ..] => "it looks like WebAssembly text; assemble it first".to_owned(),
         [0x7f, b'E', b'L', b'F', ..] => "it is a native program (ELF)".to_owned(),
@@ -76,6 +90,7 @@ fn check_magic(wasm: &[u8]) -> Result<(), Refused> {
 #[derive(Default)]
 struct Shape {
     functions: u64,
+    locals: u64,
     globals: u64,
     tables: u64,
     memories: u64,
@@ -109,7 +124,9 @@ impl Shape {
                 self.add_imports(section.count(), limits)?;
                 for import in section.clone().into_imports() {
                     match import.map_err(invalid)?.ty {
-                        TypeRef::Func(_) | TypeRef::FuncExact(_) => self.add_functions(1, limits)?,
+                        TypeRef::Func(_) | TypeRef::FuncExact(_) => {
+                            self.add_functions(1, limits)?
+                        }
                         TypeRef::Memory(memory) => check_memory(&memory, limits)?,
                         TypeRef::Table(table) => check_table(table.initial, limits)?,
                         TypeRef::Global(_) | TypeRef::Tag(_) => {}
@@ -117,9 +134,7 @@ impl Shape {
                 }
                 Ok(())
             }
-            Payload::FunctionSection(section) => {
-                self.add_functions(section.count().into(), limits)
-            }
+            Payload::FunctionSection(section) => self.add_functions(section.count().into(), limits),
             Payload::TableSection(section) => {
                 self.tables += u64::from(section.count());
                 bound("tables_max", self.tables, limits.tables_max)?;
@@ -147,19 +162,38 @@ impl Shape {
             Payload::ExportSection(section) => self.add_exports(section.count(), limits),
             Payload::ElementSection(section) => {
                 self.element_segments += u64::from(section.count());
-                bound("element_segments_max", self.element_segments, limits.element_segments_max)
+                bound(
+                    "element_segments_max",
+                    self.element_segments,
+                    limits.element_segments_max,
+                )
             }
             Payload::DataSection(section) => {
                 self.data_segments += u64::from(section.count());
-                bound("data_segments_max", self.data_segments, limits.data_segments_max)
+                bound(
+                    "data_segments_max",
+                    self.data_segments,
+                    limits.data_segments_max,
+                )
             }
             Payload::CodeSectionEntry(body) => {
                 let bytes = body.range().len() as u64;
-                bound("function_bytes_max", bytes, limits.function_bytes_max)
+                bound("function_bytes_max", bytes, limits.function_bytes_max)?;
+                let mut locals = 0;
+                for group in body.get_locals_reader().map_err(invalid)? {
+                    locals += u64::from(group.map_err(invalid)?.0);
+                }
+                bound("function_locals_max", locals, limits.function_locals_max)?;
+                self.locals += locals;
+                bound("locals_max", self.locals, limits.locals_max)
             }
             Payload::CustomSection(section) => {
                 self.custom_bytes += section.data().len() as u64;
-                bound("custom_bytes_max", self.custom_bytes, limits.custom_bytes_max)
+                bound(
+                    "custom_bytes_max",
+                    self.custom_bytes,
+                    limits.custom_bytes_max,
+                )
             }
             Payload::ComponentImportSection(section) => {
                 self.add_imports(section.count(), limits)?;
@@ -187,7 +221,11 @@ impl Shape {
                         self.core_instances += 1;
                     }
                 }
-                bound("core_instances_max", self.core_instances, limits.core_instances_max)
+                bound(
+                    "core_instances_max",
+                    self.core_instances,
+                    limits.core_instances_max,
+                )
             }
             Payload::ComponentCanonicalSection(section) => {
                 self.add_functions(section.count().into(), limits)?;
@@ -202,7 +240,9 @@ impl Shape {
                 Ok(())
             }
             Payload::TagSection(_) => Err(unsupported("exceptions")),
-            Payload::ComponentStartSection { .. } => Err(unsupported("a component's start function")),
+            Payload::ComponentStartSection { .. } => {
+                Err(unsupported("a component's start function"))
+            }
             _ => Ok(()),
         }
     }
@@ -238,14 +278,19 @@ fn check_import(name: &str, ty: wasmparser::ComponentTypeRef) -> Result<(), Refu
         Ty::Type(wasmparser::TypeBounds::Eq(_)) => Ok(()),
         _ => Err(Refused::Import {
             name: name.to_owned(),
-            why: format!("there is no such import; there are {}", world::INTERFACES.join(", ")),
+            why: format!(
+                "there is no such import; there are {}",
+                world::INTERFACES.join(", ")
+            ),
         }),
     }
 }
 
 fn check_memory(memory: &wasmparser::MemoryType, limits: &Limits) -> Result<(), Refused> {
     if memory.memory64 || memory.shared || memory.page_size_log2.is_some() {
-        return Err(unsupported("64-bit or shared memories, or pages of another size"));
+        return Err(unsupported(
+            "64-bit or shared memories, or pages of another size",
+        ));
     }
     let bytes = memory.initial.saturating_mul(WASM_PAGE_BYTES);
     bound("memory_bytes_max", bytes, limits.memory_bytes_max)
@@ -256,13 +301,21 @@ fn check_table(elements: u64, limits: &Limits) -> Result<(), Refused> {
 }
 
 fn bound(limit: &'static str, used: u64, max: u64) -> Result<(), Refused> {
-    if used > max { Err(Refused::Limit { limit, used, max }) } else { Ok(()) }
+    if used > max {
+        Err(Refused::Limit { limit, used, max })
+    } else {
+        Ok(())
+    }
 }
 
 fn unsupported(what: &str) -> Refused {
-    Refused::Unsupported { what: what.to_owned() }
+    Refused::Unsupported {
+        what: what.to_owned(),
+    }
 }
 
 fn invalid(error: wasmparser::BinaryReaderError) -> Refused {
-    Refused::Invalid { message: error.to_string() }
+    Refused::Invalid {
+        message: error.to_string(),
+    }
 }

@@ -59,6 +59,10 @@ pub(crate) struct RawParameter {
 #[derive(Debug, Clone, Copy, ComponentType, Lift)]
 #[component(enum)]
 #[repr(u8)]
+#[expect(
+    dead_code,
+    reason = "only ever made by lifting, from the guest's number"
+)]
 pub(crate) enum RawMethodKind {
     #[component(name = "query")]
     Query,
@@ -69,6 +73,10 @@ pub(crate) enum RawMethodKind {
 #[derive(Debug, Clone, Copy, ComponentType, Lift)]
 #[component(enum)]
 #[repr(u8)]
+#[expect(
+    dead_code,
+    reason = "only ever made by lifting, from the guest's number"
+)]
 pub(crate) enum RawLevel {
     #[component(name = "error")]
     Error,
@@ -91,7 +99,9 @@ impl RawDescription {
     /// All text together.
     pub(crate) fn text_bytes(&self) -> usize {
         let parameters = |list: &[RawParameter]| -> usize {
-            list.iter().map(|parameter| parameter.name.len() + parameter.type_name.len()).sum()
+            list.iter()
+                .map(|parameter| parameter.name.len() + parameter.type_name.len())
+                .sum()
         };
         let methods: usize = self
             .methods

@@ -29,7 +29,9 @@ pub(super) fn add_to(linker: &mut Linker<HostContext>) -> wasmtime::Result<()> {
             Box::new(scan(cx, prefix, after, limit, reverse))
         },
     )?;
-    interface.func_wrap_async("count", |cx, (prefix,): (Bytes,)| Box::new(count(cx, prefix)))?;
+    interface.func_wrap_async("count", |cx, (prefix,): (Bytes,)| {
+        Box::new(count(cx, prefix))
+    })?;
     Ok(())
 }
 
@@ -47,7 +49,8 @@ async fn get(mut cx: Cx<'_>, key: Bytes) -> wasmtime::Result<(Option<Vec<u8>>,)>
 async fn set(mut cx: Cx<'_>, key: Bytes, value: Bytes) -> wasmtime::Result<()> {
     check_key(&mut cx, key.len())?;
     let max = cx.data().limits.value_bytes_max;
-    cx.data_mut().bound("value_bytes_max", value.len() as u64, max)?;
+    cx.data_mut()
+        .bound("value_bytes_max", value.len() as u64, max)?;
     let bytes = (key.len() + value.len()) as u64;
     enter(&mut cx, &costs::STORAGE_SET, bytes).await?;
     count_write(&mut cx, bytes)?;
@@ -61,7 +64,9 @@ async fn remove(mut cx: Cx<'_>, key: Bytes) -> wasmtime::Result<(bool,)> {
     check_key(&mut cx, key.len())?;
     enter(&mut cx, &costs::STORAGE_REMOVE, key.len() as u64).await?;
     count_write(&mut cx, key.len() as u64)?;
-    let removed = with_state(&mut cx, |state, store| state.remove(key.as_le_slice(&store)))?;
+    let removed = with_state(&mut cx, |state, store| {
+        state.remove(key.as_le_slice(&store))
+    })?;
     Ok((answered(&mut cx, removed)?,))
 }
 
@@ -78,10 +83,20 @@ async fn scan(
     let data = cx.data_mut();
     let (rows_max, bytes_max) = (data.limits.scan_rows_max, data.limits.scan_bytes_max);
     data.bound("scan_rows_max", limit.into(), rows_max)?;
-    enter(&mut cx, &costs::STORAGE_SCAN, (prefix.len() + after_bytes) as u64).await?;
+    enter(
+        &mut cx,
+        &costs::STORAGE_SCAN,
+        (prefix.len() + after_bytes) as u64,
+    )
+    .await?;
 
     let fuel = cx.get_fuel()?;
-    let mut walk = Walk { cost: &costs::STORAGE_SCAN, fuel, spent: 0, bytes: 0 };
+    let mut walk = Walk {
+        cost: &costs::STORAGE_SCAN,
+        fuel,
+        spent: 0,
+        bytes: 0,
+    };
     let mut entries = Vec::new();
     let scanned = with_state(&mut cx, |state, store| {
         let prefix = prefix.as_le_slice(&store);
@@ -91,12 +106,16 @@ async fn scan(
             if walk.bytes > bytes_max || walk.spent > walk.fuel {
                 return ControlFlow::Break(());
             }
-            entries.push(RawEntry { key: key.to_vec(), value: value.to_vec() });
+            entries.push(RawEntry {
+                key: key.to_vec(),
+                value: value.to_vec(),
+            });
             ControlFlow::Continue(())
         })
     })?;
     answered(&mut cx, scanned)?;
-    cx.data_mut().bound("scan_bytes_max", walk.bytes, bytes_max)?;
+    cx.data_mut()
+        .bound("scan_bytes_max", walk.bytes, bytes_max)?;
     if charge(&mut cx, walk.spent)? {
         slice_end().await;
     }
@@ -112,22 +131,33 @@ async fn count(mut cx: Cx<'_>, prefix: Bytes) -> wasmtime::Result<(u64,)> {
     let mut last: Option<Vec<u8>> = None;
     loop {
         let fuel = cx.get_fuel()?.min(cx.data().limits.slice_fuel);
-        let mut walk = Walk { cost: &costs::STORAGE_COUNT, fuel, spent: 0, bytes: 0 };
+        let mut walk = Walk {
+            cost: &costs::STORAGE_COUNT,
+            fuel,
+            spent: 0,
+            bytes: 0,
+        };
         let mut rows = 0;
         let mut more = false;
         let mut next = Vec::new();
         let scanned = with_state(&mut cx, |state, store| {
             let prefix = prefix.as_le_slice(&store);
-            state.scan(prefix, last.as_deref(), COUNT_STEP, false, &mut |key, value| {
-                walk.step(key, value);
-                rows += 1;
-                more = rows == COUNT_STEP || walk.spent > walk.fuel;
-                if more {
-                    next.extend_from_slice(key);
-                    return ControlFlow::Break(());
-                }
-                ControlFlow::Continue(())
-            })
+            state.scan(
+                prefix,
+                last.as_deref(),
+                COUNT_STEP,
+                false,
+                &mut |key, value| {
+                    walk.step(key, value);
+                    rows += 1;
+                    more = rows == COUNT_STEP || walk.spent > walk.fuel;
+                    if more {
+                        next.extend_from_slice(key);
+                        return ControlFlow::Break(());
+                    }
+                    ControlFlow::Continue(())
+                },
+            )
         })?;
         answered(&mut cx, scanned)?;
         total += rows as u64;
