@@ -1,0 +1,92 @@
+//! A context's state in memory, for tests.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use corelet_wasm_host::{GuestState, StateError};
+
+/// A map, and how often it was asked.
+#[derive(Default, Clone, Debug, PartialEq, Eq)]
+pub(crate) struct MapState {
+    pub(crate) entries: BTreeMap<Vec<u8>, Vec<u8>>,
+    pub(crate) reads: u64,
+    pub(crate) writes: u64,
+    /// Every answer is this error, if there is one.
+    pub(crate) broken: Option<&'static str>,
+    /// Counts the states that still exist.
+    pub(crate) alive: Option<Arc<()>>,
+}
+
+impl MapState {
+    pub(crate) fn of(entries: &[(&str, &str)]) -> MapState {
+        let pair =
+            |(key, value): &(&str, &str)| (key.as_bytes().to_vec(), value.as_bytes().to_vec());
+        MapState {
+            entries: entries.iter().map(pair).collect(),
+            ..MapState::default()
+        }
+    }
+
+    fn check(&self) -> Result<(), StateError> {
+        self.broken
+            .map_or(Ok(()), |what| Err(StateError::new(what)))
+    }
+}
+
+impl GuestState for MapState {
+    fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+        self.check()?;
+        self.reads += 1;
+        Ok(self.entries.get(key).cloned())
+    }
+
+    fn set(&mut self, key: &[u8], value: &[u8]) -> Result<(), StateError> {
+        self.check()?;
+        self.writes += 1;
+        self.entries.insert(key.to_vec(), value.to_vec());
+        Ok(())
+    }
+
+    fn remove(&mut self, key: &[u8]) -> Result<bool, StateError> {
+        self.check()?;
+        self.writes += 1;
+        Ok(self.entries.remove(key).is_some())
+    }
+
+    fn scan(
+        &mut self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+        reverse: bool,
+        out: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), StateError> {
+        self.check()?;
+        self.reads += 1;
+        let matching = self
+            .entries
+            .iter()
+            .filter(|(key, _)| key.starts_with(prefix));
+        let behind = |key: &[u8]| match (after, reverse) {
+            (None, _) => true,
+            (Some(after), false) => key > after,
+            (Some(after), true) => key < after,
+        };
+        let mut rows: Vec<_> = matching.filter(|(key, _)| behind(key)).collect();
+        if reverse {
+            rows.reverse();
+        }
+        for (key, value) in rows.into_iter().take(limit) {
+            if out(key, value).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any> {
+        self
+    }
+}

@@ -1,0 +1,3 @@
+;; Answers with a list that lies behind the end of its memory.
+(func $call (param $method i32) (param $method-len i32) (param $args i32) (param $args-len i32) (result i32)
+  (call $ok (i32.const 65000) (i32.const 65000)))

@@ -1,0 +1,5 @@
+;; Asks for more entries than a scan may.
+(func $call (param $method i32) (param $method-len i32) (param $args i32) (param $args-len i32) (result i32)
+  (call $scan (i32.const 276) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)
+    (i32.const 1001) (i32.const 0) (i32.const 512))
+  (call $ok-null))
