@@ -12,6 +12,7 @@
 //! see [`breathe`].
 
 pub mod net;
+mod ring;
 pub mod timer;
 
 use std::future::Future;
@@ -20,6 +21,7 @@ use std::time::Duration;
 use glommio::{LocalExecutorBuilder, Placement};
 
 pub use net::{TcpListener, TcpStream, listen};
+pub use ring::is_cooperative;
 pub use timer::{Sleep, Timer, sleep, timeout};
 
 /// How long a shard sleeps between two slices of guest code, so that its ring
@@ -72,6 +74,7 @@ pub fn run<F: Future>(
     config: &ExecutorConfig,
     make: impl FnOnce() -> F,
 ) -> Result<F::Output, ExecutorError> {
+    ring::keep_linked();
     let placement = match config.core {
         Some(core) => Placement::Fixed(core),
         None => Placement::Unbound,
