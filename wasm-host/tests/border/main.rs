@@ -7,6 +7,7 @@ mod hostile;
 mod load;
 mod state;
 mod turns;
+mod wit;
 
 use std::path::Path;
 use std::pin::Pin;
