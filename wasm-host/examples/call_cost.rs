@@ -199,7 +199,7 @@ fn component(fields: &str, call: &str) -> Vec<u8> {
 /// About a mebibyte of functions that are all different.
 fn large_component() -> Vec<u8> {
     let mut functions = String::new();
-    for i in 0..5_500 {
+    for i in 0..4_150 {
         let _ = write!(functions, "(func (param i32 i32) (result i32) (local i32)");
         for step in 0..9 {
             let _ = write!(

@@ -11,12 +11,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
-use send_wrapper::SendWrapper;
 use wasmtime::{AsContext, ResourceLimiter, StoreContext, StoreContextMut};
 
 use crate::costs::HostCost;
 use crate::failure::Failure;
 use crate::guest_state::GuestState;
+use crate::host::Shared;
 use crate::limits::Limits;
 use crate::turn::{GuestEvent, GuestLog};
 
@@ -60,8 +60,10 @@ pub(crate) struct Used {
 }
 
 /// How far a turn has come, readable while it is parked.
-#[derive(Debug, Default)]
 pub(crate) struct Progress {
+    /// Here, because a turn in progress needs both and one count is cheaper
+    /// than two; this one is of the instance's own, so no other core has it.
+    pub(crate) shared: Arc<Shared>,
     /// Slices that have ended; counted by `Running`.
     pub(crate) slices: AtomicU64,
     /// Fuel used, as of the last host call.
@@ -81,19 +83,28 @@ pub(crate) struct HostContext {
     failure: Option<Failure>,
     /// A size of memory that the guest's own module forbids, if it asked.
     memory_refused_at: Option<u64>,
-    /// None between turns. Instances never leave their thread (`Instance` is
-    /// not `Send`); the wrapper asserts it for the engine, which asks for
-    /// `Send` data.
-    state: Option<SendWrapper<Box<dyn GuestState>>>,
+    /// None between turns.
+    state: Option<StaysHere<Box<dyn GuestState>>>,
     /// Which slice `slice_fuel_left_at_start` is about.
     slice: u64,
     slice_fuel_left_at_start: u64,
 }
 
+/// A value that the engine may take for `Send`.
+struct StaysHere<T>(T);
+
+// SAFETY: a store's data has to be `Send` for the engine, and a state is not.
+// A store belongs to an `Instance`, and during a turn to a `Running`; neither
+// is `Send`, and a state is inside only during a turn. So no other thread ever
+// sees it. The safe way is to compare thread ids on each access, which was a
+// twentieth of a short call.
+#[allow(unsafe_code)]
+unsafe impl<T> Send for StaysHere<T> {}
+
 impl HostContext {
-    pub(crate) fn new(limits: Arc<Limits>, phase: Phase) -> HostContext {
+    pub(crate) fn new(shared: &Arc<Shared>, phase: Phase) -> HostContext {
         HostContext {
-            limits,
+            limits: Arc::clone(&shared.limits),
             phase,
             facts: Facts {
                 context: [0; 32],
@@ -106,7 +117,11 @@ impl HostContext {
             used: Used::default(),
             events: Vec::new(),
             logs: Vec::new(),
-            progress: Arc::default(),
+            progress: Arc::new(Progress {
+                shared: Arc::clone(shared),
+                slices: AtomicU64::new(0),
+                fuel_used: AtomicU64::new(0),
+            }),
             failure: None,
             memory_refused_at: None,
             state: None,
@@ -126,10 +141,11 @@ impl HostContext {
         debug_assert_eq!(self.phase, Phase::Idle);
         self.phase = phase;
         self.facts = facts;
+        self.progress.fuel_used.store(0, Ordering::Relaxed);
         self.used = Used::default();
         self.failure = None;
         self.memory_refused_at = None;
-        self.state = Some(SendWrapper::new(state));
+        self.state = Some(StaysHere(state));
         self.slice = self.progress.slices.load(Ordering::Relaxed);
         self.slice_fuel_left_at_start = fuel;
     }
@@ -138,7 +154,7 @@ impl HostContext {
     /// if a host function has panicked while it held the state.
     pub(crate) fn end(&mut self) -> Option<Box<dyn GuestState>> {
         self.phase = Phase::Idle;
-        self.state.take().map(SendWrapper::take)
+        self.state.take().map(|state| state.0)
     }
 
     /// Why the guest was stopped, if it was one of us who did it.
@@ -270,7 +286,7 @@ pub(crate) fn with_state<R>(
         let what = "a host function found no state during a turn".to_owned();
         return Err(cx.data_mut().stop(Failure::OurBug { what }));
     };
-    let result = f(&mut **state, cx.as_context());
+    let result = f(&mut *state.0, cx.as_context());
     cx.data_mut().state = Some(state);
     Ok(result)
 }

@@ -159,7 +159,7 @@ fn start(
 ) -> Result<(Store<HostContext>, wasmtime::component::Instance), InstantiateError> {
     let shared = &linked.shared;
     let limits = &shared.limits;
-    let context = HostContext::new(Arc::clone(limits), Phase::Starting);
+    let context = HostContext::new(shared, Phase::Starting);
     let mut store = Store::new(&shared.engine, context);
     store.limiter(|context| context);
     store.set_hostcall_fuel(limits.transfer_bytes_max as usize);

@@ -3,17 +3,19 @@
 //!
 //! Who polls it when is the shard's business.
 
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
+
+use bytes::Bytes;
 
 use crate::costs;
 use crate::description::MethodKind;
 use crate::failure::{Failure, capped};
 use crate::functions::is_json;
 use crate::guest_state::NullState;
-use crate::host::Shared;
 use crate::host_context::{Facts, Phase, Progress};
 use crate::instance::{Instance, failure_of};
 use crate::stats::count;
@@ -24,22 +26,41 @@ use crate::turn::{Entry, Finished, Output, Turn};
 pub struct Running {
     turn: Pin<Box<dyn Future<Output = Finished>>>,
     progress: Arc<Progress>,
-    shared: Arc<Shared>,
     slices_before: u64,
     done: bool,
 }
 
 impl Running {
-    pub(crate) fn new(instance: Instance, turn: Turn) -> Running {
+    pub(crate) fn new(mut instance: Instance, turn: Turn) -> Running {
+        let fuel_max = turn.fuel_max;
+        let (entry, args, ready) = begin(&mut instance, turn);
         let progress = Arc::clone(&instance.store.data().progress);
-        let shared = Arc::clone(&instance.module.linked.shared);
-        count(&shared.stats.turns);
-        progress.fuel_used.store(0, Ordering::Relaxed);
+        count(&progress.shared.stats.lane().turns);
         Running {
             slices_before: progress.slices.load(Ordering::Relaxed),
-            turn: Box::pin(run(instance, turn)),
+            // What the guest is told lies in its store already: this future is
+            // moved into its box, and should be small.
+            turn: Box::pin(async move {
+                let answer = match (ready, &entry) {
+                    (Err(failure), _) => return not_run(instance, failure, fuel_max),
+                    (Ok(()), Entry::Call { method, .. }) => {
+                        let answer = instance
+                            .call
+                            .call_async(&mut instance.store, (method, &args))
+                            .await;
+                        answer.map(|(answer,)| answer)
+                    }
+                    (Ok(()), Entry::Init) => {
+                        let answer = instance
+                            .init
+                            .call_async(&mut instance.store, (&args,))
+                            .await;
+                        answer.map(|(answer,)| answer.map(|()| b"null".to_vec()))
+                    }
+                };
+                ended(instance, answer, fuel_max)
+            }),
             progress,
-            shared,
             done: false,
         }
     }
@@ -53,7 +74,9 @@ impl Running {
     /// missing is less than two slices and the price of the last instruction or
     /// host call, which may be a long copy; the end of the turn tells exactly.
     pub fn fuel_used(&self) -> u64 {
-        let by_slices = self.slices().saturating_mul(self.shared.limits.slice_fuel);
+        let by_slices = self
+            .slices()
+            .saturating_mul(self.progress.shared.limits.slice_fuel);
         self.progress
             .fuel_used
             .load(Ordering::Relaxed)
@@ -70,7 +93,7 @@ impl Future for Running {
             self.done = true;
         } else {
             count(&self.progress.slices);
-            count(&self.shared.stats.slices);
+            count(&self.progress.shared.stats.lane().slices);
         }
         poll
     }
@@ -79,12 +102,13 @@ impl Future for Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if !self.done {
-            count(&self.shared.stats.turns_cancelled);
+            count(&self.progress.shared.stats.lane().turns_cancelled);
         }
     }
 }
 
-async fn run(mut instance: Instance, turn: Turn) -> Finished {
+/// Puts a turn into the instance's store, or says why it must not begin.
+fn begin(instance: &mut Instance, turn: Turn) -> (Entry, Bytes, Result<(), Failure>) {
     let Turn {
         entry,
         args,
@@ -117,41 +141,58 @@ async fn run(mut instance: Instance, turn: Turn) -> Finished {
         fuel_max,
     };
     instance.store.data_mut().begin(phase, facts, state, fuel);
+    let ready = before(instance, args.len() as u64, fuel);
+    (entry, args, ready)
+}
 
-    let ready = before(&mut instance, args.len() as u64, fuel);
-    let has_run = ready.is_ok();
-    let (outcome, fuel_left) = match ready {
-        Ok(()) => {
-            let answer = enter_guest(&mut instance, &entry, &args).await;
-            let fuel_left = instance.store.get_fuel().unwrap_or(0);
-            checked(&instance, answer, fuel_left, fuel_max)
-        }
-        // What the store holds now is left from another turn.
-        Err(failure @ Failure::OutOfFuel { .. }) => (Err(failure), 0),
-        Err(failure) => (Err(failure), fuel_max),
+/// The end of a turn that the guest has not seen: there is nothing wrong with
+/// its instance.
+fn not_run(mut instance: Instance, failure: Failure, fuel_max: u64) -> Finished {
+    let fuel_used = match &failure {
+        Failure::OutOfFuel { .. } => fuel_max,
+        _ => 0,
     };
+    let mut finished = effects(&mut instance, Err(failure), fuel_used);
+    finished.instance = Some(instance);
+    finished
+}
 
+/// The end of a turn that the guest has answered, or was stopped in.
+fn ended(
+    mut instance: Instance,
+    answer: wasmtime::Result<Result<Vec<u8>, Vec<u8>>>,
+    fuel_max: u64,
+) -> Finished {
+    let answer = answer.map_err(|error| failure_of(&mut instance.store, error));
+    let fuel_left = instance.store.get_fuel().unwrap_or(0);
+    let (outcome, fuel_left) = checked(&instance, answer, fuel_left, fuel_max);
+    let mut finished = effects(&mut instance, outcome, fuel_max - fuel_left);
+    if let Ok(_) | Err(Failure::Application { .. }) = &finished.outcome {
+        finished.instance = Some(instance);
+    }
+    // Else it is dropped here, so that its slot is free before anyone hears of
+    // it.
+    finished
+}
+
+/// Takes out of the store what the turn has done; nothing of it on a failure
+/// but log lines.
+fn effects(instance: &mut Instance, outcome: Result<Output, Failure>, fuel_used: u64) -> Finished {
     let context = instance.store.data_mut();
-    let mut events = std::mem::take(&mut context.events);
-    let logs = std::mem::take(&mut context.logs);
+    let mut events = mem::take(&mut context.events);
+    let logs = mem::take(&mut context.logs);
     let state = context.end().unwrap_or_else(|| Box::new(NullState));
     if let Err(failure) = &outcome {
         events.clear();
-        instance.module.linked.shared.stats.count_failure(failure);
+        context.progress.shared.stats.lane().count_failure(failure);
     }
-    let instance = match &outcome {
-        Ok(_) | Err(Failure::Application { .. }) => Some(instance),
-        Err(_) if !has_run => Some(instance),
-        // Dropped here, so that its slot is free before anyone hears of it.
-        Err(_) => None,
-    };
     Finished {
-        instance,
+        instance: None,
         outcome,
         state,
         events,
         logs,
-        fuel_used: fuel_max - fuel_left,
+        fuel_used,
     }
 }
 
@@ -175,27 +216,6 @@ fn before(instance: &mut Instance, args_bytes: u64, fuel: u64) -> Result<(), Fai
     fueled.map_err(|error| Failure::OurBug {
         what: format!("{error:#}"),
     })
-}
-
-/// The guest's answer, or why there is none.
-async fn enter_guest(
-    instance: &mut Instance,
-    entry: &Entry,
-    args: &[u8],
-) -> Result<Result<Vec<u8>, Vec<u8>>, Failure> {
-    let store = &mut instance.store;
-    let answer = match entry {
-        Entry::Call { method, .. } => instance
-            .call
-            .call_async(&mut *store, (method, args))
-            .await
-            .map(|(answer,)| answer),
-        Entry::Init => {
-            let answer = instance.init.call_async(&mut *store, (args,)).await;
-            answer.map(|(answer,)| answer.map(|()| b"null".to_vec()))
-        }
-    };
-    answer.map_err(|error| failure_of(&mut instance.store, error))
 }
 
 /// The door for what the guest hands over: its size, its price, its JSON.

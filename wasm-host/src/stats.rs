@@ -4,12 +4,12 @@
 //! number is exact, but two numbers read together may be of slightly different
 //! moments.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::failure::Failure;
 
 /// The live counters. [`Stats::read`] gives plain numbers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Stats {
     pub(crate) compiles: AtomicU64,
     pub(crate) compile_micros: AtomicU64,
@@ -23,6 +23,18 @@ pub(crate) struct Stats {
     pub(crate) instantiations: AtomicU64,
     pub(crate) pool_exhausted: AtomicU64,
     pub(crate) instances_live: AtomicU64,
+    lanes: [Lane; LANES],
+}
+
+/// Threads that count turns without getting into each other's way. With more
+/// of them two share a lane, which costs time and no count.
+const LANES: usize = 64;
+
+/// What is counted for each turn. A cache line that two cores write to travels
+/// between them each time, so each thread has lines of its own.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct Lane {
     pub(crate) turns: AtomicU64,
     pub(crate) slices: AtomicU64,
     pub(crate) turns_cancelled: AtomicU64,
@@ -36,7 +48,27 @@ pub(crate) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
-impl Stats {
+impl Default for Stats {
+    fn default() -> Stats {
+        Stats {
+            lanes: std::array::from_fn(|_| Lane::default()),
+            compiles: AtomicU64::default(),
+            compile_micros: AtomicU64::default(),
+            cache_hits: AtomicU64::default(),
+            cache_misses: AtomicU64::default(),
+            cache_rejects: AtomicU64::default(),
+            cache_evictions: AtomicU64::default(),
+            cache_write_failures: AtomicU64::default(),
+            refusals: AtomicU64::default(),
+            refusals_remembered: AtomicU64::default(),
+            instantiations: AtomicU64::default(),
+            pool_exhausted: AtomicU64::default(),
+            instances_live: AtomicU64::default(),
+        }
+    }
+}
+
+impl Lane {
     pub(crate) fn count_failure(&self, failure: &Failure) {
         let index = match failure {
             Failure::Application { .. } => 0,
@@ -53,10 +85,29 @@ impl Stats {
         };
         count(&self.failures[index]);
     }
+}
+
+impl Stats {
+    /// The lane of this thread.
+    #[inline]
+    pub(crate) fn lane(&self) -> &Lane {
+        static THREADS: AtomicUsize = AtomicUsize::new(0);
+        thread_local! {
+            static NUMBER: usize = THREADS.fetch_add(1, Ordering::Relaxed);
+        }
+        &self.lanes[NUMBER.with(|number| number % LANES)]
+    }
 
     pub(crate) fn read(&self) -> HostStats {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let failures = self.failures.each_ref().map(get);
+        let sum = |counter: &dyn Fn(&Lane) -> &AtomicU64| {
+            self.lanes
+                .iter()
+                .map(|lane| get(counter(lane)))
+                .sum::<u64>()
+        };
+        let failures: [u64; FAILURE_KINDS] =
+            std::array::from_fn(|kind| sum(&|lane| &lane.failures[kind]));
         HostStats {
             compiles: get(&self.compiles),
             compile_micros: get(&self.compile_micros),
@@ -70,9 +121,9 @@ impl Stats {
             instantiations: get(&self.instantiations),
             pool_exhausted: get(&self.pool_exhausted),
             instances_live: get(&self.instances_live),
-            turns: get(&self.turns),
-            slices: get(&self.slices),
-            turns_cancelled: get(&self.turns_cancelled),
+            turns: sum(&|lane| &lane.turns),
+            slices: sum(&|lane| &lane.slices),
+            turns_cancelled: sum(&|lane| &lane.turns_cancelled),
             failures: TrapCounts {
                 application: failures[0],
                 trapped: failures[1],
