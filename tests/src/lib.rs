@@ -3,6 +3,8 @@
 
 mod component;
 mod node;
+mod server;
 
 pub use component::{component, component_path};
 pub use node::TestNode;
+pub use server::{Answer, Client, Server, binary, free_address};

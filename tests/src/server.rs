@@ -1,0 +1,272 @@
+//! The real `corelet` binary as a child process, and a plain client of it.
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+/// Longer than a start takes on a busy machine; only a broken server needs it.
+const START_MAX: Duration = Duration::from_secs(60);
+
+/// A server that is ended with the value.
+pub struct Server {
+    child: Child,
+    address: SocketAddr,
+    data: PathBuf,
+}
+
+/// The binary under test.
+///
+/// # Panics
+/// If it has not been built.
+pub fn binary() -> PathBuf {
+    let this = std::env::current_exe().expect("a test knows its own file");
+    let path = this
+        .ancestors()
+        .nth(2)
+        .expect("tests lie in target/release/deps")
+        .join("corelet");
+    assert!(
+        path.exists(),
+        "{} is missing; build it first with `make build`",
+        path.display()
+    );
+    path
+}
+
+/// An address on which nobody listens now.
+///
+/// # Panics
+/// If the machine has no port left.
+pub fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener
+        .local_addr()
+        .expect("a bound listener has an address")
+}
+
+impl Server {
+    /// Starts a server with `wrapper` (such as strace and its arguments) in
+    /// front, in a process group of its own. It need not be ready yet.
+    ///
+    /// # Panics
+    /// If the process cannot be started.
+    pub fn spawn(data: &Path, address: SocketAddr, wrapper: &[String], more: &[&str]) -> Server {
+        let mut command = match wrapper.split_first() {
+            Some((program, arguments)) => {
+                let mut command = Command::new(program);
+                command.args(arguments).arg(binary());
+                command
+            }
+            None => Command::new(binary()),
+        };
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(data.with_extension("log"))
+            .expect("a log beside the data");
+        let child = command
+            .args(["serve", "--data-dir"])
+            .arg(data)
+            .args(["--listen", &address.to_string()])
+            .args(more)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .process_group(0)
+            .spawn()
+            .expect("the server's process starts");
+        Server {
+            child,
+            address,
+            data: data.to_owned(),
+        }
+    }
+
+    /// Starts a server and waits until it is ready.
+    ///
+    /// # Panics
+    /// If it does not become ready.
+    pub fn start(data: &Path, more: &[&str]) -> Server {
+        let mut server = Server::spawn(data, free_address(), &[], more);
+        assert!(
+            server.wait_ready(),
+            "the server ended instead of getting ready: {}",
+            server.log()
+        );
+        server
+    }
+
+    /// Waits until the server answers; false if it ends before.
+    ///
+    /// # Panics
+    /// If it does neither.
+    pub fn wait_ready(&mut self) -> bool {
+        let started = Instant::now();
+        while started.elapsed() < START_MAX {
+            if self.has_ended() {
+                return false;
+            }
+            if TcpStream::connect(self.address).is_ok() && self.data.join("keys/token").exists() {
+                return true;
+            }
+            std::thread::park_timeout(Duration::from_millis(2));
+        }
+        panic!("the server neither answers nor ends: {}", self.log());
+    }
+
+    /// Whether the process is gone.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("our own child").is_some()
+    }
+
+    /// Ends it the hard way, with everything that it started.
+    pub fn kill(&mut self) {
+        self.signal(rustix::process::Signal::KILL);
+        let _ = self.child.wait();
+    }
+
+    /// Asks it to stop and waits for that; its exit code.
+    ///
+    /// # Panics
+    /// If it does not end by itself.
+    pub fn stop(&mut self) -> Option<i32> {
+        self.signal(rustix::process::Signal::TERM);
+        self.child.wait().expect("our own child").code()
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        let pid = i32::try_from(self.child.id())
+            .ok()
+            .and_then(rustix::process::Pid::from_raw);
+        if let Some(group) = pid {
+            // It may have ended by itself.
+            let _ = rustix::process::kill_process_group(group, signal);
+        }
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.data.with_extension("log")).unwrap_or_default()
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its token.
+    ///
+    /// # Panics
+    /// If it has made none yet.
+    pub fn token(&self) -> String {
+        let token = std::fs::read_to_string(self.data.join("keys/token")).expect("a token");
+        token.trim_end().to_owned()
+    }
+
+    /// A client with the server's token.
+    pub fn client(&self) -> Client {
+        Client::new(self.address, &self.token())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// One connection's worth of client.
+pub struct Client {
+    agent: ureq::Agent,
+    base: String,
+    authorization: String,
+}
+
+/// What came back: status and body.
+pub type Answer = Result<(u16, Value), ureq::Error>;
+
+impl Client {
+    /// A client for a server that may end at any time.
+    pub fn new(address: SocketAddr, token: &str) -> Client {
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(Duration::from_secs(30)))
+            .build();
+        Client {
+            agent: config.into(),
+            base: format!("http://{address}"),
+            authorization: format!("Bearer {token}"),
+        }
+    }
+
+    /// A POST with any body.
+    ///
+    /// # Errors
+    /// If no answer came.
+    pub fn post(&self, path: &str, body: &[u8]) -> Answer {
+        let request = self.agent.post(format!("{}{path}", self.base));
+        let mut answer = request
+            .header("authorization", &self.authorization)
+            .send(body)?;
+        let text = answer.body_mut().read_to_string()?;
+        Ok((
+            answer.status().as_u16(),
+            serde_json::from_str(&text).unwrap_or(Value::Null),
+        ))
+    }
+
+    /// A GET.
+    ///
+    /// # Errors
+    /// If no answer came.
+    pub fn get(&self, path: &str) -> Answer {
+        let request = self.agent.get(format!("{}{path}", self.base));
+        let mut answer = request
+            .header("authorization", &self.authorization)
+            .call()?;
+        let text = answer.body_mut().read_to_string()?;
+        Ok((
+            answer.status().as_u16(),
+            serde_json::from_str(&text).unwrap_or(Value::String(text)),
+        ))
+    }
+
+    /// Calls a method; the whole JSON-RPC answer.
+    ///
+    /// # Errors
+    /// If no answer came.
+    pub fn call(&self, context: &str, method: &str, args: Value) -> Result<Value, ureq::Error> {
+        let params = json!({"context_id": context, "method": method, "args": args});
+        let request = json!({"jsonrpc": "2.0", "id": 1, "method": "execute", "params": params});
+        Ok(self.post("/rpc", request.to_string().as_bytes())?.1)
+    }
+
+    /// Installs an example application and gives its id.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn install(&self, app: &str) -> String {
+        let (status, answer) = self
+            .post("/v1/applications", &crate::component(app))
+            .expect("an answer");
+        assert!(status == 200 || status == 201, "{answer}");
+        answer["id"].as_str().expect("an id").to_owned()
+    }
+
+    /// Creates a context and gives its id.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn create(&self, application: &str, name: Option<&str>) -> String {
+        let body = json!({"application": application, "name": name}).to_string();
+        let (status, answer) = self
+            .post("/v1/contexts", body.as_bytes())
+            .expect("an answer");
+        assert_eq!(status, 201, "{answer}");
+        answer["id"].as_str().expect("an id").to_owned()
+    }
+}
