@@ -24,7 +24,7 @@ use crate::{dev, log, serve};
 pub(crate) use app::{build_component, install};
 use args::{Cli, Command, Global};
 pub(crate) use failure::{Exit, Failure};
-pub(crate) use output::Out;
+pub(crate) use output::{Out, plain};
 
 /// Runs the command that this process was started with.
 pub fn run() -> ExitCode {
@@ -51,9 +51,12 @@ fn dispatch(cli: &Cli, out: &Out) -> Result<(), Failure> {
         }
         Command::Dev(args) => {
             let (config, effective) = settings::load(&args.settings, global, "dev")?;
+            // What cannot work is said before anything starts.
+            let projects = args.paths.iter().map(|path| dev::Project::at(path));
+            let projects = projects.collect::<Result<Vec<_>, _>>()?;
             log::start(&config.log);
             log::catch_panics();
-            dev::run(config, &effective, &global.data_dir, &args.paths, out)
+            dev::run(config, &effective, &global.data_dir, projects, out)
         }
         Command::App(command) => app::run(command, global, out),
         Command::Context(command) => context::run(command, global, out),

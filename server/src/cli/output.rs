@@ -1,6 +1,7 @@
 //! Writing answers: data to standard output as tables or JSON, talk to
 //! standard error. The only place that prints.
 
+use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 
 use comfy_table::{ContentArrangement, Table, presets};
@@ -54,10 +55,7 @@ impl Out {
             .set_content_arrangement(ContentArrangement::Disabled);
         table.set_header(headings.iter().map(|heading| heading.to_uppercase()));
         for row in rows {
-            table.add_row(
-                row.into_iter()
-                    .map(|cell| cell.replace(|c: char| c.is_control(), " ")),
-            );
+            table.add_row(row.iter().map(|cell| plain(cell)));
         }
         let text: String = table
             .lines()
@@ -95,7 +93,7 @@ impl Out {
     /// Says something beside the data.
     pub(crate) fn say(&self, text: &str) {
         if !self.quiet {
-            let _ = writeln!(io::stderr().lock(), "{text}");
+            let _ = writeln!(io::stderr().lock(), "{}", lines(text));
         }
     }
 
@@ -121,9 +119,100 @@ impl Out {
                 } else {
                     ""
                 };
-                writeln!(stderr, "corelet: {}{hint}", failure.text)
+                writeln!(stderr, "corelet: {}{hint}", lines(&failure.text))
             }
         };
+    }
+}
+
+/// Text from elsewhere on one line, without the characters that steer
+/// terminals or turn the order of text round (Unicode UAX 9).
+pub(crate) fn plain(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for char in text.chars() {
+        let turns = matches!(char, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if char.is_control() || turns {
+            out.extend(char.escape_unicode());
+        } else {
+            out.push(char);
+        }
+    }
+    out
+}
+
+/// The same, keeping line breaks.
+fn lines(text: &str) -> String {
+    text.split('\n').map(plain).collect::<Vec<_>>().join("\n")
+}
+
+/// JSON with line breaks and blanks. Everything else stays as it was written:
+/// the order of members, the digits of numbers. Control characters that JSON
+/// lets pass are escaped.
+pub(crate) fn pretty(json: &str) -> String {
+    let mut out = String::with_capacity(json.len() * 2);
+    let mut depth = 0_usize;
+    let mut chars = json.chars().peekable();
+    let newline = |out: &mut String, depth: usize| {
+        out.push('\n');
+        out.extend(std::iter::repeat_n("  ", depth));
+    };
+    while let Some(char) = chars.next() {
+        match char {
+            '"' => {
+                out.push('"');
+                while let Some(inner) = chars.next() {
+                    match inner {
+                        '\\' => out.extend([Some('\\'), chars.next()].into_iter().flatten()),
+                        _ if plain(inner.encode_utf8(&mut [0; 4])).len() > inner.len_utf8() => {
+                            let _ = write!(out, "\\u{:04x}", u32::from(inner));
+                        }
+                        _ => out.push(inner),
+                    }
+                    if inner == '"' {
+                        break;
+                    }
+                }
+            }
+            '{' | '[' => {
+                out.push(char);
+                while chars.next_if(|next| next.is_ascii_whitespace()).is_some() {}
+                match chars.next_if(|next| matches!(next, '}' | ']')) {
+                    Some(close) => out.push(close),
+                    None => {
+                        depth += 1;
+                        newline(&mut out, depth);
+                    }
+                }
+            }
+            '}' | ']' => {
+                depth = depth.saturating_sub(1);
+                newline(&mut out, depth);
+                out.push(char);
+            }
+            ',' => {
+                out.push(',');
+                newline(&mut out, depth);
+            }
+            ':' => out.push_str(": "),
+            _ if char.is_whitespace() => {}
+            _ => out.push(char),
+        }
+    }
+    out
+}
+/// A number of bytes with at most one digit behind the point.
+pub(crate) fn size(bytes: u64) -> String {
+    const UNITS: [(&str, u64); 4] = [
+        ("TiB", 1 << 40),
+        ("GiB", 1 << 30),
+        ("MiB", 1 << 20),
+        ("KiB", 1 << 10),
+    ];
+    match UNITS.iter().find(|(_, scale)| bytes >= *scale) {
+        None => format!("{bytes} B"),
+        Some((unit, scale)) if bytes.is_multiple_of(*scale) => format!("{} {unit}", bytes / scale),
+        // One digit of a size for people needs no exact arithmetic.
+        Some((unit, scale)) => format!("{:.1} {unit}", bytes as f64 / *scale as f64),
     }
 }
 
@@ -168,5 +257,40 @@ mod tests {
         assert_eq!(date(0), "1970-01-01 00:00:00");
         assert_eq!(date(951_782_400_000), "2000-02-29 00:00:00");
         assert_eq!(date(1_795_219_199_000), "2026-11-20 23:59:59");
+    }
+
+    #[test]
+    fn json_keeps_its_order_and_its_digits() {
+        let text = r#"{"b":1.0,"a":[1,{"c":"x, {y}: \"z\" \\"},[],{ }],"n":123456789012345678901234567890}"#;
+        let expected = r#"{
+  "b": 1.0,
+  "a": [
+    1,
+    {
+      "c": "x, {y}: \"z\" \\"
+    },
+    [],
+    {}
+  ],
+  "n": 123456789012345678901234567890
+}"#;
+        assert_eq!(pretty(text), expected);
+        assert_eq!(pretty(expected), expected);
+        for scalar in ["null", "true", "-1.5e3", "\"a b\"", "[]", "{}"] {
+            assert_eq!(pretty(scalar), scalar);
+        }
+        assert_eq!(
+            pretty("\"\u{9b}2J\u{7f}\u{202e}\""),
+            r#""\u009b2J\u007f\u202e""#
+        );
+    }
+
+    #[test]
+    fn text_from_elsewhere_cannot_steer_the_terminal() {
+        assert_eq!(plain("a\u{1b}[2Jb\u{202e}"), "a\\u{1b}[2Jb\\u{202e}");
+        assert_eq!(lines("größe\n\r"), "größe\n\\u{d}");
+        assert_eq!(size(1536), "1.5 KiB");
+        assert_eq!(size(64 << 20), "64 MiB");
+        assert_eq!(size(0), "0 B");
     }
 }

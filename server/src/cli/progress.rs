@@ -49,11 +49,6 @@ impl Progress {
         }
     }
 
-    /// What is waited for from now on.
-    pub(crate) fn next(&self, what: &str) {
-        self.bar.set_message(what.to_owned());
-    }
-
     /// Counts what is read through it; says `then` at the end.
     pub(crate) fn reading<R: Read>(&self, inner: R, then: &'static str) -> Counted<R> {
         Counted {
