@@ -230,7 +230,7 @@ Examples:
 Examples:
   corelet app show kv
   corelet app show kv -o json
-  corelet app show kv -o json | jq '.methods[].name'")]
+  corelet app show kv -o json | jq '.description.methods[].name'")]
     Show {
         /// Id or name.
         app: String,

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::args::{CallArgs, Global};
 use super::failure::{Exit, Failure};
-use super::output::Out;
+use super::output::{Out, pretty};
 use super::progress::Progress;
 
 /// Arguments longer than this are not read.
@@ -38,7 +38,7 @@ pub(super) fn run(args: &CallArgs, global: &Global, out: &Out) -> Result<(), Fai
         result.root,
         result.fuel_used
     ));
-    out.raw(format!("{}\n", result.output.get()).as_bytes())
+    out.raw(format!("{}\n", pretty(result.output.get())).as_bytes())
 }
 
 /// JSON, `@FILE`, or `-` for standard input; `{}` if nothing is given.
