@@ -1,0 +1,431 @@
+//! The `corelet` binary from outside, as people and scripts use it: a real
+//! server on a free port, real commands, their output and their exit codes.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Mutex;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// The binary, without whatever the environment of the tests says about servers.
+fn corelet(data_dir: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_corelet"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("CORELET_") {
+            command.env_remove(name);
+        }
+    }
+    command
+        .env("CORELET_DATA_DIR", data_dir)
+        .stdin(Stdio::null());
+    command
+}
+
+/// The key-value application, built first if `make` has not done so.
+fn kv() -> PathBuf {
+    static BUILDING: Mutex<()> = Mutex::new(());
+    let _one_at_a_time = BUILDING
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let out_dir = root.join("target/apps");
+    let path = out_dir.join("kv.wasm");
+    if !path.exists() {
+        let toolchain = corelet_build::Toolchain::find().expect("a toolchain for guests");
+        let (dir, out_dir) = (root.join("apps/kv"), Some(out_dir));
+        let request = corelet_build::Request {
+            dir,
+            out_dir,
+            quiet: true,
+        };
+        corelet_build::build(&request, &toolchain).expect("kv compiles");
+    }
+    path
+}
+
+/// A server of `corelet dev` that has said it is ready.
+struct Server {
+    child: Child,
+    /// What it printed when it was.
+    ready: Value,
+}
+
+impl Server {
+    fn start(data_dir: &Path, paths: &[&Path]) -> Server {
+        let mut command = corelet(data_dir);
+        command.args([
+            "dev",
+            "-o",
+            "json",
+            "--listen",
+            "127.0.0.1:0",
+            "--shards",
+            "2",
+        ]);
+        command.args(paths).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("the binary starts");
+        let mut lines = BufReader::new(child.stdout.take().expect("it is piped"));
+        let mut line = String::new();
+        lines
+            .read_line(&mut line)
+            .expect("it says that it is ready");
+        let ready = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line:?}: {error}"));
+        Server { child, ready }
+    }
+
+    /// As a person would: Ctrl-C. The exit code.
+    fn interrupt(mut self) -> Option<i32> {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it runs");
+        self.child.wait().expect("it ends").code()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Gone already where the test went well.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn run(data_dir: &Path, args: &[&str]) -> Output {
+    corelet(data_dir)
+        .args(args)
+        .output()
+        .expect("the binary starts")
+}
+
+/// The standard output of a command that works.
+#[track_caller]
+fn ok(data_dir: &Path, args: &[&str]) -> String {
+    let output = run(data_dir, args);
+    let talk = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{args:?}: {talk}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// The one JSON document that a command prints.
+#[track_caller]
+fn document(data_dir: &Path, args: &[&str]) -> Value {
+    let args: Vec<&str> = args.iter().copied().chain(["-o", "json"]).collect();
+    let text = ok(data_dir, &args);
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{args:?}: {text}: {error}"))
+}
+
+/// A command that fails with this code, prints no data, and says this.
+#[track_caller]
+fn fails(data_dir: &Path, args: &[&str], code: i32, says: &str) {
+    let output = run(data_dir, args);
+    let talk = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {talk}");
+    assert!(output.stdout.is_empty(), "{args:?}");
+    assert!(talk.contains(says), "{args:?}: {talk}");
+}
+
+/// Install, create, call, look, restart, stop: the first hour of a user.
+#[test]
+fn from_the_first_start_to_the_second() {
+    let dir = TempDir::new().unwrap();
+    let data = dir.path().join("data");
+    let server = Server::start(&data, &[&kv()]);
+    let application = &server.ready["applications"][0];
+    assert_eq!(application["context_name"], "kv");
+    assert_eq!(application["made"], true);
+
+    // Calls: what the method returned for people, everything for scripts.
+    assert_eq!(
+        ok(&data, &["call", "kv", "set", r#"{"key":"a","value":"1"}"#]),
+        "null\n"
+    );
+    assert_eq!(
+        ok(&data, &["call", "kv", "get", r#"{"key":"a"}"#]),
+        "\"1\"\n"
+    );
+    let result = document(&data, &["call", "kv", "set", r#"{"key":"a","value":"2"}"#]);
+    assert_eq!(result["output"], "1");
+    assert!(
+        result["delta_id"].is_string() && result["fuel_used"].as_u64() > Some(0),
+        "{result}"
+    );
+    let file = dir.path().join("args.json");
+    fs::write(&file, r#"{"key":"a"}"#).unwrap();
+    assert_eq!(
+        ok(
+            &data,
+            &["call", "kv", "get", &format!("@{}", file.display())]
+        ),
+        "\"2\"\n"
+    );
+    let mut piped = corelet(&data);
+    piped
+        .args(["call", "kv", "get", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
+    let mut piped = piped.spawn().unwrap();
+    piped
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(br#"{"key":"a"}"#)
+        .unwrap();
+    assert_eq!(piped.wait_with_output().unwrap().stdout, b"\"2\"\n");
+
+    // Applications and contexts.
+    let id = ok(&data, &["app", "install", kv().to_str().unwrap()]);
+    assert_eq!(id.trim(), application["application"].as_str().unwrap());
+    let applications = document(&data, &["app", "list"]);
+    assert_eq!(applications["applications"].as_array().unwrap().len(), 1);
+    let shown = document(&data, &["app", "show", "kv"]);
+    assert_eq!(shown["id"], id.trim());
+    assert!(ok(&data, &["app", "show", "kv"]).contains("key: &str"));
+    let context = ok(&data, &["context", "create", "kv", "--name", "shop"]);
+    let shop = document(&data, &["context", "show", "shop"]);
+    assert_eq!(shop["id"], context.trim());
+    let contexts = document(&data, &["context", "list"]);
+    assert_eq!(contexts["contexts"].as_array().unwrap().len(), 2);
+    let first = document(&data, &["context", "list", "--limit", "1"]);
+    assert_eq!(first["next"], first["contexts"][0]["id"]);
+    fails(
+        &data,
+        &["context", "create", "kv", "--name", "shop"],
+        1,
+        "conflict",
+    );
+    fails(&data, &["app", "remove", "kv"], 1, "conflict");
+    ok(&data, &["context", "delete", "shop"]);
+    fails(
+        &data,
+        &["context", "show", "shop"],
+        1,
+        "`corelet context list`",
+    );
+
+    // The server itself.
+    let status = document(&data, &["status"]);
+    assert_eq!(status["ready"], true);
+    assert_eq!(status["shards"].as_array().unwrap().len(), 2);
+    let token = ok(&data, &["token"]);
+    assert_eq!(fs::read_to_string(data.join("keys/token")).unwrap(), token);
+    assert_eq!(document(&data, &["token"])["token"], token.trim());
+    assert_eq!(server.interrupt(), Some(0));
+    fails(&data, &["status"], 3, "no server runs");
+
+    // A second start finds everything, and makes nothing twice.
+    let server = Server::start(&data, &[&kv()]);
+    assert_eq!(server.ready["applications"][0]["made"], false);
+    assert_eq!(
+        server.ready["applications"][0]["context"],
+        application_context(&contexts)
+    );
+    assert_eq!(
+        ok(&data, &["call", "kv", "get", r#"{"key":"a"}"#]),
+        "\"2\"\n"
+    );
+    assert_eq!(server.interrupt(), Some(0));
+}
+
+fn application_context(contexts: &Value) -> Value {
+    let all = contexts["contexts"].as_array().unwrap();
+    let named = all.iter().find(|context| context["name"] == "kv");
+    named.unwrap()["id"].clone()
+}
+
+/// A new version gets a context of its own; the old one stays where it was.
+#[test]
+fn a_changed_application_gets_a_second_context() {
+    let dir = TempDir::new().unwrap();
+    let data = dir.path().join("data");
+    let server = Server::start(&data, &[&kv()]);
+    ok(
+        &data,
+        &["call", "kv", "set", r#"{"key":"a","value":"old"}"#],
+    );
+    assert_eq!(server.interrupt(), Some(0));
+    // A custom section changes the bytes and nothing else.
+    let changed = dir.path().join("changed.wasm");
+    let mut bytes = fs::read(kv()).unwrap();
+    bytes.extend_from_slice(b"\0\x03\x02v2");
+    fs::write(&changed, bytes).unwrap();
+    let server = Server::start(&data, &[&changed]);
+    assert_eq!(server.ready["applications"][0]["context_name"], "kv-2");
+    assert_eq!(
+        ok(&data, &["call", "kv-2", "get", r#"{"key":"a"}"#]),
+        "null\n"
+    );
+    assert_eq!(
+        ok(&data, &["call", "kv", "get", r#"{"key":"a"}"#]),
+        "\"old\"\n"
+    );
+    assert_eq!(server.interrupt(), Some(0));
+    let server = Server::start(&data, &[&changed, &kv()]);
+    let names = |index: usize| &server.ready["applications"][index]["context_name"];
+    assert_eq!((names(0), names(1)), (&json!("kv-2"), &json!("kv")));
+}
+
+/// What is wrong is said with its exit code, and nothing else happens.
+#[test]
+fn refusals_have_a_code_and_a_way_out() {
+    let dir = TempDir::new().unwrap();
+    let data = dir.path().join("data");
+    let broken = dir.path().join("broken.wasm");
+    fs::write(&broken, "not wasm").unwrap();
+    // One application that cannot be installed does not take the server along.
+    let server = Server::start(&data, &[&broken, &kv()]);
+    assert_eq!(server.ready["applications"].as_array().unwrap().len(), 1);
+
+    fails(&data, &["call", "nope", "get"], 1, "unknown_context");
+    fails(&data, &["call", "kv", "nope"], 1, "`corelet app show APP`");
+    fails(&data, &["call", "kv", "get", "{"], 2, "JSON");
+    fails(&data, &["call", "kv", "get", "[1]"], 2, "JSON object");
+    fails(
+        &data,
+        &["call", "kv", "get", "@/nonexistent"],
+        2,
+        "/nonexistent",
+    );
+    fails(
+        &data,
+        &["call", "kv", "get", r#"{"key":1}"#],
+        1,
+        "application_error",
+    );
+    fails(
+        &data,
+        &["context", "create", "nope"],
+        1,
+        "`corelet app list`",
+    );
+    fails(
+        &data,
+        &["context", "show", "../x"],
+        2,
+        "cannot be an id or a name",
+    );
+    fails(
+        &data,
+        &["app", "install", "/nonexistent.wasm"],
+        1,
+        "/nonexistent.wasm",
+    );
+    fails(
+        &data,
+        &["app", "install", broken.to_str().unwrap()],
+        1,
+        "not_an_application",
+    );
+    fails(&data, &["frobnicate"], 2, "unrecognized subcommand");
+    fails(&data, &["-q", "call", "nope", "get"], 1, "unknown_context");
+    // For scripts the error is a document, too.
+    let output = run(&data, &["call", "nope", "get", "-o", "json"]);
+    let error: Value = serde_json::from_slice(&output.stderr).expect("JSON on standard error");
+    assert_eq!(error["error"]["code"], -32020, "{error}");
+    assert!(output.stdout.is_empty());
+
+    // Somebody else's token, and none at all.
+    let token = dir.path().join("token");
+    fs::write(&token, "corelet_somebody_elses_token").unwrap();
+    fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();
+    fails(
+        &data,
+        &["status", "--token-file", token.to_str().unwrap()],
+        1,
+        "CORELET_TOKEN",
+    );
+    fails(
+        &data,
+        &["status", "--url", "http://127.0.0.1:9"],
+        2,
+        "--token-file",
+    );
+    assert_eq!(server.interrupt(), Some(0));
+}
+
+/// A server that was killed leaves its address behind; that is noticed.
+#[test]
+fn a_killed_server_is_missed_and_nothing_is_lost() {
+    let dir = TempDir::new().unwrap();
+    let data = dir.path().join("data");
+    let mut server = Server::start(&data, &[&kv()]);
+    ok(&data, &["call", "kv", "set", r#"{"key":"a","value":"1"}"#]);
+    server.child.kill().unwrap();
+    server.child.wait().unwrap();
+    fails(&data, &["status"], 3, "is gone");
+    let server = Server::start(&data, &[]);
+    assert_eq!(
+        ok(&data, &["call", "kv", "get", r#"{"key":"a"}"#]),
+        "\"1\"\n"
+    );
+    assert_eq!(server.interrupt(), Some(0));
+}
+
+/// Commands that need no server.
+#[test]
+fn what_needs_no_server_works_without_one() {
+    let dir = TempDir::new().unwrap();
+    let data = dir.path();
+    let page =
+        |name: &str| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap();
+    assert_eq!(ok(data, &["config", "reference"]), page("CONFIG.md"));
+    assert_eq!(ok(data, &["config", "errors"]), page("ERRORS.md"));
+    let settings = document(data, &["config", "show", "--listen", "127.0.0.1:1"]);
+    assert_eq!(
+        settings["http.listen"],
+        json!({ "value": "127.0.0.1:1", "origin": "flag --listen" })
+    );
+    ok(data, &["config", "check"]);
+    let file = data.join("bad.toml");
+    fs::write(&file, "[http]\nlistne = \"127.0.0.1:1\"\n").unwrap();
+    fails(
+        data,
+        &["config", "check", "--config", file.to_str().unwrap()],
+        2,
+        "did you mean http.listen?",
+    );
+    fails(
+        data,
+        &["serve", "--config", file.to_str().unwrap()],
+        2,
+        "http.listne",
+    );
+    let findings = document(data, &["doctor"]);
+    assert!(findings.to_string().contains("kernel"), "{findings}");
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(
+            ok(data, &["completions", shell]).contains("corelet"),
+            "{shell}"
+        );
+    }
+    fails(data, &["token"], 1, "token");
+    fails(data, &["status"], 3, "corelet dev");
+    fails(
+        data,
+        &["dev", "/nonexistent.wasm"],
+        2,
+        "there is no /nonexistent.wasm",
+    );
+    assert!(!data.join("manifest").exists(), "nothing was started");
+    // Asked at an address where nobody is.
+    fs::write(data.join("token"), "corelet_0123456789abcdef").unwrap();
+    fs::set_permissions(data.join("token"), fs::Permissions::from_mode(0o600)).unwrap();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", free.local_addr().unwrap());
+    drop(free);
+    let token = data.join("token");
+    fails(
+        data,
+        &[
+            "status",
+            "--url",
+            &url,
+            "--token-file",
+            token.to_str().unwrap(),
+        ],
+        3,
+        "refused",
+    );
+}
