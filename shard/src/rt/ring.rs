@@ -39,7 +39,10 @@ struct ParamsHead {
 /// `params` must point to a `struct io_uring_params` that may be written.
 #[allow(unsafe_code)]
 #[unsafe(no_mangle)]
-unsafe extern "C" fn __wrap___sys_io_uring_setup(entries: c_uint, params: *mut ParamsHead) -> c_int {
+unsafe extern "C" fn __wrap___sys_io_uring_setup(
+    entries: c_uint,
+    params: *mut ParamsHead,
+) -> c_int {
     // SAFETY: the caller passes a valid `struct io_uring_params`, whose first
     // three members are those of `ParamsHead`; the kernel checks the rest.
     unsafe {
