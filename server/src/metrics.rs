@@ -231,17 +231,7 @@ impl Source {
                 let histogram = read(stats);
                 let buckets: Vec<(f64, u64)> = histogram
                     .buckets()
-                    // The encoder knows the last bucket by the largest number there is.
-                    .map(|(bound, count)| {
-                        (
-                            if bound.is_finite() {
-                                bound * scale
-                            } else {
-                                f64::MAX
-                            },
-                            count,
-                        )
-                    })
+                    .map(|(bound, count)| (bound * scale, count))
                     .collect();
                 let count = buckets.iter().map(|(_, count)| count).sum();
                 let sum = histogram.sum() as f64 * scale;

@@ -391,7 +391,7 @@ fn free_bytes(path: &Path) -> Option<u64> {
 /// A size with at most one digit behind the point.
 fn bytes(count: u64) -> String {
     let exact = crate::config::Bytes(count).write();
-    if exact.len() <= 9 {
+    if exact.find(' ').is_some_and(|digits| digits <= 3) {
         return exact;
     }
     let units = [

@@ -109,7 +109,7 @@ fn list(findings: &[Finding]) -> String {
 /// A server that runs.
 pub struct Server {
     /// What is true for the whole process.
-    pub facts: Arc<Facts>,
+    pub(crate) facts: Arc<Facts>,
     node: Node,
     // Dropped in this order: first no client finds us, then the lock is free.
     run_file: LeftBehind,

@@ -107,7 +107,7 @@ fn failed_turn(failure: &Failure, said: Option<&str>) -> Refusal {
             }
         }
         Failure::OutOfFuel { max } => Refusal::new(Code::OutOfFuel, message)
-            .with("limit", "fuel")
+            .with("limit", "fuel_max")
             .with("max", *max),
         Failure::OutOfMemory { max } => Refusal::new(Code::OutOfMemory, message)
             .with("limit", "limits.memory_bytes_max")

@@ -109,7 +109,7 @@ catalogue! {
     Trapped = -32031 "trapped", 422 call, "trap, said?",
         "The application crashed; `said` is what it last logged as an error. Nothing that the call did has happened.";
     OutOfFuel = -32032 "out_of_fuel", 422 call, "limit, max",
-        "The call ran longer than its fuel allows. Nothing that it did has happened.";
+        "The call ran longer than its fuel allows; `limit` is `fuel_max`, which stands for query_fuel_max, update_fuel_max or init_fuel_max. Nothing that it did has happened.";
     OutOfMemory = -32033 "out_of_memory", 422 call, "limit, max",
         "The call needed more memory than allowed. Nothing that it did has happened.";
     StackOverflow = -32034 "stack_overflow", 422 call, "limit, max",

@@ -1,0 +1,177 @@
+//! The REST side: uploads that are no applications, contexts that cannot be
+//! made, pages, and what goes in which order.
+
+use serde_json::json;
+
+use crate::server::Server;
+
+#[test]
+fn what_is_not_an_application_is_refused_and_leaves_nothing() {
+    let server = Server::start(&[]);
+    let core_module = b"\0asm\x01\0\0\0";
+    let empty_component = b"\0asm\x0d\0\x01\0";
+    let garbage = [0x5a; 4096];
+    for body in [
+        &b""[..],
+        b"hello",
+        b"\0asm",
+        core_module,
+        empty_component,
+        &garbage,
+    ] {
+        let response = server.post("/v1/applications", body);
+        assert_eq!(response.status, 422, "{body:?}");
+        assert_eq!(response.refusal(), "not_an_application");
+        assert_eq!(
+            response.header("content-type"),
+            Some("application/problem+json")
+        );
+    }
+    let list = server.get("/v1/applications").json();
+    assert_eq!(list["applications"].as_array().unwrap().len(), 1);
+    server.check_and_stop();
+}
+
+#[test]
+fn contexts_that_cannot_be_made_are_refused() {
+    let server = Server::start(&[]);
+    let check = |body: serde_json::Value, status: u16, name: &str| {
+        let response = server.post("/v1/contexts", body.to_string().as_bytes());
+        assert_eq!(
+            (response.status, response.refusal().as_str()),
+            (status, name),
+            "{body}"
+        );
+    };
+    check(
+        json!({ "application": "nothing" }),
+        404,
+        "unknown_application",
+    );
+    check(
+        json!({ "application": "1".repeat(32) }),
+        404,
+        "unknown_application",
+    );
+    check(
+        json!({ "application": "kv", "name": "kv" }),
+        409,
+        "conflict",
+    );
+    check(
+        json!({ "application": "kv", "name": "" }),
+        400,
+        "invalid_params",
+    );
+    check(
+        json!({ "application": "kv", "name": "a b" }),
+        400,
+        "invalid_params",
+    );
+    check(
+        json!({ "application": "kv", "name": "x".repeat(65) }),
+        400,
+        "invalid_params",
+    );
+    check(
+        json!({ "application": "kv", "args": [1] }),
+        400,
+        "invalid_params",
+    );
+    check(
+        json!({ "application": "kv", "nome": "x" }),
+        400,
+        "invalid_params",
+    );
+    check(json!({ "name": "x" }), 400, "invalid_params");
+    check(json!([]), 400, "invalid_params");
+    let response = server.post("/v1/contexts", b"{");
+    assert_eq!(
+        (response.status, response.refusal().as_str()),
+        (400, "parse_error")
+    );
+    assert_eq!(
+        server.get("/v1/contexts").json()["contexts"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+    server.check_and_stop();
+}
+
+#[test]
+fn contexts_are_listed_in_pages_and_deleted_for_good() {
+    let server = Server::start(&[]);
+    let mut ids: Vec<String> = (0..9)
+        .map(|number| {
+            let body = json!({ "application": "kv", "name": format!("c{number}") });
+            let created = server.post("/v1/contexts", body.to_string().as_bytes());
+            assert_eq!(created.status, 201);
+            created.json()["id"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    let mut seen = Vec::new();
+    let mut path = "/v1/contexts?limit=4".to_owned();
+    loop {
+        let page = server.get(&path).json();
+        seen.extend(
+            page["contexts"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|context| context["id"].as_str().unwrap().to_owned()),
+        );
+        let Some(next) = page["next"].as_str() else {
+            break;
+        };
+        path = format!("/v1/contexts?limit=4&after={next}");
+    }
+    assert_eq!(seen.len(), 10);
+    assert!(ids.iter().all(|id| seen.contains(id)));
+    for query in ["limit=0", "limit=x", "after=x", "offset=1"] {
+        let response = server.get(&format!("/v1/contexts?{query}"));
+        assert_eq!(
+            (response.status, response.refusal().as_str()),
+            (400, "invalid_params"),
+            "{query}"
+        );
+    }
+    let gone = ids.remove(0);
+    assert_eq!(server.delete(&format!("/v1/contexts/{gone}")).status, 204);
+    assert_eq!(server.delete(&format!("/v1/contexts/{gone}")).status, 404);
+    assert_eq!(server.get(&format!("/v1/contexts/{gone}")).status, 404);
+    assert_eq!(
+        server.call("c0", "len", json!({}))["error"]["data"]["name"],
+        "unknown_context"
+    );
+    // Its name is free again.
+    let again = server.post("/v1/contexts", br#"{"application":"kv","name":"c0"}"#);
+    assert_eq!(again.status, 201);
+    server.check_and_stop();
+}
+
+#[test]
+fn an_application_goes_after_its_contexts() {
+    let server = Server::start(&[]);
+    let response = server.delete("/v1/applications/kv");
+    assert_eq!(
+        (response.status, response.refusal().as_str()),
+        (409, "conflict")
+    );
+    assert_eq!(
+        server.get("/v1/applications/kv").json()["description"]["methods"][0]["name"],
+        "entries"
+    );
+    assert_eq!(server.get("/v1/applications/none").status, 404);
+    assert_eq!(server.delete("/v1/applications/none").status, 404);
+    assert_eq!(server.get("/v2/anything").refusal(), "not_found");
+    let response = server.exchange(&server.request("PATCH", "/v1/contexts", b""));
+    assert_eq!(
+        (response.status, response.refusal().as_str()),
+        (405, "method_not_allowed")
+    );
+    assert!(response.header("allow").is_some());
+    assert!(response.header("x-request-id").is_some());
+    server.check_and_stop();
+}

@@ -1,0 +1,92 @@
+//! SIGTERM under load: every answer that arrives is true, nothing acknowledged
+//! is lost, the process ends with 0.
+
+use std::sync::Arc;
+use std::thread;
+
+use serde_json::json;
+
+use crate::server::{Server, wait_for};
+
+#[test]
+fn a_drain_loses_no_acknowledged_write() {
+    let mut server = Server::start(&[]);
+    let request = |server: &Server, key: &str| {
+        let params =
+            json!({ "context_id": "kv", "method": "set", "args": { "key": key, "value": "v" } });
+        let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "execute", "params": params });
+        server.request("POST", "/rpc", body.to_string().as_bytes())
+    };
+    let writers: Vec<_> = (0..8)
+        .map(|writer| {
+            let requests: Vec<(String, Vec<u8>)> = (0..5000)
+                .map(|number| format!("w{writer}-{number}"))
+                .map(|key| (key.clone(), request(&server, &key)))
+                .collect();
+            let requests = Arc::new(requests);
+            let mut client = server.connect();
+            thread::spawn(move || {
+                let mut acknowledged = Vec::new();
+                for (key, request) in requests.iter() {
+                    if client.try_send(request).is_err() {
+                        break;
+                    }
+                    // No answer: the connection was idle when the drain came, or
+                    // the call was never taken. Half an answer would panic.
+                    let Some(response) = client.try_receive() else {
+                        break;
+                    };
+                    if response.status != 200 {
+                        break;
+                    }
+                    assert!(response.json()["result"]["delta_id"].is_string());
+                    acknowledged.push(key.clone());
+                    if response.header("connection") == Some("close") {
+                        break;
+                    }
+                }
+                acknowledged
+            })
+        })
+        .collect();
+    wait_for("some writes", || {
+        server.figure("corelet_updates_total") > 200
+    });
+    server.signal();
+    let acknowledged: Vec<String> = writers
+        .into_iter()
+        .flat_map(|writer| writer.join().unwrap())
+        .collect();
+    assert!(server.wait().success());
+    assert!(acknowledged.len() > 200);
+    server.start_again();
+    for key in &acknowledged {
+        let answer = server.call("kv", "get", json!({ "key": key }));
+        assert_eq!(answer["result"]["output"], "v", "{key}");
+    }
+    server.check_and_stop();
+}
+
+#[test]
+fn one_data_directory_has_one_server() {
+    let server = Server::start(&[]);
+    let second = std::process::Command::new(env!("CARGO_BIN_EXE_corelet"))
+        .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+        .arg(server.data_dir())
+        .output()
+        .unwrap();
+    assert_eq!(second.status.code(), Some(1));
+    let said = String::from_utf8(second.stderr).unwrap();
+    assert!(said.contains("is in use by"), "{said}");
+    let address = server.address.to_string();
+    let other = tempfile::tempdir().unwrap();
+    let third = std::process::Command::new(env!("CARGO_BIN_EXE_corelet"))
+        .args(["serve", "--listen", &address, "--data-dir"])
+        .arg(other.path().join("data"))
+        .output()
+        .unwrap();
+    assert_eq!(third.status.code(), Some(1));
+    let said = String::from_utf8(third.stderr).unwrap();
+    assert!(said.contains(&format!("listening on {address}")), "{said}");
+    server.check_and_stop();
+}
