@@ -2,7 +2,7 @@
 
 use super::args::Global;
 use super::failure::Failure;
-use super::output::Out;
+use super::output::{Out, size};
 use crate::api;
 
 pub(super) fn run(global: &Global, out: &Out) -> Result<(), Failure> {
@@ -41,9 +41,9 @@ pub(super) fn run(global: &Global, out: &Out) -> Result<(), Failure> {
             shard.waiting.to_string(),
             shard.warm_instances.to_string(),
             format!(
-                "{} of {} MiB",
-                shard.ledger_bytes >> 20,
-                shard.ledger_bytes_max >> 20
+                "{} of {}",
+                size(shard.ledger_bytes),
+                size(shard.ledger_bytes_max)
             ),
         ]
     });
