@@ -1,10 +1,10 @@
 //! Memory and start-up time with many contexts that nobody calls.
 //!
 //! The contexts are created over HTTP by a few clients at once. Memory is taken
-//! from `/proc/PID/status` three times: before there is any context, right
-//! after the last one was created, and after a restart. `RssAnon` is what the
-//! process has allocated; `RssFile` is mostly LMDB's map, pages that the kernel
-//! may drop at any time.
+//! from `/proc/PID/status` three times: with a single context, right after the
+//! last one was created, and after a restart. `RssAnon` is what the process has
+//! allocated; `RssFile` is mostly LMDB's map, pages that the kernel may drop at
+//! any time.
 
 use std::thread;
 use std::time::Instant;
@@ -38,9 +38,11 @@ impl Resident {
         let per_context =
             |now: u64, before: u64| now.saturating_sub(before) as f64 * 1024.0 / contexts as f64;
         format!(
-            "{:.0} bytes allocated, {:.0} bytes of mapped file",
+            "{:.0} bytes allocated, {:.0} bytes of mapped file ({:.1} and {:.1} MiB in all)",
             per_context(self.anon, before.anon),
-            per_context(self.file, before.file)
+            per_context(self.file, before.file),
+            self.anon as f64 / 1024.0,
+            self.file as f64 / 1024.0
         )
     }
 }
