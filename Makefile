@@ -15,7 +15,7 @@ MAKEFLAGS += --no-builtin-rules
 # taken: make run DATA_DIR=/tmp/d LISTEN=127.0.0.1:9000
 DATA_DIR ?= corelet-data
 LISTEN ?=
-# More arguments for the benchmark: make bench BENCH_ARGS='--only read,write'
+# More arguments for the benchmark: make bench BENCH_ARGS='--only throughput'
 BENCH_ARGS ?=
 # How often `make soak` kills the server, and how many hops it makes between shards.
 CORELET_KILLS ?= 5000
