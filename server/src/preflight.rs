@@ -158,7 +158,7 @@ fn executor(tried: Result<(), String>, io_uring_disabled: &str) -> Finding {
             "io_uring is reserved to a group: sysctl kernel.io_uring_disabled=0, or put this user into the group of kernel.io_uring_group"
         }
         _ => {
-            "in a container, allow io_uring_setup, io_uring_enter and io_uring_register in the seccomp profile (deploy/seccomp.json), and unlimited locked memory"
+            "in a container, allow io_uring_setup, io_uring_enter and io_uring_register in its seccomp profile, and unlimited locked memory"
         }
     };
     Finding::blocker("io_uring", reason, advice)

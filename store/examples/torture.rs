@@ -88,7 +88,7 @@ fn batch(n: u64) -> Vec<Change> {
     let mut batch: Vec<Change> = (0..CONTEXTS)
         .map(|context| Change::Call(call(context, n)))
         .collect();
-    if n % 5 == 0 {
+    if n.is_multiple_of(5) {
         batch.push(create(PASSING, n));
         batch.push(Change::Call(call(PASSING, n)));
         batch.push(Change::DeleteContext(id(PASSING)));

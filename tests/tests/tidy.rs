@@ -182,6 +182,21 @@ fn links_in_documents_lead_somewhere() {
 }
 
 #[test]
+fn the_sample_configuration_is_one_that_the_server_takes() {
+    let sample = root().join("deploy/corelet.toml");
+    let data = tempfile::tempdir().expect("a directory");
+    let check = std::process::Command::new(corelet_tests::binary())
+        .args(["config", "check", "--config"])
+        .arg(sample)
+        .arg("--data-dir")
+        .arg(data.path())
+        .output()
+        .expect("the binary starts");
+    let said = String::from_utf8_lossy(&check.stderr);
+    assert!(check.status.success(), "{said}");
+}
+
+#[test]
 fn nothing_is_left_for_later_in_the_code() {
     for path in files(root(), &[".rs"]) {
         if relative(&path) == "tests/tests/tidy.rs" {

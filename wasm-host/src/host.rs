@@ -260,7 +260,7 @@ impl Host {
     }
 
     fn load_new(&self, id: ModuleId, wasm: &[u8]) -> Result<(Arc<Module>, LoadSource), Refused> {
-        let (component, source) = match self.from_disk(id) {
+        let (component, source) = match self.look_on_disk(id) {
             Some(component) => (component, LoadSource::Disk),
             None => {
                 shape::check(wasm, &self.shared.limits)?;
@@ -279,7 +279,7 @@ impl Host {
         ))
     }
 
-    fn from_disk(&self, id: ModuleId) -> Option<Component> {
+    fn look_on_disk(&self, id: ModuleId) -> Option<Component> {
         let stats = &self.shared.stats;
         let code = match self.cache.as_ref()?.find(id) {
             Found::Verified(code) => code,

@@ -360,7 +360,10 @@ fn applications_and_names_are_kept() {
     ]);
     bench.reopen();
     let snapshot = bench.ledger().snapshot().unwrap();
-    assert_eq!(snapshot.applications().unwrap(), [record.clone()]);
+    assert_eq!(
+        snapshot.applications().unwrap(),
+        std::slice::from_ref(&record)
+    );
     assert_eq!(snapshot.application(&record.id).unwrap().unwrap(), record);
     assert_eq!(snapshot.name("a").unwrap(), Some(id(1)));
     assert_eq!(
