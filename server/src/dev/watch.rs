@@ -104,10 +104,10 @@ fn sources(event: &Event, roots: &[PathBuf]) -> BTreeSet<usize> {
         return BTreeSet::new();
     }
     let concerns = |root: &PathBuf| {
-        event.paths.iter().any(|path| {
-            path.strip_prefix(root)
-                .is_ok_and(|inside| is_source(inside))
-        })
+        event
+            .paths
+            .iter()
+            .any(|path| path.strip_prefix(root).is_ok_and(is_source))
     };
     roots
         .iter()

@@ -141,10 +141,7 @@ async fn prepare(
     if let Some(claims) = claims {
         parts.extensions.insert(claims);
     }
-    Ok(Request::from_parts(
-        parts,
-        axum::body::Body::from(Bytes::from(body)),
-    ))
+    Ok(Request::from_parts(parts, axum::body::Body::from(body)))
 }
 
 /// One of the uploads that may come in at the same time.
