@@ -128,6 +128,7 @@ impl Subject {
             if started.elapsed() > PATIENCE {
                 bail!("it took longer than {PATIENCE:?}");
             }
+            #[allow(clippy::disallowed_methods, reason = "this thread is no shard")]
             thread::sleep(POLL);
         }
     }
@@ -145,6 +146,7 @@ impl Subject {
                 }
                 bail!("{} ended with {status}", self.name());
             }
+            #[allow(clippy::disallowed_methods, reason = "this thread is no shard")]
             thread::sleep(POLL);
         }
         bail!("{} did not end within {PATIENCE:?} of SIGTERM", self.name());

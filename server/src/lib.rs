@@ -4,6 +4,8 @@
 //! Start reading at [`serve`], then `http/`; the commands begin in [`cli`].
 
 #![forbid(unsafe_code)]
+// `cli/output.rs` is the one place that prints, and takes the lock by itself.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod api;
 pub mod auth;

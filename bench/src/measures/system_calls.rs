@@ -94,6 +94,7 @@ fn attach(subject: &Subject, summary: &Path) -> Result<Child> {
                 "strace ended with {status}: may this user trace its own processes (kernel.yama.ptrace_scope)?"
             );
         }
+        #[allow(clippy::disallowed_methods, reason = "this thread is no shard")]
         thread::sleep(POLL);
     }
     Ok(tracer)

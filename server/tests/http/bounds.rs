@@ -204,6 +204,7 @@ fn slow_clients_are_told_and_cut() {
                 if stream.write_all(&[*byte]).is_err() {
                     return;
                 }
+                #[allow(clippy::disallowed_methods, reason = "this thread is no shard")]
                 std::thread::sleep(Duration::from_millis(20));
             }
         }

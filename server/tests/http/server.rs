@@ -251,6 +251,7 @@ pub(crate) fn wait_for(what: &str, mut reached: impl FnMut() -> bool) {
     let began = Instant::now();
     while !reached() {
         assert!(began.elapsed() < PATIENCE, "waited in vain for {what}");
+        #[allow(clippy::disallowed_methods, reason = "this thread is no shard")]
         thread::sleep(POLL);
     }
 }
