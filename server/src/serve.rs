@@ -156,7 +156,7 @@ impl Server {
         let address = listeners[0]
             .local_addr()
             .map_err(|source| ServeError::Listen { address, source })?;
-        let node_config = node_config(&config);
+        let node_config = node_config(&config, data.manifest().shards);
         let facts = Facts::new(
             config,
             Guard::new(&token),
@@ -358,7 +358,7 @@ fn host_config(config: &Config, data: &DataDir, identity: &Identity) -> HostConf
     }
 }
 
-fn node_config(config: &Config) -> NodeConfig {
+fn node_config(config: &Config, count: ShardCount) -> NodeConfig {
     let shards = &config.shards;
     let cores = match shards.cores {
         0 => Cores::Every,
@@ -372,6 +372,10 @@ fn node_config(config: &Config) -> NodeConfig {
             uncommitted_bytes_max: shards.uncommitted_bytes_max.0,
             mesh_inflight_max: shards.mesh_inflight_max as usize,
             live_contexts_max: shards.live_contexts_max as usize,
+            // Three quarters of the shard's share stay warm, the rest is for calls
+            // that find none.
+            warm_instances_max: (shards.instances_max as usize * 3 / 4 / usize::from(count.get()))
+                .max(1),
             context_instances_max: shards.context_instances_max as usize,
             slice_fuel: config.limits.slice_fuel,
             batch_changes_max: shards.batch_changes_max as usize,
@@ -380,7 +384,10 @@ fn node_config(config: &Config) -> NodeConfig {
         },
         ledger: LedgerConfig {
             map_bytes_max: config.storage.map_bytes_max.0,
-            readers_max: config.storage.readers_max as u32,
+            // One for every turn that can run at once, and those beside them: the
+            // latest snapshot, its successor, statistics.
+            readers_max: (config.storage.readers_max as u32)
+                .max(config.shards.instances_max as u32 + 16),
         },
         watchdog: WatchdogConfig {
             warn_after: config.process.watchdog_warn,

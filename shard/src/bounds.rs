@@ -19,6 +19,9 @@ pub struct Bounds {
     /// Contexts that keep something in memory; the least recently used one
     /// beyond it loses its warm instance.
     pub live_contexts_max: usize,
+    /// Warm instances of the shard: its share of the process's instances, with
+    /// some left for calls that find none warm.
+    pub warm_instances_max: usize,
     /// Warm instances kept by one context, for queries beside an update.
     pub context_instances_max: usize,
     /// Fuel after which a shard stops running guests and looks at its sockets:
@@ -41,6 +44,7 @@ impl Default for Bounds {
             uncommitted_bytes_max: 256 << 20,
             mesh_inflight_max: 1_024,
             live_contexts_max: 1_000,
+            warm_instances_max: 750,
             context_instances_max: 2,
             slice_fuel: 1_000_000,
             batch_changes_max: 1_024,

@@ -58,6 +58,8 @@ pub(crate) enum Report {
 struct Uncommitted {
     // What the overlay has to forget afterwards.
     wrote: Option<(Rc<Context>, Vec<Bytes>)>,
+    // What its context had lost when the call began.
+    losses: u64,
     number: u64,
     bytes: u64,
     promise: Promise<Receipt>,
@@ -171,6 +173,15 @@ impl CommitStage {
         self.check_room(bytes)?;
         let queue = self.queue.borrow();
         let queue = queue.as_ref().ok_or(CallError::Draining)?;
+        // Lost changes stay in the queue until the commit thread has dropped them.
+        if queue.is_full() {
+            let max = self.count_max as u64;
+            return Err(CallError::Busy {
+                limit: "uncommitted_max",
+                used: max,
+                max,
+            });
+        }
         let number = self.next_number.get();
         let losses = wrote.map_or(0, |context| context.losses.get());
         let wrote = wrote.map(|context| {
@@ -186,6 +197,10 @@ impl CommitStage {
                 context.overlay.borrow_mut().absorb(number, writes);
             }
             context.uncommitted.set(context.uncommitted.get() + 1);
+            if !keys.is_empty() {
+                let writes = context.unsettled_writes.get();
+                context.unsettled_writes.set(writes + 1);
+            }
             (Rc::clone(context), keys)
         });
         match queue.try_send(Queued {
@@ -208,6 +223,7 @@ impl CommitStage {
             .borrow_mut()
             .push_back(Waiting::Change(Uncommitted {
                 wrote,
+                losses,
                 number,
                 bytes,
                 promise,
@@ -257,7 +273,9 @@ impl CommitStage {
             context.overlay.borrow_mut().settle(done.number, keys);
             match &verdict {
                 Ok(committed) => context.advance(committed),
-                Err(_) => context.lose_effects(),
+                // What began after the loss has not seen this change.
+                Err(_) if done.losses == context.losses.get() => self.lose_effects(context),
+                Err(_) => {}
             }
         }
         done.promise
@@ -282,7 +300,7 @@ impl CommitStage {
                 Waiting::Change(lost) => {
                     self.forget(&lost);
                     if let Some((context, _)) = &lost.wrote {
-                        context.lose_effects();
+                        self.lose_effects(context);
                     }
                     self.stats.commit_failures.one();
                     lost.promise.keep(Err(error.clone()));
@@ -292,11 +310,24 @@ impl CommitStage {
         }
     }
 
+    /// Forgets what is not durable, in the overlay and in guests' memory.
+    fn lose_effects(&self, context: &Context) {
+        context.lose_effects();
+        let warm = context.warm.take().len() as u64;
+        self.stats
+            .warm_instances
+            .set(self.stats.warm_instances.get() - warm);
+    }
+
     fn forget(&self, change: &Uncommitted) {
         self.bytes.set(self.bytes.get() - change.bytes);
         self.stats.uncommitted.down();
-        if let Some((context, _)) = &change.wrote {
+        if let Some((context, keys)) = &change.wrote {
             context.uncommitted.set(context.uncommitted.get() - 1);
+            if !keys.is_empty() {
+                let writes = context.unsettled_writes.get();
+                context.unsettled_writes.set(writes - 1);
+            }
         }
     }
 }
@@ -347,6 +378,8 @@ struct Broken {
 /// What is committed together.
 #[derive(Default)]
 struct Batch {
+    // Of what is in it; what was dropped before does not count.
+    epoch: u64,
     changes: Vec<Change>,
     // Whose call each change is, and what that context had lost.
     calls: Vec<Option<(ContextId, u64)>>,
@@ -372,8 +405,8 @@ impl Worker {
 
     /// Commits what has queued up behind `first`.
     fn commit(&mut self, first: Queued) {
-        let epoch = first.epoch;
         let Batch {
+            epoch,
             changes,
             calls,
             refused,
@@ -437,13 +470,16 @@ impl Worker {
     /// `first` and what waits behind it, up to the bounds of a batch. All of
     /// one epoch: a batch that fails ends it.
     fn collect(&mut self, first: Queued) -> Batch {
-        let epoch = first.epoch;
         let mut bytes = 0;
-        let mut batch = Batch::default();
+        let mut batch = Batch {
+            epoch: first.epoch,
+            ..Batch::default()
+        };
         let mut next = Some(first);
         while let Some(queued) = next {
-            let is_other = !batch.changes.is_empty()
-                && (queued.epoch != epoch
+            let is_empty = batch.changes.is_empty() && batch.refused.is_empty();
+            let is_other = !is_empty
+                && (queued.epoch != batch.epoch
                     || bytes + queued.bytes > BATCH_BYTES_MAX
                     || batch.changes.len() >= self.thread.batch_changes_max);
             if is_other {
@@ -469,6 +505,7 @@ impl Worker {
             // Its shard has failed it, or will when it reads the report.
             return;
         }
+        batch.epoch = queued.epoch;
         let call = match &queued.change {
             Change::Call(effects) => Some((effects.context, queued.losses)),
             _ => None,

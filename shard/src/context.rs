@@ -27,13 +27,16 @@ pub(crate) struct Context {
     pub(crate) overlay: Rc<RefCell<Overlay>>,
     /// How many changes are.
     pub(crate) uncommitted: Cell<u32>,
+    /// How many of them write, and so will change the state's version.
+    pub(crate) unsettled_writes: Cell<u32>,
     /// State version and root as committed.
     pub(crate) version: Cell<u64>,
     /// See `version`.
     pub(crate) root: Cell<Root>,
     /// Grows when effects that a running turn may have seen were lost.
     pub(crate) losses: Cell<u64>,
-    /// Turns begun and not finished, and callers on their way to one.
+    /// Callers on their way to a turn or waiting for its answer. A turn in the
+    /// ring may outlive its caller.
     pub(crate) in_use: Cell<u32>,
     /// Whether the context was deleted while calls were waiting.
     pub(crate) deleted: Cell<bool>,
@@ -69,6 +72,7 @@ impl Context {
             warm: RefCell::default(),
             overlay: Rc::default(),
             uncommitted: Cell::new(0),
+            unsettled_writes: Cell::new(0),
             version: Cell::new(version),
             root: Cell::new(root),
             losses: Cell::new(0),

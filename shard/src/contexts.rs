@@ -1,19 +1,49 @@
 //! Making, showing, listing and deleting contexts, on the shard that owns
 //! them, and the directory's changes, on its keeper. Calls are in `shard.rs`.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use corelet_store::{ApplicationId, Change, ContextId, Refused, ShardCount, ShardId};
 
 use crate::directory::{check_name, durable_change};
 use crate::error::CallError;
+use crate::mesh::RECORDS_INFLIGHT_MAX;
 use crate::message::{ContextInfo, DirectoryChange, NewContext, Request, Response};
 use crate::shard::Shard;
 use crate::turn::InitTurn;
 
 /// Contexts looked through between two breaths when all have to be.
 const PAGE: usize = 500;
+
+/// Between two tries to give a name back.
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
+
+/// One of the changes of the directory that are in the making.
+struct Recording<'a>(&'a Cell<usize>);
+
+impl<'a> Recording<'a> {
+    fn begin(count: &'a Cell<usize>) -> Result<Recording<'a>, CallError> {
+        let used = count.get();
+        if used >= RECORDS_INFLIGHT_MAX {
+            return Err(CallError::Busy {
+                limit: "records_inflight_max",
+                used: used as u64,
+                max: RECORDS_INFLIGHT_MAX as u64,
+            });
+        }
+        count.set(used + 1);
+        Ok(Recording(count))
+    }
+}
+
+impl Drop for Recording<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
 
 /// The shard that keeps the directory.
 pub(crate) fn keeper(count: ShardCount) -> ShardId {
@@ -60,11 +90,7 @@ impl Shard {
             Ok(()) => self.show_here(id),
             Err(error) => {
                 if let Some(name) = name
-                    && let Err(second) = self
-                        .record(DirectoryChange::RemoveName {
-                            name: Arc::clone(&name),
-                        })
-                        .await
+                    && let Err(second) = self.free_name(&name).await
                 {
                     // It points nowhere, which the next start mends.
                     tracing::warn!(%name, error = %second, "a name could not be given back");
@@ -91,10 +117,7 @@ impl Shard {
             self.drop_warm(&context);
         }
         if let Some(name) = record.name {
-            self.record(DirectoryChange::RemoveName {
-                name: Arc::from(name),
-            })
-            .await?;
+            self.free_name(&Arc::from(name)).await?;
         }
         Ok(())
     }
@@ -169,12 +192,26 @@ impl Shard {
         self: &Rc<Self>,
         change: DirectoryChange,
     ) -> Result<(), CallError> {
+        let _place = Recording::begin(&self.recording)?;
         self.commit(durable_change(&change), 0).await?;
         self.directory.learn(change.clone());
         for shard in self.count.shards().filter(|shard| *shard != self.id) {
             self.mesh.ask(shard, Request::Learn(change.clone())).await?;
         }
         Ok(())
+    }
+
+    /// Gives a name back, which must not fail because others are quicker.
+    async fn free_name(self: &Rc<Self>, name: &Arc<str>) -> Result<(), CallError> {
+        loop {
+            let change = DirectoryChange::RemoveName {
+                name: Arc::clone(name),
+            };
+            match self.record(change).await {
+                Err(CallError::Busy { .. }) => crate::rt::sleep(BUSY_PAUSE).await,
+                other => return other,
+            }
+        }
     }
 
     async fn commit(&self, change: Change, bytes: u64) -> Result<(), CallError> {

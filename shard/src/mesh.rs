@@ -27,9 +27,13 @@ const HOUSEKEEPING_INFLIGHT_MAX: usize = 64;
 /// our own from each other shard, what the compile threads hand back, and the
 /// node's two orders.
 pub(crate) fn capacity(shards: usize, bounds: &Bounds) -> usize {
-    let peer = bounds.mesh_inflight_max + HOUSEKEEPING_INFLIGHT_MAX;
+    let peer = bounds.mesh_inflight_max + HOUSEKEEPING_INFLIGHT_MAX + RECORDS_INFLIGHT_MAX;
     shards * peer * 2 + bounds.compile_queue_max + bounds.compile_threads + 2
 }
+
+/// Changes of the directory that its keeper works on at a time. Each has at most
+/// one news outstanding at each shard, so news are never refused.
+pub(crate) const RECORDS_INFLIGHT_MAX: usize = 64;
 
 enum Waiting {
     Response(Promise<Response>),
@@ -44,6 +48,7 @@ pub(crate) struct Mesh {
     // Requests outstanding at each shard: calls, and housekeeping.
     calls: Vec<Cell<usize>>,
     housekeeping: Vec<Cell<usize>>,
+    news: Vec<Cell<usize>>,
     calls_max: usize,
     compiler: Compiler,
 }
@@ -62,6 +67,7 @@ impl Mesh {
             waiting: RefCell::default(),
             calls: vec![Cell::new(0); shards],
             housekeeping: vec![Cell::new(0); shards],
+            news: vec![Cell::new(0); shards],
             calls_max: bounds.mesh_inflight_max,
             compiler,
         }
@@ -77,6 +83,7 @@ impl Mesh {
         let at = usize::from(to.number());
         let (outstanding, max, limit) = match request {
             Request::Call { .. } => (&self.calls[at], self.calls_max, "mesh_inflight_max"),
+            Request::Learn(_) => (&self.news[at], RECORDS_INFLIGHT_MAX, "records_inflight_max"),
             _ => (
                 &self.housekeeping[at],
                 HOUSEKEEPING_INFLIGHT_MAX,
@@ -125,6 +132,7 @@ impl Mesh {
         let at = usize::from(from.number());
         let outstanding = match response {
             Response::Call(_) => &self.calls[at],
+            Response::Learn => &self.news[at],
             _ => &self.housekeeping[at],
         };
         outstanding.set(outstanding.get() - 1);

@@ -12,6 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use corelet_store::{DataDir, Ledger, LedgerConfig, NodeId, ShardId, StoreError};
 use corelet_wasm_host::Host;
@@ -32,6 +33,9 @@ use crate::shard::Shard;
 use crate::snapshots::Snapshots;
 use crate::stats::ShardStats;
 use crate::watchdog::{BEAT, Watchdog};
+
+/// How long a shard that leaves waits for turns whose callers are gone.
+const LEAVE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The ledger's size is looked at once a second.
 const BEATS_PER_LEDGER_LOOK: u64 = 20;
@@ -313,8 +317,10 @@ where
     if drained.send(id).is_ok() {
         leave.await;
     }
-    while !shard.is_quiet() {
-        rt::sleep(std::time::Duration::from_millis(1)).await;
+    // Nobody waits for a query any more, and a guest may take its time.
+    let patience = Instant::now() + LEAVE_PATIENCE;
+    while !shard.commits.is_idle() || (!shard.is_quiet() && Instant::now() < patience) {
+        rt::sleep(Duration::from_millis(1)).await;
     }
     shard.commits.close();
     for task in background {
@@ -344,6 +350,7 @@ fn build(parts: Parts) -> Result<(Rc<Shard>, Inbox<Message>, Inbox<Report>), Sta
         schedule: Schedule::new(&parts.bounds, &parts.stats),
         directory: Directory::new(parts.directory),
         mesh: Mesh::new(parts.id, parts.outboxes, &parts.bounds, parts.compiler),
+        recording: std::cell::Cell::new(0),
         contexts: hashlink::LruCache::new_unbounded().into(),
         stats: parts.stats,
         bounds: parts.bounds,

@@ -27,6 +27,9 @@ use crate::turn::{Begin, TurnInProgress};
 /// are not free.
 const TURN_FUEL_MIN: i64 = 2_000;
 
+/// The debt of a context, in slices, that is remembered.
+const SLICES_OF_DEBT_MAX: i64 = 4;
+
 /// Something that a context waits to do.
 pub(crate) enum Job {
     Begin(Begin),
@@ -71,9 +74,17 @@ impl Schedule {
         let fuel = i64::try_from(fuel).unwrap_or(i64::MAX).max(TURN_FUEL_MIN);
         self.until_breath
             .set(self.until_breath.get().saturating_sub(fuel));
-        context
-            .credit
-            .set(context.credit.get().saturating_sub(fuel));
+        // Debt is paid back in later rounds, but not for ever.
+        let debt_max = self.slice_fuel.saturating_mul(SLICES_OF_DEBT_MAX);
+        let credit = context.credit.get().saturating_sub(fuel);
+        context.credit.set(credit.max(-debt_max));
+    }
+
+    /// Books a slice that no context in the ring has spent: a new one's `init`.
+    pub(crate) fn spend_breath(&self, fuel: u64) {
+        let fuel = i64::try_from(fuel).unwrap_or(i64::MAX).max(TURN_FUEL_MIN);
+        self.until_breath
+            .set(self.until_breath.get().saturating_sub(fuel));
     }
 
     /// Whether one more call may wait.

@@ -4,7 +4,7 @@
 //! `handle.rs`, from other shards through `serve_request`. Making and deleting
 //! contexts is in `contexts.rs`, a call's turn in `turn.rs`.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -45,6 +45,8 @@ pub(crate) struct Shard {
     pub(crate) schedule: Schedule,
     pub(crate) directory: Directory,
     pub(crate) mesh: Mesh,
+    /// Changes of the directory in the making, if this is its keeper.
+    pub(crate) recording: Cell<usize>,
     /// The live contexts, least recently called first to go.
     pub(crate) contexts: RefCell<LruCache<ContextId, Rc<Context>>>,
 }
@@ -194,15 +196,16 @@ impl Shard {
 
     /// An application's module; loaded by a compile thread if this is the first need.
     pub(crate) async fn module(&self, id: ApplicationId) -> Result<Arc<Module>, CallError> {
+        let not_found = || CallError::ApplicationNotFound {
+            application: id.to_string(),
+        };
+        self.directory.application(&id).ok_or_else(not_found)?;
         if let Some(module) = self.directory.module(&id) {
             return Ok(module);
         }
-        if self.directory.application(&id).is_none() {
-            return Err(CallError::ApplicationNotFound {
-                application: id.to_string(),
-            });
-        }
         let module = self.mesh.load(Task::Load(id)).await?;
+        // It may have been removed meanwhile.
+        self.directory.application(&id).ok_or_else(not_found)?;
         self.directory.keep_module(id, Arc::clone(&module));
         Ok(module)
     }
@@ -215,7 +218,8 @@ impl Shard {
             let Some((id, context)) = contexts.remove_lru() else {
                 return false;
             };
-            if context.is_idle() {
+            // A turn goes on without the caller who began it.
+            if context.is_idle() && !context.in_ring.get() && !context.updating.get() {
                 self.drop_warm(&context);
                 self.stats.evictions.one();
                 self.stats.live_contexts.set(contexts.len() as u64);
@@ -283,10 +287,13 @@ async fn settle(executed: Executed, context: &Context) -> Result<Reply, CallErro
             crate::guest_log::of_update(context.id, committed.logs());
             (committed.delta_id(), committed.root())
         }
-        Durable::Seen(barrier) => {
+        Durable::Seen(barrier, losses) => {
             barrier
                 .await
                 .ok_or_else(|| CallError::bug("a barrier was forgotten"))??;
+            if context.losses.get() != losses {
+                return Err(CallError::LostEffects);
+            }
             (None, context.root.get())
         }
     };

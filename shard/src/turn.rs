@@ -83,8 +83,9 @@ pub(crate) enum Durable {
     Already(Root),
     /// The receipt of its own change.
     Receipt(Answer<Receipt>),
-    /// An update without effects: that what it has seen is on disk.
-    Seen(Answer<Result<(), CallError>>),
+    /// An update without effects: that what it has seen is on disk; and what
+    /// its context had lost when it began.
+    Seen(Answer<Result<(), CallError>>, u64),
 }
 
 impl Shard {
@@ -113,7 +114,7 @@ impl Shard {
                 Rc::clone(&self.snapshots),
                 Rc::clone(&context.overlay),
             );
-            let version = context.version.get() + u64::from(context.uncommitted.get());
+            let version = context.version.get() + u64::from(context.unsettled_writes.get());
             (view, limits.update_fuel_max, version)
         } else {
             let view = View::of_query(context.slot, self.snapshots.latest());
@@ -153,13 +154,13 @@ impl Shard {
         match poll_slice(&mut turn.running) {
             Poll::Pending => {
                 let fuel = turn.running.fuel_used();
-                self.spend(context, fuel - turn.fuel_seen);
+                self.spend(context, fuel.saturating_sub(turn.fuel_seen));
                 turn.fuel_seen = fuel;
                 self.stats.slices.one();
                 Step::More(turn)
             }
             Poll::Ready(finished) => {
-                self.spend(context, finished.fuel_used - turn.fuel_seen);
+                self.spend(context, finished.fuel_used.saturating_sub(turn.fuel_seen));
                 let end = self.end(context, &turn, finished);
                 if turn.is_update {
                     self.schedule.update_ended(context);
@@ -175,7 +176,10 @@ impl Shard {
     }
 
     fn end(&self, context: &Rc<Context>, turn: &TurnInProgress, finished: Finished) -> TurnEnd {
-        self.check_in(context, finished.instance);
+        let lost = turn.is_update
+            && (turn.epoch != self.commits.epoch() || turn.losses != context.losses.get());
+        // What a guest keeps in memory may come from what was lost.
+        self.check_in(context, finished.instance.filter(|_| !lost));
         let output = match finished.outcome {
             Ok(output) => output,
             Err(failure) => {
@@ -193,7 +197,12 @@ impl Shard {
                 durable: Durable::Already(turn.root),
             });
         }
-        if turn.epoch != self.commits.epoch() || turn.losses != context.losses.get() {
+        if context.deleted.get() {
+            return Err(CallError::ContextNotFound {
+                context: context.id.to_string(),
+            });
+        }
+        if lost {
             return Err(CallError::LostEffects);
         }
         let effects = self.effects(
@@ -209,7 +218,7 @@ impl Shard {
             return Ok(Executed {
                 output,
                 fuel_used,
-                durable: Durable::Seen(self.commits.barrier()),
+                durable: Durable::Seen(self.commits.barrier(), turn.losses),
             });
         }
         let bytes = effects_bytes(&effects);
@@ -238,12 +247,20 @@ impl Shard {
             fuel_max: self.host.limits().init_fuel_max,
             state: Box::new(View::of_init()),
         });
+        let mut fuel_seen = 0;
         let finished = loop {
             match poll_slice(&mut running) {
                 Poll::Ready(finished) => break finished,
-                Poll::Pending => crate::rt::breathe().await,
+                Poll::Pending => {
+                    let fuel = running.fuel_used();
+                    self.schedule.spend_breath(fuel.saturating_sub(fuel_seen));
+                    fuel_seen = fuel;
+                    crate::rt::breathe().await;
+                }
             }
         };
+        self.schedule
+            .spend_breath(finished.fuel_used.saturating_sub(fuel_seen));
         self.stats.fuel.add(finished.fuel_used);
         if let Err(failure) = finished.outcome {
             self.stats.guest_failures.one();
@@ -328,6 +345,13 @@ impl Shard {
     }
 
     fn check_in(&self, context: &Context, instance: Option<Instance>) {
+        while instance.is_some()
+            && self.stats.warm_instances.get() >= self.bounds.warm_instances_max as u64
+        {
+            if !self.evict_one() {
+                return;
+            }
+        }
         let mut warm = context.warm.borrow_mut();
         if let Some(instance) = instance
             && !context.deleted.get()

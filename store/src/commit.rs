@@ -248,7 +248,13 @@ impl Writer {
                 continue;
             }
             match pass.apply(change) {
-                Ok(receipt) => *answer = Some(Ok(receipt)),
+                Ok(receipt) => {
+                    // A new context has no past.
+                    if let Change::CreateContext(new) = change {
+                        broken.retain(|context| *context != new.id);
+                    }
+                    *answer = Some(Ok(receipt));
+                }
                 Err(Stop::Refuse(refused)) => {
                     if let Change::Call(call) = change {
                         broken.push(call.context);

@@ -150,7 +150,10 @@ fn apply(model: &mut BTreeMap<u8, ModelContext>, act: &Act, verdict: corelet_sto
         (Act::Create(n), Err(Refused::ContextExists { .. })) => assert!(model.contains_key(n)),
         (Act::Delete(n), Ok(_)) => assert!(model.remove(n).is_some()),
         (Act::Delete(n), Err(Refused::UnknownContext { .. })) => assert!(!model.contains_key(n)),
-        (Act::Call { context, .. }, Err(Refused::UnknownContext { .. })) => {
+        (
+            Act::Call { context, .. },
+            Err(Refused::UnknownContext { .. } | Refused::BehindRefused { .. }),
+        ) => {
             // Also a call to the slot of a context that was deleted and made
             // again within the batch: to it, the context is gone.
             let _ = context;
