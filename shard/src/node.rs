@@ -350,6 +350,7 @@ fn build(parts: Parts) -> Result<(Rc<Shard>, Inbox<Message>, Inbox<Report>), Sta
         schedule: Schedule::new(&parts.bounds, &parts.stats),
         directory: Directory::new(parts.directory),
         mesh: Mesh::new(parts.id, parts.outboxes, &parts.bounds, parts.compiler),
+        loading: std::cell::RefCell::default(),
         recording: std::cell::Cell::new(0),
         contexts: hashlink::LruCache::new_unbounded().into(),
         stats: parts.stats,

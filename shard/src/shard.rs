@@ -5,6 +5,7 @@
 //! contexts is in `contexts.rs`, a call's turn in `turn.rs`.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,7 +14,7 @@ use corelet_store::{ApplicationId, ContextId, NodeId, ShardCount, ShardId};
 use corelet_wasm_host::{Host, MethodKind, Module};
 use hashlink::LruCache;
 
-use crate::answer::{Answer, promise};
+use crate::answer::{Answer, Promise, promise};
 use crate::bounds::Bounds;
 use crate::clock::Clock;
 use crate::commit::CommitStage;
@@ -45,6 +46,9 @@ pub(crate) struct Shard {
     pub(crate) schedule: Schedule,
     pub(crate) directory: Directory,
     pub(crate) mesh: Mesh,
+    /// Who waits for which application's module to be loaded.
+    pub(crate) loading:
+        RefCell<HashMap<ApplicationId, Vec<Promise<Result<Arc<Module>, CallError>>>>>,
     /// Changes of the directory in the making, if this is its keeper.
     pub(crate) recording: Cell<usize>,
     /// The live contexts, least recently called first to go.
@@ -58,7 +62,11 @@ impl Shard {
     }
 
     /// Runs a call on a context of this shard, from its queue to its answer.
-    pub(crate) async fn call_here(&self, id: ContextId, call: Call) -> Result<Reply, CallError> {
+    pub(crate) async fn call_here(
+        self: &Rc<Self>,
+        id: ContextId,
+        call: Call,
+    ) -> Result<Reply, CallError> {
         let started = Instant::now();
         let context = match self.live(id) {
             Some(context) => context,
@@ -157,7 +165,7 @@ impl Shard {
     }
 
     /// Brings a context back from the disk.
-    pub(crate) async fn revive(&self, id: ContextId) -> Result<InUse, CallError> {
+    pub(crate) async fn revive(self: &Rc<Self>, id: ContextId) -> Result<InUse, CallError> {
         let not_found = || CallError::ContextNotFound {
             context: id.to_string(),
         };
@@ -195,7 +203,10 @@ impl Shard {
     }
 
     /// An application's module; loaded by a compile thread if this is the first need.
-    pub(crate) async fn module(&self, id: ApplicationId) -> Result<Arc<Module>, CallError> {
+    pub(crate) async fn module(
+        self: &Rc<Self>,
+        id: ApplicationId,
+    ) -> Result<Arc<Module>, CallError> {
         let not_found = || CallError::ApplicationNotFound {
             application: id.to_string(),
         };
@@ -203,11 +214,36 @@ impl Shard {
         if let Some(module) = self.directory.module(&id) {
             return Ok(module);
         }
-        let module = self.mesh.load(Task::Load(id)).await?;
+        let (promise, answer) = promise();
+        let is_first = {
+            let mut loading = self.loading.borrow_mut();
+            let waiting = loading.entry(id).or_default();
+            waiting.push(promise);
+            waiting.len() == 1
+        };
+        if is_first {
+            // For all who wait, so it goes on if the first one goes away.
+            crate::rt::spawn(Rc::clone(self).load_module(id));
+        }
+        let module = answer
+            .await
+            .ok_or_else(|| CallError::bug("a module's load was forgotten"))??;
         // It may have been removed meanwhile.
         self.directory.application(&id).ok_or_else(not_found)?;
-        self.directory.keep_module(id, Arc::clone(&module));
         Ok(module)
+    }
+
+    async fn load_module(self: Rc<Self>, id: ApplicationId) {
+        let loaded = self.mesh.load(Task::Load(id)).await;
+        if let Ok(module) = &loaded
+            && self.directory.application(&id).is_some()
+        {
+            self.directory.keep_module(id, Arc::clone(module));
+        }
+        let waiting = self.loading.borrow_mut().remove(&id);
+        for promise in waiting.unwrap_or_default() {
+            promise.keep(loaded.clone());
+        }
     }
 
     /// Forgets the least recently called context that nobody uses, and with it

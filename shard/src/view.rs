@@ -12,7 +12,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use corelet_store::{ContextSlot, Scan, Snapshot};
-use corelet_wasm_host::{GuestState, StateError};
+use corelet_wasm_host::{GuestState, Row, StateError};
 
 use crate::overlay::{Changeset, Overlay};
 use crate::snapshots::Snapshots;
@@ -138,7 +138,7 @@ impl GuestState for View {
         after: Option<&[u8]>,
         limit: usize,
         reverse: bool,
-        out: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+        out: &mut dyn FnMut(&[u8], Row<'_>) -> ControlFlow<()>,
     ) -> Result<(), StateError> {
         let (overlay, snapshot) = match &self.base {
             Base::Nothing => (None, None),
@@ -167,9 +167,9 @@ impl GuestState for View {
         };
 
         let mut left = limit;
-        let mut emit = |key: &[u8], value: &[u8]| {
-            left -= 1;
-            match out(key, value) {
+        let mut emit = |key: &[u8], row: Row<'_>| {
+            left -= usize::from(matches!(row, Row::Shown(_)));
+            match out(key, row) {
                 ControlFlow::Continue(()) if left > 0 => ControlFlow::Continue(()),
                 _ => ControlFlow::Break(()),
             }
@@ -181,19 +181,18 @@ impl GuestState for View {
         if let Some(snapshot) = snapshot {
             let mut visit = |key: &[u8], value: &[u8]| {
                 // Whatever is newer and comes first (or replaces this key) goes first.
-                while let Some((newer, written)) = merge.next_up_to(key) {
-                    let replaces = newer == key;
-                    if let Some(written) = written
-                        && emit(newer, written).is_break()
+                while let Some(write) = merge.next_up_to(key) {
+                    if let Some(row) = write.row()
+                        && emit(write.key, row).is_break()
                     {
                         ended = true;
                         return ControlFlow::Break(());
                     }
-                    if replaces {
+                    if write.key == key {
                         return ControlFlow::Continue(());
                     }
                 }
-                let flow = emit(key, value);
+                let flow = emit(key, Row::Shown(value));
                 ended = flow.is_break();
                 flow
             };
@@ -207,10 +206,10 @@ impl GuestState for View {
                 .scan(self.slot, scan, &mut visit)
                 .map_err(StateError::new)?;
         }
-        while !ended && let Some((key, value)) = merge.next() {
-            if let Some(value) = value {
-                ended = emit(key, value).is_break();
-            }
+        while !ended && let Some(write) = merge.next() {
+            ended = write
+                .row()
+                .is_some_and(|row| emit(write.key, row).is_break());
         }
         Ok(())
     }
@@ -221,6 +220,25 @@ impl GuestState for View {
 }
 
 type Writes<'a> = Peekable<Box<dyn Iterator<Item = (&'a Bytes, Option<&'a Bytes>)> + 'a>>;
+
+/// A write that is newer than the snapshot.
+struct Write<'a> {
+    key: &'a [u8],
+    value: Option<&'a [u8]>,
+    is_own: bool,
+}
+
+impl<'a> Write<'a> {
+    /// What a scan shows of it. How long an older update's removal stays in the
+    /// overlay depends on the disk, and so must not cost fuel; the turn's own
+    /// removals do.
+    fn row(&self) -> Option<Row<'a>> {
+        match self.value {
+            Some(value) => Some(Row::Shown(value)),
+            None => self.is_own.then_some(Row::Removed),
+        }
+    }
+}
 
 /// The turn's own writes over the overlay's, in scan order.
 struct Merge<'a> {
@@ -246,8 +264,8 @@ impl<'a> Merge<'a> {
         if self.reverse { a > b } else { a < b }
     }
 
-    fn next(&mut self) -> Option<(&'a [u8], Option<&'a [u8]>)> {
-        let take_own = match (self.own.peek(), self.pending.peek()) {
+    fn next(&mut self) -> Option<Write<'a>> {
+        let is_own = match (self.own.peek(), self.pending.peek()) {
             (None, None) => return None,
             (Some(_), None) => true,
             (None, Some(_)) => false,
@@ -261,16 +279,20 @@ impl<'a> Merge<'a> {
                 }
             }
         };
-        let (key, value) = if take_own {
+        let (key, value) = if is_own {
             self.own.next()
         } else {
             self.pending.next()
         }?;
-        Some((&key[..], value.map(|value| &value[..])))
+        Some(Write {
+            key,
+            value: value.map(|value| &value[..]),
+            is_own,
+        })
     }
 
     /// The next write, unless it lies behind `key` in scan order.
-    fn next_up_to(&mut self, key: &[u8]) -> Option<(&'a [u8], Option<&'a [u8]>)> {
+    fn next_up_to(&mut self, key: &[u8]) -> Option<Write<'a>> {
         let near = |peeked: Option<&(&Bytes, Option<&Bytes>)>, reverse: bool| {
             peeked.is_some_and(|(newer, _)| {
                 if reverse {
@@ -382,8 +404,10 @@ mod tests {
         reverse: bool,
     ) -> Vec<(Vec<u8>, Vec<u8>)> {
         let mut seen = Vec::new();
-        view.scan(prefix, after, limit, reverse, &mut |key, value| {
-            seen.push((key.to_vec(), value.to_vec()));
+        view.scan(prefix, after, limit, reverse, &mut |key, row| {
+            if let Row::Shown(value) = row {
+                seen.push((key.to_vec(), value.to_vec()));
+            }
             ControlFlow::Continue(())
         })
         .unwrap();
@@ -418,6 +442,62 @@ mod tests {
         all
     }
 
+    /// A ledger with one context that holds what `on_disk` leaves.
+    fn ledger_with(on_disk: &[(usize, Option<u8>)]) -> (tempfile::TempDir, Ledger, ContextSlot) {
+        let dir = tempfile::tempdir().unwrap();
+        let config = LedgerConfig {
+            map_bytes_max: 4 << 20,
+            readers_max: 8,
+        };
+        let ledger = Ledger::open(dir.path(), &config).unwrap();
+        let (id, author) = (ContextId::random(), NodeId::from_bytes([7; 32]));
+        let hlc = HlcClock::after(Hlc::ZERO).tick(1);
+        let call = CallEffects {
+            context: id,
+            slot: ContextSlot::UNASSIGNED,
+            author,
+            hlc,
+            ops: ops(on_disk),
+            events: vec![],
+            logs: vec![],
+        };
+        let application = ApplicationId::from_bytes([1; 32]);
+        let new = NewContext {
+            id,
+            name: None,
+            application,
+            created: hlc,
+            call,
+        };
+        let verdicts = ledger.commit(vec![Change::CreateContext(new)]).unwrap();
+        let slot = verdicts[0].as_ref().unwrap().slot();
+        (dir, ledger, slot)
+    }
+
+    #[test]
+    fn a_turn_s_own_removals_are_told_so_that_they_can_be_charged() {
+        let (_dir, ledger, slot) =
+            ledger_with(&[(1, Some(1)), (5, Some(2)), (6, Some(3)), (7, Some(4))]);
+        let overlay = Rc::new(RefCell::new(Overlay::default()));
+        overlay.borrow_mut().absorb(
+            1,
+            ops(&[(5, None)]).into_iter().map(|op| (op.key, op.value)),
+        );
+        let mut view = View::of_update(slot, Rc::new(Snapshots::new(ledger).unwrap()), overlay);
+        assert!(view.remove(SHORT_KEYS[1]).unwrap());
+        assert!(
+            !view.remove(SHORT_KEYS[5]).unwrap(),
+            "an update before has removed it"
+        );
+        let mut rows = Vec::new();
+        view.scan(b"", None, 1, false, &mut |key, row| {
+            rows.push((key.to_vec(), row.bytes(), row == Row::Removed));
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+        assert_eq!(rows, [(b"a".to_vec(), 0, true), (b"b".to_vec(), 1, false)]);
+    }
+
     fn writes() -> impl Strategy<Value = Vec<(usize, Option<u8>)>> {
         proptest::collection::vec(
             (0..SHORT_KEYS.len(), proptest::option::of(any::<u8>())),
@@ -431,17 +511,7 @@ mod tests {
         // Disk, overlay and changeset together read as one plain map.
         #[test]
         fn three_layers_read_like_one_map(on_disk in writes(), pending in writes(), own in writes()) {
-            let dir = tempfile::tempdir().unwrap();
-            let ledger = Ledger::open(dir.path(), &LedgerConfig { map_bytes_max: 4 << 20, readers_max: 8 }).unwrap();
-            let mut clock = HlcClock::after(Hlc::ZERO);
-            let (id, author) = (ContextId::random(), NodeId::from_bytes([7; 32]));
-            let hlc = clock.tick(1);
-            let call = CallEffects {
-                context: id, slot: ContextSlot::UNASSIGNED, author, hlc, ops: ops(&on_disk), events: vec![], logs: vec![],
-            };
-            let new = NewContext { id, name: None, application: ApplicationId::from_bytes([1; 32]), created: hlc, call };
-            let verdicts = ledger.commit(vec![Change::CreateContext(new)]).unwrap();
-            let slot = verdicts[0].as_ref().unwrap().slot();
+            let (_dir, ledger, slot) = ledger_with(&on_disk);
             let mut state = State::new();
             apply(&mut state, &on_disk);
 

@@ -247,6 +247,36 @@ fn contexts_beyond_the_live_bound_give_way_and_come_back() {
 }
 
 #[test]
+fn a_burst_after_a_restart_waits_for_one_load_of_its_application() {
+    let data = tempfile::tempdir().unwrap();
+    let bounds = Bounds {
+        compile_queue_max: 1,
+        ..Bounds::default()
+    };
+    let node = TestNode {
+        shards: 1,
+        bounds,
+        ..TestNode::default()
+    };
+    let contexts = node.run(data.path(), |shard| async move {
+        let counter = install(&shard, "counter").await;
+        let mut contexts = Vec::new();
+        for _ in 0..40 {
+            contexts.push(create(&shard, counter, None).await.unwrap());
+        }
+        contexts
+    });
+    node.run(data.path(), move |shard| async move {
+        let calls = contexts
+            .iter()
+            .map(|context| call(&shard, *context, "increment", json!({"by": 2})));
+        for answer in futures_util::future::join_all(calls).await {
+            assert_eq!(answer.unwrap(), json!(2));
+        }
+    });
+}
+
+#[test]
 fn an_application_in_use_stays() {
     let data = tempfile::tempdir().unwrap();
     TestNode {

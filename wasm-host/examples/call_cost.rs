@@ -24,7 +24,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use corelet_wasm_host::{
-    Entry, GuestState, Host, HostConfig, Instance, LoadSource, MethodKind, Module, StateError, Turn,
+    Entry, GuestState, Host, HostConfig, Instance, LoadSource, MethodKind, Module, Row, StateError,
+    Turn,
 };
 
 use mimalloc::MiMalloc;
@@ -77,11 +78,11 @@ impl GuestState for MapState {
         _after: Option<&[u8]>,
         limit: usize,
         _reverse: bool,
-        out: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+        out: &mut dyn FnMut(&[u8], Row<'_>) -> ControlFlow<()>,
     ) -> Result<(), StateError> {
         let matching = self.0.iter().filter(|(key, _)| key.starts_with(prefix));
         for (key, value) in matching.take(limit) {
-            if out(key, value).is_break() {
+            if out(key, Row::Shown(value)).is_break() {
                 break;
             }
         }

@@ -4,6 +4,26 @@
 use std::any::Any;
 use std::ops::ControlFlow;
 
+/// What a scan meets under a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Row<'a> {
+    /// An entry, with its value.
+    Shown(&'a [u8]),
+    /// One that this turn has removed itself. It has to be walked over, so it is
+    /// paid for, but it does not count against the limit.
+    Removed,
+}
+
+impl Row<'_> {
+    /// Bytes of the value.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Row::Shown(value) => value.len(),
+            Row::Removed => 0,
+        }
+    }
+}
+
 /// A context's state as one turn sees it: what was committed, plus this turn's
 /// own writes. Used only while the turn runs, on the thread that runs it.
 ///
@@ -21,7 +41,7 @@ pub trait GuestState {
 
     /// Hands up to `limit` entries whose key begins with `prefix` to `out`, in
     /// key order (or against it with `reverse`), beginning behind `after` if
-    /// one is given. `out` may end the walk early. Counting also goes this
+    /// one is given; also tells of what it walks over (see [`Row`]). `out` may end the walk early. Counting also goes this
     /// way, in bounded steps.
     fn scan(
         &mut self,
@@ -29,7 +49,7 @@ pub trait GuestState {
         after: Option<&[u8]>,
         limit: usize,
         reverse: bool,
-        out: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+        out: &mut dyn FnMut(&[u8], Row<'_>) -> ControlFlow<()>,
     ) -> Result<(), StateError>;
 
     /// Gives the shard its own type back, with what the turn has written.
@@ -83,7 +103,7 @@ impl GuestState for NullState {
         _after: Option<&[u8]>,
         _limit: usize,
         _reverse: bool,
-        _out: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+        _out: &mut dyn FnMut(&[u8], Row<'_>) -> ControlFlow<()>,
     ) -> Result<(), StateError> {
         Ok(())
     }

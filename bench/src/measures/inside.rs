@@ -23,7 +23,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
 use corelet_wasm_host::{
-    Entry, Finished, GuestState, Host, HostConfig, Instance, MethodKind, Module, StateError, Turn,
+    Entry, Finished, GuestState, Host, HostConfig, Instance, MethodKind, Module, Row, StateError,
+    Turn,
 };
 
 use crate::figure::{Fact, Series};
@@ -258,7 +259,7 @@ impl GuestState for MapState {
         after: Option<&[u8]>,
         limit: usize,
         _reverse: bool,
-        out: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+        out: &mut dyn FnMut(&[u8], Row<'_>) -> ControlFlow<()>,
     ) -> Result<(), StateError> {
         // Only forwards: neither get nor set scans.
         let from = after.map_or(Bound::Included(prefix), Bound::Excluded);
@@ -267,7 +268,7 @@ impl GuestState for MapState {
             .take_while(|(key, _)| key.starts_with(prefix))
             .take(limit)
         {
-            if out(key, value).is_break() {
+            if out(key, Row::Shown(value)).is_break() {
                 break;
             }
         }

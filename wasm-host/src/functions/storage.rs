@@ -7,7 +7,7 @@ use wasmtime::component::{Linker, WasmList};
 
 use crate::costs;
 use crate::failure::Failure;
-use crate::guest_state::StateError;
+use crate::guest_state::{Row, StateError};
 use crate::host_context::{Cx, HostContext, Phase, charge, enter, slice_end, with_state};
 use crate::world::{self, RawEntry};
 
@@ -101,15 +101,17 @@ async fn scan(
     let scanned = with_state(&mut cx, |state, store| {
         let prefix = prefix.as_le_slice(&store);
         let after = after.as_ref().map(|after| after.as_le_slice(&store));
-        state.scan(prefix, after, limit as usize, reverse, &mut |key, value| {
-            walk.step(key, value);
+        state.scan(prefix, after, limit as usize, reverse, &mut |key, row| {
+            walk.step(key, row);
             if walk.bytes > bytes_max || walk.spent > walk.fuel {
                 return ControlFlow::Break(());
             }
-            entries.push(RawEntry {
-                key: key.to_vec(),
-                value: value.to_vec(),
-            });
+            if let Row::Shown(value) = row {
+                entries.push(RawEntry {
+                    key: key.to_vec(),
+                    value: value.to_vec(),
+                });
+            }
             ControlFlow::Continue(())
         })
     })?;
@@ -147,9 +149,9 @@ async fn count(mut cx: Cx<'_>, prefix: Bytes) -> wasmtime::Result<(u64,)> {
                 last.as_deref(),
                 COUNT_STEP,
                 false,
-                &mut |key, value| {
-                    walk.step(key, value);
-                    rows += 1;
+                &mut |key, row| {
+                    walk.step(key, row);
+                    rows += usize::from(matches!(row, Row::Shown(_)));
                     more = rows == COUNT_STEP || walk.spent > walk.fuel;
                     if more {
                         next.extend_from_slice(key);
@@ -180,8 +182,8 @@ struct Walk {
 }
 
 impl Walk {
-    fn step(&mut self, key: &[u8], value: &[u8]) {
-        let bytes = (key.len() + value.len()) as u64;
+    fn step(&mut self, key: &[u8], row: Row<'_>) {
+        let bytes = (key.len() + row.bytes()) as u64;
         self.bytes += bytes;
         self.spent += self.cost.per_row + self.cost.per_byte * bytes;
     }

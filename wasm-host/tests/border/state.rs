@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use corelet_wasm_host::{GuestState, StateError};
+use corelet_wasm_host::{GuestState, Row, StateError};
 
 /// A map, and how often it was asked.
 #[derive(Default, Clone, Debug, PartialEq, Eq)]
@@ -61,7 +61,7 @@ impl GuestState for MapState {
         after: Option<&[u8]>,
         limit: usize,
         reverse: bool,
-        out: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+        out: &mut dyn FnMut(&[u8], Row<'_>) -> ControlFlow<()>,
     ) -> Result<(), StateError> {
         self.check()?;
         self.reads += 1;
@@ -79,7 +79,7 @@ impl GuestState for MapState {
             rows.reverse();
         }
         for (key, value) in rows.into_iter().take(limit) {
-            if out(key, value).is_break() {
+            if out(key, Row::Shown(value)).is_break() {
                 break;
             }
         }
