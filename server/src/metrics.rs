@@ -89,6 +89,11 @@ const COUNTERS: &[(&str, &str, Read)] = &[
         |s| s.instantiations.get(),
     ),
     ("corelet_batches", "Batches committed", |s| s.batches.get()),
+    (
+        "corelet_checkpoints",
+        "Times that the journal was brought into the ledger",
+        |s| s.checkpoints.get(),
+    ),
     ("corelet_late_beats", "Signs of life that came late", |s| {
         s.late_beats.get()
     }),
@@ -125,6 +130,11 @@ const GAUGES: &[(&str, &str, Read)] = &[
         "corelet_ledger_bytes_max",
         "Bytes to which the ledger can grow",
         |s| s.map_bytes_max.get(),
+    ),
+    (
+        "corelet_journal_bytes",
+        "Bytes in the journal since the last checkpoint",
+        |s| s.journal_bytes.get(),
     ),
     ("corelet_connections", "Open connections", |s| {
         s.connections.get()
@@ -171,6 +181,13 @@ impl prometheus_client::collector::Collector for Source {
             "A batch, its flush included",
             MICROS,
             |s| &s.batch_micros,
+        )?;
+        self.histogram(
+            &mut encoder,
+            "corelet_checkpoint_seconds",
+            "A checkpoint, its flush included",
+            MICROS,
+            |s| &s.checkpoint_micros,
         )?;
         self.histogram(
             &mut encoder,

@@ -23,9 +23,9 @@ pub(crate) struct Context {
     pub(crate) module: Arc<Module>,
     /// Instances that served this context and will again.
     pub(crate) warm: RefCell<Vec<Instance>>,
-    /// Writes that are on their way to the disk.
+    /// Writes that no snapshot shows yet.
     pub(crate) overlay: Rc<RefCell<Overlay>>,
-    /// How many changes are.
+    /// How many changes are on their way to the disk.
     pub(crate) uncommitted: Cell<u32>,
     /// How many of them write, and so will change the state's version.
     pub(crate) unsettled_writes: Cell<u32>,
@@ -96,13 +96,18 @@ impl Context {
 
     /// Notes that uncommitted effects are gone: what has seen them must fail.
     pub(crate) fn lose_effects(&self) {
-        self.overlay.borrow_mut().clear();
+        self.overlay.borrow_mut().lose_pending();
         self.losses.set(self.losses.get() + 1);
     }
 
-    /// Whether nothing would miss it.
+    /// Whether nothing is running, waiting or on its way to the disk.
     pub(crate) fn is_idle(&self) -> bool {
         self.in_use.get() == 0 && self.uncommitted.get() == 0
+    }
+
+    /// Whether all of its state can be read from the disk.
+    pub(crate) fn is_shown(&self) -> bool {
+        self.overlay.borrow().is_shown()
     }
 
     /// Calls that wait here.

@@ -87,7 +87,7 @@ impl Shard {
             .await?;
         }
         match self.commit(change, bytes).await {
-            Ok(()) => self.show_here(id),
+            Ok(()) => self.show_here(id).await,
             Err(error) => {
                 if let Some(name) = name
                     && let Err(second) = self.free_name(&name).await
@@ -122,7 +122,14 @@ impl Shard {
         Ok(())
     }
 
-    pub(crate) fn show_here(&self, id: ContextId) -> Result<ContextInfo, CallError> {
+    pub(crate) async fn show_here(&self, id: ContextId) -> Result<ContextInfo, CallError> {
+        if self.live(id).is_some_and(|context| !context.is_shown()) {
+            self.commits.show().await?;
+        }
+        self.read_info(id)
+    }
+
+    fn read_info(&self, id: ContextId) -> Result<ContextInfo, CallError> {
         let snapshot = self.snapshots.latest();
         let record = snapshot
             .context(&id)?
@@ -144,15 +151,16 @@ impl Shard {
     }
 
     /// Up to `limit` contexts of this shard with ids behind `after`.
-    pub(crate) fn list_here(
+    pub(crate) async fn list_here(
         &self,
         after: Option<ContextId>,
         limit: usize,
     ) -> Result<Vec<ContextInfo>, CallError> {
+        self.commits.show().await?;
         let records = self.snapshots.latest().contexts(after, limit)?;
         records
             .iter()
-            .map(|record| self.show_here(record.id))
+            .map(|record| self.read_info(record.id))
             .collect()
     }
 

@@ -6,8 +6,8 @@
 //! behind [`rt`].
 //!
 //! Start reading at [`ShardHandle::call`] (`handle.rs`), which leads to
-//! `shard.rs` (a call on its owner), `turn.rs` (its guest), `commit.rs` (its
-//! effects) and back. [`Node`] starts and stops it all.
+//! `shard.rs` (a call on its owner), `turn.rs` (its guest), `commit_stage.rs`
+//! and `commit_thread.rs` (its effects) and back. [`Node`] starts and stops it all.
 
 #![warn(clippy::unwrap_used)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -15,7 +15,8 @@
 mod answer;
 mod bounds;
 mod clock;
-mod commit;
+mod commit_stage;
+mod commit_thread;
 mod compiler;
 mod context;
 mod contexts;

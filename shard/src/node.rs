@@ -19,7 +19,8 @@ use corelet_wasm_host::Host;
 
 use crate::bounds::{Bounds, WatchdogConfig};
 use crate::clock::Clock;
-use crate::commit::{self, CommitThread, Report};
+use crate::commit_stage::{self, Report};
+use crate::commit_thread::{self, CommitThread};
 use crate::compiler::Compiler;
 use crate::directory::{Directory, DirectoryData};
 use crate::handle::ShardHandle;
@@ -48,7 +49,8 @@ const NAMES_PAGE: usize = 1_024;
 pub struct NodeConfig {
     /// The bounds of each shard.
     pub bounds: Bounds,
-    /// The bounds of each shard's ledger.
+    /// The bounds of each shard's ledger; `checkpoint_contexts_max` follows from
+    /// `bounds`.
     pub ledger: LedgerConfig,
     /// When to give up on a silent shard.
     pub watchdog: WatchdogConfig,
@@ -144,9 +146,14 @@ impl Node {
         S: Fn(ShardHandle) -> F + Clone + Send + 'static,
     {
         let count = data.manifest().shards;
+        let ledger_config = LedgerConfig {
+            // What is only in the journal keeps its context in memory.
+            checkpoint_contexts_max: (config.bounds.live_contexts_max / 2).max(1),
+            ..config.ledger.clone()
+        };
         let mut ledgers = Vec::new();
         for shard in count.shards() {
-            let ledger = Ledger::open(&data.shard_dir(shard), &config.ledger);
+            let ledger = Ledger::open(&data.shard_dir(shard), &ledger_config);
             ledgers.push(ledger.map_err(|source| StartError::Ledger {
                 shard: shard.number(),
                 source,
@@ -335,7 +342,7 @@ fn build(parts: Parts) -> Result<(Rc<Shard>, Inbox<Message>, Inbox<Report>), Sta
         shard: number,
         source,
     };
-    let (commits, commit_thread, reports) = commit::stage(&parts.bounds, &parts.stats);
+    let (commits, commit_thread, reports) = commit_stage::stage(&parts.bounds, &parts.stats);
     let shard = Rc::new(Shard {
         id: parts.id,
         count: parts.count,
@@ -378,7 +385,7 @@ fn start_commit_thread(
             // Beside its shard: it sleeps while the disk works, and the shard works
             // while it sleeps.
             pin(core);
-            let work = std::panic::AssertUnwindSafe(|| commit::run(ledger, thread));
+            let work = std::panic::AssertUnwindSafe(|| commit_thread::run(ledger, thread));
             if std::panic::catch_unwind(work).is_err() {
                 stop_process(
                     "a commit thread panicked",

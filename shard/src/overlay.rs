@@ -1,17 +1,24 @@
-//! What a context's updates have written and the disk does not hold yet.
+//! What a context's updates have written and the shard's snapshot does not show.
 //!
 //! An update runs while the ones before it are still being flushed, and must
-//! see what they wrote: it reads its own changeset first, then this overlay,
-//! then the snapshot. A write leaves the overlay when the commit that holds it
-//! is durable and the shard's snapshot shows it. Owned by the context's shard.
+//! see what they wrote. A write is *pending* until the commit that holds it is
+//! durable, then *settled* until a checkpoint has brought it into LMDB and the
+//! shard's snapshot shows it. An update reads its own changeset first, then
+//! what is pending, then what is settled, then the snapshot; a query reads what
+//! was settled when it began, and the snapshot of that moment. Owned by the
+//! context's shard.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::rc::Rc;
 
 use bytes::Bytes;
 
 /// Writes by key; `None` removes.
 pub(crate) type Changeset = BTreeMap<Bytes, Option<Bytes>>;
+
+/// One of them.
+pub(crate) type Write = (Bytes, Option<Bytes>);
 
 struct Pending {
     value: Option<Bytes>,
@@ -20,53 +27,76 @@ struct Pending {
     change: u64,
 }
 
-/// The writes of one context that are on their way to the disk.
+/// The writes of one context that are in no snapshot yet.
 #[derive(Default)]
 pub(crate) struct Overlay {
-    writes: BTreeMap<Bytes, Pending>,
+    pending: BTreeMap<Bytes, Pending>,
+    // Shared with the queries that have begun: it is copied if one of them is
+    // between two slices when a commit settles.
+    settled: Rc<Changeset>,
 }
 
 impl Overlay {
     /// Takes over what change number `change` wrote.
-    pub(crate) fn absorb(
-        &mut self,
-        change: u64,
-        writes: impl Iterator<Item = (Bytes, Option<Bytes>)>,
-    ) {
+    pub(crate) fn absorb(&mut self, change: u64, writes: &[Write]) {
         for (key, value) in writes {
-            self.writes.insert(key, Pending { value, change });
+            let value = value.clone();
+            self.pending.insert(key.clone(), Pending { value, change });
         }
     }
 
-    /// Forgets the writes of `keys` that change number `change` was the last to make.
-    pub(crate) fn settle(&mut self, change: u64, keys: &[Bytes]) {
-        for key in keys {
-            if self
-                .writes
-                .get(key)
-                .is_some_and(|pending| pending.change == change)
-            {
-                self.writes.remove(key);
+    /// Change number `change`, which made these writes, is durable.
+    pub(crate) fn settle(&mut self, change: u64, writes: Vec<Write>) {
+        self.forget(change, &writes);
+        if !writes.is_empty() {
+            Rc::make_mut(&mut self.settled).extend(writes);
+        }
+    }
+
+    /// Forgets the pending writes that change number `change` was the last to make.
+    pub(crate) fn forget(&mut self, change: u64, writes: &[Write]) {
+        for (key, _) in writes {
+            let is_last = |pending: &Pending| pending.change == change;
+            if self.pending.get(key).is_some_and(is_last) {
+                self.pending.remove(key);
             }
         }
     }
 
-    /// Forgets everything: none of it will be durable.
-    pub(crate) fn clear(&mut self) {
-        self.writes.clear();
+    /// Forgets everything that is pending: none of it will be durable.
+    pub(crate) fn lose_pending(&mut self) {
+        self.pending.clear();
     }
 
-    /// `Some(None)` is a removal that is on its way, `None` no news.
+    /// Forgets what has settled: the shard's snapshot shows it.
+    pub(crate) fn shown(&mut self) {
+        self.settled = Rc::default();
+    }
+
+    /// Whether the shard's snapshot shows everything that is durable.
+    pub(crate) fn is_shown(&self) -> bool {
+        self.settled.is_empty()
+    }
+
+    /// What is durable and in no snapshot, unmoved by what settles later.
+    pub(crate) fn settled(&self) -> Rc<Changeset> {
+        Rc::clone(&self.settled)
+    }
+
+    /// `Some(None)` is a removal, `None` no news.
     pub(crate) fn get(&self, key: &[u8]) -> Option<Option<&Bytes>> {
-        self.writes.get(key).map(|pending| pending.value.as_ref())
+        match self.pending.get(key) {
+            Some(pending) => Some(pending.value.as_ref()),
+            None => self.settled.get(key).map(Option::as_ref),
+        }
     }
 
-    /// The writes between two bounds, in key order.
-    pub(crate) fn range<'a>(
+    /// The pending writes between two bounds, in key order.
+    pub(crate) fn pending_range<'a>(
         &'a self,
         bounds: (Bound<&[u8]>, Bound<&[u8]>),
     ) -> impl DoubleEndedIterator<Item = (&'a Bytes, Option<&'a Bytes>)> {
-        self.writes
+        self.pending
             .range::<[u8], _>(bounds)
             .map(|(key, pending)| (key, pending.value.as_ref()))
     }
@@ -76,22 +106,55 @@ impl Overlay {
 mod tests {
     use super::*;
 
-    fn key(text: &'static str) -> Bytes {
+    fn bytes(text: &'static str) -> Bytes {
         Bytes::from_static(text.as_bytes())
+    }
+
+    fn set(key: &'static str, value: &'static str) -> Write {
+        (bytes(key), Some(bytes(value)))
     }
 
     #[test]
     fn a_settled_change_takes_only_its_own_last_writes_along() {
         let mut overlay = Overlay::default();
-        overlay.absorb(
-            1,
-            [(key("a"), Some(key("1"))), (key("b"), Some(key("1")))].into_iter(),
+        let first = vec![set("a", "1"), set("b", "1")];
+        let second = vec![(bytes("b"), None)];
+        overlay.absorb(1, &first);
+        overlay.absorb(2, &second);
+        overlay.settle(1, first);
+        assert_eq!(overlay.get(b"a"), Some(Some(&bytes("1"))));
+        assert_eq!(overlay.get(b"b"), Some(None), "the newer write is pending");
+        assert_eq!(
+            overlay.settled().get(&b"b"[..]),
+            Some(&Some(bytes("1"))),
+            "but a query sees the older one"
         );
-        overlay.absorb(2, [(key("b"), None)].into_iter());
-        overlay.settle(1, &[key("a"), key("b")]);
+        overlay.settle(2, second);
+        assert_eq!(overlay.settled().get(&b"b"[..]), Some(&None));
+        overlay.shown();
         assert_eq!(overlay.get(b"a"), None);
-        assert_eq!(overlay.get(b"b"), Some(None));
-        overlay.settle(2, &[key("b")]);
+    }
+
+    #[test]
+    fn losing_what_is_pending_keeps_what_is_durable() {
+        let mut overlay = Overlay::default();
+        let first = vec![set("a", "1")];
+        overlay.absorb(1, &first);
+        overlay.settle(1, first);
+        overlay.absorb(2, &[set("a", "2"), set("b", "2")]);
+        overlay.lose_pending();
+        assert_eq!(overlay.get(b"a"), Some(Some(&bytes("1"))));
         assert_eq!(overlay.get(b"b"), None);
+        assert!(!overlay.is_shown());
+    }
+
+    #[test]
+    fn what_a_query_has_begun_with_does_not_move() {
+        let mut overlay = Overlay::default();
+        overlay.settle(1, vec![set("a", "1")]);
+        let seen = overlay.settled();
+        overlay.settle(2, vec![set("a", "2")]);
+        overlay.shown();
+        assert_eq!(seen.get(&b"a"[..]), Some(&Some(bytes("1"))));
     }
 }

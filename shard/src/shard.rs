@@ -17,7 +17,7 @@ use hashlink::LruCache;
 use crate::answer::{Answer, Promise, promise};
 use crate::bounds::Bounds;
 use crate::clock::Clock;
-use crate::commit::CommitStage;
+use crate::commit_stage::CommitStage;
 use crate::compiler::Task;
 use crate::context::{Context, InUse};
 use crate::directory::Directory;
@@ -193,9 +193,7 @@ impl Shard {
         );
         let in_use = InUse::new(Rc::clone(&context));
         self.contexts.borrow_mut().insert(id, context);
-        if self.contexts.borrow().len() > self.bounds.live_contexts_max {
-            self.evict_one();
-        }
+        while self.contexts.borrow().len() > self.bounds.live_contexts_max && self.forget_one() {}
         self.stats
             .live_contexts
             .set(self.contexts.borrow().len() as u64);
@@ -246,16 +244,21 @@ impl Shard {
         }
     }
 
-    /// Forgets the least recently called context that nobody uses, and with it
-    /// its warm instances. Tells whether there was one.
+    /// Gives up the warm instances of the least recently called context that
+    /// nobody uses. Tells whether there was one.
     pub(crate) fn evict_one(&self) -> bool {
+        self.forget_one() || self.cool_one()
+    }
+
+    /// Forgets a context, and with it its warm instances. What no snapshot shows
+    /// is in memory only, so a context that has any stays.
+    fn forget_one(&self) -> bool {
         let mut contexts = self.contexts.borrow_mut();
         for _ in 0..contexts.len().min(EVICTION_TRIES) {
             let Some((id, context)) = contexts.remove_lru() else {
                 return false;
             };
-            // A turn goes on without the caller who began it.
-            if context.is_idle() && !context.in_ring.get() && !context.updating.get() {
+            if is_unused(&context) && context.is_shown() {
                 self.drop_warm(&context);
                 self.stats.evictions.one();
                 self.stats.live_contexts.set(contexts.len() as u64);
@@ -264,6 +267,18 @@ impl Shard {
             contexts.insert(id, context);
         }
         false
+    }
+
+    /// Gives up the warm instances of a context that has to stay.
+    fn cool_one(&self) -> bool {
+        let contexts = self.contexts.borrow();
+        let mut oldest = contexts.iter().map(|(_, context)| context);
+        let found = oldest.find(|c| is_unused(c) && !c.warm.borrow().is_empty());
+        if let Some(context) = found {
+            self.drop_warm(context);
+            self.stats.evictions.one();
+        }
+        found.is_some()
     }
 
     pub(crate) fn drop_warm(&self, context: &Context) {
@@ -283,8 +298,8 @@ impl Shard {
             }
             Request::Create { id, new } => Response::Create(self.create_here(id, new).await),
             Request::Delete { id } => Response::Delete(self.delete_here(id).await),
-            Request::Show { id } => Response::Show(self.show_here(id)),
-            Request::List { after, limit } => Response::List(self.list_here(after, limit)),
+            Request::Show { id } => Response::Show(self.show_here(id).await),
+            Request::List { after, limit } => Response::List(self.list_here(after, limit).await),
             Request::FindUser { application } => {
                 Response::FindUser(self.find_user_here(application).await)
             }
@@ -305,6 +320,11 @@ impl Shard {
                 .iter()
                 .all(|(_, context)| context.is_idle())
     }
+}
+
+/// A turn goes on without the caller who began it.
+fn is_unused(context: &Context) -> bool {
+    context.is_idle() && !context.in_ring.get() && !context.updating.get()
 }
 
 enum Started {

@@ -1,4 +1,4 @@
-//! The shard's current snapshot, renewed after each commit.
+//! The shard's current snapshot, renewed after each checkpoint.
 //!
 //! Queries keep the one they began with; the pages that an old snapshot pins
 //! are free again when the last query drops it, which its fuel bounds. Owned
@@ -21,16 +21,15 @@ impl Snapshots {
         Ok(Snapshots { ledger, latest })
     }
 
-    /// What was committed when the shard last looked.
+    /// What the last checkpoint that the shard knows of has shown.
     pub(crate) fn latest(&self) -> Rc<Snapshot> {
         Rc::clone(&self.latest.borrow())
     }
 
-    /// Looks again: everything committed so far becomes visible.
-    pub(crate) fn renew(&self) -> Result<(), StoreError> {
-        let snapshot = Rc::new(self.ledger.snapshot()?);
-        self.latest.replace(snapshot);
-        Ok(())
+    /// Takes over what the commit thread took right after a checkpoint. Taken
+    /// any later, it could show writes that are newer than what has settled.
+    pub(crate) fn renew(&self, snapshot: Snapshot) {
+        self.latest.replace(Rc::new(snapshot));
     }
 
     /// How full the ledger is.

@@ -140,6 +140,13 @@ pub struct ShardStats {
     pub batch_changes: Histogram,
     /// Microseconds per batch, flush included.
     pub batch_micros: Histogram,
+    /// Times that everything durable was brought from the journal into LMDB.
+    /// Written by the commit thread, like the two below.
+    pub checkpoints: Counter,
+    /// Microseconds per checkpoint, flush included.
+    pub checkpoint_micros: Histogram,
+    /// Bytes in the journal since the last checkpoint.
+    pub journal_bytes: Gauge,
     /// Heartbeats: the watchdog sees this number stand still when the shard hangs.
     pub beats: Counter,
     /// Heartbeats that came later than the watchdog's warning bound. Written by the watchdog.

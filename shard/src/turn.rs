@@ -21,7 +21,7 @@ use corelet_wasm_host::{
 };
 
 use crate::answer::{Answer, Promise};
-use crate::commit::Receipt;
+use crate::commit_stage::Receipt;
 use crate::context::Context;
 use crate::error::CallError;
 use crate::guest_log;
@@ -117,7 +117,11 @@ impl Shard {
             let version = context.version.get() + u64::from(context.unsettled_writes.get());
             (view, limits.update_fuel_max, version)
         } else {
-            let view = View::of_query(context.slot, self.snapshots.latest());
+            let view = View::of_query(
+                context.slot,
+                self.snapshots.latest(),
+                context.overlay.borrow().settled(),
+            );
             (view, limits.query_fuel_max, context.version.get())
         };
         let running = instance.run(Turn {

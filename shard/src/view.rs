@@ -1,8 +1,9 @@
 //! A context's state as one turn sees it: `GuestState` on top of the store.
 //!
-//! An update reads its own writes, then the overlay (updates before it that
-//! are still being flushed), then the shard's current snapshot. A query reads
-//! one committed snapshot from beginning to end. Owned by the turn.
+//! An update reads its own writes, then the overlay (what updates before it
+//! have written and no snapshot shows), then the shard's current snapshot. A
+//! query reads what was durable when it began: one snapshot, and what had
+//! settled since that was taken. Owned by the turn.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -25,8 +26,11 @@ pub(crate) struct View {
 }
 
 enum Base {
-    /// A query's one snapshot.
-    Fixed(Rc<Snapshot>),
+    /// What was durable when a query began.
+    Fixed {
+        snapshot: Rc<Snapshot>,
+        settled: Rc<Changeset>,
+    },
     /// An update's base moves on while it runs, together with the overlay: what
     /// leaves the overlay is in the snapshot, so both together never change.
     Moving {
@@ -38,10 +42,14 @@ enum Base {
 }
 
 impl View {
-    pub(crate) fn of_query(slot: ContextSlot, snapshot: Rc<Snapshot>) -> View {
+    pub(crate) fn of_query(
+        slot: ContextSlot,
+        snapshot: Rc<Snapshot>,
+        settled: Rc<Changeset>,
+    ) -> View {
         View {
             slot,
-            base: Base::Fixed(snapshot),
+            base: Base::Fixed { snapshot, settled },
             changeset: Changeset::new(),
         }
     }
@@ -78,12 +86,17 @@ impl View {
     ) -> Result<T, StateError> {
         match &self.base {
             Base::Nothing => Ok(found(None)),
-            Base::Fixed(snapshot) => Ok(found(
-                snapshot.get(self.slot, key).map_err(StateError::new)?,
-            )),
+            Base::Fixed { snapshot, settled } => {
+                if let Some(write) = settled.get(key) {
+                    return Ok(found(write.as_deref()));
+                }
+                Ok(found(
+                    snapshot.get(self.slot, key).map_err(StateError::new)?,
+                ))
+            }
             Base::Moving { snapshots, overlay } => {
-                if let Some(pending) = overlay.borrow().get(key) {
-                    return Ok(found(pending.map(|value| &value[..])));
+                if let Some(write) = overlay.borrow().get(key) {
+                    return Ok(found(write.map(|value| &value[..])));
                 }
                 Ok(found(
                     snapshots
@@ -140,11 +153,15 @@ impl GuestState for View {
         reverse: bool,
         out: &mut dyn FnMut(&[u8], Row<'_>) -> ControlFlow<()>,
     ) -> Result<(), StateError> {
-        let (overlay, snapshot) = match &self.base {
-            Base::Nothing => (None, None),
-            Base::Fixed(snapshot) => (None, Some(Rc::clone(snapshot))),
+        let (overlay, settled, snapshot) = match &self.base {
+            Base::Nothing => (None, None, None),
+            Base::Fixed { snapshot, settled } => {
+                (None, Some(Rc::clone(settled)), Some(Rc::clone(snapshot)))
+            }
             Base::Moving { snapshots, overlay } => {
-                (Some(overlay.borrow()), Some(snapshots.latest()))
+                let overlay = overlay.borrow();
+                let settled = overlay.settled();
+                (Some(overlay), Some(settled), Some(snapshots.latest()))
             }
         };
         let end = prefix_end(prefix);
@@ -152,18 +169,22 @@ impl GuestState for View {
         if is_empty(bounds) {
             return Ok(());
         }
-        let own = self
-            .changeset
-            .range::<[u8], _>(bounds)
-            .map(|(key, value)| (key, value.as_ref()));
-        let pending = overlay
-            .as_ref()
-            .map(|overlay| overlay.range(bounds))
-            .into_iter()
-            .flatten();
+        let own = range(&self.changeset, bounds);
+        let pending = overlay.iter().flat_map(|o| o.pending_range(bounds));
+        let settled = settled.iter().flat_map(|settled| range(settled, bounds));
         let mut merge = match reverse {
-            false => Merge::new(Box::new(own), Box::new(pending), reverse),
-            true => Merge::new(Box::new(own.rev()), Box::new(pending.rev()), reverse),
+            false => Merge::new(
+                [Box::new(own), Box::new(pending), Box::new(settled)],
+                reverse,
+            ),
+            true => Merge::new(
+                [
+                    Box::new(own.rev()),
+                    Box::new(pending.rev()),
+                    Box::new(settled.rev()),
+                ],
+                reverse,
+            ),
         };
 
         let mut left = limit;
@@ -219,7 +240,16 @@ impl GuestState for View {
     }
 }
 
-type Writes<'a> = Peekable<Box<dyn Iterator<Item = (&'a Bytes, Option<&'a Bytes>)> + 'a>>;
+type Writes<'a> = Box<dyn Iterator<Item = (&'a Bytes, Option<&'a Bytes>)> + 'a>;
+
+fn range<'a>(
+    writes: &'a Changeset,
+    bounds: (Bound<&[u8]>, Bound<&[u8]>),
+) -> impl DoubleEndedIterator<Item = (&'a Bytes, Option<&'a Bytes>)> {
+    writes
+        .range::<[u8], _>(bounds)
+        .map(|(key, value)| (key, value.as_ref()))
+}
 
 /// A write that is newer than the snapshot.
 struct Write<'a> {
@@ -240,72 +270,62 @@ impl<'a> Write<'a> {
     }
 }
 
-/// The turn's own writes over the overlay's, in scan order.
+/// The turn's own writes over what is pending over what has settled, in scan order.
 struct Merge<'a> {
-    own: Writes<'a>,
-    pending: Writes<'a>,
+    // The newest first.
+    layers: [Peekable<Writes<'a>>; 3],
     reverse: bool,
 }
 
 impl<'a> Merge<'a> {
-    fn new(
-        own: Box<dyn Iterator<Item = (&'a Bytes, Option<&'a Bytes>)> + 'a>,
-        pending: Box<dyn Iterator<Item = (&'a Bytes, Option<&'a Bytes>)> + 'a>,
-        reverse: bool,
-    ) -> Self {
+    fn new(layers: [Writes<'a>; 3], reverse: bool) -> Self {
         Merge {
-            own: own.peekable(),
-            pending: pending.peekable(),
+            layers: layers.map(Iterator::peekable),
             reverse,
         }
     }
 
+    /// Whether a scan shows `a` before `b`.
     fn before(&self, a: &[u8], b: &[u8]) -> bool {
         if self.reverse { a > b } else { a < b }
     }
 
-    fn next(&mut self) -> Option<Write<'a>> {
-        let is_own = match (self.own.peek(), self.pending.peek()) {
-            (None, None) => return None,
-            (Some(_), None) => true,
-            (None, Some(_)) => false,
-            (Some(&(own, _)), Some(&(pending, _))) => {
-                if own == pending {
-                    // The turn's own write hides the older one.
-                    self.pending.next();
-                    true
-                } else {
-                    self.before(own, pending)
-                }
+    /// The layer with the next key; of several the newest, whose write hides
+    /// the others'.
+    fn next_layer(&mut self) -> Option<(usize, &'a Bytes)> {
+        let mut next: Option<(usize, &'a Bytes)> = None;
+        for at in 0..self.layers.len() {
+            if let Some(&(key, _)) = self.layers[at].peek()
+                && next.is_none_or(|(_, first)| self.before(key, first))
+            {
+                next = Some((at, key));
             }
-        };
-        let (key, value) = if is_own {
-            self.own.next()
-        } else {
-            self.pending.next()
-        }?;
+        }
+        next
+    }
+
+    fn next(&mut self) -> Option<Write<'a>> {
+        let (newest, key) = self.next_layer()?;
+        let mut value = None;
+        for (at, layer) in self.layers.iter_mut().enumerate().skip(newest) {
+            let write = layer.next_if(|(other, _)| *other == key);
+            if at == newest {
+                value = write.and_then(|(_, value)| value);
+            }
+        }
         Some(Write {
             key,
             value: value.map(|value| &value[..]),
-            is_own,
+            is_own: newest == 0,
         })
     }
 
     /// The next write, unless it lies behind `key` in scan order.
     fn next_up_to(&mut self, key: &[u8]) -> Option<Write<'a>> {
-        let near = |peeked: Option<&(&Bytes, Option<&Bytes>)>, reverse: bool| {
-            peeked.is_some_and(|(newer, _)| {
-                if reverse {
-                    newer[..] >= *key
-                } else {
-                    newer[..] <= *key
-                }
-            })
-        };
-        if near(self.own.peek(), self.reverse) || near(self.pending.peek(), self.reverse) {
-            self.next()
-        } else {
-            None
+        let (_, next) = self.next_layer()?;
+        match self.before(key, next) {
+            true => None,
+            false => self.next(),
         }
     }
 }
@@ -355,6 +375,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::overlay;
 
     const SHORT_KEYS: &[&[u8]] = &[
         b"",
@@ -385,6 +406,11 @@ mod tests {
                 value,
             })
             .collect()
+    }
+
+    fn layer(writes: &[(usize, Option<u8>)]) -> Vec<overlay::Write> {
+        let ops = ops(writes).into_iter();
+        ops.map(|op| (op.key, op.value)).collect()
     }
 
     fn apply(state: &mut State, writes: &[(usize, Option<u8>)]) {
@@ -448,6 +474,7 @@ mod tests {
         let config = LedgerConfig {
             map_bytes_max: 4 << 20,
             readers_max: 8,
+            ..LedgerConfig::default()
         };
         let ledger = Ledger::open(dir.path(), &config).unwrap();
         let (id, author) = (ContextId::random(), NodeId::from_bytes([7; 32]));
@@ -479,10 +506,7 @@ mod tests {
         let (_dir, ledger, slot) =
             ledger_with(&[(1, Some(1)), (5, Some(2)), (6, Some(3)), (7, Some(4))]);
         let overlay = Rc::new(RefCell::new(Overlay::default()));
-        overlay.borrow_mut().absorb(
-            1,
-            ops(&[(5, None)]).into_iter().map(|op| (op.key, op.value)),
-        );
+        overlay.borrow_mut().absorb(1, &layer(&[(5, None)]));
         let mut view = View::of_update(slot, Rc::new(Snapshots::new(ledger).unwrap()), overlay);
         assert!(view.remove(SHORT_KEYS[1]).unwrap());
         assert!(
@@ -508,37 +532,60 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
-        // Disk, overlay and changeset together read as one plain map.
+        // Disk, both parts of the overlay and the changeset together read as one
+        // plain map; a query does not see what is pending.
         #[test]
-        fn three_layers_read_like_one_map(on_disk in writes(), pending in writes(), own in writes()) {
+        fn all_layers_read_like_one_map(
+            on_disk in writes(), settled in writes(), pending in writes(), own in writes()
+        ) {
             let (_dir, ledger, slot) = ledger_with(&on_disk);
+            let snapshots = Rc::new(Snapshots::new(ledger).unwrap());
+            let overlay = Rc::new(RefCell::new(Overlay::default()));
             let mut state = State::new();
             apply(&mut state, &on_disk);
+            overlay.borrow_mut().settle(1, layer(&settled));
+            apply(&mut state, &settled);
+            overlay.borrow_mut().absorb(2, &layer(&pending));
 
-            let overlay = Rc::new(RefCell::new(Overlay::default()));
-            overlay.borrow_mut().absorb(1, ops(&pending).into_iter().map(|op| (op.key, op.value)));
+            let durable = overlay.borrow().settled();
+            let mut query = View::of_query(slot, snapshots.latest(), durable);
+            compare_all(&mut query, &state)?;
+
             apply(&mut state, &pending);
-            let mut view = View::of_update(slot, Rc::new(Snapshots::new(ledger).unwrap()), overlay);
+            let mut update = View::of_update(slot, snapshots, overlay);
             for (key, value) in &own {
-                let key = SHORT_KEYS[*key];
+                let name = SHORT_KEYS[*key];
                 match value {
-                    Some(value) => view.set(key, &[*value]).unwrap(),
-                    None => prop_assert_eq!(view.remove(key).unwrap(), state.contains_key(key)),
+                    Some(value) => update.set(name, &[*value]).unwrap(),
+                    None => prop_assert_eq!(update.remove(name).unwrap(), state.contains_key(name)),
                 }
-                apply(&mut state, &[(SHORT_KEYS.iter().position(|k| *k == key).unwrap(), *value)]);
-                prop_assert_eq!(view.get(key).unwrap(), state.get(key).cloned());
+                apply(&mut state, &[(*key, *value)]);
             }
-            for prefix in SHORT_KEYS {
-                for after in std::iter::once(None).chain(SHORT_KEYS.iter().map(|k| Some(*k))) {
-                    for (limit, reverse) in [(0, false), (1, false), (1, true), (100, false), (100, true)] {
-                        prop_assert_eq!(
-                            scan_of(&mut view, prefix, after, limit, reverse),
-                            model_scan(&state, prefix, after, limit, reverse),
-                            "prefix {:?} after {:?} limit {} reverse {}", prefix, after, limit, reverse
-                        );
-                    }
+            compare_all(&mut update, &state)?;
+        }
+    }
+
+    fn compare_all(view: &mut View, state: &State) -> Result<(), TestCaseError> {
+        for key in SHORT_KEYS {
+            prop_assert_eq!(view.get(key).unwrap(), state.get(*key).cloned());
+        }
+        for prefix in SHORT_KEYS {
+            for after in std::iter::once(None).chain(SHORT_KEYS.iter().map(|k| Some(*k))) {
+                for (limit, reverse) in
+                    [(0, false), (1, false), (1, true), (100, false), (100, true)]
+                {
+                    prop_assert_eq!(
+                        scan_of(view, prefix, after, limit, reverse),
+                        model_scan(state, prefix, after, limit, reverse),
+                        "prefix {:?} after {:?} limit {} reverse {}",
+                        prefix,
+                        after,
+                        limit,
+                        reverse
+                    );
                 }
             }
         }
+        Ok(())
     }
 }

@@ -1,9 +1,10 @@
 //! The writer that the crash tests kill, and the reader that checks what is
 //! left. Says what it was told to say only after a durable commit.
 //!
-//! `torture write DIR BATCHES` goes on behind the last batch in DIR and prints
-//! `acked N` after each commit, `failed N` after one that failed without harm,
-//! and `fatal N` before it stops with status 3.
+//! `torture write DIR BATCHES ROUTE` goes on behind the last batch in DIR and
+//! prints `acked N` after each commit, `failed N` after one that failed without
+//! harm, and `fatal N` before it stops with status 3. ROUTE is `journal`, or
+//! `checkpoint` for batches that go straight into LMDB.
 //!
 //! `torture verify DIR` reads such lines from its input and checks DIR: every
 //! acknowledged batch is there, no failed one is, no half of any is, and the
@@ -32,9 +33,14 @@ const HISTORY: u64 = 50;
 fn main() -> Result<ExitCode, Box<dyn Error>> {
     let args: Vec<String> = std::env::args().collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [_, "write", dir, batches] => write(&open(dir)?, batches.parse()?),
+        [_, "write", dir, batches, route @ ("journal" | "checkpoint")] => {
+            write(&open(dir)?, batches.parse()?, route == "journal")
+        }
         [_, "verify", dir] => check(&open(dir)?),
-        _ => Err("usage: torture write DIR BATCHES | torture verify DIR < LINES".into()),
+        _ => Err(
+            "usage: torture write DIR BATCHES journal|checkpoint | torture verify DIR < LINES"
+                .into(),
+        ),
     }
 }
 
@@ -42,11 +48,14 @@ fn open(dir: &str) -> Result<Ledger, Box<dyn Error>> {
     let config = LedgerConfig {
         map_bytes_max: 256 << 20,
         readers_max: 16,
+        // Full after some four batches.
+        journal_bytes_max: 256 << 10,
+        ..LedgerConfig::default()
     };
     Ok(Ledger::open(Path::new(dir), &config)?)
 }
 
-fn write(ledger: &Ledger, batches: u64) -> Result<ExitCode, Box<dyn Error>> {
+fn write(ledger: &Ledger, batches: u64, journal: bool) -> Result<ExitCode, Box<dyn Error>> {
     if ledger.snapshot()?.context_count()? == 0 {
         let verdicts = ledger.commit((0..CONTEXTS).map(|n| create(n, 0)).collect())?;
         verdicts.into_iter().collect::<Result<Vec<_>, _>>()?;
@@ -57,10 +66,18 @@ fn write(ledger: &Ledger, batches: u64) -> Result<ExitCode, Box<dyn Error>> {
         .unwrap_or(0)
         + 1;
     let mut out = std::io::stdout().lock();
+    let mut writer = ledger.writer();
     for n in first..first + batches {
-        match ledger.commit(batch(n)) {
-            Ok(verdicts) => {
-                verdicts.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let committed = match journal {
+            true => writer.commit(batch(n)),
+            false => writer.commit_shown(batch(n)),
+        };
+        match committed {
+            Ok(outcome) => {
+                outcome
+                    .verdicts
+                    .into_iter()
+                    .collect::<Result<Vec<_>, _>>()?;
                 writeln!(out, "acked {n}")?;
             }
             Err(error) if error.is_fatal() => {
@@ -74,8 +91,8 @@ fn write(ledger: &Ledger, batches: u64) -> Result<ExitCode, Box<dyn Error>> {
             }
         }
         out.flush()?;
-        if n % 3 == 0 {
-            match ledger.sweep(8) {
+        if n % if journal { 7 } else { 3 } == 0 {
+            match writer.sweep(8) {
                 Err(error) if error.is_fatal() => return Ok(ExitCode::from(3)),
                 Ok(_) | Err(_) => {}
             }

@@ -1,6 +1,6 @@
 //! What goes into a commit and what comes out: `Change`, `CallEffects` and
 //! `Committed`. Plain owned data that crosses threads. How it is written is in
-//! `commit.rs`.
+//! `apply.rs`.
 
 use std::fmt;
 
@@ -38,6 +38,25 @@ pub enum Change {
     },
 }
 
+impl Change {
+    /// Bytes that count against [`crate::BATCH_BYTES_MAX`].
+    pub(crate) fn bytes(&self) -> u64 {
+        let bytes = match self {
+            Change::CreateContext(NewContext { call, .. }) | Change::Call(call) => {
+                return call.bytes();
+            }
+            Change::PutApplication(record) => {
+                record.name.len() + record.version.len() + record.description.len()
+            }
+            Change::DeleteContext(_)
+            | Change::RemoveApplication(_)
+            | Change::PutName { .. }
+            | Change::RemoveName { .. } => 0,
+        };
+        bytes as u64
+    }
+}
+
 /// A context to be made.
 #[derive(Clone, Debug)]
 pub struct NewContext {
@@ -65,13 +84,24 @@ pub struct CallEffects {
     pub author: NodeId,
     /// When. Not before the context's last stamp.
     pub hlc: Hlc,
-    /// The writes, in order.
+    /// The writes, in ascending order of their keys and one for each key.
     pub ops: Vec<Op>,
     /// The events, in order.
     pub events: Vec<Event>,
     /// What the guest logged. Not stored: handed back with the receipt, so that
     /// nothing is logged of a call that left no trace.
     pub logs: Vec<LogLine>,
+}
+
+impl CallEffects {
+    /// Bytes that count against [`crate::BATCH_BYTES_MAX`].
+    pub fn bytes(&self) -> u64 {
+        let op = |op: &Op| op.key.len() + op.value.as_ref().map_or(0, |value| value.len());
+        let event = |event: &Event| event.kind.len() + event.payload.len();
+        let bytes =
+            self.ops.iter().map(op).sum::<usize>() + self.events.iter().map(event).sum::<usize>();
+        bytes as u64
+    }
 }
 
 /// One write.

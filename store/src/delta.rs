@@ -149,8 +149,16 @@ impl<'a> DeltaView<'a> {
         let (parents, _) = rest.bytes(32 * parent_count)?.as_chunks::<32>();
         let op_count = rest.u32()?;
         let ops = rest.0;
+        let mut last_key = None;
         for _ in 0..op_count {
-            rest.op()?;
+            let key = Some(rest.op()?.key);
+            // One state has one form: each key once, in order.
+            if key <= last_key {
+                return Err(MalformedDelta(
+                    "its writes are not in ascending order of their keys",
+                ));
+            }
+            last_key = key;
         }
         let ops = &ops[..ops.len() - rest.0.len()];
         let event_count = rest.u32()?;

@@ -203,6 +203,13 @@ pub enum Refused {
         /// The kind of the write.
         written: crate::change::EntryKind,
     },
+    /// The call's writes are not in ascending order of their keys, or write one
+    /// key twice. Our bug.
+    #[error("the writes of a call on context {context} are not in ascending order of their keys")]
+    Unsorted {
+        /// The context of the call.
+        context: ContextId,
+    },
     /// The caller named a slot that belongs to another context. Our bug.
     #[error("slot {slot} does not belong to context {context}")]
     WrongSlot {

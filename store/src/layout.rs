@@ -7,8 +7,10 @@ use heed::{CommitOrAbort, Database, Env, WithoutTls};
 
 use crate::ids::ContextSlot;
 
-/// The version of the whole ledger format. A ledger with another is refused.
-pub(crate) const FORMAT_VERSION: u32 = 1;
+/// The version of the whole ledger format. Version 1 had no journal and is taken
+/// over; a ledger with any other is refused.
+pub(crate) const FORMAT_VERSION: u32 = 2;
+pub(crate) const FORMAT_VERSION_BEFORE: u32 = 1;
 
 /// The longest key that LMDB as we build it can hold.
 pub(crate) const LMDB_KEY_BYTES_MAX: usize = 511;
@@ -48,7 +50,7 @@ pub(crate) type Table = Database<'static, Bytes, Bytes>;
 /// environment, valid as long as the environment is open.
 #[derive(Clone, Copy)]
 pub(crate) struct Tables {
-    /// `"format"` and `"slots"`.
+    /// `"format"`, `"journal"` and `"slots"`.
     pub(crate) meta: Table,
     /// Context id -> its record, with its slot.
     pub(crate) contexts: Table,
@@ -129,6 +131,7 @@ impl Tables {
 }
 
 pub(crate) const META_FORMAT: &[u8] = b"format";
+pub(crate) const META_JOURNAL: &[u8] = b"journal";
 pub(crate) const META_SLOTS: &[u8] = b"slots";
 
 /// The key of a head or grave, and the first bytes of each entry and event.

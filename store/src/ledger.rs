@@ -1,23 +1,22 @@
-//! One shard's durable state: an LMDB environment. Opening it, and the two ways
-//! in: [`Ledger::snapshot`] for readers on any thread, [`Ledger::commit`] for
-//! the shard's commit thread. What a commit writes is in `commit.rs`, what a
-//! snapshot reads in `snapshot.rs`, the keys in `layout.rs`.
+//! One shard's durable state: an LMDB environment and a journal. Opening it, and
+//! the two ways in: [`Ledger::snapshot`] for readers on any thread,
+//! [`Ledger::writer`] for the shard's commit thread. What the writer does is in
+//! `writer.rs`, what a snapshot reads in `snapshot.rs`, the keys in `layout.rs`.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use heed::{Env, EnvFlags, EnvOpenOptions, WithoutTls};
 
 use crate::change::{Change, Verdict};
-use crate::commit::Writer;
 use crate::data_dir::{make_private_dir, sync_dir};
 use crate::error::StoreError;
 use crate::hlc::Hlc;
-use crate::layout::{self, LMDB_KEY_BYTES_MAX, META_FORMAT, Tables};
-use crate::record::{self, FormatRecord};
+use crate::layout::{self, LMDB_KEY_BYTES_MAX, META_FORMAT, META_JOURNAL, Tables};
+use crate::record::{self, FormatRecord, JournalRecord};
 use crate::snapshot::Snapshot;
 use crate::sweep::Swept;
+use crate::writer::{LedgerWriter, WriterState};
 
 /// LMDB wants a map of whole pages; this is the largest page of any machine.
 const MAP_STEP_BYTES: usize = 64 << 10;
@@ -29,6 +28,12 @@ pub struct LedgerConfig {
     pub map_bytes_max: u64,
     /// How many snapshots can exist at once.
     pub readers_max: u32,
+    /// The size of the journal. When it is full everything in it is brought
+    /// into LMDB; with 0 each batch is, at once.
+    pub journal_bytes_max: u64,
+    /// How many contexts may be called before that happens. What is only in
+    /// the journal has to be kept in memory by who wants to read it.
+    pub checkpoint_contexts_max: usize,
 }
 
 impl Default for LedgerConfig {
@@ -36,6 +41,8 @@ impl Default for LedgerConfig {
         LedgerConfig {
             map_bytes_max: 64 << 30,
             readers_max: 512,
+            journal_bytes_max: 8 << 20,
+            checkpoint_contexts_max: 1_000,
         }
     }
 }
@@ -69,15 +76,11 @@ pub struct Ledger {
     shared: Arc<Shared>,
 }
 
-struct Shared {
-    env: Env<WithoutTls>,
-    tables: Tables,
-    /// One writer at a time is LMDB's own rule. The mutex makes it ours, and
-    /// guards the buffers that writing reuses. Only the commit thread locks it
-    /// while the server runs.
-    writer: Mutex<Writer>,
-    /// Set by a fatal error, after which nothing is written any more.
-    stopped: AtomicBool,
+pub(crate) struct Shared {
+    pub(crate) env: Env<WithoutTls>,
+    pub(crate) tables: Tables,
+    /// One writer at a time is LMDB's own rule; the mutex makes it ours.
+    writer: Mutex<WriterState>,
 }
 
 impl Ledger {
@@ -94,22 +97,24 @@ impl Ledger {
         );
         let tables =
             Tables::open(&env).map_err(|error| engine("open the tables of", error, config))?;
+        check_format(dir, &env, tables, config)?;
+        let writer = WriterState::load(dir, &env, tables, config)?;
         // The files' names must be as durable as their content.
         sync_dir(dir)?;
-        check_format(dir, &env, tables, config)?;
-        let writer = Writer::load(&env, tables)?;
-        Ok(Ledger {
+        let ledger = Ledger {
             shared: Arc::new(Shared {
                 env,
                 tables,
                 writer: Mutex::new(writer),
-                stopped: AtomicBool::new(false),
             }),
-        })
+        };
+        ledger.writer().checkpoint()?;
+        Ok(ledger)
     }
 
-    /// What is committed now, unmoved by later commits. Cheap; but while it
-    /// lives, space freed by later commits is not used again, so keep it short.
+    /// What the last checkpoint has brought into LMDB, unmoved by later ones.
+    /// Cheap; but while it lives, space freed by later checkpoints is not used
+    /// again, so keep it short.
     pub fn snapshot(&self) -> Result<Snapshot, StoreError> {
         let txn = self
             .shared
@@ -120,26 +125,26 @@ impl Ledger {
         Ok(Snapshot::new(txn, self.shared.tables))
     }
 
-    /// Commits a batch: one transaction, on disk when this returns. On an error
-    /// nothing of the batch was written; if it [is fatal](StoreError::is_fatal)
-    /// the process has to stop, otherwise the ledger goes on. Verdict `i`
-    /// answers change `i`: a refused change left nothing and did not disturb
-    /// its neighbours.
-    ///
-    /// Blocks for as long as the disk takes.
+    /// The right to write. Waits for the writer before it to be dropped.
+    pub fn writer(&self) -> LedgerWriter<'_> {
+        LedgerWriter::new(&self.shared, self.lock_writer())
+    }
+
+    /// Commits a batch so that snapshots show it. For those who commit now and
+    /// then; a commit thread keeps a [writer](Self::writer).
     pub fn commit(&self, batch: Vec<Change>) -> Result<Vec<Verdict>, StoreError> {
-        self.write(|writer| writer.commit(&self.shared.env, self.shared.tables, batch))
+        Ok(self.writer().commit_shown(batch)?.verdicts)
     }
 
-    /// Drops up to `records_max` entries, events and deltas of deleted contexts,
-    /// in one transaction. Call again while there is more to do.
+    /// See [`LedgerWriter::sweep`].
     pub fn sweep(&self, records_max: usize) -> Result<Swept, StoreError> {
-        self.write(|writer| writer.sweep(&self.shared.env, self.shared.tables, records_max))
+        self.writer().sweep(records_max)
     }
 
-    /// The stamp of the newest delta: a restarted clock goes on behind it.
+    /// The stamp of the newest delta: a restarted clock goes on behind it. Not
+    /// while somebody holds the writer.
     pub fn last_hlc(&self) -> Hlc {
-        self.lock_writer().last_hlc()
+        self.lock_writer().next.last_hlc
     }
 
     /// How full the ledger is.
@@ -161,24 +166,9 @@ impl Ledger {
         })
     }
 
-    pub(crate) fn write<T>(
-        &self,
-        work: impl FnOnce(&mut Writer) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
-        let mut writer = self.lock_writer();
-        if self.shared.stopped.load(Ordering::Relaxed) {
-            return Err(StoreError::Stopped);
-        }
-        let result = work(&mut writer);
-        if result.as_ref().is_err_and(StoreError::is_fatal) {
-            self.shared.stopped.store(true, Ordering::Relaxed);
-        }
-        result
-    }
-
-    fn lock_writer(&self) -> std::sync::MutexGuard<'_, Writer> {
-        // A panic while writing dropped its transaction, and the writer's own
-        // memory changes only after a commit: what is there is still true.
+    fn lock_writer(&self) -> std::sync::MutexGuard<'_, WriterState> {
+        // A panic while writing dropped its transaction, and the state changes
+        // only when something is on disk: what is there is still true.
         self.shared
             .writer
             .lock()
@@ -215,7 +205,8 @@ fn open_env(dir: &Path, config: &LedgerConfig) -> Result<Env<WithoutTls>, StoreE
     })
 }
 
-/// Reads the format version, or writes it into a ledger without content.
+/// Reads the format version, or writes it into a ledger that is new or of the
+/// version before.
 fn check_format(
     dir: &Path,
     env: &Env<WithoutTls>,
@@ -226,18 +217,18 @@ fn check_format(
     let mut txn = env.write_txn().map_err(failed)?;
     match tables.meta.get(&txn, META_FORMAT).map_err(failed)? {
         Some(bytes) => {
-            let found = record::open::<FormatRecord>(META_FORMAT, bytes)?
-                .version
-                .to_native();
-            if found != layout::FORMAT_VERSION {
-                let supported = layout::FORMAT_VERSION;
-                return Err(StoreError::WrongFormat {
-                    path: dir.to_owned(),
-                    found,
-                    supported,
-                });
+            let record = record::open::<FormatRecord>(META_FORMAT, bytes)?;
+            match record.version.to_native() {
+                layout::FORMAT_VERSION => return Ok(()),
+                layout::FORMAT_VERSION_BEFORE => {}
+                found => {
+                    return Err(StoreError::WrongFormat {
+                        path: dir.to_owned(),
+                        found,
+                        supported: layout::FORMAT_VERSION,
+                    });
+                }
             }
-            Ok(())
         }
         None => {
             if !tables.contexts.is_empty(&txn).map_err(failed)? {
@@ -247,21 +238,23 @@ fn check_format(
                     "it has contexts but no format record",
                 ));
             }
-            let mut bytes = Vec::new();
-            record::seal(
-                &mut bytes,
-                META_FORMAT,
-                &FormatRecord {
-                    version: layout::FORMAT_VERSION,
-                },
-            );
-            tables
-                .meta
-                .put(&mut txn, META_FORMAT, &bytes)
-                .map_err(failed)?;
-            txn.commit().map_err(failed)
         }
     }
+    let format = FormatRecord {
+        version: layout::FORMAT_VERSION,
+    };
+    let journal = JournalRecord {
+        generation: 0,
+        seed: getrandom::u64().expect("Linux gives random bytes once it has booted"),
+    };
+    let mut bytes = Vec::new();
+    record::seal(&mut bytes, META_FORMAT, &format);
+    let put = tables.meta.put(&mut txn, META_FORMAT, &bytes);
+    put.map_err(failed)?;
+    record::seal(&mut bytes, META_JOURNAL, &journal);
+    let put = tables.meta.put(&mut txn, META_JOURNAL, &bytes);
+    put.map_err(failed)?;
+    txn.commit().map_err(failed)
 }
 
 fn engine(doing: &'static str, error: heed::Error, config: &LedgerConfig) -> StoreError {
@@ -319,6 +312,39 @@ fn translate(
     }
 }
 
+/// Free bytes below which an I/O error may be a full disk in disguise.
+const FREE_BYTES_IN_DOUBT: u64 = 1 << 20;
+
+/// What a failed commit means. LMDB's own commit has a fixed order: data pages,
+/// sync, then the meta page that makes them count. If writing the meta page
+/// fails, the environment refuses any further transaction. So if it takes one,
+/// nothing that counts was touched, and only the reason is left to judge: a
+/// full disk is no damage, any other I/O error may be.
+pub(crate) fn commit_error(error: heed::Error, env: &Env<WithoutTls>) -> StoreError {
+    match error {
+        heed::Error::Io(source) => {
+            let is_full = is_out_of_space(&source) || is_short_write(&source, env);
+            if is_full && env.write_txn().is_ok() {
+                StoreError::DiskFull { source }
+            } else {
+                StoreError::Io {
+                    doing: "a commit",
+                    source,
+                }
+            }
+        }
+        error => engine_error("a commit", error, env),
+    }
+}
+
+/// LMDB reports a write that the file system could only do in part as EIO. That
+/// is what a large value meets on a disk that fills up in the middle of it.
+fn is_short_write(error: &std::io::Error, env: &Env<WithoutTls>) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
+        && rustix::fs::statvfs(env.path())
+            .is_ok_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) < FREE_BYTES_IN_DOUBT)
+}
+
 pub(crate) fn is_out_of_space(error: &std::io::Error) -> bool {
     use std::io::ErrorKind;
     matches!(
@@ -331,6 +357,28 @@ pub(crate) fn is_out_of_space(error: &std::io::Error) -> bool {
 mod tests {
     use super::*;
 
+    #[test]
+    fn a_ledger_of_the_format_before_is_taken_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = LedgerConfig::default();
+        let ledger = Ledger::open(dir.path(), &config).unwrap();
+        let mut txn = ledger.shared.env.write_txn().unwrap();
+        let meta = ledger.shared.tables.meta;
+        let mut bytes = Vec::new();
+        record::seal(&mut bytes, META_FORMAT, &FormatRecord { version: 1 });
+        meta.put(&mut txn, META_FORMAT, &bytes).unwrap();
+        meta.delete(&mut txn, META_JOURNAL).unwrap();
+        txn.commit().unwrap();
+        drop(ledger);
+        for _ in 0..2 {
+            let ledger = Ledger::open(dir.path(), &config).unwrap();
+            let txn = ledger.shared.env.read_txn().unwrap();
+            let bytes = ledger.shared.tables.meta.get(&txn, META_FORMAT).unwrap();
+            let record = record::open::<FormatRecord>(META_FORMAT, bytes.unwrap()).unwrap();
+            assert_eq!(record.version.to_native(), layout::FORMAT_VERSION);
+        }
+    }
+
     /// What the file says about its format is changed; opening it says so.
     #[test]
     fn a_ledger_of_another_format_is_refused() {
@@ -342,6 +390,7 @@ mod tests {
             let config = LedgerConfig {
                 map_bytes_max: 1 << 20,
                 readers_max: 4,
+                ..LedgerConfig::default()
             };
             let ledger = Ledger::open(dir.path(), &config).unwrap();
             let mut txn = ledger.shared.env.write_txn().unwrap();
@@ -354,7 +403,7 @@ mod tests {
         check(
             |ledger, txn| {
                 let mut bytes = Vec::new();
-                record::seal(&mut bytes, META_FORMAT, &FormatRecord { version: 2 });
+                record::seal(&mut bytes, META_FORMAT, &FormatRecord { version: 3 });
                 ledger
                     .shared
                     .tables
@@ -366,8 +415,8 @@ mod tests {
                 matches!(
                     error,
                     StoreError::WrongFormat {
-                        found: 2,
-                        supported: 1,
+                        found: 3,
+                        supported: 2,
                         ..
                     }
                 )

@@ -13,19 +13,22 @@
 //! | `data_dir.rs`, `manifest.rs` | the data directory and its lock |
 //! | `change.rs` | what goes into a commit and comes out |
 //! | `ledger.rs` | opening; the two ways in |
-//! | `commit.rs`, `sweep.rs` | writing |
+//! | `writer.rs`, `journal.rs` | making batches durable |
+//! | `apply.rs`, `authors.rs`, `sweep.rs` | writing into LMDB |
 //! | `snapshot.rs` | reading |
 //! | `layout.rs`, `record.rs`, `delta.rs`, `root.rs` | the format |
 //! | `names.rs`, `verify.rs` | reconciling and scrubbing |
 //! | `error.rs` | what can go wrong |
 
+mod apply;
+mod authors;
 mod change;
-mod commit;
 mod data_dir;
 mod delta;
 mod error;
 mod hlc;
 mod ids;
+mod journal;
 mod layout;
 mod ledger;
 mod manifest;
@@ -35,6 +38,7 @@ mod root;
 mod snapshot;
 mod sweep;
 mod verify;
+mod writer;
 
 pub use change::{
     ApplicationRecord, CallEffects, Change, Committed, CommittedEvent, EntryKind, Event, LogLevel,
@@ -59,3 +63,4 @@ pub use record::{ContextRecord, EventView, Head};
 pub use snapshot::{Scan, Snapshot};
 pub use sweep::Swept;
 pub use verify::{Verified, verify};
+pub use writer::{BatchOutcome, LedgerWriter};

@@ -40,6 +40,7 @@ pub(crate) enum RecordKind {
     Name = 9,
     Author = 10,
     Grave = 11,
+    Journal = 12,
 }
 
 impl RecordKind {
@@ -57,6 +58,7 @@ impl RecordKind {
             RecordKind::Name => "name record",
             RecordKind::Author => "author record",
             RecordKind::Grave => "grave record",
+            RecordKind::Journal => "record of the journal",
         }
     }
 }
@@ -118,6 +120,13 @@ pub(crate) struct FormatRecord {
 #[derive(Archive, Serialize)]
 pub(crate) struct SlotsRecord {
     pub(crate) next: u64,
+}
+
+/// Which records of the journal follow what is in the ledger.
+#[derive(Archive, Serialize)]
+pub(crate) struct JournalRecord {
+    pub(crate) generation: u64,
+    pub(crate) seed: u64,
 }
 
 #[derive(Archive, Serialize)]
@@ -206,6 +215,9 @@ impl Record for FormatRecord {
 }
 impl Record for SlotsRecord {
     const KIND: RecordKind = RecordKind::Slots;
+}
+impl Record for JournalRecord {
+    const KIND: RecordKind = RecordKind::Journal;
 }
 impl Record for ContextRow<'_> {
     const KIND: RecordKind = RecordKind::Context;

@@ -5,11 +5,10 @@
 
 use heed::{Env, RwTxn, WithoutTls};
 
-use crate::commit::{Writer, commit_error};
 use crate::error::StoreError;
 use crate::ids::ContextSlot;
 use crate::layout::{self, Table, Tables, position_key, slot_key};
-use crate::ledger::engine_error;
+use crate::ledger::{commit_error, engine_error};
 use crate::record::{GraveRow, LogRow, open, seal};
 
 /// What a sweep did.
@@ -21,60 +20,57 @@ pub struct Swept {
     pub is_more: bool,
 }
 
-impl Writer {
-    /// See `Ledger::sweep`.
-    pub(crate) fn sweep(
-        &mut self,
-        env: &Env<WithoutTls>,
-        tables: Tables,
-        records_max: usize,
-    ) -> Result<Swept, StoreError> {
-        let failed = |error| engine_error("a sweep", error, env);
-        let mut txn = env.write_txn().map_err(failed)?;
-        let mut left = records_max.max(1);
-        let budget = left;
-        let mut scratch = Vec::new();
-        while let Some((key, bytes)) = tables.graves.first(&txn).map_err(failed)? {
-            let slot = layout::read_u64(key).map(ContextSlot::new).ok_or_else(|| {
-                StoreError::corrupt("grave record", key, "its key is not 8 bytes long")
-            })?;
-            let grave = open::<GraveRow>(key, bytes)?;
-            let (context, mut log_last) = (grave.context, grave.log_last.to_native());
-            let before = left;
-            for table in [tables.entries, tables.events] {
-                left -= drop_prefix(&mut txn, table, slot, left).map_err(failed)?;
-            }
-            while left > 0 && log_last != 0 {
-                let key = position_key(log_last);
-                let Some(bytes) = tables.log.get(&txn, &key).map_err(failed)? else {
-                    return Err(StoreError::corrupt("log record", &key, "it is missing"));
-                };
-                log_last = open::<LogRow>(&key, bytes)?.previous.to_native();
-                tables.log.delete(&mut txn, &key).map_err(failed)?;
-                left -= 1;
-            }
-            let key = slot_key(slot);
-            // With budget left over, every loop above ran to its end.
-            if left > 0 {
-                tables.graves.delete(&mut txn, &key).map_err(failed)?;
-                continue;
-            }
-            if before > 0 {
-                seal(&mut scratch, &key, &GraveRow { context, log_last });
-                tables
-                    .graves
-                    .put(&mut txn, &key, &scratch)
-                    .map_err(failed)?;
-            }
-            break;
+/// See `LedgerWriter::sweep`.
+pub(crate) fn sweep(
+    env: &Env<WithoutTls>,
+    tables: Tables,
+    records_max: usize,
+) -> Result<Swept, StoreError> {
+    let failed = |error| engine_error("a sweep", error, env);
+    let mut txn = env.write_txn().map_err(failed)?;
+    let mut left = records_max.max(1);
+    let budget = left;
+    let mut scratch = Vec::new();
+    while let Some((key, bytes)) = tables.graves.first(&txn).map_err(failed)? {
+        let slot = layout::read_u64(key).map(ContextSlot::new).ok_or_else(|| {
+            StoreError::corrupt("grave record", key, "its key is not 8 bytes long")
+        })?;
+        let grave = open::<GraveRow>(key, bytes)?;
+        let (context, mut log_last) = (grave.context, grave.log_last.to_native());
+        let before = left;
+        for table in [tables.entries, tables.events] {
+            left -= drop_prefix(&mut txn, table, slot, left).map_err(failed)?;
         }
-        let is_more = !tables.graves.is_empty(&txn).map_err(failed)?;
-        txn.commit().map_err(|error| commit_error(error, env))?;
-        Ok(Swept {
-            records: budget - left,
-            is_more,
-        })
+        while left > 0 && log_last != 0 {
+            let key = position_key(log_last);
+            let Some(bytes) = tables.log.get(&txn, &key).map_err(failed)? else {
+                return Err(StoreError::corrupt("log record", &key, "it is missing"));
+            };
+            log_last = open::<LogRow>(&key, bytes)?.previous.to_native();
+            tables.log.delete(&mut txn, &key).map_err(failed)?;
+            left -= 1;
+        }
+        let key = slot_key(slot);
+        // With budget left over, every loop above ran to its end.
+        if left > 0 {
+            tables.graves.delete(&mut txn, &key).map_err(failed)?;
+            continue;
+        }
+        if before > 0 {
+            seal(&mut scratch, &key, &GraveRow { context, log_last });
+            tables
+                .graves
+                .put(&mut txn, &key, &scratch)
+                .map_err(failed)?;
+        }
+        break;
     }
+    let is_more = !tables.graves.is_empty(&txn).map_err(failed)?;
+    txn.commit().map_err(|error| commit_error(error, env))?;
+    Ok(Swept {
+        records: budget - left,
+        is_more,
+    })
 }
 
 /// Drops up to `max` records whose key begins with `slot`.

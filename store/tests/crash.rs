@@ -13,15 +13,17 @@ use tempfile::TempDir;
 /// Kills at random places if `CORELET_KILLS` is not set.
 const RANDOM_KILLS: usize = 120;
 
-/// What LMDB writes with. That nothing else is used is asserted below.
-const WRITING_CALLS: [&str; 3] = ["pwrite64", "writev", "fdatasync"];
+/// What LMDB writes with, and last the journal. That nothing else is used is
+/// asserted below.
+const WRITING_CALLS: [&str; 4] = ["pwrite64", "writev", "fdatasync", "pwritev2"];
 
-/// Batches that a ledger gets while each of its writes is hit once: enough for
-/// a context to come and go and a sweep to run.
-const BATCHES: u64 = 6;
+/// How batches become durable, and how many a ledger gets while each of its
+/// writes is hit once: enough for a context to come and go, a sweep to run, and
+/// the journal to fill up and begin anew.
+const ROUTES: [(&str, u64); 2] = [("checkpoint", 6), ("journal", 12)];
 
-/// Calls that LMDB, or a change of it, might write with instead.
-const UNEXPECTED_CALLS: &str = "pwritev,pwritev2,msync,fsync,sync_file_range,sendfile";
+/// Calls that LMDB or the journal might come to write with instead.
+const UNEXPECTED_CALLS: &str = "pwritev,msync,fsync,sync_file_range,sendfile";
 
 fn torture() -> PathBuf {
     let test = std::env::current_exe().unwrap();
@@ -66,7 +68,7 @@ impl Victim {
         }
     }
 
-    fn write(&mut self, inject: &str, batches: u64) -> ExitStatus {
+    fn write(&mut self, inject: &str, batches: u64, route: &str) -> ExitStatus {
         let output = Command::new("strace")
             .args([
                 "-f",
@@ -74,7 +76,7 @@ impl Victim {
                 "-o",
                 "/dev/null",
                 "-e",
-                "trace=pwrite64,writev,fdatasync",
+                "trace=pwrite64,writev,fdatasync,pwritev2,fallocate",
                 "-e",
             ])
             .arg(format!("inject={inject}"))
@@ -82,6 +84,7 @@ impl Victim {
             .arg("write")
             .arg(self.dir.path())
             .arg(batches.to_string())
+            .arg(route)
             .output()
             .unwrap();
         // A line cut off by the kill was not read by anybody.
@@ -97,6 +100,14 @@ impl Victim {
     fn said(&self, what: &str) -> usize {
         let said = String::from_utf8_lossy(&self.said);
         said.lines().filter(|line| line.starts_with(what)).count()
+    }
+
+    /// What a fault leaves must also be a good place to go on from.
+    #[track_caller]
+    fn goes_on(&mut self, after: &str, route: &str) {
+        let status = self.write("fdatasync:delay_enter=0:when=65535", 2, route);
+        assert!(status.success(), "after {after}");
+        self.verify(after);
     }
 
     #[track_caller]
@@ -121,7 +132,7 @@ impl Victim {
 }
 
 /// How often a call happens while a fresh ledger is made and `batches` written.
-fn count_calls(call: &str, dir: &Path, batches: u64) -> usize {
+fn count_calls(call: &str, dir: &Path, batches: u64, route: &str) -> usize {
     let trace = dir.join("trace");
     let status = Command::new("strace")
         .args(["-f", "-qq", "-e", &format!("trace={call}"), "-o"])
@@ -130,6 +141,7 @@ fn count_calls(call: &str, dir: &Path, batches: u64) -> usize {
         .arg("write")
         .arg(dir.join("ledger"))
         .arg(batches.to_string())
+        .arg(route)
         .stdout(Stdio::null())
         .status()
         .unwrap();
@@ -141,8 +153,17 @@ fn count_calls(call: &str, dir: &Path, batches: u64) -> usize {
         .count()
 }
 
-fn counted(call: &str, batches: u64) -> usize {
-    count_calls(call, tempfile::tempdir().unwrap().path(), batches)
+/// Every write of a fresh ledger, by route: how to hit it and how many batches
+/// there are.
+fn each_write(fault: &str, mut hit: impl FnMut(&str, &str, u64)) {
+    for (route, batches) in ROUTES {
+        for call in WRITING_CALLS {
+            let dir = tempfile::tempdir().unwrap();
+            for nth in 1..=count_calls(call, dir.path(), batches, route) {
+                hit(&format!("{call}:{fault}:when={nth}"), route, batches);
+            }
+        }
+    }
 }
 
 fn was_killed(status: ExitStatus) -> bool {
@@ -157,26 +178,14 @@ fn a_kill_at_every_write_of_a_new_ledger_loses_nothing() {
         return;
     }
     let mut kills = 0;
-    for call in WRITING_CALLS {
-        for nth in 1..=counted(call, BATCHES) {
-            let mut victim = Victim::new();
-            let inject = format!("{call}:signal=SIGKILL:when={nth}");
-            assert!(
-                was_killed(victim.write(&inject, BATCHES)),
-                "{inject} did not kill"
-            );
-            victim.verify(&inject);
-            // What a crash leaves must also be a good place to go on from.
-            assert!(
-                victim
-                    .write("fdatasync:delay_enter=0:when=65535", 2)
-                    .success(),
-                "after {inject}"
-            );
-            victim.verify(&inject);
-            kills += 1;
-        }
-    }
+    each_write("signal=SIGKILL", |inject, route, batches| {
+        let mut victim = Victim::new();
+        let status = victim.write(inject, batches, route);
+        assert!(was_killed(status), "{inject} did not kill");
+        victim.verify(inject);
+        victim.goes_on(inject, route);
+        kills += 1;
+    });
     println!("{kills} kills, one at each write of a new ledger");
 }
 
@@ -200,11 +209,13 @@ fn kills_at_random_writes_of_a_growing_ledger_lose_nothing() {
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
-        let call = WRITING_CALLS[(random % 3) as usize];
+        let (route, _) = ROUTES[(random >> 4) as usize % ROUTES.len()];
+        let calls = if route == "journal" { 4 } else { 3 };
+        let call = WRITING_CALLS[random as usize % calls];
         let nth = 1 + (random >> 8) % if call == "fdatasync" { 20 } else { 60 };
         let victim = &mut victims[kill % 3];
         let inject = format!("{call}:signal=SIGKILL:when={nth}");
-        let status = victim.write(&inject, 1000);
+        let status = victim.write(&inject, 1000, route);
         assert!(was_killed(status), "{inject} did not kill, but {status}");
         victim.verify(&format!("kill {kill} by {inject} of seed {random:#x}"));
     }
@@ -224,33 +235,27 @@ fn a_full_disk_at_any_write_fails_one_batch_and_no_more() {
         return;
     }
     let (mut failed, mut stopped) = (0, 0);
-    for call in WRITING_CALLS {
-        for nth in 1..=counted(call, BATCHES) {
-            let mut victim = Victim::new();
-            let inject = format!("{call}:error=ENOSPC:when={nth}");
-            let status = victim.write(&inject, BATCHES);
-            match status.code() {
-                // The one failure struck a batch, and the others were written.
-                Some(0) if victim.said("failed") == 1 => {
-                    assert_eq!(victim.said("acked"), BATCHES as usize - 1, "after {inject}");
-                    failed += 1;
-                }
-                // The failure struck a sweep, which is done again later.
-                Some(0) => assert_eq!(victim.said("acked"), BATCHES as usize, "after {inject}"),
-                Some(3) => stopped += 1,
-                Some(1) => assert_eq!(victim.said("acked"), 0, "after {inject}"), // while opening
-                _ => panic!("after {inject}: {status}"),
+    let mut fill = |inject: &str, route: &str, batches: u64| {
+        let mut victim = Victim::new();
+        let status = victim.write(inject, batches, route);
+        match status.code() {
+            // The one failure struck a batch, and the others were written.
+            Some(0) if victim.said("failed") == 1 => {
+                assert_eq!(victim.said("acked"), batches as usize - 1, "after {inject}");
+                failed += 1;
             }
-            victim.verify(&inject);
-            assert!(
-                victim
-                    .write("fdatasync:delay_enter=0:when=65535", 2)
-                    .success(),
-                "after {inject}"
-            );
-            victim.verify(&inject);
+            // The failure struck a sweep, which is done again later.
+            Some(0) => assert_eq!(victim.said("acked"), batches as usize, "after {inject}"),
+            Some(3) => stopped += 1,
+            Some(1) => assert_eq!(victim.said("acked"), 0, "after {inject}"), // while opening
+            _ => panic!("after {inject}: {status}"),
         }
-    }
+        victim.verify(inject);
+        victim.goes_on(inject, route);
+    };
+    each_write("error=ENOSPC", &mut fill);
+    // The journal takes its space before it is written to.
+    fill("fallocate:error=ENOSPC:when=1", "journal", 12);
     assert!(failed > 10, "only {failed} batches failed by a full disk");
     println!(
         "{failed} batches failed by a full disk and left nothing; {stopped} times the meta page was hit"
@@ -265,42 +270,33 @@ fn an_io_error_at_any_write_is_fatal_and_loses_nothing() {
         return;
     }
     let mut fatal = 0;
-    for call in WRITING_CALLS {
-        for nth in 1..=counted(call, BATCHES) {
-            let mut victim = Victim::new();
-            let inject = format!("{call}:error=EIO:when={nth}");
-            let status = victim.write(&inject, BATCHES);
-            match status.code() {
-                Some(3) => fatal += 1,
-                Some(1) => assert_eq!(victim.said("acked"), 0, "after {inject}"), // while opening
-                _ => panic!("after {inject}: {status}"),
-            }
-            assert_eq!(
-                victim.said("failed"),
-                0,
-                "after {inject} an error was taken for harmless"
-            );
-            victim.verify(&inject);
-            assert!(
-                victim
-                    .write("fdatasync:delay_enter=0:when=65535", 2)
-                    .success(),
-                "after {inject}"
-            );
-            victim.verify(&inject);
+    each_write("error=EIO", |inject, route, batches| {
+        let mut victim = Victim::new();
+        let status = victim.write(inject, batches, route);
+        match status.code() {
+            Some(3) => fatal += 1,
+            Some(1) => assert_eq!(victim.said("acked"), 0, "after {inject}"), // while opening
+            _ => panic!("after {inject}: {status}"),
         }
-    }
+        let failed = victim.said("failed");
+        assert_eq!(failed, 0, "after {inject} an error was taken for harmless");
+        victim.verify(inject);
+        victim.goes_on(inject, route);
+    });
     assert!(fatal > 10, "only {fatal} errors were fatal");
     println!("{fatal} I/O errors, each fatal, none with a loss");
 }
 
-/// If LMDB begins to write by other calls, the tests above must learn them.
+/// If LMDB or the journal begin to write by other calls, the tests above must learn them.
 #[test]
 fn the_ledger_writes_by_no_other_calls() {
     if !has_strace() {
         return;
     }
-    let dir = tempfile::tempdir().unwrap();
-    let only_directory_syncs = 2; // of the ledger's directory, at open
-    assert!(count_calls(UNEXPECTED_CALLS, dir.path(), 20) <= only_directory_syncs);
+    for (route, _) in ROUTES {
+        let dir = tempfile::tempdir().unwrap();
+        let only_directory_syncs = 2; // of the ledger's directory, at open
+        let unexpected = count_calls(UNEXPECTED_CALLS, dir.path(), 20, route);
+        assert!(unexpected <= only_directory_syncs, "{route}: {unexpected}");
+    }
 }

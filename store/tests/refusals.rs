@@ -28,6 +28,7 @@ fn calls_behind_a_refused_one_of_their_context_are_refused_too() {
     let config = LedgerConfig {
         map_bytes_max: 4 << 20,
         readers_max: 8,
+        ..LedgerConfig::default()
     };
     let ledger = Ledger::open(dir.path(), &config).unwrap();
     let (one, other) = (ContextId::random(), ContextId::random());

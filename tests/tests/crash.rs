@@ -16,10 +16,15 @@ use corelet_store::{DataDir, Ledger, LedgerConfig, NodeId, OpenOptions, ShardCou
 use corelet_tests::{Client, Server, free_address};
 use serde_json::{Value, json};
 
+/// A journal that is full after some batches, so that checkpoints come
+/// often enough to be hit.
+const CONFIG: &str = "[storage]\njournal_bytes_max = \"64 KiB\"\n";
+
 const WRITERS: usize = 3;
 const KEYS: u64 = 5;
-/// The system calls by which LMDB writes (shown by a test of the store).
-const CALLS: [&str; 3] = ["pwrite64", "writev", "fdatasync"];
+/// The system calls by which LMDB and the journal write (shown by a test of the
+/// store).
+const CALLS: [&str; 4] = ["pwritev2", "pwrite64", "writev", "fdatasync"];
 
 /// What one writer knows about its context.
 #[derive(Default)]
@@ -47,6 +52,9 @@ fn acknowledged_writes_survive_every_kill() {
     );
     let home = tempfile::tempdir().expect("a directory for data");
     let data = home.path().join("data");
+    let config = home.path().join("corelet.toml");
+    std::fs::write(&config, CONFIG).expect("a configuration");
+    let config = config.to_str().expect("a path in UTF-8");
     let mut writers = set_up(&data);
     // A fixed multiplier walks through moments and calls the same way each run.
     let mut dice = 0x2545_f491_4f6c_dd1du64;
@@ -58,7 +66,7 @@ fn acknowledged_writes_survive_every_kill() {
         let chance = dice >> 33;
         let by_call = round % 2 == 0;
         let wrapper = if by_call { at_call(chance) } else { Vec::new() };
-        let mut server = Server::spawn(&data, free_address(), &wrapper, &[]);
+        let mut server = Server::spawn(&data, free_address(), &wrapper, &["--config", config]);
         if server.wait_ready() {
             let client = server.client();
             for writer in &writers {
@@ -100,8 +108,8 @@ fn set_up(data: &Path) -> Vec<Writer> {
 
 /// strace that kills at the Nth call of one kind.
 fn at_call(chance: u64) -> Vec<String> {
-    let call = CALLS[usize::try_from(chance % 3).expect("less than 3")];
-    let nth = 1 + chance / 3 % 60;
+    let call = CALLS[usize::try_from(chance % 4).expect("less than 4")];
+    let nth = 1 + chance / 4 % 60;
     ["strace", "-f", "-qq", "-o", "/dev/null", "-e"]
         .map(str::to_owned)
         .into_iter()

@@ -209,6 +209,7 @@ fn unstored_change(refused: &Unstored) -> Refusal {
         Unstored::Damaged { source } => unstored_batch(source),
         Unstored::ContextExists { .. }
         | Unstored::KindMismatch { .. }
+        | Unstored::Unsorted { .. }
         | Unstored::WrongSlot { .. }
         | Unstored::StaleHlc { .. } => {
             tracing::error!(error = %message, "a change was not stored");

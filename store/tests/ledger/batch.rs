@@ -44,21 +44,6 @@ fn calls_of_one_batch_see_the_calls_before_them() {
 }
 
 #[test]
-fn one_key_written_twice_in_a_call_counts_once() {
-    let mut bench = Bench::new();
-    let slot = bench.create(1);
-    let call = bench.call(
-        1,
-        slot,
-        vec![set("a", "1"), set("a", "22"), remove("a"), set("a", "333")],
-    );
-    bench.commit(vec![call]);
-    let head = bench.ledger().snapshot().unwrap().head(slot).unwrap();
-    assert_eq!((head.entries, head.bytes), (1, 4));
-    bench.verify();
-}
-
-#[test]
 fn removing_everything_gives_the_empty_root_again() {
     let mut bench = Bench::new();
     let slot = bench.create(1);
@@ -258,6 +243,14 @@ fn a_refused_change_leaves_no_trace_and_disturbs_nobody() {
         Change::Call(effects)
     };
     check(stale, "before the context's last stamp");
+    for (first, second) in [("a", "a"), ("b", "a")] {
+        let unsorted = |bench: &mut Bench, slot| {
+            let mut effects = bench.effects(1, slot, vec![]);
+            effects.ops = vec![set(first, "1"), set(second, "2")];
+            Change::Call(effects)
+        };
+        check(unsorted, "ascending order");
+    }
 }
 
 #[test]

@@ -5,8 +5,11 @@ mod batch;
 mod damage;
 mod data_dir;
 mod deletion;
+mod journal;
 mod model;
 mod scan;
+
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use corelet_store::{
@@ -33,6 +36,8 @@ impl Bench {
         let config = LedgerConfig {
             map_bytes_max,
             readers_max: 8,
+            journal_bytes_max: 64 << 10,
+            checkpoint_contexts_max: 100,
         };
         let ledger = Ledger::open(dir.path(), &config).unwrap();
         Bench {
@@ -72,14 +77,16 @@ impl Bench {
         })
     }
 
+    /// Of several writes of one key the last one stays, as in a call.
     fn effects(&mut self, n: u8, slot: ContextSlot, ops: Vec<Op>) -> CallEffects {
         self.now += 1;
+        let by_key: BTreeMap<_, _> = ops.into_iter().map(|op| (op.key.clone(), op)).collect();
         CallEffects {
             context: id(n),
             slot,
             author: NodeId::from_bytes([0xaa; 32]),
             hlc: Hlc::from_bits(self.now << 12),
-            ops,
+            ops: by_key.into_values().collect(),
             events: vec![],
             logs: vec![],
         }

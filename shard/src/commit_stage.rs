@@ -1,0 +1,370 @@
+//! The shard's side of pipelined group commit: changes go to the commit thread
+//! (`commit_thread.rs`), which sleeps in its flush while the shard goes on
+//! working; receipts come back through a mailbox in the order of the changes.
+//!
+//! When a batch fails, everything behind it has seen effects that will never be
+//! durable: it fails with it. Each change carries the epoch it was made in; a
+//! failure ends the epoch, and the commit thread drops what still comes from it.
+//!
+//! What is durable is not yet in a snapshot: the commit thread shows it with a
+//! checkpoint, every now and then, and sends the snapshot along. Until then it
+//! stays in the contexts' overlays.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use corelet_store::{Change, Committed, Snapshot, StoreError, Verdict};
+use crossbeam_channel::{Sender, TrySendError};
+
+use crate::answer::{Answer, Promise, promise};
+use crate::commit_thread::{CommitThread, Queued, Work};
+use crate::context::Context;
+use crate::error::CallError;
+use crate::mailbox::{Inbox, mailbox};
+use crate::overlay::Write;
+use crate::snapshots::Snapshots;
+use crate::stats::ShardStats;
+
+/// What became of a change.
+pub(crate) type Receipt = Result<Committed, CallError>;
+
+/// What the commit thread reports, in the order in which it happened.
+pub(crate) enum Report {
+    /// A batch is on disk.
+    Durable {
+        /// One per change, in order.
+        verdicts: Vec<Verdict>,
+        /// What shows it, and everything before it, if it was a checkpoint.
+        shown: Option<Snapshot>,
+    },
+    /// Nothing of a batch was written, and nothing of its epoch will be.
+    Failed(StoreError),
+    /// A checkpoint without a batch.
+    Shown(Result<Snapshot, StoreError>),
+}
+
+/// What the shard remembers of a change on its way to the disk.
+struct Uncommitted {
+    // What it has put into the overlay of its context.
+    wrote: Option<(Rc<Context>, Vec<Write>)>,
+    // What its context had lost when the call began.
+    losses: u64,
+    number: u64,
+    bytes: u64,
+    promise: Promise<Receipt>,
+}
+
+/// An entry of the queue that mirrors the commit thread's.
+enum Waiting {
+    Change(Uncommitted),
+    // Wants to know when everything before it is durable.
+    Barrier(Promise<Result<(), CallError>>),
+}
+
+/// The shard's side.
+pub(crate) struct CommitStage {
+    // None once closed.
+    queue: RefCell<Option<Sender<Work>>>,
+    waiting: RefCell<VecDeque<Waiting>>,
+    // Contexts of which something durable is in no snapshot yet.
+    unshown: RefCell<Vec<Rc<Context>>>,
+    // Who wants it to be in one.
+    show_waiting: RefCell<Vec<Promise<Result<(), CallError>>>>,
+    epoch: Cell<u64>,
+    next_number: Cell<u64>,
+    bytes: Cell<u64>,
+    bytes_max: u64,
+    count_max: usize,
+    stats: Arc<ShardStats>,
+}
+
+/// Makes both sides and the inbox of the reports.
+pub(crate) fn stage(
+    bounds: &crate::bounds::Bounds,
+    stats: &Arc<ShardStats>,
+) -> (CommitStage, CommitThread, Inbox<Report>) {
+    let (queue, receiver) = crossbeam_channel::bounded(bounds.uncommitted_max);
+    // A report stands for at least one change in the queue or in the thread's
+    // hands, or follows on such a one, or was asked for.
+    let (reports, inbox) = mailbox(2 * (bounds.uncommitted_max + 1) + 1);
+    let stage = CommitStage {
+        queue: RefCell::new(Some(queue)),
+        waiting: RefCell::default(),
+        unshown: RefCell::default(),
+        show_waiting: RefCell::default(),
+        epoch: Cell::new(0),
+        next_number: Cell::new(1),
+        bytes: Cell::new(0),
+        bytes_max: bounds.uncommitted_bytes_max,
+        count_max: bounds.uncommitted_max,
+        stats: Arc::clone(stats),
+    };
+    let thread = CommitThread {
+        queue: receiver,
+        reports,
+        batch_changes_max: bounds.batch_changes_max,
+        uncommitted_max: bounds.uncommitted_max as u64,
+        stats: Arc::clone(stats),
+    };
+    (stage, thread, inbox)
+}
+
+impl CommitStage {
+    /// The epoch that a turn begins in. If it has ended when the turn has, the
+    /// turn saw effects that were lost.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch.get()
+    }
+
+    /// Lets the commit thread end. Nothing may be on its way.
+    pub(crate) fn close(&self) {
+        assert!(self.is_idle(), "changes are on their way to the disk");
+        self.queue.borrow_mut().take();
+    }
+
+    /// Whether nothing is on its way.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.waiting.borrow().is_empty()
+    }
+
+    /// Whether another change of `bytes` would be taken.
+    pub(crate) fn check_room(&self, bytes: u64) -> Result<(), CallError> {
+        let count = self.waiting.borrow().len();
+        if count >= self.count_max {
+            return Err(CallError::Busy {
+                limit: "uncommitted_max",
+                used: count as u64,
+                max: self.count_max as u64,
+            });
+        }
+        let used = self.bytes.get();
+        if used > 0 && used + bytes > self.bytes_max {
+            return Err(CallError::Busy {
+                limit: "uncommitted_bytes_max",
+                used: used + bytes,
+                max: self.bytes_max,
+            });
+        }
+        Ok(())
+    }
+
+    /// Sends a change to the disk. `wrote` names what it put into the overlay.
+    /// Refuses when the bounds are reached; the change has then left no trace.
+    pub(crate) fn submit(
+        &self,
+        change: Change,
+        bytes: u64,
+        wrote: Option<&Rc<Context>>,
+    ) -> Result<Answer<Receipt>, CallError> {
+        self.check_room(bytes)?;
+        let queue = self.queue.borrow();
+        let queue = queue.as_ref().ok_or(CallError::Draining)?;
+        // Lost changes stay in the queue until the commit thread has dropped them.
+        if queue.is_full() {
+            let max = self.count_max as u64;
+            return Err(CallError::Busy {
+                limit: "uncommitted_max",
+                used: max,
+                max,
+            });
+        }
+        let number = self.next_number.get();
+        let losses = wrote.map_or(0, |context| context.losses.get());
+        let wrote = wrote.map(|context| {
+            let writes: Vec<Write> = match &change {
+                Change::Call(effects) => {
+                    let ops = effects.ops.iter();
+                    ops.map(|op| (op.key.clone(), op.value.clone())).collect()
+                }
+                _ => Vec::new(),
+            };
+            context.overlay.borrow_mut().absorb(number, &writes);
+            context.uncommitted.set(context.uncommitted.get() + 1);
+            if !writes.is_empty() {
+                let count = context.unsettled_writes.get();
+                context.unsettled_writes.set(count + 1);
+            }
+            (Rc::clone(context), writes)
+        });
+        match queue.try_send(Work::Change(Queued {
+            epoch: self.epoch.get(),
+            losses,
+            bytes,
+            change,
+        })) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => unreachable!("the queue is as long as check_room allows"),
+            // The commit thread ends before its shard only by ending the process.
+            Err(TrySendError::Disconnected(_)) => {
+                unreachable!("the commit thread outlives its shard")
+            }
+        }
+        self.next_number.set(number + 1);
+        self.bytes.set(self.bytes.get() + bytes);
+        let (promise, answer) = promise();
+        self.waiting
+            .borrow_mut()
+            .push_back(Waiting::Change(Uncommitted {
+                wrote,
+                losses,
+                number,
+                bytes,
+                promise,
+            }));
+        self.stats.uncommitted.up();
+        Ok(answer)
+    }
+
+    /// Resolves when everything submitted so far is durable.
+    pub(crate) fn barrier(&self) -> Answer<Result<(), CallError>> {
+        let (promise, answer) = promise();
+        let mut waiting = self.waiting.borrow_mut();
+        if waiting.is_empty() {
+            promise.keep(Ok(()));
+        } else {
+            waiting.push_back(Waiting::Barrier(promise));
+        }
+        answer
+    }
+
+    /// Waits until snapshots show everything that is durable by now.
+    pub(crate) async fn show(&self) -> Result<(), CallError> {
+        if self.unshown.borrow().is_empty() {
+            return Ok(());
+        }
+        let (promise, answer) = promise();
+        self.ask_to_show(promise)?;
+        answer
+            .await
+            .ok_or_else(|| CallError::bug("a checkpoint was forgotten"))?
+    }
+
+    fn ask_to_show(&self, promise: Promise<Result<(), CallError>>) -> Result<(), CallError> {
+        // Reports come in order: the next checkpoint to be reported shows what
+        // was reported durable before, whoever asked for it.
+        if self.show_waiting.borrow().is_empty() {
+            let queue = self.queue.borrow();
+            let queue = queue.as_ref().ok_or(CallError::Draining)?;
+            queue
+                .try_send(Work::Checkpoint)
+                .map_err(|_| CallError::Busy {
+                    limit: "uncommitted_max",
+                    used: self.count_max as u64,
+                    max: self.count_max as u64,
+                })?;
+        }
+        self.show_waiting.borrow_mut().push(promise);
+        Ok(())
+    }
+
+    /// Takes in a report and tells who waits.
+    pub(crate) fn settle(&self, report: Report, snapshots: &Snapshots) {
+        match report {
+            Report::Durable { verdicts, shown } => {
+                for verdict in verdicts {
+                    self.settle_one(verdict);
+                }
+                self.settle_barriers();
+                if let Some(snapshot) = shown {
+                    self.shown(snapshot, snapshots);
+                }
+            }
+            Report::Failed(error) => self.fail_epoch(CallError::from(error)),
+            Report::Shown(Ok(snapshot)) => self.shown(snapshot, snapshots),
+            Report::Shown(Err(error)) => {
+                let error = CallError::from(error);
+                for promise in self.show_waiting.take() {
+                    promise.keep(Err(error.clone()));
+                }
+            }
+        }
+    }
+
+    /// From now on the snapshot shows what the overlays had to keep.
+    fn shown(&self, snapshot: Snapshot, snapshots: &Snapshots) {
+        snapshots.renew(snapshot);
+        for context in self.unshown.take() {
+            context.overlay.borrow_mut().shown();
+        }
+        for promise in self.show_waiting.take() {
+            promise.keep(Ok(()));
+        }
+    }
+
+    fn settle_one(&self, verdict: Verdict) {
+        self.settle_barriers();
+        let Some(Waiting::Change(done)) = self.waiting.borrow_mut().pop_front() else {
+            unreachable!("each verdict answers one change, in order");
+        };
+        self.forget(&done);
+        if let Some((context, writes)) = done.wrote {
+            match &verdict {
+                Ok(committed) => {
+                    let mut overlay = context.overlay.borrow_mut();
+                    let was_shown = overlay.is_shown();
+                    overlay.settle(done.number, writes);
+                    if was_shown && !overlay.is_shown() {
+                        self.unshown.borrow_mut().push(Rc::clone(&context));
+                    }
+                    context.advance(committed);
+                }
+                // What began after the loss has not seen this change.
+                Err(_) if done.losses == context.losses.get() => self.lose_effects(&context),
+                Err(_) => context.overlay.borrow_mut().forget(done.number, &writes),
+            }
+        }
+        done.promise
+            .keep(verdict.map_err(|refused| CallError::Uncommitted(Arc::new(refused))));
+    }
+
+    fn settle_barriers(&self) {
+        let mut waiting = self.waiting.borrow_mut();
+        while let Some(Waiting::Barrier(_)) = waiting.front() {
+            if let Some(Waiting::Barrier(promise)) = waiting.pop_front() {
+                promise.keep(Ok(()));
+            }
+        }
+    }
+
+    fn fail_epoch(&self, error: CallError) {
+        self.epoch.set(self.epoch.get() + 1);
+        let failed = std::mem::take(&mut *self.waiting.borrow_mut());
+        tracing::error!(%error, calls = failed.len(), "a batch could not be committed");
+        for waiting in failed {
+            match waiting {
+                Waiting::Change(lost) => {
+                    self.forget(&lost);
+                    if let Some((context, _)) = &lost.wrote {
+                        self.lose_effects(context);
+                    }
+                    self.stats.commit_failures.one();
+                    lost.promise.keep(Err(error.clone()));
+                }
+                Waiting::Barrier(promise) => promise.keep(Err(error.clone())),
+            }
+        }
+    }
+
+    /// Forgets what is not durable, in the overlay and in guests' memory.
+    fn lose_effects(&self, context: &Context) {
+        context.lose_effects();
+        let warm = context.warm.take().len() as u64;
+        self.stats
+            .warm_instances
+            .set(self.stats.warm_instances.get() - warm);
+    }
+
+    fn forget(&self, change: &Uncommitted) {
+        self.bytes.set(self.bytes.get() - change.bytes);
+        self.stats.uncommitted.down();
+        if let Some((context, writes)) = &change.wrote {
+            context.uncommitted.set(context.uncommitted.get() - 1);
+            if !writes.is_empty() {
+                let count = context.unsettled_writes.get();
+                context.unsettled_writes.set(count - 1);
+            }
+        }
+    }
+}

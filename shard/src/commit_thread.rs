@@ -1,0 +1,333 @@
+//! The commit thread: takes what has queued up behind it as one batch, makes it
+//! durable, reports, and begins again; so a batch closes by itself at the right
+//! moment. It holds the ledger's one writer, decides when there is time for a
+//! checkpoint and for sweeping, and sleeps in the flush while its shard goes on
+//! working. The shard's side is in `commit_stage.rs`. Start at [`run`].
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use corelet_store::{
+    BATCH_BYTES_MAX, BatchOutcome, Change, ContextId, Ledger, LedgerWriter, Refused, Snapshot,
+    StoreError, Verdict,
+};
+use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
+
+use crate::commit_stage::Report;
+use crate::mailbox::Outbox;
+use crate::stats::ShardStats;
+
+/// Records of deleted contexts dropped in one transaction.
+const SWEEP_RECORDS: usize = 256;
+
+/// On a shard that is never idle, sweep after so many batches.
+const SWEEP_EVERY_BATCHES: u64 = 16;
+
+/// Without work for so long, the commit thread makes a checkpoint: a restart
+/// then has nothing to replay, and idle contexts need no memory.
+const CHECKPOINT_IDLE: Duration = Duration::from_secs(1);
+
+/// What a shard asks of its commit thread.
+pub(crate) enum Work {
+    /// To make this durable.
+    Change(Queued),
+    /// To show everything that is.
+    Checkpoint,
+}
+
+/// A change on its way to the disk.
+pub(crate) struct Queued {
+    pub(crate) epoch: u64,
+    /// What its context had lost when the call began.
+    pub(crate) losses: u64,
+    pub(crate) bytes: u64,
+    pub(crate) change: Change,
+}
+
+/// What the commit thread is given.
+pub(crate) struct CommitThread {
+    pub(crate) queue: Receiver<Work>,
+    pub(crate) reports: Outbox<Report>,
+    pub(crate) batch_changes_max: usize,
+    pub(crate) uncommitted_max: u64,
+    pub(crate) stats: Arc<ShardStats>,
+}
+
+/// The commit thread: until its shard lets go of the queue.
+pub(crate) fn run(ledger: Ledger, thread: CommitThread) {
+    let mut worker = Worker {
+        ledger: &ledger,
+        writer: ledger.writer(),
+        thread,
+        held: None,
+        lost: None,
+        broken: VecDeque::new(),
+        taken: 0,
+        sweeping: true,
+        batches: 0,
+    };
+    while let Some(work) = worker.next() {
+        match work {
+            Work::Change(first) => worker.commit(first),
+            Work::Checkpoint => {
+                let shown = worker.checkpoint();
+                worker.report(Report::Shown(shown));
+            }
+        }
+    }
+    // The next start has less to do, but would find everything without it, too.
+    if let Err(error) = worker.checkpoint() {
+        tracing::warn!(%error, "what is in the journal could not be brought into the ledger");
+    }
+}
+
+struct Worker<'l> {
+    ledger: &'l Ledger,
+    writer: LedgerWriter<'l>,
+    thread: CommitThread,
+    // What did not fit into the batch before.
+    held: Option<Work>,
+    // Everything of an epoch up to this one is lost.
+    lost: Option<u64>,
+    // Contexts of which a call was refused, oldest first.
+    broken: VecDeque<Broken>,
+    // Changes taken from the queue so far.
+    taken: u64,
+    // Whether deleted contexts have left records behind; at the start, whether
+    // an earlier life has.
+    sweeping: bool,
+    batches: u64,
+}
+
+/// A context of which a call was refused: calls that may have seen its writes
+/// are refused too. Until its shard has read the report they keep coming, but
+/// not longer than the queue is long.
+struct Broken {
+    context: ContextId,
+    losses: u64,
+    until: u64,
+}
+
+/// What is committed together.
+#[derive(Default)]
+struct Batch {
+    // Of what is in it; what was dropped before does not count.
+    epoch: u64,
+    changes: Vec<Change>,
+    // Whose call each change is, and what that context had lost.
+    calls: Vec<Option<(ContextId, u64)>>,
+    // Places of calls that are refused before they are tried.
+    refused: Vec<(usize, ContextId)>,
+}
+
+impl Worker<'_> {
+    /// What to do next. Sweeps and brings the journal in while there is nothing.
+    fn next(&mut self) -> Option<Work> {
+        if let Some(held) = self.held.take() {
+            return Some(held);
+        }
+        while self.sweeping {
+            match self.thread.queue.try_recv() {
+                Ok(work) => return Some(work),
+                Err(TryRecvError::Disconnected) => return None,
+                Err(TryRecvError::Empty) => self.sweep(),
+            }
+        }
+        while self.writer.has_unshown() {
+            match self.thread.queue.recv_timeout(CHECKPOINT_IDLE) {
+                Ok(work) => return Some(work),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => match self.checkpoint() {
+                    Ok(snapshot) => self.report(Report::Shown(Ok(snapshot))),
+                    Err(error) => {
+                        tracing::warn!(%error, "a checkpoint failed; what is in the journal is safe, and the next one tries again");
+                    }
+                },
+            }
+        }
+        self.thread.queue.recv().ok()
+    }
+
+    /// Brings everything into LMDB and gives the snapshot that shows it.
+    fn checkpoint(&mut self) -> Result<Snapshot, StoreError> {
+        let started = Instant::now();
+        match self.writer.checkpoint() {
+            Ok(()) => {
+                let stats = &self.thread.stats;
+                stats.checkpoints.one();
+                stats.checkpoint_micros.observe_micros(started.elapsed());
+                stats.journal_bytes.set(0);
+                Ok(self.snapshot())
+            }
+            Err(error) if error.is_fatal() => stop_in_doubt("checkpoint", &error),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        self.ledger.snapshot().unwrap_or_else(|error| {
+            // Without it the overlays could never shrink.
+            crate::node::stop_process("cannot read what was just committed", &error)
+        })
+    }
+
+    fn report(&self, report: Report) {
+        if self.thread.reports.post(report).is_err() {
+            unreachable!("there is a place for every report");
+        }
+    }
+
+    /// Commits what has queued up behind `first`.
+    fn commit(&mut self, first: Queued) {
+        let Batch {
+            epoch,
+            changes,
+            calls,
+            refused,
+        } = self.collect(first);
+        if changes.is_empty() && refused.is_empty() {
+            return;
+        }
+        let deletes = |change: &Change| matches!(change, Change::DeleteContext(_));
+        self.sweeping |= changes.iter().any(deletes);
+        let count = changes.len() as u64;
+        let started = Instant::now();
+        let report = match self.writer.commit(changes) {
+            Ok(BatchOutcome {
+                mut verdicts,
+                is_shown,
+            }) => {
+                self.count(count, is_shown, started.elapsed());
+                self.remember_refusals(&calls, &verdicts);
+                for (place, context) in refused {
+                    verdicts.insert(place, Err(Refused::BehindRefused { context }));
+                }
+                let shown = is_shown.then(|| self.snapshot());
+                Report::Durable { verdicts, shown }
+            }
+            Err(error) if error.is_fatal() => stop_in_doubt("commit", &error),
+            Err(error) => {
+                self.lost = Some(epoch);
+                Report::Failed(error)
+            }
+        };
+        self.report(report);
+        self.batches += 1;
+        if self.sweeping && self.batches.is_multiple_of(SWEEP_EVERY_BATCHES) {
+            self.sweep();
+        }
+    }
+
+    fn count(&self, changes: u64, is_checkpoint: bool, took: Duration) {
+        let stats = &self.thread.stats;
+        stats.batches.one();
+        stats.batch_changes.observe(changes);
+        stats.batch_micros.observe_micros(took);
+        stats.journal_bytes.set(self.writer.journal_bytes());
+        if is_checkpoint {
+            stats.checkpoints.one();
+            stats.checkpoint_micros.observe_micros(took);
+        }
+    }
+
+    fn remember_refusals(&mut self, calls: &[Option<(ContextId, u64)>], verdicts: &[Verdict]) {
+        for (call, verdict) in calls.iter().zip(verdicts) {
+            if let (Some((context, losses)), Err(_)) = (call, verdict) {
+                let until = self.taken + self.thread.uncommitted_max;
+                self.broken.push_back(Broken {
+                    context: *context,
+                    losses: *losses,
+                    until,
+                });
+            }
+        }
+    }
+
+    fn is_broken(&self, call: (ContextId, u64)) -> bool {
+        self.broken
+            .iter()
+            .any(|broken| broken.context == call.0 && broken.losses >= call.1)
+    }
+
+    /// `first` and what waits behind it, up to the bounds of a batch. All of
+    /// one epoch: a batch that fails ends it.
+    fn collect(&mut self, first: Queued) -> Batch {
+        let mut bytes = 0;
+        let mut batch = Batch {
+            epoch: first.epoch,
+            ..Batch::default()
+        };
+        let mut next = Some(Work::Change(first));
+        while let Some(work) = next {
+            let Work::Change(queued) = work else {
+                self.held = Some(work);
+                break;
+            };
+            let is_empty = batch.changes.is_empty() && batch.refused.is_empty();
+            let is_other = !is_empty
+                && (queued.epoch != batch.epoch
+                    || bytes + queued.bytes > BATCH_BYTES_MAX
+                    || batch.changes.len() >= self.thread.batch_changes_max);
+            if is_other {
+                self.held = Some(Work::Change(queued));
+                break;
+            }
+            self.take(queued, &mut batch, &mut bytes);
+            next = self.thread.queue.try_recv().ok();
+        }
+        batch
+    }
+
+    fn take(&mut self, queued: Queued, batch: &mut Batch, bytes: &mut u64) {
+        self.taken += 1;
+        while self
+            .broken
+            .front()
+            .is_some_and(|broken| broken.until < self.taken)
+        {
+            self.broken.pop_front();
+        }
+        if self.lost.is_some_and(|lost| queued.epoch <= lost) {
+            // Its shard has failed it, or will when it reads the report.
+            return;
+        }
+        batch.epoch = queued.epoch;
+        let call = match &queued.change {
+            Change::Call(effects) => Some((effects.context, queued.losses)),
+            _ => None,
+        };
+        if let Some(call) = call
+            && self.is_broken(call)
+        {
+            batch
+                .refused
+                .push((batch.changes.len() + batch.refused.len(), call.0));
+            return;
+        }
+        *bytes += queued.bytes;
+        batch.changes.push(queued.change);
+        batch.calls.push(call);
+    }
+
+    /// Drops some records of deleted contexts.
+    fn sweep(&mut self) {
+        match self.writer.sweep(SWEEP_RECORDS) {
+            Ok(swept) => {
+                self.thread.stats.swept.add(swept.records as u64);
+                self.sweeping = swept.is_more;
+            }
+            Err(error) if error.is_fatal() => stop_in_doubt("sweep", &error),
+            Err(error) => {
+                // What is left only takes space; the next deletion tries again.
+                tracing::warn!(%error, "deleted contexts could not be swept");
+                self.sweeping = false;
+            }
+        }
+    }
+}
+
+fn stop_in_doubt(what: &str, error: &StoreError) -> ! {
+    let why = format!("cannot tell what is on disk after a failed {what}");
+    crate::node::stop_process(&why, error)
+}

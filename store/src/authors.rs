@@ -1,0 +1,77 @@
+//! The numbers of authors. An entry names its author in 4 bytes instead of 32;
+//! this is the table of both, as one transaction knows it. Numbers are given
+//! in order and never again.
+
+use std::collections::HashMap;
+
+use heed::{Env, RoTxn, RwTxn, WithoutTls};
+
+use crate::error::StoreError;
+use crate::ids::NodeId;
+use crate::layout::{Tables, author_key};
+use crate::ledger::engine_error;
+use crate::record::{AuthorRow, read_author, seal};
+
+/// Every author that the ledger knows, by number. As many as nodes ever wrote
+/// into this shard's contexts.
+#[derive(Default)]
+pub(crate) struct Authors {
+    by_number: Vec<NodeId>,
+    numbers: HashMap<NodeId, u32>,
+}
+
+impl Authors {
+    pub(crate) fn load(
+        env: &Env<WithoutTls>,
+        tables: Tables,
+        txn: &RoTxn<'_>,
+    ) -> Result<Authors, StoreError> {
+        let failed = |error| engine_error("read the authors of", error, env);
+        let mut authors = Authors::default();
+        for row in tables.authors.iter(txn).map_err(failed)? {
+            let (key, bytes) = row.map_err(failed)?;
+            if author_key(authors.next_number())[..] != *key {
+                return Err(StoreError::corrupt(
+                    "author record",
+                    key,
+                    "an author before it is missing",
+                ));
+            }
+            authors.add(read_author(key, bytes)?);
+        }
+        Ok(authors)
+    }
+
+    pub(crate) fn get(&self, number: u32) -> Option<NodeId> {
+        self.by_number.get(number as usize).copied()
+    }
+
+    /// The author's number, given now if it has none yet.
+    pub(crate) fn number(
+        &mut self,
+        node: NodeId,
+        tables: Tables,
+        txn: &mut RwTxn<'_>,
+    ) -> heed::Result<u32> {
+        if let Some(number) = self.numbers.get(&node) {
+            return Ok(*number);
+        }
+        let key = author_key(self.next_number());
+        let mut record = Vec::new();
+        let node_bytes = *node.as_bytes();
+        seal(&mut record, &key, &AuthorRow { node: node_bytes });
+        tables.authors.put(txn, &key, &record)?;
+        Ok(self.add(node))
+    }
+
+    fn add(&mut self, node: NodeId) -> u32 {
+        let number = self.next_number();
+        self.by_number.push(node);
+        self.numbers.insert(node, number);
+        number
+    }
+
+    fn next_number(&self) -> u32 {
+        u32::try_from(self.by_number.len()).expect("far fewer nodes than 2^32 exist")
+    }
+}

@@ -1,0 +1,290 @@
+//! The one writer of a ledger. Batches are applied to an LMDB transaction that
+//! stays open, made durable by the journal, and brought into LMDB together by a
+//! checkpoint; between two checkpoints a page that many batches touch is copied
+//! and written once. Lives on the shard's commit thread. How a change is applied
+//! is in `apply.rs`, the journal's file in `journal.rs`. Start at
+//! [`LedgerWriter::commit`].
+
+use std::path::Path;
+use std::sync::MutexGuard;
+
+use heed::{Env, RoTxn, WithoutTls};
+
+use crate::apply::{Answer, Pass, verdict};
+use crate::authors::Authors;
+use crate::change::{Change, Verdict};
+use crate::delta::DeltaView;
+use crate::error::StoreError;
+use crate::hlc::Hlc;
+use crate::ids::ContextSlot;
+use crate::journal::{Generation, Journal};
+use crate::layout::{self, BATCH_BYTES_MAX, META_JOURNAL, META_SLOTS, Tables};
+use crate::ledger::{LedgerConfig, Shared, engine_error};
+use crate::record::{Head, JournalRecord, LogRow, SlotsRecord, open};
+use crate::sweep::{self, Swept};
+
+/// Writes between two checkpoints. Each dirties a page of its own at worst, and
+/// LMDB keeps dirty pages in memory, sorted in an array that every new one is
+/// moved into.
+const CHECKPOINT_WRITES_MAX: usize = 8192;
+
+/// What the writing side of a ledger knows without reading.
+pub(crate) struct WriterState {
+    /// As of the last checkpoint.
+    pub(crate) next: Counters,
+    pub(crate) journal: Journal,
+    /// Contexts written between two checkpoints.
+    checkpoint_contexts_max: usize,
+    /// Set by a fatal error, after which nothing is written any more.
+    is_stopped: bool,
+}
+
+/// Numbers to be given next.
+#[derive(Clone, Copy)]
+pub(crate) struct Counters {
+    pub(crate) slot: u64,
+    pub(crate) position: u64,
+    pub(crate) last_hlc: Hlc,
+}
+
+/// The right to write to a ledger; there is one at a time. Stays on its thread.
+pub struct LedgerWriter<'l> {
+    shared: &'l Shared,
+    state: MutexGuard<'l, WriterState>,
+    /// Everything since the last checkpoint. None after a checkpoint, and after
+    /// a failure, when the journal still has it.
+    pass: Option<Pass<'l>>,
+}
+
+/// How a batch becomes durable.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Route {
+    /// By the journal, unless it has to be a checkpoint.
+    Journal,
+    Checkpoint,
+}
+
+/// What became of a batch.
+#[derive(Debug)]
+pub struct BatchOutcome {
+    /// Verdict `i` answers change `i`.
+    pub verdicts: Vec<Verdict>,
+    /// Whether snapshots show the batch, and all before it. Otherwise it is on
+    /// disk, but only in the journal.
+    pub is_shown: bool,
+}
+
+impl WriterState {
+    /// Reads from the ledger what is to be known before the first commit.
+    pub(crate) fn load(
+        dir: &Path,
+        env: &Env<WithoutTls>,
+        tables: Tables,
+        config: &LedgerConfig,
+    ) -> Result<WriterState, StoreError> {
+        let failed = |error| engine_error("read the counters of", error, env);
+        let txn = env.read_txn().map_err(failed)?;
+        let slot = match tables.meta.get(&txn, META_SLOTS).map_err(failed)? {
+            Some(bytes) => open::<SlotsRecord>(META_SLOTS, bytes)?.next.to_native(),
+            None => ContextSlot::FIRST,
+        };
+        let last = tables.log.last(&txn).map_err(failed)?;
+        let position = match last {
+            Some((key, _)) => {
+                let corrupt =
+                    || StoreError::corrupt("log record", key, "its key is not 8 bytes long");
+                layout::read_u64(key).ok_or_else(corrupt)? + 1
+            }
+            None => 1,
+        };
+        let last_hlc = match last {
+            Some((key, bytes)) => match stamp_of(key, bytes) {
+                Ok(hlc) => hlc,
+                // One damaged record must not keep the whole shard down, and
+                // the heads know the stamps as well.
+                Err(error) => {
+                    tracing::error!(%error, "the newest log record is damaged");
+                    newest_stamp_of_heads(env, tables, &txn)?
+                }
+            },
+            None => Hlc::ZERO,
+        };
+        let record = tables.meta.get(&txn, META_JOURNAL).map_err(failed)?;
+        let missing =
+            || StoreError::corrupt("record of the journal", META_JOURNAL, "it is missing");
+        let record = open::<JournalRecord>(META_JOURNAL, record.ok_or_else(missing)?)?;
+        let generation = Generation {
+            number: record.generation.to_native(),
+            seed: record.seed.to_native(),
+        };
+        let mut journal =
+            Journal::open(&dir.join("journal"), config.journal_bytes_max, generation)?;
+        journal.recover()?;
+        // Each transaction loads them; here they are only checked.
+        Authors::load(env, tables, &txn)?;
+        Ok(WriterState {
+            next: Counters {
+                slot,
+                position,
+                last_hlc,
+            },
+            journal,
+            checkpoint_contexts_max: config.checkpoint_contexts_max,
+            is_stopped: false,
+        })
+    }
+}
+
+impl<'l> LedgerWriter<'l> {
+    pub(crate) fn new(shared: &'l Shared, state: MutexGuard<'l, WriterState>) -> Self {
+        LedgerWriter {
+            shared,
+            state,
+            pass: None,
+        }
+    }
+
+    /// Commits a batch: on disk when this returns. On an error nothing of the
+    /// batch was written; if it [is fatal](StoreError::is_fatal) the process has
+    /// to stop, otherwise the ledger goes on. A refused change left nothing and
+    /// did not disturb its neighbours.
+    ///
+    /// Blocks for as long as the disk takes.
+    pub fn commit(&mut self, batch: Vec<Change>) -> Result<BatchOutcome, StoreError> {
+        self.commit_by(batch, Route::Journal)
+    }
+
+    /// The same, but snapshots taken from now on show the batch.
+    pub fn commit_shown(&mut self, batch: Vec<Change>) -> Result<BatchOutcome, StoreError> {
+        self.commit_by(batch, Route::Checkpoint)
+    }
+
+    fn commit_by(&mut self, batch: Vec<Change>, route: Route) -> Result<BatchOutcome, StoreError> {
+        let (answers, is_shown) = self.guarded(|writer| writer.write(&batch, route))?;
+        let verdicts = batch.into_iter().zip(answers);
+        Ok(BatchOutcome {
+            verdicts: verdicts
+                .map(|(change, answer)| verdict(change, answer))
+                .collect(),
+            is_shown,
+        })
+    }
+
+    /// Brings everything into LMDB, so that snapshots taken from now on show it.
+    pub fn checkpoint(&mut self) -> Result<(), StoreError> {
+        self.guarded(Self::bring_in)
+    }
+
+    /// Whether a checkpoint would bring anything into LMDB.
+    pub fn has_unshown(&self) -> bool {
+        !self.state.journal.is_empty()
+    }
+
+    /// Bytes in the journal since the last checkpoint.
+    pub fn journal_bytes(&self) -> u64 {
+        self.state.journal.bytes()
+    }
+
+    /// Drops up to `records_max` entries, events and deltas of deleted contexts,
+    /// in one transaction. Call again while there is more to do.
+    pub fn sweep(&mut self, records_max: usize) -> Result<Swept, StoreError> {
+        self.guarded(|writer| {
+            // It takes a transaction of its own, and LMDB has one at a time.
+            writer.bring_in()?;
+            writer.pass = None;
+            sweep::sweep(&writer.shared.env, writer.shared.tables, records_max)
+        })
+    }
+
+    fn guarded<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        if self.state.is_stopped {
+            return Err(StoreError::Stopped);
+        }
+        let result = work(self);
+        if let Err(error) = &result {
+            // What the transaction holds of earlier batches is in the journal.
+            self.pass = None;
+            self.state.is_stopped = error.is_fatal();
+        }
+        result
+    }
+
+    /// Applies a batch and makes it durable.
+    fn write(&mut self, batch: &[Change], route: Route) -> Result<(Vec<Answer>, bool), StoreError> {
+        let bytes = batch.iter().map(Change::bytes).sum();
+        if bytes > BATCH_BYTES_MAX {
+            return Err(StoreError::BatchTooLarge {
+                bytes,
+                bytes_max: BATCH_BYTES_MAX,
+            });
+        }
+        self.open_pass()?;
+        let pass = self.pass.as_mut().expect("it was opened above");
+        let state = &mut *self.state;
+        let journal = &mut state.journal;
+        journal.begin();
+        let answers = pass.apply_all(batch, &mut |slot, canonical| journal.add(slot, canonical))?;
+        let is_due = route == Route::Checkpoint
+            || pass.has_unjournaled()
+            || !journal.has_room()
+            || pass.writes() > CHECKPOINT_WRITES_MAX
+            || pass.contexts() > state.checkpoint_contexts_max;
+        if is_due {
+            self.bring_in()?;
+        } else if !journal.has_nothing_to_append() {
+            journal.append()?;
+        }
+        Ok((answers, is_due))
+    }
+
+    /// The transaction that goes on from the last checkpoint, with what the
+    /// journal has since then.
+    fn open_pass(&mut self) -> Result<(), StoreError> {
+        if self.pass.is_some() {
+            return Ok(());
+        }
+        let pass = Pass::begin(&self.shared.env, self.shared.tables, self.state.next)?;
+        let pass = self.pass.insert(pass);
+        self.state
+            .journal
+            .replay(|slot, canonical| pass.replay(slot, canonical))
+    }
+
+    fn bring_in(&mut self) -> Result<(), StoreError> {
+        if self.pass.is_none() && self.state.journal.is_empty() {
+            return Ok(());
+        }
+        self.open_pass()?;
+        let Some(pass) = self.pass.take_if(|pass| pass.has_written()) else {
+            return Ok(());
+        };
+        let mut generation = self.state.journal.generation();
+        generation.number += 1;
+        self.state.next = pass.finish(generation)?;
+        self.state.journal.restart(generation);
+        Ok(())
+    }
+}
+
+fn stamp_of(key: &[u8], bytes: &[u8]) -> Result<Hlc, StoreError> {
+    let delta = DeltaView::parse(open::<LogRow>(key, bytes)?.canonical.get());
+    let malformed = |_| StoreError::corrupt("log record", key, "its canonical bytes are malformed");
+    delta.map(|delta| delta.hlc()).map_err(malformed)
+}
+
+fn newest_stamp_of_heads(
+    env: &Env<WithoutTls>,
+    tables: Tables,
+    txn: &RoTxn<'_, WithoutTls>,
+) -> Result<Hlc, StoreError> {
+    let failed = |error| engine_error("read the heads of", error, env);
+    let mut newest = Hlc::ZERO;
+    for row in tables.heads.iter(txn).map_err(failed)? {
+        let (key, bytes) = row.map_err(failed)?;
+        newest = newest.max(Head::read(key, bytes)?.hlc);
+    }
+    Ok(newest)
+}

@@ -1,0 +1,192 @@
+//! Batches that are durable in the journal before they are in LMDB.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt;
+
+use corelet_store::{Change, ContextSlot, Ledger, LedgerWriter, Refused, StoreError};
+
+use crate::{Bench, id, set};
+
+/// Commits calls of context 1, one to a batch, each writing its number to "n".
+fn count(bench: &mut Bench, slot: ContextSlot, numbers: std::ops::Range<u32>) -> Vec<bool> {
+    let calls: Vec<Change> = numbers
+        .map(|n| bench.call(1, slot, vec![set("n", n.to_be_bytes())]))
+        .collect();
+    let mut writer = bench.ledger().writer();
+    let mut shown = Vec::new();
+    for call in calls {
+        shown.push(commit(&mut writer, vec![call]));
+    }
+    shown
+}
+
+fn commit(writer: &mut LedgerWriter<'_>, batch: Vec<Change>) -> bool {
+    let outcome = writer.commit(batch).unwrap();
+    assert!(outcome.verdicts.iter().all(Result::is_ok));
+    outcome.is_shown
+}
+
+fn counted(bench: &Bench, slot: ContextSlot) -> Option<Vec<u8>> {
+    bench.get(slot, b"n")
+}
+
+#[test]
+fn a_journaled_batch_is_shown_by_the_next_checkpoint() {
+    let mut bench = Bench::new();
+    let slot = bench.create(1);
+    let call = bench.call(1, slot, vec![set("n", "1")]);
+    let before = bench.ledger().snapshot().unwrap();
+    let mut writer = bench.ledger().writer();
+    assert!(!writer.has_unshown());
+    assert!(!commit(&mut writer, vec![call]));
+    assert!(writer.has_unshown() && writer.journal_bytes() > 0);
+    assert_eq!(bench.get(slot, b"n"), None);
+    writer.checkpoint().unwrap();
+    assert!(!writer.has_unshown() && writer.journal_bytes() == 0);
+    drop(writer);
+    assert_eq!(bench.get(slot, b"n").unwrap(), b"1");
+    assert_eq!(
+        before.get(slot, b"n").unwrap(),
+        None,
+        "an older snapshot does not move"
+    );
+    bench.verify();
+}
+
+#[test]
+fn what_is_only_in_the_journal_outlives_a_restart() {
+    let mut bench = Bench::new();
+    let slot = bench.create(1);
+    assert_eq!(count(&mut bench, slot, 1..4), [false; 3]);
+    bench.reopen();
+    assert_eq!(counted(&bench, slot).unwrap(), 3u32.to_be_bytes());
+    assert_eq!(bench.ledger().last_hlc().bits() >> 12, bench.now);
+    let head = bench.ledger().snapshot().unwrap().head(slot).unwrap();
+    assert_eq!((head.version, head.entries), (3, 1));
+    bench.verify();
+}
+
+#[test]
+fn a_full_journal_is_brought_in_and_begins_anew() {
+    let mut bench = Bench::new();
+    let slot = bench.create(1);
+    // 16 records of one page each fit.
+    let shown = count(&mut bench, slot, 0..40);
+    assert_eq!(shown.iter().filter(|shown| **shown).count(), 2);
+    assert!(shown[16] && shown[33]);
+    bench.reopen();
+    assert_eq!(counted(&bench, slot).unwrap(), 39u32.to_be_bytes());
+    bench.verify();
+}
+
+#[test]
+fn without_a_journal_every_batch_is_shown() {
+    let mut bench = Bench::new();
+    bench.config.journal_bytes_max = 0;
+    bench.reopen();
+    let slot = bench.create(1);
+    assert_eq!(count(&mut bench, slot, 0..3), [true; 3]);
+    assert_eq!(counted(&bench, slot).unwrap(), 2u32.to_be_bytes());
+}
+
+#[test]
+fn a_journal_that_was_made_smaller_or_switched_off_is_still_read() {
+    for bytes_max in [0, 4096] {
+        let mut bench = Bench::new();
+        let slot = bench.create(1);
+        count(&mut bench, slot, 0..5);
+        bench.config.journal_bytes_max = bytes_max;
+        bench.reopen();
+        assert_eq!(counted(&bench, slot).unwrap(), 4u32.to_be_bytes());
+    }
+}
+
+#[test]
+fn many_contexts_bring_the_journal_in() {
+    let mut bench = Bench::new();
+    bench.config.checkpoint_contexts_max = 2;
+    bench.reopen();
+    let slots = [1, 2, 3].map(|n| (n, bench.create(n)));
+    let calls = slots.map(|(n, slot)| bench.call(n, slot, vec![set("n", "1")]));
+    let mut writer = bench.ledger().writer();
+    let shown = calls.map(|call| commit(&mut writer, vec![call]));
+    assert_eq!(shown, [false, false, true]);
+}
+
+#[test]
+fn a_batch_that_is_more_than_calls_is_shown_with_all_before_it() {
+    let mut bench = Bench::new();
+    let slot = bench.create(1);
+    count(&mut bench, slot, 0..2);
+    let create = bench.new_context(2);
+    let mut writer = bench.ledger().writer();
+    assert!(commit(&mut writer, vec![create]));
+    drop(writer);
+    assert_eq!(counted(&bench, slot).unwrap(), 1u32.to_be_bytes());
+    bench.verify();
+}
+
+#[test]
+fn a_refused_call_is_not_in_the_journal() {
+    let mut bench = Bench::new();
+    let slot = bench.create(1);
+    let good = bench.call(1, slot, vec![set("n", "1")]);
+    let bad = bench.call(9, ContextSlot::UNASSIGNED, vec![set("n", "2")]);
+    let mut writer = bench.ledger().writer();
+    let verdicts = writer.commit(vec![good, bad]).unwrap().verdicts;
+    assert!(verdicts[0].is_ok());
+    assert!(matches!(
+        verdicts[1],
+        Err(Refused::UnknownContext { context }) if context == id(9)
+    ));
+    drop(writer);
+    bench.reopen();
+    assert_eq!(counted(&bench, slot).unwrap(), b"1");
+    bench.verify();
+}
+
+#[test]
+fn a_batch_that_fails_leaves_the_ones_before_it() {
+    let mut bench = Bench::with_map(1 << 20);
+    let slot = bench.create(1);
+    count(&mut bench, slot, 0..3);
+    let large = bench.call(1, slot, vec![set("large", vec![1; 2 << 20])]);
+    let call = bench.call(1, slot, vec![set("n", 3u32.to_be_bytes())]);
+    let mut writer = bench.ledger().writer();
+    let error = writer.commit(vec![large]).unwrap_err();
+    assert!(matches!(error, StoreError::MapFull { .. }), "{error}");
+    assert!(!commit(&mut writer, vec![call]));
+    drop(writer);
+    bench.reopen();
+    assert_eq!(counted(&bench, slot).unwrap(), 3u32.to_be_bytes());
+    assert_eq!(bench.get(slot, b"large"), None);
+    bench.verify();
+}
+
+#[test]
+fn a_damaged_journal_is_reported_when_the_ledger_is_opened() {
+    let mut bench = Bench::new();
+    let slot = bench.create(1);
+    count(&mut bench, slot, 0..3);
+    bench.close();
+    let path = bench.dir.path().join("journal");
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(path)
+        .unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, 4096 + 100).unwrap();
+    file.write_all_at(&[byte[0] ^ 0x10], 4096 + 100).unwrap();
+    let error = Ledger::open(bench.dir.path(), &bench.config).err().unwrap();
+    assert!(
+        matches!(
+            error,
+            StoreError::Corrupt {
+                what: "journal record",
+                ..
+            }
+        ),
+        "{error}"
+    );
+}
