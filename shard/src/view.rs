@@ -12,7 +12,7 @@ use std::ops::{Bound, ControlFlow};
 use std::rc::Rc;
 
 use bytes::Bytes;
-use corelet_store::{ContextSlot, Scan, Snapshot};
+use corelet_store::{ContextSlot, Scan, ScannedEntry, Snapshot};
 use corelet_wasm_host::{GuestState, Row, StateError};
 
 use crate::overlay::{Changeset, Overlay};
@@ -200,22 +200,23 @@ impl GuestState for View {
         }
         let mut ended = false;
         if let Some(snapshot) = snapshot {
-            let mut visit = |key: &[u8], value: &[u8]| {
+            let mut visit = |entry: ScannedEntry<'_>| {
+                let key = entry.key();
                 // Whatever is newer and comes first (or replaces this key) goes first.
                 while let Some(write) = merge.next_up_to(key) {
                     if let Some(row) = write.row()
                         && emit(write.key, row).is_break()
                     {
                         ended = true;
-                        return ControlFlow::Break(());
+                        return Ok(ControlFlow::Break(()));
                     }
                     if write.key == key {
-                        return ControlFlow::Continue(());
+                        return Ok(ControlFlow::Continue(()));
                     }
                 }
-                let flow = emit(key, Row::Shown(value));
+                let flow = emit(key, Row::Shown(entry.value()?));
                 ended = flow.is_break();
-                flow
+                Ok(flow)
             };
             let scan = Scan {
                 prefix,

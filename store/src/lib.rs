@@ -60,7 +60,7 @@ pub use ledger::{Ledger, LedgerConfig, LedgerStats};
 pub use manifest::{DATA_FORMAT_VERSION, Manifest};
 pub use names::reconcile_names;
 pub use record::{ContextRecord, EventView, Head};
-pub use snapshot::{Scan, Snapshot};
+pub use snapshot::{Scan, ScannedEntry, Snapshot};
 pub use sweep::Swept;
 pub use verify::{Verified, verify};
 pub use writer::{BatchOutcome, LedgerWriter};

@@ -42,6 +42,27 @@ pub(crate) struct TableCounts {
     pub(crate) graves: u64,
 }
 
+/// An entry that a scan has come to. Its value, which may be large, is only read
+/// and checked when it is asked for.
+#[derive(Clone, Copy)]
+pub struct ScannedEntry<'a> {
+    key: &'a [u8],
+    record: &'a [u8],
+}
+
+impl<'a> ScannedEntry<'a> {
+    /// The entry's key.
+    pub fn key(&self) -> &'a [u8] {
+        let (_, key) = layout::split_slot(self.key).expect("the scan's range begins with a slot");
+        key
+    }
+
+    /// The entry's value.
+    pub fn value(&self) -> Result<&'a [u8], StoreError> {
+        Ok(EntryView::read(self.key, self.record)?.value)
+    }
+}
+
 impl Snapshot {
     pub(crate) fn new(txn: RoTxn<'static, WithoutTls>, tables: Tables) -> Snapshot {
         Snapshot { txn, tables }
@@ -96,19 +117,14 @@ impl Snapshot {
             .transpose()
     }
 
-    /// Shows entries to `visit` in key order until it breaks.
+    /// Shows entries to `visit` in key order until it breaks or fails.
     pub fn scan(
         &self,
         slot: ContextSlot,
         scan: Scan<'_>,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+        visit: &mut dyn FnMut(ScannedEntry<'_>) -> Result<ControlFlow<()>, StoreError>,
     ) -> Result<(), StoreError> {
-        let mut show = |key: &[u8], bytes: &[u8]| -> Result<ControlFlow<()>, StoreError> {
-            let entry = EntryView::read(key, bytes)?;
-            let (_, user_key) =
-                layout::split_slot(key).expect("the scan's range begins with a slot");
-            Ok(visit(user_key, entry.value))
-        };
+        let mut show = |key, record| visit(ScannedEntry { key, record });
         let Some(range) = scan_range(slot, &scan) else {
             return Ok(());
         };

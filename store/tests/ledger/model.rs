@@ -236,9 +236,9 @@ fn compare(bench: &Bench, model: &BTreeMap<u8, ModelContext>) {
                     limit: usize::MAX,
                     ..Scan::default()
                 },
-                &mut |key, value| {
-                    state.insert(key.to_vec(), value.to_vec());
-                    ControlFlow::Continue(())
+                &mut |entry| {
+                    state.insert(entry.key().to_vec(), entry.value()?.to_vec());
+                    Ok(ControlFlow::Continue(()))
                 },
             )
             .unwrap();

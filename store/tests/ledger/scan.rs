@@ -36,10 +36,10 @@ fn shown(bench: &Bench, slot: ContextSlot, scan: Scan<'_>) -> Vec<Vec<u8>> {
     let mut shown = Vec::new();
     let snapshot = bench.ledger().snapshot().unwrap();
     snapshot
-        .scan(slot, scan, &mut |key, value| {
-            assert_eq!(key, value, "each value is its key");
-            shown.push(key.to_vec());
-            ControlFlow::Continue(())
+        .scan(slot, scan, &mut |entry| {
+            assert_eq!(entry.key(), entry.value()?, "each value is its key");
+            shown.push(entry.key().to_vec());
+            Ok(ControlFlow::Continue(()))
         })
         .unwrap();
     shown
@@ -137,13 +137,12 @@ fn a_scan_ends_when_the_visitor_breaks() {
         };
         let snapshot = bench.ledger().snapshot().unwrap();
         snapshot
-            .scan(slots[0], scan, &mut |_, _| {
+            .scan(slots[0], scan, &mut |_| {
                 visited += 1;
-                if visited == 3 {
-                    ControlFlow::Break(())
-                } else {
-                    ControlFlow::Continue(())
-                }
+                Ok(match visited {
+                    3 => ControlFlow::Break(()),
+                    _ => ControlFlow::Continue(()),
+                })
             })
             .unwrap();
         assert_eq!(visited, 3);
