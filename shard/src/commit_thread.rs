@@ -29,6 +29,10 @@ const SWEEP_EVERY_BATCHES: u64 = 16;
 const CHECKPOINT_IDLE: Duration = Duration::from_secs(1);
 
 /// What a shard asks of its commit thread.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are changes, and a box for each would cost more"
+)]
 pub(crate) enum Work {
     /// To make this durable.
     Change(Queued),

@@ -6,19 +6,22 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use corelet_store::{ApplicationId, Change, ContextId, Refused, ShardCount, ShardId};
+use corelet_store::{
+    ApplicationId, Change, ContextId, ContextSlot, Refused, Root, ShardCount, ShardId,
+};
 
+use crate::context::Context;
 use crate::directory::{check_name, durable_change};
 use crate::error::CallError;
 use crate::mesh::RECORDS_INFLIGHT_MAX;
 use crate::message::{ContextInfo, DirectoryChange, NewContext, Request, Response};
 use crate::shard::Shard;
-use crate::turn::InitTurn;
+use crate::turn::{Begin, Durable, What};
 
 /// Contexts looked through between two breaths when all have to be.
 const PAGE: usize = 500;
 
-/// Between two tries to give a name back.
+/// Between two tries of what must not fail because others are quicker.
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
 
 /// One of the changes of the directory that are in the making.
@@ -45,6 +48,25 @@ impl Drop for Recording<'_> {
     }
 }
 
+/// A context in the making.
+struct Creating<'a> {
+    shard: &'a Shard,
+    id: ContextId,
+}
+
+impl<'a> Creating<'a> {
+    fn begin(shard: &'a Shard, id: ContextId, application: ApplicationId) -> Creating<'a> {
+        shard.creating.borrow_mut().insert(id, application);
+        Creating { shard, id }
+    }
+}
+
+impl Drop for Creating<'_> {
+    fn drop(&mut self) {
+        self.shard.creating.borrow_mut().remove(&self.id);
+    }
+}
+
 /// The shard that keeps the directory.
 pub(crate) fn keeper(count: ShardCount) -> ShardId {
     ShardId::new(0, count).expect("every node has a shard 0")
@@ -67,17 +89,11 @@ impl Shard {
                 });
             }
         }
-        let module = self.module(new.application).await?;
-        let (change, bytes) = self
-            .init(InitTurn {
-                id,
-                name: new.name.clone(),
-                application: new.application,
-                module,
-                args: new.args,
-                caller: new.caller,
-            })
-            .await?;
+        // Whoever removes the application either sees this context in the making
+        // or has closed the application before.
+        self.directory.check_open(new.application)?;
+        let _creating = Creating::begin(self, id, new.application);
+        let (change, bytes) = self.init(id, &new).await?;
         let name: Option<Arc<str>> = new.name.map(Arc::from);
         if let Some(name) = &name {
             self.record(DirectoryChange::PutName {
@@ -98,6 +114,36 @@ impl Shard {
                 Err(error)
             }
         }
+    }
+
+    /// Runs a new context's `init` to its end. Gives the change that makes it.
+    async fn init(
+        self: &Rc<Self>,
+        id: ContextId,
+        new: &NewContext,
+    ) -> Result<(Change, u64), CallError> {
+        let module = self.module(new.application).await?;
+        // Known to nobody but the scheduler, which treats it like any other.
+        let slot = ContextSlot::UNASSIGNED;
+        let context = Context::new(id, slot, new.application, module, 0, Root::EMPTY);
+        let begin = Begin {
+            what: What::Init,
+            args: new.args.clone(),
+            caller: Arc::clone(&new.caller),
+            promise: None,
+        };
+        let Durable::Init(call) = self.execute(&context, begin).await?.durable else {
+            return Err(CallError::bug("an init ended as a call"));
+        };
+        let bytes = call.bytes();
+        let change = Change::CreateContext(corelet_store::NewContext {
+            id,
+            name: new.name.clone(),
+            application: new.application,
+            created: call.hlc,
+            call,
+        });
+        Ok((change, bytes))
     }
 
     /// Deletes a context. Its entries are swept away later.
@@ -164,11 +210,16 @@ impl Shard {
             .collect()
     }
 
-    /// One of this shard's contexts that runs an application.
+    /// One of this shard's contexts that runs an application, or will as soon as
+    /// it is made.
     pub(crate) async fn find_user_here(
         &self,
         application: ApplicationId,
     ) -> Result<Option<ContextId>, CallError> {
+        // First those in the making: when they are made they are among the others.
+        if let Some(id) = self.in_the_making(application) {
+            return Ok(Some(id));
+        }
         let mut after = None;
         loop {
             let page = self.snapshots.latest().contexts(after, PAGE)?;
@@ -181,6 +232,78 @@ impl Shard {
             }
             crate::rt::breathe().await;
         }
+    }
+
+    /// Removes an application that no context runs. Until it is certain that none
+    /// does, none is made either, on any shard.
+    pub(crate) async fn remove_application(
+        self: &Rc<Self>,
+        id: ApplicationId,
+    ) -> Result<(), CallError> {
+        for shard in self.count.shards() {
+            self.tell(shard, || Request::Close(id)).await?;
+        }
+        let removed = match self.find_user(id).await {
+            Ok(Some(context)) => Err(CallError::ApplicationInUse {
+                application: id,
+                context,
+            }),
+            Ok(None) => self.record(DirectoryChange::RemoveApplication(id)).await,
+            Err(error) => Err(error),
+        };
+        for shard in self.count.shards() {
+            self.tell(shard, || Request::Reopen(id)).await?;
+        }
+        removed
+    }
+
+    async fn find_user(
+        self: &Rc<Self>,
+        application: ApplicationId,
+    ) -> Result<Option<ContextId>, CallError> {
+        for shard in self.count.shards() {
+            let user = if shard == self.id {
+                self.find_user_here(application).await?
+            } else {
+                match self
+                    .mesh
+                    .ask(shard, Request::FindUser { application })
+                    .await?
+                {
+                    Response::FindUser(result) => result?,
+                    _ => return Err(CallError::bug("a shard answered another question")),
+                }
+            };
+            if user.is_some() {
+                return Ok(user);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Has a shard do what must not fail because others are quicker.
+    async fn tell(
+        self: &Rc<Self>,
+        shard: ShardId,
+        request: impl Fn() -> Request,
+    ) -> Result<(), CallError> {
+        if shard == self.id {
+            self.serve_request(request()).await;
+            return Ok(());
+        }
+        loop {
+            match self.mesh.ask(shard, request()).await {
+                Err(CallError::Busy { .. }) => crate::rt::sleep(BUSY_PAUSE).await,
+                other => return other.map(drop),
+            }
+        }
+    }
+
+    fn in_the_making(&self, application: ApplicationId) -> Option<ContextId> {
+        let creating = self.creating.borrow();
+        let mut creating = creating.iter();
+        let found = creating.find(|(_, used)| **used == application);
+        found.map(|(id, _)| *id)
     }
 
     /// Has the keeper change the directory, durably and everywhere.

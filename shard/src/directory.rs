@@ -30,6 +30,8 @@ pub(crate) struct DirectoryData {
 pub(crate) struct Directory {
     data: RefCell<DirectoryData>,
     modules: RefCell<HashMap<ApplicationId, Arc<Module>>>,
+    // How many want to remove an application, and wait until nobody uses it.
+    closed: RefCell<HashMap<ApplicationId, usize>>,
 }
 
 impl Directory {
@@ -37,6 +39,30 @@ impl Directory {
         Directory {
             data: RefCell::new(data),
             modules: RefCell::default(),
+            closed: RefCell::default(),
+        }
+    }
+
+    /// From now on no contexts of this application are made.
+    pub(crate) fn close(&self, id: ApplicationId) {
+        *self.closed.borrow_mut().entry(id).or_default() += 1;
+    }
+
+    /// Takes one [`close`](Self::close) back.
+    pub(crate) fn reopen(&self, id: ApplicationId) {
+        let mut closed = self.closed.borrow_mut();
+        if let Some(count) = closed.get_mut(&id) {
+            *count -= 1;
+            if *count == 0 {
+                closed.remove(&id);
+            }
+        }
+    }
+
+    pub(crate) fn check_open(&self, id: ApplicationId) -> Result<(), CallError> {
+        match self.closed.borrow().contains_key(&id) {
+            true => Err(CallError::ApplicationClosed { application: id }),
+            false => Ok(()),
         }
     }
 

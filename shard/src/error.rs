@@ -38,6 +38,12 @@ pub enum CallError {
         /// One of the contexts.
         context: ContextId,
     },
+    /// Somebody is about to remove the application.
+    #[error("application {application} is about to be removed; if it still exists, retry")]
+    ApplicationClosed {
+        /// The application.
+        application: ApplicationId,
+    },
     /// Another context has the name.
     #[error("name {name:?} already belongs to context {holder}")]
     NameTaken {

@@ -211,30 +211,7 @@ impl ShardHandle {
     pub async fn remove_application(&self, id: ApplicationId) -> Result<(), CallError> {
         self.show_application(id)?;
         let shard = Rc::clone(&self.shard);
-        to_the_end(async move {
-            for other in shard.count.shards() {
-                let user = if other == shard.id {
-                    shard.find_user_here(id).await?
-                } else {
-                    match shard
-                        .mesh
-                        .ask(other, Request::FindUser { application: id })
-                        .await?
-                    {
-                        Response::FindUser(result) => result?,
-                        _ => return Err(mixed_up()),
-                    }
-                };
-                if let Some(context) = user {
-                    return Err(CallError::ApplicationInUse {
-                        application: id,
-                        context,
-                    });
-                }
-            }
-            shard.record(DirectoryChange::RemoveApplication(id)).await
-        })
-        .await
+        to_the_end(async move { shard.remove_application(id).await }).await
     }
 
     /// Whether this node has begun to stop.

@@ -102,6 +102,10 @@ pub(crate) enum Request {
     FindUser {
         application: ApplicationId,
     },
+    /// Make no new contexts of this application: it may be about to be removed.
+    Close(ApplicationId),
+    /// Take one [`Request::Close`] back.
+    Reopen(ApplicationId),
     /// To the directory's keeper: make it durable, then make everybody know it.
     Record(DirectoryChange),
     /// From the keeper: know it.
@@ -116,6 +120,8 @@ pub(crate) enum Response {
     Show(Result<ContextInfo, CallError>),
     List(Result<Vec<ContextInfo>, CallError>),
     FindUser(Result<Option<ContextId>, CallError>),
+    /// To `Close` and to `Reopen`.
+    Closed,
     Record(Result<(), CallError>),
     Learn,
 }

@@ -359,6 +359,7 @@ fn build(parts: Parts) -> Result<(Rc<Shard>, Inbox<Message>, Inbox<Report>), Sta
         mesh: Mesh::new(parts.id, parts.outboxes, &parts.bounds, parts.compiler),
         loading: std::cell::RefCell::default(),
         recording: std::cell::Cell::new(0),
+        creating: std::cell::RefCell::default(),
         contexts: hashlink::LruCache::new_unbounded().into(),
         stats: parts.stats,
         bounds: parts.bounds,

@@ -80,13 +80,6 @@ impl Schedule {
         context.credit.set(credit.max(-debt_max));
     }
 
-    /// Books a slice that no context in the ring has spent: a new one's `init`.
-    pub(crate) fn spend_breath(&self, fuel: u64) {
-        let fuel = i64::try_from(fuel).unwrap_or(i64::MAX).max(TURN_FUEL_MIN);
-        self.until_breath
-            .set(self.until_breath.get().saturating_sub(fuel));
-    }
-
     /// Whether one more call may wait.
     pub(crate) fn check_room(&self, context: &Context) -> Result<(), CallError> {
         let waiting = self.stats.waiting.get() as usize;
@@ -111,7 +104,7 @@ impl Schedule {
     /// Queues a call that cannot run at once.
     pub(crate) fn enqueue(&self, context: &Rc<Context>, begin: Begin) {
         self.stats.waiting.up();
-        if begin.is_update() {
+        if begin.is_exclusive() {
             context.updates.borrow_mut().push_back(Job::Begin(begin));
             if !context.updating.get() {
                 self.promote_update(context);

@@ -27,7 +27,7 @@ use crate::message::{Call, Reply, Request, Response};
 use crate::schedule::{Job, Schedule};
 use crate::snapshots::Snapshots;
 use crate::stats::ShardStats;
-use crate::turn::{Begin, Durable, Executed, Step, TurnEnd};
+use crate::turn::{Begin, Durable, Executed, Step, TurnEnd, What};
 
 /// How many contexts in use an eviction steps over before it gives up.
 const EVICTION_TRIES: usize = 64;
@@ -51,6 +51,8 @@ pub(crate) struct Shard {
         RefCell<HashMap<ApplicationId, Vec<Promise<Result<Arc<Module>, CallError>>>>>,
     /// Changes of the directory in the making, if this is its keeper.
     pub(crate) recording: Cell<usize>,
+    /// Contexts in the making here, with their applications.
+    pub(crate) creating: RefCell<HashMap<ContextId, ApplicationId>>,
     /// The live contexts, least recently called first to go.
     pub(crate) contexts: RefCell<LruCache<ContextId, Rc<Context>>>,
 }
@@ -84,23 +86,18 @@ impl Shard {
             });
         };
         let kind = method.kind;
+        let name = Arc::clone(&method.name);
+        let what = match kind {
+            MethodKind::Query => What::Query(name),
+            MethodKind::Update => What::Update(name),
+        };
         let begin = Begin {
-            method: Arc::clone(&method.name),
-            kind,
+            what,
             args: call.args,
             caller: call.caller,
             promise: None,
         };
-        let executed = match self.start(&context, begin) {
-            Ok(Started::Ended(end)) => end?,
-            Ok(Started::Queued(answer)) => answer
-                .await
-                .ok_or_else(|| CallError::bug("a queued call was forgotten"))??,
-            Err(busy) => {
-                self.stats.refused.one();
-                return Err(busy);
-            }
-        };
+        let executed = self.execute(&context, begin).await?;
         let reply = settle(executed, &context).await?;
         let (counter, histogram) = match kind {
             MethodKind::Query => (&self.stats.queries, &self.stats.query_micros),
@@ -111,13 +108,31 @@ impl Shard {
         Ok(reply)
     }
 
+    /// Runs a turn to its end.
+    pub(crate) async fn execute(
+        &self,
+        context: &Rc<Context>,
+        begin: Begin,
+    ) -> Result<Executed, CallError> {
+        match self.start(context, begin) {
+            Ok(Started::Ended(end)) => end,
+            Ok(Started::Queued(answer)) => answer
+                .await
+                .ok_or_else(|| CallError::bug("a queued call was forgotten"))?,
+            Err(busy) => {
+                self.stats.refused.one();
+                Err(busy)
+            }
+        }
+    }
+
     /// Runs a call where it arrived if nothing speaks against it, else queues it.
     fn start(&self, context: &Rc<Context>, mut begin: Begin) -> Result<Started, CallError> {
-        let is_update = begin.is_update();
-        if is_update {
+        let is_exclusive = begin.is_exclusive();
+        if is_exclusive {
             self.commits.check_room(0)?;
         }
-        if !self.schedule.may_run_now(context, is_update) {
+        if !self.schedule.may_run_now(context, is_exclusive) {
             self.schedule.check_room(context)?;
             let (promise, answer) = promise();
             begin.promise = Some(promise);
@@ -304,6 +319,14 @@ impl Shard {
                 Response::FindUser(self.find_user_here(application).await)
             }
             Request::Record(change) => Response::Record(self.record_here(change).await),
+            Request::Close(application) => {
+                self.directory.close(application);
+                Response::Closed
+            }
+            Request::Reopen(application) => {
+                self.directory.reopen(application);
+                Response::Closed
+            }
             Request::Learn(change) => {
                 self.directory.learn(change);
                 Response::Learn
@@ -352,6 +375,7 @@ async fn settle(executed: Executed, context: &Context) -> Result<Reply, CallErro
             }
             (None, context.root.get())
         }
+        Durable::Init(_) => return Err(CallError::bug("an init was run as a call")),
     };
     Ok(Reply {
         output: executed.output,

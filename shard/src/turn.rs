@@ -12,9 +12,7 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use bytes::Bytes;
-use corelet_store::{
-    CallEffects, Change, ContextSlot, EntryKind, Event, Hlc, LogLine, NewContext, Op, Root,
-};
+use corelet_store::{CallEffects, Change, ContextSlot, EntryKind, Event, Hlc, LogLine, Op, Root};
 use corelet_wasm_host::{
     Entry, Finished, GuestLog, Instance, InstantiateError, LogLevel, MethodKind, Module, Running,
     Turn,
@@ -30,24 +28,40 @@ use crate::view::View;
 
 /// A call that is admitted and has not begun.
 pub(crate) struct Begin {
-    pub(crate) method: Arc<str>,
-    pub(crate) kind: MethodKind,
+    pub(crate) what: What,
     pub(crate) args: Bytes,
     pub(crate) caller: Arc<str>,
     /// Who waits, if the call could not run where it arrived.
     pub(crate) promise: Option<Promise<TurnEnd>>,
 }
 
+/// What a turn runs.
+pub(crate) enum What {
+    Query(Arc<str>),
+    Update(Arc<str>),
+    /// A new context's `init`, on a [`Context`] that nobody else knows yet.
+    Init,
+}
+
 impl Begin {
-    pub(crate) fn is_update(&self) -> bool {
-        self.kind == MethodKind::Update
+    /// Whether it has the context's state for itself.
+    pub(crate) fn is_exclusive(&self) -> bool {
+        !matches!(self.what, What::Query(_))
     }
+}
+
+/// What a turn is, once it runs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum TurnKind {
+    Query,
+    Update,
+    Init,
 }
 
 /// A turn between two slices.
 pub(crate) struct TurnInProgress {
     running: Running,
-    is_update: bool,
+    kind: TurnKind,
     hlc: Hlc,
     // What the commit stage and the context had lost when the turn began.
     epoch: u64,
@@ -86,20 +100,22 @@ pub(crate) enum Durable {
     /// An update without effects: that what it has seen is on disk; and what
     /// its context had lost when it began.
     Seen(Answer<Result<(), CallError>>, u64),
+    /// An `init`, whose effects have gone nowhere yet.
+    Init(CallEffects),
 }
 
 impl Shard {
     /// Begins a turn and runs its first slice.
     pub(crate) fn begin(&self, context: &Rc<Context>, begin: Begin) -> Step {
-        let is_update = begin.is_update();
-        if is_update {
+        let is_exclusive = begin.is_exclusive();
+        if is_exclusive {
             context.updating.set(true);
         }
         let promise = begin.promise;
         let instance = match self.check_out(context) {
             Ok(instance) => instance,
             Err(error) => {
-                if is_update {
+                if is_exclusive {
                     self.schedule.update_ended(context);
                 }
                 self.schedule.spend(context, 0);
@@ -108,27 +124,37 @@ impl Shard {
         };
         let hlc = self.clock.tick();
         let limits = self.host.limits();
-        let (state, fuel_max, state_version) = if is_update {
-            let view = View::of_update(
-                context.slot,
-                Rc::clone(&self.snapshots),
-                Rc::clone(&context.overlay),
-            );
-            let version = context.version.get() + u64::from(context.unsettled_writes.get());
-            (view, limits.update_fuel_max, version)
-        } else {
-            let view = View::of_query(
-                context.slot,
-                self.snapshots.latest(),
-                context.overlay.borrow().settled(),
-            );
-            (view, limits.query_fuel_max, context.version.get())
+        let (kind, state, fuel_max, state_version) = match &begin.what {
+            What::Query(_) => {
+                let settled = context.overlay.borrow().settled();
+                let view = View::of_query(context.slot, self.snapshots.latest(), settled);
+                let version = context.version.get();
+                (TurnKind::Query, view, limits.query_fuel_max, version)
+            }
+            What::Update(_) => {
+                let view = View::of_update(
+                    context.slot,
+                    Rc::clone(&self.snapshots),
+                    Rc::clone(&context.overlay),
+                );
+                let version = context.version.get() + u64::from(context.unsettled_writes.get());
+                (TurnKind::Update, view, limits.update_fuel_max, version)
+            }
+            What::Init => (TurnKind::Init, View::of_init(), limits.init_fuel_max, 0),
+        };
+        let entry = match begin.what {
+            What::Query(method) => Entry::Call {
+                method,
+                kind: MethodKind::Query,
+            },
+            What::Update(method) => Entry::Call {
+                method,
+                kind: MethodKind::Update,
+            },
+            What::Init => Entry::Init,
         };
         let running = instance.run(Turn {
-            entry: Entry::Call {
-                method: begin.method,
-                kind: begin.kind,
-            },
+            entry,
             args: begin.args,
             context: *context.id.as_bytes(),
             caller: begin.caller,
@@ -142,7 +168,7 @@ impl Shard {
             context,
             TurnInProgress {
                 running,
-                is_update,
+                kind,
                 hlc,
                 epoch: self.commits.epoch(),
                 losses: context.losses.get(),
@@ -166,7 +192,7 @@ impl Shard {
             Poll::Ready(finished) => {
                 self.spend(context, finished.fuel_used.saturating_sub(turn.fuel_seen));
                 let end = self.end(context, &turn, finished);
-                if turn.is_update {
+                if turn.kind != TurnKind::Query {
                     self.schedule.update_ended(context);
                 }
                 deliver(turn.promise, end)
@@ -180,10 +206,12 @@ impl Shard {
     }
 
     fn end(&self, context: &Rc<Context>, turn: &TurnInProgress, finished: Finished) -> TurnEnd {
-        let lost = turn.is_update
+        let lost = turn.kind == TurnKind::Update
             && (turn.epoch != self.commits.epoch() || turn.losses != context.losses.get());
-        // What a guest keeps in memory may come from what was lost.
-        self.check_in(context, finished.instance.filter(|_| !lost));
+        // What a guest keeps in memory may come from what was lost, and nobody
+        // will look for an instance at the context of an `init`.
+        let is_useful = !lost && turn.kind != TurnKind::Init;
+        self.check_in(context, finished.instance.filter(|_| is_useful));
         let output = match finished.outcome {
             Ok(output) => output,
             Err(failure) => {
@@ -193,7 +221,7 @@ impl Shard {
         };
         let output = Bytes::from(output.bytes);
         let fuel_used = finished.fuel_used;
-        if !turn.is_update {
+        if turn.kind == TurnKind::Query {
             guest_log::of_query(context.id, &finished.logs);
             return Ok(Executed {
                 output,
@@ -217,6 +245,13 @@ impl Shard {
             finished.events,
             finished.logs,
         )?;
+        if turn.kind == TurnKind::Init {
+            return Ok(Executed {
+                output,
+                fuel_used,
+                durable: Durable::Init(effects),
+            });
+        }
         if effects.ops.is_empty() && effects.events.is_empty() {
             guest_log::of_update(context.id, &effects.logs);
             return Ok(Executed {
@@ -225,7 +260,7 @@ impl Shard {
                 durable: Durable::Seen(self.commits.barrier(), turn.losses),
             });
         }
-        let bytes = effects_bytes(&effects);
+        let bytes = effects.bytes();
         let receipt = self
             .commits
             .submit(Change::Call(effects), bytes, Some(context))?;
@@ -234,62 +269,6 @@ impl Shard {
             fuel_used,
             durable: Durable::Receipt(receipt),
         })
-    }
-
-    /// Runs a new context's `init` to its end, slice by slice.
-    pub(crate) async fn init(&self, new: InitTurn) -> Result<(Change, u64), CallError> {
-        let instance = self.instantiate(&new.module)?;
-        let hlc = self.clock.tick();
-        let mut running = instance.run(Turn {
-            entry: Entry::Init,
-            args: new.args,
-            context: *new.id.as_bytes(),
-            caller: new.caller,
-            now_nanos: hlc.micros() * 1_000,
-            seed: self.clock.seed(),
-            state_version: 0,
-            fuel_max: self.host.limits().init_fuel_max,
-            state: Box::new(View::of_init()),
-        });
-        let mut fuel_seen = 0;
-        let finished = loop {
-            match poll_slice(&mut running) {
-                Poll::Ready(finished) => break finished,
-                Poll::Pending => {
-                    let fuel = running.fuel_used();
-                    self.schedule.spend_breath(fuel.saturating_sub(fuel_seen));
-                    fuel_seen = fuel;
-                    crate::rt::breathe().await;
-                }
-            }
-        };
-        self.schedule
-            .spend_breath(finished.fuel_used.saturating_sub(fuel_seen));
-        self.stats.fuel.add(finished.fuel_used);
-        if let Err(failure) = finished.outcome {
-            self.stats.guest_failures.one();
-            return Err(CallError::guest(failure, &finished.logs));
-        }
-        let call = self.effects(
-            new.id,
-            ContextSlot::UNASSIGNED,
-            hlc,
-            finished.state,
-            finished.events,
-            finished.logs,
-        )?;
-        let bytes = effects_bytes(&call);
-        let application = new.application;
-        Ok((
-            Change::CreateContext(NewContext {
-                id: new.id,
-                name: new.name,
-                application,
-                created: hlc,
-                call,
-            }),
-            bytes,
-        ))
     }
 
     fn effects(
@@ -386,16 +365,6 @@ impl Shard {
     }
 }
 
-/// What a new context begins with.
-pub(crate) struct InitTurn {
-    pub(crate) id: corelet_store::ContextId,
-    pub(crate) name: Option<String>,
-    pub(crate) application: corelet_store::ApplicationId,
-    pub(crate) module: Arc<Module>,
-    pub(crate) args: Bytes,
-    pub(crate) caller: Arc<str>,
-}
-
 impl TurnInProgress {
     pub(crate) fn promise_to(&mut self, promise: Promise<TurnEnd>) {
         self.promise = Some(promise);
@@ -417,20 +386,6 @@ fn deliver(promise: Option<Promise<TurnEnd>>, end: TurnEnd) -> Step {
             Step::Delivered
         }
     }
-}
-
-fn effects_bytes(effects: &CallEffects) -> u64 {
-    let ops: usize = effects
-        .ops
-        .iter()
-        .map(|op| op.key.len() + op.value.as_ref().map_or(0, Bytes::len))
-        .sum();
-    let events: usize = effects
-        .events
-        .iter()
-        .map(|event| event.kind.len() + event.payload.len())
-        .sum();
-    (ops + events) as u64
 }
 
 fn store_level(level: LogLevel) -> corelet_store::LogLevel {

@@ -1,4 +1,5 @@
-//! The example applications as components, compiled from source.
+//! Components for tests: the example applications, compiled from source, and
+//! guests written by hand.
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -41,4 +42,14 @@ pub fn component_path(app: &str) -> PathBuf {
 /// If it cannot be built or read.
 pub fn component(app: &str) -> Vec<u8> {
     std::fs::read(component_path(app)).expect("the component was just built")
+}
+
+/// An application that takes its time; see `tests/guests/spin.wat`.
+///
+/// # Panics
+/// If it cannot be assembled.
+pub fn spinner() -> Vec<u8> {
+    let module = wat::parse_str(include_str!("../guests/spin.wat")).expect("spin.wat assembles");
+    let module = corelet_build::embed_world(&module).expect("spin.wat takes our world");
+    corelet_build::component_of(&module).expect("spin.wat is an application")
 }

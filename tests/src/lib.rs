@@ -5,6 +5,6 @@ mod component;
 mod node;
 mod server;
 
-pub use component::{component, component_path};
+pub use component::{component, component_path, spinner};
 pub use node::TestNode;
 pub use server::{Answer, Client, Server, binary, free_address};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use corelet_shard::{Bounds, Call, CallError, NewContext, ShardHandle};
 use corelet_store::{ApplicationId, ContextId};
-use corelet_tests::{TestNode, component};
+use corelet_tests::{TestNode, component, spinner};
 use serde_json::{Value, json};
 
 fn caller() -> Arc<str> {
@@ -337,4 +337,140 @@ fn hops_between_shards_never_hang() {
         hops / lanes * lanes
     });
     println!("{done} hops");
+}
+
+/// A context whose `init` takes some 30 slices.
+async fn create_slowly(
+    shard: &ShardHandle,
+    application: ApplicationId,
+) -> Result<ContextId, CallError> {
+    let new = NewContext {
+        application,
+        name: None,
+        args: Bytes::from(json!({ "for": "x".repeat(60) }).to_string()),
+        caller: caller(),
+    };
+    Ok(shard.create_context(new).await?.id)
+}
+
+async fn install_spinner(shard: &ShardHandle) -> ApplicationId {
+    let installed = shard.install_application(spinner().into()).await;
+    installed.expect("the spinner installs").id
+}
+
+#[test]
+fn an_endless_query_ends_at_its_fuel_and_its_neighbours_go_on() {
+    let data = tempfile::tempdir().unwrap();
+    let node = TestNode {
+        shards: 1,
+        ..TestNode::default()
+    };
+    node.run(data.path(), |shard| async move {
+        let kv = install(&shard, "kv").await;
+        let spin = install_spinner(&shard).await;
+        let (kv, spin) = (
+            create(&shard, kv, None).await.unwrap(),
+            create(&shard, spin, None).await.unwrap(),
+        );
+        let endless = std::cell::Cell::new(true);
+        let spinning = async {
+            let result = call(&shard, spin, "spin", json!({})).await;
+            endless.set(false);
+            result
+        };
+        let calling = async {
+            let mut answered = 0;
+            while endless.get() {
+                let args = json!({ "key": "n", "value": answered.to_string() });
+                call(&shard, kv, "set", args).await.unwrap();
+                answered += u64::from(endless.get());
+            }
+            answered
+        };
+        let (spun, answered) = futures_util::future::join(spinning, calling).await;
+        assert!(matches!(spun, Err(CallError::Guest { .. })), "{spun:?}");
+        assert!(answered > 10, "only {answered} updates ran beside the loop");
+    });
+}
+
+#[test]
+fn calls_go_on_beside_an_init_that_takes_its_time() {
+    let data = tempfile::tempdir().unwrap();
+    let node = TestNode {
+        shards: 1,
+        ..TestNode::default()
+    };
+    node.run(data.path(), |shard| async move {
+        let kv = install(&shard, "kv").await;
+        let kv = create(&shard, kv, None).await.unwrap();
+        let spin = install_spinner(&shard).await;
+        let slices = shard.stats().slices.get();
+        let made = std::cell::Cell::new(false);
+        let making = async {
+            let result = create_slowly(&shard, spin).await;
+            made.set(true);
+            result
+        };
+        let calling = async {
+            let mut answered = 0;
+            while !made.get() {
+                call(&shard, kv, "get", json!({ "key": "n" }))
+                    .await
+                    .unwrap();
+                answered += 1;
+            }
+            answered
+        };
+        let (made, answered) = futures_util::future::join(making, calling).await;
+        made.unwrap();
+        assert!(shard.stats().slices.get() - slices > 10);
+        assert!(answered > 10, "only {answered} calls ran beside the init");
+    });
+}
+
+#[test]
+fn an_application_is_not_removed_under_a_context_in_the_making() {
+    let data = tempfile::tempdir().unwrap();
+    let node = TestNode {
+        shards: 3,
+        ..TestNode::default()
+    };
+    node.run(data.path(), |shard| async move {
+        let mut refused = 0;
+        for round in 0..12 {
+            let spin = install_spinner(&shard).await;
+            let making = create_slowly(&shard, spin);
+            let removing = shard.remove_application(spin);
+            let (made, removed) = if round % 2 == 0 {
+                futures_util::future::join(making, removing).await
+            } else {
+                let (removed, made) = futures_util::future::join(removing, making).await;
+                (made, removed)
+            };
+            match (made, removed) {
+                (Ok(context), Err(CallError::ApplicationInUse { context: user, .. })) => {
+                    assert_eq!(context, user);
+                    refused += 1;
+                    let info = shard.show_context(context).await.unwrap();
+                    assert_eq!(info.application, spin);
+                    shard.delete_context(context).await.unwrap();
+                    shard.remove_application(spin).await.unwrap();
+                }
+                (
+                    Err(
+                        CallError::ApplicationClosed { .. } | CallError::ApplicationNotFound { .. },
+                    ),
+                    Ok(()),
+                ) => {}
+                other => panic!("both or none: {other:?}"),
+            }
+            assert!(shard.list_contexts(None, 10).await.unwrap().is_empty());
+            let missing = create(&shard, spin, None).await;
+            assert!(matches!(
+                missing,
+                Err(CallError::ApplicationNotFound { .. })
+            ));
+        }
+        assert!(refused > 0, "no removal met a context in the making");
+    });
 }

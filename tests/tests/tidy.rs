@@ -85,7 +85,10 @@ fn rooms_use_only_the_rooms_that_the_architecture_allows() {
         ("apps/kv", &["corelet-sdk"]),
         ("apps/counter", &["corelet-sdk"]),
         ("apps/chat", &["corelet-sdk"]),
-        ("bench", &["corelet-wasm-host", "corelet-store"]),
+        (
+            "bench",
+            &["corelet-wasm-host", "corelet-store", "corelet-build"],
+        ),
     ]);
     for (room, allowed) in allowed {
         let ours: BTreeSet<String> = dependencies(room)

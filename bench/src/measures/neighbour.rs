@@ -14,15 +14,12 @@ use std::thread;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use serde_json::{Value, json};
-use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
-use wit_parser::Resolve;
 
 use crate::figure::{Fact, Figure, Runs, Target};
 use crate::load::{Load, Observed};
 use crate::run::{Found, Plan};
 use crate::subject::{Kind, Subject, call_body};
 
-const WORLD: &str = include_str!("../../../sdk/wit/corelet.wit");
 const SPIN: &str = include_str!("../../guests/spin.wat");
 
 /// The one that the target is about, and the one that hides nothing.
@@ -108,16 +105,9 @@ pub(crate) fn neighbour(plan: &Plan) -> Result<Found> {
 
 /// The application that never returns.
 fn spinner() -> Result<Vec<u8>> {
-    let mut module = wat::parse_str(SPIN).context("assemble spin.wat")?;
-    let mut resolve = Resolve::default();
-    let package = resolve.push_str("corelet.wit", WORLD)?;
-    let world = resolve.select_world(&[package], Some("application"))?;
-    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false)
-        .context("say in spin.wat which world it is of")?;
-    ComponentEncoder::default()
-        .module(&module)
-        .and_then(|encoder| encoder.validate(true).encode())
-        .context("make spin.wat a component")
+    let module = wat::parse_str(SPIN).context("assemble spin.wat")?;
+    let module = corelet_build::embed_world(&module)?;
+    Ok(corelet_build::component_of(&module)?)
 }
 
 /// Measures while another thread calls `spin` without a pause.

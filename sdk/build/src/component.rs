@@ -1,12 +1,25 @@
 //! From a core module to a component of our world.
 
-use wit_component::ComponentEncoder;
-use wit_parser::Resolve;
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+use wit_parser::{Resolve, WorldId};
 
 use crate::BuildError;
 
 /// The world that applications are checked against.
 pub const WIT: &str = include_str!("../../wit/corelet.wit");
+
+/// Writes into a module of any origin that it is of our world, as the SDK does
+/// for modules that are built with it.
+pub fn embed_world(module: &[u8]) -> Result<Vec<u8>, BuildError> {
+    let (resolve, world) = our_world();
+    let mut module = module.to_vec();
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false).map_err(
+        |error| BuildError::NotAComponent {
+            reason: format!("{error:#}"),
+        },
+    )?;
+    Ok(module)
+}
 
 /// Makes the module a component and checks that it is an application.
 pub fn component_of(module: &[u8]) -> Result<Vec<u8>, BuildError> {
@@ -17,6 +30,16 @@ pub fn component_of(module: &[u8]) -> Result<Vec<u8>, BuildError> {
         .map_err(|error| BuildError::NotAComponent {
             reason: format!("{error:#}"),
         })?;
+    let (resolve, world) = our_world();
+    wit_component::targets(&resolve, world, &component, false).map_err(|error| {
+        BuildError::OtherWorld {
+            reason: format!("{error:#}"),
+        }
+    })?;
+    Ok(component)
+}
+
+fn our_world() -> (Resolve, WorldId) {
     let mut resolve = Resolve::default();
     let package = resolve
         .push_str("corelet.wit", WIT)
@@ -24,12 +47,7 @@ pub fn component_of(module: &[u8]) -> Result<Vec<u8>, BuildError> {
     let world = resolve
         .select_world(&[package], Some("application"))
         .expect("our own world is in it");
-    wit_component::targets(&resolve, world, &component, false).map_err(|error| {
-        BuildError::OtherWorld {
-            reason: format!("{error:#}"),
-        }
-    })?;
-    Ok(component)
+    (resolve, world)
 }
 
 #[cfg(test)]

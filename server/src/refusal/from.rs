@@ -30,6 +30,9 @@ impl From<CallError> for Refusal {
                 application: _,
                 context,
             } => Refusal::new(Code::Conflict, message).with("what", context.to_string()),
+            CallError::ApplicationClosed { application: _ } => {
+                Refusal::new(Code::Unavailable, message)
+            }
             CallError::NameTaken { name: _, holder } => {
                 Refusal::new(Code::Conflict, message).with("what", holder.to_string())
             }
