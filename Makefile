@@ -44,7 +44,7 @@ apps: build ## build the example applications (target/apps/*.wasm)
 	target/release/corelet-build $(APPS:%=apps/%) --out target/apps
 
 .PHONY: test
-test: setup-test fmt-check apps bench-quick ## all that a change has to pass
+test: setup-test fmt-check lint apps bench-quick ## all that a change has to pass
 	scripts/tests.sh --workspace
 
 .PHONY: bench
