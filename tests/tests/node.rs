@@ -358,6 +358,30 @@ async fn install_spinner(shard: &ShardHandle) -> ApplicationId {
     installed.expect("the spinner installs").id
 }
 
+/// Waits for `slow`, and counts the calls of another context that are answered
+/// meanwhile.
+async fn calls_beside<T>(
+    shard: &ShardHandle,
+    slow: impl Future<Output = T>,
+    (context, method, args): (ContextId, &str, Value),
+) -> (T, u64) {
+    let has_ended = std::cell::Cell::new(false);
+    let slow = async {
+        let result = slow.await;
+        has_ended.set(true);
+        result
+    };
+    let calling = async {
+        let mut answered = 0;
+        while !has_ended.get() {
+            call(shard, context, method, args.clone()).await.unwrap();
+            answered += u64::from(!has_ended.get());
+        }
+        answered
+    };
+    futures_util::future::join(slow, calling).await
+}
+
 #[test]
 fn an_endless_query_ends_at_its_fuel_and_its_neighbours_go_on() {
     let data = tempfile::tempdir().unwrap();
@@ -367,27 +391,12 @@ fn an_endless_query_ends_at_its_fuel_and_its_neighbours_go_on() {
     };
     node.run(data.path(), |shard| async move {
         let kv = install(&shard, "kv").await;
+        let kv = create(&shard, kv, None).await.unwrap();
         let spin = install_spinner(&shard).await;
-        let (kv, spin) = (
-            create(&shard, kv, None).await.unwrap(),
-            create(&shard, spin, None).await.unwrap(),
-        );
-        let endless = std::cell::Cell::new(true);
-        let spinning = async {
-            let result = call(&shard, spin, "spin", json!({})).await;
-            endless.set(false);
-            result
-        };
-        let calling = async {
-            let mut answered = 0;
-            while endless.get() {
-                let args = json!({ "key": "n", "value": answered.to_string() });
-                call(&shard, kv, "set", args).await.unwrap();
-                answered += u64::from(endless.get());
-            }
-            answered
-        };
-        let (spun, answered) = futures_util::future::join(spinning, calling).await;
+        let spin = create(&shard, spin, None).await.unwrap();
+        let endless = call(&shard, spin, "spin", json!({}));
+        let set = (kv, "set", json!({ "key": "k", "value": "v" }));
+        let (spun, answered) = calls_beside(&shard, endless, set).await;
         assert!(matches!(spun, Err(CallError::Guest { .. })), "{spun:?}");
         assert!(answered > 10, "only {answered} updates ran beside the loop");
     });
@@ -405,23 +414,8 @@ fn calls_go_on_beside_an_init_that_takes_its_time() {
         let kv = create(&shard, kv, None).await.unwrap();
         let spin = install_spinner(&shard).await;
         let slices = shard.stats().slices.get();
-        let made = std::cell::Cell::new(false);
-        let making = async {
-            let result = create_slowly(&shard, spin).await;
-            made.set(true);
-            result
-        };
-        let calling = async {
-            let mut answered = 0;
-            while !made.get() {
-                call(&shard, kv, "get", json!({ "key": "n" }))
-                    .await
-                    .unwrap();
-                answered += 1;
-            }
-            answered
-        };
-        let (made, answered) = futures_util::future::join(making, calling).await;
+        let get = (kv, "get", json!({ "key": "k" }));
+        let (made, answered) = calls_beside(&shard, create_slowly(&shard, spin), get).await;
         made.unwrap();
         assert!(shard.stats().slices.get() - slices > 10);
         assert!(answered > 10, "only {answered} calls ran beside the init");
