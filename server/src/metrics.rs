@@ -313,8 +313,28 @@ impl Source {
 
     fn host(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let host = &self.host;
+        let mut compilations = encoder.encode_descriptor(
+            "corelet_compilations",
+            "Compilations of applications by outcome",
+            None,
+            MetricType::Counter,
+        )?;
+        for (outcome, count, _) in host.compilations {
+            let labels = [("outcome", outcome.name())];
+            ConstCounter::new(count).encode(compilations.encode_family(&labels)?)?;
+        }
+        let mut seconds = encoder.encode_descriptor(
+            "corelet_compilation_seconds",
+            "Time that compilations took by the clock, by outcome",
+            None,
+            MetricType::Counter,
+        )?;
+        for (outcome, _, micros) in host.compilations {
+            let labels = [("outcome", outcome.name())];
+            let spent = micros as f64 * MICROS;
+            ConstCounter::new(spent).encode(seconds.encode_family(&labels)?)?;
+        }
         for (name, help, value) in [
-            ("corelet_compiles", "Applications compiled", host.compiles),
             (
                 "corelet_compile_cache_hits",
                 "Applications found compiled on disk",

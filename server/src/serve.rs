@@ -18,11 +18,12 @@ use corelet_shard::{
     Bounds, Cores, Node, NodeConfig, StartError, WatchdogConfig, available_cores, rt,
 };
 use corelet_store::{DataDir, LedgerConfig, OpenOptions, ShardCount, StoreError};
-use corelet_wasm_host::{Host, HostConfig, HostError};
+use corelet_wasm_host::{CompileIn, Host, HostConfig, HostError, WorkerCommand};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::auth::{Guard, Token, TokenError};
+use crate::cli::args::COMPILE_WORKER;
 use crate::config::{Config, Effective, Origin};
 use crate::facts::Facts;
 use crate::http;
@@ -352,9 +353,26 @@ fn host_config(config: &Config, data: &DataDir, identity: &Identity) -> HostConf
     let secret = identity.sign(CACHE_KEY, b"");
     HostConfig {
         limits: config.limits.clone(),
+        compile_in: CompileIn::Worker(compile_worker()),
         cache_dir: Some(data.cache_dir()),
         cache_key: *blake3::hash(secret.as_bytes()).as_bytes(),
         ..HostConfig::new(instances_max)
+    }
+}
+
+/// This program again, with the one command that compiles a component.
+fn compile_worker() -> WorkerCommand {
+    WorkerCommand {
+        // Not the path that we were started by, where an upgrade may have put
+        // another version.
+        program: "/proc/self/exe".into(),
+        arguments: vec![COMPILE_WORKER.into()],
+        // Our allocator takes memory by the gibibyte and counts on not paying
+        // for what it does not touch; under a limit it has to ask as it goes.
+        environment: vec![
+            ("MIMALLOC_ARENA_EAGER_COMMIT".into(), "0".into()),
+            ("MIMALLOC_PAGE_COMMIT_ON_DEMAND".into(), "1".into()),
+        ],
     }
 }
 

@@ -1,5 +1,7 @@
-//! Compile threads: reading, hashing, compiling and storing components, which
-//! takes up to seconds and so must not happen on a shard.
+//! Compile threads: reading, hashing and storing components and having them
+//! compiled, which takes seconds and up to minutes and so must not happen on a
+//! shard. The compiler itself is `wasm-host`'s, and in a server a process of its
+//! own.
 //!
 //! Tasks come from shards over one bounded queue; results go back through the
 //! asking shard's mailbox. Component files are named by their id and written
@@ -13,7 +15,7 @@ use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use corelet_store::ApplicationId;
-use corelet_wasm_host::{Host, Module};
+use corelet_wasm_host::{Host, Module, NotCompiled, Refused};
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 
 use crate::bounds::Bounds;
@@ -44,6 +46,7 @@ pub(crate) struct Compiler {
     queue: Sender<Queued>,
     queue_max: usize,
     threads: usize,
+    host: Arc<Host>,
 }
 
 impl Compiler {
@@ -69,6 +72,7 @@ impl Compiler {
                 queue,
                 queue_max: bounds.compile_queue_max,
                 threads: count,
+                host: Arc::clone(host),
             },
             threads,
         ))
@@ -96,8 +100,10 @@ impl Compiler {
         }
     }
 
-    /// Lets the threads finish what is queued and end.
+    /// Ends the threads. Who still waits for a compilation waits in vain: the
+    /// shards have drained, and a component may take minutes.
     pub(crate) fn stop(&self) {
+        self.host.stop_compiling();
         for _ in 0..self.threads {
             // Fails only if they have ended already.
             let _ = self.queue.send(Queued::Stop);
@@ -125,9 +131,7 @@ fn run(host: &Host, components: &Path, queue: &Receiver<Queued>) {
 fn carry_out(host: &Host, components: &Path, task: Task) -> Result<Arc<Module>, CallError> {
     match task {
         Task::Install(bytes) => {
-            let module = host
-                .load(&bytes)
-                .map_err(|refused| CallError::Refused(Arc::new(refused)))?;
+            let module = host.load(&bytes).map_err(refused)?;
             let path = component_path(
                 components,
                 ApplicationId::from_bytes(*module.id().as_bytes()),
@@ -138,9 +142,7 @@ fn carry_out(host: &Host, components: &Path, task: Task) -> Result<Arc<Module>, 
         Task::Load(id) => {
             let path = component_path(components, id);
             let bytes = fs::read(&path).map_err(file("read the component's file", &path))?;
-            let module = host
-                .load(&bytes)
-                .map_err(|refused| CallError::Refused(Arc::new(refused)))?;
+            let module = host.load(&bytes).map_err(refused)?;
             if module.id().as_bytes() != id.as_bytes() {
                 let what = io::Error::new(
                     io::ErrorKind::InvalidData,
@@ -150,6 +152,13 @@ fn carry_out(host: &Host, components: &Path, task: Task) -> Result<Arc<Module>, 
             }
             Ok(module)
         }
+    }
+}
+
+fn refused(refused: Refused) -> CallError {
+    match refused {
+        Refused::NotCompiled(NotCompiled::Stopped) => CallError::Draining,
+        refused => CallError::Refused(Arc::new(refused)),
     }
 }
 

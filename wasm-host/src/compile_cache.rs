@@ -10,7 +10,6 @@
 //! threads; blocking.
 
 use std::fs::{self, File, OpenOptions};
-use std::hash::{Hash, Hasher};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -19,6 +18,7 @@ use std::time::SystemTime;
 
 use wasmtime::Engine;
 
+use crate::engine;
 use crate::limits::Limits;
 use crate::module::ModuleId;
 
@@ -35,7 +35,8 @@ const TEMPORARY: &str = "writing";
 pub(crate) struct CompileCache {
     dir: PathBuf,
     key: [u8; 32],
-    /// What the engine and the limits of shape have to say about a file.
+    /// What the engine and the limits that a module was checked against when it
+    /// was compiled have to say about a file.
     engine: [u8; 32],
     bytes_max: u64,
     /// One writer at a time, so that two do not both think there is room.
@@ -94,7 +95,7 @@ impl CompileCache {
         Ok(CompileCache {
             dir: dir.to_owned(),
             key,
-            engine: engine_digest(engine, limits),
+            engine: engine::digest(engine, &limits.of_shape()),
             bytes_max: limits.cache_bytes_max,
             writing: Mutex::new(0),
             reading: Mutex::default(),
@@ -242,31 +243,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex
         .lock()
         .unwrap_or_else(|poisoned| poisoned.into_inner())
-}
-
-/// A digest of everything that decides whether compiled code fits: wasmtime's
-/// version and settings, the processor's features, and the limits that a
-/// module's shape was checked against when it was compiled.
-fn engine_digest(engine: &Engine, limits: &Limits) -> [u8; 32] {
-    struct IntoBlake3(blake3::Hasher);
-
-    impl Hasher for IntoBlake3 {
-        fn write(&mut self, bytes: &[u8]) {
-            self.0.update(bytes);
-        }
-
-        fn finish(&self) -> u64 {
-            let digest = self.0.finalize();
-            u64::from_le_bytes(digest.as_bytes()[..8].try_into().expect("8 of 32 bytes"))
-        }
-    }
-
-    let mut hasher = IntoBlake3(blake3::Hasher::new());
-    engine.precompile_compatibility_hash().hash(&mut hasher);
-    for limit in limits.of_shape() {
-        limit.hash(&mut hasher);
-    }
-    *hasher.0.finalize().as_bytes()
 }
 
 #[cfg(test)]

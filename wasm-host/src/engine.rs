@@ -8,6 +8,8 @@
 //! relaxed SIMD, and the bits of a NaN. Everything that we have no use for is
 //! off as well: each proposal is more compiler to trust.
 
+use std::hash::{Hash, Hasher};
+
 use wasmparser::WasmFeatures;
 use wasmtime::{
     Config, Enabled, Engine, InstanceAllocationStrategy, OperatorCost, OptLevel,
@@ -15,6 +17,7 @@ use wasmtime::{
 };
 
 use crate::host::HostConfig;
+use crate::limits::Limits;
 
 /// Instances beyond `instances_max` that loading modules may use, so that a
 /// full server can still tell what an application is.
@@ -33,6 +36,30 @@ const MEMORY_GUARD_BYTES: u64 = 32 << 20;
 /// everything that is not a linear memory.
 const ADDRESS_SPACE_BYTES: u64 = 100 << 40;
 
+/// What the configuration has to say about machine code: two engines with the
+/// same of these make the same of it and can run each other's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CodeSettings {
+    pub(crate) memories_max: u64,
+    pub(crate) stack_bytes_max: u64,
+}
+
+impl CodeSettings {
+    pub(crate) fn of(limits: &Limits) -> CodeSettings {
+        CodeSettings {
+            memories_max: limits.memories_max,
+            stack_bytes_max: limits.stack_bytes_max,
+        }
+    }
+}
+
+/// An engine that compiles for [`new_engine`]'s and runs nothing: it sets no
+/// memory aside.
+pub(crate) fn compiling_engine(settings: CodeSettings) -> Result<Engine, String> {
+    Engine::new(&code_config(settings)).map_err(|error| format!("{error:#}"))
+}
+
+/// The engine that runs instances.
 pub(crate) fn new_engine(config: &HostConfig) -> Result<Engine, String> {
     let limits = &config.limits;
     let instances = config.instances_max.saturating_add(DESCRIBE_INSTANCES);
@@ -48,7 +75,6 @@ pub(crate) fn new_engine(config: &HostConfig) -> Result<Engine, String> {
             config.instances_max, limits.memories_max
         ));
     }
-    let stack = limits.stack_bytes_max as usize;
     let per_instance = |count: u64| (u64::from(instances) * count).min(u32::MAX.into()) as u32;
 
     let mut pool = PoolingAllocationConfig::new();
@@ -70,6 +96,15 @@ pub(crate) fn new_engine(config: &HostConfig) -> Result<Engine, String> {
         // Resets only what a guest has touched, where the kernel can tell.
         .pagemap_scan(Enabled::Auto);
 
+    let mut engine = code_config(CodeSettings::of(limits));
+    engine.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    Engine::new(&engine).map_err(|error| format!("{error:#}"))
+}
+
+/// Everything that decides what machine code looks like and expects: the one
+/// place for it, whether it is made in this process or in another.
+fn code_config(settings: CodeSettings) -> Config {
+    let stack = settings.stack_bytes_max as usize;
     let mut engine = Config::new();
     engine
         .strategy(Strategy::Cranelift)
@@ -77,7 +112,6 @@ pub(crate) fn new_engine(config: &HostConfig) -> Result<Engine, String> {
         // costs about as much time as the quick one and gives better code.
         .cranelift_opt_level(OptLevel::Speed)
         .cranelift_nan_canonicalization(true)
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
         .memory_init_cow(true)
         .memory_reservation(MEMORY_RESERVATION_BYTES)
         .memory_guard_size(MEMORY_GUARD_BYTES)
@@ -98,7 +132,7 @@ pub(crate) fn new_engine(config: &HostConfig) -> Result<Engine, String> {
         .wasm_multi_value(true)
         .wasm_tail_call(true)
         .wasm_extended_const(true)
-        .wasm_multi_memory(limits.memories_max > 1)
+        .wasm_multi_memory(settings.memories_max > 1)
         .wasm_memory64(false)
         .wasm_wide_arithmetic(false)
         .wasm_custom_page_sizes(false)
@@ -108,7 +142,32 @@ pub(crate) fn new_engine(config: &HostConfig) -> Result<Engine, String> {
     // Threads, garbage collection, exceptions, stack switching and the
     // asynchronous component model are not compiled in at all (see the
     // features of wasmtime in the workspace manifest).
-    Engine::new(&engine).map_err(|error| format!("{error:#}"))
+    engine
+}
+
+/// A digest of everything that decides whether compiled code fits an engine:
+/// wasmtime's version and settings and the processor's features; and of what
+/// the caller adds.
+pub(crate) fn digest(engine: &Engine, more: &[u64]) -> [u8; 32] {
+    struct IntoBlake3(blake3::Hasher);
+
+    impl Hasher for IntoBlake3 {
+        fn write(&mut self, bytes: &[u8]) {
+            self.0.update(bytes);
+        }
+
+        fn finish(&self) -> u64 {
+            let digest = self.0.finalize();
+            u64::from_le_bytes(digest.as_bytes()[..8].try_into().expect("8 of 32 bytes"))
+        }
+    }
+
+    let mut hasher = IntoBlake3(blake3::Hasher::new());
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    for number in more {
+        number.hash(&mut hasher);
+    }
+    *hasher.0.finalize().as_bytes()
 }
 
 /// What each WASM instruction costs in fuel.
@@ -173,6 +232,26 @@ pub fn operator_costs() -> OperatorCost {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Whether the code is made in this process or in another.
+    #[test]
+    fn the_engine_that_compiles_makes_what_the_engine_that_runs_expects() {
+        let limits = Limits {
+            memories_max: 2,
+            stack_bytes_max: 256 << 10,
+            ..Limits::default()
+        };
+        let settings = CodeSettings::of(&limits);
+        let runs = new_engine(&HostConfig {
+            limits,
+            ..HostConfig::new(2)
+        })
+        .unwrap();
+        let compiles = compiling_engine(settings).unwrap();
+        assert_eq!(digest(&runs, &[]), digest(&compiles, &[]));
+        let others = compiling_engine(CodeSettings::of(&Limits::default())).unwrap();
+        assert_ne!(digest(&runs, &[]), digest(&others, &[]));
+    }
 
     /// The proof that no instruction with work behind it is free.
     #[test]

@@ -14,6 +14,7 @@ use wasmtime::Engine;
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, Linker};
 
+use crate::compile::{CompileIn, Compiler, NotCompiled};
 use crate::compile_cache::{CompileCache, Found};
 use crate::description::Description;
 use crate::engine;
@@ -23,9 +24,9 @@ use crate::host_context::HostContext;
 use crate::instance::{DescribeError, InstantiateError, describe};
 use crate::limits::Limits;
 use crate::module::{Exports, Linked, Module, ModuleId};
-use crate::refused::Refused;
+use crate::refused::{Refused, Remembered};
 use crate::shape;
-use crate::stats::{HostStats, Stats, count};
+use crate::stats::{CompileOutcome, HostStats, Stats, count};
 use crate::world;
 
 /// How a host is set up.
@@ -33,6 +34,8 @@ use crate::world;
 pub struct HostConfig {
     /// All bounds on guests.
     pub limits: Limits,
+    /// Where components are compiled. Strangers' belong into a process of its own.
+    pub compile_in: CompileIn,
     /// Where compiled modules are kept between runs; none keeps nothing.
     pub cache_dir: Option<PathBuf>,
     /// Authenticates the files in `cache_dir`. A secret of this node.
@@ -50,10 +53,12 @@ pub struct HostConfig {
 }
 
 impl HostConfig {
-    /// Defaults for everything but the number of instances; no disk cache.
+    /// Defaults for everything but the number of instances; no disk cache, and
+    /// no process for compiling.
     pub fn new(instances_max: u32) -> HostConfig {
         HostConfig {
             limits: Limits::default(),
+            compile_in: CompileIn::ThisProcess,
             cache_dir: None,
             cache_key: [0; 32],
             instances_max,
@@ -73,6 +78,9 @@ pub enum HostError {
     /// The engine refuses the configuration, or the address space is too small.
     #[error("the WebAssembly engine cannot be set up: {0}")]
     Engine(String),
+    /// The system gives nothing to wait with.
+    #[error("compiling cannot be set up")]
+    Compiler(#[source] std::io::Error),
     /// The directory for compiled modules cannot be used.
     #[error("the directory for compiled modules {dir} cannot be used: {source}", dir = dir.display())]
     CacheDir {
@@ -105,10 +113,11 @@ pub struct LoadReport {
     pub took: Duration,
 }
 
-/// One per process: engine, linker, compile cache.
+/// One per process: engine, linker, compiler, compile cache.
 pub struct Host {
     shared: Arc<Shared>,
     linker: Linker<HostContext>,
+    compiler: Compiler,
     cache: Option<CompileCache>,
     loads: Mutex<Loads>,
     load_ended: Condvar,
@@ -129,7 +138,8 @@ struct Loads {
     loaded: HashMap<ModuleId, Weak<Module>>,
     /// Being loaded by some thread right now.
     busy: HashSet<ModuleId>,
-    refused: HashMap<ModuleId, Refused>,
+    /// With the moment from which it is worth another look, if there is one.
+    refused: HashMap<ModuleId, (Refused, Option<Instant>)>,
     /// Keys of `refused`, the oldest first.
     refused_order: VecDeque<ModuleId>,
 }
@@ -141,6 +151,8 @@ impl Host {
         let engine = engine::new_engine(&config).map_err(HostError::Engine)?;
         let mut linker = Linker::new(&engine);
         functions::add_to(&mut linker).map_err(|error| HostError::Engine(format!("{error:#}")))?;
+        let compiler = Compiler::new(config.compile_in, &config.limits, &engine)
+            .map_err(HostError::Compiler)?;
         let cache = match &config.cache_dir {
             None => None,
             Some(dir) => {
@@ -161,6 +173,7 @@ impl Host {
                 describing: Mutex::new(()),
             }),
             linker,
+            compiler,
             cache,
             loads: Mutex::default(),
             load_ended: Condvar::new(),
@@ -177,9 +190,17 @@ impl Host {
         self.shared.stats.read()
     }
 
+    /// From now on nothing is compiled: whoever waits for it, or comes later,
+    /// gets [`NotCompiled::Stopped`]. Has no effect on a compilation in this
+    /// process.
+    pub fn stop_compiling(&self) {
+        self.compiler.stop();
+    }
+
     /// Turns a component into a module. Blocks, for seconds if it has to be
     /// compiled. The same content is compiled once, however many ask for it,
-    /// and refused from memory after it was refused once.
+    /// and refused from memory after it was refused once, unless the moment was
+    /// at fault.
     pub fn load(&self, wasm: &[u8]) -> Result<Arc<Module>, Refused> {
         self.load_with_report(wasm).map(|report| report.module)
     }
@@ -222,8 +243,14 @@ impl Host {
             }
             Err(refused) => {
                 count(&self.shared.stats.refusals);
-                if refused.is_final() {
-                    loads.remember(id, refused.clone(), self.shared.limits.refusals_kept_max);
+                let kept_max = self.shared.limits.refusals_kept_max;
+                match refused.remembered() {
+                    Remembered::Always => loads.remember(id, refused.clone(), None, kept_max),
+                    Remembered::For(time) => {
+                        let until = Instant::now() + time;
+                        loads.remember(id, refused.clone(), Some(until), kept_max);
+                    }
+                    Remembered::Not => {}
                 }
                 Err(refused)
             }
@@ -238,7 +265,9 @@ impl Host {
             if let Some(module) = loads.loaded.get(&id).and_then(Weak::upgrade) {
                 return Ok(Begun::Loaded(module));
             }
-            if let Some(refused) = loads.refused.get(&id) {
+            if let Some((refused, until)) = loads.refused.get(&id)
+                && until.is_none_or(|until| Instant::now() < until)
+            {
                 count(&self.shared.stats.refusals_remembered);
                 return Err(refused.clone());
             }
@@ -263,8 +292,8 @@ impl Host {
         let (component, source) = match self.look_on_disk(id) {
             Some(component) => (component, LoadSource::Disk),
             None => {
-                shape::check(wasm, &self.shared.limits)?;
-                (self.compile(id, wasm)?, LoadSource::Compiler)
+                let code_bytes = shape::check(wasm, &self.shared.limits)?;
+                (self.compile(id, wasm, code_bytes)?, LoadSource::Compiler)
             }
         };
         let linked = self.link(component)?;
@@ -312,27 +341,26 @@ impl Host {
         }
     }
 
-    fn compile(&self, id: ModuleId, wasm: &[u8]) -> Result<Component, Refused> {
+    fn compile(&self, id: ModuleId, wasm: &[u8], code_bytes: u64) -> Result<Component, Refused> {
         let stats = &self.shared.stats;
         let began = Instant::now();
-        let component = Component::from_binary(&self.shared.engine, wasm).map_err(|error| {
-            Refused::Invalid {
-                message: capped(format!("{error:#}")),
+        let compiled = self.compiler.compile(&self.shared.engine, wasm, code_bytes);
+        let took = began.elapsed();
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        stats.count_compilation(CompileOutcome::of(compiled.as_ref().err()), micros);
+        let code = match compiled {
+            Ok(code) => code,
+            // The validator's words come under the name that they always had.
+            Err(NotCompiled::Invalid { message }) => return Err(Refused::Invalid { message }),
+            Err(why) => {
+                tracing::warn!(module = %id, bytes = wasm.len(), micros, "not compiled: {why}");
+                return Err(why.into());
             }
-        })?;
-        let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-        count(&stats.compiles);
-        stats
-            .compile_micros
-            .fetch_add(micros, std::sync::atomic::Ordering::Relaxed);
+        };
         tracing::info!(module = %id, bytes = wasm.len(), micros, "compiled a module");
 
         if let Some(cache) = &self.cache {
-            let stored = component
-                .serialize()
-                .map_err(std::io::Error::other)
-                .and_then(|code| cache.store(id, &code));
-            match stored {
+            match cache.store(id, &code) {
                 Ok(evicted) => {
                     stats
                         .cache_evictions
@@ -345,7 +373,22 @@ impl Host {
                 }
             }
         }
-        Ok(component)
+        // SAFETY: the bytes are what the engine's own compiler made a moment
+        // ago. Either in this process; or in one that we started from the file
+        // that we run ourselves, with the settings of our engine, and that
+        // alone held the other end of the pipe, which has no name and no
+        // second writer. Its answer was taken only because it names our
+        // protocol's version and the digest of our engine (version, settings
+        // and features of the processor), is as long as it says, and came from
+        // a worker that ended well. What is left is that the compiler was made
+        // to lie by what it compiled; then its code could not be trusted in
+        // this process either. The engine checks version and settings once
+        // more in what it is given here.
+        #[allow(unsafe_code)]
+        let component = unsafe { Component::deserialize(&self.shared.engine, &code) };
+        component.map_err(|error| Refused::OurBug {
+            what: format!("what was compiled a moment ago cannot be loaded: {error:#}"),
+        })
     }
 
     /// Connects imports with our functions, and checks the exports' types.
@@ -430,8 +473,8 @@ impl Drop for Busy<'_> {
 
 impl Loads {
     /// Remembers a refusal; the oldest is forgotten when there are too many.
-    fn remember(&mut self, id: ModuleId, refused: Refused, kept_max: u64) {
-        if self.refused.insert(id, refused).is_none() {
+    fn remember(&mut self, id: ModuleId, refused: Refused, until: Option<Instant>, kept_max: u64) {
+        if self.refused.insert(id, (refused, until)).is_none() {
             self.refused_order.push_back(id);
         }
         while self.refused_order.len() as u64 > kept_max {

@@ -1,4 +1,4 @@
-//! How strangers' code runs: engine, compile cache, instances, metering,
+//! How strangers' code runs: engine, compiler and its cache, instances, metering,
 //! limits and host functions. The contents page of the crate.
 //!
 //! No LMDB, no network and no executor here. A guest reaches its context's
@@ -8,6 +8,7 @@
 //! Start reading at [`Host::load`] (bytes to [`Module`]), then
 //! [`Module::instantiate`], then [`Instance::run`] ([`Turn`] to [`Finished`]).
 
+mod compile;
 mod compile_cache;
 mod costs;
 mod description;
@@ -27,6 +28,7 @@ mod stats;
 mod turn;
 mod world;
 
+pub use compile::{CompileIn, NotCompiled, WorkerCommand, WorkerError, compile_worker};
 pub use costs::{HOST_COSTS, HostCost};
 pub use description::{Description, Method, MethodKind, Parameter};
 pub use engine::operator_costs;
@@ -38,5 +40,5 @@ pub use limits::{LimitInfo, Limits, Unit};
 pub use module::{Module, ModuleId};
 pub use refused::Refused;
 pub use running::Running;
-pub use stats::{HostStats, TrapCounts};
+pub use stats::{CompileOutcome, HostStats, TrapCounts};
 pub use turn::{Entry, Finished, GuestEvent, GuestLog, LogLevel, Output, Turn};

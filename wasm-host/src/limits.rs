@@ -14,6 +14,8 @@ pub enum Unit {
     Bytes,
     /// Things, such as functions or calls.
     Count,
+    /// Milliseconds.
+    Time,
     /// Units of fuel (see [`crate::operator_costs`] and [`crate::HOST_COSTS`]).
     Fuel,
 }
@@ -113,6 +115,23 @@ limits! {
     /// Text in a description: names, types and documentation together.
     description_bytes_max: Bytes = 256 << 10;
 
+    // What compiling may use. All but the last bound the process that compiles
+    // (see `compile/`); a host that compiles in its own cannot keep them.
+    /// CPU time that compiling a component may take, beside
+    /// compile_cpu_per_mib for its size. Counted in whole seconds.
+    compile_cpu_max: Time = 5_000;
+    /// CPU time beside compile_cpu_max for each MiB of code in the component.
+    compile_cpu_per_mib: Time = 10_000;
+    /// From the start of a compilation to its end, however busy the machine is.
+    compile_time_max: Time = 300_000;
+    /// Memory that compiling a component may take, beside
+    /// compile_memory_bytes_per_mib for its size.
+    compile_memory_bytes_max: Bytes = 512 << 20;
+    /// Memory beside compile_memory_bytes_max for each MiB of code in the component.
+    compile_memory_bytes_per_mib: Bytes = 64 << 20;
+    /// Machine code and data of one compiled component.
+    compiled_bytes_max: Bytes = 256 << 20;
+
     // What an instance may hold.
     /// Linear memory of one instance. Growing beyond it stops the call.
     memory_bytes_max: Bytes = 64 << 20;
@@ -177,7 +196,7 @@ limits! {
 impl Limits {
     /// The limits that a module is checked against when it is loaded. Compiled
     /// code is kept only as long as they stay the same.
-    pub(crate) fn of_shape(&self) -> [u64; 21] {
+    pub(crate) fn of_shape(&self) -> [u64; 22] {
         [
             self.module_bytes_max,
             self.function_bytes_max,
@@ -200,6 +219,7 @@ impl Limits {
             self.methods_max,
             self.description_bytes_max,
             self.memory_bytes_max,
+            self.compiled_bytes_max,
         ]
     }
 
@@ -220,6 +240,16 @@ impl Limits {
                 Ok(())
             }
         };
+        // Limits on CPU time have whole seconds, and the worker itself starts
+        // with some memory.
+        at_least("compile_cpu_max", self.compile_cpu_max, 1_000)?;
+        at_least("compile_time_max", self.compile_time_max, 1)?;
+        at_least("compiled_bytes_max", self.compiled_bytes_max, 64 << 10)?;
+        at_least(
+            "compile_memory_bytes_max",
+            self.compile_memory_bytes_max,
+            32 << 20,
+        )?;
         at_least("slice_fuel", self.slice_fuel, 1_000)?;
         at_least("stack_bytes_max", self.stack_bytes_max, 64 << 10)?;
         at_most("stack_bytes_max", self.stack_bytes_max, 64 << 20)?;

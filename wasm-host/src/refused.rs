@@ -1,6 +1,15 @@
-//! Why a file is not an application. All of these are remembered per content.
+//! Why a file is not an application, and for how long that is remembered.
 
+use std::time::Duration;
+
+use crate::compile::NotCompiled;
 use crate::description::BadDescription;
+
+/// How long a component is refused unseen because compiling it took too much
+/// or crashed. CPU time depends on who else uses the machine, memory on how the
+/// compiler's threads fall together, and a crash on either; so none of them is
+/// for good, and trying again costs at most what the limits allow.
+const COMPILE_REFUSED_FOR: Duration = Duration::from_secs(600);
 
 /// Why [`crate::Host::load`] said no. The text is meant for the person who
 /// tried to install the file.
@@ -34,6 +43,9 @@ pub enum Refused {
         /// The validator's words, with the offset.
         message: String,
     },
+    /// The compiler made nothing of it.
+    #[error(transparent)]
+    NotCompiled(#[from] NotCompiled),
     /// A feature of components that we do not offer.
     #[error("unsupported: {what}")]
     Unsupported {
@@ -79,9 +91,40 @@ pub enum Refused {
     },
 }
 
+/// For how long the same bytes are refused without another look at them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Remembered {
+    /// The bytes themselves are at fault.
+    Always,
+    /// They probably are.
+    For(Duration),
+    /// The moment was.
+    Not,
+}
+
 impl Refused {
-    /// Whether the same bytes will be refused the same way again.
-    pub(crate) fn is_final(&self) -> bool {
-        !matches!(self, Refused::Busy { .. } | Refused::OurBug { .. })
+    pub(crate) fn remembered(&self) -> Remembered {
+        match self {
+            Refused::Busy { .. } | Refused::OurBug { .. } => Remembered::Not,
+            Refused::NotCompiled(why) => match why {
+                NotCompiled::Invalid { .. } | NotCompiled::TooLarge { .. } => Remembered::Always,
+                NotCompiled::Cpu { .. }
+                | NotCompiled::Memory { .. }
+                | NotCompiled::Crashed { .. } => Remembered::For(COMPILE_REFUSED_FOR),
+                NotCompiled::Time { .. }
+                | NotCompiled::Killed { .. }
+                | NotCompiled::Unusable { .. }
+                | NotCompiled::Stopped => Remembered::Not,
+            },
+            Refused::NotWasm { .. }
+            | Refused::CoreModule
+            | Refused::Limit { .. }
+            | Refused::Invalid { .. }
+            | Refused::Unsupported { .. }
+            | Refused::Import { .. }
+            | Refused::Export { .. }
+            | Refused::Describe { .. }
+            | Refused::Description(_) => Remembered::Always,
+        }
     }
 }

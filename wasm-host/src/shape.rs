@@ -15,8 +15,9 @@ use crate::world;
 const WASM_PAGE_BYTES: u64 = 64 << 10;
 
 /// Checks the file in `wasm` against `limits`, nested core modules included,
-/// and the names of what it imports and exports against our world.
-pub(crate) fn check(wasm: &[u8], limits: &Limits) -> Result<(), Refused> {
+/// and the names of what it imports and exports against our world. Returns the
+/// bytes of its functions: what there is to compile.
+pub(crate) fn check(wasm: &[u8], limits: &Limits) -> Result<u64, Refused> {
     bound(
         "module_bytes_max",
         wasm.len() as u64,
@@ -60,7 +61,7 @@ pub(crate) fn check(wasm: &[u8], limits: &Limits) -> Result<(), Refused> {
             });
         }
     }
-    Ok(())
+    Ok(shape.code_bytes)
 }
 
 /// Tells a component from everything else, by its first eight bytes.
@@ -90,6 +91,7 @@ fn check_magic(wasm: &[u8]) -> Result<(), Refused> {
 #[derive(Default)]
 struct Shape {
     functions: u64,
+    code_bytes: u64,
     locals: u64,
     globals: u64,
     tables: u64,
@@ -179,6 +181,7 @@ impl Shape {
             Payload::CodeSectionEntry(body) => {
                 let bytes = body.range().len() as u64;
                 bound("function_bytes_max", bytes, limits.function_bytes_max)?;
+                self.code_bytes += bytes;
                 let mut locals = 0;
                 for group in body.get_locals_reader().map_err(invalid)? {
                     locals += u64::from(group.map_err(invalid)?.0);

@@ -6,13 +6,13 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use crate::compile::NotCompiled;
 use crate::failure::Failure;
 
 /// The live counters. [`Stats::read`] gives plain numbers.
 #[derive(Debug)]
 pub(crate) struct Stats {
-    pub(crate) compiles: AtomicU64,
-    pub(crate) compile_micros: AtomicU64,
+    compilations: [Compilations; OUTCOMES],
     pub(crate) cache_hits: AtomicU64,
     pub(crate) cache_misses: AtomicU64,
     pub(crate) cache_rejects: AtomicU64,
@@ -43,6 +43,87 @@ pub(crate) struct Lane {
 
 const FAILURE_KINDS: usize = 11;
 
+/// Compilations that ended in the same way.
+#[derive(Debug, Default)]
+struct Compilations {
+    count: AtomicU64,
+    micros: AtomicU64,
+}
+
+/// How a compilation ended, as a metric's label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CompileOutcome {
+    /// With machine code.
+    Compiled,
+    /// The component is not valid.
+    Invalid,
+    /// With more machine code than allowed.
+    TooLarge,
+    /// Its CPU time was used up.
+    Cpu,
+    /// Its memory was used up.
+    Memory,
+    /// It took too long by the clock.
+    Time,
+    /// The compiler crashed.
+    Crashed,
+    /// The compiler was killed from outside.
+    Killed,
+    /// The compiler's process could not be used.
+    Unusable,
+    /// The host stopped.
+    Stopped,
+}
+
+const OUTCOMES: usize = CompileOutcome::ALL.len();
+
+impl CompileOutcome {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [CompileOutcome; 10] = [
+        CompileOutcome::Compiled,
+        CompileOutcome::Invalid,
+        CompileOutcome::TooLarge,
+        CompileOutcome::Cpu,
+        CompileOutcome::Memory,
+        CompileOutcome::Time,
+        CompileOutcome::Crashed,
+        CompileOutcome::Killed,
+        CompileOutcome::Unusable,
+        CompileOutcome::Stopped,
+    ];
+
+    /// The label's text.
+    pub fn name(self) -> &'static str {
+        match self {
+            CompileOutcome::Compiled => "compiled",
+            CompileOutcome::Invalid => "invalid",
+            CompileOutcome::TooLarge => "too_large",
+            CompileOutcome::Cpu => "out_of_cpu_time",
+            CompileOutcome::Memory => "out_of_memory",
+            CompileOutcome::Time => "timed_out",
+            CompileOutcome::Crashed => "crashed",
+            CompileOutcome::Killed => "killed",
+            CompileOutcome::Unusable => "unusable",
+            CompileOutcome::Stopped => "stopped",
+        }
+    }
+
+    pub(crate) fn of(error: Option<&NotCompiled>) -> CompileOutcome {
+        match error {
+            None => CompileOutcome::Compiled,
+            Some(NotCompiled::Invalid { .. }) => CompileOutcome::Invalid,
+            Some(NotCompiled::TooLarge { .. }) => CompileOutcome::TooLarge,
+            Some(NotCompiled::Cpu { .. }) => CompileOutcome::Cpu,
+            Some(NotCompiled::Memory { .. }) => CompileOutcome::Memory,
+            Some(NotCompiled::Time { .. }) => CompileOutcome::Time,
+            Some(NotCompiled::Crashed { .. }) => CompileOutcome::Crashed,
+            Some(NotCompiled::Killed { .. }) => CompileOutcome::Killed,
+            Some(NotCompiled::Unusable { .. }) => CompileOutcome::Unusable,
+            Some(NotCompiled::Stopped) => CompileOutcome::Stopped,
+        }
+    }
+}
+
 /// Adds one.
 pub(crate) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
@@ -52,8 +133,7 @@ impl Default for Stats {
     fn default() -> Stats {
         Stats {
             lanes: std::array::from_fn(|_| Lane::default()),
-            compiles: AtomicU64::default(),
-            compile_micros: AtomicU64::default(),
+            compilations: Default::default(),
             cache_hits: AtomicU64::default(),
             cache_misses: AtomicU64::default(),
             cache_rejects: AtomicU64::default(),
@@ -88,6 +168,12 @@ impl Lane {
 }
 
 impl Stats {
+    pub(crate) fn count_compilation(&self, outcome: CompileOutcome, micros: u64) {
+        let compilations = &self.compilations[outcome as usize];
+        count(&compilations.count);
+        compilations.micros.fetch_add(micros, Ordering::Relaxed);
+    }
+
     /// The lane of this thread.
     #[inline]
     pub(crate) fn lane(&self) -> &Lane {
@@ -109,8 +195,11 @@ impl Stats {
         let failures: [u64; FAILURE_KINDS] =
             std::array::from_fn(|kind| sum(&|lane| &lane.failures[kind]));
         HostStats {
-            compiles: get(&self.compiles),
-            compile_micros: get(&self.compile_micros),
+            compiles: get(&self.compilations[CompileOutcome::Compiled as usize].count),
+            compilations: CompileOutcome::ALL.map(|outcome| {
+                let Compilations { count, micros } = &self.compilations[outcome as usize];
+                (outcome, get(count), get(micros))
+            }),
             cache_hits: get(&self.cache_hits),
             cache_misses: get(&self.cache_misses),
             cache_rejects: get(&self.cache_rejects),
@@ -142,12 +231,13 @@ impl Stats {
 }
 
 /// What the host has done since it was made.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HostStats {
     /// Modules compiled.
     pub compiles: u64,
-    /// Time spent compiling, all modules together.
-    pub compile_micros: u64,
+    /// Attempts at that by how they ended, and the microseconds that they took
+    /// by the clock.
+    pub compilations: [(CompileOutcome, u64, u64); OUTCOMES],
     /// Compiled modules taken from disk.
     pub cache_hits: u64,
     /// Modules that were not on disk.

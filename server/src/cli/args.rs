@@ -7,6 +7,9 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+/// The command that a server starts itself with to compile a component.
+pub const COMPILE_WORKER: &str = "compile-worker";
+
 const EXIT_CODES: &str = "\
 Exit codes:
   0  it worked
@@ -156,6 +159,10 @@ Examples:
   corelet doctor --data-dir /var/lib/corelet --config /etc/corelet.toml"
     )]
     Doctor(SettingsArgs),
+
+    /// Compile one component for the server that started this; not for people.
+    #[command(name = COMPILE_WORKER, hide = true)]
+    CompileWorker,
 
     /// Print a completion script.
     #[command(after_help = "\
@@ -394,7 +401,7 @@ mod tests {
                 check(inner, &path);
             }
             let pages = ["reference", "errors"].contains(&command.get_name());
-            if command.get_subcommands().next().is_some() || pages {
+            if command.get_subcommands().next().is_some() || pages || command.is_hide_set() {
                 return;
             }
             let help = command

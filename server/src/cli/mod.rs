@@ -65,6 +65,9 @@ fn dispatch(cli: &Cli, out: &Out) -> Result<(), Failure> {
         Command::Status => status::run(global, out),
         Command::Config(command) => config::run(command, global, out),
         Command::Doctor(args) => doctor::run(args, global, out),
+        Command::CompileWorker => {
+            corelet_wasm_host::compile_worker().map_err(|error| Failure::usage(&error))
+        }
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "corelet", &mut script);

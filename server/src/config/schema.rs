@@ -53,7 +53,7 @@ macro_rules! settings {
         /// The sections in order, each with the lines that introduce it.
         pub(super) const SECTIONS: &[(&str, &[&str])] = &[
             $((stringify!($section), &[$($section_doc),+]),)+
-            (LIMITS, &["What an application may be and what one call of it may use. A call is stopped at its limit, and nothing that it did has happened."]),
+            (LIMITS, &["What an application may be, what compiling it may take, and what one call of it may use. A call is stopped at its limit, and nothing that it did has happened."]),
         ];
 
         /// The fields of all sections but `limits`, in the order of declaration.
@@ -256,6 +256,15 @@ fn limit_field(info: &'static LimitInfo) -> Field {
             canonical: <Bytes as Setting>::canonical,
             show_bound: <Bytes as Setting>::write_size,
         },
+        Unit::Time => Field {
+            path,
+            unit: Duration::UNIT,
+            default: leak(Duration::write_size(info.default)),
+            bounds,
+            effect,
+            canonical: <Duration as Setting>::canonical,
+            show_bound: <Duration as Setting>::write_size,
+        },
         Unit::Count | Unit::Fuel => Field {
             path,
             unit: if info.unit == Unit::Fuel {
@@ -278,6 +287,8 @@ fn limits(effective: &Effective) -> Result<Limits, ConfigError> {
     for (field, info) in fields()[DECLARED.len()..].iter().zip(Limits::TABLE) {
         let value = match info.unit {
             Unit::Bytes => effective.typed::<Bytes>(field.path)?.0,
+            // Written in milliseconds or in units made of them.
+            Unit::Time => effective.typed::<Duration>(field.path)?.as_millis() as u64,
             Unit::Count | Unit::Fuel => effective.typed::<u64>(field.path)?,
         };
         members.insert(info.name.to_owned(), value.into());

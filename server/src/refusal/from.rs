@@ -2,9 +2,11 @@
 //! error type, without a wildcard arm, so that a new variant is a decision and
 //! not an accident. What a client must not see goes to the log here, once.
 
+use std::time::Duration;
+
 use corelet_shard::CallError;
 use corelet_store::{Refused as Unstored, StoreError};
-use corelet_wasm_host::{Failure, Limits, Refused};
+use corelet_wasm_host::{Failure, Limits, NotCompiled, Refused};
 use serde_json::Value;
 
 use super::{Code, Refusal};
@@ -80,6 +82,7 @@ fn refused_component(refused: &Refused) -> Refusal {
             tracing::error!(what, "internal error while loading an application");
             internal()
         }
+        Refused::NotCompiled(why) => not_compiled(why, refusal),
         Refused::NotWasm { .. }
         | Refused::CoreModule
         | Refused::Invalid { .. }
@@ -88,6 +91,41 @@ fn refused_component(refused: &Refused) -> Refusal {
         | Refused::Export { .. }
         | Refused::Describe { .. }
         | Refused::Description(_) => refusal,
+    }
+}
+
+/// `refusal` has the text; what it is and which limit it names depends on who
+/// is at fault.
+fn not_compiled(why: &NotCompiled, refusal: Refusal) -> Refusal {
+    let message = refusal.message.clone();
+    let broken = |how: &str| Refusal::new(Code::CompilerFailed, message.clone()).with("how", how);
+    let millis = |time: &Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    match why {
+        NotCompiled::Invalid { .. } => refusal,
+        NotCompiled::TooLarge { used, max } => refusal
+            .with("limit", setting("compiled_bytes_max"))
+            .with("used", *used)
+            .with("max", *max),
+        NotCompiled::Cpu { max } => refusal
+            .with("limit", setting("compile_cpu_max"))
+            .with("max", millis(max)),
+        NotCompiled::Memory { max } => refusal
+            .with("limit", setting("compile_memory_bytes_max"))
+            .with("max", *max),
+        NotCompiled::Time { max } => Refusal::new(Code::Unavailable, message)
+            .with("limit", setting("compile_time_max"))
+            .with("max", millis(max)),
+        NotCompiled::Crashed { .. } => broken("crashed"),
+        NotCompiled::Killed { .. } => broken("killed"),
+        NotCompiled::Unusable { what } => {
+            tracing::error!(what, "the compiler's process could not be used");
+            Refusal::new(
+                Code::CompilerFailed,
+                "the compiler's process could not be used; the server's log has more",
+            )
+            .with("how", "unusable")
+        }
+        NotCompiled::Stopped => Refusal::new(Code::Unavailable, message),
     }
 }
 

@@ -84,7 +84,7 @@ catalogue! {
         "The body did not arrive in time. The connection is closed.";
     Busy = -32005 "busy", 429 transport, "limit, used, max",
         "A queue is full. Nothing has happened; try again after the time in Retry-After.";
-    Unavailable = -32006 "unavailable", 503 transport, "",
+    Unavailable = -32006 "unavailable", 503 transport, "limit?, max?",
         "The server is starting, stopping, or cannot take the call now. Nothing has happened; try again, perhaps elsewhere.";
     BatchTooLong = -32009 "batch_too_long", 400 call, "limit, max",
         "The batch has more calls than the limit. None has run.";
@@ -103,7 +103,9 @@ catalogue! {
     Conflict = -32023 "conflict", 409 call, "what?",
         "The name is taken, or the application still has contexts.";
     NotAnApplication = -32024 "not_an_application", 422 call, "limit?, used?, max?",
-        "The upload is not a component of Corelet's world, or larger or more complex than the limits.";
+        "The upload is not a component of Corelet's world, or larger or more complex than the limits, those on the time and memory of compiling it included (`max` is then milliseconds or bytes, for a component of its size).";
+    CompilerFailed = -32025 "compiler_failed", 500 call, "how",
+        "The compiler crashed, was killed, or could not be started; `how` says which. The server goes on, and nothing has been installed. The server's log has more.";
     ApplicationError = -32030 "application_error", 422 call, "error",
         "The application refused the call; `error` is what it said, in JSON. Nothing that the call did has happened.";
     Trapped = -32031 "trapped", 422 call, "trap, said?",
