@@ -153,6 +153,14 @@ impl Server {
         std::fs::read_to_string(self.data.with_extension("log")).unwrap_or_default()
     }
 
+    /// Its process.
+    ///
+    /// # Panics
+    /// If the system's ids are larger than its own type for them.
+    pub fn id(&self) -> i32 {
+        i32::try_from(self.child.id()).expect("an id fits")
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address

@@ -1,0 +1,93 @@
+//! Components made to be compiled: two that are small and take the compiler
+//! very long, one that is as large as one likes and as harmless as most, and one
+//! that cannot be. Each other is an application whose one method answers with
+//! its arguments.
+
+use std::fmt::Write;
+
+/// The border of the test guests of `wasm-host`.
+const FRAME: &str = include_str!("../../wasm-host/tests/guests/frame.wat");
+
+/// Never gives memory back, and has one page of it.
+const REALLOC: &str = r#"(func (export "realloc") (param i32 i32 i32 i32) (result i32)
+    (local $at i32)
+    (local.set $at (global.get $free))
+    (global.set $free (i32.add (global.get $free) (local.get 3)))
+    (local.get $at))"#;
+const DESCRIBE: &str = "(func $describe (result i32) (i32.const 64))";
+const INIT: &str = "(func $init (param i32 i32) (result i32) (call $ok-null))";
+const CALL: &str = "(func $call (param i32 i32 i32 i32) (result i32)
+    (call $ok (local.get 2) (local.get 3)))";
+
+/// One function of so many indirect calls.
+pub fn indirect_calls(count: usize) -> Vec<u8> {
+    let calls = "(call_indirect (type $plain) (i32.const 0))".repeat(count);
+    component(&format!(
+        "(type $plain (func)) (table 1 funcref) (func $bomb {calls})"
+    ))
+}
+
+/// One function of so many loops under so many local variables, all of which
+/// have a value before the first loop and are used behind the last: the
+/// compiler follows each of them through each loop.
+pub fn loops(count: usize, locals: usize) -> Vec<u8> {
+    let set: String = (1..=locals)
+        .map(|local| format!("(local.set {local} (i32.add (local.get 0) (i32.const {local})))"))
+        .collect();
+    let use_up: String = (1..=locals)
+        .map(|local| format!("(i32.store (local.get 0) (local.get {local}))"))
+        .collect();
+    let loops = "(loop (br_if 0 (local.get 0)))".repeat(count);
+    component(&format!(
+        "(func $bomb (param i32) (local {}) {set} {loops} {use_up})",
+        "i32 ".repeat(locals)
+    ))
+}
+
+/// A function that owes a result.
+pub fn invalid() -> Vec<u8> {
+    component("(func $owes (result i32))")
+}
+
+/// So many functions of a few hundred bytes, as compilers of ordinary languages
+/// write them: arithmetic, memory, branches, a loop, calls of others.
+pub fn ordinary(functions: usize) -> Vec<u8> {
+    let mut guest = String::new();
+    let mut dice = 0x2545_f491_4f6c_dd1d_u64;
+    let mut roll = |sides: u64| {
+        dice = dice
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (dice >> 33) % sides
+    };
+    for number in 0..functions {
+        let mut body = String::new();
+        for _ in 0..12 {
+            let (to, from) = (roll(8), roll(8));
+            let (constant, offset) = (roll(100_000), roll(1_000) * 4);
+            match roll(6) {
+                0 => write!(body, "(local.set {to} (i32.add (i32.mul (local.get {from}) (i32.const {constant})) (local.get {to})))"),
+                1 => write!(body, "(local.set {to} (i32.load offset={offset} (i32.and (local.get {from}) (i32.const 1023))))"),
+                2 => write!(body, "(i32.store offset={offset} (i32.and (local.get {to}) (i32.const 1023)) (local.get {from}))"),
+                3 => write!(body, "(if (i32.lt_u (local.get {from}) (i32.const {constant})) (then (local.set {to} (i32.xor (local.get {from}) (i32.shr_u (local.get {to}) (i32.const 3))))) (else (local.set {to} (i32.sub (local.get {to}) (i32.const 1)))))"),
+                4 => write!(body, "(block (loop (br_if 1 (i32.eqz (local.get {to}))) (local.set {to} (i32.shr_u (local.get {to}) (i32.const 1))) (br 0)))"),
+                _ => write!(body, "(local.set {to} (call $f{} (local.get {from}) (i32.const {constant})))", roll(functions as u64)),
+            }
+            .expect("a string takes it");
+        }
+        write!(guest, "(func $f{number} (param i32 i32) (result i32) (local i32 i32 i32 i32 i32 i32) {body} (local.get 0))")
+            .expect("a string takes it");
+    }
+    component(&guest)
+}
+
+fn component(guest: &str) -> Vec<u8> {
+    let text = FRAME
+        .replace("{{memory}}", "1")
+        .replace("{{realloc}}", REALLOC)
+        .replace("{{reset}}", "(global.set $free (i32.const 8192))")
+        .replace("{{describe}}", DESCRIBE)
+        .replace("{{init}}", INIT)
+        .replace("{{guest}}", &format!("{CALL} {guest}"));
+    wat::parse_str(text).expect("the text is a component")
+}
