@@ -18,7 +18,7 @@ use super::request;
 use super::socket::Socket;
 use super::watch::{Order, Phase, Tick, Watch};
 
-/// How long a client may go on sending after our last word.
+/// How long a client may take our last word, and may go on sending after it.
 const LINGER: Duration = Duration::from_secs(1);
 /// How much it may send in that time.
 const LINGER_BYTES_MAX: usize = 256 << 10;
@@ -89,7 +89,8 @@ async fn speak(socket: Socket, watch: &Rc<Watch>, front: &Rc<Front>) -> End {
 /// Closes our half and reads on for a moment: closing a socket with unread
 /// bytes in it resets the connection, and the answer would be lost with it.
 async fn part(socket: &Socket) {
-    if poll_fn(|cx| socket.poll_close(cx)).await.is_err() {
+    let closing = rt::timeout(LINGER, poll_fn(|cx| socket.poll_close(cx)));
+    if !matches!(closing.await, Some(Ok(()))) {
         return;
     }
     let mut left = LINGER_BYTES_MAX;
@@ -105,7 +106,8 @@ async fn part(socket: &Socket) {
     let _ = rt::timeout(LINGER, drained).await;
 }
 
-/// Says one last thing; a socket without room for so little is not waited for.
+/// Says one last thing. A socket without room for so little is waited for where
+/// it is closed.
 async fn say(socket: &Socket, bytes: &[u8]) {
     let _ = poll_fn(|cx| Poll::Ready(socket.poll_say(cx, bytes))).await;
 }

@@ -60,15 +60,16 @@ impl Write for Socket {
         polled
     }
 
-    /// Only hyper asks for this, and closing is left to the connection task,
-    /// which first reads what the client still sends: see `connection.rs`.
-    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    /// Only hyper asks for this, behind the last answer. Closing is left to the
+    /// connection task, which first reads what the client still sends: see
+    /// `connection.rs`.
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.borrow().poll_sent(cx)
     }
 }
 
 impl Socket {
-    /// Closes our half.
+    /// Sends what was said, then closes our half.
     pub(super) fn poll_close(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut *self.stream.borrow_mut()).poll_shutdown(cx)
     }
@@ -81,7 +82,7 @@ impl Socket {
         polled.map_ok(|()| buffer.filled().len())
     }
 
-    /// Writes as much as the socket takes at once.
+    /// Takes a few bytes to be sent before the end.
     pub(super) fn poll_say(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut *self.stream.borrow_mut()).poll_write(cx, bytes)
     }

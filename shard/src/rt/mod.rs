@@ -12,6 +12,8 @@
 //! see [`breathe`].
 
 pub mod net;
+mod outbox;
+mod ready;
 mod ring;
 pub mod timer;
 
