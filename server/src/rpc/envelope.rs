@@ -2,23 +2,25 @@
 //! copied: names and arguments stay slices of the body, arguments stay raw
 //! JSON. What a call does is decided elsewhere.
 //!
-//! Parsing takes two ways. Good requests take the short one: one pass of serde
-//! over borrowed types. When that fails, the long one finds out which of the
-//! standard codes applies and under which id. We parse by ourselves and not with a
-//! JSON-RPC library's request types because those keep parameters as one raw
-//! value that would have to be scanned a second time.
+//! Parsing takes two ways. Good requests take the short one, which is here: one
+//! pass of serde over borrowed types. When that fails, the long one (`diagnosis.rs`)
+//! finds out which of the standard codes applies and under which id. We parse by
+//! ourselves and not with a JSON-RPC library's request types because those keep
+//! parameters as one raw value that would have to be scanned a second time.
 
 use std::borrow::Cow;
 
-use serde::de::{self, Deserialize, Deserializer, IgnoredAny, SeqAccess, Visitor};
+use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::diagnosis::{diagnose, malformed};
+use super::raw::{is_array, is_deeper, is_object};
 use crate::refusal::{Code, Refusal};
 
 /// Ids longer than this are refused: they are echoed, and nobody needs them.
 const ID_BYTES_MAX: usize = 256;
 /// Context ids, names of contexts and of methods.
-const NAME_BYTES_MAX: usize = 256;
+pub(super) const NAME_BYTES_MAX: usize = 256;
 
 /// The bounds of an envelope, from the configuration.
 #[derive(Debug, Clone, Copy)]
@@ -152,7 +154,7 @@ fn parse_one<'a>(text: &'a str, bounds: &Bounds) -> Result<Request<'a>, Refusal>
 }
 
 /// What holds for good parameters beyond their types.
-fn check<'a>(params: Params<'a>, bounds: &Bounds) -> Result<Execute<'a>, Refusal> {
+pub(super) fn check<'a>(params: Params<'a>, bounds: &Bounds) -> Result<Execute<'a>, Refusal> {
     let args = params.args.map_or("{}", RawValue::get);
     for (name, value) in [
         ("context_id", &params.context_id),
@@ -183,68 +185,6 @@ fn check<'a>(params: Params<'a>, bounds: &Bounds) -> Result<Execute<'a>, Refusal
     })
 }
 
-/// The long way: finds the first rule that the request breaks.
-fn diagnose<'a>(text: &'a str, bounds: &Bounds) -> Result<Request<'a>, Refusal> {
-    let invalid = |id, message: &'static str| {
-        Ok(Request {
-            id,
-            call: Err(Refusal::new(Code::InvalidRequest, message)),
-        })
-    };
-    if let Err(error) = serde_json::from_str::<IgnoredAny>(text) {
-        return Err(malformed(&error));
-    }
-    if !is_object(text) {
-        return invalid(Id::NULL, "a request must be an object");
-    }
-    let Ok(members) = serde_json::from_str::<Members<'a>>(text) else {
-        return invalid(Id::NULL, "jsonrpc, id, method or params appears twice");
-    };
-    let id = match members.id {
-        None => Id::Notification,
-        Some(id) if is_id(id) => Id::Given(id.get()),
-        Some(_) => {
-            return invalid(
-                Id::NULL,
-                "id must be a string, a number or null, of at most 256 bytes",
-            );
-        }
-    };
-    // Without a valid envelope there is no telling whether an answer is
-    // awaited; the standard then answers with null.
-    let answer_id = if id == Id::Notification { Id::NULL } else { id };
-    if members.jsonrpc.and_then(string).as_deref() != Some("2.0") {
-        return invalid(answer_id, "jsonrpc must be \"2.0\"");
-    }
-    let Some(method) = members.method.and_then(string) else {
-        return invalid(answer_id, "method must be a string");
-    };
-    let params = members.params.map_or("null", RawValue::get);
-    if !(is_object(params) || is_array(params) || members.params.is_none()) {
-        return invalid(answer_id, "params must be an object or an array");
-    }
-    if method != "execute" {
-        let refusal = Refusal::new(
-            Code::MethodNotFound,
-            "there is one JSON-RPC method: execute",
-        );
-        let shown: String = method.chars().take(NAME_BYTES_MAX).collect();
-        return Ok(Request {
-            id,
-            call: Err(refusal.with("method", shown)),
-        });
-    }
-    let call = match serde_json::from_str::<Params<'a>>(params) {
-        Ok(params) => check(params, bounds),
-        Err(error) => {
-            let reason = without_position(&error);
-            let message = format!("params must be {{context_id, method, args}}: {reason}");
-            Err(Refusal::new(Code::InvalidParams, message))
-        }
-    };
-    Ok(Request { id, call })
-}
-
 /// What the short way reads. Members that JSON-RPC does not know are ignored;
 /// the four that it knows must not be doubled.
 #[derive(serde::Deserialize)]
@@ -262,7 +202,7 @@ struct Good<'a> {
 /// By name, or by position in this order.
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Params<'a> {
+pub(super) struct Params<'a> {
     #[serde(borrow)]
     context_id: Cow<'a, str>,
     #[serde(borrow)]
@@ -271,21 +211,10 @@ struct Params<'a> {
     args: Option<&'a RawValue>,
 }
 
-/// What the long way reads first: the members, whatever they are.
-#[derive(serde::Deserialize)]
-struct Members<'a> {
-    #[serde(borrow, default, deserialize_with = "present")]
-    jsonrpc: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    id: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    method: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    params: Option<&'a RawValue>,
-}
-
 /// Keeps `null` apart from absence.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+pub(super) fn present<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<&'de RawValue>, D::Error> {
     <&RawValue>::deserialize(deserializer).map(Some)
 }
 
@@ -318,77 +247,11 @@ impl<'de> Visitor<'de> for Entries {
     }
 }
 
-fn malformed(error: &serde_json::Error) -> Refusal {
-    let (line, column) = (error.line(), error.column());
-    Refusal::new(Code::ParseError, format!("the body is not JSON: {error}"))
-        .with("at", format!("line {line} column {column}"))
-}
-
-/// serde_json ends its messages with a position inside the parameters, which
-/// would mislead: the client counts in the whole body.
-fn without_position(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    let end = text.rfind(" at line ").unwrap_or(text.len());
-    // It quotes the client's own unknown member: kept, but not at any length.
-    text[..end].chars().take(300).collect()
-}
-
-fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
-    #[derive(serde::Deserialize)]
-    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-    serde_json::from_str::<Text<'_>>(raw.get())
-        .ok()
-        .map(|text| text.0)
-}
-
-fn is_id(raw: &RawValue) -> bool {
+/// Whether this may be an id: a string, a number or null, and not long.
+pub(super) fn is_id(raw: &RawValue) -> bool {
     let text = raw.get();
     let kind = matches!(text.as_bytes()[0], b'"' | b'-' | b'0'..=b'9' | b'n');
     kind && text.len() <= ID_BYTES_MAX
-}
-
-fn is_object(text: &str) -> bool {
-    first_byte(text) == Some(b'{')
-}
-
-fn is_array(text: &str) -> bool {
-    first_byte(text) == Some(b'[')
-}
-
-fn first_byte(text: &str) -> Option<u8> {
-    text.bytes()
-        .find(|byte| !matches!(byte, b' ' | b'\t' | b'\n' | b'\r'))
-}
-
-/// Whether brackets outside of strings nest deeper than `max`. Most bodies have
-/// fewer brackets than that altogether, and counting those is much cheaper.
-fn is_deeper(body: &[u8], max: usize) -> bool {
-    let opening = |byte: &u8| matches!(byte, b'[' | b'{');
-    if body.iter().filter(|byte| opening(byte)).count() <= max {
-        return false;
-    }
-    let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
-    for byte in body {
-        if in_string {
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' => escaped = true,
-                b'"' => in_string = false,
-                _ => {}
-            }
-        } else {
-            match byte {
-                b'"' => in_string = true,
-                b'[' | b'{' => depth += 1,
-                b']' | b'}' => depth = depth.saturating_sub(1),
-                _ => {}
-            }
-            if depth > max {
-                return true;
-            }
-        }
-    }
-    false
 }
 
 #[cfg(test)]

@@ -1,9 +1,12 @@
 //! JSON-RPC 2.0 over one body: read the envelope, run its calls, write the
-//! answers. Start reading at [`serve`]; what arrives is in `envelope.rs`, what
-//! goes back in `answer.rs`. HTTP is not known here.
+//! answers. Start reading at [`serve`]; what arrives is in `envelope.rs` (and, if
+//! it is not as it should be, in `diagnosis.rs`), what goes back in `answer.rs`.
+//! HTTP is not known here.
 
 pub(crate) mod answer;
+mod diagnosis;
 pub(crate) mod envelope;
+mod raw;
 
 use std::borrow::Cow;
 use std::sync::Arc;
