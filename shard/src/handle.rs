@@ -79,12 +79,9 @@ impl ShardHandle {
         if owner == self.shard.id {
             return self.shard.call_here(context, call).await;
         }
-        match self
-            .shard
-            .mesh
-            .ask(owner, Request::Call { context, call })
-            .await?
-        {
+        // Boxed, so that calls at home need no room for it.
+        let asking = self.shard.mesh.ask(owner, Request::Call { context, call });
+        match Box::pin(asking).await? {
             Response::Call(result) => result,
             _ => Err(mixed_up()),
         }

@@ -72,7 +72,8 @@ impl Shard {
         let started = Instant::now();
         let context = match self.live(id) {
             Some(context) => context,
-            None => self.revive(id).await?,
+            // Boxed, because calls of live contexts need no room for it.
+            None => Box::pin(self.revive(id)).await?,
         };
         let named = std::str::from_utf8(&call.method).ok();
         let Some(method) = named.and_then(|name| context.module.description().method(name)) else {

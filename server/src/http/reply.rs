@@ -6,7 +6,7 @@ use http_body_util::{Either, Full};
 use hyper::header::{
     CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
 };
-use hyper::{Response, StatusCode};
+use hyper::{HeaderMap, Response, StatusCode};
 use serde::Serialize;
 
 use crate::refusal::{Code, Refusal};
@@ -23,8 +23,15 @@ const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json"
 
 /// An answer with a body of JSON.
 pub(super) fn json(body: Vec<u8>) -> Response<Body> {
+    json_in(HeaderMap::new(), body)
+}
+
+/// The same in the emptied map of the request's headers. hyper gives its memory to
+/// the connection's next request, so that none of them allocates for headers.
+pub(super) fn json_in(mut headers: HeaderMap, body: Vec<u8>) -> Response<Body> {
+    headers.insert(CONTENT_TYPE, JSON);
     let mut response = Response::new(Either::Left(Full::new(Bytes::from(body))));
-    response.headers_mut().insert(CONTENT_TYPE, JSON);
+    *response.headers_mut() = headers;
     response
 }
 
@@ -87,7 +94,7 @@ fn status(code: Code) -> StatusCode {
     StatusCode::from_u16(code.entry().status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
-fn advise(headers: &mut hyper::HeaderMap, refusal: &Refusal) {
+fn advise(headers: &mut HeaderMap, refusal: &Refusal) {
     if let Some(seconds) = refusal.retry_after_seconds {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }

@@ -37,7 +37,9 @@ pub(super) async fn answer(
     let response = if request.method() == Method::POST && request.uri().path() == RPC {
         call(front, watch, request).await?
     } else {
-        route(front, watch, request).await?
+        // Boxed, because it is large and rare: the future of every request has room
+        // for both ways, and is moved once.
+        Box::pin(route(front, watch, request)).await?
     };
     watch.enter(Phase::Send);
     Ok(response)
@@ -57,7 +59,10 @@ async fn call(
         Ok(_) => return Ok(refuse(denied())),
         Err(missing) => return Ok(refuse(unauthenticated(missing))),
     };
-    let body = match body::read(request.into_body(), &body_bound(front), watch).await {
+    let (head, body) = request.into_parts();
+    let mut headers = head.headers;
+    headers.clear();
+    let body = match body::read(body, &body_bound(front), watch).await {
         Ok(body) => body,
         Err(NoBody::Refused(refusal)) => return Ok(refuse(refusal)),
         Err(NoBody::Gone) => return Err(BrokenOff),
@@ -72,7 +77,7 @@ async fn call(
         match rpc::serve(&front.shard, &claims.subject, body, &front.bounds).await {
             Served::Done(body) => {
                 stats.count_call(None);
-                reply::json(body)
+                reply::json_in(headers, body)
             }
             Served::Refused(body, refusal) => {
                 stats.count_call(Some(refusal.code));

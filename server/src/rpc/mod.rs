@@ -48,27 +48,35 @@ pub(crate) async fn serve(
                 (Err(refusal), false) => Served::Refused(out, refusal),
             }
         }
-        Ok(Envelope::Batch(requests)) => {
-            // All at once: calls of one context still run in their order.
-            let ended = join_all(requests.into_iter().map(async |request| {
-                let mut out = Vec::new();
-                let outcome = run(shard, caller, &body, request, &mut out).await;
-                (out, outcome)
-            }))
-            .await;
-            let (answers, outcomes): (Vec<_>, Vec<_>) = ended.into_iter().unzip();
-            let body = answer::join(&answers);
-            if body.is_empty() {
-                Served::Silent(outcomes)
-            } else {
-                Served::Batch(body, outcomes)
-            }
-        }
+        // Boxed, so that single calls need no room for it.
+        Ok(Envelope::Batch(requests)) => Box::pin(batch(shard, caller, &body, requests)).await,
         Err(refusal) => {
             let mut out = Vec::new();
             answer::write_refusal(&mut out, Id::NULL, &refusal);
             Served::Refused(out, refusal)
         }
+    }
+}
+
+/// Runs all at once: calls of one context still run in their order.
+async fn batch(
+    shard: &ShardHandle,
+    caller: &Arc<str>,
+    body: &Bytes,
+    requests: Vec<Request<'_>>,
+) -> Served {
+    let ended = join_all(requests.into_iter().map(async |request| {
+        let mut out = Vec::new();
+        let outcome = run(shard, caller, body, request, &mut out).await;
+        (out, outcome)
+    }))
+    .await;
+    let (answers, outcomes): (Vec<_>, Vec<_>) = ended.into_iter().unzip();
+    let body = answer::join(&answers);
+    if body.is_empty() {
+        Served::Silent(outcomes)
+    } else {
+        Served::Batch(body, outcomes)
     }
 }
 
