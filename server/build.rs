@@ -4,4 +4,5 @@
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rustc-link-arg-bins=-Wl,--wrap=__sys_io_uring_setup");
+    println!("cargo:rustc-link-arg-examples=-Wl,--wrap=__sys_io_uring_setup");
 }
