@@ -3,7 +3,7 @@
 //!
 //! A send over a socket runs far into the kernel and wakes whoever waits at the
 //! other end. Between two runs of guests it finds cold caches and clients asleep,
-//! every time; behind another send it finds neither, and is a fifth cheaper. A
+//! every time; behind another send it finds neither, and is a sixth cheaper. A
 //! connection alone waits for nobody: its answer leaves when its task has paused.
 //!
 //! Belongs to the thread of its executor. Reading is in `net.rs`.
