@@ -3,8 +3,9 @@
 //!
 //! A send over a socket runs far into the kernel and wakes whoever waits at the
 //! other end. Between two runs of guests it finds cold caches and clients asleep,
-//! every time; behind another send it finds neither, and is a sixth cheaper. A
-//! connection alone waits for nobody: its answer leaves when its task has paused.
+//! every time; behind another send it should find neither. What that is worth is in
+//! `shard/decisions/0003-one-poll-for-all-sockets.md`. A connection alone waits for
+//! nobody: its answer leaves when its task has paused.
 //!
 //! Belongs to the thread of its executor. Reading is in `net.rs`.
 
