@@ -404,7 +404,8 @@ fn node_config(config: &Config, count: ShardCount) -> NodeConfig {
             map_bytes_max: config.storage.map_bytes_max.0,
             journal_bytes_max: config.storage.journal_bytes_max.0,
             // One for every turn that can run at once, and those beside them: the
-            // latest snapshot, its successor, statistics.
+            // latest snapshot, those in reports that were not yet read, statistics.
+            // With fewer, checkpoints are shown later.
             readers_max: (config.storage.readers_max as u32)
                 .max(config.shards.instances_max as u32 + 16),
             ..LedgerConfig::default()

@@ -19,7 +19,7 @@ use corelet_store::{Change, Committed, Snapshot, StoreError, Verdict};
 use crossbeam_channel::{Sender, TrySendError};
 
 use crate::answer::{Answer, Promise, promise};
-use crate::commit_thread::{CommitThread, Queued, Work};
+use crate::commit_thread::{CommitThread, Queued};
 use crate::context::Context;
 use crate::error::CallError;
 use crate::mailbox::{Inbox, mailbox};
@@ -41,8 +41,8 @@ pub(crate) enum Report {
     },
     /// Nothing of a batch was written, and nothing of its epoch will be.
     Failed(StoreError),
-    /// A checkpoint without a batch.
-    Shown(Result<Snapshot, StoreError>),
+    /// A checkpoint without a batch, and what shows it.
+    Shown(Snapshot),
 }
 
 /// What the shard remembers of a change on its way to the disk.
@@ -66,12 +66,10 @@ enum Waiting {
 /// The shard's side.
 pub(crate) struct CommitStage {
     // None once closed.
-    queue: RefCell<Option<Sender<Work>>>,
+    queue: RefCell<Option<Sender<Queued>>>,
     waiting: RefCell<VecDeque<Waiting>>,
     // Contexts of which something durable is in no snapshot yet.
     unshown: RefCell<Vec<Rc<Context>>>,
-    // Who wants it to be in one.
-    show_waiting: RefCell<Vec<Promise<Result<(), CallError>>>>,
     epoch: Cell<u64>,
     next_number: Cell<u64>,
     bytes: Cell<u64>,
@@ -87,13 +85,12 @@ pub(crate) fn stage(
 ) -> (CommitStage, CommitThread, Inbox<Report>) {
     let (queue, receiver) = crossbeam_channel::bounded(bounds.uncommitted_max);
     // A report stands for at least one change in the queue or in the thread's
-    // hands, or follows on such a one, or was asked for.
-    let (reports, inbox) = mailbox(2 * (bounds.uncommitted_max + 1) + 1);
+    // hands, or follows on such a one.
+    let (reports, inbox) = mailbox(2 * (bounds.uncommitted_max + 1));
     let stage = CommitStage {
         queue: RefCell::new(Some(queue)),
         waiting: RefCell::default(),
         unshown: RefCell::default(),
-        show_waiting: RefCell::default(),
         epoch: Cell::new(0),
         next_number: Cell::new(1),
         bytes: Cell::new(0),
@@ -188,12 +185,12 @@ impl CommitStage {
             }
             (Rc::clone(context), writes)
         });
-        match queue.try_send(Work::Change(Queued {
+        match queue.try_send(Queued {
             epoch: self.epoch.get(),
             losses,
             bytes,
             change,
-        })) {
+        }) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => unreachable!("the queue is as long as check_room allows"),
             // The commit thread ends before its shard only by ending the process.
@@ -229,36 +226,6 @@ impl CommitStage {
         answer
     }
 
-    /// Waits until snapshots show everything that is durable by now.
-    pub(crate) async fn show(&self) -> Result<(), CallError> {
-        if self.unshown.borrow().is_empty() {
-            return Ok(());
-        }
-        let (promise, answer) = promise();
-        self.ask_to_show(promise)?;
-        answer
-            .await
-            .ok_or_else(|| CallError::bug("a checkpoint was forgotten"))?
-    }
-
-    fn ask_to_show(&self, promise: Promise<Result<(), CallError>>) -> Result<(), CallError> {
-        // Reports come in order: the next checkpoint to be reported shows what
-        // was reported durable before, whoever asked for it.
-        if self.show_waiting.borrow().is_empty() {
-            let queue = self.queue.borrow();
-            let queue = queue.as_ref().ok_or(CallError::Draining)?;
-            queue
-                .try_send(Work::Checkpoint)
-                .map_err(|_| CallError::Busy {
-                    limit: "uncommitted_max",
-                    used: self.count_max as u64,
-                    max: self.count_max as u64,
-                })?;
-        }
-        self.show_waiting.borrow_mut().push(promise);
-        Ok(())
-    }
-
     /// Takes in a report and tells who waits.
     pub(crate) fn settle(&self, report: Report, snapshots: &Snapshots) {
         match report {
@@ -272,13 +239,7 @@ impl CommitStage {
                 }
             }
             Report::Failed(error) => self.fail_epoch(CallError::from(error)),
-            Report::Shown(Ok(snapshot)) => self.shown(snapshot, snapshots),
-            Report::Shown(Err(error)) => {
-                let error = CallError::from(error);
-                for promise in self.show_waiting.take() {
-                    promise.keep(Err(error.clone()));
-                }
-            }
+            Report::Shown(snapshot) => self.shown(snapshot, snapshots),
         }
     }
 
@@ -287,9 +248,6 @@ impl CommitStage {
         snapshots.renew(snapshot);
         for context in self.unshown.take() {
             context.overlay.borrow_mut().shown();
-        }
-        for promise in self.show_waiting.take() {
-            promise.keep(Ok(()));
         }
     }
 

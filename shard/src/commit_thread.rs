@@ -28,18 +28,6 @@ const SWEEP_EVERY_BATCHES: u64 = 16;
 /// then has nothing to replay, and idle contexts need no memory.
 const CHECKPOINT_IDLE: Duration = Duration::from_secs(1);
 
-/// What a shard asks of its commit thread.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly all are changes, and a box for each would cost more"
-)]
-pub(crate) enum Work {
-    /// To make this durable.
-    Change(Queued),
-    /// To show everything that is.
-    Checkpoint,
-}
-
 /// A change on its way to the disk.
 pub(crate) struct Queued {
     pub(crate) epoch: u64,
@@ -51,7 +39,7 @@ pub(crate) struct Queued {
 
 /// What the commit thread is given.
 pub(crate) struct CommitThread {
-    pub(crate) queue: Receiver<Work>,
+    pub(crate) queue: Receiver<Queued>,
     pub(crate) reports: Outbox<Report>,
     pub(crate) batch_changes_max: usize,
     pub(crate) uncommitted_max: u64,
@@ -65,23 +53,18 @@ pub(crate) fn run(ledger: Ledger, thread: CommitThread) {
         writer: ledger.writer(),
         thread,
         held: None,
+        owes_snapshot: false,
         lost: None,
         broken: VecDeque::new(),
         taken: 0,
         sweeping: true,
         batches: 0,
     };
-    while let Some(work) = worker.next() {
-        match work {
-            Work::Change(first) => worker.commit(first),
-            Work::Checkpoint => {
-                let shown = worker.checkpoint();
-                worker.report(Report::Shown(shown));
-            }
-        }
+    while let Some(first) = worker.next() {
+        worker.commit(first);
     }
     // The next start has less to do, but would find everything without it, too.
-    if let Err(error) = worker.checkpoint() {
+    if let Err(error) = worker.writer.checkpoint() {
         tracing::warn!(%error, "what is in the journal could not be brought into the ledger");
     }
 }
@@ -90,8 +73,12 @@ struct Worker<'l> {
     ledger: &'l Ledger,
     writer: LedgerWriter<'l>,
     thread: CommitThread,
-    // What did not fit into the batch before.
-    held: Option<Work>,
+    // A change that did not fit into the batch before.
+    held: Option<Queued>,
+    // Whether the shard has not been given the snapshot of the last checkpoint,
+    // because all were in use. Until it is, every batch is a checkpoint: a
+    // snapshot must not come with less than what was reported before it.
+    owes_snapshot: bool,
     // Everything of an epoch up to this one is lost.
     lost: Option<u64>,
     // Contexts of which a call was refused, oldest first.
@@ -126,54 +113,63 @@ struct Batch {
 }
 
 impl Worker<'_> {
-    /// What to do next. Sweeps and brings the journal in while there is nothing.
-    fn next(&mut self) -> Option<Work> {
+    /// The change that opens the next batch. Sweeps and brings the journal in
+    /// while there is none.
+    fn next(&mut self) -> Option<Queued> {
         if let Some(held) = self.held.take() {
             return Some(held);
         }
         while self.sweeping {
             match self.thread.queue.try_recv() {
-                Ok(work) => return Some(work),
+                Ok(first) => return Some(first),
                 Err(TryRecvError::Disconnected) => return None,
                 Err(TryRecvError::Empty) => self.sweep(),
             }
         }
-        while self.writer.has_unshown() {
+        while self.writer.has_unshown() || self.owes_snapshot {
             match self.thread.queue.recv_timeout(CHECKPOINT_IDLE) {
-                Ok(work) => return Some(work),
+                Ok(first) => return Some(first),
                 Err(RecvTimeoutError::Disconnected) => return None,
-                Err(RecvTimeoutError::Timeout) => match self.checkpoint() {
-                    Ok(snapshot) => self.report(Report::Shown(Ok(snapshot))),
-                    Err(error) => {
+                Err(RecvTimeoutError::Timeout) => {
+                    if let Err(error) = self.checkpoint() {
                         tracing::warn!(%error, "a checkpoint failed; what is in the journal is safe, and the next one tries again");
                     }
-                },
+                }
             }
         }
         self.thread.queue.recv().ok()
     }
 
-    /// Brings everything into LMDB and gives the snapshot that shows it.
-    fn checkpoint(&mut self) -> Result<Snapshot, StoreError> {
+    /// Brings everything into LMDB and gives the shard the snapshot that shows it.
+    fn checkpoint(&mut self) -> Result<(), StoreError> {
         let started = Instant::now();
         match self.writer.checkpoint() {
             Ok(()) => {
-                let stats = &self.thread.stats;
-                stats.checkpoints.one();
-                stats.checkpoint_micros.observe_micros(started.elapsed());
-                stats.journal_bytes.set(0);
-                Ok(self.snapshot())
+                self.count_checkpoint(started.elapsed());
+                if let Some(snapshot) = self.snapshot() {
+                    self.report(Report::Shown(snapshot));
+                }
+                Ok(())
             }
             Err(error) if error.is_fatal() => stop_in_doubt("checkpoint", &error),
             Err(error) => Err(error),
         }
     }
 
-    fn snapshot(&self) -> Snapshot {
-        self.ledger.snapshot().unwrap_or_else(|error| {
-            // Without it the overlays could never shrink.
-            crate::node::stop_process("cannot read what was just committed", &error)
-        })
+    /// The snapshot of a checkpoint that was just made.
+    fn snapshot(&mut self) -> Option<Snapshot> {
+        match self.ledger.snapshot() {
+            Ok(snapshot) => {
+                self.owes_snapshot = false;
+                Some(snapshot)
+            }
+            Err(error @ StoreError::ReadersFull { .. }) => {
+                tracing::warn!(%error, "what was committed is shown later");
+                self.owes_snapshot = true;
+                None
+            }
+            Err(error) => crate::node::stop_process("cannot read what was just committed", &error),
+        }
     }
 
     fn report(&self, report: Report) {
@@ -197,7 +193,11 @@ impl Worker<'_> {
         self.sweeping |= changes.iter().any(deletes);
         let count = changes.len() as u64;
         let started = Instant::now();
-        let report = match self.writer.commit(changes) {
+        let committed = match self.owes_snapshot {
+            false => self.writer.commit(changes),
+            true => self.writer.commit_shown(changes),
+        };
+        let report = match committed {
             Ok(BatchOutcome {
                 mut verdicts,
                 is_shown,
@@ -207,7 +207,7 @@ impl Worker<'_> {
                 for (place, context) in refused {
                     verdicts.insert(place, Err(Refused::BehindRefused { context }));
                 }
-                let shown = is_shown.then(|| self.snapshot());
+                let shown = if is_shown { self.snapshot() } else { None };
                 Report::Durable { verdicts, shown }
             }
             Err(error) if error.is_fatal() => stop_in_doubt("commit", &error),
@@ -230,9 +230,15 @@ impl Worker<'_> {
         stats.batch_micros.observe_micros(took);
         stats.journal_bytes.set(self.writer.journal_bytes());
         if is_checkpoint {
-            stats.checkpoints.one();
-            stats.checkpoint_micros.observe_micros(took);
+            self.count_checkpoint(took);
         }
+    }
+
+    fn count_checkpoint(&self, took: Duration) {
+        let stats = &self.thread.stats;
+        stats.checkpoints.one();
+        stats.checkpoint_micros.observe_micros(took);
+        stats.journal_bytes.set(self.writer.journal_bytes());
     }
 
     fn remember_refusals(&mut self, calls: &[Option<(ContextId, u64)>], verdicts: &[Verdict]) {
@@ -262,19 +268,15 @@ impl Worker<'_> {
             epoch: first.epoch,
             ..Batch::default()
         };
-        let mut next = Some(Work::Change(first));
-        while let Some(work) = next {
-            let Work::Change(queued) = work else {
-                self.held = Some(work);
-                break;
-            };
+        let mut next = Some(first);
+        while let Some(queued) = next {
             let is_empty = batch.changes.is_empty() && batch.refused.is_empty();
             let is_other = !is_empty
                 && (queued.epoch != batch.epoch
                     || bytes + queued.bytes > BATCH_BYTES_MAX
                     || batch.changes.len() >= self.thread.batch_changes_max);
             if is_other {
-                self.held = Some(Work::Change(queued));
+                self.held = Some(queued);
                 break;
             }
             self.take(queued, &mut batch, &mut bytes);
@@ -316,7 +318,12 @@ impl Worker<'_> {
 
     /// Drops some records of deleted contexts.
     fn sweep(&mut self) {
-        match self.writer.sweep(SWEEP_RECORDS) {
+        // It takes a checkpoint, of which the shard has to hear.
+        let shown = match self.writer.has_unshown() {
+            true => self.checkpoint(),
+            false => Ok(()),
+        };
+        match shown.and_then(|()| self.writer.sweep(SWEEP_RECORDS)) {
             Ok(swept) => {
                 self.thread.stats.swept.add(swept.records as u64);
                 self.sweeping = swept.is_more;

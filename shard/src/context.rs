@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use corelet_store::{ApplicationId, Committed, ContextId, ContextSlot, Root};
+use corelet_store::{ApplicationId, Committed, ContextId, ContextSlot, Standing};
 use corelet_wasm_host::{Instance, Module};
 
 use crate::overlay::Overlay;
@@ -29,10 +29,8 @@ pub(crate) struct Context {
     pub(crate) uncommitted: Cell<u32>,
     /// How many of them write, and so will change the state's version.
     pub(crate) unsettled_writes: Cell<u32>,
-    /// State version and root as committed.
-    pub(crate) version: Cell<u64>,
-    /// See `version`.
-    pub(crate) root: Cell<Root>,
+    /// The state as committed.
+    pub(crate) standing: Cell<Standing>,
     /// Grows when effects that a running turn may have seen were lost.
     pub(crate) losses: Cell<u64>,
     /// Callers on their way to a turn or waiting for its answer. A turn in the
@@ -61,8 +59,7 @@ impl Context {
         slot: ContextSlot,
         application: ApplicationId,
         module: Arc<Module>,
-        version: u64,
-        root: Root,
+        standing: Standing,
     ) -> Rc<Context> {
         Rc::new(Context {
             id,
@@ -73,8 +70,7 @@ impl Context {
             overlay: Rc::default(),
             uncommitted: Cell::new(0),
             unsettled_writes: Cell::new(0),
-            version: Cell::new(version),
-            root: Cell::new(root),
+            standing: Cell::new(standing),
             losses: Cell::new(0),
             in_use: Cell::new(0),
             deleted: Cell::new(false),
@@ -86,11 +82,10 @@ impl Context {
         })
     }
 
-    /// Notes that a change of this context is durable and visible.
+    /// Notes that a change of this context is durable.
     pub(crate) fn advance(&self, committed: &Committed) {
         if committed.delta_id().is_some() {
-            self.version.set(committed.version());
-            self.root.set(committed.root());
+            self.standing.set(committed.standing());
         }
     }
 

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use corelet_store::{
-    ApplicationId, Change, ContextId, ContextSlot, Refused, Root, ShardCount, ShardId,
+    ApplicationId, Change, Committed, ContextId, ContextSlot, Refused, ShardCount, ShardId,
+    Standing,
 };
 
 use crate::context::Context;
@@ -93,7 +94,7 @@ impl Shard {
         // or has closed the application before.
         self.directory.check_open(new.application)?;
         let _creating = Creating::begin(self, id, new.application);
-        let (change, bytes) = self.init(id, &new).await?;
+        let change = self.init(id, &new).await?;
         let name: Option<Arc<str>> = new.name.map(Arc::from);
         if let Some(name) = &name {
             self.record(DirectoryChange::PutName {
@@ -102,8 +103,11 @@ impl Shard {
             })
             .await?;
         }
-        match self.commit(change, bytes).await {
-            Ok(()) => self.show_here(id).await,
+        match self.commit(change).await {
+            Ok(committed) => {
+                crate::guest_log::of_update(id, committed.logs());
+                self.show_here(id)
+            }
             Err(error) => {
                 if let Some(name) = name
                     && let Err(second) = self.free_name(&name).await
@@ -117,15 +121,12 @@ impl Shard {
     }
 
     /// Runs a new context's `init` to its end. Gives the change that makes it.
-    async fn init(
-        self: &Rc<Self>,
-        id: ContextId,
-        new: &NewContext,
-    ) -> Result<(Change, u64), CallError> {
+    async fn init(self: &Rc<Self>, id: ContextId, new: &NewContext) -> Result<Change, CallError> {
         let module = self.module(new.application).await?;
         // Known to nobody but the scheduler, which treats it like any other.
         let slot = ContextSlot::UNASSIGNED;
-        let context = Context::new(id, slot, new.application, module, 0, Root::EMPTY);
+        let standing = Standing::OF_NO_CONTEXT;
+        let context = Context::new(id, slot, new.application, module, standing);
         let begin = Begin {
             what: What::Init,
             args: new.args.clone(),
@@ -135,15 +136,13 @@ impl Shard {
         let Durable::Init(call) = self.execute(&context, begin).await?.durable else {
             return Err(CallError::bug("an init ended as a call"));
         };
-        let bytes = call.bytes();
-        let change = Change::CreateContext(corelet_store::NewContext {
+        Ok(Change::CreateContext(corelet_store::NewContext {
             id,
             name: new.name.clone(),
             application: new.application,
             created: call.hlc,
             call,
-        });
-        Ok((change, bytes))
+        }))
     }
 
     /// Deletes a context. Its entries are swept away later.
@@ -156,7 +155,7 @@ impl Shard {
             .latest()
             .context(&id)?
             .ok_or_else(not_found)?;
-        self.commit(Change::DeleteContext(id), 0).await?;
+        self.commit(Change::DeleteContext(id)).await?;
         let live = self.contexts.borrow_mut().remove(&id);
         if let Some(context) = live {
             context.deleted.set(true);
@@ -168,45 +167,41 @@ impl Shard {
         Ok(())
     }
 
-    pub(crate) async fn show_here(&self, id: ContextId) -> Result<ContextInfo, CallError> {
-        if self.live(id).is_some_and(|context| !context.is_shown()) {
-            self.commits.show().await?;
-        }
-        self.read_info(id)
-    }
-
-    fn read_info(&self, id: ContextId) -> Result<ContextInfo, CallError> {
+    pub(crate) fn show_here(&self, id: ContextId) -> Result<ContextInfo, CallError> {
         let snapshot = self.snapshots.latest();
         let record = snapshot
             .context(&id)?
             .ok_or_else(|| CallError::ContextNotFound {
                 context: id.to_string(),
             })?;
-        let head = snapshot.head(record.slot)?;
+        // What is in memory may be newer than the snapshot.
+        let standing = match self.contexts.borrow().peek(&id) {
+            Some(context) => context.standing.get(),
+            None => Standing::of(&snapshot.head(record.slot)?),
+        };
         Ok(ContextInfo {
             id,
             name: record.name,
             application: record.application,
             created: record.created,
-            version: head.version,
-            root: head.root,
-            entries: head.entries,
-            bytes: head.bytes,
+            version: standing.version,
+            root: standing.root,
+            entries: standing.entries,
+            bytes: standing.bytes,
             shard: self.id,
         })
     }
 
     /// Up to `limit` contexts of this shard with ids behind `after`.
-    pub(crate) async fn list_here(
+    pub(crate) fn list_here(
         &self,
         after: Option<ContextId>,
         limit: usize,
     ) -> Result<Vec<ContextInfo>, CallError> {
-        self.commits.show().await?;
         let records = self.snapshots.latest().contexts(after, limit)?;
         records
             .iter()
-            .map(|record| self.read_info(record.id))
+            .map(|record| self.show_here(record.id))
             .collect()
     }
 
@@ -324,7 +319,7 @@ impl Shard {
         change: DirectoryChange,
     ) -> Result<(), CallError> {
         let _place = Recording::begin(&self.recording)?;
-        self.commit(durable_change(&change), 0).await?;
+        self.commit(durable_change(&change)).await?;
         self.directory.learn(change.clone());
         for shard in self.count.shards().filter(|shard| *shard != self.id) {
             self.mesh.ask(shard, Request::Learn(change.clone())).await?;
@@ -345,13 +340,14 @@ impl Shard {
         }
     }
 
-    async fn commit(&self, change: Change, bytes: u64) -> Result<(), CallError> {
+    async fn commit(&self, change: Change) -> Result<Committed, CallError> {
+        let bytes = change.bytes();
         let receipt = self.commits.submit(change, bytes, None)?;
         match receipt
             .await
             .ok_or_else(|| CallError::bug("a change was forgotten"))?
         {
-            Ok(_) => Ok(()),
+            Ok(committed) => Ok(committed),
             Err(CallError::Uncommitted(refused)) => Err(match &*refused {
                 Refused::NameTaken { name, holder } => CallError::NameTaken {
                     name: name.clone(),

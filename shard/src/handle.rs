@@ -124,7 +124,7 @@ impl ShardHandle {
     pub async fn show_context(&self, id: ContextId) -> Result<ContextInfo, CallError> {
         let owner = self.shard.owner(&id);
         if owner == self.shard.id {
-            return self.shard.show_here(id).await;
+            return self.shard.show_here(id);
         }
         match self.shard.mesh.ask(owner, Request::Show { id }).await? {
             Response::Show(result) => result,
@@ -138,7 +138,7 @@ impl ShardHandle {
         after: Option<ContextId>,
         limit: usize,
     ) -> Result<Vec<ContextInfo>, CallError> {
-        let mut all = self.shard.list_here(after, limit).await?;
+        let mut all = self.shard.list_here(after, limit)?;
         for shard in self
             .shard
             .count

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use corelet_store::{ApplicationId, ContextId, NodeId, ShardCount, ShardId};
+use corelet_store::{ApplicationId, ContextId, NodeId, ShardCount, ShardId, Standing};
 use corelet_wasm_host::{Host, MethodKind, Module};
 use hashlink::LruCache;
 
@@ -29,8 +29,11 @@ use crate::snapshots::Snapshots;
 use crate::stats::ShardStats;
 use crate::turn::{Begin, Durable, Executed, Step, TurnEnd, What};
 
-/// How many contexts in use an eviction steps over before it gives up.
+/// How many contexts that have to stay an eviction steps over before it gives up.
 const EVICTION_TRIES: usize = 64;
+
+/// How many contexts are looked at for warm instances: some microseconds.
+const COOLING_TRIES: usize = 1024;
 
 /// One core's world.
 pub(crate) struct Shard {
@@ -204,8 +207,7 @@ impl Shard {
             record.slot,
             record.application,
             module,
-            head.version,
-            head.root,
+            Standing::of(&head),
         );
         let in_use = InUse::new(Rc::clone(&context));
         self.contexts.borrow_mut().insert(id, context);
@@ -288,7 +290,7 @@ impl Shard {
     /// Gives up the warm instances of a context that has to stay.
     fn cool_one(&self) -> bool {
         let contexts = self.contexts.borrow();
-        let mut oldest = contexts.iter().map(|(_, context)| context);
+        let mut oldest = contexts.iter().take(COOLING_TRIES).map(|(_, c)| c);
         let found = oldest.find(|c| is_unused(c) && !c.warm.borrow().is_empty());
         if let Some(context) = found {
             self.drop_warm(context);
@@ -314,8 +316,8 @@ impl Shard {
             }
             Request::Create { id, new } => Response::Create(self.create_here(id, new).await),
             Request::Delete { id } => Response::Delete(self.delete_here(id).await),
-            Request::Show { id } => Response::Show(self.show_here(id).await),
-            Request::List { after, limit } => Response::List(self.list_here(after, limit).await),
+            Request::Show { id } => Response::Show(self.show_here(id)),
+            Request::List { after, limit } => Response::List(self.list_here(after, limit)),
             Request::FindUser { application } => {
                 Response::FindUser(self.find_user_here(application).await)
             }
@@ -374,7 +376,7 @@ async fn settle(executed: Executed, context: &Context) -> Result<Reply, CallErro
             if context.losses.get() != losses {
                 return Err(CallError::LostEffects);
             }
-            (None, context.root.get())
+            (None, context.standing.get().root)
         }
         Durable::Init(_) => return Err(CallError::bug("an init was run as a call")),
     };

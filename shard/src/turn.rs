@@ -128,7 +128,7 @@ impl Shard {
             What::Query(_) => {
                 let settled = context.overlay.borrow().settled();
                 let view = View::of_query(context.slot, self.snapshots.latest(), settled);
-                let version = context.version.get();
+                let version = context.standing.get().version;
                 (TurnKind::Query, view, limits.query_fuel_max, version)
             }
             What::Update(_) => {
@@ -137,7 +137,8 @@ impl Shard {
                     Rc::clone(&self.snapshots),
                     Rc::clone(&context.overlay),
                 );
-                let version = context.version.get() + u64::from(context.unsettled_writes.get());
+                let unsettled = u64::from(context.unsettled_writes.get());
+                let version = context.standing.get().version + unsettled;
                 (TurnKind::Update, view, limits.update_fuel_max, version)
             }
             What::Init => (TurnKind::Init, View::of_init(), limits.init_fuel_max, 0),
@@ -172,7 +173,7 @@ impl Shard {
                 hlc,
                 epoch: self.commits.epoch(),
                 losses: context.losses.get(),
-                root: context.root.get(),
+                root: context.standing.get().root,
                 fuel_seen: 0,
                 promise,
             },

@@ -48,8 +48,8 @@ fn open(dir: &str) -> Result<Ledger, Box<dyn Error>> {
     let config = LedgerConfig {
         map_bytes_max: 256 << 20,
         readers_max: 16,
-        // Full after some four batches.
-        journal_bytes_max: 256 << 10,
+        // Three batches with small values fit, and few with large ones.
+        journal_bytes_max: 48 << 10,
         ..LedgerConfig::default()
     };
     Ok(Ledger::open(Path::new(dir), &config)?)
@@ -69,8 +69,8 @@ fn write(ledger: &Ledger, batches: u64, journal: bool) -> Result<ExitCode, Box<d
     let mut writer = ledger.writer();
     for n in first..first + batches {
         let committed = match journal {
-            true => writer.commit(batch(n)),
-            false => writer.commit_shown(batch(n)),
+            true => writer.commit(batch(n, 10)),
+            false => writer.commit_shown(batch(n, 5)),
         };
         match committed {
             Ok(outcome) => {
@@ -101,11 +101,12 @@ fn write(ledger: &Ledger, batches: u64, journal: bool) -> Result<ExitCode, Box<d
     Ok(ExitCode::SUCCESS)
 }
 
-fn batch(n: u64) -> Vec<Change> {
+/// In every so many batches a context comes and goes.
+fn batch(n: u64, passing_every: u64) -> Vec<Change> {
     let mut batch: Vec<Change> = (0..CONTEXTS)
         .map(|context| Change::Call(call(context, n)))
         .collect();
-    if n.is_multiple_of(5) {
+    if n.is_multiple_of(passing_every) {
         batch.push(create(PASSING, n));
         batch.push(Change::Call(call(PASSING, n)));
         batch.push(Change::DeleteContext(id(PASSING)));

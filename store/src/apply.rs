@@ -13,17 +13,17 @@ use heed::{Env, PutFlags, RwTxn, WithoutTls};
 use crate::authors::Authors;
 use crate::change::{
     ApplicationRecord, CallEffects, Change, Committed, CommittedEvent, Event, NewContext, Op,
-    Verdict,
+    Standing, Verdict,
 };
 use crate::delta::{DeltaEventView, DeltaView, DeltaWriter, OpView};
 use crate::error::{Refused, StoreError};
-use crate::ids::{ApplicationId, ContextId, ContextSlot, DeltaId, Root};
+use crate::ids::{ApplicationId, ContextId, ContextSlot, DeltaId};
 use crate::journal::Generation;
 use crate::layout::{
     self, APPLICATION_BYTES_MAX, EVENT_KIND_BYTES_MAX, KEY_BYTES_MAX, META_JOURNAL, META_SLOTS,
     NAME_BYTES_MAX, Tables, VALUE_BYTES_MAX, event_key, position_key, slot_key,
 };
-use crate::ledger::{commit_error, engine_error};
+use crate::ledger::{commit_error, engine_error, is_short_write};
 use crate::record::{
     ContextRecord, ContextRow, EntryRow, EntryView, EventRow, GraveRow, Head, JournalRecord,
     LogRow, NameRow, SlotsRecord, read_name, seal,
@@ -65,8 +65,7 @@ fn before_writing(error: StoreError) -> Stop {
 pub(crate) struct Receipt {
     slot: ContextSlot,
     delta_id: Option<DeltaId>,
-    root: Root,
-    version: u64,
+    standing: Standing,
     /// Sequence number of the call's first event.
     first_sequence: u64,
 }
@@ -75,8 +74,7 @@ impl Receipt {
     const OF_NO_CALL: Receipt = Receipt {
         slot: ContextSlot::UNASSIGNED,
         delta_id: None,
-        root: Root::EMPTY,
-        version: 0,
+        standing: Standing::OF_NO_CONTEXT,
         first_sequence: 0,
     };
 }
@@ -430,13 +428,12 @@ impl<'l> Pass<'l> {
             delta_id = Some(id);
             touched.is_changed = true;
         }
-        let (root, version) = (touched.head.root, touched.head.version);
+        let standing = Standing::of(&touched.head);
         self.heads.insert(slot, touched);
         Ok(Receipt {
             slot,
             delta_id,
-            root,
-            version,
+            standing,
             first_sequence,
         })
     }
@@ -747,8 +744,15 @@ impl<'l> Pass<'l> {
         Stop::Fail(self.engine(error))
     }
 
+    /// A write in the middle of the transaction may make LMDB write pages early,
+    /// and so meet a full disk; nothing that counts was touched then.
     fn engine(&self, error: heed::Error) -> StoreError {
-        engine_error("a commit", error, self.env)
+        match error {
+            heed::Error::Io(source) if is_short_write(&source, self.env) => {
+                StoreError::DiskFull { source }
+            }
+            error => engine_error("a commit", error, self.env),
+        }
     }
 }
 
@@ -810,18 +814,10 @@ pub(crate) fn verdict(change: Change, answer: Answer) -> Verdict {
         .zip(events)
         .map(|(sequence, event)| CommittedEvent { sequence, event })
         .collect();
-    let Receipt {
-        slot,
-        delta_id,
-        root,
-        version,
-        ..
-    } = receipt;
     Ok(Committed {
-        slot,
-        delta_id,
-        root,
-        version,
+        slot: receipt.slot,
+        delta_id: receipt.delta_id,
+        standing: receipt.standing,
         events,
         logs,
     })

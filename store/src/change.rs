@@ -9,6 +9,7 @@ use bytes::Bytes;
 use crate::error::Refused;
 use crate::hlc::Hlc;
 use crate::ids::{ApplicationId, ContextId, ContextSlot, DeltaId, NodeId, Root};
+use crate::record::Head;
 
 /// One change of a batch.
 #[derive(Clone, Debug)]
@@ -40,7 +41,7 @@ pub enum Change {
 
 impl Change {
     /// Bytes that count against [`crate::BATCH_BYTES_MAX`].
-    pub(crate) fn bytes(&self) -> u64 {
+    pub fn bytes(&self) -> u64 {
         let bytes = match self {
             Change::CreateContext(NewContext { call, .. }) | Change::Call(call) => {
                 return call.bytes();
@@ -200,10 +201,42 @@ pub struct ApplicationRecord {
 pub struct Committed {
     pub(crate) slot: ContextSlot,
     pub(crate) delta_id: Option<DeltaId>,
-    pub(crate) root: Root,
-    pub(crate) version: u64,
+    pub(crate) standing: Standing,
     pub(crate) events: Vec<CommittedEvent>,
     pub(crate) logs: Vec<LogLine>,
+}
+
+/// What a context's state amounts to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The digest of the state.
+    pub root: Root,
+    /// How often the state has changed: one more for each call with writes.
+    pub version: u64,
+    /// How many entries it has.
+    pub entries: u64,
+    /// Bytes of all keys and values.
+    pub bytes: u64,
+}
+
+impl Standing {
+    /// Of nothing, and of changes that concern no context.
+    pub const OF_NO_CONTEXT: Standing = Standing {
+        root: Root::EMPTY,
+        version: 0,
+        entries: 0,
+        bytes: 0,
+    };
+
+    /// As a head says it.
+    pub fn of(head: &Head) -> Standing {
+        Standing {
+            root: head.root,
+            version: head.version,
+            entries: head.entries,
+            bytes: head.bytes,
+        }
+    }
 }
 
 /// An event and its place in the context's event log.
@@ -224,12 +257,17 @@ impl Committed {
 
     /// The context's root after the change; [`Root::EMPTY`] for changes of no context.
     pub fn root(&self) -> Root {
-        self.root
+        self.standing.root
     }
 
     /// How often the context's state has changed: one more for each call with writes.
     pub fn version(&self) -> u64 {
-        self.version
+        self.standing.version
+    }
+
+    /// The context's state after the change.
+    pub fn standing(&self) -> Standing {
+        self.standing
     }
 
     /// The context's slot; [`ContextSlot::UNASSIGNED`] for changes of no context.
@@ -251,8 +289,7 @@ impl Committed {
         Committed {
             slot,
             delta_id: None,
-            root: Root::EMPTY,
-            version: 0,
+            standing: Standing::OF_NO_CONTEXT,
             events: Vec::new(),
             logs: Vec::new(),
         }

@@ -8,10 +8,10 @@
 //! [`ALIGN_BYTES`], so that a write never touches a page on which something
 //! acknowledged lies. A record is one batch. All numbers little-endian: magic
 //! "CLJ1", payload length (4), generation (8), number of the batch within the
-//! generation, from 0 (8), checksum of the header's other fields and the
-//! payload, seeded by the ledger (8); then the payload: per call its slot (8),
-//! length (4) and the delta's canonical bytes. A record of another generation
-//! is what an earlier life of the file has left.
+//! generation, from 0 (8), checksum of the payload (8), checksum of the header
+//! up to here (8), both seeded by the ledger; then the payload: per call its
+//! slot (8), length (4) and the delta's canonical bytes. A record of another
+//! generation is what an earlier life of the file has left.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice};
@@ -31,7 +31,10 @@ const MAGIC: &[u8; 4] = b"CLJ1";
 /// The unit in which page caches and modern disks write.
 const ALIGN_BYTES: u64 = 4096;
 
-const HEADER_BYTES: usize = 32;
+const HEADER_BYTES: usize = 40;
+
+/// Where the header's own checksum lies.
+const HEADER_SUM_AT: usize = HEADER_BYTES - 8;
 
 /// Bytes in front of each call's canonical bytes.
 const CALL_HEADER_BYTES: usize = 12;
@@ -102,6 +105,16 @@ impl Journal {
             self.batches += 1;
             self.end = end;
         }
+        if let Some(header) = self.header(self.end)?
+            && header.number() == self.batches
+        {
+            // Either it was torn, and nobody was told that it is on disk, or it
+            // was damaged since. Nothing tells these apart.
+            tracing::warn!(
+                batch = self.batches,
+                "the last record of the journal is not whole and is left out"
+            );
+        }
         let size = self.file.metadata().map_err(reading)?.len();
         let mut at = self.end;
         while at < size {
@@ -127,6 +140,11 @@ impl Journal {
     /// Bytes written since the last checkpoint.
     pub(crate) fn bytes(&self) -> u64 {
         self.end
+    }
+
+    /// The same with the record that is being made.
+    pub(crate) fn bytes_with_next(&self) -> u64 {
+        self.end + self.record.len() as u64
     }
 
     /// Shows every call since the last checkpoint to `visit`, in order.
@@ -167,9 +185,11 @@ impl Journal {
         self.record.extend_from_slice(canonical);
     }
 
-    /// Whether the record fits into what is left of the file.
-    pub(crate) fn has_room(&self) -> bool {
-        self.end + aligned(self.record.len() as u64) <= self.bytes_max
+    /// Whether the record fits into what is left of the file. A file that the
+    /// disk has no space for has no room.
+    pub(crate) fn has_room(&mut self) -> Result<bool, StoreError> {
+        let end = self.end + aligned(self.record.len() as u64);
+        Ok(end <= self.bytes_max && self.allocate()?)
     }
 
     /// Whether the record holds no call.
@@ -180,16 +200,14 @@ impl Journal {
     /// Writes the record: on disk when this returns. On a full disk nothing of
     /// it is left; any other failure leaves the journal in doubt.
     pub(crate) fn append(&mut self) -> Result<(), StoreError> {
-        assert!(self.has_room(), "the caller makes a checkpoint instead");
-        self.allocate()?;
+        assert!(self.is_allocated, "the caller makes a checkpoint instead");
         let payload = &self.record[HEADER_BYTES..];
         let header = Header::of(self.generation, self.batches, payload);
         self.record[..HEADER_BYTES].copy_from_slice(&header.bytes);
         if let Err(error) = write_through(&self.file, &self.record, self.end) {
             // It was not acknowledged, so it must not turn up again.
-            let erased = is_out_of_space(&error)
-                && write_through(&self.file, &[0; HEADER_BYTES], self.end).is_ok();
-            return Err(match erased {
+            let is_erased = is_out_of_space(&error) && self.erase_next().is_ok();
+            return Err(match is_erased {
                 true => StoreError::DiskFull { source: error },
                 false => StoreError::Io {
                     doing: "a write to the journal",
@@ -200,6 +218,11 @@ impl Journal {
         self.batches += 1;
         self.end += aligned(self.record.len() as u64);
         Ok(())
+    }
+
+    /// Makes a record where the next one goes unreadable.
+    fn erase_next(&self) -> io::Result<()> {
+        write_through(&self.file, &[0; HEADER_BYTES], self.end)
     }
 
     /// A checkpoint holds everything: the next record is the first of a new generation.
@@ -214,29 +237,28 @@ impl Journal {
     }
 
     /// Takes the file's space once and for all, so that appending neither runs
-    /// out of it nor changes what the file system has to note down.
-    fn allocate(&mut self) -> Result<(), StoreError> {
-        if self.is_allocated {
-            return Ok(());
-        }
-        match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, self.bytes_max) {
-            // Some file systems cannot promise space; there the file just grows.
-            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
-                self.is_allocated = true;
-                Ok(())
-            }
-            Err(error) => {
-                let source = io::Error::from(error);
-                Err(if is_out_of_space(&source) {
-                    StoreError::DiskFull { source }
-                } else {
-                    StoreError::Io {
+    /// out of it nor changes what the file system has to note down. `false` if
+    /// the disk has none.
+    fn allocate(&mut self) -> Result<bool, StoreError> {
+        while !self.is_allocated {
+            let none = FallocateFlags::empty();
+            match rustix::fs::fallocate(&self.file, none, 0, self.bytes_max) {
+                // Some file systems cannot promise space; there the file just grows.
+                Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => self.is_allocated = true,
+                Err(Errno::INTR) => {}
+                Err(error) => {
+                    let source = io::Error::from(error);
+                    if is_out_of_space(&source) {
+                        return Ok(false);
+                    }
+                    return Err(StoreError::Io {
                         doing: "the allocation of the journal",
                         source,
-                    }
-                })
+                    });
+                }
             }
         }
+        Ok(true)
     }
 
     /// Reads the record at `at` if it is batch `number` of this generation, and
@@ -256,7 +278,7 @@ impl Journal {
             .read_exact_at(payload, payload_at)
             .map_err(reading)?;
         let end = at + aligned(HEADER_BYTES as u64 + payload_bytes);
-        Ok(header.is_whole(self.generation, payload).then_some(end))
+        Ok(header.is_of(self.generation, payload).then_some(end))
     }
 
     /// What claims to be the header of a record of this generation.
@@ -286,15 +308,19 @@ impl Header {
         header.bytes[4..8].copy_from_slice(&length.to_le_bytes());
         header.bytes[8..16].copy_from_slice(&generation.number.to_le_bytes());
         header.bytes[16..24].copy_from_slice(&number.to_le_bytes());
-        let sum = header.checksum(generation, payload);
-        header.bytes[24..].copy_from_slice(&sum.to_le_bytes());
+        let payload_sum = xxh3_64_with_seed(payload, generation.seed);
+        header.bytes[24..32].copy_from_slice(&payload_sum.to_le_bytes());
+        let sum = header.own_sum(generation);
+        header.bytes[HEADER_SUM_AT..].copy_from_slice(&sum.to_le_bytes());
         header
     }
 
-    /// `None` if this is no record of this generation.
+    /// `None` if this is no whole header of this generation.
     fn parse(bytes: [u8; HEADER_BYTES], generation: Generation) -> Option<Header> {
         let header = Header { bytes };
-        let is_one = bytes[..4] == *MAGIC && header.number_at(8) == generation.number;
+        let is_one = bytes[..4] == *MAGIC
+            && header.number_at(8) == generation.number
+            && header.number_at(HEADER_SUM_AT) == header.own_sum(generation);
         is_one.then_some(header)
     }
 
@@ -306,18 +332,17 @@ impl Header {
         self.number_at(16)
     }
 
-    fn is_whole(&self, generation: Generation, payload: &[u8]) -> bool {
-        self.number_at(24) == self.checksum(generation, payload)
+    fn is_of(&self, generation: Generation, payload: &[u8]) -> bool {
+        self.number_at(24) == xxh3_64_with_seed(payload, generation.seed)
     }
 
-    fn checksum(&self, generation: Generation, payload: &[u8]) -> u64 {
-        let seed = xxh3_64_with_seed(&self.bytes[..24], generation.seed);
-        xxh3_64_with_seed(payload, seed)
+    fn own_sum(&self, generation: Generation) -> u64 {
+        xxh3_64_with_seed(&self.bytes[..HEADER_SUM_AT], generation.seed)
     }
 
     fn number_at(&self, at: usize) -> u64 {
         let bytes = self.bytes[at..].first_chunk();
-        u64::from_le_bytes(*bytes.expect("a header has four numbers of 8 bytes"))
+        u64::from_le_bytes(*bytes.expect("a header has five numbers of 8 bytes"))
     }
 }
 
@@ -381,6 +406,7 @@ mod tests {
         for (slot, canonical) in calls {
             journal.add(ContextSlot::new(*slot), canonical);
         }
+        assert!(journal.has_room().unwrap());
         journal.append().unwrap();
     }
 
@@ -428,8 +454,8 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_last_record_was_never_acknowledged() {
-        for at in [3 * ALIGN_BYTES, 3 * ALIGN_BYTES + 30, 3 * ALIGN_BYTES + 33] {
+    fn a_last_record_that_is_not_whole_is_left_out() {
+        for at in [3 * ALIGN_BYTES, 3 * ALIGN_BYTES + 30, 3 * ALIGN_BYTES + 45] {
             assert_eq!(recovered(flip(at)).unwrap().len(), 3);
         }
         let cut = |file: &File| file.set_len(3 * ALIGN_BYTES + 20).unwrap();
@@ -438,7 +464,17 @@ mod tests {
 
     #[test]
     fn a_damaged_record_before_whole_ones_is_told_from_a_torn_one() {
-        for at in [0, 5, 10, 20, 28, 40, ALIGN_BYTES + 4000, ALIGN_BYTES + 16] {
+        for at in [
+            0,
+            5,
+            10,
+            20,
+            28,
+            36,
+            45,
+            ALIGN_BYTES + 4000,
+            ALIGN_BYTES + 16,
+        ] {
             let error = recovered(flip(at)).unwrap_err();
             assert!(
                 matches!(
@@ -451,6 +487,21 @@ mod tests {
                 "byte {at}: {error}"
             );
         }
+    }
+
+    /// What a write that failed at its end has left in the file.
+    #[test]
+    fn an_erased_record_does_not_turn_up_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut written = journal(&dir);
+        append(&mut written, &[(1, b"one")]);
+        let mut failed = journal(&dir);
+        failed.recover().unwrap();
+        append(&mut written, &[(1, b"two")]);
+        failed.erase_next().unwrap();
+        let mut found = journal(&dir);
+        found.recover().unwrap();
+        assert_eq!(calls(&found), [(1, b"one".to_vec())]);
     }
 
     #[test]
@@ -480,7 +531,7 @@ mod tests {
         loop {
             journal.begin();
             journal.add(ContextSlot::new(1), &[1; 10_000]);
-            if !journal.has_room() {
+            if !journal.has_room().unwrap() {
                 break;
             }
             journal.append().unwrap();

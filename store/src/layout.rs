@@ -31,8 +31,11 @@ pub const EVENT_KIND_BYTES_MAX: usize = 256;
 pub const NAME_BYTES_MAX: usize = 128;
 
 /// The most bytes (keys, values, events) that one batch may carry. Each goes
-/// into its table and into the log, so a transaction holds twice as many.
+/// into its table and into the log, so it needs twice as many there.
 pub const BATCH_BYTES_MAX: u64 = 128 << 20;
+
+/// LMDB's pages are as large as the machine's, and this is the smallest.
+pub(crate) const PAGE_BYTES: u64 = 4096;
 
 /// The longest texts of an application record together.
 pub const APPLICATION_BYTES_MAX: usize = 4 << 20;
@@ -41,8 +44,9 @@ const _: () = assert!(KEY_BYTES_MAX + SLOT_BYTES == LMDB_KEY_BYTES_MAX);
 const _: () = assert!(NAME_BYTES_MAX <= LMDB_KEY_BYTES_MAX);
 // rkyv's offsets inside one record have 32 bits and a sign.
 const _: () = assert!(2 * BATCH_BYTES_MAX < i32::MAX as u64);
-// LMDB holds at most 2^17 - 1 dirty pages of 4 KiB before it has to spill.
-const _: () = assert!(2 * BATCH_BYTES_MAX <= ((1 << 17) - 1) * 4096);
+// LMDB holds at most 2^17 - 1 dirty pages before it writes some of them early. A
+// batch alone should not come to that; what has gathered before it may.
+const _: () = assert!(2 * BATCH_BYTES_MAX <= ((1 << 17) - 1) * PAGE_BYTES);
 
 pub(crate) type Table = Database<'static, Bytes, Bytes>;
 

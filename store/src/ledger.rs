@@ -141,13 +141,13 @@ impl Ledger {
         self.writer().sweep(records_max)
     }
 
-    /// The stamp of the newest delta: a restarted clock goes on behind it. Not
-    /// while somebody holds the writer.
+    /// The stamp of the newest delta of the last checkpoint: a restarted clock goes
+    /// on behind it. Not while somebody holds the writer.
     pub fn last_hlc(&self) -> Hlc {
         self.lock_writer().next.last_hlc
     }
 
-    /// How full the ledger is.
+    /// How full the ledger is, as of the last checkpoint.
     pub fn stats(&self) -> Result<LedgerStats, StoreError> {
         let info = self.shared.env.info();
         let page_bytes = u64::from(self.shared.env.unnamed_database_stat().page_size);
@@ -339,7 +339,7 @@ pub(crate) fn commit_error(error: heed::Error, env: &Env<WithoutTls>) -> StoreEr
 
 /// LMDB reports a write that the file system could only do in part as EIO. That
 /// is what a large value meets on a disk that fills up in the middle of it.
-fn is_short_write(error: &std::io::Error, env: &Env<WithoutTls>) -> bool {
+pub(crate) fn is_short_write(error: &std::io::Error, env: &Env<WithoutTls>) -> bool {
     error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
         && rustix::fs::statvfs(env.path())
             .is_ok_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) < FREE_BYTES_IN_DOUBT)
@@ -356,12 +356,24 @@ pub(crate) fn is_out_of_space(error: &std::io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::change::ApplicationRecord;
+    use crate::ids::ApplicationId;
 
     #[test]
     fn a_ledger_of_the_format_before_is_taken_over() {
         let dir = tempfile::tempdir().unwrap();
         let config = LedgerConfig::default();
         let ledger = Ledger::open(dir.path(), &config).unwrap();
+        let application = ApplicationRecord {
+            id: ApplicationId::from_bytes([1; 32]),
+            name: "kept".to_owned(),
+            version: String::new(),
+            size_bytes: 0,
+            installed: Hlc::ZERO,
+            description: String::new(),
+        };
+        let batch = vec![Change::PutApplication(application.clone())];
+        ledger.commit(batch).unwrap()[0].as_ref().unwrap();
         let mut txn = ledger.shared.env.write_txn().unwrap();
         let meta = ledger.shared.tables.meta;
         let mut bytes = Vec::new();
@@ -376,6 +388,8 @@ mod tests {
             let bytes = ledger.shared.tables.meta.get(&txn, META_FORMAT).unwrap();
             let record = record::open::<FormatRecord>(META_FORMAT, bytes.unwrap()).unwrap();
             assert_eq!(record.version.to_native(), layout::FORMAT_VERSION);
+            let applications = ledger.snapshot().unwrap().applications().unwrap();
+            assert_eq!(applications, std::slice::from_ref(&application));
         }
     }
 

@@ -42,7 +42,7 @@ mod writer;
 
 pub use change::{
     ApplicationRecord, CallEffects, Change, Committed, CommittedEvent, EntryKind, Event, LogLevel,
-    LogLine, NewContext, Op, Verdict,
+    LogLine, NewContext, Op, Standing, Verdict,
 };
 pub use data_dir::{DataDir, OpenOptions, write_atomically};
 pub use delta::{DELTA_PARENTS_MAX, DeltaEventView, DeltaView, MalformedDelta, OpView};

@@ -28,6 +28,14 @@ use crate::sweep::{self, Swept};
 /// moved into.
 const CHECKPOINT_WRITES_MAX: usize = 8192;
 
+/// Pages that a checkpoint may need beside those of the writes it brings in:
+/// for heads, roots of tables and the list of free pages.
+const CHECKPOINT_PAGES: u64 = 256;
+
+/// Pages that one write may need: a leaf and one to split it into, and the same
+/// above them; a large value has pages of its own, which count by their bytes.
+const WRITE_PAGES: u64 = 4;
+
 /// What the writing side of a ledger knows without reading.
 pub(crate) struct WriterState {
     /// As of the last checkpoint.
@@ -35,6 +43,8 @@ pub(crate) struct WriterState {
     pub(crate) journal: Journal,
     /// Contexts written between two checkpoints.
     checkpoint_contexts_max: usize,
+    /// Pages by which the ledger could still grow at the last checkpoint.
+    pages_left: u64,
     /// Set by a fatal error, after which nothing is written any more.
     is_stopped: bool,
 }
@@ -130,6 +140,7 @@ impl WriterState {
             },
             journal,
             checkpoint_contexts_max: config.checkpoint_contexts_max,
+            pages_left: pages_left(env),
             is_stopped: false,
         })
     }
@@ -144,10 +155,11 @@ impl<'l> LedgerWriter<'l> {
         }
     }
 
-    /// Commits a batch: on disk when this returns. On an error nothing of the
-    /// batch was written; if it [is fatal](StoreError::is_fatal) the process has
-    /// to stop, otherwise the ledger goes on. A refused change left nothing and
-    /// did not disturb its neighbours.
+    /// Commits a batch: on disk when this returns. If an error
+    /// [is fatal](StoreError::is_fatal), what is on disk is in doubt and the
+    /// process has to stop; after any other, nothing of the batch was written
+    /// and the ledger goes on. A refused change left nothing and did not disturb
+    /// its neighbours.
     ///
     /// Blocks for as long as the disk takes.
     pub fn commit(&mut self, batch: Vec<Change>) -> Result<BatchOutcome, StoreError> {
@@ -185,8 +197,9 @@ impl<'l> LedgerWriter<'l> {
         self.state.journal.bytes()
     }
 
-    /// Drops up to `records_max` entries, events and deltas of deleted contexts,
-    /// in one transaction. Call again while there is more to do.
+    /// Makes a checkpoint if there is anything unshown, then drops up to
+    /// `records_max` entries, events and deltas of deleted contexts. Call again
+    /// while there is more to do.
     pub fn sweep(&mut self, records_max: usize) -> Result<Swept, StoreError> {
         self.guarded(|writer| {
             // It takes a transaction of its own, and LMDB has one at a time.
@@ -214,6 +227,22 @@ impl<'l> LedgerWriter<'l> {
 
     /// Applies a batch and makes it durable.
     fn write(&mut self, batch: &[Change], route: Route) -> Result<(Vec<Answer>, bool), StoreError> {
+        match self.try_to_write(batch, route) {
+            // Alone, and with what the batches before it free, it may fit.
+            Err(StoreError::MapFull { .. }) if !self.state.journal.is_empty() => {
+                self.pass = None;
+                self.bring_in()?;
+                self.try_to_write(batch, Route::Checkpoint)
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn try_to_write(
+        &mut self,
+        batch: &[Change],
+        route: Route,
+    ) -> Result<(Vec<Answer>, bool), StoreError> {
         let bytes = batch.iter().map(Change::bytes).sum();
         if bytes > BATCH_BYTES_MAX {
             return Err(StoreError::BatchTooLarge {
@@ -229,9 +258,10 @@ impl<'l> LedgerWriter<'l> {
         let answers = pass.apply_all(batch, &mut |slot, canonical| journal.add(slot, canonical))?;
         let is_due = route == Route::Checkpoint
             || pass.has_unjournaled()
-            || !journal.has_room()
+            || !journal.has_room()?
             || pass.writes() > CHECKPOINT_WRITES_MAX
-            || pass.contexts() > state.checkpoint_contexts_max;
+            || pass.contexts() > state.checkpoint_contexts_max
+            || pages_of(pass, journal) > state.pages_left;
         if is_due {
             self.bring_in()?;
         } else if !journal.has_nothing_to_append() {
@@ -246,6 +276,7 @@ impl<'l> LedgerWriter<'l> {
         if self.pass.is_some() {
             return Ok(());
         }
+        self.state.pages_left = pages_left(&self.shared.env);
         let pass = Pass::begin(&self.shared.env, self.shared.tables, self.state.next)?;
         let pass = self.pass.insert(pass);
         self.state
@@ -258,7 +289,7 @@ impl<'l> LedgerWriter<'l> {
             return Ok(());
         }
         self.open_pass()?;
-        let Some(pass) = self.pass.take_if(|pass| pass.has_written()) else {
+        let Some(pass) = self.pass.take().filter(Pass::has_written) else {
             return Ok(());
         };
         let mut generation = self.state.journal.generation();
@@ -267,6 +298,19 @@ impl<'l> LedgerWriter<'l> {
         self.state.journal.restart(generation);
         Ok(())
     }
+}
+
+/// Pages that a checkpoint of `pass` needs at most. If there may be too few of
+/// them, a batch must not be acknowledged before it is in LMDB.
+fn pages_of(pass: &Pass<'_>, journal: &Journal) -> u64 {
+    // Large values lie in an entry and in the log.
+    let large = 2 * journal.bytes_with_next() / layout::PAGE_BYTES;
+    WRITE_PAGES * pass.writes() as u64 + large + CHECKPOINT_PAGES
+}
+
+fn pages_left(env: &Env<WithoutTls>) -> u64 {
+    let info = env.info();
+    (info.map_size as u64 / layout::PAGE_BYTES).saturating_sub(info.last_page_number as u64 + 1)
 }
 
 fn stamp_of(key: &[u8], bytes: &[u8]) -> Result<Hlc, StoreError> {

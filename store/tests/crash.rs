@@ -254,8 +254,13 @@ fn a_full_disk_at_any_write_fails_one_batch_and_no_more() {
         victim.goes_on(inject, route);
     };
     each_write("error=ENOSPC", &mut fill);
-    // The journal takes its space before it is written to.
-    fill("fallocate:error=ENOSPC:when=1", "journal", 12);
+    // A journal that gets no space is done without.
+    let mut victim = Victim::new();
+    let status = victim.write("fallocate:error=ENOSPC", 12, "journal");
+    assert!(status.success(), "{status}");
+    assert_eq!(victim.said("acked"), 12);
+    assert_eq!(count_calls("pwritev2", victim.dir.path(), 0, "journal"), 0);
+    victim.verify("no space for the journal");
     assert!(failed > 10, "only {failed} batches failed by a full disk");
     println!(
         "{failed} batches failed by a full disk and left nothing; {stopped} times the meta page was hit"

@@ -246,6 +246,49 @@ fn contexts_beyond_the_live_bound_give_way_and_come_back() {
     });
 }
 
+/// A deleted context is swept between the batches of others; what those write
+/// must be shown all the same, or they could never be forgotten.
+#[test]
+fn contexts_give_way_while_a_deleted_one_is_swept() {
+    let data = tempfile::tempdir().unwrap();
+    let bounds = Bounds {
+        live_contexts_max: 8,
+        ..Bounds::default()
+    };
+    let node = TestNode {
+        shards: 1,
+        bounds,
+        ..TestNode::default()
+    };
+    node.run(data.path(), |shard| async move {
+        let kv = install(&shard, "kv").await;
+        let doomed = create(&shard, kv, None).await.unwrap();
+        for n in 0..1500 {
+            let args = json!({ "key": n.to_string(), "value": "v" });
+            call(&shard, doomed, "set", args).await.unwrap();
+        }
+        let mut contexts = Vec::new();
+        for _ in 0..24 {
+            contexts.push(create(&shard, kv, None).await.unwrap());
+        }
+        shard.delete_context(doomed).await.unwrap();
+        let mut most_alive = 0;
+        for round in 0..8 {
+            for context in &contexts {
+                let args = json!({ "key": "n", "value": round.to_string() });
+                call(&shard, *context, "set", args).await.unwrap();
+                most_alive = most_alive.max(shard.stats().live_contexts.get());
+            }
+        }
+        assert!(most_alive <= 8, "{most_alive} contexts were alive");
+        assert!(shard.stats().swept.get() > 0, "nothing was swept meanwhile");
+        for context in contexts {
+            let info = shard.show_context(context).await.unwrap();
+            assert_eq!((info.version, info.entries), (8, 1));
+        }
+    });
+}
+
 #[test]
 fn a_burst_after_a_restart_waits_for_one_load_of_its_application() {
     let data = tempfile::tempdir().unwrap();

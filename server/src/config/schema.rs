@@ -161,8 +161,8 @@ settings! {
     storage: Storage {
         /// Largest size of one shard's ledger. Takes address space at once, disk only as it fills.
         map_bytes_max: Bytes [16 * MIB, 16 * TIB] = "64 GiB";
-        /// Size of one shard's journal, in which calls become durable before they are brought into the ledger. 0 brings each batch in at once.
-        journal_bytes_max: Bytes [0, GIB] = "8 MiB";
+        /// Size of one shard's journal, in which calls become durable before they are brought into the ledger. Until then they take that much memory and some more. 0 brings each batch in at once.
+        journal_bytes_max: Bytes [0, 256 * MIB] = "8 MiB";
         /// Snapshots that may be open on one shard at the same time.
         readers_max: u64 [16, 10_000] = "256";
         /// Starts on a network file system, too. A ledger on one can be damaged for good.

@@ -202,7 +202,7 @@ fn only_the_owner_can_read_a_ledger() {
     use std::os::unix::fs::PermissionsExt;
     let mut bench = Bench::new();
     bench.create(1);
-    for file in ["data.mdb", "lock.mdb"] {
+    for file in ["data.mdb", "lock.mdb", "journal"] {
         let mode = fs::metadata(bench.dir.path().join(file))
             .unwrap()
             .permissions()

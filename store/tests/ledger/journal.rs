@@ -147,10 +147,11 @@ fn a_refused_call_is_not_in_the_journal() {
 
 #[test]
 fn a_batch_that_fails_leaves_the_ones_before_it() {
-    let mut bench = Bench::with_map(1 << 20);
+    let mut bench = Bench::with_map(16 << 20);
     let slot = bench.create(1);
     count(&mut bench, slot, 0..3);
-    let large = bench.call(1, slot, vec![set("large", vec![1; 2 << 20])]);
+    let large = ["large", "larger"].map(|key| set(key, vec![1; 9 << 20]));
+    let large = bench.call(1, slot, large.to_vec());
     let call = bench.call(1, slot, vec![set("n", 3u32.to_be_bytes())]);
     let mut writer = bench.ledger().writer();
     let error = writer.commit(vec![large]).unwrap_err();
@@ -160,6 +161,45 @@ fn a_batch_that_fails_leaves_the_ones_before_it() {
     bench.reopen();
     assert_eq!(counted(&bench, slot).unwrap(), 3u32.to_be_bytes());
     assert_eq!(bench.get(slot, b"large"), None);
+    bench.verify();
+}
+
+#[test]
+fn a_map_that_fills_up_under_the_journal_leaves_nothing_behind_that_does_not_fit() {
+    let mut bench = Bench::with_map(2 << 20);
+    bench.config.journal_bytes_max = 4 << 20;
+    bench.reopen();
+    let slot = bench.create(1);
+    let ledger = bench.ledger().clone();
+    let mut writer = ledger.writer();
+    let mut written = 0u32;
+    let mut shown = 0;
+    let error = loop {
+        let call = bench.call(1, slot, vec![set(written.to_be_bytes(), [0; 3000])]);
+        match writer.commit(vec![call]) {
+            Ok(outcome) => {
+                written += 1;
+                shown += u32::from(outcome.is_shown);
+            }
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, StoreError::MapFull { .. }), "{error}");
+    assert!(
+        0 < shown && shown < written,
+        "{shown} of {written} were checkpoints"
+    );
+    writer.checkpoint().unwrap();
+    drop(writer);
+    drop(ledger);
+    bench.reopen();
+    assert_eq!(bench.verify().entries, u64::from(written));
+    // Room is made by deleting, which is a checkpoint as well.
+    bench.commit(vec![Change::DeleteContext(id(1))]);
+    while bench.ledger().sweep(1000).unwrap().is_more {}
+    let slot = bench.create(2);
+    let call = bench.call(2, slot, vec![set("n", [0; 3000])]);
+    bench.commit(vec![call]);
     bench.verify();
 }
 

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use corelet_store::{Change, ContextSlot, Refused, Scan};
+use corelet_store::{BatchOutcome, Change, ContextSlot, Refused, Scan, StoreError};
 use proptest::prelude::*;
 
 use crate::{Bench, event, id, remove, set};
@@ -13,8 +13,8 @@ use crate::{Bench, event, id, remove, set};
 #[derive(Clone, Debug)]
 enum Step {
     Batch(Vec<Act>),
-    /// One that may stay in the journal.
-    Journaled(Vec<Act>),
+    /// Some by one writer, which may stay in the journal.
+    Journaled(Vec<Vec<Act>>),
     Sweep(usize),
     Restart,
 }
@@ -57,7 +57,8 @@ fn act() -> impl Strategy<Value = Act> {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => prop::collection::vec(act(), 0..12).prop_map(Step::Batch),
-        8 => prop::collection::vec(act(), 0..6).prop_map(Step::Journaled),
+        8 => prop::collection::vec(prop::collection::vec(act(), 0..6), 1..6)
+            .prop_map(Step::Journaled),
         1 => (1..20_usize).prop_map(Step::Sweep),
         1 => Just(Step::Restart),
     ]
@@ -70,21 +71,19 @@ fn run(steps: &[Step]) {
         match step {
             Step::Sweep(max) => drop(bench.ledger().sweep(*max).unwrap()),
             Step::Restart => bench.reopen(),
-            Step::Batch(acts) | Step::Journaled(acts) => {
-                let batch = acts
-                    .iter()
-                    .map(|act| change(&mut bench, &model, act))
-                    .collect();
-                let mut writer = bench.ledger().writer();
-                let outcome = match step {
-                    Step::Journaled(_) => writer.commit(batch),
-                    _ => writer.commit_shown(batch),
-                };
-                drop(writer); // what is not shown is replayed by the next one
-                let verdicts = outcome.unwrap().verdicts;
-                assert_eq!(verdicts.len(), acts.len());
-                for (act, verdict) in acts.iter().zip(verdicts) {
-                    apply(&mut model, act, verdict);
+            Step::Batch(acts) => {
+                let ledger = bench.ledger().clone();
+                let mut writer = ledger.writer();
+                step_of(&mut bench, &mut model, acts, |batch| {
+                    writer.commit_shown(batch)
+                });
+            }
+            Step::Journaled(batches) => {
+                // What is not shown is replayed by the next writer.
+                let ledger = bench.ledger().clone();
+                let mut writer = ledger.writer();
+                for acts in batches {
+                    step_of(&mut bench, &mut model, acts, |batch| writer.commit(batch));
                 }
             }
         }
@@ -112,6 +111,20 @@ fn run(steps: &[Step]) {
         stats.events,
         model.values().map(|context| context.events).sum::<u64>()
     );
+}
+
+fn step_of(
+    bench: &mut Bench,
+    model: &mut BTreeMap<u8, ModelContext>,
+    acts: &[Act],
+    commit: impl FnOnce(Vec<Change>) -> Result<BatchOutcome, StoreError>,
+) {
+    let batch = acts.iter().map(|act| change(bench, model, act)).collect();
+    let verdicts = commit(batch).unwrap().verdicts;
+    assert_eq!(verdicts.len(), acts.len());
+    for (act, verdict) in acts.iter().zip(verdicts) {
+        apply(model, act, verdict);
+    }
 }
 
 fn change(bench: &mut Bench, model: &BTreeMap<u8, ModelContext>, act: &Act) -> Change {
