@@ -22,6 +22,9 @@ use crate::rpc::envelope::Bounds;
 /// How often connections are looked at. A bound on time is kept give or take this.
 const SWEEP: Duration = Duration::from_millis(100);
 
+/// Connections taken in before other tasks have their turn.
+const ACCEPTS_AT_ONCE: u64 = 32;
+
 /// After a failed accept (no descriptors left, most often) it is no use to try at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -70,11 +73,18 @@ pub(crate) async fn serve(shard: ShardHandle, facts: Arc<Facts>, listener: StdLi
 
 async fn accept(front: &Rc<Front>, listener: &rt::TcpListener) {
     let mut draining = std::pin::pin!(front.shard.draining());
+    let mut accepted = 0u64;
     loop {
         let next = std::pin::pin!(listener.accept());
         match select(draining.as_mut(), next).await {
             Either::Left(_) => return,
-            Either::Right((Ok(stream), _)) => front.take_in(stream),
+            Either::Right((Ok(stream), _)) => {
+                front.take_in(stream);
+                accepted += 1;
+                if accepted.is_multiple_of(ACCEPTS_AT_ONCE) {
+                    rt::yield_now().await;
+                }
+            }
             Either::Right((Err(error), _)) => {
                 tracing::warn!(%error, "cannot accept a connection");
                 rt::sleep(ACCEPT_PAUSE).await;

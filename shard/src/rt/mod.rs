@@ -100,6 +100,11 @@ pub fn run<F: Future>(
     Ok(executor.run(async move { make().await }))
 }
 
+/// Tells this thread's executor from those before it.
+fn executor_id() -> usize {
+    glommio::executor().id()
+}
+
 /// Starts a task on this thread's executor and lets it go.
 pub fn spawn(task: impl Future<Output = ()> + 'static) {
     glommio::spawn_local(task).detach();

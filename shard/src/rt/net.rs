@@ -128,6 +128,7 @@ impl hyper::rt::Read for TcpStream {
         cx: &mut Context<'_>,
         mut buffer: hyper::rt::ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
+        self.link.check_whole()?;
         let socket = self.link.socket();
         SCRATCH.with_borrow_mut(|scratch| {
             let room = buffer.remaining().min(scratch.len());
@@ -292,6 +293,16 @@ mod tests {
 
     #[test]
     fn an_answer_leaves_while_its_task_goes_on_waiting() {
+        converse();
+    }
+
+    #[test]
+    fn a_second_executor_of_a_thread_serves_its_sockets_too() {
+        converse();
+        converse();
+    }
+
+    fn converse() {
         connected(
             async |mut stream| {
                 // Several questions and answers, so that each wait is for something new.

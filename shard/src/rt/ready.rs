@@ -16,6 +16,7 @@ use std::os::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use futures_lite::AsyncRead;
 use rustix::event::Timespec;
@@ -24,6 +25,10 @@ use slab::Slab;
 
 /// Sockets named by one system call; others are named by the next.
 const EVENTS_MAX: usize = 256;
+
+/// Waiting takes a descriptor, asking none: without one, sockets are asked for so
+/// often.
+const BLIND_PAUSE: Duration = Duration::from_millis(5);
 
 const AT_ONCE: Timespec = Timespec {
     tv_sec: 0,
@@ -39,8 +44,8 @@ thread_local! {
 struct Sockets {
     epoll: Option<Rc<OwnedFd>>,
     known: Slab<Rc<Readiness>>,
-    // Whether this thread's executor has a task that asks.
-    asked: bool,
+    // The executor that has a task which asks.
+    asked_by: Option<usize>,
 }
 
 /// What is known about one socket.
@@ -153,11 +158,10 @@ impl Watched {
     /// Begins to watch. Must be called on an executor.
     pub(super) fn new(fd: OwnedFd) -> io::Result<Watched> {
         let readiness = Rc::new(Readiness::new());
-        let (epoll, place, is_asked) = SOCKETS.with_borrow_mut(|sockets| {
+        let (epoll, place) = SOCKETS.with_borrow_mut(|sockets| {
             let epoll = sockets.epoll()?;
             let place = sockets.known.insert(Rc::clone(&readiness));
-            let is_asked = std::mem::replace(&mut sockets.asked, true);
-            io::Result::Ok((epoll, place, is_asked))
+            io::Result::Ok((epoll, place))
         })?;
         let watched = Watched {
             fd,
@@ -166,7 +170,10 @@ impl Watched {
         };
         let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
         epoll::add(&epoll, &watched.fd, EventData::new_u64(place as u64), flags)?;
-        if !is_asked {
+        // An executor before this one may have ended with the thread's sockets.
+        let executor = Some(super::executor_id());
+        let before = SOCKETS.with_borrow_mut(|s| std::mem::replace(&mut s.asked_by, executor));
+        if before != executor {
             super::spawn(ask_for_ever(epoll));
         }
         Ok(watched)
@@ -202,27 +209,26 @@ impl Sockets {
     }
 }
 
-/// Ends with its executor; the thread's next one gets a task of its own.
-struct Asking;
-
-impl Drop for Asking {
-    fn drop(&mut self) {
-        SOCKETS.with_borrow_mut(|sockets| sockets.asked = false);
-    }
-}
-
-/// Waits on the ring until sockets are ready, and wakes their tasks.
+/// Wakes the tasks of sockets as soon as these are ready.
 async fn ask_for_ever(epoll: Rc<OwnedFd>) {
-    let _asking = Asking;
     let mut events = Vec::with_capacity(EVENTS_MAX);
+    let mut is_blind = false;
     loop {
-        let asked = match any_ready(&epoll).await {
-            Ok(()) => ask(&epoll, &mut events),
-            Err(error) => Err(error),
-        };
-        if let Err(error) = asked {
-            // No descriptor left, most likely: sockets have to wait for one.
-            tracing::warn!(%error, "cannot ask which sockets are ready");
+        let waited = any_ready(&epoll).await;
+        if waited.is_err() != is_blind {
+            is_blind = waited.is_err();
+            match &waited {
+                Err(error) => {
+                    tracing::warn!(%error, "no descriptor left to wait for sockets with; asking for them now and then")
+                }
+                Ok(()) => tracing::warn!("there are descriptors again"),
+            }
+        }
+        if is_blind {
+            super::sleep(BLIND_PAUSE).await;
+        }
+        if let Err(error) = ask(&epoll, &mut events) {
+            tracing::error!(%error, "cannot ask which sockets are ready");
             super::sleep(super::timer::TICK).await;
         }
     }

@@ -41,7 +41,8 @@ struct Deadline {
 #[derive(Default)]
 struct Deadlines {
     waiting: Slab<Deadline>,
-    ticking: bool,
+    // The executor that has a task which ticks.
+    ticking_on: Option<usize>,
 }
 
 thread_local! {
@@ -55,7 +56,7 @@ async fn tick() {
         let now = Instant::now();
         let due: Option<Vec<Waker>> = DEADLINES.with_borrow_mut(|deadlines| {
             if deadlines.waiting.is_empty() {
-                deadlines.ticking = false;
+                deadlines.ticking_on = None;
                 return None;
             }
             Some(
@@ -118,7 +119,8 @@ impl Future for Sleep {
                     self.place = Some(SendWrapper::new(place));
                 }
             }
-            !std::mem::replace(&mut deadlines.ticking, true)
+            let executor = Some(super::executor_id());
+            std::mem::replace(&mut deadlines.ticking_on, executor) != executor
         });
         if start_ticker {
             super::spawn(tick());

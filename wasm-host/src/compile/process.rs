@@ -24,8 +24,12 @@ const THREADS_MAX: usize = 4;
 /// What a worker may say on standard error; the rest is dropped.
 const WORDS_BYTES_MAX: usize = 4 << 10;
 
-/// Taken from a pipe at once; a pipe holds no more.
+/// Taken from a pipe by one read; a pipe holds no more.
 const READ_BYTES: usize = 64 << 10;
+
+/// Reads before the clock is looked at again. What an ended worker has left in a
+/// pipe is one of them.
+const READS_AT_ONCE: usize = 16;
 
 /// How the standard library begins its last words when an allocation fails.
 const OUT_OF_MEMORY: &str = "memory allocation of ";
@@ -86,6 +90,7 @@ pub(super) fn compile(
             });
         }
     }
+    worker.end_group();
     let status = worker
         .0
         .wait()
@@ -124,12 +129,21 @@ impl Worker {
     }
 }
 
+impl Worker {
+    /// Ends it and whatever it may have started, by its id, which stays its own
+    /// until it is waited for. Fails only if there is nobody left.
+    fn end_group(&mut self) {
+        let group = Pid::from_child(&self.0);
+        let _ = rustix::process::kill_process_group(group, Signal::KILL);
+    }
+}
+
 impl Drop for Worker {
     fn drop(&mut self) {
-        // By its id, which stays its own until it is waited for. Both fail only
-        // if that has been done.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        if let Ok(None) = self.0.try_wait() {
+            self.end_group();
+            let _ = self.0.wait();
+        }
     }
 }
 
@@ -247,13 +261,15 @@ impl<'a> Talk<'a> {
     }
 }
 
-/// Takes what a pipe has now, and lets go of it when it is at its end.
+/// Takes what a pipe has now, though not for ever, and lets go of it when it is
+/// at its end.
 fn receive(
     pipe: &mut Option<impl Read>,
     mut take: impl FnMut(&[u8]) -> io::Result<()>,
 ) -> io::Result<()> {
     let mut space = vec![0; READ_BYTES];
-    while let Some(open) = pipe {
+    for _ in 0..READS_AT_ONCE {
+        let Some(open) = pipe else { break };
         match open.read(&mut space) {
             Ok(0) => *pipe = None,
             Ok(count) => take(&space[..count])?,
@@ -306,7 +322,9 @@ fn answer(
         what: what.to_owned(),
     };
     let kind = pipe::parse_answer(&output, &request.engine).map_err(unusable)?;
-    let payload = output.split_off(ANSWER_BYTES);
+    // In place: a copy would be as large as the largest component.
+    output.drain(..ANSWER_BYTES);
+    let payload = output;
     let made = match kind {
         Kind::Compiled => Made::Code(payload),
         Kind::Invalid => Made::Invalid(String::from_utf8_lossy(&payload).into_owned()),

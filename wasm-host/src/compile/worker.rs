@@ -37,6 +37,9 @@ pub enum WorkerError {
     /// The engine cannot be set up.
     #[error("the WebAssembly engine cannot be set up: {0}")]
     Engine(String),
+    /// The threads that compile cannot be started.
+    #[error("the compiler's threads cannot be started: {0}")]
+    Threads(String),
     /// The program on the other end of the pipe is not this one.
     #[error("the server that asked has another engine than this program")]
     OtherEngine,
@@ -76,9 +79,16 @@ pub fn compile_worker() -> Result<(), WorkerError> {
     if digest(&engine, &[]) != request.engine {
         return Err(WorkerError::OtherEngine);
     }
-    let wasm = read_component(&mut input, request.wasm_bytes)?;
-
-    let (kind, payload) = match machine_code(&engine, &wasm, request.compiled_bytes_max) {
+    // Made by the engine itself it would panic where no thread can be started,
+    // which looks like the component's doing.
+    rayon::ThreadPoolBuilder::new()
+        .build_global()
+        .map_err(|error| WorkerError::Threads(error.to_string()))?;
+    let made = match read_component(&mut input, request.wasm_bytes)? {
+        Some(wasm) => machine_code(&engine, &wasm, request.compiled_bytes_max),
+        None => Made::OutOfMemory,
+    };
+    let (kind, payload) = match made {
         Made::Code(code) => (Kind::Compiled, code),
         Made::TooLarge(used) => (Kind::TooLarge, used.to_le_bytes().to_vec()),
         Made::Invalid(message) => (Kind::Invalid, message.into_bytes()),
@@ -95,13 +105,14 @@ pub fn compile_worker() -> Result<(), WorkerError> {
 }
 
 /// Reads the component, whose announced length is not yet believed: memory is
-/// taken as bytes arrive.
-fn read_component(input: &mut impl Read, bytes: u64) -> Result<Vec<u8>, WorkerError> {
+/// taken as bytes arrive. `None` if there is too little of it.
+fn read_component(input: &mut impl Read, bytes: u64) -> Result<Option<Vec<u8>>, WorkerError> {
     let mut wasm = Vec::new();
     let read = input.take(bytes).read_to_end(&mut wasm);
     match read {
-        Ok(read) if read as u64 == bytes => Ok(wasm),
+        Ok(read) if read as u64 == bytes => Ok(Some(wasm)),
         Ok(_) => Err(WorkerError::Component(io::ErrorKind::UnexpectedEof.into())),
+        Err(error) if error.kind() == io::ErrorKind::OutOfMemory => Ok(None),
         Err(error) => Err(WorkerError::Component(error)),
     }
 }
