@@ -26,6 +26,9 @@ pub(crate) fn start(config: &Log) {
     };
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        // Where nothing can be written, complaining about it on standard error
+        // would panic, and with it end the process.
+        .log_internal_errors(false)
         .with_writer(io::stderr);
     let started = if as_json {
         builder
