@@ -378,6 +378,25 @@ fn what_needs_no_server_works_without_one() {
         json!({ "value": "127.0.0.1:1", "origin": "flag --listen" })
     );
     ok(data, &["config", "check"]);
+    assert_eq!(
+        document(data, &["config", "check"]),
+        json!({ "good": true })
+    );
+    // What the parts would refuse at the start is refused here.
+    for (limit, value) in [
+        ("memory_bytes_max", "900 GiB"),
+        ("slice_fuel", "0"),
+        ("key_bytes_max", "10 KiB"),
+    ] {
+        let file = data.join("limits.toml");
+        fs::write(&file, format!("[limits]\n{limit} = \"{value}\"\n")).unwrap();
+        fails(
+            data,
+            &["config", "check", "--config", file.to_str().unwrap()],
+            2,
+            limit,
+        );
+    }
     let file = data.join("bad.toml");
     fs::write(&file, "[http]\nlistne = \"127.0.0.1:1\"\n").unwrap();
     fails(

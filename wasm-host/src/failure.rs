@@ -19,8 +19,10 @@ pub enum Failure {
         message: String,
     },
     /// The turn's fuel is used up.
-    #[error("the call used all of its {max} units of fuel")]
+    #[error("the call used all of its {max} units of fuel ({limit})")]
     OutOfFuel {
+        /// The limit's name.
+        limit: &'static str,
         /// The turn's budget.
         max: u64,
     },

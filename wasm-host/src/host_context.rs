@@ -46,6 +46,17 @@ pub(crate) struct Facts {
     pub(crate) seed: [u8; 32],
     pub(crate) state_version: u64,
     pub(crate) fuel_max: u64,
+    /// The name of the limit that `fuel_max` is.
+    pub(crate) fuel_limit: &'static str,
+}
+
+impl Facts {
+    pub(crate) fn out_of_fuel(&self) -> Failure {
+        Failure::OutOfFuel {
+            limit: self.fuel_limit,
+            max: self.fuel_max,
+        }
+    }
 }
 
 /// What a turn has used so far of its limits.
@@ -113,6 +124,7 @@ impl HostContext {
                 seed: [0; 32],
                 state_version: 0,
                 fuel_max: 0,
+                fuel_limit: "start_fuel_max",
             },
             used: Used::default(),
             events: Vec::new(),
@@ -236,8 +248,8 @@ pub(crate) fn charge(cx: &mut Cx<'_>, fuel: u64) -> wasmtime::Result<bool> {
     let Some(left) = before.checked_sub(fuel) else {
         cx.set_fuel(0)?;
         let data = cx.data_mut();
-        let max = data.facts.fuel_max;
-        return Err(data.stop(Failure::OutOfFuel { max }));
+        let failure = data.facts.out_of_fuel();
+        return Err(data.stop(failure));
     };
     cx.set_fuel(left)?;
     let data = cx.data_mut();

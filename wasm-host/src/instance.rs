@@ -116,6 +116,7 @@ pub(crate) fn describe(linked: &Linked) -> Result<Description, DescribeError> {
     let context = store.data_mut();
     context.phase = Phase::Describing;
     context.facts.fuel_max = max;
+    context.facts.fuel_limit = "describe_fuel_max";
     store.set_fuel(max).map_err(engine_bug)?;
 
     let raw = instance
@@ -228,9 +229,7 @@ pub(crate) fn failure_of(store: &mut Store<HostContext>, error: wasmtime::Error)
         };
     };
     match trap {
-        Trap::OutOfFuel => Failure::OutOfFuel {
-            max: context.facts.fuel_max,
-        },
+        Trap::OutOfFuel => context.facts.out_of_fuel(),
         Trap::StackOverflow => Failure::StackOverflow {
             max: context.limits.stack_bytes_max,
         },

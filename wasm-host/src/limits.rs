@@ -223,9 +223,9 @@ impl Limits {
         ]
     }
 
-    /// The relations between limits that the rest of the crate relies on, as a
-    /// sentence about the first that does not hold.
-    pub(crate) fn check(&self) -> Result<(), String> {
+    /// What the rest of the crate relies on, as a sentence about the first limit
+    /// for which it does not hold.
+    pub fn check(&self) -> Result<(), String> {
         let at_least = |name: &str, value: u64, least: u64| {
             if value < least {
                 Err(format!("{name} is {value}, and must be at least {least}"))

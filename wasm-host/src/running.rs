@@ -120,16 +120,16 @@ fn begin(instance: &mut Instance, turn: Turn) -> (Entry, Bytes, Result<(), Failu
         fuel_max,
         state,
     } = turn;
-    let phase = match &entry {
-        Entry::Init
-        | Entry::Call {
+    let (phase, fuel_limit) = match &entry {
+        Entry::Init => (Phase::Update, "init_fuel_max"),
+        Entry::Call {
             kind: MethodKind::Update,
             ..
-        } => Phase::Update,
+        } => (Phase::Update, "update_fuel_max"),
         Entry::Call {
             kind: MethodKind::Query,
             ..
-        } => Phase::Query,
+        } => (Phase::Query, "query_fuel_max"),
     };
     let fuel = fuel_max.saturating_sub(costs::TURN.of_bytes(args.len() as u64));
     let facts = Facts {
@@ -139,6 +139,7 @@ fn begin(instance: &mut Instance, turn: Turn) -> (Entry, Bytes, Result<(), Failu
         seed,
         state_version,
         fuel_max,
+        fuel_limit,
     };
     instance.store.data_mut().begin(phase, facts, state, fuel);
     let ready = before(instance, args.len() as u64, fuel);
@@ -165,7 +166,7 @@ fn ended(
 ) -> Finished {
     let answer = answer.map_err(|error| failure_of(&mut instance.store, error));
     let fuel_left = instance.store.get_fuel().unwrap_or(0);
-    let (outcome, fuel_left) = checked(&instance, answer, fuel_left, fuel_max);
+    let (outcome, fuel_left) = checked(&instance, answer, fuel_left);
     let mut finished = effects(&mut instance, outcome, fuel_max - fuel_left);
     if let Ok(_) | Err(Failure::Application { .. }) = &finished.outcome {
         finished.instance = Some(instance);
@@ -208,9 +209,7 @@ fn before(instance: &mut Instance, args_bytes: u64, fuel: u64) -> Result<(), Fai
         });
     }
     if fuel == 0 {
-        return Err(Failure::OutOfFuel {
-            max: context.facts.fuel_max,
-        });
+        return Err(context.facts.out_of_fuel());
     }
     let fueled = instance.store.set_fuel(fuel);
     fueled.map_err(|error| Failure::OurBug {
@@ -223,7 +222,6 @@ fn checked(
     instance: &Instance,
     answer: Result<Result<Vec<u8>, Vec<u8>>, Failure>,
     fuel_left: u64,
-    fuel_max: u64,
 ) -> (Result<Output, Failure>, u64) {
     let answer = match answer {
         Ok(answer) => answer,
@@ -242,7 +240,7 @@ fn checked(
         return (Err(failure), fuel_left);
     }
     let Some(fuel_left) = fuel_left.checked_sub(costs::TURN.per_byte * used) else {
-        return (Err(Failure::OutOfFuel { max: fuel_max }), 0);
+        return (Err(instance.store.data().facts.out_of_fuel()), 0);
     };
     let outcome = match (is_json(bytes), answer) {
         (Ok(()), Ok(bytes)) => Ok(Output { bytes }),

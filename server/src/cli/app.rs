@@ -44,8 +44,7 @@ pub(super) fn run(command: &AppCommand, global: &Global, out: &Out) -> Result<()
         AppCommand::Show { app } => show(&super::client(global)?.get(&path(app)?)?, out),
         AppCommand::Remove { app } => {
             super::client(global)?.delete(&path(app)?)?;
-            out.say(&format!("removed {app}"));
-            Ok(())
+            out.done(&format!("removed {app}"), || json!({ "removed": app }))
         }
         AppCommand::Build { dir, to } => {
             let built = build_component(dir, to.as_deref(), global.quiet)?;
@@ -55,8 +54,8 @@ pub(super) fn run(command: &AppCommand, global: &Global, out: &Out) -> Result<()
             let sdk = sdk.clone().map_or_else(SdkSource::nearest, SdkSource::Path);
             let dir = PathBuf::from(name);
             new_project(&dir, name, &sdk).map_err(|error| Failure::failed(&error))?;
-            out.say(&format!("made {name}/; run it with: corelet dev {name}"));
-            Ok(())
+            let told = format!("made {name}/; run it with: corelet dev {name}");
+            out.done(&told, || json!({ "made": dir }))
         }
     }
 }

@@ -37,8 +37,7 @@ pub(super) fn run(command: &ConfigCommand, global: &Global, out: &Out) -> Result
         }
         ConfigCommand::Check { settings: args } => {
             settings::load(args, global, "config")?;
-            out.say("the configuration is good");
-            Ok(())
+            out.done("the configuration is good", || json!({ "good": true }))
         }
         ConfigCommand::Reference => out.raw(config::reference().as_bytes()),
         ConfigCommand::Errors => out.raw(refusal::reference().as_bytes()),

@@ -1,5 +1,7 @@
 //! `corelet context`: create, list, show, delete.
 
+use serde_json::json;
+
 use super::args::{ContextCommand, Global};
 use super::call::json_argument;
 use super::failure::{Exit, Failure};
@@ -45,8 +47,10 @@ pub(super) fn run(command: &ContextCommand, global: &Global, out: &Out) -> Resul
         }
         ContextCommand::Delete { context } => {
             super::client(global)?.delete(&path(context)?)?;
-            out.say(&format!("deleted {context}"));
-            Ok(())
+            out.done(
+                &format!("deleted {context}"),
+                || json!({ "deleted": context }),
+            )
         }
     }
 }

@@ -39,6 +39,19 @@ impl Out {
         }
     }
 
+    /// What was done: told to people, as a document for scripts.
+    pub(crate) fn done<T: Serialize>(
+        &self,
+        told: &str,
+        document: impl FnOnce() -> T,
+    ) -> Result<(), Failure> {
+        match self.form {
+            Output::Table => self.say(told),
+            Output::Json => self.document(&document())?,
+        }
+        Ok(())
+    }
+
     /// Rows under headings, or the document they were taken from.
     pub(crate) fn rows<T: Serialize>(
         &self,

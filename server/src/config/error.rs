@@ -54,6 +54,12 @@ pub enum ConfigError {
         /// What the setting takes.
         expected: String,
     },
+    /// A limit that cannot be kept.
+    #[error("limits.{why}")]
+    Limit {
+        /// Its name, and what is wrong with it.
+        why: String,
+    },
     /// Two settings that do not go together.
     #[error("{first} and {second} do not go together: {reason}")]
     Conflict {

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use corelet_store::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use corelet_wasm_host::{LimitInfo, Limits, Unit};
 
 use super::error::ConfigError;
@@ -194,6 +195,9 @@ settings! {
     }
 }
 
+/// The longest slice: some milliseconds, in which nobody else of the shard runs.
+const SLICE_FUEL_MAX: u64 = 10_000_000;
+
 impl Config {
     /// What no single field can see.
     fn check_together(&self) -> Result<(), ConfigError> {
@@ -208,6 +212,30 @@ impl Config {
                 second: format!("process.watchdog_abort = {}", watchdog_abort.write()),
                 reason: "the warning must come before the abort",
             });
+        }
+        self.limits
+            .check()
+            .map_err(|why| ConfigError::Limit { why })?;
+        let limits = &self.limits;
+        for (name, found, max) in [
+            // What the store takes.
+            ("key_bytes_max", limits.key_bytes_max, KEY_BYTES_MAX as u64),
+            (
+                "value_bytes_max",
+                limits.value_bytes_max,
+                VALUE_BYTES_MAX as u64,
+            ),
+            (
+                "event_bytes_max",
+                limits.event_bytes_max,
+                VALUE_BYTES_MAX as u64,
+            ),
+            ("slice_fuel", limits.slice_fuel, SLICE_FUEL_MAX),
+        ] {
+            if found > max {
+                let why = format!("{name} is {found}, and must be at most {max}");
+                return Err(ConfigError::Limit { why });
+            }
         }
         if self.limits.args_bytes_max > self.http.body_bytes_max.0 {
             return Err(ConfigError::Conflict {

@@ -147,8 +147,8 @@ fn failed_turn(failure: &Failure, said: Option<&str>) -> Refusal {
                 None => refusal,
             }
         }
-        Failure::OutOfFuel { max } => Refusal::new(Code::OutOfFuel, message)
-            .with("limit", "fuel_max")
+        Failure::OutOfFuel { limit, max } => Refusal::new(Code::OutOfFuel, message)
+            .with("limit", setting(limit))
             .with("max", *max),
         Failure::OutOfMemory { max } => Refusal::new(Code::OutOfMemory, message)
             .with("limit", "limits.memory_bytes_max")

@@ -71,7 +71,7 @@ catalogue! {
     MethodNotFound = -32601 "method_not_found", 404 call, "method",
         "The server has no such JSON-RPC method. There is one: execute.";
     InvalidParams = -32602 "invalid_params", 400 call, "parameter?",
-        "The parameters of the request are missing, unknown or of the wrong type. Also: the arguments do not fit the application's method.";
+        "The parameters of the request are missing, unknown or of the wrong type.";
     InternalError = -32603 "internal_error", 500 call, "",
         "A fault of the server. Nothing that the call did has happened. The server's log has more.";
     Unauthenticated = -32001 "unauthenticated", 401 transport, "",
@@ -111,7 +111,7 @@ catalogue! {
     Trapped = -32031 "trapped", 422 call, "trap, said?",
         "The application crashed; `said` is what it last logged as an error. Nothing that the call did has happened.";
     OutOfFuel = -32032 "out_of_fuel", 422 call, "limit, max",
-        "The call ran longer than its fuel allows; `limit` is `fuel_max`, which stands for query_fuel_max, update_fuel_max or init_fuel_max. Nothing that it did has happened.";
+        "The call ran longer than its fuel allows; `limit` is that of queries, of updates or of `init`. Nothing that it did has happened.";
     OutOfMemory = -32033 "out_of_memory", 422 call, "limit, max",
         "The call needed more memory than allowed. Nothing that it did has happened.";
     StackOverflow = -32034 "stack_overflow", 422 call, "limit, max",

@@ -102,7 +102,7 @@ fn bulk_instructions_are_charged_by_what_they_touch() {
         };
         assert!(slices >= 40, "{name} was parked {slices} times");
         assert!(
-            matches!(failure(finished), Failure::OutOfFuel { max: FUEL_MAX }),
+            matches!(failure(finished), Failure::OutOfFuel { max: FUEL_MAX, .. }),
             "{name}"
         );
     }

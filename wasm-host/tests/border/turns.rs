@@ -233,7 +233,7 @@ fn an_endless_loop_is_parked_at_every_slice_and_stopped_by_its_fuel() {
     assert!(finished.instance.is_none());
     assert!(matches!(
         failure(finished),
-        Failure::OutOfFuel { max: FUEL_MAX }
+        Failure::OutOfFuel { max: FUEL_MAX, .. }
     ));
 }
 
@@ -348,7 +348,10 @@ fn too_little_fuel_for_the_arguments_is_out_of_fuel() {
     };
     let finished = finish(module.instantiate().unwrap().run(turn));
     assert_eq!(finished.fuel_used, 400);
-    assert!(matches!(failure(finished), Failure::OutOfFuel { max: 400 }));
+    assert!(matches!(
+        failure(finished),
+        Failure::OutOfFuel { max: 400, .. }
+    ));
 }
 
 #[test]
@@ -427,7 +430,10 @@ fn a_turn_that_never_began_keeps_its_instance_and_costs_nothing() {
         ..update("{}", MapState::default())
     };
     let third = finish(second.instance.unwrap().run(poor));
-    assert!(matches!(third.outcome, Err(Failure::OutOfFuel { max: 0 })));
+    assert!(matches!(
+        third.outcome,
+        Err(Failure::OutOfFuel { max: 0, .. })
+    ));
     let fourth = finish(
         third
             .instance
