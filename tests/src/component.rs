@@ -49,7 +49,19 @@ pub fn component(app: &str) -> Vec<u8> {
 /// # Panics
 /// If it cannot be assembled.
 pub fn spinner() -> Vec<u8> {
-    let module = wat::parse_str(include_str!("../guests/spin.wat")).expect("spin.wat assembles");
-    let module = corelet_build::embed_world(&module).expect("spin.wat takes our world");
-    corelet_build::component_of(&module).expect("spin.wat is an application")
+    assembled(include_str!("../guests/spin.wat"))
+}
+
+/// An application that misbehaves; see `tests/guests/hostile.wat`.
+///
+/// # Panics
+/// If it cannot be assembled.
+pub fn hostile() -> Vec<u8> {
+    assembled(include_str!("../guests/hostile.wat"))
+}
+
+fn assembled(text: &str) -> Vec<u8> {
+    let module = wat::parse_str(text).expect("the guest assembles");
+    let module = corelet_build::embed_world(&module).expect("the guest takes our world");
+    corelet_build::component_of(&module).expect("the guest is an application")
 }

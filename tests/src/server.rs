@@ -258,9 +258,15 @@ impl Client {
     /// # Panics
     /// If that fails.
     pub fn install(&self, app: &str) -> String {
-        let (status, answer) = self
-            .post("/v1/applications", &crate::component(app))
-            .expect("an answer");
+        self.install_component(&crate::component(app))
+    }
+
+    /// Installs a component and gives its id.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn install_component(&self, component: &[u8]) -> String {
+        let (status, answer) = self.post("/v1/applications", component).expect("an answer");
         assert!(status == 200 || status == 201, "{answer}");
         answer["id"].as_str().expect("an id").to_owned()
     }

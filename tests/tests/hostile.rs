@@ -1,0 +1,107 @@
+//! Guests that misbehave, in the real server: each is stopped with its own
+//! error, what it wrote has not happened, its neighbours and the server go on,
+//! and so does its own context.
+
+use std::path::Path;
+use std::thread;
+
+use corelet_tests::{Client, Server, hostile};
+use serde_json::{Value, json};
+
+/// Enough for all but a loop, which is stopped after some 30 ms.
+const LIMITS: &str = "[limits]\nupdate_fuel_max = 100_000_000\n";
+
+/// A server with these settings, the hostile application and its context.
+fn start(home: &Path, settings: &str) -> (Server, Client, String) {
+    let config = home.join("corelet.toml");
+    std::fs::write(&config, settings).expect("a configuration");
+    let config = config.to_str().expect("a path in UTF-8");
+    let server = Server::start(&home.join("data"), &["--shards", "1", "--config", config]);
+    let client = server.client();
+    let application = client.install_component(&hostile());
+    let context = client.create(&application, None);
+    (server, client, context)
+}
+
+fn state_of(client: &Client, context: &str) -> Value {
+    let (status, info) = client
+        .get(&format!("/v1/contexts/{context}"))
+        .expect("an answer");
+    assert_eq!(status, 200, "{info}");
+    json!([info["version"], info["root"], info["entries"]])
+}
+
+#[test]
+fn a_guest_that_misbehaves_leaves_no_trace_and_disturbs_nobody() {
+    let home = tempfile::tempdir().expect("a directory");
+    let (mut server, client, context) = start(home.path(), LIMITS);
+    let kv = client.install("kv");
+    let neighbour = client.create(&kv, None);
+    for (way, error, limit) in [
+        ("trap", "trapped", None),
+        ("loop", "out_of_fuel", Some("limits.update_fuel_max")),
+        ("deep", "stack_overflow", Some("limits.stack_bytes_max")),
+        ("grow", "out_of_memory", Some("limits.memory_bytes_max")),
+        ("junk", "invalid_output", None),
+        ("much", "limit_exceeded", Some("limits.writes_max")),
+    ] {
+        let before = state_of(&client, &context);
+        let answer = client.call(&context, way, json!({})).expect("an answer");
+        let data = &answer["error"]["data"];
+        assert_eq!(data["name"], error, "{way}: {answer}");
+        assert_eq!(data["limit"].as_str(), limit, "{way}: {answer}");
+        assert_eq!(state_of(&client, &context), before, "{way} left a trace");
+
+        let set = json!({ "key": "last", "value": way });
+        let answer = client.call(&neighbour, "set", set).expect("an answer");
+        assert!(answer["result"].is_object(), "after {way}: {answer}");
+        let (ready, _) = client.get("/readyz").expect("an answer");
+        assert_eq!(ready, 200, "after {way}");
+        let answer = client.call(&context, "fine", json!({})).expect("an answer");
+        assert_eq!(answer["result"]["output"], Value::Null, "after {way}");
+        assert!(
+            answer["result"]["delta_id"].is_string(),
+            "after {way}: {answer}"
+        );
+    }
+    assert_eq!(state_of(&client, &context)[2], 1, "all it has is \"k\"");
+    assert_eq!(server.stop(), Some(0), "{}", server.log());
+}
+
+#[test]
+fn a_queue_that_is_full_says_which_and_how_long_it_is() {
+    let home = tempfile::tempdir().expect("a directory");
+    let settings = "[shards]\ncontext_waiting_max = 1\n";
+    let (mut server, client, context) = start(home.path(), settings);
+    let busy = thread::scope(|scope| {
+        let looping = scope.spawn(|| client.call(&context, "loop", json!({})));
+        let request = json!({
+            "jsonrpc": "2.0", "id": 1, "method": "execute",
+            "params": { "context_id": context, "method": "fine", "args": {} },
+        });
+        let refused = loop {
+            let (status, answer) = client
+                .post("/rpc", request.to_string().as_bytes())
+                .expect("an answer");
+            if status == 429 || looping.is_finished() {
+                break (status, answer);
+            }
+        };
+        let looped = looping.join().expect("no panic").expect("an answer");
+        assert_eq!(looped["error"]["data"]["name"], "out_of_fuel", "{looped}");
+        refused
+    });
+    let (status, answer) = busy;
+    assert_eq!(status, 429, "{answer}");
+    let data = &answer["error"]["data"];
+    assert_eq!(data["name"], "busy", "{answer}");
+    assert_eq!(data["limit"], "shards.context_waiting_max", "{answer}");
+    assert_eq!(
+        (&data["used"], &data["max"]),
+        (&json!(1), &json!(1)),
+        "{answer}"
+    );
+    let answer = client.call(&context, "fine", json!({})).expect("an answer");
+    assert!(answer["result"].is_object(), "{answer}");
+    assert_eq!(server.stop(), Some(0), "{}", server.log());
+}
