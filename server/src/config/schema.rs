@@ -110,6 +110,8 @@ settings! {
         header_timeout: Duration [100, HOUR] = "10 s";
         /// Body of a JSON-RPC or admin request. More is answered 413.
         body_bytes_max: Bytes [KIB, GIB] = "2 MiB";
+        /// Body of a request that needs no token; no route reads it. More is answered 413.
+        open_body_bytes_max: Bytes [0, 64 * KIB] = "1 KiB";
         /// From the end of the headers to the end of the body, for all but uploads. Later is answered 408.
         body_timeout: Duration [100, HOUR] = "30 s";
         /// A connection without a request, or a client that does not take its answer, is closed after this time.

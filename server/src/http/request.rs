@@ -140,6 +140,8 @@ async fn prepare(
     let body = if is_upload {
         let _place = UploadPlace::take(front)?;
         body::read(incoming, &upload_bound(front), watch).await?
+    } else if open {
+        body::read(incoming, &open_bound(front), watch).await?
     } else {
         body::read(incoming, &body_bound(front), watch).await?
     };
@@ -182,6 +184,16 @@ fn body_bound(front: &Front) -> BodyBound {
         time_name: "http.body_timeout",
         time_max_millis: http.body_timeout.as_millis() as u64,
         phase: Phase::Body,
+    }
+}
+
+/// Of a request that anybody may make, so that strangers hold next to nothing.
+fn open_bound(front: &Front) -> BodyBound {
+    let max = front.facts.config.http.open_body_bytes_max;
+    BodyBound {
+        bytes_name: "http.open_body_bytes_max",
+        bytes_max: max.as_usize(),
+        ..body_bound(front)
     }
 }
 

@@ -29,6 +29,15 @@ fn a_body_over_the_limit_is_refused_before_it_is_sent() {
         (413, "too_large")
     );
 
+    // Where nobody asks who it is, a stranger leaves next to nothing.
+    for (bytes, status) in [(1024, 200), (1025, 413)] {
+        let mut client = server.connect();
+        let headers = format!("content-length: {bytes}\r\n");
+        client.send(&server.head("GET", "/healthz", &headers));
+        let _ = client.try_send(&vec![b' '; bytes]);
+        assert_eq!(client.receive().status, status, "{bytes}");
+    }
+
     // Not announced: refused when it has grown too large.
     let mut client = server.connect();
     client.send(&server.head("POST", "/rpc", "transfer-encoding: chunked\r\n"));
