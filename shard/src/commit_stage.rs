@@ -326,3 +326,283 @@ impl CommitStage {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use corelet_store::{ContextSlot, Refused};
+    use crossbeam_channel::Receiver;
+    use futures_lite::future::{block_on, poll_once};
+
+    use super::*;
+    use crate::bounds::Bounds;
+    use crate::fixture::{self, Disk};
+
+    /// A stage whose commit thread is the test.
+    struct Bench {
+        stage: CommitStage,
+        queue: Receiver<Queued>,
+        disk: Disk,
+        snapshots: Snapshots,
+        stats: Arc<ShardStats>,
+        context: Rc<Context>,
+        _inbox: Inbox<Report>,
+    }
+
+    impl Bench {
+        fn new() -> Bench {
+            Bench::with(&Bounds::default())
+        }
+
+        fn with(bounds: &Bounds) -> Bench {
+            let stats = Arc::default();
+            let (stage, thread, inbox) = stage(bounds, &stats);
+            let disk = Disk::new();
+            let slot = disk.create(1);
+            Bench {
+                stage,
+                queue: thread.queue,
+                snapshots: Snapshots::new(disk.ledger.clone()).unwrap(),
+                disk,
+                stats,
+                context: fixture::context(1, slot),
+                _inbox: inbox,
+            }
+        }
+
+        fn slot(&self) -> ContextSlot {
+            self.context.slot
+        }
+
+        fn submit(&self, now: u64, value: &'static str) -> Result<Answer<Receipt>, CallError> {
+            let change = fixture::call(1, self.slot(), now, &[("key", value)]);
+            let bytes = change.bytes();
+            self.stage.submit(change, bytes, Some(&self.context))
+        }
+
+        /// Commits everything in the queue as one batch.
+        fn commit(&self) {
+            let batch: Vec<Change> = self.queue.try_iter().map(|queued| queued.change).collect();
+            let outcome = self.disk.ledger.writer().commit(batch).unwrap();
+            let report = Report::Durable {
+                verdicts: outcome.verdicts,
+                shown: None,
+            };
+            self.stage.settle(report, &self.snapshots);
+        }
+
+        /// Refuses everything in the queue.
+        fn refuse(&self) {
+            let context = fixture::id(1);
+            let refused = |_| Err(Refused::BehindRefused { context });
+            let report = Report::Durable {
+                verdicts: self.queue.try_iter().map(refused).collect(),
+                shown: None,
+            };
+            self.stage.settle(report, &self.snapshots);
+        }
+
+        fn fail(&self) {
+            self.queue.try_iter().for_each(drop);
+            let error = StoreError::MapFull { bytes_max: 1 };
+            self.stage.settle(Report::Failed(error), &self.snapshots);
+        }
+
+        fn checkpoint(&self) {
+            self.disk.ledger.writer().checkpoint().unwrap();
+            let snapshot = self.disk.ledger.snapshot().unwrap();
+            self.stage.settle(Report::Shown(snapshot), &self.snapshots);
+        }
+
+        /// What the next update would read in memory.
+        fn pending(&self) -> Option<String> {
+            let overlay = self.context.overlay.borrow();
+            text(overlay.get(b"key")??)
+        }
+
+        /// What the next query would read in memory.
+        fn settled(&self) -> Option<String> {
+            let settled = self.context.overlay.borrow().settled();
+            text(settled.get(&b"key"[..])?.as_ref()?)
+        }
+    }
+
+    fn text(value: &[u8]) -> Option<String> {
+        Some(String::from_utf8(value.to_vec()).unwrap())
+    }
+
+    fn now<T>(answer: &mut Answer<T>) -> Option<T> {
+        block_on(poll_once(answer)).map(|kept| kept.expect("no promise is broken"))
+    }
+
+    fn limit(refused: Result<Answer<Receipt>, CallError>) -> (&'static str, u64, u64) {
+        match refused {
+            Err(CallError::Busy { limit, used, max }) => (limit, used, max),
+            Err(other) => panic!("{other}"),
+            Ok(_) => panic!("it was taken"),
+        }
+    }
+
+    #[test]
+    fn a_write_is_seen_by_updates_then_by_queries_then_on_disk() {
+        let bench = Bench::new();
+        let mut receipt = bench.submit(2, "new").unwrap();
+        assert!(now(&mut receipt).is_none());
+        assert_eq!(bench.pending().as_deref(), Some("new"));
+        assert_eq!(bench.settled(), None, "a query must not see it yet");
+        assert!(!bench.context.is_idle());
+
+        bench.commit();
+        let committed = now(&mut receipt).unwrap().unwrap();
+        assert!(committed.delta_id().is_some());
+        assert_eq!(bench.context.standing.get(), committed.standing());
+        assert_eq!(bench.settled().as_deref(), Some("new"));
+        assert!(bench.context.is_idle() && !bench.context.is_shown());
+
+        bench.checkpoint();
+        assert!(bench.context.is_shown());
+        assert_eq!(bench.pending(), None);
+        assert_eq!(bench.disk.get(bench.slot(), "key").as_deref(), Some("new"));
+    }
+
+    #[test]
+    fn a_failed_batch_fails_everything_that_has_seen_it() {
+        let bench = Bench::new();
+        let mut durable = bench.submit(2, "durable").unwrap();
+        bench.commit();
+        now(&mut durable).unwrap().unwrap();
+
+        let epoch = bench.stage.epoch();
+        let mut lost = [
+            bench.submit(3, "lost").unwrap(),
+            bench.submit(4, "too").unwrap(),
+        ];
+        let mut barrier = bench.stage.barrier();
+        bench.fail();
+        for receipt in &mut lost {
+            assert!(matches!(now(receipt), Some(Err(CallError::Store(_)))));
+        }
+        assert!(now(&mut barrier).unwrap().is_err());
+        assert_ne!(bench.stage.epoch(), epoch);
+        assert_eq!(bench.context.losses.get(), 2);
+        assert_eq!(bench.stats.commit_failures.get(), 2);
+        assert_eq!(bench.stats.uncommitted.get(), 0);
+        assert_eq!(bench.pending().as_deref(), Some("durable"));
+
+        // And it goes on.
+        let mut next = bench.submit(5, "next").unwrap();
+        bench.commit();
+        now(&mut next).unwrap().unwrap();
+        assert_eq!(bench.settled().as_deref(), Some("next"));
+    }
+
+    #[test]
+    fn a_refused_change_takes_its_effects_back_once() {
+        let bench = Bench::new();
+        let mut first = bench.submit(2, "first").unwrap();
+        let mut second = bench.submit(3, "second").unwrap();
+        bench.refuse();
+        assert!(matches!(
+            now(&mut first),
+            Some(Err(CallError::Uncommitted(_)))
+        ));
+        assert!(matches!(
+            now(&mut second),
+            Some(Err(CallError::Uncommitted(_)))
+        ));
+        assert_eq!(bench.pending(), None);
+        // The second had seen the first, so its loss is no news.
+        assert_eq!(bench.context.losses.get(), 1);
+    }
+
+    #[test]
+    fn what_began_after_a_loss_keeps_its_writes() {
+        let bench = Bench::new();
+        let _first = bench.submit(2, "first").unwrap();
+        let _second = bench.submit(3, "second").unwrap();
+        let refused = || {
+            let context = fixture::id(1);
+            vec![Err(Refused::BehindRefused { context })]
+        };
+        let report = || Report::Durable {
+            verdicts: refused(),
+            shown: None,
+        };
+        bench.stage.settle(report(), &bench.snapshots);
+        let mut third = bench.submit(4, "third").unwrap();
+        bench.stage.settle(report(), &bench.snapshots);
+        assert_eq!(bench.pending().as_deref(), Some("third"));
+        let third_only: Vec<_> = bench.queue.try_iter().skip(2).map(|q| q.change).collect();
+        let outcome = bench.disk.ledger.writer().commit(third_only).unwrap();
+        let report = Report::Durable {
+            verdicts: outcome.verdicts,
+            shown: None,
+        };
+        bench.stage.settle(report, &bench.snapshots);
+        now(&mut third).unwrap().unwrap();
+        assert_eq!(bench.settled().as_deref(), Some("third"));
+    }
+
+    #[test]
+    fn a_barrier_waits_for_what_was_there_before_it() {
+        let bench = Bench::new();
+        assert!(now(&mut bench.stage.barrier()).unwrap().is_ok());
+        let _before = bench.submit(2, "before").unwrap();
+        let mut barrier = bench.stage.barrier();
+        assert!(now(&mut barrier).is_none());
+        bench.commit();
+        assert!(now(&mut barrier).unwrap().is_ok());
+        assert!(bench.stage.is_idle());
+    }
+
+    #[test]
+    fn a_full_stage_names_its_bound_and_keeps_no_trace_of_the_change() {
+        let bounds = Bounds {
+            uncommitted_max: 2,
+            uncommitted_bytes_max: 20,
+            ..Bounds::default()
+        };
+        let bench = Bench::with(&bounds);
+        // Alone, one may be larger than the bound.
+        let _large = bench.submit(2, "much larger than the bound is").unwrap();
+        let used = 2 * "key".len() as u64 + "much larger than the bound is".len() as u64 + 1;
+        assert_eq!(
+            limit(bench.submit(3, "x")),
+            ("uncommitted_bytes_max", used, 20)
+        );
+        assert_eq!(bench.context.uncommitted.get(), 1);
+        assert_eq!(
+            bench.pending().as_deref(),
+            Some("much larger than the bound is")
+        );
+        bench.commit();
+
+        let _first = bench.submit(4, "1").unwrap();
+        let _second = bench.submit(5, "2").unwrap();
+        assert_eq!(limit(bench.submit(6, "3")), ("uncommitted_max", 2, 2));
+        assert_eq!(bench.pending().as_deref(), Some("2"));
+    }
+
+    /// They are out of the stage's books, and still take up their places.
+    #[test]
+    fn lost_changes_that_are_still_queued_count() {
+        let bounds = Bounds {
+            uncommitted_max: 1,
+            ..Bounds::default()
+        };
+        let bench = Bench::with(&bounds);
+        let _lost = bench.submit(2, "lost").unwrap();
+        let error = StoreError::MapFull { bytes_max: 1 };
+        bench.stage.settle(Report::Failed(error), &bench.snapshots);
+        assert_eq!(limit(bench.submit(3, "next")), ("uncommitted_max", 1, 1));
+        bench.queue.try_iter().for_each(drop);
+        assert!(bench.submit(4, "next").is_ok());
+    }
+
+    #[test]
+    fn a_closed_stage_takes_nothing() {
+        let bench = Bench::new();
+        bench.stage.close();
+        assert!(matches!(bench.submit(2, "late"), Err(CallError::Draining)));
+        assert_eq!(bench.context.uncommitted.get(), 0);
+    }
+}

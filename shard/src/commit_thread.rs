@@ -342,3 +342,228 @@ fn stop_in_doubt(what: &str, error: &StoreError) -> ! {
     let why = format!("cannot tell what is on disk after a failed {what}");
     crate::node::stop_process(&why, error)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::thread::JoinHandle;
+
+    use corelet_store::ContextSlot;
+    use crossbeam_channel::Sender;
+    use futures_lite::future::block_on;
+
+    use super::*;
+    use crate::fixture::{self, Disk};
+    use crate::mailbox::{Inbox, mailbox};
+
+    const UNCOMMITTED_MAX: usize = 64;
+    const BATCH_CHANGES_MAX: usize = 4;
+
+    /// A commit thread whose shard is the test.
+    struct Bench {
+        disk: Disk,
+        slot: ContextSlot,
+        queue: Option<Sender<Queued>>,
+        inbox: Inbox<Report>,
+        stats: Arc<ShardStats>,
+        // What is to run until the thread is started.
+        thread: Option<CommitThread>,
+        running: Option<JoinHandle<()>>,
+    }
+
+    impl Bench {
+        fn new() -> Bench {
+            Bench::on(Disk::new())
+        }
+
+        fn on(disk: Disk) -> Bench {
+            let (queue, receiver) = crossbeam_channel::bounded(UNCOMMITTED_MAX);
+            let (reports, inbox) = mailbox(2 * (UNCOMMITTED_MAX + 1));
+            let stats: Arc<ShardStats> = Arc::default();
+            Bench {
+                slot: disk.create(1),
+                disk,
+                queue: Some(queue),
+                inbox,
+                thread: Some(CommitThread {
+                    queue: receiver,
+                    reports,
+                    batch_changes_max: BATCH_CHANGES_MAX,
+                    uncommitted_max: UNCOMMITTED_MAX as u64,
+                    stats: Arc::clone(&stats),
+                }),
+                stats,
+                running: None,
+            }
+        }
+
+        fn send(&self, change: Change, epoch: u64, losses: u64) {
+            let queued = Queued {
+                epoch,
+                losses,
+                bytes: change.bytes(),
+                change,
+            };
+            self.queue.as_ref().unwrap().send(queued).unwrap();
+        }
+
+        fn write(&self, now: u64, value: &'static str) -> Change {
+            fixture::call(1, self.slot, now, &[("key", value)])
+        }
+
+        /// What is sent before this waits together.
+        fn start(&mut self) {
+            let (ledger, thread) = (self.disk.ledger.clone(), self.thread.take().unwrap());
+            self.running = Some(std::thread::spawn(move || run(ledger, thread)));
+        }
+
+        fn report(&mut self) -> Report {
+            block_on(self.inbox.take())
+        }
+
+        /// The verdicts of the next batch, in words. Before it, the thread may
+        /// have had time for a checkpoint.
+        fn verdicts(&mut self) -> Vec<&'static str> {
+            loop {
+                match self.report() {
+                    Report::Durable { verdicts, .. } => {
+                        return verdicts.iter().map(in_a_word).collect();
+                    }
+                    Report::Failed(error) => panic!("{error}"),
+                    Report::Shown(_) => {}
+                }
+            }
+        }
+
+        fn finish(&mut self) {
+            self.queue = None;
+            self.running.take().unwrap().join().unwrap();
+        }
+    }
+
+    fn in_a_word(verdict: &Verdict) -> &'static str {
+        match verdict {
+            Ok(_) => "committed",
+            Err(Refused::BehindRefused { .. }) => "behind refused",
+            Err(_) => "refused",
+        }
+    }
+
+    #[test]
+    fn what_has_queued_up_is_one_batch_up_to_its_bound() {
+        let mut bench = Bench::new();
+        for now in 2..8 {
+            bench.send(bench.write(now, "value"), 0, 0);
+        }
+        bench.start();
+        assert_eq!(bench.verdicts().len(), BATCH_CHANGES_MAX);
+        assert_eq!(bench.verdicts().len(), 2);
+        assert_eq!(bench.stats.batches.get(), 2);
+        assert_eq!(bench.stats.batch_changes.sum(), 6);
+        bench.finish();
+    }
+
+    #[test]
+    fn a_refused_call_takes_along_those_that_may_have_seen_its_writes() {
+        let mut bench = Bench::new();
+        let neighbour = bench.disk.create(2);
+        let elsewhere = fixture::call(1, neighbour, 2, &[("key", "refused")]);
+        bench.send(elsewhere, 0, 0);
+        bench.start();
+        assert_eq!(bench.verdicts(), ["refused"]);
+        bench.send(bench.write(2, "has seen it"), 0, 0);
+        assert_eq!(bench.verdicts(), ["behind refused"]);
+        bench.send(fixture::call(2, neighbour, 2, &[("key", "apart")]), 0, 0);
+        assert_eq!(bench.verdicts(), ["committed"]);
+        // Its shard has read the report and lost the effects.
+        bench.send(bench.write(3, "begun after it"), 0, 1);
+        assert_eq!(bench.verdicts(), ["committed"]);
+        bench.finish();
+        assert_eq!(bench.disk.get(bench.slot, "key").unwrap(), "begun after it");
+    }
+
+    #[test]
+    fn after_a_failed_batch_the_rest_of_its_epoch_is_dropped() {
+        let mut bench = Bench::on(Disk::with_map(512 << 10));
+        static LARGE: [u8; 1 << 20] = [b'x'; 1 << 20];
+        let large = std::str::from_utf8(&LARGE).unwrap();
+        bench.send(bench.write(2, large), 0, 0);
+        bench.start();
+        let report = bench.report();
+        assert!(
+            matches!(report, Report::Failed(StoreError::MapFull { .. })),
+            "it does not fit into the ledger"
+        );
+        bench.send(bench.write(3, "of the lost epoch"), 0, 0);
+        bench.send(bench.write(4, "of the next one"), 1, 1);
+        assert_eq!(bench.verdicts(), ["committed"]);
+        bench.finish();
+        assert_eq!(
+            bench.disk.get(bench.slot, "key").unwrap(),
+            "of the next one"
+        );
+        assert_eq!(bench.stats.batches.get(), 1);
+    }
+
+    #[test]
+    fn a_batch_never_holds_changes_of_two_epochs() {
+        let mut bench = Bench::new();
+        bench.send(bench.write(2, "old"), 0, 0);
+        bench.send(bench.write(3, "new"), 1, 0);
+        bench.start();
+        assert_eq!(bench.verdicts(), ["committed"]);
+        assert_eq!(bench.verdicts(), ["committed"]);
+        bench.finish();
+    }
+
+    #[test]
+    fn an_idle_thread_shows_what_is_durable() {
+        let mut bench = Bench::new();
+        bench.start();
+        bench.send(bench.write(2, "value"), 0, 0);
+        assert_eq!(bench.verdicts(), ["committed"]);
+        assert_eq!(
+            bench.disk.get(bench.slot, "key"),
+            None,
+            "it is in the journal"
+        );
+        assert!(bench.stats.journal_bytes.get() > 0);
+        let Report::Shown(snapshot) = bench.report() else {
+            panic!("nothing was sent")
+        };
+        assert_eq!(
+            snapshot.get(bench.slot, b"key").unwrap(),
+            Some(&b"value"[..])
+        );
+        assert_eq!(bench.stats.checkpoints.get(), 1);
+        assert_eq!(bench.stats.journal_bytes.get(), 0);
+        bench.finish();
+    }
+
+    #[test]
+    fn the_end_brings_everything_in() {
+        let mut bench = Bench::new();
+        bench.start();
+        bench.send(bench.write(2, "value"), 0, 0);
+        bench.finish();
+        assert_eq!(bench.disk.get(bench.slot, "key").unwrap(), "value");
+        assert!(!bench.disk.ledger.writer().has_unshown());
+    }
+
+    #[test]
+    fn a_deleted_context_is_swept_without_being_asked() {
+        let mut bench = Bench::new();
+        bench.start();
+        bench.send(bench.write(2, "value"), 0, 0);
+        assert_eq!(bench.verdicts(), ["committed"]);
+        bench.send(Change::DeleteContext(fixture::id(1)), 0, 0);
+        assert_eq!(bench.verdicts(), ["committed"]);
+        while bench.disk.ledger.stats().unwrap().graves > 0
+            || bench.disk.ledger.stats().unwrap().entries > 0
+        {
+            std::thread::yield_now();
+        }
+        bench.finish();
+        // The entry, its delta, and what else the context had left.
+        assert!(bench.stats.swept.get() >= 2);
+    }
+}

@@ -22,6 +22,8 @@ mod context;
 mod contexts;
 mod directory;
 mod error;
+#[cfg(test)]
+mod fixture;
 mod guest_log;
 mod handle;
 mod mailbox;

@@ -189,3 +189,240 @@ impl Schedule {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use corelet_store::ContextSlot;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::answer::promise;
+    use crate::fixture;
+    use crate::turn::What;
+
+    /// Far more than a slice.
+    const ENDLESS: u64 = 1 << 40;
+
+    struct Bench {
+        schedule: Schedule,
+        contexts: Vec<Rc<Context>>,
+        stats: Arc<ShardStats>,
+        slice_fuel: u64,
+    }
+
+    impl Bench {
+        fn new(contexts: u8) -> Bench {
+            Bench::with(contexts, &Bounds::default())
+        }
+
+        fn with(contexts: u8, bounds: &Bounds) -> Bench {
+            let stats = Arc::default();
+            let contexts = (0..contexts).map(|n| fixture::context(n, ContextSlot::UNASSIGNED));
+            Bench {
+                schedule: Schedule::new(bounds, &stats),
+                contexts: contexts.collect(),
+                stats,
+                slice_fuel: bounds.slice_fuel,
+            }
+        }
+
+        /// Queues a call that `stretch` will know by its number.
+        fn enqueue(&self, context: u8, is_update: bool, number: u64) {
+            let method = Arc::from("method");
+            let what = match is_update {
+                true => What::Update(method),
+                false => What::Query(method),
+            };
+            let begin = Begin {
+                what,
+                args: Bytes::copy_from_slice(&number.to_le_bytes()),
+                caller: Arc::from("caller"),
+                promise: Some(promise().0),
+            };
+            let context = &self.contexts[usize::from(context)];
+            self.schedule.enqueue(context, begin);
+        }
+
+        /// One stretch in which every call ends with its first slice. `fuel`
+        /// says what the slice costs. The calls that ran: context and number.
+        fn stretch(&self, fuel: impl Fn(u8) -> u64) -> Vec<(u8, u64)> {
+            let mut ran = Vec::new();
+            self.schedule.stretch(|context, job| {
+                let Job::Begin(begin) = job else {
+                    unreachable!("no call here has a second slice")
+                };
+                let n = context.id.as_bytes()[0];
+                let number = u64::from_le_bytes(begin.args[..].try_into().unwrap());
+                ran.push((n, number));
+                self.schedule.spend(context, fuel(n));
+                if begin.is_exclusive() {
+                    self.schedule.update_ended(context);
+                }
+            });
+            ran
+        }
+    }
+
+    #[test]
+    fn contexts_share_fuel_and_not_calls() {
+        let bench = Bench::new(2);
+        for number in 0..10_000 {
+            bench.enqueue(0, false, number);
+            bench.enqueue(1, false, number);
+        }
+        // Calls of the first cost ten times as much as calls of the second.
+        let fuel = |n| if n == 0 { 100_000 } else { 10_000 };
+        let mut spent = [0, 0];
+        for _ in 0..20 {
+            for (n, _) in bench.stretch(fuel) {
+                spent[usize::from(n)] += fuel(n);
+            }
+        }
+        let [dear, cheap] = spent;
+        assert!(dear > 5 * bench.slice_fuel, "{spent:?}");
+        assert!(dear.abs_diff(cheap) <= bench.slice_fuel, "{spent:?}");
+    }
+
+    #[test]
+    fn a_slice_over_its_share_is_paid_back_and_not_for_ever() {
+        let bench = Bench::new(2);
+        for number in 0..1_000 {
+            bench.enqueue(0, false, number);
+            bench.enqueue(1, false, number);
+        }
+        assert_eq!(bench.stretch(|_| ENDLESS), [(0, 0)]);
+        assert_eq!(
+            bench.contexts[0].credit.get(),
+            -SLICES_OF_DEBT_MAX * bench.slice_fuel as i64
+        );
+        let mut rounds = 0;
+        while bench
+            .stretch(|_| bench.slice_fuel / 8)
+            .iter()
+            .all(|(n, _)| *n == 1)
+        {
+            rounds += 1;
+        }
+        assert!((2..=4 * SLICES_OF_DEBT_MAX).contains(&rounds), "{rounds}");
+    }
+
+    #[test]
+    fn a_stretch_ends_when_its_fuel_is_spent() {
+        let bench = Bench::new(3);
+        for n in 0..3 {
+            for number in 0..100 {
+                bench.enqueue(n, false, number);
+            }
+        }
+        let ran = bench.stretch(|_| bench.slice_fuel / 10);
+        assert_eq!(ran.len(), 10);
+        assert!(!bench.schedule.may_run_now(&bench.contexts[0], false));
+    }
+
+    #[test]
+    fn queries_do_not_wait_for_the_updates_of_their_context() {
+        let bench = Bench::new(1);
+        let context = &bench.contexts[0];
+        assert!(bench.schedule.may_run_now(context, true));
+        // An update is between two slices.
+        context.updating.set(true);
+        assert!(bench.schedule.may_run_now(context, false));
+        assert!(!bench.schedule.may_run_now(context, true));
+        bench.enqueue(0, true, 1);
+        bench.enqueue(0, false, 2);
+        bench.enqueue(0, true, 3);
+        assert_eq!(bench.stretch(|_| 1), [(0, 2)]);
+        bench.schedule.update_ended(context);
+        assert_eq!(bench.stretch(|_| 1), [(0, 1), (0, 3)]);
+        assert_eq!(bench.stats.waiting.get(), 0);
+    }
+
+    /// One that could not wait would be overtaken for ever.
+    #[test]
+    fn a_call_does_not_overtake_what_waits_in_its_context() {
+        let bench = Bench::new(2);
+        bench.enqueue(0, false, 1);
+        assert!(!bench.schedule.may_run_now(&bench.contexts[0], false));
+        assert!(bench.schedule.may_run_now(&bench.contexts[1], false));
+    }
+
+    #[test]
+    fn a_full_queue_names_its_bound() {
+        let bounds = Bounds {
+            waiting_max: 3,
+            context_waiting_max: 2,
+            ..Bounds::default()
+        };
+        let bench = Bench::with(2, &bounds);
+        let refusal = |n: usize| match bench.schedule.check_room(&bench.contexts[n]) {
+            Ok(()) => None,
+            Err(CallError::Busy { limit, used, max }) => Some((limit, used, max)),
+            Err(other) => panic!("{other}"),
+        };
+        bench.enqueue(0, false, 1);
+        assert_eq!(refusal(0), None);
+        bench.enqueue(0, true, 2);
+        assert_eq!(refusal(0), Some(("context_waiting_max", 2, 2)));
+        assert_eq!(refusal(1), None);
+        bench.enqueue(1, false, 3);
+        assert_eq!(refusal(1), Some(("waiting_max", 3, 3)));
+        bench.stretch(|_| 1);
+        assert_eq!(refusal(0), None);
+    }
+
+    #[test]
+    fn who_works_on_the_ring_is_woken_by_the_first_call_in_it() {
+        use futures_lite::future::{block_on, poll_once};
+        let bench = Bench::new(1);
+        let mut work = Box::pin(bench.schedule.work());
+        assert!(block_on(poll_once(&mut work)).is_none());
+        assert!(bench.schedule.runner.borrow().is_some());
+        bench.enqueue(0, false, 1);
+        assert!(bench.schedule.runner.borrow().is_none(), "it was woken");
+        assert!(block_on(poll_once(&mut work)).is_some());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+
+        #[test]
+        fn every_call_runs_once_and_those_of_a_context_in_order(
+            calls in prop::collection::vec((0u8..4, any::<bool>(), 0u64..3_000_000), 1..120),
+            between in 1usize..40,
+        ) {
+            let bench = Bench::new(4);
+            let mut ran = Vec::new();
+            let fuel = |n: u8| calls[usize::from(n) % calls.len()].2;
+            for (number, (n, is_update, _)) in calls.iter().enumerate() {
+                bench.enqueue(*n, *is_update, number as u64);
+                if number % between == 0 {
+                    ran.extend(bench.stretch(fuel));
+                }
+            }
+            while bench.stats.waiting.get() > 0 {
+                let more = bench.stretch(fuel);
+                // What pays back debt is not stuck.
+                let in_debt = bench.contexts.iter().any(|context| context.credit.get() < 0);
+                prop_assert!(!more.is_empty() || in_debt);
+                ran.extend(more);
+            }
+            for n in 0..4 {
+                for kind in [true, false] {
+                    let of_one = |(number, _): &(usize, &(u8, bool, u64))| *number as u64;
+                    let expected: Vec<u64> = calls.iter().enumerate()
+                        .filter(|(_, call)| call.0 == n && call.1 == kind)
+                        .map(|call| of_one(&call))
+                        .collect();
+                    let found: Vec<u64> = ran.iter()
+                        .filter(|(context, number)| *context == n && calls[*number as usize].1 == kind)
+                        .map(|(_, number)| *number)
+                        .collect();
+                    prop_assert_eq!(found, expected);
+                }
+                prop_assert!(!bench.contexts[usize::from(n)].in_ring.get());
+                prop_assert!(!bench.contexts[usize::from(n)].updating.get());
+            }
+        }
+    }
+}
