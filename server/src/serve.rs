@@ -362,18 +362,14 @@ fn host_config(config: &Config, data: &DataDir, identity: &Identity) -> HostConf
 
 /// This program again, with the one command that compiles a component.
 fn compile_worker() -> WorkerCommand {
-    WorkerCommand {
-        // Not the path that we were started by, where an upgrade may have put
-        // another version.
-        program: "/proc/self/exe".into(),
-        arguments: vec![COMPILE_WORKER.into()],
-        // Our allocator takes memory by the gibibyte and counts on not paying
-        // for what it does not touch; under a limit it has to ask as it goes.
-        environment: vec![
-            ("MIMALLOC_ARENA_EAGER_COMMIT".into(), "0".into()),
-            ("MIMALLOC_PAGE_COMMIT_ON_DEMAND".into(), "1".into()),
-        ],
-    }
+    // Our allocator takes memory by the gibibyte and counts on not paying for
+    // what it does not touch; under a limit it has to ask as it goes.
+    let environment = [
+        ("MIMALLOC_ARENA_EAGER_COMMIT", "0"),
+        ("MIMALLOC_PAGE_COMMIT_ON_DEMAND", "1"),
+    ];
+    let environment = environment.map(|(name, value)| (name.into(), value.into()));
+    WorkerCommand::of_this_program(vec![COMPILE_WORKER.into()], environment.into())
 }
 
 fn node_config(config: &Config, count: ShardCount) -> NodeConfig {

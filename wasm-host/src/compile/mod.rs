@@ -39,16 +39,30 @@ pub enum CompileIn {
 }
 
 /// How to start a process that calls [`compile_worker`] and does nothing else.
+/// Always the program that this process runs: what a worker answers is run as
+/// machine code, so nobody may name another.
 #[derive(Debug, Clone)]
 pub struct WorkerCommand {
-    /// The program. It has to be the one that this process runs: both must have
-    /// the same engine. `/proc/self/exe` is that one even after its file was
-    /// replaced.
-    pub program: PathBuf,
-    /// Its arguments.
-    pub arguments: Vec<OsString>,
-    /// Its whole environment, beside what the engine needs.
-    pub environment: Vec<(OsString, OsString)>,
+    program: PathBuf,
+    arguments: Vec<OsString>,
+    environment: Vec<(OsString, OsString)>,
+}
+
+impl WorkerCommand {
+    /// This program with `arguments`, which must lead to [`compile_worker`].
+    /// `environment` is all that it sees, beside what the engine needs.
+    pub fn of_this_program(
+        arguments: Vec<OsString>,
+        environment: Vec<(OsString, OsString)>,
+    ) -> WorkerCommand {
+        WorkerCommand {
+            // Not the path that it was started by, where an upgrade may have
+            // put another version, and so another engine.
+            program: "/proc/self/exe".into(),
+            arguments,
+            environment,
+        }
+    }
 }
 
 /// Why there is no machine code of a component.

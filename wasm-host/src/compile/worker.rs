@@ -26,7 +26,7 @@ const OPEN_FILES_MAX: u64 = 16;
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerError {
     /// Standard input is not a host's request.
-    #[error("standard input has no request of a server: {0}; this command is not for people")]
+    #[error("standard input has no request of a server; this command is not for people")]
     Request(#[source] io::Error),
     /// Standard input ends inside the component.
     #[error("standard input ends before the component does")]
