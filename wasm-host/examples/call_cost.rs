@@ -10,11 +10,9 @@
 //! profiler.
 
 use std::alloc::{GlobalAlloc, Layout};
-use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::hint::black_box;
-use std::ops::ControlFlow;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,8 +22,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use corelet_wasm_host::{
-    Entry, GuestState, Host, HostConfig, Instance, LoadSource, MethodKind, Module, Row, StateError,
-    Turn,
+    Entry, GuestState, Host, HostConfig, Instance, LoadSource, MethodKind, Module, Turn,
 };
 
 use mimalloc::MiMalloc;
@@ -54,44 +51,6 @@ unsafe impl GlobalAlloc for Counting {
 
 #[global_allocator]
 static COUNTING: Counting = Counting;
-
-#[derive(Default)]
-struct MapState(BTreeMap<Vec<u8>, Vec<u8>>);
-
-impl GuestState for MapState {
-    fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
-        Ok(self.0.get(key).cloned())
-    }
-    fn set(&mut self, key: &[u8], value: &[u8]) -> Result<(), StateError> {
-        match self.0.get_mut(key) {
-            Some(there) => value.clone_into(there),
-            None => drop(self.0.insert(key.to_vec(), value.to_vec())),
-        }
-        Ok(())
-    }
-    fn remove(&mut self, key: &[u8]) -> Result<bool, StateError> {
-        Ok(self.0.remove(key).is_some())
-    }
-    fn scan(
-        &mut self,
-        prefix: &[u8],
-        _after: Option<&[u8]>,
-        limit: usize,
-        _reverse: bool,
-        out: &mut dyn FnMut(&[u8], Row<'_>) -> ControlFlow<()>,
-    ) -> Result<(), StateError> {
-        let matching = self.0.iter().filter(|(key, _)| key.starts_with(prefix));
-        for (key, value) in matching.take(limit) {
-            if out(key, Row::Shown(value)).is_break() {
-                break;
-            }
-        }
-        Ok(())
-    }
-    fn into_any(self: Box<Self>) -> Box<dyn Any> {
-        self
-    }
-}
 
 /// A warm instance, and the state that it works on.
 struct Warm {
@@ -256,7 +215,7 @@ fn fresh(name: &str, module: &Arc<Module>) {
 
 fn main() {
     let host = host(None);
-    let empty = || Box::new(MapState::default());
+    let empty = || Box::new(BTreeMap::<Vec<u8>, Vec<u8>>::new());
     let run: Arc<str> = "run".into();
     let args = Bytes::from_static(b"{}");
     let query = MethodKind::Query;

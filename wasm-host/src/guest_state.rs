@@ -2,7 +2,8 @@
 //! implements on top of the store. No keys' meaning and no durability here.
 
 use std::any::Any;
-use std::ops::ControlFlow;
+use std::collections::BTreeMap;
+use std::ops::{Bound, ControlFlow};
 
 /// What a scan meets under a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,8 +42,8 @@ pub trait GuestState {
 
     /// Hands up to `limit` entries whose key begins with `prefix` to `out`, in
     /// key order (or against it with `reverse`), beginning behind `after` if
-    /// one is given; also tells of what it walks over (see [`Row`]). `out` may end the walk early. Counting also goes this
-    /// way, in bounded steps.
+    /// one is given; also tells of what it walks over (see [`Row`]). `out` may
+    /// end the walk early. Counting also goes this way, in bounded steps.
     fn scan(
         &mut self,
         prefix: &[u8],
@@ -110,5 +111,93 @@ impl GuestState for NullState {
 
     fn into_any(self: Box<Self>) -> Box<dyn Any> {
         self
+    }
+}
+
+/// A state in memory, without a store: for measures and tests of the border.
+impl GuestState for BTreeMap<Vec<u8>, Vec<u8>> {
+    fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+        Ok(BTreeMap::get(self, key).cloned())
+    }
+
+    fn set(&mut self, key: &[u8], value: &[u8]) -> Result<(), StateError> {
+        match self.get_mut(key) {
+            Some(there) => value.clone_into(there),
+            None => drop(self.insert(key.to_vec(), value.to_vec())),
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, key: &[u8]) -> Result<bool, StateError> {
+        Ok(BTreeMap::remove(self, key).is_some())
+    }
+
+    fn scan(
+        &mut self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+        reverse: bool,
+        out: &mut dyn FnMut(&[u8], Row<'_>) -> ControlFlow<()>,
+    ) -> Result<(), StateError> {
+        let mut visit = |(key, value): (&Vec<u8>, &Vec<u8>)| out(key, Row::Shown(value));
+        let walked = if reverse {
+            let until = after.map_or(Bound::Unbounded, Bound::Excluded);
+            self.range::<[u8], _>((Bound::Unbounded, until))
+                .rev()
+                .skip_while(|(key, _)| !key.starts_with(prefix) && key.as_slice() > prefix)
+                .take_while(|(key, _)| key.starts_with(prefix))
+                .take(limit)
+                .try_for_each(&mut visit)
+        } else {
+            let from = match after {
+                Some(after) if after >= prefix => Bound::Excluded(after),
+                _ => Bound::Included(prefix),
+            };
+            self.range::<[u8], _>((from, Bound::Unbounded))
+                .take_while(|(key, _)| key.starts_with(prefix))
+                .take(limit)
+                .try_for_each(&mut visit)
+        };
+        let (ControlFlow::Continue(()) | ControlFlow::Break(())) = walked;
+        Ok(())
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any> {
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_map_is_walked_both_ways_within_a_prefix() {
+        let mut map: BTreeMap<Vec<u8>, Vec<u8>> = ["a", "b1", "b2", "b3", "c"]
+            .map(|key| (key.into(), b"value".to_vec()))
+            .into();
+        let mut walk = |after: Option<&str>, limit, reverse| {
+            let mut keys = Vec::new();
+            map.scan(
+                b"b",
+                after.map(str::as_bytes),
+                limit,
+                reverse,
+                &mut |key, _| {
+                    keys.push(String::from_utf8(key.to_vec()).unwrap());
+                    ControlFlow::Continue(())
+                },
+            )
+            .unwrap();
+            keys
+        };
+        assert_eq!(walk(None, 9, false), ["b1", "b2", "b3"]);
+        assert_eq!(walk(Some("b1"), 1, false), ["b2"]);
+        assert_eq!(walk(Some("a"), 1, false), ["b1"]);
+        assert_eq!(walk(None, 2, true), ["b3", "b2"]);
+        assert_eq!(walk(Some("b3"), 9, true), ["b2", "b1"]);
+        assert_eq!(walk(Some("c"), 1, true), ["b3"]);
+        assert!(walk(Some("b3"), 9, false).is_empty());
     }
 }

@@ -12,9 +12,7 @@
 //!
 //! Runs on the core that the server otherwise has.
 
-use std::any::Any;
 use std::collections::BTreeMap;
-use std::ops::{Bound, ControlFlow};
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -23,8 +21,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
 use corelet_wasm_host::{
-    Entry, Finished, GuestState, Host, HostConfig, Instance, MethodKind, Module, Row, StateError,
-    Turn,
+    Entry, Finished, GuestState, Host, HostConfig, Instance, MethodKind, Module, Turn,
 };
 
 use crate::figure::{Fact, Series};
@@ -140,7 +137,7 @@ fn first_call(cache_dir: &Path, wasm: &[u8]) -> Result<Duration> {
 }
 
 fn fresh_sample(module: &Arc<Module>) -> Result<f64> {
-    let mut state: Option<Box<dyn GuestState>> = Some(Box::new(MapState::default()));
+    let mut state = Some(empty_state());
     let started = Instant::now();
     for _ in 0..INSTANCES_PER_SAMPLE {
         let instance = module.instantiate().context("make an instance")?;
@@ -167,7 +164,7 @@ impl Caller {
         let instance = module.instantiate().context("make an instance")?;
         Ok(Self {
             module: module.clone(),
-            at_rest: Some((instance, Box::new(MapState::default()))),
+            at_rest: Some((instance, empty_state())),
         })
     }
 
@@ -192,6 +189,11 @@ impl Caller {
         }
         Ok(micros_each(started.elapsed(), calls))
     }
+}
+
+/// A context's state in memory, without a store.
+fn empty_state() -> Box<dyn GuestState> {
+    Box::new(BTreeMap::<Vec<u8>, Vec<u8>>::new())
 }
 
 fn turn(
@@ -232,51 +234,6 @@ fn finish(instance: Instance, turn: Turn) -> Result<Finished> {
             }
             return Ok(finished);
         }
-    }
-}
-
-/// A context's state in memory, without a store.
-#[derive(Default)]
-struct MapState(BTreeMap<Vec<u8>, Vec<u8>>);
-
-impl GuestState for MapState {
-    fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
-        Ok(self.0.get(key).cloned())
-    }
-
-    fn set(&mut self, key: &[u8], value: &[u8]) -> Result<(), StateError> {
-        self.0.insert(key.into(), value.into());
-        Ok(())
-    }
-
-    fn remove(&mut self, key: &[u8]) -> Result<bool, StateError> {
-        Ok(self.0.remove(key).is_some())
-    }
-
-    fn scan(
-        &mut self,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        limit: usize,
-        _reverse: bool,
-        out: &mut dyn FnMut(&[u8], Row<'_>) -> ControlFlow<()>,
-    ) -> Result<(), StateError> {
-        // Only forwards: neither get nor set scans.
-        let from = after.map_or(Bound::Included(prefix), Bound::Excluded);
-        let entries = self.0.range::<[u8], _>((from, Bound::Unbounded));
-        for (key, value) in entries
-            .take_while(|(key, _)| key.starts_with(prefix))
-            .take(limit)
-        {
-            if out(key, Row::Shown(value)).is_break() {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    fn into_any(self: Box<Self>) -> Box<dyn Any> {
-        self
     }
 }
 

@@ -65,25 +65,7 @@ impl GuestState for MapState {
     ) -> Result<(), StateError> {
         self.check()?;
         self.reads += 1;
-        let matching = self
-            .entries
-            .iter()
-            .filter(|(key, _)| key.starts_with(prefix));
-        let behind = |key: &[u8]| match (after, reverse) {
-            (None, _) => true,
-            (Some(after), false) => key > after,
-            (Some(after), true) => key < after,
-        };
-        let mut rows: Vec<_> = matching.filter(|(key, _)| behind(key)).collect();
-        if reverse {
-            rows.reverse();
-        }
-        for (key, value) in rows.into_iter().take(limit) {
-            if out(key, Row::Shown(value)).is_break() {
-                break;
-            }
-        }
-        Ok(())
+        self.entries.scan(prefix, after, limit, reverse, out)
     }
 
     fn into_any(self: Box<Self>) -> Box<dyn Any> {
