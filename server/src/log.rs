@@ -1,18 +1,32 @@
 //! Log lines: text for people on a terminal, JSON for machines elsewhere, always
-//! to standard error. Also what is said when a thread panics: a panic on a shard
-//! or commit thread ends the process, because a half-dead shard is worse than a
-//! restart.
+//! to standard error, by way of a queue that nobody waits for (`log/queue.rs`).
+//! Also what is said when a thread panics: a panic on a shard or commit thread
+//! ends the process, because a half-dead shard is worse than a restart.
+
+mod queue;
 
 use std::io::{self, IsTerminal};
 use std::panic;
+use std::sync::OnceLock;
 use std::thread;
+use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{Log, LogFormat};
+pub(crate) use queue::Lost;
+use queue::Queue;
 
-/// Starts logging. Called once, before the first thread.
-pub(crate) fn start(config: &Log) {
+/// The queue of the process, as the subscriber is that of the process.
+static QUEUE: OnceLock<Queue> = OnceLock::new();
+
+/// How long the end of the process waits for lines that nobody reads.
+const FLUSH_MAX: Duration = Duration::from_millis(500);
+
+/// Starts logging. Called once, before the first thread but the log's own.
+pub(crate) fn start(config: &Log) -> io::Result<()> {
+    let queue = Queue::start(io::stderr(), config.queue_bytes_max.as_usize())?;
+    let queue = QUEUE.get_or_init(|| queue);
     // Other people's crates speak up from warnings on.
     let filter = format!(
         "warn,corelet={0},corelet_server={0},corelet_shard={0},corelet_store={0},corelet_wasm_host={0},corelet_net={0}",
@@ -29,7 +43,7 @@ pub(crate) fn start(config: &Log) {
         // Where nothing can be written, complaining about it on standard error
         // would panic, and with it end the process.
         .log_internal_errors(false)
-        .with_writer(io::stderr);
+        .with_writer(queue.clone());
     let started = if as_json {
         builder
             .json()
@@ -45,6 +59,18 @@ pub(crate) fn start(config: &Log) {
         // A second server in one process, as in tests: the first one's logging serves both.
         tracing::debug!(%error, "logging was started before");
     }
+    Ok(())
+}
+
+/// Called before the process ends, lest its last lines be lost; whether they are
+/// out. Waits for a bounded time only: the reader may have stalled.
+pub(crate) fn flush() -> bool {
+    QUEUE.get().is_none_or(|queue| queue.flush(FLUSH_MAX))
+}
+
+/// Lines that did not make it.
+pub(crate) fn lost() -> Lost {
+    QUEUE.get().map(Queue::lost).unwrap_or_default()
 }
 
 /// Logs panics, and ends the process on those that leave it half alive.
@@ -57,6 +83,7 @@ pub(crate) fn catch_panics() {
         tracing::error!(thread = name, place, "panic: {message}");
         if name.starts_with("shard-") || name.starts_with("commit-") {
             tracing::error!("a core has lost its thread: aborting");
+            flush();
             std::process::abort();
         }
     }));

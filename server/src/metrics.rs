@@ -18,6 +18,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use crate::facts::{Board, Facts};
+use crate::log;
 use crate::refusal::Code;
 
 /// The text format that this page is in.
@@ -401,6 +402,19 @@ impl Source {
                 "Open file descriptors",
                 count as f64,
             )?;
+        }
+        let mut lost = encoder.encode_descriptor(
+            "corelet_log_lines_lost",
+            "Log lines that were not read in time, or could not be written",
+            None,
+            MetricType::Counter,
+        )?;
+        let log::Lost {
+            overflowed,
+            unwritable,
+        } = log::lost();
+        for (reason, count) in [("overflowed", overflowed), ("unwritable", unwritable)] {
+            ConstCounter::new(count).encode(lost.encode_family(&[("reason", reason)])?)?;
         }
         let mut info = encoder.encode_descriptor(
             "corelet_build_info",

@@ -27,6 +27,7 @@ use crate::cli::args::COMPILE_WORKER;
 use crate::config::{Config, Effective, Origin};
 use crate::facts::Facts;
 use crate::http;
+use crate::log;
 use crate::preflight::{self, Demands, Finding, Weight};
 use crate::run_file::{LeftBehind, RunFile};
 
@@ -240,6 +241,7 @@ impl StopSignals {
             .spawn(move || {
                 if self.0.forever().next().is_some() {
                     tracing::warn!("second signal: leaving at once");
+                    log::flush();
                     std::process::exit(1);
                 }
             });
@@ -409,6 +411,9 @@ fn node_config(config: &Config, count: ShardCount) -> NodeConfig {
         watchdog: WatchdogConfig {
             warn_after: config.process.watchdog_warn,
             abort_after: config.process.watchdog_abort,
+            flush_log: || {
+                log::flush();
+            },
         },
         cores,
         spin: Some(shards.spin).filter(|spin| !spin.is_zero()),

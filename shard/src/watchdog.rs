@@ -5,9 +5,13 @@
 //! is written to the log and the process aborts, so that its supervisor starts
 //! a new one within seconds. A wedged reactor or a blocking call on a shard
 //! thread thus costs a restart, not an outage.
+//!
+//! It may be the log that hangs, and the shard in it. So the watchdog does not
+//! log: it has a thread that speaks for it, and does not wait for that for long.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -16,6 +20,12 @@ use crate::stats::ShardStats;
 
 /// How often a shard beats.
 pub(crate) const BEAT: Duration = Duration::from_millis(50);
+
+/// How long the process, which is given up, waits for its last words to be written.
+const LAST_WORDS_MAX: Duration = Duration::from_secs(1);
+
+/// Warnings that wait to be logged. One more is left out: it is counted all the same.
+const WARNINGS_MAX: usize = 16;
 
 /// The running watchdog; stops when dropped.
 pub(crate) struct Watchdog {
@@ -28,6 +38,11 @@ impl Watchdog {
         shards: Vec<Arc<ShardStats>>,
         config: WatchdogConfig,
     ) -> std::io::Result<Watchdog> {
+        let (voice, words) = sync_channel(WARNINGS_MAX);
+        let flush_log = config.flush_log;
+        std::thread::Builder::new()
+            .name("watchdog-log".to_owned())
+            .spawn(move || speak(&words, flush_log))?;
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = std::thread::Builder::new()
@@ -41,13 +56,9 @@ impl Watchdog {
                         match shard.look(now, &config) {
                             Finding::Fine => {}
                             Finding::Late(silence) => {
-                                tracing::warn!(
-                                    shard = number,
-                                    ?silence,
-                                    "a shard is late: something blocks its thread"
-                                );
+                                let _ = voice.try_send(Words::Late(number, silence));
                             }
-                            Finding::Dead(silence) => give_up(number, silence),
+                            Finding::Dead(silence) => give_up(number, silence, &voice),
                         }
                     }
                 }
@@ -115,9 +126,39 @@ impl Watched {
     }
 }
 
-fn give_up(shard: usize, silence: Duration) -> ! {
-    tracing::error!(shard, ?silence, threads = %where_threads_wait(), "a shard hangs: ending the process to be restarted");
+/// What the watchdog has to say, of which shard.
+enum Words {
+    Late(usize, Duration),
+    /// Answered once it is out.
+    Dead(usize, Duration, SyncSender<()>),
+}
+
+fn give_up(shard: usize, silence: Duration, voice: &SyncSender<Words>) -> ! {
+    let (said, is_said) = sync_channel(1);
+    // A voice with so much to say that it takes no more is as good as stuck.
+    if voice.try_send(Words::Dead(shard, silence, said)).is_ok() {
+        let _ = is_said.recv_timeout(LAST_WORDS_MAX);
+    }
     std::process::abort()
+}
+
+fn speak(words: &Receiver<Words>, flush_log: fn()) {
+    while let Ok(words) = words.recv() {
+        match words {
+            Words::Late(shard, silence) => {
+                tracing::warn!(
+                    shard,
+                    ?silence,
+                    "a shard is late: something blocks its thread"
+                );
+            }
+            Words::Dead(shard, silence, said) => {
+                tracing::error!(shard, ?silence, threads = %where_threads_wait(), "a shard hangs: ending the process to be restarted");
+                flush_log();
+                let _ = said.try_send(());
+            }
+        }
+    }
 }
 
 /// What the kernel tells about each thread of this process: its name, its
@@ -161,6 +202,7 @@ mod tests {
         let config = WatchdogConfig {
             warn_after: Duration::from_millis(250),
             abort_after: Duration::from_secs(2),
+            flush_log: || {},
         };
         let start = watched.since;
         let at = |ms| start + Duration::from_millis(ms);

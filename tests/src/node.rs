@@ -35,6 +35,7 @@ impl Default for TestNode {
             watchdog: WatchdogConfig {
                 warn_after: Duration::from_secs(5),
                 abort_after: Duration::from_secs(60),
+                ..WatchdogConfig::default()
             },
         }
     }

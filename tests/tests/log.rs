@@ -1,7 +1,17 @@
-//! A log that cannot be written is no reason to stop serving.
+//! A log that cannot be written, or that nobody reads, is no reason to stop serving.
 
-use corelet_tests::{Server, free_address};
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use corelet_tests::{Client, Server, free_address};
+use rustix::fs::{Mode, OFlags};
 use serde_json::json;
+
+/// Nothing here takes nearly as long.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
 fn a_full_disk_under_the_log_does_not_end_the_server() {
@@ -17,5 +27,87 @@ fn a_full_disk_under_the_log_does_not_end_the_server() {
     let set = json!({ "key": "k", "value": "v" });
     let answer = client.call(&context, "set", set).expect("an answer");
     assert!(answer["result"].is_object(), "{answer}");
+    assert!(lost(&client, "unwritable") > 0);
     assert_eq!(server.stop(), Some(0));
+}
+
+#[test]
+fn a_log_that_nobody_reads_costs_lines_and_nothing_else() {
+    let home = tempfile::tempdir().expect("a directory for data");
+    let (mut server, pipe) = unread(home.path());
+    let client = server.client();
+    let context = client.create(&client.install("kv"), None);
+    while lost(&client, "overflowed") == 0 {
+        // Each is a line of its own, at the level debug.
+        for _ in 0..100 {
+            client.get("/v1/status").expect("an answer");
+        }
+    }
+    // More than enough to stop every shard in its tracks, if one waited for the log.
+    for _ in 0..100 {
+        assert_eq!(client.get("/healthz").expect("an answer").0, 200);
+        let set = json!({ "key": "k", "value": "v" });
+        let answer = client.call(&context, "set", set).expect("an answer");
+        assert!(answer["result"].is_object(), "{answer}");
+    }
+    // Once it is read again, the log tells of its gap.
+    let (told, is_told) = mpsc::channel();
+    std::thread::spawn(move || {
+        let lines = BufReader::new(pipe).lines().map_while(Result::ok);
+        for line in lines {
+            if line.contains("log lines were dropped") {
+                let _ = told.send(line);
+            }
+        }
+    });
+    let line = is_told.recv_timeout(PATIENCE).expect("the gap is told");
+    let line: serde_json::Value = serde_json::from_str(&line).expect("lines are JSON");
+    assert!(line["lines"].as_u64() > Some(0), "{line}");
+    assert_eq!(server.stop(), Some(0));
+}
+
+#[test]
+fn a_log_that_nobody_reads_does_not_hold_up_the_end() {
+    let home = tempfile::tempdir().expect("a directory for data");
+    let (mut server, pipe) = unread(home.path());
+    let client = server.client();
+    while lost(&client, "overflowed") == 0 {
+        for _ in 0..100 {
+            client.get("/v1/status").expect("an answer");
+        }
+    }
+    let began = Instant::now();
+    assert_eq!(server.stop(), Some(0));
+    assert!(began.elapsed() < PATIENCE);
+    drop(pipe);
+}
+
+/// A server that logs a lot into a pipe that is open, and not read yet.
+fn unread(home: &Path) -> (Server, File) {
+    let fifo = home.join("log");
+    let owner = Mode::RUSR | Mode::WUSR;
+    rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, owner).expect("a pipe");
+    // Opened for both, for neither end waits then for the other.
+    let pipe = rustix::fs::open(&fifo, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
+    let pipe = File::from(pipe.expect("our own pipe"));
+    let into = format!("exec \"$0\" \"$@\" 2>'{}'", fifo.display());
+    let small = "CORELET__LOG__QUEUE_BYTES_MAX=64 KiB";
+    let wrapper = ["env", small, "sh", "-c", &into].map(str::to_owned);
+    let more = ["--shards", "2", "--verbose"];
+    let mut server = Server::spawn(&home.join("data"), free_address(), &wrapper, &more);
+    assert!(server.wait_ready());
+    (server, pipe)
+}
+
+/// A figure of /metrics.
+fn lost(client: &Client, reason: &str) -> u64 {
+    let (_, page) = client.get("/metrics").expect("an answer");
+    let wanted = format!("corelet_log_lines_lost_total{{reason=\"{reason}\"}} ");
+    let line = page.as_str().expect("a page of text").lines();
+    let mut figures = line.filter_map(|line| line.strip_prefix(&wanted));
+    figures
+        .next()
+        .expect("the figure")
+        .parse()
+        .expect("a number")
 }

@@ -5,7 +5,7 @@
 //! in a second process, which is this test's own binary started again.
 
 use std::os::unix::process::ExitStatusExt;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use corelet_shard::WatchdogConfig;
@@ -40,6 +40,41 @@ fn a_hanging_shard_ends_the_process() {
     );
 }
 
+#[test]
+fn a_hanging_shard_ends_the_process_although_nobody_reads_its_log() {
+    if let Some(data) = std::env::var_os(HANGS) {
+        fill_log();
+        hang(data.as_ref());
+        return;
+    }
+    let data = tempfile::tempdir().expect("a directory for data");
+    let this = std::env::current_exe().expect("the test knows its own file");
+    let name = "a_hanging_shard_ends_the_process_although_nobody_reads_its_log";
+    let mut child = Command::new(this)
+        .args(["--exact", name, "--nocapture"])
+        .env(HANGS, data.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the test starts itself");
+    // Its end of the pipe stays open, and unread, until the child is gone.
+    let log = child.stderr.take();
+    let status = child.wait().expect("our own child");
+    drop(log);
+    assert_eq!(status.signal(), Some(libc::SIGABRT), "it aborts: {status}");
+}
+
+/// Leaves no room in the pipe that standard error is.
+fn fill_log() {
+    let log = std::io::stderr();
+    let before = rustix::fs::fcntl_getfl(&log).expect("standard error is open");
+    rustix::fs::fcntl_setfl(&log, before | rustix::fs::OFlags::NONBLOCK).expect("flags are set");
+    for size in [4096, 1] {
+        while rustix::io::write(&log, &[b'.'; 4096][..size]).is_ok() {}
+    }
+    rustix::fs::fcntl_setfl(&log, before).expect("flags are set");
+}
+
 fn hang(data: &std::path::Path) {
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
@@ -48,6 +83,7 @@ fn hang(data: &std::path::Path) {
     let watchdog = WatchdogConfig {
         warn_after: Duration::from_millis(300),
         abort_after: Duration::from_millis(900),
+        ..WatchdogConfig::default()
     };
     TestNode {
         watchdog,

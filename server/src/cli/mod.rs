@@ -31,10 +31,15 @@ pub fn run() -> ExitCode {
     // A usage error ends with 2, as clap does by itself.
     let cli = Cli::parse();
     let out = Out::new(&cli.global);
-    match dispatch(&cli, &out) {
+    let outcome = dispatch(&cli, &out);
+    let read = log::flush();
+    match outcome {
         Ok(()) => Exit::Worked.into(),
         Err(failure) => {
-            out.failure(&failure);
+            // Where nobody reads the log, nobody would read this: it would wait for ever.
+            if read {
+                out.failure(&failure);
+            }
             failure.exit.into()
         }
     }
@@ -45,7 +50,7 @@ fn dispatch(cli: &Cli, out: &Out) -> Result<(), Failure> {
     match &cli.command {
         Command::Serve(args) => {
             let (config, effective) = settings::load(&args.settings, global, "serve")?;
-            log::start(&config.log);
+            log::start(&config.log)?;
             log::catch_panics();
             Ok(serve::serve(config, &effective, &global.data_dir)?)
         }
@@ -54,7 +59,7 @@ fn dispatch(cli: &Cli, out: &Out) -> Result<(), Failure> {
             // What cannot work is said before anything starts.
             let projects = args.paths.iter().map(|path| dev::Project::at(path));
             let projects = projects.collect::<Result<Vec<_>, _>>()?;
-            log::start(&config.log);
+            log::start(&config.log)?;
             log::catch_panics();
             dev::run(config, &effective, &global.data_dir, projects, out)
         }

@@ -178,6 +178,8 @@ settings! {
         format: LogFormat = "auto";
         /// The least important event that is still logged.
         level: LogLevel = "info";
+        /// Lines that wait to be read from standard error. Those beyond it are dropped, counted in corelet_log_lines_lost, and told of in the log.
+        queue_bytes_max: Bytes [64 * KIB, GIB] = "4 MiB";
     }
 
     /// Figures for Prometheus.
