@@ -323,5 +323,9 @@ mod tests {
                 .contains("the warning must come before the abort")
         );
         assert!(refusal("[http]\nbody_bytes_max = \"2 KiB\"").contains("limits.args_bytes_max"));
+        assert!(
+            refusal("[http]\nbatch_answers_bytes_max = \"512 KiB\"")
+                .contains("limits.output_bytes_max")
+        );
     }
 }

@@ -124,6 +124,8 @@ settings! {
         uploads_max: u64 [1, 64] = "2";
         /// Calls in one JSON-RPC batch. More are refused with code -32009.
         batch_max: u64 [1, 10_000] = "100";
+        /// Answers to one JSON-RPC batch, together. Calls for whose answers there is no room any more are not run, but refused with code -32013. As many run at once as there is room for if each answers with limits.output_bytes_max. A connection holds the answers to one batch until its client has read them, so all of them hold at most connections_max times this much per shard.
+        batch_answers_bytes_max: Bytes [64 * KIB, GIB] = "32 MiB";
         /// Nesting of arrays and objects in a request. Deeper is refused with code -32010.
         depth_max: u64 [8, 1000] = "128";
     }
@@ -240,6 +242,19 @@ impl Config {
                 let why = format!("{name} is {found}, and must be at most {max}");
                 return Err(ConfigError::Limit { why });
             }
+        }
+        if self.limits.output_bytes_max > self.http.batch_answers_bytes_max.0 {
+            return Err(ConfigError::Conflict {
+                first: format!(
+                    "limits.output_bytes_max = {}",
+                    Bytes(self.limits.output_bytes_max).write()
+                ),
+                second: format!(
+                    "http.batch_answers_bytes_max = {}",
+                    self.http.batch_answers_bytes_max.write()
+                ),
+                reason: "a batch must have room for the answer to one call at least",
+            });
         }
         if self.limits.args_bytes_max > self.http.body_bytes_max.0 {
             return Err(ConfigError::Conflict {

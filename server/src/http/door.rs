@@ -99,6 +99,8 @@ impl Front {
             batch_max: facts.config.http.batch_max as usize,
             depth_max: facts.config.http.depth_max as usize,
             args_bytes_max: facts.config.limits.args_bytes_max as usize,
+            output_bytes_max: facts.config.limits.output_bytes_max as usize,
+            batch_answers_bytes_max: facts.config.http.batch_answers_bytes_max.as_usize(),
         };
         Rc::new_cyclic(|front| Front {
             facts,

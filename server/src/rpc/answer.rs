@@ -60,22 +60,36 @@ pub(crate) fn write_refusal(out: &mut Vec<u8>, id: Id<'_>, refusal: &Refusal) {
     out.push(b'}');
 }
 
-/// Joins the answers of a batch; empty if it had notifications only.
-pub(crate) fn join(answers: &[Vec<u8>]) -> Vec<u8> {
-    let written = || answers.iter().filter(|answer| !answer.is_empty());
-    if written().next().is_none() {
-        return Vec::new();
-    }
-    let mut body = Vec::with_capacity(written().map(|answer| answer.len() + 1).sum::<usize>() + 1);
-    body.push(b'[');
-    for answer in written() {
-        if body.len() > 1 {
-            body.push(b',');
+/// The answers to a batch, put together one by one.
+pub(crate) struct Joined {
+    body: Vec<u8>,
+}
+
+impl Joined {
+    /// Room for so many bytes in so many answers.
+    pub(crate) fn of_bytes(bytes: usize, answers: usize) -> Joined {
+        Joined {
+            body: Vec::with_capacity(bytes + answers + 1),
         }
-        body.extend_from_slice(answer);
     }
-    body.push(b']');
-    body
+
+    /// Adds one; that to a notification is empty.
+    pub(crate) fn add(&mut self, answer: &[u8]) {
+        if !answer.is_empty() {
+            self.body
+                .push(if self.body.is_empty() { b'[' } else { b',' });
+            self.body.extend_from_slice(answer);
+        }
+    }
+
+    /// The whole; none if there was nothing to say.
+    pub(crate) fn body(mut self) -> Option<Vec<u8>> {
+        if self.body.is_empty() {
+            return None;
+        }
+        self.body.push(b']');
+        Some(self.body)
+    }
 }
 
 fn open(out: &mut Vec<u8>, id: &str) {
@@ -141,8 +155,10 @@ mod tests {
     #[test]
     fn notifications_leave_no_gap_in_a_batch() {
         let answers = |list: &[&str]| {
-            let list: Vec<Vec<u8>> = list.iter().map(|text| text.as_bytes().to_vec()).collect();
-            String::from_utf8(join(&list)).unwrap()
+            let mut joined = Joined::of_bytes(0, 0);
+            list.iter().for_each(|text| joined.add(text.as_bytes()));
+            let body = joined.body().unwrap_or_default();
+            String::from_utf8(body).unwrap()
         };
         assert_eq!(answers(&["1", "", "2"]), "[1,2]");
         assert_eq!(answers(&["", "1"]), "[1]");

@@ -31,6 +31,10 @@ pub(crate) struct Bounds {
     pub depth_max: usize,
     /// Bytes of one call's arguments.
     pub args_bytes_max: usize,
+    /// Bytes of one call's output.
+    pub output_bytes_max: usize,
+    /// Bytes of the answers to a batch, together.
+    pub batch_answers_bytes_max: usize,
 }
 
 /// A body that is JSON-RPC.
@@ -262,6 +266,8 @@ mod tests {
         batch_max: 3,
         depth_max: 16,
         args_bytes_max: 200,
+        output_bytes_max: 200,
+        batch_answers_bytes_max: 1000,
     };
 
     /// One line per request: id, then what is called or why it is refused.

@@ -12,11 +12,12 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use corelet_shard::{Call, Reply, ShardHandle};
-use futures_util::future::join_all;
+use corelet_shard::{Call, Reply, ShardHandle, rt};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 
-use crate::refusal::Refusal;
-use answer::Success;
+use crate::refusal::{Code, Refusal};
+use answer::{Joined, Success};
 use envelope::{Bounds, Envelope, Execute, Id, Request};
 
 /// What became of a body.
@@ -49,7 +50,9 @@ pub(crate) async fn serve(
             }
         }
         // Boxed, so that single calls need no room for it.
-        Ok(Envelope::Batch(requests)) => Box::pin(batch(shard, caller, &body, requests)).await,
+        Ok(Envelope::Batch(requests)) => {
+            Box::pin(batch(shard, caller, &body, requests, bounds)).await
+        }
         Err(refusal) => {
             let mut out = Vec::new();
             answer::write_refusal(&mut out, Id::NULL, &refusal);
@@ -58,26 +61,80 @@ pub(crate) async fn serve(
     }
 }
 
-/// Runs all at once: calls of one context still run in their order.
+/// Bytes of a batch's answers that are put together in one go: less than a slice.
+const JOINED_AT_ONCE: usize = 1 << 20;
+
+/// Runs a batch: as much of it at once as there is room for the answers, should
+/// each be as long as it may. Calls of one context run in their order. What there
+/// is no room for is not run: no call is run whose answer would not be given.
 async fn batch(
     shard: &ShardHandle,
     caller: &Arc<str>,
     body: &Bytes,
     requests: Vec<Request<'_>>,
+    bounds: &Bounds,
 ) -> Served {
-    let ended = join_all(requests.into_iter().map(async |request| {
-        let mut out = Vec::new();
-        let outcome = run(shard, caller, body, request, &mut out).await;
-        (out, outcome)
-    }))
-    .await;
-    let (answers, outcomes): (Vec<_>, Vec<_>) = ended.into_iter().unzip();
-    let body = answer::join(&answers);
-    if body.is_empty() {
-        Served::Silent(outcomes)
-    } else {
-        Served::Batch(body, outcomes)
+    let mut ended: Vec<(Vec<u8>, Result<(), Refusal>)> = Vec::new();
+    ended.resize_with(requests.len(), || (Vec::new(), Ok(())));
+    let mut answers_bytes = 0;
+    let mut requests = requests.into_iter().enumerate();
+    let mut running = FuturesUnordered::new();
+    loop {
+        while answers_bytes + (running.len() + 1) * bounds.output_bytes_max
+            <= bounds.batch_answers_bytes_max
+        {
+            // They are first polled, and so take their place in the queue of their
+            // context, in the order in which they come here.
+            let Some((place, request)) = requests.next() else {
+                break;
+            };
+            running.push(async move {
+                let mut out = Vec::new();
+                let outcome = run(shard, caller, body, request, &mut out).await;
+                (place, out, outcome)
+            });
+        }
+        let Some((place, out, outcome)) = running.next().await else {
+            break;
+        };
+        answers_bytes += out.len();
+        ended[place] = (out, outcome);
     }
+    for (place, request) in requests {
+        let max = bounds.batch_answers_bytes_max as u64;
+        let refusal = Refusal::new(
+            Code::BatchAnswersTooLarge,
+            format!(
+                "not run: the answers before it reach http.batch_answers_bytes_max = {max}; send it in another batch"
+            ),
+        );
+        let refusal = refusal
+            .with("limit", "http.batch_answers_bytes_max")
+            .with("max", max);
+        let mut out = Vec::new();
+        answer::write_refusal(&mut out, request.id, &refusal);
+        ended[place] = (out, Err(refusal));
+    }
+    let (answers, outcomes): (Vec<_>, Vec<_>) = ended.into_iter().unzip();
+    match join(answers).await {
+        Some(body) => Served::Batch(body, outcomes),
+        None => Served::Silent(outcomes),
+    }
+}
+
+/// The answers to a batch as one body; none if it had notifications only.
+async fn join(answers: Vec<Vec<u8>>) -> Option<Vec<u8>> {
+    let mut joined = Joined::of_bytes(answers.iter().map(Vec::len).sum(), answers.len());
+    let mut since_breath = 0;
+    for answer in answers {
+        since_breath += answer.len();
+        joined.add(&answer);
+        if since_breath >= JOINED_AT_ONCE {
+            since_breath = 0;
+            rt::breathe().await;
+        }
+    }
+    joined.body()
 }
 
 /// Runs one request and appends its answer.

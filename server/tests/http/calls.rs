@@ -180,6 +180,48 @@ fn batches_keep_their_order_and_their_bound() {
 }
 
 #[test]
+fn a_batch_whose_answers_would_be_too_large_is_run_up_to_there() {
+    let server = Server::start(&[("http.batch_answers_bytes_max", "2 MiB")]);
+    let large = "x".repeat(500_000);
+    let set = server.call("kv", "set", json!({ "key": "a", "value": large }));
+    assert!(set["result"].is_object(), "{set}");
+    let set = |id: u32, value: &str| {
+        format!(
+            r#"{{"jsonrpc":"2.0","id":{id},"method":"execute","params":["kv","set",{{"key":"b","value":"{value}"}}]}}"#
+        )
+    };
+    let mut batch = vec![set(0, "first")];
+    batch.extend((1..98).map(|id| get(&id.to_string())));
+    batch.push(set(98, "last"));
+    // To a notification nothing is said, and it is not run either.
+    batch.push(set(99, "last").replace("\"id\":99,", ""));
+    let response = server.rpc(&format!("[{}]", batch.join(",")));
+    assert_eq!(response.status, 200);
+    assert!(response.body.len() < 2 << 20, "{}", response.body.len());
+    let answers = response.json();
+    let answers = answers.as_array().unwrap();
+    assert_eq!(answers.len(), 99);
+    // Room for one more of a MiB is left until the third of half a MiB is in.
+    let (run, refused) = answers.split_at(4);
+    for (id, answer) in run.iter().enumerate() {
+        assert_eq!(answer["id"], id);
+        assert!(answer["result"].is_object(), "{id}: {}", answer["error"]);
+    }
+    for (id, answer) in refused.iter().enumerate() {
+        assert_eq!(answer["id"], id + 4);
+        assert_eq!(answer["error"]["code"], -32013);
+        let data = &answer["error"]["data"];
+        assert_eq!(data["limit"], "http.batch_answers_bytes_max");
+        assert_eq!(data["max"], 2 << 20);
+    }
+    let kept = server.call("kv", "get", json!({ "key": "b" }));
+    assert_eq!(kept["result"]["output"], "first");
+    let set = server.call("kv", "set", json!({ "key": "a", "value": "1" }));
+    assert!(set["result"].is_object(), "{set}");
+    server.check_and_stop();
+}
+
+#[test]
 fn notifications_are_run_and_not_answered() {
     let server = Server::start(&[]);
     let set =
