@@ -306,10 +306,11 @@ const DISK_WANTED: u64 = 1 << 30;
 fn disk(free: Option<u64>) -> Finding {
     let what = "free disk";
     match free {
-        Some(free) if free < DISK_LEAST => Finding::blocker(
+        // What is there can be read, which may be just what is wanted now.
+        Some(free) if free < DISK_LEAST => Finding::warning(
             what,
             bytes(free),
-            "free some space: writes would be refused at once",
+            "free some space, or move the data directory to a larger disk: nearly every write will be refused, deletions among them; reads go on",
         ),
         Some(free) if free < DISK_WANTED => Finding::warning(
             what,
@@ -480,6 +481,11 @@ mod tests {
             assert_ne!(finding.weight, Weight::Good);
             assert!(!finding.advice.is_empty(), "{}", finding.what);
         }
+    }
+
+    #[test]
+    fn a_full_disk_can_still_be_read() {
+        assert_eq!(disk(Some(0)).weight, Weight::Warning);
     }
 
     /// The checks themselves must work on the machine that runs the tests.

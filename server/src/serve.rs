@@ -29,6 +29,7 @@ use crate::facts::Facts;
 use crate::http;
 use crate::log;
 use crate::preflight::{self, Demands, Finding, Weight};
+use crate::refusal::chain;
 use crate::run_file::{LeftBehind, RunFile};
 
 /// Keys derived for the compile cache; never used on a message from outside.
@@ -114,7 +115,7 @@ pub struct Server {
     pub(crate) facts: Arc<Facts>,
     node: Node,
     // Dropped in this order: first no client finds us, then the lock is free.
-    run_file: LeftBehind,
+    run_file: Option<LeftBehind>,
     data: DataDir,
 }
 
@@ -190,7 +191,11 @@ impl Server {
             },
         )?;
         facts.set_ready(true);
-        let run_file = RunFile::of_this_process(address).leave(&data)?;
+        // A disk that is full can still be read, and a client can be told by hand.
+        let run_file = RunFile::of_this_process(address).leave(&data);
+        let run_file = run_file.inspect_err(|error| {
+            tracing::warn!(error = %chain(error), "local clients will not find this server by itself; give them --url");
+        });
         tracing::info!(
             %address,
             shards = shards.get(),
@@ -201,7 +206,7 @@ impl Server {
         Ok(Server {
             facts,
             node,
-            run_file,
+            run_file: run_file.ok(),
             data,
         })
     }

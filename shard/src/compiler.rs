@@ -15,7 +15,7 @@ use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use corelet_store::ApplicationId;
-use corelet_wasm_host::{Host, Module, NotCompiled, Refused};
+use corelet_wasm_host::{Host, Module, ModuleId, NotCompiled, Refused};
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 
 use crate::bounds::Bounds;
@@ -142,15 +142,16 @@ fn carry_out(host: &Host, components: &Path, task: Task) -> Result<Arc<Module>, 
         Task::Load(id) => {
             let path = component_path(components, id);
             let bytes = fs::read(&path).map_err(file("read the component's file", &path))?;
-            let module = host.load(&bytes).map_err(refused)?;
-            if module.id().as_bytes() != id.as_bytes() {
-                let what = io::Error::new(
-                    io::ErrorKind::InvalidData,
-                    "its bytes are not those that were installed",
+            // Before the compiler sees them: it would blame whoever asked.
+            let found = ApplicationId::from_bytes(*ModuleId::of(&bytes).as_bytes());
+            if found != id {
+                let what = format!(
+                    "its bytes, with the hash {found}, are not those that were installed, with the hash {id}; install the application again"
                 );
+                let what = io::Error::new(io::ErrorKind::InvalidData, what);
                 return Err(file("use the component's file", &path)(what));
             }
-            Ok(module)
+            host.load(&bytes).map_err(refused)
         }
     }
 }

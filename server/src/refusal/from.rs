@@ -2,6 +2,7 @@
 //! error type, without a wildcard arm, so that a new variant is a decision and
 //! not an accident. What a client must not see goes to the log here, once.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use corelet_shard::CallError;
@@ -58,7 +59,16 @@ impl From<CallError> for Refusal {
             CallError::Uncommitted(refused) => unstored_change(&refused),
             CallError::File { doing, source } => {
                 tracing::error!(%source, "cannot {doing}");
-                internal()
+                match source.kind() {
+                    ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
+                        disk_full()
+                    }
+                    ErrorKind::InvalidData | ErrorKind::NotFound => Refusal::new(
+                        Code::StorageDamaged,
+                        "a file on the server's disk is damaged or missing; the server's log says which one",
+                    ),
+                    _ => internal(),
+                }
             }
             CallError::OurBug { what } => {
                 tracing::error!(what, "internal error of a shard");
@@ -190,7 +200,7 @@ fn unstored_batch(error: &StoreError) -> Refusal {
         .with("max", *bytes_max),
         StoreError::DiskFull { source } => {
             tracing::error!(%source, "no space left for the ledger");
-            Refusal::new(Code::StorageFull, "no space is left on the server's disk")
+            disk_full()
         }
         StoreError::ReadersFull { readers_max } => {
             let max = u64::from(*readers_max);
@@ -294,6 +304,13 @@ fn setting(limit: &str) -> String {
     } else {
         format!("shards.{limit}")
     }
+}
+
+fn disk_full() -> Refusal {
+    Refusal::new(
+        Code::StorageFull,
+        "no space is left on the server's disk; even a deletion has to be written, so make some outside of the data directory first",
+    )
 }
 
 fn internal() -> Refusal {

@@ -125,9 +125,9 @@ catalogue! {
     InvalidOutput = -32037 "invalid_output", 422 call, "reason",
         "The application returned something that is not JSON. Nothing that the call did has happened.";
     StorageFull = -32040 "storage_full", 507 call, "limit?, used?, max?",
-        "There is no room for the write. Reads go on; the call has left no trace.";
+        "There is no room for the write, and a deletion is one, too: it is written down before anything is freed. Reads go on; the call has left no trace.";
     StorageDamaged = -32041 "storage_damaged", 500 call, "",
-        "A record on disk does not match its checksum. It is not served. The server's log says which one.";
+        "A record on disk does not match its checksum, or an application's file its hash. It is not served. The server's log says which one.";
 }
 
 /// A refusal on its way out. Holds only what the caller may see.
