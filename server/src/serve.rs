@@ -15,7 +15,7 @@ use std::thread;
 
 use corelet_net::{Domain, Identity, IdentityError};
 use corelet_shard::{
-    Bounds, Cores, Node, NodeConfig, StartError, WatchdogConfig, available_cores, rt,
+    Bounds, Cores, Ending, Node, NodeConfig, StartError, WatchdogConfig, available_cores, rt,
 };
 use corelet_store::{DataDir, LedgerConfig, OpenOptions, ShardCount, StoreError};
 use corelet_wasm_host::{CompileIn, Host, HostConfig, HostError, WorkerCommand};
@@ -416,6 +416,8 @@ fn node_config(config: &Config, count: ShardCount) -> NodeConfig {
         watchdog: WatchdogConfig {
             warn_after: config.process.watchdog_warn,
             abort_after: config.process.watchdog_abort,
+        },
+        ending: Ending {
             flush_log: || {
                 log::flush();
             },

@@ -61,9 +61,6 @@ pub struct WatchdogConfig {
     pub warn_after: Duration,
     /// A heartbeat later than this ends the process.
     pub abort_after: Duration,
-    /// Brings what has been logged to its readers. Called before the process is
-    /// ended, which does not wait for it for long.
-    pub flush_log: fn(),
 }
 
 impl Default for WatchdogConfig {
@@ -71,7 +68,6 @@ impl Default for WatchdogConfig {
         WatchdogConfig {
             warn_after: Duration::from_millis(250),
             abort_after: Duration::from_secs(2),
-            flush_log: || {},
         }
     }
 }

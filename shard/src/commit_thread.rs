@@ -15,6 +15,7 @@ use corelet_store::{
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 
 use crate::commit_stage::Report;
+use crate::ending::Ending;
 use crate::mailbox::Outbox;
 use crate::stats::ShardStats;
 
@@ -47,11 +48,12 @@ pub(crate) struct CommitThread {
 }
 
 /// The commit thread: until its shard lets go of the queue.
-pub(crate) fn run(ledger: Ledger, thread: CommitThread) {
+pub(crate) fn run(ledger: Ledger, thread: CommitThread, ending: Ending) {
     let mut worker = Worker {
         ledger: &ledger,
         writer: ledger.writer(),
         thread,
+        ending,
         held: None,
         owes_snapshot: false,
         lost: None,
@@ -73,6 +75,7 @@ struct Worker<'l> {
     ledger: &'l Ledger,
     writer: LedgerWriter<'l>,
     thread: CommitThread,
+    ending: Ending,
     // A change that did not fit into the batch before.
     held: Option<Queued>,
     // Whether the shard has not been given the snapshot of the last checkpoint,
@@ -151,7 +154,7 @@ impl Worker<'_> {
                 }
                 Ok(())
             }
-            Err(error) if error.is_fatal() => stop_in_doubt("checkpoint", &error),
+            Err(error) if error.is_fatal() => self.stop_in_doubt("checkpoint", &error),
             Err(error) => Err(error),
         }
     }
@@ -168,7 +171,9 @@ impl Worker<'_> {
                 self.owes_snapshot = true;
                 None
             }
-            Err(error) => crate::node::stop_process("cannot read what was just committed", &error),
+            Err(error) => self
+                .ending
+                .in_doubt("cannot read what was just committed", &error),
         }
     }
 
@@ -210,7 +215,7 @@ impl Worker<'_> {
                 let shown = if is_shown { self.snapshot() } else { None };
                 Report::Durable { verdicts, shown }
             }
-            Err(error) if error.is_fatal() => stop_in_doubt("commit", &error),
+            Err(error) if error.is_fatal() => self.stop_in_doubt("commit", &error),
             Err(error) => {
                 self.lost = Some(epoch);
                 Report::Failed(error)
@@ -328,7 +333,7 @@ impl Worker<'_> {
                 self.thread.stats.swept.add(swept.records as u64);
                 self.sweeping = swept.is_more;
             }
-            Err(error) if error.is_fatal() => stop_in_doubt("sweep", &error),
+            Err(error) if error.is_fatal() => self.stop_in_doubt("sweep", &error),
             Err(error) => {
                 // What is left only takes space; the next deletion tries again.
                 tracing::warn!(%error, "deleted contexts could not be swept");
@@ -336,11 +341,11 @@ impl Worker<'_> {
             }
         }
     }
-}
 
-fn stop_in_doubt(what: &str, error: &StoreError) -> ! {
-    let why = format!("cannot tell what is on disk after a failed {what}");
-    crate::node::stop_process(&why, error)
+    fn stop_in_doubt(&self, what: &str, error: &StoreError) -> ! {
+        let why = format!("cannot tell what is on disk after a failed {what}");
+        self.ending.in_doubt(&why, error)
+    }
 }
 
 #[cfg(test)]
@@ -413,7 +418,9 @@ mod tests {
         /// What is sent before this waits together.
         fn start(&mut self) {
             let (ledger, thread) = (self.disk.ledger.clone(), self.thread.take().unwrap());
-            self.running = Some(std::thread::spawn(move || run(ledger, thread)));
+            self.running = Some(std::thread::spawn(move || {
+                run(ledger, thread, Ending::default())
+            }));
         }
 
         fn report(&mut self) -> Report {

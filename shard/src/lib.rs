@@ -21,6 +21,7 @@ mod compiler;
 mod context;
 mod contexts;
 mod directory;
+mod ending;
 mod error;
 #[cfg(test)]
 mod fixture;
@@ -43,6 +44,7 @@ mod watchdog;
 
 pub use bounds::{Bounds, WatchdogConfig};
 pub use directory::NAME_CHARS_MAX;
+pub use ending::Ending;
 pub use error::CallError;
 pub use handle::ShardHandle;
 pub use message::{Call, ContextInfo, NewContext, Reply};

@@ -23,6 +23,7 @@ use crate::commit_stage::{self, Report};
 use crate::commit_thread::{self, CommitThread};
 use crate::compiler::Compiler;
 use crate::directory::{Directory, DirectoryData};
+use crate::ending::Ending;
 use crate::handle::ShardHandle;
 use crate::mailbox::{Inbox, Outbox, mailbox};
 use crate::mesh::{self, Mesh};
@@ -54,6 +55,8 @@ pub struct NodeConfig {
     pub ledger: LedgerConfig,
     /// When to give up on a silent shard.
     pub watchdog: WatchdogConfig,
+    /// How the process ends itself.
+    pub ending: Ending,
     /// Where the shards run.
     pub cores: Cores,
     /// Spin for so long before a shard thread parks; see [`rt::ExecutorConfig::spin`].
@@ -128,6 +131,7 @@ struct Parts {
     drained: mpsc::Sender<ShardId>,
     started: mpsc::Sender<Result<(), StartError>>,
     commit_core: Option<usize>,
+    ending: Ending,
     commit_thread: mpsc::Sender<JoinHandle<()>>,
 }
 
@@ -192,6 +196,7 @@ impl Node {
                 drained: drained_to.clone(),
                 started: started_to.clone(),
                 commit_core: core,
+                ending: config.ending,
                 commit_thread: commit_thread_to.clone(),
             };
             let executor = rt::ExecutorConfig {
@@ -228,7 +233,7 @@ impl Node {
                 })
             })?;
         }
-        let watchdog = Watchdog::start(stats.clone(), config.watchdog.clone())
+        let watchdog = Watchdog::start(stats.clone(), config.watchdog.clone(), config.ending)
             .map_err(system("the watchdog thread"))?;
         let commits = commit_threads.iter().collect();
         Ok(Node {
@@ -364,11 +369,17 @@ fn build(parts: Parts) -> Result<(Rc<Shard>, Inbox<Message>, Inbox<Report>), Sta
         stats: parts.stats,
         bounds: parts.bounds,
     });
-    let thread = start_commit_thread(number, parts.ledger, commit_thread, parts.commit_core)
-        .map_err(|source| StartError::System {
-            what: "a commit thread",
-            source,
-        })?;
+    let thread = start_commit_thread(
+        number,
+        parts.ledger,
+        commit_thread,
+        parts.commit_core,
+        parts.ending,
+    )
+    .map_err(|source| StartError::System {
+        what: "a commit thread",
+        source,
+    })?;
     // If the start was given up meanwhile, the thread ends with its shard.
     let _ = parts.commit_thread.send(thread);
     Ok((shard, parts.inbox, reports))
@@ -379,6 +390,7 @@ fn start_commit_thread(
     ledger: Ledger,
     thread: CommitThread,
     core: Option<usize>,
+    ending: Ending,
 ) -> io::Result<JoinHandle<()>> {
     std::thread::Builder::new()
         .name(format!("commit-{shard}"))
@@ -386,12 +398,10 @@ fn start_commit_thread(
             // Beside its shard: it sleeps while the disk works, and the shard works
             // while it sleeps.
             pin(core);
-            let work = std::panic::AssertUnwindSafe(|| commit_thread::run(ledger, thread));
+            let work = std::panic::AssertUnwindSafe(|| commit_thread::run(ledger, thread, ending));
             if std::panic::catch_unwind(work).is_err() {
-                stop_process(
-                    "a commit thread panicked",
-                    &io::Error::other("see the panic above"),
-                );
+                let panicked = io::Error::other("see the panic above");
+                ending.in_doubt("a commit thread panicked", &panicked);
             }
         })
 }
@@ -476,18 +486,4 @@ fn load_directory(ledgers: &[Ledger]) -> Result<DirectoryData, StoreError> {
                 .map(|(name, context)| (Arc::from(name), context)),
         );
     }
-}
-
-/// Ends the process because durable state is in doubt: nothing that was
-/// acknowledged is lost, and opening the ledger again finds what is certain.
-pub(crate) fn stop_process(why: &str, error: &dyn std::error::Error) -> ! {
-    let mut causes = String::new();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        causes.push_str(": ");
-        causes.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    tracing::error!(error = %format!("{error}{causes}"), "{why}; stopping");
-    std::process::abort()
 }

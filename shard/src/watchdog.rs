@@ -16,6 +16,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::bounds::WatchdogConfig;
+use crate::ending::Ending;
 use crate::stats::ShardStats;
 
 /// How often a shard beats.
@@ -37,12 +38,12 @@ impl Watchdog {
     pub(crate) fn start(
         shards: Vec<Arc<ShardStats>>,
         config: WatchdogConfig,
+        ending: Ending,
     ) -> std::io::Result<Watchdog> {
         let (voice, words) = sync_channel(WARNINGS_MAX);
-        let flush_log = config.flush_log;
         std::thread::Builder::new()
             .name("watchdog-log".to_owned())
-            .spawn(move || speak(&words, flush_log))?;
+            .spawn(move || speak(&words, ending))?;
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = std::thread::Builder::new()
@@ -142,7 +143,7 @@ fn give_up(shard: usize, silence: Duration, voice: &SyncSender<Words>) -> ! {
     std::process::abort()
 }
 
-fn speak(words: &Receiver<Words>, flush_log: fn()) {
+fn speak(words: &Receiver<Words>, ending: Ending) {
     while let Ok(words) = words.recv() {
         match words {
             Words::Late(shard, silence) => {
@@ -154,7 +155,7 @@ fn speak(words: &Receiver<Words>, flush_log: fn()) {
             }
             Words::Dead(shard, silence, said) => {
                 tracing::error!(shard, ?silence, threads = %where_threads_wait(), "a shard hangs: ending the process to be restarted");
-                flush_log();
+                (ending.flush_log)();
                 let _ = said.try_send(());
             }
         }
@@ -202,7 +203,6 @@ mod tests {
         let config = WatchdogConfig {
             warn_after: Duration::from_millis(250),
             abort_after: Duration::from_secs(2),
-            flush_log: || {},
         };
         let start = watched.since;
         let at = |ms| start + Duration::from_millis(ms);

@@ -35,7 +35,6 @@ impl Default for TestNode {
             watchdog: WatchdogConfig {
                 warn_after: Duration::from_secs(5),
                 abort_after: Duration::from_secs(60),
-                ..WatchdogConfig::default()
             },
         }
     }

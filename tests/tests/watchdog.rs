@@ -83,7 +83,6 @@ fn hang(data: &std::path::Path) {
     let watchdog = WatchdogConfig {
         warn_after: Duration::from_millis(300),
         abort_after: Duration::from_millis(900),
-        ..WatchdogConfig::default()
     };
     TestNode {
         watchdog,
