@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use corelet_tests::{Client, Server, binary, made};
+use corelet_tests::{Client, Server, binary, free_address, made};
 use corelet_wasm_host::Limits;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -260,6 +260,20 @@ fn a_worker_that_is_killed_is_an_error_and_no_more() {
     }
     client.install("kv");
     assert_eq!(server.stop(), Some(0), "{}", server.log());
+}
+
+/// Some supervisors leave SIGCHLD ignored, and then the kernel forgets how
+/// children have ended.
+#[test]
+fn components_are_compiled_for_a_server_that_was_told_to_ignore_its_children() {
+    let home = home();
+    let ignoring = ["env", "--ignore-signal=CHLD"].map(str::to_owned);
+    let data = home.path().join("data");
+    let shards = ["--shards", "1"];
+    let mut server = Server::spawn(&data, free_address(), &ignoring, &shards);
+    assert!(server.wait_ready(), "{}", server.log());
+    server.client().install("kv");
+    assert_eq!(server.stop(), Some(0));
 }
 
 #[test]

@@ -34,7 +34,8 @@ pub enum CompileIn {
     /// On the thread that loads, without bounds on time and memory: for
     /// components that one has made oneself.
     ThisProcess,
-    /// In a process that lives as long as one compilation.
+    /// In a process that lives as long as one compilation. Has this process hear
+    /// of its children's end, if it had inherited that it does not.
     Worker(WorkerCommand),
 }
 
@@ -184,6 +185,9 @@ impl Compiler {
         limits: &Limits,
         engine: &Engine,
     ) -> std::io::Result<Compiler> {
+        if let CompileIn::Worker(_) = &place {
+            process::remember_endings()?;
+        }
         Ok(Compiler {
             place,
             limits: limits.clone(),

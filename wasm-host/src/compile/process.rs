@@ -105,6 +105,19 @@ pub(super) fn compile(
     }
 }
 
+/// Has the kernel keep how a child has ended. It does not for a process that was
+/// started with SIGCHLD ignored, as some supervisors leave it.
+pub(super) fn remember_endings() -> io::Result<()> {
+    // SAFETY: no handler is set that could run. The signal's default is to do
+    // nothing, so nobody in this process notices more than the kept endings.
+    #[allow(unsafe_code)]
+    let before = unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+    match before {
+        libc::SIG_ERR => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
 /// A worker that is ended with the value.
 struct Worker(Child);
 
