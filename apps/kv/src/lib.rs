@@ -41,12 +41,20 @@ impl Kv {
         self.entries.remove(key)
     }
 
-    /// Up to `limit` entries (100 if not said, at most 999) in the order of
-    /// their keys, behind the key `after` if one is given.
+    /// Up to `limit` entries (100 if not said, at least 1, at most 999) in the
+    /// order of their keys, behind the key `after` if one is given.
     #[query]
-    pub fn entries(&self, after: Option<String>, limit: Option<u32>) -> Page<String, String> {
-        self.entries
-            .page(after.as_ref(), limit.unwrap_or(PAGE_ENTRIES))
+    pub fn entries(
+        &self,
+        after: Option<String>,
+        limit: Option<u32>,
+    ) -> Result<Page<String, String>, String> {
+        let limit = limit.unwrap_or(PAGE_ENTRIES);
+        // A page without entries could not say where to go on.
+        if limit == 0 {
+            return Err("limit must be at least 1".to_owned());
+        }
+        Ok(self.entries.page(after.as_ref(), limit))
     }
 
     /// How many entries there are. Counts them one by one.

@@ -90,3 +90,10 @@ fn a_page_has_a_hundred_entries_unless_told() {
     assert_eq!(page["entries"].as_array().unwrap().len(), 100);
     assert_eq!(page["next"], "key-0099");
 }
+
+#[test]
+fn a_page_of_no_entries_is_refused() {
+    let mut kv = filled(2);
+    let refused = kv.query("entries", json!({ "limit": 0 })).unwrap_err();
+    assert!(format!("{refused:?}").contains("at least 1"), "{refused:?}");
+}
