@@ -99,9 +99,27 @@ pub(crate) struct DoorStats {
     /// JSON-RPC calls that worked.
     pub calls_ok: Counter,
     /// JSON-RPC calls refused, by code.
-    pub calls_refused: [Counter; Code::ALL.len()],
+    pub calls_refused: ByCode,
     /// Other requests, by the first digit of their status.
     pub requests: [Counter; 6],
+}
+
+/// A counter for each code of the catalogue.
+#[derive(Debug)]
+pub(crate) struct ByCode([Counter; Code::ALL.len()]);
+
+impl ByCode {
+    /// The counter of this one.
+    pub(crate) fn of(&self, code: Code) -> &Counter {
+        &self.0[code as usize]
+    }
+}
+
+// Derived, it would end at 32 codes.
+impl Default for ByCode {
+    fn default() -> ByCode {
+        ByCode(std::array::from_fn(|_| Counter::default()))
+    }
 }
 
 impl DoorStats {
@@ -109,7 +127,7 @@ impl DoorStats {
     pub(crate) fn count_call(&self, refused: Option<Code>) {
         match refused {
             None => self.calls_ok.one(),
-            Some(code) => self.calls_refused[code as usize].one(),
+            Some(code) => self.calls_refused.of(code).one(),
         }
     }
 

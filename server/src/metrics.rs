@@ -270,7 +270,7 @@ impl Source {
             let ok = [("shard", shard), ("outcome", "ok")];
             ConstCounter::new(board.door.calls_ok.get()).encode(calls.encode_family(&ok)?)?;
             for code in Code::ALL {
-                let count = board.door.calls_refused[*code as usize].get();
+                let count = board.door.calls_refused.of(*code).get();
                 // A series for each error that never happened would only make noise.
                 if count > 0 {
                     let labels = [("shard", shard), ("outcome", code.entry().name)];

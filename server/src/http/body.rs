@@ -1,7 +1,9 @@
 //! A request's body, whole, within its bounds: bytes at most, and the sweep's
 //! patience. A body that arrives in one piece is taken as it is, without a copy.
 
+use std::error::Error;
 use std::future::poll_fn;
+use std::io::{self, ErrorKind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
@@ -79,6 +81,18 @@ pub(super) async fn read(
     Ok(whole.freeze())
 }
 
+/// A client that has gone hears nothing; one whose chunks are no chunks does.
+fn broken(error: &hyper::Error) -> NoBody {
+    let cause = error.source().and_then(|cause| cause.downcast_ref());
+    match cause.map(io::Error::kind) {
+        Some(ErrorKind::InvalidInput | ErrorKind::InvalidData) => {
+            let message = "the body's chunks are not as HTTP/1.1 has them";
+            NoBody::Refused(Refusal::new(Code::BrokenBody, message))
+        }
+        _ => NoBody::Gone,
+    }
+}
+
 /// The next piece of data; trailers are skipped. Ends early by the sweep's order.
 async fn data(
     body: &mut Incoming,
@@ -103,7 +117,7 @@ async fn data(
             return match Pin::new(&mut *body).poll_frame(cx) {
                 Poll::Pending => Poll::Pending,
                 Poll::Ready(None) => Poll::Ready(Ok(None)),
-                Poll::Ready(Some(Err(_))) => Poll::Ready(Err(NoBody::Gone)),
+                Poll::Ready(Some(Err(error))) => Poll::Ready(Err(broken(&error))),
                 Poll::Ready(Some(Ok(frame))) => match Frame::into_data(frame) {
                     Ok(data) => Poll::Ready(Ok(Some(data))),
                     Err(_) => continue,

@@ -9,8 +9,9 @@ use std::future::Future;
 use std::rc::{Rc, Weak};
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Path, RawQuery, State};
+use axum::extract::{DefaultBodyLimit, FromRequestParts, Path, RawQuery, State};
 use axum::http::header::CONTENT_TYPE;
+use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use axum::routing::{get, post};
@@ -27,6 +28,7 @@ use crate::auth::Claims;
 use crate::facts::Board;
 use crate::metrics;
 use crate::refusal::{Code, Refusal};
+use crate::rpc;
 
 /// Contexts in one page.
 const PAGE_DEFAULT: usize = 100;
@@ -69,6 +71,21 @@ pub(super) fn router(door: Door) -> Router {
         // Bodies have been bounded where they were read.
         .layer(DefaultBodyLimit::disable())
         .with_state(door)
+}
+
+/// What a path names behind its last slash.
+struct Named(String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Named {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Named, Response> {
+        let Path(name) = Path::from_request_parts(parts, state).await.map_err(|_| {
+            let message = "the path is not UTF-8 behind its percent signs";
+            refused(Refusal::new(Code::InvalidParams, message).with("parameter", "path"))
+        })?;
+        Ok(Named(name))
+    }
 }
 
 async fn health() -> &'static str {
@@ -155,7 +172,7 @@ async fn install_application(State(door): State<Door>, component: Bytes) -> Resp
     .await
 }
 
-async fn show_application(State(door): State<Door>, Path(wanted): Path<String>) -> Response {
+async fn show_application(State(door): State<Door>, Named(wanted): Named) -> Response {
     let answer = front(&door).and_then(|front| {
         let id = find_application(&front.shard, &wanted)?;
         let record = front.shard.show_application(id)?;
@@ -164,7 +181,7 @@ async fn show_application(State(door): State<Door>, Path(wanted): Path<String>) 
     answer.unwrap_or_else(refused)
 }
 
-async fn remove_application(State(door): State<Door>, Path(wanted): Path<String>) -> Response {
+async fn remove_application(State(door): State<Door>, Named(wanted): Named) -> Response {
     at_home(door, async move |front| {
         let id = find_application(&front.shard, &wanted)?;
         front.shard.remove_application(id).await?;
@@ -197,6 +214,7 @@ async fn create_context(
     wanted: Bytes,
 ) -> Response {
     at_home(door, async move |front| {
+        rpc::envelope::check_depth(&wanted, front.bounds.depth_max)?;
         let wanted: api::CreateContext = serde_json::from_slice(&wanted).map_err(|error| {
             let code = if error.is_data() { Code::InvalidParams } else { Code::ParseError };
             Refusal::new(code, format!("the body must be {{application, name?, args?}}: {error}"))
@@ -222,7 +240,7 @@ async fn create_context(
     .await
 }
 
-async fn show_context(State(door): State<Door>, Path(wanted): Path<String>) -> Response {
+async fn show_context(State(door): State<Door>, Named(wanted): Named) -> Response {
     at_home(door, async move |front| {
         let id = front.shard.resolve(&wanted)?;
         let info = front.shard.show_context(id).await?;
@@ -231,7 +249,7 @@ async fn show_context(State(door): State<Door>, Path(wanted): Path<String>) -> R
     .await
 }
 
-async fn delete_context(State(door): State<Door>, Path(wanted): Path<String>) -> Response {
+async fn delete_context(State(door): State<Door>, Named(wanted): Named) -> Response {
     at_home(door, async move |front| {
         let id = front.shard.resolve(&wanted)?;
         front.shard.delete_context(id).await?;

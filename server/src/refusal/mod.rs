@@ -96,6 +96,8 @@ catalogue! {
         "The path exists, but not for this HTTP method. Not used by JSON-RPC.";
     BatchAnswersTooLarge = -32013 "batch_answers_too_large", 413 call, "limit, max",
         "The answers to the calls before it in its batch leave no room for one more. This call and those behind it have not run; those before it have, and say what came of them.";
+    BrokenBody = -32014 "broken_body", 400 transport, "",
+        "The chunks in which the body came are not as HTTP/1.1 has them. The connection is closed.";
     UnknownContext = -32020 "unknown_context", 404 call, "context",
         "There is no context with this id or name.";
     UnknownMethod = -32021 "unknown_method", 404 call, "method",

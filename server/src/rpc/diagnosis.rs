@@ -3,8 +3,9 @@
 //! the short way in `envelope.rs` has given up come here, so this may take its time.
 
 use std::borrow::Cow;
+use std::fmt;
 
-use serde::de::IgnoredAny;
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::envelope::{Bounds, Id, NAME_BYTES_MAX, Params, Request, check, is_id, present};
@@ -64,11 +65,7 @@ pub(super) fn diagnose<'a>(text: &'a str, bounds: &Bounds) -> Result<Request<'a>
     }
     let call = match serde_json::from_str::<Params<'a>>(params) {
         Ok(params) => check(params, bounds),
-        Err(error) => {
-            let reason = without_position(&error);
-            let message = format!("params must be {{context_id, method, args}}: {reason}");
-            Err(Refusal::new(Code::InvalidParams, message))
-        }
+        Err(_) => Err(bad_params(params)),
     };
     Ok(Request { id, call })
 }
@@ -93,18 +90,83 @@ pub(super) fn malformed(error: &serde_json::Error) -> Refusal {
         .with("at", format!("line {line} column {column}"))
 }
 
-/// serde_json ends its messages with a position inside the parameters, which
-/// would mislead: the client counts in the whole body.
-fn without_position(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    let end = text.rfind(" at line ").unwrap_or(text.len());
-    // It quotes the client's own unknown member: kept, but not at any length.
-    text[..end].chars().take(300).collect()
+/// The parameters of `execute` in their order. The last one may be left out.
+const PARAMETERS: [&str; 3] = ["context_id", "method", "args"];
+
+/// What is wrong with parameters that are JSON and not those of `execute`. In our own
+/// words: a parser's are about types of this program.
+fn bad_params(params: &str) -> Refusal {
+    let refuse = |name: &str, reason: &str| {
+        let shown: String = name.chars().take(64).collect();
+        let message = format!("params.{shown} {reason}; params are {{context_id, method, args?}}");
+        Refusal::new(Code::InvalidParams, message).with("parameter", shown)
+    };
+    let given: Vec<(Cow<'_, str>, &RawValue)> = if is_array(params) {
+        let list: Vec<&RawValue> = serde_json::from_str(params).unwrap_or_default();
+        if list.len() > PARAMETERS.len() {
+            let message = "params has more than three elements; they are context_id, method, args";
+            return Refusal::new(Code::InvalidParams, message);
+        }
+        PARAMETERS
+            .map(Cow::Borrowed)
+            .into_iter()
+            .zip(list)
+            .collect()
+    } else {
+        // Where there are none at all, all are missing.
+        let pairs = serde_json::from_str(params).map(|Pairs(pairs)| pairs);
+        pairs.unwrap_or_default()
+    };
+    for (place, (name, _)) in given.iter().enumerate() {
+        if !PARAMETERS.contains(&&**name) {
+            return refuse(name, "is not known");
+        }
+        if given[..place].iter().any(|(before, _)| before == name) {
+            return refuse(name, "is there twice");
+        }
+    }
+    for name in &PARAMETERS[..2] {
+        match given.iter().find(|(given, _)| given == name) {
+            None => return refuse(name, "is missing"),
+            Some((_, value)) if string(value).is_none() => return refuse(name, "must be a string"),
+            Some(_) => {}
+        }
+    }
+    Refusal::new(
+        Code::InvalidParams,
+        "params must be {context_id, method, args?}",
+    )
 }
 
+/// The members of an object as they stand there, doubled ones, too.
+struct Pairs<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for Pairs<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+        impl<'de> Visitor<'de> for Members {
+            type Value = Pairs<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs<'de>, A::Error> {
+                let mut pairs = Vec::new();
+                while let Some((Text(name), value)) = map.next_entry()? {
+                    pairs.push((name, value));
+                }
+                Ok(Pairs(pairs))
+            }
+        }
+        deserializer.deserialize_map(Members)
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
 fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
-    #[derive(serde::Deserialize)]
-    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
     serde_json::from_str::<Text<'_>>(raw.get())
         .ok()
         .map(|text| text.0)

@@ -89,19 +89,21 @@ pub(crate) fn parse<'a>(body: &'a [u8], bounds: &Bounds) -> Result<Envelope<'a>,
         )
         .with("at", error.valid_up_to())
     })?;
-    if is_deeper(body, bounds.depth_max) {
-        return Err(Refusal::limit(
-            Code::TooDeep,
-            "http.depth_max",
-            None,
-            bounds.depth_max as u64,
-        ));
-    }
+    check_depth(body, bounds.depth_max)?;
     if is_array(text) {
         parse_batch(text, bounds)
     } else {
         parse_one(text, bounds).map(Envelope::Single)
     }
+}
+
+/// Refuses JSON that nests too deep; other requests than calls have it, too.
+pub(crate) fn check_depth(body: &[u8], depth_max: usize) -> Result<(), Refusal> {
+    if is_deeper(body, depth_max) {
+        let max = depth_max as u64;
+        return Err(Refusal::limit(Code::TooDeep, "http.depth_max", None, max));
+    }
+    Ok(())
 }
 
 fn parse_batch<'a>(text: &'a str, bounds: &Bounds) -> Result<Envelope<'a>, Refusal> {
@@ -379,19 +381,31 @@ mod tests {
             |params: &str, reason: &str| check(&request(params), &format!("1: -32602 {reason}"));
         refused(
             "{}",
-            "params must be {context_id, method, args}: missing field `context_id`",
+            "params.context_id is missing; params are {context_id, method, args?}",
         );
         refused(
             r#"{"context":"kv","method":"get"}"#,
-            "params must be {context_id, method, args}: unknown field `context`, expected one of `context_id`, `method`, `args`",
+            "params.context is not known; params are {context_id, method, args?}",
         );
         refused(
             r#"{"context_id":1,"method":"get"}"#,
-            "params must be {context_id, method, args}: invalid type: integer `1`, expected a string",
+            "params.context_id must be a string; params are {context_id, method, args?}",
         );
         refused(
             r#"{"context_id":"a","context_id":"b","method":"get"}"#,
-            "params must be {context_id, method, args}: duplicate field `context_id`",
+            "params.context_id is there twice; params are {context_id, method, args?}",
+        );
+        refused(
+            r#"["kv"]"#,
+            "params.method is missing; params are {context_id, method, args?}",
+        );
+        refused(
+            r#"["kv",7]"#,
+            "params.method must be a string; params are {context_id, method, args?}",
+        );
+        refused(
+            r#"["kv","get",{},1]"#,
+            "params has more than three elements; they are context_id, method, args",
         );
         refused(
             r#"{"context_id":"","method":"get"}"#,
@@ -460,7 +474,7 @@ mod tests {
         );
         check(
             r#"{"jsonrpc":"2.0","id":7,"method":"execute"}"#,
-            "7: -32602 params must be {context_id, method, args}: invalid type: null, expected struct Params",
+            "7: -32602 params.context_id is missing; params are {context_id, method, args?}",
         );
         check(
             r#"{"jsonrpc":"2.0","id":7,"id":8,"method":"execute"}"#,

@@ -33,6 +33,39 @@ fn what_is_not_an_application_is_refused_and_leaves_nothing() {
 }
 
 #[test]
+fn names_that_are_no_text_are_refused_in_our_own_words() {
+    let server = Server::start(&[]);
+    for path in ["/v1/contexts/%ff", "/v1/applications/a%c3%28"] {
+        for method in ["GET", "DELETE"] {
+            let response = server.exchange(&server.request(method, path, b""));
+            assert_eq!(response.status, 400, "{method} {path}");
+            assert_eq!(response.refusal(), "invalid_params");
+        }
+    }
+    server.check_and_stop();
+}
+
+#[test]
+fn the_bound_on_nesting_holds_for_what_makes_contexts_too() {
+    let server = Server::start(&[("http.depth_max", "8")]);
+    let make = |depth: usize| {
+        // The body and `args` are two levels of it.
+        let (open, close) = ("[".repeat(depth - 2), "]".repeat(depth - 2));
+        let body = format!(r#"{{"application":"kv","args":{{"unknown":{open}{close}}}}}"#);
+        server.post("/v1/contexts", body.as_bytes())
+    };
+    let deepest = make(8);
+    assert_ne!(deepest.refusal(), "too_deep", "{deepest:?}");
+    let response = make(9);
+    assert_eq!(
+        (response.status, response.refusal().as_str()),
+        (400, "too_deep")
+    );
+    assert_eq!(response.json()["limit"], "http.depth_max");
+    server.check_and_stop();
+}
+
+#[test]
 fn contexts_that_cannot_be_made_are_refused() {
     let server = Server::start(&[]);
     let check = |body: serde_json::Value, status: u16, name: &str| {

@@ -57,6 +57,24 @@ fn a_body_over_the_limit_is_refused_before_it_is_sent() {
 }
 
 #[test]
+fn chunks_that_are_none_are_refused() {
+    let server = Server::start(&[]);
+    for path in ["/rpc", "/v1/contexts", "/v1/applications"] {
+        for chunks in ["zz\r\n{}\r\n0\r\n\r\n", "2\r\n{}x\r\n0\r\n\r\n"] {
+            let mut request = server.head("POST", path, "transfer-encoding: chunked\r\n");
+            request.extend_from_slice(chunks.as_bytes());
+            let mut client = server.connect();
+            client.send(&request);
+            let response = client.receive();
+            assert_eq!(response.status, 400, "{path} {chunks:?}");
+            assert_eq!(response.refusal(), "broken_body");
+            assert!(client.is_closed());
+        }
+    }
+    server.check_and_stop();
+}
+
+#[test]
 fn a_client_that_asks_first_is_told_to_go_on() {
     let server = Server::start(&[]);
     let mut client = server.connect();
