@@ -293,8 +293,12 @@ pub fn wanted_shards(config: &Config) -> ShardCount {
 
 fn executor_starts() -> Result<(), String> {
     let trial = || {
-        rt::run("doctor", &rt::ExecutorConfig::default(), || async {})
-            .map_err(|error| error.to_string())
+        rt::run("a trial", &rt::ExecutorConfig::default(), || async {}).map_err(|error| {
+            let text = error.to_string();
+            // It ends with the advice to run what runs here.
+            text.rsplit_once("; ")
+                .map_or(text.clone(), |(reason, _)| reason.to_owned())
+        })
     };
     let thread = thread::Builder::new()
         .name("doctor".to_owned())
