@@ -188,6 +188,16 @@ fn from_the_first_start_to_the_second() {
     assert_eq!(shop["id"], context.trim());
     let contexts = document(&data, &["context", "list"]);
     assert_eq!(contexts["contexts"].as_array().unwrap().len(), 2);
+    // People read what the application is called, scripts which it is.
+    assert_eq!(contexts["contexts"][0]["application"], id.trim());
+    let version = shown["version"].as_str().unwrap();
+    let table = ok(&data, &["context", "list"]);
+    assert_eq!(
+        table.matches(&format!("kv {version}")).count(),
+        2,
+        "{table}"
+    );
+    assert!(!table.contains(id.trim()), "{table}");
     let first = document(&data, &["context", "list", "--limit", "1"]);
     assert_eq!(first["next"], first["contexts"][0]["id"]);
     fails(
@@ -411,6 +421,13 @@ fn what_needs_no_server_works_without_one() {
         2,
         "http.listne",
     );
+    // Where the command line is good, its help is of no use.
+    let hints = |args: &[&str]| {
+        let talk = run(data, args).stderr;
+        String::from_utf8_lossy(&talk).contains("see --help")
+    };
+    assert!(!hints(&["serve", "--config", file.to_str().unwrap()]));
+    assert!(hints(&["call", "kv", "get", "no JSON"]));
     let findings = document(data, &["doctor"]);
     assert!(findings.to_string().contains("kernel"), "{findings}");
     for shell in ["bash", "zsh", "fish"] {

@@ -10,7 +10,7 @@ use super::args::{AppCommand, Global};
 use super::context::path_part;
 use super::failure::{Exit, Failure};
 use super::output::{Out, date};
-use super::progress::Progress;
+use super::progress::{Progress, during};
 use crate::api;
 use crate::client::Client;
 
@@ -25,7 +25,10 @@ pub(super) fn run(command: &AppCommand, global: &Global, out: &Out) -> Result<()
             out.text(&installed.id, || &installed)
         }
         AppCommand::List => {
-            let list: api::Applications = super::client(global)?.get("/v1/applications")?;
+            let client = super::client(global)?;
+            let list: api::Applications = during(out, "listing the applications", || {
+                client.get("/v1/applications")
+            })?;
             let row = |app: &api::Application| {
                 vec![
                     app.id.clone(),
@@ -41,9 +44,14 @@ pub(super) fn run(command: &AppCommand, global: &Global, out: &Out) -> Result<()
                 &list,
             )
         }
-        AppCommand::Show { app } => show(&super::client(global)?.get(&path(app)?)?, out),
+        AppCommand::Show { app } => {
+            let (client, path) = (super::client(global)?, path(app)?);
+            let shown = during(out, "looking at the application", || client.get(&path))?;
+            show(&shown, out)
+        }
         AppCommand::Remove { app } => {
-            super::client(global)?.delete(&path(app)?)?;
+            let (client, path) = (super::client(global)?, path(app)?);
+            during(out, "removing the application", || client.delete(&path))?;
             out.done(&format!("removed {app}"), || json!({ "removed": app }))
         }
         AppCommand::Build { dir, to } => {

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use super::args::{CallArgs, Global};
 use super::failure::{Exit, Failure};
 use super::output::{Out, pretty};
-use super::progress::Progress;
+use super::progress::during;
 
 /// Arguments longer than this are not read.
 const ARGS_BYTES_MAX: u64 = 1 << 30;
@@ -16,10 +16,9 @@ const ARGS_BYTES_MAX: u64 = 1 << 30;
 pub(super) fn run(args: &CallArgs, global: &Global, out: &Out) -> Result<(), Failure> {
     let arguments = json_argument(args.args.as_deref())?;
     let client = super::client(global)?;
-    let waiting = Progress::begin(out, "waiting for the answer", None);
-    let result = client.call(&args.context, &args.method, &arguments);
-    drop(waiting);
-    let result = result?;
+    let result = during(out, "waiting for the answer", || {
+        client.call(&args.context, &args.method, &arguments)
+    })?;
     if out.is_json() {
         return out.document(&result);
     }

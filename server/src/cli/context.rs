@@ -6,8 +6,9 @@ use super::args::{ContextCommand, Global};
 use super::call::json_argument;
 use super::failure::{Exit, Failure};
 use super::output::{Out, date};
-use super::progress::Progress;
+use super::progress::during;
 use crate::api;
+use crate::client::Client;
 
 pub(super) fn run(command: &ContextCommand, global: &Global, out: &Out) -> Result<(), Failure> {
     match command {
@@ -22,10 +23,9 @@ pub(super) fn run(command: &ContextCommand, global: &Global, out: &Out) -> Resul
                 name: name.clone(),
                 args,
             };
-            let waiting = Progress::begin(out, "creating the context", None);
-            let created = client.post::<api::Context>("/v1/contexts", &wanted);
-            drop(waiting);
-            let created = created?;
+            let created: api::Context = during(out, "creating the context", || {
+                client.post("/v1/contexts", &wanted)
+            })?;
             out.text(&created.id, || &created)
         }
         ContextCommand::List { after, limit } => {
@@ -34,19 +34,25 @@ pub(super) fn run(command: &ContextCommand, global: &Global, out: &Out) -> Resul
                 path.push_str("&after=");
                 path.push_str(path_part(after)?);
             }
-            let page: api::Contexts = super::client(global)?.get(&path)?;
-            out.rows(&HEADINGS, page.contexts.iter().map(row), &page)?;
+            let client = super::client(global)?;
+            let page: api::Contexts = during(out, "listing the contexts", || client.get(&path))?;
+            let applications = Applications::shown(&client, out)?;
+            let rows = page.contexts.iter();
+            out.rows(&HEADINGS, rows.map(|it| row(it, &applications)), &page)?;
             if let Some(next) = &page.next {
                 out.say(&format!("there are more: --after {next}"));
             }
             Ok(())
         }
         ContextCommand::Show { context } => {
-            let shown: api::Context = super::client(global)?.get(&path(context)?)?;
-            out.rows(&HEADINGS, [row(&shown)], &shown)
+            let (client, path) = (super::client(global)?, path(context)?);
+            let shown: api::Context = during(out, "looking at the context", || client.get(&path))?;
+            let applications = Applications::shown(&client, out)?;
+            out.rows(&HEADINGS, [row(&shown, &applications)], &shown)
         }
         ContextCommand::Delete { context } => {
-            super::client(global)?.delete(&path(context)?)?;
+            let (client, path) = (super::client(global)?, path(context)?);
+            during(out, "deleting the context", || client.delete(&path))?;
             out.done(
                 &format!("deleted {context}"),
                 || json!({ "deleted": context }),
@@ -65,11 +71,34 @@ const HEADINGS: [&str; 7] = [
     "bytes",
 ];
 
-fn row(context: &api::Context) -> Vec<String> {
+/// What applications are called, for people; scripts get the ids as they are.
+struct Applications(Vec<api::Application>);
+
+impl Applications {
+    fn shown(client: &Client, out: &Out) -> Result<Applications, Failure> {
+        if out.is_json() {
+            return Ok(Applications(Vec::new()));
+        }
+        let list: api::Applications = during(out, "looking up applications", || {
+            client.get("/v1/applications")
+        })?;
+        Ok(Applications(list.applications))
+    }
+
+    /// Name and version; the id, if it has just been removed.
+    fn called(&self, id: &str) -> String {
+        let found = self.0.iter().find(|application| application.id == id);
+        found.map_or(id.to_owned(), |found| {
+            format!("{} {}", found.name, found.version)
+        })
+    }
+}
+
+fn row(context: &api::Context, applications: &Applications) -> Vec<String> {
     vec![
         context.id.clone(),
         context.name.clone().unwrap_or_default(),
-        context.application.clone(),
+        applications.called(&context.application),
         date(context.created_unix_ms),
         context.version.to_string(),
         context.entries.to_string(),

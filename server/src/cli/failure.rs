@@ -34,6 +34,8 @@ pub(crate) struct Failure {
     pub(crate) text: String,
     /// For scripts.
     pub(crate) document: Value,
+    /// Whether the command line was at fault, so that `--help` helps.
+    pub(crate) see_help: bool,
 }
 
 impl Failure {
@@ -43,6 +45,7 @@ impl Failure {
             exit,
             document: json!({ "message": text }),
             text,
+            see_help: exit == Exit::Usage,
         }
     }
 
@@ -65,7 +68,10 @@ impl Failure {
 
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Failure {
-        Failure::usage(&error)
+        Failure {
+            see_help: false,
+            ..Failure::usage(&error)
+        }
     }
 }
 
@@ -94,8 +100,12 @@ impl From<ClientError> for Failure {
             ClientError::NoServer { .. }
             | ClientError::ServerGone { .. }
             | ClientError::Unreachable { .. } => Failure::new(Exit::Unavailable, text),
+            // They say by themselves what to give.
             ClientError::NoToken { .. } | ClientError::BadToken | ClientError::BadUrl { .. } => {
-                Failure::new(Exit::Usage, text)
+                Failure {
+                    see_help: false,
+                    ..Failure::new(Exit::Usage, text)
+                }
             }
             ClientError::RunFile { .. } | ClientError::Token(_) | ClientError::Strange { .. } => {
                 Failure::new(Exit::Failed, text)
@@ -120,6 +130,7 @@ impl From<ClientError> for Failure {
                     exit,
                     text,
                     document,
+                    see_help: false,
                 };
                 match advice(&name) {
                     Some(advice) => failure.advise(advice),

@@ -8,7 +8,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 
 use super::args::{Global, Output};
-use super::failure::{Exit, Failure};
+use super::failure::Failure;
 
 /// How this command writes.
 #[derive(Debug, Clone, Copy)]
@@ -127,11 +127,7 @@ impl Out {
                 serde_json::json!({ "error": failure.document })
             ),
             Output::Table => {
-                let hint = if failure.exit == Exit::Usage {
-                    "\nsee --help"
-                } else {
-                    ""
-                };
+                let hint = if failure.see_help { "\nsee --help" } else { "" };
                 writeln!(stderr, "corelet: {}{hint}", lines(&failure.text))
             }
         };

@@ -59,6 +59,12 @@ impl Progress {
     }
 }
 
+/// Does something that may take time, with progress shown meanwhile.
+pub(crate) fn during<T>(out: &Out, what: &str, work: impl FnOnce() -> T) -> T {
+    let _shown = Progress::begin(out, what, None);
+    work()
+}
+
 impl Drop for Progress {
     fn drop(&mut self) {
         drop(self.done.take());

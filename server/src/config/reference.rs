@@ -3,7 +3,9 @@
 
 use std::fmt::Write;
 
-use super::schema::{SECTIONS, fields};
+use corelet_wasm_host::Limits;
+
+use super::schema::{SECTIONS, accepts, fields};
 use super::value::Field;
 
 /// The page as Markdown.
@@ -51,7 +53,18 @@ fn default(field: &Field) -> String {
     (field.canonical)(field.default, field.bounds).unwrap_or_else(|_| field.default.to_owned())
 }
 
+/// The bounds of a limit are what the checks accept while all others have their
+/// defaults: the checks are the one place that knows them.
 fn bounds(field: &Field) -> String {
+    if let Some(limit) = field.path.strip_prefix("limits.") {
+        let show = field.show_bound;
+        return match accepted(limit) {
+            (None, None) => "any".to_owned(),
+            (Some(least), None) => format!("from {}", show(least)),
+            (None, Some(most)) => format!("up to {}", show(most)),
+            (Some(least), Some(most)) => format!("{} to {}", show(least), show(most)),
+        };
+    }
     match field.bounds {
         Some((least, most)) => format!(
             "{} to {}",
@@ -60,6 +73,26 @@ fn bounds(field: &Field) -> String {
         ),
         None => String::new(),
     }
+}
+
+/// The smallest and the largest value that is accepted, where not every one is.
+fn accepted(limit: &str) -> (Option<u64>, Option<u64>) {
+    let default = Limits::default().get(limit).unwrap_or_default();
+    // From one that is accepted to one that is not, by halves.
+    let edge = |refused: u64| {
+        let (mut good, mut bad) = (default, refused);
+        while good.abs_diff(bad) > 1 {
+            let middle = good.midpoint(bad);
+            if accepts(limit, middle) {
+                good = middle;
+            } else {
+                bad = middle;
+            }
+        }
+        good
+    };
+    let end = |end: u64| (!accepts(limit, end)).then(|| edge(end));
+    (end(0), end(u64::MAX))
 }
 
 #[cfg(test)]

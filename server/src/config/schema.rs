@@ -11,7 +11,7 @@ use corelet_store::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use corelet_wasm_host::{LimitInfo, Limits, Unit};
 
 use super::error::ConfigError;
-use super::layers::Effective;
+use super::layers::{Effective, Layers};
 use super::value::{Bytes, Field, LogFormat, LogLevel, Setting};
 
 /// Declares the sections. A field reads
@@ -54,7 +54,7 @@ macro_rules! settings {
         /// The sections in order, each with the lines that introduce it.
         pub(super) const SECTIONS: &[(&str, &[&str])] = &[
             $((stringify!($section), &[$($section_doc),+]),)+
-            (LIMITS, &["What an application may be, what compiling it may take, and what one call of it may use. A call is stopped at its limit, and nothing that it did has happened."]),
+            (LIMITS, &["What an application may be, what compiling it may take, and what one call of it may use. A call is stopped at its limit, and nothing that it did has happened. The bounds hold while all other settings have their defaults."]),
         ];
 
         /// The fields of all sections but `limits`, in the order of declaration.
@@ -326,6 +326,22 @@ fn limit_field(info: &'static LimitInfo) -> Field {
             show_bound: <u64 as Setting>::write_size,
         },
     }
+}
+
+/// Whether a limit may have this value while all else has its default.
+pub(super) fn accepts(limit: &str, value: u64) -> bool {
+    static DEFAULTS: LazyLock<Config> = LazyLock::new(|| {
+        let defaults = Layers::default().resolve();
+        defaults.expect("a test reads every default").0
+    });
+    let mut members = serde_json::Map::new();
+    members.insert(limit.to_owned(), value.into());
+    let limits = serde_json::from_value(members.into()).expect("a limit's name from the table");
+    let config = Config {
+        limits,
+        ..DEFAULTS.clone()
+    };
+    config.check_together().is_ok()
 }
 
 /// The limits that won, by way of the names that `wasm-host` gives them.
