@@ -41,6 +41,14 @@ impl Default for TestNode {
 }
 
 impl TestNode {
+    /// One with so many shards, and all else by default.
+    pub fn with_shards(shards: u16) -> TestNode {
+        TestNode {
+            shards,
+            ..TestNode::default()
+        }
+    }
+
     /// Starts a node on `data`, runs `scenario` on its first shard and gives
     /// what it returns, once the node has stopped in good order.
     ///

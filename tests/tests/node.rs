@@ -53,10 +53,7 @@ async fn create(
 #[test]
 fn contexts_on_every_shard_keep_their_state_across_a_restart() {
     let data = tempfile::tempdir().unwrap();
-    let node = TestNode {
-        shards: 3,
-        ..TestNode::default()
-    };
+    let node = TestNode::with_shards(3);
     let contexts = node.run(data.path(), |shard| async move {
         let kv = install(&shard, "kv").await;
         let mut contexts = Vec::new();
@@ -109,11 +106,7 @@ fn contexts_on_every_shard_keep_their_state_across_a_restart() {
 #[test]
 fn updates_that_meet_on_one_context_happen_one_after_the_other() {
     let data = tempfile::tempdir().unwrap();
-    TestNode {
-        shards: 2,
-        ..TestNode::default()
-    }
-    .run(data.path(), |shard| async move {
+    TestNode::with_shards(2).run(data.path(), |shard| async move {
         let counter = install(&shard, "counter").await;
         for _ in 0..4 {
             let context = create(&shard, counter, None).await.unwrap();
@@ -141,11 +134,7 @@ fn updates_that_meet_on_one_context_happen_one_after_the_other() {
 #[test]
 fn names_are_unique_over_all_shards_and_free_again_after_a_deletion() {
     let data = tempfile::tempdir().unwrap();
-    TestNode {
-        shards: 3,
-        ..TestNode::default()
-    }
-    .run(data.path(), |shard| async move {
+    TestNode::with_shards(3).run(data.path(), |shard| async move {
         let kv = install(&shard, "kv").await;
         let first = create(&shard, kv, Some("room")).await.unwrap();
         for _ in 0..6 {
@@ -221,10 +210,9 @@ fn contexts_beyond_the_live_bound_give_way_and_come_back() {
         ..Bounds::default()
     };
     TestNode {
-        shards: 1,
         bounds,
         instances_max: 6,
-        ..TestNode::default()
+        ..TestNode::with_shards(1)
     }
     .run(data.path(), |shard| async move {
         let counter = install(&shard, "counter").await;
@@ -257,9 +245,8 @@ fn contexts_give_way_while_a_deleted_one_is_swept() {
         ..Bounds::default()
     };
     let node = TestNode {
-        shards: 1,
         bounds,
-        ..TestNode::default()
+        ..TestNode::with_shards(1)
     };
     node.run(data.path(), |shard| async move {
         let kv = install(&shard, "kv").await;
@@ -298,9 +285,8 @@ fn a_burst_after_a_restart_waits_for_one_load_of_its_application() {
         ..Bounds::default()
     };
     let node = TestNode {
-        shards: 1,
         bounds,
-        ..TestNode::default()
+        ..TestNode::with_shards(1)
     };
     let contexts = node.run(data.path(), |shard| async move {
         let counter = install(&shard, "counter").await;
@@ -323,11 +309,7 @@ fn a_burst_after_a_restart_waits_for_one_load_of_its_application() {
 #[test]
 fn an_application_in_use_stays() {
     let data = tempfile::tempdir().unwrap();
-    TestNode {
-        shards: 2,
-        ..TestNode::default()
-    }
-    .run(data.path(), |shard| async move {
+    TestNode::with_shards(2).run(data.path(), |shard| async move {
         let kv = install(&shard, "kv").await;
         assert_eq!(
             install(&shard, "kv").await,
@@ -359,11 +341,7 @@ fn hops_between_shards_never_hang() {
         .and_then(|hops| hops.parse().ok())
         .unwrap_or(100_000);
     let data = tempfile::tempdir().unwrap();
-    let done = TestNode {
-        shards: 2,
-        ..TestNode::default()
-    }
-    .run(data.path(), move |shard| async move {
+    let done = TestNode::with_shards(2).run(data.path(), move |shard| async move {
         let kv = install(&shard, "kv").await;
         let mut away = create(&shard, kv, None).await.unwrap();
         while shard.show_context(away).await.unwrap().shard == shard.id() {
@@ -429,10 +407,7 @@ async fn calls_beside<T>(
 #[test]
 fn an_endless_query_ends_at_its_fuel_and_its_neighbours_go_on() {
     let data = tempfile::tempdir().unwrap();
-    let node = TestNode {
-        shards: 1,
-        ..TestNode::default()
-    };
+    let node = TestNode::with_shards(1);
     node.run(data.path(), |shard| async move {
         let kv = install(&shard, "kv").await;
         let kv = create(&shard, kv, None).await.unwrap();
@@ -449,10 +424,7 @@ fn an_endless_query_ends_at_its_fuel_and_its_neighbours_go_on() {
 #[test]
 fn calls_go_on_beside_an_init_that_takes_its_time() {
     let data = tempfile::tempdir().unwrap();
-    let node = TestNode {
-        shards: 1,
-        ..TestNode::default()
-    };
+    let node = TestNode::with_shards(1);
     node.run(data.path(), |shard| async move {
         let kv = install(&shard, "kv").await;
         let kv = create(&shard, kv, None).await.unwrap();
@@ -469,10 +441,7 @@ fn calls_go_on_beside_an_init_that_takes_its_time() {
 #[test]
 fn an_application_is_not_removed_under_a_context_in_the_making() {
     let data = tempfile::tempdir().unwrap();
-    let node = TestNode {
-        shards: 3,
-        ..TestNode::default()
-    };
+    let node = TestNode::with_shards(3);
     node.run(data.path(), |shard| async move {
         let mut refused = 0;
         for round in 0..12 {
