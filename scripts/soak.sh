@@ -10,6 +10,10 @@
 # runs them one after the other, each alone on the machine.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+if ! cargo nextest --version >/dev/null 2>&1; then
+    echo "soak: cargo-nextest is missing; 'cargo install cargo-nextest --locked' brings it" >&2
+    exit 1
+fi
 export CORELET_SOAK=1 CORELET_KILLS=${CORELET_KILLS:-5000} CORELET_HOPS=${CORELET_HOPS:-10000000}
 ledger=tests/LEDGER.md
 log=$(mktemp)
