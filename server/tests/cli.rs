@@ -6,7 +6,6 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::Mutex;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -25,26 +24,9 @@ fn corelet(data_dir: &Path) -> Command {
     command
 }
 
-/// The key-value application, built first if `make` has not done so.
+/// The key-value application.
 fn kv() -> PathBuf {
-    static BUILDING: Mutex<()> = Mutex::new(());
-    let _one_at_a_time = BUILDING
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let out_dir = root.join("target/apps");
-    let path = out_dir.join("kv.wasm");
-    if !path.exists() {
-        let toolchain = corelet_build::Toolchain::find().expect("a toolchain for guests");
-        let (dir, out_dir) = (root.join("apps/kv"), Some(out_dir));
-        let request = corelet_build::Request {
-            dir,
-            out_dir,
-            quiet: true,
-        };
-        corelet_build::build(&request, &toolchain).expect("kv compiles");
-    }
-    path
+    corelet_tests::component_path("kv")
 }
 
 /// A server of `corelet dev` that has said it is ready.

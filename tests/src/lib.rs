@@ -8,4 +8,4 @@ mod server;
 
 pub use component::{component, component_path, hostile, spinner};
 pub use node::TestNode;
-pub use server::{Answer, Client, Server, binary, free_address};
+pub use server::{ANY_PORT, Answer, Client, Server, binary, free_address};

@@ -1,9 +1,10 @@
 //! The real `corelet` binary as a child process, and a plain client of it.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -36,6 +37,9 @@ pub fn binary() -> PathBuf {
     );
     path
 }
+
+/// A port that the server chooses, and leaves word of in its data directory.
+pub const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// An address on which nobody listens now.
 ///
@@ -73,6 +77,8 @@ impl Server {
             .arg(data)
             .args(["--listen", &address.to_string()])
             .args(more)
+            // Slow machines with many tests at once are no reason to abort.
+            .env("CORELET__PROCESS__WATCHDOG_ABORT", "30 s")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -91,7 +97,7 @@ impl Server {
     /// # Panics
     /// If it does not become ready.
     pub fn start(data: &Path, more: &[&str]) -> Server {
-        let mut server = Server::spawn(data, free_address(), &[], more);
+        let mut server = Server::spawn(data, ANY_PORT, &[], more);
         assert!(
             server.wait_ready(),
             "the server ended instead of getting ready: {}",
@@ -110,12 +116,33 @@ impl Server {
             if self.has_ended() {
                 return false;
             }
-            if TcpStream::connect(self.address).is_ok() && self.data.join("keys/token").exists() {
+            if self.is_ready() {
                 return true;
             }
-            std::thread::park_timeout(Duration::from_millis(2));
+            thread::park_timeout(Duration::from_millis(2));
         }
         panic!("the server neither answers nor ends: {}", self.log());
+    }
+
+    fn is_ready(&mut self) -> bool {
+        if self.address.port() != 0 {
+            let answers = TcpStream::connect(self.address).is_ok();
+            return answers && self.data.join("keys/token").exists();
+        }
+        // Written whole when it is ready. One that was killed has left one, too.
+        let Ok(text) = std::fs::read(self.data.join("server.json")) else {
+            return false;
+        };
+        let word: Value = serde_json::from_slice(&text).expect("the server's word is JSON");
+        if word["pid"] != self.child.id() {
+            return false;
+        }
+        let url = word["url"]
+            .as_str()
+            .and_then(|url| url.strip_prefix("http://"));
+        let address = url.expect("a plain URL").parse();
+        self.address = address.expect("an address and nothing else");
+        true
     }
 
     /// Whether the process is gone.
@@ -134,8 +161,21 @@ impl Server {
     /// # Panics
     /// If it does not end by itself.
     pub fn stop(&mut self) -> Option<i32> {
+        self.ask_to_stop();
+        self.wait().code()
+    }
+
+    /// Asks it to stop.
+    pub fn ask_to_stop(&self) {
         self.signal(rustix::process::Signal::TERM);
-        self.child.wait().expect("our own child").code()
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// If the system has lost our own child.
+    pub fn wait(&mut self) -> ExitStatus {
+        self.child.wait().expect("our own child")
     }
 
     fn signal(&self, signal: rustix::process::Signal) {
@@ -184,6 +224,9 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.kill();
+        if thread::panicking() {
+            eprintln!("the server said:\n{}", self.log());
+        }
     }
 }
 

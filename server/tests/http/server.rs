@@ -1,14 +1,13 @@
-//! A server of one test, and a client that can misbehave.
+//! A server with a context to speak to, and a client that can misbehave.
 
-use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use corelet_tests::ANY_PORT;
 use serde_json::{Value, json};
 
 /// Nothing here takes nearly as long; past it a test fails instead of hanging.
@@ -19,32 +18,29 @@ const POLL: Duration = Duration::from_millis(5);
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) token: String,
+    process: corelet_tests::Server,
+    settings: Vec<String>,
     dir: tempfile::TempDir,
-    settings: Vec<(String, String)>,
-    child: Child,
 }
 
 impl Server {
     /// Starts one with these settings, by their names in the configuration.
     pub(crate) fn start(settings: &[(&str, &str)]) -> Server {
         let dir = tempfile::tempdir().unwrap();
-        let settings: Vec<(String, String)> = settings
-            .iter()
-            .map(|(key, value)| {
-                let name = format!("CORELET__{}", key.to_uppercase().replace('.', "__"));
-                (name, (*value).to_owned())
-            })
-            .collect();
-        let child = spawn(dir.path(), &settings);
-        let mut server = Server {
-            address: SocketAddr::from(([127, 0, 0, 1], 0)),
-            token: String::new(),
-            dir,
+        let settings = settings.iter().map(|(key, value)| {
+            let name = format!("CORELET__{}", key.to_uppercase().replace('.', "__"));
+            format!("{name}={value}")
+        });
+        let settings: Vec<String> = ["env".to_owned()].into_iter().chain(settings).collect();
+        let process = spawn(dir.path(), &settings);
+        let server = Server {
+            address: process.address(),
+            token: process.token(),
+            process,
             settings,
-            child,
+            dir,
         };
-        server.wait_until_ready();
-        let installed = server.post("/v1/applications", &component());
+        let installed = server.post("/v1/applications", &corelet_tests::component("kv"));
         assert_eq!(installed.status, 201, "{installed:?}");
         let created = server.post("/v1/contexts", br#"{"application":"kv","name":"kv"}"#);
         assert_eq!(created.status, 201, "{created:?}");
@@ -76,8 +72,8 @@ impl Server {
 
     /// Starts it on the same data after it has ended.
     pub(crate) fn start_again(&mut self) {
-        self.child = spawn(self.dir.path(), &self.settings);
-        self.wait_until_ready();
+        self.process = spawn(self.dir.path(), &self.settings);
+        self.address = self.process.address();
     }
 
     /// SIGTERM, and what became of it.
@@ -87,16 +83,12 @@ impl Server {
     }
 
     pub(crate) fn signal(&self) {
-        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+        self.process.ask_to_stop();
     }
 
     pub(crate) fn wait(&mut self) -> ExitStatus {
-        let mut status = None;
-        wait_for("the server to end", || {
-            status = self.child.try_wait().unwrap();
-            status.is_some()
-        });
-        status.unwrap()
+        wait_for("the server to end", || self.process.has_ended());
+        self.process.wait()
     }
 
     pub(crate) fn connect(&self) -> Client {
@@ -171,79 +163,20 @@ impl Server {
     }
 
     pub(crate) fn log(&self) -> String {
-        fs::read_to_string(self.dir.path().join("log")).unwrap()
+        self.process.log()
     }
 
     pub(crate) fn data_dir(&self) -> PathBuf {
         self.dir.path().join("data")
     }
-
-    fn wait_until_ready(&mut self) {
-        let run_file = self.data_dir().join("server.json");
-        wait_for("the server's address", || {
-            assert!(self.child.try_wait().unwrap().is_none(), "{}", self.log());
-            run_file.exists()
-        });
-        let run_file: Value = serde_json::from_slice(&fs::read(run_file).unwrap()).unwrap();
-        let url = run_file["url"].as_str().unwrap();
-        self.address = url.strip_prefix("http://").unwrap().parse().unwrap();
-        let token = fs::read_to_string(self.data_dir().join("keys/token")).unwrap();
-        self.token = token.trim().to_owned();
-    }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        // Both fail only if it has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        if thread::panicking() {
-            eprintln!("the server said:\n{}", self.log());
-        }
-    }
-}
-
-fn spawn(dir: &Path, settings: &[(String, String)]) -> Child {
-    let log = File::options()
-        .create(true)
-        .append(true)
-        .open(dir.join("log"))
-        .unwrap();
-    Command::new(env!("CARGO_BIN_EXE_corelet"))
-        .args([
-            "serve",
-            "--shards",
-            "2",
-            "--listen",
-            "127.0.0.1:0",
-            "--data-dir",
-        ])
-        .arg(dir.join("data"))
-        .envs(settings.iter().map(|(name, value)| (name, value)))
-        // Slow machines with many tests at once are no reason to abort.
-        .env("CORELET__PROCESS__WATCHDOG_ABORT", "30 s")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(log)
-        .spawn()
-        .unwrap()
-}
-
-/// The kv example, built if `make` has not done so.
-fn component() -> Vec<u8> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let out_dir = root.join("target/apps");
-    let path = out_dir.join("kv.wasm");
-    if !path.exists() {
-        let toolchain = corelet_build::Toolchain::find().unwrap();
-        let request = corelet_build::Request {
-            out_dir: Some(out_dir),
-            quiet: true,
-            ..corelet_build::Request::new(root.join("apps/kv"))
-        };
-        corelet_build::build(&request, &toolchain).unwrap();
-    }
-    fs::read(path).unwrap()
+/// A process that is ready.
+fn spawn(dir: &Path, settings: &[String]) -> corelet_tests::Server {
+    let data = dir.join("data");
+    let mut process = corelet_tests::Server::spawn(&data, ANY_PORT, settings, &["--shards", "2"]);
+    assert!(process.wait_ready(), "{}", process.log());
+    process
 }
 
 /// Waits for a state, not for a time.
