@@ -5,6 +5,11 @@
 //! sockets, shards, ready. Stop: not ready, stop accepting, finish what is in
 //! flight, commit, leave.
 
+#![expect(
+    clippy::disallowed_types,
+    reason = "filled once by each shard while the server starts"
+)]
+
 use std::fs::DirBuilder;
 use std::io;
 use std::net::{SocketAddr, TcpListener};

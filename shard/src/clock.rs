@@ -45,6 +45,7 @@ impl Clock {
 
 /// Microseconds since 1970; 0 on a machine that believes to live before.
 fn micros() -> u64 {
+    #[expect(clippy::disallowed_methods, reason = "this is the one place")]
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();

@@ -418,9 +418,9 @@ mod tests {
         /// What is sent before this waits together.
         fn start(&mut self) {
             let (ledger, thread) = (self.disk.ledger.clone(), self.thread.take().unwrap());
-            self.running = Some(std::thread::spawn(move || {
-                run(ledger, thread, Ending::default())
-            }));
+            let commits = std::thread::Builder::new().name("commit-0".to_owned());
+            let run = move || run(ledger, thread, Ending::default());
+            self.running = Some(commits.spawn(run).unwrap());
         }
 
         fn report(&mut self) -> Report {

@@ -88,7 +88,8 @@ mod tests {
         let threads: Vec<_> = (0..3u64)
             .map(|sender| {
                 let outbox = outbox.clone();
-                std::thread::spawn(move || {
+                let name = std::thread::Builder::new().name(format!("sender-{sender}"));
+                let send = move || {
                     for number in 0..EACH {
                         let mut message = (sender, number);
                         while let Err(back) = outbox.post(message) {
@@ -96,7 +97,8 @@ mod tests {
                             std::thread::yield_now();
                         }
                     }
-                })
+                };
+                name.spawn(send).unwrap()
             })
             .collect();
         let mut next = [0; 3];

@@ -3,6 +3,11 @@
 //! [`Ledger::writer`] for the shard's commit thread. What the writer does is in
 //! `writer.rs`, what a snapshot reads in `snapshot.rs`, the keys in `layout.rs`.
 
+#![expect(
+    clippy::disallowed_types,
+    reason = "the commit thread's, which alone writes"
+)]
+
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 

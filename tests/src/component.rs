@@ -1,6 +1,11 @@
 //! Components for tests: the example applications, compiled from source, and
 //! guests written by hand.
 
+#![expect(
+    clippy::disallowed_types,
+    reason = "among the threads of one test program"
+)]
+
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 

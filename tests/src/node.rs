@@ -1,6 +1,11 @@
 //! All shards of a node in this process, without HTTP: for tests of what lies
 //! behind the front door.
 
+#![expect(
+    clippy::disallowed_types,
+    reason = "handed over once, when the node has started"
+)]
+
 use std::future::Future;
 use std::path::Path;
 use std::sync::{Arc, Mutex, mpsc};

@@ -5,6 +5,8 @@
 //! are quick; what they are by default is checked with components that have to
 //! pass.
 
+#![expect(clippy::disallowed_methods, reason = "clients of a test need no names")]
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};

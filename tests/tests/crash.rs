@@ -6,6 +6,9 @@
 //! `CORELET_KILLS` sets how often (200; `make soak` does more). Needs strace
 //! for the kills at system calls.
 
+#![expect(clippy::disallowed_types, reason = "among the writers of one round")]
+#![expect(clippy::disallowed_methods, reason = "clients of a test need no names")]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -9,6 +9,11 @@
 //! No decision about what to compile here (see `host.rs`). Called from compile
 //! threads; blocking.
 
+#![expect(
+    clippy::disallowed_types,
+    reason = "shared by compile threads; no shard loads"
+)]
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -119,6 +124,10 @@ impl CompileCache {
         match self.verify(id, &code.file) {
             Ok(()) => {
                 // What was used last is evicted last. A hint, no more.
+                #[expect(
+                    clippy::disallowed_methods,
+                    reason = "the age of a file, as others see it"
+                )]
                 let _ = file.set_modified(SystemTime::now());
                 Found::Verified(code)
             }

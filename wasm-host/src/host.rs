@@ -5,6 +5,11 @@
 //! compiler, world, description. Loading blocks, for seconds in the worst
 //! case: it belongs on a compile thread, never on a shard.
 
+#![expect(
+    clippy::disallowed_types,
+    reason = "shared by compile threads; no shard loads"
+)]
+
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};

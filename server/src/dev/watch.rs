@@ -2,6 +2,11 @@
 //! so a change is told when it has been quiet for a moment; what cargo itself
 //! writes is not watched at all.
 
+#![expect(
+    clippy::disallowed_types,
+    reason = "between the threads of the watcher and of `dev`; no shard has part in it"
+)]
+
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};

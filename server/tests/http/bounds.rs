@@ -1,5 +1,7 @@
 //! Too large, too slow, too many, and framing that means two things.
 
+#![expect(clippy::disallowed_methods, reason = "clients of a test need no names")]
+
 use std::io::Read;
 use std::time::Duration;
 

@@ -209,7 +209,9 @@ mod tests {
     ) {
         let listener = listen("127.0.0.1:0".parse().unwrap(), 1).unwrap().remove(0);
         let address = listener.local_addr().unwrap();
-        let client = thread::spawn(move || client(std::net::TcpStream::connect(address).unwrap()));
+        let talk = move || client(std::net::TcpStream::connect(address).unwrap());
+        let client = thread::Builder::new().name("client".to_owned());
+        let client = client.spawn(talk).unwrap();
         rt::run("test", &rt::ExecutorConfig::default(), async move || {
             let listener = TcpListener::from_std(listener).unwrap();
             ours(listener.accept().await.unwrap()).await;
