@@ -204,9 +204,7 @@ impl GuestState for View {
                 let key = entry.key();
                 // Whatever is newer and comes first (or replaces this key) goes first.
                 while let Some(write) = merge.next_up_to(key) {
-                    if let Some(row) = write.row()
-                        && emit(write.key, row).is_break()
-                    {
+                    if emit(write.key, write.row()).is_break() {
                         ended = true;
                         return Ok(ControlFlow::Break(()));
                     }
@@ -229,9 +227,7 @@ impl GuestState for View {
                 .map_err(StateError::new)?;
         }
         while !ended && let Some(write) = merge.next() {
-            ended = write
-                .row()
-                .is_some_and(|row| emit(write.key, row).is_break());
+            ended = emit(write.key, write.row()).is_break();
         }
         Ok(())
     }
@@ -260,13 +256,14 @@ struct Write<'a> {
 }
 
 impl<'a> Write<'a> {
-    /// What a scan shows of it. How long an older update's removal stays in the
+    /// What a scan tells of it. How long an older update's removal stays in the
     /// overlay depends on the disk, and so must not cost fuel; the turn's own
     /// removals do.
-    fn row(&self) -> Option<Row<'a>> {
+    fn row(&self) -> Row<'a> {
         match self.value {
-            Some(value) => Some(Row::Shown(value)),
-            None => self.is_own.then_some(Row::Removed),
+            Some(value) => Row::Shown(value),
+            None if self.is_own => Row::Removed,
+            None => Row::Hidden,
         }
     }
 }
@@ -503,7 +500,7 @@ mod tests {
     }
 
     #[test]
-    fn a_turn_s_own_removals_are_told_so_that_they_can_be_charged() {
+    fn removals_are_told_and_a_turn_s_own_apart() {
         let (_dir, ledger, slot) =
             ledger_with(&[(1, Some(1)), (5, Some(2)), (6, Some(3)), (7, Some(4))]);
         let overlay = Rc::new(RefCell::new(Overlay::default()));
@@ -516,11 +513,18 @@ mod tests {
         );
         let mut rows = Vec::new();
         view.scan(b"", None, 1, false, &mut |key, row| {
-            rows.push((key.to_vec(), row.bytes(), row == Row::Removed));
+            let row = match row {
+                Row::Shown(_) => "shown",
+                Row::Removed => "removed",
+                Row::Hidden => "hidden",
+            };
+            rows.push((key.to_vec(), row));
             ControlFlow::Continue(())
         })
         .unwrap();
-        assert_eq!(rows, [(b"a".to_vec(), 0, true), (b"b".to_vec(), 1, false)]);
+        let expected = [(b"a".to_vec(), "removed"), (b"ab".to_vec(), "hidden")];
+        assert_eq!(rows[..2], expected);
+        assert_eq!(rows[2..], [(b"b".to_vec(), "shown")]);
     }
 
     fn writes() -> impl Strategy<Value = Vec<(usize, Option<u8>)>> {

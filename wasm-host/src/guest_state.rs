@@ -13,6 +13,10 @@ pub enum Row<'a> {
     /// One that this turn has removed itself. It has to be walked over, so it is
     /// paid for, but it does not count against the limit.
     Removed,
+    /// One that was removed before this turn, and is still in the way. How long
+    /// it is depends on the disk, so it costs no fuel; but the walk takes its
+    /// time, and so may be ended here and begun anew behind it.
+    Hidden,
 }
 
 impl Row<'_> {
@@ -20,7 +24,7 @@ impl Row<'_> {
     pub fn bytes(&self) -> usize {
         match self {
             Row::Shown(value) => value.len(),
-            Row::Removed => 0,
+            Row::Removed | Row::Hidden => 0,
         }
     }
 }

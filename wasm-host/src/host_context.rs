@@ -99,6 +99,15 @@ pub(crate) struct HostContext {
     /// Which slice `slice_fuel_left_at_start` is about.
     slice: u64,
     slice_fuel_left_at_start: u64,
+    /// Work that has no price, and the slice in which it was done.
+    unpriced: Unpriced,
+}
+
+/// See [`HostContext::unpriced_left`].
+#[derive(Debug, Default, Clone, Copy)]
+struct Unpriced {
+    slice: u64,
+    work: u64,
 }
 
 /// A value that the engine may take for `Send`.
@@ -139,6 +148,7 @@ impl HostContext {
             state: None,
             slice: 0,
             slice_fuel_left_at_start: 0,
+            unpriced: Unpriced::default(),
         }
     }
 
@@ -184,6 +194,27 @@ impl HostContext {
         let error = wasmtime::Error::msg("stopped by the host");
         self.failure.get_or_insert(failure);
         error
+    }
+
+    /// How much work without a price this slice still has room for, in units of
+    /// fuel. What depends on the disk must not cost fuel, but takes its time all
+    /// the same: at 0 the slice has to end.
+    pub(crate) fn unpriced_left(&self) -> u64 {
+        let slice = self.progress.slices.load(Ordering::Relaxed);
+        let done = match self.unpriced.slice == slice {
+            true => self.unpriced.work,
+            false => 0,
+        };
+        self.limits.slice_fuel.saturating_sub(done)
+    }
+
+    /// Notes such work.
+    pub(crate) fn did_unpriced(&mut self, work: u64) {
+        let slice = self.progress.slices.load(Ordering::Relaxed);
+        if self.unpriced.slice != slice {
+            self.unpriced = Unpriced { slice, work: 0 };
+        }
+        self.unpriced.work = self.unpriced.work.saturating_add(work);
     }
 
     /// Stops the guest if `used` is more than `max`.

@@ -16,6 +16,9 @@ type Bytes = WasmList<u8>;
 /// Keys that `count` walks over before it looks at the slice again.
 const COUNT_STEP: usize = 1_000;
 
+/// What a hidden row would cost if it cost fuel, as a row of a scan does.
+const HIDDEN_WORK: u64 = costs::STORAGE_SCAN.per_row;
+
 pub(super) fn add_to(linker: &mut Linker<HostContext>) -> wasmtime::Result<()> {
     let mut interface = linker.instance(world::STORAGE)?;
     interface.func_wrap_async("get", |cx, (key,): (Bytes,)| Box::new(get(cx, key)))?;
@@ -90,32 +93,43 @@ async fn scan(
     )
     .await?;
 
-    let fuel = cx.get_fuel()?;
-    let mut walk = Walk {
-        cost: &costs::STORAGE_SCAN,
-        fuel,
-        spent: 0,
-        bytes: 0,
-    };
+    let mut walk = Walk::new(&costs::STORAGE_SCAN, cx.get_fuel()?);
     let mut entries = Vec::new();
-    let scanned = with_state(&mut cx, |state, store| {
-        let prefix = prefix.as_le_slice(&store);
-        let after = after.as_ref().map(|after| after.as_le_slice(&store));
-        state.scan(prefix, after, limit as usize, reverse, &mut |key, row| {
-            walk.step(key, row);
-            if walk.bytes > bytes_max || walk.spent > walk.fuel {
-                return ControlFlow::Break(());
-            }
-            if let Row::Shown(value) = row {
-                entries.push(RawEntry {
-                    key: key.to_vec(),
-                    value: value.to_vec(),
-                });
-            }
-            ControlFlow::Continue(())
-        })
-    })?;
-    answered(&mut cx, scanned)?;
+    let mut resume: Option<Vec<u8>> = None;
+    loop {
+        walk.hidden_left = cx.data().unpriced_left() / HIDDEN_WORK;
+        let from = resume.take();
+        let scanned = with_state(&mut cx, |state, store| {
+            let prefix = prefix.as_le_slice(&store);
+            let after = match &from {
+                Some(key) => Some(&key[..]),
+                None => after.as_ref().map(|after| after.as_le_slice(&store)),
+            };
+            let limit = limit as usize - entries.len();
+            state.scan(prefix, after, limit, reverse, &mut |key, row| {
+                if walk.step(key, row).is_break() {
+                    resume = Some(key.to_vec());
+                    return ControlFlow::Break(());
+                }
+                if walk.bytes > bytes_max || walk.spent > walk.fuel {
+                    return ControlFlow::Break(());
+                }
+                if let Row::Shown(value) = row {
+                    entries.push(RawEntry {
+                        key: key.to_vec(),
+                        value: value.to_vec(),
+                    });
+                }
+                ControlFlow::Continue(())
+            })
+        })?;
+        answered(&mut cx, scanned)?;
+        cx.data_mut().did_unpriced(walk.take_hidden());
+        if resume.is_none() {
+            break;
+        }
+        slice_end().await;
+    }
     cx.data_mut()
         .bound("scan_bytes_max", walk.bytes, bytes_max)?;
     if charge(&mut cx, walk.spent)? {
@@ -133,14 +147,10 @@ async fn count(mut cx: Cx<'_>, prefix: Bytes) -> wasmtime::Result<(u64,)> {
     let mut last: Option<Vec<u8>> = None;
     loop {
         let fuel = cx.get_fuel()?.min(cx.data().limits.slice_fuel);
-        let mut walk = Walk {
-            cost: &costs::STORAGE_COUNT,
-            fuel,
-            spent: 0,
-            bytes: 0,
-        };
+        let mut walk = Walk::new(&costs::STORAGE_COUNT, fuel);
+        walk.hidden_left = cx.data().unpriced_left() / HIDDEN_WORK;
         let mut rows = 0;
-        let mut more = false;
+        let (mut more, mut is_long) = (false, false);
         let mut next = Vec::new();
         let scanned = with_state(&mut cx, |state, store| {
             let prefix = prefix.as_le_slice(&store);
@@ -150,9 +160,9 @@ async fn count(mut cx: Cx<'_>, prefix: Bytes) -> wasmtime::Result<(u64,)> {
                 COUNT_STEP,
                 false,
                 &mut |key, row| {
-                    walk.step(key, row);
+                    is_long = walk.step(key, row).is_break();
                     rows += usize::from(matches!(row, Row::Shown(_)));
-                    more = rows == COUNT_STEP || walk.spent > walk.fuel;
+                    more = is_long || rows == COUNT_STEP || walk.spent > walk.fuel;
                     if more {
                         next.extend_from_slice(key);
                         return ControlFlow::Break(());
@@ -163,7 +173,8 @@ async fn count(mut cx: Cx<'_>, prefix: Bytes) -> wasmtime::Result<(u64,)> {
         })?;
         answered(&mut cx, scanned)?;
         total += rows as u64;
-        if charge(&mut cx, walk.spent)? {
+        cx.data_mut().did_unpriced(walk.take_hidden());
+        if charge(&mut cx, walk.spent)? || is_long {
             slice_end().await;
         }
         if !more {
@@ -179,13 +190,41 @@ struct Walk {
     fuel: u64,
     spent: u64,
     bytes: u64,
+    /// Rows that cost nothing, and how many more of them fit into the slice.
+    hidden: u64,
+    hidden_left: u64,
 }
 
 impl Walk {
-    fn step(&mut self, key: &[u8], row: Row<'_>) {
+    fn new(cost: &'static costs::HostCost, fuel: u64) -> Walk {
+        Walk {
+            cost,
+            fuel,
+            spent: 0,
+            bytes: 0,
+            hidden: 0,
+            hidden_left: 0,
+        }
+    }
+
+    /// One row. Breaks if the slice has to end behind it, whatever it has cost.
+    fn step(&mut self, key: &[u8], row: Row<'_>) -> ControlFlow<()> {
+        if row == Row::Hidden {
+            self.hidden += 1;
+            return match self.hidden < self.hidden_left {
+                true => ControlFlow::Continue(()),
+                false => ControlFlow::Break(()),
+            };
+        }
         let bytes = (key.len() + row.bytes()) as u64;
         self.bytes += bytes;
         self.spent += self.cost.per_row + self.cost.per_byte * bytes;
+        ControlFlow::Continue(())
+    }
+
+    /// The work that hidden rows were, since this was last asked.
+    fn take_hidden(&mut self) -> u64 {
+        std::mem::take(&mut self.hidden).saturating_mul(HIDDEN_WORK)
     }
 }
 

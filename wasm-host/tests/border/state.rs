@@ -13,6 +13,8 @@ pub(crate) struct MapState {
     pub(crate) entries: BTreeMap<Vec<u8>, Vec<u8>>,
     pub(crate) reads: u64,
     pub(crate) writes: u64,
+    /// Removals from before the turn that a scan walks over first, forwards.
+    pub(crate) hidden: u32,
     /// Every answer is this error, if there is one.
     pub(crate) broken: Option<&'static str>,
     /// Counts the states that still exist.
@@ -65,6 +67,15 @@ impl GuestState for MapState {
     ) -> Result<(), StateError> {
         self.check()?;
         self.reads += 1;
+        let first = after.map_or(0, |after| match after.first_chunk() {
+            Some(number) => u32::from_be_bytes(*number) + 1,
+            None => u32::MAX,
+        });
+        for number in first..self.hidden {
+            if out(&number.to_be_bytes(), Row::Hidden).is_break() {
+                return Ok(());
+            }
+        }
         self.entries.scan(prefix, after, limit, reverse, out)
     }
 

@@ -107,6 +107,39 @@ fn counting_many_entries_ends_slices() {
     assert!(slices >= 5, "{slices} slices");
 }
 
+/// How many removals are in the way depends on the disk, so they cost nothing;
+/// but a guest must not hold the core with what costs nothing.
+#[test]
+fn walking_over_older_removals_ends_slices_and_costs_no_fuel() {
+    let mut plain = MapState::default();
+    for n in 0..500_u32 {
+        let key = (1_000_000 + n).to_be_bytes();
+        plain.entries.insert(key.to_vec(), b"1".to_vec());
+    }
+    let obstructed = MapState {
+        hidden: 20_000,
+        ..plain.clone()
+    };
+    let host = host();
+    for name in ["scan", "count"] {
+        let module = load(&host, name);
+        let run = |state: &MapState| {
+            let instance = module.instantiate().unwrap();
+            let mut running = instance.run(query("{}", state.clone()));
+            loop {
+                let before = running.slices();
+                if let Poll::Ready(finished) = poll(&mut running) {
+                    return (before, output(&finished).to_owned(), finished.fuel_used);
+                }
+            }
+        };
+        let (slices, expected, fuel) = run(&plain);
+        let (more_slices, found, same_fuel) = run(&obstructed);
+        assert_eq!((found, same_fuel), (expected, fuel), "{name}");
+        assert!(more_slices >= slices + 9, "{name}: {more_slices} slices");
+    }
+}
+
 #[test]
 fn random_bytes_follow_from_the_seed_alone() {
     let host = host();
