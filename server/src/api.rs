@@ -5,6 +5,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use crate::figures::ShardStatus;
+
 /// An installed application.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Application {
@@ -92,35 +94,6 @@ pub struct Status {
     pub applications: u64,
     /// The shards in order.
     pub shards: Vec<ShardStatus>,
-}
-
-/// How one shard is doing.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct ShardStatus {
-    /// Its number.
-    pub shard: u16,
-    /// Open connections.
-    pub connections: u64,
-    /// Queries answered since the start.
-    pub queries: u64,
-    /// Updates committed since the start.
-    pub updates: u64,
-    /// Calls that failed in the guest.
-    pub guest_failures: u64,
-    /// Calls refused at one of the shard's bounds.
-    pub refused: u64,
-    /// Calls waiting for their turn.
-    pub waiting: u64,
-    /// Updates executed and not yet durable.
-    pub uncommitted: u64,
-    /// Contexts with something in memory.
-    pub live_contexts: u64,
-    /// Instances kept warm.
-    pub warm_instances: u64,
-    /// Bytes of the ledger in use.
-    pub ledger_bytes: u64,
-    /// Bytes to which the ledger can grow.
-    pub ledger_bytes_max: u64,
 }
 
 /// Which program this is.

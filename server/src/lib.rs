@@ -14,6 +14,7 @@ pub mod client;
 pub mod config;
 mod dev;
 mod facts;
+mod figures;
 mod http;
 mod log;
 mod metrics;

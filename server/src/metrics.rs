@@ -18,6 +18,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use crate::facts::{Board, Facts};
+use crate::figures::FIGURES;
 use crate::log;
 use crate::refusal::Code;
 
@@ -49,118 +50,15 @@ impl fmt::Debug for Source {
     }
 }
 
-/// A figure of one shard that only grows, or goes up and down.
-type Read = fn(&ShardStats) -> u64;
-
-const COUNTERS: &[(&str, &str, Read)] = &[
-    ("corelet_queries", "Queries answered", |s| s.queries.get()),
-    ("corelet_updates", "Updates committed", |s| s.updates.get()),
-    (
-        "corelet_guest_failures",
-        "Calls that ended in an error of the guest",
-        |s| s.guest_failures.get(),
-    ),
-    (
-        "corelet_calls_refused_by_bounds",
-        "Calls refused at a bound of the shard",
-        |s| s.refused.get(),
-    ),
-    (
-        "corelet_commit_failures",
-        "Calls whose batch could not be committed",
-        |s| s.commit_failures.get(),
-    ),
-    ("corelet_hops", "Calls that came from another shard", |s| {
-        s.hops.get()
-    }),
-    ("corelet_fuel", "Fuel spent by guests", |s| s.fuel.get()),
-    (
-        "corelet_slices",
-        "Slices that ended before their turn did",
-        |s| s.slices.get(),
-    ),
-    (
-        "corelet_evictions",
-        "Warm instances given up to make room",
-        |s| s.evictions.get(),
-    ),
-    (
-        "corelet_instantiations",
-        "Instances made because none was warm",
-        |s| s.instantiations.get(),
-    ),
-    ("corelet_batches", "Batches committed", |s| s.batches.get()),
-    (
-        "corelet_checkpoints",
-        "Times that the journal was brought into the ledger",
-        |s| s.checkpoints.get(),
-    ),
-    ("corelet_late_beats", "Signs of life that came late", |s| {
-        s.late_beats.get()
-    }),
-];
-
-const GAUGES: &[(&str, &str, Read)] = &[
-    (
-        "corelet_waiting_calls",
-        "Calls waiting for their turn",
-        |s| s.waiting.get(),
-    ),
-    (
-        "corelet_uncommitted_updates",
-        "Updates run and not yet durable",
-        |s| s.uncommitted.get(),
-    ),
-    (
-        "corelet_live_contexts",
-        "Contexts with something in memory",
-        |s| s.live_contexts.get(),
-    ),
-    ("corelet_warm_instances", "Instances kept warm", |s| {
-        s.warm_instances.get()
-    }),
-    (
-        "corelet_mailbox_depth",
-        "Messages in the shard's mailbox",
-        |s| s.mailbox.get(),
-    ),
-    ("corelet_ledger_bytes", "Bytes of the ledger in use", |s| {
-        s.map_bytes.get()
-    }),
-    (
-        "corelet_ledger_bytes_max",
-        "Bytes to which the ledger can grow",
-        |s| s.map_bytes_max.get(),
-    ),
-    (
-        "corelet_journal_bytes",
-        "Bytes in the journal since the last checkpoint",
-        |s| s.journal_bytes.get(),
-    ),
-    ("corelet_connections", "Open connections", |s| {
-        s.connections.get()
-    }),
-];
-
 impl prometheus_client::collector::Collector for Source {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        for (name, help, read) in COUNTERS {
-            self.per_shard(
-                &mut encoder,
-                name,
-                help,
-                MetricType::Counter,
-                |stats, encoder| ConstCounter::new(read(stats)).encode(encoder),
-            )?;
-        }
-        for (name, help, read) in GAUGES {
-            self.per_shard(
-                &mut encoder,
-                name,
-                help,
-                MetricType::Gauge,
-                |stats, encoder| ConstGauge::new(read(stats) as i64).encode(encoder),
-            )?;
+        for figure in FIGURES {
+            let (kind, read) = (figure.kind, figure.read);
+            let write = |stats: &ShardStats, encoder: MetricEncoder<'_>| match kind {
+                MetricType::Counter => ConstCounter::new(read(stats)).encode(encoder),
+                _ => ConstGauge::new(read(stats) as i64).encode(encoder),
+            };
+            self.per_shard(&mut encoder, figure.name, figure.help, kind, write)?;
         }
         self.histogram(
             &mut encoder,

@@ -374,20 +374,7 @@ fn context(info: &ContextInfo) -> api::Context {
 fn shard_status(board: &Board, shard: u16) -> api::ShardStatus {
     let unknown = Default::default();
     let stats = board.shard.get().unwrap_or(&unknown);
-    api::ShardStatus {
-        shard,
-        connections: stats.connections.get(),
-        queries: stats.queries.get(),
-        updates: stats.updates.get(),
-        guest_failures: stats.guest_failures.get(),
-        refused: stats.refused.get(),
-        waiting: stats.waiting.get(),
-        uncommitted: stats.uncommitted.get(),
-        live_contexts: stats.live_contexts.get(),
-        warm_instances: stats.warm_instances.get(),
-        ledger_bytes: stats.map_bytes.get(),
-        ledger_bytes_max: stats.map_bytes_max.get(),
-    }
+    api::ShardStatus::of(shard, stats)
 }
 
 fn unix_millis(stamp: Hlc) -> u64 {

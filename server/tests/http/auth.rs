@@ -94,6 +94,7 @@ fn metrics_can_be_made_public_and_nothing_else_with_them() {
         "corelet_fuel_total{shard=\"0\"}",
         "corelet_mailbox_depth{shard=\"0\"}",
         "corelet_warm_instances{shard=\"0\"}",
+        "corelet_swept_records_total{shard=\"0\"}",
         "corelet_calls_total{shard=\"0\",outcome=\"ok\"}",
         "process_resident_memory_bytes",
         "corelet_build_info{version=",
@@ -102,5 +103,10 @@ fn metrics_can_be_made_public_and_nothing_else_with_them() {
     }
     assert!(text.ends_with("# EOF\n"));
     assert_eq!(open("/v1/status").status, 401);
+    // The same figures, for those who ask with a token.
+    let status = server.get("/v1/status").json();
+    let shards = status["shards"].as_array().unwrap().iter();
+    let updates: u64 = shards.map(|shard| shard["updates"].as_u64().unwrap()).sum();
+    assert_eq!(updates, server.figure("corelet_updates_total"));
     server.check_and_stop();
 }

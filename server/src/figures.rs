@@ -1,0 +1,80 @@
+//! What a shard counts, as others see it: every figure once, with its name in
+//! `/metrics` and, in brackets, the one that it has in `/v1/status` if it is
+//! there, too. What they count is in `corelet_shard::ShardStats`.
+
+use corelet_shard::ShardStats;
+use prometheus_client::metrics::MetricType;
+use serde::{Deserialize, Serialize};
+
+/// A figure of one shard.
+pub(crate) struct Figure {
+    /// Its name in `/metrics`.
+    pub name: &'static str,
+    /// What it says.
+    pub help: &'static str,
+    /// Whether it only grows, or goes up and down.
+    pub kind: MetricType,
+    /// Reads it.
+    pub read: fn(&ShardStats) -> u64,
+}
+
+macro_rules! figures {
+    ($($Kind:ident $stat:ident = $name:literal $([$field:ident])? $help:literal;)+) => {
+        /// All of them.
+        pub(crate) const FIGURES: &[Figure] = &[$(
+            Figure {
+                name: $name,
+                help: $help,
+                kind: MetricType::$Kind,
+                read: |stats| stats.$stat.get(),
+            },
+        )+];
+
+        /// How one shard is doing.
+        #[derive(Debug, Clone, Serialize, Deserialize)]
+        pub struct ShardStatus {
+            /// Its number.
+            pub shard: u16,
+            $($(
+                #[doc = $help]
+                pub $field: u64,
+            )?)+
+        }
+
+        impl ShardStatus {
+            /// What these figures say of this shard.
+            pub(crate) fn of(shard: u16, stats: &ShardStats) -> ShardStatus {
+                ShardStatus {
+                    shard,
+                    $($($field: stats.$stat.get(),)?)+
+                }
+            }
+        }
+    };
+}
+
+figures! {
+    Gauge connections = "corelet_connections" [connections] "Open connections";
+    Counter queries = "corelet_queries" [queries] "Queries answered";
+    Counter updates = "corelet_updates" [updates] "Updates committed";
+    Counter guest_failures = "corelet_guest_failures" [guest_failures] "Calls that ended in an error of the guest";
+    Counter refused = "corelet_calls_refused_by_bounds" [refused] "Calls refused at a bound of the shard";
+    Counter commit_failures = "corelet_commit_failures" "Calls whose batch could not be committed";
+    Gauge waiting = "corelet_waiting_calls" [waiting] "Calls waiting for their turn";
+    Gauge uncommitted = "corelet_uncommitted_updates" [uncommitted] "Updates run and not yet durable";
+    Counter hops = "corelet_hops" "Calls that came from another shard";
+    Counter fuel = "corelet_fuel" "Fuel spent by guests";
+    Counter slices = "corelet_slices" "Slices that ended before their turn did";
+    Gauge live_contexts = "corelet_live_contexts" [live_contexts] "Contexts with something in memory";
+    Gauge warm_instances = "corelet_warm_instances" [warm_instances] "Instances kept warm";
+    Counter evictions = "corelet_evictions" "Warm instances given up to make room";
+    Counter instantiations = "corelet_instantiations" "Instances made because none was warm";
+    Gauge mailbox = "corelet_mailbox_depth" "Messages in the shard's mailbox";
+    Counter batches = "corelet_batches" "Batches committed";
+    Counter checkpoints = "corelet_checkpoints" "Times that the journal was brought into the ledger";
+    Gauge journal_bytes = "corelet_journal_bytes" "Bytes in the journal since the last checkpoint";
+    Gauge map_bytes = "corelet_ledger_bytes" [ledger_bytes] "Bytes of the ledger in use";
+    Gauge map_bytes_max = "corelet_ledger_bytes_max" [ledger_bytes_max] "Bytes to which the ledger can grow";
+    Counter swept = "corelet_swept_records" "Records of deleted contexts swept away";
+    Counter late_beats = "corelet_late_beats" "Signs of life that came late";
+}
