@@ -12,7 +12,8 @@ pub struct Bounds {
     pub context_waiting_max: usize,
     /// Updates executed and not yet durable.
     pub uncommitted_max: usize,
-    /// Bytes of keys, values and events in those updates.
+    /// What those updates take in memory: keys, values, events, log lines, and
+    /// what is around each.
     pub uncommitted_bytes_max: u64,
     /// Calls that one shard may have outstanding at one other shard.
     pub mesh_inflight_max: usize,

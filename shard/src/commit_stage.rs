@@ -556,24 +556,29 @@ mod tests {
 
     #[test]
     fn a_full_stage_names_its_bound_and_keeps_no_trace_of_the_change() {
+        const LARGE: &str = match std::str::from_utf8(&[b'x'; 800]) {
+            Ok(text) => text,
+            Err(_) => unreachable!(),
+        };
+        // Room for two small changes.
         let bounds = Bounds {
             uncommitted_max: 2,
-            uncommitted_bytes_max: 20,
+            uncommitted_bytes_max: 700,
             ..Bounds::default()
         };
         let bench = Bench::with(&bounds);
         // Alone, one may be larger than the bound.
-        let _large = bench.submit(2, "much larger than the bound is").unwrap();
-        let used = 2 * "key".len() as u64 + "much larger than the bound is".len() as u64 + 1;
-        assert_eq!(
-            limit(bench.submit(3, "x")),
-            ("uncommitted_bytes_max", used, 20)
+        let _large = bench.submit(2, LARGE).unwrap();
+        let small = fixture::call(1, bench.slot(), 3, &[("key", "x")]).bytes();
+        assert!(small > 300, "what is around a write counts");
+        let expected = (
+            "uncommitted_bytes_max",
+            bench.stage.bytes.get() + small,
+            700,
         );
+        assert_eq!(limit(bench.submit(3, "x")), expected);
         assert_eq!(bench.context.uncommitted.get(), 1);
-        assert_eq!(
-            bench.pending().as_deref(),
-            Some("much larger than the bound is")
-        );
+        assert_eq!(bench.pending().as_deref(), Some(LARGE));
         bench.commit();
 
         let _first = bench.submit(4, "1").unwrap();

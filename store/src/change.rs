@@ -11,6 +11,11 @@ use crate::hlc::Hlc;
 use crate::ids::{ApplicationId, ContextId, ContextSlot, DeltaId, NodeId, Root};
 use crate::record::Head;
 
+/// What a write, an event or a log line takes in memory around its own bytes: as
+/// an op, in an overlay and in between. Without it many small ones would count
+/// for next to nothing.
+const AROUND_BYTES: usize = 300;
+
 /// One change of a batch.
 #[derive(Clone, Debug)]
 pub enum Change {
@@ -56,6 +61,18 @@ impl Change {
         };
         bytes as u64
     }
+
+    /// How many entries it writes.
+    pub fn writes(&self) -> usize {
+        match self {
+            Change::CreateContext(NewContext { call, .. }) | Change::Call(call) => call.ops.len(),
+            Change::DeleteContext(_)
+            | Change::PutApplication(_)
+            | Change::RemoveApplication(_)
+            | Change::PutName { .. }
+            | Change::RemoveName { .. } => 0,
+        }
+    }
 }
 
 /// A context to be made.
@@ -95,12 +112,20 @@ pub struct CallEffects {
 }
 
 impl CallEffects {
-    /// Bytes that count against [`crate::BATCH_BYTES_MAX`].
+    /// Bytes that count against [`crate::BATCH_BYTES_MAX`]: about what it takes
+    /// in memory.
     pub fn bytes(&self) -> u64 {
         let op = |op: &Op| op.key.len() + op.value.as_ref().map_or(0, |value| value.len());
         let event = |event: &Event| event.kind.len() + event.payload.len();
-        let bytes =
-            self.ops.iter().map(op).sum::<usize>() + self.events.iter().map(event).sum::<usize>();
+        let parts = self.ops.len() + self.events.len() + self.logs.len();
+        let bytes = self.ops.iter().map(op).sum::<usize>()
+            + self.events.iter().map(event).sum::<usize>()
+            + self
+                .logs
+                .iter()
+                .map(|line| line.message.len())
+                .sum::<usize>()
+            + parts * AROUND_BYTES;
         bytes as u64
     }
 }

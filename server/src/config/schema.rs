@@ -146,7 +146,7 @@ settings! {
         mesh_inflight_max: u64 [1, 65_536] = "1024";
         /// Updates of one shard that have run and are not yet durable.
         uncommitted_max: u64 [1, 1_000_000] = "8192";
-        /// Bytes of keys, values and events in those updates.
+        /// What those updates take in memory: keys, values, events and log lines, and 300 bytes around each.
         uncommitted_bytes_max: Bytes [MIB, 64 * GIB] = "256 MiB";
         /// Calls committed in one transaction.
         batch_changes_max: u64 [1, 100_000] = "1024";
