@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use corelet_shard::{Bounds, Node, NodeConfig, ShardHandle, WatchdogConfig};
+use corelet_shard::{Bounds, Cores, Node, NodeConfig, ShardHandle, WatchdogConfig};
 use corelet_store::{DataDir, NodeId, OpenOptions, ShardCount};
 use corelet_wasm_host::{Host, HostConfig, Limits};
 
@@ -28,6 +28,8 @@ pub struct TestNode {
     /// Tests run beside each other on few cores, where a late beat is no news,
     /// so the default is patient.
     pub watchdog: WatchdogConfig,
+    /// Where the shards run: where there is room, unless it matters to the test.
+    pub cores: Cores,
 }
 
 impl Default for TestNode {
@@ -41,6 +43,7 @@ impl Default for TestNode {
                 warn_after: Duration::from_secs(5),
                 abort_after: Duration::from_secs(60),
             },
+            cores: Cores::Unpinned,
         }
     }
 }
@@ -68,21 +71,6 @@ impl TestNode {
         T: Send + 'static,
         F: Future<Output = T> + 'static,
     {
-        let options = OpenOptions {
-            shards_if_new: ShardCount::new(self.shards).expect("a node has at least one shard"),
-            node_id_if_new: NodeId::from_bytes([7; 32]),
-        };
-        let data = DataDir::open(data, &options).expect("the data directory opens");
-        let mut host = HostConfig::new(self.instances_max);
-        host.limits = self.limits.clone();
-        host.cache_dir = Some(data.cache_dir());
-        let host = Arc::new(Host::new(host).expect("the host starts"));
-        let config = NodeConfig {
-            bounds: self.bounds.clone(),
-            watchdog: self.watchdog.clone(),
-            cores: corelet_shard::Cores::Unpinned,
-            ..NodeConfig::default()
-        };
         let (done, outcome) = mpsc::channel();
         let scenario = Arc::new(Mutex::new(Some((scenario, done))));
         let serve = move |shard: ShardHandle| {
@@ -99,6 +87,69 @@ impl TestNode {
                     None => shard.draining().await,
                 }
             }
+        };
+        self.serve(data, serve, &outcome)
+    }
+
+    /// The same with a scenario on every shard; gives what they return, in no order.
+    ///
+    /// # Panics
+    /// If the node cannot start, or a scenario panics.
+    pub fn run_on_each<T, F>(
+        &self,
+        data: &Path,
+        scenario: impl Fn(ShardHandle) -> F + Clone + Send + 'static,
+    ) -> Vec<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + 'static,
+    {
+        let (done, outcomes) = mpsc::channel();
+        let (all_done, outcome) = mpsc::channel();
+        let shards = usize::from(self.shards);
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                let all: Vec<T> = outcomes.iter().take(shards).collect();
+                // Nobody waits if the node could not start.
+                let _ = all_done.send(all);
+            });
+            let serve = move |shard: ShardHandle| {
+                let (scenario, done) = (scenario.clone(), done.clone());
+                async move {
+                    let result = scenario(shard.clone()).await;
+                    done.send(result).expect("the test waits");
+                    // The others may still want something of this shard.
+                    shard.draining().await;
+                }
+            };
+            self.serve(data, serve, &outcome)
+        })
+    }
+
+    /// Runs `serve` on every shard until there is an outcome.
+    fn serve<T, F>(
+        &self,
+        data: &Path,
+        serve: impl Fn(ShardHandle) -> F + Clone + Send + 'static,
+        outcome: &mpsc::Receiver<T>,
+    ) -> T
+    where
+        F: Future<Output = ()> + 'static,
+    {
+        let options = OpenOptions {
+            shards_if_new: ShardCount::new(self.shards).expect("a node has at least one shard"),
+            node_id_if_new: NodeId::from_bytes([7; 32]),
+        };
+        let data = DataDir::open(data, &options).expect("the data directory opens");
+        let mut host = HostConfig::new(self.instances_max);
+        host.limits = self.limits.clone();
+        host.cache_dir = Some(data.cache_dir());
+        let host = Arc::new(Host::new(host).expect("the host starts"));
+        let config = NodeConfig {
+            bounds: self.bounds.clone(),
+            watchdog: self.watchdog.clone(),
+            cores: self.cores.clone(),
+            ..NodeConfig::default()
         };
         let node = Node::start(&data, host, data.manifest().node_id, &config, serve)
             .expect("the node starts");

@@ -70,7 +70,13 @@ fn acknowledged_writes_survive_every_kill() {
         let by_call = round % 2 == 0;
         let wrapper = if by_call { at_call(chance) } else { Vec::new() };
         let mut server = Server::spawn(&data, free_address(), &wrapper, &["--config", config]);
-        if server.wait_ready() {
+        let is_ready = server.wait_ready();
+        assert!(
+            is_ready || by_call,
+            "after a kill it does not start any more: {}",
+            server.log()
+        );
+        if is_ready {
             let client = server.client();
             for writer in &writers {
                 check(&client, writer);
