@@ -5,7 +5,8 @@
 #   scripts/setup.sh build    a C compiler, make and git: LMDB, mimalloc and
 #                             glommio's liburing are C
 #   scripts/setup.sh test     also strace, with which the crash tests inject
-#                             their kills, and wrk and curl
+#                             their kills, and wrk and curl; rustfmt and clippy,
+#                             where rustup can add them
 #   scripts/setup.sh bench    as test
 #
 # Does nothing, in a few milliseconds, when everything is there. Rust itself is
@@ -78,6 +79,21 @@ check_rust() {
     fi
 }
 
+# rustup's smallest profile has neither of the two that `make test` begins with.
+check_rust_tools() {
+    local tool missing=()
+    cargo fmt --version >/dev/null 2>&1 || missing+=(rustfmt)
+    cargo clippy --version >/dev/null 2>&1 || missing+=(clippy)
+    if [ "${#missing[@]}" = 0 ]; then return; fi
+    if have rustup; then
+        say "adding ${missing[*]} with rustup"
+        rustup component add "${missing[@]}"
+    else
+        say "missing: ${missing[*]}; install them where your Rust comes from"
+        exit 1
+    fi
+}
+
 cd "$(dirname "$0")/.."
 what=${1:-build}
 case "$what" in
@@ -102,3 +118,4 @@ done
 [ -e /usr/include/stdio.h ] || missing+=(headers)
 if [ "${#missing[@]}" != 0 ]; then install "${missing[@]}"; fi
 check_rust
+if [ "$what" = test ]; then check_rust_tools; fi
