@@ -1,13 +1,14 @@
 //! What the unit tests of several files need: contexts of a real application,
 //! and a real ledger with what is to be committed to it.
 
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use corelet_store::{
-    ApplicationId, CallEffects, Change, ContextId, ContextSlot, EntryKind, Hlc, Ledger,
-    LedgerConfig, NewContext, NodeId, Op, Standing,
+    ApplicationId, CallEffects, Change, ContextId, ContextSlot, DataDir, EntryKind, Hlc, Ledger,
+    LedgerConfig, NewContext, NodeId, Op, OpenOptions, ShardCount, Standing,
 };
 use corelet_wasm_host::{Host, HostConfig, Module};
 
@@ -38,6 +39,18 @@ pub(crate) fn context(n: u8, slot: ContextSlot) -> Rc<Context> {
     Context::new(id(n), slot, application, module(), standing)
 }
 
+/// The one ledger of a new data directory.
+pub(crate) fn ledger(dir: &Path, config: &LedgerConfig) -> Ledger {
+    let shards = ShardCount::new(1).unwrap();
+    let options = OpenOptions {
+        shards_if_new: shards,
+        node_id_if_new: NodeId::from_bytes([2; 32]),
+    };
+    let data = DataDir::open(dir, &options).unwrap();
+    let shard = shards.shards().next().unwrap();
+    Ledger::open(&data.ledger_place(shard), config).unwrap()
+}
+
 /// A ledger in a directory of its own.
 pub(crate) struct Disk {
     pub(crate) ledger: Ledger,
@@ -57,7 +70,7 @@ impl Disk {
             readers_max: 4,
             ..LedgerConfig::default()
         };
-        let ledger = Ledger::open(dir.path(), &config).unwrap();
+        let ledger = ledger(dir.path(), &config);
         Disk { ledger, _dir: dir }
     }
 

@@ -157,7 +157,7 @@ impl Node {
         };
         let mut ledgers = Vec::new();
         for shard in count.shards() {
-            let ledger = Ledger::open(&data.shard_dir(shard), &ledger_config);
+            let ledger = Ledger::open(&data.ledger_place(shard), &ledger_config);
             ledgers.push(ledger.map_err(|source| StartError::Ledger {
                 shard: shard.number(),
                 source,

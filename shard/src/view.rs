@@ -373,7 +373,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::overlay;
+    use crate::{fixture, overlay};
 
     const SHORT_KEYS: &[&[u8]] = &[
         b"",
@@ -474,7 +474,7 @@ mod tests {
             readers_max: 8,
             ..LedgerConfig::default()
         };
-        let ledger = Ledger::open(dir.path(), &config).unwrap();
+        let ledger = fixture::ledger(dir.path(), &config);
         let (id, author) = (ContextId::random(), NodeId::from_bytes([7; 32]));
         let hlc = HlcClock::after(Hlc::ZERO).tick(1);
         let call = CallEffects {

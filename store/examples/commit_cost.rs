@@ -3,13 +3,12 @@
 //! under `strace -c` it also tells the system calls.
 
 use std::error::Error;
-use std::path::Path;
 use std::time::Instant;
 
 use bytes::Bytes;
 use corelet_store::{
-    ApplicationId, CallEffects, Change, ContextId, ContextSlot, EntryKind, Hlc, HlcClock, Ledger,
-    LedgerConfig, NewContext, NodeId, Op, verify,
+    ApplicationId, CallEffects, Change, ContextId, ContextSlot, DataDir, EntryKind, Hlc, HlcClock,
+    Ledger, LedgerConfig, NewContext, NodeId, Op, OpenOptions, ShardCount, verify,
 };
 
 /// Keys that each context's calls go round.
@@ -25,7 +24,17 @@ fn main() -> Result<(), Box<dyn Error>> {
             .map_or(Ok(default), |text| text.parse::<usize>())
     };
     let (contexts, calls, batches) = (number(2, 64)?, number(3, 64)?, number(4, 500)?);
-    let ledger = Ledger::open(Path::new(dir), &LedgerConfig::default())?;
+    let shards_if_new = ShardCount::new(1).ok_or("a directory has shards")?;
+    let options = OpenOptions {
+        shards_if_new,
+        node_id_if_new: NodeId::from_bytes([7; 32]),
+    };
+    let data = DataDir::open(dir, &options)?;
+    let shard = shards_if_new
+        .shards()
+        .next()
+        .ok_or("a directory has shards")?;
+    let ledger = Ledger::open(&data.ledger_place(shard), &LedgerConfig::default())?;
     let mut clock = HlcClock::default();
     let call = |context, slot, hlc: Hlc, ops| CallEffects {
         context,

@@ -14,13 +14,12 @@ use std::collections::BTreeSet;
 use std::error::Error;
 use std::io::Write;
 use std::ops::ControlFlow;
-use std::path::Path;
 use std::process::ExitCode;
 
 use bytes::Bytes;
 use corelet_store::{
-    ApplicationId, CallEffects, Change, ContextId, ContextSlot, EntryKind, Event, Hlc, Ledger,
-    LedgerConfig, NewContext, NodeId, Op, Snapshot, verify,
+    ApplicationId, CallEffects, Change, ContextId, ContextSlot, DataDir, EntryKind, Event, Hlc,
+    Ledger, LedgerConfig, NewContext, NodeId, Op, OpenOptions, ShardCount, Snapshot, verify,
 };
 
 /// Contexts that each batch calls. One more comes and goes.
@@ -52,7 +51,17 @@ fn open(dir: &str) -> Result<Ledger, Box<dyn Error>> {
         journal_bytes_max: 48 << 10,
         ..LedgerConfig::default()
     };
-    Ok(Ledger::open(Path::new(dir), &config)?)
+    let shards_if_new = ShardCount::new(1).ok_or("a directory has shards")?;
+    let options = OpenOptions {
+        shards_if_new,
+        node_id_if_new: NodeId::from_bytes([7; 32]),
+    };
+    let data = DataDir::open(dir, &options)?;
+    let shard = shards_if_new
+        .shards()
+        .next()
+        .ok_or("a directory has shards")?;
+    Ok(Ledger::open(&data.ledger_place(shard), &config)?)
 }
 
 fn write(ledger: &Ledger, batches: u64, journal: bool) -> Result<ExitCode, Box<dyn Error>> {

@@ -20,13 +20,14 @@ use crate::error::{Refused, StoreError};
 use crate::ids::{ApplicationId, ContextId, ContextSlot, DeltaId};
 use crate::journal::Generation;
 use crate::layout::{
-    self, APPLICATION_BYTES_MAX, EVENT_KIND_BYTES_MAX, KEY_BYTES_MAX, META_JOURNAL, META_SLOTS,
-    NAME_BYTES_MAX, Tables, VALUE_BYTES_MAX, event_key, position_key, slot_key,
+    self, APPLICATION_BYTES_MAX, EVENT_KIND_BYTES_MAX, KEY_BYTES_MAX, META_JOURNAL,
+    META_JOURNAL_FILE, META_SLOTS, NAME_BYTES_MAX, Tables, VALUE_BYTES_MAX, event_key,
+    position_key, slot_key,
 };
 use crate::ledger::{commit_error, engine_error, is_short_write};
 use crate::record::{
-    ContextRecord, ContextRow, EntryRow, EntryView, EventRow, GraveRow, Head, JournalRecord,
-    LogRow, NameRow, SlotsRecord, read_name, seal,
+    ContextRecord, ContextRow, EntryRow, EntryView, EventRow, GraveRow, Head, JournalFileRecord,
+    JournalRecord, LogRow, NameRow, SlotsRecord, read_name, seal,
 };
 use crate::root::{EntryFacts, RootSum};
 use crate::writer::Counters;
@@ -266,8 +267,13 @@ impl<'l> Pass<'l> {
     }
 
     /// Writes the heads and commits: from now on the journal's records of
-    /// `generation` count. Gives the counters to go on with.
-    pub(crate) fn finish(mut self, generation: Generation) -> Result<Counters, StoreError> {
+    /// `generation` count, and its file has at least `journal_bytes`. Gives the
+    /// counters to go on with.
+    pub(crate) fn finish(
+        mut self,
+        generation: Generation,
+        journal_bytes: u64,
+    ) -> Result<Counters, StoreError> {
         for (slot, touched) in mem::take(&mut self.heads) {
             if touched.is_changed {
                 let key = slot_key(slot);
@@ -292,16 +298,26 @@ impl<'l> Pass<'l> {
             seed: generation.seed,
         };
         seal(&mut self.buffers.record, META_JOURNAL, &record);
-        let put = self
-            .tables
-            .meta
-            .put(&mut self.txn, META_JOURNAL, &self.buffers.record);
-        put.map_err(|error| self.engine(error))?;
+        self.put_meta(META_JOURNAL)?;
+        let record = JournalFileRecord {
+            bytes: journal_bytes,
+        };
+        seal(&mut self.buffers.record, META_JOURNAL_FILE, &record);
+        self.put_meta(META_JOURNAL_FILE)?;
         let env = self.env;
         self.txn
             .commit()
             .map_err(|error| commit_error(error, env))?;
         Ok(self.next)
+    }
+
+    /// Puts the record that was sealed last.
+    fn put_meta(&mut self, key: &[u8]) -> Result<(), StoreError> {
+        let put = self
+            .tables
+            .meta
+            .put(&mut self.txn, key, &self.buffers.record);
+        put.map_err(|error| self.engine(error))
     }
 
     fn call(&mut self, call: &CallEffects) -> Result<Receipt, Stop> {

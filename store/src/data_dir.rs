@@ -10,9 +10,12 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
-use crate::error::StoreError;
+use crate::create::create;
+use crate::error::{Loss, StoreError};
 use crate::ids::{NodeId, ShardCount, ShardId};
-use crate::manifest::Manifest;
+use crate::ledger::is_out_of_space;
+use crate::manifest::{Found, Manifest};
+use crate::place::{LedgerIdentity, LedgerPlace};
 
 const MANIFEST: &str = "manifest";
 const LOCK: &str = "lock";
@@ -39,7 +42,8 @@ pub struct DataDir {
 }
 
 impl DataDir {
-    /// Opens the directory at `path`, or makes it with `options`.
+    /// Opens the directory at `path`, or makes it, with empty ledgers, by
+    /// `options`.
     ///
     /// Fails if another process has it open, if its format is another, or if
     /// its manifest is damaged or gone.
@@ -48,45 +52,94 @@ impl DataDir {
         make_private_dir(path)?;
         let lock = lock(path)?;
         let manifest_path = path.join(MANIFEST);
-        let (manifest, is_new) = match fs::read(&manifest_path) {
-            Ok(text) => (Manifest::parse(&manifest_path, &text)?, false),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                // Ledgers without a manifest: making a new one could cut them
-                // up by another shard count, so that half of them is not found.
-                if path.join(SHARDS).exists() {
-                    return Err(StoreError::ManifestMissing {
-                        path: path.to_owned(),
-                    });
-                }
-                let manifest = Manifest {
-                    shards: options.shards_if_new,
-                    node_id: options.node_id_if_new,
-                };
-                write_atomically(&manifest_path, manifest.to_text().as_bytes())?;
-                (manifest, true)
+        let is_new = !manifest_path
+            .try_exists()
+            .map_err(StoreError::file("look for", &manifest_path))?;
+        let (manifest, is_written) = if is_new {
+            // Ledgers without a manifest: making a new one could cut them
+            // up by another shard count, so that half of them is not found.
+            if path.join(SHARDS).exists() {
+                return Err(StoreError::ManifestMissing {
+                    path: path.to_owned(),
+                });
             }
-            Err(source) => return Err(StoreError::file("read", &manifest_path)(source)),
+            let new = Manifest::new(options.shards_if_new, options.node_id_if_new);
+            (new, false)
+        } else {
+            let text = fs::read(&manifest_path).map_err(StoreError::file("read", &manifest_path));
+            match Manifest::parse(&manifest_path, &text?)? {
+                Found::Manifest(manifest) => (manifest, true),
+                Found::Before { shards, node_id } => (Manifest::new(shards, node_id), false),
+            }
         };
-        let dir = DataDir {
+        let mut dir = DataDir {
             path: path.to_owned(),
             manifest,
             is_new,
             _lock: lock,
         };
-        for private in [
-            dir.path.join(SHARDS),
-            dir.blobs_dir(),
-            dir.cache_dir(),
-            dir.keys_dir(),
-        ] {
+        for private in [dir.blobs_dir(), dir.cache_dir(), dir.keys_dir()] {
             make_private_dir(&private)?;
         }
-        for shard in dir.manifest.shards.shards() {
-            make_private_dir(&dir.shard_dir(shard))?;
+        if !dir.manifest.are_ledgers_made {
+            if !is_new && !is_written {
+                dir.make_way_for_new_ledgers()?;
+            }
+            if !is_written {
+                dir.write_manifest()?;
+            }
+            dir.make_ledgers()?;
+            dir.manifest.are_ledgers_made = true;
+            dir.write_manifest()?;
         }
-        sync_dir(&dir.path.join(SHARDS))?;
-        sync_dir(&dir.path)?;
         Ok(dir)
+    }
+
+    /// Makes the ledgers that are not there yet. A start that was cut short in the
+    /// middle goes on here; nothing has been stored by then.
+    fn make_ledgers(&self) -> Result<(), StoreError> {
+        make_private_dir(&self.path.join(SHARDS))?;
+        sync_dir(&self.path)?;
+        for shard in self.manifest.shards.shards() {
+            create(&self.ledger_place(shard))?;
+        }
+        Ok(())
+    }
+
+    /// In format 1 a shard's ledger was made when it was first opened, one after
+    /// the other, in a directory that was there before. So only the last ones can
+    /// be new, if the very first start was cut short; their directories make way.
+    fn make_way_for_new_ledgers(&self) -> Result<(), StoreError> {
+        let mut new: Vec<LedgerPlace> = Vec::new();
+        for shard in self.manifest.shards.shards() {
+            let place = self.ledger_place(shard);
+            let is_there = fs::metadata(place.data_file()).is_ok_and(|file| file.len() > 0);
+            match new.first() {
+                Some(lost) if is_there => {
+                    return Err(StoreError::lost(&lost.data_file(), Loss::Missing));
+                }
+                _ if !is_there && place.journal().exists() => {
+                    return Err(StoreError::lost(&place.data_file(), Loss::Missing));
+                }
+                _ if !is_there => new.push(place),
+                _ => {}
+            }
+        }
+        for place in new {
+            // LMDB may have begun; anything else in there is not for us to remove.
+            for begun in [place.data_file(), place.lock_file()] {
+                done_or_missing(fs::remove_file(&begun))
+                    .map_err(StoreError::file("remove", &begun))?;
+            }
+            done_or_missing(fs::remove_dir(place.dir()))
+                .map_err(StoreError::file("remove the directory", place.dir()))?;
+        }
+        Ok(())
+    }
+
+    fn write_manifest(&self) -> Result<(), StoreError> {
+        let text = self.manifest.to_text();
+        write_atomically(&self.path.join(MANIFEST), text.as_bytes())
     }
 
     /// What the directory says about itself.
@@ -104,11 +157,14 @@ impl DataDir {
         &self.path
     }
 
-    /// The directory of one shard's ledger.
-    pub fn shard_dir(&self, shard: ShardId) -> PathBuf {
-        self.path
-            .join(SHARDS)
-            .join(format!("{:03}", shard.number()))
+    /// Where one shard's ledger lies.
+    pub fn ledger_place(&self, shard: ShardId) -> LedgerPlace {
+        let dir = self.path.join(SHARDS);
+        let identity = LedgerIdentity {
+            data: self.manifest.data_id,
+            shard,
+        };
+        LedgerPlace::new(dir.join(format!("{:03}", shard.number())), identity)
     }
 
     /// Applications' components and other large files, named by their hash.
@@ -146,10 +202,7 @@ pub fn write_atomically(path: &Path, content: &[u8]) -> Result<(), StoreError> {
     let neighbour = path.with_file_name(name);
     let write = || -> io::Result<()> {
         // A neighbour left by a crash may have any mode; begin afresh.
-        match fs::remove_file(&neighbour) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
+        done_or_missing(fs::remove_file(&neighbour))?;
         let mut file = fs::OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -164,6 +217,14 @@ pub fn write_atomically(path: &Path, content: &[u8]) -> Result<(), StoreError> {
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty());
     sync_dir(parent.unwrap_or(Path::new(".")))
+}
+
+/// An error, unless it is that there is nothing.
+pub(crate) fn done_or_missing(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
 }
 
 pub(crate) fn sync_dir(path: &Path) -> Result<(), StoreError> {
@@ -210,6 +271,157 @@ fn lock(dir: &Path) -> Result<File, StoreError> {
         file.rewind()?;
         writeln!(file, "{}", std::process::id())
     };
-    sign(&mut file).map_err(StoreError::file("write the lock", &path))?;
-    Ok(file)
+    match sign(&mut file) {
+        // Then nobody learns who has the lock; but it holds.
+        Err(error) if is_out_of_space(&error) => Ok(file),
+        Err(error) => Err(StoreError::file("write the lock", &path)(error)),
+        Ok(()) => Ok(file),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::{Ledger, LedgerConfig};
+
+    const SHARDS_OF_TESTS: u16 = 3;
+
+    fn options() -> OpenOptions {
+        OpenOptions {
+            shards_if_new: ShardCount::new(SHARDS_OF_TESTS).unwrap(),
+            node_id_if_new: NodeId::from_bytes([4; 32]),
+        }
+    }
+
+    fn open(path: &Path) -> Result<DataDir, StoreError> {
+        DataDir::open(path, &options())
+    }
+
+    fn places(data: &DataDir) -> Vec<LedgerPlace> {
+        let shards = data.manifest.shards.shards();
+        shards.map(|shard| data.ledger_place(shard)).collect()
+    }
+
+    /// The manifest as format 1 has written it for a directory of three shards.
+    fn write_manifest_of_format_1(data: &DataDir) {
+        let before = Found::Before {
+            shards: data.manifest.shards,
+            node_id: data.manifest.node_id,
+        };
+        fs::write(data.path.join(MANIFEST), before.to_text()).unwrap();
+    }
+
+    #[track_caller]
+    fn every_ledger_opens(data: &DataDir) {
+        assert!(data.manifest.are_ledgers_made);
+        for place in places(data) {
+            Ledger::open(&place, &LedgerConfig::default()).unwrap();
+        }
+    }
+
+    /// The states that a kill can leave between two ledgers. The one in the middle
+    /// of a ledger is what `tests/crash.rs` does.
+    #[test]
+    fn a_first_start_that_was_cut_short_goes_on() {
+        for made in 0..=SHARDS_OF_TESTS {
+            let dir = tempfile::tempdir().unwrap();
+            let mut data = open(dir.path()).unwrap();
+            data.manifest.are_ledgers_made = false;
+            data.write_manifest().unwrap();
+            let places = places(&data);
+            let kept = fs::read(places[0].journal()).unwrap();
+            for place in &places[usize::from(made)..] {
+                fs::remove_dir_all(place.dir()).unwrap();
+            }
+            if let Some(next) = places.get(usize::from(made)) {
+                let unfinished = next.dir().with_extension("new");
+                fs::create_dir(&unfinished).unwrap();
+                fs::write(unfinished.join("data.mdb"), "half").unwrap();
+            }
+            drop(data);
+            let data = open(dir.path()).unwrap();
+            every_ledger_opens(&data);
+            assert_eq!(
+                fs::read_dir(dir.path().join(SHARDS)).unwrap().count(),
+                usize::from(SHARDS_OF_TESTS)
+            );
+            if made > 0 {
+                let journal = fs::read(places[0].journal()).unwrap();
+                assert!(journal == kept, "a ledger that was there was made again");
+            }
+        }
+    }
+
+    #[test]
+    fn once_the_ledgers_are_made_opening_the_directory_makes_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = open(dir.path()).unwrap();
+        let lost = places(&data).remove(1);
+        drop(data);
+        fs::remove_dir_all(lost.dir()).unwrap();
+        let data = open(dir.path()).unwrap();
+        assert!(!lost.dir().exists());
+        let error = Ledger::open(&lost, &LedgerConfig::default()).err().unwrap();
+        assert!(matches!(error, StoreError::Lost { .. }), "{error}");
+        assert_eq!(data.manifest.shards.get(), SHARDS_OF_TESTS);
+    }
+
+    /// A first start of that time may have been cut short before any ledger, and
+    /// LMDB in the middle of one.
+    #[test]
+    fn a_directory_of_format_1_is_taken_over_with_the_ledgers_that_it_has() {
+        for made in 0..=SHARDS_OF_TESTS {
+            let dir = tempfile::tempdir().unwrap();
+            let data = open(dir.path()).unwrap();
+            let new = places(&data).split_off(usize::from(made));
+            write_manifest_of_format_1(&data);
+            for place in &new {
+                fs::remove_dir_all(place.dir()).unwrap();
+                fs::create_dir(place.dir()).unwrap();
+            }
+            if let Some(begun) = new.first() {
+                fs::write(begun.data_file(), "").unwrap();
+                fs::write(begun.lock_file(), "").unwrap();
+            }
+            drop(data);
+            let data = open(dir.path()).unwrap();
+            assert_eq!(data.manifest.node_id, NodeId::from_bytes([4; 32]));
+            assert!(!data.is_new);
+            for place in &places(&data)[usize::from(made)..] {
+                Ledger::open(place, &LedgerConfig::default()).unwrap();
+            }
+            let again = open_again(data);
+            assert!(again.manifest.are_ledgers_made);
+        }
+    }
+
+    fn open_again(data: DataDir) -> DataDir {
+        let path = data.path.clone();
+        let manifest = data.manifest.clone();
+        drop(data);
+        let again = open(&path).unwrap();
+        assert_eq!(again.manifest, manifest);
+        again
+    }
+
+    #[test]
+    fn a_directory_of_format_1_that_has_lost_a_ledger_is_refused() {
+        fn check(damage: impl FnOnce(&[LedgerPlace])) {
+            let dir = tempfile::tempdir().unwrap();
+            let data = open(dir.path()).unwrap();
+            let places = places(&data);
+            write_manifest_of_format_1(&data);
+            let manifest = fs::read(data.path.join(MANIFEST)).unwrap();
+            drop(data);
+            damage(&places);
+            let error = open(dir.path()).unwrap_err();
+            assert!(matches!(error, StoreError::Lost { .. }), "{error}");
+            assert_eq!(fs::read(dir.path().join(MANIFEST)).unwrap(), manifest);
+        }
+        check(|places| fs::remove_dir_all(places[0].dir()).unwrap());
+        check(|places| fs::remove_file(places[1].data_file()).unwrap());
+        check(|places| fs::write(places[1].data_file(), "").unwrap());
+        // The last one may be new, but not with a journal.
+        check(|places| fs::remove_file(places[2].data_file()).unwrap());
+    }
 }

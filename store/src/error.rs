@@ -3,11 +3,13 @@
 //! of a batch while its neighbours are committed. No mapping to status codes
 //! here: that is `server`'s.
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::hlc::Hlc;
 use crate::ids::{ContextId, ContextSlot};
+use crate::place::LedgerIdentity;
 
 /// A store operation failed.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +38,35 @@ pub enum StoreError {
     ManifestMissing {
         /// The data directory.
         path: PathBuf,
+    },
+    /// A file that has held durable state is gone, or only a part of it is left.
+    #[error("{} {loss}, and with it what was stored there; put the file back, or restore the whole data directory from a backup", path.display())]
+    Lost {
+        /// The file or directory.
+        path: PathBuf,
+        /// What is left of it.
+        loss: Loss,
+    },
+    /// A file of one ledger lies in the place of another.
+    #[error("{} belongs to {found}, but lies in the place of {expected}; files were swapped: put the right one back, or restore the whole data directory from a backup", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// Whose it is.
+        found: Box<LedgerIdentity>,
+        /// Whose it should be.
+        expected: Box<LedgerIdentity>,
+    },
+    /// A ledger's data file is an old copy: its journal has seen later
+    /// checkpoints than it.
+    #[error("{} is older than the journal beside it (checkpoint {found} against {journaled}): an old copy was put back; put the newer one back, or restore the whole data directory from one backup", path.display())]
+    Stale {
+        /// The data file.
+        path: PathBuf,
+        /// Its own last checkpoint.
+        found: u64,
+        /// The last checkpoint that the journal knows of.
+        journaled: u64,
     },
     /// A file operation outside a commit failed.
     #[error("cannot {doing} {}", path.display())]
@@ -121,6 +152,35 @@ pub enum StoreError {
     Stopped,
 }
 
+/// What is left of a file that has held durable state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// Nothing, not even its name.
+    Missing,
+    /// Its name.
+    Empty,
+    /// Its first bytes.
+    CutOff {
+        /// How many.
+        bytes: u64,
+        /// How many it has had at least.
+        bytes_min: u64,
+    },
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Loss::Missing => f.write_str("is missing"),
+            Loss::Empty => f.write_str("is empty"),
+            Loss::CutOff { bytes, bytes_min } => write!(
+                f,
+                "was cut off (it has {bytes} bytes of at least {bytes_min})"
+            ),
+        }
+    }
+}
+
 impl StoreError {
     /// Whether durable state is in doubt, so that the process has to stop.
     /// After any other error the ledger goes on working.
@@ -130,6 +190,9 @@ impl StoreError {
             StoreError::Locked { .. }
             | StoreError::WrongFormat { .. }
             | StoreError::ManifestMissing { .. }
+            | StoreError::Lost { .. }
+            | StoreError::Foreign { .. }
+            | StoreError::Stale { .. }
             | StoreError::File { .. }
             | StoreError::AlreadyOpen { .. }
             | StoreError::Engine { .. }
@@ -148,6 +211,22 @@ impl StoreError {
             doing,
             path,
             source,
+        }
+    }
+
+    pub(crate) fn lost(path: &Path, loss: Loss) -> StoreError {
+        StoreError::Lost {
+            path: path.to_owned(),
+            loss,
+        }
+    }
+
+    /// A damaged file, of which the path is the key.
+    pub(crate) fn corrupt_file(what: &'static str, path: &Path, why: &'static str) -> StoreError {
+        StoreError::Corrupt {
+            what,
+            key: path.display().to_string(),
+            why,
         }
     }
 

@@ -72,6 +72,11 @@ id! {
     NodeId, "a node id"
 }
 id! {
+    /// A data directory: 32 random bytes drawn when it was made. Its ledgers
+    /// carry it, so that none can be taken for one of another directory.
+    DataId, "a data id"
+}
+id! {
     /// A context: 32 random bytes drawn when it was created.
     ContextId, "a context id"
 }
@@ -96,6 +101,13 @@ impl Root {
 impl ContextId {
     /// A new id from the system's random source.
     pub fn random() -> Self {
+        Self(random_bytes())
+    }
+}
+
+impl DataId {
+    /// A new id from the system's random source.
+    pub(crate) fn random() -> Self {
         Self(random_bytes())
     }
 }
@@ -208,6 +220,11 @@ impl ShardId {
         } else {
             None
         }
+    }
+
+    /// What somebody has written down; whether there is such a shard is not checked.
+    pub(crate) const fn as_written(number: u16) -> ShardId {
+        ShardId(number)
     }
 
     /// The shard's number, from 0.

@@ -4,37 +4,34 @@
 //! last checkpoint does not hold. Owned by the ledger's writer. The reasons are
 //! in `store/decisions/0004-journal.md`; what is replayed how is in `writer.rs`.
 //!
-//! The file is a row of records, each beginning on a multiple of
-//! [`ALIGN_BYTES`], so that a write never touches a page on which something
-//! acknowledged lies. A record is one batch. All numbers little-endian: magic
-//! "CLJ1", payload length (4), generation (8), number of the batch within the
-//! generation, from 0 (8), checksum of the payload (8), checksum of the header
-//! up to here (8), both seeded by the ledger; then the payload: per call its
-//! slot (8), length (4) and the delta's canonical bytes. A record of another
-//! generation is what an earlier life of the file has left.
+//! Behind a front (`journal/front.rs`) the file is a row of records, each
+//! beginning on a multiple of [`ALIGN_BYTES`], so that a write never touches a
+//! page on which something acknowledged lies. A record is one batch: a header
+//! (`journal/header.rs`), then per call its slot (8), length (4) and the delta's
+//! canonical bytes. A record of an earlier generation is what an earlier life of
+//! the file has left; one of a later generation shows that LMDB's file is an old
+//! copy.
+
+mod front;
+mod header;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::Path;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::FallocateFlags;
 use rustix::io::{Errno, ReadWriteFlags};
-use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::error::StoreError;
+use self::front::Front;
+use self::header::{HEADER_BYTES, Header};
+use crate::error::{Loss, StoreError};
 use crate::ids::ContextSlot;
 use crate::ledger::is_out_of_space;
-
-const MAGIC: &[u8; 4] = b"CLJ1";
+use crate::place::LedgerPlace;
 
 /// The unit in which page caches and modern disks write.
 const ALIGN_BYTES: u64 = 4096;
-
-const HEADER_BYTES: usize = 40;
-
-/// Where the header's own checksum lies.
-const HEADER_SUM_AT: usize = HEADER_BYTES - 8;
 
 /// Bytes in front of each call's canonical bytes.
 const CALL_HEADER_BYTES: usize = 12;
@@ -51,13 +48,34 @@ pub(crate) struct Generation {
     pub(crate) seed: u64,
 }
 
+impl Generation {
+    /// What a ledger begins with.
+    pub(crate) fn first() -> Generation {
+        Generation {
+            number: 0,
+            seed: getrandom::u64().expect("Linux gives random bytes once it has booted"),
+        }
+    }
+
+    pub(crate) fn is_first(self) -> bool {
+        self.number == 0
+    }
+}
+
 /// One ledger's journal.
 pub(crate) struct Journal {
     file: File,
-    /// The size to which the file may grow; 0 if nothing is journaled.
+    path: PathBuf,
+    /// Where the first record goes. Places of records are counted from here.
+    records_at: u64,
+    /// Bytes of records at most; 0 if nothing is journaled.
     bytes_max: u64,
-    is_allocated: bool,
+    /// The size that the file has had when the last checkpoint wrote it down. More
+    /// of it is not used, so that a file that is cut off later is noticed.
+    bytes_noted: u64,
     generation: Generation,
+    /// The last checkpoint that the file itself knows of.
+    mark: Option<u64>,
     /// The batches of this generation, and where the next one goes.
     batches: u64,
     end: u64,
@@ -66,69 +84,131 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    /// Opens the journal at `path`, or makes it there; the caller syncs the
-    /// directory. Nothing in it counts until [`recover`](Self::recover).
+    /// Makes a journal without records, or puts one in the place of another of
+    /// which nothing is needed any more. On disk when this returns. Gives the
+    /// size to be noted.
+    pub(crate) fn make(place: &LedgerPlace, seed: u64) -> Result<u64, StoreError> {
+        Front::make(&place.journal(), place.identity(), seed)?;
+        Ok(front::RECORDS_AT)
+    }
+
+    /// Opens the journal of the ledger in `place`, which has at least
+    /// `bytes_noted` bytes. Nothing in it counts until [`recover`](Self::recover).
     pub(crate) fn open(
-        path: &Path,
+        place: &LedgerPlace,
         bytes_max: u64,
+        bytes_noted: u64,
         generation: Generation,
     ) -> Result<Journal, StoreError> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path)
-            .map_err(StoreError::file("open the journal", path))?;
-        let bytes = file
-            .metadata()
-            .map_err(StoreError::file("read the size of", path))?
-            .len();
+        let path = place.journal();
+        let file = open_file(&path)?.ok_or_else(|| StoreError::lost(&path, Loss::Missing))?;
+        let bytes = size_of_file(&file, &path)?;
+        if bytes < bytes_noted {
+            let loss = match bytes {
+                0 => Loss::Empty,
+                bytes => Loss::CutOff {
+                    bytes,
+                    bytes_min: bytes_noted,
+                },
+            };
+            return Err(StoreError::lost(&path, loss));
+        }
+        let front = Front::read(&file, &path)?;
+        let front = front.ok_or_else(|| front::damaged(&path))?;
+        front.check(&path, place.identity(), generation.seed)?;
         Ok(Journal {
             file,
+            path,
+            records_at: front::RECORDS_AT,
             bytes_max,
-            is_allocated: bytes >= bytes_max,
+            bytes_noted,
             generation,
+            mark: front.mark,
             batches: 0,
             end: 0,
             record: vec![0; HEADER_BYTES],
         })
     }
 
+    /// Opens the journal of a ledger of format 2, which is only read: it has no
+    /// front, unless taking the ledger over has come that far already. `None` if
+    /// there is no file.
+    pub(crate) fn open_before(
+        place: &LedgerPlace,
+        generation: Generation,
+    ) -> Result<Option<Journal>, StoreError> {
+        let path = place.journal();
+        let Some(file) = open_file(&path)? else {
+            return Ok(None);
+        };
+        if Front::read(&file, &path)?.is_some() {
+            return Journal::open(place, 0, front::RECORDS_AT, generation).map(Some);
+        }
+        Ok(Some(Journal {
+            file,
+            path,
+            records_at: 0,
+            bytes_max: 0,
+            bytes_noted: 0,
+            generation,
+            mark: None,
+            batches: 0,
+            end: 0,
+            record: vec![0; HEADER_BYTES],
+        }))
+    }
+
     /// Finds the batches that the last checkpoint does not hold. A record that
     /// is cut off or torn was never acknowledged and ends the search; whole
-    /// records behind it show that it is damage instead.
-    pub(crate) fn recover(&mut self) -> Result<(), StoreError> {
+    /// records behind it show that it is damage instead. `data_file` is what
+    /// would be too old if there were records of a later generation.
+    pub(crate) fn recover(&mut self, data_file: &Path) -> Result<(), StoreError> {
+        let stale = |journaled| StoreError::Stale {
+            path: data_file.to_owned(),
+            found: self.generation.number,
+            journaled,
+        };
+        if let Some(mark) = self.mark.filter(|mark| *mark > self.generation.number) {
+            return Err(stale(mark));
+        }
         let mut payload = Vec::new();
-        while let Some(end) = self.read(self.end, self.batches, &mut payload)? {
-            self.batches += 1;
-            self.end = end;
+        let (mut batches, mut end) = (0, 0);
+        while let Some(behind) = self.read(end, batches, &mut payload)? {
+            batches += 1;
+            end = behind;
         }
-        if let Some(header) = self.header(self.end)?
-            && header.number() == self.batches
-        {
-            // Either it was torn, and nobody was told that it is on disk, or it
-            // was damaged since. Nothing tells these apart.
-            tracing::warn!(
-                batch = self.batches,
-                "the last record of the journal is not whole and is left out"
-            );
-        }
-        let size = self.file.metadata().map_err(reading)?.len();
-        let mut at = self.end;
-        while at < size {
-            at += ALIGN_BYTES;
-            if let Some(header) = self.header(at)?
-                && header.number() > self.batches
+        let size = size_of_file(&self.file, &self.path)?.saturating_sub(self.records_at);
+        let mut is_torn = false;
+        for at in (end..size).step_by(ALIGN_BYTES as usize) {
+            let Some(header) = self.header_of_any_generation(at)? else {
+                continue;
+            };
+            if header.generation() > self.generation.number {
+                return Err(stale(header.generation()));
+            }
+            if header.generation() < self.generation.number {
+                continue;
+            }
+            is_torn |= at == end && header.number() == batches;
+            if at > end
+                && header.number() > batches
                 && self.read(at, header.number(), &mut payload)?.is_some()
             {
                 return Err(corrupt(
-                    self.batches,
+                    batches,
                     "it is damaged, but batches behind it are not",
                 ));
             }
         }
+        if is_torn {
+            // Either it was torn, and nobody was told that it is on disk, or it
+            // was damaged since. Nothing tells these apart.
+            tracing::warn!(
+                batch = batches,
+                "the last record of the journal is not whole and is left out"
+            );
+        }
+        (self.batches, self.end) = (batches, end);
         Ok(())
     }
 
@@ -147,12 +227,14 @@ impl Journal {
         self.end + self.record.len() as u64
     }
 
-    /// Shows every call since the last checkpoint to `visit`, in order.
+    /// Shows every call since the last checkpoint to `visit`, in order, and gives
+    /// their number.
     pub(crate) fn replay(
         &self,
         mut visit: impl FnMut(ContextSlot, &[u8]) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<u64, StoreError> {
         let mut payload = Vec::new();
+        let mut calls = 0;
         let mut at = 0;
         for number in 0..self.batches {
             at = self
@@ -163,9 +245,10 @@ impl Journal {
                 let (slot, canonical) = split_call(&mut rest)
                     .ok_or_else(|| corrupt(number, "its calls are cut off"))?;
                 visit(slot, canonical)?;
+                calls += 1;
             }
         }
-        Ok(())
+        Ok(calls)
     }
 
     /// Begins the record of a batch.
@@ -186,10 +269,10 @@ impl Journal {
     }
 
     /// Whether the record fits into what is left of the file. A file that the
-    /// disk has no space for has no room.
-    pub(crate) fn has_room(&mut self) -> Result<bool, StoreError> {
-        let end = self.end + aligned(self.record.len() as u64);
-        Ok(end <= self.bytes_max && self.allocate()?)
+    /// disk has had no space for has no room.
+    pub(crate) fn has_room(&self) -> bool {
+        let noted = self.bytes_noted.saturating_sub(self.records_at);
+        self.end + aligned(self.record.len() as u64) <= self.bytes_max.min(noted)
     }
 
     /// Whether the record holds no call.
@@ -200,11 +283,11 @@ impl Journal {
     /// Writes the record: on disk when this returns. On a full disk nothing of
     /// it is left; any other failure leaves the journal in doubt.
     pub(crate) fn append(&mut self) -> Result<(), StoreError> {
-        assert!(self.is_allocated, "the caller makes a checkpoint instead");
+        assert!(self.has_room(), "the caller makes a checkpoint instead");
         let payload = &self.record[HEADER_BYTES..];
         let header = Header::of(self.generation, self.batches, payload);
         self.record[..HEADER_BYTES].copy_from_slice(&header.bytes);
-        if let Err(error) = write_through(&self.file, &self.record, self.end) {
+        if let Err(error) = write_through(&self.file, &self.record, self.records_at + self.end) {
             // It was not acknowledged, so it must not turn up again.
             let is_erased = is_out_of_space(&error) && self.erase_next().is_ok();
             return Err(match is_erased {
@@ -222,54 +305,64 @@ impl Journal {
 
     /// Makes a record where the next one goes unreadable.
     fn erase_next(&self) -> io::Result<()> {
-        write_through(&self.file, &[0; HEADER_BYTES], self.end)
+        write_through(&self.file, &[0; HEADER_BYTES], self.records_at + self.end)
     }
 
-    /// A checkpoint holds everything: the next record is the first of a new generation.
-    pub(crate) fn restart(&mut self, generation: Generation) {
+    /// A checkpoint holds everything, and has noted the size of the file: the next
+    /// record is the first of a new generation.
+    pub(crate) fn restart(
+        &mut self,
+        generation: Generation,
+        bytes_noted: u64,
+    ) -> Result<(), StoreError> {
         self.generation = generation;
+        self.bytes_noted = bytes_noted;
         self.batches = 0;
         self.end = 0;
+        match Front::mark(&self.file, generation) {
+            // It only helps to notice an old copy, which the records do as well.
+            Err(error) if is_out_of_space(&error) => Ok(()),
+            Err(source) => Err(StoreError::Io {
+                doing: "a write to the journal",
+                source,
+            }),
+            Ok(()) => Ok(()),
+        }
     }
 
     pub(crate) fn generation(&self) -> Generation {
         self.generation
     }
 
-    /// Takes the file's space once and for all, so that appending neither runs
-    /// out of it nor changes what the file system has to note down. `false` if
-    /// the disk has none.
-    fn allocate(&mut self) -> Result<bool, StoreError> {
-        while !self.is_allocated {
-            let none = FallocateFlags::empty();
-            match rustix::fs::fallocate(&self.file, none, 0, self.bytes_max) {
-                // Some file systems cannot promise space; there the file just grows.
-                Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => self.is_allocated = true,
-                Err(Errno::INTR) => {}
-                Err(error) => {
-                    let source = io::Error::from(error);
-                    if is_out_of_space(&source) {
-                        return Ok(false);
-                    }
-                    return Err(StoreError::Io {
-                        doing: "the allocation of the journal",
-                        source,
-                    });
-                }
-            }
+    /// Takes the space that the file may need once and for all, so that appending
+    /// neither runs out of it nor changes what the file system has to note down.
+    /// Gives the size that the file is sure to have from now on, for the
+    /// checkpoint to note; on a full disk that is no more than before.
+    pub(crate) fn take_space(&mut self) -> Result<u64, StoreError> {
+        let wanted = self.records_at + self.bytes_max;
+        if self.bytes_max == 0 || wanted <= self.bytes_noted {
+            return Ok(self.bytes_noted);
         }
-        Ok(true)
+        match allocate(&self.file, wanted).and_then(|()| self.file.sync_all()) {
+            Ok(()) => Ok(wanted),
+            Err(error) if is_out_of_space(&error) => Ok(self.bytes_noted),
+            Err(source) => Err(StoreError::Io {
+                doing: "the allocation of the journal",
+                source,
+            }),
+        }
     }
 
     /// Reads the record at `at` if it is batch `number` of this generation, and
     /// tells where the next one is.
     fn read(&self, at: u64, number: u64, payload: &mut Vec<u8>) -> Result<Option<u64>, StoreError> {
-        let Some(header) = self.header(at)? else {
+        let header = self.header_of_any_generation(at)?;
+        let Some(header) = header.filter(|it| it.generation() == self.generation.number) else {
             return Ok(None);
         };
-        let size = self.file.metadata().map_err(reading)?.len();
+        let size = size_of_file(&self.file, &self.path)?;
         let payload_bytes = u64::from(header.payload_bytes());
-        let payload_at = at + HEADER_BYTES as u64;
+        let payload_at = self.records_at + at + HEADER_BYTES as u64;
         if header.number() != number || payload_at + payload_bytes > size {
             return Ok(None);
         }
@@ -278,71 +371,52 @@ impl Journal {
             .read_exact_at(payload, payload_at)
             .map_err(reading)?;
         let end = at + aligned(HEADER_BYTES as u64 + payload_bytes);
-        Ok(header.is_of(self.generation, payload).then_some(end))
+        Ok(header.covers(payload, self.generation.seed).then_some(end))
     }
 
-    /// What claims to be the header of a record of this generation.
-    fn header(&self, at: u64) -> Result<Option<Header>, StoreError> {
+    /// What claims to be the header of a record of this ledger.
+    fn header_of_any_generation(&self, at: u64) -> Result<Option<Header>, StoreError> {
         let mut bytes = [0; HEADER_BYTES];
-        match self.file.read_exact_at(&mut bytes, at) {
-            Ok(()) => Ok(Header::parse(bytes, self.generation)),
+        match self.file.read_exact_at(&mut bytes, self.records_at + at) {
+            Ok(()) => Ok(Header::parse(bytes, self.generation.seed)),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
             Err(error) => Err(reading(error)),
         }
     }
 }
 
-/// The first bytes of a record.
-#[derive(Clone, Copy)]
-struct Header {
-    bytes: [u8; HEADER_BYTES],
+fn open_file(path: &Path) -> Result<Option<File>, StoreError> {
+    match OpenOptions::new().read(true).write(true).open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(StoreError::file("open the journal", path)(error)),
+    }
 }
 
-impl Header {
-    fn of(generation: Generation, number: u64, payload: &[u8]) -> Header {
-        let length = u32::try_from(payload.len()).expect("a batch is far below 4 GiB");
-        let mut header = Header {
-            bytes: [0; HEADER_BYTES],
-        };
-        header.bytes[..4].copy_from_slice(MAGIC);
-        header.bytes[4..8].copy_from_slice(&length.to_le_bytes());
-        header.bytes[8..16].copy_from_slice(&generation.number.to_le_bytes());
-        header.bytes[16..24].copy_from_slice(&number.to_le_bytes());
-        let payload_sum = xxh3_64_with_seed(payload, generation.seed);
-        header.bytes[24..32].copy_from_slice(&payload_sum.to_le_bytes());
-        let sum = header.own_sum(generation);
-        header.bytes[HEADER_SUM_AT..].copy_from_slice(&sum.to_le_bytes());
-        header
-    }
+fn size_of_file(file: &File, path: &Path) -> Result<u64, StoreError> {
+    let metadata = file.metadata();
+    Ok(metadata
+        .map_err(StoreError::file("read the size of", path))?
+        .len())
+}
 
-    /// `None` if this is no whole header of this generation.
-    fn parse(bytes: [u8; HEADER_BYTES], generation: Generation) -> Option<Header> {
-        let header = Header { bytes };
-        let is_one = bytes[..4] == *MAGIC
-            && header.number_at(8) == generation.number
-            && header.number_at(HEADER_SUM_AT) == header.own_sum(generation);
-        is_one.then_some(header)
-    }
-
-    fn payload_bytes(&self) -> u32 {
-        (self.number_at(0) >> 32) as u32
-    }
-
-    fn number(&self) -> u64 {
-        self.number_at(16)
-    }
-
-    fn is_of(&self, generation: Generation, payload: &[u8]) -> bool {
-        self.number_at(24) == xxh3_64_with_seed(payload, generation.seed)
-    }
-
-    fn own_sum(&self, generation: Generation) -> u64 {
-        xxh3_64_with_seed(&self.bytes[..HEADER_SUM_AT], generation.seed)
-    }
-
-    fn number_at(&self, at: usize) -> u64 {
-        let bytes = self.bytes[at..].first_chunk();
-        u64::from_le_bytes(*bytes.expect("a header has five numbers of 8 bytes"))
+/// Gives `file` at least `bytes` bytes, with space for them where the file system
+/// can promise that.
+fn allocate(file: &File, bytes: u64) -> io::Result<()> {
+    loop {
+        match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, bytes) {
+            Ok(()) => return Ok(()),
+            Err(Errno::INTR) => {}
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
+                let is_shorter = file.metadata()?.len() < bytes;
+                return if is_shorter {
+                    file.set_len(bytes)
+                } else {
+                    Ok(())
+                };
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
 }
 
@@ -390,6 +464,8 @@ fn reading(source: io::Error) -> StoreError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::{DataId, ShardId};
+    use crate::place::LedgerIdentity;
 
     const GENERATION: Generation = Generation {
         number: 3,
@@ -397,8 +473,28 @@ mod tests {
     };
     const BYTES_MAX: u64 = 64 << 10;
 
+    fn place(dir: &tempfile::TempDir) -> LedgerPlace {
+        let identity = LedgerIdentity {
+            data: DataId::from_bytes([5; 32]),
+            shard: ShardId::as_written(1),
+        };
+        LedgerPlace::new(dir.path().to_owned(), identity)
+    }
+
+    /// A new journal with all its space.
     fn journal(dir: &tempfile::TempDir) -> Journal {
-        Journal::open(&dir.path().join("journal"), BYTES_MAX, GENERATION).unwrap()
+        let noted = Journal::make(&place(dir), GENERATION.seed).unwrap();
+        let mut journal = Journal::open(&place(dir), BYTES_MAX, noted, GENERATION).unwrap();
+        journal.bytes_noted = journal.take_space().unwrap();
+        journal
+    }
+
+    /// The same journal after a restart.
+    fn found(dir: &tempfile::TempDir, generation: Generation) -> Result<Journal, StoreError> {
+        let noted = front::RECORDS_AT;
+        let mut journal = Journal::open(&place(dir), BYTES_MAX, noted, generation)?;
+        journal.recover(Path::new("data.mdb"))?;
+        Ok(journal)
     }
 
     fn append(journal: &mut Journal, calls: &[(u64, &[u8])]) {
@@ -406,7 +502,7 @@ mod tests {
         for (slot, canonical) in calls {
             journal.add(ContextSlot::new(*slot), canonical);
         }
-        assert!(journal.has_room().unwrap());
+        assert!(journal.has_room());
         journal.append().unwrap();
     }
 
@@ -429,13 +525,13 @@ mod tests {
         append(&mut written, &[(1, &[7; 5000])]);
         append(&mut written, &[(3, b"three")]);
         damage(&written.file);
-        let mut found = journal(&dir);
-        found.recover()?;
-        Ok(calls(&found))
+        Ok(calls(&found(&dir, GENERATION)?))
     }
 
+    /// Flips a bit, counted from the first record on.
     fn flip(at: u64) -> impl FnOnce(&File) {
         move |file| {
+            let at = front::RECORDS_AT + at;
             let mut byte = [0];
             file.read_exact_at(&mut byte, at).unwrap();
             file.write_all_at(&[byte[0] ^ 1], at).unwrap();
@@ -458,7 +554,10 @@ mod tests {
         for at in [3 * ALIGN_BYTES, 3 * ALIGN_BYTES + 30, 3 * ALIGN_BYTES + 45] {
             assert_eq!(recovered(flip(at)).unwrap().len(), 3);
         }
-        let cut = |file: &File| file.set_len(3 * ALIGN_BYTES + 20).unwrap();
+        let cut = |file: &File| {
+            file.set_len(front::RECORDS_AT + 3 * ALIGN_BYTES + 20)
+                .unwrap()
+        };
         assert_eq!(recovered(cut).unwrap().len(), 3);
     }
 
@@ -495,12 +594,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut written = journal(&dir);
         append(&mut written, &[(1, b"one")]);
-        let mut failed = journal(&dir);
-        failed.recover().unwrap();
+        let failed = found(&dir, GENERATION).unwrap();
         append(&mut written, &[(1, b"two")]);
         failed.erase_next().unwrap();
-        let mut found = journal(&dir);
-        found.recover().unwrap();
+        let found = found(&dir, GENERATION).unwrap();
         assert_eq!(calls(&found), [(1, b"one".to_vec())]);
     }
 
@@ -514,13 +611,48 @@ mod tests {
             number: 4,
             ..GENERATION
         };
-        written.restart(next);
+        let noted = written.bytes_noted;
+        written.restart(next, noted).unwrap();
         assert!(written.is_empty());
         append(&mut written, &[(1, b"three")]);
-        let path = dir.path().join("journal");
-        let mut found = Journal::open(&path, BYTES_MAX, next).unwrap();
-        found.recover().unwrap();
-        assert_eq!(calls(&found), [(1, b"three".to_vec())]);
+        assert_eq!(calls(&found(&dir, next).unwrap()), [(1, b"three".to_vec())]);
+    }
+
+    /// LMDB's file says generation 3, and the journal has gone on from there.
+    #[test]
+    fn a_record_or_the_mark_of_a_later_generation_shows_an_old_copy() {
+        let next = Generation {
+            number: 4,
+            ..GENERATION
+        };
+        let check = |leave: fn(&mut Journal)| {
+            let dir = tempfile::tempdir().unwrap();
+            let mut written = journal(&dir);
+            append(&mut written, &[(1, b"one")]);
+            append(&mut written, &[(1, b"two")]);
+            let noted = written.bytes_noted;
+            written.restart(next, noted).unwrap();
+            leave(&mut written);
+            let error = found(&dir, GENERATION).err().unwrap();
+            assert!(
+                matches!(
+                    error,
+                    StoreError::Stale {
+                        found: 3,
+                        journaled: 4,
+                        ..
+                    }
+                ),
+                "{error}"
+            );
+            found(&dir, next).unwrap();
+        };
+        check(|_| ());
+        check(|written| {
+            append(written, &[(1, b"three")]);
+            let mark = [0; 16];
+            written.file.write_all_at(&mark, ALIGN_BYTES).unwrap();
+        });
     }
 
     #[test]
@@ -531,7 +663,7 @@ mod tests {
         loop {
             journal.begin();
             journal.add(ContextSlot::new(1), &[1; 10_000]);
-            if !journal.has_room().unwrap() {
+            if !journal.has_room() {
                 break;
             }
             journal.append().unwrap();

@@ -7,10 +7,9 @@ use heed::{CommitOrAbort, Database, Env, WithoutTls};
 
 use crate::ids::ContextSlot;
 
-/// The version of the whole ledger format. Version 1 had no journal and is taken
-/// over; a ledger with any other is refused.
-pub(crate) const FORMAT_VERSION: u32 = 2;
-pub(crate) const FORMAT_VERSION_BEFORE: u32 = 1;
+/// The version of the whole ledger format. Version 1 had no journal, version 2 no
+/// identity; both are taken over (`takeover.rs`), any other is refused.
+pub(crate) const FORMAT_VERSION: u32 = 3;
 
 /// The longest key that LMDB as we build it can hold.
 pub(crate) const LMDB_KEY_BYTES_MAX: usize = 511;
@@ -54,7 +53,7 @@ pub(crate) type Table = Database<'static, Bytes, Bytes>;
 /// environment, valid as long as the environment is open.
 #[derive(Clone, Copy)]
 pub(crate) struct Tables {
-    /// `"format"`, `"journal"` and `"slots"`.
+    /// `"format"`, `"identity"`, `"journal"`, `"journal-file"` and `"slots"`.
     pub(crate) meta: Table,
     /// Context id -> its record, with its slot.
     pub(crate) contexts: Table,
@@ -93,20 +92,39 @@ const TABLE_NAMES: [&str; 10] = [
 pub(crate) const TABLES: u32 = TABLE_NAMES.len() as u32;
 
 impl Tables {
-    /// Opens every table, making those that are missing.
-    pub(crate) fn open(env: &Env<WithoutTls>) -> heed::Result<Tables> {
+    /// Makes every table of a new ledger.
+    pub(crate) fn create(env: &Env<WithoutTls>) -> heed::Result<Tables> {
         let txn = env.write_txn()?;
-        let opened = env.create_databases_and_commit(txn, |opener, txn| {
+        let made = env.create_databases_and_commit(txn, |opener, txn| {
             let mut tables = Vec::with_capacity(TABLE_NAMES.len());
             for name in TABLE_NAMES {
                 tables.push(opener.create_database::<Bytes, Bytes>(txn, Some(name))?);
             }
-            let tables: [_; TABLE_NAMES.len()] = match tables.try_into() {
-                Ok(tables) => tables,
-                Err(_) => unreachable!("one table was opened for each name"),
-            };
-            heed::Result::Ok(CommitOrAbort::<_, ()>::Commit(tables))
+            heed::Result::Ok(CommitOrAbort::<_, ()>::Commit(all(tables)))
         })?;
+        Ok(Tables::named(made.unwrap_commit()))
+    }
+
+    /// Opens every table; `None` if one is missing.
+    pub(crate) fn open(env: &Env<WithoutTls>) -> heed::Result<Option<Tables>> {
+        let txn = env.read_txn()?;
+        let opened = env.open_databases_and_commit(txn, |opener, txn| {
+            let mut tables = Vec::with_capacity(TABLE_NAMES.len());
+            for name in TABLE_NAMES {
+                match opener.open_database::<Bytes, Bytes>(txn, Some(name))? {
+                    Some(table) => tables.push(table),
+                    None => return Ok(CommitOrAbort::Abort(())),
+                }
+            }
+            heed::Result::Ok(CommitOrAbort::Commit(all(tables)))
+        })?;
+        Ok(match opened {
+            CommitOrAbort::Commit(tables) => Some(Tables::named(tables)),
+            CommitOrAbort::Abort(()) => None,
+        })
+    }
+
+    fn named(tables: [Table; TABLE_NAMES.len()]) -> Tables {
         let [
             meta,
             contexts,
@@ -118,8 +136,8 @@ impl Tables {
             names,
             authors,
             graves,
-        ] = opened.unwrap_commit();
-        Ok(Tables {
+        ] = tables;
+        Tables {
             meta,
             contexts,
             heads,
@@ -130,12 +148,21 @@ impl Tables {
             names,
             authors,
             graves,
-        })
+        }
+    }
+}
+
+fn all<T>(tables: Vec<T>) -> [T; TABLE_NAMES.len()] {
+    match tables.try_into() {
+        Ok(tables) => tables,
+        Err(_) => unreachable!("one table was opened for each name"),
     }
 }
 
 pub(crate) const META_FORMAT: &[u8] = b"format";
+pub(crate) const META_IDENTITY: &[u8] = b"identity";
 pub(crate) const META_JOURNAL: &[u8] = b"journal";
+pub(crate) const META_JOURNAL_FILE: &[u8] = b"journal-file";
 pub(crate) const META_SLOTS: &[u8] = b"slots";
 
 /// The key of a head or grave, and the first bytes of each entry and event.

@@ -8,23 +8,40 @@
     reason = "the commit thread's, which alone writes"
 )]
 
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use heed::{Env, EnvFlags, EnvOpenOptions, WithoutTls};
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
 
 use crate::change::{Change, Verdict};
-use crate::data_dir::{make_private_dir, sync_dir};
+use crate::data_file;
 use crate::error::StoreError;
 use crate::hlc::Hlc;
-use crate::layout::{self, LMDB_KEY_BYTES_MAX, META_FORMAT, META_JOURNAL, Tables};
-use crate::record::{self, FormatRecord, JournalRecord};
+use crate::journal::Journal;
+use crate::layout::{self, LMDB_KEY_BYTES_MAX, Tables};
+use crate::meta::Meta;
+use crate::place::LedgerPlace;
 use crate::snapshot::Snapshot;
 use crate::sweep::Swept;
+use crate::takeover;
 use crate::writer::{LedgerWriter, WriterState};
 
 /// LMDB wants a map of whole pages; this is the largest page of any machine.
 const MAP_STEP_BYTES: usize = 64 << 10;
+
+/// LMDB's lock file has a head of some lines of the processor's cache, which fit
+/// into a page, and one such line for each reader.
+const LOCK_HEAD_BYTES: u64 = 4096;
+const LOCK_READER_BYTES: u64 = 64;
+
+/// A ledger that takes longer to open is worth a line in the log.
+const OPENING_WORTH_A_WORD: Duration = Duration::from_secs(1);
 
 /// Bounds of one ledger.
 #[derive(Clone, Debug)]
@@ -89,10 +106,13 @@ pub(crate) struct Shared {
 }
 
 impl Ledger {
-    /// Opens the ledger in `dir`, or makes it there.
-    pub fn open(dir: &Path, config: &LedgerConfig) -> Result<Ledger, StoreError> {
-        make_private_dir(dir)?;
-        let env = open_env(dir, config)?;
+    /// Opens the ledger in `place`, and takes it over if it is of an older format.
+    /// Nothing that is missing is made: a ledger whose files are gone, cut off,
+    /// swapped or old copies is refused.
+    pub fn open(place: &LedgerPlace, config: &LedgerConfig) -> Result<Ledger, StoreError> {
+        let started = Instant::now();
+        data_file::check(&place.data_file())?;
+        let env = open_env(place, config)?;
         env.clear_stale_readers()
             .map_err(|error| engine("clear stale readers of", error, config))?;
         assert_eq!(
@@ -100,21 +120,60 @@ impl Ledger {
             LMDB_KEY_BYTES_MAX,
             "LMDB must be built with its default key size"
         );
-        let tables =
-            Tables::open(&env).map_err(|error| engine("open the tables of", error, config))?;
-        check_format(dir, &env, tables, config)?;
-        let writer = WriterState::load(dir, &env, tables, config)?;
-        // The files' names must be as durable as their content.
-        sync_dir(dir)?;
-        let ledger = Ledger {
+        let tables = Tables::open(&env)
+            .map_err(|error| engine("open the tables of", error, config))?
+            .ok_or_else(|| {
+                StoreError::corrupt_file("data file", &place.data_file(), "it lacks a table")
+            })?;
+        let meta = Meta {
+            place,
+            env: &env,
+            tables,
+        };
+        let format = meta.format()?;
+        if format != layout::FORMAT_VERSION {
+            takeover::take_over(&meta, format, config)?;
+        }
+        meta.check_identity()?;
+        let mut journal = Journal::open(
+            place,
+            config.journal_bytes_max,
+            meta.journal_bytes()?,
+            meta.generation()?,
+        )?;
+        journal.recover(&place.data_file())?;
+        let bytes = journal.bytes();
+        let ledger = Ledger::with(env.clone(), tables, config, journal)?;
+        let calls = ledger.writer().bring_in_journal()?;
+        let took = started.elapsed();
+        if took >= OPENING_WORTH_A_WORD {
+            let milliseconds = took.as_millis() as u64;
+            tracing::info!(
+                shard = place.identity().shard.number(),
+                calls,
+                bytes,
+                milliseconds,
+                "opened a ledger and replayed the calls in its journal"
+            );
+        }
+        Ok(ledger)
+    }
+
+    /// The ledger with what its writer has to know.
+    pub(crate) fn with(
+        env: Env<WithoutTls>,
+        tables: Tables,
+        config: &LedgerConfig,
+        journal: Journal,
+    ) -> Result<Ledger, StoreError> {
+        let writer = WriterState::load(&env, tables, config, journal)?;
+        Ok(Ledger {
             shared: Arc::new(Shared {
                 env,
                 tables,
                 writer: Mutex::new(writer),
             }),
-        };
-        ledger.writer().checkpoint()?;
-        Ok(ledger)
+        })
     }
 
     /// What the last checkpoint has brought into LMDB, unmoved by later ones.
@@ -185,7 +244,12 @@ impl Ledger {
     }
 }
 
-fn open_env(dir: &Path, config: &LedgerConfig) -> Result<Env<WithoutTls>, StoreError> {
+pub(crate) fn open_env(
+    place: &LedgerPlace,
+    config: &LedgerConfig,
+) -> Result<Env<WithoutTls>, StoreError> {
+    take_lock_space(&place.lock_file(), config)?;
+    let dir = place.dir();
     let map_bytes = usize::try_from(config.map_bytes_max)
         .ok()
         .and_then(|bytes| bytes.checked_next_multiple_of(MAP_STEP_BYTES))
@@ -210,56 +274,31 @@ fn open_env(dir: &Path, config: &LedgerConfig) -> Result<Env<WithoutTls>, StoreE
     })
 }
 
-/// Reads the format version, or writes it into a ledger that is new or of the
-/// version before.
-fn check_format(
-    dir: &Path,
-    env: &Env<WithoutTls>,
-    tables: Tables,
-    config: &LedgerConfig,
-) -> Result<(), StoreError> {
-    let failed = |error| engine("read the format of", error, config);
-    let mut txn = env.write_txn().map_err(failed)?;
-    match tables.meta.get(&txn, META_FORMAT).map_err(failed)? {
-        Some(bytes) => {
-            let record = record::open::<FormatRecord>(META_FORMAT, bytes)?;
-            match record.version.to_native() {
-                layout::FORMAT_VERSION => return Ok(()),
-                layout::FORMAT_VERSION_BEFORE => {}
-                found => {
-                    return Err(StoreError::WrongFormat {
-                        path: dir.to_owned(),
-                        found,
-                        supported: layout::FORMAT_VERSION,
-                    });
-                }
-            }
-        }
-        None => {
-            if !tables.contexts.is_empty(&txn).map_err(failed)? {
-                return Err(StoreError::corrupt(
-                    "ledger",
-                    META_FORMAT,
-                    "it has contexts but no format record",
-                ));
-            }
+/// Takes the space that LMDB's lock file may need. LMDB writes to it through a map,
+/// and a page of it for which the disk has no space left would end the process
+/// with SIGBUS. The file may be missing: nothing in it outlives a process.
+fn take_lock_space(path: &Path, config: &LedgerConfig) -> Result<(), StoreError> {
+    let failed = |source: io::Error| match is_out_of_space(&source) {
+        true => StoreError::DiskFull { source },
+        false => StoreError::file("take the space of", path)(source),
+    };
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map_err(failed)?;
+    let bytes = LOCK_HEAD_BYTES + LOCK_READER_BYTES * u64::from(config.readers_max);
+    loop {
+        // The size is left to LMDB, which takes the number of readers from it.
+        match rustix::fs::fallocate(&file, FallocateFlags::KEEP_SIZE, 0, bytes) {
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(()),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(failed(error.into())),
         }
     }
-    let format = FormatRecord {
-        version: layout::FORMAT_VERSION,
-    };
-    let journal = JournalRecord {
-        generation: 0,
-        seed: getrandom::u64().expect("Linux gives random bytes once it has booted"),
-    };
-    let mut bytes = Vec::new();
-    record::seal(&mut bytes, META_FORMAT, &format);
-    let put = tables.meta.put(&mut txn, META_FORMAT, &bytes);
-    put.map_err(failed)?;
-    record::seal(&mut bytes, META_JOURNAL, &journal);
-    let put = tables.meta.put(&mut txn, META_JOURNAL, &bytes);
-    put.map_err(failed)?;
-    txn.commit().map_err(failed)
 }
 
 fn engine(doing: &'static str, error: heed::Error, config: &LedgerConfig) -> StoreError {
@@ -356,109 +395,4 @@ pub(crate) fn is_out_of_space(error: &std::io::Error) -> bool {
         error.kind(),
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::change::ApplicationRecord;
-    use crate::ids::ApplicationId;
-
-    #[test]
-    fn a_ledger_of_the_format_before_is_taken_over() {
-        let dir = tempfile::tempdir().unwrap();
-        let config = LedgerConfig::default();
-        let ledger = Ledger::open(dir.path(), &config).unwrap();
-        let application = ApplicationRecord {
-            id: ApplicationId::from_bytes([1; 32]),
-            name: "kept".to_owned(),
-            version: String::new(),
-            size_bytes: 0,
-            installed: Hlc::ZERO,
-            description: String::new(),
-        };
-        let batch = vec![Change::PutApplication(application.clone())];
-        ledger.commit(batch).unwrap()[0].as_ref().unwrap();
-        let mut txn = ledger.shared.env.write_txn().unwrap();
-        let meta = ledger.shared.tables.meta;
-        let mut bytes = Vec::new();
-        record::seal(&mut bytes, META_FORMAT, &FormatRecord { version: 1 });
-        meta.put(&mut txn, META_FORMAT, &bytes).unwrap();
-        meta.delete(&mut txn, META_JOURNAL).unwrap();
-        txn.commit().unwrap();
-        drop(ledger);
-        for _ in 0..2 {
-            let ledger = Ledger::open(dir.path(), &config).unwrap();
-            let txn = ledger.shared.env.read_txn().unwrap();
-            let bytes = ledger.shared.tables.meta.get(&txn, META_FORMAT).unwrap();
-            let record = record::open::<FormatRecord>(META_FORMAT, bytes.unwrap()).unwrap();
-            assert_eq!(record.version.to_native(), layout::FORMAT_VERSION);
-            let applications = ledger.snapshot().unwrap().applications().unwrap();
-            assert_eq!(applications, std::slice::from_ref(&application));
-        }
-    }
-
-    /// What the file says about its format is changed; opening it says so.
-    #[test]
-    fn a_ledger_of_another_format_is_refused() {
-        fn check(
-            change: impl FnOnce(&Ledger, &mut heed::RwTxn<'_>),
-            is_expected: fn(&StoreError) -> bool,
-        ) {
-            let dir = tempfile::tempdir().unwrap();
-            let config = LedgerConfig {
-                map_bytes_max: 1 << 20,
-                readers_max: 4,
-                ..LedgerConfig::default()
-            };
-            let ledger = Ledger::open(dir.path(), &config).unwrap();
-            let mut txn = ledger.shared.env.write_txn().unwrap();
-            change(&ledger, &mut txn);
-            txn.commit().unwrap();
-            drop(ledger);
-            let error = Ledger::open(dir.path(), &config).err().unwrap();
-            assert!(is_expected(&error) && !error.is_fatal(), "{error}");
-        }
-        check(
-            |ledger, txn| {
-                let mut bytes = Vec::new();
-                record::seal(&mut bytes, META_FORMAT, &FormatRecord { version: 3 });
-                ledger
-                    .shared
-                    .tables
-                    .meta
-                    .put(txn, META_FORMAT, &bytes)
-                    .unwrap();
-            },
-            |error| {
-                matches!(
-                    error,
-                    StoreError::WrongFormat {
-                        found: 3,
-                        supported: 2,
-                        ..
-                    }
-                )
-            },
-        );
-        check(
-            |ledger, txn| {
-                ledger
-                    .shared
-                    .tables
-                    .meta
-                    .put(txn, META_FORMAT, b"?")
-                    .unwrap()
-            },
-            |error| {
-                matches!(
-                    error,
-                    StoreError::Corrupt {
-                        what: "format record",
-                        ..
-                    }
-                )
-            },
-        );
-    }
 }

@@ -10,9 +10,10 @@
 //! | file | holds |
 //! |---|---|
 //! | `ids.rs`, `hlc.rs` | names and stamps |
-//! | `data_dir.rs`, `manifest.rs` | the data directory and its lock |
+//! | `data_dir.rs`, `manifest.rs`, `place.rs` | the data directory and its lock |
 //! | `change.rs` | what goes into a commit and comes out |
-//! | `ledger.rs` | opening; the two ways in |
+//! | `ledger.rs`, `data_file.rs`, `meta.rs` | opening; the two ways in |
+//! | `create.rs`, `takeover.rs` | new ledgers, and those of older formats |
 //! | `writer.rs`, `journal.rs` | making batches durable |
 //! | `apply.rs`, `authors.rs`, `sweep.rs` | writing into LMDB |
 //! | `snapshot.rs` | reading |
@@ -23,7 +24,9 @@
 mod apply;
 mod authors;
 mod change;
+mod create;
 mod data_dir;
+mod data_file;
 mod delta;
 mod error;
 mod hlc;
@@ -32,11 +35,14 @@ mod journal;
 mod layout;
 mod ledger;
 mod manifest;
+mod meta;
 mod names;
+mod place;
 mod record;
 mod root;
 mod snapshot;
 mod sweep;
+mod takeover;
 mod verify;
 mod writer;
 
@@ -46,11 +52,11 @@ pub use change::{
 };
 pub use data_dir::{DataDir, OpenOptions, write_atomically};
 pub use delta::{DELTA_PARENTS_MAX, DeltaEventView, DeltaView, MalformedDelta, OpView};
-pub use error::{Refused, StoreError};
+pub use error::{Loss, Refused, StoreError};
 pub use hlc::{Hlc, HlcClock};
 pub use ids::{
-    ApplicationId, ContextId, ContextSlot, DeltaId, ID_BYTES, InvalidId, NodeId, Root, SHARDS_MAX,
-    ShardCount, ShardId,
+    ApplicationId, ContextId, ContextSlot, DataId, DeltaId, ID_BYTES, InvalidId, NodeId, Root,
+    SHARDS_MAX, ShardCount, ShardId,
 };
 pub use layout::{
     APPLICATION_BYTES_MAX, BATCH_BYTES_MAX, EVENT_KIND_BYTES_MAX, KEY_BYTES_MAX, NAME_BYTES_MAX,
@@ -59,6 +65,7 @@ pub use layout::{
 pub use ledger::{Ledger, LedgerConfig, LedgerStats};
 pub use manifest::{DATA_FORMAT_VERSION, Manifest};
 pub use names::reconcile_names;
+pub use place::{LedgerIdentity, LedgerPlace};
 pub use record::{ContextRecord, EventView, Head};
 pub use snapshot::{Scan, ScannedEntry, Snapshot};
 pub use sweep::Swept;

@@ -41,6 +41,8 @@ pub(crate) enum RecordKind {
     Author = 10,
     Grave = 11,
     Journal = 12,
+    Identity = 13,
+    JournalFile = 14,
 }
 
 impl RecordKind {
@@ -59,6 +61,8 @@ impl RecordKind {
             RecordKind::Author => "author record",
             RecordKind::Grave => "grave record",
             RecordKind::Journal => "record of the journal",
+            RecordKind::Identity => "identity record",
+            RecordKind::JournalFile => "record of the journal's file",
         }
     }
 }
@@ -127,6 +131,19 @@ pub(crate) struct SlotsRecord {
 pub(crate) struct JournalRecord {
     pub(crate) generation: u64,
     pub(crate) seed: u64,
+}
+
+/// Whose ledger it is.
+#[derive(Archive, Serialize)]
+pub(crate) struct IdentityRecord {
+    pub(crate) data: [u8; 32],
+    pub(crate) shard: u16,
+}
+
+/// How large the journal's file is at least.
+#[derive(Archive, Serialize)]
+pub(crate) struct JournalFileRecord {
+    pub(crate) bytes: u64,
 }
 
 #[derive(Archive, Serialize)]
@@ -218,6 +235,12 @@ impl Record for SlotsRecord {
 }
 impl Record for JournalRecord {
     const KIND: RecordKind = RecordKind::Journal;
+}
+impl Record for IdentityRecord {
+    const KIND: RecordKind = RecordKind::Identity;
+}
+impl Record for JournalFileRecord {
+    const KIND: RecordKind = RecordKind::JournalFile;
 }
 impl Record for ContextRow<'_> {
     const KIND: RecordKind = RecordKind::Context;

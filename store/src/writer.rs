@@ -5,7 +5,6 @@
 //! is in `apply.rs`, the journal's file in `journal.rs`. Start at
 //! [`LedgerWriter::commit`].
 
-use std::path::Path;
 use std::sync::MutexGuard;
 
 use heed::{Env, RoTxn, WithoutTls};
@@ -17,10 +16,10 @@ use crate::delta::DeltaView;
 use crate::error::StoreError;
 use crate::hlc::Hlc;
 use crate::ids::ContextSlot;
-use crate::journal::{Generation, Journal};
-use crate::layout::{self, BATCH_BYTES_MAX, META_JOURNAL, META_SLOTS, Tables};
+use crate::journal::Journal;
+use crate::layout::{self, BATCH_BYTES_MAX, META_SLOTS, Tables};
 use crate::ledger::{LedgerConfig, Shared, engine_error};
-use crate::record::{Head, JournalRecord, LogRow, SlotsRecord, open};
+use crate::record::{Head, LogRow, SlotsRecord, open};
 use crate::sweep::{self, Swept};
 
 /// Writes between two checkpoints. Each dirties a page of its own at worst, and
@@ -87,10 +86,10 @@ pub struct BatchOutcome {
 impl WriterState {
     /// Reads from the ledger what is to be known before the first commit.
     pub(crate) fn load(
-        dir: &Path,
         env: &Env<WithoutTls>,
         tables: Tables,
         config: &LedgerConfig,
+        journal: Journal,
     ) -> Result<WriterState, StoreError> {
         let failed = |error| engine_error("read the counters of", error, env);
         let txn = env.read_txn().map_err(failed)?;
@@ -119,17 +118,6 @@ impl WriterState {
             },
             None => Hlc::ZERO,
         };
-        let record = tables.meta.get(&txn, META_JOURNAL).map_err(failed)?;
-        let missing =
-            || StoreError::corrupt("record of the journal", META_JOURNAL, "it is missing");
-        let record = open::<JournalRecord>(META_JOURNAL, record.ok_or_else(missing)?)?;
-        let generation = Generation {
-            number: record.generation.to_native(),
-            seed: record.seed.to_native(),
-        };
-        let mut journal =
-            Journal::open(&dir.join("journal"), config.journal_bytes_max, generation)?;
-        journal.recover()?;
         // Each transaction loads them; here they are only checked.
         Authors::load(env, tables, &txn)?;
         Ok(WriterState {
@@ -185,6 +173,19 @@ impl<'l> LedgerWriter<'l> {
     /// Brings everything into LMDB, so that snapshots taken from now on show it.
     pub fn checkpoint(&mut self) -> Result<(), StoreError> {
         self.guarded(Self::bring_in)
+    }
+
+    /// Brings in what an earlier life of the ledger has left in the journal, and
+    /// gives how many calls that was.
+    pub(crate) fn bring_in_journal(&mut self) -> Result<u64, StoreError> {
+        self.guarded(|writer| {
+            if writer.state.journal.is_empty() {
+                return Ok(0);
+            }
+            let calls = writer.open_pass()?;
+            writer.bring_in()?;
+            Ok(calls)
+        })
     }
 
     /// Whether a checkpoint would bring anything into LMDB.
@@ -258,7 +259,7 @@ impl<'l> LedgerWriter<'l> {
         let answers = pass.apply_all(batch, &mut |slot, canonical| journal.add(slot, canonical))?;
         let is_due = route == Route::Checkpoint
             || pass.has_unjournaled()
-            || !journal.has_room()?
+            || !journal.has_room()
             || pass.writes() > CHECKPOINT_WRITES_MAX
             || pass.contexts() > state.checkpoint_contexts_max
             || pages_of(pass, journal) > state.pages_left;
@@ -272,9 +273,10 @@ impl<'l> LedgerWriter<'l> {
 
     /// The transaction that goes on from the last checkpoint, with what the
     /// journal has since then.
-    fn open_pass(&mut self) -> Result<(), StoreError> {
+    /// Gives how many calls that was.
+    fn open_pass(&mut self) -> Result<u64, StoreError> {
         if self.pass.is_some() {
-            return Ok(());
+            return Ok(0);
         }
         self.state.pages_left = pages_left(&self.shared.env);
         let pass = Pass::begin(&self.shared.env, self.shared.tables, self.state.next)?;
@@ -294,9 +296,9 @@ impl<'l> LedgerWriter<'l> {
         };
         let mut generation = self.state.journal.generation();
         generation.number += 1;
-        self.state.next = pass.finish(generation)?;
-        self.state.journal.restart(generation);
-        Ok(())
+        let bytes_noted = self.state.journal.take_space()?;
+        self.state.next = pass.finish(generation, bytes_noted)?;
+        self.state.journal.restart(generation, bytes_noted)
     }
 }
 

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use corelet_store::{
-    ApplicationId, CallEffects, Change, ContextId, ContextSlot, EntryKind, Hlc, Ledger,
-    LedgerConfig, NewContext, NodeId, Op, Refused,
+    ApplicationId, CallEffects, Change, ContextId, ContextSlot, DataDir, EntryKind, Hlc, Ledger,
+    LedgerConfig, NewContext, NodeId, Op, OpenOptions, Refused, ShardCount,
 };
 
 fn call(context: ContextId, hlc: u64) -> CallEffects {
@@ -30,7 +30,14 @@ fn calls_behind_a_refused_one_of_their_context_are_refused_too() {
         readers_max: 8,
         ..LedgerConfig::default()
     };
-    let ledger = Ledger::open(dir.path(), &config).unwrap();
+    let shards_if_new = ShardCount::new(1).unwrap();
+    let options = OpenOptions {
+        shards_if_new,
+        node_id_if_new: NodeId::from_bytes([7; 32]),
+    };
+    let data = DataDir::open(dir.path(), &options).unwrap();
+    let shard = shards_if_new.shards().next().unwrap();
+    let ledger = Ledger::open(&data.ledger_place(shard), &config).unwrap();
     let (one, other) = (ContextId::random(), ContextId::random());
     let new = |id| {
         let application = ApplicationId::from_bytes([1; 32]);

@@ -219,8 +219,8 @@ fn verify(data: &Path) {
     };
     let dir = DataDir::open(data, &options).expect("the data directory opens after a kill");
     for shard in dir.manifest().shards.shards() {
-        let ledger =
-            Ledger::open(&dir.shard_dir(shard), &LedgerConfig::default()).expect("a ledger opens");
+        let ledger = Ledger::open(&dir.ledger_place(shard), &LedgerConfig::default())
+            .expect("a ledger opens");
         let snapshot = ledger.snapshot().expect("a snapshot");
         corelet_store::verify(&snapshot).expect("the ledger agrees with itself");
     }

@@ -232,6 +232,9 @@ fn unstored_batch(error: &StoreError) -> Refusal {
         StoreError::Locked { .. }
         | StoreError::WrongFormat { .. }
         | StoreError::ManifestMissing { .. }
+        | StoreError::Lost { .. }
+        | StoreError::Foreign { .. }
+        | StoreError::Stale { .. }
         | StoreError::File { .. }
         | StoreError::AlreadyOpen { .. }
         | StoreError::Engine { .. } => {

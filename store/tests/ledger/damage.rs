@@ -4,12 +4,12 @@
 use std::fs;
 use std::path::PathBuf;
 
-use corelet_store::{Ledger, LedgerConfig, Refused, StoreError, verify};
+use corelet_store::{Refused, StoreError, verify};
 
 use crate::{Bench, id, set};
 
 fn data_file(bench: &Bench) -> PathBuf {
-    bench.dir.path().join("data.mdb")
+    bench.place.dir().join("data.mdb")
 }
 
 /// Flips one bit of the last place where `needle` lies in the ledger's file.
@@ -89,7 +89,7 @@ fn every_bit_of_a_record_is_covered() {
             let mut bytes = clean.clone();
             bytes[at - 10 + bit / 8] ^= 1 << (bit % 8);
             fs::write(data_file(&bench), bytes).unwrap();
-            let ledger = Ledger::open(bench.dir.path(), &bench.config);
+            let ledger = bench.open();
             let value = ledger.and_then(|ledger| {
                 let snapshot = ledger.snapshot()?;
                 verify(&snapshot)?;
@@ -182,9 +182,7 @@ fn too_many_snapshots_are_refused_and_the_place_comes_back() {
 #[test]
 fn a_ledger_opened_twice_is_refused() {
     let bench = Bench::new();
-    let error = Ledger::open(bench.dir.path(), &LedgerConfig::default())
-        .err()
-        .unwrap();
+    let error = bench.open().err().unwrap();
     assert!(matches!(error, StoreError::AlreadyOpen { .. }), "{error}");
 }
 
@@ -193,7 +191,7 @@ fn a_file_that_is_no_ledger_is_refused() {
     let mut bench = Bench::new();
     bench.close();
     fs::write(data_file(&bench), vec![0x5a; 64 << 10]).unwrap();
-    let error = Ledger::open(bench.dir.path(), &bench.config).err().unwrap();
+    let error = bench.open().err().unwrap();
     assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
 }
 
@@ -203,7 +201,7 @@ fn only_the_owner_can_read_a_ledger() {
     let mut bench = Bench::new();
     bench.create(1);
     for file in ["data.mdb", "lock.mdb", "journal"] {
-        let mode = fs::metadata(bench.dir.path().join(file))
+        let mode = fs::metadata(bench.place.dir().join(file))
             .unwrap()
             .permissions()
             .mode();

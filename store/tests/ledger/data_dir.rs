@@ -28,7 +28,7 @@ fn a_directory_keeps_what_it_was_made_with() {
     assert_eq!(mode(&path), 0o700);
     assert_eq!(mode(&path.join("manifest")), 0o600);
     for shard in made.manifest().shards.shards() {
-        assert_eq!(mode(&made.shard_dir(shard)), 0o700);
+        assert_eq!(mode(made.ledger_place(shard).dir()), 0o700);
     }
     assert_eq!(mode(&made.keys_dir()), 0o700);
     drop(made);
@@ -69,13 +69,13 @@ fn a_damaged_manifest_is_refused_by_name() {
         is_corrupt,
     );
     check(
-        |path| edit(path, |text| text.replace("format = 1", "format = 9")),
+        |path| edit(path, |text| text.replace("format = 2", "format = 9")),
         |error| {
             matches!(
                 error,
                 StoreError::WrongFormat {
                     found: 9,
-                    supported: 1,
+                    supported: 2,
                     ..
                 }
             )

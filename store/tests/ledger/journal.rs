@@ -3,7 +3,7 @@
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 
-use corelet_store::{Change, ContextSlot, Ledger, LedgerWriter, Refused, StoreError};
+use corelet_store::{Change, ContextSlot, LedgerWriter, Refused, StoreError};
 
 use crate::{Bench, id, set};
 
@@ -209,16 +209,17 @@ fn a_damaged_journal_is_reported_when_the_ledger_is_opened() {
     let slot = bench.create(1);
     count(&mut bench, slot, 0..3);
     bench.close();
-    let path = bench.dir.path().join("journal");
+    let path = bench.place.dir().join("journal");
     let file = OpenOptions::new()
         .read(true)
         .write(true)
         .open(path)
         .unwrap();
+    let at = 3 * 4096 + 100; // in the second record, behind two pages of front
     let mut byte = [0];
-    file.read_exact_at(&mut byte, 4096 + 100).unwrap();
-    file.write_all_at(&[byte[0] ^ 0x10], 4096 + 100).unwrap();
-    let error = Ledger::open(bench.dir.path(), &bench.config).err().unwrap();
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 0x10], at).unwrap();
+    let error = bench.open().err().unwrap();
     assert!(
         matches!(
             error,

@@ -6,21 +6,25 @@ mod damage;
 mod data_dir;
 mod deletion;
 mod journal;
+mod loss;
 mod model;
 mod scan;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use bytes::Bytes;
 use corelet_store::{
-    ApplicationId, CallEffects, Change, Committed, ContextId, ContextSlot, EntryKind, Event, Hlc,
-    Ledger, LedgerConfig, NewContext, NodeId, Op,
+    ApplicationId, CallEffects, Change, Committed, ContextId, ContextSlot, DataDir, EntryKind,
+    Event, Hlc, Ledger, LedgerConfig, LedgerPlace, NewContext, NodeId, Op, OpenOptions, ShardCount,
+    ShardId, StoreError,
 };
 use tempfile::TempDir;
 
-/// A ledger in a directory of its own.
+/// The only ledger of a data directory.
 struct Bench {
-    dir: TempDir,
+    _dir: TempDir,
+    place: LedgerPlace,
     ledger: Option<Ledger>,
     config: LedgerConfig,
     now: u64,
@@ -39,9 +43,11 @@ impl Bench {
             journal_bytes_max: 64 << 10,
             checkpoint_contexts_max: 100,
         };
-        let ledger = Ledger::open(dir.path(), &config).unwrap();
+        let place = new_place(dir.path());
+        let ledger = Ledger::open(&place, &config).unwrap();
         Bench {
-            dir,
+            _dir: dir,
+            place,
             ledger: Some(ledger),
             config,
             now: 1000,
@@ -58,7 +64,11 @@ impl Bench {
 
     fn reopen(&mut self) {
         self.close();
-        self.ledger = Some(Ledger::open(self.dir.path(), &self.config).unwrap());
+        self.ledger = Some(self.open().unwrap());
+    }
+
+    fn open(&self) -> Result<Ledger, StoreError> {
+        Ledger::open(&self.place, &self.config)
     }
 
     fn create(&mut self, n: u8) -> ContextSlot {
@@ -119,6 +129,17 @@ impl Bench {
     fn verify(&self) -> corelet_store::Verified {
         corelet_store::verify(&self.ledger().snapshot().unwrap()).unwrap()
     }
+}
+
+/// The place of the only ledger of a new data directory.
+fn new_place(path: &Path) -> LedgerPlace {
+    let shards_if_new = ShardCount::new(1).unwrap();
+    let options = OpenOptions {
+        shards_if_new,
+        node_id_if_new: NodeId::from_bytes([4; 32]),
+    };
+    let data = DataDir::open(path, &options).unwrap();
+    data.ledger_place(ShardId::new(0, shards_if_new).unwrap())
 }
 
 fn id(n: u8) -> ContextId {

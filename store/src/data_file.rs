@@ -1,0 +1,274 @@
+//! LMDB's data file before LMDB has it. LMDB maps the file and believes its meta
+//! pages; where the file ends before a page that they lead to, reading that page
+//! ends the process with SIGBUS. So whether the file is whole is found out here,
+//! by plain reads. Used by `ledger.rs` each time it opens. Start at [`check`].
+//!
+//! The layout is the one of LMDB's data version 1 on machines of 64 bits, in the
+//! machine's own byte order, as `mdb.c` of lmdb-master-sys 0.2.6 declares it in
+//! `MDB_page`, `MDB_meta`, `MDB_db` and `MDB_node`. Of `mm_last_pg` it says: "the
+//! file may be shorter if the freeDB lists the final pages". That happens: a page
+//! that is taken and given back within one transaction is never written. So a
+//! file that ends early is whole if and only if every page that it lacks is free,
+//! and then the list of free pages has to be read.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use crate::error::{Loss, StoreError};
+
+/// `MDB_MAGIC` and `MDB_DATA_VERSION`.
+const MAGIC: u32 = 0xBEEF_C0DE;
+const VERSION: u32 = 1;
+
+/// `PAGEHDRSZ`: number (8), padding (2), flags (2), bounds of the free space or
+/// pages of a large value (4).
+const PAGE_HEADER_BYTES: usize = 16;
+const P_BRANCH: u16 = 0x01;
+const P_LEAF: u16 = 0x02;
+const P_META: u16 = 0x08;
+
+/// `NODESIZE`: low and high half of a size or page number (4), flags (2), length
+/// of the key (2).
+const NODE_HEADER_BYTES: usize = 8;
+const F_BIGDATA: u16 = 0x01;
+
+/// `P_INVALID`: the root of a tree without pages.
+const NO_PAGE: u64 = u64::MAX;
+
+/// Bytes of a page header and the `MDB_meta` behind it: magic (4), version (4),
+/// address (8), size of the map (8), two `MDB_db` (48 each), last page (8),
+/// transaction (8). An `MDB_db` begins with a number (4), which in the first one
+/// is the size of a page, and ends with its root (8).
+const META_BYTES: usize = PAGE_HEADER_BYTES + 136;
+const META_AT: usize = PAGE_HEADER_BYTES;
+const PAGE_BYTES_AT: usize = META_AT + 24;
+const FREE_ROOT_AT: usize = PAGE_BYTES_AT + 40;
+const LAST_PAGE_AT: usize = META_AT + 120;
+const TRANSACTION_AT: usize = META_AT + 128;
+
+/// The smallest page that LMDB can have, and the largest.
+const PAGE_BYTES_MIN: u64 = 512;
+const PAGE_BYTES_MAX: u64 = 32 << 10;
+
+/// Checks that every page that LMDB may read lies in the file at `path`. What is
+/// in these pages is left to LMDB and to the records' checksums.
+pub(crate) fn check(path: &Path) -> Result<(), StoreError> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(StoreError::lost(path, Loss::Missing));
+        }
+        Err(error) => return Err(StoreError::file("open", path)(error)),
+    };
+    let bytes = file
+        .metadata()
+        .map_err(StoreError::file("read the size of", path))?
+        .len();
+    if bytes == 0 {
+        return Err(StoreError::lost(path, Loss::Empty));
+    }
+    let data = DataFile { file, path, bytes };
+    let meta = data.newer_meta()?;
+    let pages = bytes / meta.page_bytes;
+    if pages > meta.last_page || data.lacks_only_free_pages(&meta, pages)? {
+        return Ok(());
+    }
+    Err(data.cut_off((meta.last_page.saturating_add(1)).saturating_mul(meta.page_bytes)))
+}
+
+struct DataFile<'p> {
+    file: File,
+    path: &'p Path,
+    bytes: u64,
+}
+
+/// What one of the two meta pages says.
+struct Meta {
+    page_bytes: u64,
+    free_root: u64,
+    last_page: u64,
+    transaction: u64,
+}
+
+impl DataFile<'_> {
+    /// The meta page that LMDB will go by.
+    fn newer_meta(&self) -> Result<Meta, StoreError> {
+        let first = self.meta(0, 2 * PAGE_BYTES_MIN)?;
+        let bytes_min = first.last_page.saturating_add(1);
+        let second = self.meta(first.page_bytes, bytes_min.saturating_mul(first.page_bytes))?;
+        Ok(match first.transaction < second.transaction {
+            true => second,
+            false => first,
+        })
+    }
+
+    fn meta(&self, at: u64, bytes_min: u64) -> Result<Meta, StoreError> {
+        let page = self.read(at, META_BYTES, bytes_min)?;
+        let flags = u16_at(&page, 10);
+        let is_one =
+            flags.is_some_and(|flags| flags & P_META != 0) && u32_at(&page, META_AT) == Some(MAGIC);
+        if !is_one {
+            return Err(self.corrupt("it does not begin as a file of LMDB does"));
+        }
+        if u32_at(&page, META_AT + 4) != Some(VERSION) {
+            return Err(self.corrupt("its LMDB data version is unknown to this program"));
+        }
+        let number = |at| u64_at(&page, at).ok_or_else(|| self.corrupt("a meta page is too short"));
+        let page_bytes = number(PAGE_BYTES_AT)? & u64::from(u32::MAX);
+        let is_size =
+            page_bytes.is_power_of_two() && (PAGE_BYTES_MIN..=PAGE_BYTES_MAX).contains(&page_bytes);
+        if !is_size {
+            return Err(self.corrupt("a meta page tells an impossible size of pages"));
+        }
+        Ok(Meta {
+            page_bytes,
+            free_root: number(FREE_ROOT_AT)?,
+            last_page: number(LAST_PAGE_AT)?,
+            transaction: number(TRANSACTION_AT)?,
+        })
+    }
+
+    /// Whether each page from `pages`, which the file lacks, up to the last one is
+    /// in the list of free pages: a tree whose values are a count and as many
+    /// page numbers, 8 bytes each.
+    fn lacks_only_free_pages(&self, meta: &Meta, pages: u64) -> Result<bool, StoreError> {
+        let mut free = BTreeSet::new();
+        let mut ahead = match meta.free_root {
+            NO_PAGE => vec![],
+            root => vec![root],
+        };
+        let mut read = 0;
+        while let Some(number) = ahead.pop() {
+            if number >= pages {
+                return Ok(false);
+            }
+            // No page is in the tree twice, so more than all are a circle.
+            read += 1;
+            if read > pages {
+                return Err(self.corrupt("its list of free pages runs in a circle"));
+            }
+            let page = self.page(number, meta)?;
+            let flags = u16_at(&page, 10).unwrap_or(0);
+            let damaged = || self.corrupt("its list of free pages is damaged");
+            for node in nodes(&page).ok_or_else(damaged)? {
+                let node = node.ok_or_else(damaged)?;
+                if flags & P_BRANCH != 0 {
+                    ahead.push(node.child());
+                } else if flags & P_LEAF != 0 {
+                    let Some(list) = self.list(&node, meta, pages)? else {
+                        return Ok(false);
+                    };
+                    let count = u64_at(&list, 0).ok_or_else(damaged)?;
+                    let numbers = list.chunks_exact(8).skip(1).filter_map(|n| u64_at(n, 0));
+                    let lacking = pages..=meta.last_page;
+                    let numbers = numbers.take(usize::try_from(count).unwrap_or(usize::MAX));
+                    free.extend(numbers.filter(|number| lacking.contains(number)));
+                } else {
+                    return Err(damaged());
+                }
+            }
+        }
+        Ok(free.len() as u64 == meta.last_page.saturating_add(1) - pages)
+    }
+
+    /// The value of a node of a leaf; `None` if the file lacks a part of it.
+    fn list(
+        &self,
+        node: &Node<'_>,
+        meta: &Meta,
+        pages: u64,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        let damaged = || self.corrupt("its list of free pages is damaged");
+        let bytes = node.value_bytes();
+        if node.flags & F_BIGDATA == 0 {
+            return Ok(Some(node.value.get(..bytes).ok_or_else(damaged)?.to_vec()));
+        }
+        let first = u64_at(node.value, 0).ok_or_else(damaged)?;
+        let at = (first.checked_mul(meta.page_bytes))
+            .and_then(|at| at.checked_add(PAGE_HEADER_BYTES as u64))
+            .ok_or_else(damaged)?;
+        match at.checked_add(bytes as u64) {
+            Some(end) if end <= pages * meta.page_bytes => Ok(Some(self.read(at, bytes, end)?)),
+            _ => Ok(None),
+        }
+    }
+
+    fn page(&self, number: u64, meta: &Meta) -> Result<Vec<u8>, StoreError> {
+        let at = number * meta.page_bytes;
+        let bytes = usize::try_from(meta.page_bytes).expect("a page is at most 32 KiB");
+        self.read(at, bytes, at + meta.page_bytes)
+    }
+
+    /// Reads what the whole file, of `bytes_min` or more, must have.
+    fn read(&self, at: u64, bytes: usize, bytes_min: u64) -> Result<Vec<u8>, StoreError> {
+        let mut read = vec![0; bytes];
+        match self.file.read_exact_at(&mut read, at) {
+            Ok(()) => Ok(read),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                Err(self.cut_off(bytes_min.max(at + bytes as u64)))
+            }
+            Err(error) => Err(StoreError::file("read", self.path)(error)),
+        }
+    }
+
+    fn cut_off(&self, bytes_min: u64) -> StoreError {
+        let loss = Loss::CutOff {
+            bytes: self.bytes,
+            bytes_min,
+        };
+        StoreError::lost(self.path, loss)
+    }
+
+    fn corrupt(&self, why: &'static str) -> StoreError {
+        StoreError::corrupt_file("data file", self.path, why)
+    }
+}
+
+/// A key and what belongs to it, on a page of a tree.
+struct Node<'p> {
+    low: u64,
+    flags: u16,
+    /// From the value on to the end of the page.
+    value: &'p [u8],
+}
+
+impl Node<'_> {
+    /// On a branch, the page below.
+    fn child(&self) -> u64 {
+        self.low | (u64::from(self.flags) << 32)
+    }
+
+    fn value_bytes(&self) -> usize {
+        self.low as usize
+    }
+}
+
+/// The nodes of a page, each `None` if it does not lie on it.
+fn nodes(page: &[u8]) -> Option<impl Iterator<Item = Option<Node<'_>>>> {
+    let places_end = usize::from(u16_at(page, 12)?);
+    let places = page.get(PAGE_HEADER_BYTES..places_end)?;
+    Some(places.chunks_exact(2).map(|place| {
+        let node = page.get(usize::from(u16_at(place, 0)?)..)?;
+        let key_bytes = usize::from(u16_at(node, 6)?);
+        Some(Node {
+            low: u64::from(u32_at(node, 0)?),
+            flags: u16_at(node, 4)?,
+            value: node.get(NODE_HEADER_BYTES + key_bytes..)?,
+        })
+    }))
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_ne_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_ne_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_ne_bytes(*bytes.get(at..)?.first_chunk()?))
+}

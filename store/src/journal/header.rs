@@ -1,0 +1,79 @@
+//! The header of one record of the journal. Where records lie and what follows
+//! from them is in `journal.rs`. A plain value.
+//!
+//! All numbers little-endian: magic "CLJ1", payload length (4), generation (8),
+//! number of the batch within the generation, from 0 (8), checksum of the payload
+//! (8), checksum of the header up to here (8), both seeded by the ledger.
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::Generation;
+
+const MAGIC: &[u8; 4] = b"CLJ1";
+
+pub(super) const HEADER_BYTES: usize = 40;
+
+/// Where the header's own checksum lies.
+const HEADER_SUM_AT: usize = HEADER_BYTES - 8;
+
+/// The first bytes of a record.
+#[derive(Clone, Copy)]
+pub(super) struct Header {
+    pub(super) bytes: [u8; HEADER_BYTES],
+}
+
+impl Header {
+    /// The header of batch `number` of `generation`.
+    pub(super) fn of(generation: Generation, number: u64, payload: &[u8]) -> Header {
+        let length = u32::try_from(payload.len()).expect("a batch is far below 4 GiB");
+        let mut header = Header {
+            bytes: [0; HEADER_BYTES],
+        };
+        header.bytes[..4].copy_from_slice(MAGIC);
+        header.bytes[4..8].copy_from_slice(&length.to_le_bytes());
+        header.bytes[8..16].copy_from_slice(&generation.number.to_le_bytes());
+        header.bytes[16..24].copy_from_slice(&number.to_le_bytes());
+        let payload_sum = xxh3_64_with_seed(payload, generation.seed);
+        header.bytes[24..32].copy_from_slice(&payload_sum.to_le_bytes());
+        let sum = header.own_sum(generation.seed);
+        header.bytes[HEADER_SUM_AT..].copy_from_slice(&sum.to_le_bytes());
+        header
+    }
+
+    /// `None` if this is no whole header of this ledger.
+    pub(super) fn parse(bytes: [u8; HEADER_BYTES], seed: u64) -> Option<Header> {
+        let header = Header { bytes };
+        let is_one =
+            bytes[..4] == *MAGIC && header.number_at(HEADER_SUM_AT) == header.own_sum(seed);
+        is_one.then_some(header)
+    }
+
+    /// The number of the generation that the record is of.
+    pub(super) fn generation(&self) -> u64 {
+        self.number_at(8)
+    }
+
+    /// Bytes behind the header.
+    pub(super) fn payload_bytes(&self) -> u32 {
+        (self.number_at(0) >> 32) as u32
+    }
+
+    /// The batch's number within its generation.
+    pub(super) fn number(&self) -> u64 {
+        self.number_at(16)
+    }
+
+    /// Whether `payload` is what the record was written with.
+    pub(super) fn covers(&self, payload: &[u8], seed: u64) -> bool {
+        self.number_at(24) == xxh3_64_with_seed(payload, seed)
+    }
+
+    fn own_sum(&self, seed: u64) -> u64 {
+        xxh3_64_with_seed(&self.bytes[..HEADER_SUM_AT], seed)
+    }
+
+    fn number_at(&self, at: usize) -> u64 {
+        let bytes = self.bytes[at..].first_chunk();
+        u64::from_le_bytes(*bytes.expect("a header has five numbers of 8 bytes"))
+    }
+}
