@@ -1,6 +1,6 @@
 //! What goes into a commit and what comes out: `Change`, `CallEffects` and
 //! `Committed`. Plain owned data that crosses threads. How it is written is in
-//! `apply.rs`.
+//! `apply/`.
 
 use std::fmt;
 

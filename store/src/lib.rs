@@ -14,8 +14,8 @@
 //! | `change.rs` | what goes into a commit and comes out |
 //! | `ledger.rs`, `data_file.rs`, `meta.rs` | opening; the two ways in |
 //! | `create.rs`, `takeover.rs` | new ledgers, and those of older formats |
-//! | `writer.rs`, `journal.rs` | making batches durable |
-//! | `apply.rs`, `authors.rs`, `sweep.rs` | writing into LMDB |
+//! | `writer.rs`, `journal/` | making batches durable |
+//! | `apply/`, `authors.rs`, `sweep.rs` | writing into LMDB |
 //! | `snapshot.rs` | reading |
 //! | `layout.rs`, `record.rs`, `delta.rs`, `root.rs` | the format |
 //! | `names.rs`, `verify.rs` | reconciling and scrubbing |

@@ -1,6 +1,6 @@
 //! Reading a ledger: everything as it was at one moment. Each record is checked
 //! when it is handed out. A snapshot is an LMDB read transaction: used by one
-//! thread at a time, held briefly. Writing is in `apply.rs`.
+//! thread at a time, held briefly. Writing is in `apply/`.
 
 use std::ops::{Bound, ControlFlow};
 

@@ -2,7 +2,7 @@
 //! stays open, made durable by the journal, and brought into LMDB together by a
 //! checkpoint; between two checkpoints a page that many batches touch is copied
 //! and written once. Lives on the shard's commit thread. How a change is applied
-//! is in `apply.rs`, the journal's file in `journal.rs`. Start at
+//! is in `apply/`, the journal's file in `journal/`. Start at
 //! [`LedgerWriter::commit`].
 
 use std::sync::MutexGuard;

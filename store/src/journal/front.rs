@@ -2,7 +2,7 @@
 //! it is, written once, when the file is made; on the second the mark, the number
 //! of the last checkpoint. The mark is not flushed, so it may be missing or too
 //! low, but never too high: the checkpoint was on disk before. Records are in
-//! `journal.rs`.
+//! `mod.rs`.
 //!
 //! All numbers little-endian. First page: magic "CLJ3", shard (4), id of the data
 //! directory (32), the ledger's seed (8), checksum of all that (8). Second page:

@@ -1,5 +1,5 @@
 //! The header of one record of the journal. Where records lie and what follows
-//! from them is in `journal.rs`. A plain value.
+//! from them is in `mod.rs`. A plain value.
 //!
 //! All numbers little-endian: magic "CLJ1", payload length (4), generation (8),
 //! number of the batch within the generation, from 0 (8), checksum of the payload

@@ -4,10 +4,10 @@
 //! last checkpoint does not hold. Owned by the ledger's writer. The reasons are
 //! in `store/decisions/0004-journal.md`; what is replayed how is in `writer.rs`.
 //!
-//! Behind a front (`journal/front.rs`) the file is a row of records, each
+//! Behind a front (`front.rs`) the file is a row of records, each
 //! beginning on a multiple of [`ALIGN_BYTES`], so that a write never touches a
 //! page on which something acknowledged lies. A record is one batch: a header
-//! (`journal/header.rs`), then per call its slot (8), length (4) and the delta's
+//! (`header.rs`), then per call its slot (8), length (4) and the delta's
 //! canonical bytes. A record of an earlier generation is what an earlier life of
 //! the file has left; one of a later generation shows that LMDB's file is an old
 //! copy.

@@ -1,0 +1,55 @@
+//! The bounds of what a change carries. Checked before anything is read for it.
+
+use crate::change::CallEffects;
+use crate::error::Refused;
+use crate::layout::{EVENT_KIND_BYTES_MAX, KEY_BYTES_MAX, NAME_BYTES_MAX, VALUE_BYTES_MAX};
+
+pub(super) fn check_call(call: &CallEffects) -> Result<(), Refused> {
+    if !call.ops.is_sorted_by(|a, b| a.key < b.key) {
+        return Err(Refused::Unsorted {
+            context: call.context,
+        });
+    }
+    for op in &call.ops {
+        check_bound("a key's length in bytes", op.key.len(), 0, KEY_BYTES_MAX)?;
+        let value_bytes = op.value.as_ref().map_or(0, |value| value.len());
+        check_bound("a value's length in bytes", value_bytes, 0, VALUE_BYTES_MAX)?;
+    }
+    for event in &call.events {
+        check_bound(
+            "an event kind's length in bytes",
+            event.kind.len(),
+            0,
+            EVENT_KIND_BYTES_MAX,
+        )?;
+        check_bound(
+            "an event payload's length in bytes",
+            event.payload.len(),
+            0,
+            VALUE_BYTES_MAX,
+        )?;
+    }
+    Ok(())
+}
+
+pub(super) fn check_name(name: &str) -> Result<(), Refused> {
+    check_bound("a name's length in bytes", name.len(), 1, NAME_BYTES_MAX)
+}
+
+pub(super) fn check_bound(
+    limit: &'static str,
+    got: usize,
+    min: usize,
+    max: usize,
+) -> Result<(), Refused> {
+    if (min..=max).contains(&got) {
+        Ok(())
+    } else {
+        Err(Refused::OutOfBounds {
+            limit,
+            got: got as u64,
+            min: min as u64,
+            max: max as u64,
+        })
+    }
+}

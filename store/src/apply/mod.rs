@@ -1,0 +1,385 @@
+//! Changes become writes of one LMDB transaction. A change is checked whole
+//! before it writes anything, so that a refusal leaves no trace and the batch
+//! goes on without it. Owned by the ledger's writer, which decides when the
+//! transaction is committed (`writer.rs`); what a change is, is in `change.rs`;
+//! how records look is in `record.rs`; calls are in `call.rs`, all other changes in
+//! `records.rs`. Start at [`Pass::apply_all`].
+
+mod bounds;
+mod call;
+mod records;
+
+use std::collections::BTreeMap;
+use std::mem;
+
+use bytes::Bytes;
+use heed::{Env, PutFlags, RwTxn, WithoutTls};
+
+use crate::authors::Authors;
+use crate::change::{
+    CallEffects, Change, Committed, CommittedEvent, Event, NewContext, Op, Standing, Verdict,
+};
+use crate::delta::{DeltaEventView, DeltaView, OpView};
+use crate::error::{Refused, StoreError};
+use crate::ids::{ContextId, ContextSlot, DeltaId};
+use crate::journal::Generation;
+use crate::layout::{META_JOURNAL, META_JOURNAL_FILE, Tables, slot_key};
+use crate::ledger::{commit_error, engine_error, is_short_write};
+use crate::record::{ContextRecord, Head, JournalFileRecord, JournalRecord, read_name, seal};
+use crate::writer::Counters;
+
+/// Buffers above this size are given back after the batch that needed them.
+const BUFFER_BYTES_KEPT_MAX: usize = 1 << 20;
+
+/// What a change will be answered once it is on disk.
+pub(crate) type Answer = Result<Receipt, Refused>;
+
+/// Why a change stopped in the middle.
+enum Stop {
+    /// Refused before it wrote anything: the batch goes on without it.
+    Refuse(Refused),
+    /// The whole batch fails.
+    Fail(StoreError),
+}
+
+impl From<Refused> for Stop {
+    fn from(refused: Refused) -> Self {
+        Stop::Refuse(refused)
+    }
+}
+
+/// What a failed read means to the change that needs it: damage stops only that
+/// change, every other failure the batch.
+fn before_writing(error: StoreError) -> Stop {
+    match error {
+        source @ StoreError::Corrupt { .. } => Stop::Refuse(Refused::Damaged { source }),
+        error => Stop::Fail(error),
+    }
+}
+
+/// What is known of a change that was applied.
+#[derive(Clone, Copy)]
+pub(crate) struct Receipt {
+    slot: ContextSlot,
+    delta_id: Option<DeltaId>,
+    standing: Standing,
+    /// Sequence number of the call's first event.
+    first_sequence: u64,
+}
+
+impl Receipt {
+    const OF_NO_CALL: Receipt = Receipt {
+        slot: ContextSlot::UNASSIGNED,
+        delta_id: None,
+        standing: Standing::OF_NO_CONTEXT,
+        first_sequence: 0,
+    };
+}
+
+#[derive(Default)]
+struct Buffers {
+    record: Vec<u8>,
+    key: Vec<u8>,
+    canonical: Vec<u8>,
+}
+
+impl Buffers {
+    fn shrink(&mut self) {
+        for buffer in [&mut self.record, &mut self.key, &mut self.canonical] {
+            if buffer.capacity() > BUFFER_BYTES_KEPT_MAX {
+                *buffer = Vec::new();
+            }
+        }
+    }
+}
+
+/// One transaction being filled, over many batches.
+pub(crate) struct Pass<'l> {
+    env: &'l Env<WithoutTls>,
+    tables: Tables,
+    txn: RwTxn<'l>,
+    next: Counters,
+    authors: Authors,
+    buffers: Buffers,
+    /// Heads of the contexts touched, each read once and written once.
+    heads: BTreeMap<ContextSlot, TouchedHead>,
+    /// Entries, events and deltas put so far.
+    writes: usize,
+    has_written: bool,
+    has_unjournaled: bool,
+}
+
+struct TouchedHead {
+    head: Head,
+    is_changed: bool,
+    is_new: bool,
+}
+
+impl<'l> Pass<'l> {
+    /// Begins where the last checkpoint ended.
+    pub(crate) fn begin(
+        env: &'l Env<WithoutTls>,
+        tables: Tables,
+        next: Counters,
+    ) -> Result<Self, StoreError> {
+        let txn = env
+            .write_txn()
+            .map_err(|error| engine_error("begin a commit to", error, env))?;
+        Ok(Pass {
+            env,
+            tables,
+            authors: Authors::load(env, tables, &txn)?,
+            txn,
+            next,
+            buffers: Buffers::default(),
+            heads: BTreeMap::new(),
+            writes: 0,
+            has_written: false,
+            has_unjournaled: false,
+        })
+    }
+
+    /// Entries, events and deltas put since the last checkpoint.
+    pub(crate) fn writes(&self) -> usize {
+        self.writes
+    }
+
+    /// Contexts called since the last checkpoint.
+    pub(crate) fn contexts(&self) -> usize {
+        self.heads.len()
+    }
+
+    pub(crate) fn has_written(&self) -> bool {
+        self.has_written
+    }
+
+    /// Whether anything was written that is no call, and so is in no journal.
+    pub(crate) fn has_unjournaled(&self) -> bool {
+        self.has_unjournaled
+    }
+
+    /// Applies every change that is not refused; `journal` is shown what each
+    /// call has written. On an error the transaction is good for nothing.
+    pub(crate) fn apply_all(
+        &mut self,
+        batch: &[Change],
+        journal: &mut dyn FnMut(ContextSlot, &[u8]),
+    ) -> Result<Vec<Answer>, StoreError> {
+        let mut answers = Vec::with_capacity(batch.len());
+        // Contexts of which a call was refused: the calls behind it may have
+        // seen what it would have written.
+        let mut broken: Vec<ContextId> = Vec::new();
+        for change in batch {
+            if let Change::Call(call) = change
+                && broken.contains(&call.context)
+            {
+                let context = call.context;
+                answers.push(Err(Refused::BehindRefused { context }));
+                continue;
+            }
+            let answer = match self.apply(change) {
+                Ok(receipt) => Ok(receipt),
+                Err(Stop::Refuse(refused)) => Err(refused),
+                Err(Stop::Fail(error)) => return Err(error),
+            };
+            match (change, &answer) {
+                (Change::Call(call), Err(_)) => broken.push(call.context),
+                // A new context has no past.
+                (Change::CreateContext(new), Ok(_)) => broken.retain(|id| *id != new.id),
+                (Change::Call(_), Ok(receipt)) if receipt.delta_id.is_some() => {
+                    journal(receipt.slot, &self.buffers.canonical);
+                }
+                _ => {}
+            }
+            answers.push(answer);
+        }
+        self.buffers.shrink();
+        Ok(answers)
+    }
+
+    /// Applies a call as the journal has it: it was applied once before, and
+    /// must come out the same.
+    pub(crate) fn replay(&mut self, slot: ContextSlot, canonical: &[u8]) -> Result<(), StoreError> {
+        let corrupt = |why| StoreError::corrupt("journaled delta", &slot_key(slot), why);
+        let delta = DeltaView::parse(canonical)
+            .map_err(|_| corrupt("its canonical bytes are malformed"))?;
+        let call = CallEffects {
+            context: delta.context(),
+            slot,
+            author: delta.author(),
+            hlc: delta.hlc(),
+            ops: delta.ops().map(owned_op).collect(),
+            events: delta.events().map(owned_event).collect(),
+            logs: Vec::new(),
+        };
+        match self.call(&call) {
+            Ok(_) if self.buffers.canonical == canonical => Ok(()),
+            Ok(_) => Err(corrupt("it gives another state than when it was committed")),
+            Err(Stop::Refuse(Refused::Damaged { source })) => Err(source),
+            Err(Stop::Refuse(_)) => Err(corrupt("the state does not take it any more")),
+            Err(Stop::Fail(error)) => Err(error),
+        }
+    }
+
+    fn apply(&mut self, change: &Change) -> Result<Receipt, Stop> {
+        match change {
+            Change::Call(call) => self.call(call),
+            Change::CreateContext(new) => self.create(new),
+            Change::DeleteContext(id) => self.delete(id),
+            Change::PutApplication(record) => self.put_application(record),
+            Change::RemoveApplication(id) => self.remove_application(id),
+            Change::PutName { name, context } => self.put_name(name, *context),
+            Change::RemoveName { name } => self.remove_name(name),
+        }
+    }
+
+    /// Writes the heads and commits: from now on the journal's records of
+    /// `generation` count, and its file has at least `journal_bytes`. Gives the
+    /// counters to go on with.
+    pub(crate) fn finish(
+        mut self,
+        generation: Generation,
+        journal_bytes: u64,
+    ) -> Result<Counters, StoreError> {
+        for (slot, touched) in mem::take(&mut self.heads) {
+            if touched.is_changed {
+                let key = slot_key(slot);
+                touched.head.seal(&mut self.buffers.record, &key);
+                // Slots only grow, so new heads fill pages one after another.
+                let flags = if touched.is_new {
+                    PutFlags::APPEND
+                } else {
+                    PutFlags::empty()
+                };
+                let put = self.tables.heads.put_with_flags(
+                    &mut self.txn,
+                    flags,
+                    &key,
+                    &self.buffers.record,
+                );
+                put.map_err(|error| self.engine(error))?;
+            }
+        }
+        let record = JournalRecord {
+            generation: generation.number,
+            seed: generation.seed,
+        };
+        seal(&mut self.buffers.record, META_JOURNAL, &record);
+        self.put_meta(META_JOURNAL)?;
+        let record = JournalFileRecord {
+            bytes: journal_bytes,
+        };
+        seal(&mut self.buffers.record, META_JOURNAL_FILE, &record);
+        self.put_meta(META_JOURNAL_FILE)?;
+        let env = self.env;
+        self.txn
+            .commit()
+            .map_err(|error| commit_error(error, env))?;
+        Ok(self.next)
+    }
+
+    /// Puts the record that was sealed last.
+    fn put_meta(&mut self, key: &[u8]) -> Result<(), StoreError> {
+        let put = self
+            .tables
+            .meta
+            .put(&mut self.txn, key, &self.buffers.record);
+        put.map_err(|error| self.engine(error))
+    }
+
+    /// The head in `slot`, from this pass or from the ledger.
+    fn head(&mut self, slot: ContextSlot) -> Result<Option<&Head>, Stop> {
+        if !self.heads.contains_key(&slot) {
+            let key = slot_key(slot);
+            let found = self
+                .tables
+                .heads
+                .get(&self.txn, &key)
+                .map_err(|error| self.stop(error))?;
+            let Some(bytes) = found else { return Ok(None) };
+            let head = Head::read(&key, bytes).map_err(before_writing)?;
+            self.heads.insert(
+                slot,
+                TouchedHead {
+                    head,
+                    is_changed: false,
+                    is_new: false,
+                },
+            );
+        }
+        Ok(self.heads.get(&slot).map(|touched| &touched.head))
+    }
+
+    fn find(&self, id: &ContextId) -> Result<ContextRecord, Stop> {
+        let found = self
+            .tables
+            .contexts
+            .get(&self.txn, id.as_bytes())
+            .map_err(|error| self.stop(error))?;
+        let bytes = found.ok_or(Refused::UnknownContext { context: *id })?;
+        ContextRecord::read(id.as_bytes(), bytes).map_err(before_writing)
+    }
+
+    fn name_holder(&self, name: &str) -> Result<Option<ContextId>, Stop> {
+        let found = self
+            .tables
+            .names
+            .get(&self.txn, name.as_bytes())
+            .map_err(|error| self.stop(error))?;
+        found
+            .map(|bytes| read_name(name.as_bytes(), bytes).map_err(before_writing))
+            .transpose()
+    }
+
+    fn stop(&self, error: heed::Error) -> Stop {
+        Stop::Fail(self.engine(error))
+    }
+
+    /// A write in the middle of the transaction may make LMDB write pages early,
+    /// and so meet a full disk; nothing that counts was touched then.
+    fn engine(&self, error: heed::Error) -> StoreError {
+        match error {
+            heed::Error::Io(source) if is_short_write(&source, self.env) => {
+                StoreError::DiskFull { source }
+            }
+            error => engine_error("a commit", error, self.env),
+        }
+    }
+}
+
+/// Builds the answer to a change out of its receipt, now that it is on disk.
+pub(crate) fn verdict(change: Change, answer: Answer) -> Verdict {
+    let receipt = answer?;
+    let (events, logs) = match change {
+        Change::CreateContext(NewContext { call, .. }) | Change::Call(call) => {
+            (call.events, call.logs)
+        }
+        _ => return Ok(Committed::of_no_call(receipt.slot)),
+    };
+    let events = (receipt.first_sequence..)
+        .zip(events)
+        .map(|(sequence, event)| CommittedEvent { sequence, event })
+        .collect();
+    Ok(Committed {
+        slot: receipt.slot,
+        delta_id: receipt.delta_id,
+        standing: receipt.standing,
+        events,
+        logs,
+    })
+}
+
+fn owned_op(op: OpView<'_>) -> Op {
+    Op {
+        key: Bytes::copy_from_slice(op.key),
+        kind: op.kind,
+        value: op.value.map(Bytes::copy_from_slice),
+    }
+}
+
+fn owned_event(event: DeltaEventView<'_>) -> Event {
+    Event {
+        kind: event.kind.to_owned(),
+        payload: Bytes::copy_from_slice(event.payload),
+    }
+}

@@ -1,0 +1,183 @@
+//! Changes that are no calls: contexts come and go, and with them applications
+//! and names. None of them is journaled; a batch with one is a checkpoint.
+
+use super::bounds::{check_bound, check_call, check_name};
+use super::call::Planned;
+use super::{Pass, Receipt, Stop, TouchedHead, before_writing};
+use crate::change::{ApplicationRecord, NewContext};
+use crate::error::{Refused, StoreError};
+use crate::ids::{ApplicationId, ContextId, ContextSlot};
+use crate::layout::{APPLICATION_BYTES_MAX, META_SLOTS, slot_key};
+use crate::record::{ContextRow, GraveRow, Head, NameRow, SlotsRecord, seal};
+
+impl Pass<'_> {
+    pub(super) fn create(&mut self, new: &NewContext) -> Result<Receipt, Stop> {
+        check_call(&new.call)?;
+        if new.call.context != new.id {
+            return Err(Refused::WrongSlot {
+                context: new.call.context,
+                slot: new.call.slot,
+            }
+            .into());
+        }
+        if let Some(name) = &new.name {
+            check_name(name)?;
+        }
+        let exists = self.tables.contexts.get(&self.txn, new.id.as_bytes());
+        if exists.map_err(|error| self.stop(error))?.is_some() {
+            return Err(Refused::ContextExists { context: new.id }.into());
+        }
+        self.note_unjournaled();
+        let slot = ContextSlot::new(self.next.slot);
+        self.next.slot += 1;
+        seal(
+            &mut self.buffers.record,
+            META_SLOTS,
+            &SlotsRecord {
+                next: self.next.slot,
+            },
+        );
+        let put = self
+            .tables
+            .meta
+            .put(&mut self.txn, META_SLOTS, &self.buffers.record);
+        put.map_err(|error| self.stop(error))?;
+        let row = ContextRow {
+            slot: slot.number(),
+            created: new.created.bits(),
+            application: *new.application.as_bytes(),
+            name: new.name.as_deref(),
+        };
+        seal(&mut self.buffers.record, new.id.as_bytes(), &row);
+        let put = self
+            .tables
+            .contexts
+            .put(&mut self.txn, new.id.as_bytes(), &self.buffers.record);
+        put.map_err(|error| self.stop(error))?;
+        let touched = TouchedHead {
+            head: Head::new(new.id),
+            is_changed: true,
+            is_new: true,
+        };
+        // A slot is never given twice, so there is nothing to replace.
+        let mut planned = Planned::from(&touched.head);
+        for op in &new.call.ops {
+            if let Some(value) = &op.value {
+                planned.add(&new.call, op, value);
+            }
+        }
+        self.heads.insert(slot, touched);
+        let is_silent = new.call.ops.is_empty() && new.call.events.is_empty();
+        self.write_call(slot, &new.call, (!is_silent).then_some(planned))
+    }
+
+    fn note_unjournaled(&mut self) {
+        self.has_written = true;
+        self.has_unjournaled = true;
+    }
+
+    pub(super) fn delete(&mut self, id: &ContextId) -> Result<Receipt, Stop> {
+        let context = self.find(id)?;
+        let slot = context.slot;
+        // A head without a record cannot be told from a damaged ledger.
+        let damaged = || StoreError::corrupt("head record", &slot_key(slot), "it is missing");
+        let log_last = self
+            .head(slot)?
+            .ok_or_else(|| before_writing(damaged()))?
+            .log_last;
+        let name_is_here = match &context.name {
+            Some(name) => self.name_holder(name)? == Some(*id),
+            None => false,
+        };
+        self.note_unjournaled();
+        self.heads.remove(&slot);
+        let key = slot_key(slot);
+        let mut delete = || -> heed::Result<()> {
+            self.tables.contexts.delete(&mut self.txn, id.as_bytes())?;
+            self.tables.heads.delete(&mut self.txn, &key)?;
+            if let Some(name) = context.name.as_ref().filter(|_| name_is_here) {
+                self.tables.names.delete(&mut self.txn, name.as_bytes())?;
+            }
+            seal(
+                &mut self.buffers.record,
+                &key,
+                &GraveRow {
+                    context: *id.as_bytes(),
+                    log_last,
+                },
+            );
+            self.tables
+                .graves
+                .put(&mut self.txn, &key, &self.buffers.record)
+        };
+        delete().map_err(|error| self.stop(error))?;
+        Ok(Receipt {
+            slot,
+            ..Receipt::OF_NO_CALL
+        })
+    }
+
+    pub(super) fn put_application(&mut self, record: &ApplicationRecord) -> Result<Receipt, Stop> {
+        let bytes = record.name.len() + record.version.len() + record.description.len();
+        check_bound(
+            "the application record's size in bytes",
+            bytes,
+            0,
+            APPLICATION_BYTES_MAX,
+        )?;
+        self.note_unjournaled();
+        record.seal(&mut self.buffers.record);
+        let put =
+            self.tables
+                .applications
+                .put(&mut self.txn, record.id.as_bytes(), &self.buffers.record);
+        put.map_err(|error| self.stop(error))?;
+        Ok(Receipt::OF_NO_CALL)
+    }
+
+    pub(super) fn remove_application(&mut self, id: &ApplicationId) -> Result<Receipt, Stop> {
+        let removed = self
+            .tables
+            .applications
+            .delete(&mut self.txn, id.as_bytes());
+        if removed.map_err(|error| self.stop(error))? {
+            self.note_unjournaled();
+        }
+        Ok(Receipt::OF_NO_CALL)
+    }
+
+    pub(super) fn put_name(&mut self, name: &str, context: ContextId) -> Result<Receipt, Stop> {
+        check_name(name)?;
+        match self.name_holder(name)? {
+            Some(holder) if holder == context => return Ok(Receipt::OF_NO_CALL),
+            Some(holder) => {
+                return Err(Refused::NameTaken {
+                    name: name.to_owned(),
+                    holder,
+                }
+                .into());
+            }
+            None => {}
+        }
+        self.note_unjournaled();
+        let row = NameRow {
+            context: *context.as_bytes(),
+        };
+        seal(&mut self.buffers.record, name.as_bytes(), &row);
+        let put = self
+            .tables
+            .names
+            .put(&mut self.txn, name.as_bytes(), &self.buffers.record);
+        put.map_err(|error| self.stop(error))?;
+        Ok(Receipt::OF_NO_CALL)
+    }
+
+    pub(super) fn remove_name(&mut self, name: &str) -> Result<Receipt, Stop> {
+        check_name(name)?;
+        let removed = self.tables.names.delete(&mut self.txn, name.as_bytes());
+        if removed.map_err(|error| self.stop(error))? {
+            self.note_unjournaled();
+        }
+        Ok(Receipt::OF_NO_CALL)
+    }
+}
