@@ -6,7 +6,7 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Output, Stdio};
 use std::sync::LazyLock;
 
 use tempfile::TempDir;
@@ -121,7 +121,30 @@ impl Victim {
 
     #[track_caller]
     fn verify(&self, after: &str) {
-        let mut child = Command::new(torture())
+        let output = self.try_to_verify(Command::new(torture()));
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success(),
+            "after {after}: {stderr}\nin {}",
+            self.dir.path().display()
+        );
+    }
+
+    /// The same where `calls` meet a full disk; only those on `file`
+    /// if one is given.
+    fn try_to_verify_without_space(&self, calls: &str, file: Option<&Path>) -> Output {
+        let mut strace = strace();
+        strace.args(["-f", "-qq", "-o", "/dev/null", "-e"]);
+        strace.arg(format!("inject={calls}:error=ENOSPC"));
+        if let Some(file) = file {
+            strace.arg("-P").arg(file);
+        }
+        strace.arg(torture());
+        self.try_to_verify(strace)
+    }
+
+    fn try_to_verify(&self, mut torture: Command) -> Output {
+        let mut child = torture
             .arg("verify")
             .arg(self.dir.path())
             .stdin(Stdio::piped())
@@ -130,13 +153,7 @@ impl Victim {
             .spawn()
             .unwrap();
         child.stdin.take().unwrap().write_all(&self.said).unwrap();
-        let output = child.wait_with_output().unwrap();
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(
-            output.status.success(),
-            "after {after}: {stderr}\nin {}",
-            self.dir.path().display()
-        );
+        child.wait_with_output().unwrap()
     }
 }
 
@@ -265,6 +282,32 @@ fn a_full_disk_at_any_write_fails_one_batch_and_no_more() {
     println!(
         "{failed} batches failed by a full disk and left nothing; {stopped} times the meta page was hit"
     );
+}
+
+/// Every write fails, from the start on.
+#[test]
+fn a_ledger_with_an_empty_journal_opens_on_a_full_disk() {
+    let writing = format!("{},rename,unlink,ftruncate", WRITING_CALLS.join(","));
+    let mut victim = Victim::new();
+    let status = victim.write("fdatasync:delay_enter=0:when=65535", 5, "checkpoint");
+    assert!(status.success());
+    let lock = victim.dir.path().join("lock");
+    for (calls, file) in [
+        (writing.as_str(), None),
+        ("write,ftruncate", Some(lock.as_path())),
+    ] {
+        let output = victim.try_to_verify_without_space(calls, file);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{calls}: {stderr}");
+    }
+    // What is in the journal has to go into LMDB first, for only then it is seen.
+    let status = victim.write("fdatasync:delay_enter=0:when=65535", 1, "journal");
+    assert!(status.success());
+    let output = victim.try_to_verify_without_space(&writing, None);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("DiskFull"), "{stderr}");
+    victim.verify("a start on a full disk");
 }
 
 /// An I/O error at the Nth write: the error is fatal, and the next start finds
