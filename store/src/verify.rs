@@ -49,6 +49,8 @@ pub fn verify(snapshot: &Snapshot) -> Result<Verified, StoreError> {
     )?;
     let mut verified = Verified::default();
     let mut found = add_up(snapshot, &authors)?;
+    snapshot.applications()?;
+    snapshot.names(None, usize::MAX)?;
     let mut graves = Vec::new();
     snapshot.each(
         |tables| tables.graves,

@@ -97,6 +97,15 @@ impl WriterState {
             Some(bytes) => open::<SlotsRecord>(META_SLOTS, bytes)?.next.to_native(),
             None => ContextSlot::FIRST,
         };
+        // A slot that is given twice would mix two contexts.
+        for table in [tables.heads, tables.graves] {
+            let last = table.last(&txn).map_err(failed)?;
+            let last = last.and_then(|(key, _)| layout::read_u64(key));
+            if last.is_some_and(|last| last >= slot) {
+                let why = "slots beyond it have been given";
+                return Err(StoreError::corrupt("slots record", META_SLOTS, why));
+            }
+        }
         let last = tables.log.last(&txn).map_err(failed)?;
         let position = match last {
             Some((key, _)) => {
@@ -333,4 +342,74 @@ fn newest_stamp_of_heads(
         newest = newest.max(Head::read(key, bytes)?.hlc);
     }
     Ok(newest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::change::{CallEffects, NewContext};
+    use crate::data_dir::{DataDir, OpenOptions};
+    use crate::ids::{ApplicationId, ContextId, NodeId, ShardCount};
+    use crate::ledger::{Ledger, open_env};
+    use crate::record::seal;
+
+    /// Its key or its page is damaged, so that LMDB does not find it.
+    #[test]
+    fn slots_are_not_given_again_when_their_record_is_lost() {
+        let lost: [fn(Tables, &mut heed::RwTxn<'_>); 2] = [
+            |tables, txn| assert!(tables.meta.delete(txn, META_SLOTS).unwrap()),
+            |tables, txn| {
+                let mut record = Vec::new();
+                seal(&mut record, META_SLOTS, &SlotsRecord { next: 1 });
+                tables.meta.put(txn, META_SLOTS, &record).unwrap();
+            },
+        ];
+        for lose in lost {
+            let dir = tempfile::tempdir().unwrap();
+            let options = OpenOptions {
+                shards_if_new: ShardCount::new(1).unwrap(),
+                node_id_if_new: NodeId::from_bytes([4; 32]),
+            };
+            let data = DataDir::open(dir.path(), &options).unwrap();
+            let place = data.ledger_place(options.shards_if_new.shards().next().unwrap());
+            let config = LedgerConfig::default();
+            let id = ContextId::random();
+            let call = CallEffects {
+                context: id,
+                slot: ContextSlot::UNASSIGNED,
+                author: NodeId::from_bytes([4; 32]),
+                hlc: Hlc::ZERO,
+                ops: vec![],
+                events: vec![],
+                logs: vec![],
+            };
+            let new = NewContext {
+                id,
+                name: None,
+                application: ApplicationId::from_bytes([1; 32]),
+                created: Hlc::ZERO,
+                call,
+            };
+            let ledger = Ledger::open(&place, &config).unwrap();
+            ledger.commit(vec![Change::CreateContext(new)]).unwrap();
+            drop(ledger);
+            let env = open_env(&place, &config).unwrap();
+            let tables = Tables::open(&env).unwrap().unwrap();
+            let mut txn = env.write_txn().unwrap();
+            lose(tables, &mut txn);
+            txn.commit().unwrap();
+            drop(env);
+            let error = Ledger::open(&place, &config).err().unwrap();
+            assert!(
+                matches!(
+                    error,
+                    StoreError::Corrupt {
+                        what: "slots record",
+                        ..
+                    }
+                ),
+                "{error}"
+            );
+        }
+    }
 }
