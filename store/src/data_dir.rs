@@ -20,6 +20,7 @@ use crate::place::{LedgerIdentity, LedgerPlace};
 const MANIFEST: &str = "manifest";
 const LOCK: &str = "lock";
 const SHARDS: &str = "shards";
+const BLOBS: &str = "blobs";
 
 /// What a new data directory gets. Has no effect on one that exists.
 #[derive(Clone, Debug)]
@@ -58,7 +59,8 @@ impl DataDir {
         let (manifest, is_written) = if is_new {
             // Ledgers without a manifest: making a new one could cut them
             // up by another shard count, so that half of them is not found.
-            if path.join(SHARDS).exists() {
+            // And where applications were installed, there were ledgers.
+            if path.join(SHARDS).exists() || has_files(&path.join(BLOBS))? {
                 return Err(StoreError::ManifestMissing {
                     path: path.to_owned(),
                 });
@@ -108,24 +110,32 @@ impl DataDir {
 
     /// In format 1 a shard's ledger was made when it was first opened, one after
     /// the other, in a directory that was there before. So only the last ones can
-    /// be new, if the very first start was cut short; their directories make way.
+    /// be new, if the very first start was cut short, before anything was stored;
+    /// their directories make way.
     fn make_way_for_new_ledgers(&self) -> Result<(), StoreError> {
-        let mut new: Vec<LedgerPlace> = Vec::new();
+        let is_used = has_files(&self.blobs_dir())?;
+        let mut new: Vec<(LedgerPlace, Loss)> = Vec::new();
         for shard in self.manifest.shards.shards() {
             let place = self.ledger_place(shard);
-            let is_there = fs::metadata(place.data_file()).is_ok_and(|file| file.len() > 0);
-            match new.first() {
-                Some(lost) if is_there => {
-                    return Err(StoreError::lost(&lost.data_file(), Loss::Missing));
+            let file = place.data_file();
+            let loss = match fs::metadata(&file) {
+                Ok(found) if found.len() > 0 => None,
+                Ok(_) => Some(Loss::Empty),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Some(Loss::Missing),
+                Err(error) => return Err(StoreError::file("look for", &file)(error)),
+            };
+            match (loss, new.first()) {
+                (Some(loss), _) if is_used || place.journal().exists() => {
+                    return Err(StoreError::lost(&file, loss));
                 }
-                _ if !is_there && place.journal().exists() => {
-                    return Err(StoreError::lost(&place.data_file(), Loss::Missing));
+                (Some(loss), _) => new.push((place, loss)),
+                (None, Some((lost, loss))) => {
+                    return Err(StoreError::lost(&lost.data_file(), *loss));
                 }
-                _ if !is_there => new.push(place),
-                _ => {}
+                (None, None) => {}
             }
         }
-        for place in new {
+        for (place, _) in new {
             // LMDB may have begun; anything else in there is not for us to remove.
             for begun in [place.data_file(), place.lock_file()] {
                 done_or_missing(fs::remove_file(&begun))
@@ -169,7 +179,7 @@ impl DataDir {
 
     /// Applications' components and other large files, named by their hash.
     pub fn blobs_dir(&self) -> PathBuf {
-        self.path.join("blobs")
+        self.path.join(BLOBS)
     }
 
     /// What can be made again: compiled modules.
@@ -224,6 +234,15 @@ pub(crate) fn done_or_missing(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         result => result,
+    }
+}
+
+/// Whether there is anything in the directory at `path`, or a directory at all.
+fn has_files(path: &Path) -> Result<bool, StoreError> {
+    match fs::read_dir(path) {
+        Ok(mut entries) => Ok(entries.next().is_some()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(StoreError::file("read the directory", path)(error)),
     }
 }
 
@@ -421,7 +440,12 @@ mod tests {
         check(|places| fs::remove_dir_all(places[0].dir()).unwrap());
         check(|places| fs::remove_file(places[1].data_file()).unwrap());
         check(|places| fs::write(places[1].data_file(), "").unwrap());
-        // The last one may be new, but not with a journal.
+        // The last one may be new, but not with a journal, nor with applications.
         check(|places| fs::remove_file(places[2].data_file()).unwrap());
+        check(|places| {
+            fs::remove_dir_all(places[2].dir()).unwrap();
+            let shards = places[2].dir().parent().unwrap();
+            fs::write(shards.with_file_name(BLOBS).join("blob"), "").unwrap();
+        });
     }
 }

@@ -34,7 +34,7 @@ pub enum StoreError {
         supported: u32,
     },
     /// The directory has data but its manifest is gone.
-    #[error("{} has shards but no manifest; restore the manifest from a backup", path.display())]
+    #[error("{} has data but no manifest; restore the manifest from a backup", path.display())]
     ManifestMissing {
         /// The data directory.
         path: PathBuf,

@@ -319,6 +319,9 @@ impl Journal {
         self.bytes_noted = bytes_noted;
         self.batches = 0;
         self.end = 0;
+        if self.records_at == 0 {
+            return Ok(()); // A journal of format 2, about to be replaced.
+        }
         match Front::mark(&self.file, generation) {
             // It only helps to notice an old copy, which the records do as well.
             Err(error) if is_out_of_space(&error) => Ok(()),

@@ -81,9 +81,15 @@ fn a_damaged_manifest_is_refused_by_name() {
             )
         },
     );
+    let is_missing = |error: &StoreError| matches!(error, StoreError::ManifestMissing { .. });
+    check(|path| fs::remove_file(path).unwrap(), is_missing);
     check(
-        |path| fs::remove_file(path).unwrap(),
-        |error| matches!(error, StoreError::ManifestMissing { .. }),
+        |path| {
+            fs::remove_file(path).unwrap();
+            fs::remove_dir_all(path.with_file_name("shards")).unwrap();
+            fs::write(path.with_file_name("blobs").join("blob"), "").unwrap();
+        },
+        is_missing,
     );
 }
 
