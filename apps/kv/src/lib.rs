@@ -48,11 +48,11 @@ impl Kv {
         &self,
         after: Option<String>,
         limit: Option<u32>,
-    ) -> Result<Page<String, String>, String> {
+    ) -> Result<Page<String, String>, Error> {
         let limit = limit.unwrap_or(PAGE_ENTRIES);
         // A page without entries could not say where to go on.
         if limit == 0 {
-            return Err("limit must be at least 1".to_owned());
+            return Err(Error::new("no_limit", "limit must be at least 1"));
         }
         Ok(self.entries.page(after.as_ref(), limit))
     }
