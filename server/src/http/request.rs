@@ -85,7 +85,7 @@ async fn call(
             }
             Served::Batch(body, outcomes) => {
                 count(&outcomes);
-                reply::json(body)
+                reply::json_in_pieces(body)
             }
             Served::Silent(outcomes) => {
                 count(&outcomes);

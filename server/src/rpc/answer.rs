@@ -2,8 +2,11 @@
 //! guest's own JSON, which is neither parsed nor copied twice. The order of a
 //! batch's answers is the order of its requests.
 
+use std::collections::VecDeque;
 use std::fmt::{Display, Write as _};
 use std::io::Write as _;
+
+use bytes::Bytes;
 
 use super::envelope::Id;
 use crate::refusal::Refusal;
@@ -60,35 +63,43 @@ pub(crate) fn write_refusal(out: &mut Vec<u8>, id: Id<'_>, refusal: &Refusal) {
     out.push(b'}');
 }
 
-/// The answers to a batch, put together one by one.
+/// Pieces up to this length are put together, so that many short answers leave in one.
+const PIECE_BYTES: usize = 16 << 10;
+
+/// The answers to a batch, in pieces: a long one leaves in the memory in which it
+/// was written, so that a batch takes no more of it than its answers.
+#[derive(Default)]
 pub(crate) struct Joined {
-    body: Vec<u8>,
+    pieces: VecDeque<Bytes>,
+    last: Vec<u8>,
 }
 
 impl Joined {
-    /// Room for so many bytes in so many answers.
-    pub(crate) fn of_bytes(bytes: usize, answers: usize) -> Joined {
-        Joined {
-            body: Vec::with_capacity(bytes + answers + 1),
+    /// Adds one; that to a notification is empty. Gives the number of bytes that had
+    /// to be copied.
+    pub(crate) fn add(&mut self, mut answer: Vec<u8>) -> usize {
+        if answer.is_empty() {
+            return 0;
         }
-    }
-
-    /// Adds one; that to a notification is empty.
-    pub(crate) fn add(&mut self, answer: &[u8]) {
-        if !answer.is_empty() {
-            self.body
-                .push(if self.body.is_empty() { b'[' } else { b',' });
-            self.body.extend_from_slice(answer);
+        let first = self.pieces.is_empty() && self.last.is_empty();
+        self.last.push(if first { b'[' } else { b',' });
+        if self.last.len() + answer.len() <= PIECE_BYTES {
+            self.last.extend_from_slice(&answer);
+            return answer.len();
         }
+        std::mem::swap(&mut self.last, &mut answer);
+        self.pieces.push_back(answer.into());
+        0
     }
 
     /// The whole; none if there was nothing to say.
-    pub(crate) fn body(mut self) -> Option<Vec<u8>> {
-        if self.body.is_empty() {
+    pub(crate) fn pieces(mut self) -> Option<VecDeque<Bytes>> {
+        if self.pieces.is_empty() && self.last.is_empty() {
             return None;
         }
-        self.body.push(b']');
-        Some(self.body)
+        self.last.push(b']');
+        self.pieces.push_back(self.last.into());
+        Some(self.pieces)
     }
 }
 
@@ -155,13 +166,32 @@ mod tests {
     #[test]
     fn notifications_leave_no_gap_in_a_batch() {
         let answers = |list: &[&str]| {
-            let mut joined = Joined::of_bytes(0, 0);
-            list.iter().for_each(|text| joined.add(text.as_bytes()));
-            let body = joined.body().unwrap_or_default();
+            let mut joined = Joined::default();
+            for text in list {
+                joined.add(text.as_bytes().to_vec());
+            }
+            let body: Vec<u8> = joined
+                .pieces()
+                .unwrap_or_default()
+                .into_iter()
+                .flatten()
+                .collect();
             String::from_utf8(body).unwrap()
         };
         assert_eq!(answers(&["1", "", "2"]), "[1,2]");
         assert_eq!(answers(&["", "1"]), "[1]");
         assert_eq!(answers(&["", ""]), "");
+        // Whatever the lengths, and wherever the pieces end.
+        let long = "7".repeat(PIECE_BYTES);
+        let middle = "8".repeat(PIECE_BYTES / 2);
+        for list in [
+            [&long, "1", "2"],
+            ["1", &long, &long],
+            [&middle, &middle, &middle],
+            ["1", "", &long],
+        ] {
+            let given: Vec<&str> = list.into_iter().filter(|text| !text.is_empty()).collect();
+            assert_eq!(answers(&list), format!("[{}]", given.join(",")));
+        }
     }
 }

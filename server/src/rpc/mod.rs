@@ -9,6 +9,7 @@ pub(crate) mod envelope;
 mod raw;
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -27,7 +28,7 @@ pub(crate) enum Served {
     /// The answer to a single call that was refused, and why.
     Refused(Vec<u8>, Refusal),
     /// The answers to a batch, and how its calls ended.
-    Batch(Vec<u8>, Vec<Result<(), Refusal>>),
+    Batch(VecDeque<Bytes>, Vec<Result<(), Refusal>>),
     /// Only notifications: nothing is to be said.
     Silent(Vec<Result<(), Refusal>>),
 }
@@ -62,7 +63,7 @@ pub(crate) async fn serve(
 }
 
 /// Bytes of a batch's answers that are put together in one go: less than a slice.
-const JOINED_AT_ONCE: usize = 1 << 20;
+const COPIED_AT_ONCE: usize = 1 << 20;
 
 /// Runs a batch: as much of it at once as there is room for the answers, should
 /// each be as long as it may. Calls of one context run in their order. What there
@@ -123,18 +124,17 @@ async fn batch(
 }
 
 /// The answers to a batch as one body; none if it had notifications only.
-async fn join(answers: Vec<Vec<u8>>) -> Option<Vec<u8>> {
-    let mut joined = Joined::of_bytes(answers.iter().map(Vec::len).sum(), answers.len());
-    let mut since_breath = 0;
+async fn join(answers: Vec<Vec<u8>>) -> Option<VecDeque<Bytes>> {
+    let mut joined = Joined::default();
+    let mut copied = 0;
     for answer in answers {
-        since_breath += answer.len();
-        joined.add(&answer);
-        if since_breath >= JOINED_AT_ONCE {
-            since_breath = 0;
+        copied += joined.add(answer);
+        if copied >= COPIED_AT_ONCE {
+            copied = 0;
             rt::breathe().await;
         }
     }
-    joined.body()
+    joined.pieces()
 }
 
 /// Runs one request and appends its answer.
