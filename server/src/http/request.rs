@@ -68,9 +68,9 @@ async fn call(
         Err(NoBody::Gone) => return Err(BrokenOff),
     };
     let stats = front.stats();
-    let count = |outcomes: &[Result<(), Refusal>]| {
+    let count = |outcomes: &[Result<(), Code>]| {
         for outcome in outcomes {
-            stats.count_call(outcome.as_ref().err().map(|refusal| refusal.code));
+            stats.count_call(outcome.err());
         }
     };
     Ok(

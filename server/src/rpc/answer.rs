@@ -34,14 +34,22 @@ pub(crate) fn write_success<D: Display, R: Display>(
 ) {
     let Id::Given(id) = id else { return };
     out.reserve(success.output.len() + id.len() + AROUND_BYTES);
-    open(out, id);
-    out.extend_from_slice(b",\"result\":{\"output\":");
+    begin_success(out, id);
     // A method that returns nothing still has a JSON answer.
     out.extend_from_slice(if success.output.is_empty() {
         b"null"
     } else {
         success.output
     });
+    end_success(out, success);
+}
+
+fn begin_success(out: &mut Vec<u8>, id: &str) {
+    open(out, id);
+    out.extend_from_slice(b",\"result\":{\"output\":");
+}
+
+fn end_success<D: Display, R: Display>(out: &mut Vec<u8>, success: &Success<'_, D, R>) {
     out.extend_from_slice(b",\"delta_id\":");
     match &success.delta_id {
         Some(delta_id) => quote(out, delta_id),
@@ -63,11 +71,52 @@ pub(crate) fn write_refusal(out: &mut Vec<u8>, id: Id<'_>, refusal: &Refusal) {
     out.push(b'}');
 }
 
-/// Pieces up to this length are put together, so that many short answers leave in one.
+/// Outputs up to this length are put together with what stands around them, so that
+/// many short answers leave in one piece.
 const PIECE_BYTES: usize = 16 << 10;
 
-/// The answers to a batch, in pieces: a long one leaves in the memory in which it
-/// was written, so that a batch takes no more of it than its answers.
+/// One of a batch's answers. Empty if it is to a notification.
+#[derive(Default)]
+pub(crate) struct Answer {
+    text: Vec<u8>,
+    /// A long output and its place in the text: it leaves in the memory in which it came.
+    apart: Option<(usize, Bytes)>,
+}
+
+impl Answer {
+    /// To a call that worked; `output` is that of `success`.
+    pub(crate) fn success<D: Display, R: Display>(
+        id: Id<'_>,
+        output: &Bytes,
+        success: &Success<'_, D, R>,
+    ) -> Answer {
+        let mut answer = Answer::default();
+        match id {
+            Id::Given(id) if output.len() > PIECE_BYTES => {
+                begin_success(&mut answer.text, id);
+                answer.apart = Some((answer.text.len(), output.clone()));
+                end_success(&mut answer.text, success);
+            }
+            _ => write_success(&mut answer.text, id, success),
+        }
+        answer
+    }
+
+    /// To a call that was refused.
+    pub(crate) fn refusal(id: Id<'_>, refusal: &Refusal) -> Answer {
+        let mut answer = Answer::default();
+        write_refusal(&mut answer.text, id, refusal);
+        answer
+    }
+
+    /// All its bytes.
+    pub(crate) fn len(&self) -> usize {
+        let apart = self.apart.as_ref();
+        self.text.len() + apart.map_or(0, |(_, output)| output.len())
+    }
+}
+
+/// The answers to a batch, in pieces, so that it takes no more memory than they do.
 #[derive(Default)]
 pub(crate) struct Joined {
     pieces: VecDeque<Bytes>,
@@ -75,21 +124,28 @@ pub(crate) struct Joined {
 }
 
 impl Joined {
-    /// Adds one; that to a notification is empty. Gives the number of bytes that had
-    /// to be copied.
-    pub(crate) fn add(&mut self, mut answer: Vec<u8>) -> usize {
-        if answer.is_empty() {
+    /// Adds the next one. Gives the number of bytes that had to be copied.
+    pub(crate) fn add(&mut self, answer: Answer) -> usize {
+        let Answer { mut text, apart } = answer;
+        if text.is_empty() {
             return 0;
         }
         let first = self.pieces.is_empty() && self.last.is_empty();
         self.last.push(if first { b'[' } else { b',' });
-        if self.last.len() + answer.len() <= PIECE_BYTES {
-            self.last.extend_from_slice(&answer);
-            return answer.len();
+        if let Some((place, output)) = apart {
+            self.last.extend_from_slice(&text[..place]);
+            let before = std::mem::replace(&mut self.last, text.split_off(place));
+            self.pieces.push_back(before.into());
+            self.pieces.push_back(output);
+            return 0;
         }
-        std::mem::swap(&mut self.last, &mut answer);
-        self.pieces.push_back(answer.into());
-        0
+        self.last.extend_from_slice(&text);
+        let copied = text.len();
+        if self.last.len() > PIECE_BYTES {
+            let full = std::mem::take(&mut self.last);
+            self.pieces.push_back(full.into());
+        }
+        copied
     }
 
     /// The whole; none if there was nothing to say.
@@ -163,35 +219,51 @@ mod tests {
         );
     }
 
+    /// The answers to a batch whose calls gave these outputs, or were notifications.
+    fn answers(outputs: &[Option<&str>]) -> String {
+        let mut joined = Joined::default();
+        for output in outputs {
+            let id = output.map_or(Id::Notification, |_| Id::Given("1"));
+            let output = Bytes::copy_from_slice(output.unwrap_or("0").as_bytes());
+            let success = Success {
+                output: &output,
+                delta_id: None::<&str>,
+                root: "Rt",
+                fuel_used: 42,
+            };
+            let answer = Answer::success(id, &output, &success);
+            let bytes = answer.len();
+            assert_eq!(bytes == 0, id == Id::Notification);
+            joined.add(answer);
+        }
+        let pieces = joined.pieces().unwrap_or_default();
+        String::from_utf8(pieces.into_iter().flatten().collect()).unwrap()
+    }
+
     #[test]
     fn notifications_leave_no_gap_in_a_batch() {
-        let answers = |list: &[&str]| {
-            let mut joined = Joined::default();
-            for text in list {
-                joined.add(text.as_bytes().to_vec());
-            }
-            let body: Vec<u8> = joined
-                .pieces()
-                .unwrap_or_default()
-                .into_iter()
-                .flatten()
-                .collect();
-            String::from_utf8(body).unwrap()
-        };
-        assert_eq!(answers(&["1", "", "2"]), "[1,2]");
-        assert_eq!(answers(&["", "1"]), "[1]");
-        assert_eq!(answers(&["", ""]), "");
-        // Whatever the lengths, and wherever the pieces end.
-        let long = "7".repeat(PIECE_BYTES);
+        let one = |output: &str| success(Id::Given("1"), output, None);
+        assert_eq!(
+            answers(&[Some("1"), None, Some("2")]),
+            format!("[{},{}]", one("1"), one("2"))
+        );
+        assert_eq!(answers(&[None, Some("1")]), format!("[{}]", one("1")));
+        assert_eq!(answers(&[None, None]), "");
+    }
+
+    #[test]
+    fn long_outputs_stand_in_their_places() {
+        let long = "7".repeat(PIECE_BYTES + 1);
         let middle = "8".repeat(PIECE_BYTES / 2);
-        for list in [
+        for outputs in [
             [&long, "1", "2"],
             ["1", &long, &long],
+            ["1", &long, "2"],
             [&middle, &middle, &middle],
-            ["1", "", &long],
         ] {
-            let given: Vec<&str> = list.into_iter().filter(|text| !text.is_empty()).collect();
-            assert_eq!(answers(&list), format!("[{}]", given.join(",")));
+            let alone = outputs.map(|output| success(Id::Given("1"), output, None));
+            let together = answers(&outputs.map(Some));
+            assert!(together == format!("[{}]", alone.join(",")));
         }
     }
 }

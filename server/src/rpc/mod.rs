@@ -14,11 +14,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use corelet_shard::{Call, Reply, ShardHandle, rt};
+use corelet_store::{DeltaId, Root};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
 use crate::refusal::{Code, Refusal};
-use answer::{Joined, Success};
+use answer::{Answer, Joined, Success};
 use envelope::{Bounds, Envelope, Execute, Id, Request};
 
 /// What became of a body.
@@ -28,9 +29,9 @@ pub(crate) enum Served {
     /// The answer to a single call that was refused, and why.
     Refused(Vec<u8>, Refusal),
     /// The answers to a batch, and how its calls ended.
-    Batch(VecDeque<Bytes>, Vec<Result<(), Refusal>>),
+    Batch(VecDeque<Bytes>, Vec<Result<(), Code>>),
     /// Only notifications: nothing is to be said.
-    Silent(Vec<Result<(), Refusal>>),
+    Silent(Vec<Result<(), Code>>),
 }
 
 /// Answers one body on behalf of `caller`.
@@ -42,12 +43,21 @@ pub(crate) async fn serve(
 ) -> Served {
     match envelope::parse(&body, bounds) {
         Ok(Envelope::Single(request)) => {
+            let Request { id, call } = request;
+            let outcome = run(shard, caller, &body, call).await;
+            if id == Id::Notification {
+                return Served::Silent(vec![ended(&outcome)]);
+            }
             let mut out = Vec::new();
-            let notified = request.id == Id::Notification;
-            match (run(shard, caller, &body, request, &mut out).await, notified) {
-                (outcome, true) => Served::Silent(vec![outcome]),
-                (Ok(()), false) => Served::Done(out),
-                (Err(refusal), false) => Served::Refused(out, refusal),
+            match outcome {
+                Ok(reply) => {
+                    answer::write_success(&mut out, id, &success(&reply));
+                    Served::Done(out)
+                }
+                Err(refusal) => {
+                    answer::write_refusal(&mut out, id, &refusal);
+                    Served::Refused(out, refusal)
+                }
             }
         }
         // Boxed, so that single calls need no room for it.
@@ -75,8 +85,9 @@ async fn batch(
     requests: Vec<Request<'_>>,
     bounds: &Bounds,
 ) -> Served {
-    let mut ended: Vec<(Vec<u8>, Result<(), Refusal>)> = Vec::new();
-    ended.resize_with(requests.len(), || (Vec::new(), Ok(())));
+    let mut answers = Vec::new();
+    answers.resize_with(requests.len(), Answer::default);
+    let mut outcomes = vec![Ok(()); requests.len()];
     let mut answers_bytes = 0;
     let mut requests = requests.into_iter().enumerate();
     let mut running = FuturesUnordered::new();
@@ -86,20 +97,24 @@ async fn batch(
         {
             // They are first polled, and so take their place in the queue of their
             // context, in the order in which they come here.
-            let Some((place, request)) = requests.next() else {
+            let Some((place, Request { id, call })) = requests.next() else {
                 break;
             };
             running.push(async move {
-                let mut out = Vec::new();
-                let outcome = run(shard, caller, body, request, &mut out).await;
-                (place, out, outcome)
+                let outcome = run(shard, caller, body, call).await;
+                let answer = match &outcome {
+                    Ok(reply) => Answer::success(id, &reply.output, &success(reply)),
+                    Err(refusal) => Answer::refusal(id, refusal),
+                };
+                (place, answer, ended(&outcome))
             });
         }
-        let Some((place, out, outcome)) = running.next().await else {
+        let Some((place, answer, outcome)) = running.next().await else {
             break;
         };
-        answers_bytes += out.len();
-        ended[place] = (out, outcome);
+        answers_bytes += answer.len();
+        answers[place] = answer;
+        outcomes[place] = outcome;
     }
     for (place, request) in requests {
         let max = bounds.batch_answers_bytes_max as u64;
@@ -112,11 +127,9 @@ async fn batch(
         let refusal = refusal
             .with("limit", "http.batch_answers_bytes_max")
             .with("max", max);
-        let mut out = Vec::new();
-        answer::write_refusal(&mut out, request.id, &refusal);
-        ended[place] = (out, Err(refusal));
+        answers[place] = Answer::refusal(request.id, &refusal);
+        outcomes[place] = Err(refusal.code);
     }
-    let (answers, outcomes): (Vec<_>, Vec<_>) = ended.into_iter().unzip();
     match join(answers).await {
         Some(body) => Served::Batch(body, outcomes),
         None => Served::Silent(outcomes),
@@ -124,7 +137,7 @@ async fn batch(
 }
 
 /// The answers to a batch as one body; none if it had notifications only.
-async fn join(answers: Vec<Vec<u8>>) -> Option<VecDeque<Bytes>> {
+async fn join(answers: Vec<Answer>) -> Option<VecDeque<Bytes>> {
     let mut joined = Joined::default();
     let mut copied = 0;
     for answer in answers {
@@ -137,42 +150,33 @@ async fn join(answers: Vec<Vec<u8>>) -> Option<VecDeque<Bytes>> {
     joined.pieces()
 }
 
-/// Runs one request and appends its answer.
+/// Runs one request, unless it is refused by its looks.
 async fn run(
     shard: &ShardHandle,
     caller: &Arc<str>,
     body: &Bytes,
-    request: Request<'_>,
-    out: &mut Vec<u8>,
-) -> Result<(), Refusal> {
-    let Request { id, call } = request;
-    let outcome = match call {
+    call: Result<Execute<'_>, Refusal>,
+) -> Result<Reply, Refusal> {
+    match call {
         Ok(call) => execute(shard, caller, body, call).await,
         Err(refusal) => Err(refusal),
-    };
+    }
+}
+
+fn success(reply: &Reply) -> Success<'_, DeltaId, Root> {
+    Success {
+        output: &reply.output,
+        delta_id: reply.delta_id,
+        root: reply.root,
+        fuel_used: reply.fuel_used,
+    }
+}
+
+/// How a call ended, for those who count.
+fn ended(outcome: &Result<Reply, Refusal>) -> Result<(), Code> {
     match outcome {
-        Ok(Reply {
-            output,
-            delta_id,
-            root,
-            fuel_used,
-        }) => {
-            answer::write_success(
-                out,
-                id,
-                &Success {
-                    output: &output,
-                    delta_id,
-                    root,
-                    fuel_used,
-                },
-            );
-            Ok(())
-        }
-        Err(refusal) => {
-            answer::write_refusal(out, id, &refusal);
-            Err(refusal)
-        }
+        Ok(_) => Ok(()),
+        Err(refusal) => Err(refusal.code),
     }
 }
 
