@@ -12,9 +12,11 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use corelet_server::api::{self, CreateContext};
+use corelet_server::cli::args::COMPILE_WORKER;
 use corelet_server::client::{Client, Whereabouts};
 use corelet_server::config::{Layers, Origin};
 use corelet_server::serve::Server;
@@ -70,8 +72,12 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Result<ExitCode, Box<dyn Error>> {
     let kv = std::env::args_os().nth(1);
+    // The server has its compiler in a process of its own, made from this program.
+    if kv.as_deref().is_some_and(|first| first == COMPILE_WORKER) {
+        return Ok(corelet_server::cli::run());
+    }
     let kv = kv.unwrap_or_else(|| "target/apps/kv.wasm".into());
     let dir = tempfile::tempdir()?;
     let mut layers = Layers::default();
@@ -116,7 +122,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     drop(callers);
     server.stop()?;
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The client's ends of all connections.
