@@ -272,3 +272,88 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
 fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_ne_bytes(*bytes.get(at..)?.first_chunk()?))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::data_dir::{DataDir, OpenOptions};
+    use crate::ids::{NodeId, ShardCount};
+    use crate::layout::Tables;
+    use crate::ledger::{LedgerConfig, open_env};
+
+    /// A file whose last pages are free and were never written, with so many free
+    /// pages in the middle that their list needs pages of its own.
+    fn short_file(dir: &Path) -> std::path::PathBuf {
+        let options = OpenOptions {
+            shards_if_new: ShardCount::new(1).unwrap(),
+            node_id_if_new: NodeId::from_bytes([4; 32]),
+        };
+        let data = DataDir::open(dir, &options).unwrap();
+        let place = data.ledger_place(options.shards_if_new.shards().next().unwrap());
+        let env = open_env(&place, &LedgerConfig::default()).unwrap();
+        let table = Tables::open(&env).unwrap().unwrap().applications;
+        for work in 0..4 {
+            let mut txn = env.write_txn().unwrap();
+            for key in 0..700_u16 {
+                let key = key.to_be_bytes();
+                match work {
+                    0 => table.put(&mut txn, &key, &[7; 5000]).unwrap(),
+                    1 => drop(table.delete(&mut txn, &key).unwrap()),
+                    2 => table.put(&mut txn, &key, b"small").unwrap(),
+                    _ => {}
+                }
+            }
+            if work == 3 {
+                table.put(&mut txn, b"large", &vec![7; 8 << 20]).unwrap();
+                table.delete(&mut txn, b"large").unwrap();
+            }
+            txn.commit().unwrap();
+        }
+        let last = env.info().last_page_number as u64;
+        let bytes = fs::metadata(place.data_file()).unwrap().len();
+        assert!(bytes < last * 4096, "the file has all of its {last} pages");
+        place.data_file()
+    }
+
+    /// Whatever is in the file, the answer is that it is whole, or why it is not.
+    #[test]
+    fn a_damaged_file_is_answered_and_never_panics() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = short_file(dir.path());
+        check(&path).unwrap();
+        let whole = fs::read(&path).unwrap();
+        let damaged = dir.path().join("damaged");
+        let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut next = |below: usize| {
+            // xorshift: any spread will do
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            (random >> 16) as usize % below
+        };
+        let (mut refused, mut taken) = (0, 0);
+        fs::write(&damaged, &whole).unwrap();
+        let file = fs::OpenOptions::new().write(true).open(&damaged).unwrap();
+        for round in 0..6000 {
+            // The meta pages, or the head and the nodes of any page.
+            let page = if round % 2 == 0 {
+                next(2)
+            } else {
+                next(whole.len() / 4096)
+            };
+            let at = page * 4096 + next(160);
+            file.write_all_at(&[next(256) as u8], at as u64).unwrap();
+            match check(&damaged) {
+                Ok(()) => taken += 1,
+                Err(StoreError::Corrupt { .. } | StoreError::Lost { .. }) => refused += 1,
+                Err(error) => panic!("byte {at}: {error}"),
+            }
+            if round % 3 == 2 {
+                file.write_all_at(&whole, 0).unwrap();
+            }
+        }
+        assert!(refused > 100 && taken > 100, "{refused} and {taken}");
+    }
+}

@@ -281,8 +281,7 @@ impl<'l> LedgerWriter<'l> {
     }
 
     /// The transaction that goes on from the last checkpoint, with what the
-    /// journal has since then.
-    /// Gives how many calls that was.
+    /// journal has since then. Gives how many calls had to be replayed for it.
     fn open_pass(&mut self) -> Result<u64, StoreError> {
         if self.pass.is_some() {
             return Ok(0);
