@@ -83,7 +83,15 @@ impl Token {
             path: path.to_owned(),
             source,
         };
-        let mut file = File::open(path).map_err(read)?;
+        Token::read(File::open(path).map_err(read)?, path)
+    }
+
+    /// The token in the open file that is at `path`.
+    pub(crate) fn read(mut file: File, path: &Path) -> Result<Token, TokenError> {
+        let read = |source| TokenError::Read {
+            path: path.to_owned(),
+            source,
+        };
         let metadata = file.metadata().map_err(read)?;
         let mode = metadata.mode() & 0o777;
         // A pipe (`--token-file <(pass show corelet)`) has no readers but us.

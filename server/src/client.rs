@@ -3,7 +3,7 @@
 //! silence.
 
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -14,7 +14,8 @@ use ureq::{Agent, Body, SendBody};
 
 use crate::api;
 use crate::auth::{TOKEN_FILE, Token, TokenError};
-use crate::run_file::{Found, RunFile};
+use crate::private_dir::{NotPrivate, PrivateDir};
+use crate::run_file::{Found, RunFile, RunFileError};
 
 /// Answers larger than this are not read.
 const ANSWER_BYTES_MAX: u64 = 1 << 30;
@@ -60,6 +61,20 @@ pub enum ClientError {
         data_dir: PathBuf,
         /// What the system said.
         source: std::io::Error,
+    },
+    /// Others could have written what is in the data directory.
+    #[error("not believing what is in {path}", path = data_dir.display())]
+    NotPrivate {
+        /// The data directory.
+        data_dir: PathBuf,
+        /// What is open to them.
+        source: NotPrivate,
+    },
+    /// A token would go to a server that another user has named.
+    #[error("the server on {path} is another user's, and is only sent the token that is there: name it with --url to send it another one", path = data_dir.display())]
+    ForeignServer {
+        /// The data directory.
+        data_dir: PathBuf,
     },
     /// There is no token to send.
     #[error("no token for {url}: give --token-file, or set CORELET_TOKEN")]
@@ -123,19 +138,29 @@ pub struct Client {
 impl Client {
     /// Finds the server and the token.
     pub fn find(whereabouts: &Whereabouts) -> Result<Client, ClientError> {
-        let local = whereabouts.url.is_none();
-        let url = match &whereabouts.url {
-            Some(url) => checked_url(url)?,
-            None => local_url(whereabouts)?,
+        let (url, local) = match &whereabouts.url {
+            Some(url) => (checked_url(url)?, None),
+            None => {
+                let (url, data) = local_server(&whereabouts.data_dir)?;
+                (url, Some(data))
+            }
         };
+        let own = whereabouts.token_file.is_some() || whereabouts.token.is_some();
+        if let Some(data) = &local
+            && own
+            && !data.is_ours()
+        {
+            let data_dir = data.path().to_owned();
+            return Err(ClientError::ForeignServer { data_dir });
+        }
         let token = match (&whereabouts.token_file, &whereabouts.token) {
             (Some(file), _) => Token::load(file)?,
             (None, Some(text)) => Token::parse(text.trim()).ok_or(ClientError::BadToken)?,
             // A local server's token is not sent anywhere else by itself.
-            (None, None) if local => {
-                Token::load(&whereabouts.data_dir.join("keys").join(TOKEN_FILE))?
-            }
-            (None, None) => return Err(ClientError::NoToken { url }),
+            (None, None) => match &local {
+                Some(data) => local_token(data)?,
+                None => return Err(ClientError::NoToken { url }),
+            },
         };
         Ok(Client::new(url, token))
     }
@@ -357,21 +382,42 @@ fn checked_url(url: &str) -> Result<String, ClientError> {
     }
 }
 
-fn local_url(whereabouts: &Whereabouts) -> Result<String, ClientError> {
-    let data_dir = whereabouts.data_dir.clone();
-    match RunFile::find(&data_dir) {
-        Ok(Found::Running(server)) => Ok(server.url),
+/// The address that a server has left in its data directory, and the directory
+/// as it was when it was believed.
+fn local_server(path: &Path) -> Result<(String, PrivateDir), ClientError> {
+    let data_dir = path.to_owned();
+    let data = match PrivateDir::open(path) {
+        Ok(data) => data,
+        Err(error) if error.is_absence() => return Err(ClientError::NoServer { data_dir }),
+        Err(source) => return Err(ClientError::NotPrivate { data_dir, source }),
+    };
+    match RunFile::find(&data) {
+        Ok(Found::Running(server)) => Ok((server.url, data)),
         Ok(Found::Stale(server)) => Err(ClientError::ServerGone {
             data_dir,
             pid: server.pid,
         }),
         Ok(Found::Nothing) => Err(ClientError::NoServer { data_dir }),
-        Err(source) => Err(ClientError::RunFile { data_dir, source }),
+        Err(RunFileError::NotPrivate(source)) => Err(ClientError::NotPrivate { data_dir, source }),
+        Err(RunFileError::Unreadable(source)) => Err(ClientError::RunFile { data_dir, source }),
     }
+}
+
+/// The token of the server that was found in `data`, from the same place.
+fn local_token(data: &PrivateDir) -> Result<Token, ClientError> {
+    let refuse = |source| ClientError::NotPrivate {
+        data_dir: data.path().to_owned(),
+        source,
+    };
+    let keys = data.dir("keys").map_err(refuse)?;
+    let file = keys.file(TOKEN_FILE).map_err(refuse)?;
+    Ok(Token::read(file, &keys.path().join(TOKEN_FILE))?)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -440,5 +486,64 @@ mod tests {
             Client::find(&local),
             Err(ClientError::NoServer { .. })
         ));
+    }
+    #[test]
+    fn no_token_goes_where_others_could_have_sent_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = dir.path().join("keys");
+        std::fs::create_dir(&keys).unwrap();
+        Token::load_or_create(&keys).unwrap();
+        let server = RunFile::of_this_process("127.0.0.1:9".parse().unwrap());
+        let run_file = dir.path().join("server.json");
+        std::fs::write(&run_file, serde_json::to_vec(&server).unwrap()).unwrap();
+        let mode = |path: &Path, mode: u32| {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        mode(dir.path(), 0o700);
+        mode(&run_file, 0o600);
+        mode(&keys, 0o700);
+        let of_the_environment = Some("corelet_0123456789abcdef".to_owned());
+        let find = |token: &Option<String>| {
+            Client::find(&Whereabouts {
+                data_dir: dir.path().to_owned(),
+                url: None,
+                token_file: None,
+                token: token.clone(),
+            })
+        };
+        assert!(find(&None).is_ok() && find(&of_the_environment).is_ok());
+        for (path, open, closed) in [
+            (dir.path(), 0o777, 0o700),
+            (dir.path(), 0o720, 0o700),
+            (&run_file, 0o606, 0o600),
+        ] {
+            mode(path, open);
+            for token in [&None, &of_the_environment] {
+                let refused = find(token).err();
+                assert!(
+                    matches!(refused, Some(ClientError::NotPrivate { .. })),
+                    "{open:o} {}: {refused:?}",
+                    path.display()
+                );
+            }
+            mode(path, closed);
+        }
+        mode(&keys, 0o770);
+        assert!(matches!(
+            find(&None).err(),
+            Some(ClientError::NotPrivate { .. })
+        ));
+        mode(&keys, 0o700);
+        // Another user's server may have its own token, from root, and no other.
+        if rustix::process::geteuid().as_raw() == 0 {
+            for path in [dir.path(), &run_file, &keys, &keys.join(TOKEN_FILE)] {
+                std::os::unix::fs::chown(path, Some(1), None).unwrap();
+            }
+            assert!(find(&None).is_ok());
+            assert!(matches!(
+                find(&of_the_environment).err(),
+                Some(ClientError::ForeignServer { .. })
+            ));
+        }
     }
 }

@@ -19,6 +19,7 @@ mod http;
 mod log;
 mod metrics;
 pub mod preflight;
+mod private_dir;
 pub mod refusal;
 mod rpc;
 mod run_file;

@@ -9,6 +9,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Serialize;
 
 use crate::config::{Config, Setting};
+use crate::private_dir::{NotPrivate, check_own};
+use crate::refusal::chain;
 
 /// How a finding weighs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -101,6 +103,7 @@ pub fn examine(demands: &Demands<'_>) -> Vec<Finding> {
             demands.config.storage.allow_network_filesystem,
         ),
         disk(free_bytes(demands.data_dir)),
+        privacy(check_own(demands.data_dir)),
     ]
 }
 
@@ -319,6 +322,28 @@ fn disk(free: Option<u64>) -> Finding {
         ),
         Some(free) => Finding::good(what, bytes(free)),
         None => Finding::warning(what, "cannot be found out", "make sure that there is some"),
+    }
+}
+
+fn privacy(checked: Result<(), NotPrivate>) -> Finding {
+    let what = "data directory";
+    match checked {
+        Ok(()) => Finding::good(what, "nobody else can write it"),
+        Err(error) if error.is_absence() => Finding::good(what, "will be made"),
+        Err(error) => {
+            let text = chain(&error);
+            let (found, advice) = text.rsplit_once(": ").unwrap_or((&text, ""));
+            match error {
+                // For whoever asks; it may be right for the user that will serve.
+                NotPrivate::Foreign { .. } | NotPrivate::Look { .. } => {
+                    Finding::warning(what, found, advice)
+                }
+                NotPrivate::Planted { .. }
+                | NotPrivate::Writable { .. }
+                | NotPrivate::Open { .. }
+                | NotPrivate::NoFile { .. } => Finding::blocker(what, found, advice),
+            }
+        }
     }
 }
 

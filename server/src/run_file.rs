@@ -3,13 +3,17 @@
 //! only; removed when the server stops; a stale one is recognised.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use corelet_store::{DataDir, write_atomically};
 use serde::{Deserialize, Serialize};
 
+use crate::private_dir::{NotPrivate, PrivateDir};
+
+/// Its name in the data directory.
+const RUN_FILE: &str = "server.json";
 /// Larger files are not ours.
 const BYTES_MAX: u64 = 64 << 10;
 
@@ -25,6 +29,17 @@ pub(crate) struct RunFile {
     pub started_ticks: u64,
     /// Its version.
     pub version: String,
+}
+
+/// Why there is no telling.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RunFileError {
+    /// Others could have written it.
+    #[error(transparent)]
+    NotPrivate(#[from] NotPrivate),
+    /// It cannot be read, or is something else.
+    #[error(transparent)]
+    Unreadable(#[from] io::Error),
 }
 
 /// What there is to know about a server of this data directory.
@@ -58,17 +73,18 @@ impl RunFile {
         Ok(LeftBehind { path })
     }
 
-    /// Looks for a server of `data_dir`.
-    pub(crate) fn find(data_dir: &Path) -> io::Result<Found> {
-        let path = DataDir::run_file_in(data_dir);
-        let text = match fs::metadata(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
-            Err(error) => return Err(error),
-            Ok(metadata) if metadata.len() > BYTES_MAX => {
-                return Err(io::Error::other("the file is too large to be a server's"));
-            }
-            Ok(_) => fs::read(&path)?,
+    /// Looks for a server of the data directory. What others could have written
+    /// is not read: a client sends its token where this says.
+    pub(crate) fn find(data: &PrivateDir) -> Result<Found, RunFileError> {
+        let file = match data.file(RUN_FILE) {
+            Err(error) if error.is_absence() => return Ok(Found::Nothing),
+            opened => opened?,
         };
+        let mut text = Vec::new();
+        file.take(BYTES_MAX + 1).read_to_end(&mut text)?;
+        if text.len() as u64 > BYTES_MAX {
+            return Err(io::Error::other("the file is too large to be a server's").into());
+        }
         let found: RunFile = serde_json::from_slice(&text).map_err(io::Error::other)?;
         let alive = started_ticks(found.pid) == Some(found.started_ticks);
         Ok(if alive {
@@ -113,29 +129,65 @@ fn started_ticks(pid: u32) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
+
     use super::*;
+
+    fn find(dir: &Path) -> Result<Found, RunFileError> {
+        RunFile::find(&PrivateDir::open(dir)?)
+    }
 
     #[test]
     fn a_running_server_is_told_from_a_stale_one() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(RunFile::find(dir.path()).unwrap(), Found::Nothing);
+        let find = || find(dir.path());
+        assert_eq!(find().unwrap(), Found::Nothing);
         let ours = RunFile::of_this_process("0.0.0.0:7700".parse().unwrap());
         assert_eq!(ours.url, "http://127.0.0.1:7700");
         let path = DataDir::run_file_in(dir.path());
-        let write = |file: &RunFile| fs::write(&path, serde_json::to_vec(file).unwrap()).unwrap();
+        assert_eq!(path, dir.path().join(RUN_FILE));
+        let write = |file: &RunFile| {
+            write_atomically(&path, &serde_json::to_vec(file).unwrap()).unwrap();
+        };
         write(&ours);
-        assert_eq!(
-            RunFile::find(dir.path()).unwrap(),
-            Found::Running(ours.clone())
-        );
+        assert_eq!(find().unwrap(), Found::Running(ours.clone()));
         // The same process number, but of a process that started at another time.
         let other = RunFile {
             started_ticks: ours.started_ticks + 1,
             ..ours
         };
         write(&other);
-        assert_eq!(RunFile::find(dir.path()).unwrap(), Found::Stale(other));
+        assert_eq!(find().unwrap(), Found::Stale(other));
         fs::write(&path, "nonsense").unwrap();
-        assert!(RunFile::find(dir.path()).is_err());
+        assert!(matches!(find(), Err(RunFileError::Unreadable(_))));
+    }
+
+    #[test]
+    fn an_address_that_others_could_have_written_is_not_believed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = DataDir::run_file_in(dir.path());
+        let ours = RunFile::of_this_process("127.0.0.1:7700".parse().unwrap());
+        write_atomically(&path, &serde_json::to_vec(&ours).unwrap()).unwrap();
+        let mode = |path: &Path, mode: u32| {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        };
+        for bits in [0o660, 0o602] {
+            mode(&path, bits);
+            let refused = find(dir.path());
+            assert!(
+                matches!(
+                    refused,
+                    Err(RunFileError::NotPrivate(NotPrivate::Writable { .. }))
+                ),
+                "{bits:o}: {refused:?}"
+            );
+        }
+        mode(&path, 0o600);
+        mode(dir.path(), 0o777);
+        assert!(matches!(
+            find(dir.path()),
+            Err(RunFileError::NotPrivate(NotPrivate::Writable { .. }))
+        ));
     }
 }

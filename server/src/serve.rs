@@ -34,6 +34,7 @@ use crate::facts::Facts;
 use crate::http;
 use crate::log;
 use crate::preflight::{self, Demands, Finding, Weight};
+use crate::private_dir::{NotPrivate, check_own};
 use crate::refusal::chain;
 use crate::run_file::{LeftBehind, RunFile};
 
@@ -60,6 +61,9 @@ pub enum ServeError {
         /// What the system said.
         source: io::Error,
     },
+    /// Others could have written, or can read, what is in the data directory.
+    #[error(transparent)]
+    NotPrivate(#[from] NotPrivate),
     /// The node's key cannot be used.
     #[error(transparent)]
     Identity(#[from] IdentityError),
@@ -360,6 +364,8 @@ fn identity(data_dir: &Path) -> Result<Identity, ServeError> {
             path: keys.clone(),
             source,
         })?;
+    // Again after the preflight: what was there before us by now is somebody's.
+    check_own(data_dir)?;
     Ok(Identity::load_or_create(&keys)?)
 }
 

@@ -355,6 +355,42 @@ fn a_killed_server_is_missed_and_nothing_is_lost() {
     assert_eq!(server.interrupt(), Some(0));
 }
 
+/// What others can write, neither the server nor its clients believe.
+#[test]
+fn a_data_directory_that_others_can_write_is_refused_by_server_and_clients() {
+    let dir = TempDir::new().unwrap();
+    let data = dir.path().join("data");
+    let mode = |path: &Path, mode: u32| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    fs::create_dir(&data).unwrap();
+    mode(&data, 0o777);
+    let advice = format!("run chmod go-w {}", data.display());
+    fails(
+        &data,
+        &["serve", "--listen", "127.0.0.1:0", "--shards", "1"],
+        1,
+        &advice,
+    );
+    fails(&data, &["doctor"], 1, "cannot run the server");
+    assert_eq!(fs::read_dir(&data).unwrap().count(), 0, "nothing was made");
+    mode(&data, 0o700);
+    let server = Server::start(&data, &[&kv()]);
+    ok(&data, &["status"]);
+    for (path, open, closed) in [
+        (data.clone(), 0o777, 0o700),
+        (data.join("server.json"), 0o666, 0o600),
+        (data.join("keys"), 0o720, 0o700),
+    ] {
+        mode(&path, open);
+        let advice = format!("run chmod go-w {}", path.display());
+        fails(&data, &["status"], 1, &advice);
+        mode(&path, closed);
+    }
+    ok(&data, &["status"]);
+    assert_eq!(server.interrupt(), Some(0));
+}
+
 /// Commands that need no server.
 #[test]
 fn what_needs_no_server_works_without_one() {

@@ -101,15 +101,17 @@ impl From<ClientError> for Failure {
             | ClientError::ServerGone { .. }
             | ClientError::Unreachable { .. } => Failure::new(Exit::Unavailable, text),
             // They say by themselves what to give.
-            ClientError::NoToken { .. } | ClientError::BadToken | ClientError::BadUrl { .. } => {
-                Failure {
-                    see_help: false,
-                    ..Failure::new(Exit::Usage, text)
-                }
-            }
-            ClientError::RunFile { .. } | ClientError::Token(_) | ClientError::Strange { .. } => {
-                Failure::new(Exit::Failed, text)
-            }
+            ClientError::NoToken { .. }
+            | ClientError::ForeignServer { .. }
+            | ClientError::BadToken
+            | ClientError::BadUrl { .. } => Failure {
+                see_help: false,
+                ..Failure::new(Exit::Usage, text)
+            },
+            ClientError::RunFile { .. }
+            | ClientError::NotPrivate { .. }
+            | ClientError::Token(_)
+            | ClientError::Strange { .. } => Failure::new(Exit::Failed, text),
             ClientError::Refused {
                 name,
                 document,
