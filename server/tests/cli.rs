@@ -204,6 +204,10 @@ fn from_the_first_start_to_the_second() {
     let token = ok(&data, &["token"]);
     assert_eq!(fs::read_to_string(data.join("keys/token")).unwrap(), token);
     assert_eq!(document(&data, &["token"])["token"], token.trim());
+    let header = format!("Authorization: Bearer {token}");
+    assert_eq!(ok(&data, &["token", "--header"]), header);
+    let shown = document(&data, &["token", "--header"]);
+    assert_eq!(shown["header"], header.trim());
     assert_eq!(server.interrupt(), Some(0));
     fails(&data, &["status"], 3, "no server runs");
 
@@ -389,6 +393,59 @@ fn a_data_directory_that_others_can_write_is_refused_by_server_and_clients() {
     }
     ok(&data, &["status"]);
     assert_eq!(server.interrupt(), Some(0));
+}
+
+/// What we tell people to type keeps the token out of every process's arguments.
+#[test]
+fn no_command_that_we_show_has_the_token_among_its_arguments() {
+    let dir = TempDir::new().unwrap();
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
+    let readme = fs::read_to_string(readme).unwrap();
+    let help = ok(dir.path(), &["token", "--help"]);
+    let mut server = corelet(dir.path());
+    server.args(["dev", "--listen", "127.0.0.1:0", "--shards", "1"]);
+    server.arg(kv()).stderr(Stdio::piped());
+    let mut server = server.spawn().unwrap();
+    let mut lines = BufReader::new(server.stderr.take().unwrap()).lines();
+    let mut banner = String::new();
+    for line in lines.by_ref().map(Result::unwrap) {
+        banner.push_str(&line);
+        banner.push('\n');
+        if line.starts_with("Ctrl-C") {
+            break;
+        }
+    }
+    let shown = [("README", &readme), ("--help", &help), ("banner", &banner)];
+    for (place, text) in shown {
+        assert!(!text.contains("$(corelet token"), "{place}: {text}");
+        let curls = text.lines().filter(|line| line.contains("curl -"));
+        let curls: Vec<&str> = curls.collect();
+        assert!(!curls.is_empty(), "{place}: {text}");
+        for line in curls {
+            assert!(line.contains("token --header | curl"), "{place}: {line}");
+            assert!(line.contains("-H @-"), "{place}: {line}");
+        }
+    }
+    // The banner's own works as it stands, where there is a curl to run it.
+    let command: Vec<&str> = banner
+        .lines()
+        .skip_while(|line| !line.contains("curl -"))
+        .take(2)
+        .collect();
+    let has_curl = Command::new("curl").arg("--version").output().is_ok();
+    if has_curl {
+        let answer = Command::new("sh")
+            .args(["-c", &command.join("\n")])
+            .output();
+        let answer = answer.unwrap();
+        let talk = String::from_utf8_lossy(&answer.stderr);
+        let answer: Value = serde_json::from_slice(&answer.stdout)
+            .unwrap_or_else(|error| panic!("{command:?}: {error}: {talk}"));
+        assert!(answer["result"].is_object(), "{answer}");
+    }
+    let pid = rustix::process::Pid::from_child(&server);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    assert_eq!(server.wait().unwrap().code(), Some(0));
 }
 
 /// Commands that need no server.

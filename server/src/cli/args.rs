@@ -133,9 +133,16 @@ Examples:
     #[command(after_help = "\
 Examples:
   corelet token
-  curl -H \"Authorization: Bearer $(corelet token)\" http://127.0.0.1:7700/v1/status
-  corelet --data-dir /var/lib/corelet token > token && chmod 600 token")]
-    Token,
+  corelet token --header | curl -H @- http://127.0.0.1:7700/v1/status
+  (umask 077 && corelet --data-dir /var/lib/corelet token > token)
+
+With --header it goes to curl by standard input (curl 7.55 or later). As an
+argument of curl it would be there to see in the list of processes.")]
+    Token {
+        /// Print it as the header of an HTTP request.
+        #[arg(long)]
+        header: bool,
+    },
 
     /// Show how the server is doing.
     #[command(after_help = "\

@@ -66,7 +66,7 @@ fn dispatch(cli: &Cli, out: &Out) -> Result<(), Failure> {
         Command::App(command) => app::run(command, global, out),
         Command::Context(command) => context::run(command, global, out),
         Command::Call(args) => call::run(args, global, out),
-        Command::Token => token(global, out),
+        Command::Token { header } => token(*header, global, out),
         Command::Status => status::run(global, out),
         Command::Config(command) => config::run(command, global, out),
         Command::Doctor(args) => doctor::run(args, global, out),
@@ -82,12 +82,15 @@ fn dispatch(cli: &Cli, out: &Out) -> Result<(), Failure> {
 }
 
 /// The secret is data here: it was asked for.
-fn token(global: &Global, out: &Out) -> Result<(), Failure> {
+fn token(as_header: bool, global: &Global, out: &Out) -> Result<(), Failure> {
     let token = Token::load(&global.data_dir.join("keys").join(TOKEN_FILE))?;
-    out.text(
-        token.reveal(),
-        || serde_json::json!({ "token": token.reveal() }),
-    )
+    let token = token.reveal();
+    if as_header {
+        let header = format!("Authorization: Bearer {token}");
+        out.text(&header, || serde_json::json!({ "header": header }))
+    } else {
+        out.text(token, || serde_json::json!({ "token": token }))
+    }
 }
 
 /// The server that the flags and the environment name.

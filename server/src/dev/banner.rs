@@ -121,7 +121,8 @@ fn curl(url: &str, command: &str, demo: &Demo, call: &ExampleCall<'_>) -> String
         call.args
     );
     format!(
-        "  curl -sS {url}/rpc -H \"Authorization: Bearer $({command} token)\" \\\n    -H 'Content-Type: application/json' -d {}\n",
+        // By standard input: a secret among curl's arguments is in the process list.
+        "  {command} token --header | curl -sS {url}/rpc -H @- \\\n    -H 'Content-Type: application/json' -d {}\n",
         shell(&body)
     )
 }
@@ -205,7 +206,7 @@ kv 0.1.0: context kv, made now
   target/release/corelet call kv len
 
 The same over HTTP:
-  curl -sS http://127.0.0.1:7700/rpc -H "Authorization: Bearer $(target/release/corelet token)" \
+  target/release/corelet token --header | curl -sS http://127.0.0.1:7700/rpc -H @- \
     -H 'Content-Type: application/json' -d '{{"jsonrpc":"2.0","id":1,"method":"execute","params":{{"context_id":"kv","method":"get","args":{{"key":"greeting"}}}}}}'
 
 Ctrl-C stops it; the data stays."#
