@@ -22,7 +22,7 @@ use corelet_net::{Domain, Identity, IdentityError};
 use corelet_shard::{
     Bounds, Cores, Ending, Node, NodeConfig, StartError, WatchdogConfig, available_cores, rt,
 };
-use corelet_store::{DataDir, LedgerConfig, OpenOptions, ShardCount, StoreError};
+use corelet_store::{DataDir, LedgerConfig, OpenOptions, SHARDS_MAX, ShardCount, StoreError};
 use corelet_wasm_host::{CompileIn, Host, HostConfig, HostError, WorkerCommand};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -40,9 +40,6 @@ use crate::run_file::{LeftBehind, RunFile};
 
 /// Keys derived for the compile cache; never used on a message from outside.
 const CACHE_KEY: Domain = Domain::new("compile-cache-key");
-
-/// The most shards that a data directory can have.
-const SHARDS_MAX: u64 = 256;
 
 /// Address space that one instance slot reserves: four gibibytes of memory and a guard.
 pub const SLOT_BYTES: u64 = (4 << 30) + (32 << 20);
@@ -292,12 +289,13 @@ pub fn examine(config: &Config, data_dir: &Path, shards: u64, try_executor: bool
 
 /// How many shards a new data directory would get.
 pub fn wanted_shards(config: &Config) -> ShardCount {
-    let wanted = match config.shards.count {
-        0 => available_cores().len() as u64,
-        count => count,
+    let max = usize::from(SHARDS_MAX);
+    let count = match config.shards.count {
+        // On a larger machine, shards for a part of its cores.
+        0 => available_cores().len().clamp(1, max) as u16,
+        count => count as u16,
     };
-    let within = wanted.clamp(1, SHARDS_MAX) as u16;
-    ShardCount::new(within).expect("1 to 256 is within the store's bounds")
+    ShardCount::new(count).expect("the setting has the store's bounds")
 }
 
 fn executor_starts() -> Result<(), String> {

@@ -482,6 +482,9 @@ fn what_needs_no_server_works_without_one() {
             limit,
         );
     }
+    // More shards than a data directory can have are not silently fewer.
+    ok(data, &["config", "check", "--shards", "256"]);
+    fails(data, &["serve", "--shards", "257"], 2, "from 0 to 256");
     let file = data.join("bad.toml");
     fs::write(&file, "[http]\nlistne = \"127.0.0.1:1\"\n").unwrap();
     fails(

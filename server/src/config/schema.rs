@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use corelet_store::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use corelet_store::{KEY_BYTES_MAX, SHARDS_MAX, VALUE_BYTES_MAX};
 use corelet_wasm_host::{LimitInfo, Limits, Unit};
 
 use super::error::ConfigError;
@@ -133,7 +133,7 @@ settings! {
     /// How the work is spread over the cores.
     shards: Shards {
         /// Number of shards of a new data directory; 0 means one per core. An existing directory keeps its number.
-        count: u64 [0, 1024] = "0";
+        count: u64 [0, SHARDS_MAX as u64] = "0";
         /// Cores to use; 0 means all that this process may run on. Shards are pinned to them round robin.
         cores: u64 [0, 1024] = "0";
         /// A shard without work spins this long before it sleeps. Makes calls between cores some ten times faster and burns idle CPU.
