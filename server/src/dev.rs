@@ -20,7 +20,7 @@ use std::thread;
 use serde_json::json;
 
 use crate::auth::{TOKEN_FILE, Token};
-use crate::cli::{Exit, Failure, Out};
+use crate::cli::{Exit, Failure, Out, program};
 use crate::client::Client;
 use crate::config::{Config, Effective};
 use crate::run_file::RunFile;
@@ -162,15 +162,5 @@ fn changed_text(demo: &Demo) -> String {
         How::Beside { older } => format!(
             "{name} is installed anew; the context {older} stays with the old version, the context {context} runs the new one"
         ),
-    }
-}
-
-/// What to type for this program: as it was started, if that names a file.
-fn program() -> String {
-    let started_as = std::env::args().next().unwrap_or_default();
-    if started_as.contains('/') {
-        started_as
-    } else {
-        "corelet".to_owned()
     }
 }

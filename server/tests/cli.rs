@@ -448,6 +448,49 @@ fn no_command_that_we_show_has_the_token_among_its_arguments() {
     assert_eq!(server.wait().unwrap().code(), Some(0));
 }
 
+/// Whoever starts a second server where one runs is told what to type instead,
+/// and that works as it stands.
+#[test]
+fn a_second_server_is_told_the_command_that_works() {
+    let dir = TempDir::new().unwrap();
+    let data = dir.path().join("data");
+    let first = Server::start(&data, &[]);
+    let refused = run(&data, &["dev", "-q", "--shards", "1", "-o", "json"]);
+    assert_eq!(refused.status.code(), Some(1));
+    let told: Value = serde_json::from_slice(&refused.stderr).unwrap();
+    let message = told["error"]["message"].as_str().unwrap();
+    assert!(message.contains("is in use"), "{told}");
+    let advice = told["error"]["advice"].as_str().unwrap();
+    let (_, command) = advice.split_once(": ").unwrap();
+    let beside = format!(
+        "--listen 127.0.0.1:0 --data-dir {}",
+        dir.path().join("data-2").display()
+    );
+    assert!(command.ends_with(&beside), "{command}");
+    let mut second = corelet(&data);
+    let words: Vec<&str> = command.split(' ').skip(1).collect();
+    let mut second = second.args(words).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    let mut lines = BufReader::new(second.stdout.take().unwrap());
+    lines.read_line(&mut line).unwrap();
+    assert!(line.contains("127.0.0.1"), "{line}");
+    let pid = rustix::process::Pid::from_child(&second);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    assert_eq!(second.wait().unwrap().code(), Some(0));
+    // With a directory of its own, the port is what is in the way.
+    let taken = first.ready["url"].as_str().unwrap();
+    let taken = taken.strip_prefix("http://").unwrap();
+    let third = dir.path().join("third");
+    let beside = "--listen 127.0.0.1:0";
+    fails(
+        &third,
+        &["serve", "--shards", "1", "--listen", taken],
+        1,
+        beside,
+    );
+    assert_eq!(first.interrupt(), Some(0));
+}
+
 /// Commands that need no server.
 #[test]
 fn what_needs_no_server_works_without_one() {

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
+use super::beside;
 use super::output::{pretty, size};
 use crate::auth::TokenError;
 use crate::client::ClientError;
@@ -83,7 +84,11 @@ impl From<TokenError> for Failure {
 
 impl From<ServeError> for Failure {
     fn from(error: ServeError) -> Failure {
-        Failure::failed(&error)
+        let failure = Failure::failed(&error);
+        match beside::command(&error) {
+            Some(command) => failure.advise(format!("a second server beside it: {command}")),
+            None => failure,
+        }
     }
 }
 

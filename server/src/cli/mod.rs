@@ -4,6 +4,7 @@
 pub mod args;
 
 mod app;
+mod beside;
 mod call;
 mod config;
 mod context;
@@ -24,7 +25,7 @@ use crate::{dev, log, serve};
 pub(crate) use app::{build_component, install};
 use args::{Cli, Command, Global};
 pub(crate) use failure::{Exit, Failure};
-pub(crate) use output::{Out, plain};
+pub(crate) use output::{Out, plain, shell};
 
 /// Runs the command that this process was started with.
 pub fn run() -> ExitCode {
@@ -78,6 +79,16 @@ fn dispatch(cli: &Cli, out: &Out) -> Result<(), Failure> {
             clap_complete::generate(*shell, &mut Cli::command(), "corelet", &mut script);
             out.raw(&script)
         }
+    }
+}
+
+/// What to type for this program: as it was started, if that names a file.
+pub(crate) fn program() -> String {
+    let started_as = std::env::args().next().unwrap_or_default();
+    if started_as.contains('/') {
+        started_as
+    } else {
+        "corelet".to_owned()
     }
 }
 

@@ -149,7 +149,17 @@ pub(crate) fn plain(text: &str) -> String {
     out
 }
 
-/// The same, keeping line breaks.
+/// A word of a shell command, in quotes where it needs them.
+pub(crate) fn shell(word: &str) -> String {
+    let harmless = |char: char| char.is_ascii_alphanumeric() || "-_./:=@%+,".contains(char);
+    if !word.is_empty() && word.chars().all(harmless) {
+        word.to_owned()
+    } else {
+        format!("'{}'", plain(word).replace('\'', r"'\''"))
+    }
+}
+
+/// The same as [`plain`], keeping line breaks.
 fn lines(text: &str) -> String {
     text.split('\n').map(plain).collect::<Vec<_>>().join("\n")
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use super::example::{self, ExampleCall};
 use super::project::{Demo, How};
 use crate::auth::TOKEN_FILE;
-use crate::cli::plain;
+use crate::cli::{plain, shell};
 
 /// What there is to say it about.
 pub(super) struct Scene<'a> {
@@ -125,16 +125,6 @@ fn curl(url: &str, command: &str, demo: &Demo, call: &ExampleCall<'_>) -> String
         "  {command} token --header | curl -sS {url}/rpc -H @- \\\n    -H 'Content-Type: application/json' -d {}\n",
         shell(&body)
     )
-}
-
-/// A word of a shell command, in quotes where it needs them.
-fn shell(word: &str) -> String {
-    let harmless = |char: char| char.is_ascii_alphanumeric() || "-_./:=@%+,".contains(char);
-    if !word.is_empty() && word.chars().all(harmless) {
-        word.to_owned()
-    } else {
-        format!("'{}'", plain(word).replace('\'', r"'\''"))
-    }
 }
 
 #[cfg(test)]
