@@ -13,6 +13,10 @@ use std::fmt::Write;
 
 use serde_json::{Map, Value};
 
+use crate::rpc::envelope::{
+    CONTEXT_ID_LIMIT, ID_BYTES_MAX, ID_LIMIT, METHOD_LIMIT, NAME_BYTES_MAX,
+};
+
 /// One line of the catalogue.
 #[derive(Debug)]
 pub struct Entry {
@@ -66,11 +70,11 @@ macro_rules! catalogue {
 catalogue! {
     ParseError = -32700 "parse_error", 400 call, "at?",
         "The body is not JSON or not UTF-8.";
-    InvalidRequest = -32600 "invalid_request", 400 call, "",
+    InvalidRequest = -32600 "invalid_request", 400 call, "limit?, used?, max?",
         "JSON, but not a JSON-RPC 2.0 request: a member is missing, doubled or of the wrong type, or a batch is empty.";
     MethodNotFound = -32601 "method_not_found", 404 call, "method",
         "The server has no such JSON-RPC method. There is one: execute.";
-    InvalidParams = -32602 "invalid_params", 400 call, "parameter?",
+    InvalidParams = -32602 "invalid_params", 400 call, "parameter?, limit?, used?, max?",
         "The parameters of the request are missing, unknown or of the wrong type.";
     InternalError = -32603 "internal_error", 500 call, "",
         "A fault of the server. Nothing that the call did has happened. The server's log has more.";
@@ -201,6 +205,13 @@ impl Refusal {
             .with("max", max)
     }
 
+    /// Adds the limit that was reached to a message that says so in other words.
+    pub(crate) fn with_limit(self, limit: &'static str, used: usize, max: usize) -> Refusal {
+        self.with("limit", limit)
+            .with("used", used)
+            .with("max", max)
+    }
+
     /// The error object of JSON-RPC.
     pub fn write_error_object(&self, out: &mut Vec<u8>) {
         let mut data = Map::with_capacity(self.data.len() + 1);
@@ -233,17 +244,19 @@ impl Refusal {
 
 /// The catalogue as a page of Markdown.
 pub fn reference() -> String {
-    let mut page = String::from(
+    let mut page = format!(
         "# Errors\n\n\
          Made from the table in `server/src/refusal/mod.rs` (`corelet config errors`); numbers and names keep\n\
          their meaning for good.\n\n\
          A JSON-RPC call that is refused is answered with an error object\n\
-         `{\"code\": CODE, \"message\": TEXT, \"data\": {\"name\": NAME, …}}`. The HTTP status is 200, except for a\n\
+         `{{\"code\": CODE, \"message\": TEXT, \"data\": {{\"name\": NAME, …}}}}`. The HTTP status is 200, except for a\n\
          single call refused with a code marked *transport*: such a request never became a call, and its status\n\
          is the one given here, with `Retry-After` where it is 429 or 503. Requests under `/v1` are answered with\n\
          a problem document (RFC 9457) of that status, whose `type` is `urn:corelet:error:NAME` and which has the\n\
          same members.\n\n\
          `limit` is the setting's name in CONFIG.md, `used` or `got` what was asked for, `max` what is allowed.\n\
+         No setting changes these: `{ID_LIMIT}` = {ID_BYTES_MAX} (a request's id, as it is written),\n\
+         `{CONTEXT_ID_LIMIT}` = {NAME_BYTES_MAX} and `{METHOD_LIMIT}` = {NAME_BYTES_MAX} (parameters of `execute`).\n\
          Messages are for people and may change.\n\n\
          | code | name | status | members of data | meaning |\n|---|---|---|---|---|\n",
     );

@@ -8,7 +8,10 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::envelope::{Bounds, Id, NAME_BYTES_MAX, Params, Request, check, is_id, present};
+use super::envelope::{
+    Bounds, ID_BYTES_MAX, ID_LIMIT, Id, NAME_BYTES_MAX, Params, Request, check, is_id, is_scalar,
+    present,
+};
 use super::raw::{is_array, is_object};
 use crate::refusal::{Code, Refusal};
 
@@ -32,11 +35,16 @@ pub(super) fn diagnose<'a>(text: &'a str, bounds: &Bounds) -> Result<Request<'a>
     let id = match members.id {
         None => Id::Notification,
         Some(id) if is_id(id) => Id::Given(id.get()),
-        Some(_) => {
-            return invalid(
-                Id::NULL,
-                "id must be a string, a number or null, of at most 256 bytes",
-            );
+        Some(id) => {
+            let message =
+                format!("id must be a string, a number or null, of at most {ID_BYTES_MAX} bytes");
+            let refusal = Refusal::new(Code::InvalidRequest, message);
+            let call = Err(if is_scalar(id) {
+                refusal.with_limit(ID_LIMIT, id.get().len(), ID_BYTES_MAX)
+            } else {
+                refusal
+            });
+            return Ok(Request { id: Id::NULL, call });
         }
     };
     // Without a valid envelope there is no telling whether an answer is

@@ -18,9 +18,14 @@ use super::raw::{is_array, is_deeper, is_object};
 use crate::refusal::{Code, Refusal};
 
 /// Ids longer than this are refused: they are echoed, and nobody needs them.
-const ID_BYTES_MAX: usize = 256;
+pub(crate) const ID_BYTES_MAX: usize = 256;
 /// Context ids, names of contexts and of methods.
-pub(super) const NAME_BYTES_MAX: usize = 256;
+pub(crate) const NAME_BYTES_MAX: usize = 256;
+
+/// Bounds that no setting changes, as `limit` of a refusal names them.
+pub(crate) const ID_LIMIT: &str = "id_bytes_max";
+pub(crate) const CONTEXT_ID_LIMIT: &str = "context_id_bytes_max";
+pub(crate) const METHOD_LIMIT: &str = "method_bytes_max";
 
 /// The bounds of an envelope, from the configuration.
 #[derive(Debug, Clone, Copy)]
@@ -162,13 +167,18 @@ fn parse_one<'a>(text: &'a str, bounds: &Bounds) -> Result<Request<'a>, Refusal>
 /// What holds for good parameters beyond their types.
 pub(super) fn check<'a>(params: Params<'a>, bounds: &Bounds) -> Result<Execute<'a>, Refusal> {
     let args = params.args.map_or("{}", RawValue::get);
-    for (name, value) in [
-        ("context_id", &params.context_id),
-        ("method", &params.method),
+    for (name, value, limit) in [
+        ("context_id", &params.context_id, CONTEXT_ID_LIMIT),
+        ("method", &params.method, METHOD_LIMIT),
     ] {
         if value.is_empty() || value.len() > NAME_BYTES_MAX {
             let message = format!("params.{name} must have from 1 to {NAME_BYTES_MAX} bytes");
-            return Err(Refusal::new(Code::InvalidParams, message).with("parameter", name));
+            let refusal = Refusal::new(Code::InvalidParams, message).with("parameter", name);
+            return Err(if value.is_empty() {
+                refusal
+            } else {
+                refusal.with_limit(limit, value.len(), NAME_BYTES_MAX)
+            });
         }
     }
     if !is_object(args) {
@@ -255,9 +265,12 @@ impl<'de> Visitor<'de> for Entries {
 
 /// Whether this may be an id: a string, a number or null, and not long.
 pub(super) fn is_id(raw: &RawValue) -> bool {
-    let text = raw.get();
-    let kind = matches!(text.as_bytes()[0], b'"' | b'-' | b'0'..=b'9' | b'n');
-    kind && text.len() <= ID_BYTES_MAX
+    is_scalar(raw) && raw.get().len() <= ID_BYTES_MAX
+}
+
+/// Whether this is of a kind that ids are of.
+pub(super) fn is_scalar(raw: &RawValue) -> bool {
+    matches!(raw.get().as_bytes()[0], b'"' | b'-' | b'0'..=b'9' | b'n')
 }
 
 #[cfg(test)]
@@ -320,6 +333,30 @@ mod tests {
         assert!(matches!(call.context, Cow::Borrowed("kv")));
         assert!(matches!(call.method, Cow::Borrowed("get")));
         assert!(body.as_bytes().as_ptr_range().contains(&call.args.as_ptr()));
+    }
+
+    #[test]
+    fn bounds_that_cannot_be_set_have_a_name_and_numbers_too() {
+        let check = |id: usize, context: usize, method: usize, limit: &str, used: usize| {
+            let [id, context, method] = [id, context, method].map(|count| "x".repeat(count));
+            let body = format!(
+                r#"{{"jsonrpc":"2.0","id":"{id}","method":"execute","params":{{"context_id":"{context}","method":"{method}"}}}}"#
+            );
+            let Ok(Envelope::Single(Request {
+                call: Err(refusal), ..
+            })) = parse(body.as_bytes(), &BOUNDS)
+            else {
+                panic!("{limit}: not refused");
+            };
+            assert_eq!(refusal.data["limit"], limit);
+            assert_eq!(refusal.data["used"], used, "{limit}");
+            assert_eq!(refusal.data["max"], 256, "{limit}");
+        };
+        // An id is measured as it is written, with its quotes.
+        check(255, 1, 1, ID_LIMIT, 257);
+        check(1, 257, 1, CONTEXT_ID_LIMIT, 257);
+        check(1, 256, 300, METHOD_LIMIT, 300);
+        check(254, 257, 300, CONTEXT_ID_LIMIT, 257);
     }
 
     #[test]
