@@ -2,7 +2,10 @@
 //! when somebody asks. Nothing is counted here.
 //!
 //! All per-shard figures have the label `shard`. Histograms are counted by
-//! powers of two of microseconds and shown in seconds.
+//! powers of two of microseconds and shown in seconds. The page is OpenMetrics;
+//! `metrics/classic.rs` has it in the format before.
+
+pub(crate) mod classic;
 
 use std::fmt;
 use std::fs;

@@ -10,9 +10,9 @@ use std::rc::{Rc, Weak};
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRequestParts, Path, RawQuery, State};
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{ACCEPT, CONTENT_TYPE, VARY};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Extension, body};
@@ -26,7 +26,7 @@ use super::reply::{document, problem};
 use crate::api;
 use crate::auth::Claims;
 use crate::facts::Board;
-use crate::metrics;
+use crate::metrics::{self, classic};
 use crate::refusal::{Code, Refusal};
 use crate::rpc;
 
@@ -106,14 +106,20 @@ async fn ready(State(door): State<Door>) -> Response {
     answer.unwrap_or_else(refused)
 }
 
-async fn figures(State(door): State<Door>) -> Response {
+async fn figures(State(door): State<Door>, headers: HeaderMap) -> Response {
+    let accept = headers.get_all(ACCEPT).iter();
+    let classic = classic::is_wanted(accept.filter_map(|value| value.to_str().ok()));
     let answer = front(&door).map(|front| {
-        let host = front.shard.host();
-        let mut response = Response::new(body::Body::from(metrics::page(&front.facts, host)));
-        response.headers_mut().insert(
-            CONTENT_TYPE,
-            HeaderValue::from_static(metrics::CONTENT_TYPE),
-        );
+        let page = metrics::page(&front.facts, front.shard.host());
+        let (page, content_type) = if classic {
+            (classic::page(&page), classic::CONTENT_TYPE)
+        } else {
+            (page, metrics::CONTENT_TYPE)
+        };
+        let mut response = Response::new(body::Body::from(page));
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        headers.insert(VARY, HeaderValue::from_static("accept"));
         response
     });
     answer.unwrap_or_else(refused)

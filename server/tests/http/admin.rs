@@ -208,3 +208,46 @@ fn an_application_goes_after_its_contexts() {
     assert!(response.header("x-request-id").is_some());
     server.check_and_stop();
 }
+
+#[test]
+fn figures_come_in_the_format_that_was_asked_for() {
+    let server = Server::start(&[]);
+    let page = |accept: &str| {
+        let headers = format!("{accept}content-length: 0\r\n");
+        let response = server.exchange(&server.head("GET", "/metrics", &headers));
+        assert_eq!(response.status, 200);
+        let kind = response.header("content-type").unwrap().to_owned();
+        (kind, String::from_utf8(response.body).unwrap())
+    };
+    for accept in ["", "accept: */*\r\n"] {
+        let (kind, text) = page(accept);
+        assert!(kind.starts_with("application/openmetrics-text"), "{kind}");
+        assert!(text.ends_with("# EOF\n"), "{text}");
+        assert!(text.contains("# TYPE corelet_calls counter\n"), "{text}");
+    }
+    let (kind, text) = page("accept: text/plain; version=0.0.4\r\n");
+    assert_eq!(kind, "text/plain; version=0.0.4; charset=utf-8");
+    let mut families = Vec::new();
+    for line in text.lines() {
+        if let Some(family) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = family.split_once(' ').unwrap();
+            assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
+            families.push(name);
+        } else if !line.starts_with('#') {
+            // Every sample stands under its family's name.
+            let family = families.last().unwrap();
+            let rest = line.strip_prefix(family);
+            let rest = rest.unwrap_or_else(|| panic!("{line} under {family}"));
+            assert!(
+                ["{", " ", "_sum", "_count", "_bucket"]
+                    .iter()
+                    .any(|next| rest.starts_with(next)),
+                "{line} under {family}"
+            );
+        } else {
+            assert!(line.starts_with("# HELP "), "{line}");
+        }
+    }
+    assert!(families.contains(&"corelet_calls_total"), "{text}");
+    server.check_and_stop();
+}
