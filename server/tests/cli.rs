@@ -491,6 +491,36 @@ fn a_second_server_is_told_the_command_that_works() {
     assert_eq!(first.interrupt(), Some(0));
 }
 
+/// A script that asks for documents gets one even where its own line is wrong.
+#[test]
+fn a_command_line_that_is_wrong_is_told_in_the_form_that_it_asks_for() {
+    let dir = TempDir::new().unwrap();
+    for args in [
+        &["-o", "json", "bogus"][..],
+        &["bogus", "-ojson"],
+        &["call", "--output=json"],
+        &["-o", "json", "serve", "--shards", "many"],
+        &["-o", "json"],
+        &["-o", "json", "app"],
+    ] {
+        let output = run(dir.path(), args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert!(output.stdout.is_empty(), "{args:?}");
+        let talk = String::from_utf8_lossy(&output.stderr);
+        let told: Value =
+            serde_json::from_str(&talk).unwrap_or_else(|error| panic!("{args:?}: {talk}: {error}"));
+        let message = told["error"]["message"].as_str().unwrap();
+        assert!(
+            !message.is_empty() && !message.contains("Usage"),
+            "{message}"
+        );
+        assert_eq!(told["error"]["advice"], "see --help", "{args:?}");
+    }
+    fails(dir.path(), &["bogus"], 2, "Usage: corelet");
+    assert!(ok(dir.path(), &["-o", "json", "--help"]).contains("Usage"));
+    assert!(ok(dir.path(), &["--version"]).starts_with("corelet "));
+}
+
 /// Commands that need no server.
 #[test]
 fn what_needs_no_server_works_without_one() {

@@ -114,11 +114,26 @@ Examples:
     Dev(DevArgs),
 
     /// Applications: build, install, list, show, remove.
-    #[command(subcommand, visible_alias = "application")]
+    #[command(
+        subcommand,
+        visible_alias = "application",
+        after_help = "\
+Examples:
+  corelet app new guestbook
+  corelet app install $(corelet app build guestbook)
+  corelet app list"
+    )]
     App(AppCommand),
 
     /// Contexts: create, list, show, delete.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  corelet context create kv --name shop
+  corelet context list
+  corelet context show shop"
+    )]
     Context(ContextCommand),
 
     /// Call a method of a context.
@@ -153,7 +168,14 @@ Examples:
     Status,
 
     /// The configuration: show it, check it, explain it.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  corelet config show --origin
+  corelet config check --config corelet.toml
+  corelet config reference > CONFIG.md"
+    )]
     Config(ConfigCommand),
 
     /// Check whether this machine can run the server, and say what to do.
@@ -408,7 +430,7 @@ mod tests {
                 check(inner, &path);
             }
             let pages = ["reference", "errors"].contains(&command.get_name());
-            if command.get_subcommands().next().is_some() || pages || command.is_hide_set() {
+            if pages || command.is_hide_set() {
                 return;
             }
             let help = command

@@ -14,6 +14,7 @@ mod output;
 mod progress;
 mod settings;
 mod status;
+mod usage;
 
 use std::process::ExitCode;
 
@@ -29,8 +30,10 @@ pub(crate) use output::{Out, plain, shell};
 
 /// Runs the command that this process was started with.
 pub fn run() -> ExitCode {
-    // A usage error ends with 2, as clap does by itself.
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage::told(&error),
+    };
     let out = Out::new(&cli.global);
     let outcome = dispatch(&cli, &out);
     let read = log::flush();

@@ -27,6 +27,15 @@ impl Out {
         }
     }
 
+    /// Where no flags could be read but this one.
+    pub(super) fn of_form(form: Output) -> Out {
+        Out {
+            form,
+            quiet: false,
+            verbose: false,
+        }
+    }
+
     /// A text, or the document that holds it.
     pub(crate) fn text<T: Serialize>(
         &self,
