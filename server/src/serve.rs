@@ -402,6 +402,7 @@ fn node_config(config: &Config, count: ShardCount) -> NodeConfig {
         bounds: Bounds {
             waiting_max: shards.waiting_max as usize,
             context_waiting_max: shards.context_waiting_max as usize,
+            context_queries_max: shards.context_queries_max as usize,
             uncommitted_max: shards.uncommitted_max as usize,
             uncommitted_bytes_max: shards.uncommitted_bytes_max.0,
             mesh_inflight_max: shards.mesh_inflight_max as usize,

@@ -13,7 +13,8 @@ use corelet_store::{ApplicationId, Committed, ContextId, ContextSlot, Standing};
 use corelet_wasm_host::{Instance, Module};
 
 use crate::overlay::Overlay;
-use crate::schedule::Job;
+use crate::schedule::Ready;
+use crate::turn::Begin;
 
 /// A live context.
 pub(crate) struct Context {
@@ -43,9 +44,9 @@ pub(crate) struct Context {
     /// Whether an update is between its first and its last slice.
     pub(crate) updating: Cell<bool>,
     /// Updates that wait for that one.
-    pub(crate) updates: RefCell<VecDeque<Job>>,
+    pub(crate) updates: RefCell<VecDeque<Begin>>,
     /// What can run as soon as it is this context's turn.
-    pub(crate) ready: RefCell<VecDeque<Job>>,
+    pub(crate) ready: RefCell<Ready>,
     /// Whether the scheduler's ring holds this context.
     pub(crate) in_ring: Cell<bool>,
     /// Fuel that this context may spend in this round; negative after a slice

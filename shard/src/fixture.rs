@@ -10,9 +10,11 @@ use corelet_store::{
     ApplicationId, CallEffects, Change, ContextId, ContextSlot, DataDir, EntryKind, Hlc, Ledger,
     LedgerConfig, NewContext, NodeId, Op, OpenOptions, ShardCount, Standing,
 };
-use corelet_wasm_host::{Host, HostConfig, Module};
+use corelet_wasm_host::{Entry, Host, HostConfig, Module, Turn};
 
 use crate::context::Context;
+use crate::turn::TurnInProgress;
+use crate::view::View;
 
 /// An application. No test here runs it; `tests/tests/node.rs` has those.
 fn module() -> Arc<Module> {
@@ -21,7 +23,7 @@ fn module() -> Arc<Module> {
         let guest = wat::parse_str(include_str!("../../tests/guests/spin.wat")).unwrap();
         let guest = corelet_build::embed_world(&guest).unwrap();
         let component = corelet_build::component_of(&guest).unwrap();
-        let host = Host::new(HostConfig::new(1)).unwrap();
+        let host = Host::new(HostConfig::new(16)).unwrap();
         host.load(&component).unwrap()
     };
     Arc::clone(MODULE.get_or_init(load))
@@ -49,6 +51,23 @@ pub(crate) fn ledger(dir: &Path, config: &LedgerConfig) -> Ledger {
     let data = DataDir::open(dir, &options).unwrap();
     let shard = shards.shards().next().unwrap();
     Ledger::open(&data.ledger_place(shard), config).unwrap()
+}
+
+/// A turn that has begun and never goes on.
+pub(crate) fn turn_in_progress(is_query: bool) -> TurnInProgress {
+    let turn = Turn {
+        entry: Entry::Init,
+        args: Bytes::new(),
+        context: [0; 32],
+        caller: Arc::from("caller"),
+        now_nanos: 0,
+        seed: [0; 32],
+        state_version: 0,
+        fuel_max: 0,
+        state: Box::new(View::of_init()),
+    };
+    let running = module().instantiate().unwrap().run(turn);
+    TurnInProgress::of(running, is_query)
 }
 
 /// A ledger in a directory of its own.

@@ -7,7 +7,9 @@
 //! ready stand in a ring that is served by deficit round robin (Shreedhar and
 //! Varghese 1995): each round grants a context the same fuel, a slice that took
 //! more is paid back in later rounds. Updates of a context run one at a time,
-//! in the order of their arrival; queries do not wait for them.
+//! in the order of their arrival; queries do not wait for them, nor they for
+//! queries. Each turn that has begun holds an instance until it ends, so only
+//! so many queries of a context may have begun: the others wait for those.
 //!
 //! Owned by the shard. What running a job means is in `turn.rs`.
 
@@ -36,6 +38,72 @@ pub(crate) enum Job {
     Resume(TurnInProgress),
 }
 
+/// What of one context can run as soon as it is its turn. Each has a number: its
+/// place in the order in which they came here.
+#[derive(Default)]
+pub(crate) struct Ready {
+    queries: VecDeque<(u64, Begin)>,
+    // The update whose turn it is.
+    update: Option<(u64, Begin)>,
+    // Turns between two slices, each with an instance.
+    parked: VecDeque<(u64, TurnInProgress)>,
+    queries_parked: usize,
+    came: u64,
+}
+
+impl Ready {
+    pub(crate) fn len(&self) -> usize {
+        self.queries.len() + usize::from(self.update.is_some()) + self.parked.len()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn number(&mut self) -> u64 {
+        self.came += 1;
+        self.came
+    }
+
+    fn put_query(&mut self, begin: Begin) {
+        let number = self.number();
+        self.queries.push_back((number, begin));
+    }
+
+    fn put_update(&mut self, begin: Begin) {
+        debug_assert!(self.update.is_none(), "updates go one at a time");
+        let number = self.number();
+        self.update = Some((number, begin));
+    }
+
+    fn park(&mut self, turn: TurnInProgress) {
+        let number = self.number();
+        self.queries_parked += usize::from(turn.is_query());
+        self.parked.push_back((number, turn));
+    }
+
+    /// The one that came first, but no further query while as many as may be
+    /// have begun.
+    fn take(&mut self, queries_max: usize) -> Option<Job> {
+        let may_begin = self.queries_parked < queries_max;
+        let number = |first: Option<u64>| first.unwrap_or(u64::MAX);
+        let query = number(self.queries.front().filter(|_| may_begin).map(|q| q.0));
+        let update = number(self.update.as_ref().map(|u| u.0));
+        let parked = number(self.parked.front().map(|p| p.0));
+        if parked < query.min(update) {
+            let (_, turn) = self.parked.pop_front()?;
+            self.queries_parked -= usize::from(turn.is_query());
+            return Some(Job::Resume(turn));
+        }
+        let begin = match update < query {
+            true => self.update.take(),
+            false if may_begin => self.queries.pop_front(),
+            false => None,
+        };
+        begin.map(|(_, begin)| Job::Begin(begin))
+    }
+}
+
 /// The ring and its accounts.
 pub(crate) struct Schedule {
     ring: RefCell<VecDeque<Rc<Context>>>,
@@ -44,6 +112,7 @@ pub(crate) struct Schedule {
     slice_fuel: i64,
     waiting_max: usize,
     context_waiting_max: usize,
+    context_queries_max: usize,
     runner: RefCell<Option<Waker>>,
     stats: Arc<ShardStats>,
 }
@@ -57,12 +126,14 @@ impl Schedule {
             slice_fuel,
             waiting_max: bounds.waiting_max,
             context_waiting_max: bounds.context_waiting_max,
+            context_queries_max: bounds.context_queries_max.max(1),
             runner: RefCell::default(),
             stats: Arc::clone(stats),
         }
     }
 
-    /// Whether a call may run at once, where it arrived.
+    /// Whether a call may run at once, where it arrived. A context with a turn
+    /// between two slices is in the ring, so this begins none beyond the bound.
     pub(crate) fn may_run_now(&self, context: &Context, is_update: bool) -> bool {
         self.until_breath.get() > 0
             && !context.in_ring.get()
@@ -105,12 +176,12 @@ impl Schedule {
     pub(crate) fn enqueue(&self, context: &Rc<Context>, begin: Begin) {
         self.stats.waiting.up();
         if begin.is_exclusive() {
-            context.updates.borrow_mut().push_back(Job::Begin(begin));
+            context.updates.borrow_mut().push_back(begin);
             if !context.updating.get() {
                 self.promote_update(context);
             }
         } else {
-            context.ready.borrow_mut().push_back(Job::Begin(begin));
+            context.ready.borrow_mut().put_query(begin);
             self.join_ring(context);
         }
     }
@@ -118,7 +189,7 @@ impl Schedule {
     /// Queues the rest of a turn whose slice has ended.
     pub(crate) fn requeue(&self, context: &Rc<Context>, turn: TurnInProgress) {
         self.stats.waiting.up();
-        context.ready.borrow_mut().push_back(Job::Resume(turn));
+        context.ready.borrow_mut().park(turn);
         self.join_ring(context);
     }
 
@@ -132,9 +203,9 @@ impl Schedule {
 
     fn promote_update(&self, context: &Rc<Context>) {
         let next = context.updates.borrow_mut().pop_front();
-        if let Some(job) = next {
+        if let Some(begin) = next {
             context.updating.set(true);
-            context.ready.borrow_mut().push_back(job);
+            context.ready.borrow_mut().put_update(begin);
             self.join_ring(context);
         }
     }
@@ -175,7 +246,8 @@ impl Schedule {
                 .credit
                 .set(context.credit.get().saturating_add(share).min(share));
             while context.credit.get() > 0 && self.until_breath.get() > 0 {
-                let Some(job) = context.ready.borrow_mut().pop_front() else {
+                let next = context.ready.borrow_mut().take(self.context_queries_max);
+                let Some(job) = next else {
                     break;
                 };
                 self.stats.waiting.down();
@@ -253,8 +325,7 @@ mod tests {
                     unreachable!("no call here has a second slice")
                 };
                 let n = context.id.as_bytes()[0];
-                let number = u64::from_le_bytes(begin.args[..].try_into().unwrap());
-                ran.push((n, number));
+                ran.push((n, number_of(&begin)));
                 self.schedule.spend(context, fuel(n));
                 if begin.is_exclusive() {
                     self.schedule.update_ended(context);
@@ -262,6 +333,57 @@ mod tests {
             });
             ran
         }
+    }
+
+    fn number_of(begin: &Begin) -> u64 {
+        u64::from_le_bytes(begin.args[..].try_into().unwrap())
+    }
+
+    #[test]
+    fn so_many_queries_of_a_context_begin_and_no_update_waits_for_them() {
+        let bounds = Bounds {
+            context_queries_max: 2,
+            ..Bounds::default()
+        };
+        let bench = Bench::with(1, &bounds);
+        for number in 1..=3 {
+            bench.enqueue(0, false, number);
+        }
+        bench.enqueue(0, true, 4);
+        bench.enqueue(0, true, 5);
+        // The number of a call that begins, 0 for a further slice. `ends` says
+        // whether it is a turn's last.
+        let one = |ends: bool| {
+            let mut ran = Vec::new();
+            bench.schedule.stretch(|context, job| {
+                let (number, turn) = match job {
+                    Job::Begin(begin) => (
+                        number_of(&begin),
+                        fixture::turn_in_progress(!begin.is_exclusive()),
+                    ),
+                    Job::Resume(turn) => (0, turn),
+                };
+                ran.push(number);
+                bench.schedule.spend(context, bench.slice_fuel);
+                match (ends, turn.is_query()) {
+                    (false, _) => bench.schedule.requeue(context, turn),
+                    (true, true) => {}
+                    (true, false) => bench.schedule.update_ended(context),
+                }
+            });
+            assert!(ran.len() <= 1);
+            assert!(!bench.schedule.may_run_now(&bench.contexts[0], false));
+            // Rounds that pay back debt run nothing.
+            ran.pop()
+        };
+        let next = |ends| (0..8).find_map(|_| one(ends)).unwrap();
+        assert_eq!([next(false), next(false)], [1, 2]);
+        assert_eq!(next(false), 4, "the third query waits, the update does not");
+        assert_eq!([next(false), next(false)], [0, 0], "both queries go on");
+        assert_eq!(next(true), 0, "the update ends");
+        assert_eq!(next(true), 0, "the first query ends");
+        assert_eq!(next(false), 3, "and makes room for the third");
+        assert_eq!([next(false), next(false)], [0, 5]);
     }
 
     #[test]

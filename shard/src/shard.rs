@@ -262,12 +262,6 @@ impl Shard {
         }
     }
 
-    /// Gives up the warm instances of the least recently called context that
-    /// nobody uses. Tells whether there was one.
-    pub(crate) fn evict_one(&self) -> bool {
-        self.forget_one() || self.cool_one()
-    }
-
     /// Forgets a context, and with it its warm instances. What no snapshot shows
     /// is in memory only, so a context that has any stays.
     fn forget_one(&self) -> bool {
@@ -287,11 +281,16 @@ impl Shard {
         false
     }
 
-    /// Gives up the warm instances of a context that has to stay.
-    fn cool_one(&self) -> bool {
+    /// Gives up the warm instances of the least recently called context that
+    /// nobody uses. Tells whether there was one. The context stays: those that
+    /// have no instance to give would be forgotten in vain.
+    pub(crate) fn cool_one(&self) -> bool {
+        if self.stats.warm_instances.get() == 0 {
+            return false;
+        }
         let contexts = self.contexts.borrow();
         let mut oldest = contexts.iter().take(COOLING_TRIES).map(|(_, c)| c);
-        let found = oldest.find(|c| is_unused(c) && !c.warm.borrow().is_empty());
+        let found = oldest.find(|c| !c.warm.borrow().is_empty() && is_unused(c));
         if let Some(context) = found {
             self.drop_warm(context);
             self.stats.evictions.one();

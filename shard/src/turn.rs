@@ -332,7 +332,7 @@ impl Shard {
         while instance.is_some()
             && self.stats.warm_instances.get() >= self.bounds.warm_instances_max as u64
         {
-            if !self.evict_one() {
+            if !self.cool_one() {
                 return;
             }
         }
@@ -352,7 +352,7 @@ impl Shard {
             match module.instantiate() {
                 Ok(instance) => return Ok(instance),
                 Err(InstantiateError::PoolExhausted { max }) => {
-                    if !self.evict_one() {
+                    if !self.cool_one() {
                         return Err(CallError::Busy {
                             limit: "instances_max",
                             used: max.into(),
@@ -367,6 +367,28 @@ impl Shard {
 }
 
 impl TurnInProgress {
+    pub(crate) fn is_query(&self) -> bool {
+        self.kind == TurnKind::Query
+    }
+
+    /// One for the schedule to queue, with nobody who waits for it.
+    #[cfg(test)]
+    pub(crate) fn of(running: Running, is_query: bool) -> TurnInProgress {
+        TurnInProgress {
+            running,
+            kind: match is_query {
+                true => TurnKind::Query,
+                false => TurnKind::Update,
+            },
+            hlc: Hlc::from_bits(0),
+            epoch: 0,
+            losses: 0,
+            root: corelet_store::Standing::OF_NO_CONTEXT.root,
+            fuel_seen: 0,
+            promise: None,
+        }
+    }
+
     pub(crate) fn promise_to(&mut self, promise: Promise<TurnEnd>) {
         self.promise = Some(promise);
     }

@@ -429,6 +429,41 @@ fn an_endless_query_ends_at_its_fuel_and_its_neighbours_go_on() {
 }
 
 #[test]
+fn many_long_queries_of_one_context_leave_instances_to_the_others() {
+    let data = tempfile::tempdir().unwrap();
+    let node = TestNode {
+        bounds: Bounds {
+            context_queries_max: 2,
+            ..Bounds::default()
+        },
+        limits: corelet_wasm_host::Limits {
+            query_fuel_max: 50_000_000,
+            ..Default::default()
+        },
+        instances_max: 4,
+        ..TestNode::with_shards(1)
+    };
+    node.run(data.path(), |shard| async move {
+        let kv = install(&shard, "kv").await;
+        let kv = create(&shard, kv, None).await.unwrap();
+        let spin = install_spinner(&shard).await;
+        let spin = create(&shard, spin, None).await.unwrap();
+        let endless = (0..20).map(|_| call(&shard, spin, "spin", json!({})));
+        let endless = futures_util::future::join_all(endless);
+        // It finds no instance warm when it comes first.
+        let set = (kv, "set", json!({ "key": "k", "value": "v" }));
+        let (spun, answered) = calls_beside(&shard, endless, set).await;
+        for spun in spun {
+            assert!(matches!(spun, Err(CallError::Guest { .. })), "{spun:?}");
+        }
+        assert!(
+            answered > 10,
+            "only {answered} updates ran beside the loops"
+        );
+    });
+}
+
+#[test]
 fn calls_go_on_beside_an_init_that_takes_its_time() {
     let data = tempfile::tempdir().unwrap();
     let node = TestNode::with_shards(1);

@@ -142,6 +142,8 @@ settings! {
         waiting_max: u64 [1, 1_000_000] = "10_000";
         /// Calls waiting for their turn in one context. One more is refused with code -32005 and 429.
         context_waiting_max: u64 [1, 1_000_000] = "1024";
+        /// Queries of one context that run at the same time, slice by slice. Each holds an instance until it ends; one more waits.
+        context_queries_max: u64 [1, 1024] = "16";
         /// Calls that one shard may have outstanding at one other shard. One more is refused with code -32005 and 429.
         mesh_inflight_max: u64 [1, 65_536] = "1024";
         /// Updates of one shard that have run and are not yet durable.
