@@ -16,6 +16,13 @@ use crate::overlay::Overlay;
 use crate::schedule::Ready;
 use crate::turn::Begin;
 
+/// An instance between two turns.
+pub(crate) struct Warm {
+    pub(crate) instance: Instance,
+    /// The number of the last change that its memory may know of.
+    pub(crate) seen: u64,
+}
+
 /// A live context.
 pub(crate) struct Context {
     pub(crate) id: ContextId,
@@ -23,10 +30,12 @@ pub(crate) struct Context {
     pub(crate) application: ApplicationId,
     pub(crate) module: Arc<Module>,
     /// Instances that served this context and will again.
-    pub(crate) warm: RefCell<Vec<Instance>>,
+    pub(crate) warm: RefCell<Vec<Warm>>,
     /// Writes that no snapshot shows yet.
     pub(crate) overlay: Rc<RefCell<Overlay>>,
-    /// How many changes are on their way to the disk.
+    /// How many changes its updates have sent to the disk: each has its number.
+    pub(crate) changes: Cell<u64>,
+    /// How many of them are on their way.
     pub(crate) uncommitted: Cell<u32>,
     /// How many of them write, and so will change the state's version.
     pub(crate) unsettled_writes: Cell<u32>,
@@ -69,6 +78,7 @@ impl Context {
             module,
             warm: RefCell::default(),
             overlay: Rc::default(),
+            changes: Cell::new(0),
             uncommitted: Cell::new(0),
             unsettled_writes: Cell::new(0),
             standing: Cell::new(standing),
@@ -81,6 +91,11 @@ impl Context {
             in_ring: Cell::new(false),
             credit: Cell::new(0),
         })
+    }
+
+    /// The number of the last change that is durable, with all before it.
+    pub(crate) fn settled(&self) -> u64 {
+        self.changes.get() - u64::from(self.uncommitted.get())
     }
 
     /// Notes that a change of this context is durable.

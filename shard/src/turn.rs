@@ -14,13 +14,13 @@ use std::task::{Poll, Waker};
 use bytes::Bytes;
 use corelet_store::{CallEffects, Change, ContextSlot, EntryKind, Event, Hlc, LogLine, Op, Root};
 use corelet_wasm_host::{
-    Entry, Finished, GuestLog, Instance, InstantiateError, LogLevel, MethodKind, Module, Running,
-    Turn,
+    Entry, Finished, GuestEvent, GuestLog, GuestState, Instance, InstantiateError, LogLevel,
+    MethodKind, Module, Running, Turn,
 };
 
 use crate::answer::{Answer, Promise};
 use crate::commit_stage::Receipt;
-use crate::context::Context;
+use crate::context::{Context, Warm};
 use crate::error::CallError;
 use crate::guest_log;
 use crate::shard::Shard;
@@ -62,6 +62,8 @@ enum TurnKind {
 pub(crate) struct TurnInProgress {
     running: Running,
     kind: TurnKind,
+    // The last change that the instance's memory knew of.
+    seen: u64,
     hlc: Hlc,
     // What the commit stage and the context had lost when the turn began.
     epoch: u64,
@@ -112,8 +114,8 @@ impl Shard {
             context.updating.set(true);
         }
         let promise = begin.promise;
-        let instance = match self.check_out(context) {
-            Ok(instance) => instance,
+        let Warm { instance, seen } = match self.check_out(context, is_exclusive) {
+            Ok(warm) => warm,
             Err(error) => {
                 if is_exclusive {
                     self.schedule.update_ended(context);
@@ -170,6 +172,7 @@ impl Shard {
             TurnInProgress {
                 running,
                 kind,
+                seen,
                 hlc,
                 epoch: self.commits.epoch(),
                 losses: context.losses.get(),
@@ -207,69 +210,78 @@ impl Shard {
     }
 
     fn end(&self, context: &Rc<Context>, turn: &TurnInProgress, finished: Finished) -> TurnEnd {
-        let lost = turn.kind == TurnKind::Update
-            && (turn.epoch != self.commits.epoch() || turn.losses != context.losses.get());
-        // What a guest keeps in memory may come from what was lost, and nobody
-        // will look for an instance at the context of an `init`.
-        let is_useful = !lost && turn.kind != TurnKind::Init;
-        self.check_in(context, finished.instance.filter(|_| is_useful));
-        let output = match finished.outcome {
-            Ok(output) => output,
+        let Finished {
+            instance,
+            outcome,
+            state,
+            events,
+            logs,
+            fuel_used,
+        } = finished;
+        let lost = turn.epoch != self.commits.epoch() || turn.losses != context.losses.get();
+        // An instance that comes back from a failure has written nothing.
+        let is_clean = outcome.is_err();
+        let end = match outcome {
+            Ok(output) => self
+                .conclude(context, turn, lost, state, events, logs)
+                .map(|durable| Executed {
+                    output: Bytes::from(output.bytes),
+                    fuel_used,
+                    durable,
+                }),
             Err(failure) => {
                 self.stats.guest_failures.one();
-                return Err(CallError::guest(failure, &finished.logs));
+                Err(CallError::guest(failure, &logs))
             }
         };
-        let output = Bytes::from(output.bytes);
-        let fuel_used = finished.fuel_used;
+        // What a guest keeps in memory may come from what was lost or refused,
+        // and nobody will look for an instance at the context of an `init`.
+        let is_useful = (end.is_ok() || is_clean) && !lost && turn.kind != TurnKind::Init;
+        let seen = match turn.kind {
+            TurnKind::Query => turn.seen,
+            TurnKind::Update | TurnKind::Init => context.changes.get(),
+        };
+        let instance = instance.filter(|_| is_useful);
+        self.check_in(context, instance.map(|instance| Warm { instance, seen }));
+        end
+    }
+
+    /// What the answer of a turn that ended well has to wait for.
+    fn conclude(
+        &self,
+        context: &Rc<Context>,
+        turn: &TurnInProgress,
+        lost: bool,
+        state: Box<dyn GuestState>,
+        events: Vec<GuestEvent>,
+        logs: Vec<GuestLog>,
+    ) -> Result<Durable, CallError> {
         if turn.kind == TurnKind::Query {
-            guest_log::of_query(context.id, &finished.logs);
-            return Ok(Executed {
-                output,
-                fuel_used,
-                durable: Durable::Already(turn.root),
-            });
+            guest_log::of_query(context.id, &logs);
+            return Ok(Durable::Already(turn.root));
         }
         if context.deleted.get() {
             return Err(CallError::ContextNotFound {
                 context: context.id.to_string(),
             });
         }
-        if lost {
+        if lost && turn.kind == TurnKind::Update {
             return Err(CallError::LostEffects);
         }
-        let effects = self.effects(
-            context.id,
-            context.slot,
-            turn.hlc,
-            finished.state,
-            finished.events,
-            finished.logs,
-        )?;
+        let effects = self.effects(context.id, context.slot, turn.hlc, state, events, logs)?;
         if turn.kind == TurnKind::Init {
-            return Ok(Executed {
-                output,
-                fuel_used,
-                durable: Durable::Init(effects),
-            });
+            return Ok(Durable::Init(effects));
         }
         if effects.ops.is_empty() && effects.events.is_empty() {
             guest_log::of_update(context.id, &effects.logs);
-            return Ok(Executed {
-                output,
-                fuel_used,
-                durable: Durable::Seen(self.commits.barrier(), turn.losses),
-            });
+            return Ok(Durable::Seen(self.commits.barrier(), turn.losses));
         }
         let bytes = effects.bytes();
         let receipt = self
             .commits
             .submit(Change::Call(effects), bytes, Some(context))?;
-        Ok(Executed {
-            output,
-            fuel_used,
-            durable: Durable::Receipt(receipt),
-        })
+        context.changes.set(context.changes.get() + 1);
+        Ok(Durable::Receipt(receipt))
     }
 
     fn effects(
@@ -277,8 +289,8 @@ impl Shard {
         context: corelet_store::ContextId,
         slot: ContextSlot,
         hlc: Hlc,
-        state: Box<dyn corelet_wasm_host::GuestState>,
-        events: Vec<corelet_wasm_host::GuestEvent>,
+        state: Box<dyn GuestState>,
+        events: Vec<GuestEvent>,
         logs: Vec<GuestLog>,
     ) -> Result<CallEffects, CallError> {
         let view = state
@@ -315,35 +327,50 @@ impl Shard {
         })
     }
 
-    fn check_out(&self, context: &Context) -> Result<Instance, CallError> {
+    /// An instance for a turn. What a guest remembers of a change must not be
+    /// told before the change is durable, so a query gets none that knows of one
+    /// which is not. An update gets the one that knows of the most, which leaves
+    /// the others to queries.
+    fn check_out(&self, context: &Context, is_exclusive: bool) -> Result<Warm, CallError> {
         if context.deleted.get() {
             return Err(CallError::ContextNotFound {
                 context: context.id.to_string(),
             });
         }
-        if let Some(instance) = context.warm.borrow_mut().pop() {
+        let mut warm = context.warm.borrow_mut();
+        let found = match is_exclusive {
+            true => {
+                let all = warm.iter().enumerate();
+                all.max_by_key(|(_, warm)| warm.seen).map(|(at, _)| at)
+            }
+            false => {
+                let settled = context.settled();
+                warm.iter().rposition(|warm| warm.seen <= settled)
+            }
+        };
+        if let Some(at) = found {
             self.stats.warm_instances.down();
-            return Ok(instance);
+            return Ok(warm.swap_remove(at));
         }
-        self.instantiate(&context.module)
+        // Making room looks at all contexts, this one too.
+        drop(warm);
+        let instance = self.instantiate(&context.module)?;
+        Ok(Warm { instance, seen: 0 })
     }
 
-    fn check_in(&self, context: &Context, instance: Option<Instance>) {
-        while instance.is_some()
-            && self.stats.warm_instances.get() >= self.bounds.warm_instances_max as u64
-        {
+    fn check_in(&self, context: &Context, used: Option<Warm>) {
+        let Some(used) = used else { return };
+        let is_full = context.warm.borrow().len() >= self.bounds.context_instances_max;
+        if is_full || context.deleted.get() {
+            return;
+        }
+        while self.stats.warm_instances.get() >= self.bounds.warm_instances_max as u64 {
             if !self.cool_one() {
                 return;
             }
         }
-        let mut warm = context.warm.borrow_mut();
-        if let Some(instance) = instance
-            && !context.deleted.get()
-            && warm.len() < self.bounds.context_instances_max
-        {
-            warm.push(instance);
-            self.stats.warm_instances.up();
-        }
+        context.warm.borrow_mut().push(used);
+        self.stats.warm_instances.up();
     }
 
     fn instantiate(&self, module: &Arc<Module>) -> Result<Instance, CallError> {
@@ -380,6 +407,7 @@ impl TurnInProgress {
                 true => TurnKind::Query,
                 false => TurnKind::Update,
             },
+            seen: 0,
             hlc: Hlc::from_bits(0),
             epoch: 0,
             losses: 0,

@@ -65,6 +65,15 @@ pub fn hostile() -> Vec<u8> {
     assembled(include_str!("../guests/hostile.wat"))
 }
 
+/// An application that remembers what it has written; see
+/// `tests/guests/caching.wat`.
+///
+/// # Panics
+/// If it cannot be assembled.
+pub fn caching() -> Vec<u8> {
+    assembled(include_str!("../guests/caching.wat"))
+}
+
 fn assembled(text: &str) -> Vec<u8> {
     let module = wat::parse_str(text).expect("the guest assembles");
     let module = corelet_build::embed_world(&module).expect("the guest takes our world");

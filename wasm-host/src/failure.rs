@@ -6,7 +6,7 @@ use crate::guest_state::StateError;
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// The application itself said no. The only failure after which the
-    /// instance is still good.
+    /// instance is still good, if the turn had not written.
     #[error("the application returned an error")]
     Application {
         /// What it said, as JSON.

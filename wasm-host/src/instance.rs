@@ -2,8 +2,8 @@
 //! it takes.
 //!
 //! An instance serves one context on one thread, one turn after another, and
-//! is discarded after any failure but the application's own. Turns are in
-//! `running.rs`.
+//! is discarded after any failure but the application's own in a turn that had
+//! not written. Turns are in `running.rs`.
 
 use std::fmt;
 use std::marker::PhantomData;

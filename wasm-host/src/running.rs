@@ -167,8 +167,14 @@ fn ended(
     let answer = answer.map_err(|error| failure_of(&mut instance.store, error));
     let fuel_left = instance.store.get_fuel().unwrap_or(0);
     let (outcome, fuel_left) = checked(&instance, answer, fuel_left);
+    let is_good = match &outcome {
+        Ok(_) => true,
+        // Its memory may know of writes, and those have not happened.
+        Err(Failure::Application { .. }) => instance.store.data().used.writes == 0,
+        Err(_) => false,
+    };
     let mut finished = effects(&mut instance, outcome, fuel_max - fuel_left);
-    if let Ok(_) | Err(Failure::Application { .. }) = &finished.outcome {
+    if is_good {
         finished.instance = Some(instance);
     }
     // Else it is dropped here, so that its slot is free before anyone hears of

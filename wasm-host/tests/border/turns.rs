@@ -163,14 +163,23 @@ fn random_bytes_follow_from_the_seed_alone() {
 }
 
 #[test]
-fn an_error_of_the_application_keeps_the_instance_and_no_effects() {
+fn an_error_of_the_application_leaves_no_effects() {
     let finished = run(&host(), "refuse", "\"no\"");
-    assert!(finished.instance.is_some());
     assert!(finished.events.is_empty());
     let Failure::Application { error } = failure(finished) else {
         panic!()
     };
     assert_eq!(error, b"\"no\"");
+}
+
+#[test]
+fn an_instance_outlives_its_application_s_error_if_it_had_not_written() {
+    for (guest, outlives) in [("refuse_at_once", true), ("refuse", false)] {
+        let finished = run(&host(), guest, "\"no\"");
+        assert_eq!(finished.instance.is_some(), outlives, "{guest}");
+        let failure = failure(finished);
+        assert!(matches!(failure, Failure::Application { .. }), "{guest}");
+    }
 }
 
 #[test]
