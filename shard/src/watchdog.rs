@@ -6,6 +6,9 @@
 //! a new one within seconds. A wedged reactor or a blocking call on a shard
 //! thread thus costs a restart, not an outage.
 //!
+//! A watchdog that has not run for as long as it takes to be late says nothing
+//! about the shards: they may have been stopped with it. It begins anew.
+//!
 //! It may be the log that hangs, and the shard in it. So the watchdog does not
 //! log: it has a thread that speaks for it, and does not wait for that for long.
 
@@ -21,6 +24,10 @@ use crate::stats::ShardStats;
 
 /// How often a shard beats.
 pub(crate) const BEAT: Duration = Duration::from_millis(50);
+
+/// Looks are so far apart at most, unless the process was paused between them.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+const _: () = assert!(PAUSE_MIN.as_millis() >= 2 * BEAT.as_millis());
 
 /// How long the process, which is given up, waits for its last words to be written.
 const LAST_WORDS_MAX: Duration = Duration::from_secs(1);
@@ -49,19 +56,16 @@ impl Watchdog {
         let thread = std::thread::Builder::new()
             .name("watchdog".to_owned())
             .spawn(move || {
-                let mut watched: Vec<Watched> = shards.into_iter().map(Watched::new).collect();
+                let mut watch = Watch::begin(shards, config, Instant::now());
                 while !stopped.load(Ordering::Relaxed) {
                     std::thread::park_timeout(BEAT);
-                    let now = Instant::now();
-                    for (number, shard) in watched.iter_mut().enumerate() {
-                        match shard.look(now, &config) {
-                            Finding::Fine => {}
-                            Finding::Late(silence) => {
-                                let _ = voice.try_send(Words::Late(number, silence));
-                            }
-                            Finding::Dead(silence) => give_up(number, silence, &voice),
+                    watch.look(Instant::now(), |number, finding| match finding {
+                        Finding::Fine => {}
+                        Finding::Late(silence) => {
+                            let _ = voice.try_send(Words::Late(number, silence));
                         }
-                    }
+                        Finding::Dead(silence) => give_up(number, silence, &voice),
+                    });
                 }
             })?;
         Ok(Watchdog {
@@ -89,6 +93,40 @@ enum Finding {
     Dead(Duration),
 }
 
+/// All shards, and when they were last looked at.
+struct Watch {
+    shards: Vec<Watched>,
+    config: WatchdogConfig,
+    looked: Instant,
+}
+
+impl Watch {
+    fn begin(shards: Vec<Arc<ShardStats>>, config: WatchdogConfig, now: Instant) -> Watch {
+        let watched = |stats| Watched::new(stats, now);
+        Watch {
+            shards: shards.into_iter().map(watched).collect(),
+            config,
+            looked: now,
+        }
+    }
+
+    /// Looks at each shard, and tells what it finds.
+    fn look(&mut self, now: Instant, mut found: impl FnMut(usize, Finding)) {
+        let unwatched = now.saturating_duration_since(self.looked);
+        self.looked = now;
+        // Who has not looked for so long did not run, and neither did the shards:
+        // the process was stopped, its cgroup frozen or its machine paused. What
+        // they have missed is no silence of theirs.
+        let was_paused = unwatched >= self.config.warn_after.max(PAUSE_MIN);
+        for (number, shard) in self.shards.iter_mut().enumerate() {
+            if was_paused {
+                shard.since = now;
+            }
+            found(number, shard.look(now, &self.config));
+        }
+    }
+}
+
 struct Watched {
     stats: Arc<ShardStats>,
     beats: u64,
@@ -97,11 +135,11 @@ struct Watched {
 }
 
 impl Watched {
-    fn new(stats: Arc<ShardStats>) -> Watched {
+    fn new(stats: Arc<ShardStats>, now: Instant) -> Watched {
         Watched {
             beats: stats.beats.get(),
             stats,
-            since: Instant::now(),
+            since: now,
             warned: false,
         }
     }
@@ -196,15 +234,52 @@ fn where_threads_wait() -> String {
 mod tests {
     use super::*;
 
+    fn config() -> WatchdogConfig {
+        WatchdogConfig {
+            warn_after: Duration::from_millis(250),
+            abort_after: Duration::from_secs(2),
+        }
+    }
+
+    /// One shard beats again after the pause, the other hangs.
+    #[test]
+    fn a_pause_of_the_process_is_no_silence_of_its_shards() {
+        let [well, hangs]: [Arc<ShardStats>; 2] = Default::default();
+        let start = Instant::now();
+        let shards = vec![Arc::clone(&well), Arc::clone(&hangs)];
+        let mut watch = Watch::begin(shards, config(), start);
+        let mut look = |ms: u64| {
+            let mut found = Vec::new();
+            let now = start + Duration::from_millis(ms);
+            watch.look(now, |number, finding| {
+                if finding != Finding::Fine {
+                    found.push((number, finding));
+                }
+            });
+            found
+        };
+        assert_eq!(look(50), []);
+        assert_eq!(look(60_050), [], "nobody ran for a minute");
+        for ms in (60_100..60_300).step_by(50) {
+            well.beats.one();
+            assert_eq!(look(ms), [], "at {ms}");
+        }
+        let late = Finding::Late(Duration::from_millis(250));
+        assert_eq!(look(60_300), [(1, late)]);
+        for ms in (60_350..62_050).step_by(50) {
+            well.beats.one();
+            assert_eq!(look(ms), [], "at {ms}");
+        }
+        let dead = Finding::Dead(Duration::from_secs(2));
+        assert_eq!(look(62_050), [(1, dead)]);
+    }
+
     #[test]
     fn silence_is_first_reported_once_and_then_final() {
         let stats = Arc::new(ShardStats::default());
-        let mut watched = Watched::new(Arc::clone(&stats));
-        let config = WatchdogConfig {
-            warn_after: Duration::from_millis(250),
-            abort_after: Duration::from_secs(2),
-        };
-        let start = watched.since;
+        let start = Instant::now();
+        let mut watched = Watched::new(Arc::clone(&stats), start);
+        let config = config();
         let at = |ms| start + Duration::from_millis(ms);
         assert_eq!(watched.look(at(100), &config), Finding::Fine);
         assert_eq!(
