@@ -58,7 +58,7 @@ figures! {
     Counter queries = "corelet_queries" [queries] "Queries answered";
     Counter updates = "corelet_updates" [updates] "Updates committed";
     Counter guest_failures = "corelet_guest_failures" [guest_failures] "Calls that ended in an error of the guest";
-    Counter refused = "corelet_calls_refused_by_bounds" [refused] "Calls refused at a bound of the shard";
+    Counter refused = "corelet_calls_refused_by_bounds" [refused] "Calls and requests refused at a bound of the shard";
     Counter commit_failures = "corelet_commit_failures" "Calls whose batch could not be committed";
     Gauge waiting = "corelet_waiting_calls" [waiting] "Calls waiting for their turn";
     Gauge uncommitted = "corelet_uncommitted_updates" [uncommitted] "Updates run and not yet durable";

@@ -160,6 +160,7 @@ impl Shard {
         if let Some(context) = live {
             context.deleted.set(true);
             self.drop_warm(&context);
+            self.count_live();
         }
         if let Some(name) = record.name {
             self.free_name(&Arc::from(name)).await?;

@@ -77,10 +77,11 @@ impl ShardHandle {
     pub async fn call(&self, context: ContextId, call: Call) -> Result<Reply, CallError> {
         let owner = self.shard.owner(&context);
         if owner == self.shard.id {
-            return self.shard.call_here(context, call).await;
+            let end = self.shard.call_here(context, call).await;
+            return self.shard.counted(end);
         }
         // Boxed, so that calls at home need no room for it.
-        let asking = self.shard.mesh.ask(owner, Request::Call { context, call });
+        let asking = ask(&self.shard, owner, Request::Call { context, call });
         match Box::pin(asking).await? {
             Response::Call(result) => result,
             _ => Err(mixed_up()),
@@ -94,9 +95,9 @@ impl ShardHandle {
         let shard = Rc::clone(&self.shard);
         to_the_end(async move {
             if owner == shard.id {
-                return shard.create_here(id, new).await;
+                return shard.counted(shard.create_here(id, new).await);
             }
-            match shard.mesh.ask(owner, Request::Create { id, new }).await? {
+            match ask(&shard, owner, Request::Create { id, new }).await? {
                 Response::Create(result) => result,
                 _ => Err(mixed_up()),
             }
@@ -110,9 +111,9 @@ impl ShardHandle {
         let shard = Rc::clone(&self.shard);
         to_the_end(async move {
             if owner == shard.id {
-                return shard.delete_here(id).await;
+                return shard.counted(shard.delete_here(id).await);
             }
-            match shard.mesh.ask(owner, Request::Delete { id }).await? {
+            match ask(&shard, owner, Request::Delete { id }).await? {
                 Response::Delete(result) => result,
                 _ => Err(mixed_up()),
             }
@@ -126,7 +127,7 @@ impl ShardHandle {
         if owner == self.shard.id {
             return self.shard.show_here(id);
         }
-        match self.shard.mesh.ask(owner, Request::Show { id }).await? {
+        match ask(&self.shard, owner, Request::Show { id }).await? {
             Response::Show(result) => result,
             _ => Err(mixed_up()),
         }
@@ -145,12 +146,7 @@ impl ShardHandle {
             .shards()
             .filter(|shard| *shard != self.shard.id)
         {
-            match self
-                .shard
-                .mesh
-                .ask(shard, Request::List { after, limit })
-                .await?
-            {
+            match ask(&self.shard, shard, Request::List { after, limit }).await? {
                 Response::List(result) => all.extend(result?),
                 _ => return Err(mixed_up()),
             }
@@ -168,7 +164,8 @@ impl ShardHandle {
         let shard = Rc::clone(&self.shard);
         to_the_end(async move {
             let size_bytes = component.len() as u64;
-            let module = shard.mesh.load(Task::Install(component)).await?;
+            let loaded = shard.mesh.load(Task::Install(component)).await;
+            let module = shard.counted(loaded)?;
             let id = ApplicationId::from_bytes(*module.id().as_bytes());
             if let Some(record) = shard.directory.application(&id) {
                 return Ok(record);
@@ -182,9 +179,8 @@ impl ShardHandle {
                 installed: shard.clock.tick(),
                 description: description.to_json(),
             });
-            shard
-                .record(DirectoryChange::PutApplication(Arc::clone(&record)))
-                .await?;
+            let put = DirectoryChange::PutApplication(Arc::clone(&record));
+            shard.counted(shard.record(put).await)?;
             shard.directory.keep_module(id, module);
             Ok(record)
         })
@@ -208,7 +204,7 @@ impl ShardHandle {
     pub async fn remove_application(&self, id: ApplicationId) -> Result<(), CallError> {
         self.show_application(id)?;
         let shard = Rc::clone(&self.shard);
-        to_the_end(async move { shard.remove_application(id).await }).await
+        to_the_end(async move { shard.counted(shard.remove_application(id).await) }).await
     }
 
     /// Whether this node has begun to stop.
@@ -237,6 +233,11 @@ impl ShardHandle {
             waker.wake();
         }
     }
+}
+
+/// Asks another shard for somebody outside. What that one refuses, it has counted.
+async fn ask(shard: &Shard, to: ShardId, request: Request) -> Result<Response, CallError> {
+    shard.counted(shard.mesh.ask(to, request).await)
 }
 
 /// Runs a request of several steps to its end even if whoever asked goes away

@@ -118,15 +118,11 @@ impl Shard {
         context: &Rc<Context>,
         begin: Begin,
     ) -> Result<Executed, CallError> {
-        match self.start(context, begin) {
-            Ok(Started::Ended(end)) => end,
-            Ok(Started::Queued(answer)) => answer
+        match self.start(context, begin)? {
+            Started::Ended(end) => end,
+            Started::Queued(answer) => answer
                 .await
                 .ok_or_else(|| CallError::bug("a queued call was forgotten"))?,
-            Err(busy) => {
-                self.stats.refused.one();
-                Err(busy)
-            }
         }
     }
 
@@ -175,6 +171,15 @@ impl Shard {
         }
     }
 
+    /// Counts the end of what was asked from outside, or by another shard for
+    /// somebody outside, if it was refused at a bound.
+    pub(crate) fn counted<T>(&self, end: Result<T, CallError>) -> Result<T, CallError> {
+        if let Err(CallError::Busy { .. }) = &end {
+            self.stats.refused.one();
+        }
+        end
+    }
+
     /// A context that has something in memory already.
     pub(crate) fn live(&self, id: ContextId) -> Option<InUse> {
         self.contexts
@@ -212,9 +217,7 @@ impl Shard {
         let in_use = InUse::new(Rc::clone(&context));
         self.contexts.borrow_mut().insert(id, context);
         while self.contexts.borrow().len() > self.bounds.live_contexts_max && self.forget_one() {}
-        self.stats
-            .live_contexts
-            .set(self.contexts.borrow().len() as u64);
+        self.count_live();
         Ok(in_use)
     }
 
@@ -271,8 +274,7 @@ impl Shard {
                 return false;
             };
             if is_unused(&context) && context.is_shown() {
-                self.drop_warm(&context);
-                self.stats.evictions.one();
+                self.evict(&context);
                 self.stats.live_contexts.set(contexts.len() as u64);
                 return true;
             }
@@ -292,10 +294,20 @@ impl Shard {
         let mut oldest = contexts.iter().take(COOLING_TRIES).map(|(_, c)| c);
         let found = oldest.find(|c| !c.warm.borrow().is_empty() && is_unused(c));
         if let Some(context) = found {
-            self.drop_warm(context);
-            self.stats.evictions.one();
+            self.evict(context);
         }
         found.is_some()
+    }
+
+    fn evict(&self, context: &Context) {
+        let warm = context.warm.borrow().len();
+        self.stats.evictions.add(warm as u64);
+        self.drop_warm(context);
+    }
+
+    pub(crate) fn count_live(&self) {
+        let live = self.contexts.borrow().len();
+        self.stats.live_contexts.set(live as u64);
     }
 
     pub(crate) fn drop_warm(&self, context: &Context) {
@@ -311,10 +323,12 @@ impl Shard {
         match request {
             Request::Call { context, call } => {
                 self.stats.hops.one();
-                Response::Call(self.call_here(context, call).await)
+                Response::Call(self.counted(self.call_here(context, call).await))
             }
-            Request::Create { id, new } => Response::Create(self.create_here(id, new).await),
-            Request::Delete { id } => Response::Delete(self.delete_here(id).await),
+            Request::Create { id, new } => {
+                Response::Create(self.counted(self.create_here(id, new).await))
+            }
+            Request::Delete { id } => Response::Delete(self.counted(self.delete_here(id).await)),
             Request::Show { id } => Response::Show(self.show_here(id)),
             Request::List { after, limit } => Response::List(self.list_here(after, limit)),
             Request::FindUser { application } => {

@@ -106,7 +106,7 @@ pub struct ShardStats {
     pub updates: Counter,
     /// Calls that ended in an error of the guest (its own, a trap, a limit).
     pub guest_failures: Counter,
-    /// Calls refused because a bound of this shard was reached.
+    /// Calls and requests refused because a bound of this shard was reached.
     pub refused: Counter,
     /// Calls that failed because their batch could not be committed.
     pub commit_failures: Counter,

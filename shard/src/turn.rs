@@ -14,8 +14,8 @@ use std::task::{Poll, Waker};
 use bytes::Bytes;
 use corelet_store::{CallEffects, Change, ContextSlot, EntryKind, Event, Hlc, LogLine, Op, Root};
 use corelet_wasm_host::{
-    Entry, Finished, GuestEvent, GuestLog, GuestState, Instance, InstantiateError, LogLevel,
-    MethodKind, Module, Running, Turn,
+    Entry, Failure, Finished, GuestEvent, GuestLog, GuestState, Instance, InstantiateError,
+    LogLevel, MethodKind, Module, Running, Turn,
 };
 
 use crate::answer::{Answer, Promise};
@@ -230,7 +230,9 @@ impl Shard {
                     durable,
                 }),
             Err(failure) => {
-                self.stats.guest_failures.one();
+                if is_the_guest_s(&failure) {
+                    self.stats.guest_failures.one();
+                }
                 Err(CallError::guest(failure, &logs))
             }
         };
@@ -374,10 +376,12 @@ impl Shard {
     }
 
     fn instantiate(&self, module: &Arc<Module>) -> Result<Instance, CallError> {
-        self.stats.instantiations.one();
         loop {
             match module.instantiate() {
-                Ok(instance) => return Ok(instance),
+                Ok(instance) => {
+                    self.stats.instantiations.one();
+                    return Ok(instance);
+                }
                 Err(InstantiateError::PoolExhausted { max }) => {
                     if !self.cool_one() {
                         return Err(CallError::Busy {
@@ -439,11 +443,36 @@ fn deliver(promise: Option<Promise<TurnEnd>>, end: TurnEnd) -> Step {
     }
 }
 
+/// Whether the guest is at fault, and neither the machine nor we.
+fn is_the_guest_s(failure: &Failure) -> bool {
+    !matches!(failure, Failure::State(_) | Failure::OurBug { .. })
+}
+
 fn store_level(level: LogLevel) -> corelet_store::LogLevel {
     match level {
         LogLevel::Error => corelet_store::LogLevel::Error,
         LogLevel::Warn => corelet_store::LogLevel::Warn,
         LogLevel::Info => corelet_store::LogLevel::Info,
         LogLevel::Debug => corelet_store::LogLevel::Debug,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use corelet_wasm_host::StateError;
+
+    use super::*;
+
+    #[test]
+    fn what_the_guest_cannot_help_is_none_of_its_failures() {
+        let what = "a test".to_owned();
+        for (failure, guest_s) in [
+            (Failure::WroteInQuery, true),
+            (Failure::OutOfMemory { max: 1 }, true),
+            (Failure::State(StateError::new("the disk is gone")), false),
+            (Failure::OurBug { what }, false),
+        ] {
+            assert_eq!(is_the_guest_s(&failure), guest_s, "{failure}");
+        }
     }
 }

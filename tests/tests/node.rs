@@ -432,6 +432,7 @@ fn what_was_refused_is_not_remembered() {
         let keep = || call(&shard, context, "keep", json!({}));
         let (first, second) = futures_util::future::join(keep(), keep()).await;
         assert_eq!(first.unwrap(), Value::Null);
+        assert_eq!(shard.stats().refused.get(), 1);
         let refused = second.unwrap_err();
         assert!(
             matches!(refused, CallError::Busy { limit, .. } if limit == "uncommitted_bytes_max"),
