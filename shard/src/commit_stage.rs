@@ -71,6 +71,8 @@ pub(crate) struct CommitStage {
     // Contexts of which something durable is in no snapshot yet.
     unshown: RefCell<Vec<Rc<Context>>>,
     epoch: Cell<u64>,
+    // How often effects were lost, over all contexts.
+    losses: Cell<u64>,
     next_number: Cell<u64>,
     bytes: Cell<u64>,
     bytes_max: u64,
@@ -92,6 +94,7 @@ pub(crate) fn stage(
         waiting: RefCell::default(),
         unshown: RefCell::default(),
         epoch: Cell::new(0),
+        losses: Cell::new(0),
         next_number: Cell::new(1),
         bytes: Cell::new(0),
         bytes_max: bounds.uncommitted_bytes_max,
@@ -113,6 +116,12 @@ impl CommitStage {
     /// turn saw effects that were lost.
     pub(crate) fn epoch(&self) -> u64 {
         self.epoch.get()
+    }
+
+    /// What a context that comes into memory begins with as its losses: no less
+    /// than any call of its life before, which the commit thread may remember.
+    pub(crate) fn losses(&self) -> u64 {
+        self.losses.get()
     }
 
     /// Lets the commit thread end. Nothing may be on its way.
@@ -307,7 +316,8 @@ impl CommitStage {
 
     /// Forgets what is not durable, in the overlay and in guests' memory.
     fn lose_effects(&self, context: &Context) {
-        context.lose_effects();
+        self.losses.set(self.losses.get() + 1);
+        context.lose_effects(self.losses.get());
         let warm = context.warm.take().len() as u64;
         self.stats
             .warm_instances

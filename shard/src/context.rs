@@ -41,7 +41,8 @@ pub(crate) struct Context {
     pub(crate) unsettled_writes: Cell<u32>,
     /// The state as committed.
     pub(crate) standing: Cell<Standing>,
-    /// Grows when effects that a running turn may have seen were lost.
+    /// Grows when effects that a running turn may have seen were lost. Numbers of
+    /// the whole shard, so that they do not begin anew with the context.
     pub(crate) losses: Cell<u64>,
     /// Callers on their way to a turn or waiting for its answer. A turn in the
     /// ring may outlive its caller.
@@ -70,6 +71,7 @@ impl Context {
         application: ApplicationId,
         module: Arc<Module>,
         standing: Standing,
+        losses: u64,
     ) -> Rc<Context> {
         Rc::new(Context {
             id,
@@ -82,7 +84,7 @@ impl Context {
             uncommitted: Cell::new(0),
             unsettled_writes: Cell::new(0),
             standing: Cell::new(standing),
-            losses: Cell::new(0),
+            losses: Cell::new(losses),
             in_use: Cell::new(0),
             deleted: Cell::new(false),
             updating: Cell::new(false),
@@ -106,9 +108,9 @@ impl Context {
     }
 
     /// Notes that uncommitted effects are gone: what has seen them must fail.
-    pub(crate) fn lose_effects(&self) {
+    pub(crate) fn lose_effects(&self, losses: u64) {
         self.overlay.borrow_mut().lose_pending();
-        self.losses.set(self.losses.get() + 1);
+        self.losses.set(losses);
     }
 
     /// Whether nothing is running, waiting or on its way to the disk.

@@ -126,7 +126,8 @@ impl Shard {
         // Known to nobody but the scheduler, which treats it like any other.
         let slot = ContextSlot::UNASSIGNED;
         let standing = Standing::OF_NO_CONTEXT;
-        let context = Context::new(id, slot, new.application, module, standing);
+        let losses = self.commits.losses();
+        let context = Context::new(id, slot, new.application, module, standing, losses);
         let begin = Begin {
             what: What::Init,
             args: new.args.clone(),

@@ -1,30 +1,57 @@
 //! What the unit tests of several files need: contexts of a real application,
-//! and a real ledger with what is to be committed to it.
+//! a real ledger with what is to be committed to it, and a shard on such a
+//! ledger, of which the test is the commit thread and the other shard.
 
+use std::cell::{Cell, RefCell};
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use corelet_store::{
-    ApplicationId, CallEffects, Change, ContextId, ContextSlot, DataDir, EntryKind, Hlc, Ledger,
-    LedgerConfig, NewContext, NodeId, Op, OpenOptions, ShardCount, Standing,
+    ApplicationId, ApplicationRecord, CallEffects, Change, ContextId, ContextSlot, DataDir,
+    EntryKind, Hlc, Ledger, LedgerConfig, NewContext, NodeId, Op, OpenOptions, ShardCount, ShardId,
+    Standing,
 };
 use corelet_wasm_host::{Entry, Host, HostConfig, Module, Turn};
+use crossbeam_channel::Receiver;
+use hashlink::LruCache;
 
+use crate::bounds::Bounds;
+use crate::clock::Clock;
+use crate::commit_stage::{self, Report};
+use crate::commit_thread::Queued;
+use crate::compiler::Compiler;
 use crate::context::Context;
+use crate::directory::{Directory, DirectoryData};
+use crate::mailbox::{Inbox, mailbox};
+use crate::mesh::Mesh;
+use crate::message::{DirectoryChange, Message};
+use crate::schedule::Schedule;
+use crate::shard::Shard;
+use crate::snapshots::Snapshots;
 use crate::turn::TurnInProgress;
 use crate::view::View;
 
-/// An application. No test here runs it; `tests/tests/node.rs` has those.
+fn host() -> Arc<Host> {
+    static HOST: OnceLock<Arc<Host>> = OnceLock::new();
+    let host = || Arc::new(Host::new(HostConfig::new(16)).unwrap());
+    Arc::clone(HOST.get_or_init(host))
+}
+
+/// The application of all contexts here.
+fn application() -> ApplicationId {
+    ApplicationId::from_bytes([1; 32])
+}
+
+/// Its module. No test here runs it; `tests/tests/node.rs` has those.
 fn module() -> Arc<Module> {
     static MODULE: OnceLock<Arc<Module>> = OnceLock::new();
     let load = || {
         let guest = wat::parse_str(include_str!("../../tests/guests/spin.wat")).unwrap();
         let guest = corelet_build::embed_world(&guest).unwrap();
         let component = corelet_build::component_of(&guest).unwrap();
-        let host = Host::new(HostConfig::new(16)).unwrap();
-        host.load(&component).unwrap()
+        host().load(&component).unwrap()
     };
     Arc::clone(MODULE.get_or_init(load))
 }
@@ -36,9 +63,8 @@ pub(crate) fn id(n: u8) -> ContextId {
 
 /// The `n`th context as a shard keeps it in memory, with nothing in it.
 pub(crate) fn context(n: u8, slot: ContextSlot) -> Rc<Context> {
-    let application = ApplicationId::from_bytes([1; 32]);
     let standing = Standing::OF_NO_CONTEXT;
-    Context::new(id(n), slot, application, module(), standing)
+    Context::new(id(n), slot, application(), module(), standing, 0)
 }
 
 /// The one ledger of a new data directory.
@@ -95,11 +121,15 @@ impl Disk {
 
     /// Makes the `n`th context.
     pub(crate) fn create(&self, n: u8) -> ContextSlot {
+        self.create_named(n, None)
+    }
+
+    pub(crate) fn create_named(&self, n: u8, name: Option<&str>) -> ContextSlot {
         let call = effects(n, ContextSlot::UNASSIGNED, 1, &[]);
         let create = Change::CreateContext(NewContext {
             id: id(n),
-            name: None,
-            application: ApplicationId::from_bytes([1; 32]),
+            name: name.map(str::to_owned),
+            application: application(),
             created: call.hlc,
             call,
         });
@@ -112,6 +142,76 @@ impl Disk {
         let snapshot = self.ledger.snapshot().unwrap();
         let value = snapshot.get(slot, key.as_bytes()).unwrap();
         value.map(|value| String::from_utf8(value.to_vec()).unwrap())
+    }
+}
+
+/// The second of two shards. Nothing happens there that the test does not do.
+pub(crate) struct Bench {
+    pub(crate) shard: Rc<Shard>,
+    /// What the shard sends to its commit thread.
+    pub(crate) queue: Receiver<Queued>,
+    /// What it sends to the keeper of the directory.
+    pub(crate) keeper: Inbox<Message>,
+    pub(crate) disk: Disk,
+    _inbox: (Inbox<Message>, Inbox<Report>),
+}
+
+impl Bench {
+    /// With a `disk` that has its contexts already.
+    pub(crate) fn new(disk: Disk) -> Bench {
+        let bounds = Bounds::default();
+        let stats = Arc::default();
+        let (commits, thread, reports) = commit_stage::stage(&bounds, &stats);
+        let (compiler, _) = Compiler::start(&host(), Path::new("/nowhere"), &bounds).unwrap();
+        let count = ShardCount::new(2).unwrap();
+        let id = ShardId::new(1, count).unwrap();
+        let ((to_keeper, keeper), (to_self, inbox)) = (mailbox(16), mailbox(16));
+        let record = ApplicationRecord {
+            id: application(),
+            name: "spin".to_owned(),
+            version: "0.1.0".to_owned(),
+            size_bytes: 0,
+            installed: Hlc::from_bits(0),
+            description: String::new(),
+        };
+        let directory = Directory::new(DirectoryData::default());
+        directory.learn(DirectoryChange::PutApplication(Arc::new(record)));
+        directory.keep_module(application(), module());
+        let shard = Shard {
+            id,
+            count,
+            author: NodeId::from_bytes([2; 32]),
+            host: host(),
+            clock: Clock::after(Hlc::from_bits(0)).unwrap(),
+            snapshots: Rc::new(Snapshots::new(disk.ledger.clone()).unwrap()),
+            commits,
+            schedule: Schedule::new(&bounds, &stats),
+            directory,
+            mesh: Mesh::new(id, vec![to_keeper, to_self], &bounds, compiler),
+            loading: RefCell::default(),
+            recording: Cell::new(0),
+            creating: RefCell::default(),
+            contexts: LruCache::new_unbounded().into(),
+            stats,
+            bounds,
+        };
+        Bench {
+            shard: Rc::new(shard),
+            queue: thread.queue,
+            keeper,
+            disk,
+            _inbox: (inbox, reports),
+        }
+    }
+
+    /// Commits everything that the shard has sent to the disk.
+    pub(crate) fn commit(&self) {
+        let batch = self.queue.try_iter().map(|queued| queued.change).collect();
+        let report = Report::Durable {
+            verdicts: self.disk.ledger.writer().commit(batch).unwrap().verdicts,
+            shown: None,
+        };
+        self.shard.commits.settle(report, &self.shard.snapshots);
     }
 }
 

@@ -213,6 +213,7 @@ impl Shard {
             record.application,
             module,
             Standing::of(&head),
+            self.commits.losses(),
         );
         let in_use = InUse::new(Rc::clone(&context));
         self.contexts.borrow_mut().insert(id, context);
@@ -399,4 +400,40 @@ async fn settle(executed: Executed, context: &Context) -> Result<Reply, CallErro
         root,
         fuel_used: executed.fuel_used,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use corelet_store::Refused;
+    use futures_lite::future::block_on;
+
+    use crate::commit_stage::Report;
+    use crate::fixture::{self, Bench, Disk};
+
+    /// The commit thread remembers for a while what it has refused, and of how
+    /// many losses those calls knew.
+    #[test]
+    fn a_context_that_comes_back_knows_of_what_it_has_lost_before() {
+        let disk = Disk::new();
+        let slot = disk.create(1);
+        let bench = Bench::new(disk);
+        let shard = &bench.shard;
+        let submit = |now| {
+            let context = block_on(shard.revive(fixture::id(1))).unwrap();
+            let change = fixture::call(1, slot, now, &[("key", "value")]);
+            let bytes = change.bytes();
+            let _answer = shard.commits.submit(change, bytes, Some(&context)).unwrap();
+            bench.queue.try_recv().unwrap().losses
+        };
+        let refused = submit(2);
+        let context = fixture::id(1);
+        let report = Report::Durable {
+            verdicts: vec![Err(Refused::BehindRefused { context })],
+            shown: None,
+        };
+        shard.commits.settle(report, &shard.snapshots);
+        assert!(shard.forget_one());
+        let next = submit(3);
+        assert!(next > refused, "{next} after {refused}");
+    }
 }
