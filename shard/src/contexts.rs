@@ -163,8 +163,12 @@ impl Shard {
             self.drop_warm(&context);
             self.count_live();
         }
-        if let Some(name) = record.name {
-            self.free_name(&Arc::from(name)).await?;
+        if let Some(name) = record.name.map(Arc::from)
+            && let Err(error) = self.free_name(&name).await
+        {
+            // The context is gone all the same. The name points nowhere, which the
+            // next start mends.
+            tracing::warn!(%name, %error, "a deleted context's name could not be given back");
         }
         Ok(())
     }
@@ -362,5 +366,47 @@ impl Shard {
             }),
             Err(error) => Err(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_lite::future::{block_on, poll_once};
+
+    use super::*;
+    use crate::fixture::{self, Bench, Disk};
+    use crate::message::Message;
+
+    #[test]
+    fn a_context_is_deleted_although_its_name_cannot_be_given_back() {
+        let disk = Disk::new();
+        disk.create_named(1, Some("room"));
+        let mut bench = Bench::new(disk);
+        let shard = Rc::clone(&bench.shard);
+        let id = fixture::id(1);
+        drop(block_on(shard.revive(id)).unwrap());
+        assert_eq!(shard.stats.live_contexts.get(), 1);
+
+        let mut deleting = Box::pin(shard.delete_here(id));
+        assert!(block_on(poll_once(&mut deleting)).is_none());
+        bench.commit();
+        assert!(block_on(poll_once(&mut deleting)).is_none());
+        let asked = block_on(bench.keeper.take());
+        let Message::Request {
+            ticket,
+            request: Request::Record(DirectoryChange::RemoveName { name }),
+            ..
+        } = asked
+        else {
+            panic!("it asks for something else");
+        };
+        assert_eq!(&*name, "room");
+        let failed = Response::Record(Err(CallError::Draining));
+        shard
+            .mesh
+            .take_response(keeper(shard.count), ticket, failed);
+        let deleted = block_on(poll_once(&mut deleting)).expect("it has ended");
+        assert!(deleted.is_ok(), "{deleted:?}");
+        assert_eq!(shard.stats.live_contexts.get(), 0);
     }
 }
