@@ -33,9 +33,11 @@ pub struct Bounds {
     pub slice_fuel: u64,
     /// Changes in one batch.
     pub batch_changes_max: usize,
-    /// How long components may queue for the compile threads.
+    /// How many components may queue for being installed, and how many for being
+    /// loaded.
     pub compile_queue_max: usize,
-    /// Threads that compile components.
+    /// Threads that compile components, besides the one that only loads what is
+    /// installed.
     pub compile_threads: usize,
 }
 

@@ -3,9 +3,10 @@
 //! shard. The compiler itself is `wasm-host`'s, and in a server a process of its
 //! own.
 //!
-//! Tasks come from shards over one bounded queue; results go back through the
-//! asking shard's mailbox. Component files are named by their id and written
-//! whole or not at all.
+//! Tasks come from shards over two bounded queues, because calls wait for a load
+//! and an install may take minutes: loads come first, and one thread does nothing
+//! else. Results go back through the asking shard's mailbox. Component files are
+//! named by their id and written whole or not at all.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -16,7 +17,7 @@ use std::thread::JoinHandle;
 use bytes::Bytes;
 use corelet_store::ApplicationId;
 use corelet_wasm_host::{Host, Module, ModuleId, NotCompiled, Refused};
-use crossbeam_channel::{Receiver, Sender, TrySendError};
+use crossbeam_channel::{Receiver, Sender, TrySendError, select};
 
 use crate::bounds::Bounds;
 use crate::error::CallError;
@@ -40,10 +41,45 @@ enum Queued {
     Stop,
 }
 
+/// Where a compile thread takes its tasks from.
+struct Tasks {
+    loads: Receiver<Queued>,
+    // None for the thread that is there for loads alone.
+    installs: Option<Receiver<Queued>>,
+}
+
+impl Tasks {
+    /// The next one: a load if there is any. None if there are no shards any more.
+    fn next(&self) -> Option<Queued> {
+        let Some(installs) = &self.installs else {
+            return self.loads.recv().ok();
+        };
+        if let Ok(load) = self.loads.try_recv() {
+            return Some(load);
+        }
+        select! {
+            recv(self.loads) -> queued => queued.ok(),
+            recv(installs) -> queued => queued.ok(),
+        }
+    }
+}
+
+/// Places that the compile threads need in a shard's mailbox: every task in a
+/// queue or in a thread's hands may be of the same shard.
+pub(crate) fn results_max(bounds: &Bounds) -> usize {
+    2 * bounds.compile_queue_max + threads(bounds)
+}
+
+/// One more than asked for, for loads.
+fn threads(bounds: &Bounds) -> usize {
+    bounds.compile_threads.max(1) + 1
+}
+
 /// The way to the compile threads; one clone per shard.
 #[derive(Clone)]
 pub(crate) struct Compiler {
-    queue: Sender<Queued>,
+    loads: Sender<Queued>,
+    installs: Sender<Queued>,
     queue_max: usize,
     threads: usize,
     host: Arc<Host>,
@@ -56,20 +92,25 @@ impl Compiler {
         components: &Path,
         bounds: &Bounds,
     ) -> io::Result<(Compiler, Vec<JoinHandle<()>>)> {
-        let (queue, receiver) = crossbeam_channel::bounded(bounds.compile_queue_max);
-        let count = bounds.compile_threads.max(1);
+        let (loads, loads_from) = crossbeam_channel::bounded(bounds.compile_queue_max);
+        let (installs, installs_from) = crossbeam_channel::bounded(bounds.compile_queue_max);
+        let count = threads(bounds);
         let threads = (0..count)
             .map(|number| {
-                let (host, receiver, components) =
-                    (Arc::clone(host), receiver.clone(), components.to_owned());
+                let (host, components) = (Arc::clone(host), components.to_owned());
+                let tasks = Tasks {
+                    loads: loads_from.clone(),
+                    installs: (number > 0).then(|| installs_from.clone()),
+                };
                 std::thread::Builder::new()
                     .name(format!("compile-{number}"))
-                    .spawn(move || run(&host, &components, &receiver))
+                    .spawn(move || run(&host, &components, &tasks))
             })
             .collect::<io::Result<Vec<_>>>()?;
         Ok((
             Compiler {
-                queue,
+                loads,
+                installs,
                 queue_max: bounds.compile_queue_max,
                 threads: count,
                 host: Arc::clone(host),
@@ -85,7 +126,11 @@ impl Compiler {
         ticket: usize,
     ) -> Result<(), CallError> {
         let max = self.queue_max as u64;
-        match self.queue.try_send(Queued::Task {
+        let queue = match &task {
+            Task::Load(_) => &self.loads,
+            Task::Install(_) => &self.installs,
+        };
+        match queue.try_send(Queued::Task {
             task,
             reply_to,
             ticket,
@@ -105,25 +150,25 @@ impl Compiler {
     pub(crate) fn stop(&self) {
         self.host.stop_compiling();
         for _ in 0..self.threads {
-            // Fails only if they have ended already.
-            let _ = self.queue.send(Queued::Stop);
+            // All of them take loads. Fails only if they have ended already.
+            let _ = self.loads.send(Queued::Stop);
         }
     }
 }
 
-fn run(host: &Host, components: &Path, queue: &Receiver<Queued>) {
-    while let Ok(Queued::Task {
+fn run(host: &Host, components: &Path, tasks: &Tasks) {
+    while let Some(Queued::Task {
         task,
         reply_to,
         ticket,
-    }) = queue.recv()
+    }) = tasks.next()
     {
         // A panic in the engine must not leave the asking shard waiting.
         let work = std::panic::AssertUnwindSafe(|| carry_out(host, components, task));
         let result = std::panic::catch_unwind(work)
             .unwrap_or_else(|_| Err(CallError::bug("the compiler panicked")));
         if reply_to.post(Message::Loaded { ticket, result }).is_err() {
-            unreachable!("a mailbox has a place for every task of the compile queue");
+            unreachable!("a mailbox has a place for every task of the compile queues");
         }
     }
 }

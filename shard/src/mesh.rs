@@ -14,7 +14,7 @@ use slab::Slab;
 
 use crate::answer::{Promise, promise};
 use crate::bounds::Bounds;
-use crate::compiler::{Compiler, Task};
+use crate::compiler::{self, Compiler, Task};
 use crate::error::CallError;
 use crate::mailbox::Outbox;
 use crate::message::{Message, Request, Response};
@@ -28,7 +28,7 @@ const HOUSEKEEPING_INFLIGHT_MAX: usize = 64;
 /// node's two orders.
 pub(crate) fn capacity(shards: usize, bounds: &Bounds) -> usize {
     let peer = bounds.mesh_inflight_max + HOUSEKEEPING_INFLIGHT_MAX + RECORDS_INFLIGHT_MAX;
-    shards * peer * 2 + bounds.compile_queue_max + bounds.compile_threads + 2
+    shards * peer * 2 + compiler::results_max(bounds) + 2
 }
 
 /// Changes of the directory that its keeper works on at a time. Each has at most

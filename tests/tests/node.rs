@@ -307,6 +307,25 @@ fn a_burst_after_a_restart_waits_for_one_load_of_its_application() {
 }
 
 #[test]
+fn a_call_waits_for_no_component_that_is_being_installed() {
+    let data = tempfile::tempdir().unwrap();
+    let node = TestNode::with_shards(1);
+    let context = node.run(data.path(), |shard| async move {
+        let counter = install(&shard, "counter").await;
+        create(&shard, counter, None).await.unwrap()
+    });
+    // After a restart, so that its application has to be loaded.
+    node.run(data.path(), move |shard| async move {
+        let large = corelet_tests::made::ordinary(2_000);
+        let installing = shard.install_application(large.into());
+        let get = (context, "get", json!({}));
+        let (installed, answered) = calls_beside(&shard, installing, get).await;
+        installed.unwrap();
+        assert!(answered > 0, "the call waited for the compiler");
+    });
+}
+
+#[test]
 fn an_application_in_use_stays() {
     let data = tempfile::tempdir().unwrap();
     TestNode::with_shards(2).run(data.path(), |shard| async move {
