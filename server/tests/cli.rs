@@ -376,7 +376,10 @@ fn a_data_directory_that_others_can_write_is_refused_by_server_and_clients() {
         1,
         &advice,
     );
-    fails(&data, &["doctor"], 1, "cannot run the server");
+    let output = run(&data, &["doctor"]);
+    let found = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{found}");
+    assert!(found.contains(&advice), "{found}");
     assert_eq!(fs::read_dir(&data).unwrap().count(), 0, "nothing was made");
     mode(&data, 0o700);
     let server = Server::start(&data, &[&kv()]);
