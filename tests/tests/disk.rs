@@ -56,6 +56,14 @@ fn a_damaged_application_is_told_to_the_operator_and_not_blamed_on_the_caller() 
             answer["error"]["data"]["name"], "storage_damaged",
             "{answer}"
         );
+        // The same application, brought again, mends it.
+        client.install("kv");
+        let answer = client
+            .call(&context, "set", set.clone())
+            .expect("an answer");
+        assert!(answer["result"].is_object(), "{answer}");
+        assert_eq!(server.stop(), Some(0));
+        // The server ends when all of its log is written.
         let log = server.log();
         let told = log
             .lines()
@@ -67,13 +75,6 @@ fn a_damaged_application_is_told_to_the_operator_and_not_blamed_on_the_caller() 
             damaged.is_some(),
             "{told}"
         );
-        // The same application, brought again, mends it.
-        client.install("kv");
-        let answer = client
-            .call(&context, "set", set.clone())
-            .expect("an answer");
-        assert!(answer["result"].is_object(), "{answer}");
-        assert_eq!(server.stop(), Some(0));
         assert_eq!(std::fs::read(&file).expect("the file is back"), good);
     }
 }
