@@ -437,9 +437,9 @@ fn a_query_beside_an_update_does_not_meet_its_writes_in_memory() {
 #[test]
 fn what_was_refused_is_not_remembered() {
     let data = tempfile::tempdir().unwrap();
-    // Room for one of the writes, which have 5 bytes.
+    // Room for one of the writes, which count 305 bytes each.
     let bounds = Bounds {
-        uncommitted_bytes_max: 9,
+        uncommitted_bytes_max: 400,
         ..Bounds::default()
     };
     let node = TestNode {
@@ -453,8 +453,16 @@ fn what_was_refused_is_not_remembered() {
         assert_eq!(first.unwrap(), Value::Null);
         assert_eq!(shard.stats().refused.get(), 1);
         let refused = second.unwrap_err();
+        // So its guest has run, and only its writes were refused.
         assert!(
-            matches!(refused, CallError::Busy { limit, .. } if limit == "uncommitted_bytes_max"),
+            matches!(
+                refused,
+                CallError::Busy {
+                    limit: "uncommitted_bytes_max",
+                    used: 610,
+                    ..
+                }
+            ),
             "{refused}"
         );
         assert!(!meets_what_is_not_durable(&shard, context).await);
