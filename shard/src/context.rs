@@ -31,6 +31,10 @@ pub(crate) struct Context {
     pub(crate) module: Arc<Module>,
     /// Instances that served this context and will again.
     pub(crate) warm: RefCell<Vec<Warm>>,
+    /// The number of its last call, and the one it has in the order of the warm
+    /// contexts if it is there (`warm_order.rs`).
+    pub(crate) called: Cell<u64>,
+    pub(crate) place: Cell<Option<u64>>,
     /// Writes that no snapshot shows yet.
     pub(crate) overlay: Rc<RefCell<Overlay>>,
     /// How many changes its updates have sent to the disk: each has its number.
@@ -79,6 +83,8 @@ impl Context {
             application,
             module,
             warm: RefCell::default(),
+            called: Cell::new(0),
+            place: Cell::new(None),
             overlay: Rc::default(),
             changes: Cell::new(0),
             uncommitted: Cell::new(0),

@@ -13,7 +13,7 @@ use corelet_store::{
     EntryKind, Hlc, Ledger, LedgerConfig, NewContext, NodeId, Op, OpenOptions, ShardCount, ShardId,
     Standing,
 };
-use corelet_wasm_host::{Entry, Host, HostConfig, Module, Turn};
+use corelet_wasm_host::{Entry, Host, HostConfig, Instance, Module, Turn};
 use crossbeam_channel::Receiver;
 use hashlink::LruCache;
 
@@ -32,6 +32,7 @@ use crate::shard::Shard;
 use crate::snapshots::Snapshots;
 use crate::turn::TurnInProgress;
 use crate::view::View;
+use crate::warm_order::WarmOrder;
 
 fn host() -> Arc<Host> {
     static HOST: OnceLock<Arc<Host>> = OnceLock::new();
@@ -79,6 +80,11 @@ pub(crate) fn ledger(dir: &Path, config: &LedgerConfig) -> Ledger {
     Ledger::open(&data.ledger_place(shard), config).unwrap()
 }
 
+/// An instance that has served nobody.
+pub(crate) fn instance() -> Instance {
+    module().instantiate().unwrap()
+}
+
 /// A turn that has begun and never goes on.
 pub(crate) fn turn_in_progress(is_query: bool) -> TurnInProgress {
     let turn = Turn {
@@ -92,7 +98,7 @@ pub(crate) fn turn_in_progress(is_query: bool) -> TurnInProgress {
         fuel_max: 0,
         state: Box::new(View::of_init()),
     };
-    let running = module().instantiate().unwrap().run(turn);
+    let running = instance().run(turn);
     TurnInProgress::of(running, is_query)
 }
 
@@ -192,6 +198,7 @@ impl Bench {
             recording: Cell::new(0),
             creating: RefCell::default(),
             contexts: LruCache::new_unbounded().into(),
+            warm: WarmOrder::default(),
             stats,
             bounds,
         };

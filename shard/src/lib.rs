@@ -40,6 +40,7 @@ mod snapshots;
 mod stats;
 mod turn;
 mod view;
+mod warm_order;
 mod watchdog;
 
 pub use bounds::{Bounds, WatchdogConfig};

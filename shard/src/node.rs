@@ -366,6 +366,7 @@ fn build(parts: Parts) -> Result<(Rc<Shard>, Inbox<Message>, Inbox<Report>), Sta
         recording: std::cell::Cell::new(0),
         creating: std::cell::RefCell::default(),
         contexts: hashlink::LruCache::new_unbounded().into(),
+        warm: crate::warm_order::WarmOrder::default(),
         stats: parts.stats,
         bounds: parts.bounds,
     });

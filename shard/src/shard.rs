@@ -28,12 +28,10 @@ use crate::schedule::{Job, Schedule};
 use crate::snapshots::Snapshots;
 use crate::stats::ShardStats;
 use crate::turn::{Begin, Durable, Executed, Step, TurnEnd, What};
+use crate::warm_order::WarmOrder;
 
 /// How many contexts that have to stay an eviction steps over before it gives up.
 const EVICTION_TRIES: usize = 64;
-
-/// How many contexts are looked at for warm instances: some microseconds.
-const COOLING_TRIES: usize = 1024;
 
 /// One core's world.
 pub(crate) struct Shard {
@@ -58,6 +56,8 @@ pub(crate) struct Shard {
     pub(crate) creating: RefCell<HashMap<ContextId, ApplicationId>>,
     /// The live contexts, least recently called first to go.
     pub(crate) contexts: RefCell<LruCache<ContextId, Rc<Context>>>,
+    /// Those of them that have warm instances.
+    pub(crate) warm: WarmOrder,
 }
 
 impl Shard {
@@ -288,13 +288,8 @@ impl Shard {
     /// nobody uses. Tells whether there was one. The context stays: those that
     /// have no instance to give would be forgotten in vain.
     pub(crate) fn cool_one(&self) -> bool {
-        if self.stats.warm_instances.get() == 0 {
-            return false;
-        }
-        let contexts = self.contexts.borrow();
-        let mut oldest = contexts.iter().take(COOLING_TRIES).map(|(_, c)| c);
-        let found = oldest.find(|c| !c.warm.borrow().is_empty() && is_unused(c));
-        if let Some(context) = found {
+        let found = self.warm.coldest(is_unused);
+        if let Some(context) = &found {
             self.evict(context);
         }
         found.is_some()
@@ -317,6 +312,7 @@ impl Shard {
             .warm_instances
             .set(self.stats.warm_instances.get() - warm.len() as u64);
         warm.clear();
+        self.warm.remove(context);
     }
 
     /// Does what another shard asks for.

@@ -365,7 +365,7 @@ impl Shard {
         Ok(Warm { instance, seen: 0 })
     }
 
-    fn check_in(&self, context: &Context, used: Option<Warm>) {
+    fn check_in(&self, context: &Rc<Context>, used: Option<Warm>) {
         let Some(used) = used else { return };
         let is_full = context.warm.borrow().len() >= self.bounds.context_instances_max;
         if is_full || context.deleted.get() {
@@ -384,6 +384,7 @@ impl Shard {
         loop {
             match module.instantiate() {
                 Ok(instance) => {
+        self.warm.called(context);
                     self.stats.instantiations.one();
                     return Ok(instance);
                 }
@@ -417,6 +418,7 @@ impl TurnInProgress {
                 false => TurnKind::Update,
             },
             seen: 0,
+        self.warm.add(context);
             hlc: Hlc::from_bits(0),
             epoch: 0,
             losses: 0,
