@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use corelet_store::{Change, Committed, Snapshot, StoreError, Verdict};
+use corelet_store::{BATCH_BYTES_MAX, Change, Committed, Root, Snapshot, StoreError, Verdict};
 use crossbeam_channel::{Sender, TrySendError};
 
 use crate::answer::{Answer, Promise, promise};
@@ -187,6 +187,13 @@ impl CommitStage {
                 _ => Vec::new(),
             };
             context.overlay.borrow_mut().absorb(number, &writes);
+        if bytes > BATCH_BYTES_MAX {
+            // Any batch with it would fail, and so everybody's calls.
+            return Err(CallError::from(StoreError::BatchTooLarge {
+                bytes,
+                bytes_max: BATCH_BYTES_MAX,
+            }));
+        }
             context.uncommitted.set(context.uncommitted.get() + 1);
             if !writes.is_empty() {
                 let count = context.unsettled_writes.get();
@@ -621,3 +628,23 @@ mod tests {
         assert_eq!(bench.context.uncommitted.get(), 0);
     }
 }
+    /// A batch of its own would fail, and with it what others have sent.
+    #[test]
+    fn a_change_that_no_batch_could_take_is_refused_alone() {
+        let bench = Bench::new();
+        let mut good = bench.submit(2, "good").unwrap();
+        let change = fixture::call(1, bench.slot(), 3, &[("key", "large")]);
+        let refused = bench
+            .stage
+            .submit(change, BATCH_BYTES_MAX + 1, Some(&bench.context));
+        assert!(matches!(refused, Err(CallError::Store(_))));
+        assert_eq!(bench.pending().as_deref(), Some("good"));
+        bench.commit();
+        assert!(now(&mut good).unwrap().is_ok());
+        let change = fixture::call(1, bench.slot(), 4, &[("key", "largest")]);
+        let taken = bench
+            .stage
+            .submit(change, BATCH_BYTES_MAX, Some(&bench.context));
+        assert!(taken.is_ok());
+    }
+
