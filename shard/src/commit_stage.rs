@@ -59,8 +59,30 @@ struct Uncommitted {
 /// An entry of the queue that mirrors the commit thread's.
 enum Waiting {
     Change(Uncommitted),
-    // Wants to know when everything before it is durable.
-    Barrier(Promise<Result<(), CallError>>),
+    Barrier(Barrier),
+}
+
+/// Somebody who wants to know when everything before it is durable.
+struct Barrier {
+    context: Rc<Context>,
+    // What the context had lost by then.
+    losses: u64,
+    promise: Promise<Result<Root, CallError>>,
+}
+
+impl Barrier {
+    fn reached(self) {
+        let Barrier {
+            context,
+            losses,
+            promise,
+        } = self;
+        promise.keep(if context.losses.get() == losses {
+            Ok(context.standing.get().root)
+        } else {
+            Err(CallError::LostEffects)
+        });
+    }
 }
 
 /// The shard's side.
@@ -165,6 +187,13 @@ impl CommitStage {
         wrote: Option<&Rc<Context>>,
     ) -> Result<Answer<Receipt>, CallError> {
         self.check_room(bytes)?;
+        if bytes > BATCH_BYTES_MAX {
+            // Any batch with it would fail, and so everybody's calls.
+            return Err(CallError::from(StoreError::BatchTooLarge {
+                bytes,
+                bytes_max: BATCH_BYTES_MAX,
+            }));
+        }
         let queue = self.queue.borrow();
         let queue = queue.as_ref().ok_or(CallError::Draining)?;
         // Lost changes stay in the queue until the commit thread has dropped them.
@@ -187,13 +216,6 @@ impl CommitStage {
                 _ => Vec::new(),
             };
             context.overlay.borrow_mut().absorb(number, &writes);
-        if bytes > BATCH_BYTES_MAX {
-            // Any batch with it would fail, and so everybody's calls.
-            return Err(CallError::from(StoreError::BatchTooLarge {
-                bytes,
-                bytes_max: BATCH_BYTES_MAX,
-            }));
-        }
             context.uncommitted.set(context.uncommitted.get() + 1);
             if !writes.is_empty() {
                 let count = context.unsettled_writes.get();
@@ -230,14 +252,20 @@ impl CommitStage {
         Ok(answer)
     }
 
-    /// Resolves when everything submitted so far is durable.
-    pub(crate) fn barrier(&self) -> Answer<Result<(), CallError>> {
+    /// Resolves when everything submitted so far is durable, with the context's
+    /// root at that moment.
+    pub(crate) fn barrier(&self, context: &Rc<Context>) -> Answer<Result<Root, CallError>> {
         let (promise, answer) = promise();
+        let barrier = Barrier {
+            context: Rc::clone(context),
+            losses: context.losses.get(),
+            promise,
+        };
         let mut waiting = self.waiting.borrow_mut();
         if waiting.is_empty() {
-            promise.keep(Ok(()));
+            barrier.reached();
         } else {
-            waiting.push_back(Waiting::Barrier(promise));
+            waiting.push_back(Waiting::Barrier(barrier));
         }
         answer
     }
@@ -296,8 +324,8 @@ impl CommitStage {
     fn settle_barriers(&self) {
         let mut waiting = self.waiting.borrow_mut();
         while let Some(Waiting::Barrier(_)) = waiting.front() {
-            if let Some(Waiting::Barrier(promise)) = waiting.pop_front() {
-                promise.keep(Ok(()));
+            if let Some(Waiting::Barrier(barrier)) = waiting.pop_front() {
+                barrier.reached();
             }
         }
     }
@@ -316,7 +344,7 @@ impl CommitStage {
                     self.stats.commit_failures.one();
                     lost.promise.keep(Err(error.clone()));
                 }
-                Waiting::Barrier(promise) => promise.keep(Err(error.clone())),
+                Waiting::Barrier(barrier) => barrier.promise.keep(Err(error.clone())),
             }
         }
     }
@@ -394,6 +422,10 @@ mod tests {
             let change = fixture::call(1, self.slot(), now, &[("key", value)]);
             let bytes = change.bytes();
             self.stage.submit(change, bytes, Some(&self.context))
+        }
+
+        fn barrier(&self) -> Answer<Result<Root, CallError>> {
+            self.stage.barrier(&self.context)
         }
 
         /// Commits everything in the queue as one batch.
@@ -493,7 +525,7 @@ mod tests {
             bench.submit(3, "lost").unwrap(),
             bench.submit(4, "too").unwrap(),
         ];
-        let mut barrier = bench.stage.barrier();
+        let mut barrier = bench.barrier();
         bench.fail();
         for receipt in &mut lost {
             assert!(matches!(now(receipt), Some(Err(CallError::Store(_)))));
@@ -562,9 +594,9 @@ mod tests {
     #[test]
     fn a_barrier_waits_for_what_was_there_before_it() {
         let bench = Bench::new();
-        assert!(now(&mut bench.stage.barrier()).unwrap().is_ok());
+        assert!(now(&mut bench.barrier()).unwrap().is_ok());
         let _before = bench.submit(2, "before").unwrap();
-        let mut barrier = bench.stage.barrier();
+        let mut barrier = bench.barrier();
         assert!(now(&mut barrier).is_none());
         bench.commit();
         assert!(now(&mut barrier).unwrap().is_ok());
@@ -604,6 +636,26 @@ mod tests {
         assert_eq!(bench.pending().as_deref(), Some("2"));
     }
 
+    /// A batch of its own would fail, and with it what others have sent.
+    #[test]
+    fn a_change_that_no_batch_could_take_is_refused_alone() {
+        let bench = Bench::new();
+        let mut good = bench.submit(2, "good").unwrap();
+        let change = fixture::call(1, bench.slot(), 3, &[("key", "large")]);
+        let refused = bench
+            .stage
+            .submit(change, BATCH_BYTES_MAX + 1, Some(&bench.context));
+        assert!(matches!(refused, Err(CallError::Store(_))));
+        assert_eq!(bench.pending().as_deref(), Some("good"));
+        bench.commit();
+        assert!(now(&mut good).unwrap().is_ok());
+        let change = fixture::call(1, bench.slot(), 4, &[("key", "largest")]);
+        let taken = bench
+            .stage
+            .submit(change, BATCH_BYTES_MAX, Some(&bench.context));
+        assert!(taken.is_ok());
+    }
+
     /// They are out of the stage's books, and still take up their places.
     #[test]
     fn lost_changes_that_are_still_queued_count() {
@@ -628,23 +680,3 @@ mod tests {
         assert_eq!(bench.context.uncommitted.get(), 0);
     }
 }
-    /// A batch of its own would fail, and with it what others have sent.
-    #[test]
-    fn a_change_that_no_batch_could_take_is_refused_alone() {
-        let bench = Bench::new();
-        let mut good = bench.submit(2, "good").unwrap();
-        let change = fixture::call(1, bench.slot(), 3, &[("key", "large")]);
-        let refused = bench
-            .stage
-            .submit(change, BATCH_BYTES_MAX + 1, Some(&bench.context));
-        assert!(matches!(refused, Err(CallError::Store(_))));
-        assert_eq!(bench.pending().as_deref(), Some("good"));
-        bench.commit();
-        assert!(now(&mut good).unwrap().is_ok());
-        let change = fixture::call(1, bench.slot(), 4, &[("key", "largest")]);
-        let taken = bench
-            .stage
-            .submit(change, BATCH_BYTES_MAX, Some(&bench.context));
-        assert!(taken.is_ok());
-    }
-

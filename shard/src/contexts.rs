@@ -142,7 +142,7 @@ impl Shard {
             name: new.name.clone(),
             application: new.application,
             created: call.hlc,
-            call,
+            call: *call,
         }))
     }
 

@@ -45,11 +45,11 @@ fn application() -> ApplicationId {
     ApplicationId::from_bytes([1; 32])
 }
 
-/// Its module. No test here runs it; `tests/tests/node.rs` has those.
+/// Its module: an update of it writes, and another one says no.
 fn module() -> Arc<Module> {
     static MODULE: OnceLock<Arc<Module>> = OnceLock::new();
     let load = || {
-        let guest = wat::parse_str(include_str!("../../tests/guests/spin.wat")).unwrap();
+        let guest = wat::parse_str(include_str!("../../tests/guests/caching.wat")).unwrap();
         let guest = corelet_build::embed_world(&guest).unwrap();
         let component = corelet_build::component_of(&guest).unwrap();
         host().load(&component).unwrap()
@@ -174,7 +174,7 @@ impl Bench {
         let ((to_keeper, keeper), (to_self, inbox)) = (mailbox(16), mailbox(16));
         let record = ApplicationRecord {
             id: application(),
-            name: "spin".to_owned(),
+            name: "caching".to_owned(),
             version: "0.1.0".to_owned(),
             size_bytes: 0,
             installed: Hlc::from_bits(0),

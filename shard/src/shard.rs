@@ -368,7 +368,8 @@ enum Started {
     Queued(Answer<TurnEnd>),
 }
 
-/// Waits until what a turn has done and seen is durable.
+/// Waits until what a turn has done and seen is durable, and only then tells how
+/// it ended.
 async fn settle(executed: Executed, context: &Context) -> Result<Reply, CallError> {
     let (delta_id, root) = match executed.durable {
         Durable::Already(root) => (None, root),
@@ -379,19 +380,17 @@ async fn settle(executed: Executed, context: &Context) -> Result<Reply, CallErro
             crate::guest_log::of_update(context.id, committed.logs());
             (committed.delta_id(), committed.root())
         }
-        Durable::Seen(barrier, losses) => {
-            barrier
+        Durable::Seen(barrier, logs) => {
+            let root = barrier
                 .await
                 .ok_or_else(|| CallError::bug("a barrier was forgotten"))??;
-            if context.losses.get() != losses {
-                return Err(CallError::LostEffects);
-            }
-            (None, context.standing.get().root)
+            crate::guest_log::of_update(context.id, &logs);
+            (None, root)
         }
         Durable::Init(_) => return Err(CallError::bug("an init was run as a call")),
     };
     Ok(Reply {
-        output: executed.output,
+        output: executed.outcome?,
         delta_id,
         root,
         fuel_used: executed.fuel_used,
@@ -400,11 +399,92 @@ async fn settle(executed: Executed, context: &Context) -> Result<Reply, CallErro
 
 #[cfg(test)]
 mod tests {
-    use corelet_store::Refused;
-    use futures_lite::future::block_on;
+    use std::pin::Pin;
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use corelet_store::{Refused, StoreError};
+    use futures_lite::future::{block_on, poll_once};
 
     use crate::commit_stage::Report;
+    use crate::error::CallError;
     use crate::fixture::{self, Bench, Disk};
+    use crate::message::{Call, Reply};
+
+    type Calling<'a> = Pin<Box<dyn Future<Output = Result<Reply, CallError>> + 'a>>;
+
+    fn call<'a>(bench: &'a Bench, method: &'static str) -> Calling<'a> {
+        let call = Call {
+            method: Bytes::from_static(method.as_bytes()),
+            args: Bytes::from_static(b"{}"),
+            caller: Arc::from("caller"),
+        };
+        Box::pin(bench.shard.call_here(fixture::id(1), call))
+    }
+
+    fn now(calling: &mut Calling<'_>) -> Option<Result<Reply, CallError>> {
+        block_on(poll_once(calling))
+    }
+
+    /// Its error may well tell of what it has seen.
+    #[test]
+    fn an_update_that_says_no_waits_for_what_it_has_seen() {
+        for is_lost in [false, true] {
+            let disk = Disk::new();
+            disk.create(1);
+            let bench = Bench::new(disk);
+            let mut write = call(&bench, "keep");
+            assert!(now(&mut write).is_none());
+            let mut denied = call(&bench, "deny");
+            assert!(now(&mut denied).is_none(), "it tells what may be lost");
+            if is_lost {
+                bench.queue.try_iter().for_each(drop);
+                let report = Report::Failed(StoreError::MapFull { bytes_max: 1 });
+                bench.shard.commits.settle(report, &bench.shard.snapshots);
+                assert!(matches!(now(&mut write), Some(Err(CallError::Store(_)))));
+                assert!(matches!(now(&mut denied), Some(Err(CallError::Store(_)))));
+            } else {
+                bench.commit();
+                assert!(matches!(now(&mut write), Some(Ok(_))));
+                assert!(matches!(
+                    now(&mut denied),
+                    Some(Err(CallError::Guest { .. }))
+                ));
+            }
+            // Nothing is on its way any more, so it is told at once.
+            let mut denied = call(&bench, "deny");
+            assert!(matches!(
+                now(&mut denied),
+                Some(Err(CallError::Guest { .. }))
+            ));
+        }
+    }
+
+    /// The root is of the moment that the answer rests on, whatever came after.
+    #[test]
+    fn an_update_without_effects_answers_with_the_root_that_it_has_seen() {
+        let disk = Disk::new();
+        let slot = disk.create(1);
+        let bench = Bench::new(disk);
+        let shard = &bench.shard;
+        let context = block_on(shard.revive(fixture::id(1))).unwrap();
+        let submit = |now, value| {
+            let change = fixture::call(1, slot, now, &[("key", value)]);
+            let bytes = change.bytes();
+            shard.commits.submit(change, bytes, Some(&context)).unwrap()
+        };
+        let seen = submit(2, "seen");
+        let barrier = shard.commits.barrier(&context);
+        let later = submit(3, "later");
+        bench.commit();
+        let root = |receipt| {
+            let committed: Result<corelet_store::Committed, CallError> = receipt;
+            committed.unwrap().root()
+        };
+        let seen = root(block_on(seen).unwrap());
+        assert_eq!(block_on(barrier).unwrap().unwrap(), seen);
+        assert_ne!(root(block_on(later).unwrap()), seen);
+    }
 
     /// The commit thread remembers for a while what it has refused, and of how
     /// many losses those calls knew.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use bytes::Bytes;
-use corelet_store::{CallEffects, Change, ContextSlot, EntryKind, Event, Hlc, LogLine, Op, Root};
+use corelet_store::{CallEffects, Change, EntryKind, Event, Hlc, LogLine, Op, Root};
 use corelet_wasm_host::{
     Entry, Failure, Finished, GuestEvent, GuestLog, GuestState, Instance, InstantiateError,
     LogLevel, MethodKind, Module, Running, Turn,
@@ -86,11 +86,25 @@ pub(crate) enum Step {
 /// What a turn comes to.
 pub(crate) type TurnEnd = Result<Executed, CallError>;
 
-/// A turn that ended well. An update's answer may only leave with its receipt.
+/// A turn whose guest has answered, be it with an error: neither may leave before
+/// what it rests on is durable.
 pub(crate) struct Executed {
-    pub(crate) output: Bytes,
+    pub(crate) outcome: Result<Bytes, CallError>,
     pub(crate) fuel_used: u64,
     pub(crate) durable: Durable,
+}
+
+/// What the guest returned, or how it failed.
+type Outcome = Result<Bytes, CallError>;
+
+/// An answer, with what it has to wait for.
+type TurnResult = Result<(Outcome, Durable), CallError>;
+
+/// What a turn leaves behind.
+struct Made {
+    state: Box<dyn GuestState>,
+    events: Vec<GuestEvent>,
+    logs: Vec<GuestLog>,
 }
 
 /// What a turn's answer has to wait for.
@@ -99,11 +113,11 @@ pub(crate) enum Durable {
     Already(Root),
     /// The receipt of its own change.
     Receipt(Answer<Receipt>),
-    /// An update without effects: that what it has seen is on disk; and what
-    /// its context had lost when it began.
-    Seen(Answer<Result<(), CallError>>, u64),
+    /// An update without effects: that what it has seen is on disk. What it
+    /// logged is true from then on.
+    Seen(Answer<Result<Root, CallError>>, Vec<LogLine>),
     /// An `init`, whose effects have gone nowhere yet.
-    Init(CallEffects),
+    Init(Box<CallEffects>),
 }
 
 impl Shard {
@@ -223,24 +237,32 @@ impl Shard {
             logs,
             fuel_used,
         } = finished;
-        let lost = turn.epoch != self.commits.epoch() || turn.losses != context.losses.get();
         // An instance that comes back from a failure has written nothing.
         let is_clean = outcome.is_err();
-        let end = match outcome {
-            Ok(output) => self
-                .conclude(context, turn, lost, state, events, logs)
-                .map(|durable| Executed {
-                    output: Bytes::from(output.bytes),
-                    fuel_used,
-                    durable,
-                }),
-            Err(failure) => {
+        let outcome = outcome
+            .map(|output| Bytes::from(output.bytes))
+            .map_err(|failure| {
                 if is_the_guest_s(&failure) {
                     self.stats.guest_failures.one();
                 }
-                Err(CallError::guest(failure, &logs))
-            }
+                CallError::guest(failure, &logs)
+            });
+        let lost = turn.epoch != self.commits.epoch() || turn.losses != context.losses.get();
+        let made = Made {
+            state,
+            events,
+            logs,
         };
+        let end = match turn.kind {
+            TurnKind::Query => self.end_query(context, turn, outcome, &made.logs),
+            TurnKind::Update => self.end_update(context, turn, lost, outcome, made),
+            TurnKind::Init => self.end_init(context, turn, outcome, made),
+        }
+        .map(|(outcome, durable)| Executed {
+            outcome,
+            fuel_used,
+            durable,
+        });
         // What a guest keeps in memory may come from what was lost or refused,
         // and nobody will look for an instance at the context of an `init`.
         let is_useful = (end.is_ok() || is_clean) && !lost && turn.kind != TurnKind::Init;
@@ -253,61 +275,79 @@ impl Shard {
         end
     }
 
-    /// What the answer of a turn that ended well has to wait for.
-    fn conclude(
+    fn end_query(
+        &self,
+        context: &Context,
+        turn: &TurnInProgress,
+        outcome: Outcome,
+        logs: &[GuestLog],
+    ) -> TurnResult {
+        if outcome.is_ok() {
+            guest_log::of_query(context.id, logs);
+        }
+        Ok((outcome, Durable::Already(turn.root)))
+    }
+
+    fn end_update(
         &self,
         context: &Rc<Context>,
         turn: &TurnInProgress,
         lost: bool,
-        state: Box<dyn GuestState>,
-        events: Vec<GuestEvent>,
-        logs: Vec<GuestLog>,
-    ) -> Result<Durable, CallError> {
-        if turn.kind == TurnKind::Query {
-            guest_log::of_query(context.id, &logs);
-            return Ok(Durable::Already(turn.root));
-        }
+        outcome: Outcome,
+        made: Made,
+    ) -> TurnResult {
         if context.deleted.get() {
             return Err(CallError::ContextNotFound {
                 context: context.id.to_string(),
             });
         }
-        if lost && turn.kind == TurnKind::Update {
+        if lost {
             return Err(CallError::LostEffects);
         }
-        let effects = self.effects(context.id, context.slot, turn.hlc, state, events, logs)?;
-        if turn.kind == TurnKind::Init {
-            return Ok(Durable::Init(effects));
+        if outcome.is_err() {
+            let seen = self.commits.barrier(context);
+            return Ok((outcome, Durable::Seen(seen, Vec::new())));
         }
+        let effects = self.effects(context, turn.hlc, made)?;
         if effects.ops.is_empty() && effects.events.is_empty() {
-            guest_log::of_update(context.id, &effects.logs);
-            return Ok(Durable::Seen(self.commits.barrier(), turn.losses));
+            let seen = self.commits.barrier(context);
+            return Ok((outcome, Durable::Seen(seen, effects.logs)));
         }
         let bytes = effects.bytes();
         let receipt = self
             .commits
             .submit(Change::Call(effects), bytes, Some(context))?;
         context.changes.set(context.changes.get() + 1);
-        Ok(Durable::Receipt(receipt))
+        Ok((outcome, Durable::Receipt(receipt)))
     }
 
-    fn effects(
+    fn end_init(
         &self,
-        context: corelet_store::ContextId,
-        slot: ContextSlot,
-        hlc: Hlc,
-        state: Box<dyn GuestState>,
-        events: Vec<GuestEvent>,
-        logs: Vec<GuestLog>,
-    ) -> Result<CallEffects, CallError> {
+        context: &Context,
+        turn: &TurnInProgress,
+        outcome: Outcome,
+        made: Made,
+    ) -> TurnResult {
+        // There was nothing to see, so an error can leave at once.
+        let output = outcome?;
+        let effects = self.effects(context, turn.hlc, made)?;
+        Ok((Ok(output), Durable::Init(Box::new(effects))))
+    }
+
+    fn effects(&self, context: &Context, hlc: Hlc, made: Made) -> Result<CallEffects, CallError> {
+        let Made {
+            state,
+            events,
+            logs,
+        } = made;
         let view = state
             .into_any()
             .downcast::<View>()
             .map_err(|_| CallError::bug("a turn ended with a foreign state"))?;
         let ops = view.into_changeset().into_iter();
         Ok(CallEffects {
-            context,
-            slot,
+            context: context.id,
+            slot: context.slot,
             author: self.author,
             hlc,
             ops: ops
@@ -344,6 +384,7 @@ impl Shard {
                 context: context.id.to_string(),
             });
         }
+        self.warm.called(context);
         let mut warm = context.warm.borrow_mut();
         let found = match is_exclusive {
             true => {
@@ -377,6 +418,7 @@ impl Shard {
             }
         }
         context.warm.borrow_mut().push(used);
+        self.warm.add(context);
         self.stats.warm_instances.up();
     }
 
@@ -384,7 +426,6 @@ impl Shard {
         loop {
             match module.instantiate() {
                 Ok(instance) => {
-        self.warm.called(context);
                     self.stats.instantiations.one();
                     return Ok(instance);
                 }
@@ -418,7 +459,6 @@ impl TurnInProgress {
                 false => TurnKind::Update,
             },
             seen: 0,
-        self.warm.add(context);
             hlc: Hlc::from_bits(0),
             epoch: 0,
             losses: 0,
