@@ -153,14 +153,19 @@ impl Worker<'_> {
         let started = Instant::now();
         match self.writer.checkpoint() {
             Ok(()) => {
-                self.count_checkpoint(started.elapsed());
-                if let Some(snapshot) = self.snapshot() {
-                    self.report(Report::Shown(snapshot));
-                }
+                self.show(started.elapsed());
                 Ok(())
             }
             Err(error) if error.is_fatal() => self.stop_in_doubt("checkpoint", &error),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Gives the shard what shows a checkpoint that was made without a batch.
+    fn show(&mut self, took: Duration) {
+        self.count_checkpoint(took);
+        if let Some(snapshot) = self.snapshot() {
+            self.report(Report::Shown(snapshot));
         }
     }
 
@@ -203,12 +208,13 @@ impl Worker<'_> {
         let deletes = |change: &Change| matches!(change, Change::DeleteContext(_));
         self.sweeping |= changes.iter().any(deletes);
         let count = changes.len() as u64;
+        let had_unshown = self.writer.has_unshown();
         let started = Instant::now();
         let committed = match self.owes_snapshot {
             false => self.writer.commit(changes),
             true => self.writer.commit_shown(changes),
         };
-        let report = match committed {
+        match committed {
             Ok(BatchOutcome {
                 mut verdicts,
                 is_shown,
@@ -219,15 +225,19 @@ impl Worker<'_> {
                     verdicts.insert(place, Err(Refused::BehindRefused { context }));
                 }
                 let shown = if is_shown { self.snapshot() } else { None };
-                Report::Durable { verdicts, shown }
+                self.report(Report::Durable { verdicts, shown });
             }
             Err(error) if error.is_fatal() => self.stop_in_doubt("commit", &error),
             Err(error) => {
                 self.lost = Some(epoch);
-                Report::Failed(error)
+                self.report(Report::Failed(error));
+                // The writer may have made a checkpoint of the batches before
+                // this one, to make room for it.
+                if had_unshown && !self.writer.has_unshown() {
+                    self.show(started.elapsed());
+                }
             }
-        };
-        self.report(report);
+        }
         self.batches += 1;
         if self.sweeping && self.batches.is_multiple_of(SWEEP_EVERY_BATCHES) {
             self.sweep();
@@ -362,7 +372,7 @@ mod tests {
 
     use corelet_store::ContextSlot;
     use crossbeam_channel::Sender;
-    use futures_lite::future::block_on;
+    use futures_lite::future::{block_on, poll_once};
 
     use super::*;
     use crate::fixture::{self, Disk};
@@ -542,6 +552,34 @@ mod tests {
             "of the next one"
         );
         assert_eq!(bench.stats.batches.get(), 1);
+    }
+
+    /// The writer brings the journal in before it tries once more, and nothing
+    /// later would have reason to.
+    #[test]
+    fn a_batch_that_fails_for_lack_of_room_shows_what_was_durable_before_it() {
+        static LARGE: [u8; 1 << 20] = [b'x'; 1 << 20];
+        let large = std::str::from_utf8(&LARGE).unwrap();
+        let mut bench = Bench::on(Disk::with_map(2 << 20));
+        bench.send(bench.write(2, "value"), 0, 0);
+        let writes = [("large", large), ("larger", large)];
+        // Of another epoch, and so a batch of its own.
+        bench.send(fixture::call(1, bench.slot, 3, &writes), 1, 0);
+        bench.start();
+        bench.finish();
+        let Report::Durable { shown: None, .. } = bench.report() else {
+            panic!("a small batch is journaled")
+        };
+        let Report::Failed(StoreError::MapFull { .. }) = bench.report() else {
+            panic!("a large batch does not fit")
+        };
+        let Some(Report::Shown(snapshot)) = block_on(poll_once(bench.inbox.take())) else {
+            panic!("the checkpoint between them was kept secret")
+        };
+        let value = snapshot.get(bench.slot, b"key").unwrap();
+        assert_eq!(value, Some(&b"value"[..]));
+        assert_eq!(bench.stats.checkpoints.get(), 1);
+        assert_eq!(bench.stats.journal_bytes.get(), 0);
     }
 
     #[test]

@@ -155,8 +155,10 @@ impl<'l> LedgerWriter<'l> {
     /// Commits a batch: on disk when this returns. If an error
     /// [is fatal](StoreError::is_fatal), what is on disk is in doubt and the
     /// process has to stop; after any other, nothing of the batch was written
-    /// and the ledger goes on. A refused change left nothing and did not disturb
-    /// its neighbours.
+    /// and the ledger goes on. Looking for room for it, the writer may have made
+    /// a checkpoint all the same: then nothing [is unshown](Self::has_unshown)
+    /// any more. A refused change left nothing and did not disturb its
+    /// neighbours.
     ///
     /// Blocks for as long as the disk takes.
     pub fn commit(&mut self, batch: Vec<Change>) -> Result<BatchOutcome, StoreError> {
