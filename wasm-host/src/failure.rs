@@ -1,5 +1,8 @@
 //! Why a turn did not answer. One variant per decision its caller can take.
 
+use std::char::DecodeUtf16Error;
+use std::str::Utf8Error;
+
 use crate::guest_state::StateError;
 
 /// Why a turn ended without an output. Nothing that it did may be kept.
@@ -77,6 +80,23 @@ pub enum Failure {
     },
 }
 
+/// A failure of the engine itself, or of the system under it.
+pub(crate) fn engine_bug(error: wasmtime::Error) -> Failure {
+    Failure::OurBug {
+        what: format!("{error:#}"),
+    }
+}
+
+/// Whether an error of the engine that is no trap blames the guest. It has no
+/// type for a guest that breaks the rules of the border (pointers, alignment,
+/// enum values): it says so in words of its own, or that text is none. What has
+/// a type, or a cause, came from elsewhere: the system has no memory to give.
+pub(crate) fn is_the_guests(error: &wasmtime::Error) -> bool {
+    let is_text = error.is::<Utf8Error>() || error.is::<DecodeUtf16Error>();
+    let is_in_words = error.is::<&'static str>() || error.is::<String>();
+    is_text || is_in_words && error.chain().count() == 1
+}
+
 /// A trap's text may hold what a guest wrote (names in a backtrace, messages),
 /// so callers get this much of it.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 512;
@@ -93,4 +113,30 @@ pub(crate) fn capped(mut text: String) -> String {
         text.push('…');
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use wasmtime::Error;
+
+    use super::*;
+
+    #[test]
+    fn an_error_that_the_system_has_caused_is_not_the_guests() {
+        let no_memory = || io::Error::from_raw_os_error(libc::ENOMEM);
+        let max = 5;
+        let no_text = String::from_utf8(vec![0xff]).unwrap_err().utf8_error();
+        for (error, expected) in [
+            (wasmtime::format_err!("pointer not aligned"), true),
+            (wasmtime::format_err!("pointer not aligned to {max}"), true),
+            (Error::new(no_text), true),
+            (Error::new(no_memory()), false),
+            (Error::new(no_memory()).context("no memory mapped"), false),
+            (Error::new(wasmtime::OutOfMemory::new(max)), false),
+        ] {
+            assert_eq!(is_the_guests(&error), expected, "{error:#}");
+        }
+    }
 }

@@ -14,7 +14,7 @@ use std::task::{Context, Poll};
 use wasmtime::{AsContext, ResourceLimiter, StoreContext, StoreContextMut};
 
 use crate::costs::HostCost;
-use crate::failure::Failure;
+use crate::failure::{Failure, engine_bug, is_the_guests};
 use crate::guest_state::GuestState;
 use crate::host::Shared;
 use crate::limits::Limits;
@@ -353,6 +353,15 @@ impl ResourceLimiter for HostContext {
             self.memory_refused_at = Some(maximum as u64);
         }
         Ok(true)
+    }
+
+    /// `memory.grow` would answer -1, and the guest be blamed for what it does then.
+    fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        match is_the_guests(&error) {
+            // The module's own maximum.
+            true => Ok(()),
+            false => Err(self.stop(engine_bug(error))),
+        }
     }
 
     fn table_growing(

@@ -15,7 +15,7 @@ use std::task::{Context, Poll, Waker};
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
 
 use crate::description::{BadDescription, Description};
-use crate::failure::{Failure, capped};
+use crate::failure::{Failure, capped, engine_bug, is_the_guests};
 use crate::host::Shared;
 use crate::host_context::{HostContext, Phase};
 use crate::module::{Linked, Module};
@@ -148,12 +148,6 @@ pub(crate) enum DescribeError {
     Bad(#[from] BadDescription),
 }
 
-fn engine_bug(error: wasmtime::Error) -> Failure {
-    Failure::OurBug {
-        what: format!("{error:#}"),
-    }
-}
-
 /// A store with the component in it, its start functions run, limits set.
 fn start(
     linked: &Linked,
@@ -209,9 +203,6 @@ pub(crate) fn failure_of(store: &mut Store<HostContext>, error: wasmtime::Error)
         return failure;
     }
     let Some(trap) = error.downcast_ref::<Trap>() else {
-        if error.is::<PoolConcurrencyLimitError>() {
-            return engine_bug(error);
-        }
         let message = format!("{error:#}");
         if message.contains("fuel allocated for hostcalls has been exhausted") {
             // The engine has a type for this, and keeps it to itself.
@@ -222,10 +213,12 @@ pub(crate) fn failure_of(store: &mut Store<HostContext>, error: wasmtime::Error)
                 max,
             };
         }
-        // All that is left is a guest that breaks the rules of the border:
-        // pointers, alignment, text, enum values.
-        return Failure::InvalidOutput {
-            message: capped(message),
+        return match is_the_guests(&error) {
+            true => Failure::InvalidOutput {
+                message: capped(message),
+            },
+            // Such as a memory that the system does not map, or a full pool.
+            false => engine_bug(error),
         };
     };
     match trap {

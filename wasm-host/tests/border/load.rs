@@ -1,9 +1,13 @@
 //! What is an application, and what is refused at the door with which words.
 
-use corelet_wasm_host::{Limits, MethodKind, Refused};
+use std::process::Command;
+
+use corelet_wasm_host::{Failure, Limits, MethodKind, Refused};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::guest;
-use crate::{host, host_with, load};
+use crate::state::MapState;
+use crate::{failure, finish, host, host_with, host_with_cache, load, update};
 
 /// A guest that does nothing, with `extra` in its core module.
 fn with_extra(extra: &str) -> Vec<u8> {
@@ -286,6 +290,69 @@ fn an_application_that_cannot_describe_itself_is_refused() {
         load(&host(), "describe_with_log").description().name(),
         "guest"
     );
+}
+
+/// In a process of its own, because the limit is one of processes.
+#[test]
+fn no_application_is_blamed_for_memory_that_the_system_does_not_give() {
+    let starved = Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "load::load_and_run_without_memory",
+            "--nocapture",
+        ])
+        .env("CORELET_TEST_STARVE", "1")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&starved.stderr);
+    assert!(starved.status.success(), "{}: {said}", starved.status);
+    let said = String::from_utf8_lossy(&starved.stdout);
+    assert!(said.contains("starved and fed again"), "{said}");
+}
+
+/// The other process of the test above; nothing by itself.
+#[test]
+fn load_and_run_without_memory() {
+    if std::env::var_os("CORELET_TEST_STARVE").is_none() {
+        return;
+    }
+    // 32 MiB from its beginning, and as much in five steps.
+    let large = guest::with_memory(include_str!("../guests/echo.wat"), "500 500");
+    let bomb = include_str!("../guests/memory_bomb.wat");
+    let bomb = bomb.replace("grow (i32.const 1)", "grow (i32.const 100)");
+    let dir = tempfile::tempdir().unwrap();
+    // So that nothing has to be compiled later.
+    host_with_cache(dir.path(), 1).load(&large).unwrap();
+    let host = host_with_cache(dir.path(), 1);
+    let bomb = host.load(&guest::assemble(&bomb)).unwrap();
+    let bomb = bomb.instantiate().unwrap();
+
+    let before = getrlimit(Resource::Data);
+    let little = Rlimit {
+        current: Some(private_bytes() + (8 << 20)),
+        ..before
+    };
+    setrlimit(Resource::Data, little).unwrap();
+    let refused = host.load(&large);
+    let finished = finish(bomb.run(update("{}", MapState::default())));
+    setrlimit(Resource::Data, before).unwrap();
+
+    let Err(Refused::OurBug { .. }) = &refused else {
+        panic!("{refused:?}")
+    };
+    let failure = failure(finished);
+    assert!(matches!(failure, Failure::OurBug { .. }), "{failure}");
+    // The moment was at fault.
+    host.load(&large).unwrap().instantiate().unwrap();
+    println!("starved and fed again");
+}
+
+/// What counts towards that limit.
+fn private_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmData:"));
+    let kib = line.unwrap().trim().strip_suffix(" kB").unwrap();
+    kib.parse::<u64>().unwrap() << 10
 }
 
 #[test]
