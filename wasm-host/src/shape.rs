@@ -8,6 +8,7 @@ use wasmparser::{
     CanonicalFunction, ComponentType, Encoding, Instance, Parser, Payload, TableInit, TypeRef,
 };
 
+use crate::failure::capped;
 use crate::limits::Limits;
 use crate::refused::Refused;
 use crate::world;
@@ -280,7 +281,7 @@ fn check_import(name: &str, ty: wasmparser::ComponentTypeRef) -> Result<(), Refu
         // The world's own types travel as imports that nobody has to provide.
         Ty::Type(wasmparser::TypeBounds::Eq(_)) => Ok(()),
         _ => Err(Refused::Import {
-            name: name.to_owned(),
+            name: capped(name.to_owned()),
             why: format!(
                 "there is no such import; there are {}",
                 world::INTERFACES.join(", ")
@@ -319,6 +320,6 @@ fn unsupported(what: &str) -> Refused {
 
 fn invalid(error: wasmparser::BinaryReaderError) -> Refused {
     Refused::Invalid {
-        message: error.to_string(),
+        message: capped(error.to_string()),
     }
 }

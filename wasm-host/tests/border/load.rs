@@ -292,6 +292,22 @@ fn an_application_that_cannot_describe_itself_is_refused() {
     );
 }
 
+/// Refusals are remembered, so none of them may be large.
+#[test]
+fn the_name_of_an_import_is_cut_in_its_refusal() {
+    let name = "c".repeat(80_000);
+    let import = format!(r#"(component (import "a:b/{name}" (instance)))"#);
+    let refused = refused(&wat::parse_str(import).unwrap());
+    let Refused::Import { name, .. } = &refused else {
+        panic!("{refused}")
+    };
+    assert!(
+        name.starts_with("a:b/ccc") && name.ends_with("c…"),
+        "{name}"
+    );
+    assert!(name.len() < 1_000, "{} bytes", name.len());
+}
+
 /// In a process of its own, because the limit is one of processes.
 #[test]
 fn no_application_is_blamed_for_memory_that_the_system_does_not_give() {
