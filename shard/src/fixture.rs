@@ -171,7 +171,7 @@ impl Bench {
         let (compiler, _) = Compiler::start(&host(), Path::new("/nowhere"), &bounds).unwrap();
         let count = ShardCount::new(2).unwrap();
         let id = ShardId::new(1, count).unwrap();
-        let ((to_keeper, keeper), (to_self, inbox)) = (mailbox(16), mailbox(16));
+        let ((to_keeper, keeper), (to_self, inbox)) = (mailbox(128), mailbox(16));
         let record = ApplicationRecord {
             id: application(),
             name: "caching".to_owned(),

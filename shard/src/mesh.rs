@@ -19,8 +19,10 @@ use crate::error::CallError;
 use crate::mailbox::Outbox;
 use crate::message::{Message, Request, Response};
 
-/// Requests that keep the node itself in order, on top of calls: one change
-/// of the directory is in the making at a time, per shard.
+/// Requests about contexts and applications as such, on top of calls, that a
+/// shard may have outstanding at another one. Whoever makes, deletes, shows, lists
+/// or looks for contexts shares these places with the changes of the directory
+/// and what makes way for them, and has to try again when they are taken.
 const HOUSEKEEPING_INFLIGHT_MAX: usize = 64;
 
 /// Places in a shard's mailbox: requests from each other shard, answers to
@@ -45,7 +47,8 @@ pub(crate) struct Mesh {
     me: ShardId,
     outboxes: Vec<Outbox<Message>>,
     waiting: RefCell<Slab<Waiting>>,
-    // Requests outstanding at each shard: calls, and housekeeping.
+    // Requests outstanding at each shard: calls, news of the directory, and
+    // housekeeping, which is all else.
     calls: Vec<Cell<usize>>,
     housekeeping: Vec<Cell<usize>>,
     news: Vec<Cell<usize>>,
@@ -171,5 +174,61 @@ impl Mesh {
         {
             unreachable!("a mailbox has a place for everything that may be outstanding");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use corelet_store::{ContextId, ShardCount};
+    use futures_lite::future::{block_on, poll_once};
+
+    use super::*;
+    use crate::fixture::{self, Bench, Disk};
+    use crate::message::{Call, DirectoryChange};
+
+    fn call(context: ContextId) -> Request {
+        let call = Call {
+            method: "get".into(),
+            args: "{}".into(),
+            caller: Arc::from("caller"),
+        };
+        Request::Call { context, call }
+    }
+
+    #[test]
+    fn all_but_calls_and_news_share_the_places_of_housekeeping() {
+        let bench = Bench::new(Disk::new());
+        let mesh = &bench.shard.mesh;
+        let keeper = ShardId::new(0, ShardCount::new(2).unwrap()).unwrap();
+        let id = fixture::id(1);
+        let ask = |request| {
+            let mut asking = Box::pin(mesh.ask(keeper, request));
+            block_on(poll_once(&mut asking)).map(|refused| match refused {
+                Err(CallError::Busy { limit, used, max }) => (limit, used, max),
+                _ => panic!("nobody has answered"),
+            })
+        };
+        let name: Arc<str> = Arc::from("room");
+        let record = || DirectoryChange::RemoveName {
+            name: Arc::clone(&name),
+        };
+        for n in 0..HOUSEKEEPING_INFLIGHT_MAX {
+            let request = match n % 4 {
+                0 => Request::Show { id },
+                1 => Request::Delete { id },
+                2 => Request::Record(record()),
+                _ => Request::List {
+                    after: None,
+                    limit: 1,
+                },
+            };
+            assert_eq!(ask(request), None);
+        }
+        let max = HOUSEKEEPING_INFLIGHT_MAX as u64;
+        let refused = Some(("housekeeping_inflight_max", max, max));
+        assert_eq!(ask(Request::Show { id }), refused);
+        assert_eq!(ask(Request::Record(record())), refused);
+        assert_eq!(ask(call(id)), None);
+        assert_eq!(ask(Request::Learn(record())), None);
     }
 }
