@@ -220,6 +220,13 @@ impl Bench {
         };
         self.shard.commits.settle(report, &self.shard.snapshots);
     }
+
+    /// Shows everything that was committed.
+    pub(crate) fn checkpoint(&self) {
+        self.disk.ledger.writer().checkpoint().unwrap();
+        let shown = Report::Shown(self.disk.ledger.snapshot().unwrap());
+        self.shard.commits.settle(shown, &self.shard.snapshots);
+    }
 }
 
 /// A call on the `n`th context at microsecond `now`, with its writes in the

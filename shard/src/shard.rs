@@ -30,8 +30,10 @@ use crate::stats::ShardStats;
 use crate::turn::{Begin, Durable, Executed, Step, TurnEnd, What};
 use crate::warm_order::WarmOrder;
 
-/// How many contexts that have to stay an eviction steps over before it gives up.
-const EVICTION_TRIES: usize = 64;
+/// How many contexts are looked at for one that may go: some microseconds. Those
+/// that have to stay remain in front until the next checkpoint, or until they are
+/// called again; with default bounds a checkpoint is made for half as many.
+const EVICTION_TRIES: usize = 1024;
 
 /// One core's world.
 pub(crate) struct Shard {
@@ -266,22 +268,19 @@ impl Shard {
         }
     }
 
-    /// Forgets a context, and with it its warm instances. What no snapshot shows
-    /// is in memory only, so a context that has any stays.
+    /// Forgets the least recently called context that may go, and with it its warm
+    /// instances. What no snapshot shows is in memory only, so a context that has
+    /// any stays, where it is.
     fn forget_one(&self) -> bool {
         let mut contexts = self.contexts.borrow_mut();
-        for _ in 0..contexts.len().min(EVICTION_TRIES) {
-            let Some((id, context)) = contexts.remove_lru() else {
-                return false;
-            };
-            if is_unused(&context) && context.is_shown() {
-                self.evict(&context);
-                self.stats.live_contexts.set(contexts.len() as u64);
-                return true;
-            }
-            contexts.insert(id, context);
+        let mut oldest = contexts.iter().take(EVICTION_TRIES).map(|(_, c)| c);
+        let found = oldest.find(|c| is_unused(c) && c.is_shown()).map(Rc::clone);
+        if let Some(context) = &found {
+            contexts.remove(&context.id);
+            self.evict(context);
+            self.stats.live_contexts.set(contexts.len() as u64);
         }
-        false
+        found.is_some()
     }
 
     /// Gives up the warm instances of the least recently called context that
@@ -484,6 +483,45 @@ mod tests {
         let seen = root(block_on(seen).unwrap());
         assert_eq!(block_on(barrier).unwrap().unwrap(), seen);
         assert_ne!(root(block_on(later).unwrap()), seen);
+    }
+
+    /// Whoever has to stay now does not stay longer than those called after it.
+    #[test]
+    fn the_least_recently_called_context_that_may_go_is_forgotten() {
+        let disk = Disk::new();
+        let slots = [1, 2, 3, 4, 5].map(|n| disk.create(n));
+        let bench = Bench::new(disk);
+        let shard = &bench.shard;
+        let live = || {
+            let contexts = shard.contexts.borrow();
+            let ids = contexts.iter().map(|(id, _)| id.as_bytes()[0]);
+            ids.collect::<Vec<_>>()
+        };
+        let [used, unshown, ..] = [1, 2, 3, 4, 5].map(|n| {
+            let context = block_on(shard.revive(fixture::id(n))).unwrap();
+            Some(context).filter(|_| n < 3)
+        });
+        let change = fixture::call(2, slots[1], 2, &[("key", "value")]);
+        let bytes = change.bytes();
+        let unshown = unshown.unwrap();
+        let _answer = shard.commits.submit(change, bytes, Some(&unshown)).unwrap();
+        drop(unshown);
+        bench.commit();
+        assert_eq!(live(), [1, 2, 3, 4, 5]);
+
+        assert!(shard.forget_one());
+        assert_eq!(live(), [1, 2, 4, 5]);
+        drop(used);
+        assert!(shard.forget_one());
+        assert_eq!(live(), [2, 4, 5]);
+        assert!(shard.forget_one());
+        assert_eq!(live(), [2, 5]);
+        bench.checkpoint();
+        assert!(shard.forget_one());
+        assert_eq!(live(), [5]);
+        assert!(shard.forget_one());
+        assert!(!shard.forget_one());
+        assert_eq!(shard.stats.live_contexts.get(), 0);
     }
 
     /// The commit thread remembers for a while what it has refused, and of how
