@@ -416,6 +416,7 @@ fn node_config(config: &Config, count: ShardCount) -> NodeConfig {
             batch_changes_max: shards.batch_changes_max as usize,
             compile_queue_max: shards.compile_queue_max as usize,
             compile_threads: shards.compile_threads as usize,
+            applications_max: shards.applications_max as usize,
         },
         ledger: LedgerConfig {
             map_bytes_max: config.storage.map_bytes_max.0,

@@ -39,6 +39,9 @@ pub struct Bounds {
     /// Threads that compile components, besides the one that only loads what is
     /// installed.
     pub compile_threads: usize,
+    /// Applications installed on the node. Every shard knows all of them, and
+    /// each that was used stays in memory, compiled.
+    pub applications_max: usize,
 }
 
 impl Default for Bounds {
@@ -57,6 +60,7 @@ impl Default for Bounds {
             batch_changes_max: 1_024,
             compile_queue_max: 64,
             compile_threads: 1,
+            applications_max: 1_000,
         }
     }
 }

@@ -20,6 +20,7 @@ use corelet_wasm_host::{Host, Module, ModuleId, NotCompiled, Refused};
 use crossbeam_channel::{Receiver, Sender, TrySendError, select};
 
 use crate::bounds::Bounds;
+use crate::directory::Full;
 use crate::error::CallError;
 use crate::mailbox::Outbox;
 use crate::message::Message;
@@ -27,7 +28,11 @@ use crate::message::Message;
 /// What a compile thread is asked to do.
 pub(crate) enum Task {
     /// Check and compile a new component and keep its bytes.
-    Install(Bytes),
+    Install {
+        component: Bytes,
+        /// Set if there is no place for one that is not installed already.
+        full: Option<Full>,
+    },
     /// Load an installed one.
     Load(ApplicationId),
 }
@@ -128,7 +133,7 @@ impl Compiler {
         let max = self.queue_max as u64;
         let queue = match &task {
             Task::Load(_) => &self.loads,
-            Task::Install(_) => &self.installs,
+            Task::Install { .. } => &self.installs,
         };
         match queue.try_send(Queued::Task {
             task,
@@ -175,13 +180,18 @@ fn run(host: &Host, components: &Path, tasks: &Tasks) {
 
 fn carry_out(host: &Host, components: &Path, task: Task) -> Result<Arc<Module>, CallError> {
     match task {
-        Task::Install(bytes) => {
-            let module = host.load(&bytes).map_err(refused)?;
+        Task::Install { component, full } => {
+            // Before it takes time and space.
+            if let Some(full) = full {
+                let id = *ModuleId::of(&component).as_bytes();
+                full.check(ApplicationId::from_bytes(id))?;
+            }
+            let module = host.load(&component).map_err(refused)?;
             let path = component_path(
                 components,
                 ApplicationId::from_bytes(*module.id().as_bytes()),
             );
-            keep(&path, &bytes).map_err(file("keep the component's file", &path))?;
+            keep(&path, &component).map_err(file("keep the component's file", &path))?;
             Ok(module)
         }
         Task::Load(id) => {

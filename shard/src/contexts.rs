@@ -49,6 +49,42 @@ impl Drop for Recording<'_> {
     }
 }
 
+/// An application that is about to be installed, and has its place already.
+struct Installing<'a> {
+    shard: &'a Shard,
+    id: ApplicationId,
+}
+
+impl<'a> Installing<'a> {
+    fn begin(shard: &'a Shard, id: ApplicationId) -> Result<Installing<'a>, CallError> {
+        let is_new = |id: &ApplicationId| shard.directory.application(id).is_none();
+        let mut installing = shard.installing.borrow_mut();
+        let coming = installing.keys().filter(|id| is_new(id)).count();
+        let used = shard.directory.applications_count() + coming;
+        let max = shard.bounds.applications_max;
+        if used >= max && is_new(&id) && !installing.contains_key(&id) {
+            return Err(CallError::ApplicationsFull {
+                used: used as u64,
+                max: max as u64,
+            });
+        }
+        *installing.entry(id).or_default() += 1;
+        Ok(Installing { shard, id })
+    }
+}
+
+impl Drop for Installing<'_> {
+    fn drop(&mut self) {
+        let mut installing = self.shard.installing.borrow_mut();
+        if let Some(count) = installing.get_mut(&self.id) {
+            *count -= 1;
+            if *count == 0 {
+                installing.remove(&self.id);
+            }
+        }
+    }
+}
+
 /// A context in the making.
 struct Creating<'a> {
     shard: &'a Shard,
@@ -325,6 +361,10 @@ impl Shard {
         change: DirectoryChange,
     ) -> Result<(), CallError> {
         let _place = Recording::begin(&self.recording)?;
+        let _application = match &change {
+            DirectoryChange::PutApplication(record) => Some(Installing::begin(self, record.id)?),
+            _ => None,
+        };
         self.commit(durable_change(&change)).await?;
         self.directory.learn(change.clone());
         for shard in self.count.shards().filter(|shard| *shard != self.id) {
@@ -371,11 +411,55 @@ impl Shard {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::Pin;
+
     use futures_lite::future::{block_on, poll_once};
 
     use super::*;
+    use crate::bounds::Bounds;
     use crate::fixture::{self, Bench, Disk};
     use crate::message::Message;
+
+    /// Of two that come at the same time to the last place one gets it.
+    #[test]
+    fn applications_in_the_making_have_their_places() {
+        let bounds = Bounds {
+            applications_max: 2,
+            ..Bounds::default()
+        };
+        // It has one already.
+        let bench = Bench::bounded(Disk::new(), bounds);
+        let shard = &bench.shard;
+        let put = |n| {
+            let id = ApplicationId::from_bytes([n; 32]);
+            let mut record = shard.directory.applications()[0].as_ref().clone();
+            record.id = id;
+            let put = DirectoryChange::PutApplication(Arc::new(record));
+            Box::pin(shard.record_here(put))
+        };
+        let full = |recording: &mut Pin<Box<_>>| match block_on(poll_once(recording)) {
+            Some(Err(CallError::ApplicationsFull { used, max })) => Some((used, max)),
+            Some(_) => panic!("nobody has committed it"),
+            None => None,
+        };
+        let (mut first, mut again) = (put(7), put(7));
+        assert_eq!(full(&mut first), None);
+        assert_eq!(full(&mut again), None, "it takes no second place");
+        assert_eq!(full(&mut put(8)), Some((2, 2)));
+        bench.commit();
+        // Durable, and not yet known to the other shard.
+        assert_eq!(full(&mut first), None);
+        assert_eq!(shard.directory.applications_count(), 2);
+        drop((first, again));
+        assert_eq!(full(&mut put(8)), Some((2, 2)));
+        assert_eq!(full(&mut put(7)), None, "it is installed");
+        shard.directory.learn(DirectoryChange::RemoveApplication(
+            ApplicationId::from_bytes([7; 32]),
+        ));
+        // Nor does one that was given up keep a place.
+        assert_eq!(full(&mut put(8)), None);
+        assert_eq!(full(&mut put(9)), None);
+    }
 
     #[test]
     fn a_context_is_deleted_although_its_name_cannot_be_given_back() {

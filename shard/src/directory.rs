@@ -7,7 +7,7 @@
 //! of the whole process as of the last change that was answered.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use corelet_store::{ApplicationId, ApplicationRecord, Change, ContextId};
@@ -24,6 +24,24 @@ pub const NAME_CHARS_MAX: usize = 64;
 pub(crate) struct DirectoryData {
     pub(crate) applications: HashMap<ApplicationId, Arc<ApplicationRecord>>,
     pub(crate) names: HashMap<Arc<str>, ContextId>,
+}
+
+/// A directory that takes no application that it has not already.
+pub(crate) struct Full {
+    installed: HashSet<ApplicationId>,
+    max: usize,
+}
+
+impl Full {
+    pub(crate) fn check(&self, id: ApplicationId) -> Result<(), CallError> {
+        match self.installed.contains(&id) {
+            true => Ok(()),
+            false => Err(CallError::ApplicationsFull {
+                used: self.installed.len() as u64,
+                max: self.max as u64,
+            }),
+        }
+    }
 }
 
 /// One shard's copy, with the modules that it has loaded.
@@ -74,11 +92,24 @@ impl Directory {
         self.data.borrow().applications.get(id).cloned()
     }
 
+    pub(crate) fn applications_count(&self) -> usize {
+        self.data.borrow().applications.len()
+    }
+
     /// All applications, oldest first.
     pub(crate) fn applications(&self) -> Vec<Arc<ApplicationRecord>> {
         let mut all: Vec<_> = self.data.borrow().applications.values().cloned().collect();
         all.sort_by_key(|record| (record.installed, record.id));
         all
+    }
+
+    /// The ids of all applications if there are `max` of them or more.
+    pub(crate) fn if_full(&self, max: usize) -> Option<Full> {
+        let applications = &self.data.borrow().applications;
+        (applications.len() >= max).then(|| Full {
+            installed: applications.keys().copied().collect(),
+            max,
+        })
     }
 
     pub(crate) fn module(&self, id: &ApplicationId) -> Option<Arc<Module>> {

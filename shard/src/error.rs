@@ -44,6 +44,14 @@ pub enum CallError {
         /// The application.
         application: ApplicationId,
     },
+    /// The node has as many applications as it may have.
+    #[error("{used} of at most {max} applications are installed; remove one first")]
+    ApplicationsFull {
+        /// How many there are, those about to be installed included.
+        used: u64,
+        /// The bound, `applications_max`.
+        max: u64,
+    },
     /// Another context has the name.
     #[error("name {name:?} already belongs to context {holder}")]
     NameTaken {

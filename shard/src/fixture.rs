@@ -165,7 +165,11 @@ pub(crate) struct Bench {
 impl Bench {
     /// With a `disk` that has its contexts already.
     pub(crate) fn new(disk: Disk) -> Bench {
-        let bounds = Bounds::default();
+        Bench::bounded(disk, Bounds::default())
+    }
+
+    /// The same with other bounds.
+    pub(crate) fn bounded(disk: Disk, bounds: Bounds) -> Bench {
         let stats = Arc::default();
         let (commits, thread, reports) = commit_stage::stage(&bounds, &stats);
         let (compiler, _) = Compiler::start(&host(), Path::new("/nowhere"), &bounds).unwrap();
@@ -196,6 +200,7 @@ impl Bench {
             mesh: Mesh::new(id, vec![to_keeper, to_self], &bounds, compiler),
             loading: RefCell::default(),
             recording: Cell::new(0),
+            installing: RefCell::default(),
             creating: RefCell::default(),
             contexts: LruCache::new_unbounded().into(),
             warm: WarmOrder::default(),

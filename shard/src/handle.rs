@@ -164,7 +164,8 @@ impl ShardHandle {
         let shard = Rc::clone(&self.shard);
         to_the_end(async move {
             let size_bytes = component.len() as u64;
-            let loaded = shard.mesh.load(Task::Install(component)).await;
+            let full = shard.directory.if_full(shard.bounds.applications_max);
+            let loaded = shard.mesh.load(Task::Install { component, full }).await;
             let module = shard.counted(loaded)?;
             let id = ApplicationId::from_bytes(*module.id().as_bytes());
             if let Some(record) = shard.directory.application(&id) {

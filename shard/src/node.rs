@@ -364,6 +364,7 @@ fn build(parts: Parts) -> Result<(Rc<Shard>, Inbox<Message>, Inbox<Report>), Sta
         mesh: Mesh::new(parts.id, parts.outboxes, &parts.bounds, parts.compiler),
         loading: std::cell::RefCell::default(),
         recording: std::cell::Cell::new(0),
+        installing: std::cell::RefCell::default(),
         creating: std::cell::RefCell::default(),
         contexts: hashlink::LruCache::new_unbounded().into(),
         warm: crate::warm_order::WarmOrder::default(),

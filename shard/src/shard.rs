@@ -54,6 +54,8 @@ pub(crate) struct Shard {
         RefCell<HashMap<ApplicationId, Vec<Promise<Result<Arc<Module>, CallError>>>>>,
     /// Changes of the directory in the making, if this is its keeper.
     pub(crate) recording: Cell<usize>,
+    /// Applications in the making, if this is the keeper, and how often each.
+    pub(crate) installing: RefCell<HashMap<ApplicationId, usize>>,
     /// Contexts in the making here, with their applications.
     pub(crate) creating: RefCell<HashMap<ContextId, ApplicationId>>,
     /// The live contexts, least recently called first to go.

@@ -36,6 +36,15 @@ impl From<CallError> for Refusal {
             CallError::ApplicationClosed { application: _ } => {
                 Refusal::new(Code::Unavailable, message)
             }
+            CallError::ApplicationsFull { used, max } => {
+                let limit = setting("applications_max");
+                let message =
+                    format!("{limit} is reached ({used} of {max}); remove an application first");
+                Refusal::new(Code::ApplicationsFull, message)
+                    .with("limit", limit)
+                    .with("used", used)
+                    .with("max", max)
+            }
             CallError::NameTaken { name: _, holder } => {
                 Refusal::new(Code::Conflict, message).with("what", holder.to_string())
             }

@@ -114,6 +114,8 @@ catalogue! {
         "The upload is not a component of Corelet's world, or larger or more complex than the limits, those on the time and memory of compiling it included (`max` is then milliseconds or bytes, for a component of its size).";
     CompilerFailed = -32025 "compiler_failed", 500 call, "how",
         "The compiler crashed, was killed, or could not be started; `how` says which. The server goes on, and nothing has been installed. The server's log has more.";
+    ApplicationsFull = -32026 "applications_full", 409 call, "limit, used, max",
+        "As many applications are installed as the limit allows. Nothing has been installed; remove one first. What is installed already may be uploaded again.";
     ApplicationError = -32030 "application_error", 422 call, "error",
         "The application refused the call; `error` is what it said, in JSON. Nothing that the call did has happened.";
     Trapped = -32031 "trapped", 422 call, "trap, said?",

@@ -209,6 +209,50 @@ fn an_application_goes_after_its_contexts() {
     server.check_and_stop();
 }
 
+/// A full server compiles and keeps nothing of one more, but still takes what it
+/// has, and has a place again when one has gone.
+#[test]
+fn so_many_applications_are_installed_and_no_more() {
+    let server = Server::start(&[("shards.applications_max", "2")]);
+    let kv = corelet_tests::component("kv");
+    let hostile = corelet_tests::hostile();
+    let spinner = corelet_tests::spinner();
+    let install = |component: &[u8]| server.post("/v1/applications", component);
+    let kept = || {
+        let files = std::fs::read_dir(server.data_dir().join("blobs")).unwrap();
+        files.count()
+    };
+    let compiled = || server.figure("corelet_compilations_total");
+    let installed = install(&hostile);
+    assert_eq!(installed.status, 201);
+    let path = format!(
+        "/v1/applications/{}",
+        installed.json()["id"].as_str().unwrap()
+    );
+    assert_eq!((kept(), compiled()), (2, 2));
+
+    let response = install(&spinner);
+    assert_eq!(
+        (response.status, response.refusal().as_str()),
+        (409, "applications_full")
+    );
+    let problem = response.json();
+    assert_eq!(problem["limit"], "shards.applications_max");
+    assert_eq!((&problem["used"], &problem["max"]), (&json!(2), &json!(2)));
+    assert_eq!((kept(), compiled()), (2, 2));
+    let list = server.get("/v1/applications").json();
+    assert_eq!(list["applications"].as_array().unwrap().len(), 2);
+    for installed in [&kv, &hostile] {
+        let response = install(installed);
+        assert!((200..300).contains(&response.status), "{response:?}");
+    }
+
+    assert_eq!(server.delete(&path).status, 204);
+    assert_eq!(install(&spinner).status, 201);
+    assert_eq!(install(&hostile).refusal(), "applications_full");
+    server.check_and_stop();
+}
+
 #[test]
 fn figures_come_in_the_format_that_was_asked_for() {
     let server = Server::start(&[]);
