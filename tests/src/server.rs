@@ -1,6 +1,5 @@
 //! The real `corelet` binary as a child process, and a plain client of it.
 
-use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -155,23 +154,6 @@ impl Server {
     pub fn kill(&mut self) {
         self.signal(rustix::process::Signal::KILL);
         let _ = self.child.wait();
-        self.wait_unlocked();
-    }
-
-    /// Waits until nobody has the data directory. What a wrapper started is not
-    /// our child, and takes its time to die after the wrapper.
-    fn wait_unlocked(&self) {
-        let Ok(lock) = File::open(self.data.join("lock")) else {
-            return; // It was killed before it made one.
-        };
-        let started = Instant::now();
-        while let Err(error) = lock.try_lock() {
-            assert!(
-                started.elapsed() < START_MAX,
-                "a killed server still has its data: {error}"
-            );
-            thread::park_timeout(Duration::from_millis(2));
-        }
     }
 
     /// Asks it to stop and waits for that; its exit code.
