@@ -11,6 +11,9 @@ use serde_json::{Value, json};
 
 /// Longer than a start takes on a busy machine; only a broken server needs it.
 const START_MAX: Duration = Duration::from_secs(60);
+/// Longer than an end takes on a busy machine, with the whole of a drain in it;
+/// only a broken server needs it.
+const END_MAX: Duration = Duration::from_secs(120);
 
 /// A server that is ended with the value.
 pub struct Server {
@@ -173,9 +176,16 @@ impl Server {
     /// Waits for its end.
     ///
     /// # Panics
-    /// If the system has lost our own child.
+    /// If it does not end.
     pub fn wait(&mut self) -> ExitStatus {
-        self.child.wait().expect("our own child")
+        let began = Instant::now();
+        while began.elapsed() < END_MAX {
+            if let Some(status) = self.child.try_wait().expect("our own child") {
+                return status;
+            }
+            thread::park_timeout(Duration::from_millis(2));
+        }
+        panic!("the server has not ended within {END_MAX:?}");
     }
 
     fn signal(&self, signal: rustix::process::Signal) {
@@ -283,6 +293,22 @@ impl Client {
         Ok((
             answer.status().as_u16(),
             serde_json::from_str(&text).unwrap_or(Value::String(text)),
+        ))
+    }
+
+    /// A DELETE.
+    ///
+    /// # Errors
+    /// If no answer came.
+    pub fn delete(&self, path: &str) -> Answer {
+        let request = self.agent.delete(format!("{}{path}", self.base));
+        let mut answer = request
+            .header("authorization", &self.authorization)
+            .call()?;
+        let text = answer.body_mut().read_to_string()?;
+        Ok((
+            answer.status().as_u16(),
+            serde_json::from_str(&text).unwrap_or(Value::Null),
         ))
     }
 

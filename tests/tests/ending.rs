@@ -36,9 +36,7 @@ fn a_write_that_fails_ends_the_server_with_its_reason_in_the_log() {
         }
     }
     assert!(acknowledged > 0, "{}", server.log());
-    while !server.has_ended() {
-        std::thread::yield_now();
-    }
+    server.wait();
     let log = server.log();
     let said = "cannot tell what is on disk after a failed commit; stopping";
     assert!(log.contains(said), "{log}");
