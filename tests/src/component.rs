@@ -74,6 +74,15 @@ pub fn caching() -> Vec<u8> {
     assembled(include_str!("../guests/caching.wat"))
 }
 
+/// An application whose every call writes many entries; see
+/// `tests/guests/many.wat`.
+///
+/// # Panics
+/// If it cannot be assembled.
+pub fn many() -> Vec<u8> {
+    assembled(include_str!("../guests/many.wat"))
+}
+
 fn assembled(text: &str) -> Vec<u8> {
     let module = wat::parse_str(text).expect("the guest assembles");
     let module = corelet_build::embed_world(&module).expect("the guest takes our world");

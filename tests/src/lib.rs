@@ -6,6 +6,6 @@ pub mod made;
 mod node;
 mod server;
 
-pub use component::{caching, component, component_path, hostile, spinner};
+pub use component::{caching, component, component_path, hostile, many, spinner};
 pub use node::TestNode;
 pub use server::{ANY_PORT, Answer, Client, Server, binary, free_address};
