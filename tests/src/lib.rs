@@ -5,6 +5,7 @@ mod component;
 pub mod made;
 mod node;
 mod server;
+pub mod worker;
 
 pub use component::{caching, component, component_path, hostile, many, spinner};
 pub use node::TestNode;

@@ -13,6 +13,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use corelet_tests::worker::{self, is_alive, status};
 use corelet_tests::{Client, Server, binary, free_address, made};
 use corelet_wasm_host::Limits;
 use rustix::process::{Pid, Signal, kill_process};
@@ -72,44 +73,6 @@ fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// The process that compiles for `server`, once it is at the component. Not
-/// before: until then it is being set up.
-fn worker(server: &Server) -> i32 {
-    wait_for("a worker", || {
-        workers(server).into_iter().find(|pid| is_at_work(*pid))
-    })
-}
-
-fn workers(server: &Server) -> Vec<i32> {
-    let processes = fs::read_dir("/proc").expect("/proc is there");
-    processes
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .filter(|pid| status(*pid, "PPid").is_some_and(|parent| parent == server.id().to_string()))
-        .collect()
-}
-
-/// A worker names itself, then bounds itself; what it was before is not yet it.
-fn is_at_work(pid: i32) -> bool {
-    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap_or_default();
-    let bounded = limits.lines().any(|line| {
-        let fields: Vec<_> = line.split_whitespace().collect();
-        fields.starts_with(&["Max", "cpu", "time"]) && fields[3] != "unlimited"
-    });
-    bounded && status(pid, "Name").as_deref() == Some("compile-worker")
-}
-
-fn status(pid: i32, field: &str) -> Option<String> {
-    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
-    Some(line.trim().to_owned())
-}
-
-fn is_alive(pid: i32) -> bool {
-    status(pid, "State").is_some_and(|state| !state.starts_with('Z'))
-}
-
 /// One figure of /metrics.
 fn figure(client: &Client, series: &str) -> f64 {
     let (_, page) = client.get("/metrics").expect("an answer");
@@ -136,7 +99,7 @@ fn a_bomb_is_refused_at_its_cpu_time_while_calls_go_on() {
     for (number, bomb) in bombs.iter().enumerate() {
         assert!(bomb.len() < 200_000, "{} bytes are no surprise", bomb.len());
         let bombing = begin(&server, bomb.clone());
-        let worker = worker(&server);
+        let worker = worker::at_work(&server);
         // At least one call begins and ends while the compiler is at work.
         let answer = client.call(&kv, "set", json!({"key": "a", "value": "1"}));
         let answer = answer.expect("an answer");
@@ -231,7 +194,7 @@ fn a_component_that_ran_out_of_time_may_try_again() {
         assert_eq!(refusal["max"], 100, "{refusal}");
         assert_eq!(compilations(&client, "timed_out"), tried);
     }
-    assert!(workers(&server).is_empty(), "nothing is left of them");
+    assert!(worker::all(&server).is_empty(), "nothing is left of them");
     assert_eq!(server.stop(), Some(0), "{}", server.log());
 }
 
@@ -250,7 +213,7 @@ fn a_worker_that_is_killed_is_an_error_and_no_more() {
         (Signal::ABORT, "crashed", "crashed (signal 6)"),
     ] {
         let bombing = begin(&server, bomb.clone());
-        let worker = Pid::from_raw(worker(&server)).expect("a process");
+        let worker = Pid::from_raw(worker::at_work(&server)).expect("a process");
         kill_process(worker, signal).expect("it runs");
         let (status, refusal) = bombing.join().expect("an answer");
         assert_eq!(status, 500, "{refusal}");
@@ -287,7 +250,7 @@ fn a_worker_has_nothing_of_the_server_but_its_pipes() {
     ];
     let server = start(home.path(), &limits);
     let _bombing = begin(&server, made::indirect_calls(30_000));
-    let worker = worker(&server);
+    let worker = worker::at_work(&server);
     let mut files: Vec<String> = fs::read_dir(format!("/proc/{worker}/fd"))
         .expect("it runs")
         .map(|entry| {
@@ -351,7 +314,7 @@ fn a_server_that_stops_does_not_wait_for_its_compiler() {
     ];
     let mut server = start(home.path(), &limits);
     let _bombing = begin(&server, made::indirect_calls(100_000));
-    let worker = worker(&server);
+    let worker = worker::at_work(&server);
     assert_eq!(server.stop(), Some(0), "{}", server.log());
     assert!(!is_alive(worker), "the server has gone without it");
     let log = server.log();
@@ -367,7 +330,7 @@ fn a_server_that_is_killed_leaves_no_worker_behind() {
     ];
     let server = start(home.path(), &limits);
     let _bombing = begin(&server, made::indirect_calls(30_000));
-    let worker = worker(&server);
+    let worker = worker::at_work(&server);
     let pid = Pid::from_raw(server.id()).expect("a process");
     // It alone, and not its process group.
     kill_process(pid, Signal::KILL).expect("it runs");
