@@ -1,9 +1,11 @@
 //! Components made to be compiled: two that are small and take the compiler
 //! very long, one that is as large as one likes and as harmless as most, and one
 //! that cannot be. Each other is an application whose one method answers with
-//! its arguments.
+//! its arguments. And the test guests of `wasm-host`, whose one method `run`
+//! does what the file says.
 
 use std::fmt::Write;
+use std::path::Path;
 
 /// The border of the test guests of `wasm-host`.
 const FRAME: &str = include_str!("../../wasm-host/tests/guests/frame.wat");
@@ -14,6 +16,7 @@ const REALLOC: &str = r#"(func (export "realloc") (param i32 i32 i32 i32) (resul
     (local.set $at (global.get $free))
     (global.set $free (i32.add (global.get $free) (local.get 3)))
     (local.get $at))"#;
+const RESET: &str = "(global.set $free (i32.const 8192))";
 const DESCRIBE: &str = "(func $describe (result i32) (i32.const 64))";
 const INIT: &str = "(func $init (param i32 i32) (result i32) (call $ok-null))";
 const CALL: &str = "(func $call (param i32 i32 i32 i32) (result i32)
@@ -81,13 +84,73 @@ pub fn ordinary(functions: usize) -> Vec<u8> {
     component(&guest)
 }
 
+/// The guest in `wasm-host/tests/guests/NAME.wat`, with `run` as an update.
+///
+/// # Panics
+/// If there is none of that name.
+pub fn guest(name: &str) -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../wasm-host/tests/guests")
+        .join(format!("{name}.wat"));
+    let text = std::fs::read_to_string(&path);
+    framed(&text.unwrap_or_else(|error| panic!("{}: {error}", path.display())))
+}
+
+/// A guest written by hand, as those in `wasm-host/tests/guests/` are.
+pub fn framed(text: &str) -> Vec<u8> {
+    assembled(&in_frame(text))
+}
+
+/// The same component with `run` as a query. Only its description changes.
+///
+/// # Panics
+/// If it is no test guest.
+pub fn with_query(component: &[u8]) -> Vec<u8> {
+    // Where "run" lies, how long that is, and 1 for an update.
+    let update = b"\x0a\x01\0\0\x03\0\0\0\x01";
+    let at = component.windows(9).position(|bytes| bytes == update);
+    let mut component = component.to_owned();
+    component[at.expect("the method's record") + 8] = 0;
+    component
+}
+
 fn component(guest: &str) -> Vec<u8> {
-    let text = FRAME
+    framed(&format!("{CALL} {guest}"))
+}
+
+/// Everything belongs to the guest, but what follows a line `;; part: realloc`
+/// or `;; part: reset`.
+fn in_frame(text: &str) -> String {
+    let mut parts = [String::new(), String::new(), String::new()];
+    let mut part = 0;
+    for line in text.lines() {
+        match line.trim() {
+            ";; part: guest" => part = 0,
+            ";; part: realloc" => part = 1,
+            ";; part: reset" => part = 2,
+            _ => {
+                parts[part].push_str(line);
+                parts[part].push('\n');
+            }
+        }
+    }
+    let [guest, realloc, reset] = &parts;
+    let or = |text: &'static str, found: bool| if found { "" } else { text };
+    FRAME
         .replace("{{memory}}", "1")
-        .replace("{{realloc}}", REALLOC)
-        .replace("{{reset}}", "(global.set $free (i32.const 8192))")
-        .replace("{{describe}}", DESCRIBE)
-        .replace("{{init}}", INIT)
-        .replace("{{guest}}", &format!("{CALL} {guest}"));
+        .replace(
+            "{{realloc}}",
+            &format!("{realloc}{}", or(REALLOC, !realloc.is_empty())),
+        )
+        .replace(
+            "{{reset}}",
+            &format!("{reset}{}", or(RESET, !reset.is_empty())),
+        )
+        .replace("{{describe}}", or(DESCRIBE, guest.contains("$describe")))
+        .replace("{{init}}", or(INIT, guest.contains("$init")))
+        .replace("{{guest}}", guest)
+}
+
+fn assembled(text: &str) -> Vec<u8> {
     wat::parse_str(text).expect("the text is a component")
 }
