@@ -48,7 +48,10 @@ impl Report {
              Figures are medians over the rounds (least to most in brackets); ratios are\n\
              medians of the rounds' own ratios, since the two sides of a round are neighbours\n\
              in time. \"cpu us\" is the processor time that all threads of the server took per\n\
-             request.\n\n",
+             request. A write is on disk before it is answered on both sides, and not in the\n\
+             same way: the baseline commits one LMDB transaction per batch; Corelet appends the\n\
+             batch to a journal first and brings many of them into LMDB at once, later and\n\
+             within the run.\n\n",
         );
         let machine = &self.machine;
         let about = [

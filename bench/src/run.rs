@@ -115,6 +115,7 @@ impl Plan {
             seconds: self.seconds,
             counting_from: None,
             check: self.check_all,
+            excused: None,
             core: self.load_core,
         }
     }

@@ -222,6 +222,18 @@ impl Subject {
             .with_context(|| format!("no {field} in /proc/PID/status"))
     }
 
+    /// How many JSON-RPC calls the server has refused so far, not counting those
+    /// `excused`. The baseline refuses with a status that the load tool sees.
+    pub(crate) fn refused(&self, excused: Option<&str>) -> Result<u64> {
+        if self.kind == Kind::Baseline {
+            return Ok(0);
+        }
+        let request = self.agent.get(self.url("/metrics"));
+        let mut response = self.authorized(request).call()?;
+        let page = response.body_mut().read_to_string()?;
+        refused_on(&page, excused).with_context(|| format!("no count of calls in\n{page}"))
+    }
+
     /// Installs an application and returns its id.
     pub(crate) fn install(&self, wasm: &[u8]) -> Result<String> {
         let request = self
@@ -276,6 +288,22 @@ impl Drop for Subject {
     }
 }
 
+/// The sum of `corelet_calls_total` over all outcomes but `ok` and `excused`;
+/// nothing if it is not on the page.
+fn refused_on(page: &str, excused: Option<&str>) -> Option<u64> {
+    let counts = page.lines().filter_map(|line| {
+        let (labels, count) = line
+            .strip_prefix("corelet_calls_total{")?
+            .split_once("} ")?;
+        let outcome = labels.split_once("outcome=\"")?.1.split('"').next()?;
+        Some((outcome, count.trim().parse::<u64>().ok()?))
+    });
+    let mut counts = counts.peekable();
+    counts.peek()?;
+    let refused = counts.filter(|(outcome, _)| *outcome != "ok" && Some(*outcome) != excused);
+    Some(refused.map(|(_, count)| count).sum())
+}
+
 fn id_of(response: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<String> {
     let mut response = response?;
     let status = response.status();
@@ -300,4 +328,24 @@ pub(crate) fn call_body(context: &str, method: &str, args: &Value) -> String {
     format!(
         r#"{{"jsonrpc":"2.0","id":1,"method":"execute","params":{{"context_id":"{context}","method":"{method}","args":{args}}}}}"#
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::refused_on;
+
+    #[test]
+    fn refusals_are_counted_over_shards_and_outcomes() {
+        let page = "# TYPE corelet_calls counter\n\
+            corelet_calls_total{shard=\"0\",outcome=\"ok\"} 100\n\
+            corelet_calls_total{shard=\"0\",outcome=\"busy\"} 2\n\
+            corelet_calls_total{shard=\"1\",outcome=\"out_of_fuel\"} 3\n\
+            corelet_fuel_total{shard=\"0\"} 7\n";
+        assert_eq!(refused_on(page, None), Some(5));
+        assert_eq!(refused_on(page, Some("out_of_fuel")), Some(2));
+        assert_eq!(
+            refused_on("corelet_fuel_total{shard=\"0\"} 7\n", None),
+            None
+        );
+    }
 }

@@ -186,13 +186,15 @@ fn reply(id: &RawValue, result: Outcome<'_>) -> Response {
     .into_response()
 }
 
+/// Not with status 200, as the server under test does: the load tool counts the
+/// status of each answer and reads none.
 fn refuse(id: Option<&RawValue>, code: i32, message: &str) -> Response {
-    Json(ErrorReply {
+    let reply = ErrorReply {
         jsonrpc: "2.0",
         id,
         error: RpcError { code, message },
-    })
-    .into_response()
+    };
+    (StatusCode::UNPROCESSABLE_ENTITY, Json(reply)).into_response()
 }
 
 #[derive(Serialize)]

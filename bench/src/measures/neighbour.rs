@@ -58,6 +58,8 @@ pub(crate) fn neighbour(plan: &Plan) -> Result<Found> {
     let spin = call_body(&spinner, "spin", &json!({}));
     let load = |connections| Load {
         connections,
+        // What the loops get.
+        excused: Some("out_of_fuel"),
         ..plan.load(&get)
     };
     load(plan.connections).warm_up(&subject, plan.warm_up_seconds)?;
