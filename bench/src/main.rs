@@ -9,6 +9,8 @@
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+#[cfg(clippy)]
+mod bans;
 mod baseline;
 mod figure;
 mod load;

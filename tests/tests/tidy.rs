@@ -232,3 +232,31 @@ fn nothing_is_left_for_later_in_the_code() {
         }
     }
 }
+
+/// clippy is silent about a banned path that names nothing, where it is told to
+/// be; so each of those bans is broken once, in a place that clippy looks at.
+#[test]
+fn every_ban_that_may_name_nothing_is_shown_to_fire() {
+    let bans = fs::read_to_string(root().join("clippy.toml")).expect("clippy.toml");
+    let bans: toml::Table = bans.parse().expect("clippy.toml is TOML");
+    let lists = ["disallowed-methods", "disallowed-types"].map(|list| bans[list].as_array());
+    let unchecked = lists.into_iter().flatten().flatten().filter_map(|ban| {
+        let is_unchecked = ban.get("allow-invalid")?.as_bool()?;
+        ban["path"].as_str().filter(|_| is_unchecked)
+    });
+    let shown = ["shard/src/rt/bans.rs", "bench/src/bans.rs"]
+        .map(|file| fs::read_to_string(root().join(file)).expect("a source file"))
+        .concat();
+    let mut count = 0;
+    for path in unchecked {
+        let (_, name) = path.rsplit_once("::").expect("a path");
+        let is_used = [".", "::"]
+            .iter()
+            .any(|before| shown.contains(&format!("{before}{name}(")));
+        assert!(is_used, "nothing shows that the ban on {path} fires");
+        count += 1;
+    }
+    assert!(count > 0, "clippy.toml was not understood");
+    let expected = shown.matches("reason = \"shows the ban\"").count();
+    assert_eq!(expected, count, "one expectation for each ban");
+}
