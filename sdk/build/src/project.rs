@@ -64,6 +64,11 @@ pub enum NewProjectError {
 }
 
 /// Writes a minimal application with a test into the new directory `dir`.
+///
+/// Without a `Cargo.lock`: that is the project's own, written by its first build
+/// with the versions of that day and not ignored by its `.gitignore`. A lock from
+/// here would hold every new project to the versions that this release was
+/// made with, and go stale with them.
 pub fn new_project(dir: &Path, name: &str, sdk: &SdkSource) -> Result<(), NewProjectError> {
     check_name(name)?;
     if dir.exists() {
