@@ -254,6 +254,7 @@ fn every_error_of_the_catalogue_is_met_and_is_as_the_page_has_it() {
     uploads_that_are_no_applications(&catalogue);
     a_compiler_that_is_killed_or_takes_too_long(&catalogue);
     a_queue_that_is_full(&catalogue);
+    a_server_with_all_its_applications(&catalogue);
     storage_that_is_full_or_damaged(&catalogue);
 
     let mut missing: BTreeSet<&str> = catalogue.entries.keys().map(String::as_str).collect();
@@ -612,6 +613,18 @@ fn a_queue_that_is_full(catalogue: &Catalogue) {
     });
     assert_eq!(limit_of(&data), ("shards.context_waiting_max", 1));
     assert_eq!(data["used"], 1);
+    stage.stop();
+}
+
+fn a_server_with_all_its_applications(catalogue: &Catalogue) {
+    let stage = Stage::start("[shards]\napplications_max = 1\n");
+    let data = stage.refused("neighbour", || {
+        catalogue.rest(
+            "applications_full",
+            &stage.post("/v1/applications", &component("counter")),
+        )
+    });
+    assert_eq!(limit_of(&data), ("shards.applications_max", 1));
     stage.stop();
 }
 
