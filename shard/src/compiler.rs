@@ -20,6 +20,7 @@ use corelet_wasm_host::{Host, Module, ModuleId, NotCompiled, Refused};
 use crossbeam_channel::{Receiver, Sender, TrySendError, select};
 
 use crate::bounds::Bounds;
+use crate::components::UNFINISHED;
 use crate::directory::Full;
 use crate::error::CallError;
 use crate::mailbox::Outbox;
@@ -238,7 +239,7 @@ fn keep(path: &Path, bytes: &[u8]) -> io::Result<()> {
     {
         return Ok(());
     }
-    let unfinished = path.with_extension(format!("unfinished-{:?}", std::thread::current().id()));
+    let unfinished = path.with_extension(format!("{UNFINISHED}{:?}", std::thread::current().id()));
     let written = (|| {
         let mut file = File::create(&unfinished)?;
         file.write_all(bytes)?;

@@ -18,6 +18,7 @@ mod clock;
 mod commit_stage;
 mod commit_thread;
 mod compiler;
+mod components;
 mod context;
 mod contexts;
 mod directory;

@@ -22,6 +22,7 @@ use crate::clock::Clock;
 use crate::commit_stage::{self, Report};
 use crate::commit_thread::{self, CommitThread};
 use crate::compiler::Compiler;
+use crate::components;
 use crate::directory::{Directory, DirectoryData};
 use crate::ending::Ending;
 use crate::handle::ShardHandle;
@@ -165,6 +166,12 @@ impl Node {
         }
         let directory =
             load_directory(&ledgers).map_err(|source| StartError::Ledger { shard: 0, source })?;
+        let is_installed = |id: &_| directory.applications.contains_key(id);
+        match components::sweep(&data.blobs_dir(), is_installed) {
+            Ok(0) => {}
+            Ok(files) => tracing::info!(files, "removed components that no application has"),
+            Err(error) => tracing::warn!(%error, "components that no application has stay"),
+        }
 
         let capacity = mesh::capacity(ledgers.len(), &config.bounds);
         let (outboxes, inboxes): (Vec<_>, Vec<_>) =

@@ -351,6 +351,24 @@ fn an_application_in_use_stays() {
     });
 }
 
+#[test]
+fn a_removed_application_gives_its_space_back_at_the_next_start() {
+    let data = tempfile::tempdir().unwrap();
+    let node = TestNode::with_shards(1);
+    let (kept, removed) = node.run(data.path(), |shard| async move {
+        let kept = install(&shard, "kv").await;
+        let removed = install(&shard, "counter").await;
+        shard.remove_application(removed).await.unwrap();
+        (kept, removed)
+    });
+    let file = |id| data.path().join("blobs").join(format!("{id}.wasm"));
+    assert!(file(kept).exists() && file(removed).exists());
+    node.run(data.path(), move |shard| async move {
+        create(&shard, kept, None).await.unwrap();
+    });
+    assert!(file(kept).exists() && !file(removed).exists());
+}
+
 /// The gate on the executor's envelope, in small: hops between shards on cores of
 /// their own, each asking the other, none lost. `make soak` raises the count.
 #[test]
