@@ -544,6 +544,22 @@ mod tests {
                 find(&of_the_environment).err(),
                 Some(ClientError::ForeignServer { .. })
             ));
+            // What belongs to root is not its own, however it has come there.
+            for path in [&keys, &keys.join(TOKEN_FILE)] {
+                std::os::unix::fs::chown(path, Some(0), None).unwrap();
+                assert!(matches!(
+                    find(&None).err(),
+                    Some(ClientError::NotPrivate { .. })
+                ));
+                std::os::unix::fs::chown(path, Some(1), None).unwrap();
+            }
+            let elsewhere = tempfile::tempdir().unwrap();
+            std::fs::rename(&keys, elsewhere.path().join("keys")).unwrap();
+            std::os::unix::fs::symlink(elsewhere.path().join("keys"), &keys).unwrap();
+            assert!(matches!(
+                find(&None).err(),
+                Some(ClientError::NotPrivate { .. })
+            ));
         }
     }
 }

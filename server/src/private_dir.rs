@@ -123,10 +123,11 @@ impl PrivateDir {
         })
     }
 
-    /// The directory `name` in it.
+    /// The directory `name` in it. Not by a link either.
     pub(crate) fn dir(&self, name: &str) -> Result<PrivateDir, NotPrivate> {
         let path = self.path.join(name);
-        let (dir, owner, mode) = look(&self.dir, name.as_ref(), &path, OFlags::DIRECTORY)?;
+        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW;
+        let (dir, owner, mode) = look(&self.dir, name.as_ref(), &path, flags)?;
         self.same_owner(&path, owner)?;
         unwritable(&path, mode)?;
         Ok(PrivateDir { path, dir, owner })
@@ -158,8 +159,10 @@ impl PrivateDir {
         self.owner == 0 || self.owner == geteuid().as_raw()
     }
 
+    /// What root has put into our own directory is believed. In another user's,
+    /// what belongs to root may be there by a link, and is not for that user to use.
     fn same_owner(&self, path: &Path, owner: u32) -> Result<(), NotPrivate> {
-        if owner == self.owner || owner == 0 {
+        if belongs(owner, self.owner, geteuid().as_raw()) {
             return Ok(());
         }
         Err(NotPrivate::Planted {
@@ -204,6 +207,11 @@ pub(crate) fn check_own(data_dir: &Path) -> Result<(), NotPrivate> {
 /// it may send there is another question ([`PrivateDir::is_ours`]).
 fn may_be_believed(owner: u32, us: u32) -> bool {
     owner == us || owner == 0 || us == 0
+}
+
+/// Whether something of `owner` belongs into a directory of the user `around`.
+fn belongs(owner: u32, around: u32, us: u32) -> bool {
+    owner == around || (owner == 0 && around == us)
 }
 
 /// An access list that lets others write shows in the group's bits, too (acl(5)).
@@ -253,6 +261,15 @@ mod tests {
         assert!(may_be_believed(0, 1000));
         assert!(may_be_believed(1000, 0));
         assert!(!may_be_believed(1001, 1000));
+    }
+
+    #[test]
+    fn what_is_root_s_belongs_to_our_own_directory_and_to_no_other_user_s() {
+        assert!(belongs(1000, 1000, 1000));
+        assert!(belongs(0, 1000, 1000));
+        assert!(!belongs(0, 1000, 0));
+        assert!(belongs(1000, 1000, 0));
+        assert!(!belongs(1000, 0, 1000));
     }
 
     #[test]
@@ -325,5 +342,8 @@ mod tests {
         assert!(matches!(dir.file("link"), Err(NotPrivate::Look { .. })));
         assert!(matches!(dir.file("dir"), Err(NotPrivate::NoFile { .. })));
         assert!(dir.dir("file").is_err());
+        symlink(home.path().join("dir"), home.path().join("to_dir")).unwrap();
+        dir.dir("dir").unwrap();
+        assert!(matches!(dir.dir("to_dir"), Err(NotPrivate::Look { .. })));
     }
 }
