@@ -353,6 +353,11 @@ fn check_machine(config: &Config, data_dir: &Path, shards: u64) -> Result<(), Se
 
 /// The node's key, before the data directory is opened: a new one is told whose it is.
 fn identity(data_dir: &Path) -> Result<Identity, ServeError> {
+    // The preflight only warns of another user's, and nothing is made in there.
+    match check_own(data_dir) {
+        Err(error) if error.is_absence() => {}
+        checked => checked?,
+    }
     let keys = data_dir.join("keys");
     DirBuilder::new()
         .recursive(true)
@@ -362,7 +367,7 @@ fn identity(data_dir: &Path) -> Result<Identity, ServeError> {
             path: keys.clone(),
             source,
         })?;
-    // Again after the preflight: what was there before us by now is somebody's.
+    // Again: what was there before us by now is somebody's.
     check_own(data_dir)?;
     Ok(Identity::load_or_create(&keys)?)
 }

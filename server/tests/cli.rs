@@ -398,6 +398,26 @@ fn a_data_directory_that_others_can_write_is_refused_by_server_and_clients() {
     assert_eq!(server.interrupt(), Some(0));
 }
 
+/// A server that was started as the wrong user leaves nothing of its own.
+#[test]
+fn nothing_is_made_in_another_user_s_directory() {
+    // Only root can give a directory away, and write into it all the same.
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let dir = TempDir::new().unwrap();
+    let data = dir.path().join("data");
+    fs::create_dir(&data).unwrap();
+    std::os::unix::fs::chown(&data, Some(1), None).unwrap();
+    fails(
+        &data,
+        &["serve", "--listen", "127.0.0.1:0", "--shards", "1"],
+        1,
+        "belongs to user 1",
+    );
+    assert_eq!(fs::read_dir(&data).unwrap().count(), 0, "nothing was made");
+}
+
 /// What we tell people to type keeps the token out of every process's arguments.
 #[test]
 fn no_command_that_we_show_has_the_token_among_its_arguments() {
