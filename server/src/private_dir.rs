@@ -2,9 +2,10 @@
 //! and those of what is read from it, looked at before anything is believed. What
 //! is in the files is the business of whoever opens them (`run_file.rs`, `auth.rs`).
 //!
-//! The directory is opened once and everything in it is found from there. Nobody
+//! A client opens the directory once and finds everything in it from there. Nobody
 //! but its owner can put something else into it then, whoever may move it about
-//! in the directories above.
+//! in the directories above. A server only looks: it uses the directory by its
+//! path, and trusts whoever can rename what is above it (SECURITY.md).
 
 use std::fs::File;
 use std::io;
