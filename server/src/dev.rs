@@ -115,10 +115,12 @@ impl Companion {
             return;
         }
         let applications: Vec<_> = demos.iter().map(Demo::document).collect();
+        let token_file = self.data_dir.join("keys").join(TOKEN_FILE);
         let document = json!({
             "url": self.client.url(),
-            "data_dir": self.data_dir,
-            "token_file": self.data_dir.join("keys").join(TOKEN_FILE),
+            // JSON has no way to say what is not UTF-8.
+            "data_dir": self.data_dir.to_string_lossy(),
+            "token_file": token_file.to_string_lossy(),
             "applications": applications,
         });
         if let Err(failure) = self.out.document(&document) {

@@ -1,8 +1,10 @@
 //! The `corelet` binary from outside, as people and scripts use it: a real
 //! server on a free port, real commands, their output and their exit codes.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -511,6 +513,27 @@ fn a_second_server_is_told_the_command_that_works() {
         1,
         beside,
     );
+    assert_eq!(first.interrupt(), Some(0));
+}
+
+/// What cannot be typed back is not shown.
+#[test]
+fn a_second_server_on_a_directory_that_is_no_text_is_refused_without_a_command() {
+    let dir = TempDir::new().unwrap();
+    let data = dir.path().join(OsStr::from_bytes(b"data-\xff"));
+    let first = Server::start(&data, &[]);
+    for as_argument in [false, true] {
+        let mut second = corelet(&data);
+        second.args(["serve", "--shards", "1"]);
+        if as_argument {
+            second.arg("--data-dir").arg(&data);
+        }
+        let refused = second.output().unwrap();
+        let talk = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(1), "{talk}");
+        assert!(talk.contains("is in use"), "{talk}");
+        assert!(!talk.contains("a second server beside it"), "{talk}");
+    }
     assert_eq!(first.interrupt(), Some(0));
 }
 

@@ -2,7 +2,6 @@
 //! that was given, with a data directory and a port of its own.
 
 use std::io::ErrorKind;
-use std::path::Path;
 
 use corelet_store::StoreError;
 
@@ -12,11 +11,16 @@ use crate::serve::ServeError;
 /// A port that is free, whichever that is; clients find it by the data directory.
 const ANY_PORT: &str = "127.0.0.1:0";
 
-/// The command, if a second server is what helps against this.
+/// The command, if a second server is what helps against this, and if all of it
+/// can be shown: words that are not UTF-8 cannot.
 pub(super) fn command(error: &ServeError) -> Option<String> {
-    let given = std::env::args().skip(1);
+    let given = std::env::args_os().skip(1);
+    let given: Vec<String> = given
+        .map(|word| word.into_string().ok())
+        .collect::<Option<_>>()?;
+    let given = given.into_iter();
     let changed = match error {
-        ServeError::Data(StoreError::Locked { path, .. }) => another_place(given, path),
+        ServeError::Data(StoreError::Locked { path, .. }) => another_place(given, path.to_str()?),
         ServeError::Listen { source, .. } if source.kind() == ErrorKind::AddrInUse => {
             another_port(given)
         }
@@ -27,10 +31,10 @@ pub(super) fn command(error: &ServeError) -> Option<String> {
     Some(words.join(" "))
 }
 
-fn another_place(given: impl Iterator<Item = String>, taken: &Path) -> Vec<String> {
+fn another_place(given: impl Iterator<Item = String>, taken: &str) -> Vec<String> {
     let mut words = another_port(without(given, "--data-dir").into_iter());
     words.push("--data-dir".to_owned());
-    words.push(format!("{}-2", taken.display()));
+    words.push(format!("{taken}-2"));
     words
 }
 
@@ -67,7 +71,7 @@ mod tests {
     fn the_command_stays_but_for_what_is_taken() {
         let words = |text: &str| -> Vec<String> { text.split(' ').map(str::to_owned).collect() };
         let check = |given: &str, expected: &str| {
-            let changed = another_place(words(given).into_iter(), Path::new("corelet-data"));
+            let changed = another_place(words(given).into_iter(), "corelet-data");
             assert_eq!(changed, words(expected));
         };
         let free = "--listen 127.0.0.1:0 --data-dir corelet-data-2";

@@ -87,11 +87,10 @@ fn dispatch(cli: &Cli, out: &Out) -> Result<(), Failure> {
 
 /// What to type for this program: as it was started, if that names a file.
 pub(crate) fn program() -> String {
-    let started_as = std::env::args().next().unwrap_or_default();
-    if started_as.contains('/') {
-        started_as
-    } else {
-        "corelet".to_owned()
+    let started_as = std::env::args_os().next();
+    match started_as.and_then(|path| path.into_string().ok()) {
+        Some(path) if path.contains('/') => path,
+        _ => "corelet".to_owned(),
     }
 }
 
