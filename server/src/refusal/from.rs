@@ -8,7 +8,8 @@ use std::time::Duration;
 use corelet_shard::CallError;
 use corelet_store::{Refused as Unstored, StoreError};
 use corelet_wasm_host::{Failure, Limits, NotCompiled, Refused};
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::{Code, Refusal};
 
@@ -151,10 +152,7 @@ fn not_compiled(why: &NotCompiled, refusal: Refusal) -> Refusal {
 fn failed_turn(failure: &Failure, said: Option<&str>) -> Refusal {
     let message = failure.to_string();
     match failure {
-        Failure::Application { error } => {
-            Refusal::new(Code::ApplicationError, application_says(error))
-                .with("error", application_error(error))
-        }
+        Failure::Application { error } => refused_by_application(error),
         Failure::Trapped { message: trap } => {
             let refusal = Refusal::new(Code::Trapped, message).with("trap", trap.as_str());
             // Where a guest panics, its last words say why.
@@ -281,32 +279,43 @@ fn unstored_change(refused: &Unstored) -> Refusal {
     }
 }
 
-/// What the application said, as the caller may read it: as JSON where it is
-/// JSON, else as text.
-fn application_error(error: &[u8]) -> Value {
-    match serde_json::from_slice(error) {
-        Ok(value) => value,
-        Err(_) => String::from_utf8_lossy(error).into_owned().into(),
+/// What the application said goes to the caller as it is. It may be as long as an
+/// answer, and this is a shard's thread: nothing is built from its parts.
+fn refused_by_application(error: &[u8]) -> Refusal {
+    let error: Box<RawValue> = match serde_json::from_slice(error) {
+        Ok(error) => error,
+        Err(error) => {
+            // The host lets nothing else pass.
+            tracing::error!(%error, "an application's error is not JSON");
+            return internal();
+        }
+    };
+    let mut message = "the application refused the call".to_owned();
+    if let Some(text) = message_in(&error) {
+        message.push_str(": ");
+        message.extend(text.chars().take(SAID_CHARS_MAX));
     }
+    let mut refusal = Refusal::new(Code::ApplicationError, message);
+    refusal.error = Some(error);
+    refusal
 }
 
 /// The application's message if it is a plain text or has one.
-fn application_says(error: &[u8]) -> String {
-    let said = match application_error(error) {
-        Value::String(text) => Some(text),
-        Value::Object(members) => members
-            .get("message")
-            .and_then(Value::as_str)
-            .map(str::to_owned),
-        _ => None,
-    };
-    match said {
-        Some(text) => format!(
-            "the application refused the call: {}",
-            text.chars().take(500).collect::<String>()
-        ),
-        None => "the application refused the call".to_owned(),
+fn message_in(error: &RawValue) -> Option<String> {
+    #[derive(Deserialize)]
+    struct WithMessage<'a> {
+        #[serde(borrow)]
+        message: &'a RawValue,
     }
+    let text = match error.get().as_bytes().first()? {
+        b'"' => error.get(),
+        b'{' => {
+            let members: WithMessage<'_> = serde_json::from_str(error.get()).ok()?;
+            members.message.get()
+        }
+        _ => return None,
+    };
+    serde_json::from_str(text).ok()
 }
 
 /// A limit by the name that it has in the configuration.
@@ -342,4 +351,82 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    /// What a caller gets of an application's error, in both shapes: the error as it
+    /// was written, and the message.
+    fn told(error: &str) -> (String, String) {
+        let failure = Failure::Application {
+            error: error.as_bytes().to_vec(),
+        };
+        let refusal = Refusal::from(CallError::Guest {
+            failure: failure.into(),
+            said: None,
+        });
+        let mut object = Vec::new();
+        refusal.write_error_object(&mut object);
+        let object = String::from_utf8(object).unwrap();
+        let message = serde_json::from_str::<Value>(&object).unwrap()["message"].take();
+        let message = message.as_str().unwrap().to_owned();
+        let around = [
+            "{\"code\":-32030,\"data\":{\"error\":",
+            ",\"name\":\"application_error\"},\"message\":",
+        ];
+        let rest = object.strip_prefix(around[0]).unwrap();
+        let (said, _) = rest.rsplit_once(around[1]).unwrap();
+
+        let problem = String::from_utf8(refusal.problem()).unwrap();
+        assert!(problem.contains(&format!("\"error\":{said},\"status\":422,")));
+        (said.to_owned(), message)
+    }
+
+    #[test]
+    fn an_application_s_error_is_passed_on_as_it_was_written() {
+        let brackets = format!("[{}[]]", "[],".repeat(350_000));
+        let numbers = format!("[{}1e14]", "1e14,".repeat(200_000));
+        let deep = format!("{}{}", "[".repeat(1000), "]".repeat(1000));
+        for error in [
+            "null",
+            r#"{ "code" : 7.0, "code": "\u00e9" }"#,
+            &brackets,
+            &numbers,
+        ] {
+            let (said, message) = told(error);
+            assert!(said == error, "{} bytes", said.len());
+            assert_eq!(message, "the application refused the call");
+        }
+        // Deeper than serde_json takes apart.
+        let refusal = refused_by_application(deep.as_bytes());
+        assert_eq!(refusal.error.unwrap().get(), deep);
+    }
+
+    #[test]
+    fn a_message_is_found_where_there_is_one() {
+        let refused = |text: &str| format!("the application refused the call{text}");
+        for (error, text) in [
+            (r#""no \"more\"""#, ": no \"more\""),
+            (
+                r#"{"a":[1,{"message":"not this"}],"message":"th\u0069s"}"#,
+                ": this",
+            ),
+            (r#"{"message":{"message":"deeper"}}"#, ""),
+            (r#"["message"]"#, ""),
+            ("17", ""),
+        ] {
+            assert_eq!(told(error), (error.to_owned(), refused(text)));
+        }
+        let long = format!("\"{}\"", "é".repeat(5000));
+        let (said, message) = told(&long);
+        assert_eq!(said, long);
+        assert_eq!(
+            message,
+            refused(&format!(": {}", "é".repeat(SAID_CHARS_MAX)))
+        );
+    }
 }

@@ -9,8 +9,11 @@ mod from;
 pub(crate) use from::chain;
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use serde::Serialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::rpc::envelope::{
@@ -139,7 +142,7 @@ catalogue! {
 }
 
 /// A refusal on its way out. Holds only what the caller may see.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Refusal {
     /// Which line of the catalogue.
     pub code: Code,
@@ -147,6 +150,9 @@ pub struct Refusal {
     pub message: Cow<'static, str>,
     /// The members that the catalogue names.
     pub data: Map<String, Value>,
+    /// One more of them, `error`: an application's own words, as it wrote them.
+    /// They may be long, so they are neither taken apart nor printed anew.
+    pub error: Option<Box<RawValue>>,
     /// When to try again, for refusals that pass.
     pub retry_after_seconds: Option<u32>,
 }
@@ -162,6 +168,7 @@ impl Refusal {
             code,
             message: message.into(),
             data: Map::new(),
+            error: None,
             retry_after_seconds,
         }
     }
@@ -216,32 +223,65 @@ impl Refusal {
 
     /// The error object of JSON-RPC.
     pub fn write_error_object(&self, out: &mut Vec<u8>) {
-        let mut data = Map::with_capacity(self.data.len() + 1);
-        data.insert("name".to_owned(), self.code.entry().name.into());
-        data.extend(self.data.clone());
-        let object = serde_json::json!({
-            "code": self.code.entry().number,
-            "message": self.message,
-            "data": data,
-        });
-        out.extend_from_slice(object.to_string().as_bytes());
+        #[derive(Serialize)]
+        struct ErrorObject<'a> {
+            code: i32,
+            data: BTreeMap<&'a str, Member<'a>>,
+            message: &'a str,
+        }
+        let Entry { number, name, .. } = self.code.entry();
+        let object = ErrorObject {
+            code: *number,
+            data: self.members([("name", Member::Text(name))]),
+            message: &self.message,
+        };
+        // Writing into a Vec does not fail.
+        let _ = serde_json::to_writer(out, &object);
     }
 
     /// The problem document of RFC 9457.
     pub fn problem(&self) -> Vec<u8> {
         let entry = self.code.entry();
-        let mut object = Map::new();
-        object.insert(
-            "type".to_owned(),
-            format!("urn:corelet:error:{}", entry.name).into(),
-        );
-        object.insert("title".to_owned(), entry.name.replace('_', " ").into());
-        object.insert("status".to_owned(), entry.status.into());
-        object.insert("detail".to_owned(), self.message.clone().into());
-        object.insert("code".to_owned(), entry.number.into());
-        object.extend(self.data.clone());
-        Value::Object(object).to_string().into_bytes()
+        let kind = format!("urn:corelet:error:{}", entry.name);
+        let title = entry.name.replace('_', " ");
+        let object = self.members([
+            ("type", Member::Text(&kind)),
+            ("title", Member::Text(&title)),
+            ("status", Member::Number(entry.status.into())),
+            ("detail", Member::Text(&self.message)),
+            ("code", Member::Number(entry.number)),
+        ]);
+        let mut out = Vec::new();
+        // Writing into a Vec does not fail.
+        let _ = serde_json::to_writer(&mut out, &object);
+        out
     }
+
+    /// What the catalogue names, beside what stands in every refusal.
+    fn members<'a, const N: usize>(
+        &'a self,
+        always: [(&'a str, Member<'a>); N],
+    ) -> BTreeMap<&'a str, Member<'a>> {
+        let data = self.data.iter();
+        let mut members = BTreeMap::from(always);
+        members.extend(data.map(|(name, value)| (name.as_str(), Member::Value(value))));
+        members.extend(
+            self.error
+                .as_deref()
+                .map(|error| ("error", Member::Raw(error))),
+        );
+        members
+    }
+}
+
+/// A member of either shape, on its way out.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Member<'a> {
+    Text(&'a str),
+    Number(i32),
+    Value(&'a Value),
+    Raw(&'a RawValue),
 }
 
 /// The catalogue as a page of Markdown.
