@@ -50,8 +50,9 @@ impl Server {
     }
 
     /// Shows that everything works as before, stops in order, and that nothing
-    /// went wrong unnoticed.
-    pub(crate) fn check_and_stop(mut self) {
+    /// went wrong unnoticed. Gives the whole log: before the end, lines may be on
+    /// their way to it.
+    pub(crate) fn check_and_stop(mut self) -> String {
         let answer = self.call("kv", "get", json!({ "key": "a" }));
         assert_eq!(answer["result"]["output"], "1", "{answer}");
         let status = self.terminate();
@@ -62,6 +63,7 @@ impl Server {
             .find(|line| line.contains("\"level\":\"ERROR\""));
         assert_eq!(bad, None);
         assert!(!self.data_dir().join("server.json").exists());
+        log
     }
 
     /// Stops it and starts it on the same data.
