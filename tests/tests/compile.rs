@@ -14,7 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use corelet_tests::worker::{self, is_alive, status};
-use corelet_tests::{Client, Server, binary, free_address, made};
+use corelet_tests::{ANY_PORT, Client, Server, binary, made};
 use corelet_wasm_host::Limits;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -235,7 +235,7 @@ fn components_are_compiled_for_a_server_that_was_told_to_ignore_its_children() {
     let ignoring = ["env", "--ignore-signal=CHLD"].map(str::to_owned);
     let data = home.path().join("data");
     let shards = ["--shards", "1"];
-    let mut server = Server::spawn(&data, free_address(), &ignoring, &shards);
+    let mut server = Server::spawn(&data, ANY_PORT, &ignoring, &shards);
     assert!(server.wait_ready(), "{}", server.log());
     server.client().install("kv");
     assert_eq!(server.stop(), Some(0));

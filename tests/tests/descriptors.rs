@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use corelet_tests::{Server, free_address};
+use corelet_tests::{ANY_PORT, Server};
 
 /// Descriptors that the server may have, and connections that want one.
 const DESCRIPTORS: usize = 96;
@@ -35,7 +35,7 @@ fn a_connection_is_served_when_no_descriptor_is_left() {
     let limited = format!("ulimit -n {DESCRIPTORS} && exec \"$0\" \"$@\"");
     let wrapper = ["sh", "-c", &limited].map(str::to_owned);
     let shards = ["--shards", "1"];
-    let mut server = Server::spawn(&home.path().join("data"), free_address(), &wrapper, &shards);
+    let mut server = Server::spawn(&home.path().join("data"), ANY_PORT, &wrapper, &shards);
     assert!(server.wait_ready(), "{}", server.log());
 
     let mut known = connect(server.address());

@@ -1,7 +1,7 @@
 //! A disk that is full, and files on it that are damaged: what is lost is told
 //! to the right one, and everything else goes on.
 
-use corelet_tests::{Server, component, free_address};
+use corelet_tests::{ANY_PORT, Server, component};
 use serde_json::json;
 
 #[test]
@@ -11,7 +11,7 @@ fn an_application_that_the_disk_has_no_room_for_is_refused_and_not_our_fault() {
     // A file may have 96 KiB: more than a new ledger needs, less than the component.
     let small = "trap '' XFSZ; ulimit -f 192; exec \"$0\" \"$@\"";
     let wrapper = ["sh", "-c", small].map(str::to_owned);
-    let mut server = Server::spawn(&data, free_address(), &wrapper, &["--shards", "1"]);
+    let mut server = Server::spawn(&data, ANY_PORT, &wrapper, &["--shards", "1"]);
     assert!(server.wait_ready(), "{}", server.log());
     let client = server.client();
     let kv = component("kv");

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use corelet_tests::{Client, Server, free_address};
+use corelet_tests::{ANY_PORT, Client, Server};
 use rustix::fs::{Mode, OFlags};
 use serde_json::json;
 
@@ -21,7 +21,7 @@ fn a_full_disk_under_the_log_does_not_end_the_server() {
     let full = "exec \"$0\" \"$@\" 2>/dev/full";
     let wrapper = ["sh", "-c", full].map(str::to_owned);
     let shards = ["--shards", "1"];
-    let mut server = Server::spawn(&home.path().join("data"), free_address(), &wrapper, &shards);
+    let mut server = Server::spawn(&home.path().join("data"), ANY_PORT, &wrapper, &shards);
     assert!(server.wait_ready());
     let client = server.client();
     let kv = client.install("kv");
@@ -96,7 +96,7 @@ fn unread(home: &Path) -> (Server, File) {
     let small = "CORELET__LOG__QUEUE_BYTES_MAX=64 KiB";
     let wrapper = ["env", small, "sh", "-c", &into].map(str::to_owned);
     let more = ["--shards", "2", "--verbose"];
-    let mut server = Server::spawn(&home.join("data"), free_address(), &wrapper, &more);
+    let mut server = Server::spawn(&home.join("data"), ANY_PORT, &wrapper, &more);
     assert!(server.wait_ready());
     (server, pipe)
 }
