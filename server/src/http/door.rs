@@ -185,7 +185,9 @@ impl Front {
             let now = self.started.elapsed().as_millis() as u64;
             self.clock.set(Tick(now));
             for (_, watch) in self.connections.borrow().iter() {
-                if watch.sweep(&patience) != Order::None {
+                // One that was told that its body is late is counted already.
+                let is_counted = watch.order() == Order::RefuseBody;
+                if watch.sweep(&patience) != Order::None && !is_counted {
                     self.stats().cut.one();
                 }
             }

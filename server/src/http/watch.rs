@@ -124,23 +124,26 @@ impl Watch {
         }
     }
 
-    /// Gives an order, unless a stronger one stands.
-    pub(super) fn command(&self, order: Order) {
+    /// Gives an order, unless the same or a stronger one stands. Whether it is new.
+    pub(super) fn command(&self, order: Order) -> bool {
         let strength = |order| match order {
             Order::None => 0,
             Order::Finish => 1,
             Order::RefuseBody => 2,
             Order::Close => 3,
         };
-        if strength(order) > strength(self.order.get()) {
-            self.order.set(order);
-            if let Some(waker) = self.waker.borrow().as_ref() {
-                waker.wake_by_ref();
-            }
+        if strength(order) <= strength(self.order.get()) {
+            return false;
         }
+        self.order.set(order);
+        if let Some(waker) = self.waker.borrow().as_ref() {
+            waker.wake_by_ref();
+        }
+        true
     }
 
-    /// Looks at the connection once; tells what has become of it.
+    /// Looks at the connection once; the order that this has brought it, if it is
+    /// new. One that is told to close may take a moment, and stays late until then.
     pub(super) fn sweep(&self, patience: &Patience) -> Order {
         let late = patience
             .with(self.phase.get())
@@ -156,8 +159,9 @@ impl Watch {
                 // The refusal gets the time of an answer to leave.
                 self.since.set(self.clock.get());
             }
-            self.command(order);
-            return order;
+            if self.command(order) {
+                return order;
+            }
         }
         Order::None
     }
@@ -202,6 +206,7 @@ mod tests {
             assert_eq!(after(&watch, &clock, millis), Order::None, "{phase:?}");
             assert_eq!(after(&watch, &clock, 1), order, "{phase:?}");
             assert_eq!(watch.order(), order);
+            assert_eq!(after(&watch, &clock, 1), Order::None, "it is told once");
         }
         let (watch, clock) = watch();
         watch.enter(Phase::Work);
