@@ -17,7 +17,8 @@ use crate::place::LedgerPlace;
 const MAP_BYTES: u64 = 1 << 20;
 
 /// Makes an empty ledger in `place`, if its directory is not there. The directory
-/// appears with its whole content, or not at all.
+/// appears with its whole content, or not at all; that it stays there is the
+/// caller's to see to, when all are made.
 pub(crate) fn create(place: &LedgerPlace) -> Result<(), StoreError> {
     let dir = place.dir();
     let is_there = dir.try_exists();
@@ -29,8 +30,7 @@ pub(crate) fn create(place: &LedgerPlace) -> Result<(), StoreError> {
         .map_err(StoreError::file("remove", &unfinished))?;
     make_private_dir(&unfinished)?;
     fill(&LedgerPlace::new(unfinished.clone(), place.identity()))?;
-    fs::rename(&unfinished, dir).map_err(StoreError::file("make the directory", dir))?;
-    sync_dir(dir.parent().unwrap_or(Path::new(".")))
+    fs::rename(&unfinished, dir).map_err(StoreError::file("make the directory", dir))
 }
 
 fn fill(place: &LedgerPlace) -> Result<(), StoreError> {

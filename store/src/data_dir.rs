@@ -100,12 +100,15 @@ impl DataDir {
     /// Makes the ledgers that are not there yet. A start that was cut short in the
     /// middle goes on here; nothing has been stored by then.
     fn make_ledgers(&self) -> Result<(), StoreError> {
-        make_private_dir(&self.path.join(SHARDS))?;
+        let shards = self.path.join(SHARDS);
+        make_private_dir(&shards)?;
         sync_dir(&self.path)?;
         for shard in self.manifest.shards.shards() {
             create(&self.ledger_place(shard))?;
         }
-        Ok(())
+        // Of those, too, that a start before this one has made: it may have been
+        // killed before it came here.
+        sync_dir(&shards)
     }
 
     /// In format 1 a shard's ledger was made when it was first opened, one after
