@@ -234,10 +234,13 @@ fn file(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CallError
 
 /// Writes a file whole or not at all, and durably.
 fn keep(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let sync_dir = || File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all();
     if fs::metadata(path).is_ok_and(|there| there.len() == bytes.len() as u64)
         && fs::read(path)? == bytes
     {
-        return Ok(());
+        // Whoever wrote it may have been killed before it was on disk.
+        File::open(path)?.sync_all()?;
+        return sync_dir();
     }
     let unfinished = path.with_extension(format!("{UNFINISHED}{:?}", std::thread::current().id()));
     let written = (|| {
@@ -245,7 +248,7 @@ fn keep(path: &Path, bytes: &[u8]) -> io::Result<()> {
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&unfinished, path)?;
-        File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+        sync_dir()
     })();
     if written.is_err() {
         // Best effort: what is left of a failed write is only lost space.
