@@ -5,13 +5,19 @@
 //!
 //! Tasks come from shards over two bounded queues, because calls wait for a load
 //! and an install may take minutes: loads come first, and one thread does nothing
-//! else. Results go back through the asking shard's mailbox. Component files are
-//! named by their id and written whole or not at all.
+//! else. A load of what another thread is at is laid aside until that has ended, so
+//! that the loads behind it go on. Results go back through the asking shard's
+//! mailbox. Component files are named by their id and written whole or not at all.
+
+#![expect(
+    clippy::disallowed_types,
+    reason = "shared by compile threads; no shard looks at what is laid aside"
+)]
 
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
@@ -39,12 +45,15 @@ pub(crate) enum Task {
 }
 
 enum Queued {
-    Task {
-        task: Task,
-        reply_to: Outbox<Message>,
-        ticket: usize,
-    },
+    Job(Job),
     Stop,
+}
+
+/// A task, and who waits for its result.
+struct Job {
+    task: Task,
+    reply_to: Outbox<Message>,
+    ticket: usize,
 }
 
 /// Where a compile thread takes its tasks from.
@@ -71,9 +80,9 @@ impl Tasks {
 }
 
 /// Places that the compile threads need in a shard's mailbox: every task in a
-/// queue or in a thread's hands may be of the same shard.
+/// queue, laid aside or in a thread's hands may be of the same shard.
 pub(crate) fn results_max(bounds: &Bounds) -> usize {
-    2 * bounds.compile_queue_max + threads(bounds)
+    3 * bounds.compile_queue_max + threads(bounds)
 }
 
 /// One more than asked for, for loads.
@@ -101,16 +110,22 @@ impl Compiler {
         let (loads, loads_from) = crossbeam_channel::bounded(bounds.compile_queue_max);
         let (installs, installs_from) = crossbeam_channel::bounded(bounds.compile_queue_max);
         let count = threads(bounds);
+        let works = Arc::new(Works {
+            host: Arc::clone(host),
+            components: components.to_owned(),
+            aside: Mutex::default(),
+            aside_max: bounds.compile_queue_max,
+        });
         let threads = (0..count)
             .map(|number| {
-                let (host, components) = (Arc::clone(host), components.to_owned());
+                let works = Arc::clone(&works);
                 let tasks = Tasks {
                     loads: loads_from.clone(),
                     installs: (number > 0).then(|| installs_from.clone()),
                 };
                 std::thread::Builder::new()
                     .name(format!("compile-{number}"))
-                    .spawn(move || run(&host, &components, &tasks))
+                    .spawn(move || works.run(&tasks))
             })
             .collect::<io::Result<Vec<_>>>()?;
         Ok((
@@ -136,17 +151,13 @@ impl Compiler {
             Task::Load(_) => &self.loads,
             Task::Install { .. } => &self.installs,
         };
-        match queue.try_send(Queued::Task {
+        match queue.try_send(Queued::Job(Job {
             task,
             reply_to,
             ticket,
-        }) {
+        })) {
             Ok(()) => Ok(()),
-            Err(TrySendError::Full(_)) => Err(CallError::Busy {
-                limit: "compile_queue_max",
-                used: max,
-                max,
-            }),
+            Err(TrySendError::Full(_)) => Err(busy(max)),
             Err(TrySendError::Disconnected(_)) => Err(CallError::Draining),
         }
     }
@@ -162,53 +173,120 @@ impl Compiler {
     }
 }
 
-fn run(host: &Host, components: &Path, tasks: &Tasks) {
-    while let Some(Queued::Task {
-        task,
-        reply_to,
-        ticket,
-    }) = tasks.next()
-    {
+/// What the threads have in common.
+struct Works {
+    host: Arc<Host>,
+    components: PathBuf,
+    /// Loads of components that another thread was at when they came, an install
+    /// most often. Whoever ends something looks here for what can go on.
+    aside: Mutex<Vec<(ModuleId, Job)>>,
+    aside_max: usize,
+}
+
+impl Works {
+    fn run(&self, tasks: &Tasks) {
+        while let Some(Queued::Job(job)) = tasks.next() {
+            self.carry_out(job);
+            while let Some(job) = self.next_from_aside() {
+                self.carry_out(job);
+            }
+        }
+    }
+
+    /// Carries it out and answers it, or lays it aside.
+    fn carry_out(&self, job: Job) {
         // A panic in the engine must not leave the asking shard waiting.
-        let work = std::panic::AssertUnwindSafe(|| carry_out(host, components, task));
+        let work = std::panic::AssertUnwindSafe(|| match &job.task {
+            Task::Install { component, full } => self.install(component, full.as_ref()).map(Some),
+            Task::Load(id) => self.load(*id),
+        });
         let result = std::panic::catch_unwind(work)
             .unwrap_or_else(|_| Err(CallError::bug("the compiler panicked")));
-        if reply_to.post(Message::Loaded { ticket, result }).is_err() {
-            unreachable!("a mailbox has a place for every task of the compile queues");
+        match (result.transpose(), &job.task) {
+            (Some(result), _) => job.answer(result),
+            (None, Task::Load(id)) => self.lay_aside(module_id(*id), job),
+            (None, Task::Install { .. }) => {
+                job.answer(Err(CallError::bug("an install was left undone")))
+            }
+        }
+    }
+
+    fn install(&self, bytes: &[u8], full: Option<&Full>) -> Result<Arc<Module>, CallError> {
+        // Before it takes time and space.
+        if let Some(full) = full {
+            let id = *ModuleId::of(bytes).as_bytes();
+            full.check(ApplicationId::from_bytes(id))?;
+        }
+        let module = self.host.load(bytes).map_err(refused)?;
+        let id = ApplicationId::from_bytes(*module.id().as_bytes());
+        let path = component_path(&self.components, id);
+        keep(&path, bytes).map_err(file("keep the component's file", &path))?;
+        Ok(module)
+    }
+
+    /// None if another thread is at it.
+    fn load(&self, id: ApplicationId) -> Result<Option<Arc<Module>>, CallError> {
+        let path = component_path(&self.components, id);
+        let bytes = fs::read(&path).map_err(file("read the component's file", &path))?;
+        // Before the compiler sees them: it would blame whoever asked.
+        let found = ApplicationId::from_bytes(*ModuleId::of(&bytes).as_bytes());
+        if found != id {
+            let what = format!(
+                "its bytes, with the hash {found}, are not those that were installed, with the hash {id}; install the application again"
+            );
+            let what = io::Error::new(io::ErrorKind::InvalidData, what);
+            return Err(file("use the component's file", &path)(what));
+        }
+        self.host.try_load(&bytes).map_err(refused)
+    }
+
+    /// If the other thread has ended meanwhile, and looked here before, we are to
+    /// look ourselves, as after everything: so nothing stays here for ever.
+    fn lay_aside(&self, id: ModuleId, job: Job) {
+        let mut aside = self.lock_aside();
+        if aside.len() < self.aside_max {
+            aside.push((id, job));
+        } else {
+            drop(aside);
+            job.answer(Err(busy(self.aside_max as u64)));
+        }
+    }
+
+    /// The oldest load that was laid aside and for which there is no reason any more.
+    fn next_from_aside(&self) -> Option<Job> {
+        let mut aside = self.lock_aside();
+        let ready = |(id, _): &(ModuleId, Job)| !self.host.is_loading(*id);
+        let place = aside.iter().position(ready)?;
+        Some(aside.remove(place).1)
+    }
+
+    fn lock_aside(&self) -> MutexGuard<'_, Vec<(ModuleId, Job)>> {
+        // A panic while it is locked leaves a list that is still one.
+        self.aside
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Job {
+    fn answer(self, result: Result<Arc<Module>, CallError>) {
+        let ticket = self.ticket;
+        let posted = self.reply_to.post(Message::Loaded { ticket, result });
+        if posted.is_err() {
+            unreachable!("a mailbox has a place for every task of the compile threads");
         }
     }
 }
 
-fn carry_out(host: &Host, components: &Path, task: Task) -> Result<Arc<Module>, CallError> {
-    match task {
-        Task::Install { component, full } => {
-            // Before it takes time and space.
-            if let Some(full) = full {
-                let id = *ModuleId::of(&component).as_bytes();
-                full.check(ApplicationId::from_bytes(id))?;
-            }
-            let module = host.load(&component).map_err(refused)?;
-            let path = component_path(
-                components,
-                ApplicationId::from_bytes(*module.id().as_bytes()),
-            );
-            keep(&path, &component).map_err(file("keep the component's file", &path))?;
-            Ok(module)
-        }
-        Task::Load(id) => {
-            let path = component_path(components, id);
-            let bytes = fs::read(&path).map_err(file("read the component's file", &path))?;
-            // Before the compiler sees them: it would blame whoever asked.
-            let found = ApplicationId::from_bytes(*ModuleId::of(&bytes).as_bytes());
-            if found != id {
-                let what = format!(
-                    "its bytes, with the hash {found}, are not those that were installed, with the hash {id}; install the application again"
-                );
-                let what = io::Error::new(io::ErrorKind::InvalidData, what);
-                return Err(file("use the component's file", &path)(what));
-            }
-            host.load(&bytes).map_err(refused)
-        }
+fn module_id(id: ApplicationId) -> ModuleId {
+    ModuleId::from_bytes(*id.as_bytes())
+}
+
+fn busy(max: u64) -> CallError {
+    CallError::Busy {
+        limit: "compile_queue_max",
+        used: max,
+        max,
     }
 }
 
@@ -255,4 +333,96 @@ fn keep(path: &Path, bytes: &[u8]) -> io::Result<()> {
         let _ = fs::remove_file(&unfinished);
     }
     written
+}
+
+#[cfg(test)]
+mod tests {
+    use corelet_wasm_host::{HostConfig, Limits};
+    use futures_lite::future::block_on;
+
+    use super::*;
+    use crate::mailbox::mailbox;
+
+    /// The component of tests/guests/spin.wat, with this as its `describe`.
+    fn component(describe: &str) -> Bytes {
+        const QUICK: &str = "(func (export \"describe\") (result i32) (i32.const 192))";
+        let guest = include_str!("../../tests/guests/spin.wat");
+        assert!(guest.contains(QUICK));
+        let guest = wat::parse_str(guest.replace(QUICK, describe)).unwrap();
+        let guest = corelet_build::embed_world(&guest).unwrap();
+        corelet_build::component_of(&guest).unwrap().into()
+    }
+
+    /// One that answers at once, and one that takes very many rounds of a loop, and so
+    /// far longer than everything else here.
+    fn quick_and_slow() -> (Bytes, Bytes) {
+        let describe = |rounds: u32| {
+            format!(
+                "(func (export \"describe\") (result i32)
+                   (local $rounds i32)
+                   (local.set $rounds (i32.const {rounds}))
+                   (loop $again
+                     (local.set $rounds (i32.sub (local.get $rounds) (i32.const 1)))
+                     (br_if $again (local.get $rounds)))
+                   (i32.const 192))"
+            )
+        };
+        (component(&describe(1)), component(&describe(2_000_000_000)))
+    }
+
+    #[test]
+    fn a_load_of_what_is_being_installed_holds_up_no_other_load() {
+        let limits = Limits {
+            describe_fuel_max: 1 << 40,
+            ..Limits::default()
+        };
+        let config = HostConfig {
+            limits,
+            ..HostConfig::new(16)
+        };
+        let host = Arc::new(Host::new(config).unwrap());
+        let dir = tempfile::tempdir().unwrap();
+        let (quick, slow) = quick_and_slow();
+        let id = |wasm: &Bytes| ApplicationId::from_bytes(*ModuleId::of(wasm).as_bytes());
+        for wasm in [&quick, &slow] {
+            keep(&component_path(dir.path(), id(wasm)), wasm).unwrap();
+        }
+        let _known = host.load(&quick).unwrap();
+
+        let bounds = Bounds {
+            compile_threads: 1,
+            ..Bounds::default()
+        };
+        let (compiler, threads) = Compiler::start(&host, dir.path(), &bounds).unwrap();
+        let (outbox, mut inbox) = mailbox(results_max(&bounds));
+        let submit = |task, ticket| {
+            let submitted = compiler.submit(task, outbox.clone(), ticket);
+            submitted.unwrap();
+        };
+        let install = Task::Install {
+            component: slow.clone(),
+            full: None,
+        };
+        submit(install, 0);
+        while !host.is_loading(module_id(id(&slow))) {
+            std::thread::yield_now();
+        }
+        submit(Task::Load(id(&slow)), 1);
+        submit(Task::Load(id(&slow)), 2);
+        submit(Task::Load(id(&quick)), 3);
+        let mut next = || match block_on(inbox.take()) {
+            Message::Loaded { ticket, result } => (ticket, result.unwrap()),
+            _ => panic!("only results are posted here"),
+        };
+        let answers = [next(), next(), next(), next()];
+        assert_eq!(answers.each_ref().map(|(ticket, _)| *ticket), [3, 0, 1, 2]);
+        for (ticket, module) in answers {
+            let wasm = if ticket == 3 { &quick } else { &slow };
+            assert_eq!(module.id(), module_id(id(wasm)), "{ticket}");
+        }
+        compiler.stop();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+    }
 }

@@ -213,6 +213,33 @@ impl Host {
     /// The same, and tells what it took.
     pub fn load_with_report(&self, wasm: &[u8]) -> Result<LoadReport, Refused> {
         let began = Instant::now();
+        let id = self.id_of(wasm)?;
+        loop {
+            if let Some((module, source)) = self.load_unless_busy(id, wasm)? {
+                let took = began.elapsed();
+                return Ok(LoadReport {
+                    module,
+                    source,
+                    took,
+                });
+            }
+            self.wait_while_busy(id);
+        }
+    }
+
+    /// As [`Host::load`], for who must not wait for another thread that loads the
+    /// same content: nothing, if there is one.
+    pub fn try_load(&self, wasm: &[u8]) -> Result<Option<Arc<Module>>, Refused> {
+        let loaded = self.load_unless_busy(self.id_of(wasm)?, wasm)?;
+        Ok(loaded.map(|(module, _)| module))
+    }
+
+    /// Whether some thread loads this content right now.
+    pub fn is_loading(&self, id: ModuleId) -> bool {
+        self.lock_loads().busy.contains(&id)
+    }
+
+    fn id_of(&self, wasm: &[u8]) -> Result<ModuleId, Refused> {
         // Before anything is done to them: it may be far too many.
         let (used, max) = (wasm.len() as u64, self.shared.limits.module_bytes_max);
         if used > max {
@@ -222,16 +249,18 @@ impl Host {
                 max,
             });
         }
-        let id = ModuleId::of(wasm);
+        Ok(ModuleId::of(wasm))
+    }
+
+    /// The module, unless another thread is about to know more.
+    fn load_unless_busy(
+        &self,
+        id: ModuleId,
+        wasm: &[u8],
+    ) -> Result<Option<(Arc<Module>, LoadSource)>, Refused> {
         let _busy = match self.begin_load(id)? {
-            Begun::Loaded(module) => {
-                let took = began.elapsed();
-                return Ok(LoadReport {
-                    module,
-                    source: LoadSource::Memory,
-                    took,
-                });
-            }
+            Begun::Loaded(module) => return Ok(Some((module, LoadSource::Memory))),
+            Begun::Elsewhere => return Ok(None),
             Begun::Mine(busy) => busy,
         };
         let loaded = self.load_new(id, wasm);
@@ -240,11 +269,7 @@ impl Host {
             Ok((module, source)) => {
                 loads.loaded.retain(|_, module| module.strong_count() > 0);
                 loads.loaded.insert(id, Arc::downgrade(&module));
-                Ok(LoadReport {
-                    module,
-                    source,
-                    took: began.elapsed(),
-                })
+                Ok(Some((module, source)))
             }
             Err(refused) => {
                 count(&self.shared.stats.refusals);
@@ -262,28 +287,31 @@ impl Host {
         }
     }
 
-    /// Waits for another thread that loads the same content; then it is either
-    /// known, or ours to load.
+    /// What is known of this content; what nobody knows or loads is ours to load.
     fn begin_load(&self, id: ModuleId) -> Result<Begun<'_>, Refused> {
         let mut loads = self.lock_loads();
-        loop {
-            if let Some(module) = loads.loaded.get(&id).and_then(Weak::upgrade) {
-                return Ok(Begun::Loaded(module));
-            }
-            if let Some((refused, until)) = loads.refused.get(&id)
-                && until.is_none_or(|until| Instant::now() < until)
-            {
-                count(&self.shared.stats.refusals_remembered);
-                return Err(refused.clone());
-            }
-            if loads.busy.insert(id) {
-                return Ok(Begun::Mine(Busy { host: self, id }));
-            }
-            loads = self
-                .load_ended
-                .wait(loads)
-                .unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(module) = loads.loaded.get(&id).and_then(Weak::upgrade) {
+            return Ok(Begun::Loaded(module));
         }
+        if let Some((refused, until)) = loads.refused.get(&id)
+            && until.is_none_or(|until| Instant::now() < until)
+        {
+            count(&self.shared.stats.refusals_remembered);
+            return Err(refused.clone());
+        }
+        if loads.busy.insert(id) {
+            Ok(Begun::Mine(Busy { host: self, id }))
+        } else {
+            Ok(Begun::Elsewhere)
+        }
+    }
+
+    fn wait_while_busy(&self, id: ModuleId) {
+        let loads = self.lock_loads();
+        let waited = self
+            .load_ended
+            .wait_while(loads, |loads| loads.busy.contains(&id));
+        drop(waited.unwrap_or_else(|poisoned| poisoned.into_inner()));
     }
 
     fn lock_loads(&self) -> MutexGuard<'_, Loads> {
@@ -460,6 +488,8 @@ impl Host {
 /// What [`Host::begin_load`] found.
 enum Begun<'a> {
     Loaded(Arc<Module>),
+    /// Another thread loads it.
+    Elsewhere,
     Mine(Busy<'a>),
 }
 

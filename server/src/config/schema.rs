@@ -158,7 +158,7 @@ settings! {
         context_instances_max: u64 [1, 64] = "2";
         /// Instances of the whole process, warm and running. Each reserves address space.
         instances_max: u64 [8, 20_000] = "1000";
-        /// Threads that compile applications. One more loads those that are installed, so that no call waits for an install.
+        /// Threads that compile applications. One more loads those that are installed, so that no call waits for another application's install.
         compile_threads: u64 [1, 64] = "1";
         /// Applications waiting to be installed, and as many waiting to be loaded. One more is refused with code -32005 and 429.
         compile_queue_max: u64 [1, 1024] = "64";
