@@ -128,12 +128,7 @@ impl Shard {
             context.updating.set(true);
         }
         let promise = begin.promise;
-        let room = match is_exclusive {
-            true => Ok(()),
-            false => self.snapshots.check_room().map_err(CallError::from),
-        };
-        let warm = room.and_then(|()| self.check_out(context, is_exclusive));
-        let Warm { instance, seen } = match warm {
+        let Warm { instance, seen } = match self.check_out(context, is_exclusive) {
             Ok(warm) => warm,
             Err(error) => {
                 if is_exclusive {
