@@ -341,7 +341,8 @@ fn privacy(checked: Result<(), NotPrivate>) -> Finding {
                 NotPrivate::Planted { .. }
                 | NotPrivate::Writable { .. }
                 | NotPrivate::Open { .. }
-                | NotPrivate::NoFile { .. } => Finding::blocker(what, found, advice),
+                | NotPrivate::NoFile { .. }
+                | NotPrivate::Link { .. } => Finding::blocker(what, found, advice),
             }
         }
     }

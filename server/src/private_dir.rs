@@ -78,6 +78,12 @@ pub enum NotPrivate {
         /// What was found.
         path: PathBuf,
     },
+    /// A link, which could lead anywhere.
+    #[error("{path} is a link: put what it leads to in its place", path = path.display())]
+    Link {
+        /// The link.
+        path: PathBuf,
+    },
     /// It cannot be looked at.
     #[error("looking at {path}", path = path.display())]
     Look {
@@ -189,7 +195,12 @@ pub(crate) fn check_own(data_dir: &Path) -> Result<(), NotPrivate> {
     }
     for name in SECLUDED {
         let path = data_dir.join(name);
-        match look(&dir.dir, name.as_ref(), &path, OFlags::DIRECTORY) {
+        let flags = match name {
+            // As clients look, who follow no link.
+            "keys" => OFlags::DIRECTORY | OFlags::NOFOLLOW,
+            _ => OFlags::DIRECTORY,
+        };
+        match look(&dir.dir, name.as_ref(), &path, flags) {
             Ok((_, owner, mode)) => {
                 dir.same_owner(&path, owner)?;
                 unwritable(&path, mode)?;
@@ -239,9 +250,13 @@ fn look(
         let metadata = file.metadata()?;
         Ok((file, metadata.uid(), metadata.mode() & 0o7777))
     };
-    look().map_err(|source| NotPrivate::Look {
-        path: path.to_owned(),
-        source,
+    look().map_err(|source| {
+        let path = path.to_owned();
+        let follows = !flags.contains(OFlags::NOFOLLOW);
+        if !follows && std::fs::symlink_metadata(&path).is_ok_and(|found| found.is_symlink()) {
+            return NotPrivate::Link { path };
+        }
+        NotPrivate::Look { path, source }
     })
 }
 
@@ -340,11 +355,17 @@ mod tests {
         symlink(home.path().join("file"), home.path().join("link")).unwrap();
         fs::create_dir(home.path().join("dir")).unwrap();
         let dir = PrivateDir::open(home.path()).unwrap();
-        assert!(matches!(dir.file("link"), Err(NotPrivate::Look { .. })));
+        assert!(matches!(dir.file("link"), Err(NotPrivate::Link { .. })));
         assert!(matches!(dir.file("dir"), Err(NotPrivate::NoFile { .. })));
         assert!(dir.dir("file").is_err());
         symlink(home.path().join("dir"), home.path().join("to_dir")).unwrap();
         dir.dir("dir").unwrap();
-        assert!(matches!(dir.dir("to_dir"), Err(NotPrivate::Look { .. })));
+        assert!(matches!(dir.dir("to_dir"), Err(NotPrivate::Link { .. })));
+        symlink(home.path().join("dir"), home.path().join("keys")).unwrap();
+        set_mode(home.path(), 0o755);
+        assert!(matches!(
+            check_own(home.path()),
+            Err(NotPrivate::Link { .. })
+        ));
     }
 }
