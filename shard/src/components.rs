@@ -32,9 +32,12 @@ pub(crate) fn sweep(
             "wasm" => !is_installed(&id),
             other => other.starts_with(UNFINISHED),
         };
-        if is_garbage {
-            fs::remove_file(&path)?;
-            swept += 1;
+        match is_garbage.then(|| fs::remove_file(&path)) {
+            None => {}
+            Some(Ok(())) => swept += 1,
+            Some(Err(error)) => {
+                tracing::warn!(%error, path = %path.display(), "a file that no application needs stays");
+            }
         }
     }
     Ok(swept)
