@@ -163,7 +163,7 @@ settings! {
         /// Applications waiting to be installed, and as many waiting to be loaded. One more is refused with code -32005 and 429.
         compile_queue_max: u64 [1, 1024] = "64";
         /// Applications installed on this server. Those that were used since the start stay in memory, compiled. One more is refused with code -32026.
-        applications_max: u64 [1, 100_000] = "1000";
+        applications_max: u64 [1, 10_000] = "1000";
     }
 
     /// What is kept on disk.
