@@ -153,7 +153,8 @@ impl Node {
         let count = data.manifest().shards;
         let ledger_config = LedgerConfig {
             // What is only in the journal keeps its context in memory.
-            checkpoint_contexts_max: (config.bounds.live_contexts_max / 2).max(1),
+            checkpoint_contexts_max: (config.bounds.live_contexts_max / 2)
+                .clamp(1, crate::shard::EVICTION_TRIES / 2),
             ..config.ledger.clone()
         };
         let mut ledgers = Vec::new();

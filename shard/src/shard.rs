@@ -32,8 +32,8 @@ use crate::warm_order::WarmOrder;
 
 /// How many contexts are looked at for one that may go: some microseconds. Those
 /// that have to stay remain in front until the next checkpoint, or until they are
-/// called again; with default bounds a checkpoint is made for half as many.
-const EVICTION_TRIES: usize = 1024;
+/// called again, and a checkpoint is made when there are half as many.
+pub(crate) const EVICTION_TRIES: usize = 1024;
 
 /// One core's world.
 pub(crate) struct Shard {

@@ -11,6 +11,10 @@ use std::rc::Rc;
 
 use crate::context::Context;
 
+/// How many contexts that have to stay are stepped over for one that may go: a
+/// shard must not spend long on it, and whoever finds none only keeps less warm.
+const STAY_MAX: usize = 256;
+
 /// Contexts by the number of the last call that the order knows of.
 #[derive(Default)]
 pub(crate) struct WarmOrder {
@@ -46,6 +50,9 @@ impl WarmOrder {
         let mut stay = Vec::new();
         // Each comes up once for its first place, and once more for its true one.
         let found = (0..2 * count).find_map(|_| {
+            if stay.len() == STAY_MAX {
+                return None;
+            }
             let (place, context) = self.contexts.borrow_mut().pop_first()?;
             context.place.set(None);
             if context.warm.borrow().is_empty() {
