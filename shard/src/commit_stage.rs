@@ -15,13 +15,16 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use corelet_store::{BATCH_BYTES_MAX, Change, Committed, Root, Snapshot, StoreError, Verdict};
+use corelet_store::{
+    BATCH_BYTES_MAX, Change, Committed, LogLine, Root, Snapshot, StoreError, Verdict,
+};
 use crossbeam_channel::{Sender, TrySendError};
 
 use crate::answer::{Answer, Promise, promise};
 use crate::commit_thread::{CommitThread, Queued};
 use crate::context::Context;
 use crate::error::CallError;
+use crate::guest_log;
 use crate::mailbox::{Inbox, mailbox};
 use crate::overlay::Write;
 use crate::snapshots::Snapshots;
@@ -67,6 +70,8 @@ struct Barrier {
     context: Rc<Context>,
     // What the context had lost by then.
     losses: u64,
+    // What the guest logged, which is true from then on.
+    logs: Vec<LogLine>,
     promise: Promise<Result<Root, CallError>>,
 }
 
@@ -75,13 +80,14 @@ impl Barrier {
         let Barrier {
             context,
             losses,
+            logs,
             promise,
         } = self;
-        promise.keep(if context.losses.get() == losses {
-            Ok(context.standing.get().root)
-        } else {
-            Err(CallError::LostEffects)
-        });
+        if context.losses.get() != losses {
+            return promise.keep(Err(CallError::LostEffects));
+        }
+        guest_log::of_update(context.id, &logs);
+        promise.keep(Ok(context.standing.get().root));
     }
 }
 
@@ -253,12 +259,17 @@ impl CommitStage {
     }
 
     /// Resolves when everything submitted so far is durable, with the context's
-    /// root at that moment.
-    pub(crate) fn barrier(&self, context: &Rc<Context>) -> Answer<Result<Root, CallError>> {
+    /// root at that moment. Then `logs` are shown.
+    pub(crate) fn barrier(
+        &self,
+        context: &Rc<Context>,
+        logs: Vec<LogLine>,
+    ) -> Answer<Result<Root, CallError>> {
         let (promise, answer) = promise();
         let barrier = Barrier {
             context: Rc::clone(context),
             losses: context.losses.get(),
+            logs,
             promise,
         };
         let mut waiting = self.waiting.borrow_mut();
@@ -311,6 +322,7 @@ impl CommitStage {
                         self.unshown.borrow_mut().push(Rc::clone(&context));
                     }
                     context.advance(committed);
+                    guest_log::of_update(context.id, committed.logs());
                 }
                 // What began after the loss has not seen this change.
                 Err(_) if done.losses == context.losses.get() => self.lose_effects(&context),
@@ -425,7 +437,7 @@ mod tests {
         }
 
         fn barrier(&self) -> Answer<Result<Root, CallError>> {
-            self.stage.barrier(&self.context)
+            self.stage.barrier(&self.context, Vec::new())
         }
 
         /// Commits everything in the queue as one batch.

@@ -106,7 +106,7 @@ impl Shard {
             promise: None,
         };
         let executed = self.execute(&context, begin).await?;
-        let reply = settle(executed, &context).await?;
+        let reply = settle(executed).await?;
         let (counter, histogram) = match kind {
             MethodKind::Query => (&self.stats.queries, &self.stats.query_micros),
             MethodKind::Update => (&self.stats.updates, &self.stats.update_micros),
@@ -371,21 +371,19 @@ enum Started {
 
 /// Waits until what a turn has done and seen is durable, and only then tells how
 /// it ended.
-async fn settle(executed: Executed, context: &Context) -> Result<Reply, CallError> {
+async fn settle(executed: Executed) -> Result<Reply, CallError> {
     let (delta_id, root) = match executed.durable {
         Durable::Already(root) => (None, root),
         Durable::Receipt(receipt) => {
             let committed = receipt
                 .await
                 .ok_or_else(|| CallError::bug("a change was forgotten"))??;
-            crate::guest_log::of_update(context.id, committed.logs());
             (committed.delta_id(), committed.root())
         }
-        Durable::Seen(barrier, logs) => {
+        Durable::Seen(barrier) => {
             let root = barrier
                 .await
                 .ok_or_else(|| CallError::bug("a barrier was forgotten"))??;
-            crate::guest_log::of_update(context.id, &logs);
             (None, root)
         }
         Durable::Init(_) => return Err(CallError::bug("an init was run as a call")),
@@ -475,7 +473,7 @@ mod tests {
             shard.commits.submit(change, bytes, Some(&context)).unwrap()
         };
         let seen = submit(2, "seen");
-        let barrier = shard.commits.barrier(&context);
+        let barrier = shard.commits.barrier(&context, Vec::new());
         let later = submit(3, "later");
         bench.commit();
         let root = |receipt| {

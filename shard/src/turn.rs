@@ -113,9 +113,8 @@ pub(crate) enum Durable {
     Already(Root),
     /// The receipt of its own change.
     Receipt(Answer<Receipt>),
-    /// An update without effects: that what it has seen is on disk. What it
-    /// logged is true from then on.
-    Seen(Answer<Result<Root, CallError>>, Vec<LogLine>),
+    /// An update without effects: that what it has seen is on disk.
+    Seen(Answer<Result<Root, CallError>>),
     /// An `init`, whose effects have gone nowhere yet.
     Init(Box<CallEffects>),
 }
@@ -300,13 +299,13 @@ impl Shard {
             return Err(CallError::LostEffects);
         }
         if outcome.is_err() {
-            let seen = self.commits.barrier(context);
-            return Ok((outcome, Durable::Seen(seen, Vec::new())));
+            let seen = self.commits.barrier(context, Vec::new());
+            return Ok((outcome, Durable::Seen(seen)));
         }
         let effects = self.effects(context, turn.hlc, made)?;
         if effects.ops.is_empty() && effects.events.is_empty() {
-            let seen = self.commits.barrier(context);
-            return Ok((outcome, Durable::Seen(seen, effects.logs)));
+            let seen = self.commits.barrier(context, effects.logs);
+            return Ok((outcome, Durable::Seen(seen)));
         }
         let bytes = effects.bytes();
         let receipt = self
