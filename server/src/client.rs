@@ -2,6 +2,7 @@
 //! the server and its token, sends one request at a time, and tells refusals from
 //! silence.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -211,7 +212,7 @@ impl Client {
         #[derive(serde::Deserialize)]
         struct Answer {
             result: Option<Box<RawValue>>,
-            error: Option<Value>,
+            error: Option<Box<RawValue>>,
         }
         let params = Params {
             context_id: context,
@@ -237,7 +238,10 @@ impl Client {
         let answer: Answer = serde_json::from_slice(&text).map_err(|_| strange())?;
         match (answer.result, answer.error) {
             (Some(result), None) => Ok(result),
-            (None, Some(error)) => Err(refused(error, status)),
+            (None, Some(error)) => {
+                let error = understood(error.get().as_bytes()).ok_or_else(strange)?;
+                Err(refused(error, status))
+            }
             _ => Err(strange()),
         }
     }
@@ -325,7 +329,7 @@ impl Client {
     }
 
     fn problem(&self, status: u16, text: &[u8]) -> ClientError {
-        let Ok(problem) = serde_json::from_slice::<Value>(text) else {
+        let Some(problem) = understood(text) else {
             // Turned away before anybody read the request: there is no document.
             return match status {
                 408 | 429 | 503 => refused(
@@ -340,6 +344,36 @@ impl Client {
         };
         refused(problem, status)
     }
+}
+
+/// A refusal's document. An application's own words in it may nest deeper than
+/// serde_json takes apart; such parts are left out, and the message says so.
+fn understood(text: &[u8]) -> Option<Value> {
+    if let Ok(document) = serde_json::from_slice(text) {
+        return Some(document);
+    }
+    let mut document = shallow(text, LEVELS_LOOKED_INTO)?;
+    for member in ["message", "detail"] {
+        if let Some(Value::String(said)) = document.get_mut(member) {
+            said.push_str("; parts of its answer nest too deep to be shown here");
+        }
+    }
+    Some(document)
+}
+
+/// From a refusal by its `data` to an application's error in there.
+const LEVELS_LOOKED_INTO: u8 = 2;
+
+/// An object with those of its members, and of theirs, that can be taken apart.
+fn shallow(text: &[u8], levels: u8) -> Option<Value> {
+    let members: BTreeMap<String, &RawValue> = serde_json::from_slice(text).ok()?;
+    let members = members.into_iter().filter_map(|(name, member)| {
+        let member = member.get().as_bytes();
+        let value = serde_json::from_slice(member).ok();
+        let value = value.or_else(|| shallow(member, levels.checked_sub(1)?))?;
+        Some((name, value))
+    });
+    Some(Value::Object(members.collect()))
 }
 
 /// A refusal from an error object of JSON-RPC or a problem document.
@@ -461,6 +495,29 @@ mod tests {
             429,
             ("busy", true),
         );
+    }
+
+    #[test]
+    fn what_nests_too_deep_is_left_out_of_a_refusal_and_the_rest_is_kept() {
+        let deep = format!("{}{}", "[".repeat(1000), "]".repeat(1000));
+        let error = format!(r#"{{"code":"broken","trace":{deep}}}"#);
+        let note = "; parts of its answer nest too deep to be shown here";
+        let object = format!(
+            r#"{{"code":-32030,"message":"no","data":{{"name":"application_error","error":{error}}}}}"#
+        );
+        let kept = json!({ "name": "application_error", "error": { "code": "broken" } });
+        assert_eq!(
+            understood(object.as_bytes()),
+            Some(json!({ "code": -32030, "message": format!("no{note}"), "data": kept }))
+        );
+        let problem = format!(r#"{{"detail":"no","error":{deep}}}"#);
+        assert_eq!(
+            understood(problem.as_bytes()),
+            Some(json!({ "detail": format!("no{note}") }))
+        );
+        for strange in [&deep[..], &object[1..], &object[..object.len() - 1], ""] {
+            assert_eq!(understood(strange.as_bytes()), None);
+        }
     }
 
     #[test]

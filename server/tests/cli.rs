@@ -343,6 +343,32 @@ fn refusals_have_a_code_and_a_way_out() {
     assert_eq!(server.interrupt(), Some(0));
 }
 
+/// An application may answer with what our own parser does not take apart; whose
+/// answer that is, and that the call was refused, is told all the same.
+#[test]
+fn an_error_that_nests_too_deep_is_still_the_application_s() {
+    let dir = TempDir::new().unwrap();
+    let data = dir.path().join("data");
+    let (open, close) = ("[".repeat(1000), "]".repeat(1000));
+    let guest = format!(
+        r#"(data (i32.const 512) "{open}{close}")
+        (func $init (param i32 i32) (result i32) (call $ok-null))
+        (func $call (param i32 i32 i32 i32) (result i32)
+            (call $err (i32.const 512) (i32.const 2000)))"#
+    );
+    let deep = dir.path().join("deep.wasm");
+    fs::write(&deep, corelet_tests::made::framed(&guest)).unwrap();
+    let server = Server::start(&data, &[&deep]);
+    let context = server.ready["applications"][0]["context_name"].clone();
+    let context = context.as_str().unwrap();
+    fails(&data, &["call", context, "run"], 1, "(application_error)");
+    fails(&data, &["call", context, "run"], 1, "too deep to be shown");
+    let output = run(&data, &["call", context, "run", "-o", "json"]);
+    let error: Value = serde_json::from_slice(&output.stderr).expect("JSON on standard error");
+    assert_eq!(error["error"]["code"], -32030, "{error}");
+    assert_eq!(server.interrupt(), Some(0));
+}
+
 /// A server that was killed leaves its address behind; that is noticed.
 #[test]
 fn a_killed_server_is_missed_and_nothing_is_lost() {
