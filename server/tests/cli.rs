@@ -210,6 +210,36 @@ fn from_the_first_start_to_the_second() {
     assert_eq!(ok(&data, &["token", "--header"]), header);
     let shown = document(&data, &["token", "--header"]);
     assert_eq!(shown["header"], header.trim());
+
+    // Only the server's user reads where it is, and only with a token can one
+    // who has nothing of its directory do the same as one who has.
+    let word = fs::metadata(data.join("server.json")).unwrap();
+    assert_eq!(word.permissions().mode() & 0o777, 0o600);
+    let url = server.ready["url"].as_str().unwrap();
+    let file = data.join("keys/token");
+    let elsewhere = dir.path().join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    for (name, value) in [
+        ("--token-file", file.to_str().unwrap()),
+        ("CORELET_TOKEN", token.trim()),
+    ] {
+        let mut command = corelet(&elsewhere);
+        command
+            .env_remove("CORELET_DATA_DIR")
+            .current_dir(&elsewhere);
+        command.args(["call", "kv", "get", r#"{"key":"a"}"#, "--url", url]);
+        if name.starts_with('-') {
+            command.args([name, value]);
+        } else {
+            command.env(name, value);
+        }
+        let output = command.output().unwrap();
+        let talk = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{name}: {talk}");
+        assert_eq!(output.stdout, b"\"2\"\n", "{name}");
+    }
+    let left = fs::read_dir(&elsewhere).unwrap().count();
+    assert_eq!(left, 0, "a client leaves nothing behind");
     assert_eq!(server.interrupt(), Some(0));
     fails(&data, &["status"], 3, "no server runs");
 
