@@ -5,9 +5,11 @@
 use std::io::Read;
 use std::time::Duration;
 
-use crate::server::{Server, wait_for};
+use crate::server::{Response, Server, wait_for};
 
 const GET: &str = r#"{"jsonrpc":"2.0","id":1,"method":"execute","params":{"context_id":"kv","method":"get","args":{"key":"a"}}}"#;
+/// Of the context of [`Server::start_endless_update`].
+const FINE: &str = r#"{"jsonrpc":"2.0","id":1,"method":"execute","params":["hostile","fine",{}]}"#;
 
 #[test]
 fn a_body_over_the_limit_is_refused_before_it_is_sent() {
@@ -379,4 +381,40 @@ fn a_client_that_goes_away_takes_nothing_with_it() {
         client.send(&server.request("POST", "/rpc", GET.as_bytes()));
     }
     server.check_and_stop();
+}
+
+/// Whoever is refused because a queue is full learns when to come back, and a
+/// call that does not end keeps nobody from asking how the server is.
+#[test]
+fn a_full_queue_says_when_to_come_back_while_health_and_status_answer() {
+    let server = Server::start(&[
+        ("shards.context_waiting_max", "1"),
+        ("limits.update_fuel_max", "100_000_000_000_000"),
+        ("process.drain_timeout", "300 ms"),
+    ]);
+    let mut looping = server.start_endless_update();
+    let refused = refused_by_full_queue(&server);
+    assert_eq!(refused.refusal(), "busy");
+    let data = &refused.json()["error"]["data"];
+    assert_eq!(data["limit"], "shards.context_waiting_max", "{data}");
+    assert_eq!(refused.header("retry-after"), Some("1"), "{}", refused.head);
+
+    // Twice as many connections as it takes for both shards to have some.
+    for _ in 0..16 {
+        assert_eq!(server.get("/healthz").status, 200);
+        assert_eq!(server.get("/v1/status").json()["ready"], true);
+    }
+    assert!(looping.is_waiting(), "the loop was over before the answers");
+    server.check_and_stop();
+}
+
+/// The answer to a call of the endless update's context, once that is full.
+fn refused_by_full_queue(server: &Server) -> Response {
+    loop {
+        let response = server.rpc(FINE);
+        if response.status != 200 {
+            assert_eq!(response.status, 429, "{response:?}");
+            return response;
+        }
+    }
 }

@@ -152,6 +152,22 @@ impl Server {
         self.rpc(&body.to_string()).json()
     }
 
+    /// Makes the context `hostile`, and sends it an update that first writes and
+    /// then never ends. The connection on which nobody will be answered.
+    pub(crate) fn start_endless_update(&self) -> Client {
+        let installed = self.post("/v1/applications", &corelet_tests::hostile());
+        assert_eq!(installed.status, 201, "{installed:?}");
+        let wanted = br#"{"application":"hostile","name":"hostile"}"#;
+        let created = self.post("/v1/contexts", wanted);
+        assert_eq!(created.status, 201, "{created:?}");
+        let fine = self.call("hostile", "fine", json!({}));
+        assert!(fine["result"].is_object(), "{fine}");
+        let call = r#"{"jsonrpc":"2.0","id":1,"method":"execute","params":["hostile","loop",{}]}"#;
+        let mut client = self.connect();
+        client.send(&self.request("POST", "/rpc", call.as_bytes()));
+        client
+    }
+
     /// A figure of /metrics, summed over its labels.
     pub(crate) fn figure(&self, name: &str) -> u64 {
         let page = self.get("/metrics");
@@ -232,6 +248,14 @@ impl Client {
                 Err(error) => panic!("waiting for an answer: {error}"),
             }
         }
+    }
+
+    /// Whether the server has neither answered nor closed by now.
+    pub(crate) fn is_waiting(&mut self) -> bool {
+        self.stream.set_nonblocking(true).unwrap();
+        let read = self.stream.peek(&mut [0]);
+        self.stream.set_nonblocking(false).unwrap();
+        matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// Whether the server closes without another word.
