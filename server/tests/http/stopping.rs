@@ -69,6 +69,50 @@ fn a_drain_loses_no_acknowledged_write() {
     server.check_and_stop();
 }
 
+/// The drain has an end: a call that does not is cut there, and has not happened.
+/// Until then who still has a connection is told to go elsewhere.
+#[test]
+fn a_call_that_does_not_end_is_cut_at_the_end_of_the_drain() {
+    let mut server = Server::start(&[
+        ("limits.update_fuel_max", "100_000_000_000_000"),
+        // The request in the middle has to find the drain still going on.
+        ("process.drain_timeout", "3 s"),
+    ]);
+    let mut looping = server.start_endless_update();
+    let before = server.get("/v1/contexts/hostile").json();
+    assert_eq!(before["entries"], 1, "{before}");
+
+    // The server has begun with this request when it asks for the rest of it.
+    let mut asking = server.connect();
+    let headers = "content-length: 1\r\nexpect: 100-continue\r\n";
+    asking.send(&server.head("GET", "/readyz", headers));
+    assert_eq!(asking.receive().status, 100);
+    let mut idle = server.connect();
+    idle.send(&server.request("GET", "/readyz", b""));
+    assert_eq!(idle.receive().status, 200);
+
+    server.signal();
+    assert!(idle.is_closed(), "the drain has begun");
+    asking.send(b" ");
+    let response = asking.receive();
+    assert_eq!(response.status, 503);
+    assert_eq!(response.refusal(), "unavailable");
+    assert_eq!(response.header("retry-after"), Some("1"));
+    assert!(asking.is_closed());
+
+    assert!(looping.is_closed(), "there is no answer");
+    let status = server.wait();
+    assert!(status.success(), "{status}: {}", server.log());
+    let log = server.log();
+    assert!(log.contains("the drain deadline cuts connections"), "{log}");
+
+    server.start_again();
+    assert_eq!(server.get("/v1/contexts/hostile").json(), before);
+    let fine = server.call("hostile", "fine", json!({}));
+    assert!(fine["result"].is_object(), "{fine}");
+    server.check_and_stop();
+}
+
 #[test]
 fn one_data_directory_has_one_server() {
     let server = Server::start(&[]);
