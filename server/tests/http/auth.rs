@@ -89,6 +89,8 @@ fn metrics_can_be_made_public_and_nothing_else_with_them() {
         "corelet_query_seconds_bucket{le=\"+Inf\",shard=\"1\"}",
         "corelet_update_seconds_count{shard=\"0\"}",
         "corelet_batch_changes_sum{shard=\"0\"}",
+        "corelet_batch_seconds_bucket{le=\"+Inf\",shard=\"1\"}",
+        "corelet_http_requests_total{shard=\"0\",status=\"2xx\"}",
         "corelet_fuel_total{shard=\"0\"}",
         "corelet_mailbox_depth{shard=\"0\"}",
         "corelet_warm_instances{shard=\"0\"}",
