@@ -1,4 +1,5 @@
-//! A log that cannot be written, or that nobody reads, is no reason to stop serving.
+//! A log that cannot be written, or that nobody reads, is no reason to stop serving;
+//! and what guests say in it is no more than text.
 
 #![expect(clippy::disallowed_methods, reason = "clients of a test need no names")]
 
@@ -8,7 +9,7 @@ use std::path::Path;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use corelet_tests::{ANY_PORT, Client, Server};
+use corelet_tests::{ANY_PORT, Client, Server, made};
 use rustix::fs::{Mode, OFlags};
 use serde_json::json;
 
@@ -82,6 +83,43 @@ fn a_log_that_nobody_reads_does_not_hold_up_the_end() {
     assert_eq!(server.stop(), Some(0));
     assert!(began.elapsed() < PATIENCE);
     drop(pipe);
+}
+
+/// What a guest logs is foreign text that may end up on a terminal: as text and
+/// as JSON it stays on its line, and none of it is a command to the terminal.
+#[test]
+fn what_a_guest_logs_is_text_without_control_characters() {
+    // "a", the start of a colour, a line's end, a bell, C1's own start of a
+    // command in UTF-8, "z".
+    let guest = made::framed(
+        r#"(data (i32.const 512) "a\1b[31m\0a\07\c2\9b31mz")
+        (func $init (param i32 i32) (result i32) (call $ok-null))
+        (func $call (param i32 i32 i32 i32) (result i32)
+            (call $write (i32.const 1) (i32.const 512) (i32.const 14))
+            (call $ok-null))"#,
+    );
+    for format in ["text", "json"] {
+        let home = tempfile::tempdir().expect("a directory for data");
+        let setting = format!("CORELET__LOG__FORMAT={format}");
+        let wrapper = ["env".to_owned(), setting];
+        let data = home.path().join("data");
+        let mut server = Server::spawn(&data, ANY_PORT, &wrapper, &["--shards", "1"]);
+        assert!(server.wait_ready(), "{}", server.log());
+        let client = server.client();
+        let context = client.create(&client.install_component(&guest), None);
+        let answer = client.call(&context, "run", json!({})).expect("an answer");
+        assert!(answer["result"].is_object(), "{answer}");
+        assert_eq!(server.stop(), Some(0), "{}", server.log());
+        let log = server.log();
+        let line = log.lines().find(|line| line.contains("[31m"));
+        let line = line.unwrap_or_else(|| panic!("the guest's line is missing in {log}"));
+        assert!(line.contains(&context) && line.contains("31mz"), "{line}");
+        for line in log.lines() {
+            let is_json = serde_json::from_str::<serde_json::Value>(line).is_ok();
+            assert_eq!(is_json, format == "json", "{format}: {line}");
+            assert!(!line.contains(char::is_control), "{format}: {line:?}");
+        }
+    }
 }
 
 /// A server that logs a lot into a pipe that is open, and not read yet.
