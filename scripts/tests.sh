@@ -2,11 +2,16 @@
 # Runs tests with cargo-nextest where it is installed, and with `cargo test`
 # where not. The arguments go to either. nextest ends what hangs
 # (.config/nextest.toml) and runs each test in its own process; cargo test does
-# neither.
+# neither. The examples in doc comments come after, and always all of them:
+# nextest cannot run them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+result=0
 if cargo nextest --version >/dev/null 2>&1; then
-    exec cargo nextest run --release --locked --no-fail-fast "$@"
+    cargo nextest run --release --locked --no-fail-fast "$@" || result=$?
+else
+    echo "tests: cargo-nextest is not installed ('cargo install cargo-nextest --locked' takes some minutes): using cargo test" >&2
+    cargo test --release --locked --no-fail-fast --bins --lib --tests "$@" || result=$?
 fi
-echo "tests: cargo-nextest is not installed ('cargo install cargo-nextest --locked' takes some minutes): using cargo test" >&2
-exec cargo test --release --locked --no-fail-fast --bins --lib --tests "$@"
+cargo test --release --locked --no-fail-fast --workspace --doc || result=$?
+exit "$result"
