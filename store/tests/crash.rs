@@ -4,6 +4,7 @@
 //!
 //! `CORELET_KILLS` sets how many kills at random places are made.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output, Stdio};
@@ -340,4 +341,128 @@ fn the_ledger_writes_by_no_other_calls() {
         let unexpected = count_calls(UNEXPECTED_CALLS, dir.path(), 20, route);
         assert_eq!(unexpected, 0, "{route}");
     }
+}
+
+/// A kill leaves what lies in the page cache, and a power cut does not. Nobody
+/// cuts the power here; this follows the calls by which a write leaves the page
+/// cache, up to each acknowledgement.
+#[test]
+fn an_acknowledgement_rests_on_nothing_that_a_power_cut_takes() {
+    for (route, _) in ROUTES {
+        let dir = tempfile::tempdir().unwrap();
+        let trace = trace_writes(dir.path(), 60, route);
+        let mut disk = PageCache::default();
+        for line in trace.lines() {
+            disk.follow(line);
+        }
+        println!("{route}: {disk:?}");
+        assert_eq!(disk.acked, 60, "{route}");
+        assert!(disk.checkpoints > 10, "{route}: {}", disk.checkpoints);
+        let is_journaled = disk.journaled > 10;
+        assert_eq!(is_journaled, route == "journal", "{}", disk.journaled);
+    }
+}
+
+/// What writes a fresh ledger and `batches`, what flushes them and what tells
+/// of them, in order. Of the one thread only that does all of it.
+fn trace_writes(dir: &Path, batches: u64, route: &str) -> String {
+    let trace = dir.join("trace");
+    let calls = format!(
+        "trace={},write,fsync,openat,{UNEXPECTED_CALLS}",
+        WRITING_CALLS.join(",")
+    );
+    let status = strace()
+        .args(["-y", "-qq", "-s", "8", "-e", &calls, "-o"])
+        .arg(&trace)
+        .arg(torture())
+        .arg("write")
+        .arg(dir.join("ledger"))
+        .arg(batches.to_string())
+        .arg(route)
+        .stdout(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(status.success());
+    std::fs::read_to_string(trace).unwrap()
+}
+
+/// What of a ledger's two files would be gone with the power.
+#[derive(Debug, Default)]
+struct PageCache {
+    /// Files with writes that are not on disk.
+    unflushed: BTreeSet<PathBuf>,
+    /// Descriptors whose every write is on disk when it returns: LMDB has one for
+    /// its meta pages.
+    flushing: BTreeSet<u32>,
+    /// Since the last acknowledgement something got to the disk by which a start
+    /// finds the batch: a record of the journal, or a meta page.
+    is_durable: bool,
+    acked: u64,
+    journaled: u64,
+    checkpoints: u64,
+}
+
+impl PageCache {
+    /// Takes in one call, as `strace -y` writes it down.
+    fn follow(&mut self, line: &str) {
+        let Some((call, rest)) = line.split_once('(') else {
+            panic!("what is {line:?}?");
+        };
+        if call == "openat" {
+            // What it gives is told at the end: `… O_DSYNC|O_CLOEXEC) = 6</path>`.
+            if let Some((fd, _)) = line.rsplit_once(" = ").and_then(|(_, fd)| descriptor(fd)) {
+                self.flushing.remove(&fd);
+                if line.contains("O_DSYNC") {
+                    self.flushing.insert(fd);
+                }
+            }
+            return;
+        }
+        let Some((fd, path)) = descriptor(rest) else {
+            panic!("what is {line:?}?");
+        };
+        if call == "write" && rest.contains("\"acked ") {
+            assert_eq!(self.unflushed, BTreeSet::new(), "at {line}");
+            assert!(self.is_durable, "nothing was written through before {line}");
+            self.is_durable = false;
+            self.acked += 1;
+            return;
+        }
+        let name = path.file_name().unwrap_or_default();
+        let is_journal = name == "journal";
+        if !is_journal && name != "journal.new" && name != "data.mdb" {
+            return;
+        }
+        match call {
+            "fdatasync" | "fsync" => {
+                self.unflushed.remove(path);
+            }
+            "pwritev2" => {
+                assert!(is_journal, "{line}");
+                let flags = line.rsplit_once(") = ").map(|(call, _)| call);
+                let is_through = flags.is_some_and(|call| call.ends_with(", RWF_DSYNC"));
+                assert!(is_through, "a record only got into the page cache: {line}");
+                self.is_durable = true;
+                self.journaled += 1;
+            }
+            // The mark is not flushed, as it may be missing or too low.
+            "pwrite64" if is_journal && line.contains(", 16, 4096) = 16") => {}
+            "pwrite64" if self.flushing.contains(&fd) => {
+                let is_whole = !self.unflushed.contains(path);
+                assert!(is_whole, "a meta page before what it points to: {line}");
+                self.is_durable = true;
+                self.checkpoints += 1;
+            }
+            _ => {
+                self.unflushed.insert(path.to_owned());
+            }
+        }
+    }
+}
+
+/// A descriptor and its file, from `6</path>` and what follows.
+fn descriptor(text: &str) -> Option<(u32, &Path)> {
+    let (fd, rest) = text.split_once('<')?;
+    let (path, _) = rest.split_once('>')?;
+    Some((fd.parse().ok()?, Path::new(path)))
 }
