@@ -195,19 +195,25 @@ mod tests {
         Request::Call { context, call }
     }
 
+    fn keeper() -> ShardId {
+        ShardId::new(0, ShardCount::new(2).unwrap()).unwrap()
+    }
+
+    /// Asks the other shard: the bound that refuses it, or none if the request is
+    /// on its way.
+    fn ask(bench: &Bench, request: Request) -> Option<(&'static str, u64, u64)> {
+        let mut asking = Box::pin(bench.shard.mesh.ask(keeper(), request));
+        block_on(poll_once(&mut asking)).map(|refused| match refused {
+            Err(CallError::Busy { limit, used, max }) => (limit, used, max),
+            _ => panic!("nobody has answered"),
+        })
+    }
+
     #[test]
     fn all_but_calls_and_news_share_the_places_of_housekeeping() {
         let bench = Bench::new(Disk::new());
-        let mesh = &bench.shard.mesh;
-        let keeper = ShardId::new(0, ShardCount::new(2).unwrap()).unwrap();
         let id = fixture::id(1);
-        let ask = |request| {
-            let mut asking = Box::pin(mesh.ask(keeper, request));
-            block_on(poll_once(&mut asking)).map(|refused| match refused {
-                Err(CallError::Busy { limit, used, max }) => (limit, used, max),
-                _ => panic!("nobody has answered"),
-            })
-        };
+        let ask = |request| ask(&bench, request);
         let name: Arc<str> = Arc::from("room");
         let record = || DirectoryChange::RemoveName {
             name: Arc::clone(&name),
@@ -230,5 +236,34 @@ mod tests {
         assert_eq!(ask(Request::Record(record())), refused);
         assert_eq!(ask(call(id)), None);
         assert_eq!(ask(Request::Learn(record())), None);
+    }
+
+    #[test]
+    fn so_many_calls_are_outstanding_at_a_shard_and_the_next_one_is_refused() {
+        const CALLS_MAX: usize = 5;
+        let bounds = Bounds {
+            mesh_inflight_max: CALLS_MAX,
+            ..Bounds::default()
+        };
+        let mut bench = Bench::bounded(Disk::new(), bounds);
+        let id = fixture::id(1);
+        for _ in 0..CALLS_MAX {
+            assert_eq!(ask(&bench, call(id)), None);
+        }
+        let max = CALLS_MAX as u64;
+        let refused = Some(("mesh_inflight_max", max, max));
+        assert_eq!(ask(&bench, call(id)), refused);
+        // What is refused takes no place of the mailbox, and no other's.
+        assert_eq!(ask(&bench, Request::Show { id }), None);
+        let in_mailbox = bench.shard.mesh.outboxes[0].depth();
+        assert_eq!(in_mailbox, CALLS_MAX + 1);
+        // An answer, even one that nobody waits for any more, frees one place.
+        let Message::Request { ticket, .. } = block_on(bench.keeper.take()) else {
+            panic!("a shard only asked");
+        };
+        let answer = Response::Call(Err(CallError::bug("nobody runs it here")));
+        bench.shard.mesh.take_response(keeper(), ticket, answer);
+        assert_eq!(ask(&bench, call(id)), None);
+        assert_eq!(ask(&bench, call(id)), refused);
     }
 }
