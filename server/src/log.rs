@@ -88,3 +88,44 @@ pub(crate) fn catch_panics() {
         }
     }));
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::{self, Command};
+
+    use corelet_tests::TestNode;
+
+    use super::*;
+    use crate::config::Layers;
+
+    const DATA: &str = "CORELET_TEST_PANICS";
+
+    /// In a second process, which is this test's own binary started again.
+    #[test]
+    fn a_panic_on_a_shard_ends_the_process_and_is_told() {
+        if let Some(data) = std::env::var_os(DATA) {
+            let (config, _) = Layers::default().resolve().expect("defaults");
+            start(&config.log).expect("a thread for the log");
+            catch_panics();
+            // It would end by this instead: the node is told of no outcome.
+            let node = move || TestNode::default().run(data.as_ref(), |_| async { panic!("PAIN") });
+            let _: Result<(), _> = panic::catch_unwind(node);
+            process::exit(0);
+        }
+        let data = tempfile::tempdir().expect("a directory for data");
+        let this = std::env::current_exe().expect("the test knows its own file");
+        let name = "log::tests::a_panic_on_a_shard_ends_the_process_and_is_told";
+        let child = Command::new(this)
+            .args(["--exact", name, "--nocapture"])
+            .env(DATA, data.path())
+            .output()
+            .expect("the test starts itself");
+        let aborted = Some(rustix::process::Signal::ABORT.as_raw());
+        assert_eq!(child.status.signal(), aborted, "it aborts: {child:?}");
+        let log = String::from_utf8_lossy(&child.stderr);
+        assert!(log.contains("panic: PAIN"), "it says why: {log}");
+        assert!(log.contains("\"shard-0\""), "and where: {log}");
+        assert!(log.contains("aborting"), "and what it does: {log}");
+    }
+}
