@@ -1,10 +1,14 @@
 //! One request walks through every station of ARCHITECTURE.md, on the real
-//! server: accept, parse, admit, route, queue and run, commit, reply. Each
-//! station is shown by what it refuses and by what it lets through, and the
-//! figures at the end have counted it all.
+//! server: accept, parse, admit, route, queue, run, commit, reply. Each station is
+//! shown by what it lets through, and those up to run by what they refuse; what
+//! a full disk makes of a commit is in `disk.rs` and in the store's own tests.
+//! The figures at the end have counted it all.
 
-use corelet_tests::{Client, Server};
+use corelet_tests::{Client, Server, hostile};
 use serde_json::{Value, json};
+
+/// Little room behind a call, and no long wait for the end of one that loops.
+const CONFIG: &str = "[shards]\ncontext_waiting_max = 1\n[limits]\nupdate_fuel_max = 500_000_000\n";
 
 /// A figure of `/metrics`, summed over shards.
 fn figure(metrics: &str, name: &str) -> u64 {
@@ -19,11 +23,16 @@ fn figure(metrics: &str, name: &str) -> u64 {
 fn the_life_of_a_request() {
     let home = tempfile::tempdir().expect("a directory for data");
     let data = home.path().join("data");
-    let mut server = Server::start(&data, &["--shards", "2"]);
+    let config = home.path().join("corelet.toml");
+    std::fs::write(&config, CONFIG).expect("a configuration");
+    let config = config.to_str().expect("a path in UTF-8");
+    let mut server = Server::start(&data, &["--shards", "2", "--config", config]);
     let client = server.client();
 
-    // Accept: a connection is taken, and health needs no token.
+    // Accept: a connection is taken, and health needs no token. Headers have a size.
     assert_eq!(client.get("/healthz").expect("an answer").0, 200);
+    let verbose = Client::new(server.address(), &"x".repeat(20 << 10));
+    assert_eq!(verbose.get("/healthz").expect("an answer").0, 431);
 
     // Parse: what is no request is refused with the standard codes.
     for (body, code) in [
@@ -74,6 +83,35 @@ fn the_life_of_a_request() {
         .expect("an answer");
     assert_eq!(missing["error"]["data"]["name"], "unknown_context");
 
+    // Queue: behind one that runs and runs there is little room.
+    let busy = client.create(&client.install_component(&hostile()), None);
+    let fine = |client: &Client| client.call(&busy, "fine", json!({})).expect("an answer");
+    let mut through = 0;
+    let refused = std::thread::scope(|scope| {
+        let looping = scope.spawn(|| {
+            loop {
+                let answer = client.call(&busy, "loop", json!({})).expect("an answer");
+                // It may meet one of those below.
+                if answer["error"]["data"]["name"] != "busy" {
+                    break answer;
+                }
+            }
+        });
+        let refused = loop {
+            let answer = fine(&client);
+            if answer["error"].is_object() || looping.is_finished() {
+                break answer;
+            }
+            through += 1;
+        };
+        let looped = looping.join().expect("no panic");
+        assert_eq!(looped["error"]["data"]["name"], "out_of_fuel", "{looped}");
+        refused
+    });
+    assert_eq!(refused["error"]["data"]["name"], "busy", "{refused}");
+    assert!(fine(&client)["result"].is_object(), "it has gone on");
+    through += 1;
+
     // Run: the guest answers, says no in its own words, and costs fuel.
     for context in &contexts {
         let set = client
@@ -113,9 +151,10 @@ fn the_life_of_a_request() {
     assert_eq!(get["result"]["output"], "1");
 
     // Reply: everything above was counted, and the server ends in good order.
-    assert_eq!(figure(&metrics, "corelet_updates_total"), 12, "{metrics}");
+    let updates = figure(&metrics, "corelet_updates_total");
+    assert_eq!(updates, 12 + through, "{metrics}");
     assert_eq!(figure(&metrics, "corelet_queries_total"), 1);
-    assert_eq!(figure(&metrics, "corelet_guest_failures_total"), 12);
+    assert_eq!(figure(&metrics, "corelet_guest_failures_total"), 13);
     assert!(
         figure(&metrics, "corelet_hops_total") > 0,
         "some calls crossed from one core to the other"
