@@ -67,6 +67,7 @@ figures! {
     Counter slices = "corelet_slices" "Slices that ended before their turn did";
     Gauge live_contexts = "corelet_live_contexts" [live_contexts] "Contexts with something in memory";
     Gauge warm_instances = "corelet_warm_instances" [warm_instances] "Instances kept warm";
+    Gauge warm_memory_bytes = "corelet_warm_memory_bytes" "Linear memory of the instances kept warm, as far as it has grown";
     Counter evictions = "corelet_evictions" "Warm instances given up to make room";
     Counter instantiations = "corelet_instantiations" "Instances made because none was warm";
     Gauge mailbox = "corelet_mailbox_depth" "Messages in the shard's mailbox";

@@ -26,6 +26,9 @@ pub struct Bounds {
     /// Warm instances of the shard: its share of the process's instances, with
     /// some left for calls that find none warm.
     pub warm_instances_max: usize,
+    /// Linear memory of these, as far as it has grown: the shard's share of what
+    /// the process's warm instances may take together.
+    pub warm_memory_bytes_max: u64,
     /// Warm instances kept by one context, for queries beside an update.
     pub context_instances_max: usize,
     /// Fuel after which a shard stops running guests and looks at its sockets:
@@ -55,6 +58,7 @@ impl Default for Bounds {
             mesh_inflight_max: 1_024,
             live_contexts_max: 1_000,
             warm_instances_max: 750,
+            warm_memory_bytes_max: 1 << 30,
             context_instances_max: 2,
             slice_fuel: 1_000_000,
             batch_changes_max: 1_024,

@@ -365,10 +365,7 @@ impl CommitStage {
     fn lose_effects(&self, context: &Context) {
         self.losses.set(self.losses.get() + 1);
         context.lose_effects(self.losses.get());
-        let warm = context.warm.take().len() as u64;
-        self.stats
-            .warm_instances
-            .set(self.stats.warm_instances.get() - warm);
+        context.warm.take();
     }
 
     fn forget(&self, change: &Uncommitted) {

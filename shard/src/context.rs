@@ -10,18 +10,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use corelet_store::{ApplicationId, Committed, ContextId, ContextSlot, Standing};
-use corelet_wasm_host::{Instance, Module};
+use corelet_wasm_host::Module;
 
 use crate::overlay::Overlay;
 use crate::schedule::Ready;
 use crate::turn::Begin;
-
-/// An instance between two turns.
-pub(crate) struct Warm {
-    pub(crate) instance: Instance,
-    /// The number of the last change that its memory may know of.
-    pub(crate) seen: u64,
-}
+use crate::warm_sum::Kept;
 
 /// A live context.
 pub(crate) struct Context {
@@ -30,7 +24,7 @@ pub(crate) struct Context {
     pub(crate) application: ApplicationId,
     pub(crate) module: Arc<Module>,
     /// Instances that served this context and will again.
-    pub(crate) warm: RefCell<Vec<Warm>>,
+    pub(crate) warm: RefCell<Vec<Kept>>,
     /// The number of its last call, and the one it has in the order of the warm
     /// contexts if it is there (`warm_order.rs`).
     pub(crate) called: Cell<u64>,

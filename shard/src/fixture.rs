@@ -33,6 +33,7 @@ use crate::snapshots::Snapshots;
 use crate::turn::TurnInProgress;
 use crate::view::View;
 use crate::warm_order::WarmOrder;
+use crate::warm_sum::WarmSum;
 
 fn host() -> Arc<Host> {
     static HOST: OnceLock<Arc<Host>> = OnceLock::new();
@@ -204,6 +205,7 @@ impl Bench {
             creating: RefCell::default(),
             contexts: LruCache::new_unbounded().into(),
             warm: WarmOrder::default(),
+            warm_sum: WarmSum::new(&stats),
             stats,
             bounds,
         };

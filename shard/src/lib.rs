@@ -42,6 +42,7 @@ mod stats;
 mod turn;
 mod view;
 mod warm_order;
+mod warm_sum;
 mod watchdog;
 
 pub use bounds::{Bounds, WatchdogConfig};

@@ -376,6 +376,7 @@ fn build(parts: Parts) -> Result<(Rc<Shard>, Inbox<Message>, Inbox<Report>), Sta
         creating: std::cell::RefCell::default(),
         contexts: hashlink::LruCache::new_unbounded().into(),
         warm: crate::warm_order::WarmOrder::default(),
+        warm_sum: crate::warm_sum::WarmSum::new(&parts.stats),
         stats: parts.stats,
         bounds: parts.bounds,
     });

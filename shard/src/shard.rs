@@ -29,6 +29,7 @@ use crate::snapshots::Snapshots;
 use crate::stats::ShardStats;
 use crate::turn::{Begin, Durable, Executed, Step, TurnEnd, What};
 use crate::warm_order::WarmOrder;
+use crate::warm_sum::WarmSum;
 
 /// How many contexts are looked at for one that may go: some microseconds. Those
 /// that have to stay remain in front until the next checkpoint, or until they are
@@ -62,6 +63,8 @@ pub(crate) struct Shard {
     pub(crate) contexts: RefCell<LruCache<ContextId, Rc<Context>>>,
     /// Those of them that have warm instances.
     pub(crate) warm: WarmOrder,
+    /// How many these are, and of how many bytes.
+    pub(crate) warm_sum: Rc<WarmSum>,
 }
 
 impl Shard {
@@ -308,11 +311,7 @@ impl Shard {
     }
 
     pub(crate) fn drop_warm(&self, context: &Context) {
-        let mut warm = context.warm.borrow_mut();
-        self.stats
-            .warm_instances
-            .set(self.stats.warm_instances.get() - warm.len() as u64);
-        warm.clear();
+        context.warm.take();
         self.warm.remove(context);
     }
 

@@ -128,6 +128,8 @@ pub struct ShardStats {
     pub live_contexts: Gauge,
     /// Instances kept warm between calls.
     pub warm_instances: Gauge,
+    /// Linear memory of these, as far as it has grown.
+    pub warm_memory_bytes: Gauge,
     /// Warm instances given up to make room.
     pub evictions: Counter,
     /// Instances made because none was warm.

@@ -20,11 +20,12 @@ use corelet_wasm_host::{
 
 use crate::answer::{Answer, Promise};
 use crate::commit_stage::Receipt;
-use crate::context::{Context, Warm};
+use crate::context::Context;
 use crate::error::CallError;
 use crate::guest_log;
 use crate::shard::Shard;
 use crate::view::View;
+use crate::warm_sum::Warm;
 
 /// A call that is admitted and has not begun.
 pub(crate) struct Begin {
@@ -383,16 +384,15 @@ impl Shard {
         let found = match is_exclusive {
             true => {
                 let all = warm.iter().enumerate();
-                all.max_by_key(|(_, warm)| warm.seen).map(|(at, _)| at)
+                all.max_by_key(|(_, warm)| warm.seen()).map(|(at, _)| at)
             }
             false => {
                 let settled = context.settled();
-                warm.iter().rposition(|warm| warm.seen <= settled)
+                warm.iter().rposition(|warm| warm.seen() <= settled)
             }
         };
         if let Some(at) = found {
-            self.stats.warm_instances.down();
-            return Ok(warm.swap_remove(at));
+            return Ok(warm.swap_remove(at).into_warm());
         }
         // Making room looks at all contexts, this one too.
         drop(warm);
@@ -400,20 +400,25 @@ impl Shard {
         Ok(Warm { instance, seen: 0 })
     }
 
+    /// Keeps a used instance for the next turn, if the context may have one more
+    /// and those that make room for it are enough. One that is too large for any
+    /// room goes, and nobody else for it.
     fn check_in(&self, context: &Rc<Context>, used: Option<Warm>) {
         let Some(used) = used else { return };
         let is_full = context.warm.borrow().len() >= self.bounds.context_instances_max;
-        if is_full || context.deleted.get() {
+        let bytes = used.instance.memory_bytes();
+        let is_too_large = bytes > self.bounds.warm_memory_bytes_max;
+        if is_full || is_too_large || context.deleted.get() {
             return;
         }
-        while self.stats.warm_instances.get() >= self.bounds.warm_instances_max as u64 {
+        while !self.warm_sum.has_room(bytes, &self.bounds) {
             if !self.cool_one() {
                 return;
             }
         }
-        context.warm.borrow_mut().push(used);
+        let kept = self.warm_sum.keep(used);
+        context.warm.borrow_mut().push(kept);
         self.warm.add(context);
-        self.stats.warm_instances.up();
     }
 
     fn instantiate(&self, module: &Arc<Module>) -> Result<Instance, CallError> {

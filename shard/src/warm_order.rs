@@ -81,8 +81,8 @@ impl WarmOrder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::context::Warm;
     use crate::fixture;
+    use crate::warm_sum::{Warm, WarmSum};
 
     struct Bench {
         order: WarmOrder,
@@ -96,12 +96,12 @@ mod tests {
             let slot = corelet_store::ContextSlot::UNASSIGNED;
             let contexts = (0..count).map(|n| fixture::context(n, slot));
             let contexts: Vec<_> = contexts.collect();
+            let sum = WarmSum::new(&Default::default());
             for context in &contexts {
                 order.called(context);
-                context.warm.borrow_mut().push(Warm {
-                    instance: fixture::instance(),
-                    seen: 0,
-                });
+                let instance = fixture::instance();
+                let warm = sum.keep(Warm { instance, seen: 0 });
+                context.warm.borrow_mut().push(warm);
                 order.add(context);
             }
             Bench { order, contexts }

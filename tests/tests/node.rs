@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use corelet_shard::{Bounds, Call, CallError, Cores, NewContext, ShardHandle};
 use corelet_store::{ApplicationId, ContextId};
-use corelet_tests::{TestNode, caching, component, spinner};
+use corelet_tests::{TestNode, caching, component, made, spinner};
 use serde_json::{Value, json};
 
 fn caller() -> Arc<str> {
@@ -232,6 +232,80 @@ fn contexts_beyond_the_live_bound_give_way_and_come_back() {
         }
         assert!(shard.stats().live_contexts.get() <= 4);
         assert!(shard.stats().evictions.get() >= 80);
+    });
+}
+
+/// Forty contexts take ten times the memory that may stay. What stays is those
+/// called last, small or large.
+#[test]
+fn warm_instances_take_so_much_memory_and_no_more() {
+    const PAGE: u64 = 64 << 10;
+    const LARGE: usize = 160;
+    let data = tempfile::tempdir().unwrap();
+    let max = 512 * PAGE;
+    let bounds = Bounds {
+        warm_memory_bytes_max: max,
+        ..Bounds::default()
+    };
+    let node = TestNode {
+        bounds,
+        ..TestNode::with_shards(1)
+    };
+    node.run(data.path(), move |shard| async move {
+        let guest = made::guest("grow_by").into();
+        let grow = shard.install_application(guest).await.unwrap().id;
+        let mut contexts = Vec::new();
+        let counter = install(&shard, "counter").await;
+        for n in 0..46 {
+            let application = if n < 5 { counter } else { grow };
+            contexts.push(create(&shard, application, None).await.unwrap());
+        }
+        let (small, large) = contexts.split_at(5);
+        let get = async |context| call(&shard, context, "get", json!({})).await.unwrap();
+        let (largest, large) = large.split_last().unwrap();
+        // Tells of as many pages as it had, and those that its arguments ask for.
+        let grow = async |context, pages: usize| {
+            let args = json!("x".repeat(pages - 2));
+            let has = call(&shard, context, "run", args).await.unwrap();
+            let sum = shard.stats().warm_memory_bytes.get();
+            assert!(sum <= max, "{sum} of {max} after {pages} more");
+            has.as_u64().unwrap()
+        };
+        let instantiations = || shard.stats().instantiations.get();
+
+        for context in small {
+            get(*context).await;
+        }
+        let before = instantiations();
+        for round in 1..=2 {
+            for context in large {
+                assert_eq!(grow(*context, LARGE).await, 161, "it was not kept");
+                for context in small {
+                    get(*context).await;
+                }
+            }
+            let made = instantiations() - before;
+            assert_eq!(made, round * large.len() as u64, "small ones were kept");
+        }
+        let sum = shard.stats().warm_memory_bytes.get();
+        assert!(sum > max / 2, "only {sum} of {max} are used");
+
+        // What no room is enough for costs nobody else theirs.
+        let (before, evictions) = (instantiations(), shard.stats().evictions.get());
+        for _ in 0..3 {
+            assert_eq!(grow(*largest, 600).await, 601);
+        }
+        assert_eq!(instantiations() - before, 3);
+        assert_eq!(shard.stats().evictions.get(), evictions);
+        assert_eq!(shard.stats().warm_memory_bytes.get(), sum);
+
+        let all = large.iter().map(|context| grow(*context, LARGE));
+        futures_util::future::join_all(all).await;
+        for context in &contexts {
+            shard.delete_context(*context).await.unwrap();
+        }
+        assert_eq!(shard.stats().warm_memory_bytes.get(), 0);
+        assert_eq!(shard.stats().warm_instances.get(), 0);
     });
 }
 

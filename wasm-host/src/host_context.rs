@@ -92,6 +92,8 @@ pub(crate) struct HostContext {
     pub(crate) progress: Arc<Progress>,
     /// Why the guest was stopped. The first reason stays.
     failure: Option<Failure>,
+    /// What all linear memories of the store have grown to.
+    memory_bytes: u64,
     /// A size of memory that the guest's own module forbids, if it asked.
     memory_refused_at: Option<u64>,
     /// None between turns.
@@ -144,6 +146,7 @@ impl HostContext {
                 fuel_used: AtomicU64::new(0),
             }),
             failure: None,
+            memory_bytes: 0,
             memory_refused_at: None,
             state: None,
             slice: 0,
@@ -182,6 +185,10 @@ impl HostContext {
     /// Why the guest was stopped, if it was one of us who did it.
     pub(crate) fn take_failure(&mut self) -> Option<Failure> {
         self.failure.take()
+    }
+
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.memory_bytes
     }
 
     pub(crate) fn memory_refused_at(&self) -> Option<u64> {
@@ -338,7 +345,7 @@ pub(crate) fn with_state<R>(
 impl ResourceLimiter for HostContext {
     fn memory_growing(
         &mut self,
-        _current: usize,
+        current: usize,
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
@@ -349,8 +356,11 @@ impl ResourceLimiter for HostContext {
             // ran into `unreachable`.
             return Err(self.stop(Failure::OutOfMemory { max }));
         }
-        if let Some(maximum) = maximum.filter(|maximum| desired > *maximum) {
-            self.memory_refused_at = Some(maximum as u64);
+        match maximum.filter(|maximum| desired > *maximum) {
+            // Which is what comes of it, and `memory_grow_failed` hears of it.
+            Some(maximum) => self.memory_refused_at = Some(maximum as u64),
+            // If the system now refuses, the guest is stopped for it.
+            None => self.memory_bytes += desired.saturating_sub(current) as u64,
         }
         Ok(true)
     }

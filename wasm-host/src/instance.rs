@@ -89,6 +89,12 @@ impl Instance {
         &self.module
     }
 
+    /// Bytes of its linear memory, as far as it has grown: what it may take of the
+    /// machine's. Pages that it has not touched yet cost nothing.
+    pub fn memory_bytes(&self) -> u64 {
+        self.store.data().memory_bytes()
+    }
+
     /// Runs one turn. Nothing happens before the first poll.
     pub fn run(self, turn: Turn) -> Running {
         Running::new(self, turn)

@@ -156,8 +156,10 @@ settings! {
         live_contexts_max: u64 [1, 1_000_000] = "1000";
         /// Instances kept warm for one context, for queries beside an update.
         context_instances_max: u64 [1, 64] = "2";
-        /// Instances of the whole process, warm and running. Each reserves address space.
+        /// Instances of the whole process, warm and running. Each reserves address space, and may grow to limits.memory_bytes_max for each of its linear memories.
         instances_max: u64 [8, 20_000] = "1000";
+        /// Linear memory of the instances that the whole process keeps warm, as far as it has grown; each shard has an equal share. Those of the least recently called contexts go for others, and one that is larger than a share goes after its call. A call that finds none warm makes one.
+        warm_memory_bytes_max: Bytes [0, TIB] = "1 GiB";
         /// Threads that compile applications. One more loads those that are installed, so that no call waits for another application's install.
         compile_threads: u64 [1, 64] = "1";
         /// Applications waiting to be installed, and as many waiting to be loaded. One more is refused with code -32005 and 429.

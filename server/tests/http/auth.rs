@@ -94,6 +94,7 @@ fn metrics_can_be_made_public_and_nothing_else_with_them() {
         "corelet_fuel_total{shard=\"0\"}",
         "corelet_mailbox_depth{shard=\"0\"}",
         "corelet_warm_instances{shard=\"0\"}",
+        "corelet_warm_memory_bytes{shard=\"0\"}",
         "corelet_swept_records_total{shard=\"0\"}",
         "corelet_calls_total{shard=\"0\",outcome=\"ok\"}",
         "process_resident_memory_bytes",

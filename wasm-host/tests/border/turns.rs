@@ -5,6 +5,7 @@ use std::task::Poll;
 
 use corelet_wasm_host::{Entry, Failure, InstantiateError, Limits, MethodKind, Turn};
 
+use crate::guest;
 use crate::state::MapState;
 use crate::{FUEL_MAX, failure, finish, host, host_with, load, output, poll, query, run};
 use crate::{state_of, turn, update};
@@ -338,6 +339,26 @@ fn a_poisoned_instance_has_left_the_pool_when_its_turn_is_over() {
         assert_eq!(host.stats().instances_live, 0);
     }
     assert_eq!(host.stats().failures.trapped, 20);
+}
+
+/// What it was refused does not count, whoever refused it.
+#[test]
+fn an_instance_tells_what_its_memory_has_grown_to() {
+    const PAGE: u64 = 64 << 10;
+    let host = host();
+    let text = include_str!("../guests/grow_by.wat");
+    // The second asks for more than its module allows each time.
+    let greedy = text.replace("(drop", "(drop (memory.grow (i32.const 900))) (drop");
+    for text in [text, &greedy] {
+        let module = host.load(&guest::with_memory(text, "3 20")).unwrap();
+        let mut instance = module.instantiate().unwrap();
+        assert_eq!(instance.memory_bytes(), 3 * PAGE);
+        for (args, pages) in [("{}", 5), ("[1, 2, 3, 4, 5]", 20), ("{}", 20)] {
+            let finished = finish(instance.run(update(args, MapState::default())));
+            instance = finished.instance.expect("it has answered");
+            assert_eq!(instance.memory_bytes(), pages * PAGE, "after {args}");
+        }
+    }
 }
 
 #[test]
