@@ -93,6 +93,7 @@ pub(crate) fn catch_panics() {
 mod tests {
     use std::os::unix::process::ExitStatusExt;
     use std::process::{self, Command};
+    use std::sync::mpsc;
 
     use corelet_tests::TestNode;
 
@@ -108,9 +109,16 @@ mod tests {
             let (config, _) = Layers::default().resolve().expect("defaults");
             start(&config.log).expect("a thread for the log");
             catch_panics();
-            // It would end by this instead: the node is told of no outcome.
-            let node = move || TestNode::default().run(data.as_ref(), |_| async { panic!("PAIN") });
-            let _: Result<(), _> = panic::catch_unwind(node);
+            // Dropped when the panic unwinds, which comes behind the hook.
+            let (held, is_held) = mpsc::channel::<()>();
+            let scenario = |_shard| async move {
+                let _held = held;
+                panic!("PAIN")
+            };
+            let node = move || TestNode::default().run::<(), _>(data.as_ref(), scenario);
+            let named = thread::Builder::new().name("node".to_owned());
+            named.spawn(node).expect("a thread");
+            let _ = is_held.recv();
             process::exit(0);
         }
         let data = tempfile::tempdir().expect("a directory for data");
