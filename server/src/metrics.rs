@@ -262,6 +262,12 @@ impl Source {
         }
         gauge(
             encoder,
+            "corelet_instances_bytes",
+            "Linear memory of all instances, as far as it has grown",
+            host.memory_bytes_live as f64,
+        )?;
+        gauge(
+            encoder,
             "corelet_instances",
             "Instances, warm and running",
             host.instances_live as f64,

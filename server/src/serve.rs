@@ -381,6 +381,7 @@ fn host_config(config: &Config, data: &DataDir, identity: &Identity) -> HostConf
         compile_in: CompileIn::Worker(compile_worker()),
         cache_dir: Some(data.cache_dir()),
         cache_key: *blake3::hash(secret.as_bytes()).as_bytes(),
+        instances_bytes_max: config.shards.instances_bytes_max.0,
         ..HostConfig::new(instances_max)
     }
 }

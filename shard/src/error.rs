@@ -132,10 +132,21 @@ impl From<StoreError> for CallError {
 
 impl CallError {
     pub(crate) fn guest(failure: Failure, logs: &[GuestLog]) -> CallError {
+        if let Failure::MemoryFull { used, max } = failure {
+            return CallError::memory_full(used, max);
+        }
         let last_error = logs.iter().rev().find(|line| line.level == LogLevel::Error);
         CallError::Guest {
             failure: Arc::new(failure),
             said: last_error.map(|line| Arc::from(&*line.message)),
+        }
+    }
+
+    pub(crate) fn memory_full(used: u64, max: u64) -> CallError {
+        CallError::Busy {
+            limit: "instances_bytes_max",
+            used,
+            max,
         }
     }
 

@@ -437,6 +437,11 @@ impl Shard {
                         });
                     }
                 }
+                Err(InstantiateError::Start(Failure::MemoryFull { used, max })) => {
+                    if !self.cool_one() {
+                        return Err(CallError::memory_full(used, max));
+                    }
+                }
                 Err(error) => return Err(CallError::bug(error.to_string())),
             }
         }
@@ -491,7 +496,10 @@ fn deliver(promise: Option<Promise<TurnEnd>>, end: TurnEnd) -> Step {
 
 /// Whether the guest is at fault, and neither the machine nor we.
 fn is_the_guest_s(failure: &Failure) -> bool {
-    !matches!(failure, Failure::State(_) | Failure::OurBug { .. })
+    !matches!(
+        failure,
+        Failure::State(_) | Failure::OurBug { .. } | Failure::MemoryFull { .. }
+    )
 }
 
 fn store_level(level: LogLevel) -> corelet_store::LogLevel {
@@ -517,6 +525,7 @@ mod tests {
             (Failure::OutOfMemory { max: 1 }, true),
             (Failure::State(StateError::new("the disk is gone")), false),
             (Failure::OurBug { what }, false),
+            (Failure::MemoryFull { used: 2, max: 1 }, false),
         ] {
             assert_eq!(is_the_guest_s(&failure), guest_s, "{failure}");
         }

@@ -25,6 +25,8 @@ pub struct TestNode {
     pub limits: Limits,
     /// Instances of the whole node.
     pub instances_max: u32,
+    /// What these may have of memory.
+    pub instances_bytes_max: u64,
     /// Tests run beside each other on few cores, where a late beat is no news,
     /// so the default is patient.
     pub watchdog: WatchdogConfig,
@@ -39,6 +41,7 @@ impl Default for TestNode {
             bounds: Bounds::default(),
             limits: Limits::default(),
             instances_max: 100,
+            instances_bytes_max: u64::MAX,
             watchdog: WatchdogConfig {
                 warn_after: Duration::from_secs(5),
                 abort_after: Duration::from_secs(60),
@@ -143,6 +146,7 @@ impl TestNode {
         let data = DataDir::open(data, &options).expect("the data directory opens");
         let mut host = HostConfig::new(self.instances_max);
         host.limits = self.limits.clone();
+        host.instances_bytes_max = self.instances_bytes_max;
         host.cache_dir = Some(data.cache_dir());
         let host = Arc::new(Host::new(host).expect("the host starts"));
         let config = NodeConfig {

@@ -309,6 +309,35 @@ fn warm_instances_take_so_much_memory_and_no_more() {
     });
 }
 
+/// One that needs more than is left is told so, and nobody else notices.
+#[test]
+fn a_call_that_finds_no_memory_left_is_refused_and_others_go_on() {
+    let data = tempfile::tempdir().unwrap();
+    let node = TestNode {
+        instances_bytes_max: 20 << 16,
+        ..TestNode::with_shards(1)
+    };
+    node.run(data.path(), |shard| async move {
+        let guest = made::guest("grow_by").into();
+        let grow = shard.install_application(guest).await.unwrap().id;
+        let small = create(&shard, grow, None).await.unwrap();
+        let large = create(&shard, grow, None).await.unwrap();
+        for round in 1..=3 {
+            let has = 1 + 2 * round;
+            let answer = call(&shard, small, "run", json!("")).await;
+            assert_eq!(answer.unwrap(), json!(has), "it was kept");
+            let refused = call(&shard, large, "run", json!("x".repeat(28))).await;
+            let Err(CallError::Busy { limit, used, max }) = refused else {
+                panic!("{refused:?}")
+            };
+            assert_eq!((limit, max), ("instances_bytes_max", 20 << 16));
+            assert_eq!(used, (has + 31) << 16, "beside the other's");
+        }
+        let answer = call(&shard, large, "run", json!("")).await;
+        assert_eq!(answer.unwrap(), 3);
+    });
+}
+
 /// A deleted context is swept between the batches of others; what those write
 /// must be shown all the same, or they could never be forgotten.
 #[test]

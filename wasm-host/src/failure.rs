@@ -35,6 +35,17 @@ pub enum Failure {
         /// The limit in bytes.
         max: u64,
     },
+    /// There was no memory left for it among all that instances may have
+    /// together. The guest is not at fault.
+    #[error(
+        "the memory of all instances is used up: {used} of at most {max} bytes (instances_bytes_max)"
+    )]
+    MemoryFull {
+        /// What it would have been with this one's.
+        used: u64,
+        /// The bound in bytes.
+        max: u64,
+    },
     /// The chain of calls is too deep.
     #[error("the call needed more than {max} bytes of stack (stack_bytes_max)")]
     StackOverflow {

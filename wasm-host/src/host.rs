@@ -47,6 +47,8 @@ pub struct HostConfig {
     pub cache_key: [u8; 32],
     /// Instances, warm and running, of the whole process.
     pub instances_max: u32,
+    /// Their linear memory together, as far as it has grown.
+    pub instances_bytes_max: u64,
     /// Free slots whose memory image is kept for the module that used them
     /// last, so that its next instance needs no new mapping.
     pub warm_slots_max: u32,
@@ -67,6 +69,7 @@ impl HostConfig {
             cache_dir: None,
             cache_key: [0; 32],
             instances_max,
+            instances_bytes_max: u64::MAX,
             warm_slots_max: 100,
             memory_keep_resident_bytes: 1 << 20,
             table_keep_resident_bytes: 64 << 10,
@@ -133,6 +136,7 @@ pub(crate) struct Shared {
     pub(crate) engine: Engine,
     pub(crate) limits: Arc<Limits>,
     pub(crate) instances_max: u32,
+    pub(crate) instances_bytes_max: u64,
     pub(crate) stats: Stats,
     pub(crate) describing: Mutex<()>,
 }
@@ -174,6 +178,7 @@ impl Host {
                 engine,
                 limits: Arc::new(config.limits),
                 instances_max: config.instances_max,
+                instances_bytes_max: config.instances_bytes_max,
                 stats: Stats::default(),
                 describing: Mutex::new(()),
             }),

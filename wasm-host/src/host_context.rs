@@ -94,6 +94,8 @@ pub(crate) struct HostContext {
     failure: Option<Failure>,
     /// What all linear memories of the store have grown to.
     memory_bytes: u64,
+    /// See [`crate::HostConfig::instances_bytes_max`].
+    all_bytes_max: u64,
     /// A size of memory that the guest's own module forbids, if it asked.
     memory_refused_at: Option<u64>,
     /// None between turns.
@@ -124,7 +126,7 @@ struct StaysHere<T>(T);
 unsafe impl<T> Send for StaysHere<T> {}
 
 impl HostContext {
-    pub(crate) fn new(shared: &Arc<Shared>, phase: Phase) -> HostContext {
+    pub(crate) fn new(shared: &Arc<Shared>, phase: Phase, all_bytes_max: u64) -> HostContext {
         HostContext {
             limits: Arc::clone(&shared.limits),
             phase,
@@ -147,6 +149,7 @@ impl HostContext {
             }),
             failure: None,
             memory_bytes: 0,
+            all_bytes_max,
             memory_refused_at: None,
             state: None,
             slice: 0,
@@ -189,6 +192,23 @@ impl HostContext {
 
     pub(crate) fn memory_bytes(&self) -> u64 {
         self.memory_bytes
+    }
+
+    /// Takes so many bytes more of what all instances may have, if they are there.
+    fn take_memory(&mut self, bytes: u64) -> wasmtime::Result<()> {
+        let max = self.all_bytes_max;
+        let live = &self.progress.shared.stats.memory_bytes_live;
+        let taken = live.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |live| {
+            Some(live + bytes).filter(|sum| *sum <= max)
+        });
+        match taken {
+            Ok(_) => self.memory_bytes += bytes,
+            Err(live) => {
+                let used = live + bytes;
+                return Err(self.stop(Failure::MemoryFull { used, max }));
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn memory_refused_at(&self) -> Option<u64> {
@@ -236,6 +256,13 @@ impl HostContext {
             return Err(self.stop(Failure::LimitExceeded { limit, used, max }));
         }
         Ok(())
+    }
+}
+
+impl Drop for HostContext {
+    fn drop(&mut self) {
+        let live = &self.progress.shared.stats.memory_bytes_live;
+        live.fetch_sub(self.memory_bytes, Ordering::Relaxed);
     }
 }
 
@@ -360,7 +387,7 @@ impl ResourceLimiter for HostContext {
             // Which is what comes of it, and `memory_grow_failed` hears of it.
             Some(maximum) => self.memory_refused_at = Some(maximum as u64),
             // If the system now refuses, the guest is stopped for it.
-            None => self.memory_bytes += desired.saturating_sub(current) as u64,
+            None => self.take_memory(desired.saturating_sub(current) as u64)?,
         }
         Ok(true)
     }

@@ -55,7 +55,7 @@ impl Instance {
     pub(crate) fn new(module: &Arc<Module>) -> Result<Instance, InstantiateError> {
         let shared = &module.linked.shared;
         let permit = Permit::take(shared, shared.instances_max)?;
-        let (mut store, instance) = start(&module.linked)?;
+        let (mut store, instance) = start(&module.linked, shared.instances_bytes_max)?;
 
         let exports = &module.linked.exports;
         let init = instance.get_func(&mut store, exports.init);
@@ -117,7 +117,8 @@ pub(crate) fn describe(linked: &Linked) -> Result<Description, DescribeError> {
         .describing
         .lock()
         .unwrap_or_else(|poisoned| poisoned.into_inner());
-    let (mut store, instance) = start(linked)?;
+    // And in as much memory as it takes: a full server can still tell.
+    let (mut store, instance) = start(linked, u64::MAX)?;
     let max = shared.limits.describe_fuel_max;
     let context = store.data_mut();
     context.phase = Phase::Describing;
@@ -154,13 +155,15 @@ pub(crate) enum DescribeError {
     Bad(#[from] BadDescription),
 }
 
-/// A store with the component in it, its start functions run, limits set.
+/// A store with the component in it, its start functions run, limits set. Its
+/// memory grows while that of all instances is at most `all_bytes_max`.
 fn start(
     linked: &Linked,
+    all_bytes_max: u64,
 ) -> Result<(Store<HostContext>, wasmtime::component::Instance), InstantiateError> {
     let shared = &linked.shared;
     let limits = &shared.limits;
-    let context = HostContext::new(shared, Phase::Starting);
+    let context = HostContext::new(shared, Phase::Starting, all_bytes_max);
     let mut store = Store::new(&shared.engine, context);
     store.limiter(|context| context);
     store.set_hostcall_fuel(limits.transfer_bytes_max as usize);

@@ -133,10 +133,8 @@ limits! {
     compiled_bytes_max: Bytes = 256 << 20;
 
     // What an instance may hold.
-    /// Size of one linear memory. Growing beyond it stops the call. Calls that run
-    /// beside each other take as much each, so shards.instances_max times this is
-    /// what a server's guests can take at worst; shards.warm_memory_bytes_max
-    /// bounds what stays of it between calls.
+    /// Size of one linear memory. Growing beyond it stops the call. What all of
+    /// them take together is bounded by shards.instances_bytes_max.
     memory_bytes_max: Bytes = 64 << 20;
     /// Stack of a guest's call chain. A deeper one stops the call.
     stack_bytes_max: Bytes = 512 << 10;

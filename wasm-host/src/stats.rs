@@ -23,6 +23,7 @@ pub(crate) struct Stats {
     pub(crate) instantiations: AtomicU64,
     pub(crate) pool_exhausted: AtomicU64,
     pub(crate) instances_live: AtomicU64,
+    pub(crate) memory_bytes_live: AtomicU64,
     lanes: [Lane; LANES],
 }
 
@@ -41,7 +42,7 @@ pub(crate) struct Lane {
     failures: [AtomicU64; FAILURE_KINDS],
 }
 
-const FAILURE_KINDS: usize = 11;
+const FAILURE_KINDS: usize = 12;
 
 /// Compilations that ended in the same way.
 #[derive(Debug, Default)]
@@ -144,6 +145,7 @@ impl Default for Stats {
             instantiations: AtomicU64::default(),
             pool_exhausted: AtomicU64::default(),
             instances_live: AtomicU64::default(),
+            memory_bytes_live: AtomicU64::default(),
         }
     }
 }
@@ -162,6 +164,7 @@ impl Lane {
             Failure::InvalidOutput { .. } => 8,
             Failure::State(_) => 9,
             Failure::OurBug { .. } => 10,
+            Failure::MemoryFull { .. } => 11,
         };
         count(&self.failures[index]);
     }
@@ -210,6 +213,7 @@ impl Stats {
             instantiations: get(&self.instantiations),
             pool_exhausted: get(&self.pool_exhausted),
             instances_live: get(&self.instances_live),
+            memory_bytes_live: get(&self.memory_bytes_live),
             turns: sum(&|lane| &lane.turns),
             slices: sum(&|lane| &lane.slices),
             turns_cancelled: sum(&|lane| &lane.turns_cancelled),
@@ -225,6 +229,7 @@ impl Stats {
                 invalid_output: failures[8],
                 state: failures[9],
                 our_bug: failures[10],
+                memory_full: failures[11],
             },
         }
     }
@@ -258,6 +263,8 @@ pub struct HostStats {
     pub pool_exhausted: u64,
     /// Instances that exist now, warm or running.
     pub instances_live: u64,
+    /// Their linear memory, as far as it has grown.
+    pub memory_bytes_live: u64,
     /// Turns begun.
     pub turns: u64,
     /// Fuel slices that ended before their turn did.
@@ -293,4 +300,6 @@ pub struct TrapCounts {
     pub state: u64,
     /// Ours to repair.
     pub our_bug: u64,
+    /// No memory left over all instances.
+    pub memory_full: u64,
 }

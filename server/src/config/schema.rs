@@ -156,8 +156,10 @@ settings! {
         live_contexts_max: u64 [1, 1_000_000] = "1000";
         /// Instances kept warm for one context, for queries beside an update.
         context_instances_max: u64 [1, 64] = "2";
-        /// Instances of the whole process, warm and running. Each reserves address space, and may grow to limits.memory_bytes_max for each of its linear memories.
+        /// Instances of the whole process, warm and running. Each reserves address space.
         instances_max: u64 [8, 20_000] = "1000";
+        /// Linear memory of all these instances, as far as it has grown. A call that needs more of it than is left is stopped, and refused with code -32005 and 429.
+        instances_bytes_max: Bytes [64 * KIB, 16 * TIB] = "4 GiB";
         /// Linear memory of the instances that the whole process keeps warm, as far as it has grown; each shard has an equal share. Those of the least recently called contexts go for others, and one that is larger than a share goes after its call. A call that finds none warm makes one.
         warm_memory_bytes_max: Bytes [0, TIB] = "1 GiB";
         /// Threads that compile applications. One more loads those that are installed, so that no call waits for another application's install.
@@ -248,6 +250,20 @@ impl Config {
                 let why = format!("{name} is {found}, and must be at most {max}");
                 return Err(ConfigError::Limit { why });
             }
+        }
+        let instance_bytes = limits.memory_bytes_max.saturating_mul(limits.memories_max);
+        let warm = self.shards.warm_memory_bytes_max;
+        let all = self.shards.instances_bytes_max;
+        if warm.0.saturating_add(instance_bytes) > all.0 {
+            return Err(ConfigError::Conflict {
+                first: format!(
+                    "shards.warm_memory_bytes_max = {} with limits.memory_bytes_max = {}",
+                    warm.write(),
+                    Bytes(limits.memory_bytes_max).write()
+                ),
+                second: format!("shards.instances_bytes_max = {}", all.write()),
+                reason: "beside the instances that stay warm there must be room for one that runs",
+            });
         }
         if self.limits.output_bytes_max > self.http.batch_answers_bytes_max.0 {
             return Err(ConfigError::Conflict {

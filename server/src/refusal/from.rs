@@ -170,6 +170,9 @@ fn failed_turn(failure: &Failure, said: Option<&str>) -> Refusal {
         Failure::OutOfMemory { max } => Refusal::new(Code::OutOfMemory, message)
             .with("limit", "limits.memory_bytes_max")
             .with("max", *max),
+        Failure::MemoryFull { used, max } => {
+            Refusal::limit_of(Code::Busy, setting("instances_bytes_max"), *used, *max)
+        }
         Failure::StackOverflow { max } => Refusal::new(Code::StackOverflow, message)
             .with("limit", "limits.stack_bytes_max")
             .with("max", *max),

@@ -361,6 +361,48 @@ fn an_instance_tells_what_its_memory_has_grown_to() {
     }
 }
 
+/// One that grows and one that is made are refused alike, and what was refused
+/// is free for others.
+#[test]
+fn instances_have_so_much_memory_together_and_no_more() {
+    const PAGE: u64 = 64 << 10;
+    let host = corelet_wasm_host::Host::new(corelet_wasm_host::HostConfig {
+        instances_bytes_max: 8 * PAGE,
+        ..corelet_wasm_host::HostConfig::new(4)
+    })
+    .unwrap();
+    let live = || host.stats().memory_bytes_live / PAGE;
+    let text = include_str!("../guests/grow_by.wat");
+    let module = host.load(&guest::with_memory(text, "3")).unwrap();
+    let instance = || module.instantiate().unwrap();
+    let (first, second) = (instance(), instance());
+    assert_eq!(live(), 6);
+    let made = module.instantiate().unwrap_err();
+    let InstantiateError::Start(Failure::MemoryFull { used, max }) = made else {
+        panic!("{made}")
+    };
+    assert_eq!((used, max), (9 * PAGE, 8 * PAGE));
+    assert_eq!(live(), 6);
+
+    let grown = finish(first.run(update("{}", MapState::default())));
+    assert_eq!(live(), 8);
+    let refused = finish(second.run(update("{}", MapState::default())));
+    assert!(refused.instance.is_none());
+    let refused = failure(refused);
+    let Failure::MemoryFull { used, max } = refused else {
+        panic!("{refused}")
+    };
+    assert_eq!((used, max), (10 * PAGE, 8 * PAGE));
+    assert_eq!(live(), 5);
+    // What describes itself is asked all the same.
+    host.load(&guest::with_memory(text, "6")).unwrap();
+    let third = instance();
+    assert_eq!(live(), 8);
+    drop((grown, third));
+    assert_eq!(live(), 0);
+    assert_eq!(host.stats().failures.memory_full, 1);
+}
+
 #[test]
 fn loading_needs_no_free_instance() {
     let host = corelet_wasm_host::Host::new(corelet_wasm_host::HostConfig::new(1)).unwrap();
