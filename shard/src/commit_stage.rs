@@ -184,13 +184,14 @@ impl CommitStage {
         Ok(())
     }
 
-    /// Sends a change to the disk. `wrote` names what it put into the overlay.
+    /// Sends a change to the disk. `wrote` names the context that it changes, and what
+    /// it puts into the overlay of that.
     /// Refuses when the bounds are reached; the change has then left no trace.
     pub(crate) fn submit(
         &self,
         change: Change,
         bytes: u64,
-        wrote: Option<&Rc<Context>>,
+        wrote: Option<(&Rc<Context>, Vec<Write>)>,
     ) -> Result<Answer<Receipt>, CallError> {
         self.check_room(bytes)?;
         if bytes > BATCH_BYTES_MAX {
@@ -212,15 +213,10 @@ impl CommitStage {
             });
         }
         let number = self.next_number.get();
-        let losses = wrote.map_or(0, |context| context.losses.get());
-        let wrote = wrote.map(|context| {
-            let writes: Vec<Write> = match &change {
-                Change::Call(effects) => {
-                    let ops = effects.ops.iter();
-                    ops.map(|op| (op.key.clone(), op.value.clone())).collect()
-                }
-                _ => Vec::new(),
-            };
+        let losses = wrote
+            .as_ref()
+            .map_or(0, |(context, _)| context.losses.get());
+        let wrote = wrote.map(|(context, writes)| {
             context.overlay.borrow_mut().absorb(number, &writes);
             context.uncommitted.set(context.uncommitted.get() + 1);
             if !writes.is_empty() {
@@ -383,7 +379,7 @@ impl CommitStage {
 
 #[cfg(test)]
 mod tests {
-    use corelet_store::{ContextSlot, Refused};
+    use corelet_store::{ContextSlot, Refused, Space};
     use crossbeam_channel::Receiver;
     use futures_lite::future::{block_on, poll_once};
 
@@ -430,7 +426,9 @@ mod tests {
         fn submit(&self, now: u64, value: &'static str) -> Result<Answer<Receipt>, CallError> {
             let change = fixture::call(1, self.slot(), now, &[("key", value)]);
             let bytes = change.bytes();
-            self.stage.submit(change, bytes, Some(&self.context))
+            let shown = fixture::shown_by(&change);
+            self.stage
+                .submit(change, bytes, Some((&self.context, shown)))
         }
 
         fn barrier(&self) -> Answer<Result<Root, CallError>> {
@@ -474,13 +472,14 @@ mod tests {
         /// What the next update would read in memory.
         fn pending(&self) -> Option<String> {
             let overlay = self.context.overlay.borrow();
-            text(overlay.get(b"key")??)
+            text(&overlay.get(Space::Shared, b"key")??.bytes)
         }
 
         /// What the next query would read in memory.
         fn settled(&self) -> Option<String> {
             let settled = self.context.overlay.borrow().settled();
-            text(settled.get(&b"key"[..])?.as_ref()?)
+            let shown = settled.of(Space::Shared).get(&b"key"[..])?;
+            text(&shown.as_ref()?.bytes)
         }
     }
 
@@ -651,9 +650,11 @@ mod tests {
         let bench = Bench::new();
         let mut good = bench.submit(2, "good").unwrap();
         let change = fixture::call(1, bench.slot(), 3, &[("key", "large")]);
-        let refused = bench
-            .stage
-            .submit(change, BATCH_BYTES_MAX + 1, Some(&bench.context));
+        let refused = bench.stage.submit(
+            change,
+            BATCH_BYTES_MAX + 1,
+            Some((&bench.context, Vec::new())),
+        );
         assert!(matches!(refused, Err(CallError::Store(_))));
         assert_eq!(bench.pending().as_deref(), Some("good"));
         bench.commit();
@@ -661,7 +662,7 @@ mod tests {
         let change = fixture::call(1, bench.slot(), 4, &[("key", "largest")]);
         let taken = bench
             .stage
-            .submit(change, BATCH_BYTES_MAX, Some(&bench.context));
+            .submit(change, BATCH_BYTES_MAX, Some((&bench.context, Vec::new())));
         assert!(taken.is_ok());
     }
 

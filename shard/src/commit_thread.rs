@@ -576,7 +576,7 @@ mod tests {
         let Some(Report::Shown(snapshot)) = block_on(poll_once(bench.inbox.take())) else {
             panic!("the checkpoint between them was kept secret")
         };
-        let value = snapshot.get(bench.slot, b"key").unwrap();
+        let value = snapshot.register(bench.slot, b"key").unwrap();
         assert_eq!(value, Some(&b"value"[..]));
         assert_eq!(bench.stats.checkpoints.get(), 1);
         assert_eq!(bench.stats.journal_bytes.get(), 0);
@@ -609,7 +609,7 @@ mod tests {
             panic!("nothing was sent")
         };
         assert_eq!(
-            snapshot.get(bench.slot, b"key").unwrap(),
+            snapshot.register(bench.slot, b"key").unwrap(),
             Some(&b"value"[..])
         );
         assert_eq!(bench.stats.checkpoints.get(), 1);

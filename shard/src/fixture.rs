@@ -11,7 +11,7 @@ use bytes::Bytes;
 use corelet_store::{
     ApplicationId, ApplicationRecord, CallEffects, Change, ContextId, ContextSlot, DataDir,
     EntryKind, Hlc, Ledger, LedgerConfig, NewContext, NodeId, Op, OpenOptions, ShardCount, ShardId,
-    Standing,
+    Standing, Write,
 };
 use corelet_wasm_host::{Entry, Host, HostConfig, Instance, Module, Turn};
 use crossbeam_channel::Receiver;
@@ -27,6 +27,7 @@ use crate::directory::{Directory, DirectoryData};
 use crate::mailbox::{Inbox, mailbox};
 use crate::mesh::Mesh;
 use crate::message::{DirectoryChange, Message};
+use crate::overlay::{self, Shown};
 use crate::schedule::Schedule;
 use crate::shard::Shard;
 use crate::snapshots::Snapshots;
@@ -147,7 +148,7 @@ impl Disk {
     /// What snapshots show of a context's key.
     pub(crate) fn get(&self, slot: ContextSlot, key: &'static str) -> Option<String> {
         let snapshot = self.ledger.snapshot().unwrap();
-        let value = snapshot.get(slot, key.as_bytes()).unwrap();
+        let value = snapshot.register(slot, key.as_bytes()).unwrap();
         value.map(|value| String::from_utf8(value.to_vec()).unwrap())
     }
 }
@@ -247,16 +248,34 @@ pub(crate) fn call(
     Change::Call(effects(n, slot, now, writes))
 }
 
+/// What the writes of a call of registers are read as.
+pub(crate) fn shown_by(change: &Change) -> Vec<overlay::Write> {
+    let Change::Call(effects) = change else {
+        return Vec::new();
+    };
+    let shown = |op: &Op| overlay::Write {
+        space: op.space,
+        key: op.key.clone(),
+        shown: match &op.write {
+            Write::Set(bytes) => Some(Shown {
+                kind: EntryKind::Register,
+                bytes: bytes.clone(),
+            }),
+            _ => None,
+        },
+    };
+    effects.ops.iter().map(shown).collect()
+}
+
 fn effects(
     n: u8,
     slot: ContextSlot,
     now: u64,
     writes: &[(&'static str, &'static str)],
 ) -> CallEffects {
-    let op = |(key, value): &(&'static str, &'static str)| Op {
-        key: Bytes::from_static(key.as_bytes()),
-        kind: EntryKind::Register,
-        value: Some(Bytes::from_static(value.as_bytes())),
+    let op = |(key, value): &(&'static str, &'static str)| {
+        let value = Bytes::from_static(value.as_bytes());
+        Op::set(Bytes::from_static(key.as_bytes()), value)
     };
     CallEffects {
         context: id(n),

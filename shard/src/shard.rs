@@ -469,7 +469,11 @@ mod tests {
         let submit = |now, value| {
             let change = fixture::call(1, slot, now, &[("key", value)]);
             let bytes = change.bytes();
-            shard.commits.submit(change, bytes, Some(&context)).unwrap()
+            let shown = fixture::shown_by(&change);
+            shard
+                .commits
+                .submit(change, bytes, Some((&context, shown)))
+                .unwrap()
         };
         let seen = submit(2, "seen");
         let barrier = shard.commits.barrier(&context, Vec::new());
@@ -503,7 +507,11 @@ mod tests {
         let change = fixture::call(2, slots[1], 2, &[("key", "value")]);
         let bytes = change.bytes();
         let unshown = unshown.unwrap();
-        let _answer = shard.commits.submit(change, bytes, Some(&unshown)).unwrap();
+        let shown = fixture::shown_by(&change);
+        let _answer = shard
+            .commits
+            .submit(change, bytes, Some((&unshown, shown)))
+            .unwrap();
         drop(unshown);
         bench.commit();
         assert_eq!(live(), [1, 2, 3, 4, 5]);
@@ -535,7 +543,11 @@ mod tests {
             let context = block_on(shard.revive(fixture::id(1))).unwrap();
             let change = fixture::call(1, slot, now, &[("key", "value")]);
             let bytes = change.bytes();
-            let _answer = shard.commits.submit(change, bytes, Some(&context)).unwrap();
+            let shown = fixture::shown_by(&change);
+            let _answer = shard
+                .commits
+                .submit(change, bytes, Some((&context, shown)))
+                .unwrap();
             bench.queue.try_recv().unwrap().losses
         };
         let refused = submit(2);

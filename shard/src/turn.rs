@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use bytes::Bytes;
-use corelet_store::{CallEffects, Change, EntryKind, Event, Hlc, LogLine, Op, Root};
+use corelet_store::{CallEffects, Change, Event, Hlc, LogLine, Root};
 use corelet_wasm_host::{
     Entry, Failure, Finished, GuestEvent, GuestLog, GuestState, Instance, InstantiateError,
     LogLevel, MethodKind, Module, Running, Turn,
@@ -23,8 +23,9 @@ use crate::commit_stage::Receipt;
 use crate::context::Context;
 use crate::error::CallError;
 use crate::guest_log;
+use crate::overlay::Write;
 use crate::shard::Shard;
-use crate::view::View;
+use crate::view::{View, Written};
 use crate::warm_sum::Warm;
 
 /// A call that is admitted and has not begun.
@@ -303,7 +304,7 @@ impl Shard {
             let seen = self.commits.barrier(context, Vec::new());
             return Ok((outcome, Durable::Seen(seen)));
         }
-        let effects = self.effects(context, turn.hlc, made)?;
+        let (effects, shown) = self.effects(context, turn.hlc, made)?;
         if effects.ops.is_empty() && effects.events.is_empty() {
             let seen = self.commits.barrier(context, effects.logs);
             return Ok((outcome, Durable::Seen(seen)));
@@ -311,7 +312,7 @@ impl Shard {
         let bytes = effects.bytes();
         let receipt = self
             .commits
-            .submit(Change::Call(effects), bytes, Some(context))?;
+            .submit(Change::Call(effects), bytes, Some((context, shown)))?;
         context.changes.set(context.changes.get() + 1);
         Ok((outcome, Durable::Receipt(receipt)))
     }
@@ -325,11 +326,17 @@ impl Shard {
     ) -> TurnResult {
         // There was nothing to see, so an error can leave at once.
         let output = outcome?;
-        let effects = self.effects(context, turn.hlc, made)?;
+        let (effects, _) = self.effects(context, turn.hlc, made)?;
         Ok((Ok(output), Durable::Init(Box::new(effects))))
     }
 
-    fn effects(&self, context: &Context, hlc: Hlc, made: Made) -> Result<CallEffects, CallError> {
+    /// What is to be committed, and what its writes are read as until then.
+    fn effects(
+        &self,
+        context: &Context,
+        hlc: Hlc,
+        made: Made,
+    ) -> Result<(CallEffects, Vec<Write>), CallError> {
         let Made {
             state,
             events,
@@ -339,19 +346,13 @@ impl Shard {
             .into_any()
             .downcast::<View>()
             .map_err(|_| CallError::bug("a turn ended with a foreign state"))?;
-        let ops = view.into_changeset().into_iter();
-        Ok(CallEffects {
+        let Written { ops, shown } = view.into_written();
+        let effects = CallEffects {
             context: context.id,
             slot: context.slot,
             author: self.author,
             hlc,
-            ops: ops
-                .map(|(key, value)| Op {
-                    key,
-                    kind: EntryKind::Register,
-                    value,
-                })
-                .collect(),
+            ops,
             events: events
                 .into_iter()
                 .map(|e| Event {
@@ -366,7 +367,8 @@ impl Shard {
                     message: l.message,
                 })
                 .collect(),
-        })
+        };
+        Ok((effects, shown))
     }
 
     /// An instance for a turn. What a guest remembers of a change must not be
@@ -513,8 +515,6 @@ fn store_level(level: LogLevel) -> corelet_store::LogLevel {
 
 #[cfg(test)]
 mod tests {
-    use corelet_wasm_host::StateError;
-
     use super::*;
 
     #[test]
@@ -523,7 +523,7 @@ mod tests {
         for (failure, guest_s) in [
             (Failure::WroteInQuery, true),
             (Failure::OutOfMemory { max: 1 }, true),
-            (Failure::State(StateError::new("the disk is gone")), false),
+            (Failure::State("the disk is gone".into()), false),
             (Failure::OurBug { what }, false),
             (Failure::MemoryFull { used: 2, max: 1 }, false),
         ] {

@@ -12,24 +12,35 @@ use std::ops::{Bound, ControlFlow};
 use std::rc::Rc;
 
 use bytes::Bytes;
-use corelet_store::{ContextSlot, Scan, ScannedEntry, Snapshot};
-use corelet_wasm_host::{GuestState, Row, StateError};
+use corelet_store::{
+    ContextSlot, EntryKind, EntryValue, Op, Scan, ScannedEntry, Snapshot, Space, Write,
+};
+use corelet_wasm_host::{GuestState, Row, StateError, StateWalk};
 
-use crate::overlay::{Changeset, Overlay};
+use crate::overlay::{self, BySpace, Layer, Overlay, Shown};
 use crate::snapshots::Snapshots;
 
 /// What a turn reads from and writes to.
 pub(crate) struct View {
     slot: ContextSlot,
     base: Base,
-    changeset: Changeset,
+    changeset: BySpace<Own>,
+}
+
+/// A write of this turn: what several writes of one entry come to.
+#[derive(Debug)]
+struct Own {
+    removes_first: bool,
+    write: Write,
+    /// What the entry is read as since then.
+    shown: Option<Shown>,
 }
 
 enum Base {
     /// What was durable when a query began.
     Fixed {
         snapshot: Rc<Snapshot>,
-        settled: Rc<Changeset>,
+        settled: Rc<Layer>,
     },
     /// An update's base moves on while it runs, together with the overlay: what
     /// leaves the overlay is in the snapshot, so both together never change.
@@ -41,16 +52,18 @@ enum Base {
     Nothing,
 }
 
+/// What a turn has written, for the commit and for the overlay.
+pub(crate) struct Written {
+    pub(crate) ops: Vec<Op>,
+    pub(crate) shown: Vec<overlay::Write>,
+}
+
 impl View {
-    pub(crate) fn of_query(
-        slot: ContextSlot,
-        snapshot: Rc<Snapshot>,
-        settled: Rc<Changeset>,
-    ) -> View {
+    pub(crate) fn of_query(slot: ContextSlot, snapshot: Rc<Snapshot>, settled: Rc<Layer>) -> View {
         View {
             slot,
             base: Base::Fixed { snapshot, settled },
-            changeset: Changeset::new(),
+            changeset: BySpace::default(),
         }
     }
 
@@ -62,7 +75,7 @@ impl View {
         View {
             slot,
             base: Base::Moving { snapshots, overlay },
-            changeset: Changeset::new(),
+            changeset: BySpace::default(),
         }
     }
 
@@ -70,89 +83,301 @@ impl View {
         View {
             slot: ContextSlot::UNASSIGNED,
             base: Base::Nothing,
-            changeset: Changeset::new(),
+            changeset: BySpace::default(),
         }
     }
 
-    pub(crate) fn into_changeset(self) -> Changeset {
-        self.changeset
+    pub(crate) fn into_written(self) -> Written {
+        let (mut ops, mut shown) = (Vec::new(), Vec::new());
+        for (space, key, own) in self.changeset.into_all() {
+            shown.push(overlay::Write {
+                space,
+                key: key.clone(),
+                shown: own.shown,
+            });
+            ops.push(Op {
+                space,
+                key,
+                removes_first: own.removes_first,
+                write: own.write,
+            });
+        }
+        Written { ops, shown }
     }
 
-    /// Reads below the changeset.
+    /// Reads below the changeset: the kind and, for whoever wants them, the bytes.
     fn base_get<T>(
         &self,
+        space: Space,
         key: &[u8],
-        found: impl FnOnce(Option<&[u8]>) -> T,
+        found: impl FnOnce(Option<(EntryKind, &[u8])>) -> T,
     ) -> Result<T, StateError> {
         match &self.base {
             Base::Nothing => Ok(found(None)),
             Base::Fixed { snapshot, settled } => {
-                if let Some(write) = settled.get(key) {
-                    return Ok(found(write.as_deref()));
+                if let Some(shown) = settled.of(space).get(key) {
+                    return Ok(found(of_layer(shown.as_ref())));
                 }
-                Ok(found(
-                    snapshot.get(self.slot, key).map_err(StateError::new)?,
-                ))
+                self.snapshot_get(snapshot, space, key, found)
             }
             Base::Moving { snapshots, overlay } => {
-                if let Some(write) = overlay.borrow().get(key) {
-                    return Ok(found(write.map(|value| &value[..])));
+                if let Some(shown) = overlay.borrow().get(space, key) {
+                    return Ok(found(of_layer(shown)));
                 }
-                Ok(found(
-                    snapshots
-                        .latest()
-                        .get(self.slot, key)
-                        .map_err(StateError::new)?,
-                ))
+                self.snapshot_get(&snapshots.latest(), space, key, found)
             }
+        }
+    }
+
+    fn snapshot_get<T>(
+        &self,
+        snapshot: &Snapshot,
+        space: Space,
+        key: &[u8],
+        found: impl FnOnce(Option<(EntryKind, &[u8])>) -> T,
+    ) -> Result<T, StateError> {
+        let value = snapshot
+            .get(self.slot, space, key)
+            .map_err(StateError::new)?;
+        Ok(match value {
+            None => found(None),
+            Some(value) => with_bytes(value, |bytes| found(Some((value.kind(), bytes)))),
+        })
+    }
+
+    /// The kind and value that a write of this turn meets, its own writes included, and
+    /// whether the turn has removed what was there before.
+    fn meet(&self, space: Space, key: &[u8]) -> Result<(Option<Shown>, bool), StateError> {
+        if let Some(own) = self.changeset.of(space).get(key) {
+            let is_anew = own.removes_first || own.write == Write::Remove;
+            return Ok((own.shown.clone(), is_anew));
+        }
+        let shown = self.base_get(space, key, |found| {
+            found.map(|(kind, bytes)| Shown {
+                kind,
+                bytes: Bytes::copy_from_slice(bytes),
+            })
+        })?;
+        Ok((shown, false))
+    }
+
+    fn put(&mut self, space: Space, key: &[u8], own: Own) {
+        let own_map = self.changeset.of_mut(space);
+        match own_map.get_mut(key) {
+            Some(there) => *there = own,
+            None => drop(own_map.insert(Bytes::copy_from_slice(key), own)),
         }
     }
 }
 
+fn of_layer(shown: Option<&Shown>) -> Option<(EntryKind, &[u8])> {
+    shown.map(|shown| (shown.kind, &shown.bytes[..]))
+}
+
+/// The value as guests see it.
+fn with_bytes<T>(value: EntryValue<'_>, f: impl FnOnce(&[u8]) -> T) -> T {
+    match value {
+        EntryValue::Register(bytes) | EntryValue::WriteOnce(bytes) => f(bytes),
+        EntryValue::Counter(sum) => f(&sum.to_le_bytes()),
+        EntryValue::SetElement | EntryValue::List | EntryValue::Text => f(&[]),
+    }
+}
+
+/// Refuses a write of one kind to an entry of another.
+fn agree(found: Option<&Shown>, written: EntryKind) -> Result<(), StateError> {
+    match found {
+        Some(found) if found.kind != written => Err(StateError::Misused(format!(
+            "an entry that is a {} was written as a {written}",
+            found.kind
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Private entries are registers: nothing merges with them.
+fn no_private(space: Space, written: EntryKind) -> Result<(), StateError> {
+    match space {
+        Space::Private => Err(StateError::Misused(format!(
+            "a {written} was written into the private space, which has registers only"
+        ))),
+        Space::Shared | Space::Owned => Ok(()),
+    }
+}
+
+fn store_space(space: corelet_wasm_host::Space) -> Space {
+    match space {
+        corelet_wasm_host::Space::Shared => Space::Shared,
+        corelet_wasm_host::Space::Owned => Space::Owned,
+        corelet_wasm_host::Space::Private => Space::Private,
+    }
+}
+
 impl GuestState for View {
-    fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
-        if !self.changeset.is_empty()
-            && let Some(own) = self.changeset.get(key)
+    fn get(
+        &mut self,
+        space: corelet_wasm_host::Space,
+        key: &[u8],
+    ) -> Result<Option<Vec<u8>>, StateError> {
+        let space = store_space(space);
+        let own = self.changeset.of(space);
+        if !own.is_empty()
+            && let Some(own) = own.get(key)
         {
-            return Ok(own.as_ref().map(|value| value.to_vec()));
+            return Ok(own.shown.as_ref().map(|shown| shown.bytes.to_vec()));
         }
-        self.base_get(key, |value| value.map(<[u8]>::to_vec))
+        self.base_get(space, key, |found| found.map(|(_, bytes)| bytes.to_vec()))
     }
 
-    fn set(&mut self, key: &[u8], value: &[u8]) -> Result<(), StateError> {
-        self.changeset.insert(
-            Bytes::copy_from_slice(key),
-            Some(Bytes::copy_from_slice(value)),
-        );
+    /// Does not look at what is there, for that is the commonest write: a kind that
+    /// does not fit is refused by the commit.
+    fn set(
+        &mut self,
+        space: corelet_wasm_host::Space,
+        key: &[u8],
+        value: &[u8],
+    ) -> Result<(), StateError> {
+        let space = store_space(space);
+        let value = Bytes::copy_from_slice(value);
+        let mut removes_first = false;
+        if let Some(own) = self.changeset.of(space).get(key) {
+            agree(own.shown.as_ref(), EntryKind::Register)?;
+            removes_first = own.removes_first || own.write == Write::Remove;
+        }
+        let own = Own {
+            removes_first,
+            write: Write::Set(value.clone()),
+            shown: Some(Shown {
+                kind: EntryKind::Register,
+                bytes: value,
+            }),
+        };
+        self.put(space, key, own);
         Ok(())
     }
 
-    fn remove(&mut self, key: &[u8]) -> Result<bool, StateError> {
-        let below = self.base_get(key, |value| value.is_some())?;
-        match self.changeset.get_mut(key) {
-            Some(own) => {
-                let existed = own.take().is_some();
-                if !below {
-                    self.changeset.remove(key);
-                }
-                Ok(existed)
-            }
-            None if below => {
-                self.changeset.insert(Bytes::copy_from_slice(key), None);
-                Ok(true)
-            }
-            None => Ok(false),
+    fn add(
+        &mut self,
+        space: corelet_wasm_host::Space,
+        key: &[u8],
+        amount: i64,
+    ) -> Result<i64, StateError> {
+        let space = store_space(space);
+        no_private(space, EntryKind::Counter)?;
+        let (shown, removes_first) = self.meet(space, key)?;
+        agree(shown.as_ref(), EntryKind::Counter)?;
+        let sum = shown.and_then(|shown| shown.bytes.first_chunk().copied());
+        let sum = sum.map_or(0, i64::from_le_bytes).saturating_add(amount);
+        let before = match self.changeset.of(space).get(key) {
+            Some(Own {
+                write: Write::Add(before),
+                ..
+            }) => *before,
+            _ => 0,
+        };
+        let Some(added) = before.checked_add(amount) else {
+            let what = "more was added to a counter in one call than 64 bits can hold";
+            return Err(StateError::Misused(what.to_owned()));
+        };
+        let own = Own {
+            removes_first,
+            write: Write::Add(added),
+            shown: Some(Shown {
+                kind: EntryKind::Counter,
+                bytes: Bytes::copy_from_slice(&sum.to_le_bytes()),
+            }),
+        };
+        self.put(space, key, own);
+        Ok(sum)
+    }
+
+    /// Writes it also if it is there: so it stays if somebody else removes it meanwhile.
+    fn insert(&mut self, space: corelet_wasm_host::Space, key: &[u8]) -> Result<bool, StateError> {
+        let space = store_space(space);
+        no_private(space, EntryKind::SetElement)?;
+        let (shown, removes_first) = self.meet(space, key)?;
+        agree(shown.as_ref(), EntryKind::SetElement)?;
+        let own = Own {
+            removes_first,
+            write: Write::Insert,
+            shown: Some(Shown {
+                kind: EntryKind::SetElement,
+                bytes: Bytes::new(),
+            }),
+        };
+        self.put(space, key, own);
+        Ok(shown.is_none())
+    }
+
+    fn write_once(
+        &mut self,
+        space: corelet_wasm_host::Space,
+        key: &[u8],
+        value: &[u8],
+    ) -> Result<bool, StateError> {
+        let space = store_space(space);
+        no_private(space, EntryKind::WriteOnce)?;
+        let (shown, removes_first) = self.meet(space, key)?;
+        agree(shown.as_ref(), EntryKind::WriteOnce)?;
+        if shown.is_some() {
+            return Ok(false);
         }
+        let value = Bytes::copy_from_slice(value);
+        let own = Own {
+            removes_first,
+            write: Write::WriteOnce(value.clone()),
+            shown: Some(Shown {
+                kind: EntryKind::WriteOnce,
+                bytes: value,
+            }),
+        };
+        self.put(space, key, own);
+        Ok(true)
+    }
+
+    fn remove(&mut self, space: corelet_wasm_host::Space, key: &[u8]) -> Result<bool, StateError> {
+        let space = store_space(space);
+        let below = self.base_get(space, key, |found| found.map(|(kind, _)| kind))?;
+        let own = self.changeset.of(space).get(key);
+        let kind = match own {
+            Some(own) => own.shown.as_ref().map(|shown| shown.kind),
+            None => below,
+        };
+        match kind {
+            Some(EntryKind::WriteOnce) => {
+                let what = "a write-once entry was removed, which cannot be";
+                return Err(StateError::Misused(what.to_owned()));
+            }
+            None => return Ok(false),
+            Some(_) => {}
+        }
+        match below {
+            // It has come and gone within the turn.
+            None => drop(self.changeset.of_mut(space).remove(key)),
+            Some(_) => {
+                let own = Own {
+                    removes_first: false,
+                    write: Write::Remove,
+                    shown: None,
+                };
+                self.put(space, key, own);
+            }
+        }
+        Ok(true)
     }
 
     fn scan(
         &mut self,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        limit: usize,
-        reverse: bool,
+        walk: StateWalk<'_>,
         out: &mut dyn FnMut(&[u8], Row<'_>) -> ControlFlow<()>,
     ) -> Result<(), StateError> {
+        let StateWalk {
+            prefix,
+            after,
+            limit,
+            reverse,
+            ..
+        } = walk;
+        let space = store_space(walk.space);
         let (overlay, settled, snapshot) = match &self.base {
             Base::Nothing => (None, None, None),
             Base::Fixed { snapshot, settled } => {
@@ -169,9 +394,13 @@ impl GuestState for View {
         if is_empty(bounds) {
             return Ok(());
         }
-        let own = range(&self.changeset, bounds);
-        let pending = overlay.iter().flat_map(|o| o.pending_range(bounds));
-        let settled = settled.iter().flat_map(|settled| range(settled, bounds));
+        let own = self.changeset.of(space).range::<[u8], _>(bounds);
+        let own = own.map(|(key, own)| (key, own.shown.as_ref()));
+        let pending = overlay.iter().flat_map(|o| o.pending_range(space, bounds));
+        let settled = settled.iter().flat_map(|layer| {
+            let range = layer.of(space).range::<[u8], _>(bounds);
+            range.map(|(key, shown)| (key, shown.as_ref()))
+        });
         let mut merge = match reverse {
             false => Merge::new(
                 [Box::new(own), Box::new(pending), Box::new(settled)],
@@ -212,11 +441,12 @@ impl GuestState for View {
                         return Ok(ControlFlow::Continue(()));
                     }
                 }
-                let flow = emit(key, Row::Shown(entry.value()?));
+                let flow = with_bytes(entry.value()?, |value| emit(key, Row::Shown(value)));
                 ended = flow.is_break();
                 Ok(flow)
             };
             let scan = Scan {
+                space,
                 prefix,
                 after,
                 limit: usize::MAX,
@@ -237,25 +467,16 @@ impl GuestState for View {
     }
 }
 
-type Writes<'a> = Box<dyn Iterator<Item = (&'a Bytes, Option<&'a Bytes>)> + 'a>;
-
-fn range<'a>(
-    writes: &'a Changeset,
-    bounds: (Bound<&[u8]>, Bound<&[u8]>),
-) -> impl DoubleEndedIterator<Item = (&'a Bytes, Option<&'a Bytes>)> {
-    writes
-        .range::<[u8], _>(bounds)
-        .map(|(key, value)| (key, value.as_ref()))
-}
+type Writes<'a> = Box<dyn Iterator<Item = (&'a Bytes, Option<&'a Shown>)> + 'a>;
 
 /// A write that is newer than the snapshot.
-struct Write<'a> {
+struct Newer<'a> {
     key: &'a [u8],
     value: Option<&'a [u8]>,
     is_own: bool,
 }
 
-impl<'a> Write<'a> {
+impl<'a> Newer<'a> {
     /// What a scan tells of it. How long an older update's removal stays in the
     /// overlay depends on the disk, and so must not cost fuel; the turn's own
     /// removals do.
@@ -302,7 +523,7 @@ impl<'a> Merge<'a> {
         next
     }
 
-    fn next(&mut self) -> Option<Write<'a>> {
+    fn next(&mut self) -> Option<Newer<'a>> {
         let (newest, key) = self.next_layer()?;
         let mut value = None;
         for (at, layer) in self.layers.iter_mut().enumerate().skip(newest) {
@@ -311,15 +532,15 @@ impl<'a> Merge<'a> {
                 value = write.and_then(|(_, value)| value);
             }
         }
-        Some(Write {
+        Some(Newer {
             key,
-            value: value.map(|value| &value[..]),
+            value: value.map(|shown| &shown.bytes[..]),
             is_own: newest == 0,
         })
     }
 
     /// The next write, unless it lies behind `key` in scan order.
-    fn next_up_to(&mut self, key: &[u8]) -> Option<Write<'a>> {
+    fn next_up_to(&mut self, key: &[u8]) -> Option<Newer<'a>> {
         let (_, next) = self.next_layer()?;
         match self.before(key, next) {
             true => None,
@@ -367,9 +588,10 @@ mod tests {
     use std::collections::BTreeMap;
 
     use corelet_store::{
-        ApplicationId, CallEffects, Change, ContextId, EntryKind, Hlc, HlcClock, Ledger,
-        LedgerConfig, NewContext, NodeId, Op,
+        ApplicationId, CallEffects, Change, ContextId, Hlc, HlcClock, Ledger, LedgerConfig,
+        NewContext, NodeId,
     };
+    use corelet_wasm_host::Space::Shared;
     use proptest::prelude::*;
 
     use super::*;
@@ -397,18 +619,27 @@ mod tests {
                 value.map(|v| Bytes::from(vec![v])),
             );
         }
-        last.into_iter()
-            .map(|(key, value)| Op {
-                key,
-                kind: EntryKind::Register,
-                value,
-            })
-            .collect()
+        let op = |(key, value): (Bytes, Option<Bytes>)| match value {
+            Some(value) => Op::set(key, value),
+            None => Op::remove(key),
+        };
+        last.into_iter().map(op).collect()
     }
 
     fn layer(writes: &[(usize, Option<u8>)]) -> Vec<overlay::Write> {
         let ops = ops(writes).into_iter();
-        ops.map(|op| (op.key, op.value)).collect()
+        ops.map(|op| overlay::Write {
+            space: Space::Shared,
+            key: op.key,
+            shown: match op.write {
+                Write::Set(bytes) => Some(Shown {
+                    kind: EntryKind::Register,
+                    bytes,
+                }),
+                _ => None,
+            },
+        })
+        .collect()
     }
 
     fn apply(state: &mut State, writes: &[(usize, Option<u8>)]) {
@@ -428,7 +659,14 @@ mod tests {
         reverse: bool,
     ) -> Vec<(Vec<u8>, Vec<u8>)> {
         let mut seen = Vec::new();
-        view.scan(prefix, after, limit, reverse, &mut |key, row| {
+        let walk = StateWalk {
+            prefix,
+            after,
+            limit,
+            reverse,
+            ..StateWalk::default()
+        };
+        view.scan(walk, &mut |key, row| {
             if let Row::Shown(value) = row {
                 seen.push((key.to_vec(), value.to_vec()));
             }
@@ -506,13 +744,17 @@ mod tests {
         let overlay = Rc::new(RefCell::new(Overlay::default()));
         overlay.borrow_mut().absorb(1, &layer(&[(5, None)]));
         let mut view = View::of_update(slot, Rc::new(Snapshots::new(ledger).unwrap()), overlay);
-        assert!(view.remove(SHORT_KEYS[1]).unwrap());
+        assert!(view.remove(Shared, SHORT_KEYS[1]).unwrap());
         assert!(
-            !view.remove(SHORT_KEYS[5]).unwrap(),
+            !view.remove(Shared, SHORT_KEYS[5]).unwrap(),
             "an update before has removed it"
         );
         let mut rows = Vec::new();
-        view.scan(b"", None, 1, false, &mut |key, row| {
+        let walk = StateWalk {
+            limit: 1,
+            ..StateWalk::default()
+        };
+        view.scan(walk, &mut |key, row| {
             let row = match row {
                 Row::Shown(_) => "shown",
                 Row::Removed => "removed",
@@ -561,8 +803,8 @@ mod tests {
             for (key, value) in &own {
                 let name = SHORT_KEYS[*key];
                 match value {
-                    Some(value) => update.set(name, &[*value]).unwrap(),
-                    None => prop_assert_eq!(update.remove(name).unwrap(), state.contains_key(name)),
+                    Some(value) => update.set(Shared, name, &[*value]).unwrap(),
+                    None => prop_assert_eq!(update.remove(Shared, name).unwrap(), state.contains_key(name)),
                 }
                 apply(&mut state, &[(*key, *value)]);
             }
@@ -572,7 +814,7 @@ mod tests {
 
     fn compare_all(view: &mut View, state: &State) -> Result<(), TestCaseError> {
         for key in SHORT_KEYS {
-            prop_assert_eq!(view.get(key).unwrap(), state.get(*key).cloned());
+            prop_assert_eq!(view.get(Shared, key).unwrap(), state.get(*key).cloned());
         }
         for prefix in SHORT_KEYS {
             for after in std::iter::once(None).chain(SHORT_KEYS.iter().map(|k| Some(*k))) {

@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use corelet_store::{
-    ApplicationId, CallEffects, Change, ContextId, ContextSlot, DataDir, EntryKind, Hlc, HlcClock,
-    Ledger, LedgerConfig, NewContext, NodeId, Op, OpenOptions, ShardCount, verify,
+    ApplicationId, CallEffects, Change, ContextId, ContextSlot, DataDir, Hlc, HlcClock, Ledger,
+    LedgerConfig, NewContext, NodeId, Op, OpenOptions, ShardCount, verify,
 };
 
 /// Keys that each context's calls go round.
@@ -72,11 +72,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         for i in 0..calls {
             let (id, slot) = places[(n * calls + i) % places.len()];
             let key = Bytes::from(format!("key{:06}", n % KEYS));
-            let op = Op {
-                key,
-                kind: EntryKind::Register,
-                value: Some(Bytes::from(vec![n as u8; 32])),
-            };
+            let op = Op::set(key, Bytes::from(vec![n as u8; 32]));
             batch.push(Change::Call(call(id, slot, clock.tick(2), vec![op])));
         }
         let (begin, began) = (cpu_nanos()?, Instant::now());

@@ -18,8 +18,8 @@ use std::process::ExitCode;
 
 use bytes::Bytes;
 use corelet_store::{
-    ApplicationId, CallEffects, Change, ContextId, ContextSlot, DataDir, EntryKind, Event, Hlc,
-    Ledger, LedgerConfig, NewContext, NodeId, Op, OpenOptions, ShardCount, Snapshot, verify,
+    ApplicationId, CallEffects, Change, ContextId, ContextSlot, DataDir, Event, Hlc, Ledger,
+    LedgerConfig, NewContext, NodeId, Op, OpenOptions, ShardCount, Snapshot, verify,
 };
 
 /// Contexts that each batch calls. One more comes and goes.
@@ -155,10 +155,7 @@ fn call(context: u8, n: u64) -> CallEffects {
     ));
     ops.push(match n % 4 {
         0 => set("large".to_owned(), large(n)),
-        1 => Op {
-            value: None,
-            ..set("large".to_owned(), vec![])
-        },
+        1 => Op::remove(Bytes::from_static(b"large")),
         _ => set("small".to_owned(), vec![n as u8]),
     });
     CallEffects {
@@ -180,11 +177,7 @@ fn large(n: u64) -> Vec<u8> {
 }
 
 fn set(key: String, value: Vec<u8>) -> Op {
-    Op {
-        key: key.into(),
-        kind: EntryKind::Register,
-        value: Some(value.into()),
-    }
+    Op::set(key.into(), value.into())
 }
 
 /// The batches that a context has seen, by its events.
@@ -253,7 +246,7 @@ fn check_state(snapshot: &Snapshot, context: u8, all: &[u64]) -> Result<(), Box<
         .ok_or("a context is missing")?
         .slot;
     let expect = |key: String, expected: Option<Vec<u8>>| -> Result<(), Box<dyn Error>> {
-        let found = snapshot.get(slot, key.as_bytes())?;
+        let found = snapshot.register(slot, key.as_bytes())?;
         if found != expected.as_deref() {
             return Err(format!("half of a call: context {context} has a wrong {key:?}").into());
         }

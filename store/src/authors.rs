@@ -30,20 +30,36 @@ impl Authors {
         let mut authors = Authors::default();
         for row in tables.authors.iter(txn).map_err(failed)? {
             let (key, bytes) = row.map_err(failed)?;
-            if author_key(authors.next_number())[..] != *key {
-                return Err(StoreError::corrupt(
-                    "author record",
-                    key,
-                    "an author before it is missing",
-                ));
-            }
-            authors.add(read_author(key, bytes)?);
+            authors.read(key, bytes)?;
         }
         Ok(authors)
     }
 
+    /// Adds the author in the next record of the table.
+    pub(crate) fn read(&mut self, key: &[u8], bytes: &[u8]) -> Result<(), StoreError> {
+        if author_key(self.next_number())[..] != *key {
+            return Err(StoreError::corrupt(
+                "author record",
+                key,
+                "an author before it is missing",
+            ));
+        }
+        self.add(read_author(key, bytes)?);
+        Ok(())
+    }
+
+    /// Every author's number.
+    pub(crate) fn numbers(&self) -> std::ops::Range<u32> {
+        0..self.next_number()
+    }
+
     pub(crate) fn get(&self, number: u32) -> Option<NodeId> {
         self.by_number.get(number as usize).copied()
+    }
+
+    /// The author's number, if it has one.
+    pub(crate) fn find(&self, node: NodeId) -> Option<u32> {
+        self.numbers.get(&node).copied()
     }
 
     /// The author's number, given now if it has none yet.

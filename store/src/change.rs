@@ -2,10 +2,10 @@
 //! `Committed`. Plain owned data that crosses threads. How it is written is in
 //! `apply/`.
 
-use std::fmt;
-
 use bytes::Bytes;
 
+use crate::delta::{BIRTH_BYTES, BirthsView, OpView, WriteView};
+use crate::entry::{EntryKind, Space};
 use crate::error::Refused;
 use crate::hlc::Hlc;
 use crate::ids::{ApplicationId, ContextId, ContextSlot, DeltaId, NodeId, Root};
@@ -23,6 +23,11 @@ pub enum Change {
     CreateContext(NewContext),
     /// Commits the effects of one update call.
     Call(CallEffects),
+    /// Applies a delta of another node.
+    Delta(RemoteDelta),
+    /// From now on other nodes may have the context. Deltas that were made before
+    /// can be parents of theirs only if they are the newest.
+    ShareContext(ContextId),
     /// Makes a context vanish. Its entries, events and log are dropped later,
     /// by `Ledger::sweep`.
     DeleteContext(ContextId),
@@ -51,10 +56,12 @@ impl Change {
             Change::CreateContext(NewContext { call, .. }) | Change::Call(call) => {
                 return call.bytes();
             }
+            Change::Delta(delta) => delta.canonical.len() + AROUND_BYTES,
             Change::PutApplication(record) => {
                 record.name.len() + record.version.len() + record.description.len()
             }
-            Change::DeleteContext(_)
+            Change::ShareContext(_)
+            | Change::DeleteContext(_)
             | Change::RemoveApplication(_)
             | Change::PutName { .. }
             | Change::RemoveName { .. } => 0,
@@ -62,17 +69,28 @@ impl Change {
         bytes as u64
     }
 
-    /// How many entries it writes.
+    /// How many entries it writes, as far as can be told without reading it.
     pub fn writes(&self) -> usize {
         match self {
             Change::CreateContext(NewContext { call, .. }) | Change::Call(call) => call.ops.len(),
-            Change::DeleteContext(_)
+            Change::Delta(_) => 1,
+            Change::ShareContext(_)
+            | Change::DeleteContext(_)
             | Change::PutApplication(_)
             | Change::RemoveApplication(_)
             | Change::PutName { .. }
             | Change::RemoveName { .. } => 0,
         }
     }
+}
+
+/// A delta of another node, of which the seal was checked.
+#[derive(Clone, Debug)]
+pub struct RemoteDelta {
+    /// The slot of its context on this shard.
+    pub slot: ContextSlot,
+    /// Its canonical bytes.
+    pub canonical: Bytes,
 }
 
 /// A context to be made.
@@ -102,7 +120,7 @@ pub struct CallEffects {
     pub author: NodeId,
     /// When. Not before the context's last stamp.
     pub hlc: Hlc,
-    /// The writes, in ascending order of their keys and one for each key.
+    /// The writes, in ascending order of space and key and one for each.
     pub ops: Vec<Op>,
     /// The events, in order.
     pub events: Vec<Event>,
@@ -112,10 +130,20 @@ pub struct CallEffects {
 }
 
 impl CallEffects {
+    /// Whether it changes nothing and tells nothing.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.ops.is_empty() && self.events.is_empty()
+    }
+
+    /// Whether other nodes get to know of it.
+    pub(crate) fn is_replicated(&self) -> bool {
+        !self.events.is_empty() || self.ops.iter().any(|op| op.space.is_replicated())
+    }
+
     /// Bytes that count against [`crate::BATCH_BYTES_MAX`]: about what it takes
     /// in memory.
     pub fn bytes(&self) -> u64 {
-        let op = |op: &Op| op.key.len() + op.value.as_ref().map_or(0, |value| value.len());
+        let op = |op: &Op| op.key.len() + op.write.bytes();
         let event = |event: &Event| event.kind.len() + event.payload.len();
         let parts = self.ops.len() + self.events.len() + self.logs.len();
         let bytes = self.ops.iter().map(op).sum::<usize>()
@@ -133,41 +161,180 @@ impl CallEffects {
 /// One write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Op {
+    /// In which space.
+    pub space: Space,
     /// The key, at most [`crate::KEY_BYTES_MAX`].
     pub key: Bytes,
-    /// What kind of entry the key holds.
-    pub kind: EntryKind,
-    /// The new value, at most [`crate::VALUE_BYTES_MAX`]; `None` removes.
-    pub value: Option<Bytes>,
+    /// Whether what is there is removed first, so that the write may be of another
+    /// kind, and a counter or sequence begins anew.
+    pub removes_first: bool,
+    /// What is done to the entry under the key.
+    pub write: Write,
 }
 
-/// What an entry is, and so how two writes of it are merged. The numbers are
-/// part of the disk format. Reserved: 2 counter, 3 set element, 4 map element,
-/// 5 list, 6 text, 7 write-once, 128 tombstone flag.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum EntryKind {
-    /// The last writer wins, by stamp and then by author.
-    Register = 1,
+/// What a write does to its entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// Gives a register a value, at most [`crate::VALUE_BYTES_MAX`].
+    Set(Bytes),
+    /// Adds to a counter.
+    Add(i64),
+    /// Puts an element into a set.
+    Insert,
+    /// Gives a write-once entry its value. One that has a value keeps it.
+    WriteOnce(Bytes),
+    /// Edits a list or text.
+    Edit {
+        /// Which of both.
+        kind: EntryKind,
+        /// The births of the sequence that was edited, as it was read; none if
+        /// there was no sequence.
+        births: Births,
+        /// The edit, at most [`crate::VALUE_BYTES_MAX`].
+        update: Bytes,
+    },
+    /// Removes the entry, whatever it is. Not one that is write-once.
+    Remove,
 }
 
-impl EntryKind {
-    pub(crate) const fn from_number(number: u8) -> Option<Self> {
-        match number {
-            1 => Some(EntryKind::Register),
-            _ => None,
+/// A delta that has begun a list or text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Birth {
+    /// Its author.
+    pub author: NodeId,
+    /// Its stamp.
+    pub hlc: Hlc,
+}
+
+impl Birth {
+    pub(crate) fn of(bytes: &[u8; BIRTH_BYTES]) -> Birth {
+        let (author, hlc) = bytes.split_first_chunk::<32>().expect("40 bytes are more");
+        let hlc = hlc.first_chunk::<8>().expect("8 bytes are left");
+        Birth {
+            author: NodeId::from_bytes(*author),
+            hlc: Hlc::from_bits(u64::from_le_bytes(*hlc)),
+        }
+    }
+}
+
+/// Births, as a delta has them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Births(Vec<[u8; BIRTH_BYTES]>);
+
+impl Births {
+    pub(crate) fn view(&self) -> BirthsView<'_> {
+        BirthsView::of(&self.0).expect("they were sorted when they were collected")
+    }
+
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl FromIterator<Birth> for Births {
+    fn from_iter<I: IntoIterator<Item = Birth>>(births: I) -> Self {
+        let mut births: Vec<Birth> = births.into_iter().collect();
+        births.sort_unstable();
+        births.dedup();
+        let bytes = births.into_iter().map(|birth| {
+            let mut bytes = [0; BIRTH_BYTES];
+            bytes[..32].copy_from_slice(birth.author.as_bytes());
+            bytes[32..].copy_from_slice(&birth.hlc.bits().to_le_bytes());
+            bytes
+        });
+        Births(bytes.collect())
+    }
+}
+
+impl Op {
+    /// Gives the register under `key` a value.
+    pub fn set(key: Bytes, value: Bytes) -> Op {
+        Op::shared(key, Write::Set(value))
+    }
+
+    /// Removes what is under `key`.
+    pub fn remove(key: Bytes) -> Op {
+        Op::shared(key, Write::Remove)
+    }
+
+    /// As a delta has it. Whether an addition begins a new cell is not known yet.
+    pub(crate) fn view(&self) -> OpView<'_> {
+        OpView {
+            space: self.space,
+            key: &self.key,
+            removes_first: self.removes_first,
+            write: match &self.write {
+                Write::Set(value) => WriteView::Set(value),
+                Write::Add(amount) => WriteView::Add {
+                    amount: *amount,
+                    is_new_cell: false,
+                },
+                Write::Insert => WriteView::Insert,
+                Write::WriteOnce(value) => WriteView::WriteOnce(value),
+                Write::Edit {
+                    kind,
+                    births,
+                    update,
+                } => WriteView::Edit {
+                    kind: *kind,
+                    births: births.view(),
+                    update,
+                },
+                Write::Remove => WriteView::Remove,
+            },
         }
     }
 
-    pub(crate) const fn number(self) -> u8 {
-        self as u8
+    /// As a delta has it.
+    pub(crate) fn of(view: &OpView<'_>) -> Op {
+        Op {
+            space: view.space,
+            key: Bytes::copy_from_slice(view.key),
+            removes_first: view.removes_first,
+            write: match view.write {
+                WriteView::Set(value) => Write::Set(Bytes::copy_from_slice(value)),
+                WriteView::Add { amount, .. } => Write::Add(amount),
+                WriteView::Insert => Write::Insert,
+                WriteView::WriteOnce(value) => Write::WriteOnce(Bytes::copy_from_slice(value)),
+                WriteView::Edit {
+                    kind,
+                    births,
+                    update,
+                } => Write::Edit {
+                    kind,
+                    births: births.iter().collect(),
+                    update: Bytes::copy_from_slice(update),
+                },
+                WriteView::Remove => Write::Remove,
+            },
+        }
+    }
+
+    /// A write in the shared space.
+    pub fn shared(key: Bytes, write: Write) -> Op {
+        Op {
+            space: Space::Shared,
+            key,
+            removes_first: false,
+            write,
+        }
     }
 }
 
-impl fmt::Display for EntryKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Write {
+    /// Bytes that it brings along beside its key.
+    pub fn bytes(&self) -> usize {
         match self {
-            EntryKind::Register => f.write_str("register"),
+            Write::Set(bytes) | Write::WriteOnce(bytes) => bytes.len(),
+            Write::Add(_) => size_of::<i64>(),
+            Write::Edit { births, update, .. } => BIRTH_BYTES * births.len() + update.len(),
+            Write::Insert | Write::Remove => 0,
         }
     }
 }

@@ -1,23 +1,50 @@
-//! A delta's canonical bytes: what is hashed into its id, later signed, kept in
-//! the log and sent to peers, unchanged. Writing is here for the commit;
-//! reading checks every length, because a delta may come from a stranger. No
-//! storage here. Start at [`DeltaView`].
+//! A delta's canonical bytes: what is hashed into its id, sealed, kept in the log
+//! and sent to peers, unchanged. Writing is here for the commit; reading checks
+//! every length, because a delta may come from a stranger. No storage here. Start
+//! at [`DeltaView`].
 //!
-//! All numbers little-endian: magic "CLD1", context (32), author (32), HLC (8),
-//! parent count (2) and parents (32 each), op count (4) and ops (kind (1),
-//! 1 for a write or 0 for a removal (1), key length (2), key, and for a write
-//! value length (4), value), event count (4) and events (kind length (2), kind,
-//! payload length (4), payload), root after the delta (32).
+//! All numbers little-endian: magic "CLD2", context (32), author (32), HLC (8),
+//! parent count (2) and parents (32 each, ascending), op count (4) and ops, event count (4)
+//! and events (kind length (2), kind, payload length (4), payload), root after the
+//! delta (32).
+//!
+//! Ops are in ascending order of space and key. Each is: what it does (1), space (1),
+//! key length (2), key, and then by what it does: 1 sets a register and 5 a write-once
+//! entry, to value length (4), value; 2 adds to a counter and 3 does so in a new
+//! cell, amount (8, signed); 4 inserts a set element; 6 edits a list and 7 a text, birth
+//! count (2), births (author (32), HLC (8), ascending), update length (4), update; 8
+//! removes. With 128 added, each but the last removes first what is there.
 
-use crate::change::{EntryKind, Event, Op};
+use crate::change::{Birth, Event};
+use crate::entry::{EntryKind, Space};
 use crate::hlc::Hlc;
 use crate::ids::{ContextId, DeltaId, NodeId, Root};
 use crate::layout::{EVENT_KIND_BYTES_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 
-const MAGIC: &[u8; 4] = b"CLD1";
+const MAGIC: &[u8; 4] = b"CLD2";
 
 /// The most parents that a delta can have.
 pub const DELTA_PARENTS_MAX: usize = 1024;
+
+/// The most births that an edit can build on.
+pub const BIRTHS_MAX: usize = 1024;
+
+/// Bytes of a birth.
+pub(crate) const BIRTH_BYTES: usize = 40;
+
+/// What an op does.
+mod deed {
+    pub(super) const SET: u8 = 1;
+    pub(super) const ADD: u8 = 2;
+    pub(super) const ADD_IN_NEW_CELL: u8 = 3;
+    pub(super) const INSERT: u8 = 4;
+    pub(super) const WRITE_ONCE: u8 = 5;
+    pub(super) const EDIT_LIST: u8 = 6;
+    pub(super) const EDIT_TEXT: u8 = 7;
+    pub(super) const REMOVE: u8 = 8;
+    /// Added to any other.
+    pub(super) const REMOVES_FIRST: u8 = 128;
+}
 
 /// Writes one delta into a buffer that is reused. The caller has checked every
 /// length against its bound.
@@ -26,6 +53,7 @@ pub(crate) struct DeltaWriter<'a> {
 }
 
 impl<'a> DeltaWriter<'a> {
+    /// `parents` are in ascending order.
     pub(crate) fn begin(
         out: &'a mut Vec<u8>,
         context: ContextId,
@@ -40,7 +68,7 @@ impl<'a> DeltaWriter<'a> {
         out.extend_from_slice(&hlc.bits().to_le_bytes());
         assert!(
             parents.len() <= DELTA_PARENTS_MAX,
-            "heads are merged long before there are this many"
+            "a context never has more heads"
         );
         out.extend_from_slice(&length::<u16>(parents.len()).to_le_bytes());
         for parent in parents {
@@ -49,21 +77,9 @@ impl<'a> DeltaWriter<'a> {
         DeltaWriter { out }
     }
 
-    pub(crate) fn ops(&mut self, ops: &[Op]) {
+    /// Where ops and then events go. How many ops there are comes first.
+    pub(crate) fn out(&mut self) -> &mut Vec<u8> {
         self.out
-            .extend_from_slice(&length::<u32>(ops.len()).to_le_bytes());
-        for op in ops {
-            self.out
-                .extend_from_slice(&[op.kind.number(), u8::from(op.value.is_some())]);
-            self.out
-                .extend_from_slice(&length::<u16>(op.key.len()).to_le_bytes());
-            self.out.extend_from_slice(&op.key);
-            if let Some(value) = &op.value {
-                self.out
-                    .extend_from_slice(&length::<u32>(value.len()).to_le_bytes());
-                self.out.extend_from_slice(value);
-            }
-        }
     }
 
     pub(crate) fn events(&mut self, events: &[Event]) {
@@ -73,9 +89,7 @@ impl<'a> DeltaWriter<'a> {
             self.out
                 .extend_from_slice(&length::<u16>(event.kind.len()).to_le_bytes());
             self.out.extend_from_slice(event.kind.as_bytes());
-            self.out
-                .extend_from_slice(&length::<u32>(event.payload.len()).to_le_bytes());
-            self.out.extend_from_slice(&event.payload);
+            write_long(self.out, &event.payload);
         }
     }
 
@@ -83,6 +97,53 @@ impl<'a> DeltaWriter<'a> {
         self.out.extend_from_slice(root.as_bytes());
         DeltaId::from_bytes(*blake3::hash(self.out).as_bytes())
     }
+}
+
+/// How many ops follow.
+pub(crate) fn write_op_count(out: &mut Vec<u8>, count: usize) {
+    out.extend_from_slice(&length::<u32>(count).to_le_bytes());
+}
+
+/// Writes one op.
+pub(crate) fn write_op(out: &mut Vec<u8>, op: &OpView<'_>) {
+    let deed = match op.write {
+        WriteView::Set(_) => deed::SET,
+        WriteView::Add {
+            is_new_cell: false, ..
+        } => deed::ADD,
+        WriteView::Add {
+            is_new_cell: true, ..
+        } => deed::ADD_IN_NEW_CELL,
+        WriteView::Insert => deed::INSERT,
+        WriteView::WriteOnce(_) => deed::WRITE_ONCE,
+        WriteView::Edit { kind, .. } => match kind {
+            EntryKind::List => deed::EDIT_LIST,
+            _ => deed::EDIT_TEXT,
+        },
+        WriteView::Remove => deed::REMOVE,
+    };
+    let removes_first = match op.removes_first {
+        true => deed::REMOVES_FIRST,
+        false => 0,
+    };
+    out.extend_from_slice(&[deed | removes_first, op.space.number()]);
+    out.extend_from_slice(&length::<u16>(op.key.len()).to_le_bytes());
+    out.extend_from_slice(op.key);
+    match op.write {
+        WriteView::Set(bytes) | WriteView::WriteOnce(bytes) => write_long(out, bytes),
+        WriteView::Add { amount, .. } => out.extend_from_slice(&amount.to_le_bytes()),
+        WriteView::Edit { births, update, .. } => {
+            out.extend_from_slice(&length::<u16>(births.0.len()).to_le_bytes());
+            out.extend_from_slice(births.0.as_flattened());
+            write_long(out, update);
+        }
+        WriteView::Insert | WriteView::Remove => {}
+    }
+}
+
+fn write_long(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend_from_slice(&length::<u32>(bytes.len()).to_le_bytes());
+    out.extend_from_slice(bytes);
 }
 
 fn length<N: TryFrom<usize>>(length: usize) -> N {
@@ -95,7 +156,7 @@ fn length<N: TryFrom<usize>>(length: usize) -> N {
 /// Bytes that are no delta.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a delta: {0}")]
-pub struct MalformedDelta(&'static str);
+pub struct MalformedDelta(pub(crate) &'static str);
 
 /// A delta, checked, borrowed from its canonical bytes.
 #[derive(Clone, Copy, Debug)]
@@ -115,50 +176,134 @@ pub struct DeltaView<'a> {
 /// One write of a delta.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpView<'a> {
-    /// What kind of entry.
-    pub kind: EntryKind,
+    /// In which space.
+    pub space: Space,
     /// Under which key.
     pub key: &'a [u8],
-    /// The value written; `None` if removed.
-    pub value: Option<&'a [u8]>,
+    /// Whether it removes first what is there.
+    pub removes_first: bool,
+    /// What it does.
+    pub write: WriteView<'a>,
 }
 
-/// One event of a delta.
+/// What a write of a delta does to its entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DeltaEventView<'a> {
-    /// What happened.
-    pub kind: &'a str,
-    /// The details.
-    pub payload: &'a [u8],
+pub enum WriteView<'a> {
+    /// Gives a register a value.
+    Set(&'a [u8]),
+    /// Adds to a counter.
+    Add {
+        /// How much.
+        amount: i64,
+        /// Whether it begins the author's cell anew.
+        is_new_cell: bool,
+    },
+    /// Puts an element into a set.
+    Insert,
+    /// Gives a write-once entry its value.
+    WriteOnce(&'a [u8]),
+    /// Edits a list or text.
+    Edit {
+        /// Which of both.
+        kind: EntryKind,
+        /// What it builds on; none if it begins the sequence.
+        births: BirthsView<'a>,
+        /// The edit.
+        update: &'a [u8],
+    },
+    /// Removes what is there.
+    Remove,
+}
+
+impl<'a> WriteView<'a> {
+    /// The kind that it wants the entry to be; none if any will do.
+    pub(crate) fn kind(&self) -> Option<EntryKind> {
+        match self {
+            WriteView::Set(_) => Some(EntryKind::Register),
+            WriteView::Add { .. } => Some(EntryKind::Counter),
+            WriteView::Insert => Some(EntryKind::SetElement),
+            WriteView::WriteOnce(_) => Some(EntryKind::WriteOnce),
+            WriteView::Edit { kind, .. } => Some(*kind),
+            WriteView::Remove => None,
+        }
+    }
+
+    /// The bytes that its entry, or a record of its own, may come to hold.
+    pub(crate) fn payload(&self) -> &'a [u8] {
+        match self {
+            WriteView::Set(bytes) | WriteView::WriteOnce(bytes) => bytes,
+            WriteView::Edit { update, .. } => update,
+            WriteView::Add { .. } | WriteView::Insert | WriteView::Remove => &[],
+        }
+    }
+}
+
+/// The births that an edit builds on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BirthsView<'a>(&'a [[u8; BIRTH_BYTES]]);
+
+impl<'a> BirthsView<'a> {
+    /// As written in a delta or a record. `None` unless in ascending order.
+    pub(crate) fn of(births: &'a [[u8; BIRTH_BYTES]]) -> Option<BirthsView<'a>> {
+        let births = BirthsView(births);
+        births.iter().is_sorted_by(|a, b| a < b).then_some(births)
+    }
+
+    pub(crate) fn as_slice(&self) -> &'a [[u8; BIRTH_BYTES]] {
+        self.0
+    }
+
+    /// Each of them, in ascending order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = Birth> + use<'a> {
+        self.0.iter().map(Birth::of)
+    }
 }
 
 impl<'a> DeltaView<'a> {
-    /// Checks that `canonical` is one whole delta within every bound.
+    /// Checks that `canonical` is one whole delta within every bound, and that it
+    /// writes nothing that its author may not write.
     pub fn parse(canonical: &'a [u8]) -> Result<DeltaView<'a>, MalformedDelta> {
         let mut rest = Reader(canonical);
         if rest.array::<4>()? != MAGIC {
-            return Err(MalformedDelta("it does not begin with CLD1"));
+            return Err(MalformedDelta("it does not begin with CLD2"));
         }
         let context = ContextId::from_bytes(*rest.array()?);
         let author = NodeId::from_bytes(*rest.array()?);
         let hlc = Hlc::from_bits(u64::from_le_bytes(*rest.array()?));
+        if hlc == Hlc::ZERO {
+            return Err(MalformedDelta("it has no stamp"));
+        }
         let parent_count = usize::from(rest.u16()?);
         if parent_count > DELTA_PARENTS_MAX {
             return Err(MalformedDelta("it has too many parents"));
         }
         let (parents, _) = rest.bytes(32 * parent_count)?.as_chunks::<32>();
+        if !parents.is_sorted_by(|a, b| a < b) {
+            return Err(MalformedDelta("its parents are not in ascending order"));
+        }
         let op_count = rest.u32()?;
         let ops = rest.0;
-        let mut last_key = None;
+        let mut last = None;
         for _ in 0..op_count {
-            let key = Some(rest.op()?.key);
+            let op = rest.op()?;
+            let place = Some((op.space, op.key));
             // One state has one form: each key once, in order.
-            if key <= last_key {
+            if place <= last {
                 return Err(MalformedDelta(
                     "its writes are not in ascending order of their keys",
                 ));
             }
-            last_key = key;
+            last = place;
+            match op.space {
+                Space::Shared => {}
+                Space::Owned if op.key.starts_with(author.as_bytes()) => {}
+                Space::Owned => {
+                    return Err(MalformedDelta("it writes what another author owns"));
+                }
+                Space::Private => {
+                    return Err(MalformedDelta("it writes what is private to its node"));
+                }
+            }
         }
         let ops = &ops[..ops.len() - rest.0.len()];
         let event_count = rest.u32()?;
@@ -168,9 +313,7 @@ impl<'a> DeltaView<'a> {
         }
         let events = &events[..events.len() - rest.0.len()];
         let root = Root::from_bytes(*rest.array()?);
-        if !rest.0.is_empty() {
-            return Err(MalformedDelta("bytes follow its end"));
-        }
+        rest.end()?;
         Ok(DeltaView {
             canonical,
             context,
@@ -215,7 +358,7 @@ impl<'a> DeltaView<'a> {
         self.root
     }
 
-    /// The deltas that it follows.
+    /// The deltas that it follows, in ascending order.
     pub fn parents(&self) -> impl ExactSizeIterator<Item = DeltaId> + 'a {
         self.parents.iter().map(|id| DeltaId::from_bytes(*id))
     }
@@ -226,22 +369,36 @@ impl<'a> DeltaView<'a> {
     }
 
     /// Its writes, in order.
-    pub fn ops(&self) -> impl Iterator<Item = OpView<'a>> {
+    pub fn ops(&self) -> impl Iterator<Item = OpView<'a>> + use<'a> {
         let mut rest = Reader(self.ops);
         (0..self.op_count).map(move |_| rest.op().expect("parse read the same ops"))
     }
 
+    /// How many events it has.
+    pub fn event_count(&self) -> u32 {
+        self.event_count
+    }
+
     /// Its events, in order.
-    pub fn events(&self) -> impl Iterator<Item = DeltaEventView<'a>> {
+    pub fn events(&self) -> impl Iterator<Item = DeltaEventView<'a>> + use<'a> {
         let mut rest = Reader(self.events);
         (0..self.event_count).map(move |_| rest.event().expect("parse read the same events"))
     }
 }
 
-struct Reader<'a>(&'a [u8]);
+/// One event of a delta.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeltaEventView<'a> {
+    /// What happened.
+    pub kind: &'a str,
+    /// The details.
+    pub payload: &'a [u8],
+}
+
+pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Reader<'a> {
-    fn bytes(&mut self, count: usize) -> Result<&'a [u8], MalformedDelta> {
+    pub(crate) fn bytes(&mut self, count: usize) -> Result<&'a [u8], MalformedDelta> {
         let (bytes, rest) = self
             .0
             .split_at_checked(count)
@@ -250,7 +407,7 @@ impl<'a> Reader<'a> {
         Ok(bytes)
     }
 
-    fn array<const N: usize>(&mut self) -> Result<&'a [u8; N], MalformedDelta> {
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<&'a [u8; N], MalformedDelta> {
         let (bytes, rest) = self
             .0
             .split_first_chunk()
@@ -259,15 +416,15 @@ impl<'a> Reader<'a> {
         Ok(bytes)
     }
 
-    fn u16(&mut self) -> Result<u16, MalformedDelta> {
+    pub(crate) fn u16(&mut self) -> Result<u16, MalformedDelta> {
         Ok(u16::from_le_bytes(*self.array()?))
     }
 
-    fn u32(&mut self) -> Result<u32, MalformedDelta> {
+    pub(crate) fn u32(&mut self) -> Result<u32, MalformedDelta> {
         Ok(u32::from_le_bytes(*self.array()?))
     }
 
-    fn bounded(&mut self, count: usize, max: usize) -> Result<&'a [u8], MalformedDelta> {
+    pub(crate) fn bounded(&mut self, count: usize, max: usize) -> Result<&'a [u8], MalformedDelta> {
         if count > max {
             Err(MalformedDelta("a field is longer than its bound"))
         } else {
@@ -275,29 +432,68 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn op(&mut self) -> Result<OpView<'a>, MalformedDelta> {
-        let &[kind, present] = self.array()?;
-        let kind =
-            EntryKind::from_number(kind).ok_or(MalformedDelta("an op has an unknown kind"))?;
+    pub(crate) fn end(&self) -> Result<(), MalformedDelta> {
+        match self.0 {
+            [] => Ok(()),
+            _ => Err(MalformedDelta("bytes follow its end")),
+        }
+    }
+
+    fn long(&mut self) -> Result<&'a [u8], MalformedDelta> {
+        let count = self.u32()? as usize;
+        self.bounded(count, VALUE_BYTES_MAX)
+    }
+
+    pub(crate) fn op(&mut self) -> Result<OpView<'a>, MalformedDelta> {
+        let &[deed, space] = self.array()?;
+        let space =
+            Space::from_number(space).ok_or(MalformedDelta("an op is in an unknown space"))?;
         let key_bytes = usize::from(self.u16()?);
         let key = self.bounded(key_bytes, KEY_BYTES_MAX)?;
-        let value = match present {
-            0 => None,
-            1 => {
-                let value_bytes = self.u32()? as usize;
-                Some(self.bounded(value_bytes, VALUE_BYTES_MAX)?)
+        let removes_first = deed & deed::REMOVES_FIRST != 0;
+        let deed = deed & !deed::REMOVES_FIRST;
+        let write = match deed {
+            deed::SET => WriteView::Set(self.long()?),
+            deed::ADD | deed::ADD_IN_NEW_CELL => WriteView::Add {
+                amount: i64::from_le_bytes(*self.array()?),
+                is_new_cell: deed == deed::ADD_IN_NEW_CELL,
+            },
+            deed::INSERT => WriteView::Insert,
+            deed::WRITE_ONCE => WriteView::WriteOnce(self.long()?),
+            deed::EDIT_LIST | deed::EDIT_TEXT => {
+                let count = usize::from(self.u16()?);
+                if count > BIRTHS_MAX {
+                    return Err(MalformedDelta("an edit builds on too many births"));
+                }
+                let (births, _) = self.bytes(BIRTH_BYTES * count)?.as_chunks::<BIRTH_BYTES>();
+                WriteView::Edit {
+                    kind: match deed {
+                        deed::EDIT_LIST => EntryKind::List,
+                        _ => EntryKind::Text,
+                    },
+                    births: BirthsView::of(births)
+                        .ok_or(MalformedDelta("births are not in ascending order"))?,
+                    update: self.long()?,
+                }
             }
-            _ => return Err(MalformedDelta("an op neither writes nor removes")),
+            deed::REMOVE if !removes_first => WriteView::Remove,
+            _ => return Err(MalformedDelta("an op does something unknown")),
         };
-        Ok(OpView { kind, key, value })
+        Ok(OpView {
+            space,
+            key,
+            removes_first,
+            write,
+        })
     }
 
     fn event(&mut self) -> Result<DeltaEventView<'a>, MalformedDelta> {
         let kind_bytes = usize::from(self.u16()?);
         let kind = std::str::from_utf8(self.bounded(kind_bytes, EVENT_KIND_BYTES_MAX)?)
             .map_err(|_| MalformedDelta("an event's kind is not UTF-8"))?;
-        let payload_bytes = self.u32()? as usize;
-        let payload = self.bounded(payload_bytes, VALUE_BYTES_MAX)?;
-        Ok(DeltaEventView { kind, payload })
+        Ok(DeltaEventView {
+            kind,
+            payload: self.long()?,
+        })
     }
 }

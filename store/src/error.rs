@@ -7,8 +7,10 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::delta::MalformedDelta;
+use crate::entry::{EntryKind, Space};
 use crate::hlc::Hlc;
-use crate::ids::{ContextId, ContextSlot};
+use crate::ids::{ContextId, ContextSlot, DeltaId, NodeId, Root};
 use crate::place::LedgerIdentity;
 
 /// A store operation failed.
@@ -278,9 +280,69 @@ pub enum Refused {
     #[error("the entry is a {found}, but was written as a {written}")]
     KindMismatch {
         /// The kind stored.
-        found: crate::change::EntryKind,
+        found: EntryKind,
         /// The kind of the write.
-        written: crate::change::EntryKind,
+        written: EntryKind,
+    },
+    /// A write-once entry cannot be removed.
+    #[error("the entry is a write-once value, which cannot be removed")]
+    RemovedWriteOnce,
+    /// A write that its space does not allow: of another owner, or of a kind that the
+    /// space does not have.
+    #[error("the {space:?} space does not take this write")]
+    NotInSpace {
+        /// The space.
+        space: Space,
+    },
+    /// A delta's bytes are none.
+    #[error("the delta is malformed")]
+    Malformed {
+        /// What is wrong with them.
+        source: MalformedDelta,
+    },
+    /// The delta was applied already. Nothing is wrong.
+    #[error("delta {delta} was applied before")]
+    AppliedBefore {
+        /// The delta.
+        delta: DeltaId,
+    },
+    /// The delta is no newer than one of its author that was applied, and is none of
+    /// those that are remembered: it was applied long ago, or is one of two that do
+    /// not know of each other.
+    #[error("delta {delta} has stamp {got}, but its author's newest has {newest}")]
+    NotNewer {
+        /// The delta.
+        delta: DeltaId,
+        /// Its stamp.
+        got: Hlc,
+        /// The stamp of its author's newest delta.
+        newest: Hlc,
+    },
+    /// The delta follows deltas that are not here.
+    #[error("delta {delta} follows {} deltas that are not here", missing.len())]
+    ParentsMissing {
+        /// The delta.
+        delta: DeltaId,
+        /// What it waits for.
+        missing: Vec<DeltaId>,
+    },
+    /// The author has made two deltas that do not know of each other.
+    #[error("author {author} has made delta {delta} beside another one of its own")]
+    Forked {
+        /// The second of them.
+        delta: DeltaId,
+        /// Who.
+        author: NodeId,
+    },
+    /// The delta follows everything that is here, and yet its author has another state.
+    #[error("delta {delta} leads to root {here} here, but to {there} where it was made")]
+    Diverged {
+        /// The delta.
+        delta: DeltaId,
+        /// The root that it leads to here.
+        here: Root,
+        /// The root that its author has.
+        there: Root,
     },
     /// The call's writes are not in ascending order of their keys, or write one
     /// key twice. Our bug.

@@ -5,17 +5,23 @@
 use heed::types::Bytes;
 use heed::{CommitOrAbort, Database, Env, WithoutTls};
 
-use crate::ids::ContextSlot;
+use crate::entry::{EntryKind, Space};
+use crate::hlc::Hlc;
+use crate::ids::{ContextSlot, DeltaId};
+use crate::version::Dot;
 
-/// The version of the whole ledger format. Version 1 had no journal, version 2 no
-/// identity; both are taken over (`takeover.rs`), any other is refused.
-pub(crate) const FORMAT_VERSION: u32 = 3;
+/// The version of the whole ledger format. Version 3, which had no kinds but registers
+/// and no tries, is taken over (`takeover.rs`); any other is refused.
+pub(crate) const FORMAT_VERSION: u32 = 4;
 
 /// The longest key that LMDB as we build it can hold.
 pub(crate) const LMDB_KEY_BYTES_MAX: usize = 511;
 
 /// Bytes of the slot in front of each key of `entries`, `events` and `heads`.
 const SLOT_BYTES: usize = size_of::<u64>();
+
+/// Slots have so many bits; those above them say which space a key is in.
+pub(crate) const SLOT_BITS: u32 = 56;
 
 /// The longest key of an entry.
 pub const KEY_BYTES_MAX: usize = 503;
@@ -59,10 +65,14 @@ pub(crate) struct Tables {
     pub(crate) contexts: Table,
     /// Slot -> root, counts, stamp and newest deltas.
     pub(crate) heads: Table,
-    /// Slot, key -> entry.
+    /// Space and slot, key -> entry.
     pub(crate) entries: Table,
+    /// Space and slot, name of a sequence, kind, stamp, author -> an edit of it.
+    pub(crate) edits: Table,
     /// Position, shard-wide and growing -> delta.
     pub(crate) log: Table,
+    /// Slot, id of a delta that others may name as a parent -> what it had seen.
+    pub(crate) dag: Table,
     /// Slot, sequence -> event.
     pub(crate) events: Table,
     /// Application id -> its record.
@@ -73,19 +83,25 @@ pub(crate) struct Tables {
     pub(crate) authors: Table,
     /// Slot of a deleted context -> what is left to sweep.
     pub(crate) graves: Table,
+    /// Prefix of the edits of a sequence that was removed -> whose they were, until
+    /// those that nothing needs are swept.
+    pub(crate) litter: Table,
 }
 
-const TABLE_NAMES: [&str; 10] = [
+const TABLE_NAMES: [&str; 13] = [
     "meta",
     "contexts",
     "heads",
     "entries",
+    "edits",
     "log",
+    "dag",
     "events",
     "applications",
     "names",
     "authors",
     "graves",
+    "litter",
 ];
 
 /// How many tables there are, for LMDB.
@@ -130,26 +146,48 @@ impl Tables {
             contexts,
             heads,
             entries,
+            edits,
             log,
+            dag,
             events,
             applications,
             names,
             authors,
             graves,
+            litter,
         ] = tables;
         Tables {
             meta,
             contexts,
             heads,
             entries,
+            edits,
             log,
+            dag,
             events,
             applications,
             names,
             authors,
             graves,
+            litter,
         }
     }
+}
+
+/// The table `meta`, whatever else there is; `None` if it is missing.
+pub(crate) fn open_meta(env: &Env<WithoutTls>) -> heed::Result<Option<Table>> {
+    let txn = env.read_txn()?;
+    let opened = env.open_databases_and_commit(txn, |opener, txn| {
+        let table = opener.open_database::<Bytes, Bytes>(txn, Some(TABLE_NAMES[0]))?;
+        heed::Result::Ok(match table {
+            Some(table) => CommitOrAbort::Commit(table),
+            None => CommitOrAbort::Abort(()),
+        })
+    })?;
+    Ok(match opened {
+        CommitOrAbort::Commit(table) => Some(table),
+        CommitOrAbort::Abort(()) => None,
+    })
 }
 
 fn all<T>(tables: Vec<T>) -> [T; TABLE_NAMES.len()] {
@@ -188,14 +226,71 @@ pub(crate) fn event_key(slot: ContextSlot, sequence: u64) -> [u8; 16] {
     key
 }
 
+/// The first bytes of each key of a space of a context.
+pub(crate) fn space_key(slot: ContextSlot, space: Space) -> [u8; SLOT_BYTES] {
+    let space = u64::from(space.number()) << SLOT_BITS;
+    (space | slot.number()).to_be_bytes()
+}
+
 /// Writes the key of an entry into `out`.
-pub(crate) fn entry_key(out: &mut Vec<u8>, slot: ContextSlot, key: &[u8]) {
+pub(crate) fn entry_key(out: &mut Vec<u8>, slot: ContextSlot, space: Space, key: &[u8]) {
     out.clear();
-    out.extend_from_slice(&slot_key(slot));
+    out.extend_from_slice(&space_key(slot, space));
     out.extend_from_slice(key);
 }
 
-/// Splits the key of an entry or event into slot and rest.
+/// Splits the key of an entry into slot, space and the guest's key.
+pub(crate) fn split_entry(key: &[u8]) -> Option<(ContextSlot, Space, &[u8])> {
+    let (prefix, rest) = key.split_first_chunk::<SLOT_BYTES>()?;
+    let prefix = u64::from_be_bytes(*prefix);
+    let space = Space::from_number((prefix >> SLOT_BITS) as u8)?;
+    let slot = ContextSlot::new(prefix & ((1 << SLOT_BITS) - 1));
+    Some((slot, space, rest))
+}
+
+/// The first bytes of the key of every edit of a sequence: its entry may have too
+/// long a key to stand in front, so a digest of the key does.
+pub(crate) fn edits_prefix(
+    out: &mut Vec<u8>,
+    slot: ContextSlot,
+    space: Space,
+    key: &[u8],
+    kind: EntryKind,
+) {
+    out.clear();
+    out.extend_from_slice(&space_key(slot, space));
+    out.extend_from_slice(&blake3::hash(key).as_bytes()[..16]);
+    out.push(kind.number());
+}
+
+/// What follows the prefix in the key of an edit. In order of stamps, so in one that
+/// causes allow.
+pub(crate) fn edit_suffix(dot: Dot) -> [u8; 12] {
+    let mut suffix = [0; 12];
+    suffix[..8].copy_from_slice(&dot.hlc.bits().to_be_bytes());
+    suffix[8..].copy_from_slice(&dot.author.to_be_bytes());
+    suffix
+}
+
+/// The dot in the key of an edit.
+pub(crate) fn edit_dot(key: &[u8]) -> Option<Dot> {
+    let (_, suffix) = key.split_last_chunk::<12>()?;
+    let (hlc, author) = suffix.split_first_chunk::<8>()?;
+    Some(Dot {
+        author: u32::from_be_bytes(*author.first_chunk()?),
+        hlc: Hlc::from_bits(u64::from_be_bytes(*hlc)),
+    })
+}
+
+/// The key of a delta that others may name as a parent.
+pub(crate) fn dag_key(slot: ContextSlot, id: &DeltaId) -> [u8; 40] {
+    let mut key = [0; 40];
+    key[..8].copy_from_slice(&slot_key(slot));
+    key[8..].copy_from_slice(id.as_bytes());
+    key
+}
+
+/// Splits the key of a head, grave or event into slot and rest.
 pub(crate) fn split_slot(key: &[u8]) -> Option<(ContextSlot, &[u8])> {
     let (slot, rest) = key.split_first_chunk::<SLOT_BYTES>()?;
     Some((ContextSlot::new(u64::from_be_bytes(*slot)), rest))

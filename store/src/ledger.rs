@@ -25,7 +25,7 @@ use crate::error::StoreError;
 use crate::hlc::Hlc;
 use crate::journal::Journal;
 use crate::layout::{self, LMDB_KEY_BYTES_MAX, Tables};
-use crate::meta::Meta;
+use crate::meta::{self, Meta};
 use crate::place::LedgerPlace;
 use crate::snapshot::Snapshot;
 use crate::sweep::Swept;
@@ -120,19 +120,24 @@ impl Ledger {
             LMDB_KEY_BYTES_MAX,
             "LMDB must be built with its default key size"
         );
-        let tables = Tables::open(&env)
-            .map_err(|error| engine("open the tables of", error, config))?
-            .ok_or_else(|| {
-                StoreError::corrupt_file("data file", &place.data_file(), "it lacks a table")
-            })?;
+        let tables_failed = |error| engine("open the tables of", error, config);
+        let lacking =
+            || StoreError::corrupt_file("data file", &place.data_file(), "it lacks a table");
+        let meta_table = layout::open_meta(&env).map_err(tables_failed)?;
+        let format = meta::format(place, &env, meta_table.ok_or_else(lacking)?)?;
+        let tables = match format {
+            // It lacks those that came later.
+            takeover::FORMAT => Some(Tables::create(&env).map_err(tables_failed)?),
+            _ => Tables::open(&env).map_err(tables_failed)?,
+        };
+        let tables = tables.ok_or_else(lacking)?;
         let meta = Meta {
             place,
             env: &env,
             tables,
         };
-        let format = meta.format()?;
-        if format != layout::FORMAT_VERSION {
-            takeover::take_over(&meta, format, config)?;
+        if format == takeover::FORMAT {
+            takeover::take_over(&meta, config)?;
         }
         meta.check_identity()?;
         let mut journal = Journal::open(

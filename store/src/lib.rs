@@ -12,12 +12,13 @@
 //! | `ids.rs`, `hlc.rs` | names and stamps |
 //! | `data_dir.rs`, `manifest.rs`, `place.rs` | the data directory and its lock |
 //! | `change.rs` | what goes into a commit and comes out |
+//! | `entry/`, `version.rs` | what a key can hold, and how writes of it merge |
 //! | `ledger.rs`, `data_file.rs`, `meta.rs` | opening; the two ways in |
 //! | `create.rs`, `takeover.rs` | new ledgers, and those of older formats |
 //! | `writer.rs`, `journal/` | making batches durable |
 //! | `apply/`, `authors.rs`, `sweep.rs` | writing into LMDB |
 //! | `snapshot.rs` | reading |
-//! | `layout.rs`, `record.rs`, `delta.rs`, `root.rs` | the format |
+//! | `layout.rs`, `record.rs`, `delta.rs`, `local.rs`, `root.rs` | the format |
 //! | `names.rs`, `verify.rs` | reconciling and scrubbing |
 //! | `error.rs` | what can go wrong |
 
@@ -28,12 +29,14 @@ mod create;
 mod data_dir;
 mod data_file;
 mod delta;
+mod entry;
 mod error;
 mod hlc;
 mod ids;
 mod journal;
 mod layout;
 mod ledger;
+mod local;
 mod manifest;
 mod meta;
 mod names;
@@ -44,14 +47,19 @@ mod snapshot;
 mod sweep;
 mod takeover;
 mod verify;
+mod version;
 mod writer;
 
 pub use change::{
-    ApplicationRecord, CallEffects, Change, Committed, CommittedEvent, EntryKind, Event, LogLevel,
-    LogLine, NewContext, Op, Standing, Verdict,
+    ApplicationRecord, Birth, Births, CallEffects, Change, Committed, CommittedEvent, Event,
+    LogLevel, LogLine, NewContext, Op, RemoteDelta, Standing, Verdict, Write,
 };
 pub use data_dir::{DataDir, OpenOptions, write_atomically};
-pub use delta::{DELTA_PARENTS_MAX, DeltaEventView, DeltaView, MalformedDelta, OpView};
+pub use delta::{
+    BIRTHS_MAX, BirthsView, DELTA_PARENTS_MAX, DeltaEventView, DeltaView, MalformedDelta, OpView,
+    WriteView,
+};
+pub use entry::{EntryKind, EntryValue, Space};
 pub use error::{Loss, Refused, StoreError};
 pub use hlc::{Hlc, HlcClock};
 pub use ids::{

@@ -9,13 +9,14 @@ use crate::error::StoreError;
 use crate::ids::{DataId, ShardId};
 use crate::journal::Generation;
 use crate::layout::{
-    FORMAT_VERSION, META_FORMAT, META_IDENTITY, META_JOURNAL, META_JOURNAL_FILE, Tables,
+    FORMAT_VERSION, META_FORMAT, META_IDENTITY, META_JOURNAL, META_JOURNAL_FILE, Table, Tables,
 };
 use crate::ledger::{commit_error, engine_error};
 use crate::place::{LedgerIdentity, LedgerPlace};
 use crate::record::{
     FormatRecord, IdentityRecord, JournalFileRecord, JournalRecord, Record, open, seal,
 };
+use crate::takeover;
 
 /// The table `meta` of the ledger in `place`.
 pub(crate) struct Meta<'l> {
@@ -24,25 +25,28 @@ pub(crate) struct Meta<'l> {
     pub(crate) tables: Tables,
 }
 
-impl Meta<'_> {
-    /// The version of the ledger's format. One that this program neither reads
-    /// nor takes over is refused.
-    pub(crate) fn format(&self) -> Result<u32, StoreError> {
-        let found = self.read(META_FORMAT, |bytes| {
-            Ok(open::<FormatRecord>(META_FORMAT, bytes)?
-                .version
-                .to_native())
-        })?;
-        match found {
-            1..=FORMAT_VERSION => Ok(found),
-            found => Err(StoreError::WrongFormat {
-                path: self.place.dir().to_owned(),
-                found,
-                supported: FORMAT_VERSION,
-            }),
-        }
+/// The version of the format of the ledger in `place`, by its table `meta`. One that
+/// this program neither reads nor takes over is refused.
+pub(crate) fn format(
+    place: &LedgerPlace,
+    env: &Env<WithoutTls>,
+    table: Table,
+) -> Result<u32, StoreError> {
+    let found = read(env, table, META_FORMAT, |bytes| {
+        let record = open::<FormatRecord>(META_FORMAT, bytes)?;
+        Ok(record.version.to_native())
+    })?;
+    match found {
+        takeover::FORMAT | FORMAT_VERSION => Ok(found),
+        found => Err(StoreError::WrongFormat {
+            path: place.dir().to_owned(),
+            found,
+            supported: FORMAT_VERSION,
+        }),
     }
+}
 
+impl Meta<'_> {
     /// Refuses a ledger that belongs into another place.
     pub(crate) fn check_identity(&self) -> Result<(), StoreError> {
         let found = self.read(META_IDENTITY, |bytes| {
@@ -82,14 +86,6 @@ impl Meta<'_> {
         })
     }
 
-    /// Writes where the journal stands, for a ledger of format 2 that begins one.
-    pub(crate) fn write_generation(&self, generation: Generation) -> Result<(), StoreError> {
-        self.write(|table| {
-            table.put(META_FORMAT, &FormatRecord { version: 2 })?;
-            table.put(META_JOURNAL, &journal_record(generation))
-        })
-    }
-
     /// Writes everything that makes a ledger one of this format, in `place` and
     /// with a journal of at least `journal_bytes`.
     pub(crate) fn write_all(
@@ -121,16 +117,7 @@ impl Meta<'_> {
         key: &[u8],
         parse: impl FnOnce(&[u8]) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let failed = |error| engine_error("read the records about", error, self.env);
-        let txn = self.env.read_txn().map_err(failed)?;
-        match self.tables.meta.get(&txn, key).map_err(failed)? {
-            Some(bytes) => parse(bytes),
-            None => Err(StoreError::corrupt(
-                "record about the ledger",
-                key,
-                "it is missing",
-            )),
-        }
+        read(self.env, self.tables.meta, key, parse)
     }
 
     fn write(
@@ -146,6 +133,24 @@ impl Meta<'_> {
         records(&mut writing).map_err(failed)?;
         let committed = writing.txn.commit();
         committed.map_err(|error| commit_error(error, self.env))
+    }
+}
+
+fn read<T>(
+    env: &Env<WithoutTls>,
+    table: Table,
+    key: &[u8],
+    parse: impl FnOnce(&[u8]) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let failed = |error| engine_error("read the records about", error, env);
+    let txn = env.read_txn().map_err(failed)?;
+    match table.get(&txn, key).map_err(failed)? {
+        Some(bytes) => parse(bytes),
+        None => Err(StoreError::corrupt(
+            "record about the ledger",
+            key,
+            "it is missing",
+        )),
     }
 }
 

@@ -14,10 +14,13 @@ use rkyv::with::InlineAsBox;
 use rkyv::{Archive, Portable, Serialize};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use crate::change::{ApplicationRecord, EntryKind};
+use crate::change::ApplicationRecord;
+use crate::delta::BIRTH_BYTES;
+use crate::entry::{EntryKind, State, Stored, Value};
 use crate::error::StoreError;
 use crate::hlc::Hlc;
 use crate::ids::{ApplicationId, ContextId, ContextSlot, DeltaId, NodeId, Root};
+use crate::version::{Dot, VersionVector};
 
 /// The version of every record format so far.
 const RECORD_VERSION: u8 = 1;
@@ -32,17 +35,22 @@ pub(crate) enum RecordKind {
     Format = 1,
     Slots = 2,
     Context = 3,
-    Head = 4,
+    HeadOfFormat3 = 4,
     Entry = 5,
-    Log = 6,
     Event = 7,
     Application = 8,
     Name = 9,
     Author = 10,
-    Grave = 11,
     Journal = 12,
     Identity = 13,
     JournalFile = 14,
+    Head = 15,
+    Log = 16,
+    Dag = 17,
+    Edit = 18,
+    Litter = 19,
+    GraveOfFormat3 = 11,
+    Grave = 20,
 }
 
 impl RecordKind {
@@ -52,14 +60,17 @@ impl RecordKind {
             RecordKind::Format => "format record",
             RecordKind::Slots => "slots record",
             RecordKind::Context => "context record",
-            RecordKind::Head => "head record",
+            RecordKind::HeadOfFormat3 | RecordKind::Head => "head record",
             RecordKind::Entry => "entry",
             RecordKind::Log => "log record",
+            RecordKind::Dag => "record of a delta's past",
+            RecordKind::Edit => "edit",
+            RecordKind::Litter => "record of removed edits",
             RecordKind::Event => "event record",
             RecordKind::Application => "application record",
             RecordKind::Name => "name record",
             RecordKind::Author => "author record",
-            RecordKind::Grave => "grave record",
+            RecordKind::GraveOfFormat3 | RecordKind::Grave => "grave record",
             RecordKind::Journal => "record of the journal",
             RecordKind::Identity => "identity record",
             RecordKind::JournalFile => "record of the journal's file",
@@ -155,8 +166,9 @@ pub(crate) struct ContextRow<'a> {
     pub(crate) name: Option<&'a str>,
 }
 
+/// A head as formats up to 3 had it, for taking them over.
 #[derive(Archive, Serialize)]
-pub(crate) struct HeadRow<'a> {
+pub(crate) struct HeadRowOfFormat3<'a> {
     pub(crate) context: [u8; 32],
     pub(crate) root: [u8; 32],
     pub(crate) version: u64,
@@ -170,12 +182,91 @@ pub(crate) struct HeadRow<'a> {
 }
 
 #[derive(Archive, Serialize)]
-pub(crate) struct EntryRow<'a> {
+pub(crate) struct HeadRow<'a> {
+    pub(crate) context: [u8; 32],
+    pub(crate) root: [u8; 32],
+    pub(crate) version: u64,
+    pub(crate) entries: u64,
+    pub(crate) bytes: u64,
     pub(crate) hlc: u64,
-    pub(crate) author: u32,
-    pub(crate) kind: u8,
+    pub(crate) log_last: u64,
+    pub(crate) log_pruned: u64,
+    pub(crate) log_count: u64,
+    pub(crate) events_first: u64,
+    pub(crate) events_last: u64,
+    pub(crate) is_shared: bool,
     #[rkyv(with = InlineAsBox)]
-    pub(crate) value: &'a [u8],
+    pub(crate) deltas: &'a [[u8; 32]],
+    #[rkyv(with = InlineAsBox)]
+    pub(crate) seen: &'a [SeenRow],
+}
+
+/// One author of a version vector.
+#[derive(Archive, Serialize, Clone, Copy)]
+pub(crate) struct SeenRow {
+    pub(crate) author: u32,
+    pub(crate) hlc: u64,
+}
+
+/// What stands in an entry's record in the place of its kind if its value is a row
+/// of sections. Everything else is a register with one value.
+const SECTIONS: u8 = 64;
+
+#[derive(Archive, Serialize)]
+pub(crate) struct EntryRow<'a> {
+    hlc: u64,
+    author: u32,
+    kind: u8,
+    #[rkyv(with = InlineAsBox)]
+    value: &'a [u8],
+}
+
+impl<'a> EntryRow<'a> {
+    pub(crate) fn value(dot: Dot, value: &'a [u8]) -> EntryRow<'a> {
+        EntryRow {
+            hlc: dot.hlc.bits(),
+            author: dot.author,
+            kind: EntryKind::Register.number(),
+            value,
+        }
+    }
+
+    pub(crate) fn sections(sections: &'a [u8]) -> EntryRow<'a> {
+        EntryRow {
+            hlc: 0,
+            author: 0,
+            kind: SECTIONS,
+            value: sections,
+        }
+    }
+}
+
+/// An edit of a list or text.
+#[derive(Archive, Serialize)]
+pub(crate) struct EditRow<'a> {
+    /// What it builds on; none if it has begun the sequence.
+    #[rkyv(with = InlineAsBox)]
+    pub(crate) births: &'a [[u8; BIRTH_BYTES]],
+    #[rkyv(with = InlineAsBox)]
+    pub(crate) update: &'a [u8],
+}
+
+/// A sequence of which edits have become litter.
+#[derive(Archive, Serialize)]
+pub(crate) struct LitterRow<'a> {
+    #[rkyv(with = InlineAsBox)]
+    pub(crate) key: &'a [u8],
+}
+
+/// What a delta had seen that others may name as a parent.
+#[derive(Archive, Serialize)]
+pub(crate) struct DagRow<'a> {
+    /// Its place in the log; 0 if it came with a snapshot.
+    pub(crate) position: u64,
+    pub(crate) author: u32,
+    pub(crate) hlc: u64,
+    #[rkyv(with = InlineAsBox)]
+    pub(crate) seen: &'a [SeenRow],
 }
 
 #[derive(Archive, Serialize)]
@@ -183,7 +274,7 @@ pub(crate) struct LogRow<'a> {
     pub(crate) slot: u64,
     /// Position of the context's delta before this one; 0 if there is none.
     pub(crate) previous: u64,
-    /// The delta's canonical bytes, as hashed and later signed.
+    /// The delta's canonical bytes, as hashed.
     #[rkyv(with = InlineAsBox)]
     pub(crate) canonical: &'a [u8],
 }
@@ -220,11 +311,20 @@ pub(crate) struct AuthorRow {
     pub(crate) node: [u8; 32],
 }
 
+/// A grave as formats up to 3 had it, for taking them over.
+#[derive(Archive, Serialize)]
+pub(crate) struct GraveRowOfFormat3 {
+    pub(crate) context: [u8; 32],
+    pub(crate) log_last: u64,
+}
+
 #[derive(Archive, Serialize)]
 pub(crate) struct GraveRow {
     pub(crate) context: [u8; 32],
     /// The newest log record that is still there; 0 if none is.
     pub(crate) log_last: u64,
+    /// The newest that was gone before the context was; 0 if none was.
+    pub(crate) log_pruned: u64,
 }
 
 impl Record for FormatRecord {
@@ -245,8 +345,20 @@ impl Record for JournalFileRecord {
 impl Record for ContextRow<'_> {
     const KIND: RecordKind = RecordKind::Context;
 }
+impl Record for HeadRowOfFormat3<'_> {
+    const KIND: RecordKind = RecordKind::HeadOfFormat3;
+}
 impl Record for HeadRow<'_> {
     const KIND: RecordKind = RecordKind::Head;
+}
+impl Record for EditRow<'_> {
+    const KIND: RecordKind = RecordKind::Edit;
+}
+impl Record for LitterRow<'_> {
+    const KIND: RecordKind = RecordKind::Litter;
+}
+impl Record for DagRow<'_> {
+    const KIND: RecordKind = RecordKind::Dag;
 }
 impl Record for EntryRow<'_> {
     const KIND: RecordKind = RecordKind::Entry;
@@ -265,6 +377,9 @@ impl Record for NameRow {
 }
 impl Record for AuthorRow {
     const KIND: RecordKind = RecordKind::Author;
+}
+impl Record for GraveRowOfFormat3 {
+    const KIND: RecordKind = RecordKind::GraveOfFormat3;
 }
 impl Record for GraveRow {
     const KIND: RecordKind = RecordKind::Grave;
@@ -307,18 +422,29 @@ pub struct Head {
     pub root: Root,
     /// How often its state has changed.
     pub version: u64,
-    /// How many entries it has.
+    /// How many entries its shared space has.
     pub entries: u64,
-    /// Bytes of all keys and values.
+    /// Bytes of all keys and values, edits and dots, in all spaces.
     pub bytes: u64,
-    /// The stamp of its last delta.
+    /// The latest stamp of its deltas.
     pub hlc: Hlc,
     /// The position of its last delta in the log; 0 if it has none.
     pub log_last: u64,
-    /// The sequence number of its last event; 0 if it has none.
+    /// The position of the newest delta that was pruned; 0 if none was.
+    pub log_pruned: u64,
+    /// How many deltas of it the log has.
+    pub log_count: u64,
+    /// The sequence number of its oldest event that is kept.
+    pub events_first: u64,
+    /// The sequence number of its last event; one less than the first if it has none.
     pub events_last: u64,
-    /// The deltas that no other delta follows. One, unless nodes wrote at once.
+    /// Whether other nodes may have it, so that deltas can come from them.
+    pub is_shared: bool,
+    /// The deltas that no other delta follows, in ascending order. One, unless nodes
+    /// wrote at once.
     pub deltas: Vec<DeltaId>,
+    /// Every author's newest delta that was applied.
+    pub(crate) seen: VersionVector,
 }
 
 impl Head {
@@ -332,15 +458,21 @@ impl Head {
             bytes: 0,
             hlc: Hlc::ZERO,
             log_last: 0,
+            log_pruned: 0,
+            log_count: 0,
+            events_first: 1,
             events_last: 0,
+            is_shared: false,
             deltas: Vec::new(),
+            seen: VersionVector::default(),
         }
     }
 
-    pub(crate) fn read(key: &[u8], bytes: &[u8]) -> Result<Head, StoreError> {
-        let row = open::<HeadRow>(key, bytes)?;
+    /// As formats up to 3 had it: without what it has seen, as numbers of authors
+    /// are not known here.
+    pub(crate) fn read_format_3(key: &[u8], bytes: &[u8]) -> Result<Head, StoreError> {
+        let row = open::<HeadRowOfFormat3>(key, bytes)?;
         Ok(Head {
-            context: ContextId::from_bytes(row.context),
             root: Root::from_bytes(row.root),
             version: row.version.to_native(),
             entries: row.entries.to_native(),
@@ -353,6 +485,31 @@ impl Head {
                 .iter()
                 .map(|id| DeltaId::from_bytes(*id))
                 .collect(),
+            ..Head::new(ContextId::from_bytes(row.context))
+        })
+    }
+
+    pub(crate) fn read(key: &[u8], bytes: &[u8]) -> Result<Head, StoreError> {
+        let row = open::<HeadRow>(key, bytes)?;
+        Ok(Head {
+            context: ContextId::from_bytes(row.context),
+            root: Root::from_bytes(row.root),
+            version: row.version.to_native(),
+            entries: row.entries.to_native(),
+            bytes: row.bytes.to_native(),
+            hlc: Hlc::from_bits(row.hlc.to_native()),
+            log_last: row.log_last.to_native(),
+            log_pruned: row.log_pruned.to_native(),
+            log_count: row.log_count.to_native(),
+            events_first: row.events_first.to_native(),
+            events_last: row.events_last.to_native(),
+            is_shared: row.is_shared,
+            deltas: row
+                .deltas
+                .iter()
+                .map(|id| DeltaId::from_bytes(*id))
+                .collect(),
+            seen: read_seen(RecordKind::Head, key, &row.seen)?,
         })
     }
 
@@ -378,38 +535,92 @@ impl Head {
             bytes: self.bytes,
             hlc: self.hlc.bits(),
             log_last: self.log_last,
+            log_pruned: self.log_pruned,
+            log_count: self.log_count,
+            events_first: self.events_first,
             events_last: self.events_last,
+            is_shared: self.is_shared,
             deltas,
+            seen: &seen_rows(&self.seen),
         };
         seal(out, key, &row);
     }
 }
 
-/// An entry, checked, borrowed from the ledger.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct EntryView<'a> {
-    pub(crate) hlc: Hlc,
-    pub(crate) author: u32,
-    pub(crate) kind: EntryKind,
-    pub(crate) value: &'a [u8],
+fn seen_rows(seen: &VersionVector) -> Vec<SeenRow> {
+    let row = |&(author, hlc): &(u32, Hlc)| SeenRow {
+        author,
+        hlc: hlc.bits(),
+    };
+    seen.pairs().iter().map(row).collect()
 }
 
-impl<'a> EntryView<'a> {
-    pub(crate) fn read(key: &[u8], bytes: &'a [u8]) -> Result<EntryView<'a>, StoreError> {
-        let row = open::<EntryRow>(key, bytes)?;
-        let kind = EntryKind::from_number(row.kind).ok_or_else(|| {
-            StoreError::corrupt(
-                RecordKind::Entry.what(),
-                key,
-                "its kind is unknown to this program",
-            )
-        })?;
-        Ok(EntryView {
-            hlc: Hlc::from_bits(row.hlc.to_native()),
-            author: row.author.to_native(),
-            kind,
-            value: row.value.get(),
+fn read_seen(
+    kind: RecordKind,
+    key: &[u8],
+    rows: &[ArchivedSeenRow],
+) -> Result<VersionVector, StoreError> {
+    let pair =
+        |row: &ArchivedSeenRow| (row.author.to_native(), Hlc::from_bits(row.hlc.to_native()));
+    VersionVector::from_pairs(rows.iter().map(pair)).ok_or_else(|| {
+        StoreError::corrupt(kind.what(), key, "its authors are not in ascending order")
+    })
+}
+
+/// A delta that others may name as a parent, as stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DagNode {
+    pub(crate) position: u64,
+    pub(crate) dot: Dot,
+    /// Without the delta itself.
+    pub(crate) seen: VersionVector,
+}
+
+impl DagNode {
+    pub(crate) fn read(key: &[u8], bytes: &[u8]) -> Result<DagNode, StoreError> {
+        let row = open::<DagRow>(key, bytes)?;
+        Ok(DagNode {
+            position: row.position.to_native(),
+            dot: Dot {
+                author: row.author.to_native(),
+                hlc: Hlc::from_bits(row.hlc.to_native()),
+            },
+            seen: read_seen(RecordKind::Dag, key, &row.seen)?,
         })
+    }
+
+    pub(crate) fn seal(&self, out: &mut Vec<u8>, key: &[u8]) {
+        let row = DagRow {
+            position: self.position,
+            author: self.dot.author,
+            hlc: self.dot.hlc.bits(),
+            seen: &seen_rows(&self.seen),
+        };
+        seal(out, key, &row);
+    }
+}
+
+/// Reads the record of an entry.
+pub(crate) fn read_entry<'a>(key: &[u8], bytes: &'a [u8]) -> Result<Stored<'a>, StoreError> {
+    let row = open::<EntryRow>(key, bytes)?;
+    let corrupt = |why| StoreError::corrupt(RecordKind::Entry.what(), key, why);
+    if row.kind == EntryKind::Register.number() {
+        let dot = Dot {
+            author: row.author.to_native(),
+            hlc: Hlc::from_bits(row.hlc.to_native()),
+        };
+        return Ok(Stored::Value(Value {
+            dot,
+            bytes: row.value.get(),
+        }));
+    }
+    if row.kind != SECTIONS {
+        return Err(corrupt("its kind is unknown to this program"));
+    }
+    let state = State::read(row.value.get()).map_err(|_| corrupt("its state is malformed"))?;
+    match state.kind() {
+        Some(_) => Ok(Stored::Sections(state)),
+        None => Err(corrupt("its state is empty")),
     }
 }
 

@@ -7,12 +7,16 @@ use std::ops::{Bound, ControlFlow};
 use heed::types::{Bytes, DecodeIgnore};
 use heed::{RoTxn, WithoutTls};
 
+use crate::authors::Authors;
 use crate::change::ApplicationRecord;
 use crate::delta::DeltaView;
+use crate::entry::{EntryValue, Space};
 use crate::error::StoreError;
-use crate::ids::{ApplicationId, ContextId, ContextSlot};
+use crate::ids::{ApplicationId, ContextId, ContextSlot, NodeId};
 use crate::layout::{self, Table, Tables, event_key, position_key, slot_key};
-use crate::record::{ContextRecord, EntryView, EventView, Head, LogRow, open, read_name};
+use crate::record::{
+    ContextRecord, EventView, Head, LogRow, open, read_author, read_entry, read_name,
+};
 
 /// A ledger at one moment.
 pub struct Snapshot {
@@ -23,6 +27,8 @@ pub struct Snapshot {
 /// Where in its context a scan goes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Scan<'a> {
+    /// In which space.
+    pub space: Space,
     /// Only keys that begin with this.
     pub prefix: &'a [u8],
     /// Only keys behind this one, in the direction of the scan. It need not
@@ -46,6 +52,7 @@ pub(crate) struct TableCounts {
 /// and checked when it is asked for.
 #[derive(Clone, Copy)]
 pub struct ScannedEntry<'a> {
+    snapshot: &'a Snapshot,
     key: &'a [u8],
     record: &'a [u8],
 }
@@ -53,13 +60,14 @@ pub struct ScannedEntry<'a> {
 impl<'a> ScannedEntry<'a> {
     /// The entry's key.
     pub fn key(&self) -> &'a [u8] {
-        let (_, key) = layout::split_slot(self.key).expect("the scan's range begins with a slot");
+        let (_, _, key) =
+            layout::split_entry(self.key).expect("the scan's range begins with space and slot");
         key
     }
 
     /// The entry's value.
-    pub fn value(&self) -> Result<&'a [u8], StoreError> {
-        Ok(EntryView::read(self.key, self.record)?.value)
+    pub fn value(&self) -> Result<EntryValue<'a>, StoreError> {
+        self.snapshot.value_of(self.key, self.record)
     }
 }
 
@@ -102,19 +110,54 @@ impl Snapshot {
     }
 
     /// The value under `key`.
-    pub fn get(&self, slot: ContextSlot, key: &[u8]) -> Result<Option<&[u8]>, StoreError> {
+    pub fn get(
+        &self,
+        slot: ContextSlot,
+        space: Space,
+        key: &[u8],
+    ) -> Result<Option<EntryValue<'_>>, StoreError> {
         if key.len() > layout::KEY_BYTES_MAX {
             return Ok(None); // LMDB takes a key that it cannot hold for a mistake
         }
         // On the stack, because reads are the commonest thing there is.
         let mut buffer = [0; layout::LMDB_KEY_BYTES_MAX];
         let full = &mut buffer[..size_of::<u64>() + key.len()];
-        full[..8].copy_from_slice(&slot_key(slot));
+        full[..8].copy_from_slice(&layout::space_key(slot, space));
         full[8..].copy_from_slice(key);
         let found = self.get_raw(self.tables.entries, full)?;
-        found
-            .map(|bytes| EntryView::read(full, bytes).map(|entry| entry.value))
-            .transpose()
+        found.map(|bytes| self.value_of(full, bytes)).transpose()
+    }
+
+    /// The value of the register under `key` of the shared space; none if there is
+    /// another kind of entry.
+    pub fn register(&self, slot: ContextSlot, key: &[u8]) -> Result<Option<&[u8]>, StoreError> {
+        Ok(match self.get(slot, Space::Shared, key)? {
+            Some(EntryValue::Register(value)) => Some(value),
+            Some(_) | None => None,
+        })
+    }
+
+    fn value_of<'s>(&'s self, key: &[u8], record: &'s [u8]) -> Result<EntryValue<'s>, StoreError> {
+        // An author that cannot be read is the least of all.
+        let author = |number| self.author(number).ok().flatten();
+        Ok(read_entry(key, record)?.value(author))
+    }
+
+    /// Every author.
+    pub(crate) fn authors(&self) -> Result<Authors, StoreError> {
+        let mut authors = Authors::default();
+        self.each(
+            |tables| tables.authors,
+            |key, bytes| authors.read(key, bytes),
+        )?;
+        Ok(authors)
+    }
+
+    /// The author with this number.
+    fn author(&self, number: u32) -> Result<Option<NodeId>, StoreError> {
+        let key = layout::author_key(number);
+        let found = self.get_raw(self.tables.authors, &key)?;
+        found.map(|bytes| read_author(&key, bytes)).transpose()
     }
 
     /// Shows entries to `visit` in key order until it breaks or fails.
@@ -124,7 +167,13 @@ impl Snapshot {
         scan: Scan<'_>,
         visit: &mut dyn FnMut(ScannedEntry<'_>) -> Result<ControlFlow<()>, StoreError>,
     ) -> Result<(), StoreError> {
-        let mut show = |key, record| visit(ScannedEntry { key, record });
+        let mut show = |key, record| {
+            visit(ScannedEntry {
+                snapshot: self,
+                key,
+                record,
+            })
+        };
         let Some(range) = scan_range(slot, &scan) else {
             return Ok(());
         };
@@ -156,7 +205,7 @@ impl Snapshot {
         Ok(())
     }
 
-    /// How many keys begin with `prefix`. With an empty prefix the answer is at
+    /// How many keys of the shared space begin with `prefix`. With an empty prefix the answer is at
     /// hand; otherwise every such key is visited.
     pub fn count(&self, slot: ContextSlot, prefix: &[u8]) -> Result<u64, StoreError> {
         if prefix.is_empty() {
@@ -275,9 +324,10 @@ impl Snapshot {
         limit: usize,
         visit: &mut dyn FnMut(u64, DeltaView<'_>) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
-        let mut position = self.head(slot)?.log_last;
+        let head = self.head(slot)?;
+        let mut position = head.log_last;
         for _ in 0..limit {
-            if position == 0 {
+            if position <= head.log_pruned {
                 break;
             }
             let (previous, delta) = self.delta_at(slot, position)?;
@@ -379,6 +429,7 @@ fn scan_range(slot: ContextSlot, scan: &Scan<'_>) -> Option<KeyRange> {
         layout::entry_key(
             &mut full,
             slot,
+            scan.space,
             &key[..key.len().min(layout::KEY_BYTES_MAX)],
         );
         full

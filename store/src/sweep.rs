@@ -5,9 +5,10 @@
 
 use heed::{Env, RwTxn, WithoutTls};
 
+use crate::entry::Space;
 use crate::error::StoreError;
 use crate::ids::ContextSlot;
-use crate::layout::{self, Table, Tables, position_key, slot_key};
+use crate::layout::{self, Table, Tables, position_key, slot_key, space_key};
 use crate::ledger::{commit_error, engine_error};
 use crate::record::{GraveRow, LogRow, open, seal};
 
@@ -37,13 +38,24 @@ pub(crate) fn sweep(
         })?;
         let grave = open::<GraveRow>(key, bytes)?;
         let (context, mut log_last) = (grave.context, grave.log_last.to_native());
+        let log_pruned = grave.log_pruned.to_native();
         let before = left;
-        for table in [tables.entries, tables.events] {
-            left -= drop_prefix(&mut txn, table, slot, left).map_err(failed)?;
+        for table in [tables.entries, tables.edits, tables.litter] {
+            for space in Space::ALL {
+                let prefix = space_key(slot, space);
+                left -= drop_prefix(&mut txn, table, &prefix, left).map_err(failed)?;
+            }
+        }
+        for table in [tables.events, tables.dag] {
+            left -= drop_prefix(&mut txn, table, &slot_key(slot), left).map_err(failed)?;
         }
         while left > 0 && log_last != 0 {
             let key = position_key(log_last);
             let Some(bytes) = tables.log.get(&txn, &key).map_err(failed)? else {
+                if log_last <= log_pruned {
+                    log_last = 0;
+                    break;
+                }
                 return Err(StoreError::corrupt("log record", &key, "it is missing"));
             };
             log_last = open::<LogRow>(&key, bytes)?.previous.to_native();
@@ -57,7 +69,12 @@ pub(crate) fn sweep(
             continue;
         }
         if before > 0 {
-            seal(&mut scratch, &key, &GraveRow { context, log_last });
+            let row = GraveRow {
+                context,
+                log_last,
+                log_pruned,
+            };
+            seal(&mut scratch, &key, &row);
             tables
                 .graves
                 .put(&mut txn, &key, &scratch)
@@ -73,16 +90,15 @@ pub(crate) fn sweep(
     })
 }
 
-/// Drops up to `max` records whose key begins with `slot`.
+/// Drops up to `max` records whose key begins with `prefix`.
 fn drop_prefix(
     txn: &mut RwTxn<'_>,
     table: Table,
-    slot: ContextSlot,
+    prefix: &[u8],
     max: usize,
 ) -> heed::Result<usize> {
-    let prefix = slot_key(slot);
     let mut dropped = 0;
-    let mut cursor = table.prefix_iter_mut(txn, &prefix)?;
+    let mut cursor = table.prefix_iter_mut(txn, prefix)?;
     while dropped < max {
         if cursor.next().transpose()?.is_none() {
             break;

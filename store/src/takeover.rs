@@ -1,308 +1,132 @@
-//! Ledgers of older formats become ledgers of this one. Each step can be cut short
-//! and done again: what tells how far it has come is on disk before the next
-//! one. Called by `ledger.rs` when it opens a ledger of such a format.
+//! A ledger of format 3 becomes one of this format, in one transaction: it is of the
+//! one or of the other, whatever happens in between. Called by `ledger.rs` when it
+//! opens a ledger of that format.
 //!
-//! Format 1 had no journal; it becomes format 2 by the number of the first one.
-//! Format 2 knew neither whose ledger it is nor how large its journal, and its
-//! journal had no front; the calls in there go into LMDB, then a journal of this
-//! format takes its place, and last the data file says that it is of this format.
+//! Format 3 had registers alone, in one space, whose records are the same here. Its deltas
+//! have another form and were never sent to anybody, so they go: the newest of
+//! each context is what the next one follows. Its heads say less, and its roots were
+//! sums. Its journal has the same form with the old deltas in it, whose calls are made
+//! again after all else. What is done to the tables is in `apply/takeover.rs`.
 
-use crate::error::{Loss, StoreError};
-use crate::journal::{Generation, Journal};
-use crate::ledger::{Ledger, LedgerConfig};
+use bytes::Bytes;
+
+use crate::apply::Pass;
+use crate::change::{CallEffects, Event, Op, Write};
+use crate::delta::{MalformedDelta, Reader};
+use crate::error::StoreError;
+use crate::hlc::Hlc;
+use crate::ids::{ContextId, ContextSlot, NodeId};
+use crate::journal::Journal;
+use crate::layout;
+use crate::ledger::{LedgerConfig, engine_error};
 use crate::meta::Meta;
+use crate::record::Head;
+use crate::writer::{Counters, next_slot};
 
-/// Takes over a ledger of `format`, 1 or 2.
-pub(crate) fn take_over(
-    meta: &Meta<'_>,
-    format: u32,
-    config: &LedgerConfig,
-) -> Result<(), StoreError> {
-    if format == 1 {
-        begin_first_journal(meta)?;
-    }
-    let generation = bring_in_journal(meta, config)?;
-    let journal_bytes = Journal::make(meta.place, generation.seed)?;
-    meta.write_all(generation, journal_bytes)?;
+/// The format that is taken over.
+pub(crate) const FORMAT: u32 = 3;
+
+/// Takes over a ledger of format 3.
+pub(crate) fn take_over(meta: &Meta<'_>, config: &LedgerConfig) -> Result<(), StoreError> {
+    meta.check_identity()?;
+    let mut generation = meta.generation()?;
+    let bytes_noted = meta.journal_bytes()?;
+    let mut journal = Journal::open(
+        meta.place,
+        config.journal_bytes_max,
+        bytes_noted,
+        generation,
+    )?;
+    journal.recover(&meta.place.data_file())?;
+    let mut pass = Pass::begin(meta.env, meta.tables, counters(meta)?)?;
+    pass.take_over()?;
+    let calls = journal.replay(|call| {
+        let malformed = |_| {
+            let slot = layout::slot_key(call.slot);
+            StoreError::corrupt("journaled delta", &slot, "its bytes are malformed")
+        };
+        pass.replay_call(&read_call(call.slot, call.canonical).map_err(malformed)?)
+    })?;
+    generation.number += 1;
+    pass.finish(generation, bytes_noted)?;
     tracing::info!(
         shard = meta.place.identity().shard.number(),
-        format,
+        format = FORMAT,
+        calls,
         "took over a ledger of an older format"
     );
     Ok(())
 }
 
-fn begin_first_journal(meta: &Meta<'_>) -> Result<(), StoreError> {
-    let generation = Generation::first();
-    let unexpected = meta.place.journal();
-    // A journal beside a data file that is too old to have one is a newer one's.
-    if unexpected.exists() {
-        return Err(StoreError::Stale {
-            path: meta.place.data_file(),
-            found: generation.number,
-            journaled: generation.number + 1,
-        });
+/// The numbers to be given next: heads tell the newest stamp, and no position of the
+/// log is in use any more.
+fn counters(meta: &Meta<'_>) -> Result<Counters, StoreError> {
+    let failed = |error| engine_error("read the heads of", error, meta.env);
+    let txn = meta.env.read_txn().map_err(failed)?;
+    let mut last_hlc = Hlc::ZERO;
+    for row in meta.tables.heads.iter(&txn).map_err(failed)? {
+        let (key, bytes) = row.map_err(failed)?;
+        last_hlc = last_hlc.max(Head::read_format_3(key, bytes)?.hlc);
     }
-    meta.write_generation(generation)
+    Ok(Counters {
+        slot: next_slot(meta.env, meta.tables, &txn)?,
+        position: 1,
+        last_hlc,
+    })
 }
 
-/// Brings the calls in a journal of format 2 into LMDB.
-fn bring_in_journal(meta: &Meta<'_>, config: &LedgerConfig) -> Result<Generation, StoreError> {
-    let generation = meta.generation()?;
-    let Some(mut journal) = Journal::open_before(meta.place, generation)? else {
-        // It was made after the data file, when nothing had been committed.
-        return match generation.is_first() {
-            true => Ok(generation),
-            false => Err(StoreError::lost(&meta.place.journal(), Loss::Missing)),
-        };
-    };
-    journal.recover(&meta.place.data_file())?;
-    let ledger = Ledger::with(meta.env.clone(), meta.tables, config, journal)?;
-    ledger.writer().bring_in_journal()?;
-    meta.generation()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fs;
-    use std::path::Path;
-
-    use bytes::Bytes;
-    use heed::{Env, WithoutTls};
-
-    use super::*;
-    use crate::change::{CallEffects, Change, EntryKind, NewContext, Op};
-    use crate::data_dir::{DataDir, OpenOptions};
-    use crate::hlc::Hlc;
-    use crate::ids::{ApplicationId, ContextId, ContextSlot, NodeId, ShardCount};
-    use crate::layout::{
-        FORMAT_VERSION, META_FORMAT, META_IDENTITY, META_JOURNAL, META_JOURNAL_FILE, Tables,
-    };
-    use crate::ledger::open_env;
-    use crate::place::LedgerPlace;
-    use crate::record::{FormatRecord, seal};
-
-    const CONTEXT: ContextId = ContextId::from_bytes([1; 32]);
-
-    /// The calls that an old ledger has in LMDB and in its journal.
-    const CALLS: u64 = 5;
-
-    fn config() -> LedgerConfig {
-        LedgerConfig {
-            map_bytes_max: 16 << 20,
-            readers_max: 4,
-            ..LedgerConfig::default()
-        }
+/// Reads a delta of format 3 as the call that has made it. All numbers little-endian: magic
+/// "CLD1", context (32), author (32), HLC (8), parent count (2) and parents (32
+/// each), op count (4) and ops (kind (1), 1 for a write or 0 for a removal (1), key
+/// length (2), key, and for a write value length (4), value), event count (4) and
+/// events (kind length (2), kind, payload length (4), payload), root (32).
+fn read_call(slot: ContextSlot, bytes: &[u8]) -> Result<CallEffects, MalformedDelta> {
+    let mut rest = Reader(bytes);
+    if rest.array::<4>()? != b"CLD1" {
+        return Err(MalformedDelta("it does not begin with CLD1"));
     }
-
-    fn place_in(dir: &Path) -> LedgerPlace {
-        let options = OpenOptions {
-            shards_if_new: ShardCount::new(1).unwrap(),
-            node_id_if_new: NodeId::from_bytes([4; 32]),
-        };
-        let data = DataDir::open(dir, &options).unwrap();
-        data.ledger_place(options.shards_if_new.shards().next().unwrap())
-    }
-
-    fn call(n: u64) -> CallEffects {
-        let value = Some(Bytes::copy_from_slice(&n.to_be_bytes()));
-        CallEffects {
-            context: CONTEXT,
-            slot: ContextSlot::UNASSIGNED,
-            author: NodeId::from_bytes([4; 32]),
-            hlc: Hlc::from_bits(n << 12),
-            ops: vec![Op {
-                key: Bytes::from_static(b"n"),
-                kind: EntryKind::Register,
-                value,
-            }],
-            events: vec![],
-            logs: vec![],
-        }
-    }
-
-    /// A ledger with a context and calls of it, all but the first in its journal.
-    fn ledger(place: &LedgerPlace) {
-        let ledger = Ledger::open(place, &config()).unwrap();
-        let new = NewContext {
-            id: CONTEXT,
-            name: None,
-            application: ApplicationId::from_bytes([1; 32]),
-            created: Hlc::ZERO,
-            call: call(1),
-        };
-        ledger.commit(vec![Change::CreateContext(new)]).unwrap();
-        let mut writer = ledger.writer();
-        for n in 2..=CALLS {
-            let outcome = writer.commit(vec![Change::Call(call(n))]).unwrap();
-            assert!(!outcome.is_shown && outcome.verdicts[0].is_ok());
-        }
-    }
-
-    /// The ledger's data file behind the back of [`Ledger::open`].
-    fn with_env<T>(place: &LedgerPlace, work: impl FnOnce(&Env<WithoutTls>, Tables) -> T) -> T {
-        let env = open_env(place, &config()).unwrap();
-        let tables = Tables::open(&env).unwrap().unwrap();
-        work(&env, tables)
-    }
-
-    /// Makes the ledger what the program of `format` would have left.
-    fn make_old(place: &LedgerPlace, format: u32) {
-        if format == 1 {
-            // It had no journal, so everything was in LMDB.
-            drop(Ledger::open(place, &config()).unwrap());
-        }
-        with_env(place, |env, tables| {
-            let mut txn = env.write_txn().unwrap();
-            let mut bytes = Vec::new();
-            seal(&mut bytes, META_FORMAT, &FormatRecord { version: format });
-            tables.meta.put(&mut txn, META_FORMAT, &bytes).unwrap();
-            tables.meta.delete(&mut txn, META_IDENTITY).unwrap();
-            tables.meta.delete(&mut txn, META_JOURNAL_FILE).unwrap();
-            if format == 1 {
-                tables.meta.delete(&mut txn, META_JOURNAL).unwrap();
+    let context = ContextId::from_bytes(*rest.array()?);
+    let author = NodeId::from_bytes(*rest.array()?);
+    let hlc = Hlc::from_bits(u64::from_le_bytes(*rest.array()?));
+    let parents = u16::from_le_bytes(*rest.array()?);
+    rest.bytes(32 * usize::from(parents))?;
+    let op = |rest: &mut Reader<'_>| {
+        let &[_, is_write] = rest.array()?;
+        let key = rest.u16()?;
+        let key = Bytes::copy_from_slice(rest.bytes(key.into())?);
+        let write = match is_write {
+            0 => Write::Remove,
+            _ => {
+                let value = rest.u32()?;
+                Write::Set(Bytes::copy_from_slice(rest.bytes(value as usize)?))
             }
-            txn.commit().unwrap();
-        });
-        let journal = fs::read(place.journal()).unwrap();
-        match format {
-            1 => fs::remove_file(place.journal()).unwrap(),
-            _ => fs::write(place.journal(), &journal[8192..]).unwrap(),
-        }
-    }
-
-    #[track_caller]
-    fn check_whole(place: &LedgerPlace) {
-        for _ in 0..2 {
-            let ledger = Ledger::open(place, &config()).unwrap();
-            let snapshot = ledger.snapshot().unwrap();
-            let slot = snapshot.context(&CONTEXT).unwrap().unwrap().slot;
-            let value = snapshot.get(slot, b"n").unwrap().unwrap();
-            assert_eq!(value, CALLS.to_be_bytes());
-            assert_eq!(crate::verify(&snapshot).unwrap().deltas, CALLS);
-        }
-        with_env(place, |env, tables| {
-            let meta = Meta { place, env, tables };
-            assert_eq!(meta.format().unwrap(), FORMAT_VERSION);
-            meta.check_identity().unwrap();
-        });
-    }
-
-    #[test]
-    fn a_ledger_of_an_older_format_is_taken_over_with_its_journal() {
-        for format in [1, 2] {
-            let dir = tempfile::tempdir().unwrap();
-            let place = place_in(dir.path());
-            ledger(&place);
-            make_old(&place, format);
-            check_whole(&place);
-        }
-    }
-
-    #[test]
-    fn a_takeover_that_was_cut_short_goes_on() {
-        type Step = fn(&Meta<'_>);
-        let steps: [(u32, Step); 4] = [
-            (1, |meta| begin_first_journal(meta).unwrap()),
-            (1, |meta| {
-                begin_first_journal(meta).unwrap();
-                let generation = bring_in_journal(meta, &config()).unwrap();
-                Journal::make(meta.place, generation.seed).unwrap();
-            }),
-            (2, |meta| {
-                bring_in_journal(meta, &config()).unwrap();
-            }),
-            (2, |meta| {
-                let generation = bring_in_journal(meta, &config()).unwrap();
-                Journal::make(meta.place, generation.seed).unwrap();
-            }),
-        ];
-        for (format, step) in steps {
-            let dir = tempfile::tempdir().unwrap();
-            let place = place_in(dir.path());
-            ledger(&place);
-            make_old(&place, format);
-            with_env(&place, |env, tables| {
-                let place = &place;
-                step(&Meta { place, env, tables });
-            });
-            check_whole(&place);
-        }
-    }
-
-    #[test]
-    fn an_old_copy_of_the_data_file_is_not_taken_over_beside_a_newer_journal() {
-        for format in [1, 2] {
-            let dir = tempfile::tempdir().unwrap();
-            let place = place_in(dir.path());
-            ledger(&place);
-            make_old(&place, format);
-            let copy = fs::read(place.data_file()).unwrap();
-            check_whole(&place);
-            let ledger = Ledger::open(&place, &config()).unwrap();
-            let verdicts = ledger.commit(vec![Change::Call(call(9))]).unwrap();
-            verdicts[0].as_ref().unwrap();
-            drop(ledger);
-            fs::write(place.data_file(), copy).unwrap();
-            let error = Ledger::open(&place, &config()).err().unwrap();
-            assert!(matches!(error, StoreError::Stale { .. }), "{error}");
-        }
-    }
-
-    #[test]
-    fn a_journal_of_format_2_that_is_missing_is_reported() {
-        let dir = tempfile::tempdir().unwrap();
-        let place = place_in(dir.path());
-        ledger(&place);
-        make_old(&place, 2);
-        fs::remove_file(place.journal()).unwrap();
-        let error = Ledger::open(&place, &config()).err().unwrap();
-        assert!(
-            matches!(
-                error,
-                StoreError::Lost {
-                    loss: Loss::Missing,
-                    ..
-                }
-            ),
-            "{error}"
-        );
-    }
-
-    /// What the file says about its format is changed; opening it says so.
-    #[test]
-    fn a_ledger_of_another_format_is_refused() {
-        fn check(format: &[u8], is_expected: fn(&StoreError) -> bool) {
-            let dir = tempfile::tempdir().unwrap();
-            let place = place_in(dir.path());
-            with_env(&place, |env, tables| {
-                let mut txn = env.write_txn().unwrap();
-                tables.meta.put(&mut txn, META_FORMAT, format).unwrap();
-                txn.commit().unwrap();
-            });
-            let error = Ledger::open(&place, &config()).err().unwrap();
-            assert!(is_expected(&error) && !error.is_fatal(), "{error}");
-        }
-        let mut later = Vec::new();
-        seal(&mut later, META_FORMAT, &FormatRecord { version: 4 });
-        check(&later, |error| {
-            matches!(
-                error,
-                StoreError::WrongFormat {
-                    found: 4,
-                    supported: 3,
-                    ..
-                }
-            )
-        });
-        check(b"?", |error| {
-            matches!(
-                error,
-                StoreError::Corrupt {
-                    what: "format record",
-                    ..
-                }
-            )
-        });
-    }
+        };
+        Ok(Op::shared(key, write))
+    };
+    let ops = rest.u32()?;
+    let ops = (0..ops).map(|_| op(&mut rest)).collect::<Result<_, _>>()?;
+    let event = |rest: &mut Reader<'_>| {
+        let kind = rest.u16()?;
+        let kind = String::from_utf8_lossy(rest.bytes(kind.into())?).into_owned();
+        let payload = rest.u32()?;
+        Ok(Event {
+            kind,
+            payload: Bytes::copy_from_slice(rest.bytes(payload as usize)?),
+        })
+    };
+    let events = rest.u32()?;
+    let events = (0..events)
+        .map(|_| event(&mut rest))
+        .collect::<Result<_, _>>()?;
+    rest.bytes(32)?;
+    rest.end()?;
+    Ok(CallEffects {
+        context,
+        slot,
+        author,
+        hlc,
+        ops,
+        events,
+        logs: Vec::new(),
+    })
 }

@@ -2,14 +2,15 @@
 //! down twice. Roots against entries, heads against the log, records against
 //! heads. Changes nothing. Used by tests, the crash harness and operators.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use crate::authors::Authors;
+use crate::entry::{EntryDigest, Space};
 use crate::error::{StoreError, hex};
-use crate::hlc::Hlc;
-use crate::ids::{ContextId, ContextSlot, NodeId};
+use crate::ids::{ContextId, ContextSlot, DeltaId};
 use crate::layout;
-use crate::record::{ContextRecord, EntryView, EventView, GraveRow, Head, open, read_author};
-use crate::root::{EntryFacts, RootSum};
+use crate::record::{ContextRecord, EventView, GraveRow, Head, open, read_entry};
+use crate::root::RootSum;
 use crate::snapshot::Snapshot;
 
 /// What a clean ledger holds.
@@ -31,7 +32,8 @@ struct Found {
     root: RootSum,
     entries: u64,
     bytes: u64,
-    events_last: u64,
+    events_first: u64,
+    events_count: u64,
     is_event_missing: bool,
 }
 
@@ -39,14 +41,7 @@ struct Found {
 /// reported as [`StoreError::Corrupt`]. Takes time and memory in proportion to
 /// the ledger's entries and contexts.
 pub fn verify(snapshot: &Snapshot) -> Result<Verified, StoreError> {
-    let mut authors = Vec::new();
-    snapshot.each(
-        |tables| tables.authors,
-        |key, bytes| {
-            authors.push(read_author(key, bytes)?);
-            Ok(())
-        },
-    )?;
+    let authors = snapshot.authors()?;
     let mut verified = Verified::default();
     let mut found = add_up(snapshot, &authors)?;
     snapshot.applications()?;
@@ -71,7 +66,7 @@ pub fn verify(snapshot: &Snapshot) -> Result<Verified, StoreError> {
             let found = found.remove(&context.slot).unwrap_or_default();
             verified.contexts += 1;
             verified.entries += found.entries;
-            verified.events += found.events_last;
+            verified.events += found.events_count;
             check_context(&context, &head, &found)?;
             verified.deltas += check_log(snapshot, context.id, context.slot, &head)?;
             Ok(())
@@ -107,29 +102,26 @@ pub fn verify(snapshot: &Snapshot) -> Result<Verified, StoreError> {
 
 fn add_up(
     snapshot: &Snapshot,
-    authors: &[NodeId],
+    authors: &Authors,
 ) -> Result<BTreeMap<ContextSlot, Found>, StoreError> {
     let mut all: BTreeMap<ContextSlot, Found> = BTreeMap::new();
+    let mut digests = EntryDigest::default();
     snapshot.each(
         |tables| tables.entries,
         |key, bytes| {
             let corrupt = |why| StoreError::corrupt("entry", key, why);
-            let entry = EntryView::read(key, bytes)?;
-            let (slot, user_key) =
-                layout::split_slot(key).ok_or_else(|| corrupt("its key has no slot"))?;
-            let author = authors
-                .get(entry.author as usize)
-                .ok_or_else(|| corrupt("its author is unknown"))?;
+            let entry = read_entry(key, bytes)?;
+            let (slot, space, user_key) = layout::split_entry(key)
+                .ok_or_else(|| corrupt("its key has no slot, or its space is unknown"))?;
             let found = all.entry(slot).or_default();
-            found.root.add(&EntryFacts {
-                key: user_key,
-                kind: entry.kind,
-                hlc: entry.hlc,
-                author: *author,
-                value: entry.value,
-            });
-            found.entries += 1;
-            found.bytes += (user_key.len() + entry.value.len()) as u64;
+            if space.is_replicated() {
+                let digest = digests
+                    .of(space, user_key, &entry, authors)
+                    .map_err(|_| corrupt("its author is unknown"))?;
+                found.root.add(digest);
+            }
+            found.entries += u64::from(space == Space::Shared);
+            found.bytes += user_key.len() as u64 + entry.bytes();
             Ok(())
         },
     )?;
@@ -141,9 +133,11 @@ fn add_up(
             let (slot, _) =
                 layout::split_slot(key).ok_or_else(|| corrupt("its key has no slot"))?;
             let found = all.entry(slot).or_default();
-            found.events_last += 1;
-            // Of a deleted context the first events may be swept already.
-            found.is_event_missing |= event.sequence != found.events_last;
+            if found.events_count == 0 {
+                found.events_first = event.sequence;
+            }
+            found.is_event_missing |= event.sequence != found.events_first + found.events_count;
+            found.events_count += 1;
             Ok(())
         },
     )?;
@@ -163,13 +157,15 @@ fn check_context(context: &ContextRecord, head: &Head, found: &Found) -> Result<
     if (head.entries, head.bytes) != (found.entries, found.bytes) {
         return Err(corrupt("it counts other entries or bytes than there are"));
     }
-    if found.is_event_missing || head.events_last != found.events_last {
+    let counted = (head.events_last + 1).checked_sub(head.events_first);
+    let is_first = found.events_count == 0 || found.events_first == head.events_first;
+    if found.is_event_missing || !is_first || counted != Some(found.events_count) {
         return Err(corrupt("its events are not the ones that it counts"));
     }
     Ok(())
 }
 
-/// Walks the context's deltas back to the first and gives their number.
+/// Walks the context's deltas back to the oldest that is kept and gives their number.
 fn check_log(
     snapshot: &Snapshot,
     context: ContextId,
@@ -181,51 +177,51 @@ fn check_log(
     };
     let (mut deltas, mut version, mut events) = (0, 0, 0);
     let mut position = head.log_last;
-    let mut expected = head.deltas.clone();
-    let mut hlc_max = head.hlc;
-    if head.log_last == 0 && head.hlc != Hlc::ZERO {
-        return Err(StoreError::corrupt(
-            "head record",
-            &layout::slot_key(slot),
-            "it has a stamp but no delta",
-        ));
-    }
-    while position != 0 {
+    // Heads, and parents of what was met so far.
+    let mut expected: BTreeSet<DeltaId> = head.deltas.iter().copied().collect();
+    while position > head.log_pruned {
         let (previous, delta) = snapshot.delta_at(slot, position)?;
         if delta.context() != context {
             return Err(corrupt(position, "it changes another context"));
         }
-        if !expected.contains(&delta.id()) {
+        let id = delta.id();
+        if !expected.remove(&id) {
             return Err(corrupt(
                 position,
-                "its hash is not what its successor names as parent",
+                "its hash is not what a successor names as parent",
             ));
         }
-        if delta.hlc() > hlc_max {
-            return Err(corrupt(position, "its stamp is later than its successor's"));
+        if delta.hlc() > head.hlc {
+            return Err(corrupt(position, "its stamp is later than its context's"));
         }
-        if deltas == 0 && delta.root() != head.root {
+        // All others are in its past, so it has led to what there is.
+        if head.deltas == [id] && delta.root() != head.root {
             return Err(corrupt(position, "its root is not the head's"));
         }
-        hlc_max = delta.hlc();
-        expected = delta.parents().collect();
+        expected.extend(delta.parents());
         deltas += 1;
         version += u64::from(delta.op_count() > 0);
-        events += delta.events().count() as u64;
+        events += u64::from(delta.event_count());
         position = previous;
     }
-    if !expected.is_empty() {
-        let missing = hex(expected[0].as_bytes());
+    let is_pruned = head.log_pruned > 0;
+    if let Some(missing) = expected.first()
+        && !is_pruned
+    {
         return Err(StoreError::Corrupt {
             what: "delta",
-            key: missing,
+            key: hex(missing.as_bytes()),
             why: "it is missing from the log",
         });
     }
-    if (version, events) != (head.version, head.events_last) {
+    // Private writes change the state as well, without a delta.
+    let agrees = deltas == head.log_count
+        && version <= head.version
+        && (events == head.events_last || (is_pruned && events < head.events_last));
+    if !agrees {
         return Err(corrupt(
             head.log_last,
-            "the head counts other changes or events than the log has",
+            "the head counts other deltas, changes or events than the log has",
         ));
     }
     Ok(deltas)

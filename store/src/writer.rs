@@ -93,19 +93,7 @@ impl WriterState {
     ) -> Result<WriterState, StoreError> {
         let failed = |error| engine_error("read the counters of", error, env);
         let txn = env.read_txn().map_err(failed)?;
-        let slot = match tables.meta.get(&txn, META_SLOTS).map_err(failed)? {
-            Some(bytes) => open::<SlotsRecord>(META_SLOTS, bytes)?.next.to_native(),
-            None => ContextSlot::FIRST,
-        };
-        // A slot that is given twice would mix two contexts.
-        for table in [tables.heads, tables.graves] {
-            let last = table.last(&txn).map_err(failed)?;
-            let last = last.and_then(|(key, _)| layout::read_u64(key));
-            if last.is_some_and(|last| last >= slot) {
-                let why = "slots beyond it have been given";
-                return Err(StoreError::corrupt("slots record", META_SLOTS, why));
-            }
-        }
+        let slot = next_slot(env, tables, &txn)?;
         let last = tables.log.last(&txn).map_err(failed)?;
         let position = match last {
             Some((key, _)) => {
@@ -267,7 +255,7 @@ impl<'l> LedgerWriter<'l> {
         let state = &mut *self.state;
         let journal = &mut state.journal;
         journal.begin();
-        let answers = pass.apply_all(batch, &mut |slot, canonical| journal.add(slot, canonical))?;
+        let answers = pass.apply_all(batch, &mut |call| journal.add(call))?;
         let is_due = route == Route::Checkpoint
             || pass.has_unjournaled()
             || !journal.has_room()
@@ -291,9 +279,7 @@ impl<'l> LedgerWriter<'l> {
         self.state.pages_left = pages_left(&self.shared.env);
         let pass = Pass::begin(&self.shared.env, self.shared.tables, self.state.next)?;
         let pass = self.pass.insert(pass);
-        self.state
-            .journal
-            .replay(|slot, canonical| pass.replay(slot, canonical))
+        self.state.journal.replay(|call| pass.replay(&call))
     }
 
     fn bring_in(&mut self) -> Result<(), StoreError> {
@@ -323,6 +309,29 @@ fn pages_of(pass: &Pass<'_>, journal: &Journal) -> u64 {
 fn pages_left(env: &Env<WithoutTls>) -> u64 {
     let info = env.info();
     (info.map_size as u64 / layout::PAGE_BYTES).saturating_sub(info.last_page_number as u64 + 1)
+}
+
+/// The slot to be given next.
+pub(crate) fn next_slot(
+    env: &Env<WithoutTls>,
+    tables: Tables,
+    txn: &RoTxn<'_, WithoutTls>,
+) -> Result<u64, StoreError> {
+    let failed = |error| engine_error("read the counters of", error, env);
+    let slot = match tables.meta.get(txn, META_SLOTS).map_err(failed)? {
+        Some(bytes) => open::<SlotsRecord>(META_SLOTS, bytes)?.next.to_native(),
+        None => ContextSlot::FIRST,
+    };
+    // A slot that is given twice would mix two contexts.
+    for table in [tables.heads, tables.graves] {
+        let last = table.last(txn).map_err(failed)?;
+        let last = last.and_then(|(key, _)| layout::read_u64(key));
+        if last.is_some_and(|last| last >= slot) {
+            let why = "slots beyond it have been given";
+            return Err(StoreError::corrupt("slots record", META_SLOTS, why));
+        }
+    }
+    Ok(slot)
 }
 
 fn stamp_of(key: &[u8], bytes: &[u8]) -> Result<Hlc, StoreError> {

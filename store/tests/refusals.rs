@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use corelet_store::{
-    ApplicationId, CallEffects, Change, ContextId, ContextSlot, DataDir, EntryKind, Hlc, Ledger,
-    LedgerConfig, NewContext, NodeId, Op, OpenOptions, Refused, ShardCount,
+    ApplicationId, CallEffects, Change, ContextId, ContextSlot, DataDir, Hlc, Ledger, LedgerConfig,
+    NewContext, NodeId, Op, OpenOptions, Refused, ShardCount,
 };
 
 fn call(context: ContextId, hlc: u64) -> CallEffects {
@@ -12,11 +12,10 @@ fn call(context: ContextId, hlc: u64) -> CallEffects {
         slot: ContextSlot::UNASSIGNED,
         author: NodeId::from_bytes([7; 32]),
         hlc: Hlc::from_bits(hlc),
-        ops: vec![Op {
-            key: Bytes::from_static(b"k"),
-            kind: EntryKind::Register,
-            value: Some(Bytes::from(hlc.to_string())),
-        }],
+        ops: vec![Op::set(
+            Bytes::from_static(b"k"),
+            Bytes::from(hlc.to_string()),
+        )],
         events: Vec::new(),
         logs: Vec::new(),
     }
@@ -70,7 +69,7 @@ fn calls_behind_a_refused_one_of_their_context_are_refused_too() {
     let snapshot = ledger.snapshot().unwrap();
     let value = |id| {
         let slot = snapshot.context(&id).unwrap().unwrap().slot;
-        snapshot.get(slot, b"k").unwrap().map(<[u8]>::to_vec)
+        snapshot.register(slot, b"k").unwrap().map(<[u8]>::to_vec)
     };
     assert_eq!(value(one), Some(b"200".to_vec()));
     assert_eq!(value(other), Some(b"300".to_vec()));

@@ -3,8 +3,6 @@
 use std::char::DecodeUtf16Error;
 use std::str::Utf8Error;
 
-use crate::guest_state::StateError;
-
 /// Why a turn ended without an output. Nothing that it did may be kept.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
@@ -80,9 +78,15 @@ pub enum Failure {
         /// What is wrong with it.
         message: String,
     },
-    /// The context's state could not answer.
+    /// The guest has used an entry as what it is not.
+    #[error("{message}")]
+    Misused {
+        /// How.
+        message: String,
+    },
+    /// The context's state could not answer: the store's own error.
     #[error("the context's state could not be read or written: {0}")]
-    State(#[source] StateError),
+    State(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// Ours to repair. The guest is not at fault.
     #[error("internal error while running a guest: {what}")]
     OurBug {

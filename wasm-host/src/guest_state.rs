@@ -5,6 +5,19 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::ops::{Bound, ControlFlow};
 
+/// Which part of a context an entry is in. Keys of different spaces never meet.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Space {
+    /// What every node of the context has and may write.
+    #[default]
+    Shared,
+    /// What every node has, and one author alone may write, whose public key its
+    /// keys begin with.
+    Owned,
+    /// What stays on this node. It has registers only.
+    Private,
+}
+
 /// What a scan meets under a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Row<'a> {
@@ -32,17 +45,30 @@ impl Row<'_> {
 /// A context's state as one turn sees it: what was committed, plus this turn's
 /// own writes. Used only while the turn runs, on the thread that runs it.
 ///
+/// Every value is read as bytes: those of a register or write-once entry, the 8 of a counter,
+/// little-endian and signed, none of a set element.
+///
 /// Lengths and counts are already checked against [`crate::Limits`] when a
 /// method is called, and the turn is known to be allowed to write.
 pub trait GuestState {
     /// The value under `key`.
-    fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError>;
+    fn get(&mut self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, StateError>;
 
-    /// Writes `value` under `key`.
-    fn set(&mut self, key: &[u8], value: &[u8]) -> Result<(), StateError>;
+    /// Gives the register under `key` a value.
+    fn set(&mut self, space: Space, key: &[u8], value: &[u8]) -> Result<(), StateError>;
+
+    /// Adds to the counter under `key` and gives its new value.
+    fn add(&mut self, space: Space, key: &[u8], amount: i64) -> Result<i64, StateError>;
+
+    /// Puts an element into a set; tells whether it was not there.
+    fn insert(&mut self, space: Space, key: &[u8]) -> Result<bool, StateError>;
+
+    /// Gives the write-once entry under `key` its value; tells whether it had none.
+    /// One that had keeps it.
+    fn write_once(&mut self, space: Space, key: &[u8], value: &[u8]) -> Result<bool, StateError>;
 
     /// Removes the entry under `key`; tells whether there was one.
-    fn remove(&mut self, key: &[u8]) -> Result<bool, StateError>;
+    fn remove(&mut self, space: Space, key: &[u8]) -> Result<bool, StateError>;
 
     /// Hands up to `limit` entries whose key begins with `prefix` to `out`, in
     /// key order (or against it with `reverse`), beginning behind `after` if
@@ -50,10 +76,7 @@ pub trait GuestState {
     /// end the walk early. Counting also goes this way, in bounded steps.
     fn scan(
         &mut self,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        limit: usize,
-        reverse: bool,
+        walk: Walk<'_>,
         out: &mut dyn FnMut(&[u8], Row<'_>) -> ControlFlow<()>,
     ) -> Result<(), StateError>;
 
@@ -61,26 +84,37 @@ pub trait GuestState {
     fn into_any(self: Box<Self>) -> Box<dyn Any>;
 }
 
-/// Why the state could not answer. The turn ends with it; it is the host's
-/// trouble, not the guest's.
+/// Where a scan goes.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Walk<'a> {
+    /// In which space.
+    pub space: Space,
+    /// Only keys that begin with this.
+    pub prefix: &'a [u8],
+    /// Only keys behind this one, in the direction of the scan.
+    pub after: Option<&'a [u8]>,
+    /// At most this many entries.
+    pub limit: usize,
+    /// From the largest key to the smallest.
+    pub reverse: bool,
+}
+
+/// Why the state could not answer. The turn ends with it.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct StateError(#[source] Box<dyn std::error::Error + Send + Sync>);
+pub enum StateError {
+    /// The host's trouble, not the guest's: the store's own error, to be recognised by
+    /// its type.
+    #[error("{0}")]
+    Store(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// What the guest has asked for does not fit to what is there.
+    #[error("{0}")]
+    Misused(String),
+}
 
 impl StateError {
     /// Wraps the store's own error.
     pub fn new(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StateError {
-        StateError(error.into())
-    }
-
-    /// The store's own error, to be recognised by its type.
-    pub fn into_inner(self) -> Box<dyn std::error::Error + Send + Sync> {
-        self.0
-    }
-
-    /// The store's own error.
-    pub fn inner(&self) -> &(dyn std::error::Error + Send + Sync + 'static) {
-        &*self.0
+        StateError::Store(error.into())
     }
 }
 
@@ -89,25 +123,45 @@ impl StateError {
 #[derive(Debug, Default, Clone, Copy)]
 pub struct NullState;
 
+impl NullState {
+    fn refuse<T>() -> Result<T, StateError> {
+        Err(StateError::new("there is no context to write to"))
+    }
+}
+
 impl GuestState for NullState {
-    fn get(&mut self, _key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+    fn get(&mut self, _space: Space, _key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
         Ok(None)
     }
 
-    fn set(&mut self, _key: &[u8], _value: &[u8]) -> Result<(), StateError> {
-        Err(StateError::new("there is no context to write to"))
+    fn set(&mut self, _space: Space, _key: &[u8], _value: &[u8]) -> Result<(), StateError> {
+        NullState::refuse()
     }
 
-    fn remove(&mut self, _key: &[u8]) -> Result<bool, StateError> {
-        Err(StateError::new("there is no context to write to"))
+    fn add(&mut self, _space: Space, _key: &[u8], _amount: i64) -> Result<i64, StateError> {
+        NullState::refuse()
+    }
+
+    fn insert(&mut self, _space: Space, _key: &[u8]) -> Result<bool, StateError> {
+        NullState::refuse()
+    }
+
+    fn write_once(
+        &mut self,
+        _space: Space,
+        _key: &[u8],
+        _value: &[u8],
+    ) -> Result<bool, StateError> {
+        NullState::refuse()
+    }
+
+    fn remove(&mut self, _space: Space, _key: &[u8]) -> Result<bool, StateError> {
+        NullState::refuse()
     }
 
     fn scan(
         &mut self,
-        _prefix: &[u8],
-        _after: Option<&[u8]>,
-        _limit: usize,
-        _reverse: bool,
+        _walk: Walk<'_>,
         _out: &mut dyn FnMut(&[u8], Row<'_>) -> ControlFlow<()>,
     ) -> Result<(), StateError> {
         Ok(())
@@ -118,32 +172,55 @@ impl GuestState for NullState {
     }
 }
 
-/// A state in memory, without a store: for measures and tests of the border.
+/// A state in memory, without a store and with registers alone in one space: for measures
+/// and tests of the border.
 impl GuestState for BTreeMap<Vec<u8>, Vec<u8>> {
-    fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+    fn get(&mut self, _space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
         Ok(BTreeMap::get(self, key).cloned())
     }
 
-    fn set(&mut self, key: &[u8], value: &[u8]) -> Result<(), StateError> {
+    fn set(&mut self, _space: Space, key: &[u8], value: &[u8]) -> Result<(), StateError> {
         match self.get_mut(key) {
             Some(there) => value.clone_into(there),
-            None => drop(self.insert(key.to_vec(), value.to_vec())),
+            None => drop(BTreeMap::insert(self, key.to_vec(), value.to_vec())),
         }
         Ok(())
     }
 
-    fn remove(&mut self, key: &[u8]) -> Result<bool, StateError> {
+    fn add(&mut self, _space: Space, key: &[u8], amount: i64) -> Result<i64, StateError> {
+        let old = BTreeMap::get(self, key).and_then(|value| value.first_chunk());
+        let sum = old.map_or(0, |old| i64::from_le_bytes(*old)) + amount;
+        BTreeMap::insert(self, key.to_vec(), sum.to_le_bytes().to_vec());
+        Ok(sum)
+    }
+
+    fn insert(&mut self, _space: Space, key: &[u8]) -> Result<bool, StateError> {
+        Ok(BTreeMap::insert(self, key.to_vec(), Vec::new()).is_none())
+    }
+
+    fn write_once(&mut self, space: Space, key: &[u8], value: &[u8]) -> Result<bool, StateError> {
+        match self.contains_key(key) {
+            true => Ok(false),
+            false => self.set(space, key, value).map(|()| true),
+        }
+    }
+
+    fn remove(&mut self, _space: Space, key: &[u8]) -> Result<bool, StateError> {
         Ok(BTreeMap::remove(self, key).is_some())
     }
 
     fn scan(
         &mut self,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        limit: usize,
-        reverse: bool,
+        walk: Walk<'_>,
         out: &mut dyn FnMut(&[u8], Row<'_>) -> ControlFlow<()>,
     ) -> Result<(), StateError> {
+        let Walk {
+            prefix,
+            after,
+            limit,
+            reverse,
+            ..
+        } = walk;
         let mut visit = |(key, value): (&Vec<u8>, &Vec<u8>)| out(key, Row::Shown(value));
         let walked = if reverse {
             let until = after.map_or(Bound::Unbounded, Bound::Excluded);
@@ -183,16 +260,17 @@ mod tests {
             .into();
         let mut walk = |after: Option<&str>, limit, reverse| {
             let mut keys = Vec::new();
-            map.scan(
-                b"b",
-                after.map(str::as_bytes),
+            let walk = Walk {
+                prefix: b"b",
+                after: after.map(str::as_bytes),
                 limit,
                 reverse,
-                &mut |key, _| {
-                    keys.push(String::from_utf8(key.to_vec()).unwrap());
-                    ControlFlow::Continue(())
-                },
-            )
+                ..Walk::default()
+            };
+            map.scan(walk, &mut |key, _| {
+                keys.push(String::from_utf8(key.to_vec()).unwrap());
+                ControlFlow::Continue(())
+            })
             .unwrap();
             keys
         };

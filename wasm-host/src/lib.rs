@@ -33,7 +33,7 @@ pub use costs::{HOST_COSTS, HostCost};
 pub use description::{Description, Method, MethodKind, Parameter};
 pub use engine::operator_costs;
 pub use failure::Failure;
-pub use guest_state::{GuestState, NullState, Row, StateError};
+pub use guest_state::{GuestState, NullState, Row, Space, StateError, Walk as StateWalk};
 pub use host::{Host, HostConfig, HostError, LoadReport, LoadSource};
 pub use instance::{Instance, InstantiateError};
 pub use limits::{LimitInfo, Limits, Unit};

@@ -42,7 +42,7 @@ pub(crate) struct Lane {
     failures: [AtomicU64; FAILURE_KINDS],
 }
 
-const FAILURE_KINDS: usize = 12;
+const FAILURE_KINDS: usize = 13;
 
 /// Compilations that ended in the same way.
 #[derive(Debug, Default)]
@@ -165,6 +165,7 @@ impl Lane {
             Failure::State(_) => 9,
             Failure::OurBug { .. } => 10,
             Failure::MemoryFull { .. } => 11,
+            Failure::Misused { .. } => 12,
         };
         count(&self.failures[index]);
     }
@@ -230,6 +231,7 @@ impl Stats {
                 state: failures[9],
                 our_bug: failures[10],
                 memory_full: failures[11],
+                misused: failures[12],
             },
         }
     }
@@ -302,4 +304,6 @@ pub struct TrapCounts {
     pub our_bug: u64,
     /// No memory left over all instances.
     pub memory_full: u64,
+    /// An entry was used as what it is not.
+    pub misused: u64,
 }

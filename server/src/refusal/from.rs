@@ -186,8 +186,9 @@ fn failed_turn(failure: &Failure, said: Option<&str>) -> Refusal {
         Failure::InvalidOutput { message: reason } => {
             Refusal::new(Code::InvalidOutput, message).with("reason", reason.as_str())
         }
+        Failure::Misused { .. } => Refusal::new(Code::EntryMisused, message),
         Failure::State(error) => {
-            tracing::error!(error = %chain(error), "the state of a context could not be read");
+            tracing::error!(error = %chain(&**error), "the state of a context could not be read");
             Refusal::new(
                 Code::StorageDamaged,
                 "the context's state could not be read",
@@ -271,8 +272,16 @@ fn unstored_change(refused: &Unstored) -> Refusal {
         } => Refusal::limit_of(Code::LimitExceeded, setting(limit), *got, *max),
         Unstored::BehindRefused { .. } => Refusal::new(Code::Unavailable, message),
         Unstored::Damaged { source } => unstored_batch(source),
+        Unstored::KindMismatch { .. }
+        | Unstored::RemovedWriteOnce
+        | Unstored::NotInSpace { .. } => Refusal::new(Code::EntryMisused, message),
         Unstored::ContextExists { .. }
-        | Unstored::KindMismatch { .. }
+        | Unstored::Malformed { .. }
+        | Unstored::AppliedBefore { .. }
+        | Unstored::NotNewer { .. }
+        | Unstored::ParentsMissing { .. }
+        | Unstored::Forked { .. }
+        | Unstored::Diverged { .. }
         | Unstored::Unsorted { .. }
         | Unstored::WrongSlot { .. }
         | Unstored::StaleHlc { .. } => {

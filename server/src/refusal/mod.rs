@@ -135,6 +135,8 @@ catalogue! {
         "A method declared as a query tried to write. Nothing has happened.";
     InvalidOutput = -32037 "invalid_output", 422 call, "reason",
         "The application returned something that is not JSON. Nothing that the call did has happened.";
+    EntryMisused = -32038 "entry_misused", 422 call, "",
+        "The application wrote an entry as another kind than it is, removed one that is written once, or wrote what another owns. Nothing that the call did has happened.";
     StorageFull = -32040 "storage_full", 507 call, "limit?, used?, max?",
         "There is no room for the write, and a deletion is one, too: it is written down before anything is freed. Reads go on; the call has left no trace.";
     StorageDamaged = -32041 "storage_damaged", 500 call, "",

@@ -1,19 +1,32 @@
 //! The bounds of what a change carries. Checked before anything is read for it.
 
-use crate::change::CallEffects;
+use crate::change::{CallEffects, Write};
+use crate::delta::BIRTHS_MAX;
+use crate::entry::Space;
 use crate::error::Refused;
 use crate::layout::{EVENT_KIND_BYTES_MAX, KEY_BYTES_MAX, NAME_BYTES_MAX, VALUE_BYTES_MAX};
 
 pub(super) fn check_call(call: &CallEffects) -> Result<(), Refused> {
-    if !call.ops.is_sorted_by(|a, b| a.key < b.key) {
+    if !(call.ops).is_sorted_by(|a, b| (a.space, &a.key) < (b.space, &b.key)) {
         return Err(Refused::Unsorted {
             context: call.context,
         });
     }
     for op in &call.ops {
         check_bound("a key's length in bytes", op.key.len(), 0, KEY_BYTES_MAX)?;
-        let value_bytes = op.value.as_ref().map_or(0, |value| value.len());
+        let value_bytes = op.view().write.payload().len();
         check_bound("a value's length in bytes", value_bytes, 0, VALUE_BYTES_MAX)?;
+        if let Write::Edit { births, .. } = &op.write {
+            check_bound("the births of an edit", births.len(), 0, BIRTHS_MAX)?;
+        }
+        let is_allowed = match op.space {
+            Space::Shared => true,
+            Space::Owned => op.key.starts_with(call.author.as_bytes()),
+            Space::Private => matches!(op.write, Write::Set(_) | Write::Remove),
+        };
+        if !is_allowed {
+            return Err(Refused::NotInSpace { space: op.space });
+        }
     }
     for event in &call.events {
         check_bound(

@@ -1,47 +1,22 @@
-//! A call: what it replaces is read and checked, and what it leads to is worked
-//! out; then entries, delta and events are written. Whether its sizes are within
-//! bounds is in `bounds.rs`, how a context begins in `records.rs`.
+//! A call of this node: what its writes meet is read and checked, and what they lead
+//! to is worked out (`plan.rs`); then everything is written. Nothing is concurrent to
+//! it, as it follows all deltas that are there. Whether its sizes are within
+//! bounds is in `bounds.rs`, how a context begins in `records.rs`, deltas of other nodes
+//! in `remote.rs`.
 
 use heed::PutFlags;
 
 use super::bounds::check_call;
-use super::{Pass, Receipt, Stop, before_writing};
+use super::plan::{Incoming, Plan};
+use super::{Pass, Receipt, Stop};
 use crate::change::{CallEffects, Op, Standing};
-use crate::delta::DeltaWriter;
-use crate::error::{Refused, StoreError};
+use crate::delta::{self, DeltaWriter, WriteView};
+use crate::error::Refused;
 use crate::ids::{ContextSlot, DeltaId};
-use crate::layout::{self, event_key, position_key, slot_key};
-use crate::record::{EntryRow, EntryView, EventRow, Head, LogRow, seal};
-use crate::root::{EntryFacts, RootSum};
-
-/// What a call will leave behind, as far as reading can tell.
-pub(super) struct Planned {
-    root: RootSum,
-    entries: u64,
-    bytes: u64,
-}
-
-impl Planned {
-    pub(super) fn from(head: &Head) -> Planned {
-        Planned {
-            root: RootSum::of(head.root),
-            entries: head.entries,
-            bytes: head.bytes,
-        }
-    }
-
-    pub(super) fn add(&mut self, call: &CallEffects, op: &Op, value: &[u8]) {
-        self.root.add(&EntryFacts {
-            key: &op.key,
-            kind: op.kind,
-            hlc: call.hlc,
-            author: call.author,
-            value,
-        });
-        self.entries += 1;
-        self.bytes += (op.key.len() + value.len()) as u64;
-    }
-}
+use crate::layout::{dag_key, event_key, position_key};
+use crate::local;
+use crate::record::{DagNode, EventRow, Head, LogRow, seal};
+use crate::version::Past;
 
 impl Pass<'_> {
     pub(super) fn call(&mut self, call: &CallEffects) -> Result<Receipt, Stop> {
@@ -60,168 +35,128 @@ impl Pass<'_> {
             }
             .into());
         }
-        if call.hlc < head.hlc {
+        self.call_in(slot, call)
+    }
+
+    /// The same, in a slot that is known to be the context's.
+    pub(super) fn call_in(
+        &mut self,
+        slot: ContextSlot,
+        call: &CallEffects,
+    ) -> Result<Receipt, Stop> {
+        let head = &self.heads[&slot].head;
+        if call.is_silent() {
+            return Ok(Receipt {
+                slot,
+                delta_id: None,
+                is_written: false,
+                standing: Standing::of(head),
+                first_sequence: head.events_last + 1,
+            });
+        }
+        if call.hlc <= head.hlc {
             return Err(Refused::StaleHlc {
                 got: call.hlc,
                 last: head.hlc,
             }
             .into());
         }
-        let is_silent = call.ops.is_empty() && call.events.is_empty();
-        let planned = match is_silent {
-            true => None,
-            false => Some(self.plan(slot, call)?),
-        };
-        self.write_call(slot, call, planned)
-    }
-
-    /// Reads what the call's writes replace, and works out what they lead to.
-    fn plan(&mut self, slot: ContextSlot, call: &CallEffects) -> Result<Planned, Stop> {
-        let head = &self.heads[&slot].head;
-        let mut planned = Planned::from(head);
-        for op in &call.ops {
-            layout::entry_key(&mut self.buffers.key, slot, &op.key);
-            let key = &self.buffers.key;
-            let old = self.tables.entries.get(&self.txn, key);
-            if let Some(bytes) = old.map_err(|error| self.stop(error))? {
-                let old = EntryView::read(key, bytes).map_err(before_writing)?;
-                self.replace(&mut planned, slot, op, old)?;
-            }
-            if let Some(value) = &op.value {
-                planned.add(call, op, value);
-            }
-        }
-        Ok(planned)
-    }
-
-    fn replace(
-        &self,
-        planned: &mut Planned,
-        slot: ContextSlot,
-        op: &Op,
-        old: EntryView<'_>,
-    ) -> Result<(), Stop> {
-        if old.kind != op.kind {
-            return Err(Refused::KindMismatch {
-                found: old.kind,
-                written: op.kind,
-            }
-            .into());
-        }
-        let damaged = |what, key: &[u8], why| before_writing(StoreError::corrupt(what, key, why));
-        let author = self.authors.get(old.author).ok_or_else(|| {
-            damaged(
-                "entry",
-                &self.buffers.key,
-                "its author is unknown to the ledger",
-            )
-        })?;
-        planned.root.subtract(&EntryFacts {
-            key: &op.key,
-            kind: old.kind,
-            hlc: old.hlc,
-            author,
-            value: old.value,
+        let incoming = self.incoming(slot, call.author, call.hlc)?;
+        let mut plan = self.begin_plan(slot);
+        let planned = call.ops.iter().try_for_each(|op| {
+            self.plan_write(&mut plan, &incoming, &op.view(), Past::Everything, true)
         });
-        let freed = (op.key.len() + old.value.len()) as u64;
-        let left = (planned.entries.checked_sub(1)).zip(planned.bytes.checked_sub(freed));
-        (planned.entries, planned.bytes) = left.ok_or_else(|| {
-            let why = "it counts fewer entries or bytes than there are";
-            damaged("head record", &slot_key(slot), why)
-        })?;
-        Ok(())
+        let written = planned.and_then(|()| self.write_call(&incoming, &plan, call));
+        self.end_plan(plan);
+        written
     }
 
-    /// Everything about the call is checked: write it. Without a plan the call
-    /// has no effects.
-    pub(super) fn write_call(
+    /// Everything about the call is checked: write it.
+    fn write_call(
         &mut self,
-        slot: ContextSlot,
+        incoming: &Incoming,
+        plan: &Plan,
         call: &CallEffects,
-        planned: Option<Planned>,
     ) -> Result<Receipt, Stop> {
         // The head leaves the map while it changes. If the call fails half way
         // the transaction is dropped, and every head with it.
+        let slot = incoming.slot;
         let mut touched = self
             .heads
             .remove(&slot)
             .expect("the caller has read the head");
+        touched.is_changed = true;
         let head = &mut touched.head;
+        self.has_written = true;
+        self.writes += call.ops.len() + call.events.len() + 1;
+        for (op, planned) in call.ops.iter().zip(&plan.writes) {
+            self.write_entry(incoming, plan, planned, &op.view())?;
+        }
+        plan.leave(head);
+        head.version += u64::from(!call.ops.is_empty());
         let first_sequence = head.events_last + 1;
         let mut delta_id = None;
-        if let Some(planned) = planned {
-            self.has_written = true;
-            self.writes += call.ops.len() + call.events.len() + 1;
-            let author = self
-                .authors
-                .number(call.author, self.tables, &mut self.txn)
-                .map_err(|error| self.stop(error))?;
-            for op in &call.ops {
-                self.write_op(slot, call, author, op)?;
-            }
-            head.root = planned.root.root();
-            head.entries = planned.entries;
-            head.bytes = planned.bytes;
-            head.version += u64::from(!call.ops.is_empty());
-            let id = self.write_delta(slot, call, head)?;
-            self.write_events(slot, call, id, head)?;
+        self.buffers.canonical.clear();
+        if call.is_replicated() {
+            let id = self.canonical_of(head, plan, call);
+            self.write_log(incoming, &id, head)?;
+            head.deltas.clear();
+            head.deltas.push(id);
+            let events = call.events.iter();
+            let events = events.map(|event| (&event.kind[..], &event.payload[..]));
+            self.write_events(incoming, &id, events, head)?;
             delta_id = Some(id);
-            touched.is_changed = true;
         }
-        let standing = Standing::of(&touched.head);
+        head.hlc = call.hlc;
+        head.seen.see(incoming.dot);
+        local::write_call(&mut self.buffers.local, call);
+        let standing = Standing::of(head);
         self.heads.insert(slot, touched);
         Ok(Receipt {
             slot,
             delta_id,
+            is_written: true,
             standing,
             first_sequence,
         })
     }
 
-    fn write_op(
-        &mut self,
-        slot: ContextSlot,
-        call: &CallEffects,
-        author: u32,
-        op: &Op,
-    ) -> Result<(), Stop> {
-        layout::entry_key(&mut self.buffers.key, slot, &op.key);
-        let key = &self.buffers.key;
-        let entries = self.tables.entries;
-        let written = match &op.value {
-            Some(value) => {
-                let row = EntryRow {
-                    hlc: call.hlc.bits(),
-                    author,
-                    kind: op.kind.number(),
-                    value,
-                };
-                seal(&mut self.buffers.record, key, &row);
-                entries.put(&mut self.txn, key, &self.buffers.record)
-            }
-            None => entries.delete(&mut self.txn, key).map(drop),
-        };
-        written.map_err(|error| self.stop(error))
-    }
-
-    fn write_delta(
-        &mut self,
-        slot: ContextSlot,
-        call: &CallEffects,
-        head: &mut Head,
-    ) -> Result<DeltaId, Stop> {
+    /// Writes the delta of the call into the buffer for it.
+    fn canonical_of(&mut self, head: &Head, plan: &Plan, call: &CallEffects) -> DeltaId {
         let canonical = &mut self.buffers.canonical;
         let mut writer =
             DeltaWriter::begin(canonical, call.context, call.author, call.hlc, &head.deltas);
-        writer.ops(&call.ops);
+        let out = writer.out();
+        let is_replicated = |op: &Op| op.space.is_replicated();
+        let count = call.ops.iter().filter(|op| is_replicated(op)).count();
+        delta::write_op_count(out, count);
+        for (op, planned) in call.ops.iter().zip(&plan.writes) {
+            if !is_replicated(op) {
+                continue;
+            }
+            let mut op = op.view();
+            if let WriteView::Add { is_new_cell, .. } = &mut op.write {
+                *is_new_cell = planned.is_new_cell;
+            }
+            delta::write_op(out, &op);
+        }
         writer.events(&call.events);
-        let id = writer.finish(head.root);
+        writer.finish(head.root)
+    }
+
+    /// Puts the delta in the buffer into the log.
+    pub(super) fn write_log(
+        &mut self,
+        incoming: &Incoming,
+        id: &DeltaId,
+        head: &mut Head,
+    ) -> Result<(), Stop> {
         let position = self.next.position;
         let key = position_key(position);
         let row = LogRow {
-            slot: slot.number(),
+            slot: incoming.slot.number(),
             previous: head.log_last,
-            canonical,
+            canonical: &self.buffers.canonical,
         };
         seal(&mut self.buffers.record, &key, &row);
         let put = self.tables.log.put_with_flags(
@@ -232,29 +167,51 @@ impl Pass<'_> {
         );
         put.map_err(|error| self.stop(error))?;
         self.next.position += 1;
-        self.next.last_hlc = self.next.last_hlc.max(call.hlc);
+        self.next.last_hlc = self.next.last_hlc.max(incoming.dot.hlc);
         head.log_last = position;
-        head.hlc = call.hlc;
-        head.deltas.clear();
-        head.deltas.push(id);
-        Ok(id)
+        head.log_count += 1;
+        if head.is_shared {
+            let node = DagNode {
+                position,
+                dot: incoming.dot,
+                seen: head.seen.clone(),
+            };
+            self.write_dag_node(incoming.slot, id, &node)?;
+        }
+        Ok(())
     }
 
-    fn write_events(
+    pub(super) fn write_dag_node(
         &mut self,
         slot: ContextSlot,
-        call: &CallEffects,
-        delta: DeltaId,
+        id: &DeltaId,
+        node: &DagNode,
+    ) -> Result<(), Stop> {
+        let key = dag_key(slot, id);
+        node.seal(&mut self.buffers.record, &key);
+        let put = self
+            .tables
+            .dag
+            .put(&mut self.txn, &key, &self.buffers.record);
+        self.writes += 1;
+        put.map_err(|error| self.stop(error))
+    }
+
+    pub(super) fn write_events<'e>(
+        &mut self,
+        incoming: &Incoming,
+        delta: &DeltaId,
+        events: impl Iterator<Item = (&'e str, &'e [u8])>,
         head: &mut Head,
     ) -> Result<(), Stop> {
-        for event in &call.events {
+        for (kind, payload) in events {
             head.events_last += 1;
-            let key = event_key(slot, head.events_last);
+            let key = event_key(incoming.slot, head.events_last);
             let row = EventRow {
                 delta: *delta.as_bytes(),
-                hlc: call.hlc.bits(),
-                kind: &event.kind,
-                payload: &event.payload,
+                hlc: incoming.dot.hlc.bits(),
+                kind,
+                payload,
             };
             seal(&mut self.buffers.record, &key, &row);
             let put = self

@@ -2,15 +2,24 @@
 //! before it writes anything, so that a refusal leaves no trace and the batch
 //! goes on without it. Owned by the ledger's writer, which decides when the
 //! transaction is committed (`writer.rs`); what a change is, is in `change.rs`;
-//! how records look is in `record.rs`; calls are in `call.rs`, all other changes in
-//! `records.rs`. Start at [`Pass::apply_all`].
+//! how records look is in `record.rs`; calls are in `call.rs`, deltas of other nodes in
+//! `remote.rs`, what both lead to is worked out in `plan.rs`, and all other changes are
+//! in `records.rs`. Start at [`Pass::apply_all`].
 
 mod bounds;
 mod call;
+mod plan;
 mod records;
+mod remote;
+mod takeover;
+
+#[cfg(test)]
+pub(crate) use self::plan::is_needed;
 
 use std::collections::BTreeMap;
 use std::mem;
+
+use self::plan::Plan;
 
 use bytes::Bytes;
 use heed::{Env, PutFlags, RwTxn, WithoutTls};
@@ -19,12 +28,14 @@ use crate::authors::Authors;
 use crate::change::{
     CallEffects, Change, Committed, CommittedEvent, Event, NewContext, Op, Standing, Verdict,
 };
-use crate::delta::{DeltaEventView, DeltaView, OpView};
+use crate::delta::{DeltaEventView, DeltaView};
+use crate::entry::EntryDigest;
 use crate::error::{Refused, StoreError};
 use crate::ids::{ContextId, ContextSlot, DeltaId};
-use crate::journal::Generation;
+use crate::journal::{Generation, JournaledCall};
 use crate::layout::{META_JOURNAL, META_JOURNAL_FILE, Tables, slot_key};
 use crate::ledger::{commit_error, engine_error, is_short_write};
+use crate::local::{self, Local};
 use crate::record::{ContextRecord, Head, JournalFileRecord, JournalRecord, read_name, seal};
 use crate::writer::Counters;
 
@@ -62,6 +73,8 @@ fn before_writing(error: StoreError) -> Stop {
 pub(crate) struct Receipt {
     slot: ContextSlot,
     delta_id: Option<DeltaId>,
+    /// Whether it wrote anything that the journal has to have.
+    is_written: bool,
     standing: Standing,
     /// Sequence number of the call's first event.
     first_sequence: u64,
@@ -71,6 +84,7 @@ impl Receipt {
     const OF_NO_CALL: Receipt = Receipt {
         slot: ContextSlot::UNASSIGNED,
         delta_id: None,
+        is_written: false,
         standing: Standing::OF_NO_CONTEXT,
         first_sequence: 0,
     };
@@ -81,11 +95,18 @@ struct Buffers {
     record: Vec<u8>,
     key: Vec<u8>,
     canonical: Vec<u8>,
+    /// What the journal has beside that.
+    local: Vec<u8>,
 }
 
 impl Buffers {
     fn shrink(&mut self) {
-        for buffer in [&mut self.record, &mut self.key, &mut self.canonical] {
+        for buffer in [
+            &mut self.record,
+            &mut self.key,
+            &mut self.canonical,
+            &mut self.local,
+        ] {
             if buffer.capacity() > BUFFER_BYTES_KEPT_MAX {
                 *buffer = Vec::new();
             }
@@ -101,6 +122,8 @@ pub(crate) struct Pass<'l> {
     next: Counters,
     authors: Authors,
     buffers: Buffers,
+    digests: EntryDigest,
+    plan: Plan,
     /// Heads of the contexts touched, each read once and written once.
     heads: BTreeMap<ContextSlot, TouchedHead>,
     /// Entries, events and deltas put so far.
@@ -132,6 +155,8 @@ impl<'l> Pass<'l> {
             txn,
             next,
             buffers: Buffers::default(),
+            digests: EntryDigest::default(),
+            plan: Plan::default(),
             heads: BTreeMap::new(),
             writes: 0,
             has_written: false,
@@ -163,7 +188,7 @@ impl<'l> Pass<'l> {
     pub(crate) fn apply_all(
         &mut self,
         batch: &[Change],
-        journal: &mut dyn FnMut(ContextSlot, &[u8]),
+        journal: &mut dyn FnMut(&JournaledCall<'_>),
     ) -> Result<Vec<Answer>, StoreError> {
         let mut answers = Vec::with_capacity(batch.len());
         // Contexts of which a call was refused: the calls behind it may have
@@ -186,33 +211,67 @@ impl<'l> Pass<'l> {
                 (Change::Call(call), Err(_)) => broken.push(call.context),
                 // A new context has no past.
                 (Change::CreateContext(new), Ok(_)) => broken.retain(|id| *id != new.id),
-                (Change::Call(_), Ok(receipt)) if receipt.delta_id.is_some() => {
-                    journal(receipt.slot, &self.buffers.canonical);
+                (Change::Call(_) | Change::Delta(_), Ok(receipt)) if receipt.is_written => {
+                    let Buffers {
+                        canonical, local, ..
+                    } = &self.buffers;
+                    journal(&JournaledCall {
+                        slot: receipt.slot,
+                        canonical,
+                        local,
+                    });
                 }
                 _ => {}
             }
             answers.push(answer);
         }
         self.buffers.shrink();
+        self.digests.shrink(BUFFER_BYTES_KEPT_MAX);
         Ok(answers)
     }
 
-    /// Applies a call as the journal has it: it was applied once before, and
+    /// Applies a call or delta as the journal has it: it was applied once before, and
     /// must come out the same.
-    pub(crate) fn replay(&mut self, slot: ContextSlot, canonical: &[u8]) -> Result<(), StoreError> {
-        let corrupt = |why| StoreError::corrupt("journaled delta", &slot_key(slot), why);
-        let delta = DeltaView::parse(canonical)
-            .map_err(|_| corrupt("its canonical bytes are malformed"))?;
-        let call = CallEffects {
-            context: delta.context(),
+    pub(crate) fn replay(&mut self, call: &JournaledCall<'_>) -> Result<(), StoreError> {
+        let JournaledCall {
             slot,
-            author: delta.author(),
-            hlc: delta.hlc(),
-            ops: delta.ops().map(owned_op).collect(),
-            events: delta.events().map(owned_event).collect(),
-            logs: Vec::new(),
+            canonical,
+            local,
+        } = *call;
+        let corrupt = |why| StoreError::corrupt("journaled delta", &slot_key(slot), why);
+        let malformed = |_| corrupt("its bytes are malformed");
+        let delta = match canonical {
+            [] => None,
+            bytes => Some(DeltaView::parse(bytes).map_err(malformed)?),
         };
-        match self.call(&call) {
+        let local = local::read(local).map_err(malformed)?;
+        self.head(slot)
+            .map_err(fatal)?
+            .ok_or_else(|| corrupt("its context does not exist"))?;
+        let applied = match (&delta, local) {
+            (Some(delta), Local::Remote) => self.remote_in(slot, delta),
+            (Some(delta), Local::Call) => self.call_in(slot, &call_of(delta, slot, Vec::new())),
+            (Some(delta), Local::CallWithPrivateWrites { ops, .. }) => {
+                self.call_in(slot, &call_of(delta, slot, ops))
+            }
+            (None, Local::CallWithPrivateWrites { author, hlc, ops }) => {
+                let context = self.heads[&slot].head.context;
+                self.call_in(
+                    slot,
+                    &CallEffects {
+                        context,
+                        slot,
+                        author,
+                        hlc,
+                        ops,
+                        events: Vec::new(),
+                        logs: Vec::new(),
+                    },
+                )
+            }
+            (None, Local::Call | Local::Remote) => return Err(corrupt("it is empty")),
+        };
+        match applied {
             Ok(_) if self.buffers.canonical == canonical => Ok(()),
             Ok(_) => Err(corrupt("it gives another state than when it was committed")),
             Err(Stop::Refuse(Refused::Damaged { source })) => Err(source),
@@ -224,6 +283,8 @@ impl<'l> Pass<'l> {
     fn apply(&mut self, change: &Change) -> Result<Receipt, Stop> {
         match change {
             Change::Call(call) => self.call(call),
+            Change::Delta(delta) => self.remote(delta),
+            Change::ShareContext(context) => self.share_context(context),
             Change::CreateContext(new) => self.create(new),
             Change::DeleteContext(id) => self.delete(id),
             Change::PutApplication(record) => self.put_application(record),
@@ -369,11 +430,25 @@ pub(crate) fn verdict(change: Change, answer: Answer) -> Verdict {
     })
 }
 
-fn owned_op(op: OpView<'_>) -> Op {
-    Op {
-        key: Bytes::copy_from_slice(op.key),
-        kind: op.kind,
-        value: op.value.map(Bytes::copy_from_slice),
+/// The call that has made a delta, as far as the delta tells.
+fn call_of(delta: &DeltaView<'_>, slot: ContextSlot, private: Vec<Op>) -> CallEffects {
+    CallEffects {
+        context: delta.context(),
+        slot,
+        author: delta.author(),
+        hlc: delta.hlc(),
+        ops: delta.ops().map(|op| Op::of(&op)).chain(private).collect(),
+        events: delta.events().map(owned_event).collect(),
+        logs: Vec::new(),
+    }
+}
+
+/// A failure to read what is needed for certain.
+fn fatal(stop: Stop) -> StoreError {
+    match stop {
+        Stop::Fail(error) => error,
+        Stop::Refuse(Refused::Damaged { source }) => source,
+        Stop::Refuse(_) => StoreError::Stopped,
     }
 }
 

@@ -2,7 +2,6 @@
 //! and names. None of them is journaled; a batch with one is a checkpoint.
 
 use super::bounds::{check_bound, check_call, check_name};
-use super::call::Planned;
 use super::{Pass, Receipt, Stop, TouchedHead, before_writing};
 use crate::change::{ApplicationRecord, NewContext};
 use crate::error::{Refused, StoreError};
@@ -59,19 +58,11 @@ impl Pass<'_> {
             is_changed: true,
             is_new: true,
         };
-        // A slot is never given twice, so there is nothing to replace.
-        let mut planned = Planned::from(&touched.head);
-        for op in &new.call.ops {
-            if let Some(value) = &op.value {
-                planned.add(&new.call, op, value);
-            }
-        }
         self.heads.insert(slot, touched);
-        let is_silent = new.call.ops.is_empty() && new.call.events.is_empty();
-        self.write_call(slot, &new.call, (!is_silent).then_some(planned))
+        self.call_in(slot, &new.call)
     }
 
-    fn note_unjournaled(&mut self) {
+    pub(super) fn note_unjournaled(&mut self) {
         self.has_written = true;
         self.has_unjournaled = true;
     }
@@ -81,10 +72,8 @@ impl Pass<'_> {
         let slot = context.slot;
         // A head without a record cannot be told from a damaged ledger.
         let damaged = || StoreError::corrupt("head record", &slot_key(slot), "it is missing");
-        let log_last = self
-            .head(slot)?
-            .ok_or_else(|| before_writing(damaged()))?
-            .log_last;
+        let head = self.head(slot)?.ok_or_else(|| before_writing(damaged()))?;
+        let (log_last, log_pruned) = (head.log_last, head.log_pruned);
         let name_is_here = match &context.name {
             Some(name) => self.name_holder(name)? == Some(*id),
             None => false,
@@ -104,6 +93,7 @@ impl Pass<'_> {
                 &GraveRow {
                     context: *id.as_bytes(),
                     log_last,
+                    log_pruned,
                 },
             );
             self.tables

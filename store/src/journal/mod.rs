@@ -7,8 +7,9 @@
 //! Behind a front (`front.rs`) the file is a row of records, each
 //! beginning on a multiple of [`ALIGN_BYTES`], so that a write never touches a
 //! page on which something acknowledged lies. A record is one batch: a header
-//! (`header.rs`), then per call its slot (8), length (4) and the delta's
-//! canonical bytes. A record of an earlier generation is what an earlier life of
+//! (`header.rs`), then per call or delta its slot (8), length (4) and
+//! canonical bytes; with the highest bit of the length set, a length (4) and bytes
+//! follow of what is local to the node (`local.rs`). A record of an earlier generation is what an earlier life of
 //! the file has left; one of a later generation shows that LMDB's file is an old
 //! copy.
 
@@ -36,6 +37,16 @@ const ALIGN_BYTES: u64 = 4096;
 /// Bytes in front of each call's canonical bytes.
 const CALL_HEADER_BYTES: usize = 12;
 
+/// In the length of a call's canonical bytes: more follows behind them.
+const WITH_LOCAL: u32 = 1 << 31;
+
+/// A call as the journal has it.
+pub(crate) struct JournaledCall<'a> {
+    pub(crate) slot: ContextSlot,
+    pub(crate) canonical: &'a [u8],
+    pub(crate) local: &'a [u8],
+}
+
 /// A buffer above this size is given back after the batch that needed it.
 const BUFFER_BYTES_KEPT_MAX: usize = 1 << 20;
 
@@ -56,18 +67,12 @@ impl Generation {
             seed: getrandom::u64().expect("Linux gives random bytes once it has booted"),
         }
     }
-
-    pub(crate) fn is_first(self) -> bool {
-        self.number == 0
-    }
 }
 
 /// One ledger's journal.
 pub(crate) struct Journal {
     file: File,
     path: PathBuf,
-    /// Where the first record goes. Places of records are counted from here.
-    records_at: u64,
     /// Bytes of records at most; 0 if nothing is journaled.
     bytes_max: u64,
     /// The size that the file has had when the last checkpoint wrote it down. More
@@ -76,7 +81,8 @@ pub(crate) struct Journal {
     generation: Generation,
     /// The last checkpoint that the file itself knows of.
     mark: Option<u64>,
-    /// The batches of this generation, and where the next one goes.
+    /// The batches of this generation, and where the next one goes, counted from
+    /// where records begin.
     batches: u64,
     end: u64,
     /// The record of the next batch, behind a place for its header.
@@ -119,7 +125,6 @@ impl Journal {
         Ok(Journal {
             file,
             path,
-            records_at: front::RECORDS_AT,
             bytes_max,
             bytes_noted,
             generation,
@@ -128,34 +133,6 @@ impl Journal {
             end: 0,
             record: vec![0; HEADER_BYTES],
         })
-    }
-
-    /// Opens the journal of a ledger of format 2, which is only read: it has no
-    /// front, unless taking the ledger over has come that far already. `None` if
-    /// there is no file.
-    pub(crate) fn open_before(
-        place: &LedgerPlace,
-        generation: Generation,
-    ) -> Result<Option<Journal>, StoreError> {
-        let path = place.journal();
-        let Some(file) = open_file(&path)? else {
-            return Ok(None);
-        };
-        if Front::read(&file, &path)?.is_some() {
-            return Journal::open(place, 0, front::RECORDS_AT, generation).map(Some);
-        }
-        Ok(Some(Journal {
-            file,
-            path,
-            records_at: 0,
-            bytes_max: 0,
-            bytes_noted: 0,
-            generation,
-            mark: None,
-            batches: 0,
-            end: 0,
-            record: vec![0; HEADER_BYTES],
-        }))
     }
 
     /// Finds the batches that the last checkpoint does not hold. A record that
@@ -177,7 +154,7 @@ impl Journal {
             batches += 1;
             end = behind;
         }
-        let size = size_of_file(&self.file, &self.path)?.saturating_sub(self.records_at);
+        let size = size_of_file(&self.file, &self.path)?.saturating_sub(front::RECORDS_AT);
         let mut is_torn = false;
         for at in (end..size).step_by(ALIGN_BYTES as usize) {
             let Some(header) = self.header_of_any_generation(at)? else {
@@ -231,7 +208,7 @@ impl Journal {
     /// their number.
     pub(crate) fn replay(
         &self,
-        mut visit: impl FnMut(ContextSlot, &[u8]) -> Result<(), StoreError>,
+        mut visit: impl FnMut(JournaledCall<'_>) -> Result<(), StoreError>,
     ) -> Result<u64, StoreError> {
         let mut payload = Vec::new();
         let mut calls = 0;
@@ -242,9 +219,9 @@ impl Journal {
                 .ok_or_else(|| corrupt(number, "it was there a moment ago and is not any more"))?;
             let mut rest = &payload[..];
             while !rest.is_empty() {
-                let (slot, canonical) = split_call(&mut rest)
+                let call = split_call(&mut rest)
                     .ok_or_else(|| corrupt(number, "its calls are cut off"))?;
-                visit(slot, canonical)?;
+                visit(call)?;
                 calls += 1;
             }
         }
@@ -261,17 +238,31 @@ impl Journal {
     }
 
     /// Adds a call to it.
-    pub(crate) fn add(&mut self, slot: ContextSlot, canonical: &[u8]) {
-        let length = u32::try_from(canonical.len()).expect("a batch is far below 4 GiB");
-        self.record.extend_from_slice(&slot.number().to_le_bytes());
-        self.record.extend_from_slice(&length.to_le_bytes());
-        self.record.extend_from_slice(canonical);
+    pub(crate) fn add(&mut self, call: &JournaledCall<'_>) {
+        let length = |bytes: &[u8]| {
+            let length = u32::try_from(bytes.len()).ok();
+            length
+                .filter(|length| *length < WITH_LOCAL)
+                .expect("a batch is far below 2 GiB")
+        };
+        let has_local = match call.local {
+            [] => 0,
+            _ => WITH_LOCAL,
+        };
+        let record = &mut self.record;
+        record.extend_from_slice(&call.slot.number().to_le_bytes());
+        record.extend_from_slice(&(length(call.canonical) | has_local).to_le_bytes());
+        record.extend_from_slice(call.canonical);
+        if has_local != 0 {
+            record.extend_from_slice(&length(call.local).to_le_bytes());
+            record.extend_from_slice(call.local);
+        }
     }
 
     /// Whether the record fits into what is left of the file. A file that the
     /// disk has had no space for has no room.
     pub(crate) fn has_room(&self) -> bool {
-        let noted = self.bytes_noted.saturating_sub(self.records_at);
+        let noted = self.bytes_noted.saturating_sub(front::RECORDS_AT);
         self.end + aligned(self.record.len() as u64) <= self.bytes_max.min(noted)
     }
 
@@ -287,7 +278,7 @@ impl Journal {
         let payload = &self.record[HEADER_BYTES..];
         let header = Header::of(self.generation, self.batches, payload);
         self.record[..HEADER_BYTES].copy_from_slice(&header.bytes);
-        if let Err(error) = write_through(&self.file, &self.record, self.records_at + self.end) {
+        if let Err(error) = write_through(&self.file, &self.record, front::RECORDS_AT + self.end) {
             // It was not acknowledged, so it must not turn up again.
             let is_erased = is_out_of_space(&error) && self.erase_next().is_ok();
             return Err(match is_erased {
@@ -305,7 +296,7 @@ impl Journal {
 
     /// Makes a record where the next one goes unreadable.
     fn erase_next(&self) -> io::Result<()> {
-        write_through(&self.file, &[0; HEADER_BYTES], self.records_at + self.end)
+        write_through(&self.file, &[0; HEADER_BYTES], front::RECORDS_AT + self.end)
     }
 
     /// A checkpoint holds everything, and has noted the size of the file: the next
@@ -319,9 +310,6 @@ impl Journal {
         self.bytes_noted = bytes_noted;
         self.batches = 0;
         self.end = 0;
-        if self.records_at == 0 {
-            return Ok(()); // A journal of format 2, about to be replaced.
-        }
         match Front::mark(&self.file, generation) {
             // It only helps to notice an old copy, which the records do as well.
             Err(error) if is_out_of_space(&error) => Ok(()),
@@ -342,7 +330,7 @@ impl Journal {
     /// Gives the size that the file is sure to have from now on, for the
     /// checkpoint to note; on a full disk that is no more than before.
     pub(crate) fn take_space(&mut self) -> Result<u64, StoreError> {
-        let wanted = self.records_at + self.bytes_max;
+        let wanted = front::RECORDS_AT + self.bytes_max;
         if self.bytes_max == 0 || wanted <= self.bytes_noted {
             return Ok(self.bytes_noted);
         }
@@ -365,7 +353,7 @@ impl Journal {
         };
         let size = size_of_file(&self.file, &self.path)?;
         let payload_bytes = u64::from(header.payload_bytes());
-        let payload_at = self.records_at + at + HEADER_BYTES as u64;
+        let payload_at = front::RECORDS_AT + at + HEADER_BYTES as u64;
         if header.number() != number || payload_at + payload_bytes > size {
             return Ok(None);
         }
@@ -380,7 +368,7 @@ impl Journal {
     /// What claims to be the header of a record of this ledger.
     fn header_of_any_generation(&self, at: u64) -> Result<Option<Header>, StoreError> {
         let mut bytes = [0; HEADER_BYTES];
-        match self.file.read_exact_at(&mut bytes, self.records_at + at) {
+        match self.file.read_exact_at(&mut bytes, front::RECORDS_AT + at) {
             Ok(()) => Ok(Header::parse(bytes, self.generation.seed)),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
             Err(error) => Err(reading(error)),
@@ -440,13 +428,31 @@ fn write_through(file: &File, mut bytes: &[u8], mut at: u64) -> io::Result<()> {
     Ok(())
 }
 
-fn split_call<'a>(rest: &mut &'a [u8]) -> Option<(ContextSlot, &'a [u8])> {
-    let (header, behind) = rest.split_first_chunk::<CALL_HEADER_BYTES>()?;
+fn split_call<'a>(rest: &mut &'a [u8]) -> Option<JournaledCall<'a>> {
+    let (header, mut behind) = rest.split_first_chunk::<CALL_HEADER_BYTES>()?;
     let (slot, length) = header.split_first_chunk::<8>()?;
     let length = u32::from_le_bytes(*length.first_chunk()?);
-    let (canonical, behind) = behind.split_at_checked(length as usize)?;
+    let canonical = split_bytes(&mut behind, length & !WITH_LOCAL)?;
+    let local = match length & WITH_LOCAL {
+        0 => &[][..],
+        _ => {
+            let (length, left) = behind.split_first_chunk::<4>()?;
+            behind = left;
+            split_bytes(&mut behind, u32::from_le_bytes(*length))?
+        }
+    };
     *rest = behind;
-    Some((ContextSlot::new(u64::from_le_bytes(*slot)), canonical))
+    Some(JournaledCall {
+        slot: ContextSlot::new(u64::from_le_bytes(*slot)),
+        canonical,
+        local,
+    })
+}
+
+fn split_bytes<'a>(rest: &mut &'a [u8], length: u32) -> Option<&'a [u8]> {
+    let (bytes, behind) = rest.split_at_checked(length as usize)?;
+    *rest = behind;
+    Some(bytes)
 }
 
 fn aligned(bytes: u64) -> u64 {
@@ -503,17 +509,31 @@ mod tests {
     fn append(journal: &mut Journal, calls: &[(u64, &[u8])]) {
         journal.begin();
         for (slot, canonical) in calls {
-            journal.add(ContextSlot::new(*slot), canonical);
+            journal.add(&call(*slot, canonical));
         }
         assert!(journal.has_room());
         journal.append().unwrap();
     }
 
+    /// Some calls have something local, and others have not.
+    fn local_of(canonical: &[u8]) -> &[u8] {
+        &canonical[..canonical.len().min(8) / 2]
+    }
+
+    fn call(slot: u64, canonical: &[u8]) -> JournaledCall<'_> {
+        JournaledCall {
+            slot: ContextSlot::new(slot),
+            canonical,
+            local: local_of(canonical),
+        }
+    }
+
     fn calls(journal: &Journal) -> Vec<(u64, Vec<u8>)> {
         let mut calls = Vec::new();
         journal
-            .replay(|slot, canonical| {
-                calls.push((slot.number(), canonical.to_vec()));
+            .replay(|call| {
+                assert_eq!(call.local, local_of(call.canonical));
+                calls.push((call.slot.number(), call.canonical.to_vec()));
                 Ok(())
             })
             .unwrap();
@@ -665,7 +685,7 @@ mod tests {
         let mut appended = 0;
         loop {
             journal.begin();
-            journal.add(ContextSlot::new(1), &[1; 10_000]);
+            journal.add(&call(1, &[1; 10_000]));
             if !journal.has_room() {
                 break;
             }

@@ -5,10 +5,10 @@ use std::ops::ControlFlow;
 use bytes::Bytes;
 use corelet_store::{
     ApplicationId, ApplicationRecord, BATCH_BYTES_MAX, Change, ContextSlot, Hlc, KEY_BYTES_MAX,
-    LogLevel, LogLine, NodeId, Refused, Root, StoreError, VALUE_BYTES_MAX, reconcile_names,
+    LogLevel, LogLine, NodeId, Refused, Root, StoreError, VALUE_BYTES_MAX, Write, reconcile_names,
 };
 
-use crate::{Bench, event, id, remove, set};
+use crate::{Bench, event, id, remove, set, written};
 
 #[test]
 fn calls_of_one_batch_see_the_calls_before_them() {
@@ -155,7 +155,7 @@ fn deltas_tell_what_happened_newest_first() {
             seen.push((
                 delta.id(),
                 delta.parents().collect::<Vec<_>>(),
-                op.value.unwrap().to_vec(),
+                written(op.write),
             ));
             assert_eq!(delta.context(), id(1));
             ControlFlow::Continue(())
@@ -276,7 +276,7 @@ fn a_batch_above_its_bound_is_refused_whole() {
     let batch = (0..calls)
         .map(|n| {
             let mut op = set([n as u8], "");
-            op.value = Some(big.clone());
+            op.write = Write::Set(big.clone());
             bench.call(1, slot, vec![op])
         })
         .collect();
@@ -395,7 +395,7 @@ fn a_snapshot_does_not_move() {
     let snapshot = bench.ledger().snapshot().unwrap();
     let call = bench.call(1, slot, vec![set("a", "new"), set("b", "")]);
     bench.commit(vec![call]);
-    assert_eq!(snapshot.get(slot, b"a").unwrap().unwrap(), b"old");
-    assert_eq!(snapshot.get(slot, b"b").unwrap(), None);
+    assert_eq!(snapshot.register(slot, b"a").unwrap().unwrap(), b"old");
+    assert_eq!(snapshot.register(slot, b"b").unwrap(), None);
     assert_eq!(bench.get(slot, b"a").unwrap(), b"new");
 }

@@ -39,13 +39,13 @@ fn a_flipped_bit_in_an_entry_is_reported_and_stops_only_the_call_that_meets_it()
     flip(&bench, b"a needle in a haystack", 3);
     bench.reopen();
     let snapshot = bench.ledger().snapshot().unwrap();
-    let error = snapshot.get(slot, b"bad").unwrap_err();
+    let error = snapshot.register(slot, b"bad").unwrap_err();
     assert!(
         matches!(error, StoreError::Corrupt { what: "entry", .. }),
         "{error}"
     );
     assert!(error.to_string().contains("checksum"), "{error}");
-    assert_eq!(snapshot.get(slot, b"good").unwrap().unwrap(), b"fine");
+    assert_eq!(snapshot.register(slot, b"good").unwrap().unwrap(), b"fine");
     assert!(matches!(verify(&snapshot), Err(StoreError::Corrupt { .. })));
 
     // In a batch, the call that would have to read the damage is refused, even
@@ -93,7 +93,7 @@ fn every_bit_of_a_record_is_covered() {
             let value = ledger.and_then(|ledger| {
                 let snapshot = ledger.snapshot()?;
                 verify(&snapshot)?;
-                Ok(snapshot.get(slot, b"k")?.map(<[u8]>::to_vec))
+                Ok(snapshot.register(slot, b"k")?.map(<[u8]>::to_vec))
             });
             match value {
                 Err(StoreError::Corrupt { .. }) => noticed += 1,

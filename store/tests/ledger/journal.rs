@@ -46,7 +46,7 @@ fn a_journaled_batch_is_shown_by_the_next_checkpoint() {
     drop(writer);
     assert_eq!(bench.get(slot, b"n").unwrap(), b"1");
     assert_eq!(
-        before.get(slot, b"n").unwrap(),
+        before.register(slot, b"n").unwrap(),
         None,
         "an older snapshot does not move"
     );

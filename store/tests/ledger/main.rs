@@ -15,9 +15,9 @@ use std::path::Path;
 
 use bytes::Bytes;
 use corelet_store::{
-    ApplicationId, CallEffects, Change, Committed, ContextId, ContextSlot, DataDir, EntryKind,
-    Event, Hlc, Ledger, LedgerConfig, LedgerPlace, NewContext, NodeId, Op, OpenOptions, ShardCount,
-    ShardId, StoreError,
+    ApplicationId, CallEffects, Change, Committed, ContextId, ContextSlot, DataDir, EntryValue,
+    Event, Hlc, Ledger, LedgerConfig, LedgerPlace, NewContext, NodeId, Op, OpenOptions,
+    ScannedEntry, ShardCount, ShardId, StoreError, WriteView,
 };
 use tempfile::TempDir;
 
@@ -120,7 +120,7 @@ impl Bench {
         self.ledger()
             .snapshot()
             .unwrap()
-            .get(slot, key)
+            .register(slot, key)
             .unwrap()
             .map(<[u8]>::to_vec)
     }
@@ -147,19 +147,27 @@ fn id(n: u8) -> ContextId {
 }
 
 fn set(key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Op {
-    let value = Some(Bytes::copy_from_slice(value.as_ref()));
-    Op {
-        key: Bytes::copy_from_slice(key.as_ref()),
-        kind: EntryKind::Register,
-        value,
-    }
+    let value = Bytes::copy_from_slice(value.as_ref());
+    Op::set(Bytes::copy_from_slice(key.as_ref()), value)
 }
 
 fn remove(key: impl AsRef<[u8]>) -> Op {
-    Op {
-        key: Bytes::copy_from_slice(key.as_ref()),
-        kind: EntryKind::Register,
-        value: None,
+    Op::remove(Bytes::copy_from_slice(key.as_ref()))
+}
+
+/// What a delta's write gives a register.
+fn written(write: WriteView<'_>) -> Vec<u8> {
+    match write {
+        WriteView::Set(value) => value.to_vec(),
+        other => panic!("{other:?} gives no value"),
+    }
+}
+
+/// The value of a scanned register.
+fn value_of<'a>(entry: &ScannedEntry<'a>) -> Result<&'a [u8], StoreError> {
+    match entry.value()? {
+        EntryValue::Register(value) => Ok(value),
+        other => panic!("{other:?} is no register"),
     }
 }
 

@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use corelet_store::{BatchOutcome, Change, ContextSlot, Refused, Scan, StoreError};
 use proptest::prelude::*;
 
-use crate::{Bench, event, id, remove, set};
+use crate::{Bench, event, id, remove, set, value_of};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -250,7 +250,7 @@ fn compare(bench: &Bench, model: &BTreeMap<u8, ModelContext>) {
                     ..Scan::default()
                 },
                 &mut |entry| {
-                    state.insert(entry.key().to_vec(), entry.value()?.to_vec());
+                    state.insert(entry.key().to_vec(), value_of(&entry)?.to_vec());
                     Ok(ControlFlow::Continue(()))
                 },
             )

@@ -4,10 +4,10 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use corelet_store::{ContextSlot, KEY_BYTES_MAX, Scan};
+use corelet_store::{ContextSlot, KEY_BYTES_MAX, Scan, Space};
 use proptest::prelude::*;
 
-use crate::{Bench, set};
+use crate::{Bench, set, value_of};
 
 /// What a scan must show, said as simply as it can be.
 fn expected(keys: &BTreeSet<Vec<u8>>, scan: &Scan<'_>) -> Vec<Vec<u8>> {
@@ -37,7 +37,7 @@ fn shown(bench: &Bench, slot: ContextSlot, scan: Scan<'_>) -> Vec<Vec<u8>> {
     let snapshot = bench.ledger().snapshot().unwrap();
     snapshot
         .scan(slot, scan, &mut |entry| {
-            assert_eq!(entry.key(), entry.value()?, "each value is its key");
+            assert_eq!(entry.key(), value_of(&entry)?, "each value is its key");
             shown.push(entry.key().to_vec());
             Ok(ControlFlow::Continue(()))
         })
@@ -113,6 +113,7 @@ fn scans_stay_within_their_prefix_at_0xff() {
                     slots,
                     &keys,
                     Scan {
+                        space: Space::Shared,
                         prefix,
                         after,
                         limit,
@@ -131,6 +132,7 @@ fn a_scan_ends_when_the_visitor_breaks() {
     for reverse in [false, true] {
         let mut visited = 0;
         let scan = Scan {
+            space: Space::Shared,
             limit: 100,
             reverse,
             ..Scan::default()
@@ -159,7 +161,7 @@ proptest! {
     ) {
         let (bench, slots) = filled(&keys);
         for (prefix, after, limit, reverse) in &scans {
-            let scan = Scan { prefix, after: after.as_deref(), limit: *limit, reverse: *reverse };
+            let scan = Scan { space: Space::Shared, prefix, after: after.as_deref(), limit: *limit, reverse: *reverse };
             check(&bench, slots, &keys, scan);
         }
     }

@@ -7,7 +7,7 @@ use wasmtime::component::{Linker, WasmList};
 
 use crate::costs;
 use crate::failure::Failure;
-use crate::guest_state::{Row, StateError};
+use crate::guest_state::{Row, Space, StateError, Walk as StateWalk};
 use crate::host_context::{Cx, HostContext, Phase, charge, enter, slice_end, with_state};
 use crate::world::{self, RawEntry};
 
@@ -41,7 +41,9 @@ pub(super) fn add_to(linker: &mut Linker<HostContext>) -> wasmtime::Result<()> {
 async fn get(mut cx: Cx<'_>, key: Bytes) -> wasmtime::Result<(Option<Vec<u8>>,)> {
     check_key(&mut cx, key.len())?;
     enter(&mut cx, &costs::STORAGE_GET, key.len() as u64).await?;
-    let value = with_state(&mut cx, |state, store| state.get(key.as_le_slice(&store)))?;
+    let value = with_state(&mut cx, |state, store| {
+        state.get(Space::Shared, key.as_le_slice(&store))
+    })?;
     let value = answered(&mut cx, value)?;
     if let Some(value) = &value {
         charge(&mut cx, costs::STORAGE_GET.per_byte * value.len() as u64)?;
@@ -58,7 +60,11 @@ async fn set(mut cx: Cx<'_>, key: Bytes, value: Bytes) -> wasmtime::Result<()> {
     enter(&mut cx, &costs::STORAGE_SET, bytes).await?;
     count_write(&mut cx, bytes)?;
     let written = with_state(&mut cx, |state, store| {
-        state.set(key.as_le_slice(&store), value.as_le_slice(&store))
+        state.set(
+            Space::Shared,
+            key.as_le_slice(&store),
+            value.as_le_slice(&store),
+        )
     })?;
     answered(&mut cx, written)
 }
@@ -68,7 +74,7 @@ async fn remove(mut cx: Cx<'_>, key: Bytes) -> wasmtime::Result<(bool,)> {
     enter(&mut cx, &costs::STORAGE_REMOVE, key.len() as u64).await?;
     count_write(&mut cx, key.len() as u64)?;
     let removed = with_state(&mut cx, |state, store| {
-        state.remove(key.as_le_slice(&store))
+        state.remove(Space::Shared, key.as_le_slice(&store))
     })?;
     Ok((answered(&mut cx, removed)?,))
 }
@@ -105,8 +111,14 @@ async fn scan(
                 Some(key) => Some(&key[..]),
                 None => after.as_ref().map(|after| after.as_le_slice(&store)),
             };
-            let limit = limit as usize - entries.len();
-            state.scan(prefix, after, limit, reverse, &mut |key, row| {
+            let way = StateWalk {
+                space: Space::Shared,
+                prefix,
+                after,
+                limit: limit as usize - entries.len(),
+                reverse,
+            };
+            state.scan(way, &mut |key, row| {
                 if walk.step(key, row).is_break() {
                     resume = Some(key.to_vec());
                     return ControlFlow::Break(());
@@ -154,22 +166,23 @@ async fn count(mut cx: Cx<'_>, prefix: Bytes) -> wasmtime::Result<(u64,)> {
         let mut next = Vec::new();
         let scanned = with_state(&mut cx, |state, store| {
             let prefix = prefix.as_le_slice(&store);
-            state.scan(
+            let way = StateWalk {
+                space: Space::Shared,
                 prefix,
-                last.as_deref(),
-                COUNT_STEP,
-                false,
-                &mut |key, row| {
-                    is_long = walk.step(key, row).is_break();
-                    rows += usize::from(matches!(row, Row::Shown(_)));
-                    more = is_long || rows == COUNT_STEP || walk.spent > walk.fuel;
-                    if more {
-                        next.extend_from_slice(key);
-                        return ControlFlow::Break(());
-                    }
-                    ControlFlow::Continue(())
-                },
-            )
+                after: last.as_deref(),
+                limit: COUNT_STEP,
+                reverse: false,
+            };
+            state.scan(way, &mut |key, row| {
+                is_long = walk.step(key, row).is_break();
+                rows += usize::from(matches!(row, Row::Shown(_)));
+                more = is_long || rows == COUNT_STEP || walk.spent > walk.fuel;
+                if more {
+                    next.extend_from_slice(key);
+                    return ControlFlow::Break(());
+                }
+                ControlFlow::Continue(())
+            })
         })?;
         answered(&mut cx, scanned)?;
         total += rows as u64;
@@ -248,5 +261,10 @@ fn count_write(cx: &mut Cx<'_>, bytes: u64) -> wasmtime::Result<()> {
 
 /// The state's answer; a state that cannot answer ends the turn.
 fn answered<R>(cx: &mut Cx<'_>, answer: Result<R, StateError>) -> wasmtime::Result<R> {
-    answer.map_err(|error| cx.data_mut().stop(Failure::State(error)))
+    answer.map_err(|error| {
+        cx.data_mut().stop(match error {
+            StateError::Store(source) => Failure::State(source),
+            StateError::Misused(message) => Failure::Misused { message },
+        })
+    })
 }

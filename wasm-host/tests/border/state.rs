@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use corelet_wasm_host::{GuestState, Row, StateError};
+use corelet_wasm_host::{GuestState, Row, Space, StateError, StateWalk};
 
 /// A map, and how often it was asked.
 #[derive(Default, Clone, Debug, PartialEq, Eq)]
@@ -38,36 +38,50 @@ impl MapState {
 }
 
 impl GuestState for MapState {
-    fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+    fn get(&mut self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
         self.check()?;
         self.reads += 1;
-        Ok(self.entries.get(key).cloned())
+        GuestState::get(&mut self.entries, space, key)
     }
 
-    fn set(&mut self, key: &[u8], value: &[u8]) -> Result<(), StateError> {
+    fn set(&mut self, space: Space, key: &[u8], value: &[u8]) -> Result<(), StateError> {
         self.check()?;
         self.writes += 1;
-        self.entries.insert(key.to_vec(), value.to_vec());
-        Ok(())
+        self.entries.set(space, key, value)
     }
 
-    fn remove(&mut self, key: &[u8]) -> Result<bool, StateError> {
+    fn add(&mut self, space: Space, key: &[u8], amount: i64) -> Result<i64, StateError> {
         self.check()?;
         self.writes += 1;
-        Ok(self.entries.remove(key).is_some())
+        self.entries.add(space, key, amount)
+    }
+
+    fn insert(&mut self, space: Space, key: &[u8]) -> Result<bool, StateError> {
+        self.check()?;
+        self.writes += 1;
+        GuestState::insert(&mut self.entries, space, key)
+    }
+
+    fn write_once(&mut self, space: Space, key: &[u8], value: &[u8]) -> Result<bool, StateError> {
+        self.check()?;
+        self.writes += 1;
+        self.entries.write_once(space, key, value)
+    }
+
+    fn remove(&mut self, space: Space, key: &[u8]) -> Result<bool, StateError> {
+        self.check()?;
+        self.writes += 1;
+        GuestState::remove(&mut self.entries, space, key)
     }
 
     fn scan(
         &mut self,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        limit: usize,
-        reverse: bool,
+        walk: StateWalk<'_>,
         out: &mut dyn FnMut(&[u8], Row<'_>) -> ControlFlow<()>,
     ) -> Result<(), StateError> {
         self.check()?;
         self.reads += 1;
-        let first = after.map_or(0, |after| match after.first_chunk() {
+        let first = walk.after.map_or(0, |after| match after.first_chunk() {
             Some(number) => u32::from_be_bytes(*number) + 1,
             None => u32::MAX,
         });
@@ -76,7 +90,7 @@ impl GuestState for MapState {
                 return Ok(());
             }
         }
-        self.entries.scan(prefix, after, limit, reverse, out)
+        self.entries.scan(walk, out)
     }
 
     fn into_any(self: Box<Self>) -> Box<dyn Any> {

@@ -1,0 +1,249 @@
+//! A delta of another node: applied once, after everything that it follows. What its
+//! author had seen is worked out from its parents, so that concurrent writes merge
+//! the same everywhere (`store/decisions/0007-state-that-merges.md`). Whether it may be
+//! believed, its seal, was checked by whoever hands it over.
+
+use super::plan::{Incoming, Plan};
+use super::{Pass, Receipt, Stop, before_writing};
+use crate::change::{RemoteDelta, Standing};
+use crate::delta::DeltaView;
+use crate::error::{Refused, StoreError};
+use crate::hlc::Hlc;
+use crate::ids::{ContextId, ContextSlot, DeltaId};
+use crate::layout::dag_key;
+use crate::local;
+use crate::record::DagNode;
+use crate::version::{Past, VersionVector};
+
+/// What a delta follows.
+enum Follows {
+    /// All that is there.
+    Everything,
+    /// The deltas that this has seen.
+    Some(VersionVector),
+}
+
+impl Pass<'_> {
+    pub(super) fn remote(&mut self, remote: &RemoteDelta) -> Result<Receipt, Stop> {
+        let delta =
+            DeltaView::parse(&remote.canonical).map_err(|source| Refused::Malformed { source })?;
+        let context = delta.context();
+        let slot = match remote.slot {
+            ContextSlot::UNASSIGNED => self.find(&context)?.slot,
+            slot => slot,
+        };
+        let head = self
+            .head(slot)?
+            .ok_or(Refused::UnknownContext { context })?;
+        if head.context != context {
+            return Err(Refused::WrongSlot { context, slot }.into());
+        }
+        self.remote_in(slot, &delta)
+    }
+
+    /// The same, in a slot that is known to be the context's.
+    pub(super) fn remote_in(
+        &mut self,
+        slot: ContextSlot,
+        delta: &DeltaView<'_>,
+    ) -> Result<Receipt, Stop> {
+        let id = delta.id();
+        let incoming = self.incoming(slot, delta.author(), delta.hlc())?;
+        let author = incoming.dot.author;
+        // An author's deltas follow one another, so one that is no newer than the newest is
+        // here already, or one of two that do not know of each other.
+        let newest = self.heads[&slot].head.seen.stamp(author);
+        if delta.hlc() <= newest {
+            return match self.dag_node(slot, &id)? {
+                Some(_) => Err(Refused::AppliedBefore { delta: id }.into()),
+                None if self.heads[&slot].head.deltas.contains(&id) => {
+                    Err(Refused::AppliedBefore { delta: id }.into())
+                }
+                None => Err(Refused::NotNewer {
+                    delta: id,
+                    got: delta.hlc(),
+                    newest,
+                }
+                .into()),
+            };
+        }
+        let follows = self.follows(slot, delta)?;
+        if let Follows::Some(seen) = &follows
+            && seen.stamp(author) != newest
+        {
+            let author = delta.author();
+            return Err(Refused::Forked { delta: id, author }.into());
+        }
+        let past = match &follows {
+            Follows::Everything => Past::Everything,
+            Follows::Some(seen) => Past::Seen(seen),
+        };
+        let mut plan = self.begin_plan(slot);
+        let planned = delta
+            .ops()
+            .try_for_each(|op| self.plan_write(&mut plan, &incoming, &op, past, false))
+            .and_then(|()| check_root(&plan, &follows, delta, &id));
+        let written =
+            planned.and_then(|()| self.write_remote(&incoming, &plan, delta, &id, follows));
+        self.end_plan(plan);
+        written
+    }
+
+    fn dag_node(&self, slot: ContextSlot, id: &DeltaId) -> Result<Option<DagNode>, Stop> {
+        let key = dag_key(slot, id);
+        let found = self.tables.dag.get(&self.txn, &key);
+        let found = found.map_err(|error| self.stop(error))?;
+        found
+            .map(|bytes| DagNode::read(&key, bytes).map_err(before_writing))
+            .transpose()
+    }
+
+    /// What the delta's author had seen, by its parents.
+    fn follows(&self, slot: ContextSlot, delta: &DeltaView<'_>) -> Result<Follows, Stop> {
+        let head = &self.heads[&slot].head;
+        let stale = |last: Hlc| Refused::StaleHlc {
+            got: delta.hlc(),
+            last,
+        };
+        if delta.parents().eq(head.deltas.iter().copied()) {
+            return match delta.hlc() > head.hlc {
+                true => Ok(Follows::Everything),
+                false => Err(stale(head.hlc).into()),
+            };
+        }
+        let mut seen = VersionVector::default();
+        let mut missing = Vec::new();
+        for parent in delta.parents() {
+            let Some(node) = self.dag_node(slot, &parent)? else {
+                missing.push(parent);
+                continue;
+            };
+            if delta.hlc() <= node.dot.hlc {
+                return Err(stale(node.dot.hlc).into());
+            }
+            seen.join(&node.seen);
+            seen.see(node.dot);
+        }
+        match missing.is_empty() {
+            true => Ok(Follows::Some(seen)),
+            false => Err(Refused::ParentsMissing {
+                delta: delta.id(),
+                missing,
+            }
+            .into()),
+        }
+    }
+
+    fn write_remote(
+        &mut self,
+        incoming: &Incoming,
+        plan: &Plan,
+        delta: &DeltaView<'_>,
+        id: &DeltaId,
+        follows: Follows,
+    ) -> Result<Receipt, Stop> {
+        let slot = incoming.slot;
+        self.share(slot)?;
+        let mut touched = self
+            .heads
+            .remove(&slot)
+            .expect("the caller has read the head");
+        touched.is_changed = true;
+        let head = &mut touched.head;
+        self.has_written = true;
+        self.writes += delta.op_count() as usize + delta.event_count() as usize + 1;
+        for (op, planned) in delta.ops().zip(&plan.writes) {
+            self.write_entry(incoming, plan, planned, &op)?;
+        }
+        plan.leave(head);
+        head.version += u64::from(delta.op_count() > 0);
+        self.buffers.canonical.clear();
+        self.buffers.canonical.extend_from_slice(delta.canonical());
+        local::write_remote(&mut self.buffers.local);
+        let seen_here = head.seen.clone();
+        if let Follows::Some(seen) = follows {
+            // The record in the log's index is of what the author had seen.
+            head.seen = seen;
+        }
+        self.write_log(incoming, id, head)?;
+        head.seen = seen_here;
+        let first_sequence = head.events_last + 1;
+        let events = delta.events().map(|event| (event.kind, event.payload));
+        self.write_events(incoming, id, events, head)?;
+        head.deltas
+            .retain(|head| !delta.parents().any(|parent| parent == *head));
+        let at = head.deltas.partition_point(|other| other < id);
+        head.deltas.insert(at, *id);
+        head.hlc = head.hlc.max(delta.hlc());
+        head.seen.see(incoming.dot);
+        let standing = Standing::of(head);
+        self.heads.insert(slot, touched);
+        Ok(Receipt {
+            slot,
+            delta_id: Some(*id),
+            is_written: true,
+            standing,
+            first_sequence,
+        })
+    }
+
+    /// From now on other nodes may make deltas that follow any of this context's, so
+    /// what each of them has seen is kept.
+    pub(super) fn share(&mut self, slot: ContextSlot) -> Result<(), Stop> {
+        let touched = self
+            .heads
+            .get_mut(&slot)
+            .expect("the caller has read the head");
+        if touched.head.is_shared {
+            return Ok(());
+        }
+        touched.head.is_shared = true;
+        touched.is_changed = true;
+        let (heads, seen) = (touched.head.deltas.clone(), touched.head.seen.clone());
+        self.has_written = true;
+        // Of one node's alone there is one head at most, which has seen everything.
+        for id in heads {
+            let Some(&(author, hlc)) = seen.pairs().iter().max_by_key(|pair| pair.1) else {
+                continue;
+            };
+            let node = DagNode {
+                position: self.heads[&slot].head.log_last,
+                dot: crate::version::Dot { author, hlc },
+                seen: seen.clone(),
+            };
+            self.write_dag_node(slot, &id, &node)?;
+        }
+        Ok(())
+    }
+
+    /// Marks a context as one that other nodes may have.
+    pub(super) fn share_context(&mut self, context: &ContextId) -> Result<Receipt, Stop> {
+        let slot = self.find(context)?.slot;
+        let missing = || StoreError::corrupt("head record", context.as_bytes(), "it is missing");
+        self.head(slot)?.ok_or_else(|| before_writing(missing()))?;
+        self.note_unjournaled();
+        self.share(slot)?;
+        Ok(Receipt {
+            slot,
+            ..Receipt::OF_NO_CALL
+        })
+    }
+}
+
+/// A delta that follows everything must lead to the state that its author has.
+fn check_root(
+    plan: &Plan,
+    follows: &Follows,
+    delta: &DeltaView<'_>,
+    id: &DeltaId,
+) -> Result<(), Stop> {
+    match follows {
+        Follows::Everything if plan.root() != delta.root() => Err(Refused::Diverged {
+            delta: *id,
+            here: plan.root(),
+            there: delta.root(),
+        }
+        .into()),
+        _ => Ok(()),
+    }
+}

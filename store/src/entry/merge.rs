@@ -1,0 +1,217 @@
+//! What a write makes of an entry. A pure function of the entry, the write, the
+//! dot of its delta and what the delta's author had seen; called in causal order it
+//! gives the same entry on every node, whatever the order of concurrent
+//! writes, and whatever a write says. The rules are in
+//! `store/decisions/0007-state-that-merges.md`.
+
+use std::cmp::Ordering;
+
+use crate::entry::kind::EntryKind;
+use crate::entry::state::{Cell, Chain, SequenceState, State, Stored, Value};
+use crate::version::{Dot, Past};
+
+/// What a write does to its entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effect<'a> {
+    /// Gives a register a value.
+    Set(&'a [u8]),
+    /// Adds to a counter. The author's cell in it is begun anew, or goes on.
+    Add { amount: i64, is_new_cell: bool },
+    /// Puts an element into a set.
+    Insert,
+    /// Gives a write-once entry its value.
+    WriteOnce(&'a [u8]),
+    /// Edits a list or text that the births have begun; without any it is itself one.
+    Edit {
+        kind: EntryKind,
+        births: &'a [Dot],
+        update: &'a [u8],
+    },
+    /// Removes whatever is there.
+    Remove,
+}
+
+/// What has become of an entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Merged<'a> {
+    /// The entry; none if nothing is left.
+    pub(crate) entry: Option<Stored<'a>>,
+    /// The kinds of sequences of which births are gone, and with them all edits that
+    /// build on them. If births are left then the chains of what stays have to be worked
+    /// out anew.
+    pub(crate) dropped: Vec<EntryKind>,
+    /// The kind of the sequence that the write's own edit has become part of.
+    pub(crate) appended: Option<EntryKind>,
+}
+
+/// Merges a write of the delta `dot`, whose author had seen `past`, into `old`.
+/// `order` compares authors by what they are called everywhere.
+pub(crate) fn merge<'a>(
+    old: Option<Stored<'a>>,
+    removes_first: bool,
+    effect: &Effect<'a>,
+    dot: Dot,
+    past: Past<'_>,
+    order: impl Fn(u32, u32) -> Ordering,
+) -> Merged<'a> {
+    let mut merged = Merged {
+        entry: None,
+        dropped: Vec::new(),
+        appended: None,
+    };
+    // Nearly every write is one of a register that has been seen as it is.
+    if let Effect::Set(bytes) = *effect {
+        let is_replaced = match &old {
+            None => true,
+            Some(Stored::Value(value)) => past.has_seen(value.dot),
+            Some(Stored::Sections(_)) => false,
+        };
+        if is_replaced {
+            merged.entry = Some(Stored::Value(Value { dot, bytes }));
+            return merged;
+        }
+    }
+    let mut state = old.map(State::from).unwrap_or_default();
+    if removes_first || *effect == Effect::Remove {
+        merged.dropped = remove(&mut state, past);
+    }
+    match *effect {
+        Effect::Set(bytes) => {
+            state.register.retain(|value| !past.has_seen(value.dot));
+            insert(&mut state.register, Value { dot, bytes }, |value| value.dot);
+        }
+        Effect::Add {
+            amount,
+            is_new_cell,
+        } => add(&mut state.counter, dot, amount, is_new_cell),
+        Effect::Insert => {
+            state.element.retain(|seen| !past.has_seen(*seen));
+            insert(&mut state.element, dot, |dot| *dot);
+        }
+        Effect::WriteOnce(bytes) => {
+            let is_earlier = state.once.is_none_or(|value| {
+                let by_author = || order(dot.author, value.dot.author);
+                dot.hlc.cmp(&value.dot.hlc).then_with(by_author).is_lt()
+            });
+            if is_earlier {
+                state.once = Some(Value { dot, bytes });
+            }
+        }
+        Effect::Edit {
+            kind,
+            births,
+            update,
+        } => {
+            let sequence = sequence_of(&mut state, kind).expect("lists and texts are edited");
+            merged.appended = edit(sequence, dot, births, past, update).then_some(kind);
+        }
+        Effect::Remove => {}
+    }
+    merged.entry = state.into_stored();
+    merged
+}
+
+/// Takes everything that has been seen but what is write-once, and tells of which
+/// sequences it took births.
+fn remove(state: &mut State<'_>, past: Past<'_>) -> Vec<EntryKind> {
+    state.register.retain(|value| !past.has_seen(value.dot));
+    state.counter.retain(|cell| !past.has_seen(cell.first));
+    state.element.retain(|dot| !past.has_seen(*dot));
+    let mut dropped = Vec::new();
+    for kind in [EntryKind::List, EntryKind::Text] {
+        let sequence = sequence_of(state, kind).expect("both are sequences");
+        if drop_births(sequence, past) {
+            dropped.push(kind);
+        }
+    }
+    dropped
+}
+
+/// An edit's place in its author's chain.
+pub(crate) fn link(before: Option<&Chain>, dot: Dot, update: &[u8]) -> Chain {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(b"CLU1");
+    hasher.update(&before.map_or([0; 32], |chain| chain.digest));
+    hasher.update(&dot.hlc.bits().to_le_bytes());
+    hasher.update(update);
+    Chain {
+        last: dot,
+        edits: before.map_or(0, |chain| chain.edits) + 1,
+        digest: *hasher.finalize().as_bytes(),
+    }
+}
+
+fn sequence_of<'s>(state: &'s mut State<'_>, kind: EntryKind) -> Option<&'s mut SequenceState> {
+    match kind {
+        EntryKind::List => Some(&mut state.list),
+        EntryKind::Text => Some(&mut state.text),
+        EntryKind::Register | EntryKind::Counter | EntryKind::SetElement | EntryKind::WriteOnce => {
+            None
+        }
+    }
+}
+
+/// A cell is begun and gone on with by its author alone, whose deltas follow one
+/// another. So a cell that should go on and is not there was taken by a removal.
+fn add(cells: &mut Vec<Cell>, dot: Dot, amount: i64, is_new: bool) {
+    let sum = i128::from(amount);
+    let own = cells
+        .iter_mut()
+        .find(|cell| cell.first.author == dot.author);
+    match own {
+        Some(cell) if is_new => *cell = Cell { first: dot, sum },
+        // As many additions as an overflow needs fit into no log.
+        Some(cell) => cell.sum = cell.sum.wrapping_add(sum),
+        None if is_new => insert(cells, Cell { first: dot, sum }, |cell| cell.first),
+        None => {}
+    }
+}
+
+/// Takes the edit in if everything that it builds on is there, and tells so. One
+/// that names what its author cannot have seen counts nowhere: here it might be
+/// there, and elsewhere come later.
+fn edit(
+    sequence: &mut SequenceState,
+    dot: Dot,
+    births: &[Dot],
+    past: Past<'_>,
+    update: &[u8],
+) -> bool {
+    let has = |birth: &Dot| past.has_seen(*birth) && sequence.births.binary_search(birth).is_ok();
+    if !births.iter().all(has) {
+        return false;
+    }
+    if births.is_empty() {
+        insert(&mut sequence.births, dot, |birth| *birth);
+    }
+    append(sequence, dot, update);
+    true
+}
+
+/// Notes one more edit in the chain of its author.
+pub(crate) fn append(sequence: &mut SequenceState, dot: Dot, update: &[u8]) {
+    sequence.bytes += update.len() as u64;
+    let chains = &mut sequence.chains;
+    match chains.binary_search_by_key(&dot.author, |chain| chain.last.author) {
+        Ok(at) => chains[at] = link(Some(&chains[at]), dot, update),
+        Err(at) => chains.insert(at, link(None, dot, update)),
+    }
+}
+
+/// Takes the births that have been seen, and tells whether there were any. Without any
+/// left there is no sequence.
+fn drop_births(sequence: &mut SequenceState, past: Past<'_>) -> bool {
+    let before = sequence.births.len();
+    sequence.births.retain(|birth| !past.has_seen(*birth));
+    let is_dropped = sequence.births.len() < before;
+    if sequence.births.is_empty() {
+        *sequence = SequenceState::default();
+    }
+    is_dropped
+}
+
+/// Puts `item` into its place.
+fn insert<T>(items: &mut Vec<T>, item: T, name: impl Fn(&T) -> Dot) {
+    let at = items.partition_point(|other| name(other) < name(&item));
+    items.insert(at, item);
+}

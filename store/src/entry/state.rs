@@ -1,0 +1,431 @@
+//! The state of an entry, and its form on disk. A register with one value, which
+//! nearly every entry is, has a record of its own form; any other state is a row
+//! of sections, one for each kind that the entry has. Reading checks everything.
+//!
+//! All numbers little-endian. A section is its kind (1), the number of its items (4)
+//! and the items. Values of registers and write-once entries: author (4), stamp (8),
+//! length (4), bytes. A counter's cells: author (4), stamp of its first dot (8), sum (16).
+//! A set element's dots: author (4), stamp (8). A list or text has no items but
+//! bytes of its edits (8), count of births (4), births: author (4), stamp (8); count
+//! of chains (4), chains: author (4), newest stamp (8), edits (8), digest (32).
+
+use crate::entry::kind::EntryKind;
+use crate::hlc::Hlc;
+use crate::version::Dot;
+
+/// A value and who wrote it when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Value<'a> {
+    pub(crate) dot: Dot,
+    pub(crate) bytes: &'a [u8],
+}
+
+/// What one author has added to a counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cell {
+    /// Its author, and the delta that began it.
+    pub(crate) first: Dot,
+    pub(crate) sum: i128,
+}
+
+/// The edits of one author in a sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Chain {
+    /// Its author and the stamp of the newest edit.
+    pub(crate) last: Dot,
+    pub(crate) edits: u64,
+    /// Of the edits, each hashed together with the digest before it.
+    pub(crate) digest: [u8; 32],
+}
+
+/// What an entry knows of its list or text. The edits themselves have records of
+/// their own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SequenceState {
+    pub(crate) bytes: u64,
+    /// The deltas that have begun it, in ascending order as the chains are.
+    pub(crate) births: Vec<Dot>,
+    pub(crate) chains: Vec<Chain>,
+}
+
+impl SequenceState {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.births.is_empty()
+    }
+}
+
+/// The state of an entry of any kind, and of several at once. Every list is in
+/// ascending order of dots, so that a state has one form.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct State<'a> {
+    pub(crate) register: Vec<Value<'a>>,
+    pub(crate) counter: Vec<Cell>,
+    pub(crate) element: Vec<Dot>,
+    pub(crate) list: SequenceState,
+    pub(crate) text: SequenceState,
+    pub(crate) once: Option<Value<'a>>,
+}
+
+/// An entry as a record holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Stored<'a> {
+    /// A register with one value.
+    Value(Value<'a>),
+    Sections(State<'a>),
+}
+
+/// Bytes that are no state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Malformed;
+
+impl<'a> State<'a> {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.kind().is_none()
+    }
+
+    /// The kind as which the entry is read; none if it is not there.
+    pub(crate) fn kind(&self) -> Option<EntryKind> {
+        EntryKind::ALL.into_iter().find(|kind| self.has(*kind))
+    }
+
+    pub(crate) fn has(&self, kind: EntryKind) -> bool {
+        match kind {
+            EntryKind::Register => !self.register.is_empty(),
+            EntryKind::Counter => !self.counter.is_empty(),
+            EntryKind::SetElement => !self.element.is_empty(),
+            EntryKind::List => !self.list.is_empty(),
+            EntryKind::Text => !self.text.is_empty(),
+            EntryKind::WriteOnce => self.once.is_some(),
+        }
+    }
+
+    /// The form in which it is stored; none if there is nothing to store.
+    pub(crate) fn into_stored(self) -> Option<Stored<'a>> {
+        match self.register[..] {
+            _ if self.is_empty() => None,
+            [value] if self.has_only(EntryKind::Register) => Some(Stored::Value(value)),
+            _ => Some(Stored::Sections(self)),
+        }
+    }
+
+    fn has_only(&self, kind: EntryKind) -> bool {
+        EntryKind::ALL
+            .into_iter()
+            .all(|k| self.has(k) == (k == kind))
+    }
+
+    /// Appends its sections to `out`.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        for kind in EntryKind::ALL.into_iter().filter(|kind| self.has(*kind)) {
+            out.push(kind.number());
+            match kind {
+                EntryKind::Register => write_all(out, &self.register, write_value),
+                EntryKind::Counter => write_all(out, &self.counter, |out, cell| {
+                    write_dot(out, cell.first);
+                    out.extend_from_slice(&cell.sum.to_le_bytes());
+                }),
+                EntryKind::SetElement => write_all(out, &self.element, |out, dot| {
+                    write_dot(out, *dot);
+                }),
+                EntryKind::List => write_sequence(out, &self.list),
+                EntryKind::Text => write_sequence(out, &self.text),
+                EntryKind::WriteOnce => write_all(out, self.once.as_slice(), write_value),
+            }
+        }
+    }
+
+    /// Reads what `write` wrote.
+    pub(crate) fn read(bytes: &'a [u8]) -> Result<State<'a>, Malformed> {
+        let mut rest = Reader(bytes);
+        let mut state = State::default();
+        let mut last = None;
+        while !rest.0.is_empty() {
+            let [number] = *rest.array()?;
+            let kind = EntryKind::from_number(number).ok_or(Malformed)?;
+            // Each kind once, in order, and not empty.
+            if Some(kind) <= last {
+                return Err(Malformed);
+            }
+            last = Some(kind);
+            match kind {
+                EntryKind::Register => state.register = rest.all(Reader::value, |v| v.dot)?,
+                EntryKind::Counter => state.counter = rest.all(Reader::cell, |cell| cell.first)?,
+                EntryKind::SetElement => state.element = rest.all(Reader::dot, |dot| *dot)?,
+                EntryKind::List => state.list = rest.sequence()?,
+                EntryKind::Text => state.text = rest.sequence()?,
+                EntryKind::WriteOnce => {
+                    let values = rest.all(Reader::value, |value| value.dot)?;
+                    let [value] = values[..] else {
+                        return Err(Malformed);
+                    };
+                    state.once = Some(value);
+                }
+            }
+            if !state.has(kind) {
+                return Err(Malformed);
+            }
+        }
+        Ok(state)
+    }
+}
+
+impl<'a> From<Stored<'a>> for State<'a> {
+    fn from(stored: Stored<'a>) -> Self {
+        match stored {
+            Stored::Value(value) => State {
+                register: vec![value],
+                ..State::default()
+            },
+            Stored::Sections(state) => state,
+        }
+    }
+}
+
+impl<'a> Stored<'a> {
+    /// The kind as which the entry is read.
+    pub(crate) fn kind(&self) -> EntryKind {
+        match self {
+            Stored::Value(_) => EntryKind::Register,
+            Stored::Sections(state) => state.kind().expect("what is stored is not empty"),
+        }
+    }
+
+    /// Bytes that count as the entry's own, beside its key.
+    pub(crate) fn bytes(&self) -> u64 {
+        match self {
+            Stored::Value(value) => value.bytes.len() as u64,
+            Stored::Sections(state) => {
+                let values = state.register.iter().chain(&state.once);
+                let values = values.map(|value| value.bytes.len() as u64).sum::<u64>();
+                let dots = state.register.len() + state.element.len();
+                let small = 12 * dots + 28 * state.counter.len();
+                values + small as u64 + state.list.bytes + state.text.bytes
+            }
+        }
+    }
+}
+
+fn write_all<T>(out: &mut Vec<u8>, items: &[T], mut write: impl FnMut(&mut Vec<u8>, &T)) {
+    write_count(out, items.len());
+    for item in items {
+        write(out, item);
+    }
+}
+
+fn write_count(out: &mut Vec<u8>, count: usize) {
+    let count = u32::try_from(count).expect("a batch is far too small for 2^32 items");
+    out.extend_from_slice(&count.to_le_bytes());
+}
+
+fn write_dot(out: &mut Vec<u8>, dot: Dot) {
+    out.extend_from_slice(&dot.author.to_le_bytes());
+    out.extend_from_slice(&dot.hlc.bits().to_le_bytes());
+}
+
+fn write_value(out: &mut Vec<u8>, value: &Value<'_>) {
+    write_dot(out, value.dot);
+    write_count(out, value.bytes.len());
+    out.extend_from_slice(value.bytes);
+}
+
+fn write_sequence(out: &mut Vec<u8>, sequence: &SequenceState) {
+    out.extend_from_slice(&sequence.bytes.to_le_bytes());
+    write_all(out, &sequence.births, |out, dot| write_dot(out, *dot));
+    write_all(out, &sequence.chains, |out, chain| {
+        write_dot(out, chain.last);
+        out.extend_from_slice(&chain.edits.to_le_bytes());
+        out.extend_from_slice(&chain.digest);
+    });
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn array<const N: usize>(&mut self) -> Result<&'a [u8; N], Malformed> {
+        let (bytes, rest) = self.0.split_first_chunk().ok_or(Malformed)?;
+        self.0 = rest;
+        Ok(bytes)
+    }
+
+    fn bytes(&mut self, count: usize) -> Result<&'a [u8], Malformed> {
+        let (bytes, rest) = self.0.split_at_checked(count).ok_or(Malformed)?;
+        self.0 = rest;
+        Ok(bytes)
+    }
+
+    fn u64(&mut self) -> Result<u64, Malformed> {
+        Ok(u64::from_le_bytes(*self.array()?))
+    }
+
+    fn count(&mut self) -> Result<usize, Malformed> {
+        Ok(u32::from_le_bytes(*self.array()?) as usize)
+    }
+
+    /// So many items as the count says, in ascending order of `name`.
+    fn all<T, N: Ord>(
+        &mut self,
+        mut read: impl FnMut(&mut Self) -> Result<T, Malformed>,
+        name: impl Fn(&T) -> N,
+    ) -> Result<Vec<T>, Malformed> {
+        let count = self.count()?;
+        // The count may be a lie: no room is taken for more than there are bytes.
+        let mut items = Vec::with_capacity(count.min(self.0.len()));
+        for _ in 0..count {
+            items.push(read(self)?);
+        }
+        match items.is_sorted_by(|a, b| name(a) < name(b)) {
+            true => Ok(items),
+            false => Err(Malformed),
+        }
+    }
+
+    fn dot(&mut self) -> Result<Dot, Malformed> {
+        Ok(Dot {
+            author: u32::from_le_bytes(*self.array()?),
+            hlc: Hlc::from_bits(self.u64()?),
+        })
+    }
+
+    fn value(&mut self) -> Result<Value<'a>, Malformed> {
+        let dot = self.dot()?;
+        let length = self.count()?;
+        let bytes = self.bytes(length)?;
+        Ok(Value { dot, bytes })
+    }
+
+    fn cell(&mut self) -> Result<Cell, Malformed> {
+        Ok(Cell {
+            first: self.dot()?,
+            sum: i128::from_le_bytes(*self.array()?),
+        })
+    }
+
+    fn sequence(&mut self) -> Result<SequenceState, Malformed> {
+        let bytes = self.u64()?;
+        let births = self.all(Reader::dot, |dot| *dot)?;
+        let chain = |rest: &mut Self| {
+            Ok(Chain {
+                last: rest.dot()?,
+                edits: rest.u64()?,
+                digest: *rest.array()?,
+            })
+        };
+        let chains = self.all(chain, |chain| chain.last.author)?;
+        Ok(SequenceState {
+            bytes,
+            births,
+            chains,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn dot() -> impl Strategy<Value = Dot> {
+        (0..4_u32, 1..100_u64).prop_map(|(author, hlc)| Dot {
+            author,
+            hlc: Hlc::from_bits(hlc),
+        })
+    }
+
+    fn dots() -> impl Strategy<Value = Vec<Dot>> {
+        prop::collection::btree_set(dot(), 0..4).prop_map(|dots| dots.into_iter().collect())
+    }
+
+    fn sequence() -> impl Strategy<Value = SequenceState> {
+        (any::<u64>(), dots(), any::<[u8; 32]>()).prop_map(|(bytes, births, digest)| {
+            let mut authors = std::collections::BTreeMap::new();
+            for dot in &births {
+                authors.insert(dot.author, *dot);
+            }
+            let chain = |last| Chain {
+                last,
+                edits: 3,
+                digest,
+            };
+            SequenceState {
+                bytes,
+                chains: authors.into_values().map(chain).collect(),
+                births,
+            }
+        })
+    }
+
+    const BYTES: [&[u8]; 3] = [b"", b"a", b"some more"];
+
+    fn state() -> impl Strategy<Value = State<'static>> {
+        let values = (dots(), 0..3_usize).prop_map(|(dots, at)| {
+            let value = |dot| Value {
+                dot,
+                bytes: BYTES[at],
+            };
+            dots.into_iter().map(value).collect::<Vec<_>>()
+        });
+        let cells = (dots(), any::<i128>()).prop_map(|(dots, sum)| {
+            let cell = |first| Cell { first, sum };
+            dots.into_iter().map(cell).collect::<Vec<_>>()
+        });
+        (values, cells, dots(), sequence(), sequence(), any::<bool>()).prop_map(
+            |(register, counter, element, list, text, is_once)| State {
+                once: register.first().copied().filter(|_| is_once),
+                register,
+                counter,
+                element,
+                list,
+                text,
+            },
+        )
+    }
+
+    /// A sequence without births is none.
+    fn normal(mut state: State<'_>) -> State<'_> {
+        for sequence in [&mut state.list, &mut state.text] {
+            if sequence.is_empty() {
+                *sequence = SequenceState::default();
+            }
+        }
+        state
+    }
+
+    proptest! {
+        #[test]
+        fn a_state_reads_back_as_it_was_written(state in state()) {
+            let mut bytes = Vec::new();
+            state.write(&mut bytes);
+            prop_assert_eq!(State::read(&bytes), Ok(normal(state.clone())));
+            match state.clone().into_stored() {
+                None => prop_assert!(bytes.is_empty()),
+                Some(stored) => {
+                    prop_assert_eq!(Some(stored.kind()), state.kind());
+                    prop_assert_eq!(State::from(stored), state);
+                }
+            }
+        }
+
+        #[test]
+        fn other_bytes_are_refused_or_one_form_of_a_state(
+            state in state(), at in any::<prop::sample::Index>(), flip in 1..=u8::MAX
+        ) {
+            let mut bytes = Vec::new();
+            state.write(&mut bytes);
+            prop_assume!(!bytes.is_empty());
+            let at = at.index(bytes.len());
+            bytes[at] ^= flip;
+            if let Ok(read) = State::read(&bytes) {
+                let mut again = Vec::new();
+                read.write(&mut again);
+                prop_assert_eq!(&again, &bytes);
+            }
+            let cut = &bytes[..at];
+            if let Ok(read) = State::read(cut) {
+                let mut again = Vec::new();
+                read.write(&mut again);
+                prop_assert_eq!(&again, cut);
+            }
+        }
+    }
+}
