@@ -1,0 +1,114 @@
+//! What the batches of `torture` write, so that what is in a ledger follows from
+//! the numbers of its batches alone. Comparing is in `check.rs`.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use corelet_store::{
+    ApplicationId, CallEffects, Change, ContextId, ContextSlot, Event, Hlc, NewContext, NodeId, Op,
+    Write,
+};
+
+/// Contexts that each batch calls. One more comes and goes.
+pub(crate) const CONTEXTS: u8 = 4;
+const PASSING: u8 = 99;
+
+/// Keys in a context that remember older batches.
+const HISTORY: u64 = 50;
+
+/// In every so many batches a context comes and goes.
+pub(crate) fn batch(n: u64, passing_every: u64) -> Vec<Change> {
+    let mut batch: Vec<Change> = (0..CONTEXTS)
+        .map(|context| Change::Call(call(context, n)))
+        .collect();
+    if n.is_multiple_of(passing_every) {
+        batch.extend(create(PASSING, n));
+        batch.push(Change::Call(call(PASSING, n)));
+        batch.push(Change::DeleteContext(id(PASSING)));
+        batch.push(Change::RemoveName {
+            name: name(PASSING),
+        });
+    }
+    batch
+}
+
+pub(crate) fn id(context: u8) -> ContextId {
+    ContextId::from_bytes([context; 32])
+}
+
+pub(crate) fn name(context: u8) -> String {
+    format!("context {context}")
+}
+
+/// A context with its name.
+pub(crate) fn create(context: u8, n: u64) -> [Change; 2] {
+    let call = CallEffects {
+        ops: vec![],
+        events: vec![],
+        ..call(context, n)
+    };
+    let named = Change::PutName {
+        name: name(context),
+        context: id(context),
+    };
+    let created = Change::CreateContext(NewContext {
+        id: id(context),
+        name: Some(name(context)),
+        application: ApplicationId::from_bytes([1; 32]),
+        created: call.hlc,
+        call,
+    });
+    [named, created]
+}
+
+/// Several keys that must agree, one that tells the history, and sometimes one
+/// that is large, growing and shrinking.
+fn call(context: u8, n: u64) -> CallEffects {
+    let mut ops: Vec<Op> = (0..4)
+        .map(|copy| set(format!("copy{copy}"), n.to_be_bytes().to_vec()))
+        .collect();
+    ops.push(set(
+        format!("history{}", n % HISTORY),
+        n.to_be_bytes().to_vec(),
+    ));
+    ops.push(match n % 4 {
+        0 => set("large".to_owned(), large(n)),
+        1 => Op::remove(Bytes::from_static(b"large")),
+        _ => set("small".to_owned(), vec![n as u8]),
+    });
+    CallEffects {
+        context: id(context),
+        slot: ContextSlot::UNASSIGNED,
+        author: NodeId::from_bytes([7; 32]),
+        hlc: Hlc::from_bits(n << 12),
+        ops,
+        events: vec![Event {
+            kind: "batch".to_owned(),
+            payload: Bytes::copy_from_slice(&n.to_be_bytes()),
+        }],
+        logs: vec![],
+    }
+}
+
+fn large(n: u64) -> Vec<u8> {
+    vec![n as u8; 5000 + (n as usize * 997) % 20_000]
+}
+
+fn set(key: String, value: Vec<u8>) -> Op {
+    Op::set(key.into(), value.into())
+}
+
+/// What a context's entries are after these batches.
+pub(crate) fn entries(batches: &[u64]) -> BTreeMap<String, Vec<u8>> {
+    let mut entries = BTreeMap::new();
+    for &n in batches {
+        for op in call(0, n).ops {
+            let key = String::from_utf8(op.key.to_vec()).expect("a key of ours is text");
+            match op.write {
+                Write::Set(value) => entries.insert(key, value.to_vec()),
+                _ => entries.remove(&key),
+            };
+        }
+    }
+    entries
+}

@@ -1,0 +1,147 @@
+//! Compares what is in a ledger of `torture` with what its writers have said, by
+//! the reads that a server does. Whether the ledger agrees with itself is for the
+//! store's own `verify` to say.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+
+use corelet_store::{ContextSlot, EntryValue, Scan, Snapshot, StoreError};
+
+use crate::batch::{CONTEXTS, entries, id, name};
+
+/// Why a ledger is not as it should be.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Finding {
+    /// The store itself says so.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// The store has given this for true.
+    #[error("{0}")]
+    Wrong(String),
+}
+
+/// What writers have said of their batches.
+#[derive(Default)]
+pub(crate) struct Said {
+    acked: BTreeSet<u64>,
+    failed: BTreeSet<u64>,
+}
+
+impl Said {
+    pub(crate) fn hear(&mut self, line: &str) -> Result<(), String> {
+        let (word, n) = line.split_once(' ').unwrap_or_default();
+        let n = n.parse::<u64>();
+        match (word, n) {
+            ("acked", Ok(n)) => drop(self.acked.insert(n)),
+            ("failed", Ok(n)) => drop(self.failed.insert(n)),
+            ("fatal", Ok(_)) => {} // in doubt: it may be there or not
+            _ => return Err(format!("what is {line:?}?")),
+        }
+        Ok(())
+    }
+}
+
+/// Gives the number of batches that are there.
+pub(crate) fn compare(snapshot: &Snapshot, said: &Said) -> Result<usize, Finding> {
+    let contexts = snapshot.contexts(None, usize::MAX)?;
+    if contexts.is_empty() && said.acked.is_empty() {
+        return Ok(0); // killed before it began
+    }
+    if !contexts.iter().map(|it| it.id).eq((0..CONTEXTS).map(id)) {
+        let there = contexts.len();
+        return wrong(format!(
+            "there are {there} contexts, or others than there were"
+        ));
+    }
+    let all = batches_in(snapshot, 0)?;
+    let there: BTreeSet<u64> = all.iter().copied().collect();
+    if let Some(lost) = said.acked.difference(&there).next() {
+        return wrong(format!("acknowledged batch {lost} is lost"));
+    }
+    // A number that failed may be used again by the next run.
+    let mut failed = said.failed.difference(&said.acked);
+    if let Some(back) = failed.find(|n| there.contains(n)) {
+        return wrong(format!("failed batch {back} is there"));
+    }
+    let expected = entries(&all);
+    for context in 0..CONTEXTS {
+        if batches_in(snapshot, context)? != all {
+            return wrong(format!(
+                "half of a batch: context {context} has seen others than context 0"
+            ));
+        }
+        if snapshot.name(&name(context))? != Some(id(context)) {
+            return wrong(format!("context {context} has lost its name"));
+        }
+        compare_entries(snapshot, context, &expected)?;
+    }
+    Ok(all.len())
+}
+
+/// One by one, and in a row.
+fn compare_entries(
+    snapshot: &Snapshot,
+    context: u8,
+    expected: &BTreeMap<String, Vec<u8>>,
+) -> Result<(), Finding> {
+    let slot = slot(snapshot, context)?;
+    for (key, value) in expected {
+        if snapshot.register(slot, key.as_bytes())? != Some(value) {
+            return wrong(format!(
+                "half of a call: context {context} has a wrong {key:?}"
+            ));
+        }
+    }
+    let mut found = Vec::new();
+    let scan = Scan {
+        limit: usize::MAX,
+        ..Scan::default()
+    };
+    snapshot.scan(slot, scan, &mut |entry| {
+        if let EntryValue::Register(value) = entry.value()? {
+            found.push((entry.key().to_vec(), value.to_vec()));
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    let expected = expected.iter();
+    let expected = expected.map(|(key, value)| (key.as_bytes(), &value[..]));
+    if !found
+        .iter()
+        .map(|(key, value)| (&key[..], &value[..]))
+        .eq(expected)
+    {
+        return wrong(format!(
+            "half of a call: context {context} has other entries than it was given"
+        ));
+    }
+    Ok(())
+}
+
+/// The batches that a context has seen, by its events.
+pub(crate) fn batches_in(snapshot: &Snapshot, context: u8) -> Result<Vec<u64>, Finding> {
+    let mut seen = Vec::new();
+    let mut malformed = false;
+    let slot = slot(snapshot, context)?;
+    snapshot.events(slot, 1, usize::MAX, &mut |event| {
+        match event.payload.try_into() {
+            Ok(n) => seen.push(u64::from_be_bytes(n)),
+            Err(_) => malformed = true,
+        }
+        ControlFlow::Continue(())
+    })?;
+    if malformed || !seen.is_sorted_by(|a, b| a < b) {
+        return wrong("events are malformed or out of order".to_owned());
+    }
+    Ok(seen)
+}
+
+fn slot(snapshot: &Snapshot, context: u8) -> Result<ContextSlot, Finding> {
+    match snapshot.context(&id(context))? {
+        Some(record) => Ok(record.slot),
+        None => wrong(format!("context {context} is missing")),
+    }
+}
+
+fn wrong<T>(what: String) -> Result<T, Finding> {
+    Err(Finding::Wrong(what))
+}

@@ -1,0 +1,181 @@
+//! The writer that the crash tests kill, and the reader that checks what is
+//! left. Says what it was told to say only after a durable commit. What it writes
+//! is in `batch.rs`, what it compares in `check.rs`.
+//!
+//! `torture write DIR BATCHES ROUTE` goes on behind the last batch in DIR and
+//! prints `acked N` after each commit, `failed N` after one that failed without
+//! harm, and `fatal N` before it stops with status 3. ROUTE is `journal`, or
+//! `checkpoint` for batches that go straight into LMDB.
+//!
+//! `torture verify DIR` reads such lines from its input and checks DIR: every
+//! acknowledged batch is there, no failed one is, no half of any is, and the
+//! ledger agrees with itself.
+//!
+//! `torture serve` does that for many: it reads `check DIR` or, to write some
+//! batches and check once more, `go-on DIR`, then such lines, then `.`, and
+//! answers with one line: `right`, or `reported` where an error tells of damage,
+//! or `wrong` where none does. Each is followed by a colon and details; behind a
+//! report comes `; but wrong` if reads alone have not met that error.
+
+mod batch;
+mod check;
+
+use std::error::Error;
+use std::io::{BufRead, Write};
+use std::process::ExitCode;
+
+use corelet_store::{
+    DataDir, Ledger, LedgerConfig, NodeId, OpenOptions, ShardCount, StoreError, verify,
+};
+
+use self::batch::{CONTEXTS, batch, create};
+use self::check::{Finding, Said, batches_in, compare};
+
+fn main() -> Result<ExitCode, Box<dyn Error>> {
+    let args: Vec<String> = std::env::args().collect();
+    match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [_, "write", dir, batches, route @ ("journal" | "checkpoint")] => {
+            let ledger = open(dir)?;
+            let out = &mut std::io::stdout().lock();
+            write(&ledger, batches.parse()?, route == "journal", out)
+        }
+        [_, "verify", dir] => {
+            let mut said = Said::default();
+            let ledger = open(dir)?;
+            for line in std::io::stdin().lines() {
+                said.hear(&line?)?;
+            }
+            let snapshot = ledger.snapshot()?;
+            let verified = verify(&snapshot)?;
+            let batches = compare(&snapshot, &said)?;
+            println!("verified: {batches} batches, {verified:?}");
+            Ok(ExitCode::SUCCESS)
+        }
+        [_, "serve"] => serve(),
+        _ => Err("usage: torture write DIR BATCHES journal|checkpoint | torture verify DIR < LINES | torture serve".into()),
+    }
+}
+
+fn open(dir: &str) -> Result<Ledger, StoreError> {
+    let config = LedgerConfig {
+        map_bytes_max: 256 << 20,
+        readers_max: 16,
+        // Three batches with small values fit, and few with large ones.
+        journal_bytes_max: 48 << 10,
+        ..LedgerConfig::default()
+    };
+    let shards_if_new = ShardCount::new(1).expect("a directory has shards");
+    let options = OpenOptions {
+        shards_if_new,
+        node_id_if_new: NodeId::from_bytes([7; 32]),
+    };
+    let data = DataDir::open(dir, &options)?;
+    let mut shards = shards_if_new.shards();
+    let shard = shards.next().expect("a directory has shards");
+    Ledger::open(&data.ledger_place(shard), &config)
+}
+
+fn write(
+    ledger: &Ledger,
+    batches: u64,
+    journal: bool,
+    out: &mut dyn Write,
+) -> Result<ExitCode, Box<dyn Error>> {
+    if ledger.snapshot()?.context_count()? == 0 {
+        let verdicts = ledger.commit((0..CONTEXTS).flat_map(|n| create(n, 0)).collect())?;
+        verdicts.into_iter().collect::<Result<Vec<_>, _>>()?;
+    }
+    let first = batches_in(&ledger.snapshot()?, 0)?
+        .last()
+        .copied()
+        .unwrap_or(0)
+        + 1;
+    let mut writer = ledger.writer();
+    for n in first..first + batches {
+        let committed = match journal {
+            true => writer.commit(batch(n, 10)),
+            false => writer.commit_shown(batch(n, 5)),
+        };
+        match committed {
+            Ok(outcome) => {
+                outcome
+                    .verdicts
+                    .into_iter()
+                    .collect::<Result<Vec<_>, _>>()?;
+                writeln!(out, "acked {n}")?;
+            }
+            Err(error) if error.is_fatal() => {
+                writeln!(out, "fatal {n}")?;
+                eprintln!("{error}");
+                return Ok(ExitCode::from(3));
+            }
+            Err(error) => {
+                writeln!(out, "failed {n}")?;
+                eprintln!("{error}");
+            }
+        }
+        out.flush()?;
+        if n % if journal { 7 } else { 3 } == 0 {
+            match writer.sweep(8) {
+                Err(error) if error.is_fatal() => return Ok(ExitCode::from(3)),
+                Ok(_) | Err(_) => {}
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn serve() -> Result<ExitCode, Box<dyn Error>> {
+    let mut lines = std::io::stdin().lock().lines();
+    while let Some(request) = lines.next() {
+        let request = request?;
+        let mut said = Said::default();
+        for line in lines.by_ref() {
+            match line?.as_str() {
+                "." => break,
+                line => said.hear(line)?,
+            }
+        }
+        let answer = match request.split_once(' ') {
+            Some(("check", dir)) => answer(dir, &said),
+            Some(("go-on", dir)) => match answer(dir, &said) {
+                right if right.starts_with("right") => match go_on(dir, &mut said) {
+                    Ok(()) => answer(dir, &said),
+                    Err(error) => format!("wrong: it does not go on: {error}"),
+                },
+                other => other,
+            },
+            _ => return Err(format!("what is {request:?}?").into()),
+        };
+        println!("{}", answer.replace('\n', " "));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn answer(dir: &str, said: &Said) -> String {
+    let snapshot = match open(dir).and_then(|ledger| ledger.snapshot()) {
+        Ok(snapshot) => snapshot,
+        Err(error) => return format!("reported: when opened: {error}"),
+    };
+    match (verify(&snapshot), compare(&snapshot, said)) {
+        (Ok(verified), Ok(batches)) => format!("right: {batches} batches, {verified:?}"),
+        (Ok(_), Err(Finding::Wrong(what))) => format!("wrong: {what}"),
+        (Ok(_), Err(Finding::Store(error))) => format!("reported: by a read alone: {error}"),
+        (Err(error), Err(Finding::Wrong(what))) => {
+            format!("reported: when verified: {error}; but wrong: {what}")
+        }
+        (Err(error), _) => format!("reported: when verified: {error}"),
+    }
+}
+
+/// Some batches by each route, in two more lives.
+fn go_on(dir: &str, said: &mut Said) -> Result<(), Box<dyn Error>> {
+    for (batches, journal) in [(3, true), (1, false)] {
+        let mut out = Vec::new();
+        write(&open(dir)?, batches, journal, &mut out)?;
+        for line in String::from_utf8(out)?.lines() {
+            said.hear(line)?;
+        }
+    }
+    Ok(())
+}
