@@ -5,7 +5,7 @@
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -88,6 +88,9 @@ impl DataDir {
                 dir.make_way_for_new_ledgers()?;
             }
             if !is_written {
+                // Whoever made the directory may have been killed before this, so
+                // it is done until a manifest says that it was done.
+                sync_names_above(path)?;
                 dir.write_manifest()?;
             }
             dir.make_ledgers()?;
@@ -253,6 +256,29 @@ pub(crate) fn sync_dir(path: &Path) -> Result<(), StoreError> {
     File::open(path)
         .and_then(|dir| dir.sync_all())
         .map_err(StoreError::file("sync the directory", path))
+}
+
+/// Sees to it that the directory at `path` has its name after a power cut, and
+/// those above it. Ends where a file system is mounted, as that name is no file
+/// system's, and at what others hide from us, as that was there before.
+fn sync_names_above(path: &Path) -> Result<(), StoreError> {
+    const LOOKING: &str = "look for";
+    let path = path
+        .canonicalize()
+        .map_err(StoreError::file(LOOKING, path))?;
+    let device = |dir: &Path| {
+        let metadata = fs::metadata(dir).map_err(StoreError::file(LOOKING, dir));
+        metadata.map(|metadata| metadata.dev())
+    };
+    let ours = device(&path)?;
+    for above in path.ancestors().skip(1) {
+        match File::open(above) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => break,
+            _ if device(above)? != ours => break,
+            _ => sync_dir(above)?,
+        }
+    }
+    Ok(())
 }
 
 pub(crate) fn make_private_dir(path: &Path) -> Result<(), StoreError> {
