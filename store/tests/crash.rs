@@ -1,6 +1,6 @@
 //! A writing process is killed, or its disk fails, at chosen system calls; then
 //! its ledger is opened and checked. The writer and the checker are
-//! `examples/torture.rs`; strace does the killing and failing.
+//! `examples/torture/`; strace does the killing and failing.
 //!
 //! `CORELET_KILLS` sets how many kills at random places are made.
 
