@@ -140,8 +140,8 @@ fn serve() -> Result<ExitCode, Box<dyn Error>> {
             Some(("check", dir)) => answer(dir, &said),
             Some(("go-on", dir)) => match answer(dir, &said) {
                 right if right.starts_with("right") => match go_on(dir, &mut said) {
-                    Ok(()) => answer(dir, &said),
-                    Err(error) => format!("wrong: it does not go on: {error}"),
+                    Ok(()) => answer(dir, &said).replacen(": ", ": after going on: ", 1),
+                    Err(error) => format!("reported: does not go on: {error}"),
                 },
                 other => other,
             },

@@ -12,11 +12,12 @@
 
 mod checker;
 mod disk;
+mod flips;
 mod power;
 mod random;
 mod write_log;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where thousands of ledgers are written: in memory if there is such a place. No
 /// test here rests on a disk.
@@ -35,5 +36,16 @@ fn how_often(variable: &str, otherwise: usize) -> usize {
             .parse()
             .unwrap_or_else(|_| panic!("{variable} must be a number")),
         Err(_) => otherwise,
+    }
+}
+
+/// Removes what is in `dir`.
+fn empty(dir: &Path) {
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => std::fs::remove_dir_all(path).unwrap(),
+            false => std::fs::remove_file(path).unwrap(),
+        }
     }
 }

@@ -6,7 +6,7 @@
 //! `CORELET_IMAGES` sets how many images are checked.
 
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::thread;
 
 use tempfile::TempDir;
@@ -16,7 +16,7 @@ use crate::checker::{Answer, Checker, torture};
 use crate::disk::{Cut, CutKind, Disk, Image, read_image, write_image};
 use crate::random::Random;
 use crate::write_log::{Op, WriteLog};
-use crate::{how_often, quick_place};
+use crate::{empty, how_often, quick_place};
 
 /// Images if `CORELET_IMAGES` is not set.
 const IMAGES: usize = 10_000;
@@ -246,16 +246,6 @@ fn keep(image: &Image, said: &str) -> PathBuf {
     write_image(image, &dir);
     std::fs::write(dir.join("said"), said).unwrap();
     dir
-}
-
-fn empty(dir: &Path) {
-    for entry in std::fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        match path.is_dir() {
-            true => std::fs::remove_dir_all(path).unwrap(),
-            false => std::fs::remove_file(path).unwrap(),
-        }
-    }
 }
 
 fn cut(images: usize, lie: Lie) -> Vec<Tally> {
