@@ -2,18 +2,28 @@
 //! its ledger is opened and checked. The writer and the checker are
 //! `examples/torture/`; strace does the killing and failing.
 //!
-//! `CORELET_KILLS` sets how many kills at random places are made.
+//! A kill leaves what lies in the page cache, so all this happens in memory, where
+//! it is quick. What a cut of the power leaves is in `damage/`.
+//!
+//! `CORELET_STORE_KILLS` sets how many kills at random places are made.
 
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output, Stdio};
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use tempfile::TempDir;
 
-/// Kills at random places if `CORELET_KILLS` is not set.
-const RANDOM_KILLS: usize = 120;
+/// Kills at random places if `CORELET_STORE_KILLS` is not set.
+const RANDOM_KILLS: usize = 2_000;
+
+/// After so many kills a ledger is large enough, and checking it takes its time.
+const LEDGER_KILLS: usize = 25;
+
+/// Faults at a time: most of their time is a process starting or stopped.
+const WORKERS: usize = 2;
 
 /// What LMDB writes with, and last the journal. That nothing else is used is
 /// asserted below.
@@ -25,7 +35,7 @@ const MAKING_CALLS: [&str; 5] = ["mkdir", "rename", "unlink", "fsync", "fallocat
 /// How batches become durable, and how many a ledger gets while each of its
 /// writes is hit once: enough for a context to come and go, a sweep to run, and
 /// the journal to fill up and begin anew.
-const ROUTES: [(&str, u64); 2] = [("checkpoint", 6), ("journal", 12)];
+const ROUTES: [(&str, u64); 2] = [("checkpoint", 11), ("journal", 22)];
 
 /// Calls that LMDB or the journal might come to write with instead.
 const UNEXPECTED_CALLS: &str = "pwritev,msync,sync_file_range,sendfile";
@@ -63,36 +73,44 @@ fn strace() -> Command {
 /// A ledger and what its writers have said about it so far.
 struct Victim {
     dir: TempDir,
+    /// Below `dir`, as where calls are counted: there are as many then.
+    data: PathBuf,
     said: Vec<u8>,
 }
 
 impl Victim {
     fn new() -> Victim {
+        let dir = quick_dir();
         Victim {
-            dir: tempfile::tempdir().unwrap(),
+            data: dir.path().join("ledger"),
+            dir,
             said: Vec::new(),
         }
     }
 
     fn write(&mut self, inject: &str, batches: u64, route: &str) -> ExitStatus {
-        let output = strace()
-            .args([
-                "-f",
-                "-qq",
-                "-o",
-                "/dev/null",
-                "-e",
-                &format!(
-                    "trace={},{}",
-                    WRITING_CALLS.join(","),
-                    MAKING_CALLS.join(",")
-                ),
-                "-e",
-            ])
-            .arg(format!("inject={inject}"))
-            .arg(torture())
+        let calls = [&WRITING_CALLS[..], &MAKING_CALLS].concat().join(",");
+        let mut strace = strace();
+        strace.args(["-f", "-qq", "-o", "/dev/null"]);
+        // Other calls then run at full speed; but strace 6.1 forgets its signals.
+        if !inject.contains("signal=") {
+            strace.arg("--seccomp-bpf");
+        }
+        strace.args(["-e", &format!("trace={calls}")]);
+        strace
+            .args(["-e", &format!("inject={inject}")])
+            .arg(torture());
+        self.write_by(strace, batches, route)
+    }
+
+    fn write_undisturbed(&mut self, batches: u64, route: &str) -> ExitStatus {
+        self.write_by(Command::new(torture()), batches, route)
+    }
+
+    fn write_by(&mut self, mut torture: Command, batches: u64, route: &str) -> ExitStatus {
+        let output = torture
             .arg("write")
-            .arg(self.dir.path())
+            .arg(&self.data)
             .arg(batches.to_string())
             .arg(route)
             .output()
@@ -115,7 +133,7 @@ impl Victim {
     /// What a fault leaves must also be a good place to go on from.
     #[track_caller]
     fn goes_on(&mut self, after: &str, route: &str) {
-        let status = self.write("fdatasync:delay_enter=0:when=65535", 2, route);
+        let status = self.write_undisturbed(2, route);
         assert!(status.success(), "after {after}");
         self.verify(after);
     }
@@ -147,7 +165,7 @@ impl Victim {
     fn try_to_verify(&self, mut torture: Command) -> Output {
         let mut child = torture
             .arg("verify")
-            .arg(self.dir.path())
+            .arg(&self.data)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -182,15 +200,40 @@ fn count_calls(call: &str, dir: &Path, batches: u64, route: &str) -> usize {
 
 /// Every write of a fresh ledger, by route: how to hit it and how many batches
 /// there are.
-fn each_write(fault: &str, mut hit: impl FnMut(&str, &str, u64)) {
+fn each_write(fault: &str, hit: impl Fn(&str, &str, u64) + Sync) {
+    let mut writes = Vec::new();
     for (route, batches) in ROUTES {
         for call in WRITING_CALLS.into_iter().chain(MAKING_CALLS) {
-            let dir = tempfile::tempdir().unwrap();
-            for nth in 1..=count_calls(call, dir.path(), batches, route) {
-                hit(&format!("{call}:{fault}:when={nth}"), route, batches);
-            }
+            let count = count_calls(call, quick_dir().path(), batches, route);
+            let injects = (1..=count).map(|nth| format!("{call}:{fault}:when={nth}"));
+            writes.extend(injects.map(|inject| (inject, route, batches)));
         }
     }
+    by_workers(|worker| {
+        for (inject, route, batches) in writes.iter().skip(worker).step_by(WORKERS) {
+            hit(inject, route, *batches);
+        }
+    });
+}
+
+fn by_workers<T: Send>(work: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    std::thread::scope(|scope| {
+        let work = &work;
+        let workers: Vec<_> = (0..WORKERS)
+            .map(|worker| scope.spawn(move || work(worker)))
+            .collect();
+        let done = workers.into_iter().map(|worker| worker.join().unwrap());
+        done.collect()
+    })
+}
+
+/// In memory if there is such a place.
+fn quick_dir() -> TempDir {
+    match Path::new("/dev/shm") {
+        memory if memory.is_dir() => tempfile::tempdir_in(memory),
+        _ => tempfile::tempdir(),
+    }
+    .unwrap()
 }
 
 fn was_killed(status: ExitStatus) -> bool {
@@ -201,46 +244,31 @@ fn was_killed(status: ExitStatus) -> bool {
 /// From the first system call of a new ledger on, one kill at each.
 #[test]
 fn a_kill_at_every_write_of_a_new_ledger_loses_nothing() {
-    let mut kills = 0;
+    let kills = AtomicUsize::new(0);
     each_write("signal=SIGKILL", |inject, route, batches| {
         let mut victim = Victim::new();
         let status = victim.write(inject, batches, route);
         assert!(was_killed(status), "{inject} did not kill");
         victim.verify(inject);
         victim.goes_on(inject, route);
-        kills += 1;
+        kills.fetch_add(1, Relaxed);
     });
+    let kills = kills.into_inner();
     println!("{kills} kills, one at each write of a new ledger");
 }
 
 /// A ledger that is killed again and again, and goes on each time.
 #[test]
 fn kills_at_random_writes_of_a_growing_ledger_lose_nothing() {
-    let kills = match std::env::var("CORELET_KILLS") {
-        Ok(kills) => kills.parse().expect("CORELET_KILLS must be a number"),
+    let kills = match std::env::var("CORELET_STORE_KILLS") {
+        Ok(kills) => kills.parse().expect("CORELET_STORE_KILLS must be a number"),
         Err(_) => RANDOM_KILLS,
     };
-    let mut seed = [0; 8];
-    getrandom::fill(&mut seed).unwrap();
-    let mut random = u64::from_le_bytes(seed);
-    println!("seed {random:#x}");
-    let mut victims = [Victim::new(), Victim::new(), Victim::new()];
-    for kill in 0..kills {
-        // xorshift: any spread will do, and the seed above repeats it
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
-        let (route, _) = ROUTES[(random >> 4) as usize % ROUTES.len()];
-        let calls = if route == "journal" { 4 } else { 3 };
-        let call = WRITING_CALLS[random as usize % calls];
-        let nth = 1 + (random >> 8) % if call == "fdatasync" { 20 } else { 60 };
-        let victim = &mut victims[kill % 3];
-        let inject = format!("{call}:signal=SIGKILL:when={nth}");
-        let status = victim.write(&inject, 1000, route);
-        assert!(was_killed(status), "{inject} did not kill, but {status}");
-        victim.verify(&format!("kill {kill} by {inject} of seed {random:#x}"));
-    }
-    let acked: usize = victims.iter().map(|victim| victim.said("acked")).sum();
+    let seed = getrandom::u64().unwrap();
+    println!("seed {seed:#x}");
+    let acked =
+        by_workers(|worker| kill(kills.div_ceil(WORKERS), seed.wrapping_add(worker as u64)));
+    let acked: usize = acked.into_iter().sum();
     assert!(
         acked > kills,
         "only {acked} batches were acknowledged in {kills} lives"
@@ -248,30 +276,56 @@ fn kills_at_random_writes_of_a_growing_ledger_lose_nothing() {
     println!("{kills} kills at random writes, {acked} acknowledged batches, none lost");
 }
 
+/// Gives how many batches were acknowledged.
+fn kill(kills: usize, seed: u64) -> usize {
+    let mut random = seed | 1;
+    let mut acked = 0;
+    let mut victim = Victim::new();
+    for kill in 1..=kills {
+        // xorshift: any spread will do, and the seed above repeats it
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        let (route, _) = ROUTES[(random >> 4) as usize % ROUTES.len()];
+        let calls = if route == "journal" { 4 } else { 3 };
+        let call = WRITING_CALLS[(random >> 40) as usize % calls];
+        let nth = 1 + (random >> 8) % if call == "fdatasync" { 20 } else { 60 };
+        let inject = format!("{call}:signal=SIGKILL:when={nth}");
+        let status = victim.write(&inject, 1000, route);
+        assert!(was_killed(status), "{inject} did not kill, but {status}");
+        victim.verify(&format!("kill {kill} by {inject} of seed {seed:#x}"));
+        if kill % LEDGER_KILLS == 0 || kill == kills {
+            acked += victim.said("acked");
+            victim = Victim::new();
+        }
+    }
+    acked
+}
+
 /// The disk is full at the Nth write: the batch fails without a trace and the
 /// ledger goes on, or, where LMDB had begun to write its meta page, it stops.
 #[test]
 fn a_full_disk_at_any_write_fails_one_batch_and_no_more() {
-    let (mut failed, mut stopped) = (0, 0);
-    let mut fill = |inject: &str, route: &str, batches: u64| {
+    let (failed, stopped) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let fill = |inject: &str, route: &str, batches: u64| {
         let mut victim = Victim::new();
         let status = victim.write(inject, batches, route);
         match status.code() {
             // The one failure struck a batch, and the others were written.
             Some(0) if victim.said("failed") == 1 => {
                 assert_eq!(victim.said("acked"), batches as usize - 1, "after {inject}");
-                failed += 1;
+                failed.fetch_add(1, Relaxed);
             }
             // The failure struck a sweep, which is done again later.
             Some(0) => assert_eq!(victim.said("acked"), batches as usize, "after {inject}"),
-            Some(3) => stopped += 1,
+            Some(3) => drop(stopped.fetch_add(1, Relaxed)),
             Some(1) => assert_eq!(victim.said("acked"), 0, "after {inject}"), // while opening
             _ => panic!("after {inject}: {status}"),
         }
         victim.verify(inject);
         victim.goes_on(inject, route);
     };
-    each_write("error=ENOSPC", &mut fill);
+    each_write("error=ENOSPC", fill);
     // A journal that gets no space is done without.
     let mut victim = Victim::new();
     let status = victim.write("fallocate:error=ENOSPC:when=3+", 12, "journal"); // the lock file is first
@@ -279,6 +333,7 @@ fn a_full_disk_at_any_write_fails_one_batch_and_no_more() {
     assert_eq!(victim.said("acked"), 12);
     assert_eq!(count_calls("pwritev2", victim.dir.path(), 0, "journal"), 0);
     victim.verify("no space for the journal");
+    let (failed, stopped) = (failed.into_inner(), stopped.into_inner());
     assert!(failed > 10, "only {failed} batches failed by a full disk");
     println!(
         "{failed} batches failed by a full disk and left nothing; {stopped} times the meta page was hit"
@@ -290,9 +345,9 @@ fn a_full_disk_at_any_write_fails_one_batch_and_no_more() {
 fn a_ledger_with_an_empty_journal_opens_on_a_full_disk() {
     let writing = format!("{},rename,unlink,ftruncate", WRITING_CALLS.join(","));
     let mut victim = Victim::new();
-    let status = victim.write("fdatasync:delay_enter=0:when=65535", 5, "checkpoint");
+    let status = victim.write_undisturbed(5, "checkpoint");
     assert!(status.success());
-    let lock = victim.dir.path().join("lock");
+    let lock = victim.data.join("lock");
     for (calls, file) in [
         (writing.as_str(), None),
         ("write,ftruncate", Some(lock.as_path())),
@@ -302,7 +357,7 @@ fn a_ledger_with_an_empty_journal_opens_on_a_full_disk() {
         assert!(output.status.success(), "{calls}: {stderr}");
     }
     // What is in the journal has to go into LMDB first, for only then it is seen.
-    let status = victim.write("fdatasync:delay_enter=0:when=65535", 1, "journal");
+    let status = victim.write_undisturbed(1, "journal");
     assert!(status.success());
     let output = victim.try_to_verify_without_space(&writing, None);
     let stderr = String::from_utf8_lossy(&output.stderr);
@@ -315,12 +370,12 @@ fn a_ledger_with_an_empty_journal_opens_on_a_full_disk() {
 /// every acknowledged batch and no half of one.
 #[test]
 fn an_io_error_at_any_write_is_fatal_and_loses_nothing() {
-    let mut fatal = 0;
+    let fatal = AtomicUsize::new(0);
     each_write("error=EIO", |inject, route, batches| {
         let mut victim = Victim::new();
         let status = victim.write(inject, batches, route);
         match status.code() {
-            Some(3) => fatal += 1,
+            Some(3) => drop(fatal.fetch_add(1, Relaxed)),
             Some(1) => assert_eq!(victim.said("acked"), 0, "after {inject}"), // while opening
             _ => panic!("after {inject}: {status}"),
         }
@@ -329,6 +384,7 @@ fn an_io_error_at_any_write_is_fatal_and_loses_nothing() {
         victim.verify(inject);
         victim.goes_on(inject, route);
     });
+    let fatal = fatal.into_inner();
     assert!(fatal > 10, "only {fatal} errors were fatal");
     println!("{fatal} I/O errors, each fatal, none with a loss");
 }
