@@ -17,8 +17,13 @@ DATA_DIR ?= corelet-data
 LISTEN ?=
 # More arguments for the benchmark: make bench BENCH_ARGS='--only throughput'
 BENCH_ARGS ?=
-# How often `make soak` kills the server, and how many hops it makes between shards.
+# How often `make soak` kills the server and a process that only writes, how many
+# disks after a power cut and flipped bits it opens, and how many hops it makes
+# between shards.
 CORELET_KILLS ?= 5000
+CORELET_STORE_KILLS ?= 20000
+CORELET_IMAGES ?= 1000000
+CORELET_FLIPS ?= 500000
 CORELET_HOPS ?= 10000000
 
 APPS := kv counter chat
@@ -56,8 +61,8 @@ bench-quick: setup-test apps
 	@target/release/corelet-bench run --quick
 
 .PHONY: soak
-soak: setup-test apps ## hours, not minutes: kills in mid-commit and hops between shards; adds to tests/LEDGER.md
-	CORELET_KILLS=$(CORELET_KILLS) CORELET_HOPS=$(CORELET_HOPS) scripts/soak.sh
+soak: setup-test apps ## hours, not minutes: kills in mid-commit, power cuts, flipped bits, hops between shards; adds to tests/LEDGER.md
+	CORELET_KILLS=$(CORELET_KILLS) CORELET_STORE_KILLS=$(CORELET_STORE_KILLS) CORELET_IMAGES=$(CORELET_IMAGES) CORELET_FLIPS=$(CORELET_FLIPS) CORELET_HOPS=$(CORELET_HOPS) scripts/soak.sh
 
 .PHONY: fmt
 fmt: ## format all sources

@@ -2,16 +2,21 @@
 # Runs the tests that get better the longer they run, and adds what they did to
 # tests/LEDGER.md: a row per run and the sums of all rows.
 #
-#   CORELET_KILLS  how often the crash tests kill (default 5000)
-#   CORELET_HOPS   how many calls go from one shard to another (default 10 million)
+#   CORELET_KILLS        how often the server is killed (default 5000)
+#   CORELET_STORE_KILLS  how often a process that only writes is (default 20000)
+#   CORELET_IMAGES       how many disks after a power cut are opened (default 1 million)
+#   CORELET_FLIPS        how many bits are flipped, one by one (default 500000)
+#   CORELET_HOPS         how many calls go from one shard to another (default 10 million)
 #
 # A test counts when it prints a line that begins with a number and one of the
-# words kills and hops. They run one after the other, each alone on the machine:
+# words kills, images, flips and hops. They run one after the other, each alone on the machine:
 # with cargo-nextest where it is installed, which also ends what hangs, and with
 # `cargo test` where not.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export CORELET_SOAK=1 CORELET_KILLS=${CORELET_KILLS:-5000} CORELET_HOPS=${CORELET_HOPS:-10000000}
+export CORELET_STORE_KILLS=${CORELET_STORE_KILLS:-20000}
+export CORELET_IMAGES=${CORELET_IMAGES:-1000000} CORELET_FLIPS=${CORELET_FLIPS:-500000}
 ledger=tests/LEDGER.md
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
@@ -20,11 +25,11 @@ result=passed
 long_runs() {
     if cargo nextest --version >/dev/null 2>&1; then
         cargo nextest run --release --locked --workspace --profile soak --no-capture \
-            -E 'test(kill) | test(hops)'
+            -E 'test(kill) | test(images) | test(flips) | test(hops)'
     else
         echo "soak: cargo-nextest is not installed: using cargo test, which does not end what hangs" >&2
         cargo test --release --locked --no-fail-fast --workspace --bins --lib --tests \
-            -- --test-threads 1 --nocapture kill hops
+            -- --test-threads 1 --nocapture kill images flips hops
     fi
 }
 long_runs 2>&1 | tee "$log" || result=FAILED
@@ -39,19 +44,24 @@ if [ ! -e "$ledger" ]; then
 
 Written by `make soak`: what has been tried to break, and what came of it. Kills
 are SIGKILLs of a process in the middle of its writes, each followed by a check
-that every acknowledged write is there and no half of any other; hops are calls
-from one shard to another.
+that every acknowledged write is there and no half of any other; images are
+disks as a power cut could have left them, checked in the same way; flips are
+bits of a ledger's files, each turned over by itself; hops are calls from one
+shard to another.
 
-| date | commit | kernel | kills | hops | result |
-|---|---|---|---|---|---|
+| date | commit | kernel | kills | images | flips | hops | result |
+|---|---|---|---|---|---|---|---|
 PAGE
 fi
 # The row goes where the sums are, and they behind it again.
 sed -i '/^Together: /d' "$ledger"
 sed -i -e :a -e '/^\n*$/{$d;N;ba' -e '}' "$ledger"
-echo "| $(date -u +%Y-%m-%d) | $(git rev-parse --short=12 HEAD 2>/dev/null || echo '?') | $(uname -r) | $(count kills) | $(count hops) | $result |" >>"$ledger"
-awk -F '|' '$2 ~ /^ *[0-9]+-/ { kills += $5; hops += $6; runs++; if ($7 !~ /passed/) bad++ }
-    END { printf "\nTogether: %d runs, %d kills, %d hops, %d failed runs.\n", runs, kills, hops, bad }' "$ledger" >"$log"
+echo "| $(date -u +%Y-%m-%d) | $(git rev-parse --short=12 HEAD 2>/dev/null || echo '?') | $(uname -r) | $(count kills) | $(count images) | $(count flips) | $(count hops) | $result |" >>"$ledger"
+awk -F '|' '$2 ~ /^ *[0-9]+-/ {
+        runs++; kills += $5; images += $6; flips += $7; hops += $8
+        if ($9 !~ /passed/) bad++
+    }
+    END { printf "\nTogether: %d runs, %d kills, %d images, %d flips, %d hops, %d failed runs.\n", runs, kills, images, flips, hops, bad }' "$ledger" >"$log"
 cat "$log" >>"$ledger"
 tail -n 3 "$ledger"
 [ "$result" = passed ]
