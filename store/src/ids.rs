@@ -85,6 +85,10 @@ id! {
     ApplicationId, "an application id"
 }
 id! {
+    /// A blob: plain blake3 of its content, as `b3sum` shows it in hexadecimal.
+    BlobId, "a blob id"
+}
+id! {
     /// A delta: blake3 of its canonical bytes.
     DeltaId, "a delta id"
 }

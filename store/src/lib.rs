@@ -1,11 +1,12 @@
 //! What is true: entries, deltas and contexts, in one LMDB environment per
-//! shard. This is the only crate that knows heed and the layout on disk; it
-//! sees no network and no guest.
+//! shard; and blobs, which are files. This is the only crate that knows heed and
+//! the layout on disk; it sees no network and no guest.
 //!
 //! Start at [`DataDir::open`], then [`Ledger`]. The way in is
 //! [`Ledger::commit`], which turns a batch of [`Change`]s into one durable
 //! transaction and answers each with a [`Committed`] receipt or a reason. The
-//! way out is [`Ledger::snapshot`].
+//! way out is [`Ledger::snapshot`]. What is too large for an entry goes through
+//! [`Blobs`].
 //!
 //! | file | holds |
 //! |---|---|
@@ -20,10 +21,12 @@
 //! | `snapshot.rs` | reading |
 //! | `layout.rs`, `record.rs`, `delta.rs`, `local.rs`, `root.rs` | the format |
 //! | `names.rs`, `verify.rs` | reconciling and scrubbing |
+//! | `blobs/` | large contents, each in a file named by its hash |
 //! | `error.rs` | what can go wrong |
 
 mod apply;
 mod authors;
+mod blobs;
 mod change;
 mod create;
 mod data_dir;
@@ -50,6 +53,10 @@ mod verify;
 mod version;
 mod writer;
 
+pub use blobs::{
+    BLOB_BYTES_MAX, BLOB_GROUP_BYTES, BlobCheck, BlobCutoff, BlobEntry, BlobHold, BlobLimit,
+    BlobReader, BlobScan, BlobWriter, Blobs, Checked, Listed, Removal,
+};
 pub use change::{
     ApplicationRecord, Birth, Births, CallEffects, Change, Committed, CommittedEvent, Event,
     LogLevel, LogLine, NewContext, Op, RemoteDelta, Standing, Verdict, Write,
@@ -60,11 +67,11 @@ pub use delta::{
     WriteView,
 };
 pub use entry::{EntryKind, EntryValue, Space};
-pub use error::{Loss, Refused, StoreError};
+pub use error::{BlobError, Loss, Refused, StoreError};
 pub use hlc::{Hlc, HlcClock};
 pub use ids::{
-    ApplicationId, ContextId, ContextSlot, DataId, DeltaId, ID_BYTES, InvalidId, NodeId, Root,
-    SHARDS_MAX, ShardCount, ShardId,
+    ApplicationId, BlobId, ContextId, ContextSlot, DataId, DeltaId, ID_BYTES, InvalidId, NodeId,
+    Root, SHARDS_MAX, ShardCount, ShardId,
 };
 pub use layout::{
     APPLICATION_BYTES_MAX, BATCH_BYTES_MAX, EVENT_KIND_BYTES_MAX, KEY_BYTES_MAX, NAME_BYTES_MAX,

@@ -1,0 +1,125 @@
+//! All blobs there are, a bounded number at a time, by the names and sizes of their
+//! files; no content is read. In no order. What is written or removed meanwhile may be
+//! listed or not; everything else is listed once. One thread at a time, which may block.
+
+use std::fs::{self, Metadata, ReadDir};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::Shared;
+use super::dirs::{Dirs, FANS};
+use super::format::content_bytes;
+use crate::error::BlobError;
+use crate::ids::BlobId;
+
+/// A blob as its file's name and size say it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlobEntry {
+    /// Which one.
+    pub id: BlobId,
+    /// Bytes of its content, not verified; `None` if the file is as long as no blob's
+    /// is, which is damage.
+    pub bytes: Option<u64>,
+    /// When it was last written or held, by the system's clock.
+    pub touched: SystemTime,
+}
+
+/// Something in a directory of blobs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listed {
+    /// A blob.
+    Blob(BlobEntry),
+    /// What is no blob, and nothing of ours. It is left alone.
+    Foreign(PathBuf),
+}
+
+/// Goes through all blobs.
+#[derive(Debug)]
+pub struct BlobScan {
+    shared: Arc<Shared>,
+    /// The directory after the open one.
+    fan_next: usize,
+    /// With the first byte of the ids in it.
+    open: Option<(u8, ReadDir)>,
+}
+
+impl BlobScan {
+    pub(super) fn new(shared: Arc<Shared>) -> BlobScan {
+        BlobScan {
+            shared,
+            fan_next: 0,
+            open: None,
+        }
+    }
+
+    /// The next entries, at most `entries_max` and at least one, unless this is the end:
+    /// then none.
+    ///
+    /// Fails if a directory cannot be read; the next step goes on behind what failed.
+    pub fn step(&mut self, entries_max: usize) -> Result<Vec<Listed>, BlobError> {
+        let mut listed = Vec::new();
+        while listed.len() < entries_max.max(1) {
+            let Some((byte, dir)) = &mut self.open else {
+                match self.open_next()? {
+                    true => continue,
+                    false => break,
+                }
+            };
+            let byte = *byte;
+            match dir.next() {
+                Some(Ok(entry)) => {
+                    let name = entry.file_name();
+                    let id = name.to_str().and_then(|name| Dirs::id(byte, name));
+                    // As a link is itself, not what it leads to.
+                    match entry.metadata() {
+                        Ok(found) => listed.push(self::listed(entry.path(), id, &found)?),
+                        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                        Err(error) => {
+                            return Err(BlobError::file("look at", &entry.path())(error));
+                        }
+                    }
+                }
+                Some(Err(error)) => {
+                    self.open = None;
+                    let fan = self.shared.dirs.fan(byte);
+                    return Err(BlobError::file("read the directory", &fan)(error));
+                }
+                None => self.open = None,
+            }
+        }
+        Ok(listed)
+    }
+
+    /// Opens the next directory; says whether there is one. Those that were never
+    /// needed are not there.
+    fn open_next(&mut self) -> Result<bool, BlobError> {
+        while self.fan_next < FANS {
+            let byte = u8::try_from(self.fan_next).expect("there is one for each byte");
+            self.fan_next += 1;
+            let fan = self.shared.dirs.fan(byte);
+            match fs::read_dir(&fan) {
+                Ok(dir) => {
+                    self.open = Some((byte, dir));
+                    return Ok(true);
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(BlobError::file("read the directory", &fan)(error)),
+            }
+        }
+        Ok(false)
+    }
+}
+
+fn listed(path: PathBuf, id: Option<BlobId>, found: &Metadata) -> Result<Listed, BlobError> {
+    let Some(id) = id.filter(|_| found.is_file()) else {
+        return Ok(Listed::Foreign(path));
+    };
+    let touched = found.modified();
+    Ok(Listed::Blob(BlobEntry {
+        id,
+        bytes: content_bytes(found.len()),
+        touched: touched.map_err(BlobError::file("look at", &path))?,
+    }))
+}
