@@ -121,12 +121,13 @@ fn unfinished(dir: &Path) -> Result<usize, std::io::Error> {
 enum Expected {
     There,
     Gone,
-    /// Killed in the middle, or a removal failed.
+    /// Killed in the middle.
     Either,
 }
 
 fn verify(dir: &Path) -> Result<ExitCode, Box<dyn Error>> {
     let mut expected: BTreeMap<usize, Expected> = BTreeMap::new();
+    let mut before_step = Expected::Gone;
     for line in std::io::stdin().lines() {
         let line = line?;
         let words: Vec<&str> = line.split(' ').collect();
@@ -141,13 +142,18 @@ fn verify(dir: &Path) -> Result<ExitCode, Box<dyn Error>> {
         let after = match (what.as_str(), before) {
             ("stored" | "held", _) => Expected::There,
             ("removed" | "missed", _) => Expected::Gone,
-            // Content that is there stays while it is written again, and if that fails.
-            ("begun store", Expected::There) | ("failed store", _) => before,
-            ("begun store" | "begun remove", _) => Expected::Either,
-            ("failed remove" | "begun hold" | "failed hold", _) => before,
-            ("begun refuse" | "failed refuse" | "refused", _) => Expected::Gone,
+            ("refused", Expected::Gone) => Expected::Gone,
+            // A step that failed changed nothing.
+            (what, _) if what.starts_with("failed ") => before_step,
+            // Content that is there stays while it is written again.
+            ("begun store", Expected::Gone | Expected::Either) => Expected::Either,
+            ("begun remove", _) => Expected::Either,
+            (what, _) if what.starts_with("begun ") => before,
             _ => return Err(format!("{line:?} should not be").into()),
         };
+        if words[0] == "begun" {
+            before_step = before;
+        }
         expected.insert(n, after);
     }
     let blobs = Blobs::open(dir)?;
