@@ -221,6 +221,20 @@ fn check_damaged(bench: &Bench, id: BlobId, content: &[u8]) -> Result<(), TestCa
     Ok(())
 }
 
+/// They are used on threads that come from a pool.
+#[test]
+fn all_of_it_can_go_from_thread_to_thread() {
+    fn check<T: Send + 'static>() {}
+    fn check_shared<T: Send + Sync + 'static>() {}
+    check_shared::<Blobs>();
+    check_shared::<BlobCutoff>();
+    check::<BlobWriter>();
+    check::<BlobReader>();
+    check::<BlobHold>();
+    check::<BlobScan>();
+    check::<BlobCheck>();
+}
+
 #[test]
 fn content_that_was_not_expected_leaves_nothing() {
     let bench = Bench::new();
@@ -499,10 +513,12 @@ fn no_blob_is_collected_while_somebody_begins_to_refer_to_it() {
                 }
             }
         });
-        for user in users {
-            user.join().unwrap();
-        }
+        let users: Vec<_> = users.into_iter().map(|user| user.join()).collect();
+        // Before a user's failure ends this thread, or the other one would go on for ever.
         is_over.store(true, Ordering::Relaxed);
+        for user in users {
+            user.unwrap();
+        }
     });
     println!("{} collected", collected.into_inner());
 }
