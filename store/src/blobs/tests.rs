@@ -188,6 +188,24 @@ proptest! {
     }
 }
 
+/// A file that is right in itself, outline and all, under the name of another content.
+#[test]
+fn the_file_of_another_blob_is_found_and_never_served() {
+    for bytes in [1, GROUP, GROUP + 1, 3 * GROUP] {
+        let bench = Bench::new();
+        let (one, other) = (content(bytes, 8), content(bytes, 9));
+        let (id, another) = (bench.put(&one), bench.put(&other));
+        fs::copy(bench.file(another), bench.file(id)).unwrap();
+        let error = bench.blobs.reader(id).unwrap_err();
+        assert!(
+            matches!(error, BlobError::Damaged { blob, .. } if blob == id),
+            "{error}"
+        );
+        assert!(bench.blobs.check(id).is_err());
+        assert!(bench.get(another).unwrap() == other);
+    }
+}
+
 /// Reading all fails, and so does a check; what a reader gives all the same is right.
 fn check_damaged(bench: &Bench, id: BlobId, content: &[u8]) -> Result<(), TestCaseError> {
     let error = bench.get(id).expect_err("all of it was read");
