@@ -1,0 +1,94 @@
+//! Whether the nodes that are stored are those that the entries give. One walk
+//! from the root, in memory that does not depend on the number of entries, for
+//! `verify.rs`.
+//!
+//! Each node must have the form, the digest and the count that the one above it
+//! says; each entry in a bucket must lie below the bucket's path, and really have
+//! the digest that the bucket says. So no entry of the trie is wrong, and none is
+//! in it twice. That none is missing, the caller knows if as many have been found
+//! as there are in its table; that no other node is stored, if as many are.
+
+use super::digest::{Digest, NOTHING};
+use super::node::{self, Expected, StoredNode};
+use super::path::{EntryPath, NodePath};
+use super::{NodeSource, TrieError};
+
+/// What a check has found in a trie.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Checked {
+    /// Hold this against the number of nodes that are stored.
+    pub(crate) nodes: u64,
+    /// Hold this against the number of entries that are stored.
+    pub(crate) entries: u64,
+}
+
+/// Checks the stored trie of a context against its root and number of entries.
+/// `entry` works out the digest of the entry under a key, if there is one.
+pub(crate) fn check<S: NodeSource + ?Sized>(
+    source: &S,
+    context: &[u8; 32],
+    root: &Digest,
+    entries: u64,
+    entry: &mut dyn FnMut(&[u8]) -> Result<Option<Digest>, S::Error>,
+) -> Result<Checked, TrieError<S::Error>> {
+    let mut checked = Checked::default();
+    if (*root == NOTHING) != (entries == 0) {
+        return Err(TrieError::Damaged {
+            path: NodePath::ROOT,
+            why: "only one of root and number of entries says that it is empty",
+        });
+    }
+    if entries > 0 {
+        let expected = Expected {
+            digest: *root,
+            count: entries,
+        };
+        let mut check = Check {
+            source,
+            context,
+            entry,
+            checked: &mut checked,
+        };
+        check.visit(&NodePath::ROOT, &expected)?;
+    }
+    Ok(checked)
+}
+
+struct Check<'a, S: NodeSource + ?Sized> {
+    source: &'a S,
+    context: &'a [u8; 32],
+    entry: &'a mut dyn FnMut(&[u8]) -> Result<Option<Digest>, S::Error>,
+    checked: &'a mut Checked,
+}
+
+impl<S: NodeSource + ?Sized> Check<'_, S> {
+    fn visit(&mut self, path: &NodePath, expected: &Expected) -> Result<(), TrieError<S::Error>> {
+        let damaged = |why| TrieError::Damaged { path: *path, why };
+        self.checked.nodes += 1;
+        match node::expect(self.source, path, expected)? {
+            StoredNode::Inner(children) => {
+                for (nibble, digest, count) in children.iter() {
+                    let child = path
+                        .child(nibble)
+                        .expect("an inner node is above the bottom");
+                    let digest = *digest;
+                    self.visit(&child, &Expected { digest, count })?;
+                }
+            }
+            StoredNode::Bucket(bucket) => {
+                for (key, digest) in bucket.entries() {
+                    self.checked.entries += 1;
+                    if !path.contains(&EntryPath::of(self.context, key)) {
+                        return Err(damaged("a key in it belongs into another node"));
+                    }
+                    match (self.entry)(key).map_err(TrieError::Source)? {
+                        Some(found) if found == *digest => {}
+                        Some(_) => return Err(damaged("an entry has another digest than it says")),
+                        None => return Err(damaged("an entry that it lists does not exist")),
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,115 @@
+//! Handing changed nodes to the store, and giving up memory. What a node's bytes
+//! are is in `bucket.rs` and `inner.rs`.
+
+use super::Trie;
+use super::change::Census;
+use super::digest::Digest;
+use super::node::Below;
+use super::path::{NIBBLES, NodePath};
+
+/// What is to be done with the node under a path: its new bytes, or `None` if
+/// there is none any more.
+pub(crate) type Sink<'a, E> = dyn FnMut(&NodePath, Option<&[u8]>) -> Result<(), E> + 'a;
+
+impl Trie {
+    /// Hands everything that has changed since the last flush to `sink`: first
+    /// the places that have no node any more, then nodes, each in the order of
+    /// keys. After that nothing is changed. If the sink fails, the trie no longer
+    /// knows what is stored, and has to be dropped.
+    pub(crate) fn flush<E>(&mut self, sink: &mut Sink<'_, E>) -> Result<Digest, E> {
+        let root = self.root();
+        for path in std::mem::take(&mut self.census.gone) {
+            sink(&path, None)?;
+        }
+        let mut buffer = std::mem::take(&mut self.buffer);
+        write(&mut self.top, NodePath::ROOT, &mut buffer, sink)?;
+        self.buffer = buffer;
+        Ok(root)
+    }
+
+    /// If more than `nodes_max` nodes are in memory, gives up a quarter of what
+    /// is allowed, the deepest first. What is changed stays. Not between a load
+    /// and its change.
+    pub(crate) fn trim(&mut self, nodes_max: usize) {
+        if self.census.loaded <= nodes_max {
+            return;
+        }
+        let mut levels = [0; NIBBLES + 1];
+        count(&self.top, 0, &mut levels);
+        let mut room = nodes_max - nodes_max / 4;
+        // How many of each level may stay.
+        for level in &mut levels {
+            *level = room.min(*level);
+            room -= *level;
+        }
+        drop_beyond(&mut self.top, 0, &mut levels, &mut self.census);
+    }
+}
+
+fn write<E>(
+    at: &mut Below,
+    path: NodePath,
+    buffer: &mut Vec<u8>,
+    sink: &mut Sink<'_, E>,
+) -> Result<(), E> {
+    if !at.is_changed() {
+        // Nor is anything below it.
+        return Ok(());
+    }
+    match at {
+        Below::Nothing => {}
+        Below::Bucket(bucket) => {
+            sink(&path, Some(bucket.as_bytes()))?;
+            (bucket.is_changed, bucket.is_stored) = (false, true);
+        }
+        Below::Inner(inner) => {
+            inner.children.write(buffer);
+            sink(&path, Some(buffer))?;
+            (inner.is_changed, inner.is_stored) = (false, true);
+            for (nibble, below) in inner.below.iter_mut().enumerate() {
+                if below.is_changed() {
+                    let child = path
+                        .child(nibble)
+                        .expect("there are children above the bottom only");
+                    write(below, child, buffer, sink)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn count(at: &Below, depth: usize, levels: &mut [usize; NIBBLES + 1]) {
+    if !at.is_nothing() {
+        levels[depth] += 1;
+    }
+    if let Below::Inner(inner) = at {
+        for below in &inner.below {
+            count(below, depth + 1, levels);
+        }
+    }
+}
+
+/// Drops what no room is left for on its level, and everything below that.
+fn drop_beyond(at: &mut Below, depth: usize, room: &mut [usize; NIBBLES + 1], census: &mut Census) {
+    if at.is_nothing() {
+        return;
+    }
+    let has_room = room[depth] > 0;
+    room[depth] -= usize::from(has_room);
+    if let Below::Inner(inner) = at {
+        for below in &mut inner.below {
+            drop_beyond(below, depth + 1, room, census);
+        }
+    }
+    if !has_room && !at.is_changed() {
+        drop_all(at, census);
+    }
+}
+
+fn drop_all(at: &mut Below, census: &mut Census) {
+    let mut levels = [0; NIBBLES + 1];
+    count(at, 0, &mut levels);
+    census.loaded -= levels.iter().sum::<usize>();
+    *at = Below::Nothing;
+}
