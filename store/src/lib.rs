@@ -89,7 +89,7 @@ pub use manifest::{DATA_FORMAT_VERSION, Manifest};
 pub use names::reconcile_names;
 pub use place::{LedgerIdentity, LedgerPlace};
 pub use record::{ContextRecord, EventView, Head};
-pub use snapshot::{Scan, ScannedEntry, Snapshot};
+pub use snapshot::{EditView, Scan, ScannedEntry, SequenceFacts, Snapshot};
 pub use sweep::Swept;
 pub use verify::{Verified, verify};
 pub use writer::{BatchOutcome, LedgerWriter};

@@ -8,20 +8,43 @@ use heed::types::{Bytes, DecodeIgnore};
 use heed::{RoTxn, WithoutTls};
 
 use crate::authors::Authors;
-use crate::change::ApplicationRecord;
+use crate::change::{ApplicationRecord, Birth, Births};
 use crate::delta::DeltaView;
-use crate::entry::{EntryValue, Space};
+use crate::entry::{EntryKind, EntryValue, Space, Stored};
 use crate::error::StoreError;
+use crate::hlc::Hlc;
 use crate::ids::{ApplicationId, ContextId, ContextSlot, NodeId};
 use crate::layout::{self, Table, Tables, event_key, position_key, slot_key};
 use crate::record::{
-    ContextRecord, EventView, Head, LogRow, open, read_author, read_entry, read_name,
+    ContextRecord, EditRow, EventView, Head, LogRow, open, read_author, read_entry, read_name,
 };
 
 /// A ledger at one moment.
 pub struct Snapshot {
     txn: RoTxn<'static, WithoutTls>,
     tables: Tables,
+}
+
+/// What there is of a list or text, beside its edits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SequenceFacts {
+    /// What an edit of it builds on.
+    pub births: Births,
+    /// How many edits it has.
+    pub edits: u64,
+    /// Bytes of all edits.
+    pub bytes: u64,
+}
+
+/// An edit of a list or text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EditView<'a> {
+    /// Who made it.
+    pub author: NodeId,
+    /// When.
+    pub hlc: Hlc,
+    /// The edit, as the delta has it.
+    pub update: &'a [u8],
 }
 
 /// Where in its context a scan goes.
@@ -141,6 +164,90 @@ impl Snapshot {
         // An author that cannot be read is the least of all.
         let author = |number| self.author(number).ok().flatten();
         Ok(read_entry(key, record)?.value(author))
+    }
+
+    /// What there is of the list or text under `key`; none if the entry has none.
+    pub fn sequence(
+        &self,
+        slot: ContextSlot,
+        space: Space,
+        key: &[u8],
+        kind: EntryKind,
+    ) -> Result<Option<SequenceFacts>, StoreError> {
+        let mut full = Vec::new();
+        layout::entry_key(&mut full, slot, space, key);
+        let Some(bytes) = self.get_raw(self.tables.entries, &full)? else {
+            return Ok(None);
+        };
+        let Stored::Sections(state) = read_entry(&full, bytes)? else {
+            return Ok(None);
+        };
+        let sequence = match kind {
+            EntryKind::List => state.list,
+            EntryKind::Text => state.text,
+            _ => return Ok(None),
+        };
+        if sequence.is_empty() {
+            return Ok(None);
+        }
+        let mut births = Vec::with_capacity(sequence.births.len());
+        for dot in &sequence.births {
+            let unknown = || StoreError::corrupt("entry", &full, "its author is unknown");
+            births.push(Birth {
+                author: self.author(dot.author)?.ok_or_else(unknown)?,
+                hlc: dot.hlc,
+            });
+        }
+        Ok(Some(SequenceFacts {
+            births: births.into_iter().collect(),
+            edits: sequence.chains.iter().map(|chain| chain.edits).sum(),
+            bytes: sequence.bytes,
+        }))
+    }
+
+    /// Shows the edits of the list or text under `key` to `visit`, each behind those that
+    /// it builds on, until it breaks.
+    pub fn edits(
+        &self,
+        slot: ContextSlot,
+        space: Space,
+        key: &[u8],
+        kind: EntryKind,
+        visit: &mut dyn FnMut(EditView<'_>) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        let Some(facts) = self.sequence(slot, space, key, kind)? else {
+            return Ok(());
+        };
+        let births: Vec<Birth> = facts.births.view().iter().collect();
+        let is_alive = |birth: &Birth| births.binary_search(birth).is_ok();
+        let mut prefix = Vec::new();
+        layout::edits_prefix(&mut prefix, slot, space, key, kind);
+        let rows = self.tables.edits.prefix_iter(&self.txn, &prefix);
+        for row in rows.map_err(unreadable)? {
+            let (key, bytes) = row.map_err(unreadable)?;
+            let corrupt = |why| StoreError::corrupt("edit", key, why);
+            let edit = open::<EditRow>(key, bytes)?;
+            let dot = layout::edit_dot(key).ok_or_else(|| corrupt("its key is too short"))?;
+            let author = self.author(dot.author)?;
+            let name = Birth {
+                author: author.ok_or_else(|| corrupt("its author is unknown"))?,
+                hlc: dot.hlc,
+            };
+            // What a removal has left lies there until it is swept.
+            let is_needed = match &edit.births[..] {
+                [] => is_alive(&name),
+                births => births.iter().all(|birth| is_alive(&Birth::of(birth))),
+            };
+            let view = EditView {
+                author: name.author,
+                hlc: name.hlc,
+                update: edit.update.get(),
+            };
+            if is_needed && visit(view).is_break() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Every author.

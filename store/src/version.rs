@@ -39,6 +39,12 @@ impl VersionVector {
         }
     }
 
+    /// The newest stamp of all.
+    pub(crate) fn newest(&self) -> Hlc {
+        let stamps = self.0.iter().map(|pair| pair.1);
+        stamps.max().unwrap_or(Hlc::ZERO)
+    }
+
     /// Whether it has seen the delta that `dot` names.
     pub(crate) fn has_seen(&self, dot: Dot) -> bool {
         dot.hlc <= self.stamp(dot.author) && dot.hlc > Hlc::ZERO

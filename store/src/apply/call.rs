@@ -105,10 +105,10 @@ impl Pass<'_> {
             let events = call.events.iter();
             let events = events.map(|event| (&event.kind[..], &event.payload[..]));
             self.write_events(incoming, &id, events, head)?;
+            head.seen.see(incoming.dot);
             delta_id = Some(id);
         }
         head.hlc = call.hlc;
-        head.seen.see(incoming.dot);
         local::write_call(&mut self.buffers.local, call);
         let standing = Standing::of(head);
         self.heads.insert(slot, touched);

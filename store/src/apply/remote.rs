@@ -106,9 +106,11 @@ impl Pass<'_> {
             last,
         };
         if delta.parents().eq(head.deltas.iter().copied()) {
-            return match delta.hlc() > head.hlc {
+            // The head's stamp may be that of a call which made no delta.
+            let newest = head.seen.newest();
+            return match delta.hlc() > newest {
                 true => Ok(Follows::Everything),
-                false => Err(stale(head.hlc).into()),
+                false => Err(stale(newest).into()),
             };
         }
         let mut seen = VersionVector::default();

@@ -8,6 +8,7 @@ mod deletion;
 mod journal;
 mod loss;
 mod model;
+mod replicas;
 mod scan;
 
 use std::collections::BTreeMap;
