@@ -30,6 +30,8 @@ pub trait Replica: Sized {
     const NAME: &'static str;
     /// Whether it holds values, or text only.
     const LISTS: bool;
+    /// How many edits of the paper it is asked for, where it cannot do all.
+    const EDITS_MAX: usize = usize::MAX;
 
     fn new(kind: Kind, peer: u64) -> Self;
     fn load(kind: Kind, peer: u64, saved: &[u8]) -> Result<Self, String>;
