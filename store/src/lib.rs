@@ -21,6 +21,7 @@
 //! | `snapshot.rs` | reading |
 //! | `layout.rs`, `record.rs`, `delta.rs`, `local.rs`, `root.rs` | the format |
 //! | `trie/` | which entries a state has, as a Merkle trie |
+//! | `sequence/` | lists and texts that merge |
 //! | `names.rs`, `verify.rs` | reconciling and scrubbing |
 //! | `blobs/` | large contents, each in a file named by its hash |
 //! | `error.rs` | what can go wrong |
@@ -47,6 +48,7 @@ mod names;
 mod place;
 mod record;
 mod root;
+mod sequence;
 mod snapshot;
 mod sweep;
 mod takeover;
@@ -89,6 +91,9 @@ pub use manifest::{DATA_FORMAT_VERSION, Manifest};
 pub use names::reconcile_names;
 pub use place::{LedgerIdentity, LedgerPlace};
 pub use record::{ContextRecord, EventView, Head};
+pub use sequence::{
+    AUTHOR_ELEMENTS_MAX, Content, Sequence, SequenceError, SequenceKind, UPDATE_BYTES_MAX,
+};
 pub use snapshot::{EditView, Scan, ScannedEntry, SequenceFacts, Snapshot};
 pub use sweep::Swept;
 pub use verify::{Verified, verify};

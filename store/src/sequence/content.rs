@@ -1,0 +1,105 @@
+//! What the elements of a sequence hold: a text's scalar values, or a list's
+//! opaque values. Counting and cutting only; no ids and no order here (see
+//! `pieces.rs`). Plain values of whoever owns the sequence.
+
+/// Whether a sequence is a list or a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SequenceKind {
+    /// Opaque values.
+    List,
+    /// Unicode scalar values, which is also how its indices count.
+    Text,
+}
+
+/// The content of consecutive elements.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// One byte string an element.
+    Values(Vec<Box<[u8]>>),
+    /// One scalar value an element.
+    Text(String),
+}
+
+impl Content {
+    /// Nothing, of this kind.
+    pub fn empty(kind: SequenceKind) -> Self {
+        match kind {
+            SequenceKind::List => Content::Values(Vec::new()),
+            SequenceKind::Text => Content::Text(String::new()),
+        }
+    }
+
+    /// The kind of sequence that it fits.
+    pub fn kind(&self) -> SequenceKind {
+        match self {
+            Content::Values(_) => SequenceKind::List,
+            Content::Text(_) => SequenceKind::Text,
+        }
+    }
+
+    /// How many elements.
+    pub fn len(&self) -> usize {
+        match self {
+            Content::Values(values) => values.len(),
+            Content::Text(text) => text.chars().count(),
+        }
+    }
+
+    /// Whether there is no element.
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Content::Values(values) => values.is_empty(),
+            Content::Text(text) => text.is_empty(),
+        }
+    }
+
+    /// The bytes that the elements have together.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Content::Values(values) => values.iter().map(|value| value.len()).sum(),
+            Content::Text(text) => text.len(),
+        }
+    }
+
+    /// Cuts off and returns what is from element `at` on.
+    pub(super) fn split_off(&mut self, at: usize) -> Self {
+        match self {
+            Content::Values(values) => Content::Values(values.split_off(at)),
+            Content::Text(text) => Content::Text(text.split_off(byte_of(text, at))),
+        }
+    }
+
+    /// Takes over what follows it. Both are of one kind.
+    pub(super) fn append(&mut self, more: Self) {
+        match (self, more) {
+            (Content::Values(values), Content::Values(mut more)) => values.append(&mut more),
+            (Content::Text(text), Content::Text(more)) => text.push_str(&more),
+            _ => unreachable!("a sequence holds one kind of content"),
+        }
+    }
+
+    /// Appends a copy of the elements from `from` to `to` of another.
+    pub(super) fn append_part(&mut self, other: &Self, from: usize, to: usize) {
+        match (self, other) {
+            (Content::Values(values), Content::Values(other)) => {
+                values.extend_from_slice(&other[from..to]);
+            }
+            (Content::Text(text), Content::Text(other)) => {
+                let start = byte_of(other, from);
+                let end = start + byte_of(&other[start..], to - from);
+                text.push_str(&other[start..end]);
+            }
+            _ => unreachable!("a sequence holds one kind of content"),
+        }
+    }
+}
+
+/// Where the scalar value with this index begins; the end if there is none.
+fn byte_of(text: &str, index: usize) -> usize {
+    if text.is_ascii() {
+        return index.min(text.len());
+    }
+    text.char_indices()
+        .nth(index)
+        .map_or(text.len(), |(byte, _)| byte)
+}
