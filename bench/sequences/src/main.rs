@@ -33,6 +33,8 @@ fn each(visitor: &mut impl Visit) {
     visitor.visit::<libraries::automerge::Merge>();
     #[cfg(feature = "diamond")]
     visitor.visit::<libraries::diamond::Diamond>();
+    #[cfg(feature = "own")]
+    visitor.visit::<libraries::own::Own>();
     #[cfg(feature = "cola")]
     visitor.visit::<libraries::cola::Cola>();
 }

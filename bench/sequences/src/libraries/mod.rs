@@ -8,5 +8,7 @@ pub mod cola;
 pub mod diamond;
 #[cfg(feature = "loro")]
 pub mod loro;
+#[cfg(feature = "own")]
+pub mod own;
 #[cfg(feature = "yrs")]
 pub mod yrs;
