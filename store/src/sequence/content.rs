@@ -69,6 +69,28 @@ impl Content {
         }
     }
 
+    /// Parts of at most `max` elements, in one pass over all of them.
+    pub(super) fn into_parts(self, max: usize) -> Vec<Self> {
+        match self {
+            Content::Values(values) => {
+                let mut values = values.into_iter();
+                let next = || {
+                    let part: Vec<_> = values.by_ref().take(max).collect();
+                    (!part.is_empty()).then_some(Content::Values(part))
+                };
+                std::iter::from_fn(next).collect()
+            }
+            Content::Text(text) => {
+                let mut chars = text.chars();
+                let next = || {
+                    let part: String = chars.by_ref().take(max).collect();
+                    (!part.is_empty()).then_some(Content::Text(part))
+                };
+                std::iter::from_fn(next).collect()
+            }
+        }
+    }
+
     /// Takes over what follows it. Both are of one kind.
     pub(super) fn append(&mut self, more: Self) {
         match (self, more) {

@@ -332,7 +332,7 @@ impl Pieces {
         self.chunks[at.chunk as usize].insert(at.piece + 1, rest);
     }
 
-    fn insert_visible(&mut self, at: At, first: Id, mut content: Content) {
+    fn insert_visible(&mut self, at: At, first: Id, content: Content) {
         if let Some(before) = at.piece.checked_sub(1) {
             // Typing makes the piece longer that ends here.
             let position = self.position(at.chunk);
@@ -349,11 +349,9 @@ impl Pieces {
                 return;
             }
         }
-        // From the end, so that each goes to the same place.
         let mut parts = Vec::new();
         let mut start = first;
-        while !content.is_empty() {
-            let rest = content.split_off(PIECE_MAX.min(content.len()));
+        for content in content.into_parts(PIECE_MAX) {
             let len = content.len() as u32;
             parts.push(Piece {
                 first: start,
@@ -361,7 +359,6 @@ impl Pieces {
                 content: Some(content),
             });
             start = start.plus(len);
-            content = rest;
         }
         let mut behind: Option<Id> = None;
         for part in parts {

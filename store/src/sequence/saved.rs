@@ -152,26 +152,24 @@ impl Sequence {
         let mut pieces = Pieces::default();
         let mut total = 0u64;
         while !reader.is_empty() {
-            let (mut first, mut left) = (id(&mut reader)?, reader.counter()?);
-            if first == Id::ROOT || left == 0 || left > authors[first.author as usize].next {
+            let (mut first, len) = (id(&mut reader)?, reader.counter()?);
+            if first == Id::ROOT || len == 0 || len > authors[first.author as usize].next {
                 return Err(reader.expected("elements"));
             }
-            total += u64::from(left);
-            let mut content = match reader.byte("whether they are visible")? {
-                0 => None,
-                _ => Some(reader.content(kind)?),
-            };
-            if content.as_ref().is_some_and(|c| c.len() != left as usize) {
-                return Err(reader.expected("as much content as elements"));
-            }
-            while left > 0 {
+            total += u64::from(len);
+            let parts = match reader.byte("whether they are visible")? {
                 // What is deleted costs nothing to cut, so it stays whole.
-                let len = if content.is_some() {
-                    left.min(PIECE_MAX as u32)
-                } else {
-                    left
-                };
-                let rest = content.as_mut().map(|c| c.split_off(len as usize));
+                0 => vec![(len, None)],
+                _ => {
+                    let content = reader.content(kind)?;
+                    if content.len() != len as usize {
+                        return Err(reader.expected("as much content as elements"));
+                    }
+                    let parts = content.into_parts(PIECE_MAX).into_iter();
+                    parts.map(|part| (part.len() as u32, Some(part))).collect()
+                }
+            };
+            for (len, content) in parts {
                 if pieces.contains(first) {
                     return Err(reader.expected("an element once"));
                 }
@@ -180,7 +178,7 @@ impl Sequence {
                     len,
                     content,
                 });
-                (first, left, content) = (first.plus(len), left - len, rest);
+                first = first.plus(len);
             }
         }
         if total != authors.iter().map(|a| u64::from(a.next)).sum::<u64>() {
