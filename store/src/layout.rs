@@ -73,6 +73,8 @@ pub(crate) struct Tables {
     pub(crate) log: Table,
     /// Slot, id of a delta that others may name as a parent -> what it had seen.
     pub(crate) dag: Table,
+    /// Slot, nibbles -> a node of the context's Merkle trie.
+    pub(crate) trie: Table,
     /// Slot, sequence -> event.
     pub(crate) events: Table,
     /// Application id -> its record.
@@ -88,7 +90,7 @@ pub(crate) struct Tables {
     pub(crate) litter: Table,
 }
 
-const TABLE_NAMES: [&str; 13] = [
+const TABLE_NAMES: [&str; 14] = [
     "meta",
     "contexts",
     "heads",
@@ -96,6 +98,7 @@ const TABLE_NAMES: [&str; 13] = [
     "edits",
     "log",
     "dag",
+    "trie",
     "events",
     "applications",
     "names",
@@ -149,6 +152,7 @@ impl Tables {
             edits,
             log,
             dag,
+            trie,
             events,
             applications,
             names,
@@ -164,6 +168,7 @@ impl Tables {
             edits,
             log,
             dag,
+            trie,
             events,
             applications,
             names,
@@ -280,6 +285,19 @@ pub(crate) fn edit_dot(key: &[u8]) -> Option<Dot> {
         author: u32::from_be_bytes(*author.first_chunk()?),
         hlc: Hlc::from_bits(u64::from_be_bytes(*hlc)),
     })
+}
+
+/// Writes the key of an entry in its context's trie into `out`.
+pub(crate) fn trie_entry(out: &mut Vec<u8>, space: Space, key: &[u8]) {
+    out.clear();
+    out.push(space.number());
+    out.extend_from_slice(key);
+}
+
+/// The space and the key of an entry, out of its key in the trie.
+pub(crate) fn split_trie_entry(key: &[u8]) -> Option<(Space, &[u8])> {
+    let (&space, key) = key.split_first()?;
+    Some((Space::from_number(space)?, key))
 }
 
 /// The key of a delta that others may name as a parent.

@@ -19,8 +19,8 @@
 //! | `writer.rs`, `journal/` | making batches durable |
 //! | `apply/`, `authors.rs`, `sweep.rs` | writing into LMDB |
 //! | `snapshot.rs` | reading |
-//! | `layout.rs`, `record.rs`, `delta.rs`, `local.rs`, `root.rs` | the format |
-//! | `trie/` | which entries a state has, as a Merkle trie |
+//! | `layout.rs`, `record.rs`, `delta.rs`, `local.rs` | the format |
+//! | `trie/`, `trie_table.rs` | what a root is the digest of, and where it is kept |
 //! | `sequence/` | lists and texts that merge |
 //! | `names.rs`, `verify.rs` | reconciling and scrubbing |
 //! | `blobs/` | large contents, each in a file named by its hash |
@@ -47,17 +47,12 @@ mod meta;
 mod names;
 mod place;
 mod record;
-mod root;
 mod sequence;
 mod snapshot;
 mod sweep;
 mod takeover;
-#[expect(
-    dead_code,
-    unused_imports,
-    reason = "takes the place of root.rs with the next format"
-)]
 mod trie;
+mod trie_table;
 mod verify;
 mod version;
 mod writer;
@@ -94,7 +89,9 @@ pub use record::{ContextRecord, EventView, Head};
 pub use sequence::{
     AUTHOR_ELEMENTS_MAX, Content, Sequence, SequenceError, SequenceKind, UPDATE_BYTES_MAX,
 };
-pub use snapshot::{EditView, Scan, ScannedEntry, SequenceFacts, Snapshot};
+pub use snapshot::{
+    EditView, Scan, ScannedEntry, SequenceFacts, Snapshot, TrieChild, TrieEntry, TrieNode, TriePage,
+};
 pub use sweep::Swept;
 pub use verify::{Verified, verify};
 pub use writer::{BatchOutcome, LedgerWriter};

@@ -49,6 +49,7 @@ pub(crate) enum RecordKind {
     Dag = 17,
     Edit = 18,
     Litter = 19,
+    Trie = 21,
     GraveOfFormat3 = 11,
     Grave = 20,
 }
@@ -65,6 +66,7 @@ impl RecordKind {
             RecordKind::Log => "log record",
             RecordKind::Dag => "record of a delta's past",
             RecordKind::Edit => "edit",
+            RecordKind::Trie => "node of a trie",
             RecordKind::Litter => "record of removed edits",
             RecordKind::Event => "event record",
             RecordKind::Application => "application record",
@@ -187,6 +189,7 @@ pub(crate) struct HeadRow<'a> {
     pub(crate) root: [u8; 32],
     pub(crate) version: u64,
     pub(crate) entries: u64,
+    pub(crate) replicated: u64,
     pub(crate) bytes: u64,
     pub(crate) hlc: u64,
     pub(crate) log_last: u64,
@@ -239,6 +242,13 @@ impl<'a> EntryRow<'a> {
             value: sections,
         }
     }
+}
+
+/// A node of a trie, whose own form is `trie/`'s.
+#[derive(Archive, Serialize)]
+pub(crate) struct TrieRow<'a> {
+    #[rkyv(with = InlineAsBox)]
+    pub(crate) node: &'a [u8],
 }
 
 /// An edit of a list or text.
@@ -354,6 +364,9 @@ impl Record for HeadRow<'_> {
 impl Record for EditRow<'_> {
     const KIND: RecordKind = RecordKind::Edit;
 }
+impl Record for TrieRow<'_> {
+    const KIND: RecordKind = RecordKind::Trie;
+}
 impl Record for LitterRow<'_> {
     const KIND: RecordKind = RecordKind::Litter;
 }
@@ -424,6 +437,8 @@ pub struct Head {
     pub version: u64,
     /// How many entries its shared space has.
     pub entries: u64,
+    /// How many entries other nodes have as well: those of the trie.
+    pub replicated: u64,
     /// Bytes of all keys and values, edits and dots, in all spaces.
     pub bytes: u64,
     /// The latest stamp of its deltas.
@@ -455,6 +470,7 @@ impl Head {
             root: Root::EMPTY,
             version: 0,
             entries: 0,
+            replicated: 0,
             bytes: 0,
             hlc: Hlc::ZERO,
             log_last: 0,
@@ -496,6 +512,7 @@ impl Head {
             root: Root::from_bytes(row.root),
             version: row.version.to_native(),
             entries: row.entries.to_native(),
+            replicated: row.replicated.to_native(),
             bytes: row.bytes.to_native(),
             hlc: Hlc::from_bits(row.hlc.to_native()),
             log_last: row.log_last.to_native(),
@@ -532,6 +549,7 @@ impl Head {
             root: *self.root.as_bytes(),
             version: self.version,
             entries: self.entries,
+            replicated: self.replicated,
             bytes: self.bytes,
             hlc: self.hlc.bits(),
             log_last: self.log_last,

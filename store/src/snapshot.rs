@@ -10,7 +10,7 @@ use heed::{RoTxn, WithoutTls};
 use crate::authors::Authors;
 use crate::change::{ApplicationRecord, Birth, Births};
 use crate::delta::DeltaView;
-use crate::entry::{EntryKind, EntryValue, Space, Stored};
+use crate::entry::{EntryDigest, EntryKind, EntryValue, Space, Stored};
 use crate::error::StoreError;
 use crate::hlc::Hlc;
 use crate::ids::{ApplicationId, ContextId, ContextSlot, NodeId};
@@ -18,6 +18,8 @@ use crate::layout::{self, Table, Tables, event_key, position_key, slot_key};
 use crate::record::{
     ContextRecord, EditRow, EventView, Head, LogRow, open, read_author, read_entry, read_name,
 };
+use crate::trie::{self, EntryPath, NodePath, StoredNode};
+use crate::trie_table::{TrieTable, unreadable_trie};
 
 /// A ledger at one moment.
 pub struct Snapshot {
@@ -45,6 +47,57 @@ pub struct EditView<'a> {
     pub hlc: Hlc,
     /// The edit, as the delta has it.
     pub update: &'a [u8],
+}
+
+/// A node of a context's Merkle trie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TrieNode {
+    /// It has more than 16 entries below it: its children, in ascending order.
+    Inner(Vec<TrieChild>),
+    /// All entries below it.
+    Bucket(Vec<TrieEntry>),
+}
+
+/// A child of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrieChild {
+    /// Which of 16.
+    pub nibble: u8,
+    /// The digest of everything below it.
+    pub digest: [u8; 32],
+    /// How many entries there are below it. No digest covers this number.
+    pub entries: u64,
+}
+
+/// An entry as the trie has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrieEntry {
+    /// Its space.
+    pub space: Space,
+    /// Its key.
+    pub key: Vec<u8>,
+    /// The digest of key and state.
+    pub digest: [u8; 32],
+}
+
+impl TrieEntry {
+    fn of(key: &[u8], digest: [u8; 32]) -> Option<TrieEntry> {
+        let (space, key) = layout::split_trie_entry(key)?;
+        Some(TrieEntry {
+            space,
+            key: key.to_vec(),
+            digest,
+        })
+    }
+}
+
+/// Some entries below a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TriePage {
+    /// In the order of their hashes.
+    pub entries: Vec<TrieEntry>,
+    /// Behind which hash to go on; `None` if there are no more.
+    pub next: Option<[u8; 32]>,
 }
 
 /// Where in its context a scan goes.
@@ -248,6 +301,113 @@ impl Snapshot {
             }
         }
         Ok(())
+    }
+
+    /// The node of a context's Merkle trie to which these nibbles lead. `None` if there is
+    /// none: then there are no entries there, or a node above lists them.
+    pub fn trie_node(
+        &self,
+        slot: ContextSlot,
+        nibbles: &[u8],
+    ) -> Result<Option<TrieNode>, StoreError> {
+        let Some(path) = NodePath::from_key(nibbles) else {
+            return Ok(None);
+        };
+        let node = trie::children(&self.trie_table(slot), &path)
+            .map_err(|error| unreadable_trie(slot, error))?
+            .map(|node| match node {
+                StoredNode::Inner(children) => {
+                    let child = |(nibble, digest, entries): (usize, &[u8; 32], u64)| TrieChild {
+                        nibble: nibble as u8,
+                        digest: *digest,
+                        entries,
+                    };
+                    TrieNode::Inner(children.iter().map(child).collect())
+                }
+                StoredNode::Bucket(bucket) => {
+                    let entries = bucket.entries();
+                    TrieNode::Bucket(
+                        entries
+                            .filter_map(|(key, digest)| TrieEntry::of(key, *digest))
+                            .collect(),
+                    )
+                }
+            });
+        Ok(node)
+    }
+
+    /// Up to `limit` (at least 1) entries below the place to which these nibbles lead, behind a cursor
+    /// that an earlier page gave, in the order of their hashes.
+    pub fn trie_entries(
+        &self,
+        slot: ContextSlot,
+        nibbles: &[u8],
+        after: Option<[u8; 32]>,
+        limit: usize,
+    ) -> Result<TriePage, StoreError> {
+        let Some(path) = NodePath::from_key(nibbles) else {
+            return Ok(TriePage::default());
+        };
+        let context = self.head(slot)?.context;
+        let after = after.map(EntryPath::from_bytes);
+        let source = self.trie_table(slot);
+        let page = trie::entries_below(&source, context.as_bytes(), &path, after.as_ref(), limit)
+            .map_err(|error| unreadable_trie(slot, error))?;
+        let entries = page.entries.into_iter();
+        Ok(TriePage {
+            entries: entries
+                .filter_map(|(key, digest)| TrieEntry::of(&key, digest))
+                .collect(),
+            next: page.next.map(|path| *path.as_bytes()),
+        })
+    }
+
+    /// Compares a context's trie with its entries, and gives how many nodes it has.
+    pub(crate) fn check_trie(
+        &self,
+        head: &Head,
+        slot: ContextSlot,
+        authors: &Authors,
+    ) -> Result<u64, StoreError> {
+        let mut digests = EntryDigest::default();
+        let mut full = Vec::new();
+        let mut digest_of = |key: &[u8]| {
+            let corrupt = |why| StoreError::corrupt("node of a trie", key, why);
+            let (space, key) = layout::split_trie_entry(key)
+                .ok_or_else(|| corrupt("it lists a key of an unknown space"))?;
+            layout::entry_key(&mut full, slot, space, key);
+            let Some(bytes) = self.get_raw(self.tables.entries, &full)? else {
+                return Ok(None);
+            };
+            let digest = digests.of(space, key, &read_entry(&full, bytes)?, authors);
+            let unknown = |_| StoreError::corrupt("entry", &full, "its author is unknown");
+            digest.map(Some).map_err(unknown)
+        };
+        let checked = trie::check(
+            &self.trie_table(slot),
+            head.context.as_bytes(),
+            head.root.as_bytes(),
+            head.replicated,
+            &mut digest_of,
+        )
+        .map_err(|error| unreadable_trie(slot, error))?;
+        match checked.entries == head.replicated {
+            true => Ok(checked.nodes),
+            false => Err(StoreError::corrupt(
+                "trie",
+                &slot_key(slot),
+                "it has not as many entries as its head counts",
+            )),
+        }
+    }
+
+    fn trie_table(&self, slot: ContextSlot) -> TrieTable<'_> {
+        TrieTable {
+            table: self.tables.trie,
+            txn: &self.txn,
+            slot,
+            failed: &unreadable,
+        }
     }
 
     /// Every author.

@@ -46,7 +46,7 @@ pub(crate) fn sweep(
                 left -= drop_prefix(&mut txn, table, &prefix, left).map_err(failed)?;
             }
         }
-        for table in [tables.events, tables.dag] {
+        for table in [tables.events, tables.dag, tables.trie] {
             left -= drop_prefix(&mut txn, table, &slot_key(slot), left).map_err(failed)?;
         }
         while left > 0 && log_last != 0 {

@@ -26,6 +26,9 @@ use crate::writer::{Counters, next_slot};
 /// The format that is taken over.
 pub(crate) const FORMAT: u32 = 3;
 
+/// The position of the log at which the deltas of format 3 are said to have been.
+pub(crate) const LOG_PRUNED: u64 = 1;
+
 /// Takes over a ledger of format 3.
 pub(crate) fn take_over(meta: &Meta<'_>, config: &LedgerConfig) -> Result<(), StoreError> {
     meta.check_identity()?;
@@ -70,7 +73,8 @@ fn counters(meta: &Meta<'_>) -> Result<Counters, StoreError> {
     }
     Ok(Counters {
         slot: next_slot(meta.env, meta.tables, &txn)?,
-        position: 1,
+        // As if the log had been pruned up to here.
+        position: LOG_PRUNED + 1,
         last_hlc,
     })
 }

@@ -4,13 +4,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::authors::Authors;
-use crate::entry::{EntryDigest, Space};
+use crate::entry::Space;
 use crate::error::{StoreError, hex};
 use crate::ids::{ContextId, ContextSlot, DeltaId};
 use crate::layout;
 use crate::record::{ContextRecord, EventView, GraveRow, Head, open, read_entry};
-use crate::root::RootSum;
 use crate::snapshot::Snapshot;
 
 /// What a clean ledger holds.
@@ -26,11 +24,12 @@ pub struct Verified {
     pub events: u64,
 }
 
-/// What entries and events of one slot add up to.
+/// What entries, nodes and events of one slot add up to.
 #[derive(Default)]
 struct Found {
-    root: RootSum,
     entries: u64,
+    replicated: u64,
+    trie_nodes: u64,
     bytes: u64,
     events_first: u64,
     events_count: u64,
@@ -43,7 +42,7 @@ struct Found {
 pub fn verify(snapshot: &Snapshot) -> Result<Verified, StoreError> {
     let authors = snapshot.authors()?;
     let mut verified = Verified::default();
-    let mut found = add_up(snapshot, &authors)?;
+    let mut found = add_up(snapshot)?;
     snapshot.applications()?;
     snapshot.names(None, usize::MAX)?;
     let mut graves = Vec::new();
@@ -68,6 +67,12 @@ pub fn verify(snapshot: &Snapshot) -> Result<Verified, StoreError> {
             verified.entries += found.entries;
             verified.events += found.events_count;
             check_context(&context, &head, &found)?;
+            let nodes = snapshot.check_trie(&head, context.slot, &authors)?;
+            if nodes != found.trie_nodes {
+                let key = layout::slot_key(context.slot);
+                let why = "it has other nodes than its entries give";
+                return Err(StoreError::corrupt("trie", &key, why));
+            }
             verified.deltas += check_log(snapshot, context.id, context.slot, &head)?;
             Ok(())
         },
@@ -100,12 +105,8 @@ pub fn verify(snapshot: &Snapshot) -> Result<Verified, StoreError> {
     Ok(verified)
 }
 
-fn add_up(
-    snapshot: &Snapshot,
-    authors: &Authors,
-) -> Result<BTreeMap<ContextSlot, Found>, StoreError> {
+fn add_up(snapshot: &Snapshot) -> Result<BTreeMap<ContextSlot, Found>, StoreError> {
     let mut all: BTreeMap<ContextSlot, Found> = BTreeMap::new();
-    let mut digests = EntryDigest::default();
     snapshot.each(
         |tables| tables.entries,
         |key, bytes| {
@@ -114,14 +115,18 @@ fn add_up(
             let (slot, space, user_key) = layout::split_entry(key)
                 .ok_or_else(|| corrupt("its key has no slot, or its space is unknown"))?;
             let found = all.entry(slot).or_default();
-            if space.is_replicated() {
-                let digest = digests
-                    .of(space, user_key, &entry, authors)
-                    .map_err(|_| corrupt("its author is unknown"))?;
-                found.root.add(digest);
-            }
+            found.replicated += u64::from(space.is_replicated());
             found.entries += u64::from(space == Space::Shared);
             found.bytes += user_key.len() as u64 + entry.bytes();
+            Ok(())
+        },
+    )?;
+    snapshot.each(
+        |tables| tables.trie,
+        |key, _| {
+            let corrupt = || StoreError::corrupt("node of a trie", key, "its key has no slot");
+            let (slot, _) = layout::split_slot(key).ok_or_else(corrupt)?;
+            all.entry(slot).or_default().trie_nodes += 1;
             Ok(())
         },
     )?;
@@ -151,15 +156,13 @@ fn check_context(context: &ContextRecord, head: &Head, found: &Found) -> Result<
             "it belongs to another context than its record says",
         ));
     }
-    if head.root != found.root.root() {
-        return Err(corrupt("its root is not the one of its entries"));
-    }
-    if (head.entries, head.bytes) != (found.entries, found.bytes) {
+    let counted = (head.entries, head.replicated, head.bytes);
+    if counted != (found.entries, found.replicated, found.bytes) {
         return Err(corrupt("it counts other entries or bytes than there are"));
     }
-    let counted = (head.events_last + 1).checked_sub(head.events_first);
+    let count = (head.events_last + 1).checked_sub(head.events_first);
     let is_first = found.events_count == 0 || found.events_first == head.events_first;
-    if found.is_event_missing || !is_first || counted != Some(found.events_count) {
+    if found.is_event_missing || !is_first || count != Some(found.events_count) {
         return Err(corrupt("its events are not the ones that it counts"));
     }
     Ok(())

@@ -31,8 +31,8 @@ const CHECKPOINT_WRITES_MAX: usize = 8192;
 /// for heads, roots of tables and the list of free pages.
 const CHECKPOINT_PAGES: u64 = 256;
 
-/// Pages that one write may need: a leaf and one to split it into, and the same
-/// above them; a large value has pages of its own, which count by their bytes.
+/// Pages that one write, of an entry or of a node of a trie, may need: a leaf and one to
+/// split it into, and the same above them; a large value has pages of its own, which count by their bytes.
 const WRITE_PAGES: u64 = 4;
 
 /// What the writing side of a ledger knows without reading.
@@ -303,7 +303,7 @@ impl<'l> LedgerWriter<'l> {
 fn pages_of(pass: &Pass<'_>, journal: &Journal) -> u64 {
     // Large values lie in an entry and in the log.
     let large = 2 * journal.bytes_with_next() / layout::PAGE_BYTES;
-    WRITE_PAGES * pass.writes() as u64 + large + CHECKPOINT_PAGES
+    WRITE_PAGES * (pass.writes() + pass.trie_nodes()) as u64 + large + CHECKPOINT_PAGES
 }
 
 fn pages_left(env: &Env<WithoutTls>) -> u64 {

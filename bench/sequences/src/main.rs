@@ -1,5 +1,5 @@
 //! Sequence libraries side by side. `README.md` says how to run it and what
-//! came out; `store/decisions/0008-sequence-library.md` what follows from it.
+//! came out; `store/decisions/0009-sequence-library.md` what follows from it.
 //!
 //! Start at `replica.rs`, then the adapters in `libraries/`.
 

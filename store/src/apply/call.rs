@@ -7,12 +7,12 @@
 use heed::PutFlags;
 
 use super::bounds::check_call;
-use super::plan::{Incoming, Plan};
+use super::plan::{Incoming, Plan, Whose};
 use super::{Pass, Receipt, Stop};
 use crate::change::{CallEffects, Op, Standing};
 use crate::delta::{self, DeltaWriter, WriteView};
 use crate::error::Refused;
-use crate::ids::{ContextSlot, DeltaId};
+use crate::ids::{ContextSlot, DeltaId, Root};
 use crate::layout::{dag_key, event_key, position_key};
 use crate::local;
 use crate::record::{DagNode, EventRow, Head, LogRow, seal};
@@ -62,11 +62,16 @@ impl Pass<'_> {
             .into());
         }
         let incoming = self.incoming(slot, call.author, call.hlc)?;
-        let mut plan = self.begin_plan(slot);
+        let mut plan = self.begin_plan(slot)?;
         let planned = call.ops.iter().try_for_each(|op| {
-            self.plan_write(&mut plan, &incoming, &op.view(), Past::Everything, true)
+            let op = op.view();
+            self.plan_write(&mut plan, &incoming, &op, Past::Everything, Whose::Own)
         });
-        let written = planned.and_then(|()| self.write_call(&incoming, &plan, call));
+        let written = planned.and_then(|()| {
+            let ops = call.ops.iter().map(Op::view);
+            let root = self.change_trie(&mut plan, slot, ops, false);
+            self.write_call(&incoming, &plan, root, call)
+        });
         self.end_plan(plan);
         written
     }
@@ -76,6 +81,7 @@ impl Pass<'_> {
         &mut self,
         incoming: &Incoming,
         plan: &Plan,
+        root: Root,
         call: &CallEffects,
     ) -> Result<Receipt, Stop> {
         // The head leaves the map while it changes. If the call fails half way
@@ -93,6 +99,7 @@ impl Pass<'_> {
             self.write_entry(incoming, plan, planned, &op.view())?;
         }
         plan.leave(head);
+        head.root = root;
         head.version += u64::from(!call.ops.is_empty());
         let first_sequence = head.events_last + 1;
         let mut delta_id = None;

@@ -36,7 +36,11 @@ use crate::journal::{Generation, JournaledCall};
 use crate::layout::{META_JOURNAL, META_JOURNAL_FILE, Tables, slot_key};
 use crate::ledger::{commit_error, engine_error, is_short_write};
 use crate::local::{self, Local};
-use crate::record::{ContextRecord, Head, JournalFileRecord, JournalRecord, read_name, seal};
+use crate::record::{
+    ContextRecord, Head, JournalFileRecord, JournalRecord, TrieRow, read_name, seal,
+};
+use crate::trie::Trie;
+use crate::trie_table::node_key;
 use crate::writer::Counters;
 
 /// Buffers above this size are given back after the batch that needed them.
@@ -128,14 +132,37 @@ pub(crate) struct Pass<'l> {
     heads: BTreeMap<ContextSlot, TouchedHead>,
     /// Entries, events and deltas put so far.
     writes: usize,
+    /// Nodes of tries that may have to be put.
+    trie_nodes: usize,
     has_written: bool,
     has_unjournaled: bool,
 }
 
 struct TouchedHead {
     head: Head,
+    /// What of the context's trie was needed so far.
+    trie: Option<Trie>,
     is_changed: bool,
     is_new: bool,
+}
+
+impl TouchedHead {
+    /// The context's trie, of which nothing need be in memory yet.
+    fn open_trie(&mut self, slot: ContextSlot) -> Result<&mut Trie, StoreError> {
+        if self.trie.is_none() {
+            let Head {
+                context,
+                root,
+                replicated,
+                ..
+            } = &self.head;
+            let trie = Trie::open(*context.as_bytes(), *root.as_bytes(), *replicated);
+            let why = "only one of root and number of entries says that it is empty";
+            let damaged = || StoreError::corrupt("head record", &slot_key(slot), why);
+            self.trie = Some(trie.ok_or_else(damaged)?);
+        }
+        Ok(self.trie.as_mut().expect("it was opened above"))
+    }
 }
 
 impl<'l> Pass<'l> {
@@ -159,6 +186,7 @@ impl<'l> Pass<'l> {
             plan: Plan::default(),
             heads: BTreeMap::new(),
             writes: 0,
+            trie_nodes: 0,
             has_written: false,
             has_unjournaled: false,
         })
@@ -167,6 +195,11 @@ impl<'l> Pass<'l> {
     /// Entries, events and deltas put since the last checkpoint.
     pub(crate) fn writes(&self) -> usize {
         self.writes
+    }
+
+    /// Nodes of tries that a checkpoint may have to write.
+    pub(crate) fn trie_nodes(&self) -> usize {
+        self.trie_nodes
     }
 
     /// Contexts called since the last checkpoint.
@@ -303,6 +336,9 @@ impl<'l> Pass<'l> {
         journal_bytes: u64,
     ) -> Result<Counters, StoreError> {
         for (slot, touched) in mem::take(&mut self.heads) {
+            if let Some(mut trie) = touched.trie {
+                self.write_trie(slot, &mut trie)?;
+            }
             if touched.is_changed {
                 let key = slot_key(slot);
                 touched.head.seal(&mut self.buffers.record, &key);
@@ -339,6 +375,22 @@ impl<'l> Pass<'l> {
         Ok(self.next)
     }
 
+    /// Writes what has changed of a trie.
+    fn write_trie(&mut self, slot: ContextSlot, trie: &mut Trie) -> Result<(), StoreError> {
+        let (table, txn, record) = (self.tables.trie, &mut self.txn, &mut self.buffers.record);
+        let written = trie.flush(&mut |path, node| {
+            let key = node_key(slot, path);
+            match node {
+                Some(node) => {
+                    seal(record, &key, &TrieRow { node });
+                    table.put(txn, &key, record)
+                }
+                None => table.delete(txn, &key).map(drop),
+            }
+        });
+        written.map(drop).map_err(|error| self.engine(error))
+    }
+
     /// Puts the record that was sealed last.
     fn put_meta(&mut self, key: &[u8]) -> Result<(), StoreError> {
         let put = self
@@ -363,6 +415,7 @@ impl<'l> Pass<'l> {
                 slot,
                 TouchedHead {
                     head,
+                    trie: None,
                     is_changed: false,
                     is_new: false,
                 },

@@ -6,18 +6,17 @@
 use std::ops::Range;
 
 use super::{Pass, Stop, before_writing};
-use crate::authors::Authors;
 use crate::change::Birth;
 use crate::delta::{OpView, WriteView};
-use crate::entry::{
-    Effect, EntryDigest, EntryKind, SequenceState, Space, State, Stored, Value, append, merge,
-};
+use crate::entry::{Effect, EntryKind, SequenceState, Space, State, Stored, Value, append, merge};
 use crate::error::{Refused, StoreError};
 use crate::hlc::Hlc;
-use crate::ids::{ContextSlot, NodeId};
+use crate::ids::{ContextSlot, NodeId, Root};
 use crate::layout::{self, slot_key};
+use crate::ledger::engine_error;
 use crate::record::{EditRow, EntryRow, Head, LitterRow, open, read_entry, seal};
-use crate::root::RootSum;
+use crate::trie::{Digest, Intent, Place};
+use crate::trie_table::{TrieTable, unreadable_trie};
 use crate::version::{Dot, Past};
 
 /// Whose writes are worked out.
@@ -29,13 +28,15 @@ pub(super) struct Incoming {
 /// What a delta will leave behind, as far as reading can tell.
 #[derive(Default)]
 pub(super) struct Plan {
-    root: RootSum,
     entries: u64,
+    replicated: u64,
     bytes: u64,
     /// One for each write.
     pub(super) writes: Vec<PlannedWrite>,
     /// Bytes of entries that are not those of their write.
     arena: Vec<u8>,
+    /// An entry's key in the trie.
+    trie_key: Vec<u8>,
 }
 
 /// What becomes of the entry of a write.
@@ -46,6 +47,25 @@ pub(super) struct PlannedWrite {
     appended: Option<EntryKind>,
     /// Whether it adds to a counter in which its author has no cell.
     pub(super) is_new_cell: bool,
+    /// What becomes of the entry in the trie; none if it is not in there.
+    leaf: Option<Leaf>,
+}
+
+/// What becomes of an entry in its context's trie.
+#[derive(Clone, Copy)]
+struct Leaf {
+    place: Place,
+    before: Option<Digest>,
+    after: Option<Digest>,
+}
+
+/// Whose write it is, and what follows from that.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// This node's: it must agree with what is there.
+    Own,
+    /// Another's. If it leads to another root than it says it is taken back.
+    Other,
 }
 
 enum PlannedEntry {
@@ -62,31 +82,16 @@ enum PlannedEntry {
 impl Plan {
     /// Brings what it has worked out into the head.
     pub(super) fn leave(&self, head: &mut Head) {
-        head.root = self.root.root();
         head.entries = self.entries;
+        head.replicated = self.replicated;
         head.bytes = self.bytes;
     }
 
-    pub(super) fn root(&self) -> crate::ids::Root {
-        self.root.root()
-    }
-
     /// Puts an entry among what there is.
-    fn add(
-        &mut self,
-        slot: ContextSlot,
-        op: &OpView<'_>,
-        entry: &Stored<'_>,
-        digests: &mut EntryDigest,
-        authors: &Authors,
-    ) -> Result<(), Stop> {
-        if op.space.is_replicated() {
-            let digest = digests.of(op.space, op.key, entry, authors);
-            self.root.add(digest.map_err(|_| unknown_author(slot, op))?);
-        }
+    fn add(&mut self, op: &OpView<'_>, entry: &Stored<'_>) {
         self.entries += u64::from(op.space == Space::Shared);
+        self.replicated += u64::from(op.space.is_replicated());
         self.bytes += op.key.len() as u64 + entry.bytes();
-        Ok(())
     }
 
     /// Takes an entry away from what there is.
@@ -95,18 +100,18 @@ impl Plan {
         slot: ContextSlot,
         op: &OpView<'_>,
         entry: &Stored<'_>,
-        digests: &mut EntryDigest,
-        authors: &Authors,
     ) -> Result<(), Stop> {
-        if op.space.is_replicated() {
-            let digest = digests.of(op.space, op.key, entry, authors);
-            self.root
-                .subtract(digest.map_err(|_| unknown_author(slot, op))?);
-        }
         let freed = op.key.len() as u64 + entry.bytes();
-        let is_counted = u64::from(op.space == Space::Shared);
-        let left = (self.entries.checked_sub(is_counted)).zip(self.bytes.checked_sub(freed));
-        (self.entries, self.bytes) = left.ok_or_else(|| {
+        let left = || {
+            let entries = u64::from(op.space == Space::Shared);
+            let replicated = u64::from(op.space.is_replicated());
+            Some((
+                self.entries.checked_sub(entries)?,
+                self.replicated.checked_sub(replicated)?,
+                self.bytes.checked_sub(freed)?,
+            ))
+        };
+        (self.entries, self.replicated, self.bytes) = left().ok_or_else(|| {
             let why = "it counts fewer entries or bytes than there are";
             before_writing(StoreError::corrupt("head record", &slot_key(slot), why))
         })?;
@@ -136,15 +141,21 @@ impl Pass<'_> {
     }
 
     /// A plan that goes on from where the context stands.
-    pub(super) fn begin_plan(&mut self, slot: ContextSlot) -> Plan {
+    pub(super) fn begin_plan(&mut self, slot: ContextSlot) -> Result<Plan, Stop> {
+        let touched = self.heads.get_mut(&slot);
+        let touched = touched.expect("the caller has read the head");
+        touched
+            .open_trie(slot)
+            .map_err(before_writing)?
+            .begin_round();
+        let head = &touched.head;
         let mut plan = std::mem::take(&mut self.plan);
-        let head = &self.heads[&slot].head;
-        plan.root = RootSum::of(head.root);
         plan.entries = head.entries;
+        plan.replicated = head.replicated;
         plan.bytes = head.bytes;
         plan.writes.clear();
         plan.arena.clear();
-        plan
+        Ok(plan)
     }
 
     /// Keeps its memory for the next one.
@@ -154,15 +165,14 @@ impl Pass<'_> {
         }
     }
 
-    /// Works out one write. `is_own` if it is one of this node, which must agree with
-    /// what is there.
+    /// Works out one write.
     pub(super) fn plan_write(
         &mut self,
         plan: &mut Plan,
         incoming: &Incoming,
         op: &OpView<'_>,
         past: Past<'_>,
-        is_own: bool,
+        whose: Whose,
     ) -> Result<(), Stop> {
         let (slot, dot) = (incoming.slot, incoming.dot);
         layout::entry_key(&mut self.buffers.key, slot, op.space, op.key);
@@ -174,14 +184,24 @@ impl Pass<'_> {
             .transpose()
             .map_err(before_writing)?;
         let mut write = op.write;
-        if is_own {
+        if whose == Whose::Own {
             agree(old.as_ref(), op)?;
             if let WriteView::Add { is_new_cell, .. } = &mut write {
                 *is_new_cell = op.removes_first || !has_cell(old.as_ref(), dot.author);
             }
         }
+        let unknown_author = |_| {
+            let why = "its author is unknown to the ledger";
+            before_writing(StoreError::corrupt("entry", key, why))
+        };
+        let mut before = None;
         if let Some(old) = &old {
-            plan.subtract(slot, op, old, &mut self.digests, &self.authors)?;
+            plan.subtract(slot, op, old)?;
+            // To be taken back, it has to be known.
+            if whose == Whose::Other {
+                let digest = self.digests.of(op.space, op.key, old, &self.authors);
+                before = Some(digest.map_err(unknown_author)?);
+            }
         }
         let births;
         let effect = match write {
@@ -229,8 +249,41 @@ impl Pass<'_> {
                 PlannedEntry::Sections(start..plan.arena.len())
             }
         };
+        let mut after = None;
         if let Some(entry) = &merged.entry {
-            plan.add(slot, op, entry, &mut self.digests, &self.authors)?;
+            plan.add(op, entry);
+            if op.space.is_replicated() {
+                let digest = self.digests.of(op.space, op.key, entry, &self.authors);
+                after = Some(digest.map_err(unknown_author)?);
+            }
+        }
+        let mut leaf = None;
+        if op.space.is_replicated() {
+            let env = self.env;
+            let source = TrieTable {
+                table: self.tables.trie,
+                txn: &self.txn,
+                slot,
+                failed: &|error| engine_error("read a trie of", error, env),
+            };
+            let intent = match (after, whose) {
+                (Some(_), Whose::Own) => Intent::Put,
+                (Some(_), Whose::Other) | (None, _) => Intent::Remove,
+            };
+            layout::trie_entry(&mut plan.trie_key, op.space, op.key);
+            let touched = self.heads.get_mut(&slot);
+            let trie = touched.and_then(|touched| touched.trie.as_mut());
+            let trie = trie.expect("the plan was begun with it");
+            let loaded = trie.nodes_loaded();
+            let place = trie
+                .load(&source, &plan.trie_key, intent)
+                .map_err(|error| before_writing(unreadable_trie(slot, error)))?;
+            self.trie_nodes += trie.nodes_loaded().saturating_sub(loaded);
+            leaf = Some(Leaf {
+                place,
+                before,
+                after,
+            });
         }
         plan.writes.push(PlannedWrite {
             entry: planned,
@@ -243,8 +296,34 @@ impl Pass<'_> {
                     ..
                 }
             ),
+            leaf,
         });
         Ok(())
+    }
+
+    /// Brings the entries that a plan has worked out into the trie, or takes them out
+    /// again. Gives the root.
+    pub(super) fn change_trie<'o>(
+        &mut self,
+        plan: &mut Plan,
+        slot: ContextSlot,
+        ops: impl Iterator<Item = OpView<'o>>,
+        takes_back: bool,
+    ) -> Root {
+        let touched = self.heads.get_mut(&slot);
+        let trie = touched.and_then(|touched| touched.trie.as_mut());
+        let trie = trie.expect("the plan was begun with it");
+        for (op, planned) in ops.zip(&plan.writes) {
+            if let Some(leaf) = &planned.leaf {
+                layout::trie_entry(&mut plan.trie_key, op.space, op.key);
+                let digest = match takes_back {
+                    false => &leaf.after,
+                    true => &leaf.before,
+                };
+                trie.set(&leaf.place, &plan.trie_key, digest.as_ref());
+            }
+        }
+        Root::from_bytes(trie.root())
     }
 
     /// Births as this ledger knows them. One of an author that it does not know is
@@ -399,13 +478,6 @@ pub(crate) fn is_needed(alive: &[Dot], dot: Dot, births: &[Dot]) -> bool {
         [] => is_alive(&dot),
         births => births.iter().all(is_alive),
     }
-}
-
-fn unknown_author(slot: ContextSlot, op: &OpView<'_>) -> Stop {
-    let mut key = Vec::new();
-    layout::entry_key(&mut key, slot, op.space, op.key);
-    let why = "its author is unknown to the ledger";
-    before_writing(StoreError::corrupt("entry", &key, why))
 }
 
 /// Refuses a write of this node that does not fit to the entry.

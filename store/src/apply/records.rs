@@ -55,6 +55,7 @@ impl Pass<'_> {
         put.map_err(|error| self.stop(error))?;
         let touched = TouchedHead {
             head: Head::new(new.id),
+            trie: None,
             is_changed: true,
             is_new: true,
         };

@@ -3,13 +3,13 @@
 //! the same everywhere (`store/decisions/0007-state-that-merges.md`). Whether it may be
 //! believed, its seal, was checked by whoever hands it over.
 
-use super::plan::{Incoming, Plan};
+use super::plan::{Incoming, Plan, Whose};
 use super::{Pass, Receipt, Stop, before_writing};
 use crate::change::{RemoteDelta, Standing};
 use crate::delta::DeltaView;
 use crate::error::{Refused, StoreError};
 use crate::hlc::Hlc;
-use crate::ids::{ContextId, ContextSlot, DeltaId};
+use crate::ids::{ContextId, ContextSlot, DeltaId, Root};
 use crate::layout::dag_key;
 use crate::local;
 use crate::record::DagNode;
@@ -78,13 +78,18 @@ impl Pass<'_> {
             Follows::Everything => Past::Everything,
             Follows::Some(seen) => Past::Seen(seen),
         };
-        let mut plan = self.begin_plan(slot);
+        let mut plan = self.begin_plan(slot)?;
         let planned = delta
             .ops()
-            .try_for_each(|op| self.plan_write(&mut plan, &incoming, &op, past, false))
-            .and_then(|()| check_root(&plan, &follows, delta, &id));
-        let written =
-            planned.and_then(|()| self.write_remote(&incoming, &plan, delta, &id, follows));
+            .try_for_each(|op| self.plan_write(&mut plan, &incoming, &op, past, Whose::Other));
+        let written = planned.and_then(|()| {
+            let root = self.change_trie(&mut plan, slot, delta.ops(), false);
+            if let Err(refused) = check_root(root, &follows, delta, &id) {
+                self.change_trie(&mut plan, slot, delta.ops(), true);
+                return Err(refused.into());
+            }
+            self.write_remote(&incoming, &plan, root, delta, &id, follows)
+        });
         self.end_plan(plan);
         written
     }
@@ -140,6 +145,7 @@ impl Pass<'_> {
         &mut self,
         incoming: &Incoming,
         plan: &Plan,
+        root: Root,
         delta: &DeltaView<'_>,
         id: &DeltaId,
         follows: Follows,
@@ -158,6 +164,7 @@ impl Pass<'_> {
             self.write_entry(incoming, plan, planned, &op)?;
         }
         plan.leave(head);
+        head.root = root;
         head.version += u64::from(delta.op_count() > 0);
         self.buffers.canonical.clear();
         self.buffers.canonical.extend_from_slice(delta.canonical());
@@ -234,18 +241,17 @@ impl Pass<'_> {
 
 /// A delta that follows everything must lead to the state that its author has.
 fn check_root(
-    plan: &Plan,
+    root: Root,
     follows: &Follows,
     delta: &DeltaView<'_>,
     id: &DeltaId,
-) -> Result<(), Stop> {
+) -> Result<(), Refused> {
     match follows {
-        Follows::Everything if plan.root() != delta.root() => Err(Refused::Diverged {
+        Follows::Everything if root != delta.root() => Err(Refused::Diverged {
             delta: *id,
-            here: plan.root(),
+            here: root,
             there: delta.root(),
-        }
-        .into()),
+        }),
         _ => Ok(()),
     }
 }

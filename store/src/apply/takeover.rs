@@ -1,15 +1,26 @@
 //! Bringing the tables of a ledger of format 3 into this format. When and why is in
 //! `crate::takeover`.
 
+use std::ops::Bound;
+
 use super::{Pass, Stop, TouchedHead, fatal};
 use crate::change::CallEffects;
 use crate::error::{Refused, StoreError};
 use crate::hlc::Hlc;
-use crate::ids::ContextSlot;
+use crate::ids::{ContextSlot, Root};
 use crate::layout::{self, FORMAT_VERSION, META_FORMAT, slot_key};
+use crate::ledger::engine_error;
 use crate::record::{FormatRecord, GraveRow, GraveRowOfFormat3, Head, open, read_entry, seal};
-use crate::root::RootSum;
+use crate::takeover::LOG_PRUNED;
+use crate::trie::{Digest, Intent, NOTHING, Trie};
+use crate::trie_table::{TrieTable, unreadable_trie};
 use crate::version::Dot;
+
+/// Entries that are brought into a trie before its nodes are written.
+const LEAVES_AT_ONCE: usize = 8192;
+
+/// Nodes of a trie in memory in between.
+const TRIE_NODES_MAX: usize = 20_000;
 
 impl Pass<'_> {
     /// Brings everything but the journal into this format.
@@ -29,14 +40,18 @@ impl Pass<'_> {
         }
         for (slot, mut head) in heads {
             head.log_last = 0;
+            if !head.deltas.is_empty() {
+                head.log_pruned = LOG_PRUNED;
+            }
             // One node has made them all, under whatever number.
             for author in self.authors.numbers().filter(|_| head.hlc > Hlc::ZERO) {
                 let hlc = head.hlc;
                 head.seen.see(Dot { author, hlc });
             }
-            head.root = self.root_of_entries(slot)?.root();
+            self.make_trie(slot, &mut head)?;
             let touched = TouchedHead {
                 head,
+                trie: None,
                 is_changed: true,
                 is_new: false,
             };
@@ -89,19 +104,71 @@ impl Pass<'_> {
         Ok(())
     }
 
-    fn root_of_entries(&mut self, slot: ContextSlot) -> Result<RootSum, StoreError> {
-        let mut root = RootSum::default();
+    /// Makes the trie of a context's entries.
+    fn make_trie(&mut self, slot: ContextSlot, head: &mut Head) -> Result<(), StoreError> {
+        let context = *head.context.as_bytes();
+        let mut trie = Trie::open(context, NOTHING, 0).expect("it is said twice to be empty");
+        let mut after = Vec::new();
+        loop {
+            let leaves = self.leaves(slot, &after)?;
+            let Some((last, _)) = leaves.last() else {
+                break;
+            };
+            after.clone_from(last);
+            trie.begin_round();
+            for (key, digest) in &leaves {
+                let env = self.env;
+                let source = TrieTable {
+                    table: self.tables.trie,
+                    txn: &self.txn,
+                    slot,
+                    failed: &|error| engine_error("read a trie of", error, env),
+                };
+                let (_, space, name) = layout::split_entry(key).expect("`leaves` has done so");
+                let mut leaf = Vec::new();
+                layout::trie_entry(&mut leaf, space, name);
+                let place = trie.load(&source, &leaf, Intent::Put);
+                let place = place.map_err(|error| unreadable_trie(slot, error))?;
+                trie.set(&place, &leaf, Some(digest));
+            }
+            self.write_trie(slot, &mut trie)?;
+            trie.trim(TRIE_NODES_MAX);
+        }
+        head.root = Root::from_bytes(trie.root());
+        head.replicated = trie.entries();
+        Ok(())
+    }
+
+    /// Some entries of a context behind the key `after`, with their digests. They lie in
+    /// the shared space alone.
+    fn leaves(
+        &mut self,
+        slot: ContextSlot,
+        after: &[u8],
+    ) -> Result<Vec<(Vec<u8>, Digest)>, StoreError> {
         let prefix = slot_key(slot);
-        let rows = self.tables.entries.prefix_iter(&self.txn, &prefix);
-        for row in rows.map_err(|error| self.engine(error))? {
+        let start = match after {
+            [] => Bound::Included(&prefix[..]),
+            after => Bound::Excluded(after),
+        };
+        let mut leaves = Vec::new();
+        let rows = (self.tables.entries).range(&self.txn, &(start, Bound::Unbounded));
+        for row in rows
+            .map_err(|error| self.engine(error))?
+            .take(LEAVES_AT_ONCE)
+        {
             let (key, bytes) = row.map_err(|error| self.engine(error))?;
+            if !key.starts_with(&prefix) {
+                break;
+            }
             let corrupt = |why| StoreError::corrupt("entry", key, why);
             let (_, space, name) =
                 layout::split_entry(key).ok_or_else(|| corrupt("its space is unknown"))?;
             let entry = read_entry(key, bytes)?;
             let digest = self.digests.of(space, name, &entry, &self.authors);
-            root.add(digest.map_err(|_| corrupt("its author is unknown to the ledger"))?);
+            let digest = digest.map_err(|_| corrupt("its author is unknown to the ledger"))?;
+            leaves.push((key.to_vec(), digest));
         }
-        Ok(root)
+        Ok(leaves)
     }
 }

@@ -37,12 +37,12 @@ mod path;
 mod read;
 
 use change::{Census, Change, Outcome};
-pub(crate) use check::{Checked, check};
+pub(crate) use check::check;
 pub(crate) use digest::{Digest, NOTHING};
 pub(crate) use node::StoredNode;
 use node::{Below, Expected};
 pub(crate) use path::{EntryPath, NodePath};
-pub(crate) use read::{Page, children, entries_below};
+pub(crate) use read::{children, entries_below};
 
 /// The most entries that one node lists.
 pub(crate) const BUCKET_ENTRIES_MAX: usize = 16;

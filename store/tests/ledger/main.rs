@@ -5,6 +5,7 @@ mod batch;
 mod damage;
 mod data_dir;
 mod deletion;
+mod fixtures;
 mod journal;
 mod loss;
 mod model;
