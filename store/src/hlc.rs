@@ -52,6 +52,20 @@ impl fmt::Display for Hlc {
     }
 }
 
+/// A stamp of somebody else that lies further in the future than is believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "stamp {stamp} lies {ahead_micros} microseconds in the future, but at most {ahead_micros_max} are accepted; one of the two clocks is wrong"
+)]
+pub struct FromTheFuture {
+    /// The stamp.
+    pub stamp: Hlc,
+    /// How far it is ahead of the clock here.
+    pub ahead_micros: u64,
+    /// How far it may be.
+    pub ahead_micros_max: u64,
+}
+
 /// Gives stamps, each greater than the one before.
 #[derive(Debug, Default)]
 pub struct HlcClock {
@@ -78,9 +92,46 @@ impl HlcClock {
     }
 }
 
+impl HlcClock {
+    /// Takes note of somebody else's stamp: later ones of this clock are greater. One that is
+    /// more than `ahead_micros_max` ahead of `now_micros` is refused and changes
+    /// nothing, or a single wrong clock would drag all others along for ever.
+    pub fn observe(
+        &mut self,
+        stamp: Hlc,
+        now_micros: u64,
+        ahead_micros_max: u64,
+    ) -> Result<(), FromTheFuture> {
+        let ahead_micros = stamp.micros().saturating_sub(now_micros);
+        if ahead_micros > ahead_micros_max {
+            return Err(FromTheFuture {
+                stamp,
+                ahead_micros,
+                ahead_micros_max,
+            });
+        }
+        self.last = self.last.max(stamp);
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stamp_that_was_observed_is_overtaken_and_one_from_the_future_refused() {
+        let stamp = |micros: u64| Hlc::from_bits(micros << COUNTER_BITS);
+        let mut clock = HlcClock::default();
+        clock.observe(stamp(60), 10, 50).unwrap();
+        assert!(clock.tick(10) > stamp(60));
+        let before = clock.tick(10);
+        let refused = clock.observe(stamp(61), 10, 50).unwrap_err();
+        assert_eq!((refused.ahead_micros, refused.ahead_micros_max), (51, 50));
+        assert_eq!(clock.tick(10).micros(), before.micros(), "it has not moved");
+        clock.observe(stamp(3), 10, 50).unwrap();
+        assert!(clock.tick(10) > before, "an older stamp changes nothing");
+    }
 
     fn check(now: &[u64], expected: &[(u64, u64)]) {
         let mut clock = HlcClock::default();

@@ -14,6 +14,7 @@
 //! | `data_dir.rs`, `manifest.rs`, `place.rs` | the data directory and its lock |
 //! | `change.rs` | what goes into a commit and comes out |
 //! | `entry/`, `version.rs` | what a key can hold, and how writes of it merge |
+//! | `pending.rs` | deltas that came before their parents |
 //! | `ledger.rs`, `data_file.rs`, `meta.rs` | opening; the two ways in |
 //! | `create.rs`, `takeover.rs` | new ledgers, and those of older formats |
 //! | `writer.rs`, `journal/` | making batches durable |
@@ -45,6 +46,7 @@ mod local;
 mod manifest;
 mod meta;
 mod names;
+mod pending;
 mod place;
 mod record;
 mod sequence;
@@ -72,7 +74,7 @@ pub use delta::{
 };
 pub use entry::{EntryKind, EntryValue, Space};
 pub use error::{BlobError, Loss, Refused, StoreError};
-pub use hlc::{Hlc, HlcClock};
+pub use hlc::{FromTheFuture, Hlc, HlcClock};
 pub use ids::{
     ApplicationId, BlobId, ContextId, ContextSlot, DataId, DeltaId, ID_BYTES, InvalidId, NodeId,
     Root, SHARDS_MAX, ShardCount, ShardId,
@@ -84,6 +86,7 @@ pub use layout::{
 pub use ledger::{Ledger, LedgerConfig, LedgerStats};
 pub use manifest::{DATA_FORMAT_VERSION, Manifest};
 pub use names::reconcile_names;
+pub use pending::{Held, PendingBounds, PendingDeltas};
 pub use place::{LedgerIdentity, LedgerPlace};
 pub use record::{ContextRecord, EventView, Head};
 pub use sequence::{
