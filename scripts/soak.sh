@@ -6,6 +6,7 @@
 #   CORELET_STORE_KILLS  how often a process that only writes is (default 20000)
 #   CORELET_IMAGES       how many disks after a power cut are opened (default 1 million)
 #   CORELET_FLIPS        how many bits are flipped, one by one (default 500000)
+#   CORELET_HISTORIES    how many histories of one key are merged (default 1 million)
 #   CORELET_HOPS         how many calls go from one shard to another (default 10 million)
 #
 # A test counts when it prints a line that begins with a number and one of the
@@ -15,6 +16,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export CORELET_SOAK=1 CORELET_KILLS=${CORELET_KILLS:-5000} CORELET_HOPS=${CORELET_HOPS:-10000000}
+export CORELET_HISTORIES=${CORELET_HISTORIES:-1000000}
 export CORELET_STORE_KILLS=${CORELET_STORE_KILLS:-20000}
 export CORELET_IMAGES=${CORELET_IMAGES:-1000000} CORELET_FLIPS=${CORELET_FLIPS:-500000}
 ledger=tests/LEDGER.md
@@ -25,11 +27,11 @@ result=passed
 long_runs() {
     if cargo nextest --version >/dev/null 2>&1; then
         cargo nextest run --release --locked --workspace --profile soak --no-capture \
-            -E 'test(kill) | test(images) | test(flips) | test(hops)'
+            -E 'test(kill) | test(images) | test(flips) | test(histories) | test(hops)'
     else
         echo "soak: cargo-nextest is not installed: using cargo test, which does not end what hangs" >&2
         cargo test --release --locked --no-fail-fast --workspace --bins --lib --tests \
-            -- --test-threads 1 --nocapture kill images flips hops
+            -- --test-threads 1 --nocapture kill images flips histories hops
     fi
 }
 long_runs 2>&1 | tee "$log" || result=FAILED

@@ -134,3 +134,66 @@ fn read_call(slot: ContextSlot, bytes: &[u8]) -> Result<CallEffects, MalformedDe
         logs: Vec::new(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data_dir::{DataDir, OpenOptions};
+    use crate::ids::ShardCount;
+    use crate::layout::{FORMAT_VERSION, META_FORMAT, Tables};
+    use crate::ledger::{Ledger, open_env};
+    use crate::record::{FormatRecord, seal};
+
+    /// What the file says about its format is changed; opening it says so.
+    #[test]
+    fn a_ledger_of_another_format_is_refused() {
+        fn check(format: &[u8], is_expected: fn(&StoreError) -> bool) {
+            let dir = tempfile::tempdir().unwrap();
+            let options = OpenOptions {
+                shards_if_new: ShardCount::new(1).unwrap(),
+                node_id_if_new: NodeId::from_bytes([4; 32]),
+            };
+            let data = DataDir::open(dir.path(), &options).unwrap();
+            let place = data.ledger_place(options.shards_if_new.shards().next().unwrap());
+            let config = LedgerConfig {
+                map_bytes_max: 16 << 20,
+                readers_max: 4,
+                ..LedgerConfig::default()
+            };
+            let env = open_env(&place, &config).unwrap();
+            let tables = Tables::open(&env).unwrap().unwrap();
+            let mut txn = env.write_txn().unwrap();
+            tables.meta.put(&mut txn, META_FORMAT, format).unwrap();
+            txn.commit().unwrap();
+            drop(env);
+            let error = Ledger::open(&place, &config).err().unwrap();
+            assert!(is_expected(&error) && !error.is_fatal(), "{error}");
+        }
+        let says = |version| {
+            let mut record = Vec::new();
+            seal(&mut record, META_FORMAT, &FormatRecord { version });
+            record
+        };
+        let is_wrong = |error: &StoreError| {
+            matches!(
+                error,
+                StoreError::WrongFormat {
+                    found: 2 | 5,
+                    supported: FORMAT_VERSION,
+                    ..
+                }
+            )
+        };
+        check(&says(FORMAT_VERSION + 1), is_wrong);
+        check(&says(FORMAT - 1), is_wrong);
+        check(b"?", |error| {
+            matches!(
+                error,
+                StoreError::Corrupt {
+                    what: "format record",
+                    ..
+                }
+            )
+        });
+    }
+}
