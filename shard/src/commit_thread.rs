@@ -218,7 +218,9 @@ impl Worker<'_> {
             Ok(BatchOutcome {
                 mut verdicts,
                 is_shown,
+                leaves_litter,
             }) => {
+                self.sweeping |= leaves_litter;
                 self.count(count, is_shown, started.elapsed());
                 self.remember_refusals(&calls, &verdicts);
                 for (place, context) in refused {

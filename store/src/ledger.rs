@@ -84,6 +84,8 @@ pub struct LedgerStats {
     pub contexts: u64,
     /// Entries of all contexts, and of deleted ones that are not yet swept.
     pub entries: u64,
+    /// Edits of lists and texts, and of removed ones that are not yet swept.
+    pub edits: u64,
     /// Deltas in the log.
     pub deltas: u64,
     /// Events of all contexts.
@@ -229,6 +231,7 @@ impl Ledger {
             readers_used: info.number_of_readers,
             contexts: counts.contexts,
             entries: counts.entries,
+            edits: counts.edits,
             deltas: counts.deltas,
             events: counts.events,
             graves: counts.graves,

@@ -264,8 +264,12 @@ pub(crate) struct EditRow<'a> {
 /// A sequence of which edits have become litter.
 #[derive(Archive, Serialize)]
 pub(crate) struct LitterRow<'a> {
+    /// The key of its entry.
     #[rkyv(with = InlineAsBox)]
     pub(crate) key: &'a [u8],
+    /// Behind which edit the sweep goes on; empty at its beginning.
+    #[rkyv(with = InlineAsBox)]
+    pub(crate) after: &'a [u8],
 }
 
 /// What a delta had seen that others may name as a parent.

@@ -10,7 +10,7 @@ use heed::{RoTxn, WithoutTls};
 use crate::authors::Authors;
 use crate::change::{ApplicationRecord, Birth, Births};
 use crate::delta::DeltaView;
-use crate::entry::{EntryDigest, EntryKind, EntryValue, Space, Stored};
+use crate::entry::{EntryDigest, EntryKind, EntryValue, SequenceState, Space, Stored, append};
 use crate::error::StoreError;
 use crate::hlc::Hlc;
 use crate::ids::{ApplicationId, ContextId, ContextSlot, NodeId};
@@ -20,6 +20,7 @@ use crate::record::{
 };
 use crate::trie::{self, EntryPath, NodePath, StoredNode};
 use crate::trie_table::{TrieTable, unreadable_trie};
+use crate::version::Dot;
 
 /// A ledger at one moment.
 pub struct Snapshot {
@@ -119,6 +120,7 @@ pub struct Scan<'a> {
 pub(crate) struct TableCounts {
     pub(crate) contexts: u64,
     pub(crate) entries: u64,
+    pub(crate) edits: u64,
     pub(crate) deltas: u64,
     pub(crate) events: u64,
     pub(crate) graves: u64,
@@ -268,6 +270,17 @@ impl Snapshot {
         kind: EntryKind,
         visit: &mut dyn FnMut(EditView<'_>) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
+        self.visit_edits(slot, space, key, kind, &mut |_, edit| visit(edit))
+    }
+
+    fn visit_edits(
+        &self,
+        slot: ContextSlot,
+        space: Space,
+        key: &[u8],
+        kind: EntryKind,
+        visit: &mut dyn FnMut(Dot, EditView<'_>) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
         let Some(facts) = self.sequence(slot, space, key, kind)? else {
             return Ok(());
         };
@@ -296,7 +309,7 @@ impl Snapshot {
                 hlc: name.hlc,
                 update: edit.update.get(),
             };
-            if is_needed && visit(view).is_break() {
+            if is_needed && visit(dot, view).is_break() {
                 break;
             }
         }
@@ -360,6 +373,43 @@ impl Snapshot {
                 .collect(),
             next: page.next.map(|path| *path.as_bytes()),
         })
+    }
+
+    /// Compares what an entry says of its list and text with their edits.
+    pub(crate) fn check_edits(
+        &self,
+        slot: ContextSlot,
+        space: Space,
+        key: &[u8],
+        entry: &Stored<'_>,
+    ) -> Result<(), StoreError> {
+        let Stored::Sections(state) = entry else {
+            return Ok(());
+        };
+        let sequences = [
+            (EntryKind::List, &state.list),
+            (EntryKind::Text, &state.text),
+        ];
+        for (kind, expected) in sequences {
+            if expected.is_empty() {
+                continue;
+            }
+            let mut found = SequenceState {
+                births: expected.births.clone(),
+                ..SequenceState::default()
+            };
+            self.visit_edits(slot, space, key, kind, &mut |dot, edit| {
+                append(&mut found, dot, edit.update);
+                ControlFlow::Continue(())
+            })?;
+            if found != *expected {
+                let mut full = Vec::new();
+                layout::entry_key(&mut full, slot, space, key);
+                let why = "its edits are not the ones that it says";
+                return Err(StoreError::corrupt("entry", &full, why));
+            }
+        }
+        Ok(())
     }
 
     /// Compares a context's trie with its entries, and gives how many nodes it has.
@@ -639,6 +689,7 @@ impl Snapshot {
         Ok(TableCounts {
             contexts: count(self.tables.contexts)?,
             entries: count(self.tables.entries)?,
+            edits: count(self.tables.edits)?,
             deltas: count(self.tables.log)?,
             events: count(self.tables.events)?,
             graves: count(self.tables.graves)?,

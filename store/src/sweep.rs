@@ -1,16 +1,21 @@
-//! What happens to a deleted context: deletion only takes its record and head
+//! What happens to the edits of a list or text that was removed, and to a deleted context: deletion only takes its record and head
 //! and leaves a grave; the sweep then drops entries, events and log records a
 //! bounded number at a time, so that a context of a million entries never
 //! holds up a commit. Runs on the commit thread between batches.
 
+use std::ops::Bound;
+
 use heed::{Env, RwTxn, WithoutTls};
 
-use crate::entry::Space;
+use crate::authors::Authors;
+use crate::change::Birth;
+use crate::entry::{self, EntryKind, Space, Stored};
 use crate::error::StoreError;
 use crate::ids::ContextSlot;
 use crate::layout::{self, Table, Tables, position_key, slot_key, space_key};
 use crate::ledger::{commit_error, engine_error};
-use crate::record::{GraveRow, LogRow, open, seal};
+use crate::record::{EditRow, GraveRow, LitterRow, LogRow, open, read_entry, seal};
+use crate::version::Dot;
 
 /// What a sweep did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,12 +87,119 @@ pub(crate) fn sweep(
         }
         break;
     }
-    let is_more = !tables.graves.is_empty(&txn).map_err(failed)?;
+    if left > 0 {
+        left -= drop_litter(env, tables, &mut txn, left)?;
+    }
+    let is_done = tables.graves.is_empty(&txn).map_err(failed)?
+        && tables.litter.is_empty(&txn).map_err(failed)?;
     txn.commit().map_err(|error| commit_error(error, env))?;
     Ok(Swept {
         records: budget - left,
-        is_more,
+        is_more: !is_done,
     })
+}
+
+/// Looks through up to `max` edits of sequences that were removed, and drops those that
+/// no sequence has any more. Gives how many it has looked at.
+fn drop_litter(
+    env: &Env<WithoutTls>,
+    tables: Tables,
+    txn: &mut RwTxn<'_>,
+    max: usize,
+) -> Result<usize, StoreError> {
+    let failed = |error| engine_error("a sweep", error, env);
+    let authors = Authors::load(env, tables, txn)?;
+    let mut seen = 0;
+    while seen < max {
+        let Some((prefix, bytes)) = tables.litter.first(txn).map_err(failed)? else {
+            break;
+        };
+        let prefix = prefix.to_vec();
+        let row = open::<LitterRow>(&prefix, bytes)?;
+        let (entry, after) = (row.key.get().to_vec(), row.after.get().to_vec());
+        let alive = alive_births(env, tables, txn, &prefix, &entry)?;
+        let start = match &after[..] {
+            [] => Bound::Included(&prefix[..]),
+            after => Bound::Excluded(after),
+        };
+        let mut last = None;
+        let mut unneeded = Vec::new();
+        let rows = tables.edits.range(txn, &(start, Bound::Unbounded));
+        for row in rows.map_err(failed)?.take(max - seen) {
+            let (key, bytes) = row.map_err(failed)?;
+            if !key.starts_with(&prefix) {
+                break;
+            }
+            if !is_needed(key, bytes, &alive, &authors)? {
+                unneeded.push(key.to_vec());
+            }
+            last = Some(key.to_vec());
+            seen += 1;
+        }
+        for key in unneeded {
+            tables.edits.delete(txn, &key).map_err(failed)?;
+        }
+        match last {
+            Some(last) if seen == max => {
+                let row = LitterRow {
+                    key: &entry,
+                    after: &last,
+                };
+                let mut record = Vec::new();
+                seal(&mut record, &prefix, &row);
+                tables.litter.put(txn, &prefix, &record).map_err(failed)?;
+            }
+            _ => {
+                tables.litter.delete(txn, &prefix).map_err(failed)?;
+                // The record itself was looked at.
+                seen += 1;
+            }
+        }
+    }
+    Ok(seen.min(max))
+}
+
+/// The births of the sequence whose edits begin with `prefix`.
+fn alive_births(
+    env: &Env<WithoutTls>,
+    tables: Tables,
+    txn: &RwTxn<'_>,
+    prefix: &[u8],
+    key: &[u8],
+) -> Result<Vec<Dot>, StoreError> {
+    let corrupt = |why| StoreError::corrupt("record of removed edits", prefix, why);
+    let (slot, space, _) =
+        layout::split_entry(prefix).ok_or_else(|| corrupt("its space is unknown"))?;
+    let kind = prefix.last().copied().and_then(EntryKind::from_number);
+    let kind = kind.ok_or_else(|| corrupt("its kind is unknown"))?;
+    let mut full = Vec::new();
+    layout::entry_key(&mut full, slot, space, key);
+    let found = tables.entries.get(txn, &full);
+    let found = found.map_err(|error| engine_error("a sweep", error, env))?;
+    let Some(Stored::Sections(state)) = found.map(|bytes| read_entry(&full, bytes)).transpose()?
+    else {
+        return Ok(Vec::new());
+    };
+    Ok(match kind {
+        EntryKind::List => state.list.births,
+        _ => state.text.births,
+    })
+}
+
+fn is_needed(
+    key: &[u8],
+    bytes: &[u8],
+    alive: &[Dot],
+    authors: &Authors,
+) -> Result<bool, StoreError> {
+    let edit = open::<EditRow>(key, bytes)?;
+    let dot = layout::edit_dot(key)
+        .ok_or_else(|| StoreError::corrupt("edit", key, "its key is too short"))?;
+    let births = edit.births.iter().map(Birth::of).map(|birth| Dot {
+        author: authors.find(birth.author).unwrap_or(u32::MAX),
+        hlc: birth.hlc,
+    });
+    Ok(entry::is_needed(alive, dot, &births.collect::<Vec<_>>()))
 }
 
 /// Drops up to `max` records whose key begins with `prefix`.

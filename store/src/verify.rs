@@ -116,6 +116,7 @@ fn add_up(snapshot: &Snapshot) -> Result<BTreeMap<ContextSlot, Found>, StoreErro
                 .ok_or_else(|| corrupt("its key has no slot, or its space is unknown"))?;
             let found = all.entry(slot).or_default();
             found.replicated += u64::from(space.is_replicated());
+            snapshot.check_edits(slot, space, user_key, &entry)?;
             found.entries += u64::from(space == Space::Shared);
             found.bytes += user_key.len() as u64 + entry.bytes();
             Ok(())

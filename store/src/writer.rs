@@ -73,6 +73,13 @@ enum Route {
     Checkpoint,
 }
 
+/// A batch that is on disk.
+struct Written {
+    answers: Vec<Answer>,
+    is_shown: bool,
+    leaves_litter: bool,
+}
+
 /// What became of a batch.
 #[derive(Debug)]
 pub struct BatchOutcome {
@@ -81,6 +88,8 @@ pub struct BatchOutcome {
     /// Whether snapshots show the batch, and all before it. Otherwise it is on
     /// disk, but only in the journal.
     pub is_shown: bool,
+    /// Whether the sweep has something to do: edits of lists or texts that were removed.
+    pub leaves_litter: bool,
 }
 
 impl WriterState {
@@ -159,13 +168,18 @@ impl<'l> LedgerWriter<'l> {
     }
 
     fn commit_by(&mut self, batch: Vec<Change>, route: Route) -> Result<BatchOutcome, StoreError> {
-        let (answers, is_shown) = self.guarded(|writer| writer.write(&batch, route))?;
+        let Written {
+            answers,
+            is_shown,
+            leaves_litter,
+        } = self.guarded(|writer| writer.write(&batch, route))?;
         let verdicts = batch.into_iter().zip(answers);
         Ok(BatchOutcome {
             verdicts: verdicts
                 .map(|(change, answer)| verdict(change, answer))
                 .collect(),
             is_shown,
+            leaves_litter,
         })
     }
 
@@ -226,7 +240,7 @@ impl<'l> LedgerWriter<'l> {
     }
 
     /// Applies a batch and makes it durable.
-    fn write(&mut self, batch: &[Change], route: Route) -> Result<(Vec<Answer>, bool), StoreError> {
+    fn write(&mut self, batch: &[Change], route: Route) -> Result<Written, StoreError> {
         match self.try_to_write(batch, route) {
             // Alone, and with what the batches before it free, it may fit.
             Err(StoreError::MapFull { .. }) if !self.state.journal.is_empty() => {
@@ -238,11 +252,7 @@ impl<'l> LedgerWriter<'l> {
         }
     }
 
-    fn try_to_write(
-        &mut self,
-        batch: &[Change],
-        route: Route,
-    ) -> Result<(Vec<Answer>, bool), StoreError> {
+    fn try_to_write(&mut self, batch: &[Change], route: Route) -> Result<Written, StoreError> {
         let bytes = batch.iter().map(Change::bytes).sum();
         if bytes > BATCH_BYTES_MAX {
             return Err(StoreError::BatchTooLarge {
@@ -256,6 +266,7 @@ impl<'l> LedgerWriter<'l> {
         let journal = &mut state.journal;
         journal.begin();
         let answers = pass.apply_all(batch, &mut |call| journal.add(call))?;
+        let leaves_litter = pass.has_litter();
         let is_due = route == Route::Checkpoint
             || pass.has_unjournaled()
             || !journal.has_room()
@@ -267,7 +278,11 @@ impl<'l> LedgerWriter<'l> {
         } else if !journal.has_nothing_to_append() {
             journal.append()?;
         }
-        Ok((answers, is_due))
+        Ok(Written {
+            answers,
+            is_shown: is_due,
+            leaves_litter,
+        })
     }
 
     /// The transaction that goes on from the last checkpoint, with what the

@@ -13,9 +13,6 @@ mod records;
 mod remote;
 mod takeover;
 
-#[cfg(test)]
-pub(crate) use self::plan::is_needed;
-
 use std::collections::BTreeMap;
 use std::mem;
 
@@ -136,6 +133,7 @@ pub(crate) struct Pass<'l> {
     trie_nodes: usize,
     has_written: bool,
     has_unjournaled: bool,
+    has_litter: bool,
 }
 
 struct TouchedHead {
@@ -189,6 +187,7 @@ impl<'l> Pass<'l> {
             trie_nodes: 0,
             has_written: false,
             has_unjournaled: false,
+            has_litter: false,
         })
     }
 
@@ -214,6 +213,11 @@ impl<'l> Pass<'l> {
     /// Whether anything was written that is no call, and so is in no journal.
     pub(crate) fn has_unjournaled(&self) -> bool {
         self.has_unjournaled
+    }
+
+    /// Whether a removal has left edits for the sweep.
+    pub(crate) fn has_litter(&self) -> bool {
+        self.has_litter
     }
 
     /// Applies every change that is not refused; `journal` is shown what each

@@ -8,7 +8,9 @@ use std::ops::Range;
 use super::{Pass, Stop, before_writing};
 use crate::change::Birth;
 use crate::delta::{OpView, WriteView};
-use crate::entry::{Effect, EntryKind, SequenceState, Space, State, Stored, Value, append, merge};
+use crate::entry::{
+    Effect, EntryKind, SequenceState, Space, State, Stored, Value, append, is_needed, merge,
+};
 use crate::error::{Refused, StoreError};
 use crate::hlc::Hlc;
 use crate::ids::{ContextSlot, NodeId, Root};
@@ -461,22 +463,17 @@ impl Pass<'_> {
     ) -> Result<(), Stop> {
         let key = &mut self.buffers.key;
         layout::edits_prefix(key, slot, op.space, op.key, kind);
-        seal(&mut self.buffers.record, key, &LitterRow { key: op.key });
+        let row = LitterRow {
+            key: op.key,
+            after: &[],
+        };
+        seal(&mut self.buffers.record, key, &row);
+        self.has_litter = true;
         let put = self
             .tables
             .litter
             .put(&mut self.txn, key, &self.buffers.record);
         put.map_err(|error| self.stop(error))
-    }
-}
-
-/// Whether an edit of a sequence with these births is one of it, and not what a removal
-/// has left.
-pub(crate) fn is_needed(alive: &[Dot], dot: Dot, births: &[Dot]) -> bool {
-    let is_alive = |birth: &Dot| alive.binary_search(birth).is_ok();
-    match births {
-        [] => is_alive(&dot),
-        births => births.iter().all(is_alive),
     }
 }
 

@@ -188,6 +188,16 @@ fn edit(
     true
 }
 
+/// Whether an edit of a sequence with these births is one of it, and not what a removal
+/// has left.
+pub(crate) fn is_needed(alive: &[Dot], dot: Dot, births: &[Dot]) -> bool {
+    let is_alive = |birth: &Dot| alive.binary_search(birth).is_ok();
+    match births {
+        [] => is_alive(&dot),
+        births => births.iter().all(is_alive),
+    }
+}
+
 /// Notes one more edit in the chain of its author.
 pub(crate) fn append(sequence: &mut SequenceState, dot: Dot, update: &[u8]) {
     sequence.bytes += update.len() as u64;

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use super::kind::EntryKind;
-use super::merge::{Effect, append, merge};
+use super::merge::{Effect, append, is_needed, merge};
 use super::state::{SequenceState, State, Stored};
 use crate::hlc::Hlc;
 use crate::version::{Dot, Past, VersionVector};
@@ -61,11 +61,11 @@ struct Delta {
     /// What its author had seen, without itself.
     seen: VersionVector,
     removes_first: bool,
-    write: Write,
+    write: Done,
 }
 
 #[derive(Clone, Debug)]
-enum Write {
+enum Done {
     Set(Vec<u8>),
     Add {
         amount: i64,
@@ -97,17 +97,17 @@ impl Replica {
 
     fn apply(&mut self, at: usize, delta: &Delta) {
         let effect = match &delta.write {
-            Write::Set(bytes) => Effect::Set(bytes),
-            Write::Add {
+            Done::Set(bytes) => Effect::Set(bytes),
+            Done::Add {
                 amount,
                 is_new_cell,
             } => Effect::Add {
                 amount: *amount,
                 is_new_cell: *is_new_cell,
             },
-            Write::Insert => Effect::Insert,
-            Write::WriteOnce(bytes) => Effect::WriteOnce(bytes),
-            Write::Edit {
+            Done::Insert => Effect::Insert,
+            Done::WriteOnce(bytes) => Effect::WriteOnce(bytes),
+            Done::Edit {
                 kind,
                 births,
                 update,
@@ -116,7 +116,7 @@ impl Replica {
                 births,
                 update,
             },
-            Write::Remove => Effect::Remove,
+            Done::Remove => Effect::Remove,
         };
         // As a node does: nothing is concurrent to what follows everything.
         let past = match delta.seen == self.seen {
@@ -134,7 +134,7 @@ impl Replica {
             |a, b| a.cmp(&b),
         );
         let mut state = merged.entry.map(State::from).unwrap_or_default();
-        if let (Some(kind), Write::Edit { births, update, .. }) = (merged.appended, &delta.write) {
+        if let (Some(kind), Done::Edit { births, update, .. }) = (merged.appended, &delta.write) {
             let edit = (births.clone(), update.clone());
             self.edits.insert((kind, delta.dot), edit);
         }
@@ -144,9 +144,8 @@ impl Replica {
                 _ => &mut state.text,
             };
             let births = std::mem::take(&mut sequence.births);
-            self.edits.retain(|(of, dot), (named, _)| {
-                *of != kind || crate::apply::is_needed(&births, *dot, named)
-            });
+            self.edits
+                .retain(|(of, dot), (named, _)| *of != kind || is_needed(&births, *dot, named));
             *sequence = SequenceState::default();
             let own = self.edits.iter().filter(|((of, _), _)| *of == kind);
             let mut own: Vec<_> = own.map(|((_, dot), edit)| (*dot, edit)).collect();
@@ -194,7 +193,7 @@ fn run(replicas: usize, steps: &[Step]) -> (Vec<Delta>, Vec<Replica>) {
         deltas.push(Delta {
             dot,
             seen,
-            removes_first: step.removes_first && !matches!(write, Write::Remove),
+            removes_first: step.removes_first && !matches!(write, Done::Remove),
             write,
         });
         let delta = deltas.last().unwrap().clone();
@@ -203,19 +202,19 @@ fn run(replicas: usize, steps: &[Step]) -> (Vec<Delta>, Vec<Replica>) {
     (deltas, all)
 }
 
-fn write_of(deed: &Deed, replica: &Replica, deltas: &[Delta], author: u32, number: usize) -> Write {
+fn write_of(deed: &Deed, replica: &Replica, deltas: &[Delta], author: u32, number: usize) -> Done {
     let state = replica.state();
     match *deed {
-        Deed::Set(value) => Write::Set(vec![value]),
+        Deed::Set(value) => Done::Set(vec![value]),
         Deed::Add { amount, lies } => {
             let has_cell = state.counter.iter().any(|c| c.first.author == author);
-            Write::Add {
+            Done::Add {
                 amount,
                 is_new_cell: has_cell == lies,
             }
         }
-        Deed::Insert => Write::Insert,
-        Deed::WriteOnce(value) => Write::WriteOnce(vec![value]),
+        Deed::Insert => Done::Insert,
+        Deed::WriteOnce(value) => Done::WriteOnce(vec![value]),
         Deed::Edit { is_list, births } => {
             let (kind, sequence) = match is_list {
                 true => (EntryKind::List, &state.list),
@@ -233,43 +232,43 @@ fn write_of(deed: &Deed, replica: &Replica, deltas: &[Delta], author: u32, numbe
                     .collect(),
             };
             let update = number.to_le_bytes().to_vec();
-            Write::Edit {
+            Done::Edit {
                 kind,
                 births,
                 update,
             }
         }
-        Deed::Remove => Write::Remove,
+        Deed::Remove => Done::Remove,
         Deed::Learn(_) => unreachable!("the caller takes these"),
     }
 }
 
 /// What the rules say of a set of deltas, however they were applied.
 fn model(deltas: &[Delta]) -> State<'_> {
-    let is_removal = |d: &&Delta| d.removes_first || matches!(d.write, Write::Remove);
+    let is_removal = |d: &&Delta| d.removes_first || matches!(d.write, Done::Remove);
     let removals = || deltas.iter().filter(is_removal);
     let is_removed = |dot: Dot| removals().any(|removal| removal.seen.has_seen(dot));
     let mut state = State::default();
     for delta in deltas {
         let dot = delta.dot;
         match &delta.write {
-            Write::Set(bytes) => {
+            Done::Set(bytes) => {
                 let is_replaced = deltas
                     .iter()
-                    .any(|other| matches!(other.write, Write::Set(_)) && other.seen.has_seen(dot));
+                    .any(|other| matches!(other.write, Done::Set(_)) && other.seen.has_seen(dot));
                 if !is_replaced && !is_removed(dot) {
                     state.register.push(super::state::Value { dot, bytes });
                 }
             }
-            Write::Insert => {
+            Done::Insert => {
                 let is_replaced = deltas
                     .iter()
-                    .any(|other| matches!(other.write, Write::Insert) && other.seen.has_seen(dot));
+                    .any(|other| matches!(other.write, Done::Insert) && other.seen.has_seen(dot));
                 if !is_replaced && !is_removed(dot) {
                     state.element.push(dot);
                 }
             }
-            Write::WriteOnce(bytes) => {
+            Done::WriteOnce(bytes) => {
                 let earlier = |value: super::state::Value<'_>| {
                     (dot.hlc, dot.author) < (value.dot.hlc, value.dot.author)
                 };
@@ -277,7 +276,7 @@ fn model(deltas: &[Delta]) -> State<'_> {
                     state.once = Some(super::state::Value { dot, bytes });
                 }
             }
-            Write::Add { .. } | Write::Edit { .. } | Write::Remove => {}
+            Done::Add { .. } | Done::Edit { .. } | Done::Remove => {}
         }
     }
     state.register.sort_by_key(|value| value.dot);
@@ -289,7 +288,7 @@ fn model(deltas: &[Delta]) -> State<'_> {
         own.sort_by_key(|d| d.dot);
         let mut cell: Option<super::state::Cell> = None;
         for delta in own {
-            if let Write::Add {
+            if let Done::Add {
                 amount,
                 is_new_cell,
             } = delta.write
@@ -329,11 +328,11 @@ fn sequence_model(
     ordered.sort_by_key(|d| (d.dot.hlc, d.dot.author));
     let is_birth = |dot: Dot| {
         deltas.iter().any(|d| {
-            d.dot == dot && matches!(&d.write, Write::Edit { kind: k, births, .. } if *k == kind && births.is_empty())
+            d.dot == dot && matches!(&d.write, Done::Edit { kind: k, births, .. } if *k == kind && births.is_empty())
         })
     };
     for delta in ordered {
-        let Write::Edit {
+        let Done::Edit {
             kind: of,
             births,
             update,

@@ -131,3 +131,70 @@ fn the_name_goes_with_its_context() {
         None
     );
 }
+
+/// A text of 50 edits, removed; one that two nodes have begun, of which one part stays.
+#[test]
+fn edits_of_what_was_removed_are_swept_in_steps_and_others_stay() {
+    use corelet_store::{Births, EntryKind, Op, Space, Write};
+
+    let mut bench = Bench::new();
+    let slot = bench.create(1);
+    let births = |bench: &Bench, key: &[u8]| {
+        let snapshot = bench.ledger().snapshot().unwrap();
+        let found = snapshot.sequence(slot, Space::Shared, key, EntryKind::Text);
+        found.unwrap().map(|facts| facts.births).unwrap_or_default()
+    };
+    let edit = |births: Births, n: u8| Write::Edit {
+        kind: EntryKind::Text,
+        births,
+        update: vec![n; 100].into(),
+    };
+    for n in 0..50 {
+        for key in ["gone", "kept"] {
+            let write = edit(births(&bench, key.as_bytes()), n);
+            let call = bench.call(1, slot, vec![Op::shared(key.into(), write)]);
+            bench.commit(vec![call]);
+        }
+    }
+    let edits = |bench: &Bench, key: &str| {
+        let snapshot = bench.ledger().snapshot().unwrap();
+        let mut edits = 0;
+        let mut count = |_: corelet_store::EditView<'_>| {
+            edits += 1;
+            std::ops::ControlFlow::Continue(())
+        };
+        snapshot
+            .edits(
+                slot,
+                Space::Shared,
+                key.as_bytes(),
+                EntryKind::Text,
+                &mut count,
+            )
+            .unwrap();
+        edits
+    };
+    assert_eq!((edits(&bench, "gone"), edits(&bench, "kept")), (50, 50));
+    let call = bench.call(1, slot, vec![corelet_store::Op::remove("gone".into())]);
+    let outcome = bench.ledger().writer().commit_shown(vec![call]).unwrap();
+    assert!(outcome.leaves_litter && outcome.verdicts[0].is_ok());
+    assert_eq!((edits(&bench, "gone"), edits(&bench, "kept")), (0, 50));
+    assert_eq!(bench.ledger().stats().unwrap().edits, 100, "not swept yet");
+    // Begun anew under the same key before the sweep has come to it.
+    let call = bench.call(
+        1,
+        slot,
+        vec![Op::shared("gone".into(), edit(Births::default(), 1))],
+    );
+    bench.commit(vec![call]);
+    let mut steps = 0;
+    while bench.ledger().sweep(20).unwrap().is_more {
+        steps += 1;
+        bench.verify();
+        bench.reopen();
+        assert_eq!((edits(&bench, "gone"), edits(&bench, "kept")), (1, 50));
+    }
+    assert!(steps >= 2, "{steps} steps of 20 for 51 edits");
+    assert_eq!(bench.ledger().stats().unwrap().edits, 51);
+    assert!(!bench.ledger().sweep(20).unwrap().is_more);
+}
