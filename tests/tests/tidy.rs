@@ -75,10 +75,15 @@ fn rooms() -> BTreeMap<String, String> {
     rows.map(read).collect()
 }
 
-/// The crates of a room, or the one crate, by directory.
+/// The crates of a room, or the one crate, by directory. What is a workspace of its own
+/// is none of ours.
 fn crates(room: &str) -> Vec<String> {
     let manifests = files(&root().join(room), &["Cargo.toml"]);
-    let dirs = manifests.iter().map(|path| relative(path));
+    let is_ours = |path: &&PathBuf| {
+        let text = fs::read_to_string(path).expect("a manifest");
+        !text.lines().any(|line| line == "[workspace]")
+    };
+    let dirs = manifests.iter().filter(is_ours).map(|path| relative(path));
     let dirs = dirs.map(|path| path.trim_end_matches("/Cargo.toml").to_owned());
     dirs.collect()
 }
