@@ -94,6 +94,7 @@ pub(crate) fn turn_in_progress(is_query: bool) -> TurnInProgress {
         args: Bytes::new(),
         context: [0; 32],
         caller: Arc::from("caller"),
+        author: [0; 32],
         now_nanos: 0,
         seed: [0; 32],
         state_version: 0,

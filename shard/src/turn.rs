@@ -176,6 +176,7 @@ impl Shard {
             args: begin.args,
             context: *context.id.as_bytes(),
             caller: begin.caller,
+            author: *self.author.as_bytes(),
             now_nanos: hlc.micros() * 1_000,
             seed: self.clock.seed(),
             state_version,

@@ -8,8 +8,8 @@
 ;; A core module in the shape that the component tooling expects of the world in
 ;; sdk/wit/.
 (module
-  (import "corelet:app/context@0.1.0" "state-version" (func $state-version (result i64)))
-  (import "corelet:app/storage@0.1.0" "set" (func $set (param i32 i32 i32 i32)))
+  (import "corelet:app/context@0.2.0" "state-version" (func $state-version (result i64)))
+  (import "corelet:app/storage@0.2.0" "set" (func $set (param i32 i32 i32 i32 i32)))
   (memory (export "memory") 2)
   (global $remembered (mut i64) (i64.const 0))
 
@@ -55,7 +55,7 @@
     (if (i32.eq (local.get $way) (i32.const 0x70)) (then
       (return (select (i32.const 272) (i32.const 288)
         (i64.gt_u (global.get $remembered) (local.get $version))))))
-    (call $set (i32.const 56) (i32.const 1) (i32.const 32) (i32.const 4))
+    (call $set (i32.const 0) (i32.const 56) (i32.const 1) (i32.const 32) (i32.const 4))
     (global.set $remembered (i64.add (local.get $version) (i64.const 1)))
     (select (i32.const 304) (i32.const 256) (i32.eq (local.get $way) (i32.const 0x64))))
 

@@ -9,7 +9,7 @@
 ;; A core module in the shape that the component tooling expects of the world in
 ;; sdk/wit/.
 (module
-  (import "corelet:app/storage@0.1.0" "set" (func $set (param i32 i32 i32 i32)))
+  (import "corelet:app/storage@0.2.0" "set" (func $set (param i32 i32 i32 i32 i32)))
   (memory (export "memory") 2)
   ;; Where the host's next argument goes.
   (global $free (mut i32) (i32.const 65536))
@@ -58,7 +58,7 @@
     (local $way i32)
     (local.set $way (i32.load8_u (local.get $method)))
     (global.set $free (i32.const 65536))
-    (call $set (i32.const 56) (i32.const 1) (i32.const 48) (i32.const 4))
+    (call $set (i32.const 0) (i32.const 56) (i32.const 1) (i32.const 48) (i32.const 4))
     (if (i32.eq (local.get $way) (i32.const 0x74)) (then unreachable))
     (if (i32.eq (local.get $way) (i32.const 0x6c)) (then (loop $ever (br $ever))))
     (if (i32.eq (local.get $way) (i32.const 0x64)) (then (drop (call $deep (i32.const 0)))))
@@ -68,7 +68,7 @@
     (if (i32.eq (local.get $way) (i32.const 0x6d)) (then
       (loop $more
         (i32.store (i32.const 400) (i32.add (i32.load (i32.const 400)) (i32.const 1)))
-        (call $set (i32.const 400) (i32.const 4) (i32.const 48) (i32.const 4))
+        (call $set (i32.const 0) (i32.const 400) (i32.const 4) (i32.const 48) (i32.const 4))
         (br $more))))
     (i32.const 256))
 

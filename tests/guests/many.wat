@@ -8,8 +8,8 @@
 ;; A core module in the shape that the component tooling expects of the world in
 ;; sdk/wit/.
 (module
-  (import "corelet:app/storage@0.1.0" "get" (func $get (param i32 i32 i32)))
-  (import "corelet:app/storage@0.1.0" "set" (func $set (param i32 i32 i32 i32)))
+  (import "corelet:app/storage@0.2.0" "get" (func $get (param i32 i32 i32 i32)))
+  (import "corelet:app/storage@0.2.0" "set" (func $set (param i32 i32 i32 i32 i32)))
   (memory (export "memory") 2)
   ;; Where the host's next argument goes.
   (global $free (mut i32) (i32.const 65536))
@@ -43,7 +43,7 @@
   (func $fill (param $args i32) (param $args-len i32)
     (local $n i32)
     (loop $next
-      (call $set (i32.add (i32.const 56) (local.get $n)) (i32.const 1)
+      (call $set (i32.const 0) (i32.add (i32.const 56) (local.get $n)) (i32.const 1)
         (local.get $args) (local.get $args-len))
       (local.set $n (i32.add (local.get $n) (i32.const 1)))
       (br_if $next (i32.lt_u (local.get $n) (i32.const 8)))))
@@ -62,7 +62,7 @@
       ;; "[" before the first, "," before the others.
       (i32.store8 (local.get $at) (select (i32.const 0x2c) (i32.const 0x5b) (local.get $n)))
       (local.set $at (i32.add (local.get $at) (i32.const 1)))
-      (call $get (i32.add (i32.const 56) (local.get $n)) (i32.const 1) (i32.const 384))
+      (call $get (i32.const 0) (i32.add (i32.const 56) (local.get $n)) (i32.const 1) (i32.const 384))
       (local.set $from (i32.const 48))
       (local.set $len (i32.const 4))
       (if (i32.load8_u (i32.const 384)) (then

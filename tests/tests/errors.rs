@@ -463,6 +463,32 @@ fn guests_that_fail(catalogue: &Catalogue) {
         assert!(data["reason"].is_string(), "{guest}: {data:?}");
     }
 
+    update("misuse", "entry_misused");
+    for misuse in [
+        // Written once, and removed.
+        "(drop (call $write-once (i32.const 0) (i32.const 276) (i32.const 1) (i32.const 272) (i32.const 4)))
+         (drop (call $remove-range (i32.const 0) (i32.const 276) (i32.const 0) (i32.const 9)))",
+        // A counter that stays on its node.
+        "(drop (call $add (i32.const 2) (i32.const 276) (i32.const 1) (i64.const 1)))",
+        // Under a key that does not begin with this node's.
+        "(call $set-in (i32.const 1) (i32.const 276) (i32.const 1) (i32.const 272) (i32.const 4))",
+    ] {
+        let text = format!("(func $call (param i32 i32 i32 i32) (result i32) {misuse} (call $ok-null))");
+        call(misuse, &made::framed(&text), "entry_misused");
+    }
+    // One that an earlier call has made is met by the commit.
+    let another_kind = "(func $init (param i32 i32) (result i32)
+            (drop (call $add (i32.const 0) (i32.const 276) (i32.const 1) (i64.const 1)))
+            (call $ok-null))
+        (func $call (param i32 i32 i32 i32) (result i32)
+            (call $set (i32.const 276) (i32.const 1) (i32.const 272) (i32.const 4))
+            (call $ok-null))";
+    let application = stage.client.install_component(&made::framed(another_kind));
+    let context = stage.client.create(&application, None);
+    stage.refused(&context, || {
+        catalogue.rpc("entry_misused", &stage.call(&context, "run", &json!({})))
+    });
+
     // What `init` does is no less undone.
     let endless_init = "(func $init (param i32 i32) (result i32)
             (call $set (i32.const 276) (i32.const 1) (i32.const 272) (i32.const 4))
@@ -543,7 +569,7 @@ fn uploads_that_are_no_applications(catalogue: &Catalogue) {
         ("tables_max", with(&"(table 1 funcref)".repeat(5)), 5),
         ("table_elements_max", with("(table 20001 funcref)"), 20_001),
         ("memories_max", with("(memory 1)"), 2),
-        ("functions_max", with(&"(func)".repeat(100_000)), 100_036),
+        ("functions_max", with(&"(func)".repeat(100_000)), 100_051),
         (
             "function_locals_max",
             with(&format!("(func (local {}))", "i64 ".repeat(10_001))),

@@ -78,6 +78,7 @@ impl Warm {
             args: args.clone(),
             context: [7; 32],
             caller: Arc::clone(&self.caller),
+            author: [5; 32],
             now_nanos: 1,
             seed: [9; 32],
             state_version: 1,

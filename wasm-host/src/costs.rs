@@ -37,13 +37,20 @@ host_costs! {
     TURN                   = "a turn":                 500,    1,     0;
     CONTEXT_ID             = "context.id":             200,    1,     0;
     CONTEXT_CALLER         = "context.caller":         200,    1,     0;
+    CONTEXT_AUTHOR         = "context.author":         200,    1,     0;
     CONTEXT_NOW            = "context.now":            100,    0,     0;
     CONTEXT_RANDOM         = "context.random":         500,    4,     0;
     CONTEXT_STATE_VERSION  = "context.state-version":  100,    0,     0;
     CONTEXT_FUEL_USED      = "context.fuel-used":      100,    0,     0;
     STORAGE_GET            = "storage.get":           1000,    1,     0;
     STORAGE_SET            = "storage.set":           3000,    4,     0;
+    // Reading and writing at once.
+    STORAGE_ADD            = "storage.add":           4000,    4,     0;
+    STORAGE_INSERT         = "storage.insert":        4000,    4,     0;
+    STORAGE_WRITE_ONCE     = "storage.write-once":    4000,    4,     0;
     STORAGE_REMOVE         = "storage.remove":        3000,    4,     0;
+    // Walks like a scan, and pays for each removal what `storage.remove` costs.
+    STORAGE_REMOVE_RANGE   = "storage.remove-range":  2000,    1,   500;
     STORAGE_SCAN           = "storage.scan":          2000,    1,   500;
     STORAGE_COUNT          = "storage.count":         2000,    1,   200;
     EVENTS_EMIT            = "events.emit":           1000,    2,     0;

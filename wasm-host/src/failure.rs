@@ -60,7 +60,7 @@ pub enum Failure {
         /// The limit.
         max: u64,
     },
-    /// A query called `storage.set` or `storage.remove`.
+    /// A query called one of the functions of `storage` that write.
     #[error("a query tried to write: make the method an update")]
     WroteInQuery,
     /// A host function was called where there is no context to answer for.

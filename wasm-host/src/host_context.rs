@@ -42,6 +42,7 @@ pub(crate) enum Phase {
 pub(crate) struct Facts {
     pub(crate) context: [u8; 32],
     pub(crate) caller: Arc<str>,
+    pub(crate) author: [u8; 32],
     pub(crate) now_nanos: u64,
     pub(crate) seed: [u8; 32],
     pub(crate) state_version: u64,
@@ -133,6 +134,7 @@ impl HostContext {
             facts: Facts {
                 context: [0; 32],
                 caller: Arc::default(),
+                author: [0; 32],
                 now_nanos: 0,
                 seed: [0; 32],
                 state_version: 0,

@@ -166,11 +166,11 @@ limits! {
     key_bytes_max: Bytes = 480;
     /// Length of one value.
     value_bytes_max: Bytes = 1 << 20;
-    /// Writes (set and remove) in one turn.
+    /// Writes in one turn: entries written, and entries removed.
     writes_max: Count = 10_000;
     /// Keys and values written in one turn, together.
     write_bytes_max: Bytes = 4 << 20;
-    /// Entries that one `scan` may ask for.
+    /// Entries that one `scan` may ask for, or one `remove-range`.
     scan_rows_max: Count = 1_000;
     /// Keys and values that one `scan` may return, together.
     scan_bytes_max: Bytes = 4 << 20;

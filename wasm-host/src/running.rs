@@ -114,6 +114,7 @@ fn begin(instance: &mut Instance, turn: Turn) -> (Entry, Bytes, Result<(), Failu
         args,
         context,
         caller,
+        author,
         now_nanos,
         seed,
         state_version,
@@ -135,6 +136,7 @@ fn begin(instance: &mut Instance, turn: Turn) -> (Entry, Bytes, Result<(), Failu
     let facts = Facts {
         context,
         caller,
+        author,
         now_nanos,
         seed,
         state_version,

@@ -33,6 +33,8 @@ pub struct Turn {
     pub context: [u8; 32],
     /// Who called.
     pub caller: Arc<str>,
+    /// The public key of this node, under which alone it may write in the owned space.
+    pub author: [u8; 32],
     /// The call's time in nanoseconds since 1970.
     pub now_nanos: u64,
     /// What `context.random` draws from. The same seed gives the same bytes.

@@ -8,10 +8,10 @@ use wasmtime::component::{ComponentType, Lift, Lower, TypedFunc};
 
 /// The interfaces that a component may import.
 pub(crate) const INTERFACES: [&str; 4] = [CONTEXT, STORAGE, EVENTS, LOG];
-pub(crate) const CONTEXT: &str = "corelet:app/context@0.1.0";
-pub(crate) const STORAGE: &str = "corelet:app/storage@0.1.0";
-pub(crate) const EVENTS: &str = "corelet:app/events@0.1.0";
-pub(crate) const LOG: &str = "corelet:app/log@0.1.0";
+pub(crate) const CONTEXT: &str = "corelet:app/context@0.2.0";
+pub(crate) const STORAGE: &str = "corelet:app/storage@0.2.0";
+pub(crate) const EVENTS: &str = "corelet:app/events@0.2.0";
+pub(crate) const LOG: &str = "corelet:app/log@0.2.0";
 
 /// The functions that a component must export.
 pub(crate) const EXPORTS: [&str; 3] = [DESCRIBE, INIT, CALL];
@@ -86,6 +86,22 @@ pub(crate) enum RawLevel {
     Info,
     #[component(name = "debug")]
     Debug,
+}
+
+#[derive(Debug, Clone, Copy, ComponentType, Lift)]
+#[component(enum)]
+#[repr(u8)]
+#[expect(
+    dead_code,
+    reason = "only ever made by lifting, from the guest's number"
+)]
+pub(crate) enum RawSpace {
+    #[component(name = "shared")]
+    Shared,
+    #[component(name = "owned")]
+    Owned,
+    #[component(name = "private")]
+    Private,
 }
 
 #[derive(Debug, Clone, ComponentType, Lower)]

@@ -215,6 +215,7 @@ fn turn(
         args: bytes::Bytes::from_static(args),
         context: [1; 32],
         caller: "bench".into(),
+        author: [3; 32],
         now_nanos: 1,
         seed: [2; 32],
         state_version: 1,

@@ -164,6 +164,7 @@ mod tests {
             args: bytes::Bytes::from_static(b"{}"),
             context: [0; 32],
             caller: "test".into(),
+            author: [0; 32],
             now_nanos: 0,
             seed: [0; 32],
             state_version: 0,

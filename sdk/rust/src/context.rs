@@ -17,6 +17,13 @@ pub fn caller() -> String {
     host::caller()
 }
 
+/// The public key under which this node writes: whose is what the call writes into
+/// an [`Owned`](crate::collections::Owned) collection.
+pub fn author() -> [u8; 32] {
+    let author = host::author();
+    author.try_into().expect("the host gives keys of 32 bytes")
+}
+
 /// The call's time in nanoseconds since 1970 (UTC). Never goes back from one
 /// update of a context to the next.
 pub fn now() -> u64 {

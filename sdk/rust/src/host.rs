@@ -18,9 +18,13 @@ mod server {
     use crate::bindings::corelet::app::{context, events, log, storage};
     use crate::log::Level;
 
-    pub(crate) use context::{caller, fuel_used, id as context_id, now, random, state_version};
+    pub(crate) use context::{
+        author, caller, fuel_used, id as context_id, now, random, state_version,
+    };
     pub(crate) use events::emit;
-    pub(crate) use storage::{Entry, count, get, remove, scan, set};
+    pub(crate) use storage::{
+        Entry, Space, add, count, get, insert, remove, remove_range, scan, set, write_once,
+    };
 
     pub(crate) fn log(level: Level, message: &str) {
         let level = match level {

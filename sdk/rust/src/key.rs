@@ -12,12 +12,13 @@
 //! | `[u8; N]` | as they are |
 //! | `String`, `Vec<u8>` at the end of a key | as they are |
 //! | `String`, `Vec<u8>` inside a tuple | each 0 byte becomes 0 255; 0 0 ends it |
-//! | tuples | one part after the other |
+//! | tuples, and the keys of nested maps | one part after the other |
 //!
 //! So no part of a tuple can run into the next one, and all keys that begin
 //! with the same parts lie together.
 
-/// A type that can be the key of a [`Map`](crate::collections::Map).
+/// A type that can be the key of a [`Map`](crate::collections::Map), or an element
+/// of a [`Set`](crate::collections::Set).
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a key",
     note = "keys are strings, integers, `bool`, byte arrays, `Vec<u8>` and tuples of them"
@@ -261,6 +262,14 @@ tuple_keys!(A QA, B QB, C QC; D QD);
 pub trait KeyBeginning<K> {
     /// Appends the bytes with which all such keys begin.
     fn write(&self, out: &mut KeyBytes);
+
+    /// The bytes with which all such keys below `prefix` begin.
+    #[doc(hidden)]
+    fn within(&self, prefix: &[u8]) -> KeyBytes {
+        let mut bytes = KeyBytes::new(prefix);
+        self.write(&mut bytes);
+        bytes
+    }
 }
 
 macro_rules! key_beginnings {

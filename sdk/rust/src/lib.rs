@@ -75,7 +75,7 @@ pub use error::Error;
 
 /// Everything that an application usually needs.
 pub mod prelude {
-    pub use crate::collections::{Map, Page, Register};
+    pub use crate::collections::{Counter, Map, Owned, Page, Private, Register, Set, WriteOnce};
     pub use crate::error::Error;
     pub use crate::{context, debug, error, events, info, warn};
     pub use serde::{Deserialize, Serialize};

@@ -1,12 +1,15 @@
 //! The host of an application that runs without a server: the same functions
-//! as the component's imports, on a map in memory. Who starts and ends calls is
+//! as the component's imports, on maps in memory, with kinds as the server has
+//! them and one node that writes. Who starts and ends calls is
 //! `testing.rs`; nothing here outlives a call.
 //!
 //! Thread: the calls of one thread; another thread has its own.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::Bound;
+use std::panic::resume_unwind;
 
 use crate::host::{RANDOM_BYTES_MAX, SCAN_ENTRIES_MAX};
 use crate::log::Level;
@@ -18,17 +21,113 @@ pub(crate) struct Entry {
     pub(crate) value: Vec<u8>,
 }
 
+/// Which part of the state an entry is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Space {
+    Shared,
+    Owned,
+    Private,
+}
+
+/// What an entry is.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    #[default]
+    Register,
+    Counter,
+    SetElement,
+    WriteOnce,
+}
+
+/// The host's words.
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Kind::Register => "register",
+            Kind::Counter => "counter",
+            Kind::SetElement => "set element",
+            Kind::WriteOnce => "write-once value",
+        })
+    }
+}
+
+type Values = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// All entries of a context, as they are read, and their kinds.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct State {
+    pub(crate) shared: Values,
+    pub(crate) owned: Values,
+    pub(crate) private: Values,
+    /// What is no register.
+    kinds: BTreeMap<(Space, Vec<u8>), Kind>,
+}
+
+impl State {
+    fn of(&self, space: Space) -> &Values {
+        match space {
+            Space::Shared => &self.shared,
+            Space::Owned => &self.owned,
+            Space::Private => &self.private,
+        }
+    }
+
+    fn of_mut(&mut self, space: Space) -> &mut Values {
+        match space {
+            Space::Shared => &mut self.shared,
+            Space::Owned => &mut self.owned,
+            Space::Private => &mut self.private,
+        }
+    }
+
+    /// How many entries there are.
+    pub(crate) fn len(&self) -> usize {
+        self.shared.len() + self.owned.len() + self.private.len()
+    }
+
+    /// What kind the entry is, if there is one.
+    fn kind(&self, space: Space, key: &[u8]) -> Option<Kind> {
+        self.of(space).get(key)?;
+        let kind = self.kinds.get(&(space, key.to_vec()));
+        Some(kind.copied().unwrap_or_default())
+    }
+
+    /// Puts something in an entry's place, or nothing; gives what was there.
+    fn replace(&mut self, space: Space, key: &[u8], with: Option<Stored>) -> Option<Stored> {
+        let kind = self.kind(space, key);
+        let at = (space, key.to_vec());
+        let before = match with {
+            None => {
+                self.kinds.remove(&at);
+                self.of_mut(space).remove(key)
+            }
+            Some((kind, value)) => {
+                match kind {
+                    Kind::Register => drop(self.kinds.remove(&at)),
+                    _ => drop(self.kinds.insert(at, kind)),
+                }
+                self.of_mut(space).insert(key.to_vec(), value)
+            }
+        };
+        kind.zip(before)
+    }
+}
+
+/// An entry's kind and value.
+pub(crate) type Stored = (Kind, Vec<u8>);
+
 /// A running call and all that it has done so far.
 #[derive(Debug, Default)]
 pub(crate) struct Call {
-    pub(crate) entries: BTreeMap<Vec<u8>, Vec<u8>>,
+    pub(crate) state: State,
     /// What writes have replaced, in order; undone from the end on failure.
-    pub(crate) replaced: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    pub(crate) replaced: Vec<(Space, Vec<u8>, Option<Stored>)>,
     pub(crate) events: Vec<(String, Vec<u8>)>,
     pub(crate) logs: Vec<(Level, String)>,
     pub(crate) may_write: bool,
     pub(crate) context_id: [u8; 32],
     pub(crate) caller: String,
+    pub(crate) author: [u8; 32],
     pub(crate) now: u64,
     pub(crate) seed: u64,
     pub(crate) state_version: u64,
@@ -36,6 +135,10 @@ pub(crate) struct Call {
 
 /// What a panic carries that stops a query because it wrote.
 pub(crate) struct WroteInQuery;
+
+/// What a panic carries that stops a call because it used an entry as what it is
+/// not.
+pub(crate) struct Misused(pub(crate) String);
 
 thread_local! {
     static RUNNING: RefCell<Option<Call>> = const { RefCell::new(None) };
@@ -67,13 +170,54 @@ pub(crate) fn is_running() -> bool {
 impl Call {
     /// Takes every write back.
     pub(crate) fn roll_back(&mut self) {
-        while let Some((key, before)) = self.replaced.pop() {
-            match before {
-                Some(value) => self.entries.insert(key, value),
-                None => self.entries.remove(&key),
-            };
+        while let Some((space, key, before)) = self.replaced.pop() {
+            self.state.replace(space, &key, before);
         }
         self.events.clear();
+    }
+
+    fn write(&mut self, space: Space, key: &[u8], with: Option<Stored>) {
+        let before = self.state.replace(space, key, with);
+        self.replaced.push((space, key.to_vec(), before));
+    }
+
+    /// Whether a write of this kind fits to what is there.
+    fn check(&self, space: Space, key: &[u8], written: Kind) -> Result<(), Misused> {
+        self.check_owner(space, key)?;
+        if space == Space::Private && written != Kind::Register {
+            return Err(Misused(format!(
+                "a {written} was written into the private space, which has registers only"
+            )));
+        }
+        match self.state.kind(space, key) {
+            Some(kind) if kind != written => Err(Misused(format!(
+                "an entry that is a {kind} was written as a {written}"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_owner(&self, space: Space, key: &[u8]) -> Result<(), Misused> {
+        if space == Space::Owned && !key.starts_with(&self.author) {
+            let what = "a key of the owned space was written that does not begin with the \
+                        public key of this node";
+            return Err(Misused(what.to_owned()));
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, space: Space, key: &[u8]) -> Result<bool, Misused> {
+        match self.state.kind(space, key) {
+            None => Ok(false),
+            Some(Kind::WriteOnce) => {
+                let what = "a write-once entry was removed, which cannot be";
+                Err(Misused(what.to_owned()))
+            }
+            Some(_) => {
+                self.write(space, key, None);
+                Ok(true)
+            }
+        }
     }
 }
 
@@ -86,40 +230,101 @@ fn with<T>(f: impl FnOnce(&mut Call) -> T) -> T {
     })
 }
 
-/// The running call, which must be allowed to write.
-fn with_writing<T>(f: impl FnOnce(&mut Call) -> T) -> T {
+/// The running call, which must be allowed to write, and to write this.
+fn with_writing<T>(f: impl FnOnce(&mut Call) -> Result<T, Misused>) -> T {
     let result = with(|call| call.may_write.then(|| f(call)));
     // Not a panic of the application: no hook runs, nothing is printed.
-    result.unwrap_or_else(|| std::panic::resume_unwind(Box::new(WroteInQuery)))
+    match result {
+        Some(Ok(value)) => value,
+        Some(Err(misused)) => resume_unwind(Box::new(misused)),
+        None => resume_unwind(Box::new(WroteInQuery)),
+    }
 }
 
-pub(crate) fn get(key: &[u8]) -> Option<Vec<u8>> {
-    with(|call| call.entries.get(key).cloned())
+pub(crate) fn get(space: Space, key: &[u8]) -> Option<Vec<u8>> {
+    with(|call| call.state.of(space).get(key).cloned())
 }
 
-pub(crate) fn set(key: &[u8], value: &[u8]) {
+pub(crate) fn set(space: Space, key: &[u8], value: &[u8]) {
     with_writing(|call| {
-        let before = call.entries.insert(key.to_vec(), value.to_vec());
-        call.replaced.push((key.to_vec(), before));
+        call.check(space, key, Kind::Register)?;
+        call.write(space, key, Some((Kind::Register, value.to_vec())));
+        Ok(())
     });
 }
 
-pub(crate) fn remove(key: &[u8]) -> bool {
+pub(crate) fn add(space: Space, key: &[u8], amount: i64) -> i64 {
     with_writing(|call| {
-        let before = call.entries.remove(key);
-        let was_there = before.is_some();
-        if was_there {
-            call.replaced.push((key.to_vec(), before));
-        }
-        was_there
+        call.check(space, key, Kind::Counter)?;
+        let before = call.state.of(space).get(key);
+        let before = before.and_then(|bytes| bytes.first_chunk().copied());
+        let sum = before.map_or(0, i64::from_le_bytes).saturating_add(amount);
+        let stored = (Kind::Counter, sum.to_le_bytes().to_vec());
+        call.write(space, key, Some(stored));
+        Ok(sum)
     })
 }
 
-pub(crate) fn scan(prefix: &[u8], after: Option<&[u8]>, limit: u32, reverse: bool) -> Vec<Entry> {
+pub(crate) fn insert(space: Space, key: &[u8]) -> bool {
+    with_writing(|call| {
+        call.check(space, key, Kind::SetElement)?;
+        let is_new = !call.state.of(space).contains_key(key);
+        call.write(space, key, Some((Kind::SetElement, Vec::new())));
+        Ok(is_new)
+    })
+}
+
+pub(crate) fn write_once(space: Space, key: &[u8], value: &[u8]) -> bool {
+    with_writing(|call| {
+        call.check(space, key, Kind::WriteOnce)?;
+        let is_first = !call.state.of(space).contains_key(key);
+        if is_first {
+            call.write(space, key, Some((Kind::WriteOnce, value.to_vec())));
+        }
+        Ok(is_first)
+    })
+}
+
+pub(crate) fn remove(space: Space, key: &[u8]) -> bool {
+    with_writing(|call| {
+        call.check_owner(space, key)?;
+        call.remove(space, key)
+    })
+}
+
+pub(crate) fn remove_range(space: Space, prefix: &[u8], limit: u32) -> u32 {
+    check_limit(limit);
+    with_writing(|call| {
+        call.check_owner(space, prefix)?;
+        let all = call.state.of(space);
+        let keys: Vec<_> = all
+            .range::<[u8], _>((Bound::Included(prefix), Bound::Unbounded))
+            .take_while(|(key, _)| key.starts_with(prefix))
+            .take(limit as usize)
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in &keys {
+            call.remove(space, key)?;
+        }
+        Ok(keys.len() as u32)
+    })
+}
+
+fn check_limit(limit: u32) {
     assert!(
         limit <= SCAN_ENTRIES_MAX,
-        "a scan of {limit} entries is over the limit of {SCAN_ENTRIES_MAX}"
+        "a walk over {limit} entries is over the limit of {SCAN_ENTRIES_MAX}"
     );
+}
+
+pub(crate) fn scan(
+    space: Space,
+    prefix: &[u8],
+    after: Option<&[u8]>,
+    limit: u32,
+    reverse: bool,
+) -> Vec<Entry> {
+    check_limit(limit);
     let entry = |(key, value): (&Vec<u8>, &Vec<u8>)| Entry {
         key: key.clone(),
         value: value.clone(),
@@ -130,7 +335,8 @@ pub(crate) fn scan(prefix: &[u8], after: Option<&[u8]>, limit: u32, reverse: boo
         if reverse {
             // Keys with the prefix lie together; those behind them are skipped.
             let end = after.map_or(Bound::Unbounded, Bound::Excluded);
-            call.entries
+            call.state
+                .of(space)
                 .range::<[u8], _>((Bound::Included(prefix), end_not_before(prefix, end)))
                 .rev()
                 .skip_while(|entry| !within(entry))
@@ -143,7 +349,8 @@ pub(crate) fn scan(prefix: &[u8], after: Option<&[u8]>, limit: u32, reverse: boo
                 Some(after) if after >= prefix => Bound::Excluded(after),
                 _ => Bound::Included(prefix),
             };
-            call.entries
+            call.state
+                .of(space)
                 .range::<[u8], _>((start, Bound::Unbounded))
                 .take_while(within)
                 .take(limit)
@@ -161,9 +368,10 @@ fn end_not_before<'a>(prefix: &'a [u8], end: Bound<&'a [u8]>) -> Bound<&'a [u8]>
     }
 }
 
-pub(crate) fn count(prefix: &[u8]) -> u64 {
+pub(crate) fn count(space: Space, prefix: &[u8]) -> u64 {
     with(|call| {
-        call.entries
+        call.state
+            .of(space)
             .range::<[u8], _>((Bound::Included(prefix), Bound::Unbounded))
             .take_while(|(key, _)| key.starts_with(prefix))
             .count() as u64
@@ -171,7 +379,10 @@ pub(crate) fn count(prefix: &[u8]) -> u64 {
 }
 
 pub(crate) fn emit(kind: &str, payload: &[u8]) {
-    with_writing(|call| call.events.push((kind.to_owned(), payload.to_vec())));
+    with_writing(|call| {
+        call.events.push((kind.to_owned(), payload.to_vec()));
+        Ok(())
+    });
 }
 
 pub(crate) fn log(level: Level, message: &str) {
@@ -184,6 +395,10 @@ pub(crate) fn context_id() -> Vec<u8> {
 
 pub(crate) fn caller() -> String {
     with(|call| call.caller.clone())
+}
+
+pub(crate) fn author() -> Vec<u8> {
+    with(|call| call.author.to_vec())
 }
 
 pub(crate) fn now() -> u64 {

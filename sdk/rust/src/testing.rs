@@ -15,14 +15,15 @@ use serde_json::Value;
 
 use crate::application::{Application, MethodKind};
 use crate::log::Level;
-use crate::memory_host::{self, Call, WroteInQuery};
+use crate::memory_host::{self, Call, Misused, State, WroteInQuery};
 
 /// One context of the application `A`, in memory.
 pub struct Context<A> {
-    entries: BTreeMap<Vec<u8>, Vec<u8>>,
+    state: State,
     events: Vec<Event>,
     logs: Vec<(Level, String)>,
     caller: String,
+    author: [u8; 32],
     now: u64,
     calls: u64,
     state_version: u64,
@@ -33,7 +34,7 @@ pub struct Context<A> {
 impl<A> fmt::Debug for Context<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Context")
-            .field("entries", &self.entries.len())
+            .field("entries", &self.state.len())
             .field("events", &self.events)
             .field("logs", &self.logs)
             .finish_non_exhaustive()
@@ -58,6 +59,8 @@ pub enum Failed {
     Panicked(String),
     /// A query tried to write.
     WroteInQuery,
+    /// The method used an entry as what it is not, or wrote what another owns.
+    Misused(String),
     /// The method is of the other kind.
     WrongKind {
         /// What the method is.
@@ -81,6 +84,7 @@ impl fmt::Display for Failed {
             Failed::Error(error) => write!(f, "the method returned the error {error}"),
             Failed::Panicked(message) => write!(f, "the method panicked: {message}"),
             Failed::WroteInQuery => f.write_str("a query tried to write; only updates may"),
+            Failed::Misused(message) => f.write_str(message),
             Failed::WrongKind {
                 is: MethodKind::Query,
             } => f.write_str("the method is a query"),
@@ -110,10 +114,11 @@ impl<A: Application> Context<A> {
     /// A new context whose `#[init]` gets `args`.
     pub fn create(args: Value) -> Result<Self, Failed> {
         let mut context = Context {
-            entries: BTreeMap::new(),
+            state: State::default(),
             events: Vec::new(),
             logs: Vec::new(),
             caller: "tester".to_owned(),
+            author: [1; 32],
             now: FIRST_CALL_AT,
             calls: 0,
             state_version: 0,
@@ -151,14 +156,31 @@ impl<A: Application> Context<A> {
         &self.logs
     }
 
-    /// The durable entries as they are stored, for tests of the layout.
+    /// The durable entries as they are stored, for tests of the layout. What is in
+    /// [`Owned`](crate::collections::Owned) and [`Private`](crate::collections::Private)
+    /// collections is apart.
     pub fn entries(&self) -> &BTreeMap<Vec<u8>, Vec<u8>> {
-        &self.entries
+        &self.state.shared
+    }
+
+    /// The entries that belong to authors, each under its author's public key.
+    pub fn owned_entries(&self) -> &BTreeMap<Vec<u8>, Vec<u8>> {
+        &self.state.owned
+    }
+
+    /// The entries that stay on their node.
+    pub fn private_entries(&self) -> &BTreeMap<Vec<u8>, Vec<u8>> {
+        &self.state.private
     }
 
     /// Who the next calls come from.
     pub fn set_caller(&mut self, caller: &str) {
         caller.clone_into(&mut self.caller);
+    }
+
+    /// Under whose public key the next calls write, as if on another node.
+    pub fn set_author(&mut self, author: [u8; 32]) {
+        self.author = author;
     }
 
     /// The time of the next calls, in nanoseconds since 1970. It stands still
@@ -191,10 +213,11 @@ impl<A: Application> Context<A> {
         assert!(!memory_host::is_running(), "calls do not nest");
         self.calls += 1;
         memory_host::begin(Call {
-            entries: std::mem::take(&mut self.entries),
+            state: std::mem::take(&mut self.state),
             may_write,
             context_id: [7; 32],
             caller: self.caller.clone(),
+            author: self.author,
             now: self.now,
             seed: self.calls,
             state_version: self.state_version,
@@ -203,6 +226,8 @@ impl<A: Application> Context<A> {
         let result = catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|panic| {
             Err(if panic.is::<WroteInQuery>() {
                 Failed::WroteInQuery
+            } else if let Some(Misused(message)) = panic.downcast_ref() {
+                Failed::Misused(message.clone())
             } else if let Some(message) = panic.downcast_ref::<&str>() {
                 Failed::Panicked((*message).to_owned())
             } else if let Some(message) = panic.downcast_ref::<String>() {
@@ -216,7 +241,7 @@ impl<A: Application> Context<A> {
             call.roll_back();
         }
         self.state_version += u64::from(!call.replaced.is_empty());
-        self.entries = call.entries;
+        self.state = call.state;
         self.logs.extend(call.logs);
         self.events
             .extend(call.events.into_iter().map(|(kind, payload)| Event {

@@ -12,6 +12,7 @@ pub(super) fn add_to(linker: &mut Linker<HostContext>) -> wasmtime::Result<()> {
     let mut interface = linker.instance(world::CONTEXT)?;
     interface.func_wrap_async("id", |cx, ()| Box::new(id(cx)))?;
     interface.func_wrap_async("caller", |cx, ()| Box::new(caller(cx)))?;
+    interface.func_wrap_async("author", |cx, ()| Box::new(author(cx)))?;
     interface.func_wrap_async("now", |cx, ()| Box::new(now(cx)))?;
     interface.func_wrap_async("random", |cx, (count,): (u32,)| Box::new(random(cx, count)))?;
     interface.func_wrap_async("state-version", |cx, ()| Box::new(state_version(cx)))?;
@@ -28,6 +29,11 @@ async fn caller(mut cx: Cx<'_>) -> wasmtime::Result<(Arc<str>,)> {
     let bytes = cx.data().facts.caller.len() as u64;
     enter(&mut cx, &costs::CONTEXT_CALLER, bytes).await?;
     Ok((Arc::clone(&cx.data().facts.caller),))
+}
+
+async fn author(mut cx: Cx<'_>) -> wasmtime::Result<(Vec<u8>,)> {
+    enter(&mut cx, &costs::CONTEXT_AUTHOR, 32).await?;
+    Ok((cx.data().facts.author.to_vec(),))
 }
 
 async fn now(mut cx: Cx<'_>) -> wasmtime::Result<(u64,)> {

@@ -3,13 +3,14 @@
 
 use std::ops::ControlFlow;
 
+use wasmtime::AsContext;
 use wasmtime::component::{Linker, WasmList};
 
 use crate::costs;
 use crate::failure::Failure;
 use crate::guest_state::{Row, Space, StateError, Walk as StateWalk};
 use crate::host_context::{Cx, HostContext, Phase, charge, enter, slice_end, with_state};
-use crate::world::{self, RawEntry};
+use crate::world::{self, RawEntry, RawSpace};
 
 type Bytes = WasmList<u8>;
 
@@ -19,30 +20,67 @@ const COUNT_STEP: usize = 1_000;
 /// What a hidden row would cost if it cost fuel, as a row of a scan does.
 const HIDDEN_WORK: u64 = costs::STORAGE_SCAN.per_row;
 
+/// Entries that `remove-range` removes before it looks at the slice again.
+const REMOVE_STEP: usize = 100;
+
+/// What an amount counts for among the bytes written.
+const AMOUNT_BYTES: u64 = 8;
+
 pub(super) fn add_to(linker: &mut Linker<HostContext>) -> wasmtime::Result<()> {
     let mut interface = linker.instance(world::STORAGE)?;
-    interface.func_wrap_async("get", |cx, (key,): (Bytes,)| Box::new(get(cx, key)))?;
-    interface.func_wrap_async("set", |cx, (key, value): (Bytes, Bytes)| {
-        Box::new(set(cx, key, value))
+    interface.func_wrap_async("get", |cx, (space, key): (RawSpace, Bytes)| {
+        Box::new(get(cx, space.into(), key))
     })?;
-    interface.func_wrap_async("remove", |cx, (key,): (Bytes,)| Box::new(remove(cx, key)))?;
+    interface.func_wrap_async("set", |cx, args: (RawSpace, Bytes, Bytes)| {
+        let (space, key, value) = args;
+        Box::new(set(cx, space.into(), key, value))
+    })?;
+    interface.func_wrap_async("add", |cx, args: (RawSpace, Bytes, i64)| {
+        let (space, key, amount) = args;
+        Box::new(add(cx, space.into(), key, amount))
+    })?;
+    interface.func_wrap_async("insert", |cx, (space, key): (RawSpace, Bytes)| {
+        Box::new(insert(cx, space.into(), key))
+    })?;
+    interface.func_wrap_async("write-once", |cx, args: (RawSpace, Bytes, Bytes)| {
+        let (space, key, value) = args;
+        Box::new(write_once(cx, space.into(), key, value))
+    })?;
+    interface.func_wrap_async("remove", |cx, (space, key): (RawSpace, Bytes)| {
+        Box::new(remove(cx, space.into(), key))
+    })?;
+    interface.func_wrap_async("remove-range", |cx, args: (RawSpace, Bytes, u32)| {
+        let (space, prefix, limit) = args;
+        Box::new(remove_range(cx, space.into(), prefix, limit))
+    })?;
     interface.func_wrap_async(
         "scan",
-        |cx, (prefix, after, limit, reverse): (Bytes, Option<Bytes>, u32, bool)| {
-            Box::new(scan(cx, prefix, after, limit, reverse))
+        |cx, args: (RawSpace, Bytes, Option<Bytes>, u32, bool)| {
+            let (space, prefix, after, limit, reverse) = args;
+            Box::new(scan(cx, space.into(), prefix, after, limit, reverse))
         },
     )?;
-    interface.func_wrap_async("count", |cx, (prefix,): (Bytes,)| {
-        Box::new(count(cx, prefix))
+    interface.func_wrap_async("count", |cx, (space, prefix): (RawSpace, Bytes)| {
+        Box::new(count(cx, space.into(), prefix))
     })?;
     Ok(())
 }
 
-async fn get(mut cx: Cx<'_>, key: Bytes) -> wasmtime::Result<(Option<Vec<u8>>,)> {
+impl From<RawSpace> for Space {
+    fn from(space: RawSpace) -> Space {
+        match space {
+            RawSpace::Shared => Space::Shared,
+            RawSpace::Owned => Space::Owned,
+            RawSpace::Private => Space::Private,
+        }
+    }
+}
+
+async fn get(mut cx: Cx<'_>, space: Space, key: Bytes) -> wasmtime::Result<(Option<Vec<u8>>,)> {
     check_key(&mut cx, key.len())?;
     enter(&mut cx, &costs::STORAGE_GET, key.len() as u64).await?;
     let value = with_state(&mut cx, |state, store| {
-        state.get(Space::Shared, key.as_le_slice(&store))
+        state.get(space, key.as_le_slice(&store))
     })?;
     let value = answered(&mut cx, value)?;
     if let Some(value) = &value {
@@ -51,36 +89,125 @@ async fn get(mut cx: Cx<'_>, key: Bytes) -> wasmtime::Result<(Option<Vec<u8>>,)>
     Ok((value,))
 }
 
-async fn set(mut cx: Cx<'_>, key: Bytes, value: Bytes) -> wasmtime::Result<()> {
-    check_key(&mut cx, key.len())?;
-    let max = cx.data().limits.value_bytes_max;
-    cx.data_mut()
-        .bound("value_bytes_max", value.len() as u64, max)?;
-    let bytes = (key.len() + value.len()) as u64;
-    enter(&mut cx, &costs::STORAGE_SET, bytes).await?;
-    count_write(&mut cx, bytes)?;
+async fn set(mut cx: Cx<'_>, space: Space, key: Bytes, value: Bytes) -> wasmtime::Result<()> {
+    let bytes = value.len() as u64;
+    begin_write(&mut cx, &costs::STORAGE_SET, space, &key, bytes).await?;
     let written = with_state(&mut cx, |state, store| {
-        state.set(
-            Space::Shared,
-            key.as_le_slice(&store),
-            value.as_le_slice(&store),
-        )
+        state.set(space, key.as_le_slice(&store), value.as_le_slice(&store))
     })?;
     answered(&mut cx, written)
 }
 
-async fn remove(mut cx: Cx<'_>, key: Bytes) -> wasmtime::Result<(bool,)> {
-    check_key(&mut cx, key.len())?;
-    enter(&mut cx, &costs::STORAGE_REMOVE, key.len() as u64).await?;
-    count_write(&mut cx, key.len() as u64)?;
+async fn add(mut cx: Cx<'_>, space: Space, key: Bytes, amount: i64) -> wasmtime::Result<(i64,)> {
+    begin_write(&mut cx, &costs::STORAGE_ADD, space, &key, AMOUNT_BYTES).await?;
+    let sum = with_state(&mut cx, |state, store| {
+        state.add(space, key.as_le_slice(&store), amount)
+    })?;
+    Ok((answered(&mut cx, sum)?,))
+}
+
+async fn insert(mut cx: Cx<'_>, space: Space, key: Bytes) -> wasmtime::Result<(bool,)> {
+    begin_write(&mut cx, &costs::STORAGE_INSERT, space, &key, 0).await?;
+    let is_new = with_state(&mut cx, |state, store| {
+        state.insert(space, key.as_le_slice(&store))
+    })?;
+    Ok((answered(&mut cx, is_new)?,))
+}
+
+async fn write_once(
+    mut cx: Cx<'_>,
+    space: Space,
+    key: Bytes,
+    value: Bytes,
+) -> wasmtime::Result<(bool,)> {
+    let bytes = value.len() as u64;
+    begin_write(&mut cx, &costs::STORAGE_WRITE_ONCE, space, &key, bytes).await?;
+    let is_first = with_state(&mut cx, |state, store| {
+        state.write_once(space, key.as_le_slice(&store), value.as_le_slice(&store))
+    })?;
+    Ok((answered(&mut cx, is_first)?,))
+}
+
+async fn remove(mut cx: Cx<'_>, space: Space, key: Bytes) -> wasmtime::Result<(bool,)> {
+    begin_write(&mut cx, &costs::STORAGE_REMOVE, space, &key, 0).await?;
     let removed = with_state(&mut cx, |state, store| {
-        state.remove(Space::Shared, key.as_le_slice(&store))
+        state.remove(space, key.as_le_slice(&store))
     })?;
     Ok((answered(&mut cx, removed)?,))
 }
 
+/// Removes in steps, as `count` counts: each is a walk that gathers keys, and
+/// then their removals, and each may end the slice.
+async fn remove_range(
+    mut cx: Cx<'_>,
+    space: Space,
+    prefix: Bytes,
+    limit: u32,
+) -> wasmtime::Result<(u32,)> {
+    check_key(&mut cx, prefix.len())?;
+    let data = cx.data_mut();
+    let rows_max = data.limits.scan_rows_max;
+    data.bound("scan_rows_max", limit.into(), rows_max)?;
+    let cost = &costs::STORAGE_REMOVE_RANGE;
+    enter(&mut cx, cost, prefix.len() as u64).await?;
+    check_writer(&mut cx, space, &prefix)?;
+
+    let mut removed = 0;
+    let mut last: Option<Vec<u8>> = None;
+    while removed < limit {
+        let fuel = cx.get_fuel()?.min(cx.data().limits.slice_fuel);
+        let mut walk = Walk::new(cost, fuel);
+        walk.hidden_left = cx.data().unpriced_left() / HIDDEN_WORK;
+        let step = REMOVE_STEP.min((limit - removed) as usize);
+        let mut keys = Vec::new();
+        let (mut more, mut is_long) = (false, false);
+        let mut next = Vec::new();
+        let scanned = with_state(&mut cx, |state, store| {
+            let way = StateWalk {
+                space,
+                prefix: prefix.as_le_slice(&store),
+                after: last.as_deref(),
+                limit: step,
+                reverse: false,
+            };
+            state.scan(way, &mut |key, row| {
+                is_long = walk.step(key, row).is_break();
+                if matches!(row, Row::Shown(_)) {
+                    keys.push(key.to_vec());
+                }
+                more = is_long || keys.len() == step || walk.spent > walk.fuel;
+                if more {
+                    next.extend_from_slice(key);
+                    return ControlFlow::Break(());
+                }
+                ControlFlow::Continue(())
+            })
+        })?;
+        answered(&mut cx, scanned)?;
+        cx.data_mut().did_unpriced(walk.take_hidden());
+        let mut spent = walk.spent;
+        for key in &keys {
+            let bytes = key.len() as u64;
+            count_write(&mut cx, bytes)?;
+            spent += costs::STORAGE_REMOVE.of_bytes(bytes);
+            let gone = with_state(&mut cx, |state, _| state.remove(space, key))?;
+            answered(&mut cx, gone)?;
+        }
+        removed += keys.len() as u32;
+        if charge(&mut cx, spent)? || is_long {
+            slice_end().await;
+        }
+        if !more {
+            break;
+        }
+        last = Some(next);
+    }
+    Ok((removed,))
+}
+
 async fn scan(
     mut cx: Cx<'_>,
+    space: Space,
     prefix: Bytes,
     after: Option<Bytes>,
     limit: u32,
@@ -112,7 +239,7 @@ async fn scan(
                 None => after.as_ref().map(|after| after.as_le_slice(&store)),
             };
             let way = StateWalk {
-                space: Space::Shared,
+                space,
                 prefix,
                 after,
                 limit: limit as usize - entries.len(),
@@ -152,7 +279,7 @@ async fn scan(
 
 /// Counts in steps, so that a large context cannot hold the core: each step is
 /// paid for and may end the slice.
-async fn count(mut cx: Cx<'_>, prefix: Bytes) -> wasmtime::Result<(u64,)> {
+async fn count(mut cx: Cx<'_>, space: Space, prefix: Bytes) -> wasmtime::Result<(u64,)> {
     check_key(&mut cx, prefix.len())?;
     enter(&mut cx, &costs::STORAGE_COUNT, prefix.len() as u64).await?;
     let mut total = 0;
@@ -167,7 +294,7 @@ async fn count(mut cx: Cx<'_>, prefix: Bytes) -> wasmtime::Result<(u64,)> {
         let scanned = with_state(&mut cx, |state, store| {
             let prefix = prefix.as_le_slice(&store);
             let way = StateWalk {
-                space: Space::Shared,
+                space,
                 prefix,
                 after: last.as_deref(),
                 limit: COUNT_STEP,
@@ -246,11 +373,44 @@ fn check_key(cx: &mut Cx<'_>, bytes: usize) -> wasmtime::Result<()> {
     cx.data_mut().bound("key_bytes_max", bytes as u64, max)
 }
 
-fn count_write(cx: &mut Cx<'_>, bytes: u64) -> wasmtime::Result<()> {
+/// The door of every function that writes one entry: its key and so many bytes
+/// beside it.
+async fn begin_write(
+    cx: &mut Cx<'_>,
+    cost: &'static costs::HostCost,
+    space: Space,
+    key: &Bytes,
+    value_bytes: u64,
+) -> wasmtime::Result<()> {
+    check_key(cx, key.len())?;
+    let max = cx.data().limits.value_bytes_max;
+    cx.data_mut().bound("value_bytes_max", value_bytes, max)?;
+    let bytes = key.len() as u64 + value_bytes;
+    enter(cx, cost, bytes).await?;
+    check_writer(cx, space, key)?;
+    count_write(cx, bytes)
+}
+
+/// Whether the turn may write below `prefix`: it is no query, and in the owned
+/// space all such keys are this author's.
+fn check_writer(cx: &mut Cx<'_>, space: Space, prefix: &Bytes) -> wasmtime::Result<()> {
     let data = cx.data_mut();
     if data.phase != Phase::Update {
         return Err(data.stop(Failure::WroteInQuery));
     }
+    let author = data.facts.author;
+    if space == Space::Owned && !prefix.as_le_slice(cx.as_context()).starts_with(&author) {
+        let message = "a key of the owned space was written that does not begin with the \
+                       public key of this node"
+            .to_owned();
+        return Err(cx.data_mut().stop(Failure::Misused { message }));
+    }
+    Ok(())
+}
+
+/// Counts a write of a turn that may.
+fn count_write(cx: &mut Cx<'_>, bytes: u64) -> wasmtime::Result<()> {
+    let data = cx.data_mut();
     data.used.writes += 1;
     data.used.write_bytes += bytes;
     let (writes, write_bytes) = (data.used.writes, data.used.write_bytes);

@@ -114,7 +114,7 @@ fn components_of_another_world_are_refused_with_the_import_or_export() {
     assert!(text.ends_with("it is missing"), "{text}");
 
     let mistyped = wat::parse_str(
-        r#"(component (import "corelet:app/storage@0.1.0" (instance
+        r#"(component (import "corelet:app/storage@0.2.0" (instance
              (export "get" (func (param "key" string) (result (option (list u8)))))))
            (core module $m (func (export "f")))
            (core instance $m (instantiate $m))
@@ -124,7 +124,7 @@ fn components_of_another_world_are_refused_with_the_import_or_export() {
     );
     let text = refused(&mistyped.unwrap()).to_string();
     assert!(
-        text.starts_with("import `corelet:app/storage@0.1.0` does not fit"),
+        text.starts_with("import `corelet:app/storage@0.2.0` does not fit"),
         "{text}"
     );
     assert!(text.contains("get"), "{text}");
@@ -150,7 +150,7 @@ fn shapes_beyond_the_limits_are_refused_before_they_are_compiled() {
     check_limit(
         default(),
         &functions,
-        "functions_max exceeded: 100036 of at most 50000",
+        "functions_max exceeded: 100051 of at most 50000",
     );
     let globals = repeated("(global i32 (i32.const 0))", 100_000);
     check_limit(
@@ -229,7 +229,7 @@ fn shapes_beyond_the_limits_are_refused_before_they_are_compiled() {
         imports_max: 10,
         ..default()
     };
-    check_limit(limits, &wasm, "imports_max exceeded: 19 of at most 10");
+    check_limit(limits, &wasm, "imports_max exceeded: 24 of at most 10");
 }
 
 #[test]
@@ -419,12 +419,12 @@ fn imports_and_exports_of_another_type_are_refused_by_name() {
         (
             r#""now" (func (result u64))"#,
             r#""now" (func (result s64))"#,
-            "import `corelet:app/context@0.1.0`",
+            "import `corelet:app/context@0.2.0`",
         ),
         (
             r#"(export "now" (func (result"#,
             r#"(export "later" (func)) (export "now" (func (result"#,
-            "import `corelet:app/context@0.1.0`",
+            "import `corelet:app/context@0.2.0`",
         ),
         (
             r#"(func (export "init") (param "args" (list u8))"#,

@@ -4,6 +4,7 @@
 mod cache;
 mod guest;
 mod hostile;
+mod kinds;
 mod load;
 mod state;
 mod turns;
@@ -20,6 +21,9 @@ use corelet_wasm_host::{
 };
 
 use state::MapState;
+
+/// Under whose key the turns write.
+const AUTHOR: [u8; 32] = [b'A'; 32];
 
 /// Enough for every guest that means to finish.
 const FUEL_MAX: u64 = 50_000_000;
@@ -60,6 +64,7 @@ fn turn(kind: MethodKind, args: &str, state: MapState) -> Turn {
         args: Bytes::copy_from_slice(args.as_bytes()),
         context: [7; 32],
         caller: "alice".into(),
+        author: AUTHOR,
         now_nanos: 1_000,
         seed: [9; 32],
         state_version: 100,

@@ -7,10 +7,15 @@ use std::sync::Arc;
 
 use corelet_wasm_host::{GuestState, Row, Space, StateError, StateWalk};
 
-/// A map, and how often it was asked.
+/// Entries with their kinds, and how often they were asked for.
 #[derive(Default, Clone, Debug, PartialEq, Eq)]
 pub(crate) struct MapState {
+    /// Those of the shared space.
     pub(crate) entries: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Those of the other spaces.
+    pub(crate) beside: BTreeMap<Space, BTreeMap<Vec<u8>, Vec<u8>>>,
+    /// What is no register.
+    pub(crate) kinds: BTreeMap<(Space, Vec<u8>), &'static str>,
     pub(crate) reads: u64,
     pub(crate) writes: u64,
     /// Removals from before the turn that a scan walks over first, forwards.
@@ -20,6 +25,11 @@ pub(crate) struct MapState {
     /// Counts the states that still exist.
     pub(crate) alive: Option<Arc<()>>,
 }
+
+const REGISTER: &str = "register";
+const COUNTER: &str = "counter";
+const ELEMENT: &str = "set element";
+const WRITE_ONCE: &str = "write-once";
 
 impl MapState {
     pub(crate) fn of(entries: &[(&str, &str)]) -> MapState {
@@ -35,43 +45,69 @@ impl MapState {
         self.broken
             .map_or(Ok(()), |what| Err(StateError::new(what)))
     }
+
+    pub(crate) fn map(&mut self, space: Space) -> &mut BTreeMap<Vec<u8>, Vec<u8>> {
+        match space {
+            Space::Shared => &mut self.entries,
+            _ => self.beside.entry(space).or_default(),
+        }
+    }
+
+    /// Counts a write, and refuses one of another kind than the entry has.
+    fn write(&mut self, space: Space, key: &[u8], kind: &'static str) -> Result<(), StateError> {
+        self.check()?;
+        self.writes += 1;
+        let at = (space, key.to_vec());
+        let is_there = self.map(space).contains_key(key);
+        let there = self.kinds.get(&at).copied().unwrap_or(REGISTER);
+        if is_there && there != kind {
+            return Err(StateError::Misused(format!("a {there} as a {kind}")));
+        }
+        if space == Space::Private && kind != REGISTER {
+            return Err(StateError::Misused(format!("a private {kind}")));
+        }
+        match kind {
+            REGISTER => drop(self.kinds.remove(&at)),
+            _ => drop(self.kinds.insert(at, kind)),
+        }
+        Ok(())
+    }
 }
 
 impl GuestState for MapState {
     fn get(&mut self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
         self.check()?;
         self.reads += 1;
-        GuestState::get(&mut self.entries, space, key)
+        GuestState::get(self.map(space), space, key)
     }
 
     fn set(&mut self, space: Space, key: &[u8], value: &[u8]) -> Result<(), StateError> {
-        self.check()?;
-        self.writes += 1;
-        self.entries.set(space, key, value)
+        self.write(space, key, REGISTER)?;
+        self.map(space).set(space, key, value)
     }
 
     fn add(&mut self, space: Space, key: &[u8], amount: i64) -> Result<i64, StateError> {
-        self.check()?;
-        self.writes += 1;
-        self.entries.add(space, key, amount)
+        self.write(space, key, COUNTER)?;
+        self.map(space).add(space, key, amount)
     }
 
     fn insert(&mut self, space: Space, key: &[u8]) -> Result<bool, StateError> {
-        self.check()?;
-        self.writes += 1;
-        GuestState::insert(&mut self.entries, space, key)
+        self.write(space, key, ELEMENT)?;
+        GuestState::insert(self.map(space), space, key)
     }
 
     fn write_once(&mut self, space: Space, key: &[u8], value: &[u8]) -> Result<bool, StateError> {
-        self.check()?;
-        self.writes += 1;
-        self.entries.write_once(space, key, value)
+        self.write(space, key, WRITE_ONCE)?;
+        self.map(space).write_once(space, key, value)
     }
 
     fn remove(&mut self, space: Space, key: &[u8]) -> Result<bool, StateError> {
         self.check()?;
         self.writes += 1;
-        GuestState::remove(&mut self.entries, space, key)
+        if self.kinds.get(&(space, key.to_vec())) == Some(&WRITE_ONCE) {
+            return Err(StateError::Misused("a write-once removed".to_owned()));
+        }
+        GuestState::remove(self.map(space), space, key)
     }
 
     fn scan(
@@ -90,7 +126,7 @@ impl GuestState for MapState {
                 return Ok(());
             }
         }
-        self.entries.scan(walk, out)
+        self.map(walk.space).scan(walk, out)
     }
 
     fn into_any(self: Box<Self>) -> Box<dyn Any> {

@@ -15,20 +15,27 @@ use crate::{finish, host, output, query};
 /// a component.)
 const MODULE: &str = r#"
 (module
-  (import "corelet:app/context@0.1.0" "id" (func $id (param i32)))
-  (import "corelet:app/context@0.1.0" "caller" (func $caller (param i32)))
-  (import "corelet:app/context@0.1.0" "now" (func $now (result i64)))
-  (import "corelet:app/context@0.1.0" "random" (func $random (param i32 i32)))
-  (import "corelet:app/context@0.1.0" "state-version" (func $state-version (result i64)))
-  (import "corelet:app/context@0.1.0" "fuel-used" (func $fuel-used (result i64)))
-  (import "corelet:app/storage@0.1.0" "get" (func $get (param i32 i32 i32)))
-  (import "corelet:app/storage@0.1.0" "set" (func $set (param i32 i32 i32 i32)))
-  (import "corelet:app/storage@0.1.0" "remove" (func $remove (param i32 i32) (result i32)))
-  (import "corelet:app/storage@0.1.0" "scan"
-    (func $scan (param i32 i32 i32 i32 i32 i32 i32 i32)))
-  (import "corelet:app/storage@0.1.0" "count" (func $count (param i32 i32) (result i64)))
-  (import "corelet:app/events@0.1.0" "emit" (func $emit (param i32 i32 i32 i32)))
-  (import "corelet:app/log@0.1.0" "write" (func $write (param i32 i32 i32)))
+  (import "corelet:app/context@0.2.0" "id" (func $id (param i32)))
+  (import "corelet:app/context@0.2.0" "caller" (func $caller (param i32)))
+  (import "corelet:app/context@0.2.0" "author" (func $author (param i32)))
+  (import "corelet:app/context@0.2.0" "now" (func $now (result i64)))
+  (import "corelet:app/context@0.2.0" "random" (func $random (param i32 i32)))
+  (import "corelet:app/context@0.2.0" "state-version" (func $state-version (result i64)))
+  (import "corelet:app/context@0.2.0" "fuel-used" (func $fuel-used (result i64)))
+  (import "corelet:app/storage@0.2.0" "get" (func $get (param i32 i32 i32 i32)))
+  (import "corelet:app/storage@0.2.0" "set" (func $set (param i32 i32 i32 i32 i32)))
+  (import "corelet:app/storage@0.2.0" "add" (func $add (param i32 i32 i32 i64) (result i64)))
+  (import "corelet:app/storage@0.2.0" "insert" (func $insert (param i32 i32 i32) (result i32)))
+  (import "corelet:app/storage@0.2.0" "write-once"
+    (func $write-once (param i32 i32 i32 i32 i32) (result i32)))
+  (import "corelet:app/storage@0.2.0" "remove" (func $remove (param i32 i32 i32) (result i32)))
+  (import "corelet:app/storage@0.2.0" "remove-range"
+    (func $remove-range (param i32 i32 i32 i32) (result i32)))
+  (import "corelet:app/storage@0.2.0" "scan"
+    (func $scan (param i32 i32 i32 i32 i32 i32 i32 i32 i32)))
+  (import "corelet:app/storage@0.2.0" "count" (func $count (param i32 i32 i32) (result i64)))
+  (import "corelet:app/events@0.2.0" "emit" (func $emit (param i32 i32 i32 i32)))
+  (import "corelet:app/log@0.2.0" "write" (func $write (param i32 i32 i32)))
   (memory (export "memory") 1)
   (data (i32.const 64) "wit")
   ;; description {name, version, no methods, no parameters of init}

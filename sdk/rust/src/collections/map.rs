@@ -1,4 +1,5 @@
-//! Values by key, in the order of the keys. Walking them is in `entries.rs`.
+//! Values by key, in the order of the keys. Walking them is in `entries.rs`,
+//! collections by key are in `nested.rs`.
 
 use std::borrow::Borrow;
 use std::marker::PhantomData;
@@ -7,23 +8,27 @@ use std::ops::{Bound, RangeBounds};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Collection, Entries, Page};
+use super::walk::Walk;
+use super::{Collection, Entries, Page, Site};
 use crate::key::{self, AsKey, Key, KeyBeginning, KeyBytes};
 use crate::{host, value};
 
 /// A durable map, ordered by key.
 ///
+/// `V` is plain data, or a collection: `Map<String, Counter>` has a counter under
+/// each key, which [`Map::entry`] leads to.
+///
 /// Each entry is written and read on its own: the cost of an operation does not
 /// depend on how many entries there are, except for [`Map::len`] and walking.
 pub struct Map<K, V> {
-    prefix: &'static [u8],
+    pub(super) site: Site,
     entry: PhantomData<fn() -> (K, V)>,
 }
 
 impl<K, V> Collection for Map<K, V> {
-    fn at(prefix: &'static [u8]) -> Self {
+    fn within(site: Site) -> Self {
         Map {
-            prefix,
+            site,
             entry: PhantomData,
         }
     }
@@ -32,13 +37,13 @@ impl<K, V> Collection for Map<K, V> {
 impl<K: Key, V: Serialize + DeserializeOwned> Map<K, V> {
     /// The value under `key`.
     pub fn get<Q: AsKey<K> + ?Sized>(&self, key: &Q) -> Option<V> {
-        host::get(key::encode(self.prefix, key).as_slice())
-            .map(|bytes| value::decode(self.prefix, &bytes))
+        let bytes = self.site.get(self.key(key).as_slice())?;
+        Some(value::decode(&self.site.prefix, &bytes))
     }
 
     /// Whether there is an entry under `key`.
     pub fn contains<Q: AsKey<K> + ?Sized>(&self, key: &Q) -> bool {
-        host::get(key::encode(self.prefix, key).as_slice()).is_some()
+        self.site.get(self.key(key).as_slice()).is_some()
     }
 
     /// Writes `value` under `key` without looking at what was there.
@@ -49,7 +54,8 @@ impl<K: Key, V: Serialize + DeserializeOwned> Map<K, V> {
         W: Serialize + ?Sized,
     {
         host::set(
-            key::encode(self.prefix, key).as_slice(),
+            self.site.space,
+            self.key(key).as_slice(),
             &value::encode(value),
         );
     }
@@ -62,23 +68,25 @@ impl<K: Key, V: Serialize + DeserializeOwned> Map<K, V> {
         V: Borrow<W>,
         W: Serialize + ?Sized,
     {
-        let key = key::encode(self.prefix, key);
-        let before = host::get(key.as_slice()).map(|bytes| value::decode(self.prefix, &bytes));
-        host::set(key.as_slice(), &value::encode(value));
+        let key = self.key(key);
+        let before = self.site.get(key.as_slice());
+        let before = before.map(|bytes| value::decode(&self.site.prefix, &bytes));
+        host::set(self.site.space, key.as_slice(), &value::encode(value));
         before
     }
 
     /// Removes the entry under `key`; tells whether there was one.
     pub fn remove<Q: AsKey<K> + ?Sized>(&mut self, key: &Q) -> bool {
-        host::remove(key::encode(self.prefix, key).as_slice())
+        host::remove(self.site.space, self.key(key).as_slice())
     }
 
     /// Removes the entry under `key` and returns its value.
     pub fn take<Q: AsKey<K> + ?Sized>(&mut self, key: &Q) -> Option<V> {
-        let key = key::encode(self.prefix, key);
-        let before = host::get(key.as_slice()).map(|bytes| value::decode(self.prefix, &bytes));
+        let key = self.key(key);
+        let before = self.site.get(key.as_slice());
+        let before = before.map(|bytes| value::decode(&self.site.prefix, &bytes));
         if before.is_some() {
-            host::remove(key.as_slice());
+            host::remove(self.site.space, key.as_slice());
         }
         before
     }
@@ -86,12 +94,7 @@ impl<K: Key, V: Serialize + DeserializeOwned> Map<K, V> {
     /// How many entries there are. The host counts them one by one: keep a
     /// count in a [`Register`](super::Register) where this grows large.
     pub fn len(&self) -> u64 {
-        host::count(self.prefix)
-    }
-
-    /// Whether there is no entry at all.
-    pub fn is_empty(&self) -> bool {
-        host::scan(self.prefix, None, 1, false).is_empty()
+        host::count(self.site.space, &self.site.prefix)
     }
 
     /// The entry with the smallest key. Reads no other.
@@ -125,10 +128,9 @@ impl<K: Key, V: Serialize + DeserializeOwned> Map<K, V> {
     /// # fn main() {}
     /// ```
     pub fn range(&self, bounds: impl RangeBounds<K>) -> Entries<K, V> {
-        let bytes = |bound: Bound<&K>| bound.map(|key| key::encode::<K, K>(self.prefix, key));
-        Entries::new(
-            self.prefix,
-            KeyBytes::new(self.prefix),
+        let bytes = |bound: Bound<&K>| bound.map(|key| self.key::<K>(key));
+        self.walk(
+            KeyBytes::new(&self.site.prefix),
             bytes(bounds.start_bound()),
             bytes(bounds.end_bound()),
         )
@@ -137,19 +139,58 @@ impl<K: Key, V: Serialize + DeserializeOwned> Map<K, V> {
     /// The entries whose tuple keys begin with the given parts, in order:
     /// `members.under(&("room",))`.
     pub fn under<B: KeyBeginning<K>>(&self, beginning: &B) -> Entries<K, V> {
-        let mut within = KeyBytes::new(self.prefix);
-        beginning.write(&mut within);
-        Entries::new(self.prefix, within, Bound::Unbounded, Bound::Unbounded)
+        let within = beginning.within(&self.site.prefix);
+        self.walk(within, Bound::Unbounded, Bound::Unbounded)
     }
 
     /// Up to `limit` entries (at least 1, at most [`Page::LIMIT_MAX`]) behind
     /// the key `after`, and the key to continue behind if there are more.
     pub fn page<Q: AsKey<K> + ?Sized>(&self, after: Option<&Q>, limit: u32) -> Page<K, V> {
         let start = match after {
-            Some(key) => Bound::Excluded(key::encode(self.prefix, key)),
+            Some(key) => Bound::Excluded(self.key(key)),
             None => Bound::Unbounded,
         };
-        let within = KeyBytes::new(self.prefix);
-        Entries::new(self.prefix, within, start, Bound::Unbounded).page(limit)
+        let within = KeyBytes::new(&self.site.prefix);
+        self.walk(within, start, Bound::Unbounded).page(limit)
+    }
+
+    fn key<Q: AsKey<K> + ?Sized>(&self, key: &Q) -> KeyBytes {
+        key::encode(&self.site.prefix, key)
+    }
+
+    fn walk(
+        &self,
+        within: KeyBytes,
+        lower: Bound<KeyBytes>,
+        upper: Bound<KeyBytes>,
+    ) -> Entries<K, V> {
+        Entries::new(Walk::new(&self.site, within, lower, upper))
+    }
+}
+
+/// What a map of values and one of collections have in common.
+impl<K, V> Map<K, V> {
+    /// Whether there is no entry at all.
+    pub fn is_empty(&self) -> bool {
+        self.site.is_empty()
+    }
+
+    /// Removes all entries, those of nested collections too; tells how many there
+    /// were. A call may write no more than `limits.writes_max` of the server,
+    /// removals included: where there may be more, remove some in each call with
+    /// [`Map::remove_some`].
+    pub fn clear(&mut self) -> u64 {
+        self.site.clear()
+    }
+
+    /// Removes the first entries, up to `limit` of them (at most 1000); tells how many.
+    pub fn remove_some(&mut self, limit: u32) -> u32 {
+        self.site.clear_some(&self.site.prefix, limit)
+    }
+
+    /// The same among those whose tuple keys begin with the given parts.
+    pub fn remove_under<B: KeyBeginning<K>>(&mut self, beginning: &B, limit: u32) -> u32 {
+        let within = beginning.within(&self.site.prefix);
+        self.site.clear_some(within.as_slice(), limit)
     }
 }

@@ -1,29 +1,84 @@
 //! The fields of an application: views on the context's durable entries.
 //!
-//! A collection holds no data. It knows the prefix of its keys and turns typed
+//! A collection holds no data. It knows where its entries lie and turns typed
 //! reads and writes into host calls. `key.rs` says how keys are written,
 //! `value.rs` how values are.
 //!
-//! The prefix is the field's name, or what `#[prefix("…")]` says instead,
-//! followed by a zero byte. So fields may be reordered freely, but renaming one
-//! needs `#[prefix("old_name")]`, or its entries are no longer found.
+//! The prefix of its keys is the field's name, or what `#[prefix("…")]` says
+//! instead, followed by a zero byte. So fields may be reordered freely, but
+//! renaming one needs `#[prefix("old_name")]`, or its entries are no longer
+//! found. Behind the prefix come the keys of the map or set, those of nested
+//! ones one after the other, as the parts of a tuple are.
+//!
+//! | collection | is | when several nodes write at once |
+//! |---|---|---|
+//! | [`Register`] | one value | the last writer wins |
+//! | [`Counter`] | a sum | all that was added counts |
+//! | [`Set`] | elements | adding one beats removing it |
+//! | [`WriteOnce`] | one value, for good | the earliest stays |
+//! | [`Map`] | values, or other collections, by key | each key for itself |
+//! | [`Owned`] | a collection per author, which that author alone writes | never happens |
+//! | [`Private`] | what stays on this node | never happens |
+//!
+//! Lists and texts, which many edit at the same time, will be collections here too.
+//!
+//! An entry keeps the kind that it was first written as. So a field that is now
+//! a `Counter` and was a `Register<i64>` needs another name or prefix: adding to
+//! an old entry stops the call.
 
+mod counter;
 mod entries;
 mod map;
+mod nested;
+mod owned;
+mod private;
 mod register;
+mod set;
+mod site;
+mod walk;
+mod write_once;
 
+pub use counter::Counter;
 pub use entries::{Entries, Page};
 pub use map::Map;
+pub use nested::{Keys, ReadOnly};
+pub use owned::{Author, Owned, Owners};
+pub use private::{Private, Registers};
 pub use register::Register;
+pub use set::{Elements, ElementsPage, Set};
+#[doc(hidden)]
+pub use site::Site;
+pub use write_once::WriteOnce;
 
-/// What an application's field may be.
+/// What an application's field may be, and what a [`Map`] may have under each of
+/// its keys. The SDK's collections are; nobody else implements it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a collection",
-    label = "expected `Map<K, V>` or `Register<T>`",
+    label = "expected `Register<T>`, `Counter`, `Set<T>`, `Map<K, V>` or another collection",
     note = "the fields of an application are views on durable entries; plain data goes into a `Register`"
 )]
-pub trait Collection {
+pub trait Collection: Sized {
+    /// The collection whose entries lie at `site`.
+    #[doc(hidden)]
+    fn within(site: Site) -> Self;
+
     /// The collection whose keys begin with `prefix`, which no other
     /// collection's prefix begins with.
-    fn at(prefix: &'static [u8]) -> Self;
+    fn at(prefix: &'static [u8]) -> Self {
+        Self::within(Site::of_field(prefix))
+    }
 }
+
+/// A collection that may lie in another: all but [`Owned`] and [`Private`], which
+/// say where everything inside them lies, and so are outermost.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot lie in another collection",
+    note = "write `Owned<Map<K, V>>` and `Private<Map<K, V>>`, not the other way round"
+)]
+pub trait Inner: Collection {}
+
+impl Inner for Counter {}
+impl<T> Inner for Register<T> {}
+impl<T> Inner for Set<T> {}
+impl<T> Inner for WriteOnce<T> {}
+impl<K, V> Inner for Map<K, V> {}

@@ -5,19 +5,19 @@ use std::marker::PhantomData;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::Collection;
+use super::{Collection, Site};
 use crate::{host, value};
 
 /// One durable value of type `T`, or none yet.
 pub struct Register<T> {
-    key: &'static [u8],
+    site: Site,
     value: PhantomData<fn() -> T>,
 }
 
 impl<T> Collection for Register<T> {
-    fn at(prefix: &'static [u8]) -> Self {
+    fn within(site: Site) -> Self {
         Register {
-            key: prefix,
+            site,
             value: PhantomData,
         }
     }
@@ -26,7 +26,8 @@ impl<T> Collection for Register<T> {
 impl<T: Serialize + DeserializeOwned> Register<T> {
     /// The value, if one was set.
     pub fn get(&self) -> Option<T> {
-        host::get(self.key).map(|bytes| value::decode(self.key, &bytes))
+        let bytes = self.site.get(&self.site.prefix)?;
+        Some(value::decode(&self.site.prefix, &bytes))
     }
 
     /// The value, or the type's default if none was set.
@@ -39,16 +40,16 @@ impl<T: Serialize + DeserializeOwned> Register<T> {
 
     /// Writes the value.
     pub fn set(&mut self, value: &T) {
-        host::set(self.key, &value::encode(value));
+        host::set(self.site.space, &self.site.prefix, &value::encode(value));
     }
 
     /// Removes the value; tells whether there was one.
     pub fn clear(&mut self) -> bool {
-        host::remove(self.key)
+        host::remove(self.site.space, &self.site.prefix)
     }
 
     /// Whether a value was set.
     pub fn is_set(&self) -> bool {
-        host::get(self.key).is_some()
+        self.site.get(&self.site.prefix).is_some()
     }
 }

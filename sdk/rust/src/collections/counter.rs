@@ -1,0 +1,71 @@
+//! A number to which many add.
+
+use super::{Collection, Site};
+use crate::host;
+
+/// A durable number that starts at 0 and is added to.
+///
+/// What several nodes add at the same time comes together, which a
+/// [`Register`](super::Register) with a number cannot do: there the last writer
+/// wins. So there is no way to set it.
+///
+/// ```
+/// # use corelet_sdk::prelude::*;
+/// # #[corelet::application]
+/// # pub struct Page { visits: Counter }
+/// # #[corelet::methods]
+/// # impl Page {
+/// #[update]
+/// pub fn visit(&mut self) -> i64 {
+///     self.visits.add(1)
+/// }
+/// # }
+/// # fn main() {
+/// # let mut page = corelet_sdk::testing::Context::<Page>::new();
+/// # page.update("visit", json!({})).unwrap();
+/// # assert_eq!(page.update("visit", json!({})).unwrap(), 2);
+/// # }
+/// ```
+pub struct Counter {
+    site: Site,
+}
+
+impl Collection for Counter {
+    fn within(site: Site) -> Self {
+        Counter { site }
+    }
+}
+
+impl Counter {
+    /// The number.
+    pub fn get(&self) -> i64 {
+        match self.site.get(&self.site.prefix) {
+            None => 0,
+            Some(bytes) => match bytes.try_into() {
+                Ok(bytes) => i64::from_le_bytes(bytes),
+                Err(_) => unreadable(&self.site.prefix),
+            },
+        }
+    }
+
+    /// Adds `amount`, which may be negative, and gives the new number. One
+    /// beyond 64 bits reads as the nearest that fits.
+    pub fn add(&mut self, amount: i64) -> i64 {
+        host::add(self.site.space, &self.site.prefix, amount)
+    }
+
+    /// Begins again at 0; tells whether anything had been added. What other
+    /// nodes add meanwhile may go with it.
+    pub fn clear(&mut self) -> bool {
+        host::remove(self.site.space, &self.site.prefix)
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn unreadable(key: &[u8]) -> ! {
+    panic!(
+        "the entry at {:?} is not a counter",
+        String::from_utf8_lossy(key)
+    )
+}

@@ -1,0 +1,47 @@
+//! A value that never changes.
+
+use std::marker::PhantomData;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{Collection, Site};
+use crate::{host, value};
+
+/// One durable value of type `T` that is written once: who made this, what it is
+/// called for ever.
+///
+/// If several nodes write it before they know of each other, the earliest value
+/// stays. It cannot be removed: [`Map::clear`](super::Map::clear) of a map that
+/// holds one stops the call.
+pub struct WriteOnce<T> {
+    site: Site,
+    value: PhantomData<fn() -> T>,
+}
+
+impl<T> Collection for WriteOnce<T> {
+    fn within(site: Site) -> Self {
+        WriteOnce {
+            site,
+            value: PhantomData,
+        }
+    }
+}
+
+impl<T: Serialize + DeserializeOwned> WriteOnce<T> {
+    /// The value, if there is one.
+    pub fn get(&self) -> Option<T> {
+        let bytes = self.site.get(&self.site.prefix)?;
+        Some(value::decode(&self.site.prefix, &bytes))
+    }
+
+    /// Writes the value if there is none; tells whether it did.
+    pub fn set(&mut self, value: &T) -> bool {
+        host::write_once(self.site.space, &self.site.prefix, &value::encode(value))
+    }
+
+    /// Whether there is a value.
+    pub fn is_set(&self) -> bool {
+        self.site.get(&self.site.prefix).is_some()
+    }
+}

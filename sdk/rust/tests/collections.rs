@@ -1,0 +1,325 @@
+//! Collections of every kind, on one node: what each means, where its entries
+//! lie, and what it refuses. How they merge is the store's.
+
+use corelet_sdk::collections::{Collection, ElementsPage};
+use corelet_sdk::prelude::*;
+use corelet_sdk::testing::{Context, Failed};
+
+/// One field of each kind, and some of them nested.
+#[corelet::application(name = "probe")]
+pub struct Probe {
+    count: Counter,
+    tags: Set<String>,
+    pairs: Set<(String, u32)>,
+    made_by: WriteOnce<String>,
+    votes: Map<String, Counter>,
+    rooms: Map<String, Map<u64, Register<String>>>,
+    small: Map<u8, Set<u8>>,
+    deep: Map<u8, Map<u8, Set<u8>>>,
+    plain: Map<(String, u32), u32>,
+    names: Owned<Register<String>>,
+    ballots: Owned<Map<String, Counter>>,
+    draft: Private<Register<String>>,
+    drafts: Private<Map<u32, String>>,
+}
+
+#[corelet::methods]
+impl Probe {
+    /// Writes although it is a query.
+    #[query]
+    pub fn sneak(&self) {
+        Counter::at(b"count\0").add(1);
+    }
+
+    /// Writes one of each, and then fails.
+    #[update]
+    pub fn fail(&mut self) -> Result<(), Error> {
+        self.write_one_of_each();
+        Err(Error::new("asked", "as asked"))
+    }
+
+    /// Writes one of each.
+    #[update]
+    pub fn write(&mut self) {
+        self.write_one_of_each();
+    }
+}
+
+impl Probe {
+    fn write_one_of_each(&mut self) {
+        self.count.add(5);
+        self.tags.insert("t");
+        self.made_by.set(&"x".to_owned());
+        self.votes.entry_mut("v").add(1);
+        self.rooms.entry_mut("r").entry_mut(&7).set(&"s".to_owned());
+        self.names.own().set(&"n".to_owned());
+        self.draft.set(&"d".to_owned());
+    }
+}
+
+fn run<T>(probe: &mut Context<Probe>, f: impl FnOnce(&mut Probe) -> T) -> T {
+    probe.run(f).unwrap_or_else(|failed| panic!("{failed}"))
+}
+
+fn check_misused(expected: &str, f: impl FnOnce(&mut Probe)) {
+    let mut probe = Context::<Probe>::new();
+    let failed = probe.run(f).unwrap_err();
+    assert_eq!(failed, Failed::Misused(expected.to_owned()));
+    assert!(probe.entries().is_empty(), "{expected}: it left a trace");
+}
+
+#[test]
+fn a_counter_adds_and_begins_again() {
+    let mut probe = Context::<Probe>::new();
+    run(&mut probe, |probe| {
+        assert_eq!(probe.count.get(), 0);
+        assert_eq!(probe.count.add(7), 7);
+        assert_eq!(probe.count.add(-9), -2);
+        assert_eq!(probe.count.get(), -2);
+        assert!(probe.count.clear());
+        assert!(!probe.count.clear());
+        assert_eq!(probe.count.add(i64::MAX), i64::MAX);
+        assert_eq!(probe.count.add(1), i64::MAX);
+    });
+}
+
+#[test]
+fn a_set_has_its_elements_once_and_in_order() {
+    let mut probe = Context::<Probe>::new();
+    run(&mut probe, |probe| {
+        let tags = &mut probe.tags;
+        assert!(tags.is_empty());
+        for tag in ["c", "a", "b", "a"] {
+            tags.insert(tag);
+        }
+        assert!(!tags.insert("c"));
+        assert!(tags.contains("b") && !tags.contains("d"));
+        assert_eq!(tags.len(), 3);
+        assert_eq!(tags.iter().collect::<Vec<_>>(), ["a", "b", "c"]);
+        assert_eq!(
+            (tags.first(), tags.last()),
+            (Some("a".into()), Some("c".into()))
+        );
+        let from_b = tags.range("b".to_owned()..);
+        assert_eq!(from_b.reversed().collect::<Vec<_>>(), ["c", "b"]);
+        assert!(tags.remove("b") && !tags.remove("b"));
+        assert_eq!(tags.iter().collect::<Vec<_>>(), ["a", "c"]);
+    });
+}
+
+#[test]
+fn a_set_is_paged() {
+    let mut probe = Context::<Probe>::new();
+    run(&mut probe, |probe| {
+        for n in 0..7 {
+            probe.tags.insert(&format!("{n}"));
+        }
+        let mut after: Option<String> = None;
+        let mut pages = Vec::new();
+        loop {
+            let ElementsPage { elements, next } = probe.tags.page(after.as_ref(), 3);
+            pages.push(elements.concat());
+            match next {
+                Some(next) => after = Some(next),
+                None => break,
+            }
+        }
+        assert_eq!(pages, ["012", "345", "6"]);
+    });
+}
+
+#[test]
+fn ranges_of_sets_and_maps_are_removed() {
+    let mut probe = Context::<Probe>::new();
+    run(&mut probe, |probe| {
+        for n in 0..2_500 {
+            let part = if n < 1_200 { "a" } else { "b" };
+            probe.pairs.insert(&(part, n));
+            probe.plain.set(&(part, n), &n);
+        }
+        assert_eq!(probe.pairs.remove_under(&("a",), 200), 200);
+        assert_eq!(probe.pairs.under(&("a",)).next(), Some(("a".into(), 200)));
+        assert_eq!(probe.pairs.remove_some(5_000), 1_000, "at once");
+        assert_eq!(probe.pairs.len(), 1_300);
+        assert_eq!(probe.pairs.clear(), 1_300);
+        assert!(probe.pairs.is_empty());
+        assert_eq!(probe.plain.remove_under(&("b",), 10), 10);
+        assert_eq!(probe.plain.remove_some(10), 10);
+        assert_eq!(
+            probe.plain.first().map(|(key, _)| key),
+            Some(("a".into(), 10))
+        );
+        assert_eq!(probe.plain.clear(), 2_480);
+        assert_eq!(probe.plain.clear(), 0);
+    });
+    assert!(probe.entries().is_empty());
+}
+
+#[test]
+fn what_is_written_once_stays() {
+    let mut probe = Context::<Probe>::new();
+    run(&mut probe, |probe| {
+        assert!(!probe.made_by.is_set());
+        assert!(probe.made_by.set(&"ada".to_owned()));
+        assert!(!probe.made_by.set(&"bob".to_owned()));
+        assert_eq!(probe.made_by.get().as_deref(), Some("ada"));
+    });
+}
+
+#[test]
+fn collections_nest() {
+    let mut probe = Context::<Probe>::new();
+    run(&mut probe, |probe| {
+        probe.votes.entry_mut("a").add(2);
+        probe.votes.entry_mut("ab").add(3);
+        assert_eq!(probe.votes.entry("a").get(), 2);
+        assert_eq!(probe.votes.entry("b").get(), 0);
+        assert_eq!(probe.votes.keys().collect::<Vec<_>>(), ["a", "ab"]);
+
+        let rooms = &mut probe.rooms;
+        for (room, seat) in [("x", 2), ("x", 1), ("x\0", 1), ("", 9)] {
+            let mut room_map = rooms.entry_mut(room);
+            room_map.entry_mut(&seat).set(&format!("{room}{seat}"));
+        }
+        assert_eq!(rooms.keys().collect::<Vec<_>>(), ["", "x", "x\0"]);
+        assert_eq!(rooms.keys_behind("").collect::<Vec<_>>(), ["x", "x\0"]);
+        assert_eq!(rooms.entry("x").keys().collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(rooms.entry("x").entry(&2).get().as_deref(), Some("x2"));
+        assert_eq!(rooms.entry_mut("x").clear(), 2);
+        assert_eq!(rooms.keys().collect::<Vec<_>>(), ["", "x\0"]);
+        assert!(rooms.entry("x").is_empty() && !rooms.is_empty());
+    });
+}
+
+/// Where one key's bytes end is where the next key's begin.
+#[test]
+fn keys_of_nested_maps_are_found_at_every_edge() {
+    let mut probe = Context::<Probe>::new();
+    run(&mut probe, |probe| {
+        for key in [0, 1, 254, 255] {
+            for element in [0, 255] {
+                probe.small.entry_mut(&key).insert(&element);
+                let mut inner = probe.deep.entry_mut(&key);
+                inner.entry_mut(&element).insert(&element);
+            }
+        }
+        assert_eq!(probe.small.keys().collect::<Vec<_>>(), [0, 1, 254, 255]);
+        assert_eq!(probe.small.keys_behind(&1).collect::<Vec<_>>(), [254, 255]);
+        assert_eq!(probe.small.keys_behind(&255).next(), None);
+        let inner = probe.deep.entry(&255);
+        assert_eq!(inner.keys().collect::<Vec<_>>(), [0, 255]);
+        assert_eq!(inner.entry(&255).iter().collect::<Vec<_>>(), [255]);
+    });
+}
+
+#[test]
+fn everybody_reads_what_one_owns_and_nobody_else_writes_it() {
+    let mut probe = Context::<Probe>::new();
+    for author in [9, 255, 3] {
+        probe.set_author([author; 32]);
+        run(&mut probe, |probe| {
+            assert_eq!(probe.names.own().get(), None);
+            probe.names.own().set(&author.to_string());
+        });
+    }
+    probe.set_author([4; 32]);
+    run(&mut probe, |probe| {
+        probe.ballots.own().entry_mut("yes").add(2);
+        let owners: Vec<_> = probe.names.owners().collect();
+        assert_eq!(owners, [[3; 32], [9; 32], [255; 32]]);
+        assert_eq!(probe.names.of(&[9; 32]).get().as_deref(), Some("9"));
+        assert_eq!(probe.names.of(&[4; 32]).get(), None);
+        assert_eq!(probe.ballots.owners().collect::<Vec<_>>(), [[4; 32]]);
+        assert_eq!(probe.ballots.of(&[4; 32]).entry("yes").get(), 2);
+        assert_eq!(context::author(), [4; 32]);
+    });
+    let key = probe.owned_entries().keys().next().unwrap();
+    assert_eq!(key[..], [&[3; 32][..], b"names\0"].concat());
+
+    // Held back from one call, and used in the next by another author.
+    let mut held = None;
+    run(&mut probe, |probe| held = Some(probe.names.own()));
+    probe.set_author([5; 32]);
+    let failed = probe.run(|_| held.unwrap().set(&"forged".to_owned()));
+    let Err(Failed::Misused(message)) = failed else {
+        panic!("{failed:?}")
+    };
+    assert!(
+        message.contains("does not begin with the public key"),
+        "{message}"
+    );
+}
+
+#[test]
+fn private_collections_lie_apart() {
+    let mut probe = Context::<Probe>::new();
+    run(&mut probe, |probe| {
+        probe.draft.set(&"d".to_owned());
+        probe.drafts.set(&1, "one");
+        assert_eq!(probe.drafts.get(&1).as_deref(), Some("one"));
+        assert_eq!(probe.drafts.len(), 1);
+    });
+    assert!(probe.entries().is_empty());
+    assert_eq!(probe.private_entries().len(), 2);
+    run(&mut probe, |probe| {
+        assert_eq!(probe.drafts.clear(), 1);
+        assert!(probe.draft.clear());
+    });
+    assert!(probe.private_entries().is_empty());
+}
+
+#[test]
+fn an_entry_keeps_its_kind() {
+    check_misused(
+        "an entry that is a counter was written as a register",
+        |probe| {
+            probe.count.add(1);
+            Register::<u8>::at(b"count\0").set(&1);
+        },
+    );
+    check_misused(
+        "an entry that is a register was written as a counter",
+        |_| {
+            Register::<u8>::at(b"count\0").set(&1);
+            Counter::at(b"count\0").add(1);
+        },
+    );
+    check_misused("a write-once entry was removed, which cannot be", |probe| {
+        probe.made_by.set(&"x".to_owned());
+        Map::<String, String>::at(b"made_by\0").clear();
+    });
+}
+
+#[test]
+fn a_failed_call_and_a_query_write_nothing_of_any_kind() {
+    let mut probe = Context::<Probe>::new();
+    for _ in 0..2 {
+        let failed = probe.update("fail", json!({})).unwrap_err();
+        assert_eq!(failed.code(), Some("asked"));
+        assert!(probe.entries().is_empty() && probe.owned_entries().is_empty());
+        assert!(probe.private_entries().is_empty());
+    }
+    assert_eq!(probe.query("sneak", json!({})), Err(Failed::WroteInQuery));
+    // After a roll-back the kinds are as they were, too.
+    run(&mut probe, |_| Register::<u8>::at(b"count\0").set(&1));
+}
+
+/// The layout is durable: these bytes must not change.
+#[test]
+fn entries_lie_where_the_documentation_says() {
+    let mut probe = Context::<Probe>::new();
+    probe.update("write", json!({})).unwrap();
+    let entries: Vec<_> = probe.entries().iter().collect();
+    let expected: [(&[u8], &[u8]); 5] = [
+        (b"count\0", b"\x05\0\0\0\0\0\0\0"),
+        (b"made_by\0", b"\"x\""),
+        (b"rooms\0r\0\0\0\0\0\0\0\0\0\x07", b"\"s\""),
+        (b"tags\0t", b""),
+        (b"votes\0v\0\0", b"\x01\0\0\0\0\0\0\0"),
+    ];
+    for ((key, value), (expected_key, expected_value)) in entries.iter().zip(expected) {
+        assert_eq!((&key[..], &value[..]), (expected_key, expected_value));
+    }
+    assert_eq!(entries.len(), expected.len());
+    assert_eq!(probe.private_entries().keys().next().unwrap(), b"draft\0");
+}
