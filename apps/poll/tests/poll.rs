@@ -1,0 +1,65 @@
+//! The poll without a server.
+
+use corelet_app_poll::Poll;
+use corelet_sdk::prelude::*;
+use corelet_sdk::testing::Context;
+
+#[test]
+fn a_question_stands() {
+    let mut poll = Context::<Poll>::create(json!({ "question": "Where?" })).unwrap();
+    let refused = poll.update("ask", json!({ "question": "When?" }));
+    assert_eq!(refused.unwrap_err().code(), Some("asked"));
+    let result = poll.query("result", json!({})).unwrap();
+    assert_eq!(
+        result,
+        json!({ "question": "Where?", "choices": [], "voters": 0 })
+    );
+}
+
+#[test]
+fn votes_add_up_and_there_is_one_each() {
+    let mut poll = Context::<Poll>::new();
+    for (voter, choice, votes) in [("ada", "inn", 1), ("bob", "inn", 2), ("eve", "canteen", 1)] {
+        poll.set_caller(voter);
+        let args = json!({ "choice": choice, "comment": format!("says {voter}") });
+        assert_eq!(poll.update("vote", args).unwrap(), votes);
+    }
+    let again = poll.update("vote", json!({ "choice": "inn" })).unwrap_err();
+    assert_eq!(again.code(), Some("voted"));
+
+    let inn = json!({ "choice": "inn", "votes": 2, "comments": [["ada", "says ada"], ["bob", "says bob"]] });
+    let canteen = json!({ "choice": "canteen", "votes": 1, "comments": [["eve", "says eve"]] });
+    assert_eq!(
+        poll.query("result", json!({})).unwrap(),
+        json!({ "question": null, "choices": [canteen, inn], "voters": 3 })
+    );
+    assert_eq!(
+        poll.update("withdraw", json!({ "choice": "inn" })).unwrap(),
+        3
+    );
+    assert_eq!(
+        poll.query("result", json!({})).unwrap(),
+        json!({ "question": null, "choices": [canteen], "voters": 3 })
+    );
+}
+
+#[test]
+fn each_node_has_its_name_and_its_notes() {
+    let mut poll = Context::<Poll>::new();
+    for (author, name) in [(2, "north"), (1, "south")] {
+        poll.set_author([author; 32]);
+        poll.update("call_station", json!({ "name": name }))
+            .unwrap();
+    }
+    assert_eq!(
+        poll.query("stations", json!({})).unwrap(),
+        json!(["south", "north"])
+    );
+    let note = json!({ "about": "ada", "text": "votes early" });
+    poll.update("note", note).unwrap();
+    assert_eq!(
+        poll.query("notes", json!({})).unwrap(),
+        json!([["ada", "votes early"]])
+    );
+    assert!(poll.entries().is_empty());
+}
