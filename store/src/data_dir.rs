@@ -7,8 +7,11 @@ use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 
 use crate::create::create;
 use crate::error::{Loss, StoreError};
@@ -289,6 +292,24 @@ pub(crate) fn make_private_dir(path: &Path) -> Result<(), StoreError> {
         .map_err(StoreError::file("make the directory", path))
 }
 
+/// How often and for how long the lock of a process that is gone is waited for.
+const ORPHAN_WAITS: u32 = 100;
+const ORPHAN_WAIT: Duration = Duration::from_millis(20);
+
+/// The process that has written itself into the lock. It may be about to do so: then
+/// it stays unknown.
+fn holder(file: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    file.rewind().ok()?;
+    Read::by_ref(file).take(32).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}
+
+fn is_gone(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    pid.is_some_and(|pid| test_kill_process(pid) == Err(Errno::SRCH))
+}
+
 /// Takes the lock, or says who has it.
 fn lock(dir: &Path) -> Result<File, StoreError> {
     let path = dir.join(LOCK);
@@ -300,19 +321,28 @@ fn lock(dir: &Path) -> Result<File, StoreError> {
         .mode(0o600)
         .open(&path)
         .map_err(StoreError::file("open the lock", &path))?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => {}
-        Err(rustix::io::Errno::WOULDBLOCK) => {
-            let mut text = String::new();
-            // The holder may be about to write its number: then it stays unknown.
-            let read = Read::by_ref(&mut file).take(32).read_to_string(&mut text);
-            let pid = read.ok().and_then(|_| text.trim().parse().ok());
+    let mut waits = ORPHAN_WAITS;
+    loop {
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => break,
+            Err(Errno::WOULDBLOCK) => {}
+            Err(errno) => return Err(StoreError::file("lock", &path)(errno.into())),
+        }
+        let pid = holder(&mut file);
+        if waits == 0 || !pid.is_some_and(is_gone) {
             return Err(StoreError::Locked {
                 path: dir.to_owned(),
                 pid,
             });
         }
-        Err(errno) => return Err(StoreError::file("lock", &path)(errno.into())),
+        // A process that was killed while it started another one has left its open
+        // files to that for as long as it takes to become another program.
+        waits -= 1;
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "at the start, before there are shards"
+        )]
+        std::thread::sleep(ORPHAN_WAIT);
     }
     let sign = |file: &mut File| -> io::Result<()> {
         file.set_len(0)?;

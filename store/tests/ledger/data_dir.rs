@@ -116,7 +116,40 @@ fn a_directory_open_in_another_process_is_refused_with_its_number() {
     DataDir::open(dir.path(), &options(1)).unwrap();
 }
 
-/// The other process of the test above; nothing by itself.
+/// The lock names a process that has ended, but what that was about to start still has its
+/// open file, and soon not any more.
+#[test]
+fn a_lock_that_a_killed_process_has_left_behind_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(DataDir::open(dir.path(), &options(1)).unwrap());
+    let mut gone = Command::new("true").spawn().unwrap();
+    gone.wait().unwrap();
+    let path = dir.path().join("lock");
+    fs::write(&path, format!("{}\n", gone.id())).unwrap();
+    let left_behind = fs::File::open(&path).unwrap();
+    rustix::fs::flock(&left_behind, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let (began, begun) = std::sync::mpsc::channel();
+    let opening = std::thread::Builder::new().spawn({
+        let path = dir.path().to_owned();
+        move || {
+            began.send(()).unwrap();
+            DataDir::open(path, &options(1)).map(drop)
+        }
+    });
+    begun.recv().unwrap();
+    drop(left_behind);
+    opening.unwrap().join().unwrap().unwrap();
+    // But not for ever.
+    let left_behind = fs::File::open(&path).unwrap();
+    rustix::fs::flock(&left_behind, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    for pid in [gone.id(), std::process::id()] {
+        fs::write(&path, format!("{pid}\n")).unwrap();
+        let error = DataDir::open(dir.path(), &options(1)).unwrap_err();
+        assert!(matches!(error, StoreError::Locked { pid: Some(found), .. } if found == pid));
+    }
+}
+
+/// The other process of `a_directory_open_in_another_process_is_refused_with_its_number`; nothing by itself.
 #[test]
 fn hold_the_lock() {
     if let Some(path) = std::env::var_os("CORELET_TEST_HOLD") {
