@@ -336,6 +336,17 @@ pub enum Refused {
         /// Who.
         author: NodeId,
     },
+    /// The context would have more deltas that no other follows than one delta can name
+    /// as its parents. A call on this node brings them together.
+    #[error("with delta {delta} context {context} would have more than {max} heads; it takes more once it was written here")]
+    TooManyHeads {
+        /// The delta.
+        delta: DeltaId,
+        /// Its context.
+        context: ContextId,
+        /// The bound.
+        max: usize,
+    },
     /// The delta follows everything that is here, and yet its author has another state.
     #[error("delta {delta} leads to root {here} here, but to {there} where it was made")]
     Diverged {

@@ -282,6 +282,7 @@ fn unstored_change(refused: &Unstored) -> Refusal {
         | Unstored::ParentsMissing { .. }
         | Unstored::Forked { .. }
         | Unstored::Diverged { .. }
+        | Unstored::TooManyHeads { .. }
         | Unstored::Unsorted { .. }
         | Unstored::WrongSlot { .. }
         | Unstored::StaleHlc { .. } => {

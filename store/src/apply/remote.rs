@@ -6,7 +6,7 @@
 use super::plan::{Incoming, Plan, Whose};
 use super::{Pass, Receipt, Stop, before_writing};
 use crate::change::{RemoteDelta, Standing};
-use crate::delta::DeltaView;
+use crate::delta::{DELTA_PARENTS_MAX, DeltaView};
 use crate::error::{Refused, StoreError};
 use crate::hlc::Hlc;
 use crate::ids::{ContextId, ContextSlot, DeltaId, Root};
@@ -73,6 +73,17 @@ impl Pass<'_> {
         {
             let author = delta.author();
             return Err(Refused::Forked { delta: id, author }.into());
+        }
+        let heads = &self.heads[&slot].head.deltas;
+        let is_followed = |head: &&DeltaId| delta.parents().any(|parent| parent == **head);
+        let followed = heads.iter().filter(is_followed).count();
+        if heads.len() - followed >= DELTA_PARENTS_MAX {
+            return Err(Refused::TooManyHeads {
+                delta: id,
+                context: delta.context(),
+                max: DELTA_PARENTS_MAX,
+            }
+            .into());
         }
         let past = match &follows {
             Follows::Everything => Past::Everything,
