@@ -338,7 +338,9 @@ pub enum Refused {
     },
     /// The context would have more deltas that no other follows than one delta can name
     /// as its parents. A call on this node brings them together.
-    #[error("with delta {delta} context {context} would have more than {max} heads; it takes more once it was written here")]
+    #[error(
+        "with delta {delta} context {context} would have more than {max} heads; it takes more once it was written here"
+    )]
     TooManyHeads {
         /// The delta.
         delta: DeltaId,

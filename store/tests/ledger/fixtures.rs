@@ -1,13 +1,13 @@
-//! Data directories that programs of earlier formats have left, as they were written then.
-//! Each opens, and is whole. To add one: write it with the last program of its format,
-//! with calls in the journal and a deleted context that is not swept, and pack it here.
+//! Data directories that programs of each format have left, as they were written then.
+//! Each opens, and is whole. Before the format changes: write one with
+//! `examples/fixture.rs`, as that is then, and pack it here without its locks.
 
 use std::path::Path;
 use std::process::Command;
 
 use corelet_store::{
-    ApplicationId, DataDir, Ledger, LedgerConfig, NodeId, OpenOptions, Scan, ShardCount, ShardId,
-    Verified, verify,
+    ApplicationId, DataDir, EntryKind, EntryValue, Ledger, LedgerConfig, NodeId, OpenOptions, Scan,
+    ShardCount, ShardId, Space, Verified, verify,
 };
 
 use crate::{id, set};
@@ -131,4 +131,42 @@ fn a_directory_of_format_3_is_taken_over() {
     let call = bench.call(2, slot, vec![set("new", "value")]);
     ledger.commit(vec![call]).unwrap().remove(0).unwrap();
     verify(&ledger.snapshot().unwrap()).unwrap();
+}
+
+#[test]
+fn a_directory_of_format_4_is_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    for is_swept in [false, true] {
+        let ledger = open(dir.path(), "format-4");
+        check_content(&ledger);
+        let snapshot = ledger.snapshot().unwrap();
+        let slot = |n| snapshot.context(&id(n)).unwrap().unwrap().slot;
+        let value = |n, space, key: &[u8]| snapshot.get(slot(n), space, key).unwrap();
+        let shared = |key: &str| value(5, Space::Shared, key.as_bytes());
+        assert_eq!(shared("counter"), Some(EntryValue::Counter(42)));
+        assert_eq!(shared("element"), Some(EntryValue::SetElement));
+        assert_eq!(shared("once"), Some(EntryValue::WriteOnce(b"first")));
+        assert_eq!(shared("list"), Some(EntryValue::List));
+        assert_eq!(shared("text"), Some(EntryValue::Text));
+        assert_eq!(shared("gone"), None);
+        let owned = [&[7; 32][..], b"mine"].concat();
+        let register = |value| Some(EntryValue::Register(value));
+        assert_eq!(value(5, Space::Owned, &owned), register(b"value"));
+        assert_eq!(value(5, Space::Private, b"secret"), register(b"journaled"));
+        let list = snapshot.sequence(slot(5), Space::Shared, b"list", EntryKind::List);
+        assert_eq!(list.unwrap().unwrap().edits, 2);
+        // Two nodes have written at once; theirs was later.
+        assert_eq!(value(6, Space::Shared, b"both"), register(b"theirs"));
+        assert_eq!(value(6, Space::Shared, b"one"), register(b"theirs"));
+        assert_eq!(
+            value(6, Space::Shared, b"added"),
+            Some(EntryValue::Counter(1))
+        );
+        assert_eq!(snapshot.head(slot(6)).unwrap().deltas.len(), 2);
+        verify(&snapshot).unwrap();
+        let edits = ledger.stats().unwrap().edits;
+        assert_eq!(edits, if is_swept { 3 } else { 4 });
+        drop(snapshot);
+        while ledger.sweep(100).unwrap().is_more {}
+    }
 }

@@ -1,0 +1,254 @@
+//! Writes a data directory with a bit of everything in it, which is kept in
+//! `tests/fixtures/` as what a program of its format has left: `fixture DIR`, then pack
+//! DIR, named after the format, as `tests/ledger/fixtures.rs` says, which knows what
+//! is in it.
+
+use std::error::Error;
+
+use bytes::Bytes;
+use corelet_store::{
+    ApplicationId, ApplicationRecord, Birth, Births, CallEffects, Change, ContextId, ContextSlot,
+    DataDir, EntryKind, Event, Hlc, Ledger, LedgerConfig, NewContext, NodeId, Op, OpenOptions,
+    RemoteDelta, ShardCount, ShardId, Space, Write,
+};
+
+const AUTHOR: NodeId = NodeId::from_bytes([7; 32]);
+const OTHER: NodeId = NodeId::from_bytes([8; 32]);
+
+fn id(n: u8) -> ContextId {
+    ContextId::from_bytes([n; 32])
+}
+
+struct Writer {
+    ledger: Ledger,
+    stamp: u64,
+}
+
+impl Writer {
+    fn open(dir: &str) -> Result<Writer, Box<dyn Error>> {
+        let options = OpenOptions {
+            shards_if_new: ShardCount::new(1).ok_or("one shard")?,
+            node_id_if_new: AUTHOR,
+        };
+        let data = DataDir::open(dir, &options)?;
+        let config = LedgerConfig {
+            map_bytes_max: 16 << 20,
+            readers_max: 4,
+            journal_bytes_max: 64 << 10,
+            checkpoint_contexts_max: 1000,
+        };
+        let shard = ShardId::new(0, options.shards_if_new).ok_or("the first shard")?;
+        Ok(Writer {
+            ledger: Ledger::open(&data.ledger_place(shard), &config)?,
+            stamp: 1000,
+        })
+    }
+
+    fn next(&mut self) -> Hlc {
+        self.stamp += 1;
+        Hlc::from_bits(self.stamp << 12)
+    }
+
+    fn effects(&mut self, n: u8, mut ops: Vec<Op>, events: Vec<Event>) -> CallEffects {
+        ops.sort_by(|a, b| (a.space, &a.key).cmp(&(b.space, &b.key)));
+        CallEffects {
+            context: id(n),
+            slot: ContextSlot::UNASSIGNED,
+            author: AUTHOR,
+            hlc: self.next(),
+            ops,
+            events,
+            logs: vec![],
+        }
+    }
+
+    fn create(&mut self, n: u8, ops: Vec<Op>) -> Result<(), Box<dyn Error>> {
+        let name = (n != 2).then(|| format!("context-{n}"));
+        let put = name.clone().map(|name| Change::PutName {
+            name,
+            context: id(n),
+        });
+        let new = NewContext {
+            id: id(n),
+            name,
+            application: ApplicationId::from_bytes([9; 32]),
+            created: self.next(),
+            call: self.effects(n, ops, vec![]),
+        };
+        let create = Change::CreateContext(new);
+        self.commit(put.into_iter().chain([create]).collect())
+    }
+
+    fn commit(&mut self, batch: Vec<Change>) -> Result<(), Box<dyn Error>> {
+        for verdict in self.ledger.commit(batch)? {
+            verdict?;
+        }
+        Ok(())
+    }
+
+    fn call(&mut self, n: u8, ops: Vec<Op>) -> Result<Hlc, Box<dyn Error>> {
+        let call = self.effects(n, ops, vec![]);
+        let hlc = call.hlc;
+        self.commit(vec![Change::Call(call)])?;
+        Ok(hlc)
+    }
+}
+
+fn set(key: &str, value: &[u8]) -> Op {
+    Op::set(
+        Bytes::copy_from_slice(key.as_bytes()),
+        Bytes::copy_from_slice(value),
+    )
+}
+
+fn write(key: &str, write: Write) -> Op {
+    Op::shared(Bytes::copy_from_slice(key.as_bytes()), write)
+}
+
+fn event(kind: &str, payload: String) -> Event {
+    Event {
+        kind: kind.to_owned(),
+        payload: Bytes::from(payload),
+    }
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let dir = std::env::args().nth(1).ok_or("usage: fixture DIR")?;
+    let mut writer = Writer::open(&dir)?;
+    let installed = writer.next();
+    writer.commit(vec![Change::PutApplication(ApplicationRecord {
+        id: ApplicationId::from_bytes([9; 32]),
+        name: "kv".into(),
+        version: "1".into(),
+        size_bytes: 5,
+        installed,
+        description: "{}".into(),
+    })])?;
+    for n in 1..=4 {
+        let ops = match n {
+            2 => vec![],
+            n => vec![set("made", &[n])],
+        };
+        writer.create(n, ops)?;
+    }
+    for n in 0..100_u32 {
+        let ops = vec![
+            set(&format!("key-{n:03}"), format!("value {n}").as_bytes()),
+            set("last", &n.to_be_bytes()),
+        ];
+        let events = match n % 10 {
+            0 => vec![event("tenth", n.to_string())],
+            _ => vec![],
+        };
+        let call = writer.effects(1, ops, events);
+        writer.commit(vec![Change::Call(call)])?;
+    }
+    let many = (0..500_u32).map(|n| set(&format!("m{n:04}"), &n.to_le_bytes()));
+    writer.call(3, many.collect())?;
+    writer.commit(vec![Change::DeleteContext(id(4))])?;
+    kinds(&mut writer)?;
+    two_nodes(&mut writer, &dir)?;
+    journal(&mut writer)
+}
+
+/// Context 5 has an entry of each kind, in each space.
+fn kinds(writer: &mut Writer) -> Result<(), Box<dyn Error>> {
+    writer.create(5, vec![])?;
+    let edit = |kind, births: &[Birth], update: &'static str| Write::Edit {
+        kind,
+        births: births.iter().copied().collect::<Births>(),
+        update: Bytes::from_static(update.as_bytes()),
+    };
+    let owned = [&AUTHOR.as_bytes()[..], b"mine"].concat();
+    let in_space = |space, key: Vec<u8>| Op {
+        space,
+        ..Op::set(key.into(), Bytes::from_static(b"value"))
+    };
+    let hlc = writer.call(
+        5,
+        vec![
+            write("counter", Write::Add(40)),
+            write("element", Write::Insert),
+            write("once", Write::WriteOnce(Bytes::from_static(b"first"))),
+            write("list", edit(EntryKind::List, &[], "first edit")),
+            write("text", edit(EntryKind::Text, &[], "first edit")),
+            write("gone", edit(EntryKind::Text, &[], "first edit")),
+            in_space(Space::Owned, owned),
+            in_space(Space::Private, b"secret".to_vec()),
+        ],
+    )?;
+    let births = [Birth {
+        author: AUTHOR,
+        hlc,
+    }];
+    writer.call(
+        5,
+        vec![
+            write("counter", Write::Add(2)),
+            write("list", edit(EntryKind::List, &births, "second edit")),
+            write("gone", Write::Remove),
+        ],
+    )?;
+    Ok(())
+}
+
+/// Context 6 was written by two nodes at once.
+fn two_nodes(writer: &mut Writer, dir: &str) -> Result<(), Box<dyn Error>> {
+    writer.create(6, vec![])?;
+    writer.commit(vec![Change::ShareContext(id(6))])?;
+    let elsewhere = format!("{dir}.other");
+    let mut other = Writer::open(&elsewhere)?;
+    other.create(6, vec![])?;
+    let mut call = other.effects(
+        6,
+        vec![set("both", b"theirs"), set("one", b"theirs")],
+        vec![],
+    );
+    (call.author, call.hlc) = (OTHER, Hlc::from_bits(5000 << 12));
+    other.commit(vec![Change::Call(call)])?;
+    writer.call(6, vec![set("both", b"ours"), write("added", Write::Add(1))])?;
+    let snapshot = other.ledger.snapshot()?;
+    let slot = snapshot.context(&id(6))?.ok_or("it was made above")?.slot;
+    let mut theirs = None;
+    snapshot.deltas(slot, 1, &mut |_, delta| {
+        theirs = Some(Bytes::copy_from_slice(delta.canonical()));
+        std::ops::ControlFlow::Break(())
+    })?;
+    writer.commit(vec![Change::Delta(RemoteDelta {
+        slot: ContextSlot::UNASSIGNED,
+        canonical: theirs.ok_or("it was made above")?,
+    })])?;
+    drop(other);
+    std::fs::remove_dir_all(elsewhere)?;
+    Ok(())
+}
+
+/// Calls that only the journal has.
+fn journal(writer: &mut Writer) -> Result<(), Box<dyn Error>> {
+    let mut batches = Vec::new();
+    for n in 0..5_u8 {
+        let ops = vec![
+            Op::remove(Bytes::from(format!("key-{n:03}"))),
+            set(&format!("journaled-{n}"), &[n]),
+            set("large", &[n; 9000]),
+        ];
+        let events = vec![event("journaled", n.to_string())];
+        let one = writer.effects(1, ops, events);
+        let private = Op {
+            space: Space::Private,
+            ..set("secret", b"journaled")
+        };
+        let two = writer.effects(3, vec![set("m0000", b"again")], vec![]);
+        let three = writer.effects(5, vec![private], vec![]);
+        batches.push([one, two, three].map(Change::Call));
+    }
+    let mut ledger = writer.ledger.writer();
+    for batch in batches {
+        let outcome = ledger.commit(batch.into())?;
+        for verdict in outcome.verdicts {
+            verdict?;
+        }
+        assert!(!outcome.is_shown, "it fits into the journal");
+    }
+    Ok(())
+}
