@@ -424,7 +424,10 @@ mod tests {
         }
 
         fn submit(&self, now: u64, value: &'static str) -> Result<Answer<Receipt>, CallError> {
-            let change = fixture::call(1, self.slot(), now, &[("key", value)]);
+            self.submit_change(fixture::call(1, self.slot(), now, &[("key", value)]))
+        }
+
+        fn submit_change(&self, change: Change) -> Result<Answer<Receipt>, CallError> {
             let bytes = change.bytes();
             let shown = fixture::shown_by(&change);
             self.stage
@@ -519,6 +522,28 @@ mod tests {
         assert!(bench.context.is_shown());
         assert_eq!(bench.pending(), None);
         assert_eq!(bench.disk.get(bench.slot(), "key").as_deref(), Some("new"));
+    }
+
+    #[test]
+    fn a_private_write_has_no_delta_and_moves_the_version_on() {
+        let bench = Bench::new();
+        let before = bench.context.standing.get().version;
+        let mut change = fixture::call(1, bench.slot(), 2, &[("key", "mine")]);
+        if let Change::Call(call) = &mut change {
+            call.ops[0].space = Space::Private;
+        }
+        let mut receipt = bench.submit_change(change).unwrap();
+        bench.commit();
+        let committed = now(&mut receipt).unwrap().unwrap();
+        assert_eq!(committed.delta_id(), None);
+        assert_eq!(bench.context.standing.get().version, before + 1);
+        assert_eq!(
+            bench.settled(),
+            None,
+            "in the shared space there is nothing"
+        );
+        bench.checkpoint();
+        assert_eq!(bench.disk.get(bench.slot(), "key"), None);
     }
 
     #[test]

@@ -100,11 +100,10 @@ impl Context {
         self.changes.get() - u64::from(self.uncommitted.get())
     }
 
-    /// Notes that a change of this context is durable.
+    /// Notes that a call of this context is durable. One that only this node knows of
+    /// has no delta, and a state of its own all the same.
     pub(crate) fn advance(&self, committed: &Committed) {
-        if committed.delta_id().is_some() {
-            self.standing.set(committed.standing());
-        }
+        self.standing.set(committed.standing());
     }
 
     /// Notes that uncommitted effects are gone: what has seen them must fail.

@@ -145,8 +145,9 @@ impl View {
         })
     }
 
-    /// The kind and value that a write of this turn meets, its own writes included, and
-    /// whether the turn has removed what was there before.
+    /// What a write of this turn meets, its own writes included, and whether the turn has
+    /// removed what was there before. Of an entry that is no counter only the kind is
+    /// looked at: its value may be large, and the price of a write does not depend on it.
     fn meet(&self, space: Space, key: &[u8]) -> Result<(Option<Shown>, bool), StateError> {
         if let Some(own) = self.changeset.of(space).get(key) {
             let is_anew = own.removes_first || own.write == Write::Remove;
@@ -155,7 +156,10 @@ impl View {
         let shown = self.base_get(space, key, |found| {
             found.map(|(kind, bytes)| Shown {
                 kind,
-                bytes: Bytes::copy_from_slice(bytes),
+                bytes: match kind {
+                    EntryKind::Counter => Bytes::copy_from_slice(bytes),
+                    _ => Bytes::new(),
+                },
             })
         })?;
         Ok((shown, false))

@@ -333,11 +333,15 @@ pub(crate) fn scan(
     let limit = limit as usize;
     with(|call| {
         if reverse {
+            // A range that ends before it begins is not empty but a panic.
+            if after.is_some_and(|after| after <= prefix) {
+                return Vec::new();
+            }
             // Keys with the prefix lie together; those behind them are skipped.
             let end = after.map_or(Bound::Unbounded, Bound::Excluded);
             call.state
                 .of(space)
-                .range::<[u8], _>((Bound::Included(prefix), end_not_before(prefix, end)))
+                .range::<[u8], _>((Bound::Included(prefix), end))
                 .rev()
                 .skip_while(|entry| !within(entry))
                 .take_while(within)
@@ -358,14 +362,6 @@ pub(crate) fn scan(
                 .collect()
         }
     })
-}
-
-/// A range that ends before it begins is not empty but a panic.
-fn end_not_before<'a>(prefix: &'a [u8], end: Bound<&'a [u8]>) -> Bound<&'a [u8]> {
-    match end {
-        Bound::Excluded(end) if end <= prefix => Bound::Included(prefix),
-        end => end,
-    }
 }
 
 pub(crate) fn count(space: Space, prefix: &[u8]) -> u64 {

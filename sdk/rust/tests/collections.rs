@@ -107,6 +107,27 @@ fn a_set_has_its_elements_once_and_in_order() {
     });
 }
 
+/// Its key is the bare prefix of the field, and nothing of the field lies before it.
+#[test]
+fn an_empty_element_comes_once_from_either_end() {
+    let mut probe = Context::<Probe>::new();
+    run(&mut probe, |probe| {
+        let tags = &mut probe.tags;
+        // As many as a walk fetches at once.
+        for n in 0..15 {
+            tags.insert(&format!("{n:02}"));
+        }
+        tags.insert("");
+        let all: Vec<String> = tags.iter().collect();
+        assert_eq!(all.len(), 16);
+        let reversed: Vec<String> = tags.range(..).reversed().collect();
+        assert!(reversed.iter().rev().eq(all.iter()));
+        let up_to_it: Vec<String> = tags.range(..=String::new()).reversed().collect();
+        assert_eq!(up_to_it, [""]);
+        assert_eq!(tags.range(..String::new()).reversed().count(), 0);
+    });
+}
+
 #[test]
 fn a_set_is_paged() {
     let mut probe = Context::<Probe>::new();

@@ -1,5 +1,5 @@
 //! One live list or text that merges: edits by index, updates as bytes for the
-//! deltas, others' updates in causal order (decisions 0007 and 0008). Pure: no
+//! deltas, others' updates in causal order (decisions 0007 and 0009). Pure: no
 //! disk, no clock, no signature here. A sequence belongs to the thread that has
 //! it.
 //!
