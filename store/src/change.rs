@@ -268,7 +268,8 @@ impl Op {
         OpView {
             space: self.space,
             key: &self.key,
-            removes_first: self.removes_first,
+            // There is nothing more to a removal.
+            removes_first: self.removes_first && self.write != Write::Remove,
             write: match &self.write {
                 Write::Set(value) => WriteView::Set(value),
                 Write::Add(amount) => WriteView::Add {

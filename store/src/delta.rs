@@ -26,6 +26,10 @@ const MAGIC: &[u8; 4] = b"CLD2";
 /// The most parents that a delta can have.
 pub const DELTA_PARENTS_MAX: usize = 1024;
 
+/// The most writes, and the most events, that a delta can have: about as many as the
+/// calls of a batch.
+pub const DELTA_PARTS_MAX: u32 = 1 << 19;
+
 /// The most births that an edit can build on.
 pub const BIRTHS_MAX: usize = 1024;
 
@@ -282,6 +286,9 @@ impl<'a> DeltaView<'a> {
             return Err(MalformedDelta("its parents are not in ascending order"));
         }
         let op_count = rest.u32()?;
+        if op_count > DELTA_PARTS_MAX {
+            return Err(MalformedDelta("it has too many writes"));
+        }
         let ops = rest.0;
         let mut last = None;
         for _ in 0..op_count {
@@ -307,6 +314,9 @@ impl<'a> DeltaView<'a> {
         }
         let ops = &ops[..ops.len() - rest.0.len()];
         let event_count = rest.u32()?;
+        if event_count > DELTA_PARTS_MAX {
+            return Err(MalformedDelta("it has too many events"));
+        }
         let events = rest.0;
         for _ in 0..event_count {
             rest.event()?;

@@ -289,6 +289,12 @@ pub enum Refused {
     /// A write-once entry cannot be removed.
     #[error("the entry is a write-once value, which cannot be removed")]
     RemovedWriteOnce,
+    /// An edit of something that has no edits. Our bug.
+    #[error("a {kind} was edited, which only lists and texts can be")]
+    NoSequence {
+        /// The kind.
+        kind: EntryKind,
+    },
     /// A write that its space does not allow: of another owner, or of a kind that the
     /// space does not have.
     #[error("the {space:?} space does not take this write")]

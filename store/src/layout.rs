@@ -59,7 +59,7 @@ pub(crate) type Table = Database<'static, Bytes, Bytes>;
 /// environment, valid as long as the environment is open.
 #[derive(Clone, Copy)]
 pub(crate) struct Tables {
-    /// `"format"`, `"identity"`, `"journal"`, `"journal-file"` and `"slots"`.
+    /// `"counters"`, `"format"`, `"identity"`, `"journal"`, `"journal-file"` and `"slots"`.
     pub(crate) meta: Table,
     /// Context id -> its record, with its slot.
     pub(crate) contexts: Table,
@@ -202,6 +202,7 @@ fn all<T>(tables: Vec<T>) -> [T; TABLE_NAMES.len()] {
     }
 }
 
+pub(crate) const META_COUNTERS: &[u8] = b"counters";
 pub(crate) const META_FORMAT: &[u8] = b"format";
 pub(crate) const META_IDENTITY: &[u8] = b"identity";
 pub(crate) const META_JOURNAL: &[u8] = b"journal";

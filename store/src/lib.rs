@@ -69,8 +69,8 @@ pub use change::{
 };
 pub use data_dir::{DataDir, OpenOptions, write_atomically};
 pub use delta::{
-    BIRTHS_MAX, BirthsView, DELTA_PARENTS_MAX, DeltaEventView, DeltaView, MalformedDelta, OpView,
-    WriteView,
+    BIRTHS_MAX, BirthsView, DELTA_PARENTS_MAX, DELTA_PARTS_MAX, DeltaEventView, DeltaView,
+    MalformedDelta, OpView, WriteView,
 };
 pub use entry::{EntryKind, EntryValue, Space};
 pub use error::{BlobError, Loss, Refused, StoreError};

@@ -50,6 +50,7 @@ pub(crate) enum RecordKind {
     Edit = 18,
     Litter = 19,
     Trie = 21,
+    Counters = 22,
     GraveOfFormat3 = 11,
     Grave = 20,
 }
@@ -67,6 +68,7 @@ impl RecordKind {
             RecordKind::Dag => "record of a delta's past",
             RecordKind::Edit => "edit",
             RecordKind::Trie => "node of a trie",
+            RecordKind::Counters => "record of positions and stamps",
             RecordKind::Litter => "record of removed edits",
             RecordKind::Event => "event record",
             RecordKind::Application => "application record",
@@ -137,6 +139,15 @@ pub(crate) struct FormatRecord {
 #[derive(Archive, Serialize)]
 pub(crate) struct SlotsRecord {
     pub(crate) next: u64,
+}
+
+/// The next position of the log, which must not be given again when the log was
+/// pruned or swept empty, and the newest stamp, which is not the last delta's if
+/// that came from another node, nor any delta's if a call made none.
+#[derive(Archive, Serialize)]
+pub(crate) struct CountersRecord {
+    pub(crate) position: u64,
+    pub(crate) hlc: u64,
 }
 
 /// Which records of the journal follow what is in the ledger.
@@ -346,6 +357,9 @@ impl Record for FormatRecord {
 }
 impl Record for SlotsRecord {
     const KIND: RecordKind = RecordKind::Slots;
+}
+impl Record for CountersRecord {
+    const KIND: RecordKind = RecordKind::Counters;
 }
 impl Record for JournalRecord {
     const KIND: RecordKind = RecordKind::Journal;

@@ -229,6 +229,9 @@ impl Snapshot {
         key: &[u8],
         kind: EntryKind,
     ) -> Result<Option<SequenceFacts>, StoreError> {
+        if key.len() > layout::KEY_BYTES_MAX {
+            return Ok(None);
+        }
         let mut full = Vec::new();
         layout::entry_key(&mut full, slot, space, key);
         let Some(bytes) = self.get_raw(self.tables.entries, &full)? else {

@@ -198,8 +198,9 @@ fn check_log(
         if delta.hlc() > head.hlc {
             return Err(corrupt(position, "its stamp is later than its context's"));
         }
-        // All others are in its past, so it has led to what there is.
-        if head.deltas == [id] && delta.root() != head.root {
+        // All others are in its past, so it has led to what there is. Of another node's
+        // that is not known for certain.
+        if !head.is_shared && head.deltas == [id] && delta.root() != head.root {
             return Err(corrupt(position, "its root is not the head's"));
         }
         expected.extend(delta.parents());

@@ -17,9 +17,9 @@ use crate::error::StoreError;
 use crate::hlc::Hlc;
 use crate::ids::ContextSlot;
 use crate::journal::Journal;
-use crate::layout::{self, BATCH_BYTES_MAX, META_SLOTS, Tables};
+use crate::layout::{self, BATCH_BYTES_MAX, META_COUNTERS, META_SLOTS, Tables};
 use crate::ledger::{LedgerConfig, Shared, engine_error};
-use crate::record::{Head, LogRow, SlotsRecord, open};
+use crate::record::{CountersRecord, Head, LogRow, SlotsRecord, open};
 use crate::sweep::{self, Swept};
 
 /// Writes between two checkpoints. Each dirties a page of its own at worst, and
@@ -123,6 +123,14 @@ impl WriterState {
                 }
             },
             None => Hlc::ZERO,
+        };
+        let (position, last_hlc) = match tables.meta.get(&txn, META_COUNTERS).map_err(failed)? {
+            Some(bytes) => {
+                let noted = open::<CountersRecord>(META_COUNTERS, bytes)?;
+                let hlc = Hlc::from_bits(noted.hlc.to_native());
+                (position.max(noted.position.to_native()), last_hlc.max(hlc))
+            }
+            None => (position, last_hlc),
         };
         // Each transaction loads them; here they are only checked.
         Authors::load(env, tables, &txn)?;

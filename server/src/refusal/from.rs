@@ -283,6 +283,7 @@ fn unstored_change(refused: &Unstored) -> Refusal {
         | Unstored::Forked { .. }
         | Unstored::Diverged { .. }
         | Unstored::TooManyHeads { .. }
+        | Unstored::NoSequence { .. }
         | Unstored::Unsorted { .. }
         | Unstored::WrongSlot { .. }
         | Unstored::StaleHlc { .. } => {

@@ -2,7 +2,7 @@
 
 use crate::change::{CallEffects, Write};
 use crate::delta::BIRTHS_MAX;
-use crate::entry::Space;
+use crate::entry::{EntryKind, Space};
 use crate::error::Refused;
 use crate::layout::{EVENT_KIND_BYTES_MAX, KEY_BYTES_MAX, NAME_BYTES_MAX, VALUE_BYTES_MAX};
 
@@ -16,7 +16,10 @@ pub(super) fn check_call(call: &CallEffects) -> Result<(), Refused> {
         check_bound("a key's length in bytes", op.key.len(), 0, KEY_BYTES_MAX)?;
         let value_bytes = op.view().write.payload().len();
         check_bound("a value's length in bytes", value_bytes, 0, VALUE_BYTES_MAX)?;
-        if let Write::Edit { births, .. } = &op.write {
+        if let Write::Edit { kind, births, .. } = &op.write {
+            if !matches!(kind, EntryKind::List | EntryKind::Text) {
+                return Err(Refused::NoSequence { kind: *kind });
+            }
             check_bound("the births of an edit", births.len(), 0, BIRTHS_MAX)?;
         }
         let is_allowed = match op.space {

@@ -116,6 +116,7 @@ impl Pass<'_> {
             delta_id = Some(id);
         }
         head.hlc = call.hlc;
+        self.next.last_hlc = self.next.last_hlc.max(call.hlc);
         local::write_call(&mut self.buffers.local, call);
         let standing = Standing::of(head);
         self.heads.insert(slot, touched);

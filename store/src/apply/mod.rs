@@ -30,11 +30,11 @@ use crate::entry::EntryDigest;
 use crate::error::{Refused, StoreError};
 use crate::ids::{ContextId, ContextSlot, DeltaId};
 use crate::journal::{Generation, JournaledCall};
-use crate::layout::{META_JOURNAL, META_JOURNAL_FILE, Tables, slot_key};
+use crate::layout::{META_COUNTERS, META_JOURNAL, META_JOURNAL_FILE, Tables, slot_key};
 use crate::ledger::{commit_error, engine_error, is_short_write};
 use crate::local::{self, Local};
 use crate::record::{
-    ContextRecord, Head, JournalFileRecord, JournalRecord, TrieRow, read_name, seal,
+    ContextRecord, CountersRecord, Head, JournalFileRecord, JournalRecord, TrieRow, read_name, seal,
 };
 use crate::trie::Trie;
 use crate::trie_table::node_key;
@@ -361,6 +361,12 @@ impl<'l> Pass<'l> {
                 put.map_err(|error| self.engine(error))?;
             }
         }
+        let record = CountersRecord {
+            position: self.next.position,
+            hlc: self.next.last_hlc.bits(),
+        };
+        seal(&mut self.buffers.record, META_COUNTERS, &record);
+        self.put_meta(META_COUNTERS)?;
         let record = JournalRecord {
             generation: generation.number,
             seed: generation.seed,
@@ -472,6 +478,10 @@ pub(crate) fn verdict(change: Change, answer: Answer) -> Verdict {
         Change::CreateContext(NewContext { call, .. }) | Change::Call(call) => {
             (call.events, call.logs)
         }
+        Change::Delta(delta) => match DeltaView::parse(&delta.canonical) {
+            Ok(delta) => (delta.events().map(owned_event).collect(), Vec::new()),
+            Err(_) => unreachable!("it was parsed when it was applied"),
+        },
         _ => return Ok(Committed::of_no_call(receipt.slot)),
     };
     let events = (receipt.first_sequence..)

@@ -479,13 +479,23 @@ impl Pass<'_> {
 
 /// Refuses a write of this node that does not fit to the entry.
 fn agree(found: Option<&Stored<'_>>, op: &OpView<'_>) -> Result<(), Refused> {
-    let Some(found) = found.map(Stored::kind) else {
+    let Some(entry) = found else {
         return Ok(());
     };
+    let found = entry.kind();
     match op.write.kind().filter(|_| !op.removes_first) {
         Some(written) if written != found => Err(Refused::KindMismatch { found, written }),
-        None if found == EntryKind::WriteOnce => Err(Refused::RemovedWriteOnce),
+        None if has_once(entry) => Err(Refused::RemovedWriteOnce),
         _ => Ok(()),
+    }
+}
+
+/// Whether a write-once value is there, perhaps beneath what two nodes have made of
+/// the key at once.
+fn has_once(entry: &Stored<'_>) -> bool {
+    match entry {
+        Stored::Sections(state) => state.once.is_some(),
+        Stored::Value(_) => false,
     }
 }
 

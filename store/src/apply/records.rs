@@ -5,6 +5,7 @@ use super::bounds::{check_bound, check_call, check_name};
 use super::{Pass, Receipt, Stop, TouchedHead, before_writing};
 use crate::change::{ApplicationRecord, NewContext};
 use crate::error::{Refused, StoreError};
+use crate::hlc::Hlc;
 use crate::ids::{ApplicationId, ContextId, ContextSlot};
 use crate::layout::{APPLICATION_BYTES_MAX, META_SLOTS, slot_key};
 use crate::record::{ContextRow, GraveRow, Head, NameRow, SlotsRecord, seal};
@@ -12,6 +13,13 @@ use crate::record::{ContextRow, GraveRow, Head, NameRow, SlotsRecord, seal};
 impl Pass<'_> {
     pub(super) fn create(&mut self, new: &NewContext) -> Result<Receipt, Stop> {
         check_call(&new.call)?;
+        if !new.call.is_silent() && new.call.hlc == Hlc::ZERO {
+            return Err(Refused::StaleHlc {
+                got: new.call.hlc,
+                last: Hlc::ZERO,
+            }
+            .into());
+        }
         if new.call.context != new.id {
             return Err(Refused::WrongSlot {
                 context: new.call.context,

@@ -198,3 +198,48 @@ fn edits_of_what_was_removed_are_swept_in_steps_and_others_stay() {
     assert_eq!(bench.ledger().stats().unwrap().edits, 51);
     assert!(!bench.ledger().sweep(20).unwrap().is_more);
 }
+
+/// Positions of a log that was swept empty are not given again, also after a restart.
+#[test]
+fn positions_of_the_log_are_given_once() {
+    let mut bench = Bench::new();
+    let position = |bench: &mut Bench, n| {
+        let slot = bench.create(n);
+        let call = bench.call(n, slot, vec![set("k", "v")]);
+        bench.commit(vec![call]);
+        let mut newest = 0;
+        let snapshot = bench.ledger().snapshot().unwrap();
+        snapshot
+            .deltas(slot, 1, &mut |position, _| {
+                newest = position;
+                std::ops::ControlFlow::Break(())
+            })
+            .unwrap();
+        newest
+    };
+    let before = position(&mut bench, 1);
+    bench.commit(vec![Change::DeleteContext(id(1))]);
+    while bench.ledger().sweep(100).unwrap().is_more {}
+    assert_eq!(bench.ledger().stats().unwrap().deltas, 0);
+    bench.reopen();
+    assert!(position(&mut bench, 2) > before);
+}
+
+/// What no delta took part in moves the clock on as well.
+#[test]
+fn a_stamp_of_a_private_write_is_remembered() {
+    let mut bench = Bench::new();
+    let slot = bench.create(1);
+    let private = corelet_store::Op {
+        space: corelet_store::Space::Private,
+        ..set("k", "v")
+    };
+    let call = bench.call(1, slot, vec![private]);
+    let Change::Call(effects) = &call else {
+        unreachable!("it is one")
+    };
+    let stamp = effects.hlc;
+    bench.commit(vec![call]);
+    bench.reopen();
+    assert_eq!(bench.ledger().last_hlc(), stamp);
+}
