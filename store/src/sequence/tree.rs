@@ -42,10 +42,22 @@ pub(super) struct Tree {
 impl Tree {
     /// Where a new element with this parent lies among those that are there.
     pub(super) fn spot(&self, authors: &[Author], id: Id, parent: Id, side: Side) -> Spot {
-        let brothers = self.brothers(authors, parent, side);
-        let smaller = brothers.iter().rfind(|&&b| precedes(authors, b, id));
+        let brothers = self
+            .children
+            .get(&(parent, side))
+            .map_or(&[][..], Vec::as_slice);
+        let smaller = brothers.partition_point(|&b| precedes(authors, b, id));
+        let mut smaller = smaller.checked_sub(1).map(|at| brothers[at]);
+        // One more brother is not among them: the element that continues a run.
+        if side == Side::Right
+            && let Some(next) = self.continued(authors, parent)
+            && precedes(authors, next, id)
+            && smaller.is_none_or(|smaller| precedes(authors, smaller, next))
+        {
+            smaller = Some(next);
+        }
         match (smaller, side) {
-            (Some(&smaller), _) => Spot::After(self.end(authors, smaller)),
+            (Some(smaller), _) => Spot::After(self.end(authors, smaller)),
             (None, Side::Right) if parent == Id::ROOT => Spot::First,
             (None, Side::Right) => Spot::After(parent),
             (None, Side::Left) => match brothers.first() {
@@ -89,22 +101,6 @@ impl Tree {
         self.starts
             .iter()
             .map(|(&id, &(parent, side))| (id, parent, side))
-    }
-
-    /// All that hang on one side, in order.
-    fn brothers(&self, authors: &[Author], parent: Id, side: Side) -> Vec<Id> {
-        let mut all = self
-            .children
-            .get(&(parent, side))
-            .cloned()
-            .unwrap_or_default();
-        if side == Side::Right
-            && let Some(next) = self.continued(authors, parent)
-        {
-            let at = all.partition_point(|&b| precedes(authors, b, next));
-            all.insert(at, next);
-        }
-        all
     }
 
     /// The element that continues the run of this one, if one does.

@@ -3,6 +3,8 @@
 //! from, then insertions and deletions. There is one form for the same edits.
 //! Whether an update may be applied is judged in `mod.rs`.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::content::{Content, SequenceKind};
 use super::error::SequenceError;
 use super::id::{Id, Side};
@@ -125,9 +127,10 @@ pub(super) fn decode(
         return Err(reader.expected("the kind of the sequence"));
     }
     let mut keys = Vec::new();
+    let mut named = BTreeSet::from([key]);
     for _ in 0..reader.count()? {
         let other = reader.key()?;
-        if other == key || keys.contains(&other) {
+        if !named.insert(other) {
             return Err(reader.expected("a key that was not named yet"));
         }
         keys.push(other);
@@ -144,6 +147,7 @@ pub(super) fn decode(
         counter: first,
     };
     let mut ops = Vec::new();
+    let mut deleted = Ranges::default();
     while !reader.is_empty() {
         let tag = reader.byte("an edit")?;
         let id = names.id(&mut reader)?;
@@ -174,8 +178,8 @@ pub(super) fn decode(
             DELETE => {
                 let len = reader.counter()?;
                 match id {
-                    Some(first) if len > 0 => Op::Delete { first, len },
-                    _ => return Err(reader.expected("elements to delete")),
+                    Some(first) if len > 0 && deleted.add(first, len) => Op::Delete { first, len },
+                    _ => return Err(reader.expected("elements to delete, each once")),
                 }
             }
             _ => return Err(reader.expected("an insertion or a deletion")),
@@ -192,6 +196,30 @@ pub(super) fn decode(
         inserted: (next.counter - first) as usize,
         ops,
     })
+}
+
+/// The elements that an update deletes. What is there no more is not deleted by anybody
+/// honest, and to look for it again and again could take for ever.
+#[derive(Default)]
+struct Ranges(BTreeMap<Id, u32>);
+
+impl Ranges {
+    /// Adds the elements from `first` on; tells whether all of them are new.
+    fn add(&mut self, first: Id, len: u32) -> bool {
+        let Some(end) = first.counter.checked_add(len) else {
+            return false;
+        };
+        let is_before = |(at, len): (&Id, &u32)| {
+            at.author != first.author || at.counter.saturating_add(*len) <= first.counter
+        };
+        let is_behind = |(at, _): (&Id, &u32)| at.author != first.author || at.counter >= end;
+        let is_new = self.0.range(..=first).next_back().is_none_or(is_before)
+            && self.0.range(first..).next().is_none_or(is_behind);
+        if is_new {
+            self.0.insert(first, len);
+        }
+        is_new
+    }
 }
 
 /// The authors that an update names, in the order in which it does.
@@ -233,5 +261,24 @@ impl SequenceKind {
             SequenceKind::List => 0,
             SequenceKind::Text => 1,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn elements_are_deleted_once() {
+        let id = |author, counter| Id { author, counter };
+        let mut ranges = Ranges::default();
+        assert!(ranges.add(id(1, 10), 5));
+        assert!(ranges.add(id(1, 15), 1) && ranges.add(id(1, 8), 2));
+        assert!(ranges.add(id(2, 10), 5) && ranges.add(id(0, 0), 100));
+        for (counter, len) in [(10, 5), (12, 1), (0, 9), (14, 1), (15, 3), (9, 1), (0, 99)] {
+            assert!(!ranges.add(id(1, counter), len), "{counter} {len}");
+        }
+        assert!(!ranges.add(id(3, u32::MAX), 2));
+        assert!(ranges.add(id(1, 16), 3));
     }
 }
