@@ -8,7 +8,7 @@ use heed::PutFlags;
 
 use super::bounds::check_call;
 use super::plan::{Incoming, Plan, Whose};
-use super::{Pass, Receipt, Stop};
+use super::{Pass, Receipt, Stop, TouchedHead};
 use crate::change::{CallEffects, Op, Standing};
 use crate::delta::{self, DeltaWriter, WriteView};
 use crate::error::Refused;
@@ -16,7 +16,7 @@ use crate::ids::{ContextSlot, DeltaId, Root};
 use crate::layout::{dag_key, event_key, position_key};
 use crate::local;
 use crate::record::{DagNode, EventRow, Head, LogRow, seal};
-use crate::version::Past;
+use crate::version::{Past, VersionVector};
 
 impl Pass<'_> {
     pub(super) fn call(&mut self, call: &CallEffects) -> Result<Receipt, Stop> {
@@ -84,14 +84,8 @@ impl Pass<'_> {
         root: Root,
         call: &CallEffects,
     ) -> Result<Receipt, Stop> {
-        // The head leaves the map while it changes. If the call fails half way
-        // the transaction is dropped, and every head with it.
         let slot = incoming.slot;
-        let mut touched = self
-            .heads
-            .remove(&slot)
-            .expect("the caller has read the head");
-        touched.is_changed = true;
+        let mut touched = self.take_head(slot);
         let head = &mut touched.head;
         self.has_written = true;
         self.writes += call.ops.len() + call.events.len() + 1;
@@ -106,7 +100,7 @@ impl Pass<'_> {
         self.buffers.canonical.clear();
         if call.is_replicated() {
             let id = self.canonical_of(head, plan, call);
-            self.write_log(incoming, &id, head)?;
+            self.write_log(incoming, &id, None, head)?;
             head.deltas.clear();
             head.deltas.push(id);
             let events = call.events.iter();
@@ -152,11 +146,23 @@ impl Pass<'_> {
         writer.finish(head.root)
     }
 
-    /// Puts the delta in the buffer into the log.
+    /// The head of a context that is about to change. It leaves the map for that
+    /// time: if what changes it fails half way, the transaction is dropped, and every head
+    /// with it.
+    pub(super) fn take_head(&mut self, slot: ContextSlot) -> TouchedHead {
+        let touched = self.heads.remove(&slot);
+        let mut touched = touched.expect("the caller has read the head");
+        touched.is_changed = true;
+        touched
+    }
+
+    /// Puts the delta in the buffer into the log. `seen` is what its author had seen;
+    /// none if that is everything.
     pub(super) fn write_log(
         &mut self,
         incoming: &Incoming,
         id: &DeltaId,
+        seen: Option<VersionVector>,
         head: &mut Head,
     ) -> Result<(), Stop> {
         let position = self.next.position;
@@ -182,7 +188,7 @@ impl Pass<'_> {
             let node = DagNode {
                 position,
                 dot: incoming.dot,
-                seen: head.seen.clone(),
+                seen: seen.unwrap_or_else(|| head.seen.clone()),
             };
             self.write_dag_node(incoming.slot, id, &node)?;
         }

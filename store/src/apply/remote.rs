@@ -163,11 +163,7 @@ impl Pass<'_> {
     ) -> Result<Receipt, Stop> {
         let slot = incoming.slot;
         self.share(slot)?;
-        let mut touched = self
-            .heads
-            .remove(&slot)
-            .expect("the caller has read the head");
-        touched.is_changed = true;
+        let mut touched = self.take_head(slot);
         let head = &mut touched.head;
         self.has_written = true;
         self.writes += delta.op_count() as usize + delta.event_count() as usize + 1;
@@ -180,13 +176,11 @@ impl Pass<'_> {
         self.buffers.canonical.clear();
         self.buffers.canonical.extend_from_slice(delta.canonical());
         local::write_remote(&mut self.buffers.local);
-        let seen_here = head.seen.clone();
-        if let Follows::Some(seen) = follows {
-            // The record in the log's index is of what the author had seen.
-            head.seen = seen;
-        }
-        self.write_log(incoming, id, head)?;
-        head.seen = seen_here;
+        let seen = match follows {
+            Follows::Everything => None,
+            Follows::Some(seen) => Some(seen),
+        };
+        self.write_log(incoming, id, seen, head)?;
         let first_sequence = head.events_last + 1;
         let events = delta.events().map(|event| (event.kind, event.payload));
         self.write_events(incoming, id, events, head)?;

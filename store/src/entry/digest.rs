@@ -67,13 +67,7 @@ fn write_state(
     for kind in EntryKind::ALL.into_iter().filter(|kind| state.has(*kind)) {
         out.push(kind.number());
         match kind {
-            EntryKind::Register => write_all(
-                out,
-                &state.register,
-                |value| value.dot,
-                authors,
-                |out, author, value| write_value(out, author, value),
-            )?,
+            EntryKind::Register => write_values(out, &state.register, authors)?,
             EntryKind::Counter => write_all(
                 out,
                 &state.counter,
@@ -87,13 +81,7 @@ fn write_state(
             EntryKind::SetElement => write_dots(out, &state.element, authors)?,
             EntryKind::List => write_sequence(out, &state.list, authors)?,
             EntryKind::Text => write_sequence(out, &state.text, authors)?,
-            EntryKind::WriteOnce => write_all(
-                out,
-                state.once.as_slice(),
-                |value| value.dot,
-                authors,
-                |out, author, value| write_value(out, author, value),
-            )?,
+            EntryKind::WriteOnce => write_values(out, state.once.as_slice(), authors)?,
         }
     }
     Ok(())
@@ -115,6 +103,20 @@ fn write_sequence(
             out.extend_from_slice(&chain.edits.to_le_bytes());
             out.extend_from_slice(&chain.digest);
         },
+    )
+}
+
+fn write_values(
+    out: &mut Vec<u8>,
+    values: &[Value<'_>],
+    authors: &Authors,
+) -> Result<(), UnknownAuthor> {
+    write_all(
+        out,
+        values,
+        |value| value.dot,
+        authors,
+        |out, author, value| write_value(out, author, value),
     )
 }
 
