@@ -10,9 +10,9 @@ use crate::hlc::Hlc;
 use crate::ids::{ContextSlot, DeltaId};
 use crate::version::Dot;
 
-/// The version of the whole ledger format. Version 3, which had no kinds but registers
-/// and no tries, is taken over (`takeover.rs`); any other is refused.
-pub(crate) const FORMAT_VERSION: u32 = 4;
+/// The version of the whole ledger format. Versions from 3 on are taken over
+/// (`takeover.rs`); any other is refused.
+pub(crate) const FORMAT_VERSION: u32 = 5;
 
 /// The longest key that LMDB as we build it can hold.
 pub(crate) const LMDB_KEY_BYTES_MAX: usize = 511;

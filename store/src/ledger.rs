@@ -24,7 +24,7 @@ use crate::data_file;
 use crate::error::StoreError;
 use crate::hlc::Hlc;
 use crate::journal::Journal;
-use crate::layout::{self, LMDB_KEY_BYTES_MAX, Tables};
+use crate::layout::{self, FORMAT_VERSION, LMDB_KEY_BYTES_MAX, Tables};
 use crate::meta::{self, Meta};
 use crate::place::LedgerPlace;
 use crate::snapshot::Snapshot;
@@ -128,9 +128,9 @@ impl Ledger {
         let meta_table = layout::open_meta(&env).map_err(tables_failed)?;
         let format = meta::format(place, &env, meta_table.ok_or_else(lacking)?)?;
         let tables = match format {
+            FORMAT_VERSION => Tables::open(&env).map_err(tables_failed)?,
             // It lacks those that came later.
-            takeover::FORMAT => Some(Tables::create(&env).map_err(tables_failed)?),
-            _ => Tables::open(&env).map_err(tables_failed)?,
+            _ => Some(Tables::create(&env).map_err(tables_failed)?),
         };
         let tables = tables.ok_or_else(lacking)?;
         let meta = Meta {
@@ -138,10 +138,13 @@ impl Ledger {
             env: &env,
             tables,
         };
-        if format == takeover::FORMAT {
-            takeover::take_over(&meta, config)?;
-        }
         meta.check_identity()?;
+        match format {
+            FORMAT_VERSION => {}
+            takeover::OLDEST => takeover::take_over(&meta, config)?,
+            // It has only gained tables, and the journal's records new kinds.
+            _ => meta.write_format()?,
+        }
         let mut journal = Journal::open(
             place,
             config.journal_bytes_max,

@@ -37,7 +37,7 @@ pub(crate) fn format(
         Ok(record.version.to_native())
     })?;
     match found {
-        takeover::FORMAT | FORMAT_VERSION => Ok(found),
+        takeover::OLDEST..=FORMAT_VERSION => Ok(found),
         found => Err(StoreError::WrongFormat {
             path: place.dir().to_owned(),
             found,
@@ -110,6 +110,14 @@ impl Meta<'_> {
             table.put(META_JOURNAL, &journal_record(generation))?;
             table.put(META_JOURNAL_FILE, &file)
         })
+    }
+
+    /// Says that the ledger is of this format now.
+    pub(crate) fn write_format(&self) -> Result<(), StoreError> {
+        let format = FormatRecord {
+            version: FORMAT_VERSION,
+        };
+        self.write(|table| table.put(META_FORMAT, &format))
     }
 
     fn read<T>(

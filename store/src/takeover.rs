@@ -1,6 +1,7 @@
 //! A ledger of format 3 becomes one of this format, in one transaction: it is of the
 //! one or of the other, whatever happens in between. Called by `ledger.rs` when it
-//! opens a ledger of that format.
+//! opens a ledger of that format. One of format 4 lacks tables only, which
+//! `ledger.rs` makes.
 //!
 //! Format 3 had registers alone, in one space, whose records are the same here. Its deltas
 //! have another form and were never sent to anybody, so they go: the newest of
@@ -23,15 +24,14 @@ use crate::meta::Meta;
 use crate::record::Head;
 use crate::writer::{Counters, next_slot};
 
-/// The format that is taken over.
-pub(crate) const FORMAT: u32 = 3;
+/// The oldest format that is taken over.
+pub(crate) const OLDEST: u32 = 3;
 
 /// The position of the log at which the deltas of format 3 are said to have been.
 pub(crate) const LOG_PRUNED: u64 = 1;
 
 /// Takes over a ledger of format 3.
 pub(crate) fn take_over(meta: &Meta<'_>, config: &LedgerConfig) -> Result<(), StoreError> {
-    meta.check_identity()?;
     let mut generation = meta.generation()?;
     let bytes_noted = meta.journal_bytes()?;
     let mut journal = Journal::open(
@@ -54,7 +54,7 @@ pub(crate) fn take_over(meta: &Meta<'_>, config: &LedgerConfig) -> Result<(), St
     pass.finish(generation, bytes_noted)?;
     tracing::info!(
         shard = meta.place.identity().shard.number(),
-        format = FORMAT,
+        format = OLDEST,
         calls,
         "took over a ledger of an older format"
     );
@@ -178,14 +178,14 @@ mod tests {
             matches!(
                 error,
                 StoreError::WrongFormat {
-                    found: 2 | 5,
+                    found: 2 | 6,
                     supported: FORMAT_VERSION,
                     ..
                 }
             )
         };
         check(&says(FORMAT_VERSION + 1), is_wrong);
-        check(&says(FORMAT - 1), is_wrong);
+        check(&says(OLDEST - 1), is_wrong);
         check(b"?", |error| {
             matches!(
                 error,
