@@ -15,6 +15,7 @@
 //! count (2), births (author (32), HLC (8), ascending), update length (4), update; 8
 //! removes. With 128 added, each but the last removes first what is there.
 
+use crate::attachment::Attachment;
 use crate::change::{Birth, Event};
 use crate::entry::{EntryKind, Space};
 use crate::hlc::Hlc;
@@ -309,6 +310,12 @@ impl<'a> DeltaView<'a> {
                 }
                 Space::Private => {
                     return Err(MalformedDelta("it writes what is private to its node"));
+                }
+                Space::Attached => {
+                    let is_kind = matches!(op.write, WriteView::Insert | WriteView::Remove);
+                    if !is_kind || Attachment::from_key(op.key).is_none() {
+                        return Err(MalformedDelta("it attaches what is no blob"));
+                    }
                 }
             }
         }

@@ -88,9 +88,13 @@ pub(crate) struct Tables {
     /// Prefix of the edits of a sequence that was removed -> whose they were, until
     /// those that nothing needs are swept.
     pub(crate) litter: Table,
+    /// Blob, slot, bytes of content -> that a context has it attached.
+    pub(crate) attached: Table,
+    /// Slot -> how much its context has attached; none if it is nothing.
+    pub(crate) attached_sums: Table,
 }
 
-const TABLE_NAMES: [&str; 14] = [
+const TABLE_NAMES: [&str; 16] = [
     "meta",
     "contexts",
     "heads",
@@ -105,6 +109,8 @@ const TABLE_NAMES: [&str; 14] = [
     "authors",
     "graves",
     "litter",
+    "attached",
+    "attached-sums",
 ];
 
 /// How many tables there are, for LMDB.
@@ -159,6 +165,8 @@ impl Tables {
             authors,
             graves,
             litter,
+            attached,
+            attached_sums,
         ] = tables;
         Tables {
             meta,
@@ -175,6 +183,8 @@ impl Tables {
             authors,
             graves,
             litter,
+            attached,
+            attached_sums,
         }
     }
 }

@@ -24,10 +24,11 @@
 //! | `trie/`, `trie_table.rs` | what a root is the digest of, and where it is kept |
 //! | `sequence/` | lists and texts that merge |
 //! | `names.rs`, `verify.rs` | reconciling and scrubbing |
-//! | `blobs/` | large contents, each in a file named by its hash |
+//! | `blobs/`, `attachment.rs` | large contents, each in a file named by its hash, and who refers to them |
 //! | `error.rs` | what can go wrong |
 
 mod apply;
+mod attachment;
 mod authors;
 mod blobs;
 mod change;
@@ -59,6 +60,7 @@ mod verify;
 mod version;
 mod writer;
 
+pub use attachment::{AttachedSum, Attachment};
 pub use blobs::{
     BLOB_BYTES_MAX, BLOB_GROUP_BYTES, BlobCheck, BlobCutoff, BlobEntry, BlobHold, BlobLimit,
     BlobReader, BlobScan, BlobWriter, Blobs, Checked, Listed, Removal,

@@ -51,6 +51,8 @@ pub(crate) enum RecordKind {
     Litter = 19,
     Trie = 21,
     Counters = 22,
+    Attached = 30,
+    AttachedSum = 31,
     GraveOfFormat3 = 11,
     Grave = 20,
 }
@@ -70,6 +72,8 @@ impl RecordKind {
             RecordKind::Trie => "node of a trie",
             RecordKind::Counters => "record of positions and stamps",
             RecordKind::Litter => "record of removed edits",
+            RecordKind::Attached => "record of an attachment",
+            RecordKind::AttachedSum => "sum of attachments",
             RecordKind::Event => "event record",
             RecordKind::Application => "application record",
             RecordKind::Name => "name record",
@@ -283,6 +287,18 @@ pub(crate) struct LitterRow<'a> {
     pub(crate) after: &'a [u8],
 }
 
+/// That a context has a blob attached, which its key says.
+#[derive(Archive, Serialize)]
+pub(crate) struct AttachedRow {}
+
+/// How much a context has attached.
+#[derive(Archive, Serialize)]
+pub(crate) struct AttachedSumRow {
+    pub(crate) blobs: u64,
+    /// Bytes of their contents.
+    pub(crate) bytes: u64,
+}
+
 /// What a delta had seen that others may name as a parent.
 #[derive(Archive, Serialize)]
 pub(crate) struct DagRow<'a> {
@@ -387,6 +403,12 @@ impl Record for TrieRow<'_> {
 }
 impl Record for LitterRow<'_> {
     const KIND: RecordKind = RecordKind::Litter;
+}
+impl Record for AttachedRow {
+    const KIND: RecordKind = RecordKind::Attached;
+}
+impl Record for AttachedSumRow {
+    const KIND: RecordKind = RecordKind::AttachedSum;
 }
 impl Record for DagRow<'_> {
     const KIND: RecordKind = RecordKind::Dag;

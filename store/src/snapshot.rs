@@ -7,6 +7,7 @@ use std::ops::{Bound, ControlFlow};
 use heed::types::{Bytes, DecodeIgnore};
 use heed::{RoTxn, WithoutTls};
 
+use crate::attachment::{self, AttachedSum};
 use crate::authors::Authors;
 use crate::change::{ApplicationRecord, Birth, Births};
 use crate::delta::DeltaView;
@@ -687,6 +688,16 @@ impl Snapshot {
         Ok((previous, delta))
     }
 
+    /// How much the context in `slot` has attached.
+    pub fn attached(&self, slot: ContextSlot) -> Result<AttachedSum, StoreError> {
+        attachment::sum(self.tables, &self.txn, slot).map_err(attachment_unreadable)
+    }
+
+    /// Compares what is noted of attachments with their entries.
+    pub(crate) fn check_attachments(&self) -> Result<(), StoreError> {
+        attachment::check(self.tables, &self.txn).map_err(attachment_unreadable)
+    }
+
     pub(crate) fn table_counts(&self) -> Result<TableCounts, StoreError> {
         let count = |table: Table| table.len(&self.txn).map_err(unreadable);
         Ok(TableCounts {
@@ -795,6 +806,13 @@ fn key_of(bound: &Bound<Vec<u8>>) -> &[u8] {
 
 fn as_slice(bound: &Bound<Vec<u8>>) -> Bound<&[u8]> {
     bound.as_ref().map(Vec::as_slice)
+}
+
+fn attachment_unreadable(failure: attachment::Failure) -> StoreError {
+    match failure {
+        attachment::Failure::Engine(error) => unreadable(error),
+        attachment::Failure::Store(error) => error,
+    }
 }
 
 /// An engine error while reading.

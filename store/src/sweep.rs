@@ -7,6 +7,7 @@ use std::ops::Bound;
 
 use heed::{Env, RwTxn, WithoutTls};
 
+use crate::attachment::{self, Attachment};
 use crate::authors::Authors;
 use crate::change::Birth;
 use crate::entry::{self, EntryKind, Space, Stored};
@@ -45,6 +46,7 @@ pub(crate) fn sweep(
         let (context, mut log_last) = (grave.context, grave.log_last.to_native());
         let log_pruned = grave.log_pruned.to_native();
         let before = left;
+        left -= drop_attachments(env, tables, &mut txn, slot, left)?;
         for table in [tables.entries, tables.edits, tables.litter] {
             for space in Space::ALL {
                 let prefix = space_key(slot, space);
@@ -97,6 +99,35 @@ pub(crate) fn sweep(
         records: budget - left,
         is_more: !is_done,
     })
+}
+
+/// Drops up to `max` attachments of a deleted context, and what was noted of them.
+/// Its entries go key by key with those, so that none is forgotten.
+fn drop_attachments(
+    env: &Env<WithoutTls>,
+    tables: Tables,
+    txn: &mut RwTxn<'_>,
+    slot: ContextSlot,
+    max: usize,
+) -> Result<usize, StoreError> {
+    let failed = |error| engine_error("a sweep", error, env);
+    let prefix = space_key(slot, Space::Attached);
+    let rows = tables.entries.prefix_iter(txn, &prefix).map_err(failed)?;
+    let keys = rows.take(max).map(|row| row.map(|(key, _)| key.to_vec()));
+    let keys: Vec<_> = keys.collect::<heed::Result<_>>().map_err(failed)?;
+    let mut record = Vec::new();
+    for key in &keys {
+        tables.entries.delete(txn, key).map_err(failed)?;
+        let attachment = Attachment::from_key(&key[prefix.len()..]);
+        let attachment = attachment
+            .ok_or_else(|| StoreError::corrupt("entry", key, "its key is no attachment's"))?;
+        let noted = attachment::note(tables, txn, &mut record, slot, attachment, false);
+        noted.map_err(|failure| match failure {
+            attachment::Failure::Engine(error) => failed(error),
+            attachment::Failure::Store(error) => error,
+        })?;
+    }
+    Ok(keys.len())
 }
 
 /// Looks through up to `max` edits of sequences that were removed, and drops those that

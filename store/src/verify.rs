@@ -43,6 +43,7 @@ pub fn verify(snapshot: &Snapshot) -> Result<Verified, StoreError> {
     let authors = snapshot.authors()?;
     let mut verified = Verified::default();
     let mut found = add_up(snapshot)?;
+    snapshot.check_attachments()?;
     snapshot.applications()?;
     snapshot.names(None, usize::MAX)?;
     let mut graves = Vec::new();

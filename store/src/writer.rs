@@ -10,12 +10,13 @@ use std::sync::MutexGuard;
 use heed::{Env, RoTxn, WithoutTls};
 
 use crate::apply::{Answer, Pass, verdict};
+use crate::attachment;
 use crate::authors::Authors;
 use crate::change::{Change, Verdict};
 use crate::delta::DeltaView;
 use crate::error::StoreError;
 use crate::hlc::Hlc;
-use crate::ids::ContextSlot;
+use crate::ids::{BlobId, ContextSlot};
 use crate::journal::Journal;
 use crate::layout::{self, BATCH_BYTES_MAX, META_COUNTERS, META_SLOTS, Tables};
 use crate::ledger::{LedgerConfig, Shared, engine_error};
@@ -228,6 +229,25 @@ impl<'l> LedgerWriter<'l> {
             writer.bring_in()?;
             writer.pass = None;
             sweep::sweep(&writer.shared.env, writer.shared.tables, records_max)
+        })
+    }
+
+    /// Which of these blobs a context of this ledger refers to, in the same order. Makes
+    /// a checkpoint if there is anything unshown, so that no reference is missed that is
+    /// durable now.
+    pub fn attached(&mut self, blobs: &[BlobId]) -> Result<Vec<bool>, StoreError> {
+        self.guarded(|writer| {
+            writer.bring_in()?;
+            writer.pass = None;
+            let Shared { env, tables, .. } = writer.shared;
+            let failed = |error| engine_error("look for attachments in", error, env);
+            let txn = env.read_txn().map_err(failed)?;
+            let is_attached = |blob: &BlobId| attachment::is_attached(*tables, &txn, *blob);
+            blobs
+                .iter()
+                .map(is_attached)
+                .collect::<heed::Result<_>>()
+                .map_err(failed)
         })
     }
 

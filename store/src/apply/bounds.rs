@@ -1,5 +1,6 @@
 //! The bounds of what a change carries. Checked before anything is read for it.
 
+use crate::attachment::Attachment;
 use crate::change::{CallEffects, Write};
 use crate::delta::BIRTHS_MAX;
 use crate::entry::{EntryKind, Space};
@@ -26,6 +27,10 @@ pub(super) fn check_call(call: &CallEffects) -> Result<(), Refused> {
             Space::Shared => true,
             Space::Owned => op.key.starts_with(call.author.as_bytes()),
             Space::Private => matches!(op.write, Write::Set(_) | Write::Remove),
+            Space::Attached => {
+                matches!(op.write, Write::Insert | Write::Remove)
+                    && Attachment::from_key(&op.key).is_some()
+            }
         };
         if !is_allowed {
             return Err(Refused::NotInSpace { space: op.space });

@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use super::{Pass, Stop, before_writing};
+use crate::attachment::{self, Attachment};
 use crate::change::Birth;
 use crate::delta::{OpView, WriteView};
 use crate::entry::{
@@ -420,6 +421,10 @@ impl Pass<'_> {
             None => entries.delete(&mut self.txn, key).map(drop),
         };
         written.map_err(|error| self.stop(error))?;
+        if op.space == Space::Attached {
+            let is_attached = !matches!(planned.entry, PlannedEntry::Gone);
+            self.note_attachment(slot, op, is_attached)?;
+        }
         for kind in &planned.dropped {
             self.note_litter(slot, *kind, op)?;
         }
@@ -427,6 +432,29 @@ impl Pass<'_> {
             Some(kind) => self.write_edit(incoming, kind, op),
             None => Ok(()),
         }
+    }
+
+    fn note_attachment(
+        &mut self,
+        slot: ContextSlot,
+        op: &OpView<'_>,
+        is_attached: bool,
+    ) -> Result<(), Stop> {
+        let attachment = Attachment::from_key(op.key).expect("bounds and deltas are checked");
+        let record = &mut self.buffers.record;
+        let noted = attachment::note(
+            self.tables,
+            &mut self.txn,
+            record,
+            slot,
+            attachment,
+            is_attached,
+        );
+        self.writes += 2;
+        noted.map_err(|failure| match failure {
+            attachment::Failure::Engine(error) => self.stop(error),
+            attachment::Failure::Store(error) => Stop::Fail(error),
+        })
     }
 
     fn write_edit(

@@ -66,11 +66,14 @@ pub enum Space {
     Owned = 1,
     /// What stays on this node, in no delta and no root. It has registers only.
     Private = 2,
+    /// Which blobs the context refers to, on every node: set elements, whose keys are
+    /// those of an [`Attachment`](crate::Attachment).
+    Attached = 3,
 }
 
 impl Space {
     /// Every space, in ascending order of numbers.
-    pub const ALL: [Space; 3] = [Space::Shared, Space::Owned, Space::Private];
+    pub const ALL: [Space; 4] = [Space::Shared, Space::Owned, Space::Private, Space::Attached];
 
     /// How many bytes of a key of [`Space::Owned`] name the owner.
     pub const OWNER_BYTES: usize = 32;
@@ -86,7 +89,7 @@ impl Space {
     /// Whether other nodes have it as well.
     pub const fn is_replicated(self) -> bool {
         match self {
-            Space::Shared | Space::Owned => true,
+            Space::Shared | Space::Owned | Space::Attached => true,
             Space::Private => false,
         }
     }
@@ -108,7 +111,7 @@ mod tests {
         }
         assert_eq!(EntryKind::from_number(0), None);
         assert_eq!(EntryKind::from_number(4), None);
-        assert_eq!(Space::from_number(3), None);
+        assert_eq!(Space::from_number(4), None);
         assert!(EntryKind::ALL.is_sorted());
     }
 }

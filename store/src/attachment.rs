@@ -1,0 +1,252 @@
+//! Attachments: which blobs a context refers to. They are entries of a space of their
+//! own, set elements whose key names the blob, so they merge, travel and count as
+//! all state does. Beside them the ledger keeps two derived tables: who refers to a blob,
+//! for whoever removes blobs, and how much each context has attached, for its quota. The
+//! blobs themselves are files, of which nothing is known here (`blobs/`).
+//!
+//! Start at [`Attachment`].
+
+use std::collections::BTreeMap;
+
+use heed::{RoTxn, RwTxn};
+
+use crate::blobs::BLOB_BYTES_MAX;
+use crate::entry::Space;
+use crate::error::StoreError;
+use crate::ids::{BlobId, ContextSlot, ID_BYTES};
+use crate::layout::{Tables, entry_key, slot_key, split_slot};
+use crate::record::{AttachedRow, AttachedSumRow, open, seal};
+
+/// Bytes of the number that says how long the content is.
+const LENGTH_BYTES: usize = size_of::<u64>();
+
+/// Bytes of an attachment's key.
+const KEY_BYTES: usize = ID_BYTES + LENGTH_BYTES;
+
+/// Bytes of the key of the table that finds attachments by blob.
+const ROW_KEY_BYTES: usize = ID_BYTES + size_of::<u64>() + LENGTH_BYTES;
+
+/// A context's reference to a blob. The length is part of it, so that every node counts the
+/// same bytes before it has the blob; a content of another length is not the one meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Attachment {
+    /// The blob.
+    pub blob: BlobId,
+    /// Bytes of its content.
+    pub bytes: u64,
+}
+
+impl Attachment {
+    /// The key of its entry in [`Space::Attached`](crate::Space::Attached): the blob, then the
+    /// length with its highest byte first.
+    pub fn key(&self) -> [u8; KEY_BYTES] {
+        let mut key = [0; KEY_BYTES];
+        key[..ID_BYTES].copy_from_slice(self.blob.as_bytes());
+        key[ID_BYTES..].copy_from_slice(&self.bytes.to_be_bytes());
+        key
+    }
+
+    /// The attachment whose entry has this key; none if no attachment has.
+    pub fn from_key(key: &[u8]) -> Option<Attachment> {
+        let (blob, bytes) = key.split_first_chunk::<ID_BYTES>()?;
+        let bytes = u64::from_be_bytes(bytes.try_into().ok()?);
+        (bytes <= BLOB_BYTES_MAX).then_some(Attachment {
+            blob: BlobId::from_bytes(*blob),
+            bytes,
+        })
+    }
+
+    /// The key of its row in the table that finds attachments by blob.
+    fn row_key(&self, slot: ContextSlot) -> [u8; ROW_KEY_BYTES] {
+        let mut key = [0; ROW_KEY_BYTES];
+        key[..ID_BYTES].copy_from_slice(self.blob.as_bytes());
+        key[ID_BYTES..ID_BYTES + 8].copy_from_slice(&slot_key(slot));
+        key[ID_BYTES + 8..].copy_from_slice(&self.bytes.to_be_bytes());
+        key
+    }
+}
+
+/// Splits the key of a row into slot and attachment.
+pub(crate) fn split_row_key(key: &[u8]) -> Option<(ContextSlot, Attachment)> {
+    let (blob, rest) = key.split_first_chunk::<ID_BYTES>()?;
+    let (slot, bytes) = rest.split_first_chunk::<8>()?;
+    let attachment = Attachment {
+        blob: BlobId::from_bytes(*blob),
+        bytes: u64::from_be_bytes(bytes.try_into().ok()?),
+    };
+    Some((ContextSlot::new(u64::from_be_bytes(*slot)), attachment))
+}
+
+/// How much a context has attached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AttachedSum {
+    /// How many blobs.
+    pub blobs: u64,
+    /// Bytes of their contents together.
+    pub bytes: u64,
+}
+
+/// Why a table could not be changed.
+pub(crate) enum Failure {
+    Engine(heed::Error),
+    Store(StoreError),
+}
+
+impl From<heed::Error> for Failure {
+    fn from(error: heed::Error) -> Self {
+        Failure::Engine(error)
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Failure::Store(error)
+    }
+}
+
+/// Notes that the context in `slot` has an attachment now, or has it no longer. To be
+/// called with every write of its entry, in the same transaction.
+pub(crate) fn note(
+    tables: Tables,
+    txn: &mut RwTxn<'_>,
+    record: &mut Vec<u8>,
+    slot: ContextSlot,
+    attachment: Attachment,
+    is_attached: bool,
+) -> Result<(), Failure> {
+    let key = attachment.row_key(slot);
+    let was_attached = tables.attached.get(txn, &key)?.is_some();
+    if was_attached == is_attached {
+        return Ok(());
+    }
+    let sum = sum(tables, txn, slot)?;
+    let sum = if is_attached {
+        seal(record, &key, &AttachedRow {});
+        tables.attached.put(txn, &key, record)?;
+        AttachedSum {
+            blobs: sum.blobs + 1,
+            // Full only with 2^28 of the largest.
+            bytes: sum.bytes.saturating_add(attachment.bytes),
+        }
+    } else {
+        tables.attached.delete(txn, &key)?;
+        let corrupt = || {
+            let why = "it counts fewer blobs or bytes than there are";
+            StoreError::corrupt("sum of attachments", &slot_key(slot), why)
+        };
+        AttachedSum {
+            blobs: sum.blobs.checked_sub(1).ok_or_else(corrupt)?,
+            bytes: (sum.bytes.checked_sub(attachment.bytes)).ok_or_else(corrupt)?,
+        }
+    };
+    let key = slot_key(slot);
+    if sum.blobs == 0 {
+        tables.attached_sums.delete(txn, &key)?;
+    } else {
+        let AttachedSum { blobs, bytes } = sum;
+        seal(record, &key, &AttachedSumRow { blobs, bytes });
+        tables.attached_sums.put(txn, &key, record)?;
+    }
+    Ok(())
+}
+
+/// How much the context in `slot` has attached.
+pub(crate) fn sum(
+    tables: Tables,
+    txn: &RoTxn<'_>,
+    slot: ContextSlot,
+) -> Result<AttachedSum, Failure> {
+    let key = slot_key(slot);
+    let Some(bytes) = tables.attached_sums.get(txn, &key)? else {
+        return Ok(AttachedSum::default());
+    };
+    let row = open::<AttachedSumRow>(&key, bytes)?;
+    Ok(AttachedSum {
+        blobs: row.blobs.to_native(),
+        bytes: row.bytes.to_native(),
+    })
+}
+
+/// Whether any context of the ledger refers to a blob.
+pub(crate) fn is_attached(tables: Tables, txn: &RoTxn<'_>, blob: BlobId) -> heed::Result<bool> {
+    let mut rows = tables.attached.prefix_iter(txn, blob.as_bytes())?;
+    Ok(rows.next().transpose()?.is_some())
+}
+
+/// Compares both tables with the entries.
+pub(crate) fn check(tables: Tables, txn: &RoTxn<'_>) -> Result<(), Failure> {
+    let mut sums: BTreeMap<ContextSlot, AttachedSum> = BTreeMap::new();
+    let mut entry = Vec::new();
+    for row in tables.attached.iter(txn)? {
+        let (key, bytes) = row?;
+        open::<AttachedRow>(key, bytes)?;
+        let corrupt = |why| StoreError::corrupt("record of an attachment", key, why);
+        let (slot, attachment) = split_row_key(key).ok_or_else(|| corrupt("its key is cut off"))?;
+        entry_key(&mut entry, slot, Space::Attached, &attachment.key());
+        if tables.entries.get(txn, &entry)?.is_none() {
+            return Err(corrupt("its context has no such entry").into());
+        }
+        let sum = sums.entry(slot).or_default();
+        sum.blobs += 1;
+        sum.bytes = sum.bytes.saturating_add(attachment.bytes);
+    }
+    let rows: u64 = sums.values().map(|sum| sum.blobs).sum();
+    let mut entries = 0;
+    for row in tables
+        .entries
+        .prefix_iter(txn, &[Space::Attached.number()])?
+    {
+        row?;
+        entries += 1;
+    }
+    if entries != rows {
+        let why = "there are entries of which nothing is noted";
+        return Err(StoreError::corrupt("record of an attachment", b"", why).into());
+    }
+    for row in tables.attached_sums.iter(txn)? {
+        let (key, bytes) = row?;
+        let noted = open::<AttachedSumRow>(key, bytes)?;
+        let found = split_slot(key).and_then(|(slot, _)| sums.remove(&slot));
+        let noted = AttachedSum {
+            blobs: noted.blobs.to_native(),
+            bytes: noted.bytes.to_native(),
+        };
+        if found != Some(noted) {
+            let why = "it counts other blobs or bytes than there are";
+            return Err(StoreError::corrupt("sum of attachments", key, why).into());
+        }
+    }
+    if let Some((slot, _)) = sums.first_key_value() {
+        let why = "it is missing";
+        return Err(StoreError::corrupt("sum of attachments", &slot_key(*slot), why).into());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_reads_back_and_what_no_attachment_has_is_none() {
+        let attachment = Attachment {
+            blob: BlobId::of(b"content"),
+            bytes: 7,
+        };
+        let key = attachment.key();
+        assert_eq!(Attachment::from_key(&key), Some(attachment));
+        assert_eq!(Attachment::from_key(&key[..39]), None);
+        assert_eq!(Attachment::from_key(&[&key[..], &[0]].concat()), None);
+        let too_long = Attachment {
+            bytes: BLOB_BYTES_MAX + 1,
+            ..attachment
+        };
+        assert_eq!(Attachment::from_key(&too_long.key()), None);
+        let slot = ContextSlot::new(3);
+        assert_eq!(
+            split_row_key(&attachment.row_key(slot)),
+            Some((slot, attachment))
+        );
+        assert_eq!(split_row_key(&key), None);
+    }
+}

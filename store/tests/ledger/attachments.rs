@@ -1,0 +1,160 @@
+//! Which blobs contexts refer to, as the ledger tells those who remove blobs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use corelet_store::{
+    AttachedSum, Attachment, BLOB_BYTES_MAX, BlobId, Change, ContextSlot, Op, Refused, Space, Write,
+};
+use proptest::prelude::*;
+
+use crate::{Bench, id};
+
+fn blob(n: u8) -> Attachment {
+    Attachment {
+        blob: BlobId::of(&[n]),
+        bytes: 1 << n,
+    }
+}
+
+fn op(attachment: Attachment, write: Write) -> Op {
+    Op {
+        space: Space::Attached,
+        key: Bytes::copy_from_slice(&attachment.key()),
+        removes_first: false,
+        write,
+    }
+}
+
+fn attach(n: u8) -> Op {
+    op(blob(n), Write::Insert)
+}
+
+fn detach(n: u8) -> Op {
+    op(blob(n), Write::Remove)
+}
+
+/// Who refers to which of eight blobs.
+fn attached(bench: &Bench) -> Vec<bool> {
+    let blobs: Vec<_> = (0..8).map(|n| blob(n).blob).collect();
+    bench.ledger().writer().attached(&blobs).unwrap()
+}
+
+fn sum(bench: &Bench, slot: ContextSlot) -> AttachedSum {
+    bench.ledger().snapshot().unwrap().attached(slot).unwrap()
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Attach { context: u8, blob: u8 },
+    Detach { context: u8, blob: u8 },
+    Delete { context: u8 },
+    Sweep,
+    Reopen,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        8 => (1..4_u8, 0..8_u8).prop_map(|(context, blob)| Step::Attach { context, blob }),
+        4 => (1..4_u8, 0..8_u8).prop_map(|(context, blob)| Step::Detach { context, blob }),
+        1 => (1..4_u8).prop_map(|context| Step::Delete { context }),
+        2 => Just(Step::Sweep),
+        1 => Just(Step::Reopen),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    /// Attaching twice counts once; what a deleted context had is referred to until it is
+    /// swept, and not a step longer.
+    #[test]
+    fn references_are_those_of_the_contexts_that_there_are(
+        steps in prop::collection::vec(step(), 1..60),
+    ) {
+        let mut bench = Bench::new();
+        let mut slots = BTreeMap::new();
+        let mut expected: BTreeMap<u8, BTreeSet<u8>> = BTreeMap::new();
+        for step in steps {
+            match step {
+                Step::Attach { context, blob } => {
+                    let slot = *slots.entry(context).or_insert_with(|| bench.create(context));
+                    let call = bench.call(context, slot, vec![attach(blob)]);
+                    bench.commit(vec![call]);
+                    expected.entry(context).or_default().insert(blob);
+                }
+                Step::Detach { context, blob } => {
+                    let Some(slot) = slots.get(&context) else { continue };
+                    let call = bench.call(context, *slot, vec![detach(blob)]);
+                    bench.commit(vec![call]);
+                    expected.entry(context).or_default().remove(&blob);
+                }
+                Step::Delete { context } => {
+                    if slots.remove(&context).is_some() {
+                        bench.commit(vec![Change::DeleteContext(id(context))]);
+                        expected.remove(&context);
+                    }
+                }
+                // One record at a time, to stop at every place.
+                Step::Sweep => while bench.ledger().sweep(1).unwrap().is_more {
+                    bench.verify();
+                },
+                Step::Reopen => bench.reopen(),
+            }
+        }
+        while bench.ledger().sweep(3).unwrap().is_more {}
+        let found = attached(&bench);
+        let all: BTreeSet<u8> = expected.values().flatten().copied().collect();
+        let wanted: Vec<_> = (0..8).map(|n| all.contains(&n)).collect();
+        prop_assert_eq!(found, wanted);
+        for (context, slot) in &slots {
+            let blobs = expected.get(context).cloned().unwrap_or_default();
+            let expected = AttachedSum {
+                blobs: blobs.len() as u64,
+                bytes: blobs.iter().map(|n| blob(*n).bytes).sum(),
+            };
+            prop_assert_eq!(sum(&bench, *slot), expected);
+        }
+        bench.verify();
+    }
+}
+
+/// Whoever removes blobs asks for what is durable, and a checkpoint may be far off.
+#[test]
+fn a_reference_that_is_only_in_the_journal_is_told() {
+    let mut bench = Bench::new();
+    let slot = bench.create(1);
+    let call = bench.call(1, slot, vec![attach(3)]);
+    bench.commit(vec![call]);
+    let expected: Vec<_> = (0..8).map(|n| n == 3).collect();
+    assert_eq!(attached(&bench), expected);
+}
+
+#[test]
+fn what_is_no_attachment_is_refused() {
+    let mut bench = Bench::new();
+    let slot = bench.create(1);
+    let mut check = |op: Op| {
+        let call = bench.call(1, slot, vec![op]);
+        let answer = bench.ledger().commit(vec![call]).unwrap().remove(0);
+        let is_refused = matches!(
+            answer,
+            Err(Refused::NotInSpace {
+                space: Space::Attached
+            })
+        );
+        assert!(is_refused, "{answer:?}");
+    };
+    let too_long = Attachment {
+        bytes: BLOB_BYTES_MAX + 1,
+        ..blob(1)
+    };
+    check(op(too_long, Write::Insert));
+    check(op(blob(1), Write::Set(Bytes::new())));
+    check(op(blob(1), Write::Add(1)));
+    check(Op {
+        key: Bytes::from_static(b"short"),
+        ..attach(1)
+    });
+    assert_eq!(sum(&bench, slot), AttachedSum::default());
+}
