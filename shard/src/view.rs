@@ -204,7 +204,7 @@ fn no_private(space: Space, written: EntryKind) -> Result<(), StateError> {
         Space::Private => Err(StateError::Misused(format!(
             "a {written} was written into the private space, which has registers only"
         ))),
-        Space::Shared | Space::Owned => Ok(()),
+        Space::Shared | Space::Owned | Space::Attached => Ok(()),
     }
 }
 
