@@ -80,6 +80,8 @@ enum Measure {
     Idle,
     /// Calls inside the process: warm, fresh, cold.
     Inside,
+    /// Writes of every kind to a ledger with ten times as many keys, without a server.
+    State,
     /// System calls per request.
     SystemCalls,
 }
@@ -156,6 +158,7 @@ pub(crate) fn run(args: RunArgs) -> Result<()> {
             Measure::Large => measures::large_context(&plan),
             Measure::Idle => measures::idle_contexts(&plan),
             Measure::Inside => measures::inside(&plan),
+            Measure::State => measures::state(&plan),
             Measure::SystemCalls => measures::system_calls(&plan),
         };
         let found = found.with_context(|| format!("measure {measure:?}"))?;
@@ -198,6 +201,7 @@ fn plan(args: &RunArgs, scratch: &Path) -> Result<Plan> {
     Ok(Plan {
         programs: Programs {
             corelet,
+            state_cost: bench.with_file_name("examples").join("state_cost"),
             bench,
             core: 0,
         },

@@ -34,6 +34,8 @@ pub(crate) struct Programs {
     pub(crate) corelet: PathBuf,
     /// This program, which is also the baseline.
     pub(crate) bench: PathBuf,
+    /// The store's own measures.
+    pub(crate) state_cost: PathBuf,
     pub(crate) core: usize,
 }
 

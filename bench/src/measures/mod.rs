@@ -6,6 +6,7 @@ mod idle_contexts;
 mod inside;
 mod large_context;
 mod neighbour;
+mod state;
 mod system_calls;
 mod throughput;
 
@@ -13,5 +14,6 @@ pub(crate) use idle_contexts::idle_contexts;
 pub(crate) use inside::inside;
 pub(crate) use large_context::large_context;
 pub(crate) use neighbour::neighbour;
+pub(crate) use state::state;
 pub(crate) use system_calls::system_calls;
 pub(crate) use throughput::throughput;

@@ -1,0 +1,51 @@
+//! What state costs, as `state_cost` tells it: a program of the store's that works on ledgers
+//! without a server, so that figures of a microsecond are not lost in those of a
+//! request. It is run on the core that the server otherwise has; how each figure comes about
+//! stands in `store/examples/state_cost/`.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, ensure};
+use serde::Deserialize;
+
+use crate::figure::Fact;
+use crate::run::{Found, Plan};
+
+/// One line of the program's output.
+#[derive(Deserialize)]
+struct Line {
+    name: String,
+    value: String,
+    /// What the project wants, if it wants anything.
+    aim: Option<String>,
+    #[serde(default)]
+    reached: bool,
+}
+
+pub(crate) fn state(plan: &Plan) -> Result<Found> {
+    (plan.say)("state: keys, lists and texts in a ledger; takes minutes with many keys");
+    let output = Command::new("taskset")
+        .args(["-c", &plan.programs.core.to_string()])
+        .arg(&plan.programs.state_cost)
+        .arg(plan.scratch.join("state"))
+        .args(["--keys", &(10 * plan.keys).to_string()])
+        .args(["--elements", &plan.keys.to_string()])
+        .args(["--rounds", &plan.rounds.to_string()])
+        .stderr(Stdio::inherit())
+        .output()
+        .context("run state_cost: make build builds it")?;
+    ensure!(output.status.success(), "state_cost failed");
+    let output = String::from_utf8(output.stdout).context("state_cost prints UTF-8")?;
+    let mut found = Found::default();
+    for line in output.lines() {
+        let line: Line =
+            serde_json::from_str(line).with_context(|| format!("state_cost printed {line}"))?;
+        let value = match (line.aim, line.reached) {
+            (None, _) => line.value,
+            (Some(aim), true) => format!("{} (aim {aim}: reached)", line.value),
+            (Some(aim), false) => format!("{} (aim {aim}: MISSED)", line.value),
+        };
+        found.facts.push(Fact::new(line.name, value));
+    }
+    Ok(found)
+}

@@ -1,0 +1,122 @@
+//! A ledger with contexts that calls are committed to, and the time that takes.
+
+use std::error::Error;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use corelet_store::{
+    ApplicationId, CallEffects, Change, ContextId, ContextSlot, DataDir, HlcClock, Ledger,
+    LedgerConfig, NewContext, NodeId, Op, OpenOptions, ShardCount,
+};
+
+/// Calls in a batch, as 64 connections make them.
+pub(crate) const CALLS: usize = 64;
+
+/// Who writes.
+pub(crate) const AUTHOR: NodeId = NodeId::from_bytes([1; 32]);
+
+/// A context's place.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    id: ContextId,
+    slot: ContextSlot,
+}
+
+/// A new ledger.
+pub(crate) struct Bench {
+    ledger: Ledger,
+    clock: HlcClock,
+}
+
+impl Bench {
+    pub(crate) fn new(dir: &Path, name: &str) -> Result<Bench, Box<dyn Error>> {
+        let shards_if_new = ShardCount::new(1).ok_or("a directory has shards")?;
+        let options = OpenOptions {
+            shards_if_new,
+            node_id_if_new: NodeId::from_bytes([7; 32]),
+        };
+        let data = DataDir::open(dir.join(name), &options)?;
+        let shard = shards_if_new.shards().next().ok_or("there is one")?;
+        let config = LedgerConfig {
+            map_bytes_max: 64 << 30,
+            ..LedgerConfig::default()
+        };
+        Ok(Bench {
+            ledger: Ledger::open(&data.ledger_place(shard), &config)?,
+            clock: HlcClock::default(),
+        })
+    }
+
+    pub(crate) fn create(&mut self) -> Result<Place, Box<dyn Error>> {
+        let id = ContextId::random();
+        let call = self.call(
+            Place {
+                id,
+                slot: ContextSlot::UNASSIGNED,
+            },
+            vec![],
+        );
+        let create = Change::CreateContext(NewContext {
+            id,
+            name: None,
+            application: ApplicationId::from_bytes([2; 32]),
+            created: call.hlc,
+            call,
+        });
+        self.ledger.commit(vec![create])?;
+        let found = self.ledger.snapshot()?.context(&id)?;
+        let slot = found.ok_or("it was made")?.slot;
+        Ok(Place { id, slot })
+    }
+
+    /// The effects of a call that is made now.
+    pub(crate) fn call(&mut self, place: Place, ops: Vec<Op>) -> CallEffects {
+        CallEffects {
+            context: place.id,
+            slot: place.slot,
+            author: AUTHOR,
+            hlc: self.clock.tick(1),
+            ops,
+            events: vec![],
+            logs: vec![],
+        }
+    }
+
+    /// Commits calls in batches of [`CALLS`], with a checkpoint at the end. Gives the
+    /// processor time of this thread, which does all the work, and the wall's.
+    pub(crate) fn commit(
+        &mut self,
+        calls: Vec<CallEffects>,
+    ) -> Result<(Duration, Duration), Box<dyn Error>> {
+        let mut batches = Vec::new();
+        let mut calls = calls.into_iter().map(Change::Call);
+        loop {
+            let batch: Vec<Change> = calls.by_ref().take(CALLS).collect();
+            if batch.is_empty() {
+                break;
+            }
+            batches.push(batch);
+        }
+        let (cpu, wall) = (cpu_time()?, Instant::now());
+        let mut writer = self.ledger.writer();
+        for batch in batches {
+            for verdict in writer.commit(batch)?.verdicts {
+                verdict?;
+            }
+        }
+        writer.checkpoint()?;
+        Ok((cpu_time()? - cpu, wall.elapsed()))
+    }
+}
+
+/// How long this thread has run, as the scheduler counts it.
+fn cpu_time() -> Result<Duration, Box<dyn Error>> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat")?;
+    let nanos = text.split(' ').next().ok_or("schedstat is empty")?;
+    Ok(Duration::from_nanos(nanos.parse()?))
+}
+
+/// Microseconds per call.
+pub(crate) fn micros(time: Duration, calls: usize) -> f64 {
+    time.as_secs_f64() * 1e6 / calls as f64
+}
