@@ -283,6 +283,7 @@ fn effects(
         slot,
         author: NodeId::from_bytes([2; 32]),
         hlc: Hlc::from_bits(now << 12),
+        read: None,
         ops: writes.iter().map(op).collect(),
         events: Vec::new(),
         logs: Vec::new(),

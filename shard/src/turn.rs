@@ -353,6 +353,7 @@ impl Shard {
             slot: context.slot,
             author: self.author,
             hlc,
+            read: None,
             ops,
             events: events
                 .into_iter()

@@ -724,6 +724,7 @@ mod tests {
             slot: ContextSlot::UNASSIGNED,
             author,
             hlc,
+            read: None,
             ops: ops(on_disk),
             events: vec![],
             logs: vec![],

@@ -41,6 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         slot,
         author: NodeId::from_bytes([1; 32]),
         hlc,
+        read: None,
         ops,
         events: vec![],
         logs: vec![],

@@ -9,11 +9,26 @@ use bytes::Bytes;
 use corelet_store::{
     ApplicationId, ApplicationRecord, Birth, Births, CallEffects, Change, ContextId, ContextSlot,
     DataDir, EntryKind, Event, Hlc, Ledger, LedgerConfig, NewContext, NodeId, Op, OpenOptions,
-    RemoteDelta, ShardCount, ShardId, Space, Write,
+    RemoteDelta, Sealer, ShardCount, ShardId, Space, Write, make_seals, vouch,
 };
+use ed25519_dalek::{Signer, SigningKey};
 
 const AUTHOR: NodeId = NodeId::from_bytes([7; 32]);
-const OTHER: NodeId = NodeId::from_bytes([8; 32]);
+
+/// The other node, which has a key.
+struct Other(SigningKey);
+
+impl Sealer for Other {
+    fn node_id(&self) -> NodeId {
+        NodeId::from_bytes(self.0.verifying_key().to_bytes())
+    }
+
+    fn sign_delta(&self, message: &[u8]) -> [u8; 64] {
+        self.0
+            .sign(&[b"corelet/v1/delta\0", message].concat())
+            .to_bytes()
+    }
+}
 
 fn id(n: u8) -> ContextId {
     ContextId::from_bytes([n; 32])
@@ -56,6 +71,7 @@ impl Writer {
             slot: ContextSlot::UNASSIGNED,
             author: AUTHOR,
             hlc: self.next(),
+            read: None,
             ops,
             events,
             logs: vec![],
@@ -204,20 +220,26 @@ fn two_nodes(writer: &mut Writer, dir: &str) -> Result<(), Box<dyn Error>> {
         vec![set("both", b"theirs"), set("one", b"theirs")],
         vec![],
     );
-    (call.author, call.hlc) = (OTHER, Hlc::from_bits(5000 << 12));
+    let key = Other(SigningKey::from_bytes(&[8; 32]));
+    (call.author, call.hlc) = (key.node_id(), Hlc::from_bits(5000 << 12));
     other.commit(vec![Change::Call(call)])?;
     writer.call(6, vec![set("both", b"ours"), write("added", Write::Add(1))])?;
     let snapshot = other.ledger.snapshot()?;
     let slot = snapshot.context(&id(6))?.ok_or("it was made above")?.slot;
     let mut theirs = None;
     snapshot.deltas(slot, 1, &mut |_, delta| {
-        theirs = Some(Bytes::copy_from_slice(delta.canonical()));
+        theirs = Some((delta.id(), Bytes::copy_from_slice(delta.canonical())));
         std::ops::ControlFlow::Break(())
     })?;
-    writer.commit(vec![Change::Delta(RemoteDelta {
+    let (delta, canonical) = theirs.ok_or("it was made above")?;
+    let seal = make_seals(&key, &[(id(6), delta)]).remove(0);
+    let sealed = seal.check(id(6), delta)?;
+    let vouched = vouch(id(6), [canonical], [sealed.clone()])?.remove(0);
+    let delta = Change::Delta(RemoteDelta {
         slot: ContextSlot::UNASSIGNED,
-        canonical: theirs.ok_or("it was made above")?,
-    })])?;
+        delta: vouched,
+    });
+    writer.commit(vec![delta, Change::KeepSeal(sealed)])?;
     drop(other);
     std::fs::remove_dir_all(elsewhere)?;
     Ok(())

@@ -18,6 +18,8 @@ use crate::record::{AuthorRow, read_author, seal};
 pub(crate) struct Authors {
     by_number: Vec<NodeId>,
     numbers: HashMap<NodeId, u32>,
+    /// The last one has its number only if what it wrote is accepted.
+    is_last_on_trial: bool,
 }
 
 impl Authors {
@@ -62,22 +64,39 @@ impl Authors {
         self.numbers.get(&node).copied()
     }
 
-    /// The author's number, given now if it has none yet.
-    pub(crate) fn number(
-        &mut self,
-        node: NodeId,
-        tables: Tables,
-        txn: &mut RwTxn<'_>,
-    ) -> heed::Result<u32> {
+    /// The author's number; one that has none yet gets the next one on trial, until
+    /// it is [kept](Self::keep) or [dismissed](Self::dismiss).
+    pub(crate) fn number(&mut self, node: NodeId) -> u32 {
         if let Some(number) = self.numbers.get(&node) {
-            return Ok(*number);
+            return *number;
         }
-        let key = author_key(self.next_number());
+        self.dismiss();
+        self.is_last_on_trial = true;
+        self.add(node)
+    }
+
+    /// What the author on trial wrote is accepted: its number is its own for ever.
+    pub(crate) fn keep(&mut self, tables: Tables, txn: &mut RwTxn<'_>) -> heed::Result<()> {
+        if !self.is_last_on_trial {
+            return Ok(());
+        }
+        let last = self.next_number() - 1;
+        let key = author_key(last);
+        let node = *self.by_number[last as usize].as_bytes();
         let mut record = Vec::new();
-        let node_bytes = *node.as_bytes();
-        seal(&mut record, &key, &AuthorRow { node: node_bytes });
+        seal(&mut record, &key, &AuthorRow { node });
         tables.authors.put(txn, &key, &record)?;
-        Ok(self.add(node))
+        self.is_last_on_trial = false;
+        Ok(())
+    }
+
+    /// What the author on trial wrote was refused: its number is free again.
+    pub(crate) fn dismiss(&mut self) {
+        if std::mem::take(&mut self.is_last_on_trial)
+            && let Some(node) = self.by_number.pop()
+        {
+            self.numbers.remove(&node);
+        }
     }
 
     fn add(&mut self, node: NodeId) -> u32 {

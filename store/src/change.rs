@@ -2,6 +2,8 @@
 //! `Committed`. Plain owned data that crosses threads. How it is written is in
 //! `apply/`.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 
 use crate::delta::{BIRTH_BYTES, BirthsView, OpView, WriteView};
@@ -9,7 +11,9 @@ use crate::entry::{EntryKind, Space};
 use crate::error::Refused;
 use crate::hlc::Hlc;
 use crate::ids::{ApplicationId, ContextId, ContextSlot, DeltaId, NodeId, Root};
+use crate::pending::VouchedDelta;
 use crate::record::Head;
+use crate::seal::{Branch, SEAL_BYTES_MAX, Sealed};
 
 /// What a write, an event or a log line takes in memory around its own bytes: as
 /// an op, in an overlay and in between. Without it many small ones would count
@@ -25,8 +29,16 @@ pub enum Change {
     Call(CallEffects),
     /// Applies a delta of another node.
     Delta(RemoteDelta),
-    /// From now on other nodes may have the context. Deltas that were made before
-    /// can be parents of theirs only if they are the newest.
+    /// Keeps a seal on a delta that was applied. No error if a newer one of the same author
+    /// is kept.
+    KeepSeal(Sealed),
+    /// Keeps proof against an author: this delta of it was refused as
+    /// [forked](Refused::Forked) or [not newer](Refused::NotNewer). No error if
+    /// there is proof against it already.
+    KeepFork(Branch),
+    /// From now on other nodes may have the context. Of the deltas that were made before, the
+    /// newest can be a parent of theirs at once, and the others when the sweep has
+    /// entered them.
     ShareContext(ContextId),
     /// Makes a context vanish. Its entries, events and log are dropped later,
     /// by `Ledger::sweep`.
@@ -56,7 +68,10 @@ impl Change {
             Change::CreateContext(NewContext { call, .. }) | Change::Call(call) => {
                 return call.bytes();
             }
-            Change::Delta(delta) => delta.canonical.len() + AROUND_BYTES,
+            Change::Delta(delta) => delta.delta.canonical().len() + AROUND_BYTES,
+            Change::KeepSeal(_) => SEAL_BYTES_MAX + AROUND_BYTES,
+            // It stands beside one of this ledger.
+            Change::KeepFork(branch) => 2 * branch.bytes(),
             Change::PutApplication(record) => {
                 record.name.len() + record.version.len() + record.description.len()
             }
@@ -73,7 +88,7 @@ impl Change {
     pub fn writes(&self) -> usize {
         match self {
             Change::CreateContext(NewContext { call, .. }) | Change::Call(call) => call.ops.len(),
-            Change::Delta(_) => 1,
+            Change::Delta(_) | Change::KeepSeal(_) | Change::KeepFork(_) => 1,
             Change::ShareContext(_)
             | Change::DeleteContext(_)
             | Change::PutApplication(_)
@@ -84,13 +99,13 @@ impl Change {
     }
 }
 
-/// A delta of another node, of which the seal was checked.
+/// A delta of another node.
 #[derive(Clone, Debug)]
 pub struct RemoteDelta {
     /// The slot of its context on this shard.
     pub slot: ContextSlot,
-    /// Its canonical bytes.
-    pub canonical: Bytes,
+    /// The delta, which its author has sealed.
+    pub delta: VouchedDelta,
 }
 
 /// A context to be made.
@@ -118,8 +133,13 @@ pub struct CallEffects {
     pub slot: ContextSlot,
     /// The node that ran the call.
     pub author: NodeId,
-    /// When. Not before the context's last stamp.
+    /// When. Not before the context's last stamp, unless that is another node's: then
+    /// the call gets the next one.
     pub hlc: Hlc,
+    /// What the turn had seen of other nodes' deltas when it began. None if no delta of
+    /// another node can have come in between: the call's delta says that it follows
+    /// everything that is there.
+    pub read: Option<Seen>,
     /// The writes, in ascending order of space and key and one for each.
     pub ops: Vec<Op>,
     /// The events, in order.
@@ -127,6 +147,23 @@ pub struct CallEffects {
     /// What the guest logged. Not stored: handed back with the receipt, so that
     /// nothing is logged of a call that left no trace.
     pub logs: Vec<LogLine>,
+}
+
+/// The newest delta of each author that was seen of a context.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen(BTreeMap<NodeId, Hlc>);
+
+impl Seen {
+    /// From now on it has seen the delta that `author` made at `hlc`, and all before it.
+    pub fn note(&mut self, author: NodeId, hlc: Hlc) {
+        let stamp = self.0.entry(author).or_default();
+        *stamp = hlc.max(*stamp);
+    }
+
+    /// The newest stamp of `author`; [`Hlc::ZERO`] if none was seen.
+    pub fn stamp(&self, author: &NodeId) -> Hlc {
+        self.0.get(author).copied().unwrap_or_default()
+    }
 }
 
 impl CallEffects {
@@ -395,6 +432,8 @@ pub struct Committed {
     pub(crate) slot: ContextSlot,
     pub(crate) delta_id: Option<DeltaId>,
     pub(crate) standing: Standing,
+    pub(crate) hlc: Hlc,
+    pub(crate) root_there: Option<Root>,
     pub(crate) events: Vec<CommittedEvent>,
     pub(crate) logs: Vec<LogLine>,
 }
@@ -463,6 +502,19 @@ impl Committed {
         self.standing
     }
 
+    /// The stamp of the delta, which may be later than the call has asked for.
+    pub fn hlc(&self) -> Hlc {
+        self.hlc
+    }
+
+    /// The root that a delta of another node says that it leads to, if it leads to
+    /// another one here although it follows everything that is here. Its author has
+    /// another state, or lies; nothing else says so, and nodes that got it in another order
+    /// may not notice. State rests on what deltas do, never on this.
+    pub fn root_there(&self) -> Option<Root> {
+        self.root_there
+    }
+
     /// The context's slot; [`ContextSlot::UNASSIGNED`] for changes of no context.
     pub fn slot(&self) -> ContextSlot {
         self.slot
@@ -483,6 +535,8 @@ impl Committed {
             slot,
             delta_id: None,
             standing: Standing::OF_NO_CONTEXT,
+            hlc: Hlc::ZERO,
+            root_there: None,
             events: Vec::new(),
             logs: Vec::new(),
         }

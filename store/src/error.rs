@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use crate::delta::MalformedDelta;
 use crate::entry::{EntryKind, Space};
 use crate::hlc::Hlc;
-use crate::ids::{BlobId, ContextId, ContextSlot, DeltaId, NodeId, Root};
+use crate::ids::{BlobId, ContextId, ContextSlot, DeltaId, NodeId};
 use crate::ledger::is_out_of_space;
 use crate::place::LedgerIdentity;
 
@@ -355,15 +355,48 @@ pub enum Refused {
         /// The bound.
         max: usize,
     },
-    /// The delta follows everything that is here, and yet its author has another state.
-    #[error("delta {delta} leads to root {here} here, but to {there} where it was made")]
-    Diverged {
+    /// The delta names a parent that another of its parents follows. Its past would be the
+    /// same without it, so no honest node says so.
+    #[error("delta {delta} names {parent} as a parent, which another of its parents follows")]
+    RedundantParent {
         /// The delta.
         delta: DeltaId,
-        /// The root that it leads to here.
-        here: Root,
-        /// The root that its author has.
-        there: Root,
+        /// The parent.
+        parent: DeltaId,
+    },
+    /// A seal on a delta that was not applied here. It can be kept when that was.
+    #[error("there is a seal on delta {delta}, which is not here")]
+    SealOfUnknown {
+        /// The delta.
+        delta: DeltaId,
+    },
+    /// A seal on a delta that somebody else has made.
+    #[error("{author} has sealed delta {delta}, but has not made it")]
+    NotItsAuthor {
+        /// The delta.
+        delta: DeltaId,
+        /// Who has sealed it.
+        author: NodeId,
+    },
+    /// What should be proof against an author is none, as far as can be told here.
+    #[error("delta {delta} is no proof against its author: {why}")]
+    NoFork {
+        /// The delta.
+        delta: DeltaId,
+        /// Why not.
+        why: &'static str,
+    },
+    /// The deltas before it have taken up what a batch may take. Nothing is wrong with it.
+    #[error("the deltas of this batch take too much work; hand the rest over with the next one")]
+    BatchFull,
+    /// A delta of another node came between the turn of the call and its commit. Nothing is
+    /// wrong with it, but it may have read what is no more.
+    #[error(
+        "a delta of another node has changed context {context} since the call ran; run it again"
+    )]
+    Overtaken {
+        /// The context of the call.
+        context: ContextId,
     },
     /// The call's writes are not in ascending order of their keys, or write one
     /// key twice. Our bug.

@@ -29,6 +29,14 @@ impl Hlc {
         self.0
     }
 
+    /// The stamp right after this one; `None` after the last there is.
+    pub(crate) const fn next(self) -> Option<Self> {
+        match self.0.checked_add(1) {
+            Some(bits) => Some(Self(bits)),
+            None => None,
+        }
+    }
+
     /// The physical part: microseconds since 1970.
     pub const fn micros(self) -> u64 {
         self.0 >> COUNTER_BITS

@@ -92,9 +92,15 @@ pub(crate) struct Tables {
     pub(crate) attached: Table,
     /// Slot -> how much its context has attached; none if it is nothing.
     pub(crate) attached_sums: Table,
+    /// Slot, author, stamp -> that author's seal on its delta of that stamp.
+    pub(crate) seals: Table,
+    /// Slot, author -> proof that the author has made deltas that do not know of each other.
+    pub(crate) forks: Table,
+    /// Slot of a context that was shared -> which deltas from before that are not yet in `dag`.
+    pub(crate) backlog: Table,
 }
 
-const TABLE_NAMES: [&str; 16] = [
+const TABLE_NAMES: [&str; 19] = [
     "meta",
     "contexts",
     "heads",
@@ -111,6 +117,9 @@ const TABLE_NAMES: [&str; 16] = [
     "litter",
     "attached",
     "attached-sums",
+    "seals",
+    "forks",
+    "backlog",
 ];
 
 /// How many tables there are, for LMDB.
@@ -167,6 +176,9 @@ impl Tables {
             litter,
             attached,
             attached_sums,
+            seals,
+            forks,
+            backlog,
         ] = tables;
         Tables {
             meta,
@@ -185,6 +197,9 @@ impl Tables {
             litter,
             attached,
             attached_sums,
+            seals,
+            forks,
+            backlog,
         }
     }
 }
@@ -317,6 +332,34 @@ pub(crate) fn dag_key(slot: ContextSlot, id: &DeltaId) -> [u8; 40] {
     key[..8].copy_from_slice(&slot_key(slot));
     key[8..].copy_from_slice(id.as_bytes());
     key
+}
+
+/// The first bytes of the key of every seal of an author in a context, and the key of the
+/// proof against it.
+pub(crate) fn author_in_slot_key(slot: ContextSlot, author: u32) -> [u8; 12] {
+    let mut key = [0; 12];
+    key[..8].copy_from_slice(&slot_key(slot));
+    key[8..].copy_from_slice(&author_key(author));
+    key
+}
+
+/// The key of a seal.
+pub(crate) fn seal_key(slot: ContextSlot, author: u32, hlc: Hlc) -> [u8; 20] {
+    let mut key = [0; 20];
+    key[..12].copy_from_slice(&author_in_slot_key(slot, author));
+    key[12..].copy_from_slice(&hlc.bits().to_be_bytes());
+    key
+}
+
+/// The author in the key of a seal or of a proof.
+pub(crate) fn seal_author(key: &[u8]) -> Option<u32> {
+    Some(u32::from_be_bytes(*key.get(8..)?.first_chunk()?))
+}
+
+/// The stamp in the key of a seal.
+pub(crate) fn seal_stamp(key: &[u8]) -> Option<Hlc> {
+    let stamp = key.get(12..)?.first_chunk()?;
+    Some(Hlc::from_bits(u64::from_be_bytes(*stamp)))
 }
 
 /// Splits the key of a head, grave or event into slot and rest.

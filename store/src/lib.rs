@@ -14,12 +14,13 @@
 //! | `data_dir.rs`, `manifest.rs`, `place.rs` | the data directory and its lock |
 //! | `change.rs` | what goes into a commit and comes out |
 //! | `entry/`, `version.rs` | what a key can hold, and how writes of it merge |
-//! | `pending.rs` | deltas that came before their parents |
+//! | `pending/` | deltas that came before their parents or before their seals |
+//! | `seal/` | proof of who has made a delta |
 //! | `ledger.rs`, `data_file.rs`, `meta.rs` | opening; the two ways in |
 //! | `create.rs`, `takeover.rs` | new ledgers, and those of older formats |
 //! | `writer.rs`, `journal/` | making batches durable |
-//! | `apply/`, `authors.rs`, `sweep.rs` | writing into LMDB |
-//! | `snapshot.rs` | reading |
+//! | `apply/`, `authors.rs`, `sweep.rs`, `backlog.rs` | writing into LMDB |
+//! | `snapshot.rs`, `kept.rs` | reading |
 //! | `layout.rs`, `record.rs`, `delta.rs`, `local.rs` | the format |
 //! | `trie/`, `trie_table.rs` | what a root is the digest of, and where it is kept |
 //! | `sequence/` | lists and texts that merge |
@@ -30,6 +31,7 @@
 mod apply;
 mod attachment;
 mod authors;
+mod backlog;
 mod blobs;
 mod change;
 mod create;
@@ -41,6 +43,7 @@ mod error;
 mod hlc;
 mod ids;
 mod journal;
+mod kept;
 mod layout;
 mod ledger;
 mod local;
@@ -50,6 +53,7 @@ mod names;
 mod pending;
 mod place;
 mod record;
+mod seal;
 mod sequence;
 mod snapshot;
 mod sweep;
@@ -67,7 +71,7 @@ pub use blobs::{
 };
 pub use change::{
     ApplicationRecord, Birth, Births, CallEffects, Change, Committed, CommittedEvent, Event,
-    LogLevel, LogLine, NewContext, Op, RemoteDelta, Standing, Verdict, Write,
+    LogLevel, LogLine, NewContext, Op, RemoteDelta, Seen, Standing, Verdict, Write,
 };
 pub use data_dir::{DataDir, OpenOptions, write_atomically};
 pub use delta::{
@@ -88,9 +92,16 @@ pub use layout::{
 pub use ledger::{Ledger, LedgerConfig, LedgerStats};
 pub use manifest::{DATA_FORMAT_VERSION, Manifest};
 pub use names::reconcile_names;
-pub use pending::{Held, PendingBounds, PendingDeltas};
+pub use pending::{
+    Held, PENDING_DELTA_BYTES, PENDING_PARENT_BYTES, PENDING_SEAL_BYTES, PendingBounds,
+    PendingDeltas, VouchedDelta, vouch,
+};
 pub use place::{LedgerIdentity, LedgerPlace};
 pub use record::{ContextRecord, EventView, Head};
+pub use seal::{
+    BRANCH_BYTES_MAX, BRANCH_DELTAS_MAX, BadBranch, BadSeal, Branch, Fork, SEAL_BYTES_MAX,
+    SEAL_LEAVES_MAX, SEAL_PATH_MAX, Seal, SealChecker, Sealed, Sealer, make_seals,
+};
 pub use sequence::{
     AUTHOR_ELEMENTS_MAX, Content, Sequence, SequenceError, SequenceKind, UPDATE_BYTES_MAX,
 };

@@ -55,6 +55,9 @@ pub(crate) enum RecordKind {
     AttachedSum = 31,
     GraveOfFormat3 = 11,
     Grave = 20,
+    Seal = 40,
+    Fork = 41,
+    Backlog = 42,
 }
 
 impl RecordKind {
@@ -82,6 +85,9 @@ impl RecordKind {
             RecordKind::Journal => "record of the journal",
             RecordKind::Identity => "identity record",
             RecordKind::JournalFile => "record of the journal's file",
+            RecordKind::Seal => "seal",
+            RecordKind::Fork => "proof against an author",
+            RecordKind::Backlog => "record of a backlog",
         }
     }
 }
@@ -368,6 +374,48 @@ pub(crate) struct GraveRow {
     pub(crate) log_pruned: u64,
 }
 
+/// An author's seal on one of its deltas.
+#[derive(Archive, Serialize)]
+pub(crate) struct SealRow<'a> {
+    pub(crate) delta: [u8; 32],
+    /// The context's when it came.
+    pub(crate) version: u64,
+    /// Its canonical bytes.
+    #[rkyv(with = InlineAsBox)]
+    pub(crate) seal: &'a [u8],
+}
+
+/// Proof that an author has made two deltas that do not know of each other. Both
+/// have the form of a [`crate::seal::Branch`].
+#[derive(Archive, Serialize)]
+pub(crate) struct ForkRow<'a> {
+    /// What is part of the state.
+    #[rkyv(with = InlineAsBox)]
+    pub(crate) known: &'a [u8],
+    /// What is not.
+    #[rkyv(with = InlineAsBox)]
+    pub(crate) other: &'a [u8],
+}
+
+/// What is left to do for a context that was shared.
+#[derive(Archive, Serialize)]
+pub(crate) struct BacklogRow<'a> {
+    /// The position of the newest delta that others cannot name as a parent yet.
+    pub(crate) position: u64,
+    /// Who had made deltas before the context was shared, in ascending order.
+    #[rkyv(with = InlineAsBox)]
+    pub(crate) authors: &'a [u32],
+}
+
+impl Record for SealRow<'_> {
+    const KIND: RecordKind = RecordKind::Seal;
+}
+impl Record for ForkRow<'_> {
+    const KIND: RecordKind = RecordKind::Fork;
+}
+impl Record for BacklogRow<'_> {
+    const KIND: RecordKind = RecordKind::Backlog;
+}
 impl Record for FormatRecord {
     const KIND: RecordKind = RecordKind::Format;
 }

@@ -25,8 +25,8 @@ use crate::version::Dot;
 
 /// A ledger at one moment.
 pub struct Snapshot {
-    txn: RoTxn<'static, WithoutTls>,
-    tables: Tables,
+    pub(crate) txn: RoTxn<'static, WithoutTls>,
+    pub(crate) tables: Tables,
 }
 
 /// What there is of a list or text, beside its edits.
@@ -475,7 +475,7 @@ impl Snapshot {
     }
 
     /// The author with this number.
-    fn author(&self, number: u32) -> Result<Option<NodeId>, StoreError> {
+    pub(crate) fn author(&self, number: u32) -> Result<Option<NodeId>, StoreError> {
         let key = layout::author_key(number);
         let found = self.get_raw(self.tables.authors, &key)?;
         found.map(|bytes| read_author(&key, bytes)).transpose()
@@ -723,7 +723,7 @@ impl Snapshot {
         Ok(())
     }
 
-    fn get_raw(&self, table: Table, key: &[u8]) -> Result<Option<&[u8]>, StoreError> {
+    pub(crate) fn get_raw(&self, table: Table, key: &[u8]) -> Result<Option<&[u8]>, StoreError> {
         table.get(&self.txn, key).map_err(unreadable)
     }
 
@@ -816,7 +816,7 @@ fn attachment_unreadable(failure: attachment::Failure) -> StoreError {
 }
 
 /// An engine error while reading.
-fn unreadable(error: heed::Error) -> StoreError {
+pub(crate) fn unreadable(error: heed::Error) -> StoreError {
     use heed::MdbError;
     match error {
         heed::Error::Io(source) => StoreError::Io {

@@ -9,6 +9,7 @@ use heed::{Env, RwTxn, WithoutTls};
 
 use crate::attachment::{self, Attachment};
 use crate::authors::Authors;
+use crate::backlog;
 use crate::change::Birth;
 use crate::entry::{self, EntryKind, Space, Stored};
 use crate::error::StoreError;
@@ -53,7 +54,15 @@ pub(crate) fn sweep(
                 left -= drop_prefix(&mut txn, table, &prefix, left).map_err(failed)?;
             }
         }
-        for table in [tables.events, tables.dag, tables.trie] {
+        let of_slot = [
+            tables.events,
+            tables.dag,
+            tables.trie,
+            tables.seals,
+            tables.forks,
+            tables.backlog,
+        ];
+        for table in of_slot {
             left -= drop_prefix(&mut txn, table, &slot_key(slot), left).map_err(failed)?;
         }
         while left > 0 && log_last != 0 {
@@ -92,7 +101,11 @@ pub(crate) fn sweep(
     if left > 0 {
         left -= drop_litter(env, tables, &mut txn, left)?;
     }
+    if left > 0 {
+        left -= backlog::enter(env, tables, &mut txn, left)?;
+    }
     let is_done = tables.graves.is_empty(&txn).map_err(failed)?
+        && tables.backlog.is_empty(&txn).map_err(failed)?
         && tables.litter.is_empty(&txn).map_err(failed)?;
     txn.commit().map_err(|error| commit_error(error, env))?;
     Ok(Swept {

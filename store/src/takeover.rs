@@ -129,6 +129,7 @@ fn read_call(slot: ContextSlot, bytes: &[u8]) -> Result<CallEffects, MalformedDe
         slot,
         author,
         hlc,
+        read: None,
         ops,
         events,
         logs: Vec::new(),

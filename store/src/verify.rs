@@ -89,6 +89,7 @@ pub fn verify(snapshot: &Snapshot) -> Result<Verified, StoreError> {
         )?;
         heads
     };
+    snapshot.check_kept()?;
     if heads != verified.contexts {
         return Err(StoreError::corrupt(
             "ledger",

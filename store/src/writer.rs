@@ -28,6 +28,14 @@ use crate::sweep::{self, Swept};
 /// moved into.
 const CHECKPOINT_WRITES_MAX: usize = 8192;
 
+/// Nodes of tries between two checkpoints, which stay in memory until then: 8,192 writes
+/// in a context of ten million entries load about 20,000.
+const CHECKPOINT_TRIE_NODES_MAX: usize = 1 << 15;
+
+/// Bytes of entries that are written again between two checkpoints, though only a part of
+/// them was written anew.
+const CHECKPOINT_WORK_BYTES_MAX: u64 = 64 << 20;
+
 /// Pages that a checkpoint may need beside those of the writes it brings in:
 /// for heads, roots of tables and the list of free pages.
 const CHECKPOINT_PAGES: u64 = 256;
@@ -299,6 +307,8 @@ impl<'l> LedgerWriter<'l> {
             || pass.has_unjournaled()
             || !journal.has_room()
             || pass.writes() > CHECKPOINT_WRITES_MAX
+            || pass.trie_nodes() > CHECKPOINT_TRIE_NODES_MAX
+            || pass.work_bytes() > CHECKPOINT_WORK_BYTES_MAX
             || pass.contexts() > state.checkpoint_contexts_max
             || pages_of(pass, journal) > state.pages_left;
         if is_due {
@@ -344,8 +354,9 @@ impl<'l> LedgerWriter<'l> {
 /// Pages that a checkpoint of `pass` needs at most. If there may be too few of
 /// them, a batch must not be acknowledged before it is in LMDB.
 fn pages_of(pass: &Pass<'_>, journal: &Journal) -> u64 {
-    // Large values lie in an entry and in the log.
-    let large = 2 * journal.bytes_with_next() / layout::PAGE_BYTES;
+    // Large values lie in an entry and in the log; an entry of which a small write changes a
+    // part is put as a whole.
+    let large = (2 * journal.bytes_with_next() + pass.work_bytes()) / layout::PAGE_BYTES;
     WRITE_PAGES * (pass.writes() + pass.trie_nodes()) as u64 + large + CHECKPOINT_PAGES
 }
 
@@ -432,6 +443,7 @@ mod tests {
                 slot: ContextSlot::UNASSIGNED,
                 author: NodeId::from_bytes([4; 32]),
                 hlc: Hlc::ZERO,
+                read: None,
                 ops: vec![],
                 events: vec![],
                 logs: vec![],

@@ -12,6 +12,7 @@ fn call(context: ContextId, hlc: u64) -> CallEffects {
         slot: ContextSlot::UNASSIGNED,
         author: NodeId::from_bytes([7; 32]),
         hlc: Hlc::from_bits(hlc),
+        read: None,
         ops: vec![Op::set(
             Bytes::from_static(b"k"),
             Bytes::from(hlc.to_string()),

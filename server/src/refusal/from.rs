@@ -270,7 +270,9 @@ fn unstored_change(refused: &Unstored) -> Refusal {
             min: _,
             max,
         } => Refusal::limit_of(Code::LimitExceeded, setting(limit), *got, *max),
-        Unstored::BehindRefused { .. } => Refusal::new(Code::Unavailable, message),
+        Unstored::BehindRefused { .. } | Unstored::Overtaken { .. } | Unstored::BatchFull => {
+            Refusal::new(Code::Unavailable, message)
+        }
         Unstored::Damaged { source } => unstored_batch(source),
         Unstored::KindMismatch { .. }
         | Unstored::RemovedWriteOnce
@@ -281,7 +283,10 @@ fn unstored_change(refused: &Unstored) -> Refusal {
         | Unstored::NotNewer { .. }
         | Unstored::ParentsMissing { .. }
         | Unstored::Forked { .. }
-        | Unstored::Diverged { .. }
+        | Unstored::RedundantParent { .. }
+        | Unstored::SealOfUnknown { .. }
+        | Unstored::NotItsAuthor { .. }
+        | Unstored::NoFork { .. }
         | Unstored::TooManyHeads { .. }
         | Unstored::NoSequence { .. }
         | Unstored::Unsorted { .. }

@@ -81,6 +81,7 @@ fn call(context: u8, n: u64) -> CallEffects {
         slot: ContextSlot::UNASSIGNED,
         author: NodeId::from_bytes([7; 32]),
         hlc: Hlc::from_bits(n << 12),
+        read: None,
         ops,
         events: vec![Event {
             kind: "batch".to_owned(),

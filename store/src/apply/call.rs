@@ -9,10 +9,11 @@ use heed::PutFlags;
 use super::bounds::check_call;
 use super::plan::{Incoming, Plan, Whose};
 use super::{Pass, Receipt, Stop, TouchedHead};
-use crate::change::{CallEffects, Op, Standing};
+use crate::change::{CallEffects, Op, Seen, Standing, Write};
 use crate::delta::{self, DeltaWriter, WriteView};
 use crate::error::Refused;
-use crate::ids::{ContextSlot, DeltaId, Root};
+use crate::hlc::Hlc;
+use crate::ids::{ContextSlot, DeltaId, NodeId, Root};
 use crate::layout::{dag_key, event_key, position_key};
 use crate::local;
 use crate::record::{DagNode, EventRow, Head, LogRow, seal};
@@ -51,17 +52,19 @@ impl Pass<'_> {
                 delta_id: None,
                 is_written: false,
                 standing: Standing::of(head),
+                hlc: head.hlc,
+                root_there: None,
                 first_sequence: head.events_last + 1,
             });
         }
-        if call.hlc <= head.hlc {
-            return Err(Refused::StaleHlc {
-                got: call.hlc,
-                last: head.hlc,
-            }
-            .into());
+        if let Some(read) = &call.read
+            && self.is_overtaken(head, read, call.author)
+        {
+            let context = call.context;
+            return Err(Refused::Overtaken { context }.into());
         }
-        let incoming = self.incoming(slot, call.author, call.hlc)?;
+        let hlc = stamp_of(call, head)?;
+        let incoming = self.incoming(slot, call.author, hlc);
         let mut plan = self.begin_plan(slot)?;
         let planned = call.ops.iter().try_for_each(|op| {
             let op = op.view();
@@ -69,11 +72,21 @@ impl Pass<'_> {
         });
         let written = planned.and_then(|()| {
             let ops = call.ops.iter().map(Op::view);
-            let root = self.change_trie(&mut plan, slot, ops, false);
+            let root = self.change_trie(&mut plan, slot, ops);
             self.write_call(&incoming, &plan, root, call)
         });
         self.end_plan(plan);
         written
+    }
+
+    /// Whether the context has deltas of others that the turn of a call has not read,
+    /// so that the call's delta must not say that it follows them.
+    fn is_overtaken(&self, head: &Head, read: &Seen, own: NodeId) -> bool {
+        let is_unread = |&(number, hlc): &(u32, Hlc)| {
+            let author = self.authors.get(number);
+            author.is_none_or(|author| author != own && hlc > read.stamp(&author))
+        };
+        head.seen.pairs().iter().any(is_unread)
     }
 
     /// Everything about the call is checked: write it.
@@ -85,6 +98,8 @@ impl Pass<'_> {
         call: &CallEffects,
     ) -> Result<Receipt, Stop> {
         let slot = incoming.slot;
+        let hlc = incoming.dot.hlc;
+        self.keep_author()?;
         let mut touched = self.take_head(slot);
         let head = &mut touched.head;
         self.has_written = true;
@@ -99,7 +114,7 @@ impl Pass<'_> {
         let mut delta_id = None;
         self.buffers.canonical.clear();
         if call.is_replicated() {
-            let id = self.canonical_of(head, plan, call);
+            let id = self.canonical_of(head, plan, call, hlc);
             self.write_log(incoming, &id, None, head)?;
             head.deltas.clear();
             head.deltas.push(id);
@@ -109,9 +124,9 @@ impl Pass<'_> {
             head.seen.see(incoming.dot);
             delta_id = Some(id);
         }
-        head.hlc = call.hlc;
-        self.next.last_hlc = self.next.last_hlc.max(call.hlc);
-        local::write_call(&mut self.buffers.local, call);
+        head.hlc = hlc;
+        self.next.last_hlc = self.next.last_hlc.max(hlc);
+        local::write_call(&mut self.buffers.local, call, hlc);
         let standing = Standing::of(head);
         self.heads.insert(slot, touched);
         Ok(Receipt {
@@ -119,15 +134,17 @@ impl Pass<'_> {
             delta_id,
             is_written: true,
             standing,
+            hlc,
+            root_there: None,
             first_sequence,
         })
     }
 
     /// Writes the delta of the call into the buffer for it.
-    fn canonical_of(&mut self, head: &Head, plan: &Plan, call: &CallEffects) -> DeltaId {
+    fn canonical_of(&mut self, head: &Head, plan: &Plan, call: &CallEffects, hlc: Hlc) -> DeltaId {
         let canonical = &mut self.buffers.canonical;
         let mut writer =
-            DeltaWriter::begin(canonical, call.context, call.author, call.hlc, &head.deltas);
+            DeltaWriter::begin(canonical, call.context, call.author, hlc, &head.deltas);
         let out = writer.out();
         let is_replicated = |op: &Op| op.space.is_replicated();
         let count = call.ops.iter().filter(|op| is_replicated(op)).count();
@@ -235,5 +252,23 @@ impl Pass<'_> {
             put.map_err(|error| self.stop(error))?;
         }
         Ok(())
+    }
+}
+
+/// The stamp of a call. Deltas of other nodes may have later ones than the clock of this
+/// node gave when the call ran: then it is the next one after them. Not that of a call
+/// that begins a list or text, which calls behind it may name by its stamp already.
+fn stamp_of(call: &CallEffects, head: &Head) -> Result<Hlc, Refused> {
+    let is_birth = |op: &Op| match &op.write {
+        Write::Edit { births, .. } => op.removes_first || births.is_empty(),
+        _ => false,
+    };
+    match head.hlc.next() {
+        _ if call.hlc > head.hlc => Ok(call.hlc),
+        Some(next) if head.is_shared && !call.ops.iter().any(is_birth) => Ok(next),
+        _ => Err(Refused::StaleHlc {
+            got: call.hlc,
+            last: head.hlc,
+        }),
     }
 }

@@ -3,7 +3,7 @@
 //! goes on without it. Owned by the ledger's writer, which decides when the
 //! transaction is committed (`writer.rs`); what a change is, is in `change.rs`;
 //! how records look is in `record.rs`; calls are in `call.rs`, deltas of other nodes in
-//! `remote.rs`, what both lead to is worked out in `plan.rs`, and all other changes are
+//! `remote.rs`, seals in `seals.rs`, what both lead to is worked out in `plan.rs`, and all other changes are
 //! in `records.rs`. Start at [`Pass::apply_all`].
 
 mod bounds;
@@ -11,6 +11,7 @@ mod call;
 mod plan;
 mod records;
 mod remote;
+mod seals;
 mod takeover;
 
 use std::collections::BTreeMap;
@@ -28,20 +29,31 @@ use crate::change::{
 use crate::delta::{DeltaEventView, DeltaView};
 use crate::entry::EntryDigest;
 use crate::error::{Refused, StoreError};
-use crate::ids::{ContextId, ContextSlot, DeltaId};
+use crate::hlc::Hlc;
+use crate::ids::{ContextId, ContextSlot, DeltaId, Root};
 use crate::journal::{Generation, JournaledCall};
-use crate::layout::{META_COUNTERS, META_JOURNAL, META_JOURNAL_FILE, Tables, slot_key};
+use crate::layout::{
+    BATCH_BYTES_MAX, META_COUNTERS, META_JOURNAL, META_JOURNAL_FILE, Tables, slot_key,
+};
 use crate::ledger::{commit_error, engine_error, is_short_write};
 use crate::local::{self, Local};
 use crate::record::{
     ContextRecord, CountersRecord, Head, JournalFileRecord, JournalRecord, TrieRow, read_name, seal,
 };
+use crate::seal::Sealed;
 use crate::trie::Trie;
 use crate::trie_table::node_key;
 use crate::writer::Counters;
 
 /// Buffers above this size are given back after the batch that needed them.
 const BUFFER_BYTES_KEPT_MAX: usize = 1 << 20;
+
+/// Bytes that the deltas of other nodes in one batch may make this node read and write
+/// again before the next of them has to come with another batch.
+const BATCH_WORK_BYTES_MAX: u64 = BATCH_BYTES_MAX;
+
+/// Nodes of tries in memory at which that holds as well: some hundred megabytes, if keys are long.
+const BATCH_TRIE_NODES_MAX: usize = 1 << 17;
 
 /// What a change will be answered once it is on disk.
 pub(crate) type Answer = Result<Receipt, Refused>;
@@ -77,6 +89,10 @@ pub(crate) struct Receipt {
     /// Whether it wrote anything that the journal has to have.
     is_written: bool,
     standing: Standing,
+    /// The stamp that a call got.
+    hlc: Hlc,
+    /// Where the author of a delta that follows everything has another root.
+    root_there: Option<Root>,
     /// Sequence number of the call's first event.
     first_sequence: u64,
 }
@@ -87,6 +103,8 @@ impl Receipt {
         delta_id: None,
         is_written: false,
         standing: Standing::OF_NO_CONTEXT,
+        hlc: Hlc::ZERO,
+        root_there: None,
         first_sequence: 0,
     };
 }
@@ -131,6 +149,8 @@ pub(crate) struct Pass<'l> {
     writes: usize,
     /// Nodes of tries that may have to be put.
     trie_nodes: usize,
+    /// Bytes that changes have made this read and write again, beside their own.
+    work_bytes: u64,
     has_written: bool,
     has_unjournaled: bool,
     has_litter: bool,
@@ -185,6 +205,7 @@ impl<'l> Pass<'l> {
             heads: BTreeMap::new(),
             writes: 0,
             trie_nodes: 0,
+            work_bytes: 0,
             has_written: false,
             has_unjournaled: false,
             has_litter: false,
@@ -199,6 +220,12 @@ impl<'l> Pass<'l> {
     /// Nodes of tries that a checkpoint may have to write.
     pub(crate) fn trie_nodes(&self) -> usize {
         self.trie_nodes
+    }
+
+    /// Bytes of entries and edits that were read or put beside those that the changes
+    /// themselves have brought.
+    pub(crate) fn work_bytes(&self) -> u64 {
+        self.work_bytes
     }
 
     /// Contexts called since the last checkpoint.
@@ -231,7 +258,14 @@ impl<'l> Pass<'l> {
         // Contexts of which a call was refused: the calls behind it may have
         // seen what it would have written.
         let mut broken: Vec<ContextId> = Vec::new();
+        let work_bytes_max = self.work_bytes + BATCH_WORK_BYTES_MAX;
         for change in batch {
+            if let Change::Delta(_) = change
+                && (self.work_bytes > work_bytes_max || self.trie_nodes > BATCH_TRIE_NODES_MAX)
+            {
+                answers.push(Err(Refused::BatchFull));
+                continue;
+            }
             if let Change::Call(call) = change
                 && broken.contains(&call.context)
             {
@@ -241,14 +275,19 @@ impl<'l> Pass<'l> {
             }
             let answer = match self.apply(change) {
                 Ok(receipt) => Ok(receipt),
-                Err(Stop::Refuse(refused)) => Err(refused),
+                Err(Stop::Refuse(refused)) => {
+                    self.authors.dismiss();
+                    Err(refused)
+                }
                 Err(Stop::Fail(error)) => return Err(error),
             };
             match (change, &answer) {
                 (Change::Call(call), Err(_)) => broken.push(call.context),
                 // A new context has no past.
                 (Change::CreateContext(new), Ok(_)) => broken.retain(|id| *id != new.id),
-                (Change::Call(_) | Change::Delta(_), Ok(receipt)) if receipt.is_written => {
+                (Change::Call(_) | Change::Delta(_) | Change::KeepSeal(_), Ok(receipt))
+                    if receipt.is_written =>
+                {
                     let Buffers {
                         canonical, local, ..
                     } = &self.buffers;
@@ -286,7 +325,15 @@ impl<'l> Pass<'l> {
             .map_err(fatal)?
             .ok_or_else(|| corrupt("its context does not exist"))?;
         let applied = match (&delta, local) {
-            (Some(delta), Local::Remote) => self.remote_in(slot, delta),
+            (Some(delta), Local::Remote { root }) => {
+                let applied = self.remote_in(slot, delta.id(), delta);
+                if let (Ok(receipt), Some(root)) = (&applied, root)
+                    && receipt.standing.root != root
+                {
+                    return Err(corrupt("it gives another root than when it was committed"));
+                }
+                applied
+            }
             (Some(delta), Local::Call) => self.call_in(slot, &call_of(delta, slot, Vec::new())),
             (Some(delta), Local::CallWithPrivateWrites { ops, .. }) => {
                 self.call_in(slot, &call_of(delta, slot, ops))
@@ -300,13 +347,19 @@ impl<'l> Pass<'l> {
                         slot,
                         author,
                         hlc,
+                        read: None,
                         ops,
                         events: Vec::new(),
                         logs: Vec::new(),
                     },
                 )
             }
-            (None, Local::Call | Local::Remote) => return Err(corrupt("it is empty")),
+            (None, Local::Seal { delta, seal }) => {
+                let context = self.heads[&slot].head.context;
+                self.keep_seal_in(slot, &Sealed::of_ledger(context, delta, seal))
+            }
+            (Some(_), Local::Seal { .. }) => return Err(corrupt("a seal came with a delta")),
+            (None, Local::Call | Local::Remote { .. }) => return Err(corrupt("it is empty")),
         };
         match applied {
             Ok(_) if self.buffers.canonical == canonical => Ok(()),
@@ -321,6 +374,8 @@ impl<'l> Pass<'l> {
         match change {
             Change::Call(call) => self.call(call),
             Change::Delta(delta) => self.remote(delta),
+            Change::KeepSeal(seal) => self.keep_seal(seal),
+            Change::KeepFork(branch) => self.keep_fork(branch),
             Change::ShareContext(context) => self.share_context(context),
             Change::CreateContext(new) => self.create(new),
             Change::DeleteContext(id) => self.delete(id),
@@ -478,7 +533,7 @@ pub(crate) fn verdict(change: Change, answer: Answer) -> Verdict {
         Change::CreateContext(NewContext { call, .. }) | Change::Call(call) => {
             (call.events, call.logs)
         }
-        Change::Delta(delta) => match DeltaView::parse(&delta.canonical) {
+        Change::Delta(delta) => match DeltaView::parse(delta.delta.canonical()) {
             Ok(delta) => (delta.events().map(owned_event).collect(), Vec::new()),
             Err(_) => unreachable!("it was parsed when it was applied"),
         },
@@ -492,6 +547,8 @@ pub(crate) fn verdict(change: Change, answer: Answer) -> Verdict {
         slot: receipt.slot,
         delta_id: receipt.delta_id,
         standing: receipt.standing,
+        hlc: receipt.hlc,
+        root_there: receipt.root_there,
         events,
         logs,
     })
@@ -504,6 +561,7 @@ fn call_of(delta: &DeltaView<'_>, slot: ContextSlot, private: Vec<Op>) -> CallEf
         slot,
         author: delta.author(),
         hlc: delta.hlc(),
+        read: None,
         ops: delta.ops().map(|op| Op::of(&op)).chain(private).collect(),
         events: delta.events().map(owned_event).collect(),
         logs: Vec::new(),

@@ -40,6 +40,8 @@ pub(super) struct Plan {
     arena: Vec<u8>,
     /// An entry's key in the trie.
     trie_key: Vec<u8>,
+    /// Bytes that were read or are written again for it, beside those that it brings.
+    work_bytes: u64,
 }
 
 /// What becomes of the entry of a write.
@@ -58,7 +60,6 @@ pub(super) struct PlannedWrite {
 #[derive(Clone, Copy)]
 struct Leaf {
     place: Place,
-    before: Option<Digest>,
     after: Option<Digest>,
 }
 
@@ -67,11 +68,13 @@ struct Leaf {
 pub(super) enum Whose {
     /// This node's: it must agree with what is there.
     Own,
-    /// Another's. If it leads to another root than it says it is taken back.
+    /// Another's.
     Other,
 }
 
 enum PlannedEntry {
+    /// It stays as it is: the write has come too late, or meant what is not there.
+    Kept,
     /// Nothing is left, or nothing was there.
     Gone,
     /// A register with the value that is written.
@@ -97,14 +100,14 @@ impl Plan {
         self.bytes += op.key.len() as u64 + entry.bytes();
     }
 
-    /// Takes an entry away from what there is.
+    /// Takes an entry with so many bytes of its own away from what there is.
     fn subtract(
         &mut self,
         slot: ContextSlot,
         op: &OpView<'_>,
-        entry: &Stored<'_>,
+        entry_bytes: u64,
     ) -> Result<(), Stop> {
-        let freed = op.key.len() as u64 + entry.bytes();
+        let freed = op.key.len() as u64 + entry_bytes;
         let left = || {
             let entries = u64::from(op.space == Space::Shared);
             let replicated = u64::from(op.space.is_replicated());
@@ -129,18 +132,17 @@ impl Plan {
 }
 
 impl Pass<'_> {
-    pub(super) fn incoming(
-        &mut self,
-        slot: ContextSlot,
-        author: NodeId,
-        hlc: Hlc,
-    ) -> Result<Incoming, Stop> {
-        let author = self
-            .authors
-            .number(author, self.tables, &mut self.txn)
-            .map_err(|error| self.stop(error))?;
+    /// Whose writes are about to be worked out. An author that is new has its number
+    /// for good when they are [written](Self::keep_author).
+    pub(super) fn incoming(&mut self, slot: ContextSlot, author: NodeId, hlc: Hlc) -> Incoming {
+        let author = self.authors.number(author);
         let dot = Dot { author, hlc };
-        Ok(Incoming { slot, dot })
+        Incoming { slot, dot }
+    }
+
+    pub(super) fn keep_author(&mut self) -> Result<(), Stop> {
+        let kept = self.authors.keep(self.tables, &mut self.txn);
+        kept.map_err(|error| self.stop(error))
     }
 
     /// A plan that goes on from where the context stands.
@@ -158,11 +160,13 @@ impl Pass<'_> {
         plan.bytes = head.bytes;
         plan.writes.clear();
         plan.arena.clear();
+        plan.work_bytes = 0;
         Ok(plan)
     }
 
     /// Keeps its memory for the next one.
     pub(super) fn end_plan(&mut self, plan: Plan) {
+        self.work_bytes += plan.work_bytes + plan.arena.len() as u64;
         if plan.arena.capacity() <= super::BUFFER_BYTES_KEPT_MAX {
             self.plan = plan;
         }
@@ -197,15 +201,8 @@ impl Pass<'_> {
             let why = "its author is unknown to the ledger";
             before_writing(StoreError::corrupt("entry", key, why))
         };
-        let mut before = None;
-        if let Some(old) = &old {
-            plan.subtract(slot, op, old)?;
-            // To be taken back, it has to be known.
-            if whose == Whose::Other {
-                let digest = self.digests.of(op.space, op.key, old, &self.authors);
-                before = Some(digest.map_err(unknown_author)?);
-            }
-        }
+        plan.work_bytes += found.map_or(0, |bytes| bytes.len() as u64);
+        let old_bytes = old.as_ref().map(Stored::bytes);
         let births;
         let effect = match write {
             WriteView::Set(value) => Effect::Set(value),
@@ -235,10 +232,23 @@ impl Pass<'_> {
         let authors = &self.authors;
         let order = |a: u32, b: u32| authors.get(a).cmp(&authors.get(b));
         let mut merged = merge(old, op.removes_first, &effect, dot, past, order);
+        if merged.is_kept {
+            plan.writes.push(PlannedWrite {
+                entry: PlannedEntry::Kept,
+                dropped: Vec::new(),
+                appended: None,
+                is_new_cell: false,
+                leaf: None,
+            });
+            return Ok(());
+        }
+        if let Some(bytes) = old_bytes {
+            plan.subtract(slot, op, bytes)?;
+        }
         if let (false, Some(Stored::Sections(state))) =
             (merged.dropped.is_empty(), &mut merged.entry)
         {
-            self.link_anew(incoming, op, state, &merged.dropped)?;
+            plan.work_bytes += self.link_anew(incoming, op, state, &merged.dropped)?;
         }
         let planned = match &merged.entry {
             None => PlannedEntry::Gone,
@@ -269,9 +279,9 @@ impl Pass<'_> {
                 slot,
                 failed: &|error| engine_error("read a trie of", error, env),
             };
-            let intent = match (after, whose) {
-                (Some(_), Whose::Own) => Intent::Put,
-                (Some(_), Whose::Other) | (None, _) => Intent::Remove,
+            let intent = match after {
+                Some(_) => Intent::Put,
+                None => Intent::Remove,
             };
             layout::trie_entry(&mut plan.trie_key, op.space, op.key);
             let touched = self.heads.get_mut(&slot);
@@ -282,11 +292,7 @@ impl Pass<'_> {
                 .load(&source, &plan.trie_key, intent)
                 .map_err(|error| before_writing(unreadable_trie(slot, error)))?;
             self.trie_nodes += trie.nodes_loaded().saturating_sub(loaded);
-            leaf = Some(Leaf {
-                place,
-                before,
-                after,
-            });
+            leaf = Some(Leaf { place, after });
         }
         plan.writes.push(PlannedWrite {
             entry: planned,
@@ -304,14 +310,12 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// Brings the entries that a plan has worked out into the trie, or takes them out
-    /// again. Gives the root.
+    /// Brings the entries that a plan has worked out into the trie. Gives the root.
     pub(super) fn change_trie<'o>(
         &mut self,
         plan: &mut Plan,
         slot: ContextSlot,
         ops: impl Iterator<Item = OpView<'o>>,
-        takes_back: bool,
     ) -> Root {
         let touched = self.heads.get_mut(&slot);
         let trie = touched.and_then(|touched| touched.trie.as_mut());
@@ -319,11 +323,7 @@ impl Pass<'_> {
         for (op, planned) in ops.zip(&plan.writes) {
             if let Some(leaf) = &planned.leaf {
                 layout::trie_entry(&mut plan.trie_key, op.space, op.key);
-                let digest = match takes_back {
-                    false => &leaf.after,
-                    true => &leaf.before,
-                };
-                trie.set(&leaf.place, &plan.trie_key, digest.as_ref());
+                trie.set(&leaf.place, &plan.trie_key, leaf.after.as_ref());
             }
         }
         Root::from_bytes(trie.root())
@@ -342,14 +342,15 @@ impl Pass<'_> {
     }
 
     /// Works out the chains of sequences of which some births are gone and others
-    /// are left, from the edits that stay.
+    /// are left, from the edits that stay. Gives how many bytes it has read.
     fn link_anew(
         &self,
         incoming: &Incoming,
         op: &OpView<'_>,
         state: &mut State<'_>,
         dropped: &[EntryKind],
-    ) -> Result<(), Stop> {
+    ) -> Result<u64, Stop> {
+        let mut read_bytes = 0;
         for kind in dropped {
             let sequence = match kind {
                 EntryKind::List => &mut state.list,
@@ -367,6 +368,7 @@ impl Pass<'_> {
             let rows = self.tables.edits.prefix_iter(&self.txn, &prefix);
             for row in rows.map_err(|error| self.stop(error))? {
                 let (key, bytes) = row.map_err(|error| self.stop(error))?;
+                read_bytes += bytes.len() as u64;
                 let edit = open::<EditRow>(key, bytes).map_err(before_writing)?;
                 let dot = layout::edit_dot(key).ok_or_else(|| {
                     before_writing(StoreError::corrupt("edit", key, "its key is too short"))
@@ -390,7 +392,7 @@ impl Pass<'_> {
             }
             *sequence = anew;
         }
-        Ok(())
+        Ok(read_bytes)
     }
 
     /// Writes the entry of one write, and what it means for its edits.
@@ -405,6 +407,7 @@ impl Pass<'_> {
         layout::entry_key(&mut self.buffers.key, slot, op.space, op.key);
         let (key, record) = (&self.buffers.key, &mut self.buffers.record);
         let row = match &planned.entry {
+            PlannedEntry::Kept => return Ok(()),
             PlannedEntry::Gone => None,
             PlannedEntry::Written => Some(EntryRow::value(incoming.dot, op.write.payload())),
             PlannedEntry::Other(dot, range) => {

@@ -1,7 +1,9 @@
 //! A delta of another node: applied once, after everything that it follows. What its
 //! author had seen is worked out from its parents, so that concurrent writes merge
-//! the same everywhere (`store/decisions/0007-state-that-merges.md`). Whether it may be
-//! believed, its seal, was checked by whoever hands it over.
+//! the same everywhere (`store/decisions/0007-state-that-merges.md`). That its author has made
+//! it was checked before, or there would be no [`VouchedDelta`](crate::VouchedDelta). What
+//! is refused here for good is refused by every node, whatever it has and in whatever order
+//! it came: that depends on the delta and on what it follows alone.
 
 use super::plan::{Incoming, Plan, Whose};
 use super::{Pass, Receipt, Stop, before_writing};
@@ -10,10 +12,10 @@ use crate::delta::{DELTA_PARENTS_MAX, DeltaView};
 use crate::error::{Refused, StoreError};
 use crate::hlc::Hlc;
 use crate::ids::{ContextId, ContextSlot, DeltaId, Root};
-use crate::layout::dag_key;
+use crate::layout::{dag_key, slot_key};
 use crate::local;
-use crate::record::DagNode;
-use crate::version::{Past, VersionVector};
+use crate::record::{BacklogRow, DagNode, seal};
+use crate::version::{Dot, Past, VersionVector};
 
 /// What a delta follows.
 enum Follows {
@@ -25,8 +27,8 @@ enum Follows {
 
 impl Pass<'_> {
     pub(super) fn remote(&mut self, remote: &RemoteDelta) -> Result<Receipt, Stop> {
-        let delta =
-            DeltaView::parse(&remote.canonical).map_err(|source| Refused::Malformed { source })?;
+        let delta = DeltaView::parse(remote.delta.canonical())
+            .map_err(|source| Refused::Malformed { source })?;
         let context = delta.context();
         let slot = match remote.slot {
             ContextSlot::UNASSIGNED => self.find(&context)?.slot,
@@ -38,17 +40,17 @@ impl Pass<'_> {
         if head.context != context {
             return Err(Refused::WrongSlot { context, slot }.into());
         }
-        self.remote_in(slot, &delta)
+        self.remote_in(slot, remote.delta.id(), &delta)
     }
 
     /// The same, in a slot that is known to be the context's.
     pub(super) fn remote_in(
         &mut self,
         slot: ContextSlot,
+        id: DeltaId,
         delta: &DeltaView<'_>,
     ) -> Result<Receipt, Stop> {
-        let id = delta.id();
-        let incoming = self.incoming(slot, delta.author(), delta.hlc())?;
+        let incoming = self.incoming(slot, delta.author(), delta.hlc());
         let author = incoming.dot.author;
         // An author's deltas follow one another, so one that is no newer than the newest is
         // here already, or one of two that do not know of each other.
@@ -67,7 +69,7 @@ impl Pass<'_> {
                 .into()),
             };
         }
-        let follows = self.follows(slot, delta)?;
+        let follows = self.follows(slot, id, delta)?;
         if let Follows::Some(seen) = &follows
             && seen.stamp(author) != newest
         {
@@ -94,18 +96,18 @@ impl Pass<'_> {
             .ops()
             .try_for_each(|op| self.plan_write(&mut plan, &incoming, &op, past, Whose::Other));
         let written = planned.and_then(|()| {
-            let root = self.change_trie(&mut plan, slot, delta.ops(), false);
-            if let Err(refused) = check_root(root, &follows, delta, &id) {
-                self.change_trie(&mut plan, slot, delta.ops(), true);
-                return Err(refused.into());
-            }
+            let root = self.change_trie(&mut plan, slot, delta.ops());
             self.write_remote(&incoming, &plan, root, delta, &id, follows)
         });
         self.end_plan(plan);
         written
     }
 
-    fn dag_node(&self, slot: ContextSlot, id: &DeltaId) -> Result<Option<DagNode>, Stop> {
+    pub(super) fn dag_node(
+        &self,
+        slot: ContextSlot,
+        id: &DeltaId,
+    ) -> Result<Option<DagNode>, Stop> {
         let key = dag_key(slot, id);
         let found = self.tables.dag.get(&self.txn, &key);
         let found = found.map_err(|error| self.stop(error))?;
@@ -115,7 +117,12 @@ impl Pass<'_> {
     }
 
     /// What the delta's author had seen, by its parents.
-    fn follows(&self, slot: ContextSlot, delta: &DeltaView<'_>) -> Result<Follows, Stop> {
+    fn follows(
+        &self,
+        slot: ContextSlot,
+        id: DeltaId,
+        delta: &DeltaView<'_>,
+    ) -> Result<Follows, Stop> {
         let head = &self.heads[&slot].head;
         let stale = |last: Hlc| Refused::StaleHlc {
             got: delta.hlc(),
@@ -130,26 +137,32 @@ impl Pass<'_> {
             };
         }
         let mut seen = VersionVector::default();
+        let mut dots = Vec::with_capacity(delta.parents().len());
         let mut missing = Vec::new();
         for parent in delta.parents() {
             let Some(node) = self.dag_node(slot, &parent)? else {
                 missing.push(parent);
                 continue;
             };
-            if delta.hlc() <= node.dot.hlc {
-                return Err(stale(node.dot.hlc).into());
-            }
             seen.join(&node.seen);
-            seen.see(node.dot);
+            dots.push((parent, node.dot));
         }
-        match missing.is_empty() {
-            true => Ok(Follows::Some(seen)),
-            false => Err(Refused::ParentsMissing {
-                delta: delta.id(),
-                missing,
+        if !missing.is_empty() {
+            return Err(Refused::ParentsMissing { delta: id, missing }.into());
+        }
+        // So far it is what the parents follow, without themselves.
+        for &(parent, dot) in &dots {
+            if delta.hlc() <= dot.hlc {
+                return Err(stale(dot.hlc).into());
             }
-            .into()),
+            if seen.has_seen(dot) {
+                return Err(Refused::RedundantParent { delta: id, parent }.into());
+            }
         }
+        for (_, dot) in dots {
+            seen.see(dot);
+        }
+        Ok(Follows::Some(seen))
     }
 
     fn write_remote(
@@ -162,6 +175,7 @@ impl Pass<'_> {
         follows: Follows,
     ) -> Result<Receipt, Stop> {
         let slot = incoming.slot;
+        self.keep_author()?;
         self.share(slot)?;
         let mut touched = self.take_head(slot);
         let head = &mut touched.head;
@@ -175,10 +189,10 @@ impl Pass<'_> {
         head.version += u64::from(delta.op_count() > 0);
         self.buffers.canonical.clear();
         self.buffers.canonical.extend_from_slice(delta.canonical());
-        local::write_remote(&mut self.buffers.local);
-        let seen = match follows {
-            Follows::Everything => None,
-            Follows::Some(seen) => Some(seen),
+        local::write_remote(&mut self.buffers.local, root);
+        let (seen, root_there) = match follows {
+            Follows::Everything => (None, Some(delta.root()).filter(|there| *there != root)),
+            Follows::Some(seen) => (Some(seen), None),
         };
         self.write_log(incoming, id, seen, head)?;
         let first_sequence = head.events_last + 1;
@@ -197,6 +211,8 @@ impl Pass<'_> {
             delta_id: Some(*id),
             is_written: true,
             standing,
+            hlc: delta.hlc(),
+            root_there,
             first_sequence,
         })
     }
@@ -214,20 +230,54 @@ impl Pass<'_> {
         touched.head.is_shared = true;
         touched.is_changed = true;
         let (heads, seen) = (touched.head.deltas.clone(), touched.head.seen.clone());
+        let (position, count) = (touched.head.log_last, touched.head.log_count);
         self.has_written = true;
+        if count > heads.len() as u64 {
+            self.note_backlog(slot, position, &seen)?;
+        }
         // Of one node's alone there is one head at most, which has seen everything.
         for id in heads {
             let Some(&(author, hlc)) = seen.pairs().iter().max_by_key(|pair| pair.1) else {
                 continue;
             };
+            // Of its author's it has seen all that come before it.
+            let before = Hlc::from_bits(hlc.bits().saturating_sub(1));
+            let past = |&(other, stamp): &(u32, Hlc)| match other == author {
+                true => (other, before),
+                false => (other, stamp),
+            };
             let node = DagNode {
-                position: self.heads[&slot].head.log_last,
-                dot: crate::version::Dot { author, hlc },
-                seen: seen.clone(),
+                position,
+                dot: Dot { author, hlc },
+                seen: VersionVector::from_pairs(seen.pairs().iter().map(past))
+                    .expect("the authors of a version vector are in order"),
             };
             self.write_dag_node(slot, &id, &node)?;
         }
         Ok(())
+    }
+
+    /// Leaves word for the sweep, as there may be too many deltas to enter now.
+    fn note_backlog(
+        &mut self,
+        slot: ContextSlot,
+        position: u64,
+        seen: &VersionVector,
+    ) -> Result<(), Stop> {
+        let authors: Vec<u32> = seen.pairs().iter().map(|pair| pair.0).collect();
+        let row = BacklogRow {
+            position,
+            authors: &authors,
+        };
+        let key = slot_key(slot);
+        seal(&mut self.buffers.record, &key, &row);
+        self.has_litter = true;
+        self.writes += 1;
+        let put = self
+            .tables
+            .backlog
+            .put(&mut self.txn, &key, &self.buffers.record);
+        put.map_err(|error| self.stop(error))
     }
 
     /// Marks a context as one that other nodes may have.
@@ -241,22 +291,5 @@ impl Pass<'_> {
             slot,
             ..Receipt::OF_NO_CALL
         })
-    }
-}
-
-/// A delta that follows everything must lead to the state that its author has.
-fn check_root(
-    root: Root,
-    follows: &Follows,
-    delta: &DeltaView<'_>,
-    id: &DeltaId,
-) -> Result<(), Refused> {
-    match follows {
-        Follows::Everything if root != delta.root() => Err(Refused::Diverged {
-            delta: *id,
-            here: root,
-            there: delta.root(),
-        }),
-        _ => Ok(()),
     }
 }

@@ -42,6 +42,8 @@ pub(crate) struct Merged<'a> {
     pub(crate) dropped: Vec<EntryKind>,
     /// The kind of the sequence that the write's own edit has become part of.
     pub(crate) appended: Option<EntryKind>,
+    /// Whether the entry is what it was before, so that nothing need be written.
+    pub(crate) is_kept: bool,
 }
 
 /// Merges a write of the delta `dot`, whose author had seen `past`, into `old`.
@@ -58,6 +60,7 @@ pub(crate) fn merge<'a>(
         entry: None,
         dropped: Vec::new(),
         appended: None,
+        is_kept: false,
     };
     // Nearly every write is one of a register that has been seen as it is.
     if let Effect::Set(bytes) = *effect {
@@ -72,13 +75,15 @@ pub(crate) fn merge<'a>(
         }
     }
     let mut state = old.map(State::from).unwrap_or_default();
+    let mut is_removed = false;
     if removes_first || *effect == Effect::Remove {
-        merged.dropped = remove(&mut state, past);
+        (is_removed, merged.dropped) = remove(&mut state, past);
     }
-    match *effect {
+    let is_taken = match *effect {
         Effect::Set(bytes) => {
             state.register.retain(|value| !past.has_seen(value.dot));
             insert(&mut state.register, Value { dot, bytes }, |value| value.dot);
+            true
         }
         Effect::Add {
             amount,
@@ -87,6 +92,7 @@ pub(crate) fn merge<'a>(
         Effect::Insert => {
             state.element.retain(|seen| !past.has_seen(*seen));
             insert(&mut state.element, dot, |dot| *dot);
+            true
         }
         Effect::WriteOnce(bytes) => {
             let is_earlier = state.once.is_none_or(|value| {
@@ -96,6 +102,7 @@ pub(crate) fn merge<'a>(
             if is_earlier {
                 state.once = Some(Value { dot, bytes });
             }
+            is_earlier
         }
         Effect::Edit {
             kind,
@@ -104,16 +111,20 @@ pub(crate) fn merge<'a>(
         } => {
             let sequence = sequence_of(&mut state, kind).expect("lists and texts are edited");
             merged.appended = edit(sequence, dot, births, past, update).then_some(kind);
+            merged.appended.is_some()
         }
-        Effect::Remove => {}
-    }
+        Effect::Remove => false,
+    };
+    merged.is_kept = !is_removed && !is_taken;
     merged.entry = state.into_stored();
     merged
 }
 
-/// Takes everything that has been seen but what is write-once, and tells of which
-/// sequences it took births.
-fn remove(state: &mut State<'_>, past: Past<'_>) -> Vec<EntryKind> {
+/// Takes everything that has been seen but what is write-once, and tells whether that
+/// was anything, and of which sequences it took births.
+fn remove(state: &mut State<'_>, past: Past<'_>) -> (bool, Vec<EntryKind>) {
+    let dots = |state: &State<'_>| state.register.len() + state.counter.len() + state.element.len();
+    let before = dots(state);
     state.register.retain(|value| !past.has_seen(value.dot));
     state.counter.retain(|cell| !past.has_seen(cell.first));
     state.element.retain(|dot| !past.has_seen(*dot));
@@ -124,7 +135,7 @@ fn remove(state: &mut State<'_>, past: Past<'_>) -> Vec<EntryKind> {
             dropped.push(kind);
         }
     }
-    dropped
+    (dots(state) < before || !dropped.is_empty(), dropped)
 }
 
 /// An edit's place in its author's chain.
@@ -151,9 +162,10 @@ fn sequence_of<'s>(state: &'s mut State<'_>, kind: EntryKind) -> Option<&'s mut 
     }
 }
 
-/// A cell is begun and gone on with by its author alone, whose deltas follow one
-/// another. So a cell that should go on and is not there was taken by a removal.
-fn add(cells: &mut Vec<Cell>, dot: Dot, amount: i64, is_new: bool) {
+/// Tells whether there was a cell to add to. A cell is begun and gone on with by its
+/// author alone, whose deltas follow one another. So a cell that should go on and is not
+/// there was taken by a removal.
+fn add(cells: &mut Vec<Cell>, dot: Dot, amount: i64, is_new: bool) -> bool {
     let sum = i128::from(amount);
     let own = cells
         .iter_mut()
@@ -163,8 +175,9 @@ fn add(cells: &mut Vec<Cell>, dot: Dot, amount: i64, is_new: bool) {
         // As many additions as an overflow needs fit into no log.
         Some(cell) => cell.sum = cell.sum.wrapping_add(sum),
         None if is_new => insert(cells, Cell { first: dot, sum }, |cell| cell.first),
-        None => {}
+        None => return false,
     }
+    true
 }
 
 /// Takes the edit in if everything that it builds on is there, and tells so. One

@@ -12,6 +12,8 @@ mod loss;
 mod model;
 mod replicas;
 mod scan;
+mod seals;
+mod signed;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -99,6 +101,7 @@ impl Bench {
             slot,
             author: NodeId::from_bytes([0xaa; 32]),
             hlc: Hlc::from_bits(self.now << 12),
+            read: None,
             ops: by_key.into_values().collect(),
             events: vec![],
             logs: vec![],

@@ -1,17 +1,20 @@
 //! The same context on several ledgers: random calls of every kind on each, deltas that
-//! travel late, twice and in any order, restarts in between. Whoever has the same deltas
-//! has the same root, and all read the same.
+//! travel late, twice and in any order, restarts in between, and a liar with a key whose deltas
+//! say anything. Whoever has the same deltas has the same root, and all read the same; what
+//! one refuses for good, all refuse.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
 use corelet_store::{
-    Births, CallEffects, Change, ContextSlot, DeltaView, EntryKind, EntryValue, Event, Hlc, NodeId,
-    Op, Refused, RemoteDelta, Root, Scan, Space, Write, verify,
+    Birth, Births, CallEffects, Change, ContextSlot, DeltaId, DeltaView, EntryKind, EntryValue,
+    Event, Hlc, NodeId, Op, PendingBounds, PendingDeltas, Refused, RemoteDelta, Root, Scan, Sealer,
+    Space, VouchedDelta, Write, verify,
 };
 use proptest::prelude::*;
 
+use crate::signed::{Key, Lie, LiedWrite, forge, seals, vouched};
 use crate::{Bench, id};
 
 const CONTEXT: u8 = 1;
@@ -44,7 +47,27 @@ enum Step {
         skips: bool,
     },
     Restart(usize),
+    /// The liar tells one replica something: behind these of its deltas, perhaps not behind
+    /// its own last one, with a stamp that is so much later than theirs.
+    Lie {
+        to: usize,
+        parents: Vec<prop::sample::Index>,
+        forks: bool,
+        later: u64,
+        writes: Vec<(usize, u8, bool, Deed)>,
+        root: u8,
+    },
 }
+
+/// Has a key, and no ledger.
+struct Liar {
+    last: Option<Bytes>,
+    /// What replicas have refused.
+    refused: Vec<Bytes>,
+}
+
+/// The number of the liar's key.
+const LIAR: usize = 49;
 
 struct Replica {
     bench: Bench,
@@ -53,6 +76,8 @@ struct Replica {
     now: u64,
     /// What it has sent to whom.
     sent: BTreeMap<usize, usize>,
+    /// What it cannot apply yet.
+    pending: PendingDeltas,
 }
 
 impl Replica {
@@ -77,7 +102,14 @@ impl Replica {
             author: author(number),
             now: 0,
             sent: BTreeMap::new(),
+            pending: nothing_pending(),
         }
+    }
+
+    fn restart(&mut self) {
+        self.bench.reopen();
+        self.pending = nothing_pending();
+        // Whoever sends counts on what it has sent.
     }
 
     fn ops(&self, writes: &[(usize, u8, bool, Deed)]) -> Vec<Op> {
@@ -136,6 +168,14 @@ impl Replica {
             slot: self.slot,
             author: self.author,
             hlc: Hlc::from_bits(self.now << 12),
+            read: Some(
+                self.bench
+                    .ledger()
+                    .snapshot()
+                    .unwrap()
+                    .seen(self.slot)
+                    .unwrap(),
+            ),
             ops: self.ops(writes),
             events: (0..events)
                 .map(|n| Event {
@@ -152,6 +192,8 @@ impl Replica {
             .unwrap();
         match &outcome[0] {
             Ok(_) | Err(Refused::KindMismatch { .. } | Refused::RemovedWriteOnce) => {}
+            // The snapshot did not show what the journal has. Now it does.
+            Err(Refused::Overtaken { .. }) => self.call(writes, events),
             Err(other) => panic!("{other}"),
         }
     }
@@ -170,30 +212,65 @@ impl Replica {
         deltas
     }
 
-    /// Applies what can be applied; the rest is told.
-    fn receive(&mut self, deltas: &[Bytes], journaled: bool) -> Vec<Bytes> {
-        let change = |canonical: &Bytes| {
-            Change::Delta(RemoteDelta {
-                slot: self.slot,
-                canonical: canonical.clone(),
-            })
-        };
-        let batch: Vec<Change> = deltas.iter().map(change).collect();
-        let verdicts = match journaled {
-            true => self.bench.ledger().writer().commit(batch).unwrap().verdicts,
-            false => self.bench.ledger().commit(batch).unwrap(),
-        };
-        let mut missing = Vec::new();
-        for (canonical, verdict) in deltas.iter().zip(verdicts) {
-            let stamp = DeltaView::parse(canonical).unwrap().hlc();
-            match verdict {
-                Ok(_) => self.now = self.now.max(stamp.bits() >> 12),
-                Err(Refused::ParentsMissing { .. }) => missing.push(canonical.clone()),
-                Err(Refused::AppliedBefore { .. }) => {}
-                Err(other) => panic!("{other}"),
+    /// Takes the deltas in, with the seals of their authors, and applies what can be applied.
+    fn receive(&mut self, deltas: &[Bytes], journaled: bool) {
+        for sealed in seals(deltas) {
+            self.pending.seal(sealed, 0);
+        }
+        for canonical in deltas {
+            self.pending.receive(canonical.clone(), 0).unwrap();
+        }
+        loop {
+            let ready = self.pending.take_ready(4);
+            if ready.is_empty() {
+                break;
+            }
+            let kept = ready.iter().filter_map(VouchedDelta::sealed);
+            let kept: Vec<Change> = kept.cloned().map(Change::KeepSeal).collect();
+            let change = |delta: &VouchedDelta| {
+                Change::Delta(RemoteDelta {
+                    slot: self.slot,
+                    delta: delta.clone(),
+                })
+            };
+            let batch = ready.iter().map(change).chain(kept).collect();
+            let verdicts = match journaled {
+                true => self.bench.ledger().writer().commit(batch).unwrap().verdicts,
+                false => self.bench.ledger().commit(batch).unwrap(),
+            };
+            let mut verdicts = verdicts.into_iter();
+            for (delta, verdict) in ready.iter().zip(&mut verdicts) {
+                let stamp = DeltaView::parse(delta.canonical()).unwrap().hlc();
+                match verdict {
+                    Ok(_) => {
+                        self.now = self.now.max(stamp.bits() >> 12);
+                        self.pending.applied(&delta.id());
+                    }
+                    Err(Refused::AppliedBefore { .. }) => self.pending.applied(&delta.id()),
+                    Err(Refused::ParentsMissing { missing, .. }) => {
+                        self.pending.waits(&delta.id(), &missing);
+                    }
+                    Err(other) => panic!("{other}"),
+                }
+            }
+            for verdict in verdicts {
+                assert!(
+                    matches!(verdict, Ok(_) | Err(Refused::SealOfUnknown { .. })),
+                    "{verdict:?}"
+                );
             }
         }
-        missing
+    }
+
+    fn commit_one(&mut self, canonical: &Bytes) -> Result<(), Refused> {
+        let change = Change::Delta(RemoteDelta {
+            slot: self.slot,
+            delta: vouched(canonical),
+        });
+        let mut verdicts = self.bench.ledger().commit(vec![change]).unwrap();
+        let committed = verdicts.remove(0)?;
+        self.now = self.now.max(committed.hlc().bits() >> 12);
+        Ok(())
     }
 
     fn root(&self) -> Root {
@@ -236,7 +313,109 @@ impl Replica {
 }
 
 fn author(number: usize) -> NodeId {
-    NodeId::from_bytes(*blake3::hash(&number.to_le_bytes()).as_bytes())
+    Key::new(number).node_id()
+}
+
+fn nothing_pending() -> PendingDeltas {
+    PendingDeltas::new(id(CONTEXT), PendingBounds::default())
+}
+
+impl Liar {
+    /// Makes up a delta, and gives it to a replica. What that takes, all have to take.
+    fn lie(
+        &mut self,
+        to: &mut Replica,
+        parents: &[prop::sample::Index],
+        forks: bool,
+        later: u64,
+        writes: &[(usize, u8, bool, Deed)],
+        root: u8,
+    ) {
+        let known = to.deltas();
+        let mut behind: Vec<&Bytes> = Vec::new();
+        if !known.is_empty() {
+            behind.extend(parents.iter().map(|parent| parent.get(&known)));
+        }
+        if let Some(last) = self
+            .last
+            .as_ref()
+            .filter(|last| !forks && known.contains(last))
+        {
+            behind.push(last);
+        }
+        let parse = |canonical: &Bytes| {
+            let delta = DeltaView::parse(canonical).unwrap();
+            (delta.id(), delta.author(), delta.hlc())
+        };
+        let behind: Vec<(DeltaId, NodeId, Hlc)> = behind.into_iter().map(parse).collect();
+        let stamp = behind.iter().map(|parent| parent.2.bits() >> 12).max();
+        let stamp = stamp.unwrap_or(0) + later;
+        let births: Vec<Birth> = known
+            .iter()
+            .map(parse)
+            .map(|(_, author, hlc)| Birth { author, hlc })
+            .collect();
+        let own = author(LIAR);
+        let mut lies = BTreeMap::new();
+        for (key, any, removes_first, deed) in writes {
+            let space = match any % 2 {
+                0 => Space::Owned,
+                _ => Space::Shared,
+            };
+            let key = match space {
+                Space::Owned => [&own.as_bytes()[..], KEYS[*key].as_bytes()].concat(),
+                _ => KEYS[*key].into(),
+            };
+            let write = match deed {
+                Deed::Set(value) => LiedWrite::Set(vec![*value]),
+                Deed::Add(amount) => LiedWrite::Add {
+                    amount: i64::from(*amount) << 50,
+                    is_new_cell: any % 4 < 2,
+                },
+                Deed::Insert => LiedWrite::Insert,
+                Deed::WriteOnce(value) => LiedWrite::WriteOnce(vec![*value]),
+                Deed::Edit(kind) => {
+                    let named = births.get(usize::from(any / 8)).copied();
+                    LiedWrite::Edit {
+                        is_list: *kind == EntryKind::List,
+                        births: named.into_iter().collect(),
+                        update: vec![*any],
+                    }
+                }
+                Deed::Remove => LiedWrite::Remove,
+            };
+            let number = u8::from(space == Space::Owned);
+            let lie = Lie {
+                space,
+                key: key.clone(),
+                removes_first: *removes_first,
+                write,
+            };
+            lies.insert((number, key), lie);
+        }
+        let ids: Vec<DeltaId> = behind.iter().map(|parent| parent.0).collect();
+        let hlc = stamp.max(1) << 12;
+        let canonical = forge(id(CONTEXT), own, hlc, &ids, &lies, [root; 32]);
+        match to.commit_one(&canonical) {
+            Ok(()) => self.last = Some(canonical),
+            Err(refused) => {
+                assert!(is_for_good(&refused), "{refused}");
+                self.refused.push(canonical);
+            }
+        }
+    }
+}
+
+/// Whether a delta that has been refused so is refused by everybody who has what it follows.
+fn is_for_good(refused: &Refused) -> bool {
+    matches!(
+        refused,
+        Refused::RedundantParent { .. }
+            | Refused::StaleHlc { .. }
+            | Refused::Forked { .. }
+            | Refused::NotNewer { .. }
+            | Refused::AppliedBefore { .. }
+    )
 }
 
 fn deed() -> impl Strategy<Value = Deed> {
@@ -264,11 +443,41 @@ fn step() -> impl Strategy<Value = Step> {
         5 => (0..4_usize, 0..4_usize, 1..6_usize, prop::bool::weighted(0.2))
             .prop_map(|(from, to, count, skips)| Step::Send { from, to, count, skips }),
         1 => (0..4_usize).prop_map(Step::Restart),
+        3 => lie(),
     ]
+}
+
+fn lie() -> impl Strategy<Value = Step> {
+    let write = (
+        0..KEYS.len(),
+        any::<u8>(),
+        prop::bool::weighted(0.2),
+        deed(),
+    );
+    (
+        0..4_usize,
+        prop::collection::vec(any::<prop::sample::Index>(), 0..3),
+        prop::bool::weighted(0.1),
+        0..3_u64,
+        prop::collection::vec(write, 0..4),
+        any::<u8>(),
+    )
+        .prop_map(|(to, parents, forks, later, writes, root)| Step::Lie {
+            to,
+            parents,
+            forks,
+            later,
+            writes,
+            root,
+        })
 }
 
 fn check(count: usize, steps: &[Step]) {
     let mut replicas: Vec<Replica> = (0..count).map(Replica::new).collect();
+    let mut liar = Liar {
+        last: None,
+        refused: Vec::new(),
+    };
     for step in steps {
         match step {
             Step::Call { on, writes, events } => replicas[on % count].call(writes, *events),
@@ -283,30 +492,49 @@ fn check(count: usize, steps: &[Step]) {
                 let sent = replicas[from].sent.get(&to).copied().unwrap_or(0);
                 let first = (sent.saturating_sub(1) + 2 * usize::from(*skips)).min(deltas.len());
                 let last = (first + some).min(deltas.len());
-                let missing = replicas[to].receive(&deltas[first..last], some % 2 == 0);
-                if missing.is_empty() && !skips {
+                replicas[to].receive(&deltas[first..last], some % 2 == 0);
+                if replicas[to].pending.is_empty() && !skips {
                     replicas[from].sent.insert(to, last);
                 }
             }
-            Step::Restart(on) => replicas[on % count].bench.reopen(),
+            Step::Restart(on) => replicas[on % count].restart(),
+            Step::Lie {
+                to,
+                parents,
+                forks,
+                later,
+                writes,
+                root,
+            } => {
+                // Who has not heard of its last one would take another beside it.
+                let to = &mut replicas[to % count];
+                let last = liar.last.clone();
+                if last.is_none_or(|last| to.deltas().contains(&last)) {
+                    liar.lie(to, parents, *forks, *later, writes, *root);
+                }
+            }
         }
     }
     // Now all get all, each in another order.
     let all: Vec<Vec<Bytes>> = replicas.iter().map(Replica::deltas).collect();
     for (to, replica) in replicas.iter_mut().enumerate() {
-        let mut left: Vec<Bytes> = (0..count)
+        let everything: Vec<Bytes> = (0..count)
             .flat_map(|n| all[(n + to) % count].clone())
             .collect();
-        while !left.is_empty() {
-            let before = left.len();
-            left = replica.receive(&left, to % 2 == 0);
-            assert!(
-                left.len() < before,
-                "some deltas lack their parents for ever"
-            );
-        }
+        replica.receive(&everything, to % 2 == 0);
+        assert!(
+            replica.pending.is_empty(),
+            "some deltas lack their parents or seals for ever: {:?}",
+            replica.pending
+        );
         if to % 2 == 0 {
-            replica.bench.reopen();
+            replica.restart();
+        }
+        for canonical in &liar.refused {
+            let refused = replica
+                .commit_one(canonical)
+                .expect_err("another has refused it");
+            assert!(is_for_good(&refused), "{refused}");
         }
     }
     for replica in &replicas {
@@ -326,48 +554,4 @@ proptest! {
     ) {
         check(count, &steps);
     }
-}
-
-/// Two deltas of one author that do not know of each other.
-#[test]
-fn an_author_who_forks_is_found_out() {
-    let (mut one, mut other, mut third) = (Replica::new(0), Replica::new(1), Replica::new(2));
-    other.author = one.author;
-    one.call(&[(0, 2, false, Deed::Set(1))], 0);
-    other.now = 5;
-    other.call(&[(0, 2, false, Deed::Set(2))], 0);
-    assert!(third.receive(&one.deltas(), false).is_empty());
-    let canonical = other.deltas().remove(0);
-    let change = Change::Delta(RemoteDelta {
-        slot: third.slot,
-        canonical,
-    });
-    let verdict = third.bench.ledger().commit(vec![change]).unwrap().remove(0);
-    assert!(
-        matches!(verdict, Err(Refused::Forked { .. })),
-        "{verdict:?}"
-    );
-    assert_eq!(third.root(), one.root());
-}
-
-/// A delta that follows everything, from a node with another state.
-#[test]
-fn a_delta_that_leads_to_another_root_is_refused() {
-    let (mut one, mut other) = (Replica::new(0), Replica::new(1));
-    one.call(&[(0, 2, false, Deed::Set(1))], 0);
-    let mut canonical = one.deltas().remove(0).to_vec();
-    let last = canonical.len() - 1;
-    canonical[last] ^= 1;
-    let change = Change::Delta(RemoteDelta {
-        slot: other.slot,
-        canonical: Bytes::from(canonical),
-    });
-    let verdict = other.bench.ledger().commit(vec![change]).unwrap().remove(0);
-    assert!(
-        matches!(verdict, Err(Refused::Diverged { .. })),
-        "{verdict:?}"
-    );
-    assert!(other.receive(&one.deltas(), false).is_empty());
-    other.call(&[(1, 2, false, Deed::Add(1))], 1);
-    assert_eq!(other.content().len(), 2);
 }

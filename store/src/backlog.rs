@@ -1,0 +1,110 @@
+//! The deltas that a context had before it was shared. Nobody could name them as parents,
+//! so no record says what each had seen; from now on somebody may who has begun with
+//! the oldest of them and comes after the others. Entered by the sweep, the newest first
+//! and a bounded number at a time; until then a delta that follows one of them lacks it.
+
+use heed::{Env, RwTxn, WithoutTls};
+
+use crate::authors::Authors;
+use crate::delta::DeltaView;
+use crate::error::StoreError;
+use crate::hlc::Hlc;
+use crate::ids::ContextSlot;
+use crate::layout::{self, Tables, dag_key, position_key, slot_key};
+use crate::ledger::engine_error;
+use crate::record::{BacklogRow, DagNode, Head, LogRow, open, seal};
+use crate::version::{Dot, VersionVector};
+
+/// Enters up to `max` deltas. Gives how many it has looked at.
+pub(crate) fn enter(
+    env: &Env<WithoutTls>,
+    tables: Tables,
+    txn: &mut RwTxn<'_>,
+    max: usize,
+) -> Result<usize, StoreError> {
+    let failed = |error| engine_error("a sweep", error, env);
+    if tables.backlog.is_empty(txn).map_err(failed)? {
+        return Ok(0);
+    }
+    let known = Authors::load(env, tables, txn)?;
+    let mut record = Vec::new();
+    let mut seen = 0;
+    while seen < max {
+        let Some((key, bytes)) = tables.backlog.first(txn).map_err(failed)? else {
+            break;
+        };
+        let corrupt = || StoreError::corrupt("record of a backlog", key, "its key has no slot");
+        let slot = layout::read_u64(key)
+            .map(ContextSlot::new)
+            .ok_or_else(corrupt)?;
+        let row = open::<BacklogRow>(key, bytes)?;
+        let mut position = row.position.to_native();
+        let authors: Vec<u32> = row
+            .authors
+            .iter()
+            .map(|author| author.to_native())
+            .collect();
+        let key = slot_key(slot);
+        let head = tables.heads.get(txn, &key).map_err(failed)?;
+        let missing = || StoreError::corrupt("head record", &key, "it is missing");
+        let pruned = Head::read(&key, head.ok_or_else(missing)?)?.log_pruned;
+        while position > pruned && seen < max {
+            let (id, node, previous) = node_at(env, tables, txn, slot, position, &authors, &known)?;
+            let dag_key = dag_key(slot, &id);
+            if tables.dag.get(txn, &dag_key).map_err(failed)?.is_none() {
+                node.seal(&mut record, &dag_key);
+                tables.dag.put(txn, &dag_key, &record).map_err(failed)?;
+            }
+            position = previous;
+            seen += 1;
+        }
+        if position > pruned {
+            let authors = &authors;
+            seal(&mut record, &key, &BacklogRow { position, authors });
+            tables.backlog.put(txn, &key, &record).map_err(failed)?;
+        } else {
+            tables.backlog.delete(txn, &key).map_err(failed)?;
+            // The record itself was looked at.
+            seen += 1;
+        }
+    }
+    Ok(seen.min(max))
+}
+
+/// A delta from before its context was shared, with what it had seen: everything with a
+/// lower stamp, as in one node each call follows all before it with a later stamp.
+fn node_at(
+    env: &Env<WithoutTls>,
+    tables: Tables,
+    txn: &RwTxn<'_>,
+    slot: ContextSlot,
+    position: u64,
+    authors: &[u32],
+    known: &Authors,
+) -> Result<(crate::ids::DeltaId, DagNode, u64), StoreError> {
+    let key = position_key(position);
+    let corrupt = |why| StoreError::corrupt("log record", &key, why);
+    let found = tables.log.get(txn, &key);
+    let found = found.map_err(|error| engine_error("a sweep", error, env))?;
+    let row = open::<LogRow>(&key, found.ok_or_else(|| corrupt("it is missing"))?)?;
+    if row.slot.to_native() != slot.number() || row.previous.to_native() >= position {
+        return Err(corrupt("it is not one of the context that points to it"));
+    }
+    let delta = DeltaView::parse(row.canonical.get());
+    let delta = delta.map_err(|_| corrupt("its canonical bytes are malformed"))?;
+    let author = known.find(delta.author());
+    let author = author.ok_or_else(|| corrupt("its author is unknown to the ledger"))?;
+    let dot = Dot {
+        author,
+        hlc: delta.hlc(),
+    };
+    let before = Hlc::from_bits(dot.hlc.bits().saturating_sub(1));
+    let seen = VersionVector::from_pairs(authors.iter().map(|author| (*author, before)));
+    let seen = seen.ok_or_else(|| corrupt("the authors of its context are not in order"))?;
+    let node = DagNode {
+        position,
+        dot,
+        seen,
+    };
+    Ok((delta.id(), node, row.previous.to_native()))
+}

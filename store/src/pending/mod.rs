@@ -1,0 +1,458 @@
+//! Deltas that have come and cannot be applied yet: they lack a parent, or a seal that
+//! vouches for them. A plain state machine in memory: who has sent a delta sends it again
+//! if it is dropped here. Bounded in number, bytes and age, because a stranger can make
+//! deltas that wait for ever. Each delta and each of its parents is handled once, so that
+//! a long row that comes backwards costs no more than one that comes in order. Owned by
+//! whoever applies the deltas of its context. What a seal vouches for is in `vouching.rs`.
+//!
+//! The way of a delta: [`receive`](PendingDeltas::receive), and its author's
+//! [`seal`](PendingDeltas::seal), in any order; [`take_ready`](PendingDeltas::take_ready)
+//! hands it out when it is vouched for, behind its parents; then whoever has handed it to
+//! the ledger says what became of it: [`applied`](PendingDeltas::applied),
+//! [`waits`](PendingDeltas::waits) or [`refused`](PendingDeltas::refused).
+
+mod vouching;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+
+use bytes::Bytes;
+
+pub use self::vouching::{VouchedDelta, vouch};
+use crate::delta::{DeltaView, MalformedDelta};
+use crate::ids::{ContextId, DeltaId, NodeId};
+use crate::seal::{BRANCH_DELTAS_MAX, Branch, SEAL_PATH_MAX, Sealed};
+
+/// What a delta that waits takes in memory beside its own bytes and its parents.
+pub const PENDING_DELTA_BYTES: usize = 1536;
+
+/// What each of its parents takes.
+pub const PENDING_PARENT_BYTES: usize = 640;
+
+/// What a seal takes, whose delta is here or has not come yet.
+pub const PENDING_SEAL_BYTES: usize = 640 + 32 * SEAL_PATH_MAX;
+
+/// How much may wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PendingBounds {
+    /// Deltas at most, and as many seals whose deltas have not come.
+    pub count_max: usize,
+    /// Bytes of memory that they take at most.
+    pub bytes_max: usize,
+    /// Microseconds that one waits at most.
+    pub age_micros_max: u64,
+}
+
+impl Default for PendingBounds {
+    fn default() -> Self {
+        PendingBounds {
+            count_max: 10_000,
+            bytes_max: 64 << 20,
+            age_micros_max: 5 * 60 * 1_000_000,
+        }
+    }
+}
+
+/// What became of a delta or seal that came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// It is here. Others had to go for it, the oldest first.
+    Waits {
+        /// Deltas that are dropped.
+        dropped: Vec<DeltaId>,
+    },
+    /// It is here already.
+    Already,
+    /// It alone is larger than everything together may be.
+    TooLarge,
+    /// A seal on a delta that somebody else has made: it vouches for nothing.
+    NotItsAuthor,
+}
+
+/// Deltas of one context that wait.
+#[derive(Debug)]
+pub struct PendingDeltas {
+    context: ContextId,
+    bounds: PendingBounds,
+    waiting: HashMap<DeltaId, Waiting>,
+    /// Which of them name a delta as a parent, whether that is here or not.
+    followers: HashMap<DeltaId, BTreeSet<DeltaId>>,
+    /// Seals on deltas that have not come.
+    early: BTreeMap<(DeltaId, NodeId), Early>,
+    /// Authors whose seals vouch for what is here.
+    vouchers: Vec<NodeId>,
+    /// In the order in which they came.
+    by_age: BTreeMap<u64, Aged>,
+    ready: VecDeque<DeltaId>,
+    next_number: u64,
+    bytes: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Aged {
+    Delta(DeltaId),
+    Seal(DeltaId, NodeId),
+}
+
+#[derive(Debug)]
+struct Early {
+    sealed: Sealed,
+    since_micros: u64,
+    number: u64,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    canonical: Bytes,
+    author: NodeId,
+    parents: Vec<DeltaId>,
+    /// Those that have to be handed out before.
+    lacks: Vec<DeltaId>,
+    /// Places among the vouchers of those whose seals are on it or above it, in order.
+    reached: Vec<u16>,
+    is_vouched: bool,
+    is_handed_out: bool,
+    /// Its author's seal on it itself.
+    sealed: Option<Sealed>,
+    since_micros: u64,
+    number: u64,
+}
+
+impl Waiting {
+    fn bytes(&self) -> usize {
+        let seal = self.sealed.as_ref().map_or(0, |_| PENDING_SEAL_BYTES);
+        delta_bytes(&self.canonical, self.parents.len()) + seal
+    }
+
+    fn is_ready(&self) -> bool {
+        self.is_vouched && self.lacks.is_empty() && !self.is_handed_out
+    }
+}
+
+fn delta_bytes(canonical: &Bytes, parents: usize) -> usize {
+    canonical.len() + PENDING_DELTA_BYTES + PENDING_PARENT_BYTES * parents
+}
+
+impl PendingDeltas {
+    /// None yet, of this context.
+    pub fn new(context: ContextId, bounds: PendingBounds) -> PendingDeltas {
+        PendingDeltas {
+            context,
+            bounds,
+            waiting: HashMap::new(),
+            followers: HashMap::new(),
+            early: BTreeMap::new(),
+            vouchers: Vec::new(),
+            by_age: BTreeMap::new(),
+            ready: VecDeque::new(),
+            next_number: 0,
+            bytes: 0,
+        }
+    }
+
+    /// How many deltas are here, those that are handed out among them.
+    pub fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Whether no delta is here.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Bytes of memory that everything takes, as far as can be told.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// How long the oldest has waited, in microseconds; 0 if none waits.
+    pub fn age_micros(&self, now_micros: u64) -> u64 {
+        let oldest = self.by_age.first_key_value();
+        oldest.map_or(0, |(_, aged)| {
+            now_micros.saturating_sub(self.since_micros(aged))
+        })
+    }
+
+    /// Takes a delta in, whoever has sent it. It waits until its author's seal on it, or on
+    /// one that follows it through deltas that are here, has come.
+    pub fn receive(&mut self, canonical: Bytes, now_micros: u64) -> Result<Held, MalformedDelta> {
+        let delta = DeltaView::parse(&canonical)?;
+        if delta.context() != self.context {
+            return Err(MalformedDelta("it changes another context"));
+        }
+        let id = delta.id();
+        if self.waiting.contains_key(&id) {
+            return Ok(Held::Already);
+        }
+        let author = delta.author();
+        let parents: Vec<DeltaId> = delta.parents().collect();
+        let is_out = |parent: &DeltaId| self.waiting.get(parent).is_none_or(|w| w.is_handed_out);
+        let lacks = parents.iter().filter(|parent| !is_out(parent));
+        let lacks = lacks.copied().collect();
+        let Some(dropped) = self.make_room(delta_bytes(&canonical, parents.len())) else {
+            return Ok(Held::TooLarge);
+        };
+        for parent in &parents {
+            self.followers.entry(*parent).or_default().insert(id);
+        }
+        let number = self.number(Aged::Delta(id));
+        let waiting = Waiting {
+            canonical,
+            author,
+            parents,
+            lacks,
+            reached: Vec::new(),
+            is_vouched: false,
+            is_handed_out: false,
+            sealed: None,
+            since_micros: now_micros,
+            number,
+        };
+        self.bytes += waiting.bytes();
+        self.waiting.insert(id, waiting);
+        self.hold_back_followers(&id);
+        self.reach_by_followers(id);
+        if let Some(early) = self.take_early(id, author) {
+            self.attach(id, early.sealed);
+        }
+        Ok(Held::Waits { dropped })
+    }
+
+    /// Takes a seal in: everything of its author that is here, or comes later, behind the
+    /// sealed delta is vouched for.
+    pub fn seal(&mut self, sealed: Sealed, now_micros: u64) -> Held {
+        let (id, author) = (sealed.delta(), sealed.author());
+        if sealed.context() != self.context {
+            return Held::NotItsAuthor;
+        }
+        match self.waiting.get(&id) {
+            Some(waiting) if waiting.author != author => return Held::NotItsAuthor,
+            Some(waiting) if waiting.sealed.is_some() => return Held::Already,
+            Some(_) => {
+                self.attach(id, sealed);
+                return Held::Waits { dropped: vec![] };
+            }
+            None => {}
+        }
+        if self.early.contains_key(&(id, author)) {
+            return Held::Already;
+        }
+        let Some(dropped) = self.make_room(PENDING_SEAL_BYTES) else {
+            return Held::TooLarge;
+        };
+        let number = self.number(Aged::Seal(id, author));
+        self.bytes += PENDING_SEAL_BYTES;
+        let early = Early {
+            sealed,
+            since_micros: now_micros,
+            number,
+        };
+        self.early.insert((id, author), early);
+        Held::Waits { dropped }
+    }
+
+    /// Up to `count_max` deltas that are vouched for and lack nothing that is known, each
+    /// behind its parents: to be committed in this order.
+    pub fn take_ready(&mut self, count_max: usize) -> Vec<VouchedDelta> {
+        let mut ready = Vec::new();
+        while ready.len() < count_max {
+            let Some(id) = self.ready.pop_front() else {
+                break;
+            };
+            let Some(waiting) = self.waiting.get_mut(&id).filter(|w| w.is_ready()) else {
+                continue;
+            };
+            waiting.is_handed_out = true;
+            ready.push(VouchedDelta::of(
+                id,
+                waiting.canonical.clone(),
+                waiting.sealed.clone(),
+            ));
+            self.supply(&id);
+        }
+        ready
+    }
+
+    /// A delta was applied, now or long ago, by whatever way it came.
+    pub fn applied(&mut self, id: &DeltaId) {
+        self.remove(id);
+        self.supply(id);
+    }
+
+    /// A delta that was handed out lacks these, as the ledger says; or nothing, and shall be
+    /// handed out once more.
+    pub fn waits(&mut self, id: &DeltaId, missing: &[DeltaId]) {
+        let Some(waiting) = self.waiting.get_mut(id) else {
+            return;
+        };
+        let is_parent = |parent: &&DeltaId| waiting.parents.contains(parent);
+        waiting.lacks = missing.iter().filter(is_parent).copied().collect();
+        waiting.is_handed_out = false;
+        if waiting.is_ready() {
+            self.ready.push_back(*id);
+        }
+    }
+
+    /// A delta was refused for good.
+    pub fn refused(&mut self, id: &DeltaId) {
+        self.remove(id);
+    }
+
+    /// Proof that its author has made a delta that is here: the way from it up to a delta
+    /// that the author has sealed. `None` if there is no such way, or a too long one.
+    pub fn branch(&self, id: &DeltaId) -> Option<Branch> {
+        let author = self.waiting.get(id)?.author;
+        // Where each was come to from; the breadth first finds the shortest way.
+        let mut from: HashMap<DeltaId, DeltaId> = HashMap::new();
+        let mut next = VecDeque::from([*id]);
+        while let Some(at) = next.pop_front() {
+            let waiting = self.waiting.get(&at)?;
+            if let Some(sealed) = waiting.sealed.as_ref().filter(|_| waiting.author == author) {
+                let way = std::iter::successors(Some(at), |at| {
+                    from.get(at).copied().filter(|_| at != id)
+                });
+                let way: Vec<DeltaId> = way.take(BRANCH_DELTAS_MAX + 1).collect();
+                let path = way.iter().rev();
+                let path = path.map(|id| self.waiting[id].canonical.clone());
+                return Branch::check(path.collect(), sealed.clone()).ok();
+            }
+            for follower in self.followers.get(&at).into_iter().flatten() {
+                if follower != id && !from.contains_key(follower) {
+                    from.insert(*follower, at);
+                    next.push_back(*follower);
+                }
+            }
+        }
+        None
+    }
+
+    /// What is waited for and is not here: what to ask for. In ascending order.
+    pub fn wanted(&self) -> Vec<DeltaId> {
+        let lacks = self.waiting.values().flat_map(|waiting| &waiting.lacks);
+        let absent = lacks.filter(|parent| !self.waiting.contains_key(parent));
+        let wanted: BTreeSet<DeltaId> = absent.copied().collect();
+        wanted.into_iter().collect()
+    }
+
+    /// Whose seals are waited for, in ascending order.
+    pub fn unsealed(&self) -> Vec<NodeId> {
+        let unvouched = self.waiting.values().filter(|w| !w.is_vouched);
+        let authors: BTreeSet<NodeId> = unvouched.map(|waiting| waiting.author).collect();
+        authors.into_iter().collect()
+    }
+
+    /// Drops what has waited for too long, and gives the deltas among it.
+    pub fn expire(&mut self, now_micros: u64) -> Vec<DeltaId> {
+        let mut expired = Vec::new();
+        while let Some((_, oldest)) = self.by_age.first_key_value() {
+            let oldest = *oldest;
+            let age_micros = now_micros.saturating_sub(self.since_micros(&oldest));
+            if age_micros <= self.bounds.age_micros_max {
+                break;
+            }
+            expired.extend(self.drop(oldest));
+        }
+        expired
+    }
+
+    fn since_micros(&self, aged: &Aged) -> u64 {
+        match aged {
+            Aged::Delta(id) => self.waiting[id].since_micros,
+            Aged::Seal(id, author) => self.early[&(*id, *author)].since_micros,
+        }
+    }
+
+    fn number(&mut self, aged: Aged) -> u64 {
+        let number = self.next_number;
+        self.next_number += 1;
+        self.by_age.insert(number, aged);
+        number
+    }
+
+    /// Drops the oldest until there is room for one more of so many bytes. `None` if there
+    /// never is.
+    fn make_room(&mut self, bytes: usize) -> Option<Vec<DeltaId>> {
+        if bytes > self.bounds.bytes_max || self.bounds.count_max == 0 {
+            return None;
+        }
+        let mut dropped = Vec::new();
+        while self.waiting.len() >= self.bounds.count_max
+            || self.early.len() >= self.bounds.count_max
+            || self.bytes + bytes > self.bounds.bytes_max
+        {
+            let (_, oldest) = self.by_age.first_key_value()?;
+            let oldest = *oldest;
+            dropped.extend(self.drop(oldest));
+        }
+        Some(dropped)
+    }
+
+    /// Gives the delta that it was.
+    fn drop(&mut self, aged: Aged) -> Option<DeltaId> {
+        match aged {
+            Aged::Delta(id) => {
+                self.remove(&id);
+                Some(id)
+            }
+            Aged::Seal(id, author) => {
+                self.take_early(id, author);
+                None
+            }
+        }
+    }
+
+    fn take_early(&mut self, id: DeltaId, author: NodeId) -> Option<Early> {
+        let early = self.early.remove(&(id, author))?;
+        self.by_age.remove(&early.number);
+        self.bytes -= PENDING_SEAL_BYTES;
+        Some(early)
+    }
+
+    /// A delta has come that others here follow: they go behind it.
+    fn hold_back_followers(&mut self, id: &DeltaId) {
+        for follower in self.followers.get(id).into_iter().flatten() {
+            if let Some(waiting) = self.waiting.get_mut(follower)
+                && !waiting.is_handed_out
+                && !waiting.lacks.contains(id)
+            {
+                waiting.lacks.push(*id);
+            }
+        }
+    }
+
+    /// What lacks this delta lacks it no more.
+    fn supply(&mut self, id: &DeltaId) {
+        for follower in self.followers.get(id).into_iter().flatten() {
+            let Some(waiting) = self.waiting.get_mut(follower) else {
+                continue;
+            };
+            let before = waiting.lacks.len();
+            waiting.lacks.retain(|parent| parent != id);
+            if waiting.lacks.len() < before && waiting.is_ready() {
+                self.ready.push_back(*follower);
+            }
+        }
+    }
+
+    fn remove(&mut self, id: &DeltaId) {
+        let Some(waiting) = self.waiting.remove(id) else {
+            return;
+        };
+        self.by_age.remove(&waiting.number);
+        self.bytes -= waiting.bytes();
+        for parent in &waiting.parents {
+            if let Some(followers) = self.followers.get_mut(parent) {
+                followers.remove(id);
+                if followers.is_empty() {
+                    self.followers.remove(parent);
+                }
+            }
+        }
+        if self.waiting.is_empty() {
+            self.vouchers.clear();
+            self.ready.clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

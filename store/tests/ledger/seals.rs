@@ -1,0 +1,457 @@
+//! Seals and forks, and what deltas of hostile nodes meet.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use bytes::Bytes;
+use corelet_store::{
+    Change, ContextSlot, DeltaId, DeltaView, EntryKind, Hlc, Op, Refused, RemoteDelta, Root,
+    Sealer, Space, Verdict, Write, verify,
+};
+
+use crate::signed::{Key, Lie, LiedWrite, forge, vouched};
+use crate::{Bench, id, set};
+
+const CONTEXT: u8 = 1;
+
+fn shared(bench: &mut Bench) -> ContextSlot {
+    let slot = bench.create(CONTEXT);
+    bench.commit(vec![Change::ShareContext(id(CONTEXT))]);
+    slot
+}
+
+fn delta_of(slot: ContextSlot, canonical: &Bytes) -> Change {
+    Change::Delta(RemoteDelta {
+        slot,
+        delta: vouched(canonical),
+    })
+}
+
+fn apply(bench: &Bench, slot: ContextSlot, canonical: &Bytes) -> Verdict {
+    let batch = vec![delta_of(slot, canonical)];
+    bench.ledger().commit(batch).unwrap().remove(0)
+}
+
+fn id_of(canonical: &Bytes) -> DeltaId {
+    DeltaView::parse(canonical).unwrap().id()
+}
+
+/// A delta of a node with this number that writes one key.
+fn write(node: usize, micros: u64, parents: &[&Bytes], key: &str, write: LiedWrite) -> Bytes {
+    let lie = Lie {
+        space: Space::Shared,
+        key: key.into(),
+        removes_first: false,
+        write,
+    };
+    let lies = BTreeMap::from([((0, key.into()), lie)]);
+    let parents: Vec<DeltaId> = parents.iter().map(|parent| id_of(parent)).collect();
+    let author = Key::new(node).node_id();
+    forge(id(CONTEXT), author, micros << 12, &parents, &lies, [9; 32])
+}
+
+fn set_by(node: usize, micros: u64, parents: &[&Bytes], key: &str) -> Bytes {
+    write(node, micros, parents, key, LiedWrite::Set(vec![node as u8]))
+}
+
+fn root(bench: &Bench, slot: ContextSlot) -> Root {
+    bench.ledger().snapshot().unwrap().head(slot).unwrap().root
+}
+
+/// The root in a delta is a check on its author. It tells when it can, and decides nothing:
+/// who gets the delta a little later could not have told.
+#[test]
+fn a_wrong_root_is_told_and_makes_no_difference() {
+    let first = set_by(2, 1, &[], "a");
+    let wrong = set_by(3, 2, &[&first], "b");
+    let beside = set_by(4, 3, &[&first], "c");
+    let (mut one, mut other) = (Bench::new(), Bench::new());
+    let (slot, other_slot) = (shared(&mut one), shared(&mut other));
+    apply(&one, slot, &first).unwrap();
+    let told = apply(&one, slot, &wrong).unwrap();
+    assert_eq!(told.root_there(), Some(Root::from_bytes([9; 32])));
+    assert_ne!(told.root(), Root::from_bytes([9; 32]));
+    assert_eq!(apply(&one, slot, &beside).unwrap().root_there(), None);
+    for canonical in [&first, &beside, &wrong] {
+        let committed = apply(&other, other_slot, canonical).unwrap();
+        assert_eq!(committed.root_there().is_some(), canonical != &wrong);
+    }
+    assert_eq!(root(&one, slot), root(&other, other_slot));
+    // Its own roots are right.
+    let call = other.call(CONTEXT, other_slot, vec![set("d", "1")]);
+    let committed = other.commit(vec![call]).remove(0);
+    assert_eq!(committed.root_there(), None);
+    let mut own = None;
+    let snapshot = other.ledger().snapshot().unwrap();
+    let newest = &mut |_, delta: DeltaView<'_>| {
+        own = Some((delta.root(), delta.author()));
+        ControlFlow::Break(())
+    };
+    snapshot.deltas(other_slot, 1, newest).unwrap();
+    assert_eq!(own.map(|own| own.0), Some(committed.root()));
+}
+
+#[test]
+fn a_parent_behind_a_parent_is_refused_whatever_else_is_there() {
+    let first = set_by(2, 1, &[], "a");
+    let second = set_by(3, 2, &[&first], "a");
+    let redundant = set_by(4, 3, &[&first, &second], "a");
+    let beside = set_by(5, 2, &[&first], "b");
+    for order in [vec![&first, &second], vec![&first, &beside, &second]] {
+        let mut bench = Bench::new();
+        let slot = shared(&mut bench);
+        for canonical in order {
+            apply(&bench, slot, canonical).unwrap();
+        }
+        let refused = apply(&bench, slot, &redundant).unwrap_err();
+        let parent = id_of(&first);
+        assert!(
+            matches!(refused, Refused::RedundantParent { parent: found, .. } if found == parent),
+            "{refused}"
+        );
+    }
+    // Without the causes it is not known yet, and nothing is said for good.
+    let mut bench = Bench::new();
+    let slot = shared(&mut bench);
+    apply(&bench, slot, &first).unwrap();
+    let refused = apply(&bench, slot, &redundant).unwrap_err();
+    assert!(
+        matches!(refused, Refused::ParentsMissing { .. }),
+        "{refused}"
+    );
+}
+
+/// Small deltas that meet a large entry: each reads all of it, so a batch takes some of them
+/// and leaves the others to the next.
+#[test]
+fn deltas_that_make_much_work_share_it_among_batches() {
+    const VALUE_BYTES: usize = 10 << 20;
+    let mut bench = Bench::with_map(512 << 20);
+    let slot = shared(&mut bench);
+    let large = write(2, 1, &[], "a", LiedWrite::Set(vec![1; VALUE_BYTES]));
+    apply(&bench, slot, &large).unwrap();
+    // None of them has seen it.
+    let small: Vec<Bytes> = (3..33)
+        .map(|node| write(node, 5, &[], "a", LiedWrite::Remove))
+        .collect();
+    let batch = || {
+        small
+            .iter()
+            .map(|canonical| delta_of(slot, canonical))
+            .collect::<Vec<_>>()
+    };
+    let mut done = 0;
+    for _ in 0..small.len() {
+        let verdicts = bench.ledger().commit(batch()).unwrap();
+        let count = |is: fn(&Verdict) -> bool| verdicts.iter().filter(|v| is(v)).count();
+        let applied = count(|verdict| verdict.is_ok());
+        let full = count(|verdict| matches!(verdict, Err(Refused::BatchFull)));
+        let known = count(|verdict| matches!(verdict, Err(Refused::AppliedBefore { .. })));
+        assert_eq!((known, applied + full), (done, small.len() - done));
+        assert!(
+            applied > 0 && applied * VALUE_BYTES < 150 << 20,
+            "{applied} at once"
+        );
+        done += applied;
+        if full == 0 {
+            break;
+        }
+    }
+    assert_eq!(done, small.len());
+    assert_eq!(
+        bench.get(slot, b"a").map(|value| value.len()),
+        Some(VALUE_BYTES)
+    );
+    verify(&bench.ledger().snapshot().unwrap()).unwrap();
+}
+
+#[test]
+fn a_call_that_has_not_read_a_delta_is_not_committed_as_if_it_had() {
+    let mut bench = Bench::new();
+    let slot = shared(&mut bench);
+    let first = set_by(2, 1, &[], "a");
+    apply(&bench, slot, &first).unwrap();
+    let seen = bench.ledger().snapshot().unwrap().seen(slot).unwrap();
+    let call = |bench: &mut Bench, key, read| {
+        let mut call = bench.effects(CONTEXT, slot, vec![set(key, "1")]);
+        call.read = Some(read);
+        Change::Call(call)
+    };
+    // Its own calls before it are no reason, those in flight among them.
+    let batch = ["b", "c"].map(|key| call(&mut bench, key, seen.clone()));
+    bench.commit(batch.to_vec());
+    let in_flight = ["d", "e"].map(|key| call(&mut bench, key, seen.clone()));
+    let second = set_by(3, 2, &[&first], "d");
+    apply(&bench, slot, &second).unwrap();
+    let verdicts = bench.ledger().commit(in_flight.to_vec()).unwrap();
+    assert!(
+        matches!(verdicts[0], Err(Refused::Overtaken { .. })),
+        "{:?}",
+        verdicts[0]
+    );
+    assert!(matches!(verdicts[1], Err(Refused::BehindRefused { .. })));
+    assert_eq!(bench.get(slot, b"e"), None);
+    let mut again = seen;
+    again.note(Key::new(3).node_id(), Hlc::from_bits(2 << 12));
+    let now = bench.ledger().snapshot().unwrap().seen(slot).unwrap();
+    for node in [2, 3].map(|node| Key::new(node).node_id()) {
+        assert_eq!(again.stamp(&node), now.stamp(&node));
+    }
+    let again = call(&mut bench, "e", again);
+    bench.commit(vec![again]);
+    bench.verify();
+}
+
+#[test]
+fn a_call_behind_a_later_stamp_gets_the_next_one() {
+    let mut bench = Bench::new();
+    let slot = shared(&mut bench);
+    let far = bench.now + 1_000_000;
+    apply(&bench, slot, &set_by(2, far, &[], "a")).unwrap();
+    let call = bench.effects(CONTEXT, slot, vec![set("b", "1")]);
+    assert!(call.hlc < Hlc::from_bits(far << 12));
+    let outcome = bench
+        .ledger()
+        .writer()
+        .commit(vec![Change::Call(call)])
+        .unwrap();
+    let committed = outcome.verdicts.into_iter().next().unwrap().unwrap();
+    assert_eq!(committed.hlc(), Hlc::from_bits((far << 12) + 1));
+    // Replayed, it is the same call.
+    bench.reopen();
+    let head = bench.ledger().snapshot().unwrap().head(slot).unwrap();
+    assert_eq!((head.hlc, head.root), (committed.hlc(), committed.root()));
+    // What begins a text is named by its stamp, perhaps already.
+    let edit = |update: &'static str| {
+        Op::shared(
+            "t".into(),
+            Write::Edit {
+                kind: EntryKind::Text,
+                births: Default::default(),
+                update: update.into(),
+            },
+        )
+    };
+    let call = bench.call(CONTEXT, slot, vec![edit("x")]);
+    let refused = bench
+        .ledger()
+        .commit(vec![call])
+        .unwrap()
+        .remove(0)
+        .unwrap_err();
+    assert!(matches!(refused, Refused::StaleHlc { .. }), "{refused}");
+    bench.verify();
+}
+
+/// Somebody has begun with the oldest deltas of a context, and writes before the others come.
+#[test]
+fn deltas_from_before_a_context_was_shared_can_be_parents() {
+    let mut bench = Bench::new();
+    let slot = bench.create(CONTEXT);
+    let mut own = Vec::new();
+    for n in 0..100 {
+        let call = bench.call(CONTEXT, slot, vec![set(format!("key{n}"), "1")]);
+        own.extend(bench.commit(vec![call]).remove(0).delta_id());
+    }
+    let mut log = Vec::new();
+    let snapshot = bench.ledger().snapshot().unwrap();
+    let all = &mut |_, delta: DeltaView<'_>| {
+        log.push(Bytes::copy_from_slice(delta.canonical()));
+        ControlFlow::Continue(())
+    };
+    snapshot.deltas(slot, 100, all).unwrap();
+    drop(snapshot);
+    log.reverse();
+    let (tenth, newest) = (&log[10], &log[99]);
+    let micros = DeltaView::parse(tenth).unwrap().hlc().micros();
+    let early = set_by(2, micros + 3, &[tenth], "key5");
+    let late = set_by(3, micros + 3, &[tenth], "key50");
+    let redundant = set_by(4, micros + 500, &[tenth, newest], "a");
+    let outcome = bench
+        .ledger()
+        .writer()
+        .commit_shown(vec![Change::ShareContext(id(CONTEXT))]);
+    assert!(outcome.unwrap().leaves_litter);
+    let refused = apply(&bench, slot, &early).unwrap_err();
+    assert!(
+        matches!(refused, Refused::ParentsMissing { .. }),
+        "{refused}"
+    );
+    let mut steps = 0;
+    while bench.ledger().sweep(7).unwrap().is_more {
+        steps += 1;
+        bench.verify();
+    }
+    assert!(steps >= 100 / 7, "{steps} steps");
+    apply(&bench, slot, &early).unwrap();
+    assert_eq!(
+        bench.get(slot, b"key5"),
+        Some(vec![2]),
+        "it has seen what it replaces"
+    );
+    apply(&bench, slot, &late).unwrap();
+    // The first value was not there for it: both are, and the later one is read.
+    assert_eq!(bench.get(slot, b"key50"), Some(b"1".to_vec()));
+    let refused = apply(&bench, slot, &redundant).unwrap_err();
+    assert!(
+        matches!(refused, Refused::RedundantParent { .. }),
+        "{refused}"
+    );
+    bench.verify();
+}
+
+#[test]
+fn the_newest_seal_of_each_author_is_kept() {
+    let mut bench = Bench::new();
+    let slot = shared(&mut bench);
+    let key = Key::new(2);
+    let first = set_by(2, 1, &[], "a");
+    let second = set_by(2, 2, &[&first], "a");
+    let seal = |canonical: &Bytes| Change::KeepSeal(key.seal(id(CONTEXT), id_of(canonical)));
+    let other = Key::new(3);
+    let refused = bench
+        .ledger()
+        .commit(vec![seal(&first)])
+        .unwrap()
+        .remove(0)
+        .unwrap_err();
+    assert!(
+        matches!(refused, Refused::SealOfUnknown { .. }),
+        "{refused}"
+    );
+    apply(&bench, slot, &first).unwrap();
+    let foreign = Change::KeepSeal(other.seal(id(CONTEXT), id_of(&first)));
+    let refused = bench
+        .ledger()
+        .commit(vec![foreign])
+        .unwrap()
+        .remove(0)
+        .unwrap_err();
+    assert!(matches!(refused, Refused::NotItsAuthor { .. }), "{refused}");
+    let batch = vec![delta_of(slot, &second), seal(&second), seal(&first)];
+    let outcome = bench.ledger().writer().commit(batch).unwrap();
+    assert!(!outcome.is_shown && outcome.verdicts.iter().all(Result::is_ok));
+    // They come back out of the journal.
+    bench.reopen();
+    let kept = |bench: &Bench| {
+        let mut kept = Vec::new();
+        let snapshot = bench.ledger().snapshot().unwrap();
+        let show = &mut |stamp, sealed: corelet_store::Sealed| {
+            kept.push((stamp, sealed.delta(), sealed.author()));
+            ControlFlow::Continue(())
+        };
+        snapshot.seals(slot, show).unwrap();
+        kept
+    };
+    let newest = (Hlc::from_bits(2 << 12), id_of(&second), key.node_id());
+    assert_eq!(kept(&bench), [newest]);
+    bench.verify();
+    let snapshot = bench.ledger().snapshot().unwrap();
+    assert_eq!(
+        snapshot.newest_delta(slot, key.node_id(), 9).unwrap(),
+        Some(id_of(&second))
+    );
+    assert_eq!(
+        snapshot.newest_delta(slot, other.node_id(), 9).unwrap(),
+        None
+    );
+    drop(snapshot);
+    // They go with their context.
+    bench.commit(vec![Change::DeleteContext(id(CONTEXT))]);
+    while bench.ledger().sweep(100).unwrap().is_more {}
+    bench.verify();
+}
+
+/// Of a long history some seals in between stay, so that it can be sent on in parts.
+#[test]
+fn a_long_history_keeps_some_seals_on_the_way() {
+    let mut bench = Bench::with_map(256 << 20);
+    let slot = shared(&mut bench);
+    let key = Key::new(2);
+    let mut last: Option<Bytes> = None;
+    for chunk in 0..50 {
+        let mut batch = Vec::new();
+        for n in 0..100 {
+            let parents: Vec<&Bytes> = last.iter().collect();
+            let next = set_by(2, 1 + chunk * 100 + n, &parents, "a");
+            batch.push(delta_of(slot, &next));
+            last = Some(next);
+        }
+        let newest = id_of(last.as_ref().unwrap());
+        batch.push(Change::KeepSeal(key.seal(id(CONTEXT), newest)));
+        bench.commit(batch);
+    }
+    let mut stamps = Vec::new();
+    let snapshot = bench.ledger().snapshot().unwrap();
+    let show = &mut |stamp: Hlc, _| {
+        stamps.push(stamp.micros());
+        ControlFlow::Continue(())
+    };
+    snapshot.seals(slot, show).unwrap();
+    drop(snapshot);
+    assert_eq!(stamps.last(), Some(&5000));
+    let steps: Vec<u64> = stamps.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    let (last, between) = steps.split_last().unwrap();
+    assert!(
+        between.iter().all(|step| (1024..1300).contains(step)),
+        "{stamps:?}"
+    );
+    assert!(*last <= 1300 && stamps[0] <= 1300, "{stamps:?}");
+    bench.verify();
+}
+
+/// Two deltas of one author that do not know of each other: the second is refused, and both
+/// together are proof, whoever sees them.
+#[test]
+fn an_author_who_forks_is_found_out_and_proof_is_kept() {
+    let base = set_by(3, 1, &[], "a");
+    let one = set_by(2, 5, &[&base], "b");
+    let other = set_by(2, 6, &[&base], "c");
+    let key = Key::new(2);
+    let seal = |canonical: &Bytes| key.seal(id(CONTEXT), id_of(canonical));
+    let branch = |canonical: &Bytes| {
+        let path = vec![canonical.clone()];
+        corelet_store::Branch::check(path, seal(canonical)).unwrap()
+    };
+    for (known, refused) in [(&one, &other), (&other, &one)] {
+        let mut bench = Bench::new();
+        let slot = shared(&mut bench);
+        apply(&bench, slot, &base).unwrap();
+        apply(&bench, slot, known).unwrap();
+        let keep = |bench: &Bench, canonical: &Bytes| {
+            let batch = vec![Change::KeepFork(branch(canonical))];
+            bench.ledger().commit(batch).unwrap().remove(0)
+        };
+        let error = apply(&bench, slot, refused).unwrap_err();
+        let is_found = matches!(error, Refused::Forked { .. } | Refused::NotNewer { .. });
+        assert!(is_found, "{error}");
+        // What is here is no proof, nor is anything without the seal of what is here.
+        let error = keep(&bench, known).unwrap_err();
+        assert!(matches!(error, Refused::NoFork { .. }), "{error}");
+        let error = keep(&bench, refused).unwrap_err();
+        assert!(matches!(error, Refused::NoFork { .. }), "{error}");
+        bench.commit(vec![Change::KeepSeal(seal(known))]);
+        // A delta that follows what is here is none, either.
+        let next = set_by(2, 9, &[known], "d");
+        let error = keep(&bench, &next).unwrap_err();
+        assert!(matches!(error, Refused::NoFork { .. }), "{error}");
+        let unknown = set_by(2, 9, &[refused], "d");
+        let error = keep(&bench, &unknown).unwrap_err();
+        assert!(matches!(error, Refused::ParentsMissing { .. }), "{error}");
+        let before = root(&bench, slot);
+        keep(&bench, refused).unwrap();
+        keep(&bench, refused).unwrap();
+        bench.reopen();
+        let forks = bench.ledger().snapshot().unwrap().forks(slot).unwrap();
+        assert_eq!(forks.len(), 1);
+        assert_eq!(forks[0].known, branch(known));
+        assert_eq!(forks[0].other, branch(refused));
+        assert_eq!(root(&bench, slot), before);
+        bench.verify();
+        // The branch that is here goes on.
+        apply(&bench, slot, &next).unwrap();
+        bench.commit(vec![Change::DeleteContext(id(CONTEXT))]);
+        while bench.ledger().sweep(100).unwrap().is_more {}
+        bench.verify();
+    }
+}
