@@ -104,6 +104,7 @@ pub use seal::{
 };
 pub use sequence::{
     AUTHOR_ELEMENTS_MAX, Content, Sequence, SequenceError, SequenceKind, UPDATE_BYTES_MAX,
+    UPDATE_EDITS_MAX,
 };
 pub use snapshot::{
     EditView, Scan, ScannedEntry, SequenceFacts, Snapshot, TrieChild, TrieEntry, TrieNode, TriePage,

@@ -61,16 +61,11 @@ impl Content {
         }
     }
 
-    /// Cuts off and returns what is from element `at` on.
-    pub(super) fn split_off(&mut self, at: usize) -> Self {
-        match self {
-            Content::Values(values) => Content::Values(values.split_off(at)),
-            Content::Text(text) => Content::Text(text.split_off(byte_of(text, at))),
-        }
-    }
-
     /// Parts of at most `max` elements, in one pass over all of them.
     pub(super) fn into_parts(self, max: usize) -> Vec<Self> {
+        if self.len() <= max {
+            return vec![self];
+        }
         match self {
             Content::Values(values) => {
                 let mut values = values.into_iter();
@@ -93,24 +88,49 @@ impl Content {
 
     /// Takes over what follows it. Both are of one kind.
     pub(super) fn append(&mut self, more: Self) {
+        self.put(self.units(), more);
+    }
+
+    /// In what it is cut: bytes of a text, values of a list.
+    pub(super) fn units(&self) -> usize {
+        match self {
+            Content::Values(values) => values.len(),
+            Content::Text(text) => text.len(),
+        }
+    }
+
+    /// How many units the first `elements` of those from unit `from` to `to` take.
+    pub(super) fn units_of(&self, from: usize, to: usize, elements: usize) -> usize {
+        match self {
+            Content::Values(_) => elements,
+            Content::Text(text) => byte_of(&text[from..to], elements),
+        }
+    }
+
+    /// Puts more in front of unit `at`. Both are of one kind.
+    pub(super) fn put(&mut self, at: usize, more: Self) {
         match (self, more) {
-            (Content::Values(values), Content::Values(mut more)) => values.append(&mut more),
-            (Content::Text(text), Content::Text(more)) => text.push_str(&more),
+            (Content::Values(values), Content::Values(more)) => drop(values.splice(at..at, more)),
+            (Content::Text(text), Content::Text(more)) => text.insert_str(at, &more),
             _ => unreachable!("a sequence holds one kind of content"),
         }
     }
 
-    /// Appends a copy of the elements from `from` to `to` of another.
+    /// Takes out the units from `from` to `to`.
+    pub(super) fn take(&mut self, from: usize, to: usize) -> Self {
+        match self {
+            Content::Values(values) => Content::Values(values.drain(from..to).collect()),
+            Content::Text(text) => Content::Text(text.drain(from..to).collect()),
+        }
+    }
+
+    /// Appends a copy of the units from `from` to `to` of another.
     pub(super) fn append_part(&mut self, other: &Self, from: usize, to: usize) {
         match (self, other) {
             (Content::Values(values), Content::Values(other)) => {
                 values.extend_from_slice(&other[from..to]);
             }
-            (Content::Text(text), Content::Text(other)) => {
-                let start = byte_of(other, from);
-                let end = start + byte_of(&other[start..], to - from);
-                text.push_str(&other[start..end]);
-            }
+            (Content::Text(text), Content::Text(other)) => text.push_str(&other[from..to]),
             _ => unreachable!("a sequence holds one kind of content"),
         }
     }

@@ -24,6 +24,11 @@ impl Id {
         }
     }
 
+    /// The author's element with this counter.
+    pub(super) fn at(self, counter: u32) -> Id {
+        Id { counter, ..self }
+    }
+
     /// The author's element before this one.
     pub(super) fn before(self) -> Option<Id> {
         Some(Id {

@@ -1,43 +1,19 @@
 //! Where the elements lie: pieces of consecutive elements of one author, in
-//! chunks, found by index and by id. Why they lie there is in `tree.rs`.
+//! chunks, found by index and by id. Why they lie there is in `tree.rs`, what a
+//! chunk does within itself in `chunk.rs`.
 //!
 //! An index is found by going over the chunks' sums, which for a sequence that
 //! is in a million pieces are some ten thousand numbers in a row.
 
 use std::collections::BTreeMap;
 
-use super::content::Content;
+use super::chunk::{CHUNK_ELEMENTS_MAX, CHUNK_PIECES_MAX, Chunk, PIECE_MAX, Piece};
+use super::content::{Content, SequenceKind};
 use super::id::Id;
+use super::work::step;
 
-/// Elements in a piece: cutting one costs as much.
-pub(super) const PIECE_MAX: usize = 512;
-
-/// Pieces in a chunk, before it is halved.
-const CHUNK_MAX: usize = 128;
-
-/// Consecutive elements of one author that lie together.
-#[derive(Clone, Debug)]
-pub(super) struct Piece {
-    pub(super) first: Id,
-    pub(super) len: u32,
-    /// None once they are deleted.
-    pub(super) content: Option<Content>,
-}
-
-impl Piece {
-    fn visible(&self) -> usize {
-        if self.content.is_some() {
-            self.len as usize
-        } else {
-            0
-        }
-    }
-
-    /// The element behind its last one.
-    pub(super) fn end(&self) -> Id {
-        self.first.plus(self.len)
-    }
-}
+/// A chunk with fewer pieces looks for a neighbour to join.
+const CHUNK_PIECES_MIN: usize = CHUNK_PIECES_MAX / 4;
 
 /// A piece by its chunk and its index therein.
 #[derive(Clone, Copy, Debug)]
@@ -49,43 +25,68 @@ struct At {
 /// All elements in their order.
 #[derive(Clone, Debug)]
 pub(super) struct Pieces {
-    chunks: Vec<Vec<Piece>>,
-    /// The chunks in order, and how many visible elements each has.
+    kind: SequenceKind,
+    /// By number, which is another one when chunks go.
+    chunks: Vec<Chunk>,
+    /// The chunks in order, and how many visible elements each has. None is
+    /// empty, unless there is one alone.
     order: Vec<u32>,
     sums: Vec<usize>,
-    /// The chunk of each piece, by its first element.
-    index: BTreeMap<Id, u32>,
+    /// Where in the order each chunk is.
+    positions: Vec<u32>,
+    /// The chunk of each piece, by its first element: those that are visible, and
+    /// those that are deleted. So what is deleted already costs a deletion nothing.
+    visible: BTreeMap<Id, u32>,
+    deleted: BTreeMap<Id, u32>,
     len: usize,
-}
-
-impl Default for Pieces {
-    fn default() -> Self {
-        Self {
-            chunks: vec![Vec::new()],
-            order: vec![0],
-            sums: vec![0],
-            index: BTreeMap::new(),
-            len: 0,
-        }
-    }
+    bytes: usize,
 }
 
 impl Pieces {
+    /// None, of this kind.
+    pub(super) fn new(kind: SequenceKind) -> Self {
+        Self {
+            kind,
+            chunks: vec![Chunk::empty(kind)],
+            order: vec![0],
+            sums: vec![0],
+            positions: vec![0],
+            visible: BTreeMap::new(),
+            deleted: BTreeMap::new(),
+            len: 0,
+            bytes: 0,
+        }
+    }
+
     /// How many elements are visible.
     pub(super) fn len(&self) -> usize {
         self.len
     }
 
-    /// The pieces in order, deleted ones too.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Piece> {
-        self.order
-            .iter()
-            .flat_map(|&chunk| &self.chunks[chunk as usize])
+    /// How many pieces there are, and how many chunks.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        let pieces = self.visible.len() + self.deleted.len();
+        (pieces, self.order.len())
     }
 
-    /// Whether this element is in one of them.
-    pub(super) fn contains(&self, id: Id) -> bool {
-        self.try_find(id).is_some()
+    /// The bytes that the visible elements hold together.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The pieces in order, deleted ones too.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Piece> {
+        let chunks = self.order.iter();
+        chunks.flat_map(|&chunk| self.chunks[chunk as usize].pieces())
+    }
+
+    /// What the visible elements hold.
+    pub(super) fn content(&self) -> Content {
+        let mut out = Content::empty(self.kind);
+        for &chunk in &self.order {
+            self.chunks[chunk as usize].read_all(&mut out);
+        }
+        out
     }
 
     /// The first element of all, deleted ones too.
@@ -96,31 +97,46 @@ impl Pieces {
     /// The visible element with this index. There is one.
     pub(super) fn id_at(&self, index: usize) -> Id {
         let (position, piece, offset) = self.seek(index);
-        self.chunk(position)[piece].first.plus(offset as u32)
+        self.at_position(position).pieces()[piece]
+            .first
+            .plus(offset as u32)
     }
 
     /// The element that lies behind this one, deleted ones too.
     pub(super) fn after(&self, id: Id) -> Option<Id> {
         let (at, offset) = self.find(id);
-        let pieces = &self.chunks[at.chunk as usize];
+        let pieces = self.chunks[at.chunk as usize].pieces();
         if offset + 1 < pieces[at.piece].len {
             return Some(id.plus(1));
         }
         if let Some(next) = pieces.get(at.piece + 1) {
             return Some(next.first);
         }
-        let position = self.position(at.chunk);
-        let later = self.order[position + 1..].iter();
-        later
-            .flat_map(|&chunk| self.chunks[chunk as usize].first())
-            .map(|p| p.first)
-            .next()
+        let next = self.position(at.chunk) + 1;
+        let next = (next < self.order.len()).then(|| self.at_position(next));
+        next.map(|chunk| chunk.pieces()[0].first)
+    }
+
+    /// The first visible element of the same author that is not before this one.
+    pub(super) fn visible_from(&self, id: Id) -> Option<Id> {
+        step();
+        let before = self.visible.range(..id).next_back();
+        if let Some((first, chunk)) = before
+            && first.author == id.author
+            && let Some(piece) = self.chunks[*chunk as usize].piece(*first)
+            && self.chunks[*chunk as usize].pieces()[piece].end().counter > id.counter
+        {
+            return Some(id);
+        }
+        let (next, _) = self.visible.range(id..).next()?;
+        (next.author == id.author).then_some(*next)
     }
 
     /// The runs of elements that the visible ones from `index` on belong to.
     pub(super) fn runs(&self, index: usize, mut len: usize) -> Vec<(Id, u32)> {
         let mut runs: Vec<(Id, u32)> = Vec::new();
-        self.visible(index, |piece, offset| {
+        self.each_visible(index, |chunk, piece, offset| {
+            let piece = chunk.pieces()[piece];
             let count = (piece.len as usize - offset).min(len);
             let first = piece.first.plus(offset as u32);
             match runs.last_mut() {
@@ -135,14 +151,72 @@ impl Pieces {
 
     /// Appends visible elements from `index` on to `out`.
     pub(super) fn read(&self, index: usize, mut len: usize, out: &mut Content) {
-        self.visible(index, |piece, offset| {
-            let count = (piece.len as usize - offset).min(len);
-            if let Some(content) = &piece.content {
-                out.append_part(content, offset, offset + count);
-            }
+        self.each_visible(index, |chunk, piece, offset| {
+            let count = (chunk.pieces()[piece].len as usize - offset).min(len);
+            chunk.read(piece, offset, offset + count, out);
             len -= count;
             len > 0
         });
+    }
+
+    /// The last of the elements from this one on that are `within` something. Those
+    /// that are, this one too, lie in a row.
+    pub(super) fn last_within(&self, id: Id, within: impl Fn(Id) -> bool) -> Id {
+        let (at, offset) = self.find(id);
+        let pieces = self.chunks[at.chunk as usize].pieces();
+        let piece = pieces[at.piece];
+        let begins_within = |piece: &Piece| within(piece.first);
+        if piece.last() != id && !within(piece.last()) {
+            return last_of(&piece, offset, within);
+        }
+        let behind = &pieces[at.piece + 1..];
+        let count = match behind.first() {
+            Some(next) if !begins_within(next) => 0,
+            _ => behind.partition_point(begins_within),
+        };
+        let mut last = pieces[at.piece + count];
+        if count == behind.len() {
+            let position = self.position(at.chunk);
+            let begins_chunk =
+                |n: usize| begins_within(&self.at_position(position + n).pieces()[0]);
+            let further = gallop(self.order.len() - 1 - position, begins_chunk);
+            if further > 0 {
+                let pieces = self.at_position(position + further).pieces();
+                last = pieces[pieces.partition_point(begins_within) - 1];
+            }
+        }
+        last_of(&last, 0, within)
+    }
+
+    /// The first of the elements up to this one that are `within` something. Those that
+    /// are, this one too, lie in a row.
+    pub(super) fn first_within(&self, id: Id, within: impl Fn(Id) -> bool) -> Id {
+        let (at, offset) = self.find(id);
+        let pieces = self.chunks[at.chunk as usize].pieces();
+        let piece = pieces[at.piece];
+        let ends_outside = |piece: &Piece| !within(piece.last());
+        if piece.first != id && !within(piece.first) {
+            return first_of(&piece, offset, within);
+        }
+        let before = &pieces[..at.piece];
+        let outside = match before.last() {
+            Some(previous) if ends_outside(previous) => before.len(),
+            _ => before.partition_point(ends_outside),
+        };
+        let mut first = pieces[outside];
+        if outside == 0 {
+            let position = self.position(at.chunk);
+            let ends_chunk = |n: usize| {
+                let last = self.at_position(position - n).pieces().last();
+                last.is_some_and(|last| within(last.last()))
+            };
+            let further = gallop(position, ends_chunk);
+            if further > 0 {
+                let pieces = self.at_position(position - further).pieces();
+                first = pieces[pieces.partition_point(ends_outside)];
+            }
+        }
+        first_of(&first, first.len - 1, within)
     }
 
     /// Puts new elements directly behind one, or before all.
@@ -161,91 +235,95 @@ impl Pieces {
                 }
             }
         };
-        self.insert_visible(at, first, content);
+        self.insert(at, first, content);
     }
 
     /// Puts new elements directly before one.
     pub(super) fn insert_before(&mut self, before: Id, first: Id, content: Content) {
         let at = self.cut(before);
-        self.insert_visible(at, first, content);
+        self.insert(at, first, content);
     }
 
-    /// Puts a piece behind all others, as it was saved.
-    pub(super) fn push(&mut self, piece: Piece) {
+    /// Puts elements behind all others, as they were saved.
+    pub(super) fn push(&mut self, first: Id, content: Content) {
         let chunk = *self.order.last().expect("there is always a chunk");
-        let end = self.chunks[chunk as usize].len();
-        self.put(At { chunk, piece: end }, piece);
+        let piece = self.chunks[chunk as usize].pieces().len();
+        self.insert(At { chunk, piece }, first, content);
     }
 
-    /// Deletes elements, of which some may be deleted already; what was not,
-    /// comes back.
-    pub(super) fn delete(&mut self, first: Id, len: u32) -> Vec<(Id, Content)> {
-        let mut gone = Vec::new();
-        self.each_within(first, len, |piece| {
-            let content = piece.content.take();
-            gone.extend(content.map(|content| (piece.first, content)));
-        });
-        gone
+    /// Puts deleted elements behind all others, as they were saved.
+    pub(super) fn push_deleted(&mut self, first: Id, len: u32) {
+        let chunk = *self.order.last().expect("there is always a chunk");
+        self.chunks[chunk as usize].push_deleted(first, len);
+        self.deleted.insert(first, chunk);
+        let piece = self.chunks[chunk as usize].pieces().len() - 1;
+        self.mend(At { chunk, piece });
+    }
+
+    /// Deletes elements, of which some may be deleted already; what was not, is shown.
+    /// Costs what there is to delete.
+    pub(super) fn delete(&mut self, first: Id, len: u32, mut gone: impl FnMut(Id, Content)) {
+        let end = first.counter + len;
+        let mut next = first;
+        while let Some(id) = self.visible_from(next)
+            && id.counter < end
+        {
+            let at = self.cut_out(id, end);
+            let piece = self.chunks[at.chunk as usize].pieces()[at.piece];
+            let content = self.chunks[at.chunk as usize].delete(at.piece);
+            self.visible.remove(&piece.first);
+            self.deleted.insert(piece.first, at.chunk);
+            self.count(at.chunk, -1, piece.len as usize, content.bytes());
+            self.mend(at);
+            gone(piece.first, content);
+            next = piece.end();
+        }
     }
 
     /// Makes deleted elements visible again.
     pub(super) fn restore(&mut self, first: Id, content: Content) {
-        let mut content = Some(content);
-        self.each_within(
-            first,
-            content.as_ref().map_or(0, |c| c.len() as u32),
-            |piece| {
-                let mut mine = content.take().expect("as long as the elements");
-                content = Some(mine.split_off(piece.len as usize));
-                piece.content = Some(mine);
-            },
-        );
+        let end = first.counter + content.len() as u32;
+        let (mut next, mut content) = (first, content);
+        while next.counter < end {
+            let at = self.cut_out(next, end);
+            let piece = self.chunks[at.chunk as usize].pieces()[at.piece];
+            let bytes = content.bytes();
+            content = self.chunks[at.chunk as usize].restore(at.piece, content);
+            self.deleted.remove(&piece.first);
+            self.visible.insert(piece.first, at.chunk);
+            self.count(at.chunk, 1, piece.len as usize, bytes - content.bytes());
+            self.mend(at);
+            next = piece.end();
+        }
     }
 
     /// Takes elements out without a trace.
     pub(super) fn remove(&mut self, first: Id, len: u32) {
-        self.each_within(first, len, |piece| piece.content = None);
+        let end = first.counter + len;
+        self.delete(first, len, |_, _| {});
         let mut next = first;
-        while next.counter < first.counter + len {
-            let (at, _) = self.find(next);
+        while next.counter < end {
+            let at = self.cut_out(next, end);
             let piece = self.chunks[at.chunk as usize].remove(at.piece);
-            self.index.remove(&piece.first);
+            self.deleted.remove(&piece.first);
             next = piece.end();
-        }
-    }
-
-    /// Does the same to each piece within a range, which is cut out of others.
-    fn each_within(&mut self, first: Id, len: u32, mut change: impl FnMut(&mut Piece)) {
-        let end = first.plus(len);
-        let mut next = first;
-        while next.counter < end.counter {
-            let at = self.cut(next);
-            if self.chunks[at.chunk as usize][at.piece].end().counter > end.counter {
-                self.split(at, end.counter - next.counter);
-            }
-            let position = self.position(at.chunk);
-            let piece = &mut self.chunks[at.chunk as usize][at.piece];
-            let before = piece.visible();
-            change(piece);
-            let after = piece.visible();
-            next = piece.end();
-            self.sums[position] = self.sums[position] - before + after;
-            self.len = self.len - before + after;
-            self.halve(position);
+            self.mend_seam(at);
+            self.join(at.chunk);
         }
     }
 
     /// Shows the visible pieces from an index on, until one is enough.
-    fn visible(&self, index: usize, mut show: impl FnMut(&Piece, usize) -> bool) {
+    fn each_visible(&self, index: usize, mut show: impl FnMut(&Chunk, usize, usize) -> bool) {
         if index >= self.len {
             return;
         }
         let (position, first, mut offset) = self.seek(index);
         let mut skip = first;
         for &chunk in &self.order[position..] {
-            for piece in &self.chunks[chunk as usize][skip..] {
-                if piece.content.is_some() {
-                    if !show(piece, offset) {
+            let chunk = &self.chunks[chunk as usize];
+            for (at, piece) in chunk.pieces().iter().enumerate().skip(skip) {
+                if piece.is_visible() {
+                    if !show(chunk, at, offset) {
                         return;
                     }
                     offset = 0;
@@ -260,35 +338,26 @@ impl Pieces {
     fn seek(&self, index: usize) -> (usize, usize, usize) {
         assert!(index < self.len, "an index is below the length");
         let mut left = index;
-        let position = self
-            .sums
-            .iter()
-            .position(|&sum| {
-                let here = left < sum;
-                if !here {
-                    left -= sum;
-                }
-                here
-            })
-            .expect("the sums add up to the length");
-        for (i, piece) in self.chunk(position).iter().enumerate() {
-            if left < piece.visible() {
-                return (position, i, left);
+        let is_here = |&sum: &usize| {
+            let here = left < sum;
+            if !here {
+                left -= sum;
             }
-            left -= piece.visible();
-        }
-        unreachable!("a chunk has as many visible elements as its sum says")
+            here
+        };
+        let position = self.sums.iter().position(is_here);
+        let position = position.expect("the sums add up to the length");
+        let found = self.at_position(position).seek(left);
+        let (piece, offset) = found.expect("a chunk has as many as its sum says");
+        (position, piece, offset)
     }
 
-    fn chunk(&self, position: usize) -> &[Piece] {
+    fn at_position(&self, position: usize) -> &Chunk {
         &self.chunks[self.order[position] as usize]
     }
 
     fn position(&self, chunk: u32) -> usize {
-        self.order
-            .iter()
-            .position(|&c| c == chunk)
-            .expect("every chunk is in the order")
+        self.positions[chunk as usize] as usize
     }
 
     /// The piece that has this element, and where therein. There is one: ids
@@ -298,112 +367,277 @@ impl Pieces {
     }
 
     fn try_find(&self, id: Id) -> Option<(At, u32)> {
-        let (&first, &chunk) = self.index.range(..=id).next_back()?;
-        let piece = self.chunks[chunk as usize]
-            .iter()
-            .position(|p| p.first == first)?;
+        step();
+        let visible = self.visible.range(..=id).next_back();
+        let deleted = self.deleted.range(..=id).next_back();
+        let (&first, &chunk) = visible.max(deleted)?;
+        let piece = self.chunks[chunk as usize].piece(first)?;
         let offset = id.counter.checked_sub(first.counter)?;
-        let here = first.author == id.author && offset < self.chunks[chunk as usize][piece].len;
-        here.then_some((At { chunk, piece }, offset))
+        let len = self.chunks[chunk as usize].pieces()[piece].len;
+        let is_here = first.author == id.author && offset < len;
+        is_here.then_some((At { chunk, piece }, offset))
     }
 
     /// The piece that begins with this element, which is cut if it must be.
     fn cut(&mut self, id: Id) -> At {
         let (at, offset) = self.find(id);
-        self.split(at, offset);
-        // A halved chunk may have taken it along.
-        self.find(id).0
-    }
-
-    /// Cuts a piece in two, unless that is at its border.
-    fn split(&mut self, at: At, offset: u32) {
-        let piece = &mut self.chunks[at.chunk as usize][at.piece];
-        if offset == 0 || offset == piece.len {
-            return;
+        match self.split(at, offset) {
+            true => At {
+                piece: at.piece + 1,
+                ..at
+            },
+            false => at,
         }
-        let rest = Piece {
-            first: piece.first.plus(offset),
-            len: piece.len - offset,
-            content: piece.content.as_mut().map(|c| c.split_off(offset as usize)),
-        };
-        piece.len = offset;
-        self.index.insert(rest.first, at.chunk);
-        // Not halved here, so that the caller's place stays what it is.
-        self.chunks[at.chunk as usize].insert(at.piece + 1, rest);
     }
 
-    fn insert_visible(&mut self, at: At, first: Id, content: Content) {
+    /// The same, and it ends before the author's element `end` at the latest.
+    fn cut_out(&mut self, id: Id, end: u32) -> At {
+        let at = self.cut(id);
+        self.split(at, end - id.counter);
+        at
+    }
+
+    /// Cuts a piece in two, unless that is at its border. The chunk is not halved
+    /// here, so that places in it stay what they are.
+    fn split(&mut self, at: At, offset: u32) -> bool {
+        let Some(rest) = self.chunks[at.chunk as usize].split(at.piece, offset) else {
+            return false;
+        };
+        let index = match rest.is_visible() {
+            true => &mut self.visible,
+            false => &mut self.deleted,
+        };
+        index.insert(rest.first, at.chunk);
+        true
+    }
+
+    fn insert(&mut self, at: At, first: Id, content: Content) {
+        let (len, bytes) = (content.len(), content.bytes());
+        let chunk = &mut self.chunks[at.chunk as usize];
+        let mut content = content;
         if let Some(before) = at.piece.checked_sub(1) {
             // Typing makes the piece longer that ends here.
-            let position = self.position(at.chunk);
-            let piece = &mut self.chunks[at.chunk as usize][before];
-            let len = content.len();
-            if piece.end() == first
-                && piece.len as usize + len <= PIECE_MAX
-                && let Some(mine) = &mut piece.content
-            {
-                mine.append(content);
-                piece.len += len as u32;
-                self.sums[position] += len;
-                self.len += len;
-                return;
+            match chunk.extend(before, first, content, len) {
+                Ok(()) => {
+                    self.count(at.chunk, 1, len, bytes);
+                    return self.halve(at.chunk);
+                }
+                Err(back) => content = back,
             }
         }
-        let mut parts = Vec::new();
-        let mut start = first;
-        for content in content.into_parts(PIECE_MAX) {
-            let len = content.len() as u32;
-            parts.push(Piece {
-                first: start,
-                len,
-                content: Some(content),
-            });
-            start = start.plus(len);
-        }
-        let mut behind: Option<Id> = None;
-        for part in parts {
-            let at = match behind {
-                None => at,
-                Some(id) => {
-                    let (at, _) = self.find(id);
-                    At {
-                        piece: at.piece + 1,
-                        ..at
-                    }
-                }
+        let (mut at, mut first) = (at, first);
+        for part in content.into_parts(PIECE_MAX) {
+            let (len, bytes) = (part.len(), part.bytes());
+            self.chunks[at.chunk as usize].put(at.piece, first, part, len);
+            self.visible.insert(first, at.chunk);
+            self.count(at.chunk, 1, len, bytes);
+            self.halve(at.chunk);
+            let (here, _) = self.find(first);
+            at = At {
+                piece: here.piece + 1,
+                ..here
             };
-            behind = Some(part.first);
-            self.put(at, part);
+            first = first.plus(len as u32);
         }
     }
 
-    /// Puts a piece in its place.
-    fn put(&mut self, at: At, piece: Piece) {
-        let position = self.position(at.chunk);
-        self.sums[position] += piece.visible();
-        self.len += piece.visible();
-        self.index.insert(piece.first, at.chunk);
-        self.chunks[at.chunk as usize].insert(at.piece, piece);
-        self.halve(position);
+    /// Notes that so many elements of a chunk have become visible, or with -1 have gone.
+    fn count(&mut self, chunk: u32, sign: isize, len: usize, bytes: usize) {
+        let position = self.position(chunk);
+        let add = |sum: &mut usize, by: usize| match sign {
+            1 => *sum += by,
+            _ => *sum -= by,
+        };
+        add(&mut self.sums[position], len);
+        add(&mut self.len, len);
+        add(&mut self.bytes, bytes);
     }
 
-    /// Halves a chunk that has too many pieces, and its halves if they have.
-    fn halve(&mut self, position: usize) {
-        let pieces = &mut self.chunks[self.order[position] as usize];
-        if pieces.len() <= CHUNK_MAX {
+    /// Makes one of a piece and its neighbours, where they can be, and keeps the chunk
+    /// within its bounds.
+    fn mend(&mut self, at: At) {
+        self.mend_seam(At {
+            piece: at.piece + 1,
+            ..at
+        });
+        self.mend_seam(at);
+        self.halve(at.chunk);
+    }
+
+    /// Makes one of a piece and that before it, if they can be.
+    fn mend_seam(&mut self, at: At) {
+        let Some(before) = at.piece.checked_sub(1) else {
+            return;
+        };
+        if let Some(first) = self.chunks[at.chunk as usize].merge(before)
+            && self.visible.remove(&first).is_none()
+        {
+            self.deleted.remove(&first);
+        }
+    }
+
+    /// Halves a chunk that has too many pieces or elements, and its halves if they have.
+    fn halve(&mut self, chunk: u32) {
+        let position = self.position(chunk);
+        let visible = self.sums[position];
+        if !self.chunks[chunk as usize].is_full(visible) {
             return;
         }
-        let moved = pieces.split_off(pieces.len() / 2);
-        let sum: usize = moved.iter().map(Piece::visible).sum();
+        let moved = self.chunks[chunk as usize].halve(visible);
+        let sum = moved.visible();
         let new = self.chunks.len() as u32;
-        for piece in &moved {
-            self.index.insert(piece.first, new);
-        }
         self.chunks.push(moved);
+        self.positions.push(0);
+        self.name(new);
         self.order.insert(position + 1, new);
         self.sums.insert(position + 1, sum);
         self.sums[position] -= sum;
-        self.halve(position + 1);
-        self.halve(position);
+        self.number_from(position + 1);
+        self.halve(new);
+        self.halve(chunk);
     }
+
+    /// Joins a chunk that has become small with a neighbour, if there is one with
+    /// room, so that what was rolled back leaves no chunks behind.
+    fn join(&mut self, chunk: u32) {
+        let here = self.chunks[chunk as usize].pieces().len();
+        if here >= CHUNK_PIECES_MIN || self.order.len() == 1 {
+            return;
+        }
+        let position = self.position(chunk);
+        let has_room = |&former: &usize| {
+            let pieces = |at: usize| self.at_position(at).pieces().len();
+            let visible = self.sums[former] + self.sums[former + 1];
+            let pieces = pieces(former) + pieces(former + 1);
+            here == 0 || (pieces <= CHUNK_PIECES_MAX / 2 && visible <= CHUNK_ELEMENTS_MAX / 2)
+        };
+        let neighbours = [position.checked_sub(1), Some(position)];
+        let neighbours = neighbours.into_iter().flatten();
+        let former = neighbours
+            .filter(|former| former + 1 < self.order.len())
+            .find(has_room);
+        let Some(former) = former else {
+            return;
+        };
+        let (into, gone) = (self.order[former], self.order.remove(former + 1));
+        let sum = self.sums.remove(former + 1);
+        self.sums[former] += sum;
+        let moved = std::mem::replace(&mut self.chunks[gone as usize], Chunk::empty(self.kind));
+        let piece = self.chunks[into as usize].append(moved);
+        // The last chunk takes the number that has become free.
+        self.chunks.swap_remove(gone as usize);
+        self.positions.pop();
+        let last = self.chunks.len() as u32;
+        for chunk in self.order.iter_mut().filter(|chunk| **chunk == last) {
+            *chunk = gone;
+        }
+        self.number_from(0);
+        if gone != last {
+            self.name(gone);
+        }
+        let into = self.order[former];
+        self.name(into);
+        self.mend_seam(At { chunk: into, piece });
+    }
+
+    /// Says of the pieces of a chunk that they are in it.
+    fn name(&mut self, chunk: u32) {
+        for piece in self.chunks[chunk as usize].pieces() {
+            let index = match piece.is_visible() {
+                true => &mut self.visible,
+                false => &mut self.deleted,
+            };
+            index.insert(piece.first, chunk);
+        }
+    }
+
+    /// Says of the chunks from a position on where they are.
+    fn number_from(&mut self, position: usize) {
+        for (at, &chunk) in self.order.iter().enumerate().skip(position) {
+            self.positions[chunk as usize] = at as u32;
+        }
+    }
+}
+
+#[cfg(test)]
+impl Pieces {
+    /// Panics if chunks, sums and indices do not fit together.
+    pub(super) fn check(&self) {
+        assert_eq!(self.chunks.len(), self.order.len());
+        assert_eq!(self.positions.len(), self.order.len());
+        let (mut pieces, mut bytes) = (0, 0);
+        for (position, &chunk) in self.order.iter().enumerate() {
+            assert_eq!(self.positions[chunk as usize] as usize, position);
+            let here = &self.chunks[chunk as usize];
+            here.check();
+            assert!(!here.pieces().is_empty() || self.order.len() == 1);
+            assert!(!here.is_full(here.visible()));
+            assert_eq!(here.visible(), self.sums[position]);
+            for piece in here.pieces() {
+                let (index, other) = match piece.is_visible() {
+                    true => (&self.visible, &self.deleted),
+                    false => (&self.deleted, &self.visible),
+                };
+                assert_eq!(index.get(&piece.first), Some(&chunk));
+                assert!(!other.contains_key(&piece.first));
+            }
+            pieces += here.pieces().len();
+            let mut content = Content::empty(self.kind);
+            here.read_all(&mut content);
+            bytes += content.bytes();
+        }
+        assert_eq!(pieces, self.visible.len() + self.deleted.len());
+        assert_eq!(self.len, self.sums.iter().sum::<usize>());
+        assert_eq!(self.bytes, bytes);
+    }
+}
+
+/// The last element of a piece that is within; the one at `offset` is.
+fn last_of(piece: &Piece, offset: u32, within: impl Fn(Id) -> bool) -> Id {
+    let (mut inside, mut outside) = (offset, piece.len);
+    if within(piece.last()) {
+        return piece.last();
+    }
+    while inside + 1 < outside {
+        let middle = inside + (outside - inside) / 2;
+        match within(piece.first.plus(middle)) {
+            true => inside = middle,
+            false => outside = middle,
+        }
+    }
+    piece.first.plus(inside)
+}
+
+/// The first element of a piece that is within; the one at `offset` is.
+fn first_of(piece: &Piece, offset: u32, within: impl Fn(Id) -> bool) -> Id {
+    if within(piece.first) {
+        return piece.first;
+    }
+    let (mut outside, mut inside) = (0, offset);
+    while outside + 1 < inside {
+        let middle = outside + (inside - outside) / 2;
+        match within(piece.first.plus(middle)) {
+            true => inside = middle,
+            false => outside = middle,
+        }
+    }
+    piece.first.plus(inside)
+}
+
+/// The greatest number up to `max` that `holds`, where it holds for all below one that it
+/// holds for; 0 if it holds for none.
+fn gallop(max: usize, holds: impl Fn(usize) -> bool) -> usize {
+    let (mut inside, mut outside) = (0, 1);
+    while outside <= max && holds(outside) {
+        inside = outside;
+        outside = (outside * 2).min(max + 1);
+    }
+    while inside + 1 < outside {
+        let middle = inside + (outside - inside) / 2;
+        match holds(middle) {
+            true => inside = middle,
+            false => outside = middle,
+        }
+    }
+    inside
 }

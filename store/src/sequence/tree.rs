@@ -6,11 +6,19 @@
 //!
 //! An element that hangs on the right of its author's element before it is what
 //! typing gives, and has no entry here. Where elements lie is in `pieces.rs`.
+//!
+//! Everything below an element lies in a row. So where that row ends is looked for
+//! among the pieces, by asking of some whether they are below it, and not by
+//! going down: a tree can be as deep as it has elements, and honest authors who
+//! write in turn make it so. To ask costs the logarithm of the depth, as each
+//! run knows an ancestor far up (Myers, An applicative random-access stack, 1983).
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use super::id::{Id, Side};
+use super::pieces::Pieces;
+use super::work::step;
 use crate::ids::NodeId;
 
 /// An author of elements.
@@ -33,19 +41,77 @@ pub(super) enum Spot {
 /// The parents of elements, and who hangs on them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tree {
-    /// Elements that do not just continue their author's run, with their parent.
-    starts: BTreeMap<Id, (Id, Side)>,
-    /// The same ones by parent, in order.
-    children: BTreeMap<(Id, Side), Vec<Id>>,
+    /// Elements that do not just continue their author's run.
+    starts: BTreeMap<Id, Start>,
+    /// The same ones by parent.
+    children: BTreeMap<(Id, Side), Brothers>,
+}
+
+/// The first element of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Start {
+    parent: Id,
+    side: Side,
+    /// How many runs are above this one.
+    depth: u32,
+    /// A run above this one; of its own, if there is none.
+    jump: Id,
+}
+
+/// Elements that hang on one side of one element, in order. Nearly always one.
+#[derive(Clone, Debug)]
+#[expect(
+    clippy::box_collection,
+    reason = "a box is a third of a list, and there are many"
+)]
+enum Brothers {
+    One(Id),
+    Many(Box<Vec<Id>>),
+}
+
+impl Brothers {
+    fn all(&self) -> &[Id] {
+        match self {
+            Brothers::One(id) => std::slice::from_ref(id),
+            Brothers::Many(ids) => ids,
+        }
+    }
+
+    fn insert(&mut self, at: usize, id: Id) {
+        match self {
+            Brothers::One(one) => {
+                let mut ids = vec![*one];
+                ids.insert(at, id);
+                *self = Brothers::Many(Box::new(ids));
+            }
+            Brothers::Many(ids) => ids.insert(at, id),
+        }
+    }
+
+    /// Takes one out; tells whether it was the last.
+    fn remove(&mut self, id: Id) -> bool {
+        let Brothers::Many(ids) = self else {
+            return true;
+        };
+        ids.retain(|&other| other != id);
+        if let [one] = ids[..] {
+            *self = Brothers::One(one);
+        }
+        false
+    }
 }
 
 impl Tree {
     /// Where a new element with this parent lies among those that are there.
-    pub(super) fn spot(&self, authors: &[Author], id: Id, parent: Id, side: Side) -> Spot {
-        let brothers = self
-            .children
-            .get(&(parent, side))
-            .map_or(&[][..], Vec::as_slice);
+    pub(super) fn spot(
+        &self,
+        authors: &[Author],
+        pieces: &Pieces,
+        id: Id,
+        parent: Id,
+        side: Side,
+    ) -> Spot {
+        let brothers = self.brothers(parent, side);
         let smaller = brothers.partition_point(|&b| precedes(authors, b, id));
         let mut smaller = smaller.checked_sub(1).map(|at| brothers[at]);
         // One more brother is not among them: the element that continues a run.
@@ -57,11 +123,11 @@ impl Tree {
             smaller = Some(next);
         }
         match (smaller, side) {
-            (Some(smaller), _) => Spot::After(self.end(authors, smaller)),
+            (Some(smaller), _) => Spot::After(pieces.last_within(smaller, self.below(smaller))),
             (None, Side::Right) if parent == Id::ROOT => Spot::First,
             (None, Side::Right) => Spot::After(parent),
             (None, Side::Left) => match brothers.first() {
-                Some(&greater) => Spot::Before(self.begin(greater)),
+                Some(&greater) => Spot::Before(pieces.first_within(greater, self.below(greater))),
                 None => Spot::Before(parent),
             },
         }
@@ -74,33 +140,115 @@ impl Tree {
 
     /// Hangs an element on its parent. One that continues a run needs nothing.
     pub(super) fn hang(&mut self, authors: &[Author], id: Id, parent: Id, side: Side) {
-        if side == Side::Right && id.before() == Some(parent) {
-            return;
+        if !continues(id, parent, side) {
+            self.plant(authors, id, parent, side);
+            self.settle(id);
         }
-        self.starts.insert(id, (parent, side));
-        let brothers = self.children.entry((parent, side)).or_default();
-        let at = brothers.partition_point(|&b| precedes(authors, b, id));
-        brothers.insert(at, id);
     }
 
-    /// Takes an element off again on which none hangs.
-    pub(super) fn unhang(&mut self, id: Id) {
-        let Some(place) = self.starts.remove(&id) else {
-            return;
+    /// Begins a run whose parent may come later. It has to be settled.
+    pub(super) fn plant(&mut self, authors: &[Author], id: Id, parent: Id, side: Side) {
+        let start = Start {
+            parent,
+            side,
+            depth: 0,
+            jump: id,
         };
-        if let Some(brothers) = self.children.get_mut(&place) {
-            brothers.retain(|&b| b != id);
-            if brothers.is_empty() {
-                self.children.remove(&place);
+        self.starts.insert(id, start);
+        match self.children.get_mut(&(parent, side)) {
+            None => drop(self.children.insert((parent, side), Brothers::One(id))),
+            Some(brothers) => {
+                let at = brothers.all();
+                let at = at.partition_point(|&b| precedes(authors, b, id));
+                brothers.insert(at, id);
             }
         }
     }
 
+    /// Settles all runs, from the first ones on; tells whether all of them hang, over
+    /// others or not, on what comes before all elements.
+    pub(super) fn settle_all(&mut self, authors: &[Author]) -> bool {
+        let mut settled = 0;
+        let mut waiting = self.brothers(Id::ROOT, Side::Right).to_vec();
+        while let Some(id) = waiting.pop() {
+            self.settle(id);
+            settled += 1;
+            let last = self.run_end(authors, id);
+            let below = self.children.range((id, Side::Left)..=(last, Side::Right));
+            waiting.extend(below.flat_map(|(_, brothers)| brothers.all()));
+        }
+        settled == self.starts.len()
+    }
+
+    /// Works out how deep a run is. That on which it hangs is settled.
+    fn settle(&mut self, id: Id) {
+        let parent = self.starts[&id].parent;
+        if parent == Id::ROOT {
+            return;
+        }
+        let (above, start) = self.run(parent);
+        let far = self.starts[&start.jump];
+        // Where two jumps are alike, one goes over both.
+        let is_alike = start.depth - far.depth == far.depth - self.starts[&far.jump].depth;
+        let jump = if is_alike { far.jump } else { above };
+        let own = self.starts.get_mut(&id).expect("it was planted");
+        (own.depth, own.jump) = (start.depth + 1, jump);
+    }
+
+    /// Takes an element off again on which none hangs.
+    pub(super) fn unhang(&mut self, id: Id) {
+        let Some(start) = self.starts.remove(&id) else {
+            return;
+        };
+        let place = (start.parent, start.side);
+        if let Some(brothers) = self.children.get_mut(&place)
+            && brothers.remove(id)
+        {
+            self.children.remove(&place);
+        }
+    }
+
+    /// Whether an element begins a run.
+    pub(super) fn is_start(&self, id: Id) -> bool {
+        self.starts.contains_key(&id)
+    }
+
     /// The elements that begin a run, with their parents.
     pub(super) fn starts(&self) -> impl ExactSizeIterator<Item = (Id, Id, Side)> {
-        self.starts
-            .iter()
-            .map(|(&id, &(parent, side))| (id, parent, side))
+        let starts = self.starts.iter();
+        starts.map(|(&id, start)| (id, start.parent, start.side))
+    }
+
+    /// The elements that hang on one side of another, but for one that continues its run.
+    pub(super) fn brothers(&self, parent: Id, side: Side) -> &[Id] {
+        step();
+        self.children
+            .get(&(parent, side))
+            .map_or(&[], Brothers::all)
+    }
+
+    /// The first of these elements of a run on which others hang.
+    pub(super) fn fork(&self, from: Id, last: Id) -> Option<Id> {
+        let mut forks = self
+            .children
+            .range((from, Side::Left)..=(last, Side::Right));
+        forks.next().map(|((parent, _), _)| *parent)
+    }
+
+    /// The last element of the run that goes on from this one.
+    pub(super) fn run_end(&self, authors: &[Author], id: Id) -> Id {
+        let last = Id {
+            author: id.author,
+            counter: authors[id.author as usize].next - 1,
+        };
+        let behind = (Bound::Excluded(id), Bound::Included(last));
+        match self.starts.range(behind).next() {
+            Some((next, _)) => Id {
+                author: id.author,
+                counter: next.counter - 1,
+            },
+            None => last,
+        }
     }
 
     /// The element that continues the run of this one, if one does.
@@ -110,53 +258,59 @@ impl Tree {
         (next.counter < author.next && !self.starts.contains_key(&next)).then_some(next)
     }
 
-    /// The last element of the run that goes on from this one.
-    fn run_end(&self, authors: &[Author], id: Id) -> Id {
-        let last = Id {
-            author: id.author,
-            counter: authors[id.author as usize].next - 1,
-        };
-        match self
-            .starts
-            .range((Bound::Excluded(id), Bound::Included(last)))
-            .next()
-        {
-            Some((next, _)) => Id {
-                author: id.author,
-                counter: next.counter - 1,
-            },
-            None => last,
-        }
-    }
-
-    /// The last element of all that hang below this one.
-    fn end(&self, authors: &[Author], mut id: Id) -> Id {
-        'down: loop {
-            let last = self.run_end(authors, id);
-            let below = self.children.range((id, Side::Left)..=(last, Side::Right));
-            for (&(parent, side), brothers) in below {
-                let greatest = *brothers.last().expect("entries without any are removed");
-                let on = parent == last || precedes(authors, parent.plus(1), greatest);
-                if side == Side::Right && on {
-                    id = greatest;
-                    continue 'down;
+    /// Asks of elements whether they are this one, or hang below it.
+    fn below(&self, top: Id) -> impl Fn(Id) -> bool + Copy {
+        let (run, start) = self.run(top);
+        move |id| {
+            if id.author == top.author && id.counter == top.counter {
+                return true;
+            }
+            let (mut id, (mut here, mut above)) = (id, self.run(id));
+            // Up to where its run would hang on that of `top`.
+            while above.depth > start.depth + 1 {
+                let far = self.starts[&above.jump];
+                step();
+                if far.depth > start.depth {
+                    (here, above) = (above.jump, far);
+                } else {
+                    (here, above) = self.run(above.parent);
                 }
             }
-            return last;
+            if above.depth > start.depth {
+                id = above.parent;
+                here = self.run(id).0;
+            }
+            here == run && id.counter >= top.counter
         }
     }
 
-    /// The first element of all that hang below this one.
-    fn begin(&self, mut id: Id) -> Id {
-        while let Some(brothers) = self.children.get(&(id, Side::Left)) {
-            id = brothers[0];
-        }
-        id
+    /// The start of the run of an element that is there.
+    fn run(&self, id: Id) -> (Id, Start) {
+        step();
+        let (&first, start) = self
+            .starts
+            .range(..=id)
+            .next_back()
+            .expect("runs have starts");
+        (first, *start)
     }
 }
 
+#[cfg(test)]
+impl Tree {
+    /// How deep the runs are, and where they jump.
+    pub(super) fn depths(&self) -> impl Iterator<Item = (u32, Id)> {
+        self.starts.values().map(|start| (start.depth, start.jump))
+    }
+}
+
+/// Whether an element just goes on with its author's run.
+pub(super) fn continues(id: Id, parent: Id, side: Side) -> bool {
+    side == Side::Right && id.before() == Some(parent)
+}
+
 /// The order of brothers. Of their authors' keys, which are the same everywhere.
-fn precedes(authors: &[Author], a: Id, b: Id) -> bool {
+pub(super) fn precedes(authors: &[Author], a: Id, b: Id) -> bool {
     if a.author == b.author {
         return a.counter < b.counter;
     }

@@ -1,10 +1,11 @@
 //! What one author's edits amount to, as bytes in a delta: version, kind, the
 //! keys of other authors that are named, the counter that the elements go on
-//! from, then insertions and deletions. There is one form for the same edits.
-//! Whether an update may be applied is judged in `mod.rs`.
+//! from, then insertions, then deletions in ascending order and none next to
+//! another. Whether an update may be applied is judged in `apply.rs`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
 
+use super::bounds::check_edits;
 use super::content::{Content, SequenceKind};
 use super::error::SequenceError;
 use super::id::{Id, Side};
@@ -23,82 +24,73 @@ const NO_AUTHOR: u64 = 0;
 const OWN: u64 = 1;
 const FIRST_OTHER: u64 = 2;
 
-/// One edit, by ids.
+/// New elements, the first on the side of its parent, each other one on the right
+/// of the one before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Op {
-    /// New elements, the first on the side of its parent, each other one on the
-    /// right of the one before it.
-    Insert {
-        first: Id,
-        parent: Id,
-        side: Side,
-        content: Content,
-    },
-    /// Elements of one author that go.
-    Delete { first: Id, len: u32 },
+pub(super) struct Insertion {
+    pub(super) first: Id,
+    pub(super) parent: Id,
+    pub(super) side: Side,
+    pub(super) content: Content,
 }
 
-/// The bytes of an author's edits.
+/// Elements of one author that go: the first, and how many. Some of them may have
+/// gone before.
+pub(super) type Deletion = (Id, u32);
+
+/// The bytes of an author's edits. No two deletions overlap or are next to each other.
 pub(super) fn encode(
     kind: SequenceKind,
     authors: &[Author],
     own: u32,
     first: u32,
-    ops: &[Op],
+    insertions: &[Insertion],
+    deletions: impl Iterator<Item = Deletion>,
 ) -> Vec<u8> {
-    let mut others: Vec<u32> = Vec::new();
+    let mut names = HashMap::from([(Id::ROOT.author, NO_AUTHOR), (own, OWN)]);
+    let mut keys = Vec::new();
+    let mut name_of = |author: u32| {
+        *names.entry(author).or_insert_with(|| {
+            keys.push(authors[author as usize].key);
+            keys.len() as u64 - 1 + FIRST_OTHER
+        })
+    };
     let mut body = Vec::new();
-    for op in ops {
-        match op {
-            Op::Insert {
-                parent,
-                side,
-                content,
-                ..
-            } => {
-                body.push(if *side == Side::Right {
-                    INSERT_RIGHT
-                } else {
-                    INSERT_LEFT
-                });
-                put_id(&mut body, own, &mut others, *parent);
-                put_content(&mut body, content);
-            }
-            Op::Delete { first, len } => {
-                body.push(DELETE);
-                put_id(&mut body, own, &mut others, *first);
-                put_number(&mut body, *len);
-            }
+    for Insertion {
+        parent,
+        side,
+        content,
+        ..
+    } in insertions
+    {
+        body.push(match side {
+            Side::Right => INSERT_RIGHT,
+            Side::Left => INSERT_LEFT,
+        });
+        let name = name_of(parent.author);
+        put_number(&mut body, name);
+        if name != NO_AUTHOR {
+            put_number(&mut body, parent.counter);
         }
+        put_content(&mut body, content);
+    }
+    let named = deletions.map(|(first, len)| (name_of(first.author), first.counter, len));
+    let mut deletions: Vec<(u64, u32, u32)> = named.collect();
+    deletions.sort_unstable();
+    for (name, counter, len) in deletions {
+        body.push(DELETE);
+        put_number(&mut body, name);
+        put_number(&mut body, counter);
+        put_number(&mut body, len);
     }
     let mut out = vec![VERSION, kind.code()];
-    put_number(&mut out, others.len() as u64);
-    for author in others {
-        out.extend_from_slice(authors[author as usize].key.as_bytes());
+    put_number(&mut out, keys.len() as u64);
+    for key in keys {
+        out.extend_from_slice(key.as_bytes());
     }
     put_number(&mut out, first);
     out.append(&mut body);
     out
-}
-
-fn put_id(out: &mut Vec<u8>, own: u32, others: &mut Vec<u32>, id: Id) {
-    if id == Id::ROOT {
-        return put_number(out, NO_AUTHOR);
-    }
-    let name = if id.author == own {
-        OWN
-    } else {
-        let index = others
-            .iter()
-            .position(|&a| a == id.author)
-            .unwrap_or_else(|| {
-                others.push(id.author);
-                others.len() - 1
-            });
-        index as u64 + FIRST_OTHER
-    };
-    put_number(out, name);
-    put_number(out, id.counter);
 }
 
 /// An update that is well-formed; whether its ids exist is not known yet.
@@ -107,7 +99,8 @@ pub(super) struct Decoded {
     pub(super) first: u32,
     /// How many new elements.
     pub(super) inserted: usize,
-    pub(super) ops: Vec<Op>,
+    pub(super) insertions: Vec<Insertion>,
+    pub(super) deletions: Vec<Deletion>,
 }
 
 /// Reads an update of the author with this key, whose number is `own`.
@@ -126,16 +119,15 @@ pub(super) fn decode(
     if reader.byte("a kind")? != kind.code() {
         return Err(reader.expected("the kind of the sequence"));
     }
-    let mut keys = Vec::new();
+    let mut others = Vec::new();
     let mut named = BTreeSet::from([key]);
     for _ in 0..reader.count()? {
         let other = reader.key()?;
         if !named.insert(other) {
             return Err(reader.expected("a key that was not named yet"));
         }
-        keys.push(other);
+        others.push(number(&other));
     }
-    let others: Vec<Option<u32>> = keys.iter().map(number).collect();
     let mut names = Names {
         own,
         others,
@@ -146,46 +138,50 @@ pub(super) fn decode(
         author: own,
         counter: first,
     };
-    let mut ops = Vec::new();
-    let mut deleted = Ranges::default();
+    let (mut insertions, mut deletions) = (Vec::new(), Vec::new());
+    // Behind which element, by its author's name, the next deletion has to begin.
+    let mut behind: Option<(u64, u32)> = None;
     while !reader.is_empty() {
+        check_edits(insertions.len() + deletions.len() + 1)?;
         let tag = reader.byte("an edit")?;
-        let id = names.id(&mut reader)?;
-        ops.push(match tag {
-            INSERT_RIGHT | INSERT_LEFT => {
-                let side = if tag == INSERT_RIGHT {
-                    Side::Right
-                } else {
-                    Side::Left
+        let (name, id) = names.id(&mut reader)?;
+        match tag {
+            INSERT_RIGHT | INSERT_LEFT if deletions.is_empty() => {
+                let side = match tag {
+                    INSERT_RIGHT => Side::Right,
+                    _ => Side::Left,
                 };
                 let parent = id.unwrap_or(Id::ROOT);
                 if parent == Id::ROOT && side == Side::Left {
                     return Err(reader.expected("the right side of the root"));
                 }
                 let content = reader.content(kind)?;
-                let start = next;
+                let first = next;
                 next.counter = u32::try_from(content.len())
                     .ok()
                     .and_then(|len| next.counter.checked_add(len))
                     .ok_or_else(|| reader.expected("counters of 32 bits"))?;
-                Op::Insert {
-                    first: start,
+                insertions.push(Insertion {
+                    first,
                     parent,
                     side,
                     content,
-                }
+                });
             }
             DELETE => {
                 let len = reader.counter()?;
-                match id {
-                    Some(first) if len > 0 && deleted.add(first, len) => Op::Delete { first, len },
-                    _ => return Err(reader.expected("elements to delete, each once")),
-                }
+                let ascending = "elements to delete, in ascending order";
+                let first = id.ok_or_else(|| reader.expected(ascending))?;
+                let end = first.counter.checked_add(len).filter(|_| len > 0);
+                let is_behind = behind.is_none_or(|last| (name, first.counter) > last);
+                let end = end.filter(|_| is_behind);
+                behind = Some((name, end.ok_or_else(|| reader.expected(ascending))?));
+                deletions.push((first, len));
             }
-            _ => return Err(reader.expected("an insertion or a deletion")),
-        });
+            _ => return Err(reader.expected("an insertion, or a deletion behind all of these")),
+        }
     }
-    if ops.is_empty() {
+    if behind.is_none() && insertions.is_empty() {
         return Err(reader.expected("an edit"));
     }
     if names.used != names.others.len() {
@@ -194,32 +190,9 @@ pub(super) fn decode(
     Ok(Decoded {
         first,
         inserted: (next.counter - first) as usize,
-        ops,
+        insertions,
+        deletions,
     })
-}
-
-/// The elements that an update deletes. What is there no more is not deleted by anybody
-/// honest, and to look for it again and again could take for ever.
-#[derive(Default)]
-struct Ranges(BTreeMap<Id, u32>);
-
-impl Ranges {
-    /// Adds the elements from `first` on; tells whether all of them are new.
-    fn add(&mut self, first: Id, len: u32) -> bool {
-        let Some(end) = first.counter.checked_add(len) else {
-            return false;
-        };
-        let is_before = |(at, len): (&Id, &u32)| {
-            at.author != first.author || at.counter.saturating_add(*len) <= first.counter
-        };
-        let is_behind = |(at, _): (&Id, &u32)| at.author != first.author || at.counter >= end;
-        let is_new = self.0.range(..=first).next_back().is_none_or(is_before)
-            && self.0.range(first..).next().is_none_or(is_behind);
-        if is_new {
-            self.0.insert(first, len);
-        }
-        is_new
-    }
 }
 
 /// The authors that an update names, in the order in which it does.
@@ -230,11 +203,11 @@ struct Names {
 }
 
 impl Names {
-    /// An id, or none for the root.
-    fn id(&mut self, reader: &mut Reader<'_>) -> Result<Option<Id>, SequenceError> {
+    /// The name of an author and an element of it, or none for the root.
+    fn id(&mut self, reader: &mut Reader<'_>) -> Result<(u64, Option<Id>), SequenceError> {
         let name = reader.number()?;
         let author = match name {
-            NO_AUTHOR => return Ok(None),
+            NO_AUTHOR => return Ok((name, None)),
             OWN => self.own,
             _ => {
                 let index = usize::try_from(name - FIRST_OTHER).unwrap_or(usize::MAX);
@@ -245,15 +218,13 @@ impl Names {
                 self.others[index].unwrap_or(UNKNOWN)
             }
         };
-        Ok(Some(Id {
-            author,
-            counter: reader.counter()?,
-        }))
+        let counter = reader.counter()?;
+        Ok((name, Some(Id { author, counter })))
     }
 }
 
 /// The number of an author who has nothing here: no element of it is ever seen.
-pub(super) const UNKNOWN: u32 = u32::MAX - 1;
+const UNKNOWN: u32 = u32::MAX - 1;
 
 impl SequenceKind {
     pub(super) fn code(self) -> u8 {
@@ -261,24 +232,5 @@ impl SequenceKind {
             SequenceKind::List => 0,
             SequenceKind::Text => 1,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn elements_are_deleted_once() {
-        let id = |author, counter| Id { author, counter };
-        let mut ranges = Ranges::default();
-        assert!(ranges.add(id(1, 10), 5));
-        assert!(ranges.add(id(1, 15), 1) && ranges.add(id(1, 8), 2));
-        assert!(ranges.add(id(2, 10), 5) && ranges.add(id(0, 0), 100));
-        for (counter, len) in [(10, 5), (12, 1), (0, 9), (14, 1), (15, 3), (9, 1), (0, 99)] {
-            assert!(!ranges.add(id(1, counter), len), "{counter} {len}");
-        }
-        assert!(!ranges.add(id(3, u32::MAX), 2));
-        assert!(ranges.add(id(1, 16), 3));
     }
 }

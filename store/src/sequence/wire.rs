@@ -81,14 +81,38 @@ impl<'a> Reader<'a> {
                 Err(_) => Err(self.expected("UTF-8")),
             },
             SequenceKind::List => {
-                let mut values = Vec::with_capacity(count);
+                let mut values = Vec::new();
                 for _ in 0..count {
-                    let len = self.count()?;
-                    values.push(Box::from(self.take(len, "a value")?));
+                    values.push(Box::from(self.value()?));
                 }
                 Ok(Content::Values(values))
             }
         }
+    }
+
+    /// All that is left, as what so many elements hold.
+    pub(super) fn contents(
+        &mut self,
+        kind: SequenceKind,
+        count: u64,
+    ) -> Result<Contents<'_, 'a>, SequenceError> {
+        let text = match kind {
+            SequenceKind::List => None,
+            SequenceKind::Text => {
+                let rest = self.take(self.bytes.len() - self.at, "text")?;
+                let text = std::str::from_utf8(rest).map_err(|_| self.expected("UTF-8"))?;
+                if text.chars().count() as u64 != count {
+                    return Err(self.expected("as much text as elements"));
+                }
+                Some(text)
+            }
+        };
+        Ok(Contents { reader: self, text })
+    }
+
+    fn value(&mut self) -> Result<&'a [u8], SequenceError> {
+        let len = self.count()?;
+        self.take(len, "a value")
     }
 
     fn take(&mut self, len: usize, expected: &'static str) -> Result<&'a [u8], SequenceError> {
@@ -98,6 +122,41 @@ impl<'a> Reader<'a> {
                 Ok(taken)
             }
             None => Err(self.expected(expected)),
+        }
+    }
+}
+
+/// What elements hold, one after the other.
+pub(super) struct Contents<'r, 'a> {
+    reader: &'r mut Reader<'a>,
+    /// Of a text, what is left of it.
+    text: Option<&'a str>,
+}
+
+impl Contents<'_, '_> {
+    /// What the next elements hold.
+    pub(super) fn take(&mut self, count: usize) -> Result<Content, SequenceError> {
+        let Some(text) = &mut self.text else {
+            let mut values = Vec::new();
+            for _ in 0..count {
+                values.push(Box::from(self.reader.value()?));
+            }
+            return Ok(Content::Values(values));
+        };
+        let end = text
+            .char_indices()
+            .nth(count)
+            .map_or(text.len(), |(at, _)| at);
+        let (taken, rest) = text.split_at(end);
+        *text = rest;
+        Ok(Content::Text(taken.to_owned()))
+    }
+
+    /// That there is nothing more.
+    pub(super) fn end(self) -> Result<(), SequenceError> {
+        match self.reader.is_empty() {
+            true => Ok(()),
+            false => Err(self.reader.expected("no more values than elements")),
         }
     }
 }
