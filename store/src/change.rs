@@ -272,6 +272,16 @@ impl Births {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+
+    /// All of them, in ascending order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = Birth> {
+        self.0.iter().map(Birth::of)
+    }
+
+    /// Whether this is one of them.
+    pub fn contains(&self, birth: &Birth) -> bool {
+        self.0.binary_search_by_key(birth, Birth::of).is_ok()
+    }
 }
 
 impl FromIterator<Birth> for Births {

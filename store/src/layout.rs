@@ -69,6 +69,9 @@ pub(crate) struct Tables {
     pub(crate) entries: Table,
     /// Space and slot, name of a sequence, kind, stamp, author -> an edit of it.
     pub(crate) edits: Table,
+    /// Key of an edit -> what its delta had seen of the other authors of its sequence;
+    /// none if that is nothing.
+    pub(crate) edits_seen: Table,
     /// Position, shard-wide and growing -> delta.
     pub(crate) log: Table,
     /// Slot, id of a delta that others may name as a parent -> what it had seen.
@@ -100,7 +103,7 @@ pub(crate) struct Tables {
     pub(crate) backlog: Table,
 }
 
-const TABLE_NAMES: [&str; 19] = [
+const TABLE_NAMES: [&str; 20] = [
     "meta",
     "contexts",
     "heads",
@@ -120,6 +123,7 @@ const TABLE_NAMES: [&str; 19] = [
     "seals",
     "forks",
     "backlog",
+    "edits-seen",
 ];
 
 /// How many tables there are, for LMDB.
@@ -179,6 +183,7 @@ impl Tables {
             seals,
             forks,
             backlog,
+            edits_seen,
         ] = tables;
         Tables {
             meta,
@@ -200,6 +205,7 @@ impl Tables {
             seals,
             forks,
             backlog,
+            edits_seen,
         }
     }
 }

@@ -20,10 +20,10 @@
 //! | `create.rs`, `takeover.rs` | new ledgers, and those of older formats |
 //! | `writer.rs`, `journal/` | making batches durable |
 //! | `apply/`, `authors.rs`, `sweep.rs`, `backlog.rs` | writing into LMDB |
-//! | `snapshot.rs`, `kept.rs` | reading |
+//! | `snapshot.rs`, `kept.rs`, `edits.rs` | reading |
 //! | `layout.rs`, `record.rs`, `delta.rs`, `local.rs` | the format |
 //! | `trie/`, `trie_table.rs` | what a root is the digest of, and where it is kept |
-//! | `sequence/` | lists and texts that merge |
+//! | `sequence/`, `live.rs` | lists and texts that merge, and how they are made of stored edits |
 //! | `names.rs`, `verify.rs` | reconciling and scrubbing |
 //! | `blobs/`, `attachment.rs` | large contents, each in a file named by its hash, and who refers to them |
 //! | `error.rs` | what can go wrong |
@@ -38,6 +38,7 @@ mod create;
 mod data_dir;
 mod data_file;
 mod delta;
+mod edits;
 mod entry;
 mod error;
 mod hlc;
@@ -46,6 +47,7 @@ mod journal;
 mod kept;
 mod layout;
 mod ledger;
+mod live;
 mod local;
 mod manifest;
 mod meta;
@@ -90,6 +92,7 @@ pub use layout::{
     VALUE_BYTES_MAX,
 };
 pub use ledger::{Ledger, LedgerConfig, LedgerStats};
+pub use live::{LiveSequence, SavedSequence};
 pub use manifest::{DATA_FORMAT_VERSION, Manifest};
 pub use names::reconcile_names;
 pub use pending::{

@@ -58,6 +58,7 @@ pub(crate) enum RecordKind {
     Seal = 40,
     Fork = 41,
     Backlog = 42,
+    EditSeen = 43,
 }
 
 impl RecordKind {
@@ -72,6 +73,7 @@ impl RecordKind {
             RecordKind::Log => "log record",
             RecordKind::Dag => "record of a delta's past",
             RecordKind::Edit => "edit",
+            RecordKind::EditSeen => "record of what an edit had seen",
             RecordKind::Trie => "node of a trie",
             RecordKind::Counters => "record of positions and stamps",
             RecordKind::Litter => "record of removed edits",
@@ -282,6 +284,13 @@ pub(crate) struct EditRow<'a> {
     pub(crate) update: &'a [u8],
 }
 
+/// What an edit had seen of the other authors of its sequence.
+#[derive(Archive, Serialize)]
+pub(crate) struct EditSeenRow<'a> {
+    #[rkyv(with = InlineAsBox)]
+    pub(crate) seen: &'a [SeenRow],
+}
+
 /// A sequence of which edits have become litter.
 #[derive(Archive, Serialize)]
 pub(crate) struct LitterRow<'a> {
@@ -448,6 +457,9 @@ impl Record for EditRow<'_> {
 }
 impl Record for TrieRow<'_> {
     const KIND: RecordKind = RecordKind::Trie;
+}
+impl Record for EditSeenRow<'_> {
+    const KIND: RecordKind = RecordKind::EditSeen;
 }
 impl Record for LitterRow<'_> {
     const KIND: RecordKind = RecordKind::Litter;
@@ -671,6 +683,18 @@ fn read_seen(
     VersionVector::from_pairs(rows.iter().map(pair)).ok_or_else(|| {
         StoreError::corrupt(kind.what(), key, "its authors are not in ascending order")
     })
+}
+
+/// Writes the record of what an edit had seen.
+pub(crate) fn seal_edit_seen(out: &mut Vec<u8>, key: &[u8], seen: &VersionVector) {
+    let seen = &seen_rows(seen);
+    seal(out, key, &EditSeenRow { seen });
+}
+
+/// Reads the record of what an edit had seen.
+pub(crate) fn read_edit_seen(key: &[u8], bytes: &[u8]) -> Result<VersionVector, StoreError> {
+    let row = open::<EditSeenRow>(key, bytes)?;
+    read_seen(RecordKind::EditSeen, key, &row.seen)
 }
 
 /// A delta that others may name as a parent, as stored.

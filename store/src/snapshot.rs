@@ -2,6 +2,8 @@
 //! when it is handed out. A snapshot is an LMDB read transaction: used by one
 //! thread at a time, held briefly. Writing is in `apply/`.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::ops::{Bound, ControlFlow};
 
 use heed::types::{Bytes, DecodeIgnore};
@@ -11,13 +13,15 @@ use crate::attachment::{self, AttachedSum};
 use crate::authors::Authors;
 use crate::change::{ApplicationRecord, Birth, Births};
 use crate::delta::DeltaView;
+use crate::edits::{self, Alive, EditError};
 use crate::entry::{EntryDigest, EntryKind, EntryValue, SequenceState, Space, Stored, append};
 use crate::error::StoreError;
 use crate::hlc::Hlc;
 use crate::ids::{ApplicationId, ContextId, ContextSlot, NodeId};
 use crate::layout::{self, Table, Tables, event_key, position_key, slot_key};
 use crate::record::{
-    ContextRecord, EditRow, EventView, Head, LogRow, open, read_author, read_entry, read_name,
+    ContextRecord, EventView, Head, LogRow, open, read_author, read_edit_seen, read_entry,
+    read_name,
 };
 use crate::trie::{self, EntryPath, NodePath, StoredNode};
 use crate::trie_table::{TrieTable, unreadable_trie};
@@ -49,6 +53,9 @@ pub struct EditView<'a> {
     pub hlc: Hlc,
     /// The edit, as the delta has it.
     pub update: &'a [u8],
+    /// Up to which stamp its delta had seen each other author of the sequence; an author
+    /// of whom it had seen nothing is not among them. In ascending order of authors.
+    pub seen: &'a [(NodeId, Hlc)],
 }
 
 /// A node of a context's Merkle trie.
@@ -230,30 +237,14 @@ impl Snapshot {
         key: &[u8],
         kind: EntryKind,
     ) -> Result<Option<SequenceFacts>, StoreError> {
-        if key.len() > layout::KEY_BYTES_MAX {
-            return Ok(None);
-        }
-        let mut full = Vec::new();
-        layout::entry_key(&mut full, slot, space, key);
-        let Some(bytes) = self.get_raw(self.tables.entries, &full)? else {
+        let Some(sequence) = self.sequence_state(slot, space, key, kind)? else {
             return Ok(None);
         };
-        let Stored::Sections(state) = read_entry(&full, bytes)? else {
-            return Ok(None);
-        };
-        let sequence = match kind {
-            EntryKind::List => state.list,
-            EntryKind::Text => state.text,
-            _ => return Ok(None),
-        };
-        if sequence.is_empty() {
-            return Ok(None);
-        }
+        let names = Names::of(self);
         let mut births = Vec::with_capacity(sequence.births.len());
         for dot in &sequence.births {
-            let unknown = || StoreError::corrupt("entry", &full, "its author is unknown");
             births.push(Birth {
-                author: self.author(dot.author)?.ok_or_else(unknown)?,
+                author: names.get(dot.author)?,
                 hlc: dot.hlc,
             });
         }
@@ -285,39 +276,100 @@ impl Snapshot {
         kind: EntryKind,
         visit: &mut dyn FnMut(Dot, EditView<'_>) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
-        let Some(facts) = self.sequence(slot, space, key, kind)? else {
+        let Some(births) = self.births(slot, space, key, kind)? else {
             return Ok(());
         };
-        let births: Vec<Birth> = facts.births.view().iter().collect();
-        let is_alive = |birth: &Birth| births.binary_search(birth).is_ok();
+        let names = Names::of(self);
+        let alive = Alive::of(&births, |number| names.get(number).map(Some))?;
+        let unread = |error| match error {
+            EditError::Engine(error) => unreadable(error),
+            EditError::Damaged(error) => error,
+        };
         let mut prefix = Vec::new();
         layout::edits_prefix(&mut prefix, slot, space, key, kind);
-        let rows = self.tables.edits.prefix_iter(&self.txn, &prefix);
-        for row in rows.map_err(unreadable)? {
-            let (key, bytes) = row.map_err(unreadable)?;
-            let corrupt = |why| StoreError::corrupt("edit", key, why);
-            let edit = open::<EditRow>(key, bytes)?;
-            let dot = layout::edit_dot(key).ok_or_else(|| corrupt("its key is too short"))?;
-            let author = self.author(dot.author)?;
-            let name = Birth {
-                author: author.ok_or_else(|| corrupt("its author is unknown"))?,
-                hlc: dot.hlc,
-            };
-            // What a removal has left lies there until it is swept.
-            let is_needed = match &edit.births[..] {
-                [] => is_alive(&name),
-                births => births.iter().all(|birth| is_alive(&Birth::of(birth))),
-            };
+        let mut seen = Vec::new();
+        for edit in edits::read(self.tables.edits, &self.txn, &prefix, &[]).map_err(unread)? {
+            let edit = edit.map_err(unread)?;
+            if !alive.needs(&edit) {
+                continue;
+            }
+            seen.clear();
+            if let Some(bytes) = self.get_raw(self.tables.edits_seen, edit.key)? {
+                for (number, hlc) in read_edit_seen(edit.key, bytes)?.pairs() {
+                    seen.push((names.get(*number)?, *hlc));
+                }
+                seen.sort_unstable();
+            }
             let view = EditView {
-                author: name.author,
-                hlc: name.hlc,
-                update: edit.update.get(),
+                author: names.get(edit.dot.author)?,
+                hlc: edit.dot.hlc,
+                update: edit.update(),
+                seen: &seen,
             };
-            if is_needed && visit(dot, view).is_break() {
+            if visit(edit.dot, view).is_break() {
                 break;
             }
         }
         Ok(())
+    }
+
+    /// The births of the list or text under `key`; none if the entry has none.
+    fn births(
+        &self,
+        slot: ContextSlot,
+        space: Space,
+        key: &[u8],
+        kind: EntryKind,
+    ) -> Result<Option<Vec<Dot>>, StoreError> {
+        Ok(self
+            .sequence_state(slot, space, key, kind)?
+            .map(|state| state.births))
+    }
+
+    fn sequence_state(
+        &self,
+        slot: ContextSlot,
+        space: Space,
+        key: &[u8],
+        kind: EntryKind,
+    ) -> Result<Option<SequenceState>, StoreError> {
+        if key.len() > layout::KEY_BYTES_MAX {
+            return Ok(None);
+        }
+        let mut full = Vec::new();
+        layout::entry_key(&mut full, slot, space, key);
+        let Some(bytes) = self.get_raw(self.tables.entries, &full)? else {
+            return Ok(None);
+        };
+        let Stored::Sections(state) = read_entry(&full, bytes)? else {
+            return Ok(None);
+        };
+        let sequence = match kind {
+            EntryKind::List => state.list,
+            EntryKind::Text => state.text,
+            _ => return Ok(None),
+        };
+        Ok((!sequence.is_empty()).then_some(sequence))
+    }
+
+    /// That every record of what an edit had seen is of an edit.
+    pub(crate) fn check_edits_seen(&self) -> Result<(), StoreError> {
+        let names = Names::of(self);
+        self.each(
+            |tables| tables.edits_seen,
+            |key, bytes| {
+                for (number, _) in read_edit_seen(key, bytes)?.pairs() {
+                    names.get(*number)?;
+                }
+                match self.get_raw(self.tables.edits, key)? {
+                    Some(_) => Ok(()),
+                    None => {
+                        let what = "record of what an edit had seen";
+                        Err(StoreError::corrupt(what, key, "the edit is missing"))
+                    }
+                }
+            },
+        )
     }
 
     /// The node of a context's Merkle trie to which these nibbles lead. `None` if there is
@@ -747,6 +799,36 @@ impl Snapshot {
                     .and_then(|(key, bytes)| read(key, bytes))
             })
             .collect()
+    }
+}
+
+/// The names of authors by number, each looked up once.
+struct Names<'s> {
+    snapshot: &'s Snapshot,
+    known: RefCell<HashMap<u32, NodeId>>,
+}
+
+impl<'s> Names<'s> {
+    fn of(snapshot: &'s Snapshot) -> Self {
+        let known = RefCell::default();
+        Names { snapshot, known }
+    }
+
+    fn get(&self, number: u32) -> Result<NodeId, StoreError> {
+        if let Some(name) = self.known.borrow().get(&number) {
+            return Ok(*name);
+        }
+        let unknown = || {
+            let key = layout::author_key(number);
+            StoreError::corrupt(
+                "author record",
+                &key,
+                "an entry or edit names it, and it is missing",
+            )
+        };
+        let name = self.snapshot.author(number)?.ok_or_else(unknown)?;
+        self.known.borrow_mut().insert(number, name);
+        Ok(name)
     }
 }
 

@@ -3,20 +3,18 @@
 //! bounded number at a time, so that a context of a million entries never
 //! holds up a commit. Runs on the commit thread between batches.
 
-use std::ops::Bound;
-
 use heed::{Env, RwTxn, WithoutTls};
 
 use crate::attachment::{self, Attachment};
 use crate::authors::Authors;
 use crate::backlog;
-use crate::change::Birth;
-use crate::entry::{self, EntryKind, Space, Stored};
+use crate::edits::{self, Alive, EditError};
+use crate::entry::{EntryKind, Space, Stored};
 use crate::error::StoreError;
 use crate::ids::ContextSlot;
 use crate::layout::{self, Table, Tables, position_key, slot_key, space_key};
 use crate::ledger::{commit_error, engine_error};
-use crate::record::{EditRow, GraveRow, LitterRow, LogRow, open, read_entry, seal};
+use crate::record::{GraveRow, LitterRow, LogRow, open, read_entry, seal};
 use crate::version::Dot;
 
 /// What a sweep did.
@@ -48,7 +46,13 @@ pub(crate) fn sweep(
         let log_pruned = grave.log_pruned.to_native();
         let before = left;
         left -= drop_attachments(env, tables, &mut txn, slot, left)?;
-        for table in [tables.entries, tables.edits, tables.litter] {
+        let tables_of_spaces = [
+            tables.entries,
+            tables.edits,
+            tables.edits_seen,
+            tables.litter,
+        ];
+        for table in tables_of_spaces {
             for space in Space::ALL {
                 let prefix = space_key(slot, space);
                 left -= drop_prefix(&mut txn, table, &prefix, left).map_err(failed)?;
@@ -152,6 +156,10 @@ fn drop_litter(
     max: usize,
 ) -> Result<usize, StoreError> {
     let failed = |error| engine_error("a sweep", error, env);
+    let unread = |error| match error {
+        EditError::Engine(error) => failed(error),
+        EditError::Damaged(error) => error,
+    };
     let authors = Authors::load(env, tables, txn)?;
     let mut seen = 0;
     while seen < max {
@@ -161,27 +169,22 @@ fn drop_litter(
         let prefix = prefix.to_vec();
         let row = open::<LitterRow>(&prefix, bytes)?;
         let (entry, after) = (row.key.get().to_vec(), row.after.get().to_vec());
-        let alive = alive_births(env, tables, txn, &prefix, &entry)?;
-        let start = match &after[..] {
-            [] => Bound::Included(&prefix[..]),
-            after => Bound::Excluded(after),
-        };
+        let births = alive_births(env, tables, txn, &prefix, &entry)?;
+        let alive = Alive::of(&births, |number| Ok(authors.get(number)))?;
         let mut last = None;
         let mut unneeded = Vec::new();
-        let rows = tables.edits.range(txn, &(start, Bound::Unbounded));
-        for row in rows.map_err(failed)?.take(max - seen) {
-            let (key, bytes) = row.map_err(failed)?;
-            if !key.starts_with(&prefix) {
-                break;
+        let stored = edits::read(tables.edits, txn, &prefix, &after).map_err(unread)?;
+        for edit in stored.take(max - seen) {
+            let edit = edit.map_err(unread)?;
+            if !alive.needs(&edit) {
+                unneeded.push(edit.key.to_vec());
             }
-            if !is_needed(key, bytes, &alive, &authors)? {
-                unneeded.push(key.to_vec());
-            }
-            last = Some(key.to_vec());
+            last = Some(edit.key.to_vec());
             seen += 1;
         }
         for key in unneeded {
             tables.edits.delete(txn, &key).map_err(failed)?;
+            tables.edits_seen.delete(txn, &key).map_err(failed)?;
         }
         match last {
             Some(last) if seen == max => {
@@ -228,22 +231,6 @@ fn alive_births(
         EntryKind::List => state.list.births,
         _ => state.text.births,
     })
-}
-
-fn is_needed(
-    key: &[u8],
-    bytes: &[u8],
-    alive: &[Dot],
-    authors: &Authors,
-) -> Result<bool, StoreError> {
-    let edit = open::<EditRow>(key, bytes)?;
-    let dot = layout::edit_dot(key)
-        .ok_or_else(|| StoreError::corrupt("edit", key, "its key is too short"))?;
-    let births = edit.births.iter().map(Birth::of).map(|birth| Dot {
-        author: authors.find(birth.author).unwrap_or(u32::MAX),
-        hlc: birth.hlc,
-    });
-    Ok(entry::is_needed(alive, dot, &births.collect::<Vec<_>>()))
 }
 
 /// Drops up to `max` records whose key begins with `prefix`.

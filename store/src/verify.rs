@@ -44,6 +44,7 @@ pub fn verify(snapshot: &Snapshot) -> Result<Verified, StoreError> {
     let mut verified = Verified::default();
     let mut found = add_up(snapshot)?;
     snapshot.check_attachments()?;
+    snapshot.check_edits_seen()?;
     snapshot.applications()?;
     snapshot.names(None, usize::MAX)?;
     let mut graves = Vec::new();

@@ -82,6 +82,16 @@ impl Past<'_> {
             Past::Seen(vector) => vector.has_seen(dot),
         }
     }
+
+    /// Up to which stamp it has seen an author, of whom `last` is the newest that counts;
+    /// none if it has seen nothing of it.
+    pub(crate) fn stamp(self, last: Dot) -> Option<Hlc> {
+        let stamp = match self {
+            Past::Everything => last.hlc,
+            Past::Seen(vector) => vector.stamp(last.author).min(last.hlc),
+        };
+        (stamp > Hlc::ZERO).then_some(stamp)
+    }
 }
 
 #[cfg(test)]

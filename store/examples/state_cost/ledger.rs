@@ -76,6 +76,7 @@ impl Bench {
             slot: place.slot,
             author: AUTHOR,
             hlc: self.clock.tick(1),
+            read: None,
             ops,
             events: vec![],
             logs: vec![],

@@ -9,18 +9,17 @@ use super::{Pass, Stop, before_writing};
 use crate::attachment::{self, Attachment};
 use crate::change::Birth;
 use crate::delta::{OpView, WriteView};
-use crate::entry::{
-    Effect, EntryKind, SequenceState, Space, State, Stored, Value, append, is_needed, merge,
-};
+use crate::edits::{self, Alive, EditError};
+use crate::entry::{Effect, EntryKind, SequenceState, Space, State, Stored, Value, append, merge};
 use crate::error::{Refused, StoreError};
 use crate::hlc::Hlc;
 use crate::ids::{ContextSlot, NodeId, Root};
 use crate::layout::{self, slot_key};
 use crate::ledger::engine_error;
-use crate::record::{EditRow, EntryRow, Head, LitterRow, open, read_entry, seal};
+use crate::record::{EditRow, EntryRow, Head, LitterRow, read_entry, seal, seal_edit_seen};
 use crate::trie::{Digest, Intent, Place};
 use crate::trie_table::{TrieTable, unreadable_trie};
-use crate::version::{Dot, Past};
+use crate::version::{Dot, Past, VersionVector};
 
 /// Whose writes are worked out.
 pub(super) struct Incoming {
@@ -50,6 +49,8 @@ pub(super) struct PlannedWrite {
     /// See [`crate::entry::Merged`].
     dropped: Vec<EntryKind>,
     appended: Option<EntryKind>,
+    /// What an appended edit had seen of the other authors of its sequence.
+    seen: VersionVector,
     /// Whether it adds to a counter in which its author has no cell.
     pub(super) is_new_cell: bool,
     /// What becomes of the entry in the trie; none if it is not in there.
@@ -239,6 +240,7 @@ impl Pass<'_> {
                 appended: None,
                 is_new_cell: false,
                 leaf: None,
+                seen: VersionVector::default(),
             });
             return Ok(());
         }
@@ -250,6 +252,10 @@ impl Pass<'_> {
         {
             plan.work_bytes += self.link_anew(incoming, op, state, &merged.dropped)?;
         }
+        let seen = match (&merged.entry, merged.appended) {
+            (Some(Stored::Sections(state)), Some(kind)) => seen_of(state, kind, dot, past),
+            _ => VersionVector::default(),
+        };
         let planned = match &merged.entry {
             None => PlannedEntry::Gone,
             Some(Stored::Value(value)) if value.dot == dot => PlannedEntry::Written,
@@ -298,6 +304,7 @@ impl Pass<'_> {
             entry: planned,
             dropped: merged.dropped,
             appended: merged.appended,
+            seen,
             is_new_cell: matches!(
                 write,
                 WriteView::Add {
@@ -365,17 +372,18 @@ impl Pass<'_> {
             };
             let mut prefix = Vec::new();
             layout::edits_prefix(&mut prefix, incoming.slot, op.space, op.key, *kind);
-            let rows = self.tables.edits.prefix_iter(&self.txn, &prefix);
-            for row in rows.map_err(|error| self.stop(error))? {
-                let (key, bytes) = row.map_err(|error| self.stop(error))?;
-                read_bytes += bytes.len() as u64;
-                let edit = open::<EditRow>(key, bytes).map_err(before_writing)?;
-                let dot = layout::edit_dot(key).ok_or_else(|| {
-                    before_writing(StoreError::corrupt("edit", key, "its key is too short"))
-                })?;
-                let births = edit.births.iter().map(Birth::of);
-                if is_needed(&anew.births, dot, &self.dots(births)) {
-                    append(&mut anew, dot, edit.update.get());
+            let alive = Alive::of(&anew.births, |number| Ok(self.authors.get(number)));
+            let alive = alive.map_err(before_writing)?;
+            let failed = |error| match error {
+                EditError::Engine(error) => self.stop(error),
+                EditError::Damaged(error) => before_writing(error),
+            };
+            let stored = edits::read(self.tables.edits, &self.txn, &prefix, &[]).map_err(failed)?;
+            for edit in stored {
+                let edit = edit.map_err(failed)?;
+                read_bytes += edit.update().len() as u64;
+                if alive.needs(&edit) {
+                    append(&mut anew, edit.dot, edit.update());
                 }
             }
             // Its own edit has no record yet.
@@ -432,7 +440,7 @@ impl Pass<'_> {
             self.note_litter(slot, *kind, op)?;
         }
         match planned.appended {
-            Some(kind) => self.write_edit(incoming, kind, op),
+            Some(kind) => self.write_edit(incoming, kind, op, &planned.seen),
             None => Ok(()),
         }
     }
@@ -465,6 +473,7 @@ impl Pass<'_> {
         incoming: &Incoming,
         kind: EntryKind,
         op: &OpView<'_>,
+        seen: &VersionVector,
     ) -> Result<(), Stop> {
         let WriteView::Edit { births, update, .. } = op.write else {
             unreachable!("only an edit appends one");
@@ -481,6 +490,14 @@ impl Pass<'_> {
             .tables
             .edits
             .put(&mut self.txn, key, &self.buffers.record);
+        self.writes += 1;
+        put.map_err(|error| self.stop(error))?;
+        if seen.pairs().is_empty() {
+            return Ok(());
+        }
+        let (key, record) = (&self.buffers.key, &mut self.buffers.record);
+        seal_edit_seen(record, key, seen);
+        let put = self.tables.edits_seen.put(&mut self.txn, key, record);
         self.writes += 1;
         put.map_err(|error| self.stop(error))
     }
@@ -506,6 +523,18 @@ impl Pass<'_> {
             .put(&mut self.txn, key, &self.buffers.record);
         put.map_err(|error| self.stop(error))
     }
+}
+
+/// What the delta `dot` had seen of the other authors of a sequence.
+fn seen_of(state: &State<'_>, kind: EntryKind, dot: Dot, past: Past<'_>) -> VersionVector {
+    let sequence = match kind {
+        EntryKind::List => &state.list,
+        _ => &state.text,
+    };
+    let others = sequence.chains.iter().map(|chain| chain.last);
+    let others = others.filter(|last| last.author != dot.author);
+    let seen = others.filter_map(|last| Some((last.author, past.stamp(last)?)));
+    VersionVector::from_pairs(seen).expect("chains are in ascending order of authors")
 }
 
 /// Refuses a write of this node that does not fit to the entry.

@@ -110,6 +110,10 @@ pub(crate) fn merge<'a>(
             update,
         } => {
             let sequence = sequence_of(&mut state, kind).expect("lists and texts are edited");
+            if births.is_empty() && drop_births(sequence, |birth| birth.author == dot.author) {
+                merged.dropped.retain(|dropped| *dropped != kind);
+                merged.dropped.push(kind);
+            }
             merged.appended = edit(sequence, dot, births, past, update).then_some(kind);
             merged.appended.is_some()
         }
@@ -131,7 +135,7 @@ fn remove(state: &mut State<'_>, past: Past<'_>) -> (bool, Vec<EntryKind>) {
     let mut dropped = Vec::new();
     for kind in [EntryKind::List, EntryKind::Text] {
         let sequence = sequence_of(state, kind).expect("both are sequences");
-        if drop_births(sequence, past) {
+        if drop_births(sequence, |birth| past.has_seen(birth)) {
             dropped.push(kind);
         }
     }
@@ -201,16 +205,6 @@ fn edit(
     true
 }
 
-/// Whether an edit of a sequence with these births is one of it, and not what a removal
-/// has left.
-pub(crate) fn is_needed(alive: &[Dot], dot: Dot, births: &[Dot]) -> bool {
-    let is_alive = |birth: &Dot| alive.binary_search(birth).is_ok();
-    match births {
-        [] => is_alive(&dot),
-        births => births.iter().all(is_alive),
-    }
-}
-
 /// Notes one more edit in the chain of its author.
 pub(crate) fn append(sequence: &mut SequenceState, dot: Dot, update: &[u8]) {
     sequence.bytes += update.len() as u64;
@@ -221,11 +215,12 @@ pub(crate) fn append(sequence: &mut SequenceState, dot: Dot, update: &[u8]) {
     }
 }
 
-/// Takes the births that have been seen, and tells whether there were any. Without any
-/// left there is no sequence.
-fn drop_births(sequence: &mut SequenceState, past: Past<'_>) -> bool {
+/// Takes some births, and tells whether there were any. Without any left there is no
+/// sequence. A removal takes those that it has seen; a birth those of its author, who has
+/// seen its own. So there are never more than authors, whatever a liar does.
+fn drop_births(sequence: &mut SequenceState, goes: impl Fn(Dot) -> bool) -> bool {
     let before = sequence.births.len();
-    sequence.births.retain(|birth| !past.has_seen(*birth));
+    sequence.births.retain(|birth| !goes(*birth));
     let is_dropped = sequence.births.len() < before;
     if sequence.births.is_empty() {
         *sequence = SequenceState::default();

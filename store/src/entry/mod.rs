@@ -22,6 +22,6 @@ mod value;
 
 pub(crate) use digest::EntryDigest;
 pub use kind::{EntryKind, Space};
-pub(crate) use merge::{Effect, append, is_needed, merge};
+pub(crate) use merge::{Effect, append, merge};
 pub(crate) use state::{SequenceState, State, Stored, Value};
 pub use value::EntryValue;

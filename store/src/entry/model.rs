@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use super::kind::EntryKind;
-use super::merge::{Effect, append, is_needed, merge};
+use super::merge::{Effect, append, merge};
 use super::state::{SequenceState, State, Stored};
 use crate::hlc::Hlc;
 use crate::version::{Dot, Past, VersionVector};
@@ -144,8 +144,12 @@ impl Replica {
                 _ => &mut state.text,
             };
             let births = std::mem::take(&mut sequence.births);
+            let is_needed = |dot: &Dot, named: &[Dot]| match named {
+                [] => births.contains(dot),
+                named => named.iter().all(|birth| births.contains(birth)),
+            };
             self.edits
-                .retain(|(of, dot), (named, _)| *of != kind || is_needed(&births, *dot, named));
+                .retain(|(of, dot), (named, _)| *of != kind || is_needed(dot, named));
             *sequence = SequenceState::default();
             let own = self.edits.iter().filter(|((of, _), _)| *of == kind);
             let mut own: Vec<_> = own.map(|((_, dot), edit)| (*dot, edit)).collect();
@@ -324,6 +328,13 @@ fn sequence_model(
     is_removed: impl Fn(Dot) -> bool,
 ) -> SequenceState {
     let mut sequence = SequenceState::default();
+    // A birth takes those that its author has made before.
+    let is_replaced = |dot: Dot| {
+        deltas.iter().any(|d| {
+            (d.dot.author, &d.dot.hlc) > (dot.author, &dot.hlc) && d.dot.author == dot.author
+                && matches!(&d.write, Done::Edit { kind: k, births, .. } if *k == kind && births.is_empty())
+        })
+    };
     let mut ordered: Vec<&Delta> = deltas.iter().collect();
     ordered.sort_by_key(|d| (d.dot.hlc, d.dot.author));
     let is_birth = |dot: Dot| {
@@ -347,7 +358,7 @@ fn sequence_model(
         let is_seen = births.iter().all(|birth| delta.seen.has_seen(*birth));
         let is_alive = roots
             .iter()
-            .all(|root| is_birth(*root) && !is_removed(*root));
+            .all(|root| is_birth(*root) && !is_removed(*root) && !is_replaced(*root));
         if *of == kind && is_seen && is_alive {
             append(&mut sequence, delta.dot, update);
             if births.is_empty() {

@@ -13,6 +13,7 @@ mod model;
 mod replicas;
 mod scan;
 mod seals;
+mod sequences;
 mod signed;
 
 use std::collections::BTreeMap;

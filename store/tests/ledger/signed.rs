@@ -126,6 +126,7 @@ pub(crate) fn forge(
             Space::Shared => 0,
             Space::Owned => 1,
             Space::Private => 2,
+            Space::Attached => 3,
         };
         let removes_first = lie.removes_first && deed != 8;
         out.extend_from_slice(&[deed | (u8::from(removes_first) << 7), space]);

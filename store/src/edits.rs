@@ -1,0 +1,101 @@
+//! The edits of lists and texts, as stored: the one place that reads their records, and
+//! that knows which of them are still part of their sequence. What a removal has left
+//! lies there until it is swept (`sweep.rs`). What the edits make is in `live.rs`.
+
+use std::ops::Bound;
+
+use heed::RoTxn;
+
+use crate::change::Birth;
+use crate::error::StoreError;
+use crate::ids::NodeId;
+use crate::layout::{self, Table};
+use crate::record::{ArchivedEditRow, EditRow, open};
+use crate::version::Dot;
+
+/// The births that a sequence has.
+pub(crate) struct Alive {
+    /// In ascending order, by number and by name.
+    dots: Vec<Dot>,
+    names: Vec<Birth>,
+}
+
+/// An edit as stored.
+pub(crate) struct StoredEdit<'t> {
+    pub(crate) key: &'t [u8],
+    pub(crate) dot: Dot,
+    row: &'t ArchivedEditRow<'t>,
+}
+
+/// Why edits cannot be read.
+pub(crate) enum EditError {
+    Engine(heed::Error),
+    Damaged(StoreError),
+}
+
+impl Alive {
+    /// `name` knows authors by number.
+    pub(crate) fn of(
+        births: &[Dot],
+        name: impl Fn(u32) -> Result<Option<NodeId>, StoreError>,
+    ) -> Result<Alive, StoreError> {
+        let unknown = || StoreError::corrupt("entry", &[], "the author of a birth is unknown");
+        let mut names = Vec::with_capacity(births.len());
+        for dot in births {
+            names.push(Birth {
+                author: name(dot.author)?.ok_or_else(unknown)?,
+                hlc: dot.hlc,
+            });
+        }
+        names.sort_unstable();
+        let dots = births.to_vec();
+        Ok(Alive { dots, names })
+    }
+
+    /// Whether an edit is part of the sequence, and not what a removal has left: every
+    /// birth that it builds on is there, or it is one itself that is.
+    pub(crate) fn needs(&self, edit: &StoredEdit<'_>) -> bool {
+        let mut births = edit.row.births.iter().map(Birth::of).peekable();
+        match births.peek() {
+            None => self.dots.binary_search(&edit.dot).is_ok(),
+            Some(_) => births.all(|birth| self.names.binary_search(&birth).is_ok()),
+        }
+    }
+}
+
+impl<'t> StoredEdit<'t> {
+    /// The edit, as its delta has it.
+    pub(crate) fn update(&self) -> &'t [u8] {
+        self.row.update.get()
+    }
+}
+
+/// The edits whose keys begin with `prefix`, behind the key `after` if that is not empty, in
+/// the order of their stamps: so each comes behind all that its delta had seen.
+pub(crate) fn read<'t>(
+    table: Table,
+    txn: &'t RoTxn<'_>,
+    prefix: &[u8],
+    after: &[u8],
+) -> Result<impl Iterator<Item = Result<StoredEdit<'t>, EditError>> + use<'t>, EditError> {
+    let start = match after {
+        [] => Bound::Included(prefix),
+        after => Bound::Excluded(after),
+    };
+    let rows = table
+        .range(txn, &(start, Bound::Unbounded))
+        .map_err(EditError::Engine)?;
+    let prefix = prefix.to_vec();
+    let is_here = move |row: &heed::Result<(&[u8], &[u8])>| match row {
+        Ok((key, _)) => key.starts_with(&prefix),
+        Err(_) => true,
+    };
+    Ok(rows.take_while(is_here).map(|row| {
+        let (key, bytes) = row.map_err(EditError::Engine)?;
+        let row = open::<EditRow>(key, bytes).map_err(EditError::Damaged)?;
+        let dot = layout::edit_dot(key).ok_or_else(|| {
+            EditError::Damaged(StoreError::corrupt("edit", key, "its key is too short"))
+        })?;
+        Ok(StoredEdit { key, dot, row })
+    }))
+}

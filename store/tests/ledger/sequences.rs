@@ -1,0 +1,367 @@
+//! Lists and texts through ledgers: what the stored edits make is the same on every
+//! ledger that has the same deltas, whoever lies and whatever is removed.
+
+use std::ops::ControlFlow;
+
+use bytes::Bytes;
+use corelet_store::{
+    Births, CallEffects, Change, Content, ContextSlot, DeltaView, EntryKind, Hlc, LiveSequence,
+    NodeId, Op, Refused, RemoteDelta, SavedSequence, Sealer, Space, Write,
+};
+use proptest::prelude::*;
+
+use crate::signed::{Key, vouched};
+use crate::{Bench, id};
+
+const CONTEXT: u8 = 1;
+const KEY: &[u8] = b"text";
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// An edit at a place, by a fraction of the length; what it deletes and inserts.
+    Edit {
+        on: usize,
+        at: u8,
+        delete: u8,
+        insert: String,
+    },
+    /// An edit whose bytes are changed before they are committed.
+    Lie {
+        on: usize,
+        at: u8,
+        how: u8,
+        changed: u8,
+        births: bool,
+    },
+    Remove(usize),
+    /// A birth, although there may be one.
+    Begin(usize),
+    Send {
+        from: usize,
+        to: usize,
+        count: usize,
+    },
+    /// What it makes is saved, to be gone on from.
+    Save(usize),
+    Restart(usize),
+}
+
+struct Replica {
+    bench: Bench,
+    slot: ContextSlot,
+    author: NodeId,
+    now: u64,
+    saved: Option<SavedSequence>,
+}
+
+impl Replica {
+    fn new(number: usize) -> Replica {
+        let mut bench = Bench::new();
+        let slot = bench.create(CONTEXT);
+        bench.commit(vec![Change::ShareContext(id(CONTEXT))]);
+        Replica {
+            bench,
+            slot,
+            author: Key::new(number).node_id(),
+            now: 0,
+            saved: None,
+        }
+    }
+
+    fn read(&self, saved: Option<&SavedSequence>) -> Option<LiveSequence> {
+        let snapshot = self.bench.ledger().snapshot().unwrap();
+        snapshot
+            .live_sequence(
+                self.slot,
+                Space::Shared,
+                KEY,
+                EntryKind::Text,
+                self.author,
+                saved,
+            )
+            .unwrap()
+    }
+
+    fn live(&self) -> LiveSequence {
+        // While nothing is there, an edit is a birth.
+        let found = self.read(self.saved.as_ref());
+        found.unwrap_or_else(|| empty_text(self.author))
+    }
+
+    fn commit(&mut self, write: Write) {
+        self.now += 1;
+        let op = Op::shared(Bytes::from_static(KEY), write);
+        let call = CallEffects {
+            context: id(CONTEXT),
+            slot: self.slot,
+            author: self.author,
+            hlc: Hlc::from_bits(self.now << 12),
+            read: None,
+            ops: vec![op],
+            events: vec![],
+            logs: vec![],
+        };
+        self.bench.commit(vec![Change::Call(call)]);
+    }
+
+    fn edit(&self, at: u8, delete: u8, insert: &str) -> Option<(Births, Vec<u8>)> {
+        let live = self.live();
+        let mut sequence = live.sequence;
+        let at = usize::from(at) * (sequence.len() + 1) / 256;
+        let delete = usize::from(delete).min(sequence.len() - at);
+        sequence.delete(at, delete).unwrap();
+        sequence.insert(at, Content::Text(insert.into())).unwrap();
+        let stamp = Hlc::from_bits((self.now + 1) << 12);
+        let update = sequence.take_update(stamp).unwrap()?;
+        Some((live.births, update))
+    }
+
+    fn write(&mut self, births: Births, update: Vec<u8>) {
+        self.commit(Write::Edit {
+            kind: EntryKind::Text,
+            births,
+            update: Bytes::from(update),
+        });
+    }
+
+    fn deltas(&self) -> Vec<Bytes> {
+        let snapshot = self.bench.ledger().snapshot().unwrap();
+        let mut deltas = Vec::new();
+        snapshot
+            .deltas(self.slot, usize::MAX, &mut |_, delta| {
+                deltas.push(Bytes::copy_from_slice(delta.canonical()));
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+        deltas.reverse();
+        deltas
+    }
+
+    /// Applies what it has not and can; how many that were.
+    fn receive(&mut self, deltas: &[Bytes], count: usize) -> usize {
+        let mut applied = 0;
+        for canonical in deltas {
+            if applied == count {
+                break;
+            }
+            let change = Change::Delta(RemoteDelta {
+                slot: self.slot,
+                delta: vouched(canonical),
+            });
+            let verdict = self.bench.ledger().commit(vec![change]).unwrap().remove(0);
+            let stamp = DeltaView::parse(canonical).unwrap().hlc().bits() >> 12;
+            match verdict {
+                Ok(_) => {
+                    applied += 1;
+                    self.now = self.now.max(stamp);
+                }
+                Err(Refused::ParentsMissing { .. } | Refused::AppliedBefore { .. }) => {}
+                Err(other) => panic!("{other}"),
+            }
+        }
+        applied
+    }
+
+    /// What is gone on from is what is made anew of all edits.
+    fn check(&self) -> Option<SavedSequence> {
+        let anew = self.read(None);
+        let further = self.read(self.saved.as_ref());
+        let save = |live: &LiveSequence| live.save().unwrap();
+        assert_eq!(anew.as_ref().map(save), further.as_ref().map(save));
+        anew.as_ref().map(save)
+    }
+}
+
+fn empty_text(author: NodeId) -> LiveSequence {
+    LiveSequence::new(EntryKind::Text, author)
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let insert = prop_oneof!["[a-z]{1,4}", Just(String::new()), Just("漢é".to_owned())];
+    prop_oneof![
+        8 => (0..4_usize, any::<u8>(), 0..4_u8, insert)
+            .prop_map(|(on, at, delete, insert)| Step::Edit { on, at, delete, insert }),
+        3 => (0..4_usize, any::<u8>(), 0..4_u8, any::<u8>(), prop::bool::weighted(0.7))
+            .prop_map(|(on, at, how, changed, births)| Step::Lie { on, at, how, changed, births }),
+        1 => (0..4_usize).prop_map(Step::Remove),
+        1 => (0..4_usize).prop_map(Step::Begin),
+        8 => (0..4_usize, 0..4_usize, 1..6_usize)
+            .prop_map(|(from, to, count)| Step::Send { from, to, count }),
+        2 => (0..4_usize).prop_map(Step::Save),
+        1 => (0..4_usize).prop_map(Step::Restart),
+    ]
+}
+
+/// Bytes of an update with something else in them. Its end is most of what it says.
+fn changed(mut update: Vec<u8>, how: u8, by: u8) -> Vec<u8> {
+    let at = update.len() - 1 - usize::from(by) % update.len().min(8);
+    match how {
+        0 => update[at] ^= 1 << (by % 8),
+        1 => update[at] = update[at].wrapping_add(1),
+        2 => update.extend([2, 2, by % 4, 1]),
+        _ => update.truncate(at),
+    }
+    update
+}
+
+fn check(count: usize, steps: &[Step]) {
+    let mut replicas: Vec<Replica> = (0..count).map(Replica::new).collect();
+    for step in steps {
+        match step {
+            Step::Edit {
+                on,
+                at,
+                delete,
+                insert,
+            } => {
+                let replica = &mut replicas[on % count];
+                if let Some((births, update)) = replica.edit(*at, *delete, insert) {
+                    let voided = replica.read(None).map_or(0, |live| live.voided());
+                    replica.write(births, update);
+                    // What is made by index is never void where it was made.
+                    let anew = replica.read(None).unwrap();
+                    assert_eq!(anew.voided(), voided);
+                }
+            }
+            Step::Lie {
+                on,
+                at,
+                how,
+                changed: by,
+                births,
+            } => {
+                let replica = &mut replicas[on % count];
+                if let Some((named, update)) = replica.edit(*at, 2, "lie") {
+                    // Some births of those that are there, or all.
+                    let few = named.iter().take(1).collect();
+                    let named = if *births { named } else { few };
+                    replica.write(named, changed(update, *how, *by));
+                }
+            }
+            Step::Remove(on) => replicas[on % count].commit(Write::Remove),
+            Step::Begin(on) => {
+                let replica = &mut replicas[on % count];
+                let mut fresh = empty_text(replica.author).sequence;
+                fresh.insert(0, Content::Text("new".into())).unwrap();
+                let stamp = Hlc::from_bits((replica.now + 1) << 12);
+                let update = fresh.take_update(stamp).unwrap().unwrap();
+                replica.write(Births::default(), update);
+            }
+            Step::Send {
+                from,
+                to,
+                count: some,
+            } => {
+                let deltas = replicas[from % count].deltas();
+                replicas[to % count].receive(&deltas, *some);
+                replicas[to % count].check();
+            }
+            Step::Save(on) => {
+                let replica = &mut replicas[on % count];
+                replica.saved = replica.check();
+            }
+            Step::Restart(on) => replicas[on % count].bench.reopen(),
+        }
+    }
+    let all: Vec<Vec<Bytes>> = replicas.iter().map(Replica::deltas).collect();
+    for (to, replica) in replicas.iter_mut().enumerate() {
+        let left: Vec<Bytes> = (0..count)
+            .flat_map(|n| all[(n + to) % count].clone())
+            .collect();
+        while replica.receive(&left, usize::MAX) > 0 {}
+        replica.bench.ledger().sweep(1000).unwrap();
+        replica.bench.verify();
+    }
+    let expected = replicas[0].check().map(|saved| (saved.births, saved.bytes));
+    for replica in &replicas {
+        let found = replica.check().map(|saved| (saved.births, saved.bytes));
+        assert_eq!(found, expected);
+        let births = expected.as_ref().map_or(0, |expected| expected.0.len());
+        assert!(births <= count, "{births} births of {count} authors");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    /// Edits, lies about edits and births, removals, births that need not be, restarts, and
+    /// deltas in any causal order: whoever has the same deltas has the same sequence, to the
+    /// byte, gone on from what was saved or made anew.
+    #[test]
+    fn the_same_deltas_make_the_same_sequence(
+        count in 2..=4_usize,
+        steps in prop::collection::vec(step(), 1..40),
+    ) {
+        check(count, &steps);
+    }
+}
+
+/// A birth is removed while another stands, and somebody had built on both: what is left is
+/// made of the edits that built on the other alone.
+#[test]
+fn what_a_removal_leaves_is_made_anew() {
+    let (mut a, mut b, mut c) = (Replica::new(0), Replica::new(1), Replica::new(2));
+    for (replica, word) in [(&mut a, "one"), (&mut b, "two")] {
+        let (births, update) = replica.edit(0, 0, word).unwrap();
+        replica.write(births, update);
+    }
+    // The third has both, and builds on both; the second has its own alone, and goes on.
+    c.receive(&a.deltas(), 9);
+    c.receive(&b.deltas(), 9);
+    let (births, update) = c.edit(128, 0, "both").unwrap();
+    assert_eq!(births.len(), 2);
+    c.write(births, update);
+    let (births, update) = b.edit(255, 0, "!").unwrap();
+    b.write(births, update);
+    c.saved = c.check();
+    assert_eq!(c.live().sequence.len(), 10);
+    // The first removes what it has seen, which is its own.
+    a.commit(Write::Remove);
+    assert!(a.check().is_none());
+    for _ in 0..2 {
+        c.receive(&a.deltas(), 9);
+        c.receive(&b.deltas(), 9);
+        let left = c.check().unwrap();
+        assert_eq!(left.births.len(), 1);
+        let text = c.live().sequence.slice(0, 4).unwrap();
+        assert_eq!(text, Content::Text("two!".into()));
+        assert_eq!(c.live().sequence.len(), 4);
+        c.bench.ledger().sweep(100).unwrap();
+        c.bench.verify();
+    }
+    // Whose edits are gone begins anew, behind what is left.
+    let (births, update) = c.edit(255, 0, "?").unwrap();
+    c.write(births, update);
+    b.receive(&a.deltas(), 9);
+    b.receive(&c.deltas(), 9);
+    assert_eq!(b.check().unwrap().bytes, c.check().unwrap().bytes);
+    assert_eq!(b.live().voided(), 0);
+}
+
+/// Nobody has more than one birth of a sequence: one who begins it again and again takes
+/// its own away, so that births are as many as authors and edits can always name them.
+#[test]
+fn an_author_has_one_birth_of_a_sequence() {
+    let (mut a, mut b) = (Replica::new(0), Replica::new(1));
+    let (births, update) = b.edit(0, 0, "kept").unwrap();
+    b.write(births, update);
+    a.receive(&b.deltas(), 9);
+    for n in 0..5 {
+        let mut fresh = empty_text(a.author).sequence;
+        let word = Content::Text(format!("birth {n}"));
+        fresh.insert(0, word).unwrap();
+        let stamp = Hlc::from_bits((a.now + 1) << 12);
+        let update = fresh.take_update(stamp).unwrap().unwrap();
+        a.write(Births::default(), update);
+        b.receive(&a.deltas(), 9);
+        for replica in [&a, &b] {
+            let live = replica.live();
+            assert_eq!(live.births.len(), 2);
+            assert_eq!(live.sequence.len(), "kept".len() + "birth 0".len());
+            replica.bench.verify();
+        }
+    }
+    assert_eq!(a.check().unwrap().bytes, b.check().unwrap().bytes);
+    b.bench.ledger().sweep(100).unwrap();
+    b.bench.verify();
+}
