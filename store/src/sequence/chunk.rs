@@ -248,7 +248,8 @@ impl Chunk {
         let (start, _) = self.units(at);
         let content = self.content.take(start, self.content.units());
         let pieces = self.pieces.split_off(at);
-        self.pieces.shrink_to(CHUNK_PIECES_MAX + 1);
+        self.pieces.shrink_to_fit();
+        self.content.shrink_to_fit();
         Chunk { pieces, content }
     }
 

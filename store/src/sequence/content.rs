@@ -116,6 +116,14 @@ impl Content {
         }
     }
 
+    /// Gives back the room that was for more.
+    pub(super) fn shrink_to_fit(&mut self) {
+        match self {
+            Content::Values(values) => values.shrink_to_fit(),
+            Content::Text(text) => text.shrink_to_fit(),
+        }
+    }
+
     /// Takes out the units from `from` to `to`.
     pub(super) fn take(&mut self, from: usize, to: usize) -> Self {
         match self {

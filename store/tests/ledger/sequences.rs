@@ -282,7 +282,7 @@ fn check(count: usize, steps: &[Step]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     /// Edits, lies about edits and births, removals, births that need not be, restarts, and
     /// deltas in any causal order: whoever has the same deltas has the same sequence, to the

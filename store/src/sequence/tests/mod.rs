@@ -110,6 +110,8 @@ fn plain(content: &Content) -> Vec<Vec<u8>> {
 struct World {
     replicas: Vec<Sequence>,
     updates: Vec<(usize, Hlc, Vec<Hlc>, Vec<u8>)>,
+    /// Which of them are lies, and so may be refused.
+    lies: Vec<Hlc>,
     has: Vec<Vec<Hlc>>,
     clock: u64,
 }
@@ -121,6 +123,7 @@ impl World {
                 .map(|n| Sequence::new(kind, key(n as u8)))
                 .collect(),
             updates: Vec::new(),
+            lies: Vec::new(),
             has: vec![vec![Hlc::ZERO; count]; count],
             clock: 0,
         }
@@ -140,6 +143,29 @@ impl World {
         }
     }
 
+    /// Commits something else than an edit of the replica: one of another replica in its
+    /// name, which names what it has not seen, or bytes that were changed.
+    fn lie(&mut self, r: usize, other: usize, edit: &Edit, changes: &[(u8, u8)]) {
+        let saved = self.replicas[other].save().unwrap();
+        let mut liar = Sequence::open(key(r as u8), &saved).unwrap();
+        edit.apply(&mut liar);
+        self.clock += 3;
+        let stamp = hlc(self.clock);
+        let Some(mut bytes) = liar.take_update(stamp).unwrap() else {
+            return;
+        };
+        for &(at, by) in changes {
+            // Most of what an update says is at its end.
+            let at = bytes.len() - 1 - usize::from(at) % bytes.len().min(12);
+            bytes[at] = bytes[at].wrapping_add(by);
+        }
+        let seen = self.has[r].clone();
+        let _ = self.replicas[r].apply(key(r as u8), stamp, look_up(&seen), &bytes);
+        self.updates.push((r, stamp, seen, bytes));
+        self.lies.push(stamp);
+        self.has[r][r] = stamp;
+    }
+
     /// Gives a replica one of the updates that it can have; false if there is none.
     fn deliver(&mut self, r: usize, choice: usize) -> bool {
         let has = &self.has[r];
@@ -153,9 +179,8 @@ impl World {
             return false;
         }
         let (author, stamp, seen, bytes) = &self.updates[ready[choice % ready.len()]];
-        self.replicas[r]
-            .apply(key(*author as u8), *stamp, look_up(seen), bytes)
-            .unwrap();
+        let answer = self.replicas[r].apply(key(*author as u8), *stamp, look_up(seen), bytes);
+        assert!(answer.is_ok() || self.lies.contains(stamp), "{answer:?}");
         self.has[r][*author] = *stamp;
         true
     }

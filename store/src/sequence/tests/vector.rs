@@ -19,7 +19,9 @@ proptest! {
                 sequence.roll_back();
                 prop_assert_eq!(sequence.take_update(hlc(n as u64 + 1)).unwrap(), None);
             }
-            check_invariants(&sequence);
+            if n % 8 == 7 {
+                check_invariants(&sequence);
+            }
             prop_assert_eq!(&plain(&all(&sequence)), &model);
             let (from, len) = (model.len() / 3, model.len() / 2);
             let part = plain(&sequence.slice(from, len).unwrap());
