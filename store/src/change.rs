@@ -225,7 +225,8 @@ pub enum Write {
         /// Which of both.
         kind: EntryKind,
         /// The births of the sequence that was edited, as it was read; none if
-        /// there was no sequence.
+        /// there was no sequence. Without any it is a birth itself, and takes those that
+        /// its author has made before, with all that builds on them.
         births: Births,
         /// The edit, at most [`crate::VALUE_BYTES_MAX`].
         update: Bytes,

@@ -1,6 +1,6 @@
 //! Some pieces in a row, and what their elements hold, as one content. So a
 //! piece is a record of 16 bytes, whatever it holds. Which chunk comes when,
-//! and which piece is where, is in `pieces.rs`.
+//! and which piece is where, is in `pieces/`.
 
 use super::content::{Content, SequenceKind};
 use super::id::Id;

@@ -11,7 +11,7 @@
 //! | `apply.rs`, `past.rs` | others' updates, and what they may name |
 //! | `bounds.rs`, `error.rs` | bounds and refusals |
 //! | `tree.rs`, `walk.rs` | why elements are in their order |
-//! | `pieces.rs`, `chunk.rs`, `content.rs`, `id.rs` | where they lie, what they hold, their names |
+//! | `pieces/`, `chunk.rs`, `content.rs`, `id.rs` | where they lie, what they hold, their names |
 //! | `update.rs`, `saved.rs`, `wire.rs` | the two formats |
 //! | `memory.rs`, `work.rs` | what it takes |
 //! | `tests/` | what it promises |

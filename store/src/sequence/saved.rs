@@ -9,6 +9,7 @@
 
 use super::Sequence;
 use super::bounds::AUTHOR_ELEMENTS_MAX;
+use super::chunk::PIECE_MAX;
 use super::content::{Content, SequenceKind};
 use super::error::SequenceError;
 use super::id::{Id, Side};
@@ -143,7 +144,11 @@ impl Sequence {
                     left = runs.next().expect("the runs have as many as the walk");
                     is_visible = !is_visible;
                 }
-                let part = u32::try_from(left).unwrap_or(u32::MAX).min(len);
+                let mut part = u32::try_from(left).unwrap_or(u32::MAX).min(len);
+                if is_visible {
+                    // As they will lie, so that nothing is in memory twice.
+                    part = part.min(PIECE_MAX as u32);
+                }
                 match is_visible {
                     true => self.pieces.push(first, contents.take(part as usize)?),
                     false => self.pieces.push_deleted(first, part),

@@ -5,7 +5,7 @@
 //! liar claims as parent, and never of when it arrived.
 //!
 //! An element that hangs on the right of its author's element before it is what
-//! typing gives, and has no entry here. Where elements lie is in `pieces.rs`.
+//! typing gives, and has no entry here. Where elements lie is in `pieces/`.
 //!
 //! Everything below an element lies in a row. So where that row ends is looked for
 //! among the pieces, by asking of some whether they are below it, and not by

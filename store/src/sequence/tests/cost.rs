@@ -55,7 +55,6 @@ fn a_deep_tree_costs_its_logarithm() {
             answer.unwrap();
             let allowed = STEPS_AN_EDIT * UPDATE_EDITS_MAX as u64;
             assert!(steps < allowed, "{steps} for {UPDATE_EDITS_MAX} edits");
-            eprintln!("{left} {n}: {steps}");
         }
         check_invariants(&sequence);
     }

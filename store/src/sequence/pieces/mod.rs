@@ -1,19 +1,20 @@
 //! Where the elements lie: pieces of consecutive elements of one author, in
 //! chunks, found by index and by id. Why they lie there is in `tree.rs`, what a
-//! chunk does within itself in `chunk.rs`.
+//! chunk does within itself in `chunk.rs`. Here is what is done to elements;
+//! `reach.rs` looks for where a row of them ends, `balance.rs` keeps chunks in bounds.
 //!
 //! An index is found by going over the chunks' sums, which for a sequence that
 //! is in a million pieces are some ten thousand numbers in a row.
 
+mod balance;
+mod reach;
+
 use std::collections::BTreeMap;
 
-use super::chunk::{CHUNK_ELEMENTS_MAX, CHUNK_PIECES_MAX, Chunk, PIECE_MAX, Piece};
+use super::chunk::{Chunk, PIECE_MAX, Piece};
 use super::content::{Content, SequenceKind};
 use super::id::Id;
 use super::work::step;
-
-/// A chunk with fewer pieces looks for a neighbour to join.
-const CHUNK_PIECES_MIN: usize = CHUNK_PIECES_MAX / 4;
 
 /// A piece by its chunk and its index therein.
 #[derive(Clone, Copy, Debug)]
@@ -157,66 +158,6 @@ impl Pieces {
             len -= count;
             len > 0
         });
-    }
-
-    /// The last of the elements from this one on that are `within` something. Those
-    /// that are, this one too, lie in a row.
-    pub(super) fn last_within(&self, id: Id, within: impl Fn(Id) -> bool) -> Id {
-        let (at, offset) = self.find(id);
-        let pieces = self.chunks[at.chunk as usize].pieces();
-        let piece = pieces[at.piece];
-        let begins_within = |piece: &Piece| within(piece.first);
-        if piece.last() != id && !within(piece.last()) {
-            return last_of(&piece, offset, within);
-        }
-        let behind = &pieces[at.piece + 1..];
-        let count = match behind.first() {
-            Some(next) if !begins_within(next) => 0,
-            _ => behind.partition_point(begins_within),
-        };
-        let mut last = pieces[at.piece + count];
-        if count == behind.len() {
-            let position = self.position(at.chunk);
-            let begins_chunk =
-                |n: usize| begins_within(&self.at_position(position + n).pieces()[0]);
-            let further = gallop(self.order.len() - 1 - position, begins_chunk);
-            if further > 0 {
-                let pieces = self.at_position(position + further).pieces();
-                last = pieces[pieces.partition_point(begins_within) - 1];
-            }
-        }
-        last_of(&last, 0, within)
-    }
-
-    /// The first of the elements up to this one that are `within` something. Those that
-    /// are, this one too, lie in a row.
-    pub(super) fn first_within(&self, id: Id, within: impl Fn(Id) -> bool) -> Id {
-        let (at, offset) = self.find(id);
-        let pieces = self.chunks[at.chunk as usize].pieces();
-        let piece = pieces[at.piece];
-        let ends_outside = |piece: &Piece| !within(piece.last());
-        if piece.first != id && !within(piece.first) {
-            return first_of(&piece, offset, within);
-        }
-        let before = &pieces[..at.piece];
-        let outside = match before.last() {
-            Some(previous) if ends_outside(previous) => before.len(),
-            _ => before.partition_point(ends_outside),
-        };
-        let mut first = pieces[outside];
-        if outside == 0 {
-            let position = self.position(at.chunk);
-            let ends_chunk = |n: usize| {
-                let last = self.at_position(position - n).pieces().last();
-                last.is_some_and(|last| within(last.last()))
-            };
-            let further = gallop(position, ends_chunk);
-            if further > 0 {
-                let pieces = self.at_position(position - further).pieces();
-                first = pieces[pieces.partition_point(ends_outside)];
-            }
-        }
-        first_of(&first, first.len - 1, within)
     }
 
     /// Puts new elements directly behind one, or before all.
@@ -440,204 +381,4 @@ impl Pieces {
             first = first.plus(len as u32);
         }
     }
-
-    /// Notes that so many elements of a chunk have become visible, or with -1 have gone.
-    fn count(&mut self, chunk: u32, sign: isize, len: usize, bytes: usize) {
-        let position = self.position(chunk);
-        let add = |sum: &mut usize, by: usize| match sign {
-            1 => *sum += by,
-            _ => *sum -= by,
-        };
-        add(&mut self.sums[position], len);
-        add(&mut self.len, len);
-        add(&mut self.bytes, bytes);
-    }
-
-    /// Makes one of a piece and its neighbours, where they can be, and keeps the chunk
-    /// within its bounds.
-    fn mend(&mut self, at: At) {
-        self.mend_seam(At {
-            piece: at.piece + 1,
-            ..at
-        });
-        self.mend_seam(at);
-        self.halve(at.chunk);
-    }
-
-    /// Makes one of a piece and that before it, if they can be.
-    fn mend_seam(&mut self, at: At) {
-        let Some(before) = at.piece.checked_sub(1) else {
-            return;
-        };
-        if let Some(first) = self.chunks[at.chunk as usize].merge(before)
-            && self.visible.remove(&first).is_none()
-        {
-            self.deleted.remove(&first);
-        }
-    }
-
-    /// Halves a chunk that has too many pieces or elements, and its halves if they have.
-    fn halve(&mut self, chunk: u32) {
-        let position = self.position(chunk);
-        let visible = self.sums[position];
-        if !self.chunks[chunk as usize].is_full(visible) {
-            return;
-        }
-        let moved = self.chunks[chunk as usize].halve(visible);
-        let sum = moved.visible();
-        let new = self.chunks.len() as u32;
-        self.chunks.push(moved);
-        self.positions.push(0);
-        self.name(new);
-        self.order.insert(position + 1, new);
-        self.sums.insert(position + 1, sum);
-        self.sums[position] -= sum;
-        self.number_from(position + 1);
-        self.halve(new);
-        self.halve(chunk);
-    }
-
-    /// Joins a chunk that has become small with a neighbour, if there is one with
-    /// room, so that what was rolled back leaves no chunks behind.
-    fn join(&mut self, chunk: u32) {
-        let here = self.chunks[chunk as usize].pieces().len();
-        if here >= CHUNK_PIECES_MIN || self.order.len() == 1 {
-            return;
-        }
-        let position = self.position(chunk);
-        let has_room = |&former: &usize| {
-            let pieces = |at: usize| self.at_position(at).pieces().len();
-            let visible = self.sums[former] + self.sums[former + 1];
-            let pieces = pieces(former) + pieces(former + 1);
-            here == 0 || (pieces <= CHUNK_PIECES_MAX / 2 && visible <= CHUNK_ELEMENTS_MAX / 2)
-        };
-        let neighbours = [position.checked_sub(1), Some(position)];
-        let neighbours = neighbours.into_iter().flatten();
-        let former = neighbours
-            .filter(|former| former + 1 < self.order.len())
-            .find(has_room);
-        let Some(former) = former else {
-            return;
-        };
-        let (into, gone) = (self.order[former], self.order.remove(former + 1));
-        let sum = self.sums.remove(former + 1);
-        self.sums[former] += sum;
-        let moved = std::mem::replace(&mut self.chunks[gone as usize], Chunk::empty(self.kind));
-        let piece = self.chunks[into as usize].append(moved);
-        // The last chunk takes the number that has become free.
-        self.chunks.swap_remove(gone as usize);
-        self.positions.pop();
-        let last = self.chunks.len() as u32;
-        for chunk in self.order.iter_mut().filter(|chunk| **chunk == last) {
-            *chunk = gone;
-        }
-        self.number_from(0);
-        if gone != last {
-            self.name(gone);
-        }
-        let into = self.order[former];
-        self.name(into);
-        self.mend_seam(At { chunk: into, piece });
-    }
-
-    /// Says of the pieces of a chunk that they are in it.
-    fn name(&mut self, chunk: u32) {
-        for piece in self.chunks[chunk as usize].pieces() {
-            let index = match piece.is_visible() {
-                true => &mut self.visible,
-                false => &mut self.deleted,
-            };
-            index.insert(piece.first, chunk);
-        }
-    }
-
-    /// Says of the chunks from a position on where they are.
-    fn number_from(&mut self, position: usize) {
-        for (at, &chunk) in self.order.iter().enumerate().skip(position) {
-            self.positions[chunk as usize] = at as u32;
-        }
-    }
-}
-
-#[cfg(test)]
-impl Pieces {
-    /// Panics if chunks, sums and indices do not fit together.
-    pub(super) fn check(&self) {
-        assert_eq!(self.chunks.len(), self.order.len());
-        assert_eq!(self.positions.len(), self.order.len());
-        let (mut pieces, mut bytes) = (0, 0);
-        for (position, &chunk) in self.order.iter().enumerate() {
-            assert_eq!(self.positions[chunk as usize] as usize, position);
-            let here = &self.chunks[chunk as usize];
-            here.check();
-            assert!(!here.pieces().is_empty() || self.order.len() == 1);
-            assert!(!here.is_full(here.visible()));
-            assert_eq!(here.visible(), self.sums[position]);
-            for piece in here.pieces() {
-                let (index, other) = match piece.is_visible() {
-                    true => (&self.visible, &self.deleted),
-                    false => (&self.deleted, &self.visible),
-                };
-                assert_eq!(index.get(&piece.first), Some(&chunk));
-                assert!(!other.contains_key(&piece.first));
-            }
-            pieces += here.pieces().len();
-            let mut content = Content::empty(self.kind);
-            here.read_all(&mut content);
-            bytes += content.bytes();
-        }
-        assert_eq!(pieces, self.visible.len() + self.deleted.len());
-        assert_eq!(self.len, self.sums.iter().sum::<usize>());
-        assert_eq!(self.bytes, bytes);
-    }
-}
-
-/// The last element of a piece that is within; the one at `offset` is.
-fn last_of(piece: &Piece, offset: u32, within: impl Fn(Id) -> bool) -> Id {
-    let (mut inside, mut outside) = (offset, piece.len);
-    if within(piece.last()) {
-        return piece.last();
-    }
-    while inside + 1 < outside {
-        let middle = inside + (outside - inside) / 2;
-        match within(piece.first.plus(middle)) {
-            true => inside = middle,
-            false => outside = middle,
-        }
-    }
-    piece.first.plus(inside)
-}
-
-/// The first element of a piece that is within; the one at `offset` is.
-fn first_of(piece: &Piece, offset: u32, within: impl Fn(Id) -> bool) -> Id {
-    if within(piece.first) {
-        return piece.first;
-    }
-    let (mut outside, mut inside) = (0, offset);
-    while outside + 1 < inside {
-        let middle = outside + (inside - outside) / 2;
-        match within(piece.first.plus(middle)) {
-            true => inside = middle,
-            false => outside = middle,
-        }
-    }
-    piece.first.plus(inside)
-}
-
-/// The greatest number up to `max` that `holds`, where it holds for all below one that it
-/// holds for; 0 if it holds for none.
-fn gallop(max: usize, holds: impl Fn(usize) -> bool) -> usize {
-    let (mut inside, mut outside) = (0, 1);
-    while outside <= max && holds(outside) {
-        inside = outside;
-        outside = (outside * 2).min(max + 1);
-    }
-    while inside + 1 < outside {
-        let middle = inside + (outside - inside) / 2;
-        match holds(middle) {
-            true => inside = middle,
-            false => outside = middle,
-        }
-    }
-    inside
 }
