@@ -105,7 +105,7 @@ impl Sequence {
                 Undo::Delete { first, content } => self.pieces.restore(first, content),
                 Undo::Insert { first, len } => {
                     self.pieces.remove(first, len);
-                    self.tree.unhang(first);
+                    self.tree.unhang(&self.authors, first);
                     self.authors[first.author as usize].next = first.counter;
                 }
             }

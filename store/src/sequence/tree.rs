@@ -13,7 +13,7 @@
 //! write in turn make it so. To ask costs the logarithm of the depth, as each
 //! run knows an ancestor far up (Myers, An applicative random-access stack, 1983).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use super::id::{Id, Side};
@@ -58,44 +58,72 @@ struct Start {
     jump: Id,
 }
 
-/// Elements that hang on one side of one element, in order. Nearly always one.
+/// Elements that hang on one side of one element. Nearly always one; a liar can make it
+/// as many as it likes.
 #[derive(Clone, Debug)]
-#[expect(
-    clippy::box_collection,
-    reason = "a box is a third of a list, and there are many"
-)]
 enum Brothers {
     One(Id),
-    Many(Box<Vec<Id>>),
+    Many(Box<BTreeSet<Brother>>),
+}
+
+/// One of many, in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Brother {
+    key: NodeId,
+    id: Id,
+}
+
+impl Brother {
+    fn of(authors: &[Author], id: Id) -> Self {
+        let key = authors[id.author as usize].key;
+        Self { key, id }
+    }
 }
 
 impl Brothers {
-    fn all(&self) -> &[Id] {
+    fn all(&self) -> Vec<Id> {
         match self {
-            Brothers::One(id) => std::slice::from_ref(id),
-            Brothers::Many(ids) => ids,
+            Brothers::One(id) => vec![*id],
+            Brothers::Many(many) => many.iter().map(|brother| brother.id).collect(),
         }
     }
 
-    fn insert(&mut self, at: usize, id: Id) {
+    fn first(&self) -> Option<Id> {
+        match self {
+            Brothers::One(id) => Some(*id),
+            Brothers::Many(many) => many.first().map(|brother| brother.id),
+        }
+    }
+
+    /// The greatest that comes before another element.
+    fn before(&self, authors: &[Author], id: Id) -> Option<Id> {
+        match self {
+            Brothers::One(one) => precedes(authors, *one, id).then_some(*one),
+            Brothers::Many(many) => {
+                let mut smaller = many.range(..Brother::of(authors, id));
+                smaller.next_back().map(|brother| brother.id)
+            }
+        }
+    }
+
+    fn insert(&mut self, authors: &[Author], id: Id) {
         match self {
             Brothers::One(one) => {
-                let mut ids = vec![*one];
-                ids.insert(at, id);
-                *self = Brothers::Many(Box::new(ids));
+                let both = [*one, id].map(|id| Brother::of(authors, id));
+                *self = Brothers::Many(Box::new(BTreeSet::from(both)));
             }
-            Brothers::Many(ids) => ids.insert(at, id),
+            Brothers::Many(many) => drop(many.insert(Brother::of(authors, id))),
         }
     }
 
     /// Takes one out; tells whether it was the last.
-    fn remove(&mut self, id: Id) -> bool {
-        let Brothers::Many(ids) = self else {
+    fn remove(&mut self, authors: &[Author], id: Id) -> bool {
+        let Brothers::Many(many) = self else {
             return true;
         };
-        ids.retain(|&other| other != id);
-        if let [one] = ids[..] {
-            *self = Brothers::One(one);
+        many.remove(&Brother::of(authors, id));
+        if let (1, Some(one)) = (many.len(), many.first()) {
+            *self = Brothers::One(one.id);
         }
         false
     }
@@ -111,9 +139,9 @@ impl Tree {
         parent: Id,
         side: Side,
     ) -> Spot {
-        let brothers = self.brothers(parent, side);
-        let smaller = brothers.partition_point(|&b| precedes(authors, b, id));
-        let mut smaller = smaller.checked_sub(1).map(|at| brothers[at]);
+        step();
+        let brothers = self.children.get(&(parent, side));
+        let mut smaller = brothers.and_then(|brothers| brothers.before(authors, id));
         // One more brother is not among them: the element that continues a run.
         if side == Side::Right
             && let Some(next) = self.continued(authors, parent)
@@ -126,8 +154,8 @@ impl Tree {
             (Some(smaller), _) => Spot::After(pieces.last_within(smaller, self.below(smaller))),
             (None, Side::Right) if parent == Id::ROOT => Spot::First,
             (None, Side::Right) => Spot::After(parent),
-            (None, Side::Left) => match brothers.first() {
-                Some(&greater) => Spot::Before(pieces.first_within(greater, self.below(greater))),
+            (None, Side::Left) => match brothers.and_then(Brothers::first) {
+                Some(greater) => Spot::Before(pieces.first_within(greater, self.below(greater))),
                 None => Spot::Before(parent),
             },
         }
@@ -157,11 +185,7 @@ impl Tree {
         self.starts.insert(id, start);
         match self.children.get_mut(&(parent, side)) {
             None => drop(self.children.insert((parent, side), Brothers::One(id))),
-            Some(brothers) => {
-                let at = brothers.all();
-                let at = at.partition_point(|&b| precedes(authors, b, id));
-                brothers.insert(at, id);
-            }
+            Some(brothers) => brothers.insert(authors, id),
         }
     }
 
@@ -169,7 +193,7 @@ impl Tree {
     /// others or not, on what comes before all elements.
     pub(super) fn settle_all(&mut self, authors: &[Author]) -> bool {
         let mut settled = 0;
-        let mut waiting = self.brothers(Id::ROOT, Side::Right).to_vec();
+        let mut waiting = self.brothers(Id::ROOT, Side::Right);
         while let Some(id) = waiting.pop() {
             self.settle(id);
             settled += 1;
@@ -196,13 +220,13 @@ impl Tree {
     }
 
     /// Takes an element off again on which none hangs.
-    pub(super) fn unhang(&mut self, id: Id) {
+    pub(super) fn unhang(&mut self, authors: &[Author], id: Id) {
         let Some(start) = self.starts.remove(&id) else {
             return;
         };
         let place = (start.parent, start.side);
         if let Some(brothers) = self.children.get_mut(&place)
-            && brothers.remove(id)
+            && brothers.remove(authors, id)
         {
             self.children.remove(&place);
         }
@@ -220,11 +244,9 @@ impl Tree {
     }
 
     /// The elements that hang on one side of another, but for one that continues its run.
-    pub(super) fn brothers(&self, parent: Id, side: Side) -> &[Id] {
-        step();
-        self.children
-            .get(&(parent, side))
-            .map_or(&[], Brothers::all)
+    pub(super) fn brothers(&self, parent: Id, side: Side) -> Vec<Id> {
+        let brothers = self.children.get(&(parent, side));
+        brothers.map_or(Vec::new(), Brothers::all)
     }
 
     /// The first of these elements of a run on which others hang.

@@ -24,11 +24,11 @@ enum Ahead {
 
 impl<'a> Walk<'a> {
     pub(super) fn new(tree: &'a Tree, authors: &'a [Author]) -> Self {
-        let first = tree.brothers(Id::ROOT, Side::Right).iter().rev();
+        let first = tree.brothers(Id::ROOT, Side::Right).into_iter().rev();
         Self {
             tree,
             authors,
-            ahead: first.map(|&id| Ahead::Start(id)).collect(),
+            ahead: first.map(Ahead::Start).collect(),
         }
     }
 
@@ -40,13 +40,16 @@ impl<'a> Walk<'a> {
             Some(next) => right.partition_point(|&b| precedes(self.authors, b, next)),
             None => right.len(),
         };
-        let starts = |ids: &'a [Id]| ids.iter().rev().map(|&id| Ahead::Start(id));
+        let starts = |ids: &[Id]| {
+            let starts: Vec<Ahead> = ids.iter().rev().map(|&id| Ahead::Start(id)).collect();
+            starts
+        };
         self.ahead.extend(starts(&right[smaller..]));
         self.ahead.extend(next.map(|next| Ahead::Rest(next, last)));
         self.ahead.extend(starts(&right[..smaller]));
         self.ahead.push(Ahead::One(id));
         self.ahead
-            .extend(starts(self.tree.brothers(id, Side::Left)));
+            .extend(starts(&self.tree.brothers(id, Side::Left)));
     }
 }
 

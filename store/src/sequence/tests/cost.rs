@@ -60,6 +60,35 @@ fn a_deep_tree_costs_its_logarithm() {
     }
 }
 
+/// Authors who put all that they insert on the right of one element, the greatest first, so
+/// that each one's go in front of all the others'.
+#[test]
+fn many_brothers_cost_their_logarithm() {
+    let mut sequence = Sequence::new(SequenceKind::List, key(0));
+    let mut keys: Vec<NodeId> = (1..9).map(key).collect();
+    keys.sort_unstable();
+    for (n, author) in keys.into_iter().rev().enumerate() {
+        let liar = Sequence::open(author, &sequence.save().unwrap()).unwrap();
+        let insertion = |counter: usize| Insertion {
+            first: Id {
+                author: liar.own,
+                counter: counter as u32,
+            },
+            parent: Id::ROOT,
+            side: Side::Right,
+            content: values(0..1),
+        };
+        let insertions: Vec<Insertion> = (0..UPDATE_EDITS_MAX).map(insertion).collect();
+        let none = std::iter::empty();
+        let update = encode(liar.kind, &liar.authors, liar.own, 0, &insertions, none);
+        let apply = || sequence.apply(author, hlc(n as u64 + 1), |_| Hlc::ZERO, &update);
+        let (steps, answer) = steps_of(apply);
+        answer.unwrap();
+        assert!(steps < 40 * UPDATE_EDITS_MAX as u64, "{steps}");
+    }
+    check_invariants(&sequence);
+}
+
 /// To delete what is deleted costs no more than to say so, in however many pieces it
 /// lies; and what is not costs by what there is.
 #[test]
