@@ -61,6 +61,10 @@ struct Start {
 /// Elements that hang on one side of one element. Nearly always one; a liar can make it
 /// as many as it likes.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::box_collection,
+    reason = "there is one for each run, and nearly none has many"
+)]
 enum Brothers {
     One(Id),
     Many(Box<BTreeSet<Brother>>),
