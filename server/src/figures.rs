@@ -70,6 +70,11 @@ figures! {
     Gauge warm_memory_bytes = "corelet_warm_memory_bytes" "Linear memory of the instances kept warm, as far as it has grown";
     Counter evictions = "corelet_evictions" "Warm instances given up to make room";
     Counter instantiations = "corelet_instantiations" "Instances made because none was warm";
+    Gauge sequences = "corelet_sequences" "Lists and texts kept in memory between calls";
+    Gauge sequence_bytes = "corelet_sequence_bytes" "What lists and texts take that are kept in memory, about";
+    Counter sequence_hits = "corelet_sequence_hits" "Times that a call found a list or text in memory";
+    Counter sequence_misses = "corelet_sequence_misses" "Times that a list or text had to be made of its edits";
+    Counter sequence_evictions = "corelet_sequence_evictions" "Lists and texts given up to make room";
     Gauge mailbox = "corelet_mailbox_depth" "Messages in the shard's mailbox";
     Counter batches = "corelet_batches" "Batches committed";
     Counter checkpoints = "corelet_checkpoints" "Times that the journal was brought into the ledger";

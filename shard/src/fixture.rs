@@ -29,10 +29,11 @@ use crate::mesh::Mesh;
 use crate::message::{DirectoryChange, Message};
 use crate::overlay::{self, Shown};
 use crate::schedule::Schedule;
+use crate::sequences::SequenceCache;
 use crate::shard::Shard;
 use crate::snapshots::Snapshots;
 use crate::turn::TurnInProgress;
-use crate::view::View;
+use crate::view::{SequenceAccess, View};
 use crate::warm_order::WarmOrder;
 use crate::warm_sum::WarmSum;
 
@@ -99,7 +100,9 @@ pub(crate) fn turn_in_progress(is_query: bool) -> TurnInProgress {
         seed: [0; 32],
         state_version: 0,
         fuel_max: 0,
-        state: Box::new(View::of_init()),
+        state: Box::new(View::of_init(SequenceAccess::without_cache(
+            NodeId::from_bytes([0; 32]),
+        ))),
     };
     let running = instance().run(turn);
     TurnInProgress::of(running, is_query)
@@ -208,6 +211,7 @@ impl Bench {
             contexts: LruCache::new_unbounded().into(),
             warm: WarmOrder::default(),
             warm_sum: WarmSum::new(&stats),
+            sequences: SequenceCache::new(bounds.sequence_memory_bytes_max, &stats),
             stats,
             bounds,
         };
@@ -264,6 +268,7 @@ pub(crate) fn shown_by(change: &Change) -> Vec<overlay::Write> {
             }),
             _ => None,
         },
+        edit: None,
     };
     effects.ops.iter().map(shown).collect()
 }

@@ -36,6 +36,7 @@ mod overlay;
 mod placement;
 pub mod rt;
 mod schedule;
+mod sequences;
 mod shard;
 mod snapshots;
 mod stats;

@@ -377,6 +377,10 @@ fn build(parts: Parts) -> Result<(Rc<Shard>, Inbox<Message>, Inbox<Report>), Sta
         contexts: hashlink::LruCache::new_unbounded().into(),
         warm: crate::warm_order::WarmOrder::default(),
         warm_sum: crate::warm_sum::WarmSum::new(&parts.stats),
+        sequences: crate::sequences::SequenceCache::new(
+            parts.bounds.sequence_memory_bytes_max,
+            &parts.stats,
+        ),
         stats: parts.stats,
         bounds: parts.bounds,
     });

@@ -7,13 +7,18 @@
 //! what is pending, then what is settled, then the snapshot; a query reads what
 //! was settled when it began, and the snapshot of that moment. Owned by the
 //! context's shard.
+//!
+//! Of a list or text only the kind is shown here; its edits are kept beside, in
+//! order, for whoever makes it of them (`sequences/`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::rc::Rc;
 
 use bytes::Bytes;
 use corelet_store::{EntryKind, Space};
+
+use crate::sequences::{Edit, Pending as PendingEdits, Tail};
 
 /// A map of keys for each space.
 #[derive(Clone, Debug)]
@@ -57,8 +62,51 @@ pub(crate) struct Shown {
     pub(crate) bytes: Bytes,
 }
 
-/// What writes have made of entries; `None` if they are gone.
-pub(crate) type Layer = BySpace<Option<Shown>>;
+/// What writes have made of entries.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Layer {
+    /// `None` if they are gone.
+    shown: BySpace<Option<Shown>>,
+    /// The edits of those that are lists or texts.
+    tails: BySpace<Tail>,
+}
+
+impl Layer {
+    pub(crate) fn of(&self, space: Space) -> &BTreeMap<Bytes, Option<Shown>> {
+        self.shown.of(space)
+    }
+
+    /// The edits of a list or text.
+    pub(crate) fn tail(&self, space: Space, key: &[u8]) -> Option<&Tail> {
+        self.tails.of(space).get(key)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.shown.is_empty()
+    }
+
+    fn put(&mut self, write: Write) {
+        let Write {
+            space,
+            key,
+            shown,
+            edit,
+        } = write;
+        let tails = self.tails.of_mut(space);
+        match edit {
+            None => drop(tails.remove(&key)),
+            Some(edit) => {
+                let tail = tails.entry(key.clone()).or_default();
+                if edit.begins {
+                    *tail = Tail::default();
+                }
+                // Copied if a query is between two slices.
+                Rc::make_mut(tail).push(edit);
+            }
+        }
+        self.shown.of_mut(space).insert(key, shown);
+    }
+}
 
 /// What one write has made of its entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +114,8 @@ pub(crate) struct Write {
     pub(crate) space: Space,
     pub(crate) key: Bytes,
     pub(crate) shown: Option<Shown>,
+    /// How it has edited a list or text.
+    pub(crate) edit: Option<Edit>,
 }
 
 struct Pending {
@@ -75,10 +125,47 @@ struct Pending {
     change: u64,
 }
 
+/// Edits of one list or text that are pending.
+#[derive(Default)]
+struct PendingSequence {
+    /// Each with its change, in order.
+    edits: VecDeque<(u64, Edit)>,
+    /// How many of them begin it.
+    beginnings: usize,
+}
+
+impl PendingSequence {
+    fn push(&mut self, change: u64, edit: Edit) {
+        self.beginnings += usize::from(edit.begins);
+        self.edits.push_back((change, edit));
+    }
+
+    /// Changes settle in order, so it is nearly always the first.
+    fn forget(&mut self, change: u64) {
+        let is_it = |(number, _): &(u64, Edit)| *number == change;
+        if let Some(at) = self.edits.iter().position(is_it)
+            && let Some((_, edit)) = self.edits.remove(at)
+        {
+            self.beginnings -= usize::from(edit.begins);
+        }
+    }
+
+    /// Where the last one is that begins it.
+    fn begun(&self) -> Option<usize> {
+        let begins = |(_, edit): &(u64, Edit)| edit.begins;
+        match self.beginnings {
+            0 => None,
+            _ => self.edits.iter().rposition(begins),
+        }
+    }
+}
+
 /// The writes of one context that are in no snapshot yet.
 #[derive(Default)]
 pub(crate) struct Overlay {
     pending: BySpace<Pending>,
+    // The edits among what is pending, each with its change.
+    pending_edits: BySpace<PendingSequence>,
     // Shared with the queries that have begun: it is copied if one of them is
     // between two slices when a commit settles.
     settled: Rc<Layer>,
@@ -91,6 +178,11 @@ impl Overlay {
             let shown = write.shown.clone();
             let pending = self.pending.of_mut(write.space);
             pending.insert(write.key.clone(), Pending { shown, change });
+            if let Some(edit) = &write.edit {
+                let edits = self.pending_edits.of_mut(write.space);
+                let edits = edits.entry(write.key.clone()).or_default();
+                edits.push(change, edit.clone());
+            }
         }
     }
 
@@ -99,9 +191,7 @@ impl Overlay {
         self.forget(change, &writes);
         if !writes.is_empty() {
             let settled = Rc::make_mut(&mut self.settled);
-            for write in writes {
-                settled.of_mut(write.space).insert(write.key, write.shown);
-            }
+            writes.into_iter().for_each(|write| settled.put(write));
         }
     }
 
@@ -113,12 +203,27 @@ impl Overlay {
             if pending.get(&write.key).is_some_and(is_last) {
                 pending.remove(&write.key);
             }
+            if write.edit.is_some() {
+                self.forget_edit(change, write);
+            }
+        }
+    }
+
+    fn forget_edit(&mut self, change: u64, write: &Write) {
+        let all = self.pending_edits.of_mut(write.space);
+        let Some(edits) = all.get_mut(&write.key) else {
+            return;
+        };
+        edits.forget(change);
+        if edits.edits.is_empty() {
+            all.remove(&write.key);
         }
     }
 
     /// Forgets everything that is pending: none of it will be durable.
     pub(crate) fn lose_pending(&mut self) {
         self.pending.clear();
+        self.pending_edits.clear();
     }
 
     /// Forgets what has settled: the shard's snapshot shows it.
@@ -142,6 +247,27 @@ impl Overlay {
             Some(pending) => Some(pending.shown.as_ref()),
             None => self.settled.of(space).get(key).map(Option::as_ref),
         }
+    }
+
+    /// How many edits of a list or text are pending.
+    pub(crate) fn count_pending(&self, space: Space, key: &[u8]) -> PendingEdits {
+        let Some(pending) = self.pending_edits.of(space).get(key) else {
+            return PendingEdits::default();
+        };
+        let begun = pending.begun();
+        PendingEdits {
+            begun: begun.map(|at| pending.edits[at].1.hlc),
+            edits: (pending.edits.len() - begun.unwrap_or(0)) as u64,
+        }
+    }
+
+    /// These edits, in order, from the last one on that begins the sequence.
+    pub(crate) fn pending_edits(&self, space: Space, key: &[u8]) -> Vec<Edit> {
+        let Some(pending) = self.pending_edits.of(space).get(key) else {
+            return Vec::new();
+        };
+        let edits = pending.edits.range(pending.begun().unwrap_or(0)..);
+        edits.map(|(_, edit)| edit.clone()).collect()
     }
 
     /// The pending writes between two bounds, in key order.
@@ -177,6 +303,7 @@ mod tests {
             space: Space::Shared,
             key: bytes(key),
             shown: value.map(shown),
+            edit: None,
         }
     }
 
@@ -234,6 +361,62 @@ mod tests {
         overlay.settle(2, vec![set("a", "2")]);
         overlay.shown();
         assert_eq!(in_settled(&seen, "a"), Some(&Some(shown("1"))));
+    }
+
+    fn edited(hlc: u64, begins: bool) -> Write {
+        let edit = Edit {
+            hlc: corelet_store::Hlc::from_bits(hlc),
+            begins,
+            update: bytes("edit"),
+        };
+        let shown = Shown {
+            kind: EntryKind::List,
+            bytes: Bytes::new(),
+        };
+        Write {
+            edit: Some(edit),
+            shown: Some(shown),
+            ..write("list", None)
+        }
+    }
+
+    #[test]
+    fn edits_are_kept_until_a_snapshot_shows_them() {
+        let mut overlay = Overlay::default();
+        let stamps = |edits: &[Edit]| edits.iter().map(|e| e.hlc.bits()).collect::<Vec<_>>();
+        let pending = |o: &Overlay| stamps(&o.pending_edits(Space::Shared, b"list"));
+        let tail = |layer: &Layer| layer.tail(Space::Shared, b"list").map(|tail| stamps(tail));
+        for hlc in 1..=3 {
+            overlay.absorb(hlc, &[edited(hlc, hlc == 1)]);
+        }
+        assert_eq!(pending(&overlay), [1, 2, 3]);
+        overlay.settle(1, vec![edited(1, true)]);
+        let seen = overlay.settled();
+        overlay.settle(2, vec![edited(2, false)]);
+        assert_eq!(pending(&overlay), [3]);
+        assert_eq!(tail(&overlay.settled()), Some(vec![1, 2]));
+        assert_eq!(tail(&seen), Some(vec![1]), "a query has begun with it");
+
+        // Removed, and begun anew.
+        overlay.absorb(4, &[write("list", None)]);
+        overlay.absorb(5, &[edited(5, true)]);
+        overlay.absorb(6, &[edited(6, false)]);
+        assert_eq!(pending(&overlay), [5, 6]);
+        let count = overlay.count_pending(Space::Shared, b"list");
+        assert_eq!(
+            (count.begun.map(|hlc| hlc.bits()), count.edits),
+            (Some(5), 2)
+        );
+        overlay.settle(3, vec![edited(3, false)]);
+        overlay.settle(4, vec![write("list", None)]);
+        assert_eq!(tail(&overlay.settled()), None);
+        overlay.settle(5, vec![edited(5, true)]);
+        assert_eq!(tail(&overlay.settled()), Some(vec![5]));
+        overlay.lose_pending();
+        assert_eq!(pending(&overlay), Vec::<u64>::new());
+        assert_eq!(overlay.count_pending(Space::Shared, b"list").edits, 0);
+        overlay.shown();
+        assert_eq!(tail(&overlay.settled()), None);
     }
 
     #[test]

@@ -25,6 +25,7 @@ use crate::error::CallError;
 use crate::mesh::Mesh;
 use crate::message::{Call, Reply, Request, Response};
 use crate::schedule::{Job, Schedule};
+use crate::sequences::SequenceCache;
 use crate::snapshots::Snapshots;
 use crate::stats::ShardStats;
 use crate::turn::{Begin, Durable, Executed, Step, TurnEnd, What};
@@ -65,6 +66,8 @@ pub(crate) struct Shard {
     pub(crate) warm: WarmOrder,
     /// How many these are, and of how many bytes.
     pub(crate) warm_sum: Rc<WarmSum>,
+    /// Lists and texts in memory.
+    pub(crate) sequences: Rc<SequenceCache>,
 }
 
 impl Shard {

@@ -130,6 +130,16 @@ pub struct ShardStats {
     pub warm_instances: Gauge,
     /// Linear memory of these, as far as it has grown.
     pub warm_memory_bytes: Gauge,
+    /// Lists and texts kept in memory between turns.
+    pub sequences: Gauge,
+    /// What these take, about.
+    pub sequence_bytes: Gauge,
+    /// Times that a turn found a list or text in memory.
+    pub sequence_hits: Counter,
+    /// Times that one had to be made of its edits.
+    pub sequence_misses: Counter,
+    /// Lists and texts given up to make room.
+    pub sequence_evictions: Counter,
     /// Warm instances given up to make room.
     pub evictions: Counter,
     /// Instances made because none was warm.

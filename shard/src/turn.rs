@@ -25,7 +25,7 @@ use crate::error::CallError;
 use crate::guest_log;
 use crate::overlay::Write;
 use crate::shard::Shard;
-use crate::view::{View, Written};
+use crate::view::{Edited, SequenceAccess, View, Written};
 use crate::warm_sum::Warm;
 
 /// A call that is admitted and has not begun.
@@ -141,10 +141,15 @@ impl Shard {
         };
         let hlc = self.clock.tick();
         let limits = self.host.limits();
+        let access = SequenceAccess {
+            cache: Some(Rc::clone(&self.sequences)),
+            author: self.author,
+            losses: context.losses.get(),
+        };
         let (kind, state, fuel_max, state_version) = match &begin.what {
             What::Query(_) => {
                 let settled = context.overlay.borrow().settled();
-                let view = View::of_query(context.slot, self.snapshots.latest(), settled);
+                let view = View::of_query(context.slot, self.snapshots.latest(), settled, access);
                 let version = context.standing.get().version;
                 (TurnKind::Query, view, limits.query_fuel_max, version)
             }
@@ -153,12 +158,16 @@ impl Shard {
                     context.slot,
                     Rc::clone(&self.snapshots),
                     Rc::clone(&context.overlay),
+                    access,
                 );
                 let unsettled = u64::from(context.unsettled_writes.get());
                 let version = context.standing.get().version + unsettled;
                 (TurnKind::Update, view, limits.update_fuel_max, version)
             }
-            What::Init => (TurnKind::Init, View::of_init(), limits.init_fuel_max, 0),
+            What::Init => {
+                let view = View::of_init(access);
+                (TurnKind::Init, view, limits.init_fuel_max, 0)
+            }
         };
         let entry = match begin.what {
             What::Query(method) => Entry::Call {
@@ -305,7 +314,7 @@ impl Shard {
             let seen = self.commits.barrier(context, Vec::new());
             return Ok((outcome, Durable::Seen(seen)));
         }
-        let (effects, shown) = self.effects(context, turn.hlc, made)?;
+        let (effects, shown, edited) = self.effects(context, turn.hlc, made)?;
         if effects.ops.is_empty() && effects.events.is_empty() {
             let seen = self.commits.barrier(context, effects.logs);
             return Ok((outcome, Durable::Seen(seen)));
@@ -315,6 +324,7 @@ impl Shard {
             .commits
             .submit(Change::Call(effects), bytes, Some((context, shown)))?;
         context.changes.set(context.changes.get() + 1);
+        edited.keep(&self.sequences);
         Ok((outcome, Durable::Receipt(receipt)))
     }
 
@@ -327,17 +337,18 @@ impl Shard {
     ) -> TurnResult {
         // There was nothing to see, so an error can leave at once.
         let output = outcome?;
-        let (effects, _) = self.effects(context, turn.hlc, made)?;
+        let (effects, ..) = self.effects(context, turn.hlc, made)?;
         Ok((Ok(output), Durable::Init(Box::new(effects))))
     }
 
-    /// What is to be committed, and what its writes are read as until then.
+    /// What is to be committed, what its writes are read as until then, and the lists and
+    /// texts that it has edited.
     fn effects(
         &self,
         context: &Context,
         hlc: Hlc,
         made: Made,
-    ) -> Result<(CallEffects, Vec<Write>), CallError> {
+    ) -> Result<(CallEffects, Vec<Write>, Edited), CallError> {
         let Made {
             state,
             events,
@@ -347,7 +358,9 @@ impl Shard {
             .into_any()
             .downcast::<View>()
             .map_err(|_| CallError::bug("a turn ended with a foreign state"))?;
-        let Written { ops, shown } = view.into_written();
+        let written = view.into_written(hlc);
+        let Written { ops, shown, edited } =
+            written.map_err(|error| CallError::bug(error.to_string()))?;
         let effects = CallEffects {
             context: context.id,
             slot: context.slot,
@@ -370,7 +383,7 @@ impl Shard {
                 })
                 .collect(),
         };
-        Ok((effects, shown))
+        Ok((effects, shown, edited))
     }
 
     /// An instance for a turn. What a guest remembers of a change must not be

@@ -110,7 +110,8 @@ pub use sequence::{
     UPDATE_EDITS_MAX,
 };
 pub use snapshot::{
-    EditView, Scan, ScannedEntry, SequenceFacts, Snapshot, TrieChild, TrieEntry, TrieNode, TriePage,
+    EditPlace, EditView, Scan, ScannedEntry, SequenceFacts, Snapshot, TrieChild, TrieEntry,
+    TrieNode, TriePage,
 };
 pub use sweep::Swept;
 pub use verify::{Verified, verify};

@@ -56,6 +56,22 @@ pub struct EditView<'a> {
     /// Up to which stamp its delta had seen each other author of the sequence; an author
     /// of whom it had seen nothing is not among them. In ascending order of authors.
     pub seen: &'a [(NodeId, Hlc)],
+    /// Where it is among the others.
+    pub place: EditPlace,
+}
+
+/// A place in the order in which the edits of a list or text are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EditPlace(pub(crate) Dot);
+
+impl EditPlace {
+    /// Behind all edits of deltas with this stamp.
+    pub fn behind(hlc: Hlc) -> EditPlace {
+        EditPlace(Dot {
+            hlc,
+            author: u32::MAX,
+        })
+    }
 }
 
 /// A node of a context's Merkle trie.
@@ -265,7 +281,20 @@ impl Snapshot {
         kind: EntryKind,
         visit: &mut dyn FnMut(EditView<'_>) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
-        self.visit_edits(slot, space, key, kind, &mut |_, edit| visit(edit))
+        self.visit_edits(slot, space, key, kind, None, visit)
+    }
+
+    /// The same, of those behind a place.
+    pub fn edits_behind(
+        &self,
+        slot: ContextSlot,
+        space: Space,
+        key: &[u8],
+        kind: EntryKind,
+        place: EditPlace,
+        visit: &mut dyn FnMut(EditView<'_>) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        self.visit_edits(slot, space, key, kind, Some(place), visit)
     }
 
     fn visit_edits(
@@ -274,7 +303,8 @@ impl Snapshot {
         space: Space,
         key: &[u8],
         kind: EntryKind,
-        visit: &mut dyn FnMut(Dot, EditView<'_>) -> ControlFlow<()>,
+        behind: Option<EditPlace>,
+        visit: &mut dyn FnMut(EditView<'_>) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
         let Some(births) = self.births(slot, space, key, kind)? else {
             return Ok(());
@@ -287,8 +317,13 @@ impl Snapshot {
         };
         let mut prefix = Vec::new();
         layout::edits_prefix(&mut prefix, slot, space, key, kind);
+        let mut start = Vec::new();
+        if let Some(EditPlace(dot)) = behind {
+            start.extend_from_slice(&prefix);
+            start.extend_from_slice(&layout::edit_suffix(dot));
+        }
         let mut seen = Vec::new();
-        for edit in edits::read(self.tables.edits, &self.txn, &prefix, &[]).map_err(unread)? {
+        for edit in edits::read(self.tables.edits, &self.txn, &prefix, &start).map_err(unread)? {
             let edit = edit.map_err(unread)?;
             if !alive.needs(&edit) {
                 continue;
@@ -305,8 +340,9 @@ impl Snapshot {
                 hlc: edit.dot.hlc,
                 update: edit.update(),
                 seen: &seen,
+                place: EditPlace(edit.dot),
             };
-            if visit(edit.dot, view).is_break() {
+            if visit(view).is_break() {
                 break;
             }
         }
@@ -454,8 +490,8 @@ impl Snapshot {
                 births: expected.births.clone(),
                 ..SequenceState::default()
             };
-            self.visit_edits(slot, space, key, kind, &mut |dot, edit| {
-                append(&mut found, dot, edit.update);
+            self.visit_edits(slot, space, key, kind, None, &mut |edit| {
+                append(&mut found, edit.place.0, edit.update);
                 ControlFlow::Continue(())
             })?;
             if found != *expected {

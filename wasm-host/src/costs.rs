@@ -53,6 +53,17 @@ host_costs! {
     STORAGE_REMOVE_RANGE   = "storage.remove-range":  2000,    1,   500;
     STORAGE_SCAN           = "storage.scan":          2000,    1,   500;
     STORAGE_COUNT          = "storage.count":         2000,    1,   200;
+    // Per row: an element. What it costs to bring a list into memory has no price.
+    STORAGE_LIST_LENGTH    = "storage.list-length":   1000,    1,     0;
+    STORAGE_LIST_INSERT    = "storage.list-insert":   6000,    6,   300;
+    STORAGE_LIST_APPEND    = "storage.list-append":   6000,    6,   300;
+    STORAGE_LIST_REMOVE    = "storage.list-remove":   6000,    4,   100;
+    STORAGE_LIST_READ      = "storage.list-read":     2000,    1,   200;
+    STORAGE_TEXT_LENGTH    = "storage.text-length":   1000,    1,     0;
+    STORAGE_TEXT_INSERT    = "storage.text-insert":   6000,    6,     0;
+    STORAGE_TEXT_APPEND    = "storage.text-append":   6000,    6,     0;
+    STORAGE_TEXT_REMOVE    = "storage.text-remove":   6000,    4,     4;
+    STORAGE_TEXT_READ      = "storage.text-read":     2000,    2,     0;
     EVENTS_EMIT            = "events.emit":           1000,    2,     0;
     LOG_WRITE              = "log.write":             1000,    2,     0;
 }

@@ -5,6 +5,8 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::ops::{Bound, ControlFlow};
 
+use crate::guest_sequences::GuestSequences;
+
 /// Which part of a context an entry is in. Keys of different spaces never meet.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Space {
@@ -46,11 +48,12 @@ impl Row<'_> {
 /// own writes. Used only while the turn runs, on the thread that runs it.
 ///
 /// Every value is read as bytes: those of a register or write-once entry, the 8 of a counter,
-/// little-endian and signed, none of a set element.
+/// little-endian and signed, none of a set element, list or text. What lists and texts hold
+/// is read and written through [`GuestSequences`].
 ///
 /// Lengths and counts are already checked against [`crate::Limits`] when a
 /// method is called, and the turn is known to be allowed to write.
-pub trait GuestState {
+pub trait GuestState: GuestSequences {
     /// The value under `key`.
     fn get(&mut self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, StateError>;
 

@@ -65,6 +65,7 @@ impl Facts {
 pub(crate) struct Used {
     pub(crate) host_calls: u64,
     pub(crate) writes: u64,
+    pub(crate) edits: u64,
     pub(crate) write_bytes: u64,
     pub(crate) event_bytes: u64,
     pub(crate) log_bytes: u64,

@@ -164,15 +164,25 @@ limits! {
     output_bytes_max: Bytes = 1 << 20;
     /// Length of one key.
     key_bytes_max: Bytes = 480;
-    /// Length of one value.
+    /// Length of one value, of one element of a list, and of what is inserted into
+    /// a text at once.
     value_bytes_max: Bytes = 1 << 20;
     /// Writes in one turn: entries written, and entries removed.
     writes_max: Count = 10_000;
-    /// Keys and values written in one turn, together.
+    /// Edits of lists and texts in one turn: insertions and removals, of however
+    /// many elements. Each has its place among what others insert there.
+    edits_max: Count = 10_000;
+    /// Memory of the lists and texts that one turn has open. A larger one cannot
+    /// be read or edited.
+    sequences_bytes_max: Bytes = 256 << 20;
+    /// Keys and values written in one turn, together, and what it inserts into
+    /// lists and texts; each element of a list counts 8 bytes more.
     write_bytes_max: Bytes = 4 << 20;
-    /// Entries that one `scan` may ask for, or one `remove-range`.
+    /// Entries that one `scan` may ask for, or one `remove-range`, and elements
+    /// that one `list-read` may.
     scan_rows_max: Count = 1_000;
-    /// Keys and values that one `scan` may return, together.
+    /// Keys and values that one `scan` may return, together; what one read of a
+    /// list or text may return.
     scan_bytes_max: Bytes = 4 << 20;
     /// Events in one turn.
     events_max: Count = 1_000;

@@ -111,6 +111,13 @@ pub(crate) struct RawEntry {
     pub(crate) value: Vec<u8>,
 }
 
+#[derive(Debug, Clone, Copy, ComponentType, Lower)]
+#[component(record)]
+pub(crate) struct RawOutOfRange {
+    pub(crate) index: u64,
+    pub(crate) length: u64,
+}
+
 impl RawDescription {
     /// All text together.
     pub(crate) fn text_bytes(&self) -> usize {

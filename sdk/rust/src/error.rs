@@ -34,3 +34,10 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+/// With the code `out_of_range`.
+impl From<crate::collections::OutOfRange> for Error {
+    fn from(error: crate::collections::OutOfRange) -> Error {
+        Error::new("out_of_range", error.to_string())
+    }
+}

@@ -23,7 +23,9 @@ mod server {
     };
     pub(crate) use events::emit;
     pub(crate) use storage::{
-        Entry, Space, add, count, get, insert, remove, remove_range, scan, set, write_once,
+        Entry, OutOfRange, Space, add, count, get, insert, list_append, list_insert, list_length,
+        list_read, list_remove, remove, remove_range, scan, set, text_append, text_insert,
+        text_length, text_read, text_remove, write_once,
     };
 
     pub(crate) fn log(level: Level, message: &str) {

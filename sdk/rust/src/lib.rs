@@ -63,6 +63,8 @@ pub mod key;
 pub mod log;
 #[cfg(not(target_arch = "wasm32"))]
 mod memory_host;
+#[cfg(not(target_arch = "wasm32"))]
+mod memory_sequences;
 #[doc(hidden)]
 pub mod private;
 mod returned;
@@ -75,7 +77,9 @@ pub use error::Error;
 
 /// Everything that an application usually needs.
 pub mod prelude {
-    pub use crate::collections::{Counter, Map, Owned, Page, Private, Register, Set, WriteOnce};
+    pub use crate::collections::{
+        Counter, List, Map, Owned, Page, Private, Register, Set, Text, WriteOnce,
+    };
     pub use crate::error::Error;
     pub use crate::{context, debug, error, events, info, warn};
     pub use serde::{Deserialize, Serialize};

@@ -1,18 +1,20 @@
 //! The host of an application that runs without a server: the same functions
 //! as the component's imports, on maps in memory, with kinds as the server has
-//! them and one node that writes. Who starts and ends calls is
-//! `testing.rs`; nothing here outlives a call.
+//! them and one node that writes. Lists and texts are in `memory_sequences.rs`. Who
+//! starts and ends calls is `testing.rs`; nothing here outlives a call.
 //!
 //! Thread: the calls of one thread; another thread has its own.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Bound;
 use std::panic::resume_unwind;
 
 use crate::host::{RANDOM_BYTES_MAX, SCAN_ENTRIES_MAX};
 use crate::log::Level;
+
+pub(crate) use crate::memory_sequences::*;
 
 /// One entry of a scan.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +38,8 @@ pub(crate) enum Kind {
     Register,
     Counter,
     SetElement,
+    List,
+    Text,
     WriteOnce,
 }
 
@@ -46,12 +50,21 @@ impl fmt::Display for Kind {
             Kind::Register => "register",
             Kind::Counter => "counter",
             Kind::SetElement => "set element",
+            Kind::List => "list",
+            Kind::Text => "text",
             Kind::WriteOnce => "write-once value",
         })
     }
 }
 
 type Values = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// The elements of a list or text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Elements {
+    List(Vec<Vec<u8>>),
+    Text(Vec<char>),
+}
 
 /// All entries of a context, as they are read, and their kinds.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -61,6 +74,8 @@ pub(crate) struct State {
     pub(crate) private: Values,
     /// What is no register.
     kinds: BTreeMap<(Space, Vec<u8>), Kind>,
+    /// What lists and texts hold, which have no value.
+    sequences: BTreeMap<(Space, Vec<u8>), Elements>,
 }
 
 impl State {
@@ -86,7 +101,7 @@ impl State {
     }
 
     /// What kind the entry is, if there is one.
-    fn kind(&self, space: Space, key: &[u8]) -> Option<Kind> {
+    pub(crate) fn kind(&self, space: Space, key: &[u8]) -> Option<Kind> {
         self.of(space).get(key)?;
         let kind = self.kinds.get(&(space, key.to_vec()));
         Some(kind.copied().unwrap_or_default())
@@ -96,25 +111,59 @@ impl State {
     fn replace(&mut self, space: Space, key: &[u8], with: Option<Stored>) -> Option<Stored> {
         let kind = self.kind(space, key);
         let at = (space, key.to_vec());
+        let elements = self.sequences.remove(&at);
         let before = match with {
             None => {
                 self.kinds.remove(&at);
                 self.of_mut(space).remove(key)
             }
-            Some((kind, value)) => {
-                match kind {
-                    Kind::Register => drop(self.kinds.remove(&at)),
-                    _ => drop(self.kinds.insert(at, kind)),
+            Some(stored) => {
+                if let Some(elements) = stored.elements {
+                    self.sequences.insert(at.clone(), elements);
                 }
-                self.of_mut(space).insert(key.to_vec(), value)
+                match stored.kind {
+                    Kind::Register => drop(self.kinds.remove(&at)),
+                    _ => drop(self.kinds.insert(at, stored.kind)),
+                }
+                self.of_mut(space).insert(key.to_vec(), stored.value)
             }
         };
-        kind.zip(before)
+        Some(Stored {
+            kind: kind?,
+            value: before?,
+            elements,
+        })
+    }
+
+    /// The elements under `key`, if there are any.
+    pub(crate) fn elements(&self, space: Space, key: &[u8]) -> Option<&Elements> {
+        self.sequences.get(&(space, key.to_vec()))
+    }
+
+    pub(crate) fn elements_mut(&mut self, space: Space, key: &[u8]) -> Option<&mut Elements> {
+        self.sequences.get_mut(&(space, key.to_vec()))
     }
 }
 
-/// An entry's kind and value.
-pub(crate) type Stored = (Kind, Vec<u8>);
+/// An entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Stored {
+    pub(crate) kind: Kind,
+    /// As it is read.
+    pub(crate) value: Vec<u8>,
+    /// What a list or text holds.
+    pub(crate) elements: Option<Elements>,
+}
+
+impl Stored {
+    fn of(kind: Kind, value: Vec<u8>) -> Option<Stored> {
+        Some(Stored {
+            kind,
+            value,
+            elements: None,
+        })
+    }
+}
 
 /// A running call and all that it has done so far.
 #[derive(Debug, Default)]
@@ -122,6 +171,8 @@ pub(crate) struct Call {
     pub(crate) state: State,
     /// What writes have replaced, in order; undone from the end on failure.
     pub(crate) replaced: Vec<(Space, Vec<u8>, Option<Stored>)>,
+    /// The lists and texts of which `replaced` has what they were before.
+    pub(crate) edited: BTreeSet<(Space, Vec<u8>)>,
     pub(crate) events: Vec<(String, Vec<u8>)>,
     pub(crate) logs: Vec<(Level, String)>,
     pub(crate) may_write: bool,
@@ -176,13 +227,14 @@ impl Call {
         self.events.clear();
     }
 
-    fn write(&mut self, space: Space, key: &[u8], with: Option<Stored>) {
+    pub(crate) fn write(&mut self, space: Space, key: &[u8], with: Option<Stored>) {
         let before = self.state.replace(space, key, with);
+        self.edited.remove(&(space, key.to_vec()));
         self.replaced.push((space, key.to_vec(), before));
     }
 
     /// Whether a write of this kind fits to what is there.
-    fn check(&self, space: Space, key: &[u8], written: Kind) -> Result<(), Misused> {
+    pub(crate) fn check(&self, space: Space, key: &[u8], written: Kind) -> Result<(), Misused> {
         self.check_owner(space, key)?;
         if space == Space::Private && written != Kind::Register {
             return Err(Misused(format!(
@@ -221,7 +273,7 @@ impl Call {
     }
 }
 
-fn with<T>(f: impl FnOnce(&mut Call) -> T) -> T {
+pub(crate) fn with<T>(f: impl FnOnce(&mut Call) -> T) -> T {
     RUNNING.with_borrow_mut(|running| match running {
         Some(call) => f(call),
         None => panic!(
@@ -231,7 +283,7 @@ fn with<T>(f: impl FnOnce(&mut Call) -> T) -> T {
 }
 
 /// The running call, which must be allowed to write, and to write this.
-fn with_writing<T>(f: impl FnOnce(&mut Call) -> Result<T, Misused>) -> T {
+pub(crate) fn with_writing<T>(f: impl FnOnce(&mut Call) -> Result<T, Misused>) -> T {
     let result = with(|call| call.may_write.then(|| f(call)));
     // Not a panic of the application: no hook runs, nothing is printed.
     match result {
@@ -248,7 +300,7 @@ pub(crate) fn get(space: Space, key: &[u8]) -> Option<Vec<u8>> {
 pub(crate) fn set(space: Space, key: &[u8], value: &[u8]) {
     with_writing(|call| {
         call.check(space, key, Kind::Register)?;
-        call.write(space, key, Some((Kind::Register, value.to_vec())));
+        call.write(space, key, Stored::of(Kind::Register, value.to_vec()));
         Ok(())
     });
 }
@@ -259,8 +311,8 @@ pub(crate) fn add(space: Space, key: &[u8], amount: i64) -> i64 {
         let before = call.state.of(space).get(key);
         let before = before.and_then(|bytes| bytes.first_chunk().copied());
         let sum = before.map_or(0, i64::from_le_bytes).saturating_add(amount);
-        let stored = (Kind::Counter, sum.to_le_bytes().to_vec());
-        call.write(space, key, Some(stored));
+        let stored = Stored::of(Kind::Counter, sum.to_le_bytes().to_vec());
+        call.write(space, key, stored);
         Ok(sum)
     })
 }
@@ -269,7 +321,7 @@ pub(crate) fn insert(space: Space, key: &[u8]) -> bool {
     with_writing(|call| {
         call.check(space, key, Kind::SetElement)?;
         let is_new = !call.state.of(space).contains_key(key);
-        call.write(space, key, Some((Kind::SetElement, Vec::new())));
+        call.write(space, key, Stored::of(Kind::SetElement, Vec::new()));
         Ok(is_new)
     })
 }
@@ -279,7 +331,7 @@ pub(crate) fn write_once(space: Space, key: &[u8], value: &[u8]) -> bool {
         call.check(space, key, Kind::WriteOnce)?;
         let is_first = !call.state.of(space).contains_key(key);
         if is_first {
-            call.write(space, key, Some((Kind::WriteOnce, value.to_vec())));
+            call.write(space, key, Stored::of(Kind::WriteOnce, value.to_vec()));
         }
         Ok(is_first)
     })

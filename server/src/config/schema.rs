@@ -162,6 +162,8 @@ settings! {
         instances_bytes_max: Bytes [64 * KIB, 16 * TIB] = "4 GiB";
         /// Linear memory of the instances that the whole process keeps warm, as far as it has grown; each shard has an equal share. Those of the least recently called contexts go for others, and one that is larger than a share goes after its call. A call that finds none warm makes one.
         warm_memory_bytes_max: Bytes [0, TIB] = "1 GiB";
+        /// Lists and texts that the whole process keeps in memory between calls; each shard has an equal share. Those that were used least recently go for others, and one that is larger than a share is made anew for each call.
+        sequence_memory_bytes_max: Bytes [0, TIB] = "256 MiB";
         /// Threads that compile applications. One more loads those that are installed, so that no call waits for another application's install.
         compile_threads: u64 [1, 64] = "1";
         /// Applications waiting to be installed, and as many waiting to be loaded. One more is refused with code -32005 and 429.

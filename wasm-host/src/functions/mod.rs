@@ -7,6 +7,7 @@
 mod context;
 mod events;
 mod log;
+mod sequences;
 mod storage;
 
 use wasmtime::component::Linker;

@@ -1,5 +1,6 @@
 //! `corelet:app/storage`: the context's state. What it means lives behind
-//! [`GuestState`](crate::GuestState); here are the limits and the price.
+//! [`GuestState`](crate::GuestState); here are the limits and the price. Lists and
+//! texts are in `sequences.rs`.
 
 use std::ops::ControlFlow;
 
@@ -12,7 +13,7 @@ use crate::guest_state::{Row, Space, StateError, Walk as StateWalk};
 use crate::host_context::{Cx, HostContext, Phase, charge, enter, slice_end, with_state};
 use crate::world::{self, RawEntry, RawSpace};
 
-type Bytes = WasmList<u8>;
+pub(super) type Bytes = WasmList<u8>;
 
 /// Keys that `count` walks over before it looks at the slice again.
 const COUNT_STEP: usize = 1_000;
@@ -63,7 +64,7 @@ pub(super) fn add_to(linker: &mut Linker<HostContext>) -> wasmtime::Result<()> {
     interface.func_wrap_async("count", |cx, (space, prefix): (RawSpace, Bytes)| {
         Box::new(count(cx, space.into(), prefix))
     })?;
-    Ok(())
+    super::sequences::add_to(&mut interface)
 }
 
 impl From<RawSpace> for Space {
@@ -368,7 +369,7 @@ impl Walk {
     }
 }
 
-fn check_key(cx: &mut Cx<'_>, bytes: usize) -> wasmtime::Result<()> {
+pub(super) fn check_key(cx: &mut Cx<'_>, bytes: usize) -> wasmtime::Result<()> {
     let max = cx.data().limits.key_bytes_max;
     cx.data_mut().bound("key_bytes_max", bytes as u64, max)
 }
@@ -393,7 +394,7 @@ async fn begin_write(
 
 /// Whether the turn may write below `prefix`: it is no query, and in the owned
 /// space all such keys are this author's.
-fn check_writer(cx: &mut Cx<'_>, space: Space, prefix: &Bytes) -> wasmtime::Result<()> {
+pub(super) fn check_writer(cx: &mut Cx<'_>, space: Space, prefix: &Bytes) -> wasmtime::Result<()> {
     let data = cx.data_mut();
     if data.phase != Phase::Update {
         return Err(data.stop(Failure::WroteInQuery));
@@ -420,7 +421,7 @@ fn count_write(cx: &mut Cx<'_>, bytes: u64) -> wasmtime::Result<()> {
 }
 
 /// The state's answer; a state that cannot answer ends the turn.
-fn answered<R>(cx: &mut Cx<'_>, answer: Result<R, StateError>) -> wasmtime::Result<R> {
+pub(super) fn answered<R>(cx: &mut Cx<'_>, answer: Result<R, StateError>) -> wasmtime::Result<R> {
     answer.map_err(|error| {
         cx.data_mut().stop(match error {
             StateError::Store(source) => Failure::State(source),

@@ -15,12 +15,12 @@
 //! | [`Register`] | one value | the last writer wins |
 //! | [`Counter`] | a sum | all that was added counts |
 //! | [`Set`] | elements | adding one beats removing it |
+//! | [`List`] | values, each at its place | all insertions and removals count |
+//! | [`Text`] | text | all insertions and removals count |
 //! | [`WriteOnce`] | one value, for good | the earliest stays |
 //! | [`Map`] | values, or other collections, by key | each key for itself |
 //! | [`Owned`] | a collection per author, which that author alone writes | never happens |
 //! | [`Private`] | what stays on this node | never happens |
-//!
-//! Lists and texts, which many edit at the same time, will be collections here too.
 //!
 //! An entry keeps the kind that it was first written as. So a field that is now
 //! a `Counter` and was a `Register<i64>` needs another name or prefix: adding to
@@ -28,6 +28,7 @@
 
 mod counter;
 mod entries;
+mod list;
 mod map;
 mod nested;
 mod owned;
@@ -35,11 +36,13 @@ mod private;
 mod register;
 mod set;
 mod site;
+mod text;
 mod walk;
 mod write_once;
 
 pub use counter::Counter;
 pub use entries::{Entries, Page};
+pub use list::{List, OutOfRange, Values};
 pub use map::Map;
 pub use nested::{Keys, ReadOnly};
 pub use owned::{Author, Owned, Owners};
@@ -48,6 +51,7 @@ pub use register::Register;
 pub use set::{Elements, ElementsPage, Set};
 #[doc(hidden)]
 pub use site::Site;
+pub use text::{Chars, Text};
 pub use write_once::WriteOnce;
 
 /// What an application's field may be, and what a [`Map`] may have under each of
@@ -80,5 +84,7 @@ pub trait Inner: Collection {}
 impl Inner for Counter {}
 impl<T> Inner for Register<T> {}
 impl<T> Inner for Set<T> {}
+impl<T> Inner for List<T> {}
+impl Inner for Text {}
 impl<T> Inner for WriteOnce<T> {}
 impl<K, V> Inner for Map<K, V> {}

@@ -4,19 +4,28 @@
 //! have written and no snapshot shows), then the shard's current snapshot. A
 //! query reads what was durable when it began: one snapshot, and what had
 //! settled since that was taken. Owned by the turn.
+//!
+//! Lists and texts are in `sequences.rs`, how a scan goes through several layers at once
+//! in `merge.rs`.
+
+mod merge;
+mod sequences;
 
 use std::any::Any;
 use std::cell::RefCell;
-use std::iter::Peekable;
-use std::ops::{Bound, ControlFlow};
+use std::ops::ControlFlow;
 use std::rc::Rc;
 
 use bytes::Bytes;
 use corelet_store::{
-    ContextSlot, EntryKind, EntryValue, Op, Scan, ScannedEntry, Snapshot, Space, Write,
+    ContextSlot, EntryKind, EntryValue, Hlc, Op, Scan, ScannedEntry, SequenceError, Snapshot,
+    Space, Write,
 };
 use corelet_wasm_host::{GuestState, Row, StateError, StateWalk};
 
+use self::merge::{Merge, is_empty, prefix_end, scan_bounds};
+use self::sequences::Sequences;
+pub(crate) use self::sequences::{Edited, SequenceAccess};
 use crate::overlay::{self, BySpace, Layer, Overlay, Shown};
 use crate::snapshots::Snapshots;
 
@@ -25,6 +34,7 @@ pub(crate) struct View {
     slot: ContextSlot,
     base: Base,
     changeset: BySpace<Own>,
+    sequences: Sequences,
 }
 
 /// A write of this turn: what several writes of one entry come to.
@@ -56,14 +66,22 @@ enum Base {
 pub(crate) struct Written {
     pub(crate) ops: Vec<Op>,
     pub(crate) shown: Vec<overlay::Write>,
+    /// To be kept if the commit takes the rest.
+    pub(crate) edited: Edited,
 }
 
 impl View {
-    pub(crate) fn of_query(slot: ContextSlot, snapshot: Rc<Snapshot>, settled: Rc<Layer>) -> View {
+    pub(crate) fn of_query(
+        slot: ContextSlot,
+        snapshot: Rc<Snapshot>,
+        settled: Rc<Layer>,
+        access: SequenceAccess,
+    ) -> View {
         View {
             slot,
             base: Base::Fixed { snapshot, settled },
             changeset: BySpace::default(),
+            sequences: Sequences::new(access),
         }
     }
 
@@ -71,38 +89,60 @@ impl View {
         slot: ContextSlot,
         snapshots: Rc<Snapshots>,
         overlay: Rc<RefCell<Overlay>>,
+        access: SequenceAccess,
     ) -> View {
         View {
             slot,
             base: Base::Moving { snapshots, overlay },
             changeset: BySpace::default(),
+            sequences: Sequences::new(access),
         }
     }
 
-    pub(crate) fn of_init() -> View {
+    pub(crate) fn of_init(access: SequenceAccess) -> View {
         View {
             slot: ContextSlot::UNASSIGNED,
             base: Base::Nothing,
             changeset: BySpace::default(),
+            sequences: Sequences::new(access),
         }
     }
 
-    pub(crate) fn into_written(self) -> Written {
+    /// What the turn has written, in a delta with this stamp.
+    ///
+    /// # Errors
+    /// Of the stamp, if it is not later than that of the edits before.
+    pub(crate) fn into_written(mut self, hlc: Hlc) -> Result<Written, SequenceError> {
         let (mut ops, mut shown) = (Vec::new(), Vec::new());
+        let mut edited = Edited::default();
         for (space, key, own) in self.changeset.into_all() {
+            let Own {
+                removes_first,
+                mut write,
+                shown: now,
+            } = own;
+            let mut edit = None;
+            if let Write::Edit { update, .. } = &mut write {
+                edit = self.sequences.take_edit(space, &key, hlc, &mut edited)?;
+                *update = edit
+                    .as_ref()
+                    .map(|edit| edit.update.clone())
+                    .unwrap_or_default();
+            }
             shown.push(overlay::Write {
                 space,
                 key: key.clone(),
-                shown: own.shown,
+                shown: now,
+                edit,
             });
             ops.push(Op {
                 space,
                 key,
-                removes_first: own.removes_first,
-                write: own.write,
+                removes_first,
+                write,
             });
         }
-        Written { ops, shown }
+        Ok(Written { ops, shown, edited })
     }
 
     /// Reads below the changeset: the kind and, for whoever wants them, the bytes.
@@ -356,8 +396,12 @@ impl GuestState for View {
         }
         match below {
             // It has come and gone within the turn.
-            None => drop(self.changeset.of_mut(space).remove(key)),
+            None => {
+                self.sequences.let_go(space, key);
+                drop(self.changeset.of_mut(space).remove(key));
+            }
             Some(_) => {
+                self.sequences.let_go(space, key);
                 let own = Own {
                     removes_first: false,
                     write: Write::Remove,
@@ -471,122 +515,6 @@ impl GuestState for View {
     }
 }
 
-type Writes<'a> = Box<dyn Iterator<Item = (&'a Bytes, Option<&'a Shown>)> + 'a>;
-
-/// A write that is newer than the snapshot.
-struct Newer<'a> {
-    key: &'a [u8],
-    value: Option<&'a [u8]>,
-    is_own: bool,
-}
-
-impl<'a> Newer<'a> {
-    /// What a scan tells of it. How long an older update's removal stays in the
-    /// overlay depends on the disk, and so must not cost fuel; the turn's own
-    /// removals do.
-    fn row(&self) -> Row<'a> {
-        match self.value {
-            Some(value) => Row::Shown(value),
-            None if self.is_own => Row::Removed,
-            None => Row::Hidden,
-        }
-    }
-}
-
-/// The turn's own writes over what is pending over what has settled, in scan order.
-struct Merge<'a> {
-    // The newest first.
-    layers: [Peekable<Writes<'a>>; 3],
-    reverse: bool,
-}
-
-impl<'a> Merge<'a> {
-    fn new(layers: [Writes<'a>; 3], reverse: bool) -> Self {
-        Merge {
-            layers: layers.map(Iterator::peekable),
-            reverse,
-        }
-    }
-
-    /// Whether a scan shows `a` before `b`.
-    fn before(&self, a: &[u8], b: &[u8]) -> bool {
-        if self.reverse { a > b } else { a < b }
-    }
-
-    /// The layer with the next key; of several the newest, whose write hides
-    /// the others'.
-    fn next_layer(&mut self) -> Option<(usize, &'a Bytes)> {
-        let mut next: Option<(usize, &'a Bytes)> = None;
-        for at in 0..self.layers.len() {
-            if let Some(&(key, _)) = self.layers[at].peek()
-                && next.is_none_or(|(_, first)| self.before(key, first))
-            {
-                next = Some((at, key));
-            }
-        }
-        next
-    }
-
-    fn next(&mut self) -> Option<Newer<'a>> {
-        let (newest, key) = self.next_layer()?;
-        let mut value = None;
-        for (at, layer) in self.layers.iter_mut().enumerate().skip(newest) {
-            let write = layer.next_if(|(other, _)| *other == key);
-            if at == newest {
-                value = write.and_then(|(_, value)| value);
-            }
-        }
-        Some(Newer {
-            key,
-            value: value.map(|shown| &shown.bytes[..]),
-            is_own: newest == 0,
-        })
-    }
-
-    /// The next write, unless it lies behind `key` in scan order.
-    fn next_up_to(&mut self, key: &[u8]) -> Option<Newer<'a>> {
-        let (_, next) = self.next_layer()?;
-        match self.before(key, next) {
-            true => None,
-            false => self.next(),
-        }
-    }
-}
-
-/// The smallest key behind all that begin with `prefix`; none if there is none.
-fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
-    let last = prefix.iter().rposition(|&byte| byte != 0xff)?;
-    let mut end = prefix[..=last].to_vec();
-    end[last] += 1;
-    Some(end)
-}
-
-fn scan_bounds<'a>(
-    prefix: &'a [u8],
-    end: Option<&'a [u8]>,
-    after: Option<&'a [u8]>,
-    reverse: bool,
-) -> (Bound<&'a [u8]>, Bound<&'a [u8]>) {
-    let low = Bound::Included(prefix);
-    let high = end.map_or(Bound::Unbounded, Bound::Excluded);
-    match (after, reverse) {
-        (None, _) => (low, high),
-        (Some(after), false) if after < prefix => (low, high),
-        (Some(after), false) => (Bound::Excluded(after), high),
-        (Some(after), true) if end.is_some_and(|end| after >= end) => (low, high),
-        (Some(after), true) => (low, Bound::Excluded(after)),
-    }
-}
-
-/// Bounds that a `BTreeMap` would panic on, or that hold nothing.
-fn is_empty(bounds: (Bound<&[u8]>, Bound<&[u8]>)) -> bool {
-    match bounds {
-        (Bound::Included(low), Bound::Excluded(high)) => low >= high,
-        (Bound::Excluded(low), Bound::Excluded(high)) => low >= high,
-        _ => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -642,8 +570,13 @@ mod tests {
                 }),
                 _ => None,
             },
+            edit: None,
         })
         .collect()
+    }
+
+    fn access() -> SequenceAccess {
+        SequenceAccess::without_cache(NodeId::from_bytes([7; 32]))
     }
 
     fn apply(state: &mut State, writes: &[(usize, Option<u8>)]) {
@@ -748,7 +681,12 @@ mod tests {
             ledger_with(&[(1, Some(1)), (5, Some(2)), (6, Some(3)), (7, Some(4))]);
         let overlay = Rc::new(RefCell::new(Overlay::default()));
         overlay.borrow_mut().absorb(1, &layer(&[(5, None)]));
-        let mut view = View::of_update(slot, Rc::new(Snapshots::new(ledger).unwrap()), overlay);
+        let mut view = View::of_update(
+            slot,
+            Rc::new(Snapshots::new(ledger).unwrap()),
+            overlay,
+            access(),
+        );
         assert!(view.remove(Shared, SHORT_KEYS[1]).unwrap());
         assert!(
             !view.remove(Shared, SHORT_KEYS[5]).unwrap(),
@@ -800,11 +738,11 @@ mod tests {
             overlay.borrow_mut().absorb(2, &layer(&pending));
 
             let durable = overlay.borrow().settled();
-            let mut query = View::of_query(slot, snapshots.latest(), durable);
+            let mut query = View::of_query(slot, snapshots.latest(), durable, access());
             compare_all(&mut query, &state)?;
 
             apply(&mut state, &pending);
-            let mut update = View::of_update(slot, snapshots, overlay);
+            let mut update = View::of_update(slot, snapshots, overlay, access());
             for (key, value) in &own {
                 let name = SHORT_KEYS[*key];
                 match value {

@@ -1,0 +1,165 @@
+//! Documents that many write, with comments: texts and lists.
+//!
+//! ```sh
+//! corelet app install target/apps/docs.wasm
+//! corelet context create docs --name team
+//! corelet call team write '{"title":"plan","at":0,"what":"We meet at noon."}'
+//! corelet call team comment '{"title":"plan","at":11,"count":4,"remark":"or at one?"}'
+//! corelet call team read '{"title":"plan"}'
+//! ```
+//!
+//! Places count Unicode scalar values. A comment quotes what it is about, so it can be
+//! understood when the text has moved on. Who wrote how much of a document is
+//! counted, wherever it was written.
+
+use corelet_sdk::prelude::*;
+
+/// Documents by title.
+#[corelet::application(name = "docs")]
+pub struct Docs {
+    texts: Map<String, Text>,
+    comments: Map<String, List<Comment>>,
+    /// By title, then by who: scalar values that they have written.
+    written: Map<String, Map<String, Counter>>,
+}
+
+/// What somebody says about a part of a document.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Comment {
+    who: String,
+    /// What was there when it was said.
+    quote: String,
+    remark: String,
+}
+
+/// A document as it stands.
+#[derive(Debug, Serialize)]
+pub struct Document {
+    text: String,
+    comments: Vec<Comment>,
+    /// Who has written it, and how much.
+    writers: Vec<(String, i64)>,
+}
+
+/// The most of a document that one call reads, in scalar values: an answer has its
+/// limit.
+const READ_MAX: u64 = 100_000;
+
+/// The most comments that one call reads.
+const COMMENTS_MAX: u64 = 100;
+
+#[corelet::methods]
+impl Docs {
+    /// Writes into a document, which the first call begins; returns its length.
+    #[update]
+    pub fn write(&mut self, title: &str, at: u64, what: &str) -> Result<u64, Error> {
+        let mut text = self.texts.entry_mut(title);
+        text.try_insert(at, what)?;
+        let mut written = self.written.entry_mut(title);
+        let count = what.chars().count() as i64;
+        written.entry_mut(&context::caller()).add(count);
+        Ok(text.len())
+    }
+
+    /// Writes to the end of a document; returns its length.
+    #[update]
+    pub fn append(&mut self, title: &str, what: &str) -> Result<u64, Error> {
+        let end = self.texts.entry(title).len();
+        self.write(title, end, what)
+    }
+
+    /// Takes a part of a document away; returns its length.
+    #[update]
+    pub fn erase(&mut self, title: &str, at: u64, count: u64) -> Result<u64, Error> {
+        let mut text = self.texts.entry_mut(title);
+        text.try_remove_range(at, count)?;
+        Ok(text.len())
+    }
+
+    /// Replaces a part of a document, or nothing of it; returns its length.
+    #[update]
+    pub fn replace(&mut self, title: &str, at: u64, count: u64, with: &str) -> Result<u64, Error> {
+        self.erase(title, at, count)?;
+        self.write(title, at, with)
+    }
+
+    /// Says something about a part of a document; returns how many comments it has.
+    #[update]
+    pub fn comment(
+        &mut self,
+        title: &str,
+        at: u64,
+        count: u64,
+        remark: String,
+    ) -> Result<u64, Error> {
+        let text = self.texts.entry(title);
+        let end = at.saturating_add(count);
+        if end > text.len() {
+            return Err(Error::new("out_of_range", "there is no such part"));
+        }
+        let quote = text.range(at..end);
+        let mut comments = self.comments.entry_mut(title);
+        comments.push(&Comment {
+            who: context::caller(),
+            quote,
+            remark,
+        });
+        Ok(comments.len())
+    }
+
+    /// Takes a comment away, by its place; only who made it may.
+    #[update]
+    pub fn resolve(&mut self, title: &str, place: u64) -> Result<(), Error> {
+        let mut comments = self.comments.entry_mut(title);
+        let comment = comments
+            .get(place)
+            .ok_or_else(|| Error::new("no_comment", "there is no such comment"))?;
+        if comment.who != context::caller() {
+            return Err(Error::new("not_yours", "it is another's comment"));
+        }
+        comments.remove(place);
+        Ok(())
+    }
+
+    /// Takes a document away, with its comments.
+    #[update]
+    pub fn discard(&mut self, title: &str) -> bool {
+        self.comments.entry_mut(title).clear();
+        self.written.entry_mut(title).clear();
+        self.texts.entry_mut(title).clear()
+    }
+
+    /// A document, or the beginning of a long one.
+    #[query]
+    pub fn read(&self, title: &str) -> Document {
+        let written = self.written.entry(title);
+        let writer = |who: String| {
+            let count = written.entry(&who).get();
+            (who, count)
+        };
+        Document {
+            text: self.texts.entry(title).range(..READ_MAX),
+            comments: self.comments.entry(title).range(..COMMENTS_MAX).collect(),
+            writers: written.keys().map(writer).collect(),
+        }
+    }
+
+    /// A part of a document, as far as it goes.
+    #[query]
+    pub fn part(&self, title: &str, at: u64, count: u64) -> String {
+        let end = at.saturating_add(count.min(READ_MAX));
+        self.texts.entry(title).range(at..end)
+    }
+
+    /// How long a document is.
+    #[query]
+    pub fn length(&self, title: &str) -> u64 {
+        self.texts.entry(title).len()
+    }
+
+    /// All titles.
+    #[query]
+    pub fn titles(&self) -> Vec<String> {
+        self.texts.keys().collect()
+    }
+}

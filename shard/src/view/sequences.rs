@@ -1,0 +1,563 @@
+//! Lists and texts as one turn sees them: `GuestSequences` on top of `crate::sequences`.
+//!
+//! An update takes a sequence out of the cache, edits it in place, and gives it back when
+//! it ends: with its edits if the commit takes them, else without. A query only looks,
+//! at one that is made of what was durable when it began.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use corelet_store::{Content, EntryKind, Hlc, NodeId, SequenceError, Space, Write};
+use corelet_wasm_host::{Elements, GuestSequences, SequenceKind, SequenceStep, StateError};
+
+use super::{Base, Own, View, no_private, store_space};
+use crate::overlay::Shown;
+use crate::sequences::{
+    Edit, Live, Made, Name, Opening, Pending, Place, Role, SequenceCache, Source, entry_kind,
+};
+
+/// Elements of a list that are read before their bytes are looked at again.
+const READ_AT_ONCE: u64 = 16;
+
+/// What a turn needs to reach lists and texts.
+pub(crate) struct SequenceAccess {
+    /// Where they are kept between turns, if this turn's are.
+    pub(crate) cache: Option<Rc<SequenceCache>>,
+    /// Who edits here.
+    pub(crate) author: NodeId,
+    /// What the context had lost when the turn began.
+    pub(crate) losses: u64,
+}
+
+#[cfg(test)]
+impl SequenceAccess {
+    pub(crate) fn without_cache(author: NodeId) -> SequenceAccess {
+        SequenceAccess {
+            cache: None,
+            author,
+            losses: 0,
+        }
+    }
+}
+
+type At = (Space, Bytes);
+
+/// The lists and texts that a turn has to do with.
+pub(super) struct Sequences {
+    access: SequenceAccess,
+    /// Those that it has for itself.
+    held: BTreeMap<At, Held>,
+    /// What a query has found those to be made of that it looks at; none of those that
+    /// are not there.
+    wanted: BTreeMap<(At, EntryKind), Option<Made>>,
+    /// The one that is being made.
+    opening: Option<Opening>,
+}
+
+/// A sequence that is out of the cache. Given back as it was taken, unless its edits are
+/// taken first.
+struct Held {
+    live: Option<Live>,
+    name: Name,
+    /// Where it goes back to.
+    home: Option<Rc<SequenceCache>>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let (Some(mut live), Some(home)) = (self.live.take(), &self.home) {
+            live.sequence.roll_back();
+            // One that this turn has begun is nothing without its edits.
+            if !live.made.births.is_empty() {
+                let _ = home.keep(self.name.clone(), live);
+            }
+        }
+    }
+}
+
+/// Sequences with edits that have been taken.
+#[derive(Default)]
+pub(crate) struct Edited(Vec<(Name, Live)>);
+
+impl Edited {
+    /// Keeps them for the next turn: their edits are on their way to the disk.
+    pub(crate) fn keep(self, cache: &SequenceCache) {
+        for (name, live) in self.0 {
+            let _ = cache.keep(name, live);
+        }
+    }
+}
+
+impl Sequences {
+    pub(super) fn new(access: SequenceAccess) -> Sequences {
+        Sequences {
+            access,
+            held: BTreeMap::new(),
+            wanted: BTreeMap::new(),
+            opening: None,
+        }
+    }
+
+    /// The entry is removed: what was edited of it is not.
+    pub(super) fn let_go(&mut self, space: Space, key: &[u8]) {
+        if !self.held.is_empty() {
+            self.held.remove(&(space, Bytes::copy_from_slice(key)));
+        }
+    }
+
+    /// What the turn has edited of a sequence.
+    pub(super) fn take_edit(
+        &mut self,
+        space: Space,
+        key: &Bytes,
+        hlc: Hlc,
+        edited: &mut Edited,
+    ) -> Result<Option<Edit>, SequenceError> {
+        let Some(mut held) = self.held.remove(&(space, key.clone())) else {
+            return Ok(None);
+        };
+        let Some(mut live) = held.live.take() else {
+            return Ok(None);
+        };
+        let edit = live.take_edit(self.access.author, hlc)?;
+        edited.0.push((held.name.clone(), live));
+        Ok(edit)
+    }
+
+    /// Memory of those that the turn has for itself.
+    fn bytes(&self) -> u64 {
+        let lives = self.held.values().flat_map(|held| &held.live);
+        lives.map(|live| live.bytes).sum()
+    }
+
+    fn hold(&mut self, at: At, name: Name, live: Live, home: Option<Rc<SequenceCache>>) {
+        let live = Some(live);
+        self.held.insert(at, Held { live, name, home });
+    }
+}
+
+fn store_kind(kind: SequenceKind) -> corelet_store::SequenceKind {
+    match kind {
+        SequenceKind::List => corelet_store::SequenceKind::List,
+        SequenceKind::Text => corelet_store::SequenceKind::Text,
+    }
+}
+
+fn kind_of(kind: SequenceKind) -> EntryKind {
+    entry_kind(store_kind(kind))
+}
+
+/// Refuses to take an entry for a list or text that it is not.
+fn check_read(found: Option<EntryKind>, read: EntryKind) -> Result<(), StateError> {
+    match found {
+        Some(found) if found != read => Err(StateError::Misused(format!(
+            "an entry that is a {found} was used as a {read}"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn refused(error: SequenceError) -> StateError {
+    StateError::Misused(error.to_string())
+}
+
+impl View {
+    fn place(&self, space: Space, key: &[u8], kind: EntryKind) -> Place {
+        Place {
+            slot: self.slot,
+            space,
+            key: key.to_vec(),
+            kind,
+        }
+    }
+
+    fn name(&self, space: Space, key: &[u8], kind: EntryKind, role: Role) -> Name {
+        Name {
+            slot: self.slot,
+            space,
+            key: Bytes::copy_from_slice(key),
+            kind,
+            role,
+        }
+    }
+
+    /// Where the edits of a sequence are, below the changeset.
+    fn source(
+        &self,
+        space: Space,
+        key: &[u8],
+        kind: EntryKind,
+    ) -> Result<Option<Source>, StateError> {
+        let (snapshot, tail, pending) = match &self.base {
+            Base::Nothing => return Ok(None),
+            Base::Fixed { snapshot, settled } => {
+                let tail = settled.tail(space, key).cloned();
+                (Rc::clone(snapshot), tail, Pending::default())
+            }
+            Base::Moving { snapshots, overlay } => {
+                let overlay = overlay.borrow();
+                let tail = overlay.settled().tail(space, key).cloned();
+                (snapshots.latest(), tail, overlay.count_pending(space, key))
+            }
+        };
+        let place = self.place(space, key, kind);
+        let author = self.sequences.access.author;
+        Source::find(author, place, snapshot, tail, pending).map_err(StateError::new)
+    }
+
+    fn pending_edits(&self, space: Space, key: &[u8]) -> Vec<Edit> {
+        match &self.base {
+            Base::Moving { overlay, .. } => overlay.borrow().pending_edits(space, key),
+            Base::Fixed { .. } | Base::Nothing => Vec::new(),
+        }
+    }
+
+    /// One step towards having a sequence, for an update.
+    fn open_for_update(
+        &mut self,
+        space: Space,
+        key: &[u8],
+        kind: SequenceKind,
+    ) -> Result<Option<u64>, StateError> {
+        let name = self.name(space, key, kind_of(kind), Role::Tip);
+        let at = (space, name.key.clone());
+        let cache = self.sequences.access.cache.clone();
+        let opening = match self.sequences.opening.take() {
+            Some(opening) => opening,
+            None => {
+                let Some(source) = self.source(space, key, name.kind)? else {
+                    return Ok(None);
+                };
+                let losses = self.sequences.access.losses;
+                let kept = cache.as_ref().and_then(|cache| cache.take(&name));
+                if let Some(mut live) = kept.filter(|live| live.losses == losses)
+                    && source
+                        .catch_up(&mut live, || self.pending_edits(space, key))
+                        .map_err(StateError::new)?
+                {
+                    self.was_hit(true);
+                    self.sequences.hold(at, name, live, cache);
+                    return Ok(None);
+                }
+                self.was_hit(false);
+                let pending = || self.pending_edits(space, key);
+                Opening::begin(source, store_kind(kind), losses, pending)
+            }
+        };
+        match opening.step().map_err(StateError::new)? {
+            ControlFlow::Break(live) => {
+                self.sequences.hold(at, name, live, cache);
+                Ok(None)
+            }
+            ControlFlow::Continue(opening) => Ok(Some(self.goes_on(opening))),
+        }
+    }
+
+    /// One step towards a sequence that a query can look at.
+    fn open_for_query(
+        &mut self,
+        space: Space,
+        key: &[u8],
+        kind: SequenceKind,
+    ) -> Result<Option<u64>, StateError> {
+        let name = self.name(space, key, kind_of(kind), Role::Durable);
+        let at = (space, name.key.clone());
+        if self.look(space, key, kind, |_| ())?.is_some() {
+            return Ok(None);
+        }
+        let cache = self.sequences.access.cache.clone();
+        let opening = match self.sequences.opening.take() {
+            Some(opening) => opening,
+            None => {
+                let wanted = (at.clone(), name.kind);
+                let Some(source) = self.source(space, key, name.kind)? else {
+                    self.sequences.wanted.insert(wanted, None);
+                    return Ok(None);
+                };
+                let made = Some(source.made.clone());
+                self.sequences.wanted.insert(wanted, made);
+                if self.look(space, key, kind, |_| ())?.is_some() {
+                    self.was_hit(true);
+                    return Ok(None);
+                }
+                if let Some(cache) = &cache
+                    && let Some(mut live) = cache.take(&name)
+                {
+                    let is_newer = live.made.edits > source.made.edits;
+                    let is_whole = source.catch_up(&mut live, Vec::new);
+                    let is_whole = is_whole.map_err(StateError::new)?;
+                    if is_whole || is_newer {
+                        let _ = cache.keep(name.clone(), live);
+                    }
+                    if is_whole {
+                        self.was_hit(true);
+                        return Ok(None);
+                    }
+                }
+                self.was_hit(false);
+                Opening::begin(source, store_kind(kind), 0, Vec::new)
+            }
+        };
+        let live = match opening.step().map_err(StateError::new)? {
+            ControlFlow::Break(live) => live,
+            ControlFlow::Continue(opening) => return Ok(Some(self.goes_on(opening))),
+        };
+        // What a later query has made stays, and this one's is its own.
+        let is_older = |cache: &Rc<SequenceCache>| {
+            let newer = cache.look(&name, |kept| kept.made.edits > live.made.edits);
+            newer == Some(true)
+        };
+        let live = match cache.filter(|cache| !is_older(cache)) {
+            None => live,
+            Some(cache) => match cache.keep(name.clone(), live) {
+                Ok(()) => return Ok(None),
+                Err(live) => live,
+            },
+        };
+        self.sequences.hold(at, name, live, None);
+        Ok(None)
+    }
+
+    /// Keeps what is being made, and tells the memory of all that the turn has.
+    fn goes_on(&mut self, opening: Opening) -> u64 {
+        let bytes = self.sequences.bytes() + opening.bytes();
+        self.sequences.opening = Some(opening);
+        bytes
+    }
+
+    fn was_hit(&self, is_hit: bool) {
+        if let Some(cache) = &self.sequences.access.cache {
+            cache.was_hit(is_hit);
+        }
+    }
+
+    /// Looks at a sequence that is there. None if there is none, or none yet.
+    fn look<T>(
+        &self,
+        space: Space,
+        key: &[u8],
+        kind: SequenceKind,
+        look: impl Fn(&Live) -> T,
+    ) -> Result<Option<T>, StateError> {
+        let kind = kind_of(kind);
+        let at = (space, Bytes::copy_from_slice(key));
+        if let Some(live) = self.sequences.held.get(&at).and_then(|h| h.live.as_ref()) {
+            return Ok(Some(look(live)));
+        }
+        let access = &self.sequences.access;
+        let (Base::Fixed { .. }, Some(cache)) = (&self.base, &access.cache) else {
+            return Ok(None);
+        };
+        let wanted = self.sequences.wanted.get(&(at, kind));
+        let Some(Some(made)) = wanted else {
+            return Ok(None);
+        };
+        for role in [Role::Tip, Role::Durable] {
+            let found = cache.look(&self.name(space, key, kind, role), |live| {
+                let is_it = role == Role::Durable || live.losses == access.losses;
+                (is_it && live.made == *made).then(|| look(live))
+            });
+            if let Some(Some(found)) = found {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Edits a sequence, which this begins if there is none.
+    fn edit(
+        &mut self,
+        space: Space,
+        key: &[u8],
+        kind: SequenceKind,
+        edit: impl FnOnce(&mut Live) -> Result<(), SequenceError>,
+    ) -> Result<(), StateError> {
+        no_private(space, kind_of(kind))?;
+        let name = self.name(space, key, kind_of(kind), Role::Tip);
+        let access = &self.sequences.access;
+        let held = self
+            .sequences
+            .held
+            .entry((space, name.key.clone()))
+            .or_insert_with(|| Held {
+                live: Some(Live::new(store_kind(kind), access.author, access.losses)),
+                name,
+                home: access.cache.clone(),
+            });
+        let Some(live) = &mut held.live else {
+            return Err(StateError::new("a sequence was edited after its turn"));
+        };
+        edit(live).map_err(refused)?;
+        let births = live.made.births.clone();
+        let own = self.changeset.of(space).get(key);
+        if matches!(
+            own,
+            Some(Own {
+                write: Write::Edit { .. },
+                ..
+            })
+        ) {
+            return Ok(());
+        }
+        let removes_first = own.is_some_and(|own| own.removes_first || own.write == Write::Remove);
+        let own = Own {
+            removes_first,
+            write: Write::Edit {
+                kind: kind_of(kind),
+                births,
+                update: Bytes::new(),
+            },
+            shown: Some(Shown {
+                kind: kind_of(kind),
+                bytes: Bytes::new(),
+            }),
+        };
+        self.put(space, key, own);
+        Ok(())
+    }
+}
+
+impl GuestSequences for View {
+    fn sequence_open(
+        &mut self,
+        kind: SequenceKind,
+        space: corelet_wasm_host::Space,
+        key: &[u8],
+    ) -> Result<SequenceStep, StateError> {
+        let space = store_space(space);
+        let at = (space, Bytes::copy_from_slice(key));
+        let is_known = match self.sequences.held.get(&at) {
+            Some(held) => {
+                check_read(Some(held.name.kind), kind_of(kind))?;
+                true
+            }
+            None => match self.changeset.of(space).get(key) {
+                Some(own) => {
+                    check_read(own.shown.as_ref().map(|shown| shown.kind), kind_of(kind))?;
+                    true
+                }
+                None => {
+                    self.sequences.opening.is_none() && {
+                        let found =
+                            self.base_get(space, key, |found| found.map(|(kind, _)| kind))?;
+                        check_read(found, kind_of(kind))?;
+                        found.is_none()
+                    }
+                }
+            },
+        };
+        let more = match (is_known, &self.base) {
+            (true, _) | (_, Base::Nothing) => None,
+            (false, Base::Moving { .. }) => self.open_for_update(space, key, kind)?,
+            (false, Base::Fixed { .. }) => self.open_for_query(space, key, kind)?,
+        };
+        Ok(match more {
+            Some(bytes) => SequenceStep::More { bytes },
+            None => {
+                let looked_at = match self.sequences.held.contains_key(&at) {
+                    true => None,
+                    false => self.look(space, key, kind, |live| live.bytes)?,
+                };
+                SequenceStep::Open {
+                    bytes: self.sequences.bytes() + looked_at.unwrap_or(0),
+                }
+            }
+        })
+    }
+
+    fn sequence_length(
+        &mut self,
+        kind: SequenceKind,
+        space: corelet_wasm_host::Space,
+        key: &[u8],
+    ) -> Result<u64, StateError> {
+        let length = self.look(store_space(space), key, kind, |live| live.sequence.len());
+        Ok(length?.unwrap_or(0) as u64)
+    }
+
+    fn sequence_insert(
+        &mut self,
+        space: corelet_wasm_host::Space,
+        key: &[u8],
+        index: u64,
+        elements: Elements,
+    ) -> Result<(), StateError> {
+        let kind = elements.kind();
+        let content = match elements {
+            Elements::Values(values) => {
+                Content::Values(values.into_iter().map(Vec::into_boxed_slice).collect())
+            }
+            Elements::Text(text) => Content::Text(text),
+        };
+        self.edit(store_space(space), key, kind, |live| {
+            live.sequence.insert(index as usize, content)
+        })
+    }
+
+    fn sequence_remove(
+        &mut self,
+        kind: SequenceKind,
+        space: corelet_wasm_host::Space,
+        key: &[u8],
+        index: u64,
+        count: u64,
+    ) -> Result<(), StateError> {
+        self.edit(store_space(space), key, kind, |live| {
+            live.sequence.delete(index as usize, count as usize)
+        })
+    }
+
+    fn sequence_read(
+        &mut self,
+        kind: SequenceKind,
+        space: corelet_wasm_host::Space,
+        key: &[u8],
+        index: u64,
+        count: u64,
+        bytes_max: u64,
+    ) -> Result<Elements, StateError> {
+        let read = |live: &Live| match kind {
+            SequenceKind::List => read_list(live, index, count, bytes_max),
+            // A scalar value has a byte at least.
+            SequenceKind::Text => read_text(live, index, count.min(bytes_max.saturating_add(1))),
+        };
+        let elements = self.look(store_space(space), key, kind, read)?;
+        let elements = elements.transpose().map_err(refused)?;
+        Ok(elements.unwrap_or(match kind {
+            SequenceKind::List => Elements::Values(Vec::new()),
+            SequenceKind::Text => Elements::Text(String::new()),
+        }))
+    }
+}
+
+fn read_list(
+    live: &Live,
+    index: u64,
+    count: u64,
+    bytes_max: u64,
+) -> Result<Elements, SequenceError> {
+    let (mut values, mut bytes) = (Vec::new(), 0);
+    let mut left = count;
+    while left > 0 && bytes <= bytes_max {
+        let some = left.min(READ_AT_ONCE);
+        let at = (index + count - left) as usize;
+        let Content::Values(read) = live.sequence.slice(at, some as usize)? else {
+            break;
+        };
+        for value in read {
+            bytes += value.len() as u64;
+            values.push(value.into_vec());
+        }
+        left -= some;
+    }
+    Ok(Elements::Values(values))
+}
+
+fn read_text(live: &Live, index: u64, count: u64) -> Result<Elements, SequenceError> {
+    Ok(match live.sequence.slice(index as usize, count as usize)? {
+        Content::Text(text) => Elements::Text(text),
+        Content::Values(_) => Elements::Text(String::new()),
+    })
+}

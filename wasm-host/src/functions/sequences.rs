@@ -1,0 +1,370 @@
+//! The functions of `corelet:app/storage` for lists and texts: limits and price. What an
+//! edit means lives behind [`GuestSequences`](crate::GuestSequences); the functions for
+//! all other entries are in `storage.rs`.
+
+use wasmtime::AsContext;
+use wasmtime::component::{LinkerInstance, WasmList, WasmStr};
+
+use super::storage::{Bytes, answered, check_key, check_writer};
+use crate::costs::{self, HostCost};
+use crate::guest_sequences::{Elements, SequenceKind, SequenceStep};
+use crate::guest_state::Space;
+use crate::host_context::{Cx, HostContext, charge, enter, slice_end, with_state};
+use crate::limits::Limits;
+use crate::world::{RawOutOfRange, RawSpace};
+
+/// What each element of a list counts for among the bytes written, beside its own.
+const ELEMENT_BYTES: u64 = 8;
+
+type Edited = Result<(), RawOutOfRange>;
+
+/// The sequence that a call is about.
+struct Door {
+    kind: SequenceKind,
+    space: Space,
+    key: Bytes,
+}
+
+pub(super) fn add_to(interface: &mut LinkerInstance<'_, HostContext>) -> wasmtime::Result<()> {
+    interface.func_wrap_async("list-length", |cx, (space, key): (RawSpace, Bytes)| {
+        let cost = &costs::STORAGE_LIST_LENGTH;
+        Box::new(length(cx, cost, list(space, key)))
+    })?;
+    interface.func_wrap_async(
+        "list-insert",
+        |cx, args: (RawSpace, Bytes, u64, WasmList<Bytes>)| {
+            let (space, key, index, values) = args;
+            Box::new(list_insert(cx, list(space, key), index, values))
+        },
+    )?;
+    interface.func_wrap_async(
+        "list-append",
+        |cx, args: (RawSpace, Bytes, WasmList<Bytes>)| {
+            let (space, key, values) = args;
+            Box::new(list_append(cx, list(space, key), values))
+        },
+    )?;
+    interface.func_wrap_async("list-remove", |cx, args: (RawSpace, Bytes, u64, u64)| {
+        let (space, key, index, count) = args;
+        let cost = &costs::STORAGE_LIST_REMOVE;
+        Box::new(remove(cx, cost, list(space, key), index, count))
+    })?;
+    interface.func_wrap_async("list-read", |cx, args: (RawSpace, Bytes, u64, u32)| {
+        let (space, key, index, count) = args;
+        Box::new(list_read(cx, list(space, key), index, count))
+    })?;
+    interface.func_wrap_async("text-length", |cx, (space, key): (RawSpace, Bytes)| {
+        let cost = &costs::STORAGE_TEXT_LENGTH;
+        Box::new(length(cx, cost, text(space, key)))
+    })?;
+    interface.func_wrap_async(
+        "text-insert",
+        |cx, args: (RawSpace, Bytes, u64, WasmStr)| {
+            let (space, key, index, what) = args;
+            Box::new(text_insert(cx, text(space, key), index, what))
+        },
+    )?;
+    interface.func_wrap_async("text-append", |cx, args: (RawSpace, Bytes, WasmStr)| {
+        let (space, key, what) = args;
+        Box::new(text_append(cx, text(space, key), what))
+    })?;
+    interface.func_wrap_async("text-remove", |cx, args: (RawSpace, Bytes, u64, u64)| {
+        let (space, key, index, count) = args;
+        let cost = &costs::STORAGE_TEXT_REMOVE;
+        Box::new(remove(cx, cost, text(space, key), index, count))
+    })?;
+    interface.func_wrap_async("text-read", |cx, args: (RawSpace, Bytes, u64, u64)| {
+        let (space, key, index, count) = args;
+        Box::new(text_read(cx, text(space, key), index, count))
+    })
+}
+
+fn list(space: RawSpace, key: Bytes) -> Door {
+    Door {
+        kind: SequenceKind::List,
+        space: space.into(),
+        key,
+    }
+}
+
+fn text(space: RawSpace, key: Bytes) -> Door {
+    Door {
+        kind: SequenceKind::Text,
+        ..list(space, key)
+    }
+}
+
+async fn length(mut cx: Cx<'_>, cost: &'static HostCost, door: Door) -> wasmtime::Result<(u64,)> {
+    begin(&mut cx, cost, &door, 0).await?;
+    Ok((length_of(&mut cx, &door)?,))
+}
+
+async fn list_insert(
+    mut cx: Cx<'_>,
+    door: Door,
+    index: u64,
+    values: WasmList<Bytes>,
+) -> wasmtime::Result<(Edited,)> {
+    let cost = &costs::STORAGE_LIST_INSERT;
+    let values = begin_list(&mut cx, cost, &door, &values).await?;
+    Ok((insert(&mut cx, &door, Some(index), values)?,))
+}
+
+async fn list_append(mut cx: Cx<'_>, door: Door, values: WasmList<Bytes>) -> wasmtime::Result<()> {
+    let cost = &costs::STORAGE_LIST_APPEND;
+    let values = begin_list(&mut cx, cost, &door, &values).await?;
+    insert(&mut cx, &door, None, values).map(drop)
+}
+
+async fn text_insert(
+    mut cx: Cx<'_>,
+    door: Door,
+    index: u64,
+    what: WasmStr,
+) -> wasmtime::Result<(Edited,)> {
+    let cost = &costs::STORAGE_TEXT_INSERT;
+    let text = begin_text(&mut cx, cost, &door, &what).await?;
+    Ok((insert(&mut cx, &door, Some(index), text)?,))
+}
+
+async fn text_append(mut cx: Cx<'_>, door: Door, what: WasmStr) -> wasmtime::Result<()> {
+    let cost = &costs::STORAGE_TEXT_APPEND;
+    let text = begin_text(&mut cx, cost, &door, &what).await?;
+    insert(&mut cx, &door, None, text).map(drop)
+}
+
+async fn remove(
+    mut cx: Cx<'_>,
+    cost: &'static HostCost,
+    door: Door,
+    index: u64,
+    count: u64,
+) -> wasmtime::Result<(Edited,)> {
+    check_key(&mut cx, door.key.len())?;
+    let key_bytes = door.key.len() as u64;
+    enter(&mut cx, cost, key_bytes).await?;
+    check_writer(&mut cx, door.space, &door.key)?;
+    count_edit(&mut cx, key_bytes)?;
+    open(&mut cx, &door).await?;
+    let length = length_of(&mut cx, &door)?;
+    let end = index.saturating_add(count);
+    if end > length {
+        return Ok((Err(RawOutOfRange { index: end, length }),));
+    }
+    if count == 0 {
+        return Ok((Ok(()),));
+    }
+    if charge(&mut cx, cost.per_row.saturating_mul(count))? {
+        slice_end().await;
+    }
+    let removed = with_state(&mut cx, |state, store| {
+        let key = door.key.as_le_slice(&store);
+        state.sequence_remove(door.kind, door.space, key, index, count)
+    })?;
+    answered(&mut cx, removed)?;
+    Ok((Ok(()),))
+}
+
+async fn list_read(
+    mut cx: Cx<'_>,
+    door: Door,
+    index: u64,
+    count: u32,
+) -> wasmtime::Result<(Vec<Vec<u8>>,)> {
+    let data = cx.data_mut();
+    let rows_max = data.limits.scan_rows_max;
+    data.bound("scan_rows_max", count.into(), rows_max)?;
+    let cost = &costs::STORAGE_LIST_READ;
+    begin(&mut cx, cost, &door, 0).await?;
+    let Elements::Values(values) = read(&mut cx, &door, index, count.into())? else {
+        return Ok((Vec::new(),));
+    };
+    let bytes = values.iter().map(|value| value.len() as u64).sum();
+    end_read(&mut cx, cost, values.len() as u64, bytes).await?;
+    Ok((values,))
+}
+
+async fn text_read(
+    mut cx: Cx<'_>,
+    door: Door,
+    index: u64,
+    count: u64,
+) -> wasmtime::Result<(String,)> {
+    let cost = &costs::STORAGE_TEXT_READ;
+    begin(&mut cx, cost, &door, 0).await?;
+    let Elements::Text(text) = read(&mut cx, &door, index, count)? else {
+        return Ok((String::new(),));
+    };
+    end_read(&mut cx, cost, 0, text.len() as u64).await?;
+    Ok((text,))
+}
+
+/// The door of a read: its price, and the sequence in memory.
+async fn begin(
+    cx: &mut Cx<'_>,
+    cost: &'static HostCost,
+    door: &Door,
+    bytes: u64,
+) -> wasmtime::Result<()> {
+    check_key(cx, door.key.len())?;
+    enter(cx, cost, door.key.len() as u64 + bytes).await?;
+    open(cx, door).await
+}
+
+/// The door of an insertion into a list.
+async fn begin_list(
+    cx: &mut Cx<'_>,
+    cost: &'static HostCost,
+    door: &Door,
+    values: &WasmList<Bytes>,
+) -> wasmtime::Result<Elements> {
+    let count = values.len() as u64;
+    let mut written = ELEMENT_BYTES.saturating_mul(count);
+    // Before each is looked at.
+    let Limits {
+        value_bytes_max,
+        write_bytes_max,
+        ..
+    } = *cx.data().limits;
+    let data = cx.data_mut();
+    data.bound("write_bytes_max", written, write_bytes_max)?;
+    let mut bytes = 0;
+    for at in 0..values.len() {
+        let value = value_at(cx, values, at)?.len() as u64;
+        let data = cx.data_mut();
+        data.bound("value_bytes_max", value, value_bytes_max)?;
+        bytes += value;
+    }
+    written += bytes;
+    begin_insert(cx, cost, door, bytes, written, count).await?;
+    let mut copies = Vec::with_capacity(values.len());
+    for at in 0..values.len() {
+        let value = value_at(cx, values, at)?;
+        copies.push(value.as_le_slice(cx.as_context()).to_vec());
+    }
+    Ok(Elements::Values(copies))
+}
+
+fn value_at(cx: &mut Cx<'_>, values: &WasmList<Bytes>, at: usize) -> wasmtime::Result<Bytes> {
+    let value = values.get(&mut *cx, at);
+    value.expect("it is within the length of the list")
+}
+
+/// The door of an insertion into a text.
+async fn begin_text(
+    cx: &mut Cx<'_>,
+    cost: &'static HostCost,
+    door: &Door,
+    what: &WasmStr,
+) -> wasmtime::Result<Elements> {
+    let bytes = what.to_str(cx.as_context())?.len() as u64;
+    let max = cx.data().limits.value_bytes_max;
+    cx.data_mut().bound("value_bytes_max", bytes, max)?;
+    begin_insert(cx, cost, door, bytes, bytes, 0).await?;
+    let text = what.to_str(cx.as_context())?;
+    Ok(Elements::Text(text.into_owned()))
+}
+
+async fn begin_insert(
+    cx: &mut Cx<'_>,
+    cost: &'static HostCost,
+    door: &Door,
+    bytes: u64,
+    written: u64,
+    rows: u64,
+) -> wasmtime::Result<()> {
+    let key_bytes = door.key.len() as u64;
+    check_key(cx, door.key.len())?;
+    enter(cx, cost, key_bytes + bytes).await?;
+    check_writer(cx, door.space, &door.key)?;
+    count_edit(cx, key_bytes + written)?;
+    if charge(cx, cost.per_row.saturating_mul(rows))? {
+        slice_end().await;
+    }
+    open(cx, door).await
+}
+
+/// Inserts at a place, or at the end.
+fn insert(
+    cx: &mut Cx<'_>,
+    door: &Door,
+    index: Option<u64>,
+    elements: Elements,
+) -> wasmtime::Result<Edited> {
+    let length = length_of(cx, door)?;
+    let index = index.unwrap_or(length);
+    if index > length {
+        return Ok(Err(RawOutOfRange { index, length }));
+    }
+    if elements.is_empty() {
+        return Ok(Ok(()));
+    }
+    let inserted = with_state(cx, |state, store| {
+        state.sequence_insert(door.space, door.key.as_le_slice(&store), index, elements)
+    })?;
+    answered(cx, inserted).map(Ok)
+}
+
+/// As much as there is of what was asked for, within what a read may return.
+fn read(cx: &mut Cx<'_>, door: &Door, index: u64, count: u64) -> wasmtime::Result<Elements> {
+    let bytes_max = cx.data().limits.scan_bytes_max;
+    let length = length_of(cx, door)?;
+    let index = index.min(length);
+    let count = count.min(length - index);
+    let elements = with_state(cx, |state, store| {
+        let key = door.key.as_le_slice(&store);
+        state.sequence_read(door.kind, door.space, key, index, count, bytes_max)
+    })?;
+    answered(cx, elements)
+}
+
+async fn end_read(
+    cx: &mut Cx<'_>,
+    cost: &'static HostCost,
+    rows: u64,
+    bytes: u64,
+) -> wasmtime::Result<()> {
+    let max = cx.data().limits.scan_bytes_max;
+    cx.data_mut().bound("scan_bytes_max", bytes, max)?;
+    if charge(cx, cost.per_row * rows + cost.per_byte * bytes)? {
+        slice_end().await;
+    }
+    Ok(())
+}
+
+fn length_of(cx: &mut Cx<'_>, door: &Door) -> wasmtime::Result<u64> {
+    let length = with_state(cx, |state, store| {
+        state.sequence_length(door.kind, door.space, door.key.as_le_slice(&store))
+    })?;
+    answered(cx, length)
+}
+
+/// Brings the sequence into memory, however many slices that takes.
+async fn open(cx: &mut Cx<'_>, door: &Door) -> wasmtime::Result<()> {
+    loop {
+        let step = with_state(cx, |state, store| {
+            state.sequence_open(door.kind, door.space, door.key.as_le_slice(&store))
+        })?;
+        let (bytes, is_open) = match answered(cx, step)? {
+            SequenceStep::Open { bytes } => (bytes, true),
+            SequenceStep::More { bytes } => (bytes, false),
+        };
+        let max = cx.data().limits.sequences_bytes_max;
+        cx.data_mut().bound("sequences_bytes_max", bytes, max)?;
+        if is_open {
+            return Ok(());
+        }
+        slice_end().await;
+    }
+}
+
+/// Counts an edit, and what it brings along.
+fn count_edit(cx: &mut Cx<'_>, bytes: u64) -> wasmtime::Result<()> {
+    let data = cx.data_mut();
+    data.used.edits += 1;
+    data.used.write_bytes += bytes;
+    let (edits, write_bytes) = (data.used.edits, data.used.write_bytes);
+    let (edits_max, bytes_max) = (data.limits.edits_max, data.limits.write_bytes_max);
+    data.bound("edits_max", edits, edits_max)?;
+    data.bound("write_bytes_max", write_bytes, bytes_max)
+}
