@@ -33,7 +33,7 @@ pub(crate) struct RunArgs {
     /// Keep-alive connections of the load tool.
     #[arg(long, default_value_t = 64)]
     connections: u32,
-    /// Keys in the large context.
+    /// Keys in the large context, and elements of the long list.
     #[arg(long, default_value_t = 1_000_000)]
     keys: u64,
     /// Contexts of the idle measure.
@@ -48,6 +48,9 @@ pub(crate) struct RunArgs {
     /// The example application; target/apps/kv.wasm if not said.
     #[arg(long, default_value = "target/apps/kv.wasm")]
     kv: PathBuf,
+    /// The one with lists; target/apps/docs.wasm if not said.
+    #[arg(long, default_value = "target/apps/docs.wasm")]
+    docs: PathBuf,
     /// Where the servers keep their data while they run; the system's temporary
     /// directory if not said.
     #[arg(long)]
@@ -76,6 +79,8 @@ enum Measure {
     Neighbour,
     /// Writes into a context with many keys against an empty one.
     Large,
+    /// Appends to a long list against those to short ones.
+    LongList,
     /// Memory and start-up time with many idle contexts.
     Idle,
     /// Calls inside the process: warm, fresh, cold.
@@ -91,6 +96,7 @@ pub(crate) struct Plan {
     pub(crate) programs: Programs,
     pub(crate) load_core: usize,
     pub(crate) kv: Vec<u8>,
+    pub(crate) docs: Vec<u8>,
     /// A directory for each measure's servers goes in here.
     pub(crate) scratch: PathBuf,
     pub(crate) rounds: u32,
@@ -156,6 +162,7 @@ pub(crate) fn run(args: RunArgs) -> Result<()> {
             Measure::Throughput => measures::throughput(&plan),
             Measure::Neighbour => measures::neighbour(&plan),
             Measure::Large => measures::large_context(&plan),
+            Measure::LongList => measures::long_list(&plan),
             Measure::Idle => measures::idle_contexts(&plan),
             Measure::Inside => measures::inside(&plan),
             Measure::State => measures::state(&plan),
@@ -194,8 +201,10 @@ fn plan(args: &RunArgs, scratch: &Path) -> Result<Plan> {
         "{} is missing: run make build",
         corelet.display()
     );
-    let kv =
-        fs::read(&args.kv).with_context(|| format!("read {}: run make apps", args.kv.display()))?;
+    let read = |path: &Path| {
+        fs::read(path).with_context(|| format!("read {}: run make apps", path.display()))
+    };
+    let (kv, docs) = (read(&args.kv)?, read(&args.docs)?);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let quick = args.quick;
     Ok(Plan {
@@ -209,6 +218,7 @@ fn plan(args: &RunArgs, scratch: &Path) -> Result<Plan> {
         // figures mean nothing.
         load_core: usize::from(cores > 1),
         kv,
+        docs,
         scratch: scratch.into(),
         rounds: if quick { 1 } else { args.rounds },
         seconds: if quick { 1 } else { args.seconds },

@@ -75,6 +75,7 @@ figures! {
     Counter sequence_hits = "corelet_sequence_hits" "Times that a call found a list or text in memory";
     Counter sequence_misses = "corelet_sequence_misses" "Times that a list or text had to be made of its edits";
     Counter sequence_evictions = "corelet_sequence_evictions" "Lists and texts given up to make room";
+    Counter sequences_saved = "corelet_sequences_saved" "Times that a list or text was saved as a whole";
     Gauge mailbox = "corelet_mailbox_depth" "Messages in the shard's mailbox";
     Counter batches = "corelet_batches" "Batches committed";
     Counter checkpoints = "corelet_checkpoints" "Times that the journal was brought into the ledger";

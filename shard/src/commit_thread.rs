@@ -9,14 +9,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use corelet_store::{
-    BATCH_BYTES_MAX, BatchOutcome, Change, ContextId, Ledger, LedgerWriter, Refused, Snapshot,
-    StoreError, Verdict,
+    BATCH_BYTES_MAX, BatchOutcome, Change, ContextId, Ledger, LedgerWriter, Refused, SavedSequence,
+    SequenceName, Snapshot, StoreError, Verdict,
 };
-use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
+use crossbeam_channel::{Receiver, TryRecvError};
 
 use crate::commit_stage::Report;
 use crate::ending::Ending;
 use crate::mailbox::Outbox;
+use crate::saver::Saver;
 use crate::stats::ShardStats;
 
 /// Records of deleted contexts dropped in one transaction.
@@ -65,6 +66,7 @@ pub(crate) fn run(ledger: Ledger, thread: CommitThread, ending: Ending) {
         taken: 0,
         sweeping: true,
         batches: 0,
+        saver: start_saver(&ledger),
     };
     while let Some(first) = worker.next() {
         worker.commit(first);
@@ -73,6 +75,28 @@ pub(crate) fn run(ledger: Ledger, thread: CommitThread, ending: Ending) {
     if let Err(error) = worker.writer.checkpoint() {
         tracing::warn!(%error, "what is in the journal could not be brought into the ledger");
     }
+}
+
+/// Without it lists and texts take longer to open.
+fn start_saver(ledger: &Ledger) -> Option<Saver> {
+    match Saver::start(ledger) {
+        Ok(saver) => Some(saver),
+        Err(error) => {
+            tracing::warn!(%error, "lists and texts are not saved as wholes, so that opening one takes longer");
+            None
+        }
+    }
+}
+
+/// What has ended a wait for a change.
+enum Waited {
+    Change(Queued),
+    /// A list or text was saved as a whole.
+    Saved,
+    /// The time is over.
+    InVain,
+    /// There will be no more changes.
+    Closed,
 }
 
 struct Worker<'l> {
@@ -96,6 +120,7 @@ struct Worker<'l> {
     // an earlier life has.
     sweeping: bool,
     batches: u64,
+    saver: Option<Saver>,
 }
 
 /// A context of which a call was refused: calls that may have seen its writes
@@ -135,17 +160,64 @@ impl Worker<'_> {
             }
         }
         while self.writer.has_unshown() || self.owes_snapshot {
-            match self.thread.queue.recv_timeout(CHECKPOINT_IDLE) {
-                Ok(first) => return Some(first),
-                Err(RecvTimeoutError::Disconnected) => return None,
-                Err(RecvTimeoutError::Timeout) => {
+            match self.wait(CHECKPOINT_IDLE) {
+                Waited::Change(first) => return Some(first),
+                Waited::Closed => return None,
+                Waited::Saved => {}
+                Waited::InVain => {
                     if let Err(error) = self.checkpoint() {
                         tracing::warn!(%error, "a checkpoint failed; what is in the journal is safe, and the next one tries again");
                     }
                 }
             }
         }
-        self.thread.queue.recv().ok()
+        loop {
+            match self.wait(Duration::MAX) {
+                Waited::Change(first) => return Some(first),
+                Waited::Closed => return None,
+                Waited::Saved | Waited::InVain => {}
+            }
+        }
+    }
+
+    /// Waits for a change. What the saver has made meanwhile is kept.
+    fn wait(&mut self, at_most: Duration) -> Waited {
+        let never = crossbeam_channel::never();
+        let saved = self.saver.as_ref().map_or(&never, |saver| &saver.saved);
+        let deadline = match Instant::now().checked_add(at_most) {
+            Some(deadline) => crossbeam_channel::at(deadline),
+            None => crossbeam_channel::never(),
+        };
+        let saved = crossbeam_channel::select! {
+            recv(self.thread.queue) -> first => {
+                return first.map_or(Waited::Closed, Waited::Change);
+            }
+            recv(saved) -> saved => saved.ok(),
+            recv(deadline) -> _ => return Waited::InVain,
+        };
+        match saved {
+            Some((name, saved)) => self.keep_saved(&name, &saved),
+            // It has ended before its time.
+            None => self.saver = None,
+        }
+        Waited::Saved
+    }
+
+    /// Keeps a list or text as a whole, if it is still there.
+    fn keep_saved(&mut self, name: &SequenceName, saved: &SavedSequence) {
+        // It takes a checkpoint, of which the shard has to hear.
+        let shown = match self.writer.has_unshown() {
+            true => self.checkpoint(),
+            false => Ok(()),
+        };
+        match shown.and_then(|()| self.writer.keep_saved(name, saved)) {
+            Ok(true) => self.thread.stats.sequences_saved.one(),
+            Ok(false) => {}
+            Err(error) if error.is_fatal() => self.stop_in_doubt("save", &error),
+            Err(error) => {
+                tracing::warn!(%error, "a list or text could not be kept as a whole; opening it takes longer");
+            }
+        }
     }
 
     /// Brings everything into LMDB and gives the shard the snapshot that shows it.
@@ -219,8 +291,12 @@ impl Worker<'_> {
                 mut verdicts,
                 is_shown,
                 leaves_litter,
+                due,
             }) => {
                 self.sweeping |= leaves_litter;
+                if let Some(saver) = &self.saver {
+                    due.into_iter().for_each(|name| saver.save(name));
+                }
                 self.count(count, is_shown, started.elapsed());
                 self.remember_refusals(&calls, &verdicts);
                 for (place, context) in refused {
@@ -241,6 +317,13 @@ impl Worker<'_> {
             }
         }
         self.batches += 1;
+        let saved = self
+            .saver
+            .as_ref()
+            .and_then(|saver| saver.saved.try_recv().ok());
+        if let Some((name, saved)) = saved {
+            self.keep_saved(&name, &saved);
+        }
         if self.sweeping && self.batches.is_multiple_of(SWEEP_EVERY_BATCHES) {
             self.sweep();
         }

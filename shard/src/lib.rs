@@ -35,6 +35,7 @@ mod node;
 mod overlay;
 mod placement;
 pub mod rt;
+mod saver;
 mod schedule;
 mod sequences;
 mod shard;

@@ -138,6 +138,8 @@ pub struct ShardStats {
     pub sequence_hits: Counter,
     /// Times that one had to be made of its edits.
     pub sequence_misses: Counter,
+    /// Times that one was saved as a whole. Written by the commit thread.
+    pub sequences_saved: Counter,
     /// Lists and texts given up to make room.
     pub sequence_evictions: Counter,
     /// Warm instances given up to make room.

@@ -260,6 +260,16 @@ impl Birth {
 pub struct Births(Vec<[u8; BIRTH_BYTES]>);
 
 impl Births {
+    /// As records have them.
+    pub(crate) fn rows(&self) -> &[[u8; BIRTH_BYTES]] {
+        &self.0
+    }
+
+    /// Those of a record.
+    pub(crate) fn from_rows(rows: &[[u8; BIRTH_BYTES]]) -> Births {
+        rows.iter().map(Birth::of).collect()
+    }
+
     pub(crate) fn view(&self) -> BirthsView<'_> {
         BirthsView::of(&self.0).expect("they were sorted when they were collected")
     }

@@ -1,6 +1,6 @@
 //! The edits of lists and texts, as stored: the one place that reads their records, and
 //! that knows which of them are still part of their sequence. What a removal has left
-//! lies there until it is swept (`sweep.rs`). What the edits make is in `live.rs`.
+//! lies there until it is swept (`sweep.rs`). What the edits make is in `saved.rs`.
 
 use std::ops::Bound;
 

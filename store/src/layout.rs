@@ -101,9 +101,12 @@ pub(crate) struct Tables {
     pub(crate) forks: Table,
     /// Slot of a context that was shared -> which deltas from before that are not yet in `dag`.
     pub(crate) backlog: Table,
+    /// Prefix of the edits of a sequence, part -> the sequence as a whole, worked out from
+    /// them.
+    pub(crate) saved: Table,
 }
 
-const TABLE_NAMES: [&str; 20] = [
+const TABLE_NAMES: [&str; 21] = [
     "meta",
     "contexts",
     "heads",
@@ -124,6 +127,7 @@ const TABLE_NAMES: [&str; 20] = [
     "forks",
     "backlog",
     "edits-seen",
+    "saved",
 ];
 
 /// How many tables there are, for LMDB.
@@ -184,6 +188,7 @@ impl Tables {
             forks,
             backlog,
             edits_seen,
+            saved,
         ] = tables;
         Tables {
             meta,
@@ -206,6 +211,7 @@ impl Tables {
             forks,
             backlog,
             edits_seen,
+            saved,
         }
     }
 }
@@ -307,6 +313,17 @@ pub(crate) fn edit_suffix(dot: Dot) -> [u8; 12] {
     suffix[..8].copy_from_slice(&dot.hlc.bits().to_be_bytes());
     suffix[8..].copy_from_slice(&dot.author.to_be_bytes());
     suffix
+}
+
+/// The key of a saved sequence's record: of what it is for part 0, then of its bytes.
+pub(crate) fn saved_key(prefix: &[u8], part: u32) -> Vec<u8> {
+    [prefix, &part.to_be_bytes()].concat()
+}
+
+/// The prefix in such a key.
+pub(crate) fn saved_prefix(key: &[u8]) -> Option<&[u8]> {
+    let (prefix, _) = key.split_last_chunk::<4>()?;
+    Some(prefix)
 }
 
 /// The dot in the key of an edit.

@@ -23,7 +23,8 @@
 //! | `snapshot.rs`, `kept.rs`, `edits.rs` | reading |
 //! | `layout.rs`, `record.rs`, `delta.rs`, `local.rs` | the format |
 //! | `trie/`, `trie_table.rs` | what a root is the digest of, and where it is kept |
-//! | `sequence/`, `live.rs` | lists and texts that merge, and how they are made of stored edits |
+//! | `sequence/` | lists and texts that merge |
+//! | `saved.rs` | these as wholes, so that a long one is opened quickly |
 //! | `names.rs`, `verify.rs` | reconciling and scrubbing |
 //! | `blobs/`, `attachment.rs` | large contents, each in a file named by its hash, and who refers to them |
 //! | `error.rs` | what can go wrong |
@@ -47,7 +48,6 @@ mod journal;
 mod kept;
 mod layout;
 mod ledger;
-mod live;
 mod local;
 mod manifest;
 mod meta;
@@ -55,6 +55,7 @@ mod names;
 mod pending;
 mod place;
 mod record;
+mod saved;
 mod seal;
 mod sequence;
 mod snapshot;
@@ -92,7 +93,6 @@ pub use layout::{
     VALUE_BYTES_MAX,
 };
 pub use ledger::{Ledger, LedgerConfig, LedgerStats};
-pub use live::{LiveSequence, SavedSequence};
 pub use manifest::{DATA_FORMAT_VERSION, Manifest};
 pub use names::reconcile_names;
 pub use pending::{
@@ -101,6 +101,7 @@ pub use pending::{
 };
 pub use place::{LedgerIdentity, LedgerPlace};
 pub use record::{ContextRecord, EventView, Head};
+pub use saved::{SavedSequence, SequenceName, replay};
 pub use seal::{
     BRANCH_BYTES_MAX, BRANCH_DELTAS_MAX, BadBranch, BadSeal, Branch, Fork, SEAL_BYTES_MAX,
     SEAL_LEAVES_MAX, SEAL_PATH_MAX, Seal, SealChecker, Sealed, Sealer, make_seals,

@@ -59,6 +59,8 @@ pub(crate) enum RecordKind {
     Fork = 41,
     Backlog = 42,
     EditSeen = 43,
+    Saved = 44,
+    SavedPart = 45,
 }
 
 impl RecordKind {
@@ -79,6 +81,8 @@ impl RecordKind {
             RecordKind::Litter => "record of removed edits",
             RecordKind::Attached => "record of an attachment",
             RecordKind::AttachedSum => "sum of attachments",
+            RecordKind::Saved => "saved list",
+            RecordKind::SavedPart => "part of a saved list",
             RecordKind::Event => "event record",
             RecordKind::Application => "application record",
             RecordKind::Name => "name record",
@@ -314,6 +318,28 @@ pub(crate) struct AttachedSumRow {
     pub(crate) bytes: u64,
 }
 
+/// A list or text as a whole, beside its parts.
+#[derive(Archive, Serialize)]
+pub(crate) struct SavedRow<'a> {
+    /// The births that it had.
+    #[rkyv(with = InlineAsBox)]
+    pub(crate) births: &'a [[u8; BIRTH_BYTES]],
+    /// How many edits it is made of, and the last of them.
+    pub(crate) edits: u64,
+    pub(crate) hlc: u64,
+    pub(crate) author: u32,
+    /// How many records its bytes are in, and how many bytes.
+    pub(crate) parts: u32,
+    pub(crate) bytes: u64,
+}
+
+/// Some of its bytes.
+#[derive(Archive, Serialize)]
+pub(crate) struct SavedPartRow<'a> {
+    #[rkyv(with = InlineAsBox)]
+    pub(crate) bytes: &'a [u8],
+}
+
 /// What a delta had seen that others may name as a parent.
 #[derive(Archive, Serialize)]
 pub(crate) struct DagRow<'a> {
@@ -460,6 +486,12 @@ impl Record for TrieRow<'_> {
 }
 impl Record for EditSeenRow<'_> {
     const KIND: RecordKind = RecordKind::EditSeen;
+}
+impl Record for SavedRow<'_> {
+    const KIND: RecordKind = RecordKind::Saved;
+}
+impl Record for SavedPartRow<'_> {
+    const KIND: RecordKind = RecordKind::SavedPart;
 }
 impl Record for LitterRow<'_> {
     const KIND: RecordKind = RecordKind::Litter;

@@ -811,6 +811,10 @@ impl Snapshot {
         Ok(())
     }
 
+    pub(crate) fn saved_record(&self, key: &[u8]) -> Result<Option<&[u8]>, StoreError> {
+        self.get_raw(self.tables.saved, key)
+    }
+
     pub(crate) fn get_raw(&self, table: Table, key: &[u8]) -> Result<Option<&[u8]>, StoreError> {
         table.get(&self.txn, key).map_err(unreadable)
     }

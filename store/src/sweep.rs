@@ -15,6 +15,7 @@ use crate::ids::ContextSlot;
 use crate::layout::{self, Table, Tables, position_key, slot_key, space_key};
 use crate::ledger::{commit_error, engine_error};
 use crate::record::{GraveRow, LitterRow, LogRow, open, read_entry, seal};
+use crate::saved;
 use crate::version::Dot;
 
 /// What a sweep did.
@@ -51,6 +52,7 @@ pub(crate) fn sweep(
             tables.edits,
             tables.edits_seen,
             tables.litter,
+            tables.saved,
         ];
         for table in tables_of_spaces {
             for space in Space::ALL {
@@ -198,6 +200,8 @@ fn drop_litter(
             }
             _ => {
                 tables.litter.delete(txn, &prefix).map_err(failed)?;
+                // It was made of edits that are gone, or will be made again.
+                seen += saved::drop_all(txn, tables, &prefix).map_err(failed)?;
                 // The record itself was looked at.
                 seen += 1;
             }
@@ -207,7 +211,7 @@ fn drop_litter(
 }
 
 /// The births of the sequence whose edits begin with `prefix`.
-fn alive_births(
+pub(crate) fn alive_births(
     env: &Env<WithoutTls>,
     tables: Tables,
     txn: &RwTxn<'_>,

@@ -4,11 +4,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::entry::Space;
+use bytes::Bytes;
+
+use crate::entry::{EntryKind, Space};
 use crate::error::{StoreError, hex};
 use crate::ids::{ContextId, ContextSlot, DeltaId};
 use crate::layout;
 use crate::record::{ContextRecord, EventView, GraveRow, Head, open, read_entry};
+use crate::saved::SequenceName;
 use crate::snapshot::Snapshot;
 
 /// What a clean ledger holds.
@@ -110,6 +113,7 @@ pub fn verify(snapshot: &Snapshot) -> Result<Verified, StoreError> {
 
 fn add_up(snapshot: &Snapshot) -> Result<BTreeMap<ContextSlot, Found>, StoreError> {
     let mut all: BTreeMap<ContextSlot, Found> = BTreeMap::new();
+    let mut alive: BTreeSet<Vec<u8>> = BTreeSet::new();
     snapshot.each(
         |tables| tables.entries,
         |key, bytes| {
@@ -120,11 +124,26 @@ fn add_up(snapshot: &Snapshot) -> Result<BTreeMap<ContextSlot, Found>, StoreErro
             let found = all.entry(slot).or_default();
             found.replicated += u64::from(space.is_replicated());
             snapshot.check_edits(slot, space, user_key, &entry)?;
+            for kind in [EntryKind::List, EntryKind::Text] {
+                let name = SequenceName {
+                    slot,
+                    space,
+                    key: Bytes::copy_from_slice(user_key),
+                    kind,
+                };
+                if snapshot.sequence(slot, space, user_key, kind)?.is_some() {
+                    snapshot.check_saved(&name)?;
+                    let mut prefix = Vec::new();
+                    layout::edits_prefix(&mut prefix, slot, space, user_key, kind);
+                    alive.insert(prefix);
+                }
+            }
             found.entries += u64::from(space == Space::Shared);
             found.bytes += user_key.len() as u64 + entry.bytes();
             Ok(())
         },
     )?;
+    check_all_saved(snapshot, alive)?;
     snapshot.each(
         |tables| tables.trie,
         |key, _| {
@@ -151,6 +170,38 @@ fn add_up(snapshot: &Snapshot) -> Result<BTreeMap<ContextSlot, Found>, StoreErro
         },
     )?;
     Ok(all)
+}
+
+/// Whatever is saved is of a sequence that there is, or will be swept.
+fn check_all_saved(snapshot: &Snapshot, mut prefixes: BTreeSet<Vec<u8>>) -> Result<(), StoreError> {
+    snapshot.each(
+        |tables| tables.litter,
+        |key, _| {
+            prefixes.insert(key.to_vec());
+            Ok(())
+        },
+    )?;
+    let mut graves = BTreeSet::new();
+    snapshot.each(
+        |tables| tables.graves,
+        |key, _| {
+            graves.extend(layout::split_slot(key).map(|(slot, _)| slot));
+            Ok(())
+        },
+    )?;
+    snapshot.each(
+        |tables| tables.saved,
+        |key, _| {
+            let corrupt = |why| StoreError::corrupt("saved list", key, why);
+            let prefix =
+                layout::saved_prefix(key).ok_or_else(|| corrupt("its key is too short"))?;
+            let slot = layout::split_entry(key).map(|(slot, ..)| slot);
+            match prefixes.contains(prefix) || slot.is_some_and(|slot| graves.contains(&slot)) {
+                true => Ok(()),
+                false => Err(corrupt("there is no such list or text")),
+            }
+        },
+    )
 }
 
 fn check_context(context: &ContextRecord, head: &Head, found: &Found) -> Result<(), StoreError> {

@@ -21,6 +21,7 @@ use crate::journal::Journal;
 use crate::layout::{self, BATCH_BYTES_MAX, META_COUNTERS, META_SLOTS, Tables};
 use crate::ledger::{LedgerConfig, Shared, engine_error};
 use crate::record::{CountersRecord, Head, LogRow, SlotsRecord, open};
+use crate::saved::{self, SavedSequence, SequenceName};
 use crate::sweep::{self, Swept};
 
 /// Writes between two checkpoints. Each dirties a page of its own at worst, and
@@ -87,6 +88,7 @@ struct Written {
     answers: Vec<Answer>,
     is_shown: bool,
     leaves_litter: bool,
+    due: Vec<SequenceName>,
 }
 
 /// What became of a batch.
@@ -99,6 +101,10 @@ pub struct BatchOutcome {
     pub is_shown: bool,
     /// Whether the sweep has something to do: edits of lists or texts that were removed.
     pub leaves_litter: bool,
+    /// Lists and texts that have grown so much that they are to be saved as wholes, with
+    /// [`LedgerWriter::keep_saved`]. Nothing is wrong if they are not: to open one
+    /// takes longer.
+    pub due: Vec<SequenceName>,
 }
 
 impl WriterState {
@@ -189,6 +195,7 @@ impl<'l> LedgerWriter<'l> {
             answers,
             is_shown,
             leaves_litter,
+            due,
         } = self.guarded(|writer| writer.write(&batch, route))?;
         let verdicts = batch.into_iter().zip(answers);
         Ok(BatchOutcome {
@@ -197,6 +204,7 @@ impl<'l> LedgerWriter<'l> {
                 .collect(),
             is_shown,
             leaves_litter,
+            due,
         })
     }
 
@@ -259,6 +267,21 @@ impl<'l> LedgerWriter<'l> {
         })
     }
 
+    /// Makes a checkpoint if there is anything unshown, then keeps a list or text as a
+    /// whole, in the place of what was kept of it before. Tells whether it did: nothing
+    /// is kept of what was removed meanwhile.
+    pub fn keep_saved(
+        &mut self,
+        name: &SequenceName,
+        saved: &SavedSequence,
+    ) -> Result<bool, StoreError> {
+        self.guarded(|writer| {
+            writer.bring_in()?;
+            writer.pass = None;
+            saved::keep(&writer.shared.env, writer.shared.tables, name, saved)
+        })
+    }
+
     fn guarded<T>(
         &mut self,
         work: impl FnOnce(&mut Self) -> Result<T, StoreError>,
@@ -303,6 +326,7 @@ impl<'l> LedgerWriter<'l> {
         journal.begin();
         let answers = pass.apply_all(batch, &mut |call| journal.add(call))?;
         let leaves_litter = pass.has_litter();
+        let due = pass.take_due();
         let is_due = route == Route::Checkpoint
             || pass.has_unjournaled()
             || !journal.has_room()
@@ -320,6 +344,7 @@ impl<'l> LedgerWriter<'l> {
             answers,
             is_shown: is_due,
             leaves_litter,
+            due,
         })
     }
 

@@ -46,7 +46,7 @@ pub struct Document {
 const READ_MAX: u64 = 100_000;
 
 /// The most comments that one call reads.
-const COMMENTS_MAX: u64 = 100;
+const COMMENTS_MAX: u64 = 1000;
 
 #[corelet::methods]
 impl Docs {
@@ -142,6 +142,13 @@ impl Docs {
             comments: self.comments.entry(title).range(..COMMENTS_MAX).collect(),
             writers: written.keys().map(writer).collect(),
         }
+    }
+
+    /// The comments from a place on, as many as were asked for or as one call reads.
+    #[query]
+    pub fn comments(&self, title: &str, from: u64, count: u64) -> Vec<Comment> {
+        let end = from.saturating_add(count.min(COMMENTS_MAX));
+        self.comments.entry(title).range(from..end).collect()
     }
 
     /// A part of a document, as far as it goes.

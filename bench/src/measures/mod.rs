@@ -5,6 +5,7 @@
 mod idle_contexts;
 mod inside;
 mod large_context;
+mod long_list;
 mod neighbour;
 mod state;
 mod system_calls;
@@ -13,6 +14,7 @@ mod throughput;
 pub(crate) use idle_contexts::idle_contexts;
 pub(crate) use inside::inside;
 pub(crate) use large_context::large_context;
+pub(crate) use long_list::long_list;
 pub(crate) use neighbour::neighbour;
 pub(crate) use state::state;
 pub(crate) use system_calls::system_calls;

@@ -102,7 +102,7 @@ fn length(space: Space, key: &[u8], kind: Kind) -> u64 {
 
 /// Looks at a list or text, which it has to be if it is there.
 fn reading<T>(space: Space, key: &[u8], kind: Kind, f: impl FnOnce(Option<&Elements>) -> T) -> T {
-    let read = with(|call| {
+    let read = with(|call| -> Result<T, Misused> {
         check_read(call, space, key, kind)?;
         Ok(f(call.state.elements(space, key)))
     });
@@ -115,7 +115,7 @@ fn reading<T>(space: Space, key: &[u8], kind: Kind, f: impl FnOnce(Option<&Eleme
 fn check_read(call: &Call, space: Space, key: &[u8], kind: Kind) -> Result<(), Misused> {
     match call.state.kind(space, key) {
         Some(found) if found != kind => Err(Misused(format!(
-            "an entry that is a {found} was read as a {kind}"
+            "an entry that is a {found} was used as a {kind}"
         ))),
         _ => Ok(()),
     }

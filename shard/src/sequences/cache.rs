@@ -79,6 +79,12 @@ impl SequenceCache {
         Ok(())
     }
 
+    #[cfg(test)]
+    pub(crate) fn forget_all(&self) {
+        self.lives.borrow_mut().clear();
+        self.count(|_| 0);
+    }
+
     /// Counts whether a sequence that a turn needs was here, as far as that helps.
     pub(crate) fn was_hit(&self, is_hit: bool) {
         match is_hit {
@@ -112,10 +118,9 @@ mod tests {
 
     fn live(bytes: u64) -> Live {
         let author = NodeId::from_bytes([1; 32]);
-        Live {
-            bytes,
-            ..Live::new(SequenceKind::List, author, 0)
-        }
+        let mut live = Live::new(SequenceKind::List, author, 0);
+        live.bytes = bytes;
+        live
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A list or text in memory, with what it is made of.
 
 use bytes::Bytes;
-use corelet_store::{EditPlace, Hlc, NodeId, Sequence, SequenceError, SequenceKind};
+use corelet_store::{EditPlace, EditView, Hlc, NodeId, Sequence, SequenceError, SequenceKind, replay};
 
 use super::{Edit, Made};
 
@@ -46,14 +46,16 @@ impl Live {
         }
     }
 
-    /// Applies an edit that is there for certain. One that the sequence refuses counts as
-    /// well: every replica refuses it.
-    pub(crate) fn apply(&mut self, author: NodeId, hlc: Hlc, update: &[u8]) {
-        if let Err(refused) = self.sequence.apply(author, hlc, |_| EVERYTHING, update) {
-            tracing::debug!(%author, %refused, "an edit changes nothing");
-        }
+    /// Applies an edit of the snapshot. One that is void counts as well.
+    pub(crate) fn apply(&mut self, edit: &EditView<'_>) {
+        replay(&mut self.sequence, edit);
+        self.place = edit.place;
+        self.count(edit.update.len());
+    }
+
+    fn count(&mut self, update_bytes: usize) {
         self.made.edits += 1;
-        self.grow(update.len());
+        self.grow(update_bytes);
     }
 
     /// Notes what an edit may take. Measured again when that has come to as much as was
@@ -75,7 +77,11 @@ impl Live {
         if edit.begins {
             self.made = Made::begun(author, edit.hlc, 0);
         }
-        self.apply(author, edit.hlc, &edit.update);
+        let seen = |_: &NodeId| EVERYTHING;
+        if let Err(refused) = self.sequence.apply(author, edit.hlc, seen, &edit.update) {
+            tracing::debug!(%author, %refused, "an edit changes nothing");
+        }
+        self.count(edit.update.len());
         self.place = EditPlace::behind(edit.hlc);
     }
 

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use corelet_store::{SequenceKind, StoreError};
+use corelet_store::{Sequence, SequenceKind, StoreError};
 
 use super::source::{Place, Source};
 use super::{Edit, Live};
@@ -19,6 +19,20 @@ pub(crate) struct Opening {
     later: Vec<Edit>,
     /// How many of these are applied; none before the snapshot has been gone through.
     applied: Option<usize>,
+    kind: SequenceKind,
+    /// Whether to begin with what was saved of it.
+    begins_saved: Begins,
+}
+
+/// What it goes on from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Begins {
+    /// It has not been looked whether something was saved.
+    Unknown,
+    /// What was saved.
+    Saved,
+    /// Nothing.
+    Empty,
 }
 
 impl Opening {
@@ -37,6 +51,8 @@ impl Opening {
             live,
             later,
             applied,
+            kind,
+            begins_saved: Begins::Unknown,
         }
     }
 
@@ -67,6 +83,11 @@ impl Opening {
             return Ok(ControlFlow::Continue(self));
         }
         if self.live.made != self.source.made {
+            if self.begins_saved == Begins::Saved {
+                // Another's edit has come in before the last one of those saved.
+                self.begin_anew();
+                return Ok(ControlFlow::Continue(self));
+            }
             let Place { key, .. } = &self.source.place;
             return Err(StoreError::Corrupt {
                 what: "entry",
@@ -76,6 +97,14 @@ impl Opening {
         }
         self.live.measure();
         Ok(ControlFlow::Break(self.live))
+    }
+
+    fn begin_anew(&mut self) {
+        let births = self.source.made.births.clone();
+        self.live = Live::new(self.kind, self.source.author, self.live.losses);
+        self.live.made.births = births;
+        self.begins_saved = Begins::Empty;
+        self.applied = None;
     }
 
     fn step_in_snapshot(&mut self) -> Result<(), StoreError> {
@@ -89,6 +118,22 @@ impl Opening {
             key,
             kind,
         } = &self.source.place;
+        if self.begins_saved == Begins::Unknown {
+            self.begins_saved = Begins::Empty;
+            let saved = snapshot.saved_sequence(*slot, *space, key, *kind)?;
+            let author = self.source.author;
+            if let Some(saved) = saved
+                && let Ok(sequence) = Sequence::open(author, &saved.bytes)
+            {
+                self.begins_saved = Begins::Saved;
+                self.live.sequence = sequence;
+                self.live.made.edits = saved.edits;
+                self.live.place = saved.place;
+                self.live.measure();
+                // That alone may have taken a slice.
+                return Ok(());
+            }
+        }
         let live = &mut self.live;
         let (mut edits, mut bytes) = (0, 0);
         let mut is_more = false;
@@ -99,8 +144,7 @@ impl Opening {
             }
             edits += 1;
             bytes += edit.update.len();
-            live.apply(edit.author, edit.hlc, edit.update);
-            live.place = edit.place;
+            live.apply(&edit);
             ControlFlow::Continue(())
         })?;
         if !is_more {

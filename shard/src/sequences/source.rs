@@ -170,8 +170,7 @@ impl Source {
             if found > wanted {
                 return ControlFlow::Break(());
             }
-            live.apply(edit.author, edit.hlc, edit.update);
-            live.place = edit.place;
+            live.apply(&edit);
             ControlFlow::Continue(())
         })?;
         Ok(found)

@@ -9,6 +9,8 @@
 //! in `merge.rs`.
 
 mod merge;
+#[cfg(test)]
+mod sequence_tests;
 mod sequences;
 
 use std::any::Any;

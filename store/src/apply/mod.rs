@@ -40,6 +40,7 @@ use crate::local::{self, Local};
 use crate::record::{
     ContextRecord, CountersRecord, Head, JournalFileRecord, JournalRecord, TrieRow, read_name, seal,
 };
+use crate::saved::SequenceName;
 use crate::seal::Sealed;
 use crate::trie::Trie;
 use crate::trie_table::node_key;
@@ -154,6 +155,8 @@ pub(crate) struct Pass<'l> {
     has_written: bool,
     has_unjournaled: bool,
     has_litter: bool,
+    /// Lists and texts that have grown so much that they are to be saved.
+    due: Vec<SequenceName>,
 }
 
 struct TouchedHead {
@@ -209,6 +212,7 @@ impl<'l> Pass<'l> {
             has_written: false,
             has_unjournaled: false,
             has_litter: false,
+            due: Vec::new(),
         })
     }
 
@@ -245,6 +249,11 @@ impl<'l> Pass<'l> {
     /// Whether a removal has left edits for the sweep.
     pub(crate) fn has_litter(&self) -> bool {
         self.has_litter
+    }
+
+    /// Takes the lists and texts that are due to be saved.
+    pub(crate) fn take_due(&mut self) -> Vec<SequenceName> {
+        mem::take(&mut self.due)
     }
 
     /// Applies every change that is not refused; `journal` is shown what each

@@ -5,6 +5,8 @@
 
 use std::ops::Range;
 
+use bytes::Bytes;
+
 use super::{Pass, Stop, before_writing};
 use crate::attachment::{self, Attachment};
 use crate::change::Birth;
@@ -17,9 +19,14 @@ use crate::ids::{ContextSlot, NodeId, Root};
 use crate::layout::{self, slot_key};
 use crate::ledger::engine_error;
 use crate::record::{EditRow, EntryRow, Head, LitterRow, read_entry, seal, seal_edit_seen};
+use crate::saved::{self, SequenceName};
 use crate::trie::{Digest, Intent, Place};
 use crate::trie_table::{TrieTable, unreadable_trie};
 use crate::version::{Dot, Past, VersionVector};
+
+/// Lists and texts that are noted as due to be saved between two batches. One more is
+/// saved when it has grown again.
+const DUE_MAX: usize = 64;
 
 /// Whose writes are worked out.
 pub(super) struct Incoming {
@@ -51,6 +58,8 @@ pub(super) struct PlannedWrite {
     appended: Option<EntryKind>,
     /// What an appended edit had seen of the other authors of its sequence.
     seen: VersionVector,
+    /// Whether the sequence is to be saved, now that it has that edit.
+    is_due: bool,
     /// Whether it adds to a counter in which its author has no cell.
     pub(super) is_new_cell: bool,
     /// What becomes of the entry in the trie; none if it is not in there.
@@ -241,6 +250,7 @@ impl Pass<'_> {
                 is_new_cell: false,
                 leaf: None,
                 seen: VersionVector::default(),
+                is_due: false,
             });
             return Ok(());
         }
@@ -255,6 +265,20 @@ impl Pass<'_> {
         let seen = match (&merged.entry, merged.appended) {
             (Some(Stored::Sections(state)), Some(kind)) => seen_of(state, kind, dot, past),
             _ => VersionVector::default(),
+        };
+        let is_due = match (&merged.entry, merged.appended, write) {
+            (Some(Stored::Sections(state)), Some(kind), WriteView::Edit { update, .. }) => {
+                let sequence = match kind {
+                    EntryKind::List => &state.list,
+                    _ => &state.text,
+                };
+                let edits: u64 = sequence.chains.iter().map(|chain| chain.edits).sum();
+                let bytes = sequence.bytes;
+                let before = bytes.saturating_sub(update.len() as u64);
+                let before = saved::weight(edits.saturating_sub(1), before);
+                saved::is_due(before, saved::weight(edits, bytes))
+            }
+            _ => false,
         };
         let planned = match &merged.entry {
             None => PlannedEntry::Gone,
@@ -305,6 +329,7 @@ impl Pass<'_> {
             dropped: merged.dropped,
             appended: merged.appended,
             seen,
+            is_due,
             is_new_cell: matches!(
                 write,
                 WriteView::Add {
@@ -439,10 +464,18 @@ impl Pass<'_> {
         for kind in &planned.dropped {
             self.note_litter(slot, *kind, op)?;
         }
-        match planned.appended {
-            Some(kind) => self.write_edit(incoming, kind, op, &planned.seen),
-            None => Ok(()),
+        let Some(kind) = planned.appended else {
+            return Ok(());
+        };
+        if planned.is_due && self.due.len() < DUE_MAX {
+            self.due.push(SequenceName {
+                slot,
+                space: op.space,
+                key: Bytes::copy_from_slice(op.key),
+                kind,
+            });
         }
+        self.write_edit(incoming, kind, op, &planned.seen)
     }
 
     fn note_attachment(

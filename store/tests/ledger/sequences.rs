@@ -5,8 +5,8 @@ use std::ops::ControlFlow;
 
 use bytes::Bytes;
 use corelet_store::{
-    Births, CallEffects, Change, Content, ContextSlot, DeltaView, EntryKind, Hlc, LiveSequence,
-    NodeId, Op, Refused, RemoteDelta, SavedSequence, Sealer, Space, Write,
+    Births, CallEffects, Change, Content, ContextSlot, DeltaView, EntryKind, Hlc,
+    NodeId, Op, Refused, RemoteDelta, Sealer, Sequence, SequenceKind, SequenceName, Space, Write, replay,
 };
 use proptest::prelude::*;
 
@@ -51,7 +51,13 @@ struct Replica {
     slot: ContextSlot,
     author: NodeId,
     now: u64,
-    saved: Option<SavedSequence>,
+}
+
+/// A text that was made of its edits.
+struct Made {
+    sequence: Sequence,
+    births: Births,
+    voided: usize,
 }
 
 impl Replica {
@@ -64,28 +70,48 @@ impl Replica {
             slot,
             author: Key::new(number).node_id(),
             now: 0,
-            saved: None,
         }
     }
 
-    fn read(&self, saved: Option<&SavedSequence>) -> Option<LiveSequence> {
-        let snapshot = self.bench.ledger().snapshot().unwrap();
-        snapshot
-            .live_sequence(
-                self.slot,
-                Space::Shared,
-                KEY,
-                EntryKind::Text,
-                self.author,
-                saved,
-            )
-            .unwrap()
+    fn name(&self) -> SequenceName {
+        SequenceName {
+            slot: self.slot,
+            space: Space::Shared,
+            key: Bytes::from_static(KEY),
+            kind: EntryKind::Text,
+        }
     }
 
-    fn live(&self) -> LiveSequence {
+    /// The text, made anew of all its edits.
+    fn read(&self) -> Option<Made> {
+        let snapshot = self.bench.ledger().snapshot().unwrap();
+        let kind = EntryKind::Text;
+        let facts = snapshot.sequence(self.slot, Space::Shared, KEY, kind);
+        let mut made = Made {
+            births: facts.unwrap()?.births,
+            ..empty_text(self.author)
+        };
+        snapshot
+            .edits(self.slot, Space::Shared, KEY, kind, &mut |edit| {
+                made.voided += usize::from(!replay(&mut made.sequence, &edit));
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+        Some(made)
+    }
+
+    fn live(&self) -> Made {
         // While nothing is there, an edit is a birth.
-        let found = self.read(self.saved.as_ref());
-        found.unwrap_or_else(|| empty_text(self.author))
+        self.read().unwrap_or_else(|| empty_text(self.author))
+    }
+
+    /// Keeps it as a whole, to be gone on from.
+    fn save(&self) {
+        let ledger = self.bench.ledger();
+        let saved = ledger.snapshot().unwrap().save_sequence(&self.name());
+        if let Some(saved) = saved.unwrap() {
+            ledger.writer().keep_saved(&self.name(), &saved).unwrap();
+        }
     }
 
     fn commit(&mut self, write: Write) {
@@ -163,17 +189,21 @@ impl Replica {
     }
 
     /// What is gone on from is what is made anew of all edits.
-    fn check(&self) -> Option<SavedSequence> {
-        let anew = self.read(None);
-        let further = self.read(self.saved.as_ref());
-        let save = |live: &LiveSequence| live.save().unwrap();
-        assert_eq!(anew.as_ref().map(save), further.as_ref().map(save));
-        anew.as_ref().map(save)
+    fn check(&self) -> Option<(Births, Vec<u8>)> {
+        let anew = self.read().map(|made| (made.births, made.sequence.save().unwrap()));
+        let snapshot = self.bench.ledger().snapshot().unwrap();
+        let further = snapshot.save_sequence(&self.name()).unwrap();
+        assert_eq!(anew, further.map(|saved| (saved.births, saved.bytes)));
+        anew
     }
 }
 
-fn empty_text(author: NodeId) -> LiveSequence {
-    LiveSequence::new(EntryKind::Text, author)
+fn empty_text(author: NodeId) -> Made {
+    Made {
+        sequence: Sequence::new(SequenceKind::Text, author),
+        births: Births::default(),
+        voided: 0,
+    }
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -216,11 +246,11 @@ fn check(count: usize, steps: &[Step]) {
             } => {
                 let replica = &mut replicas[on % count];
                 if let Some((births, update)) = replica.edit(*at, *delete, insert) {
-                    let voided = replica.read(None).map_or(0, |live| live.voided());
+                    let voided = replica.read().map_or(0, |made| made.voided);
                     replica.write(births, update);
                     // What is made by index is never void where it was made.
-                    let anew = replica.read(None).unwrap();
-                    assert_eq!(anew.voided(), voided);
+                    let anew = replica.read().unwrap();
+                    assert_eq!(anew.voided, voided);
                 }
             }
             Step::Lie {
@@ -256,10 +286,7 @@ fn check(count: usize, steps: &[Step]) {
                 replicas[to % count].receive(&deltas, *some);
                 replicas[to % count].check();
             }
-            Step::Save(on) => {
-                let replica = &mut replicas[on % count];
-                replica.saved = replica.check();
-            }
+            Step::Save(on) => replicas[on % count].save(),
             Step::Restart(on) => replicas[on % count].bench.reopen(),
         }
     }
@@ -272,9 +299,9 @@ fn check(count: usize, steps: &[Step]) {
         replica.bench.ledger().sweep(1000).unwrap();
         replica.bench.verify();
     }
-    let expected = replicas[0].check().map(|saved| (saved.births, saved.bytes));
+    let expected = replicas[0].check();
     for replica in &replicas {
-        let found = replica.check().map(|saved| (saved.births, saved.bytes));
+        let found = replica.check();
         assert_eq!(found, expected);
         let births = expected.as_ref().map_or(0, |expected| expected.0.len());
         assert!(births <= count, "{births} births of {count} authors");
@@ -313,7 +340,8 @@ fn what_a_removal_leaves_is_made_anew() {
     c.write(births, update);
     let (births, update) = b.edit(255, 0, "!").unwrap();
     b.write(births, update);
-    c.saved = c.check();
+    c.check();
+    c.save();
     assert_eq!(c.live().sequence.len(), 10);
     // The first removes what it has seen, which is its own.
     a.commit(Write::Remove);
@@ -322,7 +350,7 @@ fn what_a_removal_leaves_is_made_anew() {
         c.receive(&a.deltas(), 9);
         c.receive(&b.deltas(), 9);
         let left = c.check().unwrap();
-        assert_eq!(left.births.len(), 1);
+        assert_eq!(left.0.len(), 1);
         let text = c.live().sequence.slice(0, 4).unwrap();
         assert_eq!(text, Content::Text("two!".into()));
         assert_eq!(c.live().sequence.len(), 4);

@@ -6,6 +6,7 @@ mod guest;
 mod hostile;
 mod kinds;
 mod load;
+mod sequences;
 mod state;
 mod turns;
 mod wit;

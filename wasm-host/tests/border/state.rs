@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use corelet_wasm_host::{GuestState, Row, Space, StateError, StateWalk};
+use corelet_wasm_host::{
+    Elements, GuestSequences, GuestState, Row, SequenceKind, SequenceStep, Space, StateError,
+    StateWalk,
+};
 
 /// Entries with their kinds, and how often they were asked for.
 #[derive(Default, Clone, Debug, PartialEq, Eq)]
@@ -16,6 +19,10 @@ pub(crate) struct MapState {
     pub(crate) beside: BTreeMap<Space, BTreeMap<Vec<u8>, Vec<u8>>>,
     /// What is no register.
     pub(crate) kinds: BTreeMap<(Space, Vec<u8>), &'static str>,
+    /// Lists and texts.
+    pub(crate) sequences: BTreeMap<(Space, Vec<u8>), Sequence>,
+    /// Slices that it takes to open one of these.
+    pub(crate) steps: u64,
     pub(crate) reads: u64,
     pub(crate) writes: u64,
     /// Removals from before the turn that a scan walks over first, forwards.
@@ -25,6 +32,12 @@ pub(crate) struct MapState {
     /// Counts the states that still exist.
     pub(crate) alive: Option<Arc<()>>,
 }
+
+/// A list or text: its elements as strings.
+pub(crate) type Sequence = Vec<Vec<u8>>;
+
+/// What each of them takes, in bytes.
+pub(crate) const SEQUENCE_BYTES: u64 = 1000;
 
 const REGISTER: &str = "register";
 const COUNTER: &str = "counter";
@@ -131,5 +144,87 @@ impl GuestState for MapState {
 
     fn into_any(self: Box<Self>) -> Box<dyn Any> {
         self
+    }
+}
+
+impl GuestSequences for MapState {
+    fn sequence_open(
+        &mut self,
+        kind: SequenceKind,
+        space: Space,
+        key: &[u8],
+    ) -> Result<SequenceStep, StateError> {
+        self.check()?;
+        if self.map(space).contains_key(key) {
+            return Err(StateError::Misused(format!("a register as a {kind:?}")));
+        }
+        let bytes = SEQUENCE_BYTES * self.sequences.len() as u64;
+        match self.steps.checked_sub(1) {
+            Some(left) => {
+                self.steps = left;
+                Ok(SequenceStep::More { bytes })
+            }
+            None => Ok(SequenceStep::Open { bytes }),
+        }
+    }
+
+    fn sequence_length(
+        &mut self,
+        _kind: SequenceKind,
+        space: Space,
+        key: &[u8],
+    ) -> Result<u64, StateError> {
+        let found = self.sequences.get(&(space, key.to_vec()));
+        Ok(found.map_or(0, |sequence| sequence.len() as u64))
+    }
+
+    fn sequence_insert(
+        &mut self,
+        space: Space,
+        key: &[u8],
+        index: u64,
+        elements: Elements,
+    ) -> Result<(), StateError> {
+        let at = index as usize;
+        let elements = match elements {
+            Elements::Values(values) => values,
+            Elements::Text(text) => text.chars().map(|c| c.to_string().into_bytes()).collect(),
+        };
+        let sequence = self.sequences.entry((space, key.to_vec())).or_default();
+        sequence.splice(at..at, elements);
+        Ok(())
+    }
+
+    fn sequence_remove(
+        &mut self,
+        _kind: SequenceKind,
+        space: Space,
+        key: &[u8],
+        index: u64,
+        count: u64,
+    ) -> Result<(), StateError> {
+        let sequence = self.sequences.entry((space, key.to_vec())).or_default();
+        sequence.drain(index as usize..(index + count) as usize);
+        Ok(())
+    }
+
+    fn sequence_read(
+        &mut self,
+        kind: SequenceKind,
+        space: Space,
+        key: &[u8],
+        index: u64,
+        count: u64,
+        _bytes_max: u64,
+    ) -> Result<Elements, StateError> {
+        let found = self.sequences.get(&(space, key.to_vec()));
+        let all = found.map_or(&[][..], Vec::as_slice);
+        let read = all[index as usize..(index + count) as usize].to_vec();
+        Ok(match kind {
+            SequenceKind::List => Elements::Values(read),
+            SequenceKind::Text => {
+                Elements::Text(String::from_utf8(read.concat()).expect("it was text"))
+            }
+        })
     }
 }

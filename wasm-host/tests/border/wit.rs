@@ -34,6 +34,26 @@ const MODULE: &str = r#"
   (import "corelet:app/storage@0.2.0" "scan"
     (func $scan (param i32 i32 i32 i32 i32 i32 i32 i32 i32)))
   (import "corelet:app/storage@0.2.0" "count" (func $count (param i32 i32 i32) (result i64)))
+  (import "corelet:app/storage@0.2.0" "list-length"
+    (func $list-length (param i32 i32 i32) (result i64)))
+  (import "corelet:app/storage@0.2.0" "list-insert"
+    (func $list-insert (param i32 i32 i32 i64 i32 i32 i32)))
+  (import "corelet:app/storage@0.2.0" "list-append"
+    (func $list-append (param i32 i32 i32 i32 i32)))
+  (import "corelet:app/storage@0.2.0" "list-remove"
+    (func $list-remove (param i32 i32 i32 i64 i64 i32)))
+  (import "corelet:app/storage@0.2.0" "list-read"
+    (func $list-read (param i32 i32 i32 i64 i32 i32)))
+  (import "corelet:app/storage@0.2.0" "text-length"
+    (func $text-length (param i32 i32 i32) (result i64)))
+  (import "corelet:app/storage@0.2.0" "text-insert"
+    (func $text-insert (param i32 i32 i32 i64 i32 i32 i32)))
+  (import "corelet:app/storage@0.2.0" "text-append"
+    (func $text-append (param i32 i32 i32 i32 i32)))
+  (import "corelet:app/storage@0.2.0" "text-remove"
+    (func $text-remove (param i32 i32 i32 i64 i64 i32)))
+  (import "corelet:app/storage@0.2.0" "text-read"
+    (func $text-read (param i32 i32 i32 i64 i64 i32)))
   (import "corelet:app/events@0.2.0" "emit" (func $emit (param i32 i32 i32 i32)))
   (import "corelet:app/log@0.2.0" "write" (func $write (param i32 i32 i32)))
   (memory (export "memory") 1)

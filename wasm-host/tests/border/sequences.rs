@@ -1,0 +1,252 @@
+//! Lists and texts across the border: what a guest reads and writes of them, how a place
+//! that is not there is told, and what each function is bounded by. How they are
+//! kept, and how edits merge, is the store's.
+
+use std::task::Poll;
+
+use corelet_wasm_host::{Failure, Finished, Limits, MethodKind, Space};
+
+use crate::state::{MapState, SEQUENCE_BYTES};
+use crate::{failure, finish, guest, host_with, output, poll, state_of, turn, update};
+
+/// In memory: at 276 the key "k" with 1 byte, at 600 the values "gu", "e" and "text" as
+/// a list, at 700 room for an answer.
+fn component(body: &str) -> Vec<u8> {
+    guest::assemble(&format!(
+        "(func $list (result i32)
+           (i32.store (i32.const 600) (i32.const 256)) (i32.store (i32.const 604) (i32.const 2))
+           (i32.store (i32.const 608) (i32.const 258)) (i32.store (i32.const 612) (i32.const 1))
+           (i32.store (i32.const 616) (i32.const 277)) (i32.store (i32.const 620) (i32.const 4))
+           (i32.const 600))
+         (func $append (call $list-append (i32.const 0) (i32.const 276) (i32.const 1)
+           (call $list) (i32.const 3)))
+         (func $insert-at (param $index i64) (call $list-insert (i32.const 0) (i32.const 276)
+           (i32.const 1) (local.get $index) (call $list) (i32.const 2) (i32.const 700)))
+         (func $remove-at (param $index i64) (param $count i64) (call $list-remove (i32.const 0)
+           (i32.const 276) (i32.const 1) (local.get $index) (local.get $count) (i32.const 700)))
+         (func $length (result i64)
+           (call $list-length (i32.const 0) (i32.const 276) (i32.const 1)))
+         (func $read (param $index i64) (param $count i32) (call $list-read (i32.const 0)
+           (i32.const 276) (i32.const 1) (local.get $index) (local.get $count) (i32.const 700)))
+         (func $call (param $method i32) (param $method-len i32)
+             (param $args i32) (param $args-len i32) (result i32)
+           {body})"
+    ))
+}
+
+fn run_with(limits: Limits, kind: MethodKind, state: MapState, body: &str) -> Finished {
+    let module = host_with(limits).load(&component(body));
+    let module = module.unwrap_or_else(|refused| panic!("{body}: {refused}"));
+    finish(module.instantiate().unwrap().run(turn(kind, "{}", state)))
+}
+
+fn check(state: MapState, body: &str, expected: &str) -> MapState {
+    let finished = run_with(Limits::default(), MethodKind::Update, state, body);
+    assert_eq!(output(&finished), expected, "{body}");
+    state_of(finished)
+}
+
+fn elements(state: &MapState) -> Vec<String> {
+    let found = &state.sequences[&(Space::Shared, b"k".to_vec())];
+    let text = |value: &Vec<u8>| String::from_utf8(value.clone()).unwrap();
+    found.iter().map(text).collect()
+}
+
+#[test]
+fn a_list_is_edited_by_place() {
+    let body = "(call $append) (call $insert-at (i64.const 1)) (call $ok-number (call $length))";
+    let state = check(MapState::default(), body, "5");
+    assert_eq!(elements(&state), ["gu", "gu", "e", "e", "null"]);
+    let body = "(call $remove-at (i64.const 1) (i64.const 3)) (call $ok-number (call $length))";
+    let state = check(state, body, "2");
+    assert_eq!(elements(&state), ["gu", "null"]);
+    // The second one's length, out of those from 1 on, of which there are fewer than 9.
+    let body = "(call $read (i64.const 1) (i32.const 9))
+        (call $ok-number (i64.add
+          (i64.mul (i64.load32_u (i32.const 704)) (i64.const 10))
+          (i64.load32_u (i32.add (i32.load (i32.const 700)) (i32.const 4)))))";
+    let state = check(state, body, "14");
+    let body = "(call $read (i64.const 7) (i32.const 9))
+        (call $ok-number (i64.load32_u (i32.const 704)))";
+    check(state, body, "0");
+}
+
+/// Which the guest sees: it goes on, and nothing was edited.
+#[test]
+fn a_place_that_is_not_there_is_told_with_the_length() {
+    let answer = "(call $ok-number (i64.add (i64.add
+          (i64.mul (i64.load8_u (i32.const 700)) (i64.const 100))
+          (i64.mul (i64.load (i32.const 708)) (i64.const 10)))
+        (i64.load (i32.const 716))))";
+    for (edit, expected) in [
+        ("(call $insert-at (i64.const 4))", "143"),
+        ("(call $remove-at (i64.const 1) (i64.const 3))", "143"),
+        ("(call $remove-at (i64.const 3) (i64.const 1))", "143"),
+    ] {
+        let state = check(
+            MapState::default(),
+            &format!("(call $append) {edit} {answer}"),
+            expected,
+        );
+        assert_eq!(elements(&state).len(), 3, "{edit}");
+    }
+    let endless = "(call $remove-at (i64.const 1) (i64.const -1))
+        (call $ok-number (i64.sub (i64.const 0) (i64.load (i32.const 708))))";
+    check(MapState::default(), endless, "1");
+}
+
+#[test]
+fn a_text_is_appended_and_read_by_scalar_values() {
+    let mut state = MapState::default();
+    let umlauts = ["ä", "ö", "ü"].map(|text| text.as_bytes().to_vec());
+    state
+        .sequences
+        .insert((Space::Shared, b"k".to_vec()), umlauts.to_vec());
+    let body = "(call $text-append (i32.const 0) (i32.const 276) (i32.const 1)
+          (i32.const 256) (i32.const 2))
+        (call $text-read (i32.const 0) (i32.const 276) (i32.const 1) (i64.const 2) (i64.const -1)
+          (i32.const 700))
+        (call $ok-number (i64.add
+          (i64.mul (i64.load32_u (i32.const 704)) (i64.const 10))
+          (call $text-length (i32.const 0) (i32.const 276) (i32.const 1))))";
+    // "ügu" has four bytes, and all of it five scalar values.
+    let state = check(state, body, "45");
+    assert_eq!(elements(&state).concat(), "äöügu");
+}
+
+#[test]
+fn a_query_reads_and_does_not_edit() {
+    let run = |body: &str| {
+        let state = MapState::default();
+        run_with(Limits::default(), MethodKind::Query, state, body)
+    };
+    assert_eq!(output(&run("(call $ok-number (call $length))")), "0");
+    for edit in [
+        "(call $append)",
+        "(call $insert-at (i64.const 0))",
+        "(call $remove-at (i64.const 0) (i64.const 0))",
+    ] {
+        let failure = failure(run(&format!("{edit} (call $ok-null)")));
+        assert!(
+            matches!(failure, Failure::WroteInQuery),
+            "{edit}: {failure}"
+        );
+    }
+}
+
+#[test]
+fn an_entry_of_another_kind_stops_the_call() {
+    for using in [
+        "(call $append)",
+        "(drop (call $length))",
+        "(call $read (i64.const 0) (i32.const 1))",
+    ] {
+        let state = MapState::of(&[("k", "1")]);
+        let body = format!("{using} (call $ok-null)");
+        let finished = run_with(Limits::default(), MethodKind::Update, state, &body);
+        let failure = failure(finished);
+        let Failure::Misused { message } = failure else {
+            panic!("{using}: {failure}")
+        };
+        assert!(message.contains("a register as a List"), "{message}");
+    }
+}
+
+#[test]
+fn every_edit_is_bounded() {
+    let default = Limits::default;
+    let edits = |count: usize| "(call $append)".repeat(count);
+    for (limits, body, expected) in [
+        (
+            Limits {
+                edits_max: 2,
+                ..default()
+            },
+            edits(3),
+            ("edits_max", 3),
+        ),
+        // A key of 1 byte, and 7 bytes in 3 elements of 8 more.
+        (
+            Limits {
+                write_bytes_max: 63,
+                ..default()
+            },
+            edits(2),
+            ("write_bytes_max", 64),
+        ),
+        (
+            Limits {
+                value_bytes_max: 3,
+                ..default()
+            },
+            edits(1),
+            ("value_bytes_max", 4),
+        ),
+        (
+            Limits {
+                sequences_bytes_max: SEQUENCE_BYTES - 1,
+                ..default()
+            },
+            edits(2),
+            ("sequences_bytes_max", SEQUENCE_BYTES),
+        ),
+        (
+            default(),
+            "(call $read (i64.const 0) (i32.const 1001))".to_owned(),
+            ("scan_rows_max", 1001),
+        ),
+        (
+            Limits {
+                scan_bytes_max: 6,
+                ..default()
+            },
+            format!("{} (call $read (i64.const 0) (i32.const 9))", edits(1)),
+            ("scan_bytes_max", 7),
+        ),
+    ] {
+        let body = format!("{body} (call $ok-null)");
+        let state = MapState::default();
+        let failure = failure(run_with(limits, MethodKind::Update, state, &body));
+        let Failure::LimitExceeded { limit, used, .. } = failure else {
+            panic!("{body}: {failure}")
+        };
+        assert_eq!((limit, used), expected, "{body}");
+    }
+}
+
+/// What is in memory depends on what was there before: it takes slices, and no fuel.
+#[test]
+fn opening_a_long_one_ends_slices_and_costs_nothing() {
+    let module = host_with(Limits::default())
+        .load(&component("(call $ok-number (call $length))"))
+        .unwrap_or_else(|refused| panic!("{refused}"));
+    let run = |steps| {
+        let state = MapState {
+            steps,
+            ..MapState::default()
+        };
+        let mut running = module.instantiate().unwrap().run(update("{}", state));
+        loop {
+            let slices = running.slices();
+            if let Poll::Ready(finished) = poll(&mut running) {
+                return (slices, finished.fuel_used);
+            }
+        }
+    };
+    let (none, fuel) = run(0);
+    assert_eq!(run(7), (none + 7, fuel));
+}
+
+#[test]
+fn elements_are_paid_for() {
+    let fuel = |body: &str| {
+        let state = MapState::default();
+        run_with(Limits::default(), MethodKind::Update, state, body).fuel_used
+    };
+    let one = fuel("(call $append) (call $ok-null)");
+    let removing = |count: u64| {
+        let edit = format!("(call $remove-at (i64.const 0) (i64.const {count}))");
+        fuel(&format!("(call $append) {edit} (call $ok-null)")) - one
+    };
+    assert_eq!(removing(3) - removing(1), 200);
+}
