@@ -92,7 +92,9 @@ pub(crate) fn is_due(before: u64, after: u64) -> bool {
 /// who lies about births can void its own edits by that, but no other author's.
 pub fn replay(sequence: &mut Sequence, edit: &EditView<'_>) -> bool {
     let seen = |author: &NodeId| {
-        let found = edit.seen.binary_search_by_key(author, |(author, _)| *author);
+        let found = edit
+            .seen
+            .binary_search_by_key(author, |(author, _)| *author);
         found.map_or(Hlc::ZERO, |at| edit.seen[at].1)
     };
     let applied = sequence.apply(edit.author, edit.hlc, seen, edit.update);

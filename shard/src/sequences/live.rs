@@ -1,7 +1,9 @@
 //! A list or text in memory, with what it is made of.
 
 use bytes::Bytes;
-use corelet_store::{EditPlace, EditView, Hlc, NodeId, Sequence, SequenceError, SequenceKind, replay};
+use corelet_store::{
+    EditPlace, EditView, Hlc, NodeId, Sequence, SequenceError, SequenceKind, replay,
+};
 
 use super::{Edit, Made};
 

@@ -333,7 +333,7 @@ fn a_long_list_is_opened_in_steps() {
     world.commit();
     assert_eq!(open(&mut world.query(), 0), 0);
     world.bench.shard.sequences.forget_all();
-    assert_eq!(open(&mut world.query(), 0), 3);
+    assert_eq!(open(&mut world.query(), 0), 2);
     world.bench.checkpoint();
     world.bench.shard.sequences.forget_all();
     let mut update = world.update();

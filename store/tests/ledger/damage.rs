@@ -13,7 +13,7 @@ fn data_file(bench: &Bench) -> PathBuf {
 }
 
 /// Flips one bit of the last place where `needle` lies in the ledger's file.
-fn flip(bench: &Bench, needle: &[u8], offset: usize) {
+pub(crate) fn flip(bench: &Bench, needle: &[u8], offset: usize) {
     let mut bytes = fs::read(data_file(bench)).unwrap();
     let places: Vec<usize> = (0..bytes.len() - needle.len())
         .filter(|&at| bytes[at..].starts_with(needle))

@@ -11,6 +11,7 @@ mod journal;
 mod loss;
 mod model;
 mod replicas;
+mod saved;
 mod scan;
 mod seals;
 mod sequences;
