@@ -115,7 +115,7 @@ impl Writer {
 
 /// More than a thousand elements and some records.
 fn long() -> String {
-    "a long text, of which every edit is as much work as many others. ".repeat(40_000)
+    "a long text, of which every edit is as much work as many others. ".repeat(24_000)
 }
 
 #[test]
