@@ -79,6 +79,72 @@ pub struct Contexts {
     pub next: Option<String>,
 }
 
+/// A page of a context's events.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Events {
+    /// In their order, without gaps.
+    pub events: Vec<Event>,
+    /// Events that were asked for and are not kept any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gap: Option<Gap>,
+    /// What to send as `after` to go on, now or later.
+    pub next: u64,
+    /// The context's newest event; 0 if there was none yet. If `next` is less, there are more.
+    pub last: u64,
+}
+
+/// A durable event.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Event {
+    /// Counts the context's events, from 1.
+    pub sequence: u64,
+    /// The change that it came with.
+    pub delta_id: String,
+    /// When, in milliseconds since 1970.
+    pub time_unix_ms: u64,
+    /// What happened, in the application's words.
+    pub kind: String,
+    /// The details, as the application gave them.
+    pub payload: Box<serde_json::value::RawValue>,
+}
+
+/// Events that are gone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    /// The first of them.
+    pub from: u64,
+    /// The last.
+    pub to: u64,
+}
+
+/// What is left of the lines that a context's guests have logged.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LogLines {
+    /// Oldest first.
+    pub lines: Vec<LogLine>,
+    /// What to send as `after` for what comes later.
+    pub next: u64,
+    /// Whether lines behind `after` may have been dropped.
+    pub cut: bool,
+}
+
+/// A line that a guest has logged.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LogLine {
+    /// Grows from line to line, not without gaps.
+    pub number: u64,
+    /// When its call began, in milliseconds since 1970.
+    pub time_unix_ms: u64,
+    /// `error`, `warn`, `info` or `debug`.
+    pub level: String,
+    /// The method that was called; `init` of a new context.
+    pub method: String,
+    /// Whether the call succeeded: `ok` or `failed`. Nothing that a failed one did has happened.
+    pub outcome: String,
+    /// The text.
+    pub message: String,
+}
+
 /// How the server is doing.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Status {

@@ -189,18 +189,22 @@ impl Client {
         &self.url
     }
 
-    /// Calls a method; the result object as the server wrote it.
+    /// Calls a method; the result object as the server wrote it. An update with a key can be
+    /// sent again without running again.
     pub fn call(
         &self,
         context: &str,
         method: &str,
         args: &RawValue,
+        idempotency_key: Option<&str>,
     ) -> Result<Box<RawValue>, ClientError> {
         #[derive(Serialize)]
         struct Params<'a> {
             context_id: &'a str,
             method: &'a str,
             args: &'a RawValue,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            idempotency_key: Option<&'a str>,
         }
         #[derive(Serialize)]
         struct Request<'a> {
@@ -218,6 +222,7 @@ impl Client {
             context_id: context,
             method,
             args,
+            idempotency_key,
         };
         let body = serde_json::to_vec(&Request {
             jsonrpc: "2.0",

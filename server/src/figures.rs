@@ -57,6 +57,7 @@ figures! {
     Gauge connections = "corelet_connections" [connections] "Open connections";
     Counter queries = "corelet_queries" [queries] "Queries answered";
     Counter updates = "corelet_updates" [updates] "Updates committed";
+    Counter replays = "corelet_replays" "Calls with an idempotency key that were told what an earlier one was told";
     Counter guest_failures = "corelet_guest_failures" [guest_failures] "Calls that ended in an error of the guest";
     Counter refused = "corelet_calls_refused_by_bounds" [refused] "Calls and requests refused at a bound of the shard";
     Counter commit_failures = "corelet_commit_failures" "Calls whose batch could not be committed";
@@ -83,5 +84,7 @@ figures! {
     Gauge map_bytes = "corelet_ledger_bytes" [ledger_bytes] "Bytes of the ledger in use";
     Gauge map_bytes_max = "corelet_ledger_bytes_max" [ledger_bytes_max] "Bytes to which the ledger can grow";
     Counter swept = "corelet_swept_records" "Records of deleted contexts swept away";
+    Gauge guest_log_bytes = "corelet_guest_log_bytes" "Lines that guests have logged, kept in memory for their contexts' owners";
+    Counter guest_lines_dropped = "corelet_guest_log_lines_dropped" "Such lines that made room for others";
     Counter late_beats = "corelet_late_beats" "Signs of life that came late";
 }

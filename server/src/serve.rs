@@ -22,7 +22,9 @@ use corelet_net::{Domain, Identity, IdentityError};
 use corelet_shard::{
     Bounds, Cores, Ending, Node, NodeConfig, StartError, WatchdogConfig, available_cores, rt,
 };
-use corelet_store::{DataDir, LedgerConfig, OpenOptions, SHARDS_MAX, ShardCount, StoreError};
+use corelet_store::{
+    AnswerBounds, DataDir, LedgerConfig, OpenOptions, SHARDS_MAX, ShardCount, StoreError,
+};
 use corelet_wasm_host::{CompileIn, Host, HostConfig, HostError, WorkerCommand};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -425,6 +427,9 @@ fn node_config(config: &Config, count: ShardCount) -> NodeConfig {
             compile_queue_max: shards.compile_queue_max as usize,
             compile_threads: shards.compile_threads as usize,
             applications_max: shards.applications_max as usize,
+            guest_log_lines_max: shards.guest_log_lines_max as usize,
+            guest_log_context_bytes_max: shards.guest_log_context_bytes_max.0,
+            guest_log_bytes_max: shards.guest_log_bytes_max.0,
         },
         ledger: LedgerConfig {
             map_bytes_max: config.storage.map_bytes_max.0,
@@ -434,6 +439,11 @@ fn node_config(config: &Config, count: ShardCount) -> NodeConfig {
             // With fewer, checkpoints are shown later.
             readers_max: (config.storage.readers_max as u32)
                 .max(config.shards.instances_max as u32 + 16),
+            answers: AnswerBounds {
+                age_max: config.storage.answers_age_max,
+                count_max: config.storage.answers_max,
+                bytes_max: config.storage.answers_bytes_max.0,
+            },
             ..LedgerConfig::default()
         },
         watchdog: WatchdogConfig {

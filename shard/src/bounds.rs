@@ -15,8 +15,8 @@ pub struct Bounds {
     pub context_queries_max: usize,
     /// Updates executed and not yet durable.
     pub uncommitted_max: usize,
-    /// What those updates take in memory: keys, values, events, log lines, and
-    /// what is around each.
+    /// What those updates take in memory: keys, values, events, log lines, answers to be
+    /// kept, and what is around each.
     pub uncommitted_bytes_max: u64,
     /// Calls that one shard may have outstanding at one other shard.
     pub mesh_inflight_max: usize,
@@ -48,6 +48,13 @@ pub struct Bounds {
     /// Applications installed on the node. Every shard knows all of them, and
     /// each that was used stays in memory, compiled.
     pub applications_max: usize,
+    /// Lines of one context's guests that are kept for its owner.
+    pub guest_log_lines_max: usize,
+    /// What these take in memory, with what is around each.
+    pub guest_log_context_bytes_max: u64,
+    /// What those of all contexts of the shard take. At least as much as those of one
+    /// may.
+    pub guest_log_bytes_max: u64,
 }
 
 impl Default for Bounds {
@@ -69,6 +76,9 @@ impl Default for Bounds {
             compile_queue_max: 64,
             compile_threads: 1,
             applications_max: 1_000,
+            guest_log_lines_max: 1_000,
+            guest_log_context_bytes_max: 256 << 10,
+            guest_log_bytes_max: 16 << 20,
         }
     }
 }

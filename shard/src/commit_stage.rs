@@ -15,16 +15,14 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use corelet_store::{
-    BATCH_BYTES_MAX, Change, Committed, LogLine, Root, Snapshot, StoreError, Verdict,
-};
+use corelet_store::{BATCH_BYTES_MAX, Change, Committed, Root, Snapshot, StoreError, Verdict};
 use crossbeam_channel::{Sender, TrySendError};
 
 use crate::answer::{Answer, Promise, promise};
 use crate::commit_thread::{CommitThread, Queued};
 use crate::context::Context;
 use crate::error::CallError;
-use crate::guest_log;
+use crate::guest_log::{GuestLogs, TurnLog};
 use crate::mailbox::{Inbox, mailbox};
 use crate::overlay::Write;
 use crate::snapshots::Snapshots;
@@ -56,6 +54,7 @@ struct Uncommitted {
     losses: u64,
     number: u64,
     bytes: u64,
+    log: Option<TurnLog>,
     promise: Promise<Receipt>,
 }
 
@@ -70,23 +69,24 @@ struct Barrier {
     context: Rc<Context>,
     // What the context had lost by then.
     losses: u64,
-    // What the guest logged, which is true from then on.
-    logs: Vec<LogLine>,
+    // What the guest logged, which can be told from then on.
+    log: Option<TurnLog>,
     promise: Promise<Result<Root, CallError>>,
 }
 
 impl Barrier {
-    fn reached(self) {
+    fn reached(self, guest_logs: &GuestLogs) {
         let Barrier {
             context,
             losses,
-            logs,
+            log,
             promise,
         } = self;
         if context.losses.get() != losses {
+            guest_logs.take(&context, log.map(TurnLog::lost));
             return promise.keep(Err(CallError::LostEffects));
         }
-        guest_log::of_update(context.id, &logs);
+        guest_logs.take(&context, log);
         promise.keep(Ok(context.standing.get().root));
     }
 }
@@ -105,6 +105,7 @@ pub(crate) struct CommitStage {
     bytes: Cell<u64>,
     bytes_max: u64,
     count_max: usize,
+    guest_logs: Rc<GuestLogs>,
     stats: Arc<ShardStats>,
 }
 
@@ -112,6 +113,7 @@ pub(crate) struct CommitStage {
 pub(crate) fn stage(
     bounds: &crate::bounds::Bounds,
     stats: &Arc<ShardStats>,
+    guest_logs: &Rc<GuestLogs>,
 ) -> (CommitStage, CommitThread, Inbox<Report>) {
     let (queue, receiver) = crossbeam_channel::bounded(bounds.uncommitted_max);
     // A report stands for at least one change in the queue or in the thread's
@@ -127,6 +129,7 @@ pub(crate) fn stage(
         bytes: Cell::new(0),
         bytes_max: bounds.uncommitted_bytes_max,
         count_max: bounds.uncommitted_max,
+        guest_logs: Rc::clone(guest_logs),
         stats: Arc::clone(stats),
     };
     let thread = CommitThread {
@@ -184,16 +187,19 @@ impl CommitStage {
         Ok(())
     }
 
-    /// Sends a change to the disk. `wrote` names the context that it changes, and what
-    /// it puts into the overlay of that.
+    /// Sends a change to the disk. `wrote` names the context that it changes, what it
+    /// puts into the overlay of that, and what its guest has logged. Of `bytes` the log's are no
+    /// part: it stays here.
     /// Refuses when the bounds are reached; the change has then left no trace.
     pub(crate) fn submit(
         &self,
         change: Change,
         bytes: u64,
-        wrote: Option<(&Rc<Context>, Vec<Write>)>,
+        wrote: Option<(&Rc<Context>, Vec<Write>, Option<TurnLog>)>,
     ) -> Result<Answer<Receipt>, CallError> {
-        self.check_room(bytes)?;
+        let log_bytes = wrote.as_ref().and_then(|(_, _, log)| log.as_ref());
+        let taken = bytes + log_bytes.map_or(0, TurnLog::bytes);
+        self.check_room(taken)?;
         if bytes > BATCH_BYTES_MAX {
             // Any batch with it would fail, and so everybody's calls.
             return Err(CallError::from(StoreError::BatchTooLarge {
@@ -215,8 +221,10 @@ impl CommitStage {
         let number = self.next_number.get();
         let losses = wrote
             .as_ref()
-            .map_or(0, |(context, _)| context.losses.get());
-        let wrote = wrote.map(|(context, writes)| {
+            .map_or(0, |(context, ..)| context.losses.get());
+        let mut kept_log = None;
+        let wrote = wrote.map(|(context, writes, log)| {
+            kept_log = log;
             context.overlay.borrow_mut().absorb(number, &writes);
             context.uncommitted.set(context.uncommitted.get() + 1);
             if !writes.is_empty() {
@@ -239,7 +247,7 @@ impl CommitStage {
             }
         }
         self.next_number.set(number + 1);
-        self.bytes.set(self.bytes.get() + bytes);
+        self.bytes.set(self.bytes.get() + taken);
         let (promise, answer) = promise();
         self.waiting
             .borrow_mut()
@@ -247,7 +255,8 @@ impl CommitStage {
                 wrote,
                 losses,
                 number,
-                bytes,
+                bytes: taken,
+                log: kept_log,
                 promise,
             }));
         self.stats.uncommitted.up();
@@ -255,22 +264,22 @@ impl CommitStage {
     }
 
     /// Resolves when everything submitted so far is durable, with the context's
-    /// root at that moment. Then `logs` are shown.
+    /// root at that moment. Then the log is taken.
     pub(crate) fn barrier(
         &self,
         context: &Rc<Context>,
-        logs: Vec<LogLine>,
+        log: Option<TurnLog>,
     ) -> Answer<Result<Root, CallError>> {
         let (promise, answer) = promise();
         let barrier = Barrier {
             context: Rc::clone(context),
             losses: context.losses.get(),
-            logs,
+            log,
             promise,
         };
         let mut waiting = self.waiting.borrow_mut();
         if waiting.is_empty() {
-            barrier.reached();
+            barrier.reached(&self.guest_logs);
         } else {
             waiting.push_back(Waiting::Barrier(barrier));
         }
@@ -298,32 +307,36 @@ impl CommitStage {
     fn shown(&self, snapshot: Snapshot, snapshots: &Snapshots) {
         snapshots.renew(snapshot);
         for context in self.unshown.take() {
-            context.overlay.borrow_mut().shown();
+            context.shown();
         }
     }
 
-    fn settle_one(&self, verdict: Verdict) {
+    fn settle_one(&self, mut verdict: Verdict) {
         self.settle_barriers();
-        let Some(Waiting::Change(done)) = self.waiting.borrow_mut().pop_front() else {
+        let Some(Waiting::Change(mut done)) = self.waiting.borrow_mut().pop_front() else {
             unreachable!("each verdict answers one change, in order");
         };
         self.forget(&done);
         if let Some((context, writes)) = done.wrote {
-            match &verdict {
+            let log = done.log.take();
+            let log = match &verdict {
+                Ok(_) => log,
+                Err(_) => log.map(TurnLog::lost),
+            };
+            match &mut verdict {
                 Ok(committed) => {
-                    let mut overlay = context.overlay.borrow_mut();
-                    let was_shown = overlay.is_shown();
-                    overlay.settle(done.number, writes);
-                    if was_shown && !overlay.is_shown() {
+                    let was_shown = context.is_shown();
+                    context.overlay.borrow_mut().settle(done.number, writes);
+                    context.advance(committed);
+                    if was_shown && !context.is_shown() {
                         self.unshown.borrow_mut().push(Rc::clone(&context));
                     }
-                    context.advance(committed);
-                    guest_log::of_update(context.id, committed.logs());
                 }
                 // What began after the loss has not seen this change.
                 Err(_) if done.losses == context.losses.get() => self.lose_effects(&context),
                 Err(_) => context.overlay.borrow_mut().forget(done.number, &writes),
             }
+            self.guest_logs.take(&context, log);
         }
         done.promise
             .keep(verdict.map_err(|refused| CallError::Uncommitted(Arc::new(refused))));
@@ -333,7 +346,7 @@ impl CommitStage {
         let mut waiting = self.waiting.borrow_mut();
         while let Some(Waiting::Barrier(_)) = waiting.front() {
             if let Some(Waiting::Barrier(barrier)) = waiting.pop_front() {
-                barrier.reached();
+                barrier.reached(&self.guest_logs);
             }
         }
     }
@@ -347,12 +360,17 @@ impl CommitStage {
                 Waiting::Change(lost) => {
                     self.forget(&lost);
                     if let Some((context, _)) = &lost.wrote {
+                        self.guest_logs.take(context, lost.log.map(TurnLog::lost));
                         self.lose_effects(context);
                     }
                     self.stats.commit_failures.one();
                     lost.promise.keep(Err(error.clone()));
                 }
-                Waiting::Barrier(barrier) => barrier.promise.keep(Err(error.clone())),
+                Waiting::Barrier(barrier) => {
+                    let log = barrier.log.map(TurnLog::lost);
+                    self.guest_logs.take(&barrier.context, log);
+                    barrier.promise.keep(Err(error.clone()));
+                }
             }
         }
     }
@@ -405,7 +423,8 @@ mod tests {
 
         fn with(bounds: &Bounds) -> Bench {
             let stats = Arc::default();
-            let (stage, thread, inbox) = stage(bounds, &stats);
+            let guest_logs = Rc::new(GuestLogs::new(bounds, &stats, 1));
+            let (stage, thread, inbox) = stage(bounds, &stats, &guest_logs);
             let disk = Disk::new();
             let slot = disk.create(1);
             Bench {
@@ -431,11 +450,11 @@ mod tests {
             let bytes = change.bytes();
             let shown = fixture::shown_by(&change);
             self.stage
-                .submit(change, bytes, Some((&self.context, shown)))
+                .submit(change, bytes, Some((&self.context, shown, None)))
         }
 
         fn barrier(&self) -> Answer<Result<Root, CallError>> {
-            self.stage.barrier(&self.context, Vec::new())
+            self.stage.barrier(&self.context, None)
         }
 
         /// Commits everything in the queue as one batch.
@@ -678,16 +697,18 @@ mod tests {
         let refused = bench.stage.submit(
             change,
             BATCH_BYTES_MAX + 1,
-            Some((&bench.context, Vec::new())),
+            Some((&bench.context, Vec::new(), None)),
         );
         assert!(matches!(refused, Err(CallError::Store(_))));
         assert_eq!(bench.pending().as_deref(), Some("good"));
         bench.commit();
         assert!(now(&mut good).unwrap().is_ok());
         let change = fixture::call(1, bench.slot(), 4, &[("key", "largest")]);
-        let taken = bench
-            .stage
-            .submit(change, BATCH_BYTES_MAX, Some((&bench.context, Vec::new())));
+        let taken = bench.stage.submit(
+            change,
+            BATCH_BYTES_MAX,
+            Some((&bench.context, Vec::new(), None)),
+        );
         assert!(taken.is_ok());
     }
 

@@ -12,6 +12,8 @@ use std::sync::Arc;
 use corelet_store::{ApplicationId, Committed, ContextId, ContextSlot, Standing};
 use corelet_wasm_host::Module;
 
+use crate::events::EventRecord;
+use crate::keyed::KeyedCalls;
 use crate::overlay::Overlay;
 use crate::schedule::Ready;
 use crate::turn::Begin;
@@ -31,6 +33,10 @@ pub(crate) struct Context {
     pub(crate) place: Cell<Option<u64>>,
     /// Writes that no snapshot shows yet.
     pub(crate) overlay: Rc<RefCell<Overlay>>,
+    /// Calls with a key that no snapshot shows yet.
+    pub(crate) keyed: RefCell<KeyedCalls>,
+    /// Durable events that no snapshot shows yet.
+    pub(crate) events: RefCell<VecDeque<EventRecord>>,
     /// How many changes its updates have sent to the disk: each has its number.
     pub(crate) changes: Cell<u64>,
     /// How many of them are on their way.
@@ -80,6 +86,8 @@ impl Context {
             called: Cell::new(0),
             place: Cell::new(None),
             overlay: Rc::default(),
+            keyed: RefCell::default(),
+            events: RefCell::default(),
             changes: Cell::new(0),
             uncommitted: Cell::new(0),
             unsettled_writes: Cell::new(0),
@@ -102,8 +110,31 @@ impl Context {
 
     /// Notes that a call of this context is durable. One that only this node knows of
     /// has no delta, and a state of its own all the same.
-    pub(crate) fn advance(&self, committed: &Committed) {
+    pub(crate) fn advance(&self, committed: &mut Committed) {
         self.standing.set(committed.standing());
+        if let Some((key, kept)) = committed.take_kept() {
+            self.keyed.borrow_mut().settle(key, kept);
+        }
+        let Some(delta_id) = committed.delta_id() else {
+            return;
+        };
+        let hlc = committed.hlc();
+        let told = committed.take_events().into_iter();
+        let told = told.map(|told| EventRecord {
+            sequence: told.sequence,
+            delta_id,
+            hlc,
+            kind: told.event.kind,
+            payload: told.event.payload,
+        });
+        self.events.borrow_mut().extend(told);
+    }
+
+    /// Forgets what is durable: the shard's snapshot shows it.
+    pub(crate) fn shown(&self) {
+        self.overlay.borrow_mut().shown();
+        self.keyed.borrow_mut().shown();
+        self.events.take();
     }
 
     /// Notes that uncommitted effects are gone: what has seen them must fail.
@@ -117,9 +148,11 @@ impl Context {
         self.in_use.get() == 0 && self.uncommitted.get() == 0
     }
 
-    /// Whether all of its state can be read from the disk.
+    /// Whether all that is durable of it can be read from the disk.
     pub(crate) fn is_shown(&self) -> bool {
         self.overlay.borrow().is_shown()
+            && self.keyed.borrow().is_shown()
+            && self.events.borrow().is_empty()
     }
 
     /// Calls that wait here.

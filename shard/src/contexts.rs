@@ -14,6 +14,7 @@ use corelet_store::{
 use crate::context::Context;
 use crate::directory::{check_name, durable_change};
 use crate::error::CallError;
+use crate::guest_log::{GuestLines, TurnLog};
 use crate::mesh::RECORDS_INFLIGHT_MAX;
 use crate::message::{ContextInfo, DirectoryChange, NewContext, Request, Response};
 use crate::shard::Shard;
@@ -130,7 +131,7 @@ impl Shard {
         // or has closed the application before.
         self.directory.check_open(new.application)?;
         let _creating = Creating::begin(self, id, new.application);
-        let change = self.init(id, &new).await?;
+        let (change, log) = self.init(id, &new).await?;
         let name: Option<Arc<str>> = new.name.map(Arc::from);
         if let Some(name) = &name {
             self.record(DirectoryChange::PutName {
@@ -140,8 +141,8 @@ impl Shard {
             .await?;
         }
         match self.commit(change).await {
-            Ok(committed) => {
-                crate::guest_log::of_update(id, committed.logs());
+            Ok(_) => {
+                self.guest_logs.take_init(id, log);
                 self.show_here(id)
             }
             Err(error) => {
@@ -156,8 +157,13 @@ impl Shard {
         }
     }
 
-    /// Runs a new context's `init` to its end. Gives the change that makes it.
-    async fn init(self: &Rc<Self>, id: ContextId, new: &NewContext) -> Result<Change, CallError> {
+    /// Runs a new context's `init` to its end. Gives the change that makes it, and what
+    /// it has logged.
+    async fn init(
+        self: &Rc<Self>,
+        id: ContextId,
+        new: &NewContext,
+    ) -> Result<(Change, Option<TurnLog>), CallError> {
         let module = self.module(new.application).await?;
         // Known to nobody but the scheduler, which treats it like any other.
         let slot = ContextSlot::UNASSIGNED;
@@ -168,18 +174,21 @@ impl Shard {
             what: What::Init,
             args: new.args.clone(),
             caller: Arc::clone(&new.caller),
+            keyed: None,
             promise: None,
         };
-        let Durable::Init(call) = self.execute(&context, begin).await?.durable else {
+        let Durable::Init(made) = self.execute(&context, begin).await?.durable else {
             return Err(CallError::bug("an init ended as a call"));
         };
-        Ok(Change::CreateContext(corelet_store::NewContext {
+        let (call, log) = *made;
+        let new = corelet_store::NewContext {
             id,
             name: new.name.clone(),
             application: new.application,
             created: call.hlc,
-            call: *call,
-        }))
+            call,
+        };
+        Ok((Change::CreateContext(new), log))
     }
 
     /// Deletes a context. Its entries are swept away later.
@@ -199,6 +208,7 @@ impl Shard {
             self.drop_warm(&context);
             self.count_live();
         }
+        self.guest_logs.forget(id);
         if let Some(name) = record.name.map(Arc::from)
             && let Err(error) = self.free_name(&name).await
         {
@@ -232,6 +242,19 @@ impl Shard {
             bytes: standing.bytes,
             shard: self.id,
         })
+    }
+
+    pub(crate) fn guest_logs_here(
+        &self,
+        id: ContextId,
+        after: u64,
+    ) -> Result<GuestLines, CallError> {
+        match self.snapshots.latest().context(&id)? {
+            Some(_) => Ok(self.guest_logs.read(id, after)),
+            None => Err(CallError::ContextNotFound {
+                context: id.to_string(),
+            }),
+        }
     }
 
     /// Up to `limit` contexts of this shard with ids behind `after`.

@@ -24,6 +24,25 @@ pub enum CallError {
         /// The application asked.
         application: ApplicationId,
     },
+    /// A call that only reads was given a key.
+    #[error("method {method:?} is a query, which may be sent again as it is; leave its key out")]
+    KeyOnQuery {
+        /// The method asked for.
+        method: String,
+    },
+    /// Another call was made with the same key.
+    #[error(
+        "the key was used for a call of another method or with other arguments; give each call a key of its own, and send it again as it was"
+    )]
+    KeyReused,
+    /// A reader has got events that the context has not told.
+    #[error("the context's newest event is {last}, so nothing can have been read up to {after}")]
+    NoSuchEvent {
+        /// Behind which event it wants to go on.
+        after: u64,
+        /// The newest there is.
+        last: u64,
+    },
     /// No application has this id.
     #[error("application {application} is not installed")]
     ApplicationNotFound {

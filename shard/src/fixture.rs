@@ -9,9 +9,9 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use corelet_store::{
-    ApplicationId, ApplicationRecord, CallEffects, Change, ContextId, ContextSlot, DataDir,
-    EntryKind, Hlc, Ledger, LedgerConfig, NewContext, NodeId, Op, OpenOptions, ShardCount, ShardId,
-    Standing, Write,
+    AnswerBounds, ApplicationId, ApplicationRecord, CallEffects, Change, ContextId, ContextSlot,
+    DataDir, EntryKind, Hlc, Ledger, LedgerConfig, NewContext, NodeId, Op, OpenOptions, ShardCount,
+    ShardId, Standing, Write,
 };
 use corelet_wasm_host::{Entry, Host, HostConfig, Instance, Module, Turn};
 use crossbeam_channel::Receiver;
@@ -24,6 +24,7 @@ use crate::commit_thread::Queued;
 use crate::compiler::Compiler;
 use crate::context::Context;
 use crate::directory::{Directory, DirectoryData};
+use crate::guest_log::GuestLogs;
 use crate::mailbox::{Inbox, mailbox};
 use crate::mesh::Mesh;
 use crate::message::{DirectoryChange, Message};
@@ -177,7 +178,8 @@ impl Bench {
     /// The same with other bounds.
     pub(crate) fn bounded(disk: Disk, bounds: Bounds) -> Bench {
         let stats = Arc::default();
-        let (commits, thread, reports) = commit_stage::stage(&bounds, &stats);
+        let guest_logs = Rc::new(GuestLogs::new(&bounds, &stats, 1));
+        let (commits, thread, reports) = commit_stage::stage(&bounds, &stats, &guest_logs);
         let (compiler, _) = Compiler::start(&host(), Path::new("/nowhere"), &bounds).unwrap();
         let count = ShardCount::new(2).unwrap();
         let id = ShardId::new(1, count).unwrap();
@@ -201,6 +203,8 @@ impl Bench {
             clock: Clock::after(Hlc::from_bits(0)).unwrap(),
             snapshots: Rc::new(Snapshots::new(disk.ledger.clone()).unwrap()),
             commits,
+            answers: AnswerBounds::default(),
+            guest_logs,
             schedule: Schedule::new(&bounds, &stats),
             directory,
             mesh: Mesh::new(id, vec![to_keeper, to_self], &bounds, compiler),
@@ -291,6 +295,6 @@ fn effects(
         read: None,
         ops: writes.iter().map(op).collect(),
         events: Vec::new(),
-        logs: Vec::new(),
+        answer: None,
     }
 }

@@ -16,6 +16,8 @@ use corelet_wasm_host::Host;
 use crate::answer::promise;
 use crate::compiler::Task;
 use crate::error::CallError;
+use crate::events::EventsPage;
+use crate::guest_log::GuestLines;
 use crate::message::{Call, ContextInfo, DirectoryChange, NewContext, Reply, Request, Response};
 use crate::rt;
 use crate::shard::Shard;
@@ -154,6 +156,35 @@ impl ShardHandle {
         all.sort_by_key(|info| info.id);
         all.truncate(limit);
         Ok(all)
+    }
+
+    /// Up to `limit` durable events of a context behind number `after`.
+    pub async fn events(
+        &self,
+        id: ContextId,
+        after: u64,
+        limit: usize,
+    ) -> Result<EventsPage, CallError> {
+        let owner = self.shard.owner(&id);
+        if owner == self.shard.id {
+            return self.shard.events_here(id, after, limit);
+        }
+        match ask(&self.shard, owner, Request::Events { id, after, limit }).await? {
+            Response::Events(result) => result,
+            _ => Err(mixed_up()),
+        }
+    }
+
+    /// What is left of the lines that a context's guests have logged behind number `after`.
+    pub async fn guest_logs(&self, id: ContextId, after: u64) -> Result<GuestLines, CallError> {
+        let owner = self.shard.owner(&id);
+        if owner == self.shard.id {
+            return self.shard.guest_logs_here(id, after);
+        }
+        match ask(&self.shard, owner, Request::GuestLogs { id, after }).await? {
+            Response::GuestLogs(result) => result,
+            _ => Err(mixed_up()),
+        }
     }
 
     /// Checks, compiles and keeps a component. Installing one again changes nothing.

@@ -191,6 +191,7 @@ mod tests {
             method: "get".into(),
             args: "{}".into(),
             caller: Arc::from("caller"),
+            key: None,
         };
         Request::Call { context, call }
     }

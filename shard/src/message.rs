@@ -4,10 +4,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use corelet_store::{ApplicationId, ApplicationRecord, ContextId, DeltaId, Hlc, Root, ShardId};
+use corelet_store::{
+    AnswerKey, ApplicationId, ApplicationRecord, ContextId, DeltaId, Hlc, Root, ShardId,
+};
 use corelet_wasm_host::Module;
 
 use crate::error::CallError;
+use crate::events::EventsPage;
+use crate::guest_log::GuestLines;
 
 /// A call of one method of one context.
 #[derive(Clone, Debug)]
@@ -18,6 +22,8 @@ pub struct Call {
     pub args: Bytes,
     /// Who calls: the subject of the token.
     pub caller: Arc<str>,
+    /// Under which key the answer is kept, if the caller has given one.
+    pub key: Option<AnswerKey>,
 }
 
 /// A call's answer. An update's was durable before it was made.
@@ -98,6 +104,17 @@ pub(crate) enum Request {
         after: Option<ContextId>,
         limit: usize,
     },
+    /// Events of a context behind a number.
+    Events {
+        id: ContextId,
+        after: u64,
+        limit: usize,
+    },
+    /// Lines that a context's guests have logged, behind a number.
+    GuestLogs {
+        id: ContextId,
+        after: u64,
+    },
     /// One of the shard's contexts that runs this application.
     FindUser {
         application: ApplicationId,
@@ -119,6 +136,8 @@ pub(crate) enum Response {
     Delete(Result<(), CallError>),
     Show(Result<ContextInfo, CallError>),
     List(Result<Vec<ContextInfo>, CallError>),
+    Events(Result<EventsPage, CallError>),
+    GuestLogs(Result<GuestLines, CallError>),
     FindUser(Result<Option<ContextId>, CallError>),
     /// To `Close` and to `Reopen`.
     Closed,

@@ -14,7 +14,7 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use corelet_store::{DataDir, Ledger, LedgerConfig, NodeId, ShardId, StoreError};
+use corelet_store::{AnswerBounds, DataDir, Ledger, LedgerConfig, NodeId, ShardId, StoreError};
 use corelet_wasm_host::Host;
 
 use crate::bounds::{Bounds, WatchdogConfig};
@@ -25,6 +25,7 @@ use crate::compiler::Compiler;
 use crate::components;
 use crate::directory::{Directory, DirectoryData};
 use crate::ending::Ending;
+use crate::guest_log::GuestLogs;
 use crate::handle::ShardHandle;
 use crate::mailbox::{Inbox, Outbox, mailbox};
 use crate::mesh::{self, Mesh};
@@ -123,6 +124,7 @@ struct Parts {
     ledger: Ledger,
     host: Arc<Host>,
     bounds: Bounds,
+    answers: AnswerBounds,
     stats: Arc<ShardStats>,
     inbox: Inbox<Message>,
     outboxes: Vec<Outbox<Message>>,
@@ -195,6 +197,7 @@ impl Node {
                 ledger,
                 host: Arc::clone(&host),
                 bounds: config.bounds.clone(),
+                answers: config.ledger.answers.clone(),
                 stats: Arc::clone(&stats[number]),
                 inbox,
                 outboxes: outboxes.clone(),
@@ -355,18 +358,25 @@ fn build(parts: Parts) -> Result<(Rc<Shard>, Inbox<Message>, Inbox<Report>), Sta
         shard: number,
         source,
     };
-    let (commits, commit_thread, reports) = commit_stage::stage(&parts.bounds, &parts.stats);
+    let clock = Clock::after(parts.ledger.last_hlc()).map_err(|error| StartError::System {
+        what: "the random generator",
+        source: io::Error::other(error),
+    })?;
+    // Lines of a later start have greater numbers, as nobody logs one each microsecond.
+    let first_line = clock.tick().micros().max(1);
+    let guest_logs = Rc::new(GuestLogs::new(&parts.bounds, &parts.stats, first_line));
+    let (commits, commit_thread, reports) =
+        commit_stage::stage(&parts.bounds, &parts.stats, &guest_logs);
     let shard = Rc::new(Shard {
         id: parts.id,
         count: parts.count,
         author: parts.author,
         host: parts.host,
-        clock: Clock::after(parts.ledger.last_hlc()).map_err(|error| StartError::System {
-            what: "the random generator",
-            source: io::Error::other(error),
-        })?,
+        clock,
         snapshots: Rc::new(Snapshots::new(parts.ledger.clone()).map_err(ledger_error)?),
         commits,
+        answers: parts.answers,
+        guest_logs,
         schedule: Schedule::new(&parts.bounds, &parts.stats),
         directory: Directory::new(parts.directory),
         mesh: Mesh::new(parts.id, parts.outboxes, &parts.bounds, parts.compiler),

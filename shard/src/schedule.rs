@@ -311,6 +311,7 @@ mod tests {
                 args: Bytes::copy_from_slice(&number.to_le_bytes()),
                 caller: Arc::from("caller"),
                 promise: Some(promise().0),
+                keyed: None,
             };
             let context = &self.contexts[usize::from(context)];
             self.schedule.enqueue(context, begin);

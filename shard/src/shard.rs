@@ -10,7 +10,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use corelet_store::{ApplicationId, ContextId, NodeId, ShardCount, ShardId, Standing};
+use corelet_store::{
+    AnswerBounds, ApplicationId, ContextId, NodeId, RequestDigest, ShardCount, ShardId, Standing,
+};
 use corelet_wasm_host::{Host, MethodKind, Module};
 use hashlink::LruCache;
 
@@ -22,6 +24,8 @@ use crate::compiler::Task;
 use crate::context::{Context, InUse};
 use crate::directory::Directory;
 use crate::error::CallError;
+use crate::guest_log::GuestLogs;
+use crate::keyed::Keyed;
 use crate::mesh::Mesh;
 use crate::message::{Call, Reply, Request, Response};
 use crate::schedule::{Job, Schedule};
@@ -48,6 +52,9 @@ pub(crate) struct Shard {
     pub(crate) clock: Clock,
     pub(crate) snapshots: Rc<Snapshots>,
     pub(crate) commits: CommitStage,
+    /// For how long answers are kept under keys.
+    pub(crate) answers: AnswerBounds,
+    pub(crate) guest_logs: Rc<GuestLogs>,
     pub(crate) schedule: Schedule,
     pub(crate) directory: Directory,
     pub(crate) mesh: Mesh,
@@ -105,12 +112,24 @@ impl Shard {
             MethodKind::Query => What::Query(name),
             MethodKind::Update => What::Update(name),
         };
-        let begin = Begin {
+        let mut begin = Begin {
             what,
             args: call.args,
             caller: call.caller,
+            keyed: None,
             promise: None,
         };
+        if let Some(key) = call.key {
+            if kind == MethodKind::Query {
+                let method = String::from_utf8_lossy(&call.method).into_owned();
+                return Err(CallError::KeyOnQuery { method });
+            }
+            let request = RequestDigest::of(&call.method, &begin.args);
+            let keyed = Keyed { key, request };
+            begin.keyed = Some(Box::new(keyed));
+            // Boxed, because most calls have no key.
+            return Box::pin(self.call_keyed(context, keyed, begin)).await;
+        }
         let executed = self.execute(&context, begin).await?;
         let reply = settle(executed).await?;
         let (counter, histogram) = match kind {
@@ -128,16 +147,15 @@ impl Shard {
         context: &Rc<Context>,
         begin: Begin,
     ) -> Result<Executed, CallError> {
-        match self.start(context, begin)? {
-            Started::Ended(end) => end,
-            Started::Queued(answer) => answer
-                .await
-                .ok_or_else(|| CallError::bug("a queued call was forgotten"))?,
-        }
+        self.start(context, begin)?.end().await
     }
 
     /// Runs a call where it arrived if nothing speaks against it, else queues it.
-    fn start(&self, context: &Rc<Context>, mut begin: Begin) -> Result<Started, CallError> {
+    pub(crate) fn start(
+        &self,
+        context: &Rc<Context>,
+        mut begin: Begin,
+    ) -> Result<Started, CallError> {
         let is_exclusive = begin.is_exclusive();
         if is_exclusive {
             self.commits.check_room(0)?;
@@ -279,7 +297,7 @@ impl Shard {
     /// Forgets the least recently called context that may go, and with it its warm
     /// instances. What no snapshot shows is in memory only, so a context that has
     /// any stays, where it is.
-    fn forget_one(&self) -> bool {
+    pub(crate) fn forget_one(&self) -> bool {
         let mut contexts = self.contexts.borrow_mut();
         let mut oldest = contexts.iter().take(EVICTION_TRIES).map(|(_, c)| c);
         let found = oldest.find(|c| is_unused(c) && c.is_shown()).map(Rc::clone);
@@ -330,6 +348,12 @@ impl Shard {
             }
             Request::Delete { id } => Response::Delete(self.counted(self.delete_here(id).await)),
             Request::Show { id } => Response::Show(self.show_here(id)),
+            Request::Events { id, after, limit } => {
+                Response::Events(self.events_here(id, after, limit))
+            }
+            Request::GuestLogs { id, after } => {
+                Response::GuestLogs(self.guest_logs_here(id, after))
+            }
             Request::List { after, limit } => Response::List(self.list_here(after, limit)),
             Request::FindUser { application } => {
                 Response::FindUser(self.find_user_here(application).await)
@@ -366,14 +390,27 @@ fn is_unused(context: &Context) -> bool {
     context.is_idle() && !context.in_ring.get() && !context.updating.get()
 }
 
-enum Started {
+/// A call that was not refused.
+pub(crate) enum Started {
     Ended(TurnEnd),
     Queued(Answer<TurnEnd>),
 }
 
+impl Started {
+    /// Waits until its turn has ended.
+    pub(crate) async fn end(self) -> TurnEnd {
+        match self {
+            Started::Ended(end) => end,
+            Started::Queued(answer) => answer
+                .await
+                .ok_or_else(|| CallError::bug("a queued call was forgotten"))?,
+        }
+    }
+}
+
 /// Waits until what a turn has done and seen is durable, and only then tells how
 /// it ended.
-async fn settle(executed: Executed) -> Result<Reply, CallError> {
+pub(crate) async fn settle(executed: Executed) -> Result<Reply, CallError> {
     let (delta_id, root) = match executed.durable {
         Durable::Already(root) => (None, root),
         Durable::Receipt(receipt) => {
@@ -419,6 +456,7 @@ mod tests {
             method: Bytes::from_static(method.as_bytes()),
             args: Bytes::from_static(b"{}"),
             caller: Arc::from("caller"),
+            key: None,
         };
         Box::pin(bench.shard.call_here(fixture::id(1), call))
     }
@@ -475,11 +513,11 @@ mod tests {
             let shown = fixture::shown_by(&change);
             shard
                 .commits
-                .submit(change, bytes, Some((&context, shown)))
+                .submit(change, bytes, Some((&context, shown, None)))
                 .unwrap()
         };
         let seen = submit(2, "seen");
-        let barrier = shard.commits.barrier(&context, Vec::new());
+        let barrier = shard.commits.barrier(&context, None);
         let later = submit(3, "later");
         bench.commit();
         let root = |receipt| {
@@ -513,7 +551,7 @@ mod tests {
         let shown = fixture::shown_by(&change);
         let _answer = shard
             .commits
-            .submit(change, bytes, Some((&unshown, shown)))
+            .submit(change, bytes, Some((&unshown, shown, None)))
             .unwrap();
         drop(unshown);
         bench.commit();
@@ -549,7 +587,7 @@ mod tests {
             let shown = fixture::shown_by(&change);
             let _answer = shard
                 .commits
-                .submit(change, bytes, Some((&context, shown)))
+                .submit(change, bytes, Some((&context, shown, None)))
                 .unwrap();
             bench.queue.try_recv().unwrap().losses
         };

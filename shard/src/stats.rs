@@ -104,6 +104,12 @@ pub struct ShardStats {
     pub queries: Counter,
     /// Updates that were committed.
     pub updates: Counter,
+    /// Calls with a key that were told what another with the same key was told.
+    pub replays: Counter,
+    /// What the lines that guests have logged take in memory.
+    pub guest_log_bytes: Gauge,
+    /// Lines of guests that made room for others.
+    pub guest_lines_dropped: Counter,
     /// Calls that ended in an error of the guest (its own, a trap, a limit).
     pub guest_failures: Counter,
     /// Calls and requests refused because a bound of this shard was reached.

@@ -12,17 +12,18 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use bytes::Bytes;
-use corelet_store::{CallEffects, Change, Event, Hlc, LogLine, Root};
+use corelet_store::{CallEffects, Change, Event, Hlc, KeyedAnswer, Root};
 use corelet_wasm_host::{
     Entry, Failure, Finished, GuestEvent, GuestLog, GuestState, Instance, InstantiateError,
-    LogLevel, MethodKind, Module, Running, Turn,
+    MethodKind, Module, Running, Turn,
 };
 
 use crate::answer::{Answer, Promise};
 use crate::commit_stage::Receipt;
 use crate::context::Context;
 use crate::error::CallError;
-use crate::guest_log;
+use crate::guest_log::TurnLog;
+use crate::keyed::Keyed;
 use crate::overlay::Write;
 use crate::shard::Shard;
 use crate::view::{Edited, SequenceAccess, View, Written};
@@ -33,6 +34,8 @@ pub(crate) struct Begin {
     pub(crate) what: What,
     pub(crate) args: Bytes,
     pub(crate) caller: Arc<str>,
+    /// Under which key its answer is kept.
+    pub(crate) keyed: Option<Box<Keyed>>,
     /// Who waits, if the call could not run where it arrived.
     pub(crate) promise: Option<Promise<TurnEnd>>,
 }
@@ -64,6 +67,9 @@ enum TurnKind {
 pub(crate) struct TurnInProgress {
     running: Running,
     kind: TurnKind,
+    /// None for `init`.
+    method: Option<Arc<str>>,
+    keyed: Option<Box<Keyed>>,
     // The last change that the instance's memory knew of.
     seen: u64,
     hlc: Hlc,
@@ -106,7 +112,7 @@ type TurnResult = Result<(Outcome, Durable), CallError>;
 struct Made {
     state: Box<dyn GuestState>,
     events: Vec<GuestEvent>,
-    logs: Vec<GuestLog>,
+    log: Option<TurnLog>,
 }
 
 /// What a turn's answer has to wait for.
@@ -118,7 +124,7 @@ pub(crate) enum Durable {
     /// An update without effects: that what it has seen is on disk.
     Seen(Answer<Result<Root, CallError>>),
     /// An `init`, whose effects have gone nowhere yet.
-    Init(Box<CallEffects>),
+    Init(Box<(CallEffects, Option<TurnLog>)>),
 }
 
 impl Shard {
@@ -169,6 +175,10 @@ impl Shard {
                 (TurnKind::Init, view, limits.init_fuel_max, 0)
             }
         };
+        let method = match &begin.what {
+            What::Query(method) | What::Update(method) => Some(Arc::clone(method)),
+            What::Init => None,
+        };
         let entry = match begin.what {
             What::Query(method) => Entry::Call {
                 method,
@@ -197,6 +207,8 @@ impl Shard {
             TurnInProgress {
                 running,
                 kind,
+                method,
+                keyed: begin.keyed,
                 seen,
                 hlc,
                 epoch: self.commits.epoch(),
@@ -257,11 +269,13 @@ impl Shard {
         let made = Made {
             state,
             events,
-            logs,
+            log: turn.log(outcome.is_ok(), logs),
         };
+        let answer = turn.keyed.as_ref();
+        let answer = answer.and_then(|keyed| keyed.answer(&outcome, fuel_used));
         let end = match turn.kind {
-            TurnKind::Query => self.end_query(context, turn, outcome, &made.logs),
-            TurnKind::Update => self.end_update(context, turn, lost, outcome, made),
+            TurnKind::Query => self.end_query(context, turn, outcome, made.log),
+            TurnKind::Update => self.end_update(context, turn, lost, outcome, made, answer),
             TurnKind::Init => self.end_init(context, turn, outcome, made),
         }
         .map(|(outcome, durable)| Executed {
@@ -286,11 +300,9 @@ impl Shard {
         context: &Context,
         turn: &TurnInProgress,
         outcome: Outcome,
-        logs: &[GuestLog],
+        log: Option<TurnLog>,
     ) -> TurnResult {
-        if outcome.is_ok() {
-            guest_log::of_query(context.id, logs);
-        }
+        self.guest_logs.take(context, log);
         Ok((outcome, Durable::Already(turn.root)))
     }
 
@@ -300,29 +312,36 @@ impl Shard {
         turn: &TurnInProgress,
         lost: bool,
         outcome: Outcome,
-        made: Made,
+        mut made: Made,
+        answer: Option<Box<KeyedAnswer>>,
     ) -> TurnResult {
         if context.deleted.get() {
             return Err(CallError::ContextNotFound {
                 context: context.id.to_string(),
             });
         }
+        let log = made.log.take();
         if lost {
+            self.guest_logs.take(context, log.map(TurnLog::lost));
             return Err(CallError::LostEffects);
         }
-        if outcome.is_err() {
-            let seen = self.commits.barrier(context, Vec::new());
-            return Ok((outcome, Durable::Seen(seen)));
-        }
-        let (effects, shown, edited) = self.effects(context, turn.hlc, made)?;
-        if effects.ops.is_empty() && effects.events.is_empty() {
-            let seen = self.commits.barrier(context, effects.logs);
+        let (mut effects, shown, edited) = match outcome.is_ok() {
+            true => self.effects(context, turn.hlc, made)?,
+            false => (
+                self.no_effects(context, turn.hlc),
+                Vec::new(),
+                Edited::default(),
+            ),
+        };
+        effects.answer = answer;
+        if effects.ops.is_empty() && effects.events.is_empty() && effects.answer.is_none() {
+            let seen = self.commits.barrier(context, log);
             return Ok((outcome, Durable::Seen(seen)));
         }
         let bytes = effects.bytes();
-        let receipt = self
-            .commits
-            .submit(Change::Call(effects), bytes, Some((context, shown)))?;
+        let receipt =
+            self.commits
+                .submit(Change::Call(effects), bytes, Some((context, shown, log)))?;
         context.changes.set(context.changes.get() + 1);
         edited.keep(&self.sequences);
         Ok((outcome, Durable::Receipt(receipt)))
@@ -337,8 +356,10 @@ impl Shard {
     ) -> TurnResult {
         // There was nothing to see, so an error can leave at once.
         let output = outcome?;
+        let mut made = made;
+        let log = made.log.take();
         let (effects, ..) = self.effects(context, turn.hlc, made)?;
-        Ok((Ok(output), Durable::Init(Box::new(effects))))
+        Ok((Ok(output), Durable::Init(Box::new((effects, log)))))
     }
 
     /// What is to be committed, what its writes are read as until then, and the lists and
@@ -349,11 +370,7 @@ impl Shard {
         hlc: Hlc,
         made: Made,
     ) -> Result<(CallEffects, Vec<Write>, Edited), CallError> {
-        let Made {
-            state,
-            events,
-            logs,
-        } = made;
+        let Made { state, events, .. } = made;
         let view = state
             .into_any()
             .downcast::<View>()
@@ -362,11 +379,6 @@ impl Shard {
         let Written { ops, shown, edited } =
             written.map_err(|error| CallError::bug(error.to_string()))?;
         let effects = CallEffects {
-            context: context.id,
-            slot: context.slot,
-            author: self.author,
-            hlc,
-            read: None,
             ops,
             events: events
                 .into_iter()
@@ -375,15 +387,22 @@ impl Shard {
                     payload: Bytes::from(e.payload),
                 })
                 .collect(),
-            logs: logs
-                .into_iter()
-                .map(|l| LogLine {
-                    level: store_level(l.level),
-                    message: l.message,
-                })
-                .collect(),
+            ..self.no_effects(context, hlc)
         };
         Ok((effects, shown, edited))
+    }
+
+    fn no_effects(&self, context: &Context, hlc: Hlc) -> CallEffects {
+        CallEffects {
+            context: context.id,
+            slot: context.slot,
+            author: self.author,
+            hlc,
+            read: None,
+            ops: Vec::new(),
+            events: Vec::new(),
+            answer: None,
+        }
     }
 
     /// An instance for a turn. What a guest remembers of a change must not be
@@ -470,6 +489,19 @@ impl TurnInProgress {
         self.kind == TurnKind::Query
     }
 
+    /// What its guest has logged, if that is anything.
+    fn log(&self, succeeded: bool, lines: Vec<GuestLog>) -> Option<TurnLog> {
+        if lines.is_empty() {
+            return None;
+        }
+        Some(TurnLog {
+            method: self.method.clone().unwrap_or_else(|| Arc::from("init")),
+            began: self.hlc,
+            succeeded,
+            lines,
+        })
+    }
+
     /// One for the schedule to queue, with nobody who waits for it.
     #[cfg(test)]
     pub(crate) fn of(running: Running, is_query: bool) -> TurnInProgress {
@@ -479,6 +511,8 @@ impl TurnInProgress {
                 true => TurnKind::Query,
                 false => TurnKind::Update,
             },
+            method: None,
+            keyed: None,
             seen: 0,
             hlc: Hlc::from_bits(0),
             epoch: 0,
@@ -517,15 +551,6 @@ fn is_the_guest_s(failure: &Failure) -> bool {
         failure,
         Failure::State(_) | Failure::OurBug { .. } | Failure::MemoryFull { .. }
     )
-}
-
-fn store_level(level: LogLevel) -> corelet_store::LogLevel {
-    match level {
-        LogLevel::Error => corelet_store::LogLevel::Error,
-        LogLevel::Warn => corelet_store::LogLevel::Warn,
-        LogLevel::Info => corelet_store::LogLevel::Info,
-        LogLevel::Debug => corelet_store::LogLevel::Debug,
-    }
 }
 
 #[cfg(test)]

@@ -44,7 +44,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         read: None,
         ops,
         events: vec![],
-        logs: vec![],
+        answer: None,
     };
     let mut create = Vec::new();
     for _ in 0..contexts {

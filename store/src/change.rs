@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
+use crate::answer::{AnswerKey, KeptAnswer, KeyedAnswer};
 use crate::delta::{BIRTH_BYTES, BirthsView, OpView, WriteView};
 use crate::entry::{EntryKind, Space};
 use crate::error::Refused;
@@ -15,7 +16,7 @@ use crate::pending::VouchedDelta;
 use crate::record::Head;
 use crate::seal::{Branch, SEAL_BYTES_MAX, Sealed};
 
-/// What a write, an event or a log line takes in memory around its own bytes: as
+/// What a write or an event takes in memory around its own bytes: as
 /// an op, in an overlay and in between. Without it many small ones would count
 /// for next to nothing.
 const AROUND_BYTES: usize = 300;
@@ -144,9 +145,9 @@ pub struct CallEffects {
     pub ops: Vec<Op>,
     /// The events, in order.
     pub events: Vec<Event>,
-    /// What the guest logged. Not stored: handed back with the receipt, so that
-    /// nothing is logged of a call that left no trace.
-    pub logs: Vec<LogLine>,
+    /// What the caller is to be told if it sends the call again, if it has given it a
+    /// key. An answer is kept also of a call that has no effects.
+    pub answer: Option<Box<KeyedAnswer>>,
 }
 
 /// The newest delta of each author that was seen of a context.
@@ -182,16 +183,11 @@ impl CallEffects {
     pub fn bytes(&self) -> u64 {
         let op = |op: &Op| op.key.len() + op.write.bytes();
         let event = |event: &Event| event.kind.len() + event.payload.len();
-        let parts = self.ops.len() + self.events.len() + self.logs.len();
+        let parts = self.ops.len() + self.events.len();
         let bytes = self.ops.iter().map(op).sum::<usize>()
             + self.events.iter().map(event).sum::<usize>()
-            + self
-                .logs
-                .iter()
-                .map(|line| line.message.len())
-                .sum::<usize>()
             + parts * AROUND_BYTES;
-        bytes as u64
+        bytes as u64 + self.answer.as_ref().map_or(0, |answer| answer.bytes())
     }
 }
 
@@ -407,28 +403,6 @@ pub struct Event {
     pub payload: Bytes,
 }
 
-/// One line that the guest logged.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogLine {
-    /// How serious.
-    pub level: LogLevel,
-    /// The text, unescaped.
-    pub message: String,
-}
-
-/// How serious a log line is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum LogLevel {
-    /// Something failed.
-    Error,
-    /// Something is odd.
-    Warn,
-    /// Something happened.
-    Info,
-    /// For the application's author.
-    Debug,
-}
-
 /// An installed application.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApplicationRecord {
@@ -456,7 +430,7 @@ pub struct Committed {
     pub(crate) hlc: Hlc,
     pub(crate) root_there: Option<Root>,
     pub(crate) events: Vec<CommittedEvent>,
-    pub(crate) logs: Vec<LogLine>,
+    pub(crate) kept: Option<Box<(AnswerKey, KeptAnswer)>>,
 }
 
 /// What a context's state amounts to.
@@ -523,7 +497,8 @@ impl Committed {
         self.standing
     }
 
-    /// The stamp of the delta, which may be later than the call has asked for.
+    /// The stamp of the delta, which may be later than the call has asked for;
+    /// [`Hlc::ZERO`] for changes that are neither call nor delta.
     pub fn hlc(&self) -> Hlc {
         self.hlc
     }
@@ -541,14 +516,19 @@ impl Committed {
         self.slot
     }
 
-    /// The call's events, for subscribers.
+    /// The call's events.
     pub fn events(&self) -> &[CommittedEvent] {
         &self.events
     }
 
-    /// The call's log lines, to be logged now.
-    pub fn logs(&self) -> &[LogLine] {
-        &self.logs
+    /// Takes the call's events out.
+    pub fn take_events(&mut self) -> Vec<CommittedEvent> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// Takes out the answer that is kept from now on, if there is one.
+    pub fn take_kept(&mut self) -> Option<(AnswerKey, KeptAnswer)> {
+        self.kept.take().map(|kept| *kept)
     }
 
     pub(crate) fn of_no_call(slot: ContextSlot) -> Self {
@@ -559,7 +539,7 @@ impl Committed {
             hlc: Hlc::ZERO,
             root_there: None,
             events: Vec::new(),
-            logs: Vec::new(),
+            kept: None,
         }
     }
 }

@@ -431,6 +431,15 @@ pub enum Refused {
         /// The context of both calls.
         context: ContextId,
     },
+    /// An answer is kept under the call's key. Whoever looked for it before the call ran
+    /// was told otherwise, so this is our bug; nothing has happened twice.
+    #[error(
+        "a call on context {context} with the same key was answered before; retry to get that answer"
+    )]
+    AnsweredBefore {
+        /// The context of both calls.
+        context: ContextId,
+    },
     /// What the change has to read is damaged.
     #[error("the change meets a damaged record")]
     Damaged {

@@ -5,6 +5,7 @@
 use heed::types::Bytes;
 use heed::{CommitOrAbort, Database, Env, WithoutTls};
 
+use crate::answer::AnswerKey;
 use crate::entry::{EntryKind, Space};
 use crate::hlc::Hlc;
 use crate::ids::{ContextSlot, DeltaId};
@@ -104,9 +105,14 @@ pub(crate) struct Tables {
     /// Prefix of the edits of a sequence, part -> the sequence as a whole, worked out from
     /// them.
     pub(crate) saved: Table,
+    /// Slot, digest of a caller's key -> the answer that is kept under it.
+    pub(crate) answers: Table,
+    /// Slot, stamp, digest of a key -> what that answer counts for; and slot -> what all
+    /// answers of the context count for.
+    pub(crate) answers_by_age: Table,
 }
 
-const TABLE_NAMES: [&str; 21] = [
+const TABLE_NAMES: [&str; 23] = [
     "meta",
     "contexts",
     "heads",
@@ -128,6 +134,8 @@ const TABLE_NAMES: [&str; 21] = [
     "backlog",
     "edits-seen",
     "saved",
+    "answers",
+    "answers-by-age",
 ];
 
 /// How many tables there are, for LMDB.
@@ -189,6 +197,8 @@ impl Tables {
             backlog,
             edits_seen,
             saved,
+            answers,
+            answers_by_age,
         ] = tables;
         Tables {
             meta,
@@ -212,6 +222,8 @@ impl Tables {
             backlog,
             edits_seen,
             saved,
+            answers,
+            answers_by_age,
         }
     }
 }
@@ -267,6 +279,31 @@ pub(crate) fn event_key(slot: ContextSlot, sequence: u64) -> [u8; 16] {
     key[..8].copy_from_slice(&slot.number().to_be_bytes());
     key[8..].copy_from_slice(&sequence.to_be_bytes());
     key
+}
+
+/// The key of an answer.
+pub(crate) fn answer_key(slot: ContextSlot, key: &AnswerKey) -> [u8; 40] {
+    let mut full = [0; 40];
+    full[..8].copy_from_slice(&slot_key(slot));
+    full[8..].copy_from_slice(key.as_bytes());
+    full
+}
+
+/// The key of an answer among those of its context, by age.
+pub(crate) fn answer_age_key(slot: ContextSlot, hlc: Hlc, key: &AnswerKey) -> [u8; 48] {
+    let mut full = [0; 48];
+    full[..8].copy_from_slice(&slot_key(slot));
+    full[8..16].copy_from_slice(&hlc.bits().to_be_bytes());
+    full[16..].copy_from_slice(key.as_bytes());
+    full
+}
+
+/// Stamp and key of an answer, out of its key by age.
+pub(crate) fn split_answer_age(key: &[u8]) -> Option<(Hlc, AnswerKey)> {
+    let (_, rest) = key.split_first_chunk::<SLOT_BYTES>()?;
+    let (hlc, key) = rest.split_first_chunk::<8>()?;
+    let hlc = Hlc::from_bits(u64::from_be_bytes(*hlc));
+    Some((hlc, AnswerKey::from_bytes(key.try_into().ok()?)))
 }
 
 /// The first bytes of each key of a space of a context.

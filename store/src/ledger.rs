@@ -19,6 +19,7 @@ use heed::{Env, EnvFlags, EnvOpenOptions, WithoutTls};
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
+use crate::answer::AnswerBounds;
 use crate::change::{Change, Verdict};
 use crate::data_file;
 use crate::error::StoreError;
@@ -56,6 +57,8 @@ pub struct LedgerConfig {
     /// How many contexts may be called before that happens. What is only in
     /// the journal has to be kept in memory by who wants to read it.
     pub checkpoint_contexts_max: usize,
+    /// For how long answers are kept under keys.
+    pub answers: AnswerBounds,
 }
 
 impl Default for LedgerConfig {
@@ -65,6 +68,7 @@ impl Default for LedgerConfig {
             readers_max: 512,
             journal_bytes_max: 8 << 20,
             checkpoint_contexts_max: 1_000,
+            answers: AnswerBounds::default(),
         }
     }
 }
@@ -90,6 +94,8 @@ pub struct LedgerStats {
     pub deltas: u64,
     /// Events of all contexts.
     pub events: u64,
+    /// Answers that are kept under keys.
+    pub answers: u64,
     /// Deleted contexts that are not yet swept.
     pub graves: u64,
 }
@@ -237,6 +243,7 @@ impl Ledger {
             edits: counts.edits,
             deltas: counts.deltas,
             events: counts.events,
+            answers: counts.answers,
             graves: counts.graves,
         })
     }

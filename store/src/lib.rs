@@ -12,7 +12,7 @@
 //! |---|---|
 //! | `ids.rs`, `hlc.rs` | names and stamps |
 //! | `data_dir.rs`, `manifest.rs`, `place.rs` | the data directory and its lock |
-//! | `change.rs` | what goes into a commit and comes out |
+//! | `change.rs`, `answer.rs` | what goes into a commit and comes out |
 //! | `entry/`, `version.rs` | what a key can hold, and how writes of it merge |
 //! | `pending/` | deltas that came before their parents or before their seals |
 //! | `seal/` | proof of who has made a delta |
@@ -29,6 +29,7 @@
 //! | `blobs/`, `attachment.rs` | large contents, each in a file named by its hash, and who refers to them |
 //! | `error.rs` | what can go wrong |
 
+mod answer;
 mod apply;
 mod attachment;
 mod authors;
@@ -67,6 +68,10 @@ mod verify;
 mod version;
 mod writer;
 
+pub use answer::{
+    ANSWER_AROUND_BYTES, AnswerBounds, AnswerKey, ExpiredAnswers, KeptAnswer, KeyedAnswer,
+    RequestDigest, Said,
+};
 pub use attachment::{AttachedSum, Attachment};
 pub use blobs::{
     BLOB_BYTES_MAX, BLOB_GROUP_BYTES, BlobCheck, BlobCutoff, BlobEntry, BlobHold, BlobLimit,
@@ -74,7 +79,7 @@ pub use blobs::{
 };
 pub use change::{
     ApplicationRecord, Birth, Births, CallEffects, Change, Committed, CommittedEvent, Event,
-    LogLevel, LogLine, NewContext, Op, RemoteDelta, Seen, Standing, Verdict, Write,
+    NewContext, Op, RemoteDelta, Seen, Standing, Verdict, Write,
 };
 pub use data_dir::{DataDir, OpenOptions, write_atomically};
 pub use delta::{

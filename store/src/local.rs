@@ -4,8 +4,12 @@
 //! All numbers little-endian. Nothing: a call of this node with all its writes in its delta. 1: the
 //! delta came from another node, as formats up to 4 had it. 9, root (32): the same, and the context's
 //! root after it. 10, delta (32), seal: an author's seal on a delta that is here. 2, author (32), stamp (8), count of private writes
-//! (4) and these as in a delta: a call of this node.
+//! (32), fuel used (8), 1 for the application's own error or 0 for its output (1), length
+//! (4) and text, then what follows a 2: the same with an answer to be kept.
 
+use bytes::Bytes;
+
+use crate::answer::{AnswerKey, KeyedAnswer, RequestDigest, Said};
 use crate::change::{CallEffects, Op};
 use crate::delta::{self, MalformedDelta, Reader};
 use crate::entry::Space;
@@ -17,16 +21,19 @@ const REMOTE_OF_FORMAT_4: u8 = 1;
 const WITH_PRIVATE_WRITES: u8 = 2;
 const REMOTE: u8 = 9;
 const SEAL: u8 = 10;
+const WITH_ANSWER: u8 = 3;
 
 /// What a journaled delta is, beside what it says itself.
 pub(crate) enum Local {
     /// A call of this node.
     Call,
-    /// A call of this node with private writes, which may have no delta.
-    CallWithPrivateWrites {
+    /// A call of this node with private writes or an answer to be kept, which may
+    /// have no delta.
+    CallWith {
         author: NodeId,
         hlc: Hlc,
         ops: Vec<Op>,
+        answer: Option<Box<KeyedAnswer>>,
     },
     /// It came from another node.
     Remote {
@@ -45,10 +52,14 @@ pub(crate) enum Local {
 pub(crate) fn write_call(out: &mut Vec<u8>, call: &CallEffects, hlc: Hlc) {
     out.clear();
     let private = || call.ops.iter().filter(|op| op.space == Space::Private);
-    if private().next().is_none() {
-        return;
+    match &call.answer {
+        None if private().next().is_none() => return,
+        None => out.push(WITH_PRIVATE_WRITES),
+        Some(answer) => {
+            out.push(WITH_ANSWER);
+            write_answer(out, answer);
+        }
     }
-    out.push(WITH_PRIVATE_WRITES);
     out.extend_from_slice(call.author.as_bytes());
     out.extend_from_slice(&hlc.bits().to_le_bytes());
     delta::write_op_count(out, private().count());
@@ -86,14 +97,23 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Local, MalformedDelta> {
             let root = Some(Root::from_bytes(*rest.array()?));
             Local::Remote { root }
         }
-        Some(&WITH_PRIVATE_WRITES) => {
+        Some(&tag @ (WITH_PRIVATE_WRITES | WITH_ANSWER)) => {
             rest.array::<1>()?;
+            let answer = match tag {
+                WITH_ANSWER => Some(Box::new(read_answer(&mut rest)?)),
+                _ => None,
+            };
             let author = NodeId::from_bytes(*rest.array()?);
             let hlc = Hlc::from_bits(u64::from_le_bytes(*rest.array()?));
             let count = rest.u32()?;
             let ops = (0..count).map(|_| Ok(Op::of(&rest.op()?)));
             let ops = ops.collect::<Result<Vec<Op>, MalformedDelta>>()?;
-            Local::CallWithPrivateWrites { author, hlc, ops }
+            Local::CallWith {
+                author,
+                hlc,
+                ops,
+                answer,
+            }
         }
         Some(&SEAL) => {
             rest.array::<1>()?;
@@ -106,4 +126,34 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Local, MalformedDelta> {
     };
     rest.end()?;
     Ok(local)
+}
+
+fn write_answer(out: &mut Vec<u8>, answer: &KeyedAnswer) {
+    let text = answer.said.text();
+    out.extend_from_slice(answer.key.as_bytes());
+    out.extend_from_slice(answer.request.as_bytes());
+    out.extend_from_slice(&answer.fuel_used.to_le_bytes());
+    out.push(u8::from(answer.said.is_error()));
+    let length = u32::try_from(text.len()).expect("a batch is far below 4 GiB");
+    out.extend_from_slice(&length.to_le_bytes());
+    out.extend_from_slice(text);
+}
+
+fn read_answer(rest: &mut Reader<'_>) -> Result<KeyedAnswer, MalformedDelta> {
+    let key = AnswerKey::from_bytes(*rest.array()?);
+    let request = RequestDigest::from_bytes(*rest.array()?);
+    let fuel_used = u64::from_le_bytes(*rest.array()?);
+    let is_error = match rest.array()? {
+        [0] => false,
+        [1] => true,
+        [_] => return Err(MalformedDelta("an answer is neither output nor error")),
+    };
+    let length = rest.u32()?;
+    let text = Bytes::copy_from_slice(rest.bytes(length as usize)?);
+    Ok(KeyedAnswer {
+        key,
+        request,
+        fuel_used,
+        said: Said::of(text, is_error),
+    })
 }

@@ -6,6 +6,7 @@
 //! checksum covers version, kind, key and archive, so that a record that turns
 //! up under another key is noticed as well.
 
+use bytes::Bytes;
 use rkyv::api::high::{HighSerializer, HighValidator};
 use rkyv::bytecheck::CheckBytes;
 use rkyv::rancor::Failure;
@@ -14,6 +15,7 @@ use rkyv::with::InlineAsBox;
 use rkyv::{Archive, Portable, Serialize};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
+use crate::answer::{KeptAnswer, RequestDigest, Said};
 use crate::change::ApplicationRecord;
 use crate::delta::BIRTH_BYTES;
 use crate::entry::{EntryKind, State, Stored, Value};
@@ -61,6 +63,9 @@ pub(crate) enum RecordKind {
     EditSeen = 43,
     Saved = 44,
     SavedPart = 45,
+    Answer = 46,
+    AnswerAge = 47,
+    AnswerTally = 48,
 }
 
 impl RecordKind {
@@ -88,6 +93,9 @@ impl RecordKind {
             RecordKind::Name => "name record",
             RecordKind::Author => "author record",
             RecordKind::GraveOfFormat3 | RecordKind::Grave => "grave record",
+            RecordKind::Answer => "answer",
+            RecordKind::AnswerAge => "record of an answer's age",
+            RecordKind::AnswerTally => "tally of answers",
             RecordKind::Journal => "record of the journal",
             RecordKind::Identity => "identity record",
             RecordKind::JournalFile => "record of the journal's file",
@@ -409,6 +417,32 @@ pub(crate) struct GraveRow {
     pub(crate) log_pruned: u64,
 }
 
+/// An answer that is kept under a caller's key.
+#[derive(Archive, Serialize)]
+pub(crate) struct AnswerRow<'a> {
+    pub(crate) request: [u8; 32],
+    pub(crate) root: [u8; 32],
+    pub(crate) delta: Option<[u8; 32]>,
+    pub(crate) hlc: u64,
+    pub(crate) fuel_used: u64,
+    pub(crate) is_error: bool,
+    #[rkyv(with = InlineAsBox)]
+    pub(crate) text: &'a [u8],
+}
+
+/// What one answer counts for.
+#[derive(Archive, Serialize)]
+pub(crate) struct AnswerAgeRow {
+    pub(crate) bytes: u64,
+}
+
+/// What all answers of a context count for.
+#[derive(Archive, Serialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct AnswerTally {
+    pub(crate) count: u64,
+    pub(crate) bytes: u64,
+}
+
 /// An author's seal on one of its deltas.
 #[derive(Archive, Serialize)]
 pub(crate) struct SealRow<'a> {
@@ -525,6 +559,15 @@ impl Record for AuthorRow {
 }
 impl Record for GraveRowOfFormat3 {
     const KIND: RecordKind = RecordKind::GraveOfFormat3;
+}
+impl Record for AnswerRow<'_> {
+    const KIND: RecordKind = RecordKind::Answer;
+}
+impl Record for AnswerAgeRow {
+    const KIND: RecordKind = RecordKind::AnswerAge;
+}
+impl Record for AnswerTally {
+    const KIND: RecordKind = RecordKind::AnswerTally;
 }
 impl Record for GraveRow {
     const KIND: RecordKind = RecordKind::Grave;
@@ -784,6 +827,65 @@ pub(crate) fn read_entry<'a>(key: &[u8], bytes: &'a [u8]) -> Result<Stored<'a>, 
         Some(_) => Ok(Stored::Sections(state)),
         None => Err(corrupt("its state is empty")),
     }
+}
+
+impl KeptAnswer {
+    pub(crate) fn read(key: &[u8], bytes: &[u8]) -> Result<KeptAnswer, StoreError> {
+        let row = open::<AnswerRow>(key, bytes)?;
+        let delta = row.delta.as_ref();
+        Ok(KeptAnswer {
+            request: RequestDigest::from_bytes(row.request),
+            hlc: Hlc::from_bits(row.hlc.to_native()),
+            fuel_used: row.fuel_used.to_native(),
+            delta_id: delta.map(|delta| DeltaId::from_bytes(*delta)),
+            root: Root::from_bytes(row.root),
+            said: Said::of(Bytes::copy_from_slice(row.text.get()), row.is_error),
+        })
+    }
+
+    pub(crate) fn seal(&self, out: &mut Vec<u8>, key: &[u8]) {
+        let row = AnswerRow {
+            request: *self.request.as_bytes(),
+            root: *self.root.as_bytes(),
+            delta: self.delta_id.map(|delta| *delta.as_bytes()),
+            hlc: self.hlc.bits(),
+            fuel_used: self.fuel_used,
+            is_error: self.said.is_error(),
+            text: self.said.text(),
+        };
+        seal(out, key, &row);
+    }
+}
+
+impl AnswerTally {
+    pub(crate) fn read(key: &[u8], bytes: &[u8]) -> Result<AnswerTally, StoreError> {
+        let row = open::<AnswerTally>(key, bytes)?;
+        Ok(AnswerTally {
+            count: row.count.to_native(),
+            bytes: row.bytes.to_native(),
+        })
+    }
+
+    /// With one more.
+    pub(crate) fn with(self, bytes: u64) -> AnswerTally {
+        AnswerTally {
+            count: self.count + 1,
+            bytes: self.bytes + bytes,
+        }
+    }
+
+    /// With one fewer; `None` if it does not count that one.
+    pub(crate) fn without(self, bytes: u64) -> Option<AnswerTally> {
+        Some(AnswerTally {
+            count: self.count.checked_sub(1)?,
+            bytes: self.bytes.checked_sub(bytes)?,
+        })
+    }
+}
+
+/// Reads what one answer counts for.
+pub(crate) fn read_answer_bytes(key: &[u8], bytes: &[u8]) -> Result<u64, StoreError> {
+    Ok(open::<AnswerAgeRow>(key, bytes)?.bytes.to_native())
 }
 
 /// An event as stored.

@@ -9,6 +9,7 @@ use std::ops::{Bound, ControlFlow};
 use heed::types::{Bytes, DecodeIgnore};
 use heed::{RoTxn, WithoutTls};
 
+use crate::answer::{ANSWER_AROUND_BYTES, AnswerKey, KeptAnswer};
 use crate::attachment::{self, AttachedSum};
 use crate::authors::Authors;
 use crate::change::{ApplicationRecord, Birth, Births};
@@ -20,8 +21,8 @@ use crate::hlc::Hlc;
 use crate::ids::{ApplicationId, ContextId, ContextSlot, NodeId};
 use crate::layout::{self, Table, Tables, event_key, position_key, slot_key};
 use crate::record::{
-    ContextRecord, EventView, Head, LogRow, open, read_author, read_edit_seen, read_entry,
-    read_name,
+    ContextRecord, EventView, Head, LogRow, open, read_answer_bytes, read_author, read_edit_seen,
+    read_entry, read_name,
 };
 use crate::trie::{self, EntryPath, NodePath, StoredNode};
 use crate::trie_table::{TrieTable, unreadable_trie};
@@ -147,6 +148,7 @@ pub(crate) struct TableCounts {
     pub(crate) edits: u64,
     pub(crate) deltas: u64,
     pub(crate) events: u64,
+    pub(crate) answers: u64,
     pub(crate) graves: u64,
 }
 
@@ -725,6 +727,39 @@ impl Snapshot {
         Ok(())
     }
 
+    /// The answer that is kept under a key, however old it is.
+    pub fn kept_answer(
+        &self,
+        slot: ContextSlot,
+        key: &AnswerKey,
+    ) -> Result<Option<KeptAnswer>, StoreError> {
+        let full = layout::answer_key(slot, key);
+        let found = self.get_raw(self.tables.answers, &full)?;
+        found
+            .map(|bytes| KeptAnswer::read(&full, bytes))
+            .transpose()
+    }
+
+    /// Compares an answer with what is said of it by age, and gives what it counts for.
+    pub(crate) fn check_answer(
+        &self,
+        slot: ContextSlot,
+        key: &[u8],
+        answer: &KeptAnswer,
+    ) -> Result<u64, StoreError> {
+        let corrupt = |why| StoreError::corrupt("answer", key, why);
+        let digest = key.last_chunk::<32>();
+        let digest = digest.ok_or_else(|| corrupt("its key is too short"))?;
+        let by_age = layout::answer_age_key(slot, answer.hlc, &AnswerKey::from_bytes(*digest));
+        let found = self.get_raw(self.tables.answers_by_age, &by_age)?;
+        let found = found.ok_or_else(|| corrupt("its age is not known"))?;
+        let bytes = read_answer_bytes(&by_age, found)?;
+        match bytes == answer.said.text().len() as u64 + ANSWER_AROUND_BYTES {
+            true => Ok(bytes),
+            false => Err(corrupt("it counts for other bytes than it has")),
+        }
+    }
+
     /// Shows up to `limit` deltas of a context to `visit` with their place in
     /// the log, the newest first, until it breaks.
     pub fn deltas(
@@ -794,6 +829,7 @@ impl Snapshot {
             edits: count(self.tables.edits)?,
             deltas: count(self.tables.log)?,
             events: count(self.tables.events)?,
+            answers: count(self.tables.answers)?,
             graves: count(self.tables.graves)?,
         })
     }

@@ -67,6 +67,8 @@ pub(crate) fn sweep(
             tables.seals,
             tables.forks,
             tables.backlog,
+            tables.answers,
+            tables.answers_by_age,
         ];
         for table in of_slot {
             left -= drop_prefix(&mut txn, table, &slot_key(slot), left).map_err(failed)?;

@@ -41,7 +41,12 @@ pub(crate) fn take_over(meta: &Meta<'_>, config: &LedgerConfig) -> Result<(), St
         generation,
     )?;
     journal.recover(&meta.place.data_file())?;
-    let mut pass = Pass::begin(meta.env, meta.tables, counters(meta)?)?;
+    let mut pass = Pass::begin(
+        meta.env,
+        meta.tables,
+        counters(meta)?,
+        config.answers.clone(),
+    )?;
     pass.take_over()?;
     let calls = journal.replay(|call| {
         let malformed = |_| {
@@ -132,7 +137,7 @@ fn read_call(slot: ContextSlot, bytes: &[u8]) -> Result<CallEffects, MalformedDe
         read: None,
         ops,
         events,
-        logs: Vec::new(),
+        answer: None,
     })
 }
 

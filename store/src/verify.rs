@@ -6,11 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
+use crate::answer::KeptAnswer;
 use crate::entry::{EntryKind, Space};
 use crate::error::{StoreError, hex};
 use crate::ids::{ContextId, ContextSlot, DeltaId};
 use crate::layout;
-use crate::record::{ContextRecord, EventView, GraveRow, Head, open, read_entry};
+use crate::record::{
+    AnswerTally, ContextRecord, EventView, GraveRow, Head, open, read_answer_bytes, read_entry,
+};
 use crate::saved::SequenceName;
 use crate::snapshot::Snapshot;
 
@@ -25,6 +28,8 @@ pub struct Verified {
     pub deltas: u64,
     /// Events of these contexts.
     pub events: u64,
+    /// Answers that are kept of them.
+    pub answers: u64,
 }
 
 /// What entries, nodes and events of one slot add up to.
@@ -37,6 +42,9 @@ struct Found {
     events_first: u64,
     events_count: u64,
     is_event_missing: bool,
+    answers: AnswerTally,
+    answers_by_age: AnswerTally,
+    answers_tally: AnswerTally,
 }
 
 /// Checks that the ledger agrees with itself. The first disagreement is
@@ -71,6 +79,7 @@ pub fn verify(snapshot: &Snapshot) -> Result<Verified, StoreError> {
             verified.contexts += 1;
             verified.entries += found.entries;
             verified.events += found.events_count;
+            verified.answers += found.answers.count;
             check_context(&context, &head, &found)?;
             let nodes = snapshot.check_trie(&head, context.slot, &authors)?;
             if nodes != found.trie_nodes {
@@ -105,7 +114,7 @@ pub fn verify(snapshot: &Snapshot) -> Result<Verified, StoreError> {
         return Err(StoreError::corrupt(
             "ledger",
             &layout::slot_key(*slot),
-            "it has entries or events of a context that does not exist",
+            "it has entries, events or answers of a context that does not exist",
         ));
     }
     Ok(verified)
@@ -169,6 +178,7 @@ fn add_up(snapshot: &Snapshot) -> Result<BTreeMap<ContextSlot, Found>, StoreErro
             Ok(())
         },
     )?;
+    add_up_answers(snapshot, &mut all)?;
     Ok(all)
 }
 
@@ -204,6 +214,37 @@ fn check_all_saved(snapshot: &Snapshot, mut prefixes: BTreeSet<Vec<u8>>) -> Resu
     )
 }
 
+fn add_up_answers(
+    snapshot: &Snapshot,
+    all: &mut BTreeMap<ContextSlot, Found>,
+) -> Result<(), StoreError> {
+    let no_slot = |key: &[u8]| StoreError::corrupt("answer", key, "its key has no slot");
+    snapshot.each(
+        |tables| tables.answers,
+        |key, bytes| {
+            let answer = KeptAnswer::read(key, bytes)?;
+            let (slot, _) = layout::split_slot(key).ok_or_else(|| no_slot(key))?;
+            let bytes = snapshot.check_answer(slot, key, &answer)?;
+            let found = &mut all.entry(slot).or_default().answers;
+            *found = found.with(bytes);
+            Ok(())
+        },
+    )?;
+    snapshot.each(
+        |tables| tables.answers_by_age,
+        |key, bytes| {
+            let (slot, _) = layout::split_slot(key).ok_or_else(|| no_slot(key))?;
+            let found = all.entry(slot).or_default();
+            if layout::split_answer_age(key).is_some() {
+                found.answers_by_age = found.answers_by_age.with(read_answer_bytes(key, bytes)?);
+            } else {
+                found.answers_tally = AnswerTally::read(key, bytes)?;
+            }
+            Ok(())
+        },
+    )
+}
+
 fn check_context(context: &ContextRecord, head: &Head, found: &Found) -> Result<(), StoreError> {
     let corrupt = |why| StoreError::corrupt("head record", &layout::slot_key(context.slot), why);
     if head.context != context.id {
@@ -219,6 +260,12 @@ fn check_context(context: &ContextRecord, head: &Head, found: &Found) -> Result<
     let is_first = found.events_count == 0 || found.events_first == head.events_first;
     if found.is_event_missing || !is_first || count != Some(found.events_count) {
         return Err(corrupt("its events are not the ones that it counts"));
+    }
+    // Each answer has been found by age, so equal numbers mean that no age is left over.
+    if found.answers != found.answers_by_age || found.answers != found.answers_tally {
+        let key = layout::slot_key(context.slot);
+        let why = "it counts other answers or bytes than there are";
+        return Err(StoreError::corrupt("tally of answers", &key, why));
     }
     Ok(())
 }

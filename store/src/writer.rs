@@ -9,6 +9,7 @@ use std::sync::MutexGuard;
 
 use heed::{Env, RoTxn, WithoutTls};
 
+use crate::answer::{AnswerBounds, ExpiredAnswers};
 use crate::apply::{Answer, Pass, verdict};
 use crate::attachment;
 use crate::authors::Authors;
@@ -52,6 +53,7 @@ pub(crate) struct WriterState {
     pub(crate) journal: Journal,
     /// Contexts written between two checkpoints.
     checkpoint_contexts_max: usize,
+    answers: AnswerBounds,
     /// Pages by which the ledger could still grow at the last checkpoint.
     pages_left: u64,
     /// Set by a fatal error, after which nothing is written any more.
@@ -157,6 +159,7 @@ impl WriterState {
             },
             journal,
             checkpoint_contexts_max: config.checkpoint_contexts_max,
+            answers: config.answers.clone(),
             pages_left: pages_left(env),
             is_stopped: false,
         })
@@ -282,6 +285,22 @@ impl<'l> LedgerWriter<'l> {
         })
     }
 
+    /// Drops answers that are too old at `now`, of the contexts from slot `from` on,
+    /// looking at up to `records_max` of them and their contexts. What is dropped is gone with
+    /// this writer's next checkpoint; should it come back before, it is as old as it was.
+    pub fn expire_answers(
+        &mut self,
+        now: Hlc,
+        from: ContextSlot,
+        records_max: usize,
+    ) -> Result<ExpiredAnswers, StoreError> {
+        self.guarded(|writer| {
+            writer.open_pass()?;
+            let pass = writer.pass.as_mut().expect("it was opened above");
+            pass.expire_answers(now, from, records_max)
+        })
+    }
+
     fn guarded<T>(
         &mut self,
         work: impl FnOnce(&mut Self) -> Result<T, StoreError>,
@@ -355,7 +374,12 @@ impl<'l> LedgerWriter<'l> {
             return Ok(0);
         }
         self.state.pages_left = pages_left(&self.shared.env);
-        let pass = Pass::begin(&self.shared.env, self.shared.tables, self.state.next)?;
+        let pass = Pass::begin(
+            &self.shared.env,
+            self.shared.tables,
+            self.state.next,
+            self.state.answers.clone(),
+        )?;
         let pass = self.pass.insert(pass);
         self.state.journal.replay(|call| pass.replay(&call))
     }
@@ -471,7 +495,7 @@ mod tests {
                 read: None,
                 ops: vec![],
                 events: vec![],
-                logs: vec![],
+                answer: None,
             };
             let new = NewContext {
                 id,

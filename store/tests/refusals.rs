@@ -18,7 +18,7 @@ fn call(context: ContextId, hlc: u64) -> CallEffects {
             Bytes::from(hlc.to_string()),
         )],
         events: Vec::new(),
-        logs: Vec::new(),
+        answer: None,
     }
 }
 

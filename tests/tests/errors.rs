@@ -358,6 +358,21 @@ fn what_is_not_there(catalogue: &Catalogue) {
         call("unknown_method", "neighbour", "frob")["method"],
         "frob"
     );
+    let keyed = |args: Value| {
+        let request = json!({
+            "jsonrpc": "2.0", "id": 1, "method": "execute",
+            "params": {
+                "context_id": "neighbour", "method": "set", "args": args, "idempotency_key": "once",
+            },
+        });
+        stage.post("/rpc", request.to_string().as_bytes())
+    };
+    let first = keyed(json!({ "key": "k", "value": "v" }));
+    assert!(first.1["result"].is_object(), "{}", first.1);
+    stage.refused("neighbour", || {
+        let again = keyed(json!({ "key": "k", "value": "w" }));
+        catalogue.rpc("idempotency_key_reused", &again)
+    });
     let create = |name: &str, body: Value| {
         let body = body.to_string();
         let act = || catalogue.rest(name, &stage.post("/v1/contexts", body.as_bytes()));

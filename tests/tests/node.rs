@@ -23,6 +23,7 @@ async fn call(
         method: Bytes::from(method.to_owned()),
         args: Bytes::from(args.to_string()),
         caller: caller(),
+        key: None,
     };
     let reply = shard.call(context, call).await?;
     Ok(serde_json::from_slice(&reply.output).expect("an output is JSON"))

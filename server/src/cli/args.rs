@@ -141,8 +141,30 @@ Examples:
 Examples:
   corelet call kv set '{\"key\":\"a\",\"value\":\"1\"}'
   corelet call kv get '{\"key\":\"a\"}' -o json
-  corelet call kv set @arguments.json          or - for standard input")]
+  corelet call kv set @arguments.json          or - for standard input
+  corelet call counter increment --idempotency-key order-7    may be sent again, runs once")]
     Call(CallArgs),
+
+    /// Show what a context has told: its durable events, oldest first.
+    #[command(after_help = "\
+Examples:
+  corelet events chat
+  corelet events chat --after 41 --limit 10
+  corelet events chat -o json | jq '.events[].payload'
+
+To go on later, give as --after what is shown as next (-o json). Events that are
+not kept any more are told of as a gap.")]
+    Events(EventsArgs),
+
+    /// Show what the guests of a context have logged, with the lines of failed calls.
+    #[command(after_help = "\
+Examples:
+  corelet logs shop
+  corelet logs shop -o json | jq -r '.lines[] | select(.outcome == \"failed\") | .message'
+  corelet logs shop --after 1767225600000000 -o json
+
+The newest lines only, kept in memory: they are lost when the server ends.")]
+    Logs(LogsArgs),
 
     /// Print the token of the server in the data directory.
     #[command(after_help = "\
@@ -375,6 +397,33 @@ pub struct CallArgs {
     /// Arguments: a JSON object, @FILE, or - for standard input.
     #[arg(value_name = "JSON")]
     pub args: Option<String>,
+    /// Makes an update safe to send again: one with the same key, method and arguments is
+    /// told what the first was told, and does not run. From 1 to 128 bytes.
+    #[arg(long, value_name = "KEY")]
+    pub idempotency_key: Option<String>,
+}
+
+/// Flags of `events`.
+#[derive(Debug, Clone, Args)]
+pub struct EventsArgs {
+    /// The context's id or name.
+    pub context: String,
+    /// Begin behind the event with this number.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub after: u64,
+    /// How many at most.
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub limit: u32,
+}
+
+/// Flags of `logs`.
+#[derive(Debug, Clone, Args)]
+pub struct LogsArgs {
+    /// The context's id or name.
+    pub context: String,
+    /// Begin behind the line with this number.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub after: u64,
 }
 
 /// What to do with the configuration.

@@ -17,7 +17,8 @@ pub(super) fn run(args: &CallArgs, global: &Global, out: &Out) -> Result<(), Fai
     let arguments = json_argument(args.args.as_deref())?;
     let client = super::client(global)?;
     let result = during(out, "waiting for the answer", || {
-        client.call(&args.context, &args.method, &arguments)
+        let key = args.idempotency_key.as_deref();
+        client.call(&args.context, &args.method, &arguments, key)
     })?;
     if out.is_json() {
         return out.document(&result);

@@ -106,7 +106,7 @@ fn row(context: &api::Context, applications: &Applications) -> Vec<String> {
     ]
 }
 
-fn path(context: &str) -> Result<String, Failure> {
+pub(super) fn path(context: &str) -> Result<String, Failure> {
     Ok(format!("/v1/contexts/{}", path_part(context)?))
 }
 

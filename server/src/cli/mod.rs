@@ -9,7 +9,9 @@ mod call;
 mod config;
 mod context;
 mod doctor;
+mod events;
 mod failure;
+mod logs;
 mod output;
 mod progress;
 mod settings;
@@ -70,6 +72,8 @@ fn dispatch(cli: &Cli, out: &Out) -> Result<(), Failure> {
         Command::App(command) => app::run(command, global, out),
         Command::Context(command) => context::run(command, global, out),
         Command::Call(args) => call::run(args, global, out),
+        Command::Events(args) => events::run(args, global, out),
+        Command::Logs(args) => logs::run(args, global, out),
         Command::Token { header } => token(*header, global, out),
         Command::Status => status::run(global, out),
         Command::Config(command) => config::run(command, global, out),

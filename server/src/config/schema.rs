@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use corelet_store::{KEY_BYTES_MAX, SHARDS_MAX, VALUE_BYTES_MAX};
+use corelet_store::{ANSWER_AROUND_BYTES, KEY_BYTES_MAX, SHARDS_MAX, VALUE_BYTES_MAX};
 use corelet_wasm_host::{LimitInfo, Limits, Unit};
 
 use super::error::ConfigError;
@@ -148,7 +148,7 @@ settings! {
         mesh_inflight_max: u64 [1, 65_536] = "1024";
         /// Updates of one shard that have run and are not yet durable.
         uncommitted_max: u64 [1, 1_000_000] = "8192";
-        /// What those updates take in memory: keys, values, events and log lines, and 300 bytes around each.
+        /// What those updates take in memory: keys, values, events, log lines and answers to be kept, and some 300 bytes around each.
         uncommitted_bytes_max: Bytes [MIB, 64 * GIB] = "256 MiB";
         /// Calls committed in one transaction.
         batch_changes_max: u64 [1, 100_000] = "1024";
@@ -170,6 +170,12 @@ settings! {
         compile_queue_max: u64 [1, 1024] = "64";
         /// Applications installed on this server. Those that were used since the start stay in memory, compiled. One more is refused with code -32026.
         applications_max: u64 [1, 10_000] = "1000";
+        /// Lines that the guests of one context have logged, kept in memory for `corelet logs`. The oldest go first.
+        guest_log_lines_max: u64 [1, 100_000] = "1000";
+        /// What these take in memory, with 128 bytes around each. A line of more than 4 KiB is cut.
+        guest_log_context_bytes_max: Bytes [8 * KIB, 64 * MIB] = "256 KiB";
+        /// What those of all contexts of one shard take. Those of the context that has logged longest ago go first.
+        guest_log_bytes_max: Bytes [8 * KIB, 16 * GIB] = "16 MiB";
     }
 
     /// What is kept on disk.
@@ -180,6 +186,12 @@ settings! {
         journal_bytes_max: Bytes [0, 256 * MIB] = "8 MiB";
         /// Snapshots that may be open on one shard at the same time.
         readers_max: u64 [16, 10_000] = "256";
+        /// How long the answer to a call with an idempotency key is kept, unless one of the next two bounds comes first. The same call within this time is told the same and does not run again.
+        answers_age_max: Duration [SECOND, 90 * 24 * HOUR] = "24 h";
+        /// Such answers kept of one context. The oldest go first.
+        answers_max: u64 [1, 1_000_000] = "10_000";
+        /// What they take in one context, with 256 bytes around each. The oldest go first.
+        answers_bytes_max: Bytes [64 * KIB, GIB] = "4 MiB";
         /// Starts on a network file system, too. A ledger on one can be damaged for good.
         allow_network_filesystem: bool = "false";
     }
@@ -278,6 +290,36 @@ impl Config {
                     self.http.batch_answers_bytes_max.write()
                 ),
                 reason: "a batch must have room for the answer to one call at least",
+            });
+        }
+        let answer_bytes = self
+            .limits
+            .output_bytes_max
+            .saturating_add(ANSWER_AROUND_BYTES);
+        if answer_bytes > self.storage.answers_bytes_max.0 {
+            return Err(ConfigError::Conflict {
+                first: format!(
+                    "limits.output_bytes_max = {}",
+                    Bytes(self.limits.output_bytes_max).write()
+                ),
+                second: format!(
+                    "storage.answers_bytes_max = {}",
+                    self.storage.answers_bytes_max.write()
+                ),
+                reason: "every answer must find room among those that are kept, with 256 bytes around it",
+            });
+        }
+        if self.shards.guest_log_context_bytes_max.0 > self.shards.guest_log_bytes_max.0 {
+            return Err(ConfigError::Conflict {
+                first: format!(
+                    "shards.guest_log_context_bytes_max = {}",
+                    self.shards.guest_log_context_bytes_max.write()
+                ),
+                second: format!(
+                    "shards.guest_log_bytes_max = {}",
+                    self.shards.guest_log_bytes_max.write()
+                ),
+                reason: "one context cannot keep more lines than all of them together",
             });
         }
         if self.limits.args_bytes_max > self.http.body_bytes_max.0 {

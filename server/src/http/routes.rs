@@ -17,8 +17,9 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Extension, body};
 use bytes::Bytes;
-use corelet_shard::{ContextInfo, NewContext, ShardHandle};
+use corelet_shard::{ContextInfo, EventRecord, GuestLine, NewContext, ShardHandle};
 use corelet_store::{ApplicationId, ApplicationRecord, ContextId, Hlc};
+use corelet_wasm_host::LogLevel;
 use send_wrapper::SendWrapper;
 
 use super::door::Front;
@@ -61,6 +62,8 @@ pub(super) fn router(door: Door) -> Router {
             "/v1/contexts/{context}",
             get(show_context).delete(delete_context),
         )
+        .route("/v1/contexts/{context}/events", get(list_events))
+        .route("/v1/contexts/{context}/logs", get(list_logs))
         // The good case never comes here: `request.rs` sees it first.
         .route("/rpc", post(async || refused(not_found())))
         .fallback(async || refused(not_found()))
@@ -265,6 +268,45 @@ async fn delete_context(State(door): State<Door>, Named(wanted): Named) -> Respo
     .await
 }
 
+async fn list_events(
+    State(door): State<Door>,
+    Named(wanted): Named,
+    RawQuery(query): RawQuery,
+) -> Response {
+    at_home(door, async move |front| {
+        let ReadOn { after, limit } = read_on(query.as_deref().unwrap_or(""), &["after", "limit"])?;
+        let id = front.shard.resolve(&wanted)?;
+        let page = front.shard.events(id, after, limit).await?;
+        let events = api::Events {
+            events: page.events.iter().map(event).collect(),
+            gap: page.gap.map(|(from, to)| api::Gap { from, to }),
+            next: page.next,
+            last: page.last,
+        };
+        Ok(document(StatusCode::OK, &events))
+    })
+    .await
+}
+
+async fn list_logs(
+    State(door): State<Door>,
+    Named(wanted): Named,
+    RawQuery(query): RawQuery,
+) -> Response {
+    at_home(door, async move |front| {
+        let ReadOn { after, .. } = read_on(query.as_deref().unwrap_or(""), &["after"])?;
+        let id = front.shard.resolve(&wanted)?;
+        let found = front.shard.guest_logs(id, after).await?;
+        let lines = api::LogLines {
+            lines: found.lines.iter().map(log_line).collect(),
+            next: found.next,
+            cut: found.is_cut,
+        };
+        Ok(document(StatusCode::OK, &lines))
+    })
+    .await
+}
+
 /// Runs a handler that waits for shards.
 fn at_home<F>(
     door: Door,
@@ -347,6 +389,77 @@ fn page(query: &str) -> Result<(Option<ContextId>, usize), Refusal> {
     Ok((after, limit))
 }
 
+/// Where a reader of something numbered goes on.
+#[derive(Debug, PartialEq, Eq)]
+struct ReadOn {
+    after: u64,
+    limit: usize,
+}
+
+/// The numbers of a query string, of which these are allowed.
+fn read_on(query: &str, allowed: &[&str]) -> Result<ReadOn, Refusal> {
+    let (mut after, mut limit) = (0, PAGE_DEFAULT);
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let refuse = |message: String| {
+            let shown: String = name.chars().take(64).collect();
+            Refusal::new(Code::InvalidParams, message).with("parameter", shown)
+        };
+        let number = value.parse::<u64>().ok();
+        match (name, number) {
+            _ if !allowed.contains(&name) => {
+                let allowed = allowed.join(" and ");
+                return Err(refuse(format!("what can be asked for is {allowed}")));
+            }
+            ("after", Some(number)) => after = number,
+            ("limit", Some(number)) if (1..=PAGE_MAX as u64).contains(&number) => {
+                limit = number as usize;
+            }
+            ("limit", _) => {
+                return Err(refuse(format!(
+                    "limit must be a number from 1 to {PAGE_MAX}"
+                )));
+            }
+            _ => return Err(refuse(format!("{name} must be a number from 0"))),
+        }
+    }
+    Ok(ReadOn { after, limit })
+}
+
+fn event(event: &EventRecord) -> api::Event {
+    let payload = serde_json::from_slice(&event.payload).unwrap_or_else(|_| {
+        // Another node's word may be no JSON.
+        let text = String::from_utf8_lossy(&event.payload);
+        let quoted = serde_json::value::to_raw_value(&text);
+        quoted.expect("a text can be written as JSON")
+    });
+    api::Event {
+        sequence: event.sequence,
+        delta_id: event.delta_id.to_string(),
+        time_unix_ms: unix_millis(event.hlc),
+        kind: event.kind.clone(),
+        payload,
+    }
+}
+
+fn log_line(line: &GuestLine) -> api::LogLine {
+    let level = match line.level {
+        LogLevel::Error => "error",
+        LogLevel::Warn => "warn",
+        LogLevel::Info => "info",
+        LogLevel::Debug => "debug",
+    };
+    let outcome = if line.succeeded { "ok" } else { "failed" };
+    api::LogLine {
+        number: line.number,
+        time_unix_ms: line.unix_micros / 1000,
+        level: level.to_owned(),
+        method: line.method.to_string(),
+        outcome: outcome.to_owned(),
+        message: line.message.to_string(),
+    }
+}
+
 fn application(record: &ApplicationRecord, whole: bool) -> api::Application {
     let description = if whole {
         serde_json::from_str(&record.description).ok()
@@ -407,6 +520,31 @@ fn not_found() -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reader_goes_on_behind_a_number() {
+        let both = ["after", "limit"];
+        let from_start = ReadOn {
+            after: 0,
+            limit: PAGE_DEFAULT,
+        };
+        assert_eq!(read_on("", &both).unwrap(), from_start);
+        let found = read_on("after=18446744073709551615&limit=1000", &both);
+        let (after, limit) = (u64::MAX, 1000);
+        assert_eq!(found.unwrap(), ReadOn { after, limit });
+        for bad in [
+            "limit=0",
+            "limit=1001",
+            "limit",
+            "after=-1",
+            "after=",
+            "offset=3",
+        ] {
+            let refused = read_on(bad, &both).unwrap_err();
+            assert_eq!(refused.code, Code::InvalidParams, "{bad}");
+        }
+        assert!(read_on("limit=3", &["after"]).is_err());
+    }
 
     #[test]
     fn a_page_is_bounded_and_unknown_parameters_are_refused() {

@@ -27,6 +27,13 @@ impl From<CallError> for Refusal {
                 method,
                 application: _,
             } => Refusal::new(Code::UnknownMethod, message).with("method", method),
+            CallError::KeyOnQuery { method: _ } => {
+                Refusal::new(Code::InvalidParams, message).with("parameter", "idempotency_key")
+            }
+            CallError::KeyReused => Refusal::new(Code::IdempotencyKeyReused, message),
+            CallError::NoSuchEvent { .. } => {
+                Refusal::new(Code::InvalidParams, message).with("parameter", "after")
+            }
             CallError::ApplicationNotFound { application } => {
                 Refusal::new(Code::UnknownApplication, message).with("application", application)
             }
@@ -270,9 +277,10 @@ fn unstored_change(refused: &Unstored) -> Refusal {
             min: _,
             max,
         } => Refusal::limit_of(Code::LimitExceeded, setting(limit), *got, *max),
-        Unstored::BehindRefused { .. } | Unstored::Overtaken { .. } | Unstored::BatchFull => {
-            Refusal::new(Code::Unavailable, message)
-        }
+        Unstored::BehindRefused { .. }
+        | Unstored::Overtaken { .. }
+        | Unstored::AnsweredBefore { .. }
+        | Unstored::BatchFull => Refusal::new(Code::Unavailable, message),
         Unstored::Damaged { source } => unstored_batch(source),
         Unstored::KindMismatch { .. }
         | Unstored::RemovedWriteOnce

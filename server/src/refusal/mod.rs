@@ -17,7 +17,8 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::rpc::envelope::{
-    CONTEXT_ID_LIMIT, ID_BYTES_MAX, ID_LIMIT, METHOD_LIMIT, NAME_BYTES_MAX,
+    CONTEXT_ID_LIMIT, ID_BYTES_MAX, ID_LIMIT, KEY_BYTES_MAX, KEY_LIMIT, METHOD_LIMIT,
+    NAME_BYTES_MAX,
 };
 
 /// One line of the catalogue.
@@ -119,6 +120,8 @@ catalogue! {
         "The compiler crashed, was killed, or could not be started; `how` says which. The server goes on, and nothing has been installed. The server's log has more.";
     ApplicationsFull = -32026 "applications_full", 409 call, "limit, used, max",
         "As many applications are installed as the limit allows. Nothing has been installed; remove one first. What is installed already may be uploaded again.";
+    IdempotencyKeyReused = -32027 "idempotency_key_reused", 422 call, "",
+        "A call with this idempotency key was made on the context before, of another method or with other arguments, byte for byte. Nothing has happened; a call that is not the same needs a key of its own.";
     ApplicationError = -32030 "application_error", 422 call, "error",
         "The application refused the call; `error` is what it said, in JSON. Nothing that the call did has happened.";
     Trapped = -32031 "trapped", 422 call, "trap, said?",
@@ -300,7 +303,8 @@ pub fn reference() -> String {
          same members.\n\n\
          `limit` is the setting's name in CONFIG.md, `used` or `got` what was asked for, `max` what is allowed.\n\
          No setting changes these: `{ID_LIMIT}` = {ID_BYTES_MAX} (a request's id, as it is written),\n\
-         `{CONTEXT_ID_LIMIT}` = {NAME_BYTES_MAX} and `{METHOD_LIMIT}` = {NAME_BYTES_MAX} (parameters of `execute`).\n\
+         `{CONTEXT_ID_LIMIT}` = {NAME_BYTES_MAX}, `{METHOD_LIMIT}` = {NAME_BYTES_MAX} and `{KEY_LIMIT}` = {KEY_BYTES_MAX}\n\
+         (parameters of `execute`).\n\
          Messages are for people and may change.\n\n\
          | code | name | status | members of data | meaning |\n|---|---|---|---|---|\n",
     );

@@ -98,21 +98,26 @@ pub(super) fn malformed(error: &serde_json::Error) -> Refusal {
         .with("at", format!("line {line} column {column}"))
 }
 
-/// The parameters of `execute` in their order. The last one may be left out.
-const PARAMETERS: [&str; 3] = ["context_id", "method", "args"];
+/// The parameters of `execute` in their order. The last two may be left out.
+const PARAMETERS: [&str; 4] = ["context_id", "method", "args", "idempotency_key"];
 
 /// What is wrong with parameters that are JSON and not those of `execute`. In our own
 /// words: a parser's are about types of this program.
 fn bad_params(params: &str) -> Refusal {
     let refuse = |name: &str, reason: &str| {
         let shown: String = name.chars().take(64).collect();
-        let message = format!("params.{shown} {reason}; params are {{context_id, method, args?}}");
+        let message = format!(
+            "params.{shown} {reason}; params are {{context_id, method, args?, idempotency_key?}}"
+        );
         Refusal::new(Code::InvalidParams, message).with("parameter", shown)
     };
     let given: Vec<(Cow<'_, str>, &RawValue)> = if is_array(params) {
         let list: Vec<&RawValue> = serde_json::from_str(params).unwrap_or_default();
         if list.len() > PARAMETERS.len() {
-            let message = "params has more than three elements; they are context_id, method, args";
+            let message = format!(
+                "params has more than four elements; they are {}",
+                PARAMETERS.join(", ")
+            );
             return Refusal::new(Code::InvalidParams, message);
         }
         PARAMETERS
@@ -140,9 +145,13 @@ fn bad_params(params: &str) -> Refusal {
             Some(_) => {}
         }
     }
+    let key = given.iter().find(|(name, _)| name == PARAMETERS[3]);
+    if key.is_some_and(|(_, key)| string(key).is_none()) {
+        return refuse(PARAMETERS[3], "must be a string");
+    }
     Refusal::new(
         Code::InvalidParams,
-        "params must be {context_id, method, args?}",
+        "params must be {context_id, method, args?, idempotency_key?}",
     )
 }
 

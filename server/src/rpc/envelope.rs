@@ -10,6 +10,7 @@
 
 use std::borrow::Cow;
 
+use corelet_store::AnswerKey;
 use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -22,10 +23,14 @@ pub(crate) const ID_BYTES_MAX: usize = 256;
 /// Context ids, names of contexts and of methods.
 pub(crate) const NAME_BYTES_MAX: usize = 256;
 
+/// Idempotency keys: a UUID with something in front of it has room.
+pub(crate) const KEY_BYTES_MAX: usize = 128;
+
 /// Bounds that no setting changes, as `limit` of a refusal names them.
 pub(crate) const ID_LIMIT: &str = "id_bytes_max";
 pub(crate) const CONTEXT_ID_LIMIT: &str = "context_id_bytes_max";
 pub(crate) const METHOD_LIMIT: &str = "method_bytes_max";
+pub(crate) const KEY_LIMIT: &str = "idempotency_key_bytes_max";
 
 /// The bounds of an envelope, from the configuration.
 #[derive(Debug, Clone, Copy)]
@@ -83,6 +88,8 @@ pub(crate) struct Execute<'a> {
     pub method: Cow<'a, str>,
     /// A JSON object, a slice of the body; `{}` if none was given.
     pub args: &'a str,
+    /// Under which key the answer is kept, if one was given.
+    pub key: Option<AnswerKey>,
 }
 
 /// Reads a body. `Err` is a refusal of the whole body, to be answered with a null id.
@@ -167,20 +174,20 @@ fn parse_one<'a>(text: &'a str, bounds: &Bounds) -> Result<Request<'a>, Refusal>
 /// What holds for good parameters beyond their types.
 pub(super) fn check<'a>(params: Params<'a>, bounds: &Bounds) -> Result<Execute<'a>, Refusal> {
     let args = params.args.map_or("{}", RawValue::get);
-    for (name, value, limit) in [
-        ("context_id", &params.context_id, CONTEXT_ID_LIMIT),
-        ("method", &params.method, METHOD_LIMIT),
-    ] {
-        if value.is_empty() || value.len() > NAME_BYTES_MAX {
-            let message = format!("params.{name} must have from 1 to {NAME_BYTES_MAX} bytes");
-            let refusal = Refusal::new(Code::InvalidParams, message).with("parameter", name);
-            return Err(if value.is_empty() {
-                refusal
-            } else {
-                refusal.with_limit(limit, value.len(), NAME_BYTES_MAX)
-            });
-        }
+    let names = [
+        ("context_id", &*params.context_id, CONTEXT_ID_LIMIT),
+        ("method", &*params.method, METHOD_LIMIT),
+    ];
+    for (name, value, limit) in names {
+        check_length(name, value, limit, NAME_BYTES_MAX)?;
     }
+    let key = match &params.idempotency_key {
+        None => None,
+        Some(key) => {
+            check_length("idempotency_key", key, KEY_LIMIT, KEY_BYTES_MAX)?;
+            Some(AnswerKey::of(key.as_bytes()))
+        }
+    };
     if !is_object(args) {
         let message = "params.args must be an object with one member per parameter of the method";
         return Err(Refusal::new(Code::InvalidParams, message).with("parameter", "args"));
@@ -198,6 +205,24 @@ pub(super) fn check<'a>(params: Params<'a>, bounds: &Bounds) -> Result<Execute<'
         context: params.context_id,
         method: params.method,
         args,
+        key,
+    })
+}
+
+fn check_length(
+    name: &'static str,
+    value: &str,
+    limit: &'static str,
+    max: usize,
+) -> Result<(), Refusal> {
+    if (1..=max).contains(&value.len()) {
+        return Ok(());
+    }
+    let message = format!("params.{name} must have from 1 to {max} bytes");
+    let refusal = Refusal::new(Code::InvalidParams, message).with("parameter", name);
+    Err(match value.is_empty() {
+        true => refusal,
+        false => refusal.with_limit(limit, value.len(), max),
     })
 }
 
@@ -225,6 +250,13 @@ pub(super) struct Params<'a> {
     method: Cow<'a, str>,
     #[serde(borrow, default)]
     args: Option<&'a RawValue>,
+    #[serde(default, deserialize_with = "text")]
+    idempotency_key: Option<String>,
+}
+
+/// A text. `null` is none: whoever sends it has lost a key and must hear of it.
+fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    String::deserialize(deserializer).map(Some)
 }
 
 /// Keeps `null` apart from absence.
@@ -297,7 +329,13 @@ mod tests {
                     context,
                     method,
                     args,
+                    key: None,
                 }) => format!("{id}: {context} {method} {args}"),
+                Ok(Execute {
+                    method,
+                    key: Some(key),
+                    ..
+                }) => format!("{id}: {method} under {key:?}"),
                 Err(refusal) => {
                     format!("{id}: {} {}", refusal.code.entry().number, refusal.message)
                 }
@@ -418,41 +456,67 @@ mod tests {
             |params: &str, reason: &str| check(&request(params), &format!("1: -32602 {reason}"));
         refused(
             "{}",
-            "params.context_id is missing; params are {context_id, method, args?}",
+            "params.context_id is missing; params are {context_id, method, args?, idempotency_key?}",
         );
         refused(
             r#"{"context":"kv","method":"get"}"#,
-            "params.context is not known; params are {context_id, method, args?}",
+            "params.context is not known; params are {context_id, method, args?, idempotency_key?}",
         );
         refused(
             r#"{"context_id":1,"method":"get"}"#,
-            "params.context_id must be a string; params are {context_id, method, args?}",
+            "params.context_id must be a string; params are {context_id, method, args?, idempotency_key?}",
         );
         refused(
             r#"{"context_id":"a","context_id":"b","method":"get"}"#,
-            "params.context_id is there twice; params are {context_id, method, args?}",
+            "params.context_id is there twice; params are {context_id, method, args?, idempotency_key?}",
         );
         refused(
             r#"["kv"]"#,
-            "params.method is missing; params are {context_id, method, args?}",
+            "params.method is missing; params are {context_id, method, args?, idempotency_key?}",
         );
         refused(
             r#"["kv",7]"#,
-            "params.method must be a string; params are {context_id, method, args?}",
+            "params.method must be a string; params are {context_id, method, args?, idempotency_key?}",
         );
         refused(
-            r#"["kv","get",{},1]"#,
-            "params has more than three elements; they are context_id, method, args",
+            r#"["kv","get",{},"k",1]"#,
+            "params has more than four elements; they are context_id, method, args, idempotency_key",
         );
         refused(
             r#"{"context_id":"","method":"get"}"#,
             "params.context_id must have from 1 to 256 bytes",
         );
+        for key in ["null", "7", "{}"] {
+            refused(
+                &format!(r#"{{"context_id":"a","method":"get","idempotency_key":{key}}}"#),
+                "params.idempotency_key must be a string; params are {context_id, method, args?, idempotency_key?}",
+            );
+        }
+        for length in [0, KEY_BYTES_MAX + 1] {
+            let key = "k".repeat(length);
+            refused(
+                &format!(r#"["a","get",{{}},"{key}"]"#),
+                "params.idempotency_key must have from 1 to 128 bytes",
+            );
+        }
         for args in ["1", "[1]", "\"x\"", "true"] {
             refused(
                 &format!(r#"{{"context_id":"a","method":"get","args":{args}}}"#),
                 "params.args must be an object with one member per parameter of the method",
             );
+        }
+    }
+
+    #[test]
+    fn a_key_is_known_by_what_it_says_however_it_is_written() {
+        let key = format!("{:?}", AnswerKey::of("order 7\u{e9}".as_bytes()));
+        for params in [
+            r#"["kv","set",{},"order 7\u00e9"]"#,
+            r#"{"context_id":"kv","method":"set","idempotency_key":"order\u00207é"}"#,
+        ] {
+            let body =
+                format!(r#"{{"jsonrpc":"2.0","id":1,"method":"execute","params":{params}}}"#);
+            check(&body, &format!("1: set under {key}"));
         }
     }
 
@@ -511,7 +575,7 @@ mod tests {
         );
         check(
             r#"{"jsonrpc":"2.0","id":7,"method":"execute"}"#,
-            "7: -32602 params.context_id is missing; params are {context_id, method, args?}",
+            "7: -32602 params.context_id is missing; params are {context_id, method, args?, idempotency_key?}",
         );
         check(
             r#"{"jsonrpc":"2.0","id":7,"id":8,"method":"execute"}"#,

@@ -195,6 +195,7 @@ async fn execute(
         method,
         args: part(body, execute.args),
         caller: Arc::clone(caller),
+        key: execute.key,
     };
     Ok(shard.call(context, call).await?)
 }

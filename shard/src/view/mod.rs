@@ -662,7 +662,7 @@ mod tests {
             read: None,
             ops: ops(on_disk),
             events: vec![],
-            logs: vec![],
+            answer: None,
         };
         let application = ApplicationId::from_bytes([1; 32]);
         let new = NewContext {

@@ -197,10 +197,11 @@ impl World {
             hlc,
             ops,
             events: Vec::new(),
-            logs: Vec::new(),
+            read: None,
+            answer: None,
         });
         let bytes = change.bytes();
-        let wrote = Some((&*self.context, shown));
+        let wrote = Some((&self.context, shown, None));
         let _answer = self
             .bench
             .shard

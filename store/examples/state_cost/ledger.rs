@@ -79,7 +79,7 @@ impl Bench {
             read: None,
             ops,
             events: vec![],
-            logs: vec![],
+            answer: None,
         }
     }
 

@@ -5,13 +5,16 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use corelet_store::{
-    ApplicationId, CallEffects, Change, ContextId, ContextSlot, Event, Hlc, NewContext, NodeId, Op,
-    Write,
+    AnswerKey, ApplicationId, CallEffects, Change, ContextId, ContextSlot, Event, Hlc, KeyedAnswer,
+    NewContext, NodeId, Op, RequestDigest, Said, Write,
 };
 
 /// Contexts that each batch calls. One more comes and goes.
 pub(crate) const CONTEXTS: u8 = 4;
 const PASSING: u8 = 99;
+
+/// The calls of this one have keys.
+pub(crate) const KEYED: u8 = 1;
 
 /// Keys in a context that remember older batches.
 const HISTORY: u64 = 50;
@@ -45,6 +48,7 @@ pub(crate) fn create(context: u8, n: u64) -> [Change; 2] {
     let call = CallEffects {
         ops: vec![],
         events: vec![],
+        answer: None,
         ..call(context, n)
     };
     let named = Change::PutName {
@@ -87,7 +91,18 @@ fn call(context: u8, n: u64) -> CallEffects {
             kind: "batch".to_owned(),
             payload: Bytes::copy_from_slice(&n.to_be_bytes()),
         }],
-        logs: vec![],
+        answer: (context == KEYED).then(|| Box::new(answer(n))),
+    }
+}
+
+/// What the call of batch `n` was told.
+pub(crate) fn answer(n: u64) -> KeyedAnswer {
+    let text = Bytes::copy_from_slice(&n.to_be_bytes());
+    KeyedAnswer {
+        key: AnswerKey::of(&text),
+        request: RequestDigest::of(b"call", &text),
+        fuel_used: n,
+        said: Said::Output(text),
     }
 }
 

@@ -7,7 +7,10 @@ use std::ops::ControlFlow;
 
 use corelet_store::{ContextSlot, EntryValue, Scan, Snapshot, StoreError};
 
-use crate::batch::{CONTEXTS, entries, id, name};
+use crate::batch::{CONTEXTS, KEYED, answer, entries, id, name};
+
+/// Older answers may have made room for others.
+const ANSWERS: usize = 1_000;
 
 /// Why a ledger is not as it should be.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +77,16 @@ pub(crate) fn compare(snapshot: &Snapshot, said: &Said) -> Result<usize, Finding
             return wrong(format!("context {context} has lost its name"));
         }
         compare_entries(snapshot, context, &expected)?;
+    }
+    let slot = slot(snapshot, KEYED)?;
+    for n in all.iter().rev().take(ANSWERS) {
+        let expected = answer(*n);
+        let kept = snapshot.kept_answer(slot, &expected.key)?;
+        if kept.is_none_or(|kept| (kept.request, kept.said) != (expected.request, expected.said)) {
+            return wrong(format!(
+                "half of a call: batch {n} is there, and its answer is not"
+            ));
+        }
     }
     Ok(all.len())
 }

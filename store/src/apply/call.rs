@@ -6,6 +6,7 @@
 
 use heed::PutFlags;
 
+use super::answers::PlannedAnswer;
 use super::bounds::check_call;
 use super::plan::{Incoming, Plan, Whose};
 use super::{Pass, Receipt, Stop, TouchedHead};
@@ -36,6 +37,9 @@ impl Pass<'_> {
             }
             .into());
         }
+        if let Some(answer) = &call.answer {
+            self.check_unanswered(slot, call, answer)?;
+        }
         self.call_in(slot, call)
     }
 
@@ -46,7 +50,7 @@ impl Pass<'_> {
         call: &CallEffects,
     ) -> Result<Receipt, Stop> {
         let head = &self.heads[&slot].head;
-        if call.is_silent() {
+        if call.is_silent() && call.answer.is_none() {
             return Ok(Receipt {
                 slot,
                 delta_id: None,
@@ -64,6 +68,13 @@ impl Pass<'_> {
             return Err(Refused::Overtaken { context }.into());
         }
         let hlc = stamp_of(call, head)?;
+        let answer = match &call.answer {
+            Some(answer) => Some(self.plan_answer(slot, answer, hlc)?),
+            None => None,
+        };
+        if call.is_silent() {
+            return self.write_only_answer(slot, call, hlc, answer);
+        }
         let incoming = self.incoming(slot, call.author, hlc);
         let mut plan = self.begin_plan(slot)?;
         let planned = call.ops.iter().try_for_each(|op| {
@@ -73,7 +84,7 @@ impl Pass<'_> {
         let written = planned.and_then(|()| {
             let ops = call.ops.iter().map(Op::view);
             let root = self.change_trie(&mut plan, slot, ops);
-            self.write_call(&incoming, &plan, root, call)
+            self.write_call(&incoming, &plan, root, call, answer)
         });
         self.end_plan(plan);
         written
@@ -96,6 +107,7 @@ impl Pass<'_> {
         plan: &Plan,
         root: Root,
         call: &CallEffects,
+        answer: Option<PlannedAnswer>,
     ) -> Result<Receipt, Stop> {
         let slot = incoming.slot;
         let hlc = incoming.dot.hlc;
@@ -129,9 +141,37 @@ impl Pass<'_> {
         local::write_call(&mut self.buffers.local, call, hlc);
         let standing = Standing::of(head);
         self.heads.insert(slot, touched);
+        self.write_answer(slot, call, hlc, answer, delta_id, standing.root)?;
         Ok(Receipt {
             slot,
             delta_id,
+            is_written: true,
+            standing,
+            hlc,
+            root_there: None,
+            first_sequence,
+        })
+    }
+
+    /// A call without effects changes nothing but that its answer is kept.
+    fn write_only_answer(
+        &mut self,
+        slot: ContextSlot,
+        call: &CallEffects,
+        hlc: Hlc,
+        answer: Option<PlannedAnswer>,
+    ) -> Result<Receipt, Stop> {
+        let head = &self.heads[&slot].head;
+        let standing = Standing::of(head);
+        let first_sequence = head.events_last + 1;
+        self.has_written = true;
+        self.next.last_hlc = self.next.last_hlc.max(hlc);
+        self.buffers.canonical.clear();
+        local::write_call(&mut self.buffers.local, call, hlc);
+        self.write_answer(slot, call, hlc, answer, None, standing.root)?;
+        Ok(Receipt {
+            slot,
+            delta_id: None,
             is_written: true,
             standing,
             hlc,

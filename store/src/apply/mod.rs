@@ -4,8 +4,10 @@
 //! transaction is committed (`writer.rs`); what a change is, is in `change.rs`;
 //! how records look is in `record.rs`; calls are in `call.rs`, deltas of other nodes in
 //! `remote.rs`, seals in `seals.rs`, what both lead to is worked out in `plan.rs`, and all other changes are
-//! in `records.rs`. Start at [`Pass::apply_all`].
+//! in `records.rs`. Answers that are kept with a call are in `answers.rs`. Start at
+//! [`Pass::apply_all`].
 
+mod answers;
 mod bounds;
 mod call;
 mod plan;
@@ -22,6 +24,7 @@ use self::plan::Plan;
 use bytes::Bytes;
 use heed::{Env, PutFlags, RwTxn, WithoutTls};
 
+use crate::answer::{AnswerBounds, KeptAnswer, KeyedAnswer};
 use crate::authors::Authors;
 use crate::change::{
     CallEffects, Change, Committed, CommittedEvent, Event, NewContext, Op, Standing, Verdict,
@@ -144,6 +147,7 @@ pub(crate) struct Pass<'l> {
     buffers: Buffers,
     digests: EntryDigest,
     plan: Plan,
+    answer_bounds: AnswerBounds,
     /// Heads of the contexts touched, each read once and written once.
     heads: BTreeMap<ContextSlot, TouchedHead>,
     /// Entries, events and deltas put so far.
@@ -192,6 +196,7 @@ impl<'l> Pass<'l> {
         env: &'l Env<WithoutTls>,
         tables: Tables,
         next: Counters,
+        answer_bounds: AnswerBounds,
     ) -> Result<Self, StoreError> {
         let txn = env
             .write_txn()
@@ -205,6 +210,7 @@ impl<'l> Pass<'l> {
             buffers: Buffers::default(),
             digests: EntryDigest::default(),
             plan: Plan::default(),
+            answer_bounds,
             heads: BTreeMap::new(),
             writes: 0,
             trie_nodes: 0,
@@ -343,11 +349,21 @@ impl<'l> Pass<'l> {
                 }
                 applied
             }
-            (Some(delta), Local::Call) => self.call_in(slot, &call_of(delta, slot, Vec::new())),
-            (Some(delta), Local::CallWithPrivateWrites { ops, .. }) => {
-                self.call_in(slot, &call_of(delta, slot, ops))
+            (Some(delta), Local::Call) => {
+                self.call_in(slot, &call_of(delta, slot, Vec::new(), None))
             }
-            (None, Local::CallWithPrivateWrites { author, hlc, ops }) => {
+            (Some(delta), Local::CallWith { ops, answer, .. }) => {
+                self.call_in(slot, &call_of(delta, slot, ops, answer))
+            }
+            (
+                None,
+                Local::CallWith {
+                    author,
+                    hlc,
+                    ops,
+                    answer,
+                },
+            ) => {
                 let context = self.heads[&slot].head.context;
                 self.call_in(
                     slot,
@@ -359,7 +375,7 @@ impl<'l> Pass<'l> {
                         read: None,
                         ops,
                         events: Vec::new(),
-                        logs: Vec::new(),
+                        answer,
                     },
                 )
             }
@@ -538,12 +554,15 @@ impl<'l> Pass<'l> {
 /// Builds the answer to a change out of its receipt, now that it is on disk.
 pub(crate) fn verdict(change: Change, answer: Answer) -> Verdict {
     let receipt = answer?;
-    let (events, logs) = match change {
+    let (events, answer) = match change {
         Change::CreateContext(NewContext { call, .. }) | Change::Call(call) => {
-            (call.events, call.logs)
+            (call.events, call.answer)
         }
         Change::Delta(delta) => match DeltaView::parse(delta.delta.canonical()) {
-            Ok(delta) => (delta.events().map(owned_event).collect(), Vec::new()),
+            Ok(delta) => {
+                let events = delta.events().map(owned_event).collect();
+                (events, None)
+            }
             Err(_) => unreachable!("it was parsed when it was applied"),
         },
         _ => return Ok(Committed::of_no_call(receipt.slot)),
@@ -559,12 +578,40 @@ pub(crate) fn verdict(change: Change, answer: Answer) -> Verdict {
         hlc: receipt.hlc,
         root_there: receipt.root_there,
         events,
-        logs,
+        kept: answer.map(|answer| {
+            let key = answer.key;
+            Box::new((
+                key,
+                kept(
+                    *answer,
+                    receipt.hlc,
+                    receipt.delta_id,
+                    receipt.standing.root,
+                ),
+            ))
+        }),
     })
 }
 
-/// The call that has made a delta, as far as the delta tells.
-fn call_of(delta: &DeltaView<'_>, slot: ContextSlot, private: Vec<Op>) -> CallEffects {
+/// An answer with what its call came to.
+fn kept(answer: KeyedAnswer, hlc: Hlc, delta_id: Option<DeltaId>, root: Root) -> KeptAnswer {
+    KeptAnswer {
+        request: answer.request,
+        hlc,
+        fuel_used: answer.fuel_used,
+        delta_id,
+        root,
+        said: answer.said,
+    }
+}
+
+/// The call that has made a delta, with what the delta does not tell.
+fn call_of(
+    delta: &DeltaView<'_>,
+    slot: ContextSlot,
+    private: Vec<Op>,
+    answer: Option<Box<KeyedAnswer>>,
+) -> CallEffects {
     CallEffects {
         context: delta.context(),
         slot,
@@ -573,7 +620,7 @@ fn call_of(delta: &DeltaView<'_>, slot: ContextSlot, private: Vec<Op>) -> CallEf
         read: None,
         ops: delta.ops().map(|op| Op::of(&op)).chain(private).collect(),
         events: delta.events().map(owned_event).collect(),
-        logs: Vec::new(),
+        answer,
     }
 }
 

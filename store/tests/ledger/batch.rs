@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use bytes::Bytes;
 use corelet_store::{
     ApplicationId, ApplicationRecord, BATCH_BYTES_MAX, Change, ContextSlot, Hlc, KEY_BYTES_MAX,
-    LogLevel, LogLine, NodeId, Refused, Root, StoreError, VALUE_BYTES_MAX, Write, reconcile_names,
+    NodeId, Refused, Root, StoreError, VALUE_BYTES_MAX, Write, reconcile_names,
 };
 
 use crate::{Bench, event, id, remove, set, written};
@@ -99,14 +99,9 @@ fn events_are_numbered_without_gaps_and_outlive_a_restart() {
     for round in 0..3_u8 {
         let mut effects = bench.effects(1, slot, vec![]);
         effects.events = vec![event("said", &[round, 0]), event("said", &[round, 1])];
-        effects.logs = vec![LogLine {
-            level: LogLevel::Info,
-            message: "hello".to_owned(),
-        }];
         let receipt = bench.commit(vec![Change::Call(effects)]).remove(0);
         assert!(receipt.delta_id().is_some());
         assert_eq!(receipt.version(), 0, "an event is no change of the state");
-        assert_eq!(receipt.logs().len(), 1);
         let sequences: Vec<u64> = receipt
             .events()
             .iter()

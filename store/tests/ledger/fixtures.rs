@@ -35,6 +35,7 @@ fn open(dir: &Path, name: &str) -> Ledger {
         readers_max: 4,
         journal_bytes_max: 64 << 10,
         checkpoint_contexts_max: 1000,
+        answers: corelet_store::AnswerBounds::DEFAULT,
     };
     let shard = ShardId::new(0, options.shards_if_new).unwrap();
     Ledger::open(&data.ledger_place(shard), &config).unwrap()
@@ -111,6 +112,7 @@ fn a_directory_of_format_3_is_taken_over() {
         entries: 604,
         deltas: 10,
         events: 15,
+        answers: 0,
     };
     for _ in 0..2 {
         let ledger = open(dir.path(), "format-3");

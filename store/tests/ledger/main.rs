@@ -1,6 +1,7 @@
 //! The ledger through its public face: batches, scans, deletion, damage, and a
 //! comparison with a naive model. Kills and failing disks are in `crash.rs`.
 
+mod answers;
 mod attachments;
 mod batch;
 mod damage;
@@ -49,6 +50,7 @@ impl Bench {
             readers_max: 8,
             journal_bytes_max: 64 << 10,
             checkpoint_contexts_max: 100,
+            answers: corelet_store::AnswerBounds::DEFAULT,
         };
         let place = new_place(dir.path());
         let ledger = Ledger::open(&place, &config).unwrap();
@@ -106,7 +108,7 @@ impl Bench {
             read: None,
             ops: by_key.into_values().collect(),
             events: vec![],
-            logs: vec![],
+            answer: None,
         }
     }
 

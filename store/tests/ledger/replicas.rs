@@ -183,7 +183,7 @@ impl Replica {
                     payload: Bytes::from(vec![n]),
                 })
                 .collect(),
-            logs: vec![],
+            answer: None,
         };
         let outcome = self
             .bench

@@ -125,7 +125,7 @@ impl Replica {
             read: None,
             ops: vec![op],
             events: vec![],
-            logs: vec![],
+            answer: None,
         };
         self.bench.commit(vec![Change::Call(call)]);
     }
