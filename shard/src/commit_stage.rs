@@ -197,27 +197,18 @@ impl CommitStage {
         bytes: u64,
         wrote: Option<(&Rc<Context>, Vec<Write>, Option<TurnLog>)>,
     ) -> Result<Answer<Receipt>, CallError> {
-        let log_bytes = wrote.as_ref().and_then(|(_, _, log)| log.as_ref());
-        let taken = bytes + log_bytes.map_or(0, TurnLog::bytes);
-        self.check_room(taken)?;
-        if bytes > BATCH_BYTES_MAX {
-            // Any batch with it would fail, and so everybody's calls.
-            return Err(CallError::from(StoreError::BatchTooLarge {
-                bytes,
-                bytes_max: BATCH_BYTES_MAX,
-            }));
-        }
+        let log = wrote.as_ref().and_then(|(_, _, log)| log.as_ref());
+        let taken = bytes + log.map_or(0, TurnLog::bytes);
         let queue = self.queue.borrow();
-        let queue = queue.as_ref().ok_or(CallError::Draining)?;
-        // Lost changes stay in the queue until the commit thread has dropped them.
-        if queue.is_full() {
-            let max = self.count_max as u64;
-            return Err(CallError::Busy {
-                limit: "uncommitted_max",
-                used: max,
-                max,
-            });
-        }
+        let queue = match self.open_queue(&queue, bytes, taken) {
+            Ok(queue) => queue,
+            Err(refused) => {
+                if let Some((context, _, log)) = wrote {
+                    self.guest_logs.take(context, log.map(TurnLog::lost));
+                }
+                return Err(refused);
+            }
+        };
         let number = self.next_number.get();
         let losses = wrote
             .as_ref()
@@ -261,6 +252,34 @@ impl CommitStage {
             }));
         self.stats.uncommitted.up();
         Ok(answer)
+    }
+
+    /// The queue, if it takes a change of `bytes`, which takes up `taken` here.
+    fn open_queue<'q>(
+        &self,
+        queue: &'q Option<Sender<Queued>>,
+        bytes: u64,
+        taken: u64,
+    ) -> Result<&'q Sender<Queued>, CallError> {
+        self.check_room(taken)?;
+        if bytes > BATCH_BYTES_MAX {
+            // Any batch with it would fail, and so everybody's calls.
+            return Err(CallError::from(StoreError::BatchTooLarge {
+                bytes,
+                bytes_max: BATCH_BYTES_MAX,
+            }));
+        }
+        let queue = queue.as_ref().ok_or(CallError::Draining)?;
+        // Lost changes stay in the queue until the commit thread has dropped them.
+        if queue.is_full() {
+            let max = self.count_max as u64;
+            return Err(CallError::Busy {
+                limit: "uncommitted_max",
+                used: max,
+                max,
+            });
+        }
+        Ok(queue)
     }
 
     /// Resolves when everything submitted so far is durable, with the context's
@@ -726,6 +745,54 @@ mod tests {
         assert_eq!(limit(bench.submit(3, "next")), ("uncommitted_max", 1, 1));
         bench.queue.try_iter().for_each(drop);
         assert!(bench.submit(4, "next").is_ok());
+    }
+
+    /// Whoever wrote the application learns what it said, and that it came to nothing.
+    #[test]
+    fn what_a_call_has_logged_is_kept_however_its_commit_ends() {
+        let bench = Bench::new();
+        let submit = |now, message: &str| {
+            let change = fixture::call(1, bench.slot(), now, &[("key", "value")]);
+            let (bytes, shown) = (change.bytes(), fixture::shown_by(&change));
+            let log = TurnLog {
+                method: Arc::from("method"),
+                began: corelet_store::Hlc::from_bits(now << 12),
+                succeeded: true,
+                lines: vec![corelet_wasm_host::GuestLog {
+                    level: corelet_wasm_host::LogLevel::Info,
+                    message: message.to_owned(),
+                }],
+            };
+            let wrote = Some((&bench.context, shown, Some(log)));
+            bench.stage.submit(change, bytes, wrote)
+        };
+        let ends = || -> Vec<(String, bool)> {
+            let found = bench.stage.guest_logs.read(bench.context.id, 0);
+            let ends = found.lines.iter();
+            ends.map(|line| (line.message.to_string(), line.succeeded))
+                .collect()
+        };
+        let _durable = submit(2, "durable").unwrap();
+        assert!(ends().is_empty(), "it is not known how it ends");
+        bench.commit();
+        let _refused = submit(3, "refused").unwrap();
+        bench.refuse();
+        let _lost = submit(4, "lost").unwrap();
+        bench.fail();
+        assert_eq!(bench.stats.uncommitted.get(), 0);
+        assert_eq!(bench.stage.bytes.get(), 0);
+        bench.stage.close();
+        assert!(submit(5, "late").is_err());
+        let expected = [
+            ("durable", true),
+            ("refused", false),
+            ("lost", false),
+            ("late", false),
+        ];
+        assert_eq!(
+            ends(),
+            expected.map(|(message, end)| (message.to_owned(), end))
+        );
     }
 
     #[test]
