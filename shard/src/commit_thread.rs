@@ -88,9 +88,8 @@ fn start_saver(ledger: &Ledger) -> Option<Saver> {
     }
 }
 
-/// What has ended a wait for a change.
+/// What else has ended a wait for a change.
 enum Waited {
-    Change(Queued),
     /// A list or text was saved as a whole.
     Saved,
     /// The time is over.
@@ -161,10 +160,10 @@ impl Worker<'_> {
         }
         while self.writer.has_unshown() || self.owes_snapshot {
             match self.wait(CHECKPOINT_IDLE) {
-                Waited::Change(first) => return Some(first),
-                Waited::Closed => return None,
-                Waited::Saved => {}
-                Waited::InVain => {
+                Ok(first) => return Some(first),
+                Err(Waited::Closed) => return None,
+                Err(Waited::Saved) => {}
+                Err(Waited::InVain) => {
                     if let Err(error) = self.checkpoint() {
                         tracing::warn!(%error, "a checkpoint failed; what is in the journal is safe, and the next one tries again");
                     }
@@ -173,15 +172,15 @@ impl Worker<'_> {
         }
         loop {
             match self.wait(Duration::MAX) {
-                Waited::Change(first) => return Some(first),
-                Waited::Closed => return None,
-                Waited::Saved | Waited::InVain => {}
+                Ok(first) => return Some(first),
+                Err(Waited::Closed) => return None,
+                Err(Waited::Saved | Waited::InVain) => {}
             }
         }
     }
 
     /// Waits for a change. What the saver has made meanwhile is kept.
-    fn wait(&mut self, at_most: Duration) -> Waited {
+    fn wait(&mut self, at_most: Duration) -> Result<Queued, Waited> {
         let never = crossbeam_channel::never();
         let saved = self.saver.as_ref().map_or(&never, |saver| &saver.saved);
         let deadline = match Instant::now().checked_add(at_most) {
@@ -190,17 +189,17 @@ impl Worker<'_> {
         };
         let saved = crossbeam_channel::select! {
             recv(self.thread.queue) -> first => {
-                return first.map_or(Waited::Closed, Waited::Change);
+                return first.map_err(|_| Waited::Closed);
             }
             recv(saved) -> saved => saved.ok(),
-            recv(deadline) -> _ => return Waited::InVain,
+            recv(deadline) -> _ => return Err(Waited::InVain),
         };
         match saved {
             Some((name, saved)) => self.keep_saved(&name, &saved),
             // It has ended before its time.
             None => self.saver = None,
         }
-        Waited::Saved
+        Err(Waited::Saved)
     }
 
     /// Keeps a list or text as a whole, if it is still there.

@@ -56,14 +56,14 @@ impl SequenceCache {
 
     /// Looks at one where it is.
     pub(crate) fn look<T>(&self, name: &Name, look: impl FnOnce(&Live) -> T) -> Option<T> {
-        self.lives.borrow_mut().get(name).map(|live| look(live))
+        self.lives.borrow_mut().get(name).map(look)
     }
 
     /// Keeps one; others go for it, those that were used least recently. Gives back one
     /// that is larger than all may be together.
-    pub(crate) fn keep(&self, name: Name, live: Live) -> Result<(), Live> {
+    pub(crate) fn keep(&self, name: Name, live: Live) -> Option<Live> {
         if live.bytes > self.bytes_max {
-            return Err(live);
+            return Some(live);
         }
         drop(self.take(&name));
         let bytes = live.bytes;
@@ -76,7 +76,7 @@ impl SequenceCache {
             self.count(|sum| sum - oldest.bytes);
             self.stats.sequence_evictions.one();
         }
-        Ok(())
+        None
     }
 
     #[cfg(test)]
@@ -128,20 +128,20 @@ mod tests {
         let stats: Arc<ShardStats> = Arc::default();
         let cache = SequenceCache::new(100, &stats);
         for n in 0..3 {
-            assert!(cache.keep(name(n), live(30)).is_ok());
+            assert!(cache.keep(name(n), live(30)).is_none());
         }
         assert_eq!((stats.sequences.get(), stats.sequence_bytes.get()), (3, 90));
         assert_eq!(cache.look(&name(0), |live| live.bytes), Some(30));
-        assert!(cache.keep(name(3), live(40)).is_ok());
+        assert!(cache.keep(name(3), live(40)).is_none());
         assert!(cache.take(&name(1)).is_none(), "it was used least recently");
         assert_eq!(
             (stats.sequences.get(), stats.sequence_bytes.get()),
             (3, 100)
         );
-        assert!(cache.keep(name(0), live(10)).is_ok(), "in its own place");
+        assert!(cache.keep(name(0), live(10)).is_none(), "in its own place");
         assert_eq!(stats.sequence_bytes.get(), 80);
         let too_large = cache.keep(name(4), live(101));
-        assert_eq!(too_large.err().map(|live| live.bytes), Some(101));
+        assert_eq!(too_large.map(|live| live.bytes), Some(101));
         assert_eq!(stats.sequence_evictions.get(), 1);
         for n in [0, 2, 3] {
             assert!(cache.take(&name(n)).is_some());

@@ -201,7 +201,7 @@ impl World {
             answer: None,
         });
         let bytes = change.bytes();
-        let wrote = Some((&self.context, shown, None));
+        let wrote = Some((&*self.context, shown, None));
         let _answer = self
             .bench
             .shard

@@ -71,7 +71,7 @@ impl Drop for Held {
             live.sequence.roll_back();
             // One that this turn has begun is nothing without its edits.
             if !live.made.births.is_empty() {
-                let _ = home.keep(self.name.clone(), live);
+                drop(home.keep(self.name.clone(), live));
             }
         }
     }
@@ -85,7 +85,7 @@ impl Edited {
     /// Keeps them for the next turn: their edits are on their way to the disk.
     pub(crate) fn keep(self, cache: &SequenceCache) {
         for (name, live) in self.0 {
-            let _ = cache.keep(name, live);
+            drop(cache.keep(name, live));
         }
     }
 }
@@ -289,7 +289,7 @@ impl View {
                     let is_whole = source.catch_up(&mut live, Vec::new);
                     let is_whole = is_whole.map_err(StateError::new)?;
                     if is_whole || is_newer {
-                        let _ = cache.keep(name.clone(), live);
+                        drop(cache.keep(name.clone(), live));
                     }
                     if is_whole {
                         self.was_hit(true);
@@ -312,8 +312,8 @@ impl View {
         let live = match cache.filter(|cache| !is_older(cache)) {
             None => live,
             Some(cache) => match cache.keep(name.clone(), live) {
-                Ok(()) => return Ok(None),
-                Err(live) => live,
+                None => return Ok(None),
+                Some(live) => live,
             },
         };
         self.sequences.hold(at, name, live, None);
