@@ -9,7 +9,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use corelet_store::NodeId;
+use corelet_store::{NodeId, Sealer};
 use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
 use zeroize::Zeroizing;
 
@@ -108,6 +108,16 @@ impl Identity {
     /// Signs `message` for one purpose.
     pub fn sign(&self, domain: Domain, message: &[u8]) -> Signature {
         Signature(self.key.sign(&domain.frame(message)).to_bytes())
+    }
+}
+
+impl Sealer for Identity {
+    fn node_id(&self) -> NodeId {
+        Identity::node_id(self)
+    }
+
+    fn sign_delta(&self, message: &[u8]) -> [u8; 64] {
+        *self.sign(Domain::DELTA, message).as_bytes()
     }
 }
 
@@ -214,7 +224,31 @@ fn read_up_to(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
+    use corelet_store::{ContextId, DeltaId, make_seals};
+
     use super::*;
+
+    /// The store checks what this key has signed for it, and nothing that was for another purpose.
+    #[test]
+    fn what_a_node_seals_holds_for_the_store() {
+        let identity = Identity::ephemeral().unwrap();
+        let (context, delta) = (ContextId::random(), DeltaId::from_bytes([3; 32]));
+        let seal = make_seals(&identity, &[(context, delta)]).remove(0);
+        let sealed = seal.check(context, delta).unwrap();
+        assert_eq!(sealed.author(), identity.node_id());
+
+        struct ForLinks(Identity);
+        impl Sealer for ForLinks {
+            fn node_id(&self) -> NodeId {
+                self.0.node_id()
+            }
+            fn sign_delta(&self, message: &[u8]) -> [u8; 64] {
+                *self.0.sign(Domain::LINK, message).as_bytes()
+            }
+        }
+        let seal = make_seals(&ForLinks(identity), &[(context, delta)]).remove(0);
+        assert!(seal.check(context, delta).is_err());
+    }
 
     #[test]
     fn a_key_is_made_once_and_found_again() {

@@ -139,7 +139,8 @@ pub struct CallEffects {
     pub hlc: Hlc,
     /// What the turn had seen of other nodes' deltas when it began. None if no delta of
     /// another node can have come in between: the call's delta says that it follows
-    /// everything that is there.
+    /// everything that is there. Deltas under the name of `author` itself are not looked
+    /// at, so one that comes back from others must not come while a call is in flight.
     pub read: Option<Seen>,
     /// The writes, in ascending order of space and key and one for each.
     pub ops: Vec<Op>,

@@ -214,14 +214,15 @@ impl Pass<'_> {
     }
 
     /// Puts the delta in the buffer into the log. `seen` is what its author had seen;
-    /// none if that is everything.
+    /// none if that is everything. Gives what others have to know who name it as a parent, if
+    /// there are others.
     pub(super) fn write_log(
         &mut self,
         incoming: &Incoming,
         id: &DeltaId,
         seen: Option<VersionVector>,
         head: &mut Head,
-    ) -> Result<(), Stop> {
+    ) -> Result<Option<DagNode>, Stop> {
         let position = self.next.position;
         let key = position_key(position);
         let row = LogRow {
@@ -241,15 +242,16 @@ impl Pass<'_> {
         self.next.last_hlc = self.next.last_hlc.max(incoming.dot.hlc);
         head.log_last = position;
         head.log_count += 1;
-        if head.is_shared {
-            let node = DagNode {
-                position,
-                dot: incoming.dot,
-                seen: seen.unwrap_or_else(|| head.seen.clone()),
-            };
-            self.write_dag_node(incoming.slot, id, &node)?;
+        if !head.is_shared {
+            return Ok(None);
         }
-        Ok(())
+        let node = DagNode {
+            position,
+            dot: incoming.dot,
+            seen: seen.unwrap_or_else(|| head.seen.clone()),
+        };
+        self.write_dag_node(incoming.slot, id, &node)?;
+        Ok(Some(node))
     }
 
     pub(super) fn write_dag_node(

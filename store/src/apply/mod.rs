@@ -16,7 +16,7 @@ mod remote;
 mod seals;
 mod takeover;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::mem;
 
 use self::plan::Plan;
@@ -41,7 +41,8 @@ use crate::layout::{
 use crate::ledger::{commit_error, engine_error, is_short_write};
 use crate::local::{self, Local};
 use crate::record::{
-    ContextRecord, CountersRecord, Head, JournalFileRecord, JournalRecord, TrieRow, read_name, seal,
+    ContextRecord, CountersRecord, DagNode, Head, JournalFileRecord, JournalRecord, TrieRow,
+    read_name, seal,
 };
 use crate::saved::SequenceName;
 use crate::seal::Sealed;
@@ -55,6 +56,10 @@ const BUFFER_BYTES_KEPT_MAX: usize = 1 << 20;
 /// Bytes that the deltas of other nodes in one batch may make this node read and write
 /// again before the next of them has to come with another batch.
 const BATCH_WORK_BYTES_MAX: u64 = BATCH_BYTES_MAX;
+
+/// Deltas of a context of which a pass remembers what they had seen: those of a few nodes that
+/// write at once.
+const RECENT_DELTAS_MAX: usize = 8;
 
 /// Nodes of tries in memory at which that holds as well: some hundred megabytes, if keys are long.
 const BATCH_TRIE_NODES_MAX: usize = 1 << 17;
@@ -167,11 +172,24 @@ struct TouchedHead {
     head: Head,
     /// What of the context's trie was needed so far.
     trie: Option<Trie>,
+    /// The last deltas that this pass has applied, the newest last: the next ones
+    /// follow them.
+    recent: VecDeque<(DeltaId, DagNode)>,
     is_changed: bool,
     is_new: bool,
 }
 
 impl TouchedHead {
+    fn new(head: Head) -> TouchedHead {
+        TouchedHead {
+            head,
+            trie: None,
+            recent: VecDeque::new(),
+            is_changed: false,
+            is_new: false,
+        }
+    }
+
     /// The context's trie, of which nothing need be in memory yet.
     fn open_trie(&mut self, slot: ContextSlot) -> Result<&mut Trie, StoreError> {
         if self.trie.is_none() {
@@ -501,15 +519,7 @@ impl<'l> Pass<'l> {
                 .map_err(|error| self.stop(error))?;
             let Some(bytes) = found else { return Ok(None) };
             let head = Head::read(&key, bytes).map_err(before_writing)?;
-            self.heads.insert(
-                slot,
-                TouchedHead {
-                    head,
-                    trie: None,
-                    is_changed: false,
-                    is_new: false,
-                },
-            );
+            self.heads.insert(slot, TouchedHead::new(head));
         }
         Ok(self.heads.get(&slot).map(|touched| &touched.head))
     }

@@ -62,10 +62,9 @@ impl Pass<'_> {
             .put(&mut self.txn, new.id.as_bytes(), &self.buffers.record);
         put.map_err(|error| self.stop(error))?;
         let touched = TouchedHead {
-            head: Head::new(new.id),
-            trie: None,
             is_changed: true,
             is_new: true,
+            ..TouchedHead::new(Head::new(new.id))
         };
         self.heads.insert(slot, touched);
         self.call_in(slot, &new.call)

@@ -2,11 +2,12 @@
 //! author had seen is worked out from its parents, so that concurrent writes merge
 //! the same everywhere (`store/decisions/0007-state-that-merges.md`). That its author has made
 //! it was checked before, or there would be no [`VouchedDelta`](crate::VouchedDelta). What
-//! is refused here for good is refused by every node, whatever it has and in whatever order
-//! it came: that depends on the delta and on what it follows alone.
+//! is refused here for good is refused by every node, whatever else that has and in whatever
+//! order it came: it depends on the delta and on what that follows alone. Of the two sides
+//! of a fork each node refuses the one that came later.
 
 use super::plan::{Incoming, Plan, Whose};
-use super::{Pass, Receipt, Stop, before_writing};
+use super::{Pass, RECENT_DELTAS_MAX, Receipt, Stop, before_writing};
 use crate::change::{RemoteDelta, Standing};
 use crate::delta::{DELTA_PARENTS_MAX, DeltaView};
 use crate::error::{Refused, StoreError};
@@ -108,6 +109,11 @@ impl Pass<'_> {
         slot: ContextSlot,
         id: &DeltaId,
     ) -> Result<Option<DagNode>, Stop> {
+        let touched = self.heads.get(&slot);
+        let recent = touched.into_iter().flat_map(|touched| &touched.recent);
+        if let Some((_, node)) = recent.rev().find(|recent| recent.0 == *id) {
+            return Ok(Some(node.clone()));
+        }
         let key = dag_key(slot, id);
         let found = self.tables.dag.get(&self.txn, &key);
         let found = found.map_err(|error| self.stop(error))?;
@@ -180,7 +186,8 @@ impl Pass<'_> {
         let mut touched = self.take_head(slot);
         let head = &mut touched.head;
         self.has_written = true;
-        self.writes += delta.op_count() as usize + delta.event_count() as usize + 1;
+        // Its row of the log goes behind the one before, into pages that its bytes count for.
+        self.writes += delta.op_count() as usize + delta.event_count() as usize;
         for (op, planned) in delta.ops().zip(&plan.writes) {
             self.write_entry(incoming, plan, planned, &op)?;
         }
@@ -194,7 +201,7 @@ impl Pass<'_> {
             Follows::Everything => (None, Some(delta.root()).filter(|there| *there != root)),
             Follows::Some(seen) => (Some(seen), None),
         };
-        self.write_log(incoming, id, seen, head)?;
+        let node = self.write_log(incoming, id, seen, head)?;
         let first_sequence = head.events_last + 1;
         let events = delta.events().map(|event| (event.kind, event.payload));
         self.write_events(incoming, id, events, head)?;
@@ -205,6 +212,10 @@ impl Pass<'_> {
         head.hlc = head.hlc.max(delta.hlc());
         head.seen.see(incoming.dot);
         let standing = Standing::of(head);
+        if touched.recent.len() >= RECENT_DELTAS_MAX {
+            touched.recent.pop_front();
+        }
+        touched.recent.extend(node.map(|node| (*id, node)));
         self.heads.insert(slot, touched);
         Ok(Receipt {
             slot,
@@ -293,3 +304,6 @@ impl Pass<'_> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

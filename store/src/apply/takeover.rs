@@ -50,10 +50,8 @@ impl Pass<'_> {
             }
             self.make_trie(slot, &mut head)?;
             let touched = TouchedHead {
-                head,
-                trie: None,
                 is_changed: true,
-                is_new: false,
+                ..TouchedHead::new(head)
             };
             self.heads.insert(slot, touched);
         }

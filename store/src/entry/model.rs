@@ -123,8 +123,8 @@ impl Replica {
             true => Past::Everything,
             false => Past::Seen(&delta.seen),
         };
-        let old = self.entry.clone();
-        let old = State::read(&old).unwrap().into_stored();
+        let before = self.entry.clone();
+        let old = State::read(&before).unwrap().into_stored();
         let merged = merge(
             old,
             delta.removes_first,
@@ -133,6 +133,7 @@ impl Replica {
             past,
             |a, b| a.cmp(&b),
         );
+        let is_kept = merged.is_kept;
         let mut state = merged.entry.map(State::from).unwrap_or_default();
         if let (Some(kind), Done::Edit { births, update, .. }) = (merged.appended, &delta.write) {
             let edit = (births.clone(), update.clone());
@@ -163,6 +164,11 @@ impl Replica {
         if let Some(stored) = state.into_stored() {
             State::from(stored).write(&mut self.entry);
         }
+        // Then a node writes nothing.
+        assert!(
+            !is_kept || self.entry == before,
+            "what is kept stays as it was"
+        );
         self.seen.see(delta.dot);
         self.applied.push(at);
     }

@@ -19,6 +19,7 @@ use bytes::Bytes;
 
 pub use self::vouching::{VouchedDelta, vouch};
 use crate::delta::{DeltaView, MalformedDelta};
+use crate::hlc::FromTheFuture;
 use crate::ids::{ContextId, DeltaId, NodeId};
 use crate::seal::{BRANCH_DELTAS_MAX, Branch, SEAL_PATH_MAX, Sealed};
 
@@ -40,6 +41,9 @@ pub struct PendingBounds {
     pub bytes_max: usize,
     /// Microseconds that one waits at most.
     pub age_micros_max: u64,
+    /// Microseconds that a delta's stamp may lie in the future. One that lies further would drag
+    /// the clocks of all who take it along.
+    pub ahead_micros_max: u64,
 }
 
 impl Default for PendingBounds {
@@ -48,6 +52,7 @@ impl Default for PendingBounds {
             count_max: 10_000,
             bytes_max: 64 << 20,
             age_micros_max: 5 * 60 * 1_000_000,
+            ahead_micros_max: 60 * 1_000_000,
         }
     }
 }
@@ -64,6 +69,8 @@ pub enum Held {
     Already,
     /// It alone is larger than everything together may be.
     TooLarge,
+    /// Its stamp is not believed yet. Whoever has sent it may do so again later.
+    FromTheFuture(FromTheFuture),
     /// A seal on a delta that somebody else has made: it vouches for nothing.
     NotItsAuthor,
 }
@@ -182,6 +189,14 @@ impl PendingDeltas {
         let id = delta.id();
         if self.waiting.contains_key(&id) {
             return Ok(Held::Already);
+        }
+        let ahead_micros = delta.hlc().micros().saturating_sub(now_micros);
+        if ahead_micros > self.bounds.ahead_micros_max {
+            return Ok(Held::FromTheFuture(FromTheFuture {
+                stamp: delta.hlc(),
+                ahead_micros,
+                ahead_micros_max: self.bounds.ahead_micros_max,
+            }));
         }
         let author = delta.author();
         let parents: Vec<DeltaId> = delta.parents().collect();

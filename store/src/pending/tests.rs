@@ -194,6 +194,7 @@ fn the_oldest_make_room_and_the_too_old_go() {
         count_max: 3,
         bytes_max: 3 * one,
         age_micros_max: 100,
+        ahead_micros_max: 100,
     });
     for (at, now) in [(1, 0), (2, 1), (3, 2)] {
         pending.receive(row[at].1.clone(), now).unwrap();
@@ -237,10 +238,26 @@ fn parents_are_charged_for_what_they_take() {
         count_max: 10_000,
         bytes_max: 4 << 20,
         age_micros_max: 100,
+        ahead_micros_max: 100,
     });
     for hlc in 1..50 {
         let (_, canonical) = delta(CONTEXT, &key, hlc, &parents);
         pending.receive(canonical, 0).unwrap();
     }
     assert_eq!(pending.len(), 6);
+}
+
+#[test]
+fn a_stamp_from_the_future_is_not_believed_yet() {
+    let key = Key::new(1);
+    let (_, canonical) = delta(CONTEXT, &key, 161 << 12, &[]);
+    let mut pending = pending(PendingBounds {
+        ahead_micros_max: 100,
+        ..PendingBounds::default()
+    });
+    let held = pending.receive(canonical.clone(), 60).unwrap();
+    assert!(matches!(held, Held::FromTheFuture(found) if found.ahead_micros == 101));
+    assert!(pending.is_empty() && pending.bytes() == 0);
+    let held = pending.receive(canonical, 61).unwrap();
+    assert_eq!(held, Held::Waits { dropped: vec![] });
 }

@@ -59,6 +59,7 @@ pub fn vouch(
         count_max: usize::MAX,
         bytes_max: usize::MAX,
         age_micros_max: u64::MAX,
+        ahead_micros_max: u64::MAX,
     };
     let mut pending = PendingDeltas::new(context, bounds);
     for sealed in seals {

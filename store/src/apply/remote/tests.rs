@@ -1,0 +1,135 @@
+//! What only the inside shows of deltas that are refused or replayed.
+
+use super::*;
+use crate::apply::Pass;
+use crate::change::{CallEffects, Change, NewContext};
+use crate::data_dir::{DataDir, OpenOptions};
+use crate::ids::{ApplicationId, NodeId, ShardCount};
+use crate::journal::JournaledCall;
+use crate::layout::Tables;
+use crate::ledger::{Ledger, LedgerConfig, open_env};
+use crate::pending::vouch;
+use crate::seal::Sealer;
+use crate::seal::tests::{Key, delta};
+use crate::writer::Counters;
+
+const CONTEXT: ContextId = ContextId::from_bytes([7; 32]);
+
+/// Shows a pass over a ledger with one shared context, and the context's slot.
+fn with_pass(test: impl FnOnce(&mut Pass<'_>, ContextSlot)) {
+    let dir = tempfile::tempdir().unwrap();
+    let options = OpenOptions {
+        shards_if_new: ShardCount::new(1).unwrap(),
+        node_id_if_new: NodeId::from_bytes([4; 32]),
+    };
+    let data = DataDir::open(dir.path(), &options).unwrap();
+    let place = data.ledger_place(options.shards_if_new.shards().next().unwrap());
+    let config = LedgerConfig::default();
+    let ledger = Ledger::open(&place, &config).unwrap();
+    let call = CallEffects {
+        context: CONTEXT,
+        slot: ContextSlot::UNASSIGNED,
+        author: NodeId::from_bytes([4; 32]),
+        hlc: Hlc::ZERO,
+        read: None,
+        ops: vec![],
+        events: vec![],
+        logs: vec![],
+    };
+    let new = NewContext {
+        id: CONTEXT,
+        name: None,
+        application: ApplicationId::from_bytes([1; 32]),
+        created: Hlc::ZERO,
+        call,
+    };
+    let batch = vec![Change::CreateContext(new), Change::ShareContext(CONTEXT)];
+    ledger.commit(batch).unwrap();
+    let slot = ledger
+        .snapshot()
+        .unwrap()
+        .context(&CONTEXT)
+        .unwrap()
+        .unwrap()
+        .slot;
+    drop(ledger);
+    let env = open_env(&place, &config).unwrap();
+    let tables = Tables::open(&env).unwrap().unwrap();
+    let next = Counters {
+        slot: 9,
+        position: 1,
+        last_hlc: Hlc::ZERO,
+    };
+    let mut pass = Pass::begin(&env, tables, next).unwrap();
+    test(&mut pass, slot);
+}
+
+fn change(slot: ContextSlot, key: &Key, hlc: u64, parents: &[DeltaId]) -> (DeltaId, Change) {
+    let (id, canonical) = delta(CONTEXT, key, hlc, parents);
+    let vouched = vouch(CONTEXT, [canonical], [key.seal(CONTEXT, id)]).unwrap();
+    let delta = vouched.into_iter().next().unwrap();
+    (id, Change::Delta(RemoteDelta { slot, delta }))
+}
+
+/// Strangers could fill the table of authors with keys that they make up.
+#[test]
+fn a_refused_delta_leaves_no_author() {
+    with_pass(|pass, slot| {
+        let key = Key::new;
+        let nowhere = DeltaId::from_bytes([1; 32]);
+        let (first, accepted) = change(slot, &key(1), 5, &[]);
+        let refused = |number| change(slot, &key(number), 9, &[nowhere]).1;
+        let stale = change(slot, &key(4), 5, &[first]).1;
+        let last = change(slot, &key(5), 6, &[first]).1;
+        let batch = [refused(2), accepted, refused(3), stale, refused(2), last];
+        let answers = pass.apply_all(&batch, &mut |_| {}).unwrap();
+        let is_ok: Vec<bool> = answers.iter().map(Result::is_ok).collect();
+        assert_eq!(is_ok, [false, true, false, false, false, true]);
+        let known: Vec<NodeId> = pass
+            .authors
+            .numbers()
+            .filter_map(|n| pass.authors.get(n))
+            .collect();
+        assert_eq!(known, [key(1).node_id(), key(5).node_id()]);
+        assert_eq!(pass.tables.authors.len(&pass.txn).unwrap(), 2);
+        assert_eq!(pass.authors.find(key(2).node_id()), None);
+    });
+}
+
+#[test]
+fn a_replayed_delta_has_to_lead_to_the_root_that_was_noted() {
+    with_pass(|pass, slot| {
+        let (_, canonical) = delta(CONTEXT, &Key::new(1), 5, &[]);
+        let (next_id, next) = delta(
+            CONTEXT,
+            &Key::new(1),
+            6,
+            &[DeltaView::parse(&canonical).unwrap().id()],
+        );
+        assert_ne!(next_id, DeltaId::from_bytes([0; 32]));
+        let mut local = Vec::new();
+        let mut replay = |canonical: &[u8], local: &[u8]| {
+            pass.replay(&JournaledCall {
+                slot,
+                canonical,
+                local,
+            })
+        };
+        // As formats up to 4 noted it, and as it is noted now.
+        replay(&canonical, &[1]).unwrap();
+        local::write_remote(&mut local, Root::from_bytes([1; 32]));
+        let error = replay(&next, &local).unwrap_err();
+        assert!(error.to_string().contains("another root"), "{error}");
+    });
+    with_pass(|pass, slot| {
+        let (_, canonical) = delta(CONTEXT, &Key::new(1), 5, &[]);
+        let mut local = Vec::new();
+        local::write_remote(&mut local, Root::EMPTY);
+        let call = JournaledCall {
+            slot,
+            canonical: &canonical,
+            local: &local,
+        };
+        pass.replay(&call).unwrap();
+    });
+}
