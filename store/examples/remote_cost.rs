@@ -274,7 +274,7 @@ fn effects(author: NodeId, slot: ContextSlot, micros: u64, ops: Vec<Op>) -> Call
         read: None,
         ops,
         events: vec![],
-        logs: vec![],
+        answer: None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! What only the inside shows of deltas that are refused or replayed.
 
 use super::*;
+use crate::answer::AnswerBounds;
 use crate::apply::Pass;
 use crate::change::{CallEffects, Change, NewContext};
 use crate::data_dir::{DataDir, OpenOptions};
@@ -34,7 +35,7 @@ fn with_pass(test: impl FnOnce(&mut Pass<'_>, ContextSlot)) {
         read: None,
         ops: vec![],
         events: vec![],
-        logs: vec![],
+        answer: None,
     };
     let new = NewContext {
         id: CONTEXT,
@@ -60,7 +61,7 @@ fn with_pass(test: impl FnOnce(&mut Pass<'_>, ContextSlot)) {
         position: 1,
         last_hlc: Hlc::ZERO,
     };
-    let mut pass = Pass::begin(&env, tables, next).unwrap();
+    let mut pass = Pass::begin(&env, tables, next, AnswerBounds::DEFAULT).unwrap();
     test(&mut pass, slot);
 }
 
