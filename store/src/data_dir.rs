@@ -17,7 +17,7 @@ use crate::create::create;
 use crate::error::{Loss, StoreError};
 use crate::ids::{NodeId, ShardCount, ShardId};
 use crate::ledger::is_out_of_space;
-use crate::manifest::{Found, Manifest};
+use crate::manifest::{DATA_FORMAT_VERSION, Found, Manifest};
 use crate::place::{LedgerIdentity, LedgerPlace};
 
 const MANIFEST: &str = "manifest";
@@ -41,8 +41,9 @@ pub struct DataDir {
     manifest: Manifest,
     is_new: bool,
     /// The lock lives as long as this file is open, and the kernel frees it
-    /// however the process ends.
-    _lock: File,
+    /// however the process ends. None in a directory that has no lock, and is only
+    /// read.
+    _lock: Option<File>,
 }
 
 impl DataDir {
@@ -81,7 +82,7 @@ impl DataDir {
             path: path.to_owned(),
             manifest,
             is_new,
-            _lock: lock,
+            _lock: Some(lock),
         };
         for private in [dir.blobs_dir(), dir.cache_dir(), dir.keys_dir()] {
             make_private_dir(&private)?;
@@ -101,6 +102,38 @@ impl DataDir {
             dir.write_manifest()?;
         }
         Ok(dir)
+    }
+
+    /// Opens the directory at `path` to read only: nothing in it is changed, and nobody
+    /// else can open it meanwhile. One that was never locked, such as a copy, is read
+    /// without a lock.
+    ///
+    /// Fails if another process has it open, or if its manifest is damaged or gone.
+    pub(crate) fn look(path: &Path) -> Result<DataDir, StoreError> {
+        let lock = lock_to_look(path)?;
+        let manifest_path = path.join(MANIFEST);
+        let text = match fs::read(&manifest_path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && path.join(SHARDS).exists() => {
+                return Err(StoreError::ManifestMissing {
+                    path: path.to_owned(),
+                });
+            }
+            Err(error) => return Err(StoreError::file("read", &manifest_path)(error)),
+        };
+        match Manifest::parse(&manifest_path, &text)? {
+            Found::Manifest(manifest) => Ok(DataDir {
+                path: path.to_owned(),
+                manifest,
+                is_new: false,
+                _lock: lock,
+            }),
+            Found::Before { .. } => Err(StoreError::WrongFormat {
+                path: manifest_path,
+                found: 1,
+                supported: DATA_FORMAT_VERSION,
+            }),
+        }
     }
 
     /// Makes the ledgers that are not there yet. A start that was cut short in the
@@ -308,6 +341,24 @@ fn holder(file: &mut File) -> Option<u32> {
 fn is_gone(pid: u32) -> bool {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
     pid.is_some_and(|pid| test_kill_process(pid) == Err(Errno::SRCH))
+}
+
+/// Takes the lock, if there is one, without a sign of who has it.
+fn lock_to_look(dir: &Path) -> Result<Option<File>, StoreError> {
+    let path = dir.join(LOCK);
+    let mut file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(StoreError::file("open the lock", &path)(error)),
+    };
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(file)),
+        Err(Errno::WOULDBLOCK) => Err(StoreError::Locked {
+            path: dir.to_owned(),
+            pid: holder(&mut file),
+        }),
+        Err(errno) => Err(StoreError::file("lock", &path)(errno.into())),
+    }
 }
 
 /// Takes the lock, or says who has it.

@@ -11,6 +11,8 @@
 //! file that ends early is whole if and only if every page that it lacks is free,
 //! and then the list of free pages has to be read.
 
+pub(crate) mod pages;
+
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
@@ -56,21 +58,8 @@ const PAGE_BYTES_MAX: u64 = 32 << 10;
 /// Checks that every page that LMDB may read lies in the file at `path`. What is
 /// in these pages is left to LMDB and to the records' checksums.
 pub(crate) fn check(path: &Path) -> Result<(), StoreError> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(StoreError::lost(path, Loss::Missing));
-        }
-        Err(error) => return Err(StoreError::file("open", path)(error)),
-    };
-    let bytes = file
-        .metadata()
-        .map_err(StoreError::file("read the size of", path))?
-        .len();
-    if bytes == 0 {
-        return Err(StoreError::lost(path, Loss::Empty));
-    }
-    let data = DataFile { file, path, bytes };
+    let data = DataFile::open(path)?;
+    let bytes = data.bytes;
     let meta = data.newer_meta()?;
     let pages = bytes / meta.page_bytes;
     if pages > meta.last_page || data.lacks_only_free_pages(&meta, pages)? {
@@ -87,13 +76,31 @@ struct DataFile<'p> {
 
 /// What one of the two meta pages says.
 struct Meta {
+    /// Which of the two pages.
+    number: u64,
     page_bytes: u64,
     free_root: u64,
     last_page: u64,
     transaction: u64,
 }
 
-impl DataFile<'_> {
+impl<'p> DataFile<'p> {
+    fn open(path: &'p Path) -> Result<DataFile<'p>, StoreError> {
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(StoreError::lost(path, Loss::Missing));
+            }
+            Err(error) => return Err(StoreError::file("open", path)(error)),
+        };
+        let found = file.metadata();
+        let bytes = found.map_err(StoreError::file("read the size of", path))?;
+        match bytes.len() {
+            0 => Err(StoreError::lost(path, Loss::Empty)),
+            bytes => Ok(DataFile { file, path, bytes }),
+        }
+    }
+
     /// The meta page that LMDB will go by.
     fn newer_meta(&self) -> Result<Meta, StoreError> {
         let first = self.meta(0, 2 * PAGE_BYTES_MIN)?;
@@ -124,6 +131,7 @@ impl DataFile<'_> {
             return Err(self.corrupt("a meta page tells an impossible size of pages"));
         }
         Ok(Meta {
+            number: at / page_bytes,
             page_bytes,
             free_root: number(FREE_ROOT_AT)?,
             last_page: number(LAST_PAGE_AT)?,

@@ -292,6 +292,35 @@ pub(crate) fn open_env(
     })
 }
 
+/// Opens the ledger in `place` to read only: nothing in its directory is changed, and
+/// no lock is taken in it. For who keeps every writer away.
+pub(crate) fn look_env(place: &LedgerPlace) -> Result<Env<WithoutTls>, StoreError> {
+    let dir = place.dir();
+    let bytes = std::fs::metadata(place.data_file())
+        .map_err(StoreError::file("read the size of", &place.data_file()))?
+        .len();
+    let map_bytes = usize::try_from(bytes).unwrap_or(usize::MAX / 2);
+    let mut options = EnvOpenOptions::new().read_txn_without_tls();
+    options
+        .map_size(map_bytes.next_multiple_of(MAP_STEP_BYTES))
+        .max_dbs(layout::TABLES);
+    // SAFETY: as in `open_env`; and as nobody writes while the caller keeps the data
+    // directory's lock, no lock of LMDB's own is needed.
+    #[allow(unsafe_code)]
+    let opened = unsafe {
+        options
+            .flags(EnvFlags::READ_ONLY | EnvFlags::NO_LOCK)
+            .open(dir)
+    };
+    opened.map_err(|error| match error {
+        heed::Error::EnvAlreadyOpened => StoreError::AlreadyOpen {
+            path: dir.to_owned(),
+        },
+        heed::Error::Io(source) => StoreError::file("open the ledger in", dir)(source),
+        error => translate("open", error, bytes, 0),
+    })
+}
+
 /// Takes the space that LMDB's lock file may need. LMDB writes to it through a map,
 /// and a page of it for which the disk has no space left would end the process
 /// with SIGBUS. The file may be missing: nothing in it outlives a process.

@@ -25,7 +25,8 @@
 //! | `trie/`, `trie_table.rs` | what a root is the digest of, and where it is kept |
 //! | `sequence/` | lists and texts that merge |
 //! | `saved.rs` | these as wholes, so that a long one is opened quickly |
-//! | `names.rs`, `verify.rs` | reconciling and scrubbing |
+//! | `names.rs`, `verify/` | reconciling and scrubbing |
+//! | `check/` | checking a whole data directory that nobody has open |
 //! | `blobs/`, `attachment.rs` | large contents, each in a file named by its hash, and who refers to them |
 //! | `error.rs` | what can go wrong |
 
@@ -36,6 +37,7 @@ mod authors;
 mod backlog;
 mod blobs;
 mod change;
+mod check;
 mod create;
 mod data_dir;
 mod data_file;
@@ -81,6 +83,7 @@ pub use change::{
     ApplicationRecord, Birth, Births, CallEffects, Change, Committed, CommittedEvent, Event,
     NewContext, Op, RemoteDelta, Seen, Standing, Verdict, Write,
 };
+pub use check::{CheckProgress, CheckReport, Finding, check};
 pub use data_dir::{DataDir, OpenOptions, write_atomically};
 pub use delta::{
     BIRTHS_MAX, BirthsView, DELTA_PARENTS_MAX, DELTA_PARTS_MAX, DeltaEventView, DeltaView,

@@ -9,14 +9,17 @@ use crate::error::StoreError;
 use crate::ids::{DataId, ShardId};
 use crate::journal::Generation;
 use crate::layout::{
-    FORMAT_VERSION, META_FORMAT, META_IDENTITY, META_JOURNAL, META_JOURNAL_FILE, Table, Tables,
+    FORMAT_VERSION, META_COUNTERS, META_FORMAT, META_IDENTITY, META_JOURNAL, META_JOURNAL_FILE,
+    Table, Tables,
 };
 use crate::ledger::{commit_error, engine_error};
 use crate::place::{LedgerIdentity, LedgerPlace};
 use crate::record::{
-    FormatRecord, IdentityRecord, JournalFileRecord, JournalRecord, Record, open, seal,
+    CountersRecord, FormatRecord, IdentityRecord, JournalFileRecord, JournalRecord, Record, open,
+    seal,
 };
 use crate::takeover;
+use crate::writer::next_slot;
 
 /// The table `meta` of the ledger in `place`.
 pub(crate) struct Meta<'l> {
@@ -84,6 +87,24 @@ impl Meta<'_> {
             let record = open::<JournalFileRecord>(META_JOURNAL_FILE, bytes)?;
             Ok(record.bytes.to_native())
         })
+    }
+
+    /// Checks that no number which was given will be given again.
+    pub(crate) fn check_counters(&self, newest: u64) -> Result<(), StoreError> {
+        let failed = |error| engine_error("read the records about", error, self.env);
+        let txn = self.env.read_txn().map_err(failed)?;
+        next_slot(self.env, self.tables, &txn)?;
+        let noted = self.tables.meta.get(&txn, META_COUNTERS).map_err(failed)?;
+        let Some(bytes) = noted else { return Ok(()) };
+        let noted = open::<CountersRecord>(META_COUNTERS, bytes)?;
+        match noted.position.to_native() > newest {
+            true => Ok(()),
+            false => Err(StoreError::corrupt(
+                "record of positions and stamps",
+                META_COUNTERS,
+                "positions of the log beyond it have been given",
+            )),
+        }
     }
 
     /// Writes everything that makes a ledger one of this format, in `place` and

@@ -18,11 +18,11 @@ use crate::edits::{self, Alive, EditError};
 use crate::entry::{EntryDigest, EntryKind, EntryValue, SequenceState, Space, Stored, append};
 use crate::error::StoreError;
 use crate::hlc::Hlc;
-use crate::ids::{ApplicationId, ContextId, ContextSlot, NodeId};
+use crate::ids::{ApplicationId, ContextId, ContextSlot, DeltaId, NodeId};
 use crate::layout::{self, Table, Tables, event_key, position_key, slot_key};
 use crate::record::{
-    ContextRecord, EventView, Head, LogRow, open, read_answer_bytes, read_author, read_edit_seen,
-    read_entry, read_name,
+    ContextRecord, DagNode, EventView, Head, LogRow, open, read_answer_bytes, read_author,
+    read_edit_seen, read_entry, read_name,
 };
 use crate::trie::{self, EntryPath, NodePath, StoredNode};
 use crate::trie_table::{TrieTable, unreadable_trie};
@@ -819,6 +819,25 @@ impl Snapshot {
     /// Compares what is noted of attachments with their entries.
     pub(crate) fn check_attachments(&self) -> Result<(), StoreError> {
         attachment::check(self.tables, &self.txn).map_err(attachment_unreadable)
+    }
+
+    /// What a delta had seen, if that is noted.
+    pub(crate) fn dag_node(
+        &self,
+        slot: ContextSlot,
+        id: &DeltaId,
+    ) -> Result<Option<DagNode>, StoreError> {
+        let key = layout::dag_key(slot, id);
+        let found = self.get_raw(self.tables.dag, &key)?;
+        found.map(|bytes| DagNode::read(&key, bytes)).transpose()
+    }
+
+    /// The position of the newest delta of the log; 0 if it is empty.
+    pub(crate) fn newest_position(&self) -> Result<u64, StoreError> {
+        let last = self.tables.log.last(&self.txn).map_err(unreadable)?;
+        let Some((key, _)) = last else { return Ok(0) };
+        layout::read_u64(key)
+            .ok_or_else(|| StoreError::corrupt("log record", key, "its key is not 8 bytes long"))
     }
 
     pub(crate) fn table_counts(&self) -> Result<TableCounts, StoreError> {

@@ -1,18 +1,24 @@
 //! The scrub: reads a whole ledger and compares everything that is written
 //! down twice. Roots against entries, heads against the log, records against
-//! heads. Changes nothing. Used by tests, the crash harness and operators.
+//! heads. Changes nothing, and goes on behind what is wrong: what is damaged of one
+//! context does not hide what is damaged of another. What one context has to agree on
+//! is in `verify/context.rs`; a table more is a row more in [`records`].
+
+mod context;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
 use crate::answer::KeptAnswer;
-use crate::entry::{EntryKind, Space};
-use crate::error::{StoreError, hex};
-use crate::ids::{ContextId, ContextSlot, DeltaId};
-use crate::layout;
+use crate::authors::Authors;
+use crate::entry::{EntryKind, Space, Stored};
+use crate::error::StoreError;
+use crate::ids::{ContextId, ContextSlot};
+use crate::layout::{self, SLOT_BITS, Table, Tables};
 use crate::record::{
-    AnswerTally, ContextRecord, EventView, GraveRow, Head, open, read_answer_bytes, read_entry,
+    AnswerTally, ContextRecord, DagNode, EditRow, EventView, GraveRow, Head, LitterRow, LogRow,
+    open, read_answer_bytes, read_entry,
 };
 use crate::saved::SequenceName;
 use crate::snapshot::Snapshot;
@@ -32,303 +38,412 @@ pub struct Verified {
     pub answers: u64,
 }
 
-/// What entries, nodes and events of one slot add up to.
+/// How far a scrub has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scrubbed {
+    /// So many records were read.
+    Records(u64),
+    /// So many contexts of so many were compared.
+    Contexts(u64, u64),
+}
+
+/// Who hears of a scrub.
+pub(crate) trait Listener {
+    /// Something is wrong, with that context if it is with one.
+    fn found(&mut self, context: Option<ContextId>, error: StoreError);
+
+    /// It has come further; not of every record.
+    fn passed(&mut self, scrubbed: Scrubbed);
+}
+
+/// How many records are read between two words about it.
+const RECORDS_PER_WORD: u64 = 4096;
+
+/// What there is of one slot.
 #[derive(Default)]
-struct Found {
+pub(crate) struct Found {
     entries: u64,
     replicated: u64,
     trie_nodes: u64,
     bytes: u64,
+    /// Edits, and those of them that entries have.
+    edits: u64,
+    edits_needed: u64,
+    has_litter: bool,
+    dag_nodes: u64,
+    deltas: u64,
     events_first: u64,
     events_count: u64,
     is_event_missing: bool,
     answers: AnswerTally,
     answers_by_age: AnswerTally,
     answers_tally: AnswerTally,
+    /// A record of it was told of already, so that its counts say nothing.
+    is_damaged: bool,
 }
 
 /// Checks that the ledger agrees with itself. The first disagreement is
 /// reported as [`StoreError::Corrupt`]. Takes time and memory in proportion to
 /// the ledger's entries and contexts.
 pub fn verify(snapshot: &Snapshot) -> Result<Verified, StoreError> {
-    let authors = snapshot.authors()?;
-    let mut verified = Verified::default();
-    let mut found = add_up(snapshot)?;
-    snapshot.check_attachments()?;
-    snapshot.check_edits_seen()?;
-    snapshot.applications()?;
-    snapshot.names(None, usize::MAX)?;
-    let mut graves = Vec::new();
-    snapshot.each(
-        |tables| tables.graves,
-        |key, bytes| {
-            open::<GraveRow>(key, bytes)?;
-            graves.extend(layout::split_slot(key).map(|(slot, _)| slot));
-            Ok(())
-        },
-    )?;
-    for slot in graves {
-        found.remove(&slot);
+    struct First(Option<StoreError>);
+    impl Listener for First {
+        fn found(&mut self, _: Option<ContextId>, error: StoreError) {
+            self.0.get_or_insert(error);
+        }
+        fn passed(&mut self, _: Scrubbed) {}
     }
-    snapshot.each(
-        |tables| tables.contexts,
-        |key, bytes| {
-            let context = ContextRecord::read(key, bytes)?;
-            let head = snapshot.head(context.slot)?;
-            let found = found.remove(&context.slot).unwrap_or_default();
+    let mut first = First(None);
+    let verified = scrub(snapshot, &mut first);
+    match first.0 {
+        None => Ok(verified),
+        Some(error) => Err(error),
+    }
+}
+
+/// Checks everything, and tells of each disagreement. Gives what the contexts hold
+/// that were found.
+pub(crate) fn scrub(snapshot: &Snapshot, listener: &mut dyn Listener) -> Verified {
+    let mut scrub = Scrub {
+        snapshot,
+        listener,
+        authors: Authors::default(),
+        contexts: BTreeMap::new(),
+        records: Vec::new(),
+        graves: BTreeSet::new(),
+        heads: BTreeSet::new(),
+        found: BTreeMap::new(),
+        sequences: BTreeSet::new(),
+        read: 0,
+    };
+    match snapshot.authors() {
+        Ok(authors) => scrub.authors = authors,
+        Err(error) => scrub.listener.found(None, error),
+    }
+    for (table, check) in records() {
+        scrub.each(table, check);
+    }
+    let checks = [
+        Snapshot::check_attachments,
+        Snapshot::check_edits_seen,
+        Snapshot::check_kept,
+    ];
+    for error in checks.map(|check| check(snapshot)).into_iter().filter_map(Result::err) {
+        scrub.listener.found(None, error);
+    }
+    scrub.compare()
+}
+
+type Pick = fn(&Tables) -> Table;
+type Check<'s> = fn(&mut Scrub<'s>, &[u8], &[u8]) -> Result<(), StoreError>;
+
+/// What one record of a table has to be by itself, in an order in which contexts are
+/// known before what they have. The tables `meta` and `authors` are read elsewhere.
+fn records<'s>() -> [(Pick, Check<'s>); 15] {
+    [
+        (|tables| tables.contexts, Scrub::context),
+        (|tables| tables.graves, Scrub::grave),
+        (|tables| tables.heads, Scrub::head),
+        (|tables| tables.entries, Scrub::entry),
+        (|tables| tables.edits, Scrub::edit),
+        (|tables| tables.litter, Scrub::litter),
+        (|tables| tables.saved, Scrub::saved),
+        (|tables| tables.answers, Scrub::answer),
+        (|tables| tables.answers_by_age, Scrub::answer_age),
+        (|tables| tables.trie, Scrub::trie_node),
+        (|tables| tables.dag, Scrub::dag_node),
+        (|tables| tables.log, Scrub::delta),
+        (|tables| tables.events, Scrub::event),
+        (
+            |tables| tables.applications,
+            |_, key, bytes| crate::change::ApplicationRecord::read(key, bytes).map(drop),
+        ),
+        (
+            |tables| tables.names,
+            |_, key, bytes| {
+                let is_text = std::str::from_utf8(key).is_ok();
+                crate::record::read_name(key, bytes)?;
+                match is_text {
+                    true => Ok(()),
+                    false => Err(StoreError::corrupt(
+                        "name record",
+                        key,
+                        "its key is not UTF-8",
+                    )),
+                }
+            },
+        ),
+    ]
+}
+
+struct Scrub<'s> {
+    snapshot: &'s Snapshot,
+    listener: &'s mut dyn Listener,
+    authors: Authors,
+    /// By slot, for messages; and their records.
+    contexts: BTreeMap<ContextSlot, ContextId>,
+    records: Vec<ContextRecord>,
+    graves: BTreeSet<ContextSlot>,
+    heads: BTreeSet<ContextSlot>,
+    found: BTreeMap<ContextSlot, Found>,
+    /// Prefixes of the edits of all lists and texts, those that were removed too.
+    sequences: BTreeSet<Vec<u8>>,
+    read: u64,
+}
+
+impl<'s> Scrub<'s> {
+    fn each(&mut self, table: Pick, check: Check<'s>) {
+        let snapshot = self.snapshot;
+        let read = snapshot.each(table, |key, bytes| {
+            if let Err(error) = check(self, key, bytes) {
+                // Tables of contexts have a slot in front of their keys.
+                let slot = slot_of(key).filter(|slot| self.contexts.contains_key(slot));
+                if let Some(slot) = slot {
+                    self.of(slot).is_damaged = true;
+                }
+                let context = slot.and_then(|slot| self.contexts.get(&slot)).copied();
+                self.listener.found(context, error);
+            }
+            self.read += 1;
+            if self.read.is_multiple_of(RECORDS_PER_WORD) {
+                self.listener.passed(Scrubbed::Records(self.read));
+            }
+            Ok(())
+        });
+        if let Err(error) = read {
+            self.listener.found(None, error);
+        }
+    }
+
+    fn of(&mut self, slot: ContextSlot) -> &mut Found {
+        self.found.entry(slot).or_default()
+    }
+
+    fn context(&mut self, key: &[u8], bytes: &[u8]) -> Result<(), StoreError> {
+        let record = ContextRecord::read(key, bytes)?;
+        let before = self.contexts.insert(record.slot, record.id);
+        let is_second = before.is_some();
+        self.records.push(record);
+        match is_second {
+            true => Err(corrupt(
+                "context record",
+                key,
+                "another context has its slot",
+            )),
+            false => Ok(()),
+        }
+    }
+
+    fn grave(&mut self, key: &[u8], bytes: &[u8]) -> Result<(), StoreError> {
+        open::<GraveRow>(key, bytes)?;
+        let slot = slot(key, "grave record")?;
+        self.graves.insert(slot);
+        match self.contexts.contains_key(&slot) {
+            true => Err(corrupt("grave record", key, "a context lives in its slot")),
+            false => Ok(()),
+        }
+    }
+
+    fn head(&mut self, key: &[u8], bytes: &[u8]) -> Result<(), StoreError> {
+        let slot = slot(key, "head record")?;
+        self.heads.insert(slot);
+        let head = Head::read(key, bytes)?;
+        let is_known = head.seen.pairs().last();
+        match is_known.is_none_or(|(author, _)| self.authors.get(*author).is_some()) {
+            true => Ok(()),
+            false => Err(corrupt(
+                "head record",
+                key,
+                "an author that it has seen is unknown",
+            )),
+        }
+    }
+
+    fn entry(&mut self, key: &[u8], bytes: &[u8]) -> Result<(), StoreError> {
+        let (slot, space, name) = layout::split_entry(key)
+            .ok_or_else(|| corrupt("entry", key, "its key has no slot, or its space is unknown"))?;
+        // It counts even if it is damaged: what counts it is right.
+        let found = self.of(slot);
+        found.entries += u64::from(space == Space::Shared);
+        found.replicated += u64::from(space.is_replicated());
+        let entry = read_entry(key, bytes)?;
+        found.bytes += name.len() as u64 + entry.bytes();
+        if let Stored::Sections(state) = &entry {
+            let chains = state.list.chains.iter().chain(&state.text.chains);
+            found.edits_needed += chains.map(|chain| chain.edits).sum::<u64>();
+        }
+        if matches!(&entry, Stored::Value(value) if self.authors.get(value.dot.author).is_none()) {
+            return Err(corrupt("entry", key, "its author is unknown"));
+        }
+        self.snapshot.check_edits(slot, space, name, &entry)?;
+        for kind in [EntryKind::List, EntryKind::Text] {
+            if self.snapshot.sequence(slot, space, name, kind)?.is_none() {
+                continue;
+            }
+            let mut prefix = Vec::new();
+            layout::edits_prefix(&mut prefix, slot, space, name, kind);
+            self.sequences.insert(prefix);
+            self.snapshot.check_saved(&SequenceName {
+                slot,
+                space,
+                key: Bytes::copy_from_slice(name),
+                kind,
+            })?;
+        }
+        Ok(())
+    }
+
+    fn edit(&mut self, key: &[u8], bytes: &[u8]) -> Result<(), StoreError> {
+        let (slot, ..) =
+            layout::split_entry(key).ok_or_else(|| corrupt("edit", key, "its space is unknown"))?;
+        self.of(slot).edits += 1;
+        open::<EditRow>(key, bytes)?;
+        let dot = layout::edit_dot(key);
+        match dot.is_some_and(|dot| self.authors.get(dot.author).is_some()) {
+            true => Ok(()),
+            false => Err(corrupt("edit", key, "its author is unknown")),
+        }
+    }
+
+    fn litter(&mut self, key: &[u8], bytes: &[u8]) -> Result<(), StoreError> {
+        let what = "record of removed edits";
+        let (slot, ..) =
+            layout::split_entry(key).ok_or_else(|| corrupt(what, key, "its space is unknown"))?;
+        self.of(slot).has_litter = true;
+        self.sequences.insert(key.to_vec());
+        open::<LitterRow>(key, bytes).map(drop)
+    }
+
+    /// Whatever is saved is of a sequence that there is, or will be swept.
+    fn saved(&mut self, key: &[u8], _: &[u8]) -> Result<(), StoreError> {
+        let wrong = |why| corrupt("saved list", key, why);
+        let prefix = layout::saved_prefix(key).ok_or_else(|| wrong("its key is too short"))?;
+        let is_of_grave = slot_of(key).is_some_and(|slot| self.graves.contains(&slot));
+        match self.sequences.contains(prefix) || is_of_grave {
+            true => Ok(()),
+            false => Err(wrong("there is no such list or text")),
+        }
+    }
+
+    fn answer(&mut self, key: &[u8], bytes: &[u8]) -> Result<(), StoreError> {
+        let slot = slot(key, "answer")?;
+        let answer = KeptAnswer::read(key, bytes)?;
+        let bytes = self.snapshot.check_answer(slot, key, &answer)?;
+        let found = &mut self.of(slot).answers;
+        *found = found.with(bytes);
+        Ok(())
+    }
+
+    fn answer_age(&mut self, key: &[u8], bytes: &[u8]) -> Result<(), StoreError> {
+        let found = self.of(slot(key, "record of an answer's age")?);
+        if layout::split_answer_age(key).is_some() {
+            found.answers_by_age = found.answers_by_age.with(read_answer_bytes(key, bytes)?);
+        } else {
+            found.answers_tally = AnswerTally::read(key, bytes)?;
+        }
+        Ok(())
+    }
+
+    fn trie_node(&mut self, key: &[u8], bytes: &[u8]) -> Result<(), StoreError> {
+        let slot = slot(key, "node of a trie")?;
+        self.of(slot).trie_nodes += 1;
+        open::<crate::record::TrieRow>(key, bytes).map(drop)
+    }
+
+    fn dag_node(&mut self, key: &[u8], bytes: &[u8]) -> Result<(), StoreError> {
+        let slot = slot(key, "record of a delta's past")?;
+        self.of(slot).dag_nodes += 1;
+        let node = DagNode::read(key, bytes)?;
+        let last = node.seen.pairs().last().map(|pair| pair.0);
+        let mut authors = [Some(node.dot.author), last].into_iter().flatten();
+        match authors.all(|author| self.authors.get(author).is_some()) {
+            true => Ok(()),
+            false => Err(corrupt(
+                "record of a delta's past",
+                key,
+                "an author in it is unknown",
+            )),
+        }
+    }
+
+    fn delta(&mut self, key: &[u8], bytes: &[u8]) -> Result<(), StoreError> {
+        let row = open::<LogRow>(key, bytes)?;
+        self.of(ContextSlot::new(row.slot.to_native())).deltas += 1;
+        Ok(())
+    }
+
+    fn event(&mut self, key: &[u8], bytes: &[u8]) -> Result<(), StoreError> {
+        let slot = slot(key, "event record")?;
+        let event = EventView::read(key, bytes)?;
+        let found = self.of(slot);
+        if found.events_count == 0 {
+            found.events_first = event.sequence;
+        }
+        found.is_event_missing |= event.sequence != found.events_first + found.events_count;
+        found.events_count += 1;
+        Ok(())
+    }
+
+    /// What contexts have against what they say.
+    fn compare(mut self) -> Verified {
+        let mut verified = Verified::default();
+        let records = std::mem::take(&mut self.records);
+        let of = records.len() as u64;
+        for record in &records {
+            self.listener
+                .passed(Scrubbed::Contexts(verified.contexts, of));
+            let found = self.found.remove(&record.slot).unwrap_or_default();
+            self.heads.remove(&record.slot);
             verified.contexts += 1;
             verified.entries += found.entries;
             verified.events += found.events_count;
+            verified.deltas += found.deltas;
             verified.answers += found.answers.count;
-            check_context(&context, &head, &found)?;
-            let nodes = snapshot.check_trie(&head, context.slot, &authors)?;
-            if nodes != found.trie_nodes {
-                let key = layout::slot_key(context.slot);
-                let why = "it has other nodes than its entries give";
-                return Err(StoreError::corrupt("trie", &key, why));
-            }
-            verified.deltas += check_log(snapshot, context.id, context.slot, &head)?;
-            Ok(())
-        },
-    )?;
-    let heads = {
-        let mut heads = 0;
-        snapshot.each(
-            |tables| tables.heads,
-            |_, _| {
-                heads += 1;
-                Ok(())
-            },
-        )?;
-        heads
-    };
-    snapshot.check_kept()?;
-    if heads != verified.contexts {
-        return Err(StoreError::corrupt(
-            "ledger",
-            b"",
-            "it has heads without contexts",
-        ));
-    }
-    if let Some((slot, _)) = found.first_key_value() {
-        return Err(StoreError::corrupt(
-            "ledger",
-            &layout::slot_key(*slot),
-            "it has entries, events or answers of a context that does not exist",
-        ));
-    }
-    Ok(verified)
-}
-
-fn add_up(snapshot: &Snapshot) -> Result<BTreeMap<ContextSlot, Found>, StoreError> {
-    let mut all: BTreeMap<ContextSlot, Found> = BTreeMap::new();
-    let mut alive: BTreeSet<Vec<u8>> = BTreeSet::new();
-    snapshot.each(
-        |tables| tables.entries,
-        |key, bytes| {
-            let corrupt = |why| StoreError::corrupt("entry", key, why);
-            let entry = read_entry(key, bytes)?;
-            let (slot, space, user_key) = layout::split_entry(key)
-                .ok_or_else(|| corrupt("its key has no slot, or its space is unknown"))?;
-            let found = all.entry(slot).or_default();
-            found.replicated += u64::from(space.is_replicated());
-            snapshot.check_edits(slot, space, user_key, &entry)?;
-            for kind in [EntryKind::List, EntryKind::Text] {
-                let name = SequenceName {
-                    slot,
-                    space,
-                    key: Bytes::copy_from_slice(user_key),
-                    kind,
-                };
-                if snapshot.sequence(slot, space, user_key, kind)?.is_some() {
-                    snapshot.check_saved(&name)?;
-                    let mut prefix = Vec::new();
-                    layout::edits_prefix(&mut prefix, slot, space, user_key, kind);
-                    alive.insert(prefix);
+            let listener = &mut *self.listener;
+            let mut tell = |error| listener.found(Some(record.id), error);
+            match self.snapshot.head(record.slot) {
+                Ok(head) => {
+                    let context = context::Context {
+                        snapshot: self.snapshot,
+                        authors: &self.authors,
+                        record,
+                        head: &head,
+                        found: &found,
+                    };
+                    context.check(&mut tell);
                 }
+                // A damaged one was told of.
+                Err(_) if found.is_damaged => {}
+                Err(error) => tell(error),
             }
-            found.entries += u64::from(space == Space::Shared);
-            found.bytes += user_key.len() as u64 + entry.bytes();
-            Ok(())
-        },
-    )?;
-    check_all_saved(snapshot, alive)?;
-    snapshot.each(
-        |tables| tables.trie,
-        |key, _| {
-            let corrupt = || StoreError::corrupt("node of a trie", key, "its key has no slot");
-            let (slot, _) = layout::split_slot(key).ok_or_else(corrupt)?;
-            all.entry(slot).or_default().trie_nodes += 1;
-            Ok(())
-        },
-    )?;
-    snapshot.each(
-        |tables| tables.events,
-        |key, bytes| {
-            let corrupt = |why| StoreError::corrupt("event record", key, why);
-            let event = EventView::read(key, bytes)?;
-            let (slot, _) =
-                layout::split_slot(key).ok_or_else(|| corrupt("its key has no slot"))?;
-            let found = all.entry(slot).or_default();
-            if found.events_count == 0 {
-                found.events_first = event.sequence;
-            }
-            found.is_event_missing |= event.sequence != found.events_first + found.events_count;
-            found.events_count += 1;
-            Ok(())
-        },
-    )?;
-    add_up_answers(snapshot, &mut all)?;
-    Ok(all)
+        }
+        let strays = self
+            .heads
+            .into_iter()
+            .map(|slot| (slot, "it has heads without contexts"));
+        let graves = &self.graves;
+        let left = self.found.into_keys().filter(|slot| !graves.contains(slot));
+        let why = "it has entries, deltas, events or answers of a context that does not exist";
+        for (slot, why) in strays.chain(left.map(|slot| (slot, why))) {
+            let error = corrupt("ledger", &layout::slot_key(slot), why);
+            self.listener.found(None, error);
+        }
+        verified
+    }
 }
 
-/// Whatever is saved is of a sequence that there is, or will be swept.
-fn check_all_saved(snapshot: &Snapshot, mut prefixes: BTreeSet<Vec<u8>>) -> Result<(), StoreError> {
-    snapshot.each(
-        |tables| tables.litter,
-        |key, _| {
-            prefixes.insert(key.to_vec());
-            Ok(())
-        },
-    )?;
-    let mut graves = BTreeSet::new();
-    snapshot.each(
-        |tables| tables.graves,
-        |key, _| {
-            graves.extend(layout::split_slot(key).map(|(slot, _)| slot));
-            Ok(())
-        },
-    )?;
-    snapshot.each(
-        |tables| tables.saved,
-        |key, _| {
-            let corrupt = |why| StoreError::corrupt("saved list", key, why);
-            let prefix =
-                layout::saved_prefix(key).ok_or_else(|| corrupt("its key is too short"))?;
-            let slot = layout::split_entry(key).map(|(slot, ..)| slot);
-            match prefixes.contains(prefix) || slot.is_some_and(|slot| graves.contains(&slot)) {
-                true => Ok(()),
-                false => Err(corrupt("there is no such list or text")),
-            }
-        },
-    )
+/// The slot in front of a key, whatever space is said with it.
+fn slot_of(key: &[u8]) -> Option<ContextSlot> {
+    let (front, _) = key.split_first_chunk::<8>()?;
+    let number = u64::from_be_bytes(*front) & ((1 << SLOT_BITS) - 1);
+    Some(ContextSlot::new(number))
 }
 
-fn add_up_answers(
-    snapshot: &Snapshot,
-    all: &mut BTreeMap<ContextSlot, Found>,
-) -> Result<(), StoreError> {
-    let no_slot = |key: &[u8]| StoreError::corrupt("answer", key, "its key has no slot");
-    snapshot.each(
-        |tables| tables.answers,
-        |key, bytes| {
-            let answer = KeptAnswer::read(key, bytes)?;
-            let (slot, _) = layout::split_slot(key).ok_or_else(|| no_slot(key))?;
-            let bytes = snapshot.check_answer(slot, key, &answer)?;
-            let found = &mut all.entry(slot).or_default().answers;
-            *found = found.with(bytes);
-            Ok(())
-        },
-    )?;
-    snapshot.each(
-        |tables| tables.answers_by_age,
-        |key, bytes| {
-            let (slot, _) = layout::split_slot(key).ok_or_else(|| no_slot(key))?;
-            let found = all.entry(slot).or_default();
-            if layout::split_answer_age(key).is_some() {
-                found.answers_by_age = found.answers_by_age.with(read_answer_bytes(key, bytes)?);
-            } else {
-                found.answers_tally = AnswerTally::read(key, bytes)?;
-            }
-            Ok(())
-        },
-    )
+fn slot(key: &[u8], what: &'static str) -> Result<ContextSlot, StoreError> {
+    let split = layout::split_slot(key).map(|(slot, _)| slot);
+    split.ok_or_else(|| corrupt(what, key, "its key has no slot"))
 }
 
-fn check_context(context: &ContextRecord, head: &Head, found: &Found) -> Result<(), StoreError> {
-    let corrupt = |why| StoreError::corrupt("head record", &layout::slot_key(context.slot), why);
-    if head.context != context.id {
-        return Err(corrupt(
-            "it belongs to another context than its record says",
-        ));
-    }
-    let counted = (head.entries, head.replicated, head.bytes);
-    if counted != (found.entries, found.replicated, found.bytes) {
-        return Err(corrupt("it counts other entries or bytes than there are"));
-    }
-    let count = (head.events_last + 1).checked_sub(head.events_first);
-    let is_first = found.events_count == 0 || found.events_first == head.events_first;
-    if found.is_event_missing || !is_first || count != Some(found.events_count) {
-        return Err(corrupt("its events are not the ones that it counts"));
-    }
-    // Each answer has been found by age, so equal numbers mean that no age is left over.
-    if found.answers != found.answers_by_age || found.answers != found.answers_tally {
-        let key = layout::slot_key(context.slot);
-        let why = "it counts other answers or bytes than there are";
-        return Err(StoreError::corrupt("tally of answers", &key, why));
-    }
-    Ok(())
-}
-
-/// Walks the context's deltas back to the oldest that is kept and gives their number.
-fn check_log(
-    snapshot: &Snapshot,
-    context: ContextId,
-    slot: ContextSlot,
-    head: &Head,
-) -> Result<u64, StoreError> {
-    let corrupt = |position: u64, why| {
-        StoreError::corrupt("log record", &layout::position_key(position), why)
-    };
-    let (mut deltas, mut version, mut events) = (0, 0, 0);
-    let mut position = head.log_last;
-    // Heads, and parents of what was met so far.
-    let mut expected: BTreeSet<DeltaId> = head.deltas.iter().copied().collect();
-    while position > head.log_pruned {
-        let (previous, delta) = snapshot.delta_at(slot, position)?;
-        if delta.context() != context {
-            return Err(corrupt(position, "it changes another context"));
-        }
-        let id = delta.id();
-        if !expected.remove(&id) {
-            return Err(corrupt(
-                position,
-                "its hash is not what a successor names as parent",
-            ));
-        }
-        if delta.hlc() > head.hlc {
-            return Err(corrupt(position, "its stamp is later than its context's"));
-        }
-        // All others are in its past, so it has led to what there is. Of another node's
-        // that is not known for certain.
-        if !head.is_shared && head.deltas == [id] && delta.root() != head.root {
-            return Err(corrupt(position, "its root is not the head's"));
-        }
-        expected.extend(delta.parents());
-        deltas += 1;
-        version += u64::from(delta.op_count() > 0);
-        events += u64::from(delta.event_count());
-        position = previous;
-    }
-    let is_pruned = head.log_pruned > 0;
-    if let Some(missing) = expected.first()
-        && !is_pruned
-    {
-        return Err(StoreError::Corrupt {
-            what: "delta",
-            key: hex(missing.as_bytes()),
-            why: "it is missing from the log",
-        });
-    }
-    // Private writes change the state as well, without a delta.
-    let agrees = deltas == head.log_count
-        && version <= head.version
-        && (events == head.events_last || (is_pruned && events < head.events_last));
-    if !agrees {
-        return Err(corrupt(
-            head.log_last,
-            "the head counts other deltas, changes or events than the log has",
-        ));
-    }
-    Ok(deltas)
+fn corrupt(what: &'static str, key: &[u8], why: &'static str) -> StoreError {
+    StoreError::corrupt(what, key, why)
 }

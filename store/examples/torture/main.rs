@@ -15,7 +15,9 @@
 //! batches and check once more, `go-on DIR`, then such lines, then `.`, and
 //! answers with one line: `right`, or `reported` where an error tells of damage,
 //! or `wrong` where none does. Each is followed by a colon and details; behind a
-//! report comes `; but wrong` if reads alone have not met that error.
+//! report comes `; but wrong` if reads alone have not met that error. Asked to
+//! `inspect DIR`, it checks the data directory without opening it and answers `right`,
+//! `reported`, or `wrong` where it cannot tell whether the newest batch was torn.
 
 mod batch;
 mod check;
@@ -137,6 +139,7 @@ fn serve() -> Result<ExitCode, Box<dyn Error>> {
             }
         }
         let answer = match request.split_once(' ') {
+            Some(("inspect", dir)) => inspect(dir),
             Some(("check", dir)) => answer(dir, &said),
             Some(("go-on", dir)) => match answer(dir, &said) {
                 right if right.starts_with("right") => match go_on(dir, &mut said) {
@@ -150,6 +153,17 @@ fn serve() -> Result<ExitCode, Box<dyn Error>> {
         println!("{}", answer.replace('\n', " "));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn inspect(dir: &str) -> String {
+    match corelet_store::check(dir.as_ref(), &mut |_| {}) {
+        Err(error) => format!("reported: {error}"),
+        Ok(report) => match (report.findings.first(), report.notes.first()) {
+            (Some(finding), _) => format!("reported: {finding}"),
+            (None, Some(note)) => format!("wrong: {note}"),
+            (None, None) => format!("right: {:?}", report.held),
+        },
+    }
 }
 
 fn answer(dir: &str, said: &Said) -> String {

@@ -37,8 +37,8 @@ pub(super) struct Dirs {
     /// The next number in `unfinished`.
     number_next: AtomicU64,
     fans: Box<[Mutex<Fan>]>,
-    /// The lock lives as long as this file is open.
-    _lock: File,
+    /// The lock lives as long as this file is open. None where nothing is changed.
+    _lock: Option<File>,
 }
 
 /// What is known of one directory.
@@ -69,8 +69,19 @@ impl Dirs {
             unfinished,
             number_next: AtomicU64::new(0),
             fans: (0..FANS).map(|_| Mutex::default()).collect(),
-            _lock: lock,
+            _lock: Some(lock),
         })
+    }
+
+    /// The directory of blobs that nobody has open, to read only. It need not exist.
+    pub(super) fn look(root: &Path) -> Dirs {
+        Dirs {
+            root: root.to_owned(),
+            unfinished: root.join(UNFINISHED),
+            number_next: AtomicU64::new(0),
+            fans: (0..FANS).map(|_| Mutex::default()).collect(),
+            _lock: None,
+        }
     }
 
     /// The directory of the ids with this first byte.

@@ -85,6 +85,8 @@ pub(crate) struct Journal {
     /// where records begin.
     batches: u64,
     end: u64,
+    /// Whether a record that is not whole was found behind them.
+    is_torn: bool,
     /// The record of the next batch, behind a place for its header.
     record: Vec<u8>,
 }
@@ -107,7 +109,29 @@ impl Journal {
         generation: Generation,
     ) -> Result<Journal, StoreError> {
         let path = place.journal();
-        let file = open_file(&path)?.ok_or_else(|| StoreError::lost(&path, Loss::Missing))?;
+        let file = open_file(&path, true)?;
+        Journal::with(file, place, bytes_max, bytes_noted, generation)
+    }
+
+    /// The same to read only: nothing is appended.
+    pub(crate) fn look(
+        place: &LedgerPlace,
+        bytes_noted: u64,
+        generation: Generation,
+    ) -> Result<Journal, StoreError> {
+        let file = open_file(&place.journal(), false)?;
+        Journal::with(file, place, 0, bytes_noted, generation)
+    }
+
+    fn with(
+        file: Option<File>,
+        place: &LedgerPlace,
+        bytes_max: u64,
+        bytes_noted: u64,
+        generation: Generation,
+    ) -> Result<Journal, StoreError> {
+        let path = place.journal();
+        let file = file.ok_or_else(|| StoreError::lost(&path, Loss::Missing))?;
         let bytes = size_of_file(&file, &path)?;
         if bytes < bytes_noted {
             let loss = match bytes {
@@ -131,6 +155,7 @@ impl Journal {
             mark: front.mark,
             batches: 0,
             end: 0,
+            is_torn: false,
             record: vec![0; HEADER_BYTES],
         })
     }
@@ -185,8 +210,14 @@ impl Journal {
                 "the last record of the journal is not whole and is left out"
             );
         }
-        (self.batches, self.end) = (batches, end);
+        (self.batches, self.end, self.is_torn) = (batches, end, is_torn);
         Ok(())
+    }
+
+    /// Whether a last record that is not whole was left out: it was torn when it was
+    /// written, or damaged since.
+    pub(crate) fn is_torn(&self) -> bool {
+        self.is_torn
     }
 
     /// Whether the last checkpoint holds everything.
@@ -376,8 +407,8 @@ impl Journal {
     }
 }
 
-fn open_file(path: &Path) -> Result<Option<File>, StoreError> {
-    match OpenOptions::new().read(true).write(true).open(path) {
+fn open_file(path: &Path, to_write: bool) -> Result<Option<File>, StoreError> {
+    match OpenOptions::new().read(true).write(to_write).open(path) {
         Ok(file) => Ok(Some(file)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(StoreError::file("open the journal", path)(error)),

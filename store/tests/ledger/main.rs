@@ -4,6 +4,7 @@
 mod answers;
 mod attachments;
 mod batch;
+mod check;
 mod damage;
 mod data_dir;
 mod deletion;

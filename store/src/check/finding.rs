@@ -1,0 +1,138 @@
+//! What a check tells: where, what, why, and what to do. Plain values.
+
+use std::fmt;
+
+use crate::error::{BlobError, StoreError};
+use crate::ids::{BlobId, ContextId, ShardId};
+
+/// So many findings are told one by one.
+const FINDINGS_MAX: usize = 1000;
+
+/// Something that is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// On which shard, if it is on one.
+    pub shard: Option<u16>,
+    /// Of which context, if it is one's and that is known.
+    pub context: Option<ContextId>,
+    /// Which kind of record or file.
+    pub what: String,
+    /// Its key in hexadecimal, its number, or its path.
+    pub key: String,
+    /// What is wrong with it.
+    pub why: String,
+    /// What to do about it.
+    pub advice: &'static str,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(shard) = self.shard {
+            write!(f, "shard {shard}: ")?;
+        }
+        if let Some(context) = self.context {
+            write!(f, "context {context}: ")?;
+        }
+        let Finding { what, key, why, .. } = self;
+        write!(f, "{what} {key}: {why}; {}", self.advice)
+    }
+}
+
+const CONTEXT: &str = "restore this context from a peer or a backup; the others are not concerned";
+const LEDGER: &str = "restore the data directory from a backup";
+const PAGES: &str = "do not start a server on it, as the engine would believe its pages; restore the data directory from a backup";
+const BLOB: &str = "store its content again, from a peer or a backup";
+
+/// A bounded list of findings.
+#[derive(Default)]
+pub(super) struct Findings {
+    list: Vec<Finding>,
+    left_out: u64,
+}
+
+impl Findings {
+    pub(super) fn into_parts(self) -> (Vec<Finding>, u64) {
+        (self.list, self.left_out)
+    }
+
+    fn push(&mut self, finding: Finding) {
+        match self.list.len() < FINDINGS_MAX {
+            true => self.list.push(finding),
+            false => self.left_out += 1,
+        }
+    }
+
+    /// What an error of the store tells.
+    pub(super) fn add(
+        &mut self,
+        shard: Option<ShardId>,
+        context: Option<ContextId>,
+        error: &StoreError,
+    ) {
+        let advice = match (context, error) {
+            (Some(_), _) => CONTEXT,
+            (None, StoreError::WrongFormat { .. }) => {
+                "start a server on it once, which takes it over, and check again"
+            }
+            (None, _) => LEDGER,
+        };
+        let (what, key, why) = match error {
+            StoreError::Corrupt { what, key, why } => {
+                ((*what).to_owned(), key.clone(), (*why).to_owned())
+            }
+            error => ("ledger".to_owned(), String::new(), with_causes(error)),
+        };
+        self.push(Finding {
+            shard: shard.map(ShardId::number),
+            context,
+            what,
+            key,
+            why,
+            advice,
+        });
+    }
+
+    pub(super) fn add_page(&mut self, shard: Option<ShardId>, page: u64, why: &'static str) {
+        self.push(Finding {
+            shard: shard.map(ShardId::number),
+            context: None,
+            what: "page of the ledger's file".to_owned(),
+            key: page.to_string(),
+            why: why.to_owned(),
+            advice: PAGES,
+        });
+    }
+
+    pub(super) fn add_blob(&mut self, blob: &BlobId, error: &BlobError) {
+        self.push(Finding {
+            shard: None,
+            context: None,
+            what: "blob".to_owned(),
+            key: blob.to_string(),
+            why: with_causes(error),
+            advice: BLOB,
+        });
+    }
+
+    pub(super) fn add_files(&mut self, error: &BlobError) {
+        self.push(Finding {
+            shard: None,
+            context: None,
+            what: "blobs".to_owned(),
+            key: String::new(),
+            why: with_causes(error),
+            advice: "make the directory readable, and check again",
+        });
+    }
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,347 @@
+//! `corelet check`: every invariant of a data directory, while no server has it open.
+//! Nothing on disk is changed: LMDB's file is walked by plain reads first
+//! (`data_file/pages.rs`), then opened to read only; the journal is read, and what it has
+//! is held against what it goes on from (`journal.rs`), but not replayed, as that writes.
+//! What is wrong is told, and the check goes on with the neighbours. Start at
+//! [`check`].
+
+mod finding;
+mod journal;
+
+use std::fmt;
+use std::path::Path;
+
+pub use self::finding::Finding;
+use self::finding::Findings;
+use crate::blobs::{Blobs, Checked};
+use crate::data_dir::DataDir;
+use crate::data_file::{self, pages};
+use crate::error::StoreError;
+use crate::ids::{ApplicationId, ContextId, ShardId};
+use crate::journal::Journal;
+use crate::layout::{self, FORMAT_VERSION, Tables};
+use crate::ledger::{engine_error, look_env};
+use crate::meta::{self, Meta};
+use crate::place::LedgerPlace;
+use crate::snapshot::Snapshot;
+use crate::verify::{Listener, Scrubbed, Verified, scrub};
+
+/// Names and contexts read from a ledger at a time.
+const NAMES_PER_STEP: usize = 1024;
+
+/// What a check has found.
+#[derive(Debug, Default)]
+pub struct CheckReport {
+    /// What the ledgers hold, as of their last checkpoints.
+    pub held: Verified,
+    /// Calls and deltas in journals, which the next start brings in.
+    pub journaled: u64,
+    /// Blobs that are whole.
+    pub blobs: u64,
+    /// The applications that are installed. Their components are not the store's.
+    pub applications: Vec<ApplicationId>,
+    /// What is wrong; none if everything is whole.
+    pub findings: Vec<Finding>,
+    /// How many findings there are beside these.
+    pub findings_left_out: u64,
+    /// What is worth knowing and no damage.
+    pub notes: Vec<String>,
+}
+
+impl CheckReport {
+    /// Whether nothing is wrong.
+    pub fn is_whole(&self) -> bool {
+        self.findings.is_empty()
+    }
+}
+
+/// How far a check has come, in words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CheckProgress {
+    shard: Option<ShardId>,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Pages(u64),
+    Records(u64),
+    Contexts(u64, u64),
+    Blobs(u64),
+}
+
+impl fmt::Display for CheckProgress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(shard) = self.shard {
+            write!(f, "shard {shard}: ")?;
+        }
+        match self.stage {
+            Stage::Pages(pages) => write!(f, "{pages} pages walked"),
+            Stage::Records(records) => write!(f, "{records} records read"),
+            Stage::Contexts(done, of) => write!(f, "{done} of {of} contexts compared"),
+            Stage::Blobs(blobs) => write!(f, "{blobs} blobs read"),
+        }
+    }
+}
+
+/// Checks the data directory at `path`; `tell` hears now and then how far it has come.
+/// Takes as long as reading all of it, and memory in proportion to its contexts.
+///
+/// Fails if it cannot be checked at all: a server has it open, or its manifest is of
+/// another format. Whatever is damaged is a finding.
+pub fn check(path: &Path, tell: &mut dyn FnMut(CheckProgress)) -> Result<CheckReport, StoreError> {
+    let mut findings = Findings::default();
+    let mut report = CheckReport::default();
+    match DataDir::look(path) {
+        Ok(data) => check_data(&data, &mut report, &mut findings, tell),
+        Err(error @ (StoreError::Corrupt { .. } | StoreError::ManifestMissing { .. })) => {
+            findings.add(None, None, &error);
+        }
+        Err(error) => return Err(error),
+    }
+    (report.findings, report.findings_left_out) = findings.into_parts();
+    Ok(report)
+}
+
+fn check_data(
+    data: &DataDir,
+    report: &mut CheckReport,
+    findings: &mut Findings,
+    tell: &mut dyn FnMut(CheckProgress),
+) {
+    if !data.manifest().are_ledgers_made {
+        let note =
+            "the first start was cut short before all ledgers were made; the next one goes on";
+        report.notes.push(note.to_owned());
+        return;
+    }
+    let mut snapshots = Vec::new();
+    for shard in data.manifest().shards.shards() {
+        let place = data.ledger_place(shard);
+        let checked = check_ledger(&place, report, findings, tell);
+        let snapshot = checked.unwrap_or_else(|error| {
+            findings.add(Some(shard), None, &error);
+            None
+        });
+        snapshots.push(snapshot);
+    }
+    check_places(data, &snapshots, findings);
+    check_names(data, &snapshots, report, findings);
+    for snapshot in snapshots.iter().flatten() {
+        let applications = snapshot.applications().unwrap_or_default();
+        report
+            .applications
+            .extend(applications.iter().map(|it| it.id));
+    }
+    check_blobs(data, report, findings, tell);
+}
+
+/// Checks one ledger by itself. Gives what reads it, unless that could end the process.
+fn check_ledger(
+    place: &LedgerPlace,
+    report: &mut CheckReport,
+    findings: &mut Findings,
+    tell: &mut dyn FnMut(CheckProgress),
+) -> Result<Option<Snapshot>, StoreError> {
+    let shard = Some(place.identity().shard);
+    data_file::check(&place.data_file())?;
+    let mut pages = 0;
+    let flaws = pages::walk(&place.data_file(), &mut || {
+        pages += 1;
+        if pages % 1024 == 0 {
+            let stage = Stage::Pages(pages);
+            tell(CheckProgress { shard, stage });
+        }
+    })?;
+    if !flaws.is_empty() {
+        // LMDB would believe them.
+        flaws
+            .iter()
+            .for_each(|flaw| findings.add_page(shard, flaw.page, flaw.why));
+        return Ok(None);
+    }
+    let env = look_env(place)?;
+    let failed = |error| engine_error("read the tables of", error, &env);
+    let lacking = || StoreError::corrupt_file("data file", &place.data_file(), "it lacks a table");
+    let meta_table = layout::open_meta(&env)
+        .map_err(failed)?
+        .ok_or_else(lacking)?;
+    let format = meta::format(place, &env, meta_table)?;
+    if format != FORMAT_VERSION {
+        return Err(StoreError::WrongFormat {
+            path: place.dir().to_owned(),
+            found: format,
+            supported: FORMAT_VERSION,
+        });
+    }
+    let tables = Tables::open(&env).map_err(failed)?.ok_or_else(lacking)?;
+    let txn = env.clone().static_read_txn().map_err(failed)?;
+    let snapshot = Snapshot::new(txn, tables);
+    let meta = Meta {
+        place,
+        env: &env,
+        tables,
+    };
+    meta.check_identity()?;
+    let mut heard = Heard {
+        shard: place.identity().shard,
+        findings,
+        tell,
+    };
+    let held = scrub(&snapshot, &mut heard);
+    let Verified {
+        contexts,
+        entries,
+        deltas,
+        events,
+    } = &mut report.held;
+    *contexts += held.contexts;
+    *entries += held.entries;
+    *deltas += held.deltas;
+    *events += held.events;
+    let newest = snapshot.newest_position();
+    if let Err(error) = newest.and_then(|newest| meta.check_counters(newest)) {
+        findings.add(shard, None, &error);
+    }
+    let mut journal = Journal::look(place, meta.journal_bytes()?, meta.generation()?)?;
+    journal.recover(&place.data_file())?;
+    report.journaled += journal::check(&journal, &snapshot, &mut |context, error| {
+        findings.add(shard, context, &error);
+    })?;
+    if journal.is_torn() {
+        let shard = place.identity().shard;
+        report.notes.push(format!(
+            "shard {shard}: the last record of the journal is not whole and is left out by the next start: it was torn by a crash, before anybody was told that it is on disk, or damaged since; nothing tells these apart"
+        ));
+    }
+    Ok(Some(snapshot))
+}
+
+/// A scrub's findings, with their shard.
+struct Heard<'c> {
+    shard: ShardId,
+    findings: &'c mut Findings,
+    tell: &'c mut dyn FnMut(CheckProgress),
+}
+
+impl Listener for Heard<'_> {
+    fn found(&mut self, context: Option<ContextId>, error: StoreError) {
+        self.findings.add(Some(self.shard), context, &error);
+    }
+
+    fn passed(&mut self, scrubbed: Scrubbed) {
+        let stage = match scrubbed {
+            Scrubbed::Records(records) => Stage::Records(records),
+            Scrubbed::Contexts(done, of) => Stage::Contexts(done, of),
+        };
+        let shard = Some(self.shard);
+        (self.tell)(CheckProgress { shard, stage });
+    }
+}
+
+/// Every context lies on the shard that its id hashes to.
+fn check_places(data: &DataDir, snapshots: &[Option<Snapshot>], findings: &mut Findings) {
+    let count = data.manifest().shards;
+    for (shard, snapshot) in count.shards().zip(snapshots) {
+        let Some(snapshot) = snapshot else { continue };
+        let mut after = None;
+        // What cannot be read was told of by the scrub.
+        while let Ok(contexts) = snapshot.contexts(after, NAMES_PER_STEP) {
+            let Some(last) = contexts.last() else { break };
+            after = Some(last.id);
+            for context in contexts {
+                if ShardId::of(&context.id, count) != shard {
+                    let key = context.id.as_bytes();
+                    let why = "it belongs to another shard, where nobody finds it";
+                    let error = StoreError::corrupt("context record", key, why);
+                    findings.add(Some(shard), Some(context.id), &error);
+                }
+            }
+        }
+    }
+}
+
+/// Every name is its context's, and every context that says a name has it.
+fn check_names(
+    data: &DataDir,
+    snapshots: &[Option<Snapshot>],
+    report: &mut CheckReport,
+    findings: &mut Findings,
+) {
+    let count = data.manifest().shards;
+    for (shard, snapshot) in count.shards().zip(snapshots) {
+        let Some(snapshot) = snapshot else { continue };
+        let mut after: Option<String> = None;
+        while let Ok(names) = snapshot.names(after.as_deref(), NAMES_PER_STEP) {
+            let Some((last, _)) = names.last() else { break };
+            after = Some(last.clone());
+            for (name, context) in names {
+                let owner = ShardId::of(&context, count).number();
+                let Some(owner) = snapshots.get(usize::from(owner)).and_then(Option::as_ref) else {
+                    continue;
+                };
+                let wrong = |why| StoreError::corrupt("name record", name.as_bytes(), why);
+                match owner.context(&context) {
+                    Ok(None) => report.notes.push(format!(
+                        "name {name:?} stands for a context that does not exist; the next start frees it"
+                    )),
+                    Ok(Some(record)) if record.name.as_deref() != Some(&name) => {
+                        let error = wrong("its context says that it has another name or none");
+                        findings.add(Some(shard), Some(context), &error);
+                    }
+                    Ok(Some(_)) | Err(_) => {}
+                }
+            }
+        }
+        let mut after = None;
+        while let Ok(contexts) = snapshot.contexts(after, NAMES_PER_STEP) {
+            let Some(last) = contexts.last() else { break };
+            after = Some(last.id);
+            for context in contexts {
+                let Some(name) = &context.name else { continue };
+                let is_kept = |keeper: &Snapshot| {
+                    // A keeper that cannot be read was told of.
+                    keeper.name(name).map_or(true, |id| id == Some(context.id))
+                };
+                let is_known = snapshots.iter().any(|it| it.as_ref().is_none_or(is_kept));
+                if !is_known {
+                    let key = context.id.as_bytes();
+                    let why = "its name is not in the directory, or stands for another";
+                    let error = StoreError::corrupt("context record", key, why);
+                    findings.add(Some(shard), Some(context.id), &error);
+                }
+            }
+        }
+    }
+}
+
+fn check_blobs(
+    data: &DataDir,
+    report: &mut CheckReport,
+    findings: &mut Findings,
+    tell: &mut dyn FnMut(CheckProgress),
+) {
+    let mut check = Blobs::look(data.blobs_dir());
+    loop {
+        match check.step() {
+            Ok(None) => break,
+            Ok(Some(Checked::Part { .. })) => {}
+            Ok(Some(Checked::Whole { .. })) => {
+                report.blobs += 1;
+                tell(CheckProgress {
+                    shard: None,
+                    stage: Stage::Blobs(report.blobs),
+                });
+            }
+            Ok(Some(Checked::Unsound { blob, error })) => findings.add_blob(&blob, &error),
+            Ok(Some(Checked::Foreign { path })) => report.notes.push(format!(
+                "{} is no blob and lies among them; nobody needs it",
+                path.display()
+            )),
+            Err(error) => {
+                findings.add_files(&error);
+                break;
+            }
+        }
+    }
+}

@@ -1,0 +1,445 @@
+//! Every page of LMDB's data file, by plain reads. LMDB's pages have no checksums, and
+//! a wrong offset or number on one of them sends LMDB anywhere, even out of its map. So
+//! a check of a data directory walks all trees here before LMDB has the file: each page
+//! has the form that LMDB gives it and lies in one tree or in the list of free pages,
+//! keys are in order and below the branches that lead to them, and what a tree says of
+//! itself is what was found. What is in keys and values is left to the records' checksums.
+//! Start at [`walk`].
+//!
+//! The layout is said in `data_file.rs`. Nodes fill a page from its end on, without
+//! gaps, each on an even place.
+
+use std::ops::Range;
+use std::path::Path;
+
+use super::{
+    DataFile, F_BIGDATA, Meta, NO_PAGE, NODE_HEADER_BYTES, P_BRANCH, P_LEAF, PAGE_HEADER_BYTES,
+    u16_at, u32_at, u64_at,
+};
+use crate::error::StoreError;
+
+const P_OVERFLOW: u16 = 0x04;
+const F_SUBDATA: u16 = 0x02;
+
+/// `MDB_INTEGERKEY`: keys are numbers of the machine, as in the list of free pages.
+const INTEGER_KEY: u16 = 0x08;
+
+/// `MDB_db`: padding (4), flags (2), depth (2), then pages of branches, of leaves and of
+/// large values, entries and root (8 each).
+const DB_BYTES: usize = 48;
+const FREE_DB_AT: usize = super::META_AT + 24;
+const MAIN_DB_AT: usize = FREE_DB_AT + DB_BYTES;
+
+/// `CURSOR_STACK`: LMDB goes no deeper.
+const DEPTH_MAX: u16 = 32;
+
+/// So many flaws are told; a file that has more is no better known by all of them.
+const FLAWS_MAX: usize = 64;
+
+/// Something that is not as LMDB writes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Flaw {
+    /// The number of the page, from 0.
+    pub(crate) page: u64,
+    pub(crate) why: &'static str,
+}
+
+/// Reads every page that is in use in the file at `path`, which [`check`](super::check)
+/// has found to be whole, and gives what is wrong. `tell` hears of each page that was
+/// read. Takes a bit of memory for each page.
+pub(crate) fn walk(path: &Path, tell: &mut dyn FnMut()) -> Result<Vec<Flaw>, StoreError> {
+    let data = DataFile::open(path)?;
+    let meta = data.newer_meta()?;
+    let last = usize::try_from(meta.last_page).unwrap_or(usize::MAX);
+    // A file has no more pages than LMDB's map can have, which `check` has compared.
+    let words = last / 64 + 1;
+    let mut walk = Walk {
+        pages: data.bytes / meta.page_bytes,
+        data: &data,
+        meta: &meta,
+        used: vec![0; words],
+        free: vec![0; words],
+        flaws: Vec::new(),
+        tables: Vec::new(),
+        tell,
+    };
+    let (free, main) = (walk.db(FREE_DB_AT)?, walk.db(MAIN_DB_AT)?);
+    walk.tree(&free, Tree::Free, INTEGER_KEY, meta.number)?;
+    walk.tree(&main, Tree::Names, 0, meta.number)?;
+    for (page, db) in std::mem::take(&mut walk.tables) {
+        walk.tree(&db, Tree::Table, 0, page)?;
+    }
+    walk.compare_with_free();
+    Ok(walk.flaws)
+}
+
+/// Which tree a page is of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tree {
+    /// Of the list of free pages.
+    Free,
+    /// Of the tables by their names.
+    Names,
+    /// Of a table.
+    Table,
+}
+
+/// What is said of a tree, or found in it.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct Db {
+    flags: u16,
+    depth: u16,
+    branches: u64,
+    leaves: u64,
+    large: u64,
+    entries: u64,
+    root: u64,
+}
+
+impl Db {
+    fn read(bytes: &[u8]) -> Option<Db> {
+        Some(Db {
+            flags: u16_at(bytes, 4)?,
+            depth: u16_at(bytes, 6)?,
+            branches: u64_at(bytes, 8)?,
+            leaves: u64_at(bytes, 16)?,
+            large: u64_at(bytes, 24)?,
+            entries: u64_at(bytes, 32)?,
+            root: u64_at(bytes, 40)?,
+        })
+    }
+}
+
+struct Walk<'f> {
+    data: &'f DataFile<'f>,
+    meta: &'f Meta,
+    /// That the file has.
+    pages: u64,
+    used: Vec<u64>,
+    free: Vec<u64>,
+    flaws: Vec<Flaw>,
+    /// With the page that tells of them.
+    tables: Vec<(u64, Db)>,
+    tell: &'f mut dyn FnMut(),
+}
+
+/// A node of a page.
+struct Part {
+    key: Range<usize>,
+    /// From the value on.
+    value_at: usize,
+    low: u64,
+    flags: u16,
+}
+
+/// Which keys may lie below a branch: from the first on, and before the second.
+#[derive(Clone, Copy, Default)]
+struct Bounds<'k> {
+    from: Option<&'k [u8]>,
+    before: Option<&'k [u8]>,
+}
+
+impl Walk<'_> {
+    fn flaw(&mut self, page: u64, why: &'static str) {
+        if self.flaws.len() < FLAWS_MAX {
+            self.flaws.push(Flaw { page, why });
+        }
+    }
+
+    /// What the meta page in force says of one of its two trees.
+    fn db(&self, at: usize) -> Result<Db, StoreError> {
+        let meta_at = self.meta.number * self.meta.page_bytes;
+        let bytes = self.data.read(meta_at + at as u64, DB_BYTES, 0)?;
+        Ok(Db::read(&bytes).expect("they are as many bytes as it has"))
+    }
+
+    fn tree(&mut self, db: &Db, tree: Tree, flags: u16, said_on: u64) -> Result<(), StoreError> {
+        if db.flags != flags {
+            self.flaw(said_on, "it tells impossible flags of a tree");
+            return Ok(());
+        }
+        let mut found = Db {
+            flags: db.flags,
+            root: db.root,
+            ..Db::default()
+        };
+        if db.root != NO_PAGE {
+            found.depth = db.depth;
+            if !(1..=DEPTH_MAX).contains(&db.depth) {
+                self.flaw(said_on, "it tells an impossible depth of a tree");
+                return Ok(());
+            }
+            self.page(db.root, 1, db.depth, tree, Bounds::default(), &mut found)?;
+        }
+        if found != *db {
+            let why = "it tells of a tree with other pages or entries than there are";
+            self.flaw(said_on, why);
+        }
+        Ok(())
+    }
+
+    /// A page of a tree, and all that is below it.
+    fn page(
+        &mut self,
+        number: u64,
+        level: u16,
+        depth: u16,
+        tree: Tree,
+        bounds: Bounds<'_>,
+        found: &mut Db,
+    ) -> Result<(), StoreError> {
+        if !self.claim(number, 1) {
+            return Ok(());
+        }
+        (self.tell)();
+        let page = self.data.page(number, self.meta)?;
+        let flags = u16_at(&page, 10).unwrap_or(0);
+        let expected = if level == depth { P_LEAF } else { P_BRANCH };
+        if u64_at(&page, 0) != Some(number) || flags != expected {
+            self.flaw(number, "it is another page than the tree needs here");
+            return Ok(());
+        }
+        let Some(parts) = parts(&page, flags) else {
+            self.flaw(number, "its nodes do not lie as LMDB lays them");
+            return Ok(());
+        };
+        let key = |part: &Part| &page[part.key.clone()];
+        // The first key of a branch says nothing; its place is below its parent's.
+        let named = if flags == P_BRANCH {
+            &parts[1..]
+        } else {
+            &parts
+        };
+        let in_order = named.is_sorted_by(|a, b| comes_before(tree, key(a), key(b)));
+        let after_start = named.first().zip(bounds.from);
+        let before_end = named.last().zip(bounds.before);
+        let is_within = after_start
+            .is_none_or(|(first, from)| !comes_before(tree, key(first), from))
+            && before_end.is_none_or(|(last, end)| comes_before(tree, key(last), end));
+        if !in_order || !is_within {
+            self.flaw(number, "its keys are not in order");
+            return Ok(());
+        }
+        if flags == P_BRANCH {
+            found.branches += 1;
+            for (at, part) in parts.iter().enumerate() {
+                let below = Bounds {
+                    from: if at == 0 {
+                        bounds.from
+                    } else {
+                        Some(key(part))
+                    },
+                    before: parts.get(at + 1).map(key).or(bounds.before),
+                };
+                let child = part.low | (u64::from(part.flags) << 32);
+                self.page(child, level + 1, depth, tree, below, found)?;
+            }
+            return Ok(());
+        }
+        found.leaves += 1;
+        for part in &parts {
+            found.entries += 1;
+            self.leaf(number, &page, part, tree, found)?;
+        }
+        Ok(())
+    }
+
+    /// One key of a leaf, and its value.
+    fn leaf(
+        &mut self,
+        number: u64,
+        page: &[u8],
+        part: &Part,
+        tree: Tree,
+        found: &mut Db,
+    ) -> Result<(), StoreError> {
+        let value = &page[part.value_at..];
+        let bytes = part.low;
+        let value = match part.flags {
+            F_BIGDATA => {
+                let first = u64_at(value, 0).unwrap_or(NO_PAGE);
+                let Some(pages) = self.large(first, bytes)? else {
+                    return Ok(());
+                };
+                found.large += pages;
+                match tree {
+                    Tree::Free => {
+                        let at = first * self.meta.page_bytes + PAGE_HEADER_BYTES as u64;
+                        self.data.read(at, bytes as usize, 0)?
+                    }
+                    _ => return Ok(()),
+                }
+            }
+            F_SUBDATA if tree == Tree::Names && bytes == DB_BYTES as u64 => {
+                let db = Db::read(value).expect("its node lies on the page");
+                self.tables.push((number, db));
+                return Ok(());
+            }
+            0 if tree != Tree::Names => value[..bytes as usize].to_vec(),
+            _ => {
+                self.flaw(number, "a node on it has impossible flags");
+                return Ok(());
+            }
+        };
+        if tree == Tree::Free {
+            self.list(number, &value);
+        }
+        Ok(())
+    }
+
+    /// The pages of a large value; gives their number.
+    fn large(&mut self, first: u64, bytes: u64) -> Result<Option<u64>, StoreError> {
+        let pages = (PAGE_HEADER_BYTES as u64 - 1 + bytes) / self.meta.page_bytes + 1;
+        if !self.claim(first, pages) {
+            return Ok(None);
+        }
+        let page = self
+            .data
+            .read(first * self.meta.page_bytes, PAGE_HEADER_BYTES, 0)?;
+        let is_one = u64_at(&page, 0) == Some(first)
+            && u16_at(&page, 10) == Some(P_OVERFLOW)
+            && u32_at(&page, 12).map(u64::from) == Some(pages);
+        if !is_one {
+            self.flaw(
+                first,
+                "it is another page than the large value that is needed here",
+            );
+            return Ok(None);
+        }
+        Ok(Some(pages))
+    }
+
+    /// A part of the list of free pages: a count, and as many numbers, the greatest first.
+    fn list(&mut self, number: u64, list: &[u8]) {
+        let numbers = list.chunks_exact(8).filter_map(|bytes| u64_at(bytes, 0));
+        let numbers: Vec<u64> = numbers.collect();
+        let is_list = list.len().is_multiple_of(8)
+            && numbers
+                .first()
+                .is_some_and(|count| *count < numbers.len() as u64);
+        if !is_list {
+            return self.flaw(
+                number,
+                "a list of free pages on it has another length than it says",
+            );
+        }
+        let freed = &numbers[1..=numbers[0] as usize];
+        for page in freed {
+            let is_page = (2..=self.meta.last_page).contains(page);
+            if !is_page || !set(&mut self.free, *page) {
+                return self.flaw(
+                    number,
+                    "a list of free pages on it names a page that cannot be free",
+                );
+            }
+        }
+    }
+
+    /// Notes that a tree has these pages.
+    fn claim(&mut self, first: u64, pages: u64) -> bool {
+        let end = first.checked_add(pages);
+        if first < 2 || end.is_none_or(|end| end > self.pages || end > self.meta.last_page + 1) {
+            self.flaw(first, "a tree leads to it, but there is no such page");
+            return false;
+        }
+        for number in first..first + pages {
+            if !self.mark_used(number) {
+                self.flaw(number, "two places lead to it");
+                return false;
+            }
+        }
+        true
+    }
+
+    fn mark_used(&mut self, number: u64) -> bool {
+        set(&mut self.used, number)
+    }
+
+    /// Every page is in a tree or free.
+    fn compare_with_free(&mut self) {
+        if !self.flaws.is_empty() {
+            // What lies below a flaw was not seen.
+            return;
+        }
+        for number in 2..=self.meta.last_page {
+            match (is_set(&self.used, number), is_set(&self.free, number)) {
+                (true, true) => self.flaw(number, "it is in use, and listed as free"),
+                (false, false) => self.flaw(number, "it is in no tree, and not listed as free"),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// The nodes of a page, which fill it from its end on; `None` if they do not.
+fn parts(page: &[u8], flags: u16) -> Option<Vec<Part>> {
+    let (lower, upper) = (
+        usize::from(u16_at(page, 12)?),
+        usize::from(u16_at(page, 14)?),
+    );
+    let is_page = lower.is_multiple_of(2) && lower <= upper && upper <= page.len();
+    let places = page.get(PAGE_HEADER_BYTES..lower).filter(|_| is_page)?;
+    let mut parts = Vec::with_capacity(places.len() / 2);
+    let mut ends = Vec::with_capacity(places.len() / 2);
+    for place in places.chunks_exact(2) {
+        let at = usize::from(u16_at(place, 0)?);
+        if at < upper || !at.is_multiple_of(2) {
+            return None;
+        }
+        let node = page.get(at..)?;
+        let key_bytes = usize::from(u16_at(node, 6)?);
+        let key = at + NODE_HEADER_BYTES..at + NODE_HEADER_BYTES + key_bytes;
+        let part = Part {
+            value_at: key.end,
+            low: u64::from(u32_at(node, 0)?),
+            flags: u16_at(node, 4)?,
+            key,
+        };
+        let value_bytes = match (flags, part.flags & F_BIGDATA) {
+            (P_BRANCH, _) => 0,
+            (_, 0) => part.low as usize,
+            _ => size_of::<u64>(),
+        };
+        let end = part.value_at.checked_add(value_bytes)?.next_multiple_of(2);
+        if end > page.len() {
+            return None;
+        }
+        ends.push((at, end));
+        parts.push(part);
+    }
+    // Laid end to end they leave no gap, so no place and no length is another.
+    ends.sort_unstable();
+    let begins = ends.iter().map(|(at, _)| *at).chain([page.len()]);
+    let follows = [upper].into_iter().chain(ends.iter().map(|(_, end)| *end));
+    (begins.eq(follows) && !parts.is_empty()).then_some(parts)
+}
+
+/// Whether one key lies before another in a tree.
+fn comes_before(tree: Tree, a: &[u8], b: &[u8]) -> bool {
+    match tree {
+        Tree::Free => match (u64_at(a, 0), u64_at(b, 0)) {
+            (Some(a), Some(b)) => a < b,
+            _ => false,
+        },
+        Tree::Names | Tree::Table => a < b,
+    }
+}
+
+fn is_set(bits: &[u64], number: u64) -> bool {
+    let word = usize::try_from(number / 64)
+        .ok()
+        .and_then(|at| bits.get(at));
+    word.is_some_and(|word| word & (1 << (number % 64)) != 0)
+}
+
+/// Sets a bit; `false` if it was set or there is none.
+fn set(bits: &mut [u64], number: u64) -> bool {
+    let word = usize::try_from(number / 64).ok();
+    let Some(word) = word.and_then(|at| bits.get_mut(at)) else {
+        return false;
+    };
+    let bit = 1 << (number % 64);
+    let was_set = *word & bit != 0;
+    *word |= bit;
+    !was_set
+}

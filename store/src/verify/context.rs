@@ -1,0 +1,231 @@
+//! What one context has to agree on: its head with what was counted, its trie with its
+//! entries, its log and the pasts of its deltas with its heads. Each of these is
+//! compared for itself and tells of its first disagreement, so that one of them does
+//! not hide another.
+
+use std::collections::BTreeSet;
+
+use super::Found;
+use crate::authors::Authors;
+use crate::delta::DeltaView;
+use crate::error::{StoreError, hex};
+use crate::hlc::Hlc;
+use crate::ids::{ContextSlot, DeltaId};
+use crate::layout::{self, dag_key};
+use crate::record::{ContextRecord, Head};
+use crate::snapshot::Snapshot;
+use crate::version::{Dot, VersionVector};
+
+/// A context, and what was found of it.
+pub(super) struct Context<'s> {
+    pub(super) snapshot: &'s Snapshot,
+    pub(super) authors: &'s Authors,
+    pub(super) record: &'s ContextRecord,
+    pub(super) head: &'s Head,
+    pub(super) found: &'s Found,
+}
+
+impl Context<'_> {
+    pub(super) fn check(&self, tell: &mut dyn FnMut(StoreError)) {
+        let checks = [
+            self.counts(),
+            self.edits(),
+            self.events(),
+            self.answers(),
+            self.trie(),
+            self.log(),
+        ];
+        checks.into_iter().filter_map(Result::err).for_each(tell);
+    }
+
+    fn slot(&self) -> ContextSlot {
+        self.record.slot
+    }
+
+    fn wrong(&self, what: &'static str, why: &'static str) -> StoreError {
+        StoreError::corrupt(what, &layout::slot_key(self.slot()), why)
+    }
+
+    fn counts(&self) -> Result<(), StoreError> {
+        let (head, found) = (self.head, self.found);
+        if head.context != self.record.id {
+            let why = "it belongs to another context than its record says";
+            return Err(self.wrong("head record", why));
+        }
+        // What a damaged entry amounts to is not known.
+        let bytes = if found.is_damaged {
+            head.bytes
+        } else {
+            found.bytes
+        };
+        let counted = (head.entries, head.replicated, head.bytes);
+        match counted == (found.entries, found.replicated, bytes) {
+            true => Ok(()),
+            false => {
+                let why = "it counts other entries or bytes than there are";
+                Err(self.wrong("head record", why))
+            }
+        }
+    }
+
+    fn edits(&self) -> Result<(), StoreError> {
+        let found = self.found;
+        let agrees = match found.has_litter {
+            // Some are about to be swept.
+            true => found.edits >= found.edits_needed,
+            false => found.edits == found.edits_needed,
+        };
+        match agrees || found.is_damaged {
+            true => Ok(()),
+            false => Err(self.wrong("edits", "there are others than entries have")),
+        }
+    }
+
+    fn events(&self) -> Result<(), StoreError> {
+        let (head, found) = (self.head, self.found);
+        let count = (head.events_last + 1).checked_sub(head.events_first);
+        let is_first = found.events_count == 0 || found.events_first == head.events_first;
+        let agrees = !found.is_event_missing && is_first && count == Some(found.events_count);
+        match agrees || found.is_damaged {
+            true => Ok(()),
+            false => {
+                let why = "its events are not the ones that it counts";
+                Err(self.wrong("head record", why))
+            }
+        }
+    }
+
+    /// Each answer has been found by age, so equal numbers mean that no age is left over.
+    fn answers(&self) -> Result<(), StoreError> {
+        let found = self.found;
+        let agrees =
+            found.answers == found.answers_by_age && found.answers == found.answers_tally;
+        match agrees || found.is_damaged {
+            true => Ok(()),
+            false => {
+                let why = "it counts other answers or bytes than there are";
+                Err(self.wrong("tally of answers", why))
+            }
+        }
+    }
+
+    fn trie(&self) -> Result<(), StoreError> {
+        let nodes = self
+            .snapshot
+            .check_trie(self.head, self.slot(), self.authors)?;
+        match nodes == self.found.trie_nodes {
+            true => Ok(()),
+            false => {
+                let why = "it has other nodes than its entries give";
+                Err(self.wrong("trie", why))
+            }
+        }
+    }
+
+    /// Walks the deltas back to the oldest that is kept.
+    fn log(&self) -> Result<(), StoreError> {
+        let head = self.head;
+        let (mut deltas, mut version, mut events, mut with_past) = (0, 0, 0, 0);
+        let mut position = head.log_last;
+        // Heads, and parents of what was met so far.
+        let mut expected: BTreeSet<DeltaId> = head.deltas.iter().copied().collect();
+        while position > head.log_pruned {
+            let wrong =
+                |why| StoreError::corrupt("log record", &layout::position_key(position), why);
+            let (previous, delta) = self.snapshot.delta_at(self.slot(), position)?;
+            if delta.context() != self.record.id {
+                return Err(wrong("it changes another context"));
+            }
+            let id = delta.id();
+            if !expected.remove(&id) {
+                return Err(wrong("its hash is not what a successor names as parent"));
+            }
+            if delta.hlc() > head.hlc {
+                return Err(wrong("its stamp is later than its context's"));
+            }
+            // All others are in its past, so it has led to what there is. Of another node's
+            // that is not known for certain.
+            if !head.is_shared && head.deltas == [id] && delta.root() != head.root {
+                return Err(wrong("its root is not the head's"));
+            }
+            with_past += u64::from(self.past(&delta, &id, position)?);
+            expected.extend(delta.parents());
+            deltas += 1;
+            version += u64::from(delta.op_count() > 0);
+            events += u64::from(delta.event_count());
+            position = previous;
+        }
+        let is_pruned = head.log_pruned > 0;
+        if let Some(missing) = expected.first()
+            && !is_pruned
+        {
+            return Err(StoreError::Corrupt {
+                what: "delta",
+                key: hex(missing.as_bytes()),
+                why: "it is missing from the log",
+            });
+        }
+        // Private writes change the state as well, without a delta.
+        let agrees = deltas == head.log_count
+            && version <= head.version
+            && (events == head.events_last || (is_pruned && events < head.events_last))
+            && (deltas == self.found.deltas || self.found.is_damaged);
+        if !agrees {
+            let key = layout::position_key(head.log_last);
+            let why = "the head counts other deltas, changes or events than the log has";
+            return Err(StoreError::corrupt("log record", &key, why));
+        }
+        let others = self.found.dag_nodes.checked_sub(with_past);
+        match others {
+            None | Some(1..) if !is_pruned && !self.found.is_damaged => {
+                let why = "there are some of deltas that are not in the log";
+                Err(self.wrong("records of deltas' pasts", why))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Compares what is noted of a delta's past with its parents' pasts. Tells whether
+    /// anything is noted.
+    fn past(&self, delta: &DeltaView<'_>, id: &DeltaId, position: u64) -> Result<bool, StoreError> {
+        let Some(node) = self.snapshot.dag_node(self.slot(), id)? else {
+            return Ok(false);
+        };
+        let key = dag_key(self.slot(), id);
+        let wrong = |why| Err(StoreError::corrupt("record of a delta's past", &key, why));
+        let author = self.authors.find(delta.author());
+        let dot = author.map(|author| Dot {
+            author,
+            hlc: delta.hlc(),
+        });
+        if dot != Some(node.dot) || ![0, position].contains(&node.position) {
+            return wrong("it says another author, stamp or place than the delta has");
+        }
+        let newest = node
+            .seen
+            .pairs()
+            .iter()
+            .copied()
+            .chain([(node.dot.author, node.dot.hlc)]);
+        let is_seen = |(author, hlc): (u32, Hlc)| self.head.seen.stamp(author) >= hlc;
+        if !newest.into_iter().all(is_seen) {
+            return wrong("it has seen what its context has not");
+        }
+        let mut seen = VersionVector::default();
+        for parent in delta.parents() {
+            // Before a context is shared nothing is noted.
+            let Some(parent) = self.snapshot.dag_node(self.slot(), &parent)? else {
+                return Ok(true);
+            };
+            if delta.hlc() <= parent.dot.hlc {
+                return wrong("its delta is no later than one that it follows");
+            }
+            seen.join(&parent.seen);
+            seen.see(parent.dot);
+        }
+        match delta.parents().len() == 0 || seen == node.seen {
+            true => Ok(true),
+            false => wrong("it is not what its parents have seen"),
+        }
+    }
+}
