@@ -15,7 +15,7 @@ use rustix::process::{Pid, test_kill_process};
 
 use crate::create::create;
 use crate::error::{Loss, StoreError};
-use crate::ids::{NodeId, ShardCount, ShardId};
+use crate::ids::{DataId, NodeId, ShardCount, ShardId};
 use crate::ledger::is_out_of_space;
 use crate::manifest::{DATA_FORMAT_VERSION, Found, Manifest};
 use crate::place::{LedgerIdentity, LedgerPlace};
@@ -24,6 +24,15 @@ const MANIFEST: &str = "manifest";
 const LOCK: &str = "lock";
 const SHARDS: &str = "shards";
 const BLOBS: &str = "blobs";
+
+/// Ledgers that are to take the place of those in `shards`, and those whose place was
+/// taken.
+const SHARDS_NEW: &str = "shards.new";
+const SHARDS_OLD: &str = "shards.old";
+
+/// In `shards.new`, when all ledgers there are whole: the id of the data directory that
+/// they make of it. They count from the moment on at which the manifest says that id.
+const SHARDS_OF: &str = "of";
 
 /// What a new data directory gets. Has no effect on one that exists.
 #[derive(Clone, Debug)]
@@ -84,6 +93,9 @@ impl DataDir {
             is_new,
             _lock: Some(lock),
         };
+        if is_written {
+            dir.settle_shards()?;
+        }
         for private in [dir.blobs_dir(), dir.cache_dir(), dir.keys_dir()] {
             make_private_dir(&private)?;
         }
@@ -102,6 +114,92 @@ impl DataDir {
             dir.write_manifest()?;
         }
         Ok(dir)
+    }
+
+    /// The directory at `path`, which is being filled by who holds its lock and has no
+    /// manifest yet: nobody else takes it for one.
+    pub(crate) fn begin(path: &Path, manifest: Manifest) -> Result<DataDir, StoreError> {
+        make_private_dir(path)?;
+        let dir = DataDir {
+            path: path.to_owned(),
+            manifest: Manifest {
+                are_ledgers_made: true,
+                ..manifest
+            },
+            is_new: true,
+            _lock: Some(lock(path)?),
+        };
+        for private in [dir.blobs_dir(), dir.cache_dir(), dir.keys_dir()] {
+            make_private_dir(&private)?;
+        }
+        dir.make_ledgers()?;
+        Ok(dir)
+    }
+
+    /// The directory is filled: from now on it is one.
+    pub(crate) fn complete(&self) -> Result<(), StoreError> {
+        self.write_manifest()
+    }
+
+    /// Where the ledgers lie that are to take the place of those that there are.
+    pub(crate) fn shards_new(&self) -> PathBuf {
+        self.path.join(SHARDS_NEW)
+    }
+
+    /// Removes what an earlier attempt to make new ledgers has left.
+    pub(crate) fn clear_shards_new(&self) -> Result<(), StoreError> {
+        let new = self.shards_new();
+        done_or_missing(fs::remove_dir_all(&new)).map_err(StoreError::file("remove", &new))
+    }
+
+    /// Puts the new ledgers, which are whole and on disk, into the place of the old ones.
+    /// The manifest decides: with its name changed, they count.
+    pub(crate) fn switch(&mut self, manifest: Manifest) -> Result<(), StoreError> {
+        let id = manifest.data_id.to_string();
+        write_atomically(&self.shards_new().join(SHARDS_OF), id.as_bytes())?;
+        sync_dir(&self.path)?;
+        self.manifest = Manifest {
+            are_ledgers_made: true,
+            ..manifest
+        };
+        self.write_manifest()?;
+        self.settle_shards()
+    }
+
+    /// Whether the new ledgers are those that the manifest speaks of.
+    fn counts_new_shards(&self) -> Result<bool, StoreError> {
+        let of = self.shards_new().join(SHARDS_OF);
+        match fs::read(&of) {
+            Ok(id) => Ok(id == self.manifest.data_id.to_string().as_bytes()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(StoreError::file("read", &of)(error)),
+        }
+    }
+
+    /// Finishes a change of ledgers that was decided, and removes what is left of one
+    /// that was not. Each step can be the last of a process.
+    fn settle_shards(&self) -> Result<(), StoreError> {
+        let [shards, new, old] = [SHARDS, SHARDS_NEW, SHARDS_OLD].map(|name| self.path.join(name));
+        let rename = |from: &Path, to: &Path| {
+            fs::rename(from, to).map_err(StoreError::file("rename", from))?;
+            sync_dir(&self.path)
+        };
+        if self.counts_new_shards()? {
+            if shards.exists() {
+                done_or_missing(fs::remove_dir_all(&old))
+                    .map_err(StoreError::file("remove", &old))?;
+                rename(&shards, &old)?;
+            }
+            rename(&new, &shards)?;
+        }
+        for left in [new, old] {
+            // Without ledgers in their place, nothing is left over.
+            if shards.exists() {
+                done_or_missing(fs::remove_dir_all(&left))
+                    .map_err(StoreError::file("remove", &left))?;
+            }
+        }
+        Ok(())
     }
 
     /// Opens the directory at `path` to read only: nothing in it is changed, and nobody
@@ -211,12 +309,21 @@ impl DataDir {
 
     /// Where one shard's ledger lies.
     pub fn ledger_place(&self, shard: ShardId) -> LedgerPlace {
-        let dir = self.path.join(SHARDS);
-        let identity = LedgerIdentity {
-            data: self.manifest.data_id,
-            shard,
+        place_in(&self.path.join(SHARDS), self.manifest.data_id, shard)
+    }
+
+    /// The same to read only: a change of ledgers may be decided and not finished.
+    pub(crate) fn ledger_place_to_look(&self, shard: ShardId) -> Result<LedgerPlace, StoreError> {
+        let shards = match self.counts_new_shards()? {
+            true => self.shards_new(),
+            false => self.path.join(SHARDS),
         };
-        LedgerPlace::new(dir.join(format!("{:03}", shard.number())), identity)
+        Ok(place_in(&shards, self.manifest.data_id, shard))
+    }
+
+    /// Whether there is a data directory at `path`, or was one.
+    pub(crate) fn is_one(path: &Path) -> bool {
+        path.join(MANIFEST).exists() || path.join(SHARDS).exists()
     }
 
     /// Applications' components and other large files, named by their hash.
@@ -243,6 +350,12 @@ impl DataDir {
     pub fn run_file_in(path: &Path) -> PathBuf {
         path.join("server.json")
     }
+}
+
+/// The place of one of the ledgers below `shards`.
+pub(crate) fn place_in(shards: &Path, data: DataId, shard: ShardId) -> LedgerPlace {
+    let identity = LedgerIdentity { data, shard };
+    LedgerPlace::new(shards.join(format!("{:03}", shard.number())), identity)
 }
 
 /// Writes a file so that after a crash it has either its old or its whole new
@@ -344,7 +457,7 @@ fn is_gone(pid: u32) -> bool {
 }
 
 /// Takes the lock, if there is one, without a sign of who has it.
-fn lock_to_look(dir: &Path) -> Result<Option<File>, StoreError> {
+pub(crate) fn lock_to_look(dir: &Path) -> Result<Option<File>, StoreError> {
     let path = dir.join(LOCK);
     let mut file = match File::open(&path) {
         Ok(file) => file,

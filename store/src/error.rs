@@ -1,7 +1,8 @@
 //! What can go wrong in the store, one variant per decision the caller can
 //! take. [`StoreError`] fails a whole operation; [`Refused`] answers one change
 //! of a batch while its neighbours are committed; [`BlobError`] fails an
-//! operation on one blob and never more than that. No mapping to status codes
+//! operation on one blob and never more than that; [`ExportError`] and [`ImportError`]
+//! say why a copy was not made or taken in. No mapping to status codes
 //! here: that is `server`'s.
 
 use std::fmt;
@@ -531,6 +532,136 @@ impl BlobError {
                 source,
             },
         }
+    }
+}
+
+/// A copy of a context or a data directory could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// There is no such context on this shard.
+    #[error("context {context} does not exist")]
+    UnknownContext {
+        /// The id asked for.
+        context: ContextId,
+    },
+    /// One record is longer than a copy takes.
+    #[error(
+        "a record of {bytes} bytes exceeds the {bytes_max} bytes that a copy takes; remove it or make it smaller"
+    )]
+    RecordTooLarge {
+        /// Bytes of it.
+        bytes: u64,
+        /// The bound.
+        bytes_max: u64,
+    },
+    /// A file that belongs into the copy cannot be read.
+    #[error("cannot read {}, which belongs into the copy", path.display())]
+    File {
+        /// Which one.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A blob cannot be read.
+    #[error("a blob cannot be read")]
+    Blob(#[from] BlobError),
+    /// What is to be copied cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The copy cannot be written.
+    #[error("the copy cannot be written")]
+    Write(#[from] io::Error),
+    /// Whoever takes the copy in has refused it.
+    #[error("the copy was not taken in")]
+    Refused(#[source] Box<ImportError>),
+}
+
+/// A copy was not taken in. Nothing of it is there.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    /// The file was written by another version.
+    #[error(
+        "the file has format version {found}, but this program reads version {supported}; use the program version that wrote it"
+    )]
+    Version {
+        /// The version it says.
+        found: u16,
+        /// The one that this program reads.
+        supported: u16,
+    },
+    /// The file is not as it was written.
+    #[error("the file is damaged behind byte {at}: {why}; get it once more")]
+    Damaged {
+        /// Where the part begins that is not right.
+        at: u64,
+        /// Which check failed.
+        why: &'static str,
+    },
+    /// The file is as it was written, but no program of ours writes such a thing.
+    #[error("the file is not what it says: {why}; nothing of it was taken in")]
+    Malformed {
+        /// What is wrong.
+        why: &'static str,
+    },
+    /// What the file holds does not agree with itself.
+    #[error(
+        "context {context} in the file does not agree with itself, and nothing of it was taken in"
+    )]
+    Disagrees {
+        /// Which context.
+        context: ContextId,
+        /// What does not fit.
+        source: StoreError,
+    },
+    /// What was made of the file is not whole. A disk that loses writes, or our bug.
+    #[error("what was made of the file is not whole, and was removed: {finding}")]
+    NotWhole {
+        /// What a check has found.
+        finding: String,
+    },
+    /// There is something where the copy should go.
+    #[error("{} is there already; choose a place that is free", path.display())]
+    PlaceTaken {
+        /// The file or directory.
+        path: PathBuf,
+    },
+    /// There is such a context already.
+    #[error("context {context} exists already; delete it first")]
+    Exists {
+        /// Its id.
+        context: ContextId,
+    },
+    /// The file cannot be read.
+    #[error("the file cannot be read behind byte {at}")]
+    Read {
+        /// How far it was read.
+        at: u64,
+        /// Why not further.
+        source: io::Error,
+    },
+    /// A file that is in the copy cannot be put into its place.
+    #[error("cannot write {}", path.display())]
+    File {
+        /// Which one.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A blob that is in the copy cannot be stored.
+    #[error("a blob cannot be stored")]
+    Blob(#[from] BlobError),
+    /// The ledger does not take it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl ImportError {
+    pub(crate) const fn damaged(at: u64, why: &'static str) -> ImportError {
+        ImportError::Damaged { at, why }
+    }
+
+    pub(crate) const fn malformed(why: &'static str) -> ImportError {
+        ImportError::Malformed { why }
     }
 }
 

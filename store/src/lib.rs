@@ -26,6 +26,7 @@
 //! | `sequence/` | lists and texts that merge |
 //! | `saved.rs` | these as wholes, so that a long one is opened quickly |
 //! | `names.rs`, `verify/` | reconciling and scrubbing |
+//! | `export/` | copies of contexts that leave their ledger |
 //! | `check/` | checking a whole data directory that nobody has open |
 //! | `blobs/`, `attachment.rs` | large contents, each in a file named by its hash, and who refers to them |
 //! | `error.rs` | what can go wrong |
@@ -45,6 +46,7 @@ mod delta;
 mod edits;
 mod entry;
 mod error;
+mod export;
 mod hlc;
 mod ids;
 mod journal;
@@ -90,7 +92,11 @@ pub use delta::{
     MalformedDelta, OpView, WriteView,
 };
 pub use entry::{EntryKind, EntryValue, Space};
-pub use error::{BlobError, Loss, Refused, StoreError};
+pub use error::{BlobError, ExportError, ImportError, Loss, Refused, StoreError};
+pub use export::{
+    BackupCounts, BackupSource, CopiedContext, EXPORT_VERSION, ExportKind, ExportScope, Resharded,
+    RestoreOptions, Restored, export_context, import_context, reshard, restore, write_backup,
+};
 pub use hlc::{FromTheFuture, Hlc, HlcClock};
 pub use ids::{
     ApplicationId, BlobId, ContextId, ContextSlot, DataId, DeltaId, ID_BYTES, InvalidId, NodeId,

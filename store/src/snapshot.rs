@@ -331,8 +331,8 @@ impl Snapshot {
                 continue;
             }
             seen.clear();
-            if let Some(bytes) = self.get_raw(self.tables.edits_seen, edit.key)? {
-                for (number, hlc) in read_edit_seen(edit.key, bytes)?.pairs() {
+            if let Some(found) = self.edit_seen(edit.key)? {
+                for (number, hlc) in found.pairs() {
                     seen.push((names.get(*number)?, *hlc));
                 }
                 seen.sort_unstable();
@@ -388,6 +388,12 @@ impl Snapshot {
             _ => return Ok(None),
         };
         Ok((!sequence.is_empty()).then_some(sequence))
+    }
+
+    /// What the edit under a key had seen of the other authors of its sequence, if anything.
+    pub(crate) fn edit_seen(&self, key: &[u8]) -> Result<Option<VersionVector>, StoreError> {
+        let found = self.get_raw(self.tables.edits_seen, key)?;
+        found.map(|bytes| read_edit_seen(key, bytes)).transpose()
     }
 
     /// That every record of what an edit had seen is of an edit.
@@ -868,6 +874,27 @@ impl Snapshot {
 
     pub(crate) fn saved_record(&self, key: &[u8]) -> Result<Option<&[u8]>, StoreError> {
         self.get_raw(self.tables.saved, key)
+    }
+
+    /// Shows every record of a table whose key begins with `prefix` to `visit`.
+    pub(crate) fn each_below<E: From<StoreError>>(
+        &self,
+        table: impl FnOnce(&Tables) -> Table,
+        prefix: &[u8],
+        mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let table = table(&self.tables);
+        let mut show = |row: heed::Result<(&[u8], &[u8])>| {
+            let (key, bytes) = row.map_err(unreadable)?;
+            visit(key, bytes)
+        };
+        // LMDB has no empty keys, and looks for none.
+        if prefix.is_empty() {
+            let mut rows = table.iter(&self.txn).map_err(unreadable)?;
+            return rows.try_for_each(&mut show);
+        }
+        let mut rows = table.prefix_iter(&self.txn, prefix).map_err(unreadable)?;
+        rows.try_for_each(show)
     }
 
     pub(crate) fn get_raw(&self, table: Table, key: &[u8]) -> Result<Option<&[u8]>, StoreError> {

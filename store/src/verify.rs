@@ -12,16 +12,18 @@ use bytes::Bytes;
 
 use crate::answer::KeptAnswer;
 use crate::authors::Authors;
+use crate::change::ApplicationRecord;
 use crate::entry::{EntryKind, Space, Stored};
 use crate::error::StoreError;
 use crate::ids::{ContextId, ContextSlot};
 use crate::layout::{self, SLOT_BITS, Table, Tables};
 use crate::record::{
     AnswerTally, ContextRecord, DagNode, EditRow, EventView, GraveRow, Head, LitterRow, LogRow,
-    open, read_answer_bytes, read_entry,
+    open, read_answer_bytes, read_entry, read_name,
 };
 use crate::saved::SequenceName;
 use crate::snapshot::Snapshot;
+use crate::version::VersionVector;
 
 /// What a clean ledger holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -72,6 +74,8 @@ pub(crate) struct Found {
     has_litter: bool,
     dag_nodes: u64,
     deltas: u64,
+    /// The newest dots of each author in replicated entries.
+    wrote: VersionVector,
     events_first: u64,
     events_count: u64,
     is_event_missing: bool,
@@ -104,24 +108,9 @@ pub fn verify(snapshot: &Snapshot) -> Result<Verified, StoreError> {
 /// Checks everything, and tells of each disagreement. Gives what the contexts hold
 /// that were found.
 pub(crate) fn scrub(snapshot: &Snapshot, listener: &mut dyn Listener) -> Verified {
-    let mut scrub = Scrub {
-        snapshot,
-        listener,
-        authors: Authors::default(),
-        contexts: BTreeMap::new(),
-        records: Vec::new(),
-        graves: BTreeSet::new(),
-        heads: BTreeSet::new(),
-        found: BTreeMap::new(),
-        sequences: BTreeSet::new(),
-        read: 0,
-    };
-    match snapshot.authors() {
-        Ok(authors) => scrub.authors = authors,
-        Err(error) => scrub.listener.found(None, error),
-    }
-    for (table, check) in records() {
-        scrub.each(table, check);
+    let mut scrub = Scrub::new(snapshot, listener);
+    for (table, _, check) in records() {
+        scrub.each(table, &[], check);
     }
     let checks = [
         Snapshot::check_attachments,
@@ -137,43 +126,74 @@ pub(crate) fn scrub(snapshot: &Snapshot, listener: &mut dyn Listener) -> Verifie
 type Pick = fn(&Tables) -> Table;
 type Check<'s> = fn(&mut Scrub<'s>, &[u8], &[u8]) -> Result<(), StoreError>;
 
+/// What stands in front of a table's keys.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Keyed {
+    /// The slot of a context, of which there may be many records.
+    Slot,
+    /// The same, with a space.
+    Space,
+    /// Something else.
+    Otherwise,
+}
+
 /// What one record of a table has to be by itself, in an order in which contexts are
 /// known before what they have. The tables `meta` and `authors` are read elsewhere.
-fn records<'s>() -> [(Pick, Check<'s>); 15] {
+fn records<'s>() -> [(Pick, Keyed, Check<'s>); 15] {
+    use Keyed::{Otherwise, Slot, Space};
     [
-        (|tables| tables.contexts, Scrub::context),
-        (|tables| tables.graves, Scrub::grave),
-        (|tables| tables.heads, Scrub::head),
-        (|tables| tables.entries, Scrub::entry),
-        (|tables| tables.edits, Scrub::edit),
-        (|tables| tables.litter, Scrub::litter),
-        (|tables| tables.saved, Scrub::saved),
-        (|tables| tables.answers, Scrub::answer),
-        (|tables| tables.answers_by_age, Scrub::answer_age),
-        (|tables| tables.trie, Scrub::trie_node),
-        (|tables| tables.dag, Scrub::dag_node),
-        (|tables| tables.log, Scrub::delta),
-        (|tables| tables.events, Scrub::event),
-        (
-            |tables| tables.applications,
-            |_, key, bytes| crate::change::ApplicationRecord::read(key, bytes).map(drop),
-        ),
-        (
-            |tables| tables.names,
-            |_, key, bytes| {
-                let is_text = std::str::from_utf8(key).is_ok();
-                crate::record::read_name(key, bytes)?;
-                match is_text {
-                    true => Ok(()),
-                    false => Err(StoreError::corrupt(
-                        "name record",
-                        key,
-                        "its key is not UTF-8",
-                    )),
-                }
-            },
-        ),
+        (|tables| tables.contexts, Otherwise, Scrub::context),
+        (|tables| tables.graves, Otherwise, Scrub::grave),
+        (|tables| tables.heads, Otherwise, Scrub::head),
+        (|tables| tables.entries, Space, Scrub::entry),
+        (|tables| tables.edits, Space, Scrub::edit),
+        (|tables| tables.litter, Space, Scrub::litter),
+        (|tables| tables.saved, Space, Scrub::saved),
+        (|tables| tables.answers, Slot, Scrub::answer),
+        (|tables| tables.answers_by_age, Slot, Scrub::answer_age),
+        (|tables| tables.trie, Slot, Scrub::trie_node),
+        (|tables| tables.dag, Slot, Scrub::dag_node),
+        (|tables| tables.log, Otherwise, Scrub::delta),
+        (|tables| tables.events, Slot, Scrub::event),
+        (|tables| tables.applications, Otherwise, Scrub::application),
+        (|tables| tables.names, Otherwise, Scrub::name),
     ]
+}
+
+/// Checks one context that has no record and no head yet, but will get these. Tells of
+/// each disagreement.
+pub(crate) fn scrub_context(
+    snapshot: &Snapshot,
+    record: &ContextRecord,
+    head: &Head,
+    listener: &mut dyn Listener,
+) {
+    let mut scrub = Scrub::new(snapshot, listener);
+    scrub.contexts.insert(record.slot, record.id);
+    for (table, keyed, check) in records() {
+        let prefixes = match keyed {
+            Keyed::Slot => vec![layout::slot_key(record.slot)],
+            Keyed::Space => Space::ALL
+                .map(|space| layout::space_key(record.slot, space))
+                .to_vec(),
+            Keyed::Otherwise => continue,
+        };
+        for prefix in prefixes {
+            scrub.each(table, &prefix, check);
+        }
+    }
+    let mut found = scrub.found.remove(&record.slot).unwrap_or_default();
+    // The walk through the log counts them.
+    found.deltas = head.log_count;
+    let context = context::Context {
+        snapshot,
+        authors: &scrub.authors,
+        record,
+        head,
+        found: &found,
+    };
+    let listener = scrub.listener;
+    context.check(&mut |error| listener.found(Some(record.id), error));
 }
 
 struct Scrub<'s> {
@@ -192,9 +212,29 @@ struct Scrub<'s> {
 }
 
 impl<'s> Scrub<'s> {
-    fn each(&mut self, table: Pick, check: Check<'s>) {
+    fn new(snapshot: &'s Snapshot, listener: &'s mut dyn Listener) -> Scrub<'s> {
+        let mut scrub = Scrub {
+            snapshot,
+            listener,
+            authors: Authors::default(),
+            contexts: BTreeMap::new(),
+            records: Vec::new(),
+            graves: BTreeSet::new(),
+            heads: BTreeSet::new(),
+            found: BTreeMap::new(),
+            sequences: BTreeSet::new(),
+            read: 0,
+        };
+        match snapshot.authors() {
+            Ok(authors) => scrub.authors = authors,
+            Err(error) => scrub.listener.found(None, error),
+        }
+        scrub
+    }
+
+    fn each(&mut self, table: Pick, prefix: &[u8], check: Check<'s>) {
         let snapshot = self.snapshot;
-        let read = snapshot.each(table, |key, bytes| {
+        let read: Result<(), StoreError> = snapshot.each_below(table, prefix, |key, bytes| {
             if let Err(error) = check(self, key, bytes) {
                 // Tables of contexts have a slot in front of their keys.
                 let slot = slot_of(key).filter(|slot| self.contexts.contains_key(slot));
@@ -268,6 +308,9 @@ impl<'s> Scrub<'s> {
         found.replicated += u64::from(space.is_replicated());
         let entry = read_entry(key, bytes)?;
         found.bytes += name.len() as u64 + entry.bytes();
+        if space.is_replicated() {
+            entry.dots(&mut |dot| found.wrote.see(dot));
+        }
         if let Stored::Sections(state) = &entry {
             let chains = state.list.chains.iter().chain(&state.text.chains);
             found.edits_needed += chains.map(|chain| chain.edits).sum::<u64>();
@@ -382,6 +425,18 @@ impl<'s> Scrub<'s> {
         found.is_event_missing |= event.sequence != found.events_first + found.events_count;
         found.events_count += 1;
         Ok(())
+    }
+
+    fn application(&mut self, key: &[u8], bytes: &[u8]) -> Result<(), StoreError> {
+        ApplicationRecord::read(key, bytes).map(drop)
+    }
+
+    fn name(&mut self, key: &[u8], bytes: &[u8]) -> Result<(), StoreError> {
+        read_name(key, bytes)?;
+        match std::str::from_utf8(key) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(corrupt("name record", key, "its key is not UTF-8")),
+        }
     }
 
     /// What contexts have against what they say.

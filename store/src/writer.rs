@@ -7,7 +7,7 @@
 
 use std::sync::MutexGuard;
 
-use heed::{Env, RoTxn, WithoutTls};
+use heed::{Env, RoTxn, RwTxn, WithoutTls};
 
 use crate::answer::{AnswerBounds, ExpiredAnswers};
 use crate::apply::{Answer, Pass, verdict};
@@ -20,9 +20,10 @@ use crate::hlc::Hlc;
 use crate::ids::{BlobId, ContextSlot};
 use crate::journal::Journal;
 use crate::layout::{self, BATCH_BYTES_MAX, META_COUNTERS, META_SLOTS, Tables};
-use crate::ledger::{LedgerConfig, Shared, engine_error};
+use crate::ledger::{LedgerConfig, Shared, commit_error, engine_error, is_short_write};
 use crate::record::{CountersRecord, Head, LogRow, SlotsRecord, open};
 use crate::saved::{self, SavedSequence, SequenceName};
+use crate::snapshot::Snapshot;
 use crate::sweep::{self, Swept};
 
 /// Writes between two checkpoints. Each dirties a page of its own at worst, and
@@ -299,6 +300,61 @@ impl<'l> LedgerWriter<'l> {
             let pass = writer.pass.as_mut().expect("it was opened above");
             pass.expire_answers(now, from, records_max)
         })
+    }
+
+    /// Begins a transaction of its own, beside those of batches, as a sweep has. What the
+    /// journal has is in LMDB before.
+    pub(crate) fn begin_aside(&mut self) -> Result<RwTxn<'l>, StoreError> {
+        self.guarded(|writer| {
+            writer.bring_in()?;
+            writer.pass = None;
+            let txn = writer.shared.env.write_txn();
+            txn.map_err(|error| writer.engine(error))
+        })
+    }
+
+    /// Commits it. From now on `next` is what is given next.
+    pub(crate) fn commit_aside(
+        &mut self,
+        txn: RwTxn<'l>,
+        next: Counters,
+    ) -> Result<(), StoreError> {
+        self.guarded(|writer| {
+            let committed = txn.commit();
+            committed.map_err(|error| commit_error(error, &writer.shared.env))?;
+            writer.state.next = next;
+            Ok(())
+        })
+    }
+
+    /// What was committed, at this moment.
+    pub(crate) fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        let txn = self.shared.env.clone().static_read_txn();
+        let txn = txn.map_err(|error| engine_error("read", error, &self.shared.env))?;
+        Ok(Snapshot::new(txn, self.shared.tables))
+    }
+
+    pub(crate) fn env(&self) -> &'l Env<WithoutTls> {
+        &self.shared.env
+    }
+
+    pub(crate) fn tables(&self) -> Tables {
+        self.shared.tables
+    }
+
+    /// What is given next.
+    pub(crate) fn next(&self) -> Counters {
+        self.state.next
+    }
+
+    /// What a failed write in such a transaction is.
+    pub(crate) fn engine(&self, error: heed::Error) -> StoreError {
+        match error {
+            heed::Error::Io(source) if is_short_write(&source, &self.shared.env) => {
+                StoreError::DiskFull { source }
+            }
+            error => engine_error("a commit", error, &self.shared.env),
+        }
     }
 
     fn guarded<T>(

@@ -103,6 +103,15 @@ pub fn check(path: &Path, tell: &mut dyn FnMut(CheckProgress)) -> Result<CheckRe
     Ok(report)
 }
 
+/// The same of a directory that the caller holds, and of which no ledger is open.
+pub(crate) fn check_open(data: &DataDir, tell: &mut dyn FnMut(CheckProgress)) -> CheckReport {
+    let mut findings = Findings::default();
+    let mut report = CheckReport::default();
+    check_data(data, &mut report, &mut findings, tell);
+    (report.findings, report.findings_left_out) = findings.into_parts();
+    report
+}
+
 fn check_data(
     data: &DataDir,
     report: &mut CheckReport,
@@ -117,8 +126,9 @@ fn check_data(
     }
     let mut snapshots = Vec::new();
     for shard in data.manifest().shards.shards() {
-        let place = data.ledger_place(shard);
-        let checked = check_ledger(&place, report, findings, tell);
+        let checked = data
+            .ledger_place_to_look(shard)
+            .and_then(|place| check_ledger(&place, report, findings, tell));
         let snapshot = checked.unwrap_or_else(|error| {
             findings.add(Some(shard), None, &error);
             None

@@ -114,6 +114,36 @@ impl<'a> State<'a> {
             .all(|k| self.has(k) == (k == kind))
     }
 
+    /// Gives every author another number, and brings each list into the order that this
+    /// makes. `None` if an author has none.
+    pub(crate) fn renumber(&mut self, number: &dyn Fn(u32) -> Option<u32>) -> Option<()> {
+        let anew = |dot: &mut Dot| {
+            dot.author = number(dot.author)?;
+            Some(())
+        };
+        for value in self.register.iter_mut().chain(&mut self.once) {
+            anew(&mut value.dot)?;
+        }
+        self.register.sort_unstable_by_key(|value| value.dot);
+        for cell in &mut self.counter {
+            anew(&mut cell.first)?;
+        }
+        self.counter.sort_unstable_by_key(|cell| cell.first);
+        self.element.iter_mut().try_for_each(anew)?;
+        self.element.sort_unstable();
+        for sequence in [&mut self.list, &mut self.text] {
+            sequence.births.iter_mut().try_for_each(anew)?;
+            sequence.births.sort_unstable();
+            for chain in &mut sequence.chains {
+                anew(&mut chain.last)?;
+            }
+            sequence
+                .chains
+                .sort_unstable_by_key(|chain| chain.last.author);
+        }
+        Some(())
+    }
+
     /// Appends its sections to `out`.
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         for kind in EntryKind::ALL.into_iter().filter(|kind| self.has(*kind)) {
@@ -187,6 +217,23 @@ impl<'a> Stored<'a> {
         match self {
             Stored::Value(_) => EntryKind::Register,
             Stored::Sections(state) => state.kind().expect("what is stored is not empty"),
+        }
+    }
+
+    /// Shows every dot in it to `visit`.
+    pub(crate) fn dots(&self, visit: &mut dyn FnMut(Dot)) {
+        match self {
+            Stored::Value(value) => visit(value.dot),
+            Stored::Sections(state) => {
+                let values = state.register.iter().chain(&state.once);
+                values.for_each(|value| visit(value.dot));
+                state.counter.iter().for_each(|cell| visit(cell.first));
+                state.element.iter().for_each(|dot| visit(*dot));
+                for sequence in [&state.list, &state.text] {
+                    sequence.births.iter().for_each(|dot| visit(*dot));
+                    sequence.chains.iter().for_each(|chain| visit(chain.last));
+                }
+            }
         }
     }
 

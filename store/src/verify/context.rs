@@ -29,6 +29,7 @@ impl Context<'_> {
     pub(super) fn check(&self, tell: &mut dyn FnMut(StoreError)) {
         let checks = [
             self.counts(),
+            self.dots(),
             self.edits(),
             self.events(),
             self.answers(),
@@ -63,6 +64,19 @@ impl Context<'_> {
             true => Ok(()),
             false => {
                 let why = "it counts other entries or bytes than there are";
+                Err(self.wrong("head record", why))
+            }
+        }
+    }
+
+    /// Entries are of deltas that the context has seen.
+    fn dots(&self) -> Result<(), StoreError> {
+        let seen = &self.head.seen;
+        let mut wrote = self.found.wrote.pairs().iter();
+        match wrote.all(|(author, hlc)| *hlc <= seen.stamp(*author)) {
+            true => Ok(()),
+            false => {
+                let why = "an entry was written by a delta that it has not seen";
                 Err(self.wrong("head record", why))
             }
         }

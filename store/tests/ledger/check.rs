@@ -152,7 +152,8 @@ fn a_missing_file_and_a_cut_off_manifest_are_findings() {
     let journal = bench.place.dir().join("journal");
     let kept = fs::read(&journal).unwrap();
     fs::remove_file(&journal).unwrap();
-    assert!(checked(&bench).findings[0].why.contains("is missing"));
+    let findings = checked(&bench).findings;
+    assert!(findings[0].why.contains("is missing"), "{findings:?}");
     fs::write(&journal, kept).unwrap();
     let manifest = data_dir(&bench).join("manifest");
     let text = fs::read(&manifest).unwrap();

@@ -13,7 +13,7 @@ use corelet_store::{
 use crate::{id, set};
 
 /// Unpacks the fixture and opens its only ledger.
-fn open(dir: &Path, name: &str) -> Ledger {
+pub(crate) fn open(dir: &Path, name: &str) -> Ledger {
     let packed =
         Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/{name}.tar.gz"));
     if !dir.join(name).exists() {

@@ -5,6 +5,7 @@ mod answers;
 mod attachments;
 mod batch;
 mod check;
+mod copies;
 mod damage;
 mod data_dir;
 mod deletion;

@@ -1,0 +1,359 @@
+//! The copier that the tests kill: fills data directories, backs them up, restores and
+//! reshards them, and says what is in them. Speaks only of what is done. Also measures
+//! how quick copies are.
+//!
+//! `copies fill DIR SHARDS CONTEXTS` writes contexts with all kinds of records.
+//! `copies backup DIR FILE`, `copies restore FILE DIR SHARDS`, `copies reshard DIR SHARDS`
+//! `copies export DIR FILE` and `copies import FILE DIR` do what they say. `copies show DIR` prints a line for each
+//! context and name, in order. `copies check DIR` prints findings, and ends with 1 if
+//! there are any. `copies speed DIR MIB` compares export and import with a plain copy of
+//! the same bytes through LMDB.
+
+use std::error::Error;
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use bytes::Bytes;
+use corelet_store::{
+    ApplicationId, ApplicationRecord, BackupSource, CallEffects, Change, ContextId, ContextSlot,
+    DataDir, Event, ExportScope, Hlc, Ledger, LedgerConfig, NewContext, NodeId, Op, OpenOptions,
+    RestoreOptions, ShardCount, ShardId, Space, Write as EntryWrite, check, export_context,
+    import_context, reshard, restore, write_backup,
+};
+
+type Outcome = Result<(), Box<dyn Error>>;
+
+const NODE: NodeId = NodeId::from_bytes([7; 32]);
+
+fn main() -> Outcome {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["fill", dir, shards, contexts] => fill(dir.as_ref(), count(shards)?, contexts.parse()?),
+        ["backup", dir, file] => backup(dir.as_ref(), file.as_ref()),
+        ["restore", file, dir, shards] => {
+            let options = RestoreOptions {
+                shards: Some(count(shards)?),
+                component: &component,
+                ledger: config(),
+            };
+            let file = BufReader::new(File::open(file)?);
+            restore(file, dir.as_ref(), &options, &mut |_| {})?;
+            Ok(())
+        }
+        ["reshard", dir, shards] => {
+            reshard(dir.as_ref(), count(shards)?, &config(), &mut |_, _| {})?;
+            Ok(())
+        }
+        ["export", dir, file] => {
+            let (_data, ledgers) = open(dir.as_ref(), count("1")?)?;
+            let file = BufWriter::new(File::create(file)?);
+            export_context(&ledgers[0].snapshot()?, &id(1), ExportScope::ALL, file)?;
+            Ok(())
+        }
+        ["import", file, dir] => {
+            let (_data, ledgers) = open(dir.as_ref(), count("1")?)?;
+            import_context(&ledgers[0], BufReader::new(File::open(file)?))?;
+            Ok(())
+        }
+        ["show", dir] => show(dir.as_ref()),
+        ["check", dir] => {
+            let report = check(dir.as_ref(), &mut |_| {})?;
+            report
+                .findings
+                .iter()
+                .for_each(|finding| println!("{finding}"));
+            match report.is_whole() {
+                true => Ok(()),
+                false => Err("it is not whole".into()),
+            }
+        }
+        ["speed", dir, mib] => speed(dir.as_ref(), mib.parse()?),
+        _ => Err("usage: see the head of this program's source".into()),
+    }
+}
+
+fn count(shards: &str) -> Result<ShardCount, Box<dyn Error>> {
+    Ok(ShardCount::new(shards.parse()?).ok_or("too many shards, or none")?)
+}
+
+fn config() -> LedgerConfig {
+    LedgerConfig {
+        map_bytes_max: 16 << 30,
+        readers_max: 16,
+        ..LedgerConfig::default()
+    }
+}
+
+fn component(id: &ApplicationId) -> String {
+    format!("{id}.wasm")
+}
+
+fn open(dir: &Path, shards: ShardCount) -> Result<(DataDir, Vec<Ledger>), Box<dyn Error>> {
+    let options = OpenOptions {
+        shards_if_new: shards,
+        node_id_if_new: NODE,
+    };
+    let data = DataDir::open(dir, &options)?;
+    let shards = data.manifest().shards.shards();
+    let ledgers = shards.map(|shard| Ledger::open(&data.ledger_place(shard), &config()));
+    let ledgers = ledgers.collect::<Result<Vec<_>, _>>()?;
+    Ok((data, ledgers))
+}
+
+fn id(n: u64) -> ContextId {
+    ContextId::from_bytes(*blake3::hash(&n.to_le_bytes()).as_bytes())
+}
+
+fn set(space: Space, key: String, value: Vec<u8>) -> Op {
+    Op {
+        space,
+        key: Bytes::from(key),
+        removes_first: false,
+        write: EntryWrite::Set(Bytes::from(value)),
+    }
+}
+
+fn effects(n: u64, hlc: u64, mut ops: Vec<Op>, events: Vec<Event>) -> CallEffects {
+    ops.sort_by(|a, b| (a.space, &a.key).cmp(&(b.space, &b.key)));
+    CallEffects {
+        context: id(n),
+        slot: ContextSlot::UNASSIGNED,
+        author: NODE,
+        hlc: Hlc::from_bits(hlc << 12),
+        ops,
+        events,
+        logs: vec![],
+    }
+}
+
+fn fill(dir: &Path, shards: ShardCount, contexts: u64) -> Outcome {
+    let (data, ledgers) = open(dir, shards)?;
+    let content = b"a component";
+    let application = ApplicationId::from_bytes(*blake3::hash(content).as_bytes());
+    std::fs::write(data.blobs_dir().join(component(&application)), content)?;
+    commit(
+        &ledgers[0],
+        vec![Change::PutApplication(ApplicationRecord {
+            id: application,
+            name: "app".into(),
+            version: "1".into(),
+            size_bytes: content.len() as u64,
+            installed: Hlc::from_bits(1 << 12),
+            description: "{}".into(),
+        })],
+    )?;
+    std::fs::write(data.keys_dir().join("node.key"), b"not a real one")?;
+    for n in 0..contexts {
+        let name = (n % 3 == 0).then(|| format!("context-{n}"));
+        if let Some(name) = name.clone() {
+            let context = id(n);
+            commit(&ledgers[0], vec![Change::PutName { name, context }])?;
+        }
+        let owner = &ledgers[usize::from(ShardId::of(&id(n), shards).number())];
+        let ops = (0..40).map(|k| set(Space::Shared, format!("key-{k:03}"), vec![n as u8; 100]));
+        let new = NewContext {
+            id: id(n),
+            name,
+            application,
+            created: Hlc::from_bits(5 << 12),
+            call: effects(n, 10, ops.collect(), vec![]),
+        };
+        commit(owner, vec![Change::CreateContext(new)])?;
+        let add = Op::shared(Bytes::from_static(b"counter"), EntryWrite::Add(n as i64));
+        let private = set(Space::Private, "secret".into(), vec![1; 9]);
+        let large = set(Space::Shared, "large".into(), vec![n as u8; 9000]);
+        let event = Event {
+            kind: "made".into(),
+            payload: Bytes::from(n.to_string()),
+        };
+        let call = effects(n, 11, vec![add, private, large], vec![event]);
+        commit(owner, vec![Change::Call(call)])?;
+        // This one stays in the journal.
+        let last = effects(
+            n,
+            12,
+            vec![set(Space::Shared, "last".into(), vec![2])],
+            vec![],
+        );
+        let outcome = owner.writer().commit(vec![Change::Call(last)])?;
+        outcome
+            .verdicts
+            .into_iter()
+            .collect::<Result<Vec<_>, _>>()?;
+    }
+    Ok(())
+}
+
+fn commit(ledger: &Ledger, batch: Vec<Change>) -> Outcome {
+    for verdict in ledger.commit(batch)? {
+        verdict?;
+    }
+    Ok(())
+}
+
+fn backup(dir: &Path, file: &Path) -> Outcome {
+    let (data, ledgers) = open(dir, count("1")?)?;
+    let snapshots = ledgers.iter().map(Ledger::snapshot);
+    let snapshots = snapshots.collect::<Result<Vec<_>, _>>()?;
+    let source = BackupSource {
+        node: data.manifest().node_id,
+        snapshots: &snapshots,
+        component: &|id| data.blobs_dir().join(component(id)),
+        blobs: None,
+        keys: Some(&data.keys_dir()),
+    };
+    write_backup(&source, BufWriter::new(File::create(file)?), &mut |_| {})?;
+    Ok(())
+}
+
+fn show(dir: &Path) -> Outcome {
+    if !dir.join("manifest").exists() {
+        return Err("there is no data directory".into());
+    }
+    let (data, ledgers) = open(dir, count("1")?)?;
+    let mut lines = Vec::new();
+    for ledger in &ledgers {
+        let snapshot = ledger.snapshot()?;
+        for record in snapshot.contexts(None, usize::MAX)? {
+            let head = snapshot.head(record.slot)?;
+            let secret = snapshot.get(record.slot, Space::Private, b"secret")?;
+            lines.push(format!(
+                "{} {:?} {} {} {} {} {} {secret:?}",
+                record.id,
+                record.name,
+                head.root,
+                head.version,
+                head.bytes,
+                head.log_count,
+                head.events_last
+            ));
+        }
+        for (name, context) in snapshot.names(None, usize::MAX)? {
+            lines.push(format!("{name} {context}"));
+        }
+        for application in snapshot.applications()? {
+            let file = std::fs::read(data.blobs_dir().join(component(&application.id)))?;
+            lines.push(format!("{} {} bytes", application.id, file.len()));
+        }
+    }
+    lines.sort();
+    lines.iter().for_each(|line| println!("{line}"));
+    Ok(())
+}
+
+/// Entries of 100 bytes and of 1000, so many MiB of each.
+fn speed(dir: &Path, mib: u64) -> Outcome {
+    for value_bytes in [100, 1000, 10_000] {
+        let entries = (mib << 20) / value_bytes;
+        let at = |name: &str| -> PathBuf { dir.join(format!("{name}-{value_bytes}")) };
+        let (_data, ledgers) = open(&at("source"), count("1")?)?;
+        let new = NewContext {
+            id: id(0),
+            name: None,
+            application: ApplicationId::from_bytes([1; 32]),
+            created: Hlc::from_bits(5 << 12),
+            call: effects(0, 10, vec![], vec![]),
+        };
+        commit(&ledgers[0], vec![Change::CreateContext(new)])?;
+        let per_call = (8 << 20) / (value_bytes + 300);
+        let (mut next, mut stamp) = (0, 11);
+        while next < entries {
+            let end = entries.min(next + per_call);
+            let value = |key: u64| {
+                let value = key.to_le_bytes().into_iter().cycle();
+                value.take(value_bytes as usize).collect()
+            };
+            let ops = (next..end).map(|k| set(Space::Shared, format!("key-{k:012}"), value(k)));
+            commit(
+                &ledgers[0],
+                vec![Change::Call(effects(0, stamp, ops.collect(), vec![]))],
+            )?;
+            (next, stamp) = (end, stamp + 1);
+        }
+        // Without the log, which has every value once more.
+        let scope = ExportScope {
+            private: true,
+            log: false,
+        };
+        let snapshot = ledgers[0].snapshot()?;
+        let began = Instant::now();
+        export_context(
+            &snapshot,
+            &id(0),
+            scope,
+            BufWriter::new(File::create(at("file"))?),
+        )?;
+        File::open(at("file"))?.sync_all()?;
+        let exported = began.elapsed();
+        let (_data, targets) = open(&at("target"), count("1")?)?;
+        let began = Instant::now();
+        let copied = import_context(&targets[0], BufReader::new(File::open(at("file"))?))?;
+        let imported = began.elapsed();
+        let bytes = std::fs::metadata(at("file"))?.len();
+        let began = Instant::now();
+        let plain = plain_copy(&at("file"), &at("plain"), value_bytes as usize)?;
+        let copying = began.elapsed();
+        let rate = |took: std::time::Duration| bytes as f64 / took.as_secs_f64() / 1e6;
+        println!(
+            "{} entries of {value_bytes} B, {:.0} MB in the file: export {:.0} MB/s, import {:.0} MB/s, plain LMDB copy of {:.0} MB {:.0} MB/s",
+            copied.entries,
+            bytes as f64 / 1e6,
+            rate(exported),
+            rate(imported),
+            plain as f64 / 1e6,
+            plain as f64 / copying.as_secs_f64() / 1e6,
+        );
+    }
+    Ok(())
+}
+
+/// Puts the bytes of a file into LMDB in ascending order of keys, as records of the size
+/// of the entries, and makes them durable as often as an import does.
+fn plain_copy(file: &Path, dir: &Path, value_bytes: usize) -> Result<u64, Box<dyn Error>> {
+    use heed::types::Bytes;
+    const STEP_BYTES: usize = 16 << 20;
+    std::fs::create_dir_all(dir)?;
+    // SAFETY: a directory of this program alone.
+    #[allow(unsafe_code)]
+    let env = unsafe {
+        heed::EnvOpenOptions::new()
+            .map_size(16 << 30)
+            .max_dbs(1)
+            .open(dir)?
+    };
+    let made = env.create_databases_and_commit(env.write_txn()?, |opener, txn| {
+        let table = opener.create_database::<Bytes, Bytes>(txn, Some("copy"))?;
+        heed::Result::Ok(heed::CommitOrAbort::<_, ()>::Commit(table))
+    })?;
+    let table = made.unwrap_commit();
+    let mut txn = env.write_txn()?;
+    let mut input = BufReader::with_capacity(1 << 20, File::open(file)?);
+    let mut value = vec![0; value_bytes];
+    let (mut key, mut bytes, mut step) = (0_u64, 0, 0);
+    loop {
+        let read = input.read(&mut value)?;
+        if read == 0 {
+            break;
+        }
+        let name = format!("key-{key:012}");
+        table.put_with_flags(
+            &mut txn,
+            heed::PutFlags::APPEND,
+            name.as_bytes(),
+            &value[..read],
+        )?;
+        key += 1;
+        bytes += read as u64;
+        step += read;
+        if step >= STEP_BYTES {
+            txn.commit()?;
+            txn = env.write_txn()?;
+            step = 0;
+        }
+    }
+    txn.commit()?;
+    std::io::stdout().flush()?;
+    Ok(bytes)
+}

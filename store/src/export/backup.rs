@@ -1,0 +1,185 @@
+//! Writing a backup: everything a data directory holds, as of one moment for each shard,
+//! while its server goes on. First what the node is, then every context with all that is
+//! its own, then applications, their components, blobs and names. The node's keys are
+//! only in it if they are asked for. Any thread that may block.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use super::frame::{ExportKind, FrameWriter};
+use super::row::{BackupCounts, FileKind, Row};
+use super::source::{ExportScope, RowSink, RowWriter, write_context};
+use crate::blobs::{Blobs, Listed};
+use crate::error::ExportError;
+use crate::ids::{ApplicationId, NodeId};
+use crate::snapshot::Snapshot;
+
+/// Contexts and names read at a time.
+const PAGE: usize = 256;
+
+/// Bytes of a file in one row.
+const PART_BYTES: usize = 256 << 10;
+
+/// The largest file in the keys' directory that is taken along.
+const KEY_BYTES_MAX: u64 = 64 << 10;
+
+/// What a backup is made of.
+pub struct BackupSource<'s> {
+    /// Whose data it is.
+    pub node: NodeId,
+    /// Of each shard, in order. That of shard 0, which keeps the names, is to be taken
+    /// last: a name is there before its context is.
+    pub snapshots: &'s [Snapshot],
+    /// Where the component of an application lies.
+    pub component: &'s dyn Fn(&ApplicationId) -> PathBuf,
+    /// All blobs.
+    pub blobs: Option<&'s Blobs>,
+    /// The directory of the node's keys, if they are to be in it: whoever has the file can
+    /// then act as the node.
+    pub keys: Option<&'s Path>,
+}
+
+/// Writes a backup; `tell` hears how many contexts are written. Memory is bounded by a
+/// chunk.
+///
+/// Fails if anything that belongs into it cannot be read: a backup with a hole is none.
+pub fn write_backup(
+    source: &BackupSource<'_>,
+    out: impl Write,
+    tell: &mut dyn FnMut(u64),
+) -> Result<BackupCounts, ExportError> {
+    let mut rows = RowWriter::new(FrameWriter::begin(out, ExportKind::Backup)?);
+    let mut counts = BackupCounts::default();
+    let shards = u16::try_from(source.snapshots.len()).expect("there are SHARDS_MAX at most");
+    let id = source.node;
+    rows.push(&Row::Node { id, shards })?;
+    for snapshot in source.snapshots {
+        let mut after = None;
+        loop {
+            let page = snapshot.contexts(after, PAGE)?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.id);
+            for record in &page {
+                write_context(snapshot, record, ExportScope::ALL, &mut rows)?;
+                counts.contexts += 1;
+                tell(counts.contexts);
+            }
+        }
+    }
+    for snapshot in source.snapshots {
+        for record in snapshot.applications()? {
+            let path = (source.component)(&record.id);
+            let id = *record.id.as_bytes();
+            write_file(FileKind::Component, id, &path, &mut rows)?;
+            counts.files += 1;
+            counts.applications += 1;
+            rows.push(&Row::Application(record))?;
+        }
+        let mut after: Option<String> = None;
+        loop {
+            let page = snapshot.names(after.as_deref(), PAGE)?;
+            let Some((last, _)) = page.last() else { break };
+            after = Some(last.clone());
+            for (name, context) in &page {
+                counts.names += 1;
+                let context = *context;
+                rows.push(&Row::Name { name, context })?;
+            }
+        }
+    }
+    if let Some(blobs) = source.blobs {
+        counts.files += write_blobs(blobs, &mut rows)?;
+    }
+    if let Some(keys) = source.keys {
+        write_keys(keys, &mut rows)?;
+    }
+    rows.push(&Row::BackupEnd(counts))?;
+    rows.end()?;
+    Ok(counts)
+}
+
+fn write_file(
+    kind: FileKind,
+    id: [u8; 32],
+    path: &Path,
+    rows: &mut impl RowSink,
+) -> Result<(), ExportError> {
+    let failed = |source| ExportError::File {
+        path: path.to_owned(),
+        source,
+    };
+    let mut file = File::open(path).map_err(failed)?;
+    let mut part = Vec::with_capacity(PART_BYTES);
+    let mut is_first = true;
+    loop {
+        part.clear();
+        let limit = PART_BYTES as u64;
+        (&mut file)
+            .take(limit)
+            .read_to_end(&mut part)
+            .map_err(failed)?;
+        if part.is_empty() && !is_first {
+            return Ok(());
+        }
+        is_first = false;
+        let bytes = &part;
+        rows.push(&Row::FilePart { kind, id, bytes })?;
+    }
+}
+
+fn write_blobs(blobs: &Blobs, rows: &mut impl RowSink) -> Result<u64, ExportError> {
+    let mut scan = blobs.scan();
+    let mut written = 0;
+    loop {
+        let page = scan.step(PAGE)?;
+        if page.is_empty() {
+            return Ok(written);
+        }
+        for listed in page {
+            let Listed::Blob(entry) = listed else {
+                continue;
+            };
+            // Removed meanwhile, as nobody refers to it.
+            let Some(mut reader) = blobs.reader(entry.id)? else {
+                continue;
+            };
+            let id = *entry.id.as_bytes();
+            let mut at = 0;
+            loop {
+                let bytes = reader.part(at)?;
+                if bytes.is_empty() && at > 0 {
+                    break;
+                }
+                let kind = FileKind::Blob;
+                rows.push(&Row::FilePart { kind, id, bytes })?;
+                if bytes.is_empty() {
+                    break;
+                }
+                at += bytes.len() as u64;
+            }
+            written += 1;
+        }
+    }
+}
+
+fn write_keys(keys: &Path, rows: &mut impl RowSink) -> Result<(), ExportError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| ExportError::File { path, source }
+    };
+    for entry in std::fs::read_dir(keys).map_err(failed(keys))? {
+        let path = entry.map_err(failed(keys))?.path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        let (Some(name), true) = (name, path.is_file()) else {
+            continue;
+        };
+        let mut bytes = Vec::new();
+        let file = File::open(&path).map_err(failed(&path))?;
+        let read = file.take(KEY_BYTES_MAX).read_to_end(&mut bytes);
+        read.map_err(failed(&path))?;
+        let bytes = &bytes;
+        rows.push(&Row::Key { name, bytes })?;
+    }
+    Ok(())
+}

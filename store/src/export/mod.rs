@@ -1,0 +1,205 @@
+//! Copies of contexts that leave their ledger: one file format, written from a snapshot
+//! while writes go on and read back into any ledger, by whatever number of shards.
+//! Memory is bounded on both sides by a chunk. Start at [`export_context`] and
+//! [`import_context`].
+//!
+//! | file | holds |
+//! |---|---|
+//! | `frame.rs` | chunks and their digests |
+//! | `row.rs` | what is in them |
+//! | `source.rs` | a context into rows |
+//! | `target.rs` | rows into a context |
+//! | `backup.rs`, `restore.rs` | a whole data directory |
+//! | `reshard.rs` | a data directory into another number of shards |
+
+mod backup;
+mod frame;
+mod reshard;
+mod restore;
+mod row;
+mod source;
+mod target;
+
+use std::collections::HashMap;
+use std::io::{Read, Write};
+
+pub use self::backup::{BackupSource, write_backup};
+pub use self::frame::{EXPORT_VERSION, ExportKind};
+use self::frame::{FrameReader, FrameWriter};
+pub use self::reshard::{Resharded, reshard};
+pub use self::restore::{RestoreOptions, Restored, restore};
+pub use self::row::BackupCounts;
+use self::row::{Counts, Row};
+pub use self::source::ExportScope;
+use self::source::{RowWriter, write_context};
+use self::target::{Announced, Target};
+use crate::delta::Reader;
+use crate::error::{ExportError, ImportError};
+use crate::ids::{ApplicationId, ContextId, Root};
+use crate::ledger::Ledger;
+use crate::snapshot::Snapshot;
+use crate::writer::LedgerWriter;
+
+/// Records of what did not become a context, dropped at a time.
+const SWEEP_RECORDS: usize = 4096;
+
+/// A context that was written, or taken in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CopiedContext {
+    /// Its id.
+    pub id: ContextId,
+    /// Its name.
+    pub name: Option<String>,
+    /// What it runs.
+    pub application: ApplicationId,
+    /// The digest of its state.
+    pub root: Root,
+    /// Entries of its shared space.
+    pub entries: u64,
+    /// Deltas in its log that came along.
+    pub deltas: u64,
+    /// Its events that are kept.
+    pub events: u64,
+}
+
+/// Writes the context as it is in the snapshot.
+///
+/// Fails if there is no such context, if a record of it is damaged, or if `out` does.
+pub fn export_context(
+    snapshot: &Snapshot,
+    id: &ContextId,
+    scope: ExportScope,
+    out: impl Write,
+) -> Result<CopiedContext, ExportError> {
+    let record = snapshot.context(id)?;
+    let record = record.ok_or(ExportError::UnknownContext { context: *id })?;
+    let mut rows = RowWriter::new(FrameWriter::begin(out, ExportKind::Context)?);
+    let head = write_context(snapshot, &record, scope, &mut rows)?;
+    rows.end()?;
+    Ok(CopiedContext {
+        id: record.id,
+        name: record.name,
+        application: record.application,
+        root: head.root,
+        entries: head.entries,
+        deltas: if scope.log { head.log_count } else { 0 },
+        events: head.events_last + 1 - head.events_first,
+    })
+}
+
+/// Takes in a context under the id that it has. Its name stays in its record; the
+/// directory's entry for it is the caller's to make.
+///
+/// If it fails nothing of the context is there: the file is damaged or does not agree
+/// with itself, the context exists, or the ledger takes no more.
+pub fn import_context(ledger: &Ledger, input: impl Read) -> Result<CopiedContext, ImportError> {
+    let mut writer = ledger.writer();
+    let taken = take_in(&mut writer, input);
+    if taken.is_err() {
+        sweep(&mut writer);
+    }
+    taken
+}
+
+/// Drops what did not become a context. What a failure leaves is left to the next sweep.
+fn sweep(writer: &mut LedgerWriter<'_>) {
+    while writer.sweep(SWEEP_RECORDS).is_ok_and(|swept| swept.is_more) {}
+}
+
+fn take_in(writer: &mut LedgerWriter<'_>, input: impl Read) -> Result<CopiedContext, ImportError> {
+    let mut frame = FrameReader::begin(input)?;
+    if frame.kind() != ExportKind::Context {
+        return Err(ImportError::malformed("it is no export of one context"));
+    }
+    let mut intake = Intake::default();
+    let mut content = Vec::new();
+    while frame.next(&mut content)? {
+        let mut rest = Reader(&content);
+        while !rest.0.is_empty() {
+            let row = row::read(&mut rest).map_err(|error| ImportError::malformed(error.0))?;
+            intake.row(writer, row)?;
+        }
+    }
+    // The end of the file was read as well, so all of it is as it was written.
+    intake.finish(writer)
+}
+
+/// A context of which rows come in. First what it is, then its head, then all else.
+#[derive(Default)]
+struct Intake<'l> {
+    announced: Option<Announced>,
+    target: Option<(Target<'l>, CopiedContext)>,
+    end: Option<(Counts, Root)>,
+}
+
+impl<'l> Intake<'l> {
+    fn row(&mut self, writer: &mut LedgerWriter<'l>, row: Row<'_>) -> Result<(), ImportError> {
+        if self.end.is_some() {
+            return Err(ImportError::malformed("rows follow the end of a context"));
+        }
+        if let Some((target, _)) = &mut self.target {
+            match row {
+                Row::ContextEnd(counts, root) => self.end = Some((counts, root)),
+                row => target.row(writer, &row)?,
+            }
+            return Ok(());
+        }
+        match (&mut self.announced, row) {
+            (
+                announced @ None,
+                Row::Context {
+                    id,
+                    application,
+                    created,
+                    name,
+                },
+            ) => {
+                *announced = Some(Announced {
+                    id,
+                    application,
+                    created,
+                    name: name.map(str::to_owned),
+                    authors: HashMap::new(),
+                });
+            }
+            (Some(announced), Row::Author { number, node }) => {
+                let before = announced.authors.insert(number, node);
+                if before.is_some() || announced.authors.len() > row::AUTHORS_MAX {
+                    return Err(ImportError::malformed("an author is named twice"));
+                }
+            }
+            (announced @ Some(_), Row::Head(head)) => {
+                let announced = announced.take().expect("it was matched above");
+                let copied = CopiedContext {
+                    id: announced.id,
+                    name: announced.name.clone(),
+                    application: announced.application,
+                    root: head.root,
+                    entries: head.entries,
+                    deltas: head.log_follows,
+                    events: (head.events_last + 1).saturating_sub(head.events_first),
+                };
+                self.target = Some((Target::begin(writer, announced, head)?, copied));
+            }
+            _ => {
+                return Err(ImportError::malformed(
+                    "a context does not begin as one does",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether all rows of a context came.
+    fn is_whole(&self) -> bool {
+        self.end.is_some()
+    }
+
+    fn finish(self, writer: &mut LedgerWriter<'l>) -> Result<CopiedContext, ImportError> {
+        let (Some((target, copied)), Some((counts, root))) = (self.target, self.end) else {
+            return Err(ImportError::malformed("it does not hold a whole context"));
+        };
+        target.finish(writer, &counts, root)?;
+        Ok(copied)
+    }
+}

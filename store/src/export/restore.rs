@@ -1,0 +1,409 @@
+//! A backup becomes a data directory. Everything is made beside the place where it is to
+//! be, without a manifest, so that no server takes a half restored directory for one;
+//! each context is compared with its root as it comes, the whole is checked as it lies on
+//! disk, and then gets its name. The number of shards may be another than the source's:
+//! each context goes where its id says. Start at [`restore`].
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use super::frame::{ExportKind, FrameReader};
+use super::row::{self, BackupCounts, FileKind, Row};
+use super::{Intake, sweep};
+use crate::blobs::{BlobLimit, BlobWriter, Blobs};
+use crate::change::Change;
+use crate::check::check_open;
+use crate::data_dir::{DataDir, done_or_missing, lock_to_look, sync_dir};
+use crate::delta::Reader;
+use crate::error::ImportError;
+use crate::ids::{ApplicationId, BlobId, ContextId, NodeId, ShardCount, ShardId};
+use crate::ledger::{Ledger, LedgerConfig};
+use crate::manifest::Manifest;
+use crate::writer::LedgerWriter;
+
+/// Behind the name of the directory that is being restored.
+const UNFINISHED: &str = ".restoring";
+
+/// Names and applications committed at a time.
+const BATCH: usize = 1024;
+
+/// How to restore.
+pub struct RestoreOptions<'o> {
+    /// How many shards; as many as the source had if `None`.
+    pub shards: Option<ShardCount>,
+    /// What the file of an application's component is called.
+    pub component: &'o dyn Fn(&ApplicationId) -> String,
+    /// Bounds of the ledgers while they are filled.
+    pub ledger: LedgerConfig,
+}
+
+/// What was restored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restored {
+    /// Whose data it is.
+    pub node: NodeId,
+    /// How many shards it has now.
+    pub shards: ShardCount,
+    /// What it holds.
+    pub counts: BackupCounts,
+    /// Whether the backup had the node's keys.
+    pub has_keys: bool,
+}
+
+/// Makes the data directory at `path`, where nothing may be, of the backup that `input` gives;
+/// `tell` hears how many contexts are there. What an attempt that was cut short has left
+/// beside it is removed.
+///
+/// If it fails there is nothing at `path`.
+pub fn restore(
+    input: impl Read,
+    path: &Path,
+    options: &RestoreOptions<'_>,
+    tell: &mut dyn FnMut(u64),
+) -> Result<Restored, ImportError> {
+    let is_free = match fs::read_dir(path) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    };
+    if !is_free {
+        let path = path.to_owned();
+        return Err(ImportError::PlaceTaken { path });
+    }
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(UNFINISHED);
+    let beside = path.with_file_name(name);
+    // Unless another restore is at it now, it is what a kill has left.
+    let lock = lock_to_look(&beside)?;
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| ImportError::File { path, source }
+    };
+    done_or_missing(fs::remove_dir_all(&beside)).map_err(failed(&beside))?;
+    drop(lock);
+    let made = make(input, &beside, options, tell);
+    let restored = match made {
+        Ok(restored) => restored,
+        Err(error) => {
+            let _ = fs::remove_dir_all(&beside);
+            return Err(error);
+        }
+    };
+    // An empty directory gives way to it.
+    fs::rename(&beside, path).map_err(failed(path))?;
+    sync_dir(match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    })?;
+    Ok(restored)
+}
+
+fn make(
+    input: impl Read,
+    beside: &Path,
+    options: &RestoreOptions<'_>,
+    tell: &mut dyn FnMut(u64),
+) -> Result<Restored, ImportError> {
+    let mut frame = FrameReader::begin(input)?;
+    if frame.kind() != ExportKind::Backup {
+        return Err(ImportError::malformed(
+            "it is no backup, but an export of one context",
+        ));
+    }
+    let mut content = Vec::new();
+    frame.next(&mut content)?;
+    let mut rest = Reader(&content);
+    let malformed = |error: crate::delta::MalformedDelta| ImportError::malformed(error.0);
+    let (node, shards) = match row::read(&mut rest).map_err(malformed)? {
+        Row::Node { id, shards } => (id, ShardCount::new(shards)),
+        _ => {
+            return Err(ImportError::malformed(
+                "a backup does not begin as one does",
+            ));
+        }
+    };
+    let shards = options.shards.or(shards);
+    let shards = shards.ok_or(ImportError::malformed(
+        "it has an impossible number of shards",
+    ))?;
+    let data = DataDir::begin(beside, Manifest::new(shards, node))?;
+    let mut ledgers = Vec::new();
+    for shard in shards.shards() {
+        ledgers.push(Ledger::open(&data.ledger_place(shard), &options.ledger)?);
+    }
+    let mut making = Making {
+        data: &data,
+        shards,
+        writers: ledgers.iter().map(Ledger::writer).collect(),
+        intake: None,
+        file: None,
+        blobs: Blobs::open(data.blobs_dir())?,
+        component: options.component,
+        changes: Vec::new(),
+        counts: BackupCounts::default(),
+        has_keys: false,
+        is_whole: false,
+    };
+    loop {
+        while !rest.0.is_empty() {
+            let row = row::read(&mut rest).map_err(malformed)?;
+            making.row(row, tell)?;
+        }
+        if !frame.next(&mut content)? {
+            break;
+        }
+        rest = Reader(&content);
+    }
+    let (counts, has_keys) = making.finish(&ledgers)?;
+    drop(ledgers);
+    for dir in [data.blobs_dir(), data.keys_dir()] {
+        sync_dir(&dir)?;
+    }
+    if let Some(finding) = check_open(&data, &mut |_| {}).findings.first() {
+        return Err(ImportError::NotWhole {
+            finding: finding.to_string(),
+        });
+    }
+    data.complete()?;
+    drop(data);
+    Ok(Restored {
+        node,
+        shards,
+        counts,
+        has_keys,
+    })
+}
+
+/// A directory that is being filled.
+struct Making<'m> {
+    data: &'m DataDir,
+    shards: ShardCount,
+    writers: Vec<LedgerWriter<'m>>,
+    /// The context whose rows come, and the shard on which.
+    intake: Option<(usize, Intake<'m>)>,
+    file: Option<Incoming>,
+    blobs: Blobs,
+    component: &'m dyn Fn(&ApplicationId) -> String,
+    changes: Vec<Change>,
+    counts: BackupCounts,
+    has_keys: bool,
+    is_whole: bool,
+}
+
+/// A file of which parts come.
+struct Incoming {
+    kind: FileKind,
+    id: [u8; 32],
+    content: Content,
+}
+
+enum Content {
+    Component {
+        path: PathBuf,
+        file: File,
+        hasher: Box<blake3::Hasher>,
+    },
+    Blob(BlobWriter),
+}
+
+impl Making<'_> {
+    fn row(&mut self, row: Row<'_>, tell: &mut dyn FnMut(u64)) -> Result<(), ImportError> {
+        if self.is_whole {
+            return Err(ImportError::malformed("rows follow the end of the backup"));
+        }
+        let is_same_file = matches!(
+            (&row, &self.file),
+            (Row::FilePart { kind, id, .. }, Some(file)) if (*kind, *id) == (file.kind, file.id)
+        );
+        if !is_same_file {
+            self.close_file()?;
+        }
+        if let Some((shard, intake)) = &mut self.intake {
+            let writer = &mut self.writers[*shard];
+            intake.row(writer, row)?;
+            if intake.is_whole() {
+                let (_, intake) = self.intake.take().expect("it was matched above");
+                intake.finish(writer)?;
+                self.counts.contexts += 1;
+                tell(self.counts.contexts);
+            }
+            return Ok(());
+        }
+        match row {
+            Row::Context { id, .. } => {
+                let shard = usize::from(ShardId::of(&id, self.shards).number());
+                let mut intake = Intake::default();
+                intake.row(&mut self.writers[shard], row)?;
+                self.intake = Some((shard, intake));
+            }
+            Row::Application(record) => {
+                self.counts.applications += 1;
+                self.change(Change::PutApplication(record))?;
+            }
+            Row::Name { name, context } => {
+                self.counts.names += 1;
+                if self.has_name(&context, name)? {
+                    let name = name.to_owned();
+                    self.change(Change::PutName { name, context })?;
+                }
+            }
+            Row::FilePart { kind, id, bytes } => self.part(kind, id, bytes)?,
+            Row::Key { name, bytes } => self.key(name, bytes)?,
+            Row::BackupEnd(counts) => {
+                if counts != self.counts {
+                    return Err(ImportError::malformed(
+                        "it holds other things than its end says",
+                    ));
+                }
+                self.is_whole = true;
+            }
+            _ => {
+                return Err(ImportError::malformed(
+                    "a row does not belong there in a backup",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Commits it with others, on the shard that keeps the directory.
+    fn change(&mut self, change: Change) -> Result<(), ImportError> {
+        self.changes.push(change);
+        match self.changes.len() < BATCH {
+            true => Ok(()),
+            false => self.commit(),
+        }
+    }
+
+    fn commit(&mut self) -> Result<(), ImportError> {
+        let changes = std::mem::take(&mut self.changes);
+        let outcome = self.writers[0].commit_shown(changes)?;
+        match outcome.verdicts.into_iter().all(|verdict| verdict.is_ok()) {
+            true => Ok(()),
+            false => Err(ImportError::malformed(
+                "a name or an application in it is impossible",
+            )),
+        }
+    }
+
+    /// Whether the context is there and says that it has this name: it may have been
+    /// deleted while the backup was written.
+    fn has_name(&self, context: &ContextId, name: &str) -> Result<bool, ImportError> {
+        let shard = usize::from(ShardId::of(context, self.shards).number());
+        let record = self.writers[shard].snapshot()?.context(context)?;
+        Ok(record.is_some_and(|record| record.name.as_deref() == Some(name)))
+    }
+
+    fn part(&mut self, kind: FileKind, id: [u8; 32], bytes: &[u8]) -> Result<(), ImportError> {
+        if self.file.is_none() {
+            let content = match kind {
+                FileKind::Component => {
+                    let name = (self.component)(&ApplicationId::from_bytes(id));
+                    let path = self.data.blobs_dir().join(name);
+                    Content::Component {
+                        file: new_file(&path)?,
+                        hasher: Box::default(),
+                        path,
+                    }
+                }
+                FileKind::Blob => {
+                    let limit = BlobLimit::FORMAT;
+                    let expected = Some(BlobId::from_bytes(id));
+                    Content::Blob(self.blobs.writer(expected, limit)?)
+                }
+            };
+            self.file = Some(Incoming { kind, id, content });
+        }
+        let file = self.file.as_mut().expect("it was opened above");
+        match &mut file.content {
+            Content::Component { path, file, hasher } => {
+                hasher.update(bytes);
+                file.write_all(bytes).map_err(|source| ImportError::File {
+                    path: path.clone(),
+                    source,
+                })
+            }
+            Content::Blob(writer) => Ok(writer.write(bytes)?),
+        }
+    }
+
+    fn close_file(&mut self) -> Result<(), ImportError> {
+        let Some(Incoming { id, content, .. }) = self.file.take() else {
+            return Ok(());
+        };
+        self.counts.files += 1;
+        match content {
+            Content::Component { path, file, hasher } => {
+                if *hasher.finalize().as_bytes() != id {
+                    return Err(ImportError::malformed(
+                        "a component is another than it says",
+                    ));
+                }
+                let synced = file.sync_all();
+                synced.map_err(|source| ImportError::File { path, source })
+            }
+            Content::Blob(writer) => {
+                // Nobody can remove it before the directory has its name.
+                drop(writer.finish()?);
+                Ok(())
+            }
+        }
+    }
+
+    fn key(&mut self, name: &str, bytes: &[u8]) -> Result<(), ImportError> {
+        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        if !name.bytes().all(is_name) || name.starts_with('.') || name.is_empty() {
+            return Err(ImportError::malformed("a key file has an impossible name"));
+        }
+        let path = self.data.keys_dir().join(name);
+        let mut file = new_file(&path)?;
+        let written = file.write_all(bytes).and_then(|()| file.sync_all());
+        self.has_keys = true;
+        written.map_err(|source| ImportError::File { path, source })
+    }
+
+    /// Everything came.
+    fn finish(mut self, ledgers: &[Ledger]) -> Result<(BackupCounts, bool), ImportError> {
+        if !self.is_whole {
+            return Err(ImportError::malformed("it ends in the middle"));
+        }
+        self.commit()?;
+        self.name_all(ledgers)?;
+        self.writers.iter_mut().for_each(sweep);
+        Ok((self.counts, self.has_keys))
+    }
+
+    /// A context may have lost its name while the backup was written, by being deleted: in
+    /// the backup it is there, and has it.
+    fn name_all(&mut self, ledgers: &[Ledger]) -> Result<(), ImportError> {
+        for ledger in ledgers {
+            let snapshot = ledger.snapshot()?;
+            let mut after = None;
+            loop {
+                let page = snapshot.contexts(after, BATCH)?;
+                let Some(last) = page.last() else { break };
+                after = Some(last.id);
+                for record in page {
+                    let context = record.id;
+                    if let Some(name) = record.name {
+                        self.change(Change::PutName { name, context })?;
+                    }
+                }
+            }
+        }
+        self.commit()
+    }
+}
+
+fn new_file(path: &Path) -> Result<File, ImportError> {
+    let made = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path);
+    made.map_err(|source| ImportError::File {
+        path: path.to_owned(),
+        source,
+    })
+}

@@ -1,0 +1,366 @@
+//! Writing one context, row by row, out of a snapshot, while its ledger goes on. In
+//! memory is a chunk at a time. A table more is one more function here, and a row in
+//! `row.rs`.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+
+use super::frame::{CHUNK_BYTES, CHUNK_BYTES_MAX, FrameWriter};
+use super::row::{Counts, HeadFields, Row, Seen};
+use crate::entry::{Space, Stored};
+use crate::error::{ExportError, StoreError};
+use crate::ids::{ContextSlot, DeltaId};
+use crate::layout::{self, slot_key, space_key};
+use crate::record::{
+    ContextRecord, DagNode, EditRow, EventView, Head, LitterRow, TrieRow, open, read_entry,
+};
+use crate::snapshot::Snapshot;
+use crate::version::{Dot, VersionVector};
+
+/// What of a context is exported, beside its replicated state and what later deltas need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExportScope {
+    /// Its private entries as well. Only for a backup of its own node.
+    pub private: bool,
+    /// The deltas in its log as well.
+    pub log: bool,
+}
+
+impl ExportScope {
+    /// Everything.
+    pub const ALL: ExportScope = ExportScope {
+        private: true,
+        log: true,
+    };
+}
+
+/// Where rows go.
+pub(super) trait RowSink {
+    fn push(&mut self, row: &Row<'_>) -> Result<(), ExportError>;
+}
+
+/// Rows on their way into chunks.
+pub(super) struct RowWriter<W> {
+    frame: FrameWriter<W>,
+    content: Vec<u8>,
+}
+
+impl<W: Write> RowWriter<W> {
+    pub(super) fn new(frame: FrameWriter<W>) -> RowWriter<W> {
+        RowWriter {
+            frame,
+            content: Vec::new(),
+        }
+    }
+
+    fn close_chunk(&mut self) -> Result<(), ExportError> {
+        if self.content.len() > CHUNK_BYTES_MAX {
+            return Err(ExportError::RecordTooLarge {
+                bytes: self.content.len() as u64,
+                bytes_max: CHUNK_BYTES_MAX as u64,
+            });
+        }
+        self.frame.rows(&self.content)?;
+        match self.content.capacity() > 4 * CHUNK_BYTES {
+            true => self.content = Vec::new(),
+            false => self.content.clear(),
+        }
+        Ok(())
+    }
+
+    /// Ends the file.
+    pub(super) fn end(mut self) -> Result<W, ExportError> {
+        if !self.content.is_empty() {
+            self.close_chunk()?;
+        }
+        Ok(self.frame.end()?)
+    }
+}
+
+impl<W: Write> RowSink for RowWriter<W> {
+    fn push(&mut self, row: &Row<'_>) -> Result<(), ExportError> {
+        row.write(&mut self.content);
+        match self.content.len() {
+            ..CHUNK_BYTES => Ok(()),
+            _ => self.close_chunk(),
+        }
+    }
+}
+
+/// One context being written.
+struct Source<'s, S> {
+    snapshot: &'s Snapshot,
+    slot: ContextSlot,
+    scope: ExportScope,
+    out: &'s mut S,
+    /// Authors that have a row already.
+    named: BTreeSet<u32>,
+    counts: Counts,
+}
+
+/// Writes the context, and gives its head.
+pub(super) fn write_context<S: RowSink>(
+    snapshot: &Snapshot,
+    record: &ContextRecord,
+    scope: ExportScope,
+    out: &mut S,
+) -> Result<Head, ExportError> {
+    let head = snapshot.head(record.slot)?;
+    let mut source = Source {
+        snapshot,
+        slot: record.slot,
+        scope,
+        out,
+        named: BTreeSet::new(),
+        counts: Counts::default(),
+    };
+    source.out.push(&Row::Context {
+        id: record.id,
+        application: record.application,
+        created: record.created,
+        name: record.name.as_deref(),
+    })?;
+    source.head(&head)?;
+    source.entries()?;
+    source.edits()?;
+    source.litter()?;
+    source.trie()?;
+    source.pasts(&head)?;
+    source.deltas(&head)?;
+    source.events()?;
+    let end = Row::ContextEnd(source.counts, head.root);
+    source.out.push(&end)?;
+    Ok(head)
+}
+
+impl<S: RowSink> Source<'_, S> {
+    fn spaces(&self) -> impl Iterator<Item = Space> + use<S> {
+        let with_private = self.scope.private;
+        let is_asked = move |space: &Space| with_private || space.is_replicated();
+        Space::ALL.into_iter().filter(is_asked)
+    }
+
+    /// Names an author before it is met for the first time.
+    fn author(&mut self, number: u32) -> Result<(), ExportError> {
+        if !self.named.insert(number) {
+            return Ok(());
+        }
+        let unknown = || {
+            let key = layout::author_key(number);
+            StoreError::corrupt("author record", &key, "it is missing")
+        };
+        let node = self.snapshot.author(number)?.ok_or_else(unknown)?;
+        self.out.push(&Row::Author { number, node })
+    }
+
+    fn seen(&mut self, seen: &VersionVector) -> Result<Seen, ExportError> {
+        let pairs = seen.pairs().iter();
+        let dots: Seen = pairs.map(|&(author, hlc)| Dot { author, hlc }).collect();
+        dots.iter().try_for_each(|dot| self.author(dot.author))?;
+        Ok(dots)
+    }
+
+    fn head(&mut self, head: &Head) -> Result<(), ExportError> {
+        let seen = self.seen(&head.seen)?;
+        let mut bytes = head.bytes;
+        if !self.scope.private {
+            // They are counted with the others.
+            let prefix = space_key(self.slot, Space::Private);
+            let entries = |tables: &layout::Tables| tables.entries;
+            self.snapshot.each_below(entries, &prefix, |key, record| {
+                let own = key.len() as u64 - prefix.len() as u64 + read_entry(key, record)?.bytes();
+                bytes = bytes.saturating_sub(own);
+                Ok::<(), StoreError>(())
+            })?;
+        }
+        let fields = HeadFields {
+            root: head.root,
+            version: head.version,
+            entries: head.entries,
+            replicated: head.replicated,
+            bytes,
+            hlc: head.hlc,
+            log_follows: if self.scope.log { head.log_count } else { 0 },
+            events_first: head.events_first,
+            events_last: head.events_last,
+            is_shared: head.is_shared,
+            is_pruned: head.log_pruned > 0 || (!self.scope.log && !head.deltas.is_empty()),
+            deltas: head.deltas.clone(),
+            seen,
+        };
+        self.out.push(&Row::Head(fields))
+    }
+
+    fn entries(&mut self) -> Result<(), ExportError> {
+        let mut sections = Vec::new();
+        for space in self.spaces() {
+            let prefix = space_key(self.slot, space);
+            let snapshot = self.snapshot;
+            snapshot.each_below(
+                |tables| tables.entries,
+                &prefix,
+                |full, record| {
+                    let entry = read_entry(full, record)?;
+                    let mut authors = Vec::new();
+                    entry.dots(&mut |dot| authors.push(dot.author));
+                    authors
+                        .into_iter()
+                        .try_for_each(|number| self.author(number))?;
+                    let key = &full[prefix.len()..];
+                    self.counts.entries += 1;
+                    match entry {
+                        Stored::Value(value) => self.out.push(&Row::Value {
+                            space,
+                            key,
+                            dot: value.dot,
+                            bytes: value.bytes,
+                        }),
+                        Stored::Sections(state) => {
+                            sections.clear();
+                            state.write(&mut sections);
+                            let state = &sections;
+                            self.out.push(&Row::Sections { space, key, state })
+                        }
+                    }
+                },
+            )?;
+        }
+        Ok(())
+    }
+
+    fn edits(&mut self) -> Result<(), ExportError> {
+        for space in self.spaces() {
+            let prefix = space_key(self.slot, space);
+            let snapshot = self.snapshot;
+            snapshot.each_below(
+                |tables| tables.edits,
+                &prefix,
+                |key, record| {
+                    let corrupt = || StoreError::corrupt("edit", key, "its key has another length");
+                    let edit = open::<EditRow>(key, record)?;
+                    let dot = layout::edit_dot(key).ok_or_else(corrupt)?;
+                    self.author(dot.author)?;
+                    let seen = match snapshot.edit_seen(key)? {
+                        Some(seen) => self.seen(&seen)?,
+                        None => Seen::new(),
+                    };
+                    self.counts.edits += 1;
+                    self.out.push(&Row::Edit {
+                        space,
+                        sequence: key[8..].first_chunk().ok_or_else(corrupt)?,
+                        dot,
+                        births: &edit.births,
+                        seen,
+                        update: edit.update.get(),
+                    })
+                },
+            )?;
+        }
+        Ok(())
+    }
+
+    fn litter(&mut self) -> Result<(), ExportError> {
+        for space in self.spaces() {
+            let prefix = space_key(self.slot, space);
+            let snapshot = self.snapshot;
+            snapshot.each_below(
+                |tables| tables.litter,
+                &prefix,
+                |key, record| {
+                    let what = "record of removed edits";
+                    let corrupt = || StoreError::corrupt(what, key, "its key has another length");
+                    self.out.push(&Row::Litter {
+                        space,
+                        sequence: key[8..].first_chunk().ok_or_else(corrupt)?,
+                        key: open::<LitterRow>(key, record)?.key.get(),
+                    })
+                },
+            )?;
+        }
+        Ok(())
+    }
+
+    fn trie(&mut self) -> Result<(), ExportError> {
+        let snapshot = self.snapshot;
+        snapshot.each_below(
+            |tables| tables.trie,
+            &slot_key(self.slot),
+            |key, record| {
+                self.counts.trie_nodes += 1;
+                self.out.push(&Row::TrieNode {
+                    nibbles: &key[8..],
+                    node: open::<TrieRow>(key, record)?.node.get(),
+                })
+            },
+        )
+    }
+
+    /// Pasts of deltas that do not follow.
+    fn pasts(&mut self, head: &Head) -> Result<(), ExportError> {
+        let snapshot = self.snapshot;
+        let with_log = self.scope.log;
+        let follows = |node: &DagNode| with_log && node.position > head.log_pruned;
+        snapshot.each_below(
+            |tables| tables.dag,
+            &slot_key(self.slot),
+            |key, record| {
+                let node = DagNode::read(key, record)?;
+                if follows(&node) {
+                    return Ok(());
+                }
+                let what = "record of a delta's past";
+                let corrupt = || StoreError::corrupt(what, key, "its key has another length");
+                let id = key[8..].first_chunk::<32>().ok_or_else(corrupt)?;
+                self.author(node.dot.author)?;
+                let seen = self.seen(&node.seen)?;
+                self.counts.pasts += 1;
+                self.out.push(&Row::Past {
+                    id: DeltaId::from_bytes(*id),
+                    dot: node.dot,
+                    seen,
+                })
+            },
+        )
+    }
+
+    /// The log, the newest delta first.
+    fn deltas(&mut self, head: &Head) -> Result<(), ExportError> {
+        let mut position = if self.scope.log { head.log_last } else { 0 };
+        while position > head.log_pruned {
+            let (previous, delta) = self.snapshot.delta_at(self.slot, position)?;
+            let past = match self.snapshot.dag_node(self.slot, &delta.id())? {
+                None => None,
+                Some(node) => {
+                    self.author(node.dot.author)?;
+                    Some((node.dot, self.seen(&node.seen)?))
+                }
+            };
+            self.counts.deltas += 1;
+            self.out.push(&Row::Delta {
+                canonical: delta.canonical(),
+                past,
+            })?;
+            position = previous;
+        }
+        Ok(())
+    }
+
+    fn events(&mut self) -> Result<(), ExportError> {
+        let snapshot = self.snapshot;
+        snapshot.each_below(
+            |tables| tables.events,
+            &slot_key(self.slot),
+            |key, record| {
+                let event = EventView::read(key, record)?;
+                self.counts.events += 1;
+                self.out.push(&Row::Event {
+                    sequence: event.sequence,
+                    delta: event.delta,
+                    hlc: event.hlc,
+                    kind: event.kind,
+                    payload: event.payload,
+                })
+            },
+        )
+    }
+}

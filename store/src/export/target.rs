@@ -1,0 +1,550 @@
+//! Taking in one context, row by row, beside whatever else its ledger holds. Its records
+//! lie in a slot of its own, over which stands a grave until all of them are there and
+//! agree with each other: a process that ends before leaves litter for the sweep and
+//! nothing that anybody could read. Nothing that a file says is believed: the trie is
+//! compared with the entries, the log with the heads, every count with what came.
+//! Uses the ledger's writer: whoever holds it sweeps nothing until the context is finished or
+//! given up.
+
+use std::collections::{BTreeSet, HashMap};
+
+use heed::RwTxn;
+
+use super::row::{Counts, HeadFields, Row};
+use crate::attachment::{self, Attachment};
+use crate::authors::Authors;
+use crate::delta::{BirthsView, DeltaView};
+use crate::entry::{Space, State, Stored, Value};
+use crate::error::{ImportError, StoreError};
+use crate::hlc::Hlc;
+use crate::ids::{ApplicationId, ContextId, ContextSlot, NodeId, Root};
+use crate::layout::{self, META_COUNTERS, META_SLOTS, Table, slot_key, space_key};
+use crate::record::{
+    ContextRecord, ContextRow, CountersRecord, DagNode, EditRow, EntryRow, EventRow, GraveRow,
+    Head, LitterRow, LogRow, Record, SlotsRecord, TrieRow, seal, seal_edit_seen,
+};
+use crate::verify::{Listener, Scrubbed, scrub_context};
+use crate::version::{Dot, VersionVector};
+use crate::writer::{Counters, LedgerWriter};
+
+/// After so many bytes what came is committed.
+const STEP_BYTES: usize = 16 << 20;
+
+/// What a file says of a context before its records come.
+pub(super) struct Announced {
+    pub(super) id: ContextId,
+    pub(super) application: ApplicationId,
+    pub(super) created: Hlc,
+    pub(super) name: Option<String>,
+    pub(super) authors: HashMap<u32, NodeId>,
+}
+
+/// A context on its way in.
+pub(super) struct Target<'l> {
+    step: Option<Step<'l>>,
+    record: ContextRecord,
+    head: Head,
+    authors: HashMap<u32, NodeId>,
+    /// The position of its newest delta.
+    log_top: u64,
+    counts: Counts,
+    buffers: Buffers,
+}
+
+/// A transaction that takes in a part.
+struct Step<'l> {
+    txn: RwTxn<'l>,
+    authors: Authors,
+    bytes: usize,
+}
+
+#[derive(Default)]
+struct Buffers {
+    key: Vec<u8>,
+    record: Vec<u8>,
+    sections: Vec<u8>,
+}
+
+impl<'l> Target<'l> {
+    /// Gives the context a slot and positions of the log.
+    pub(super) fn begin(
+        writer: &mut LedgerWriter<'l>,
+        announced: Announced,
+        fields: HeadFields,
+    ) -> Result<Target<'l>, ImportError> {
+        let Announced {
+            id,
+            application,
+            created,
+            name,
+            authors,
+        } = announced;
+        let tables = writer.tables();
+        let mut next = writer.next();
+        let slot = ContextSlot::new(next.slot);
+        // The position before the first is where the log was cut off, if it was.
+        let base = next.position;
+        let log_top = base.checked_add(fields.log_follows);
+        let log_top = log_top.filter(|top| *top < u64::MAX / 2);
+        let log_top = log_top.ok_or(ImportError::malformed("its log is impossibly long"))?;
+        next.slot += 1;
+        next.position = log_top + 1;
+        let mut buffers = Buffers::default();
+        let mut txn = writer.begin_aside()?;
+        let found = tables.contexts.get(&txn, id.as_bytes());
+        if found.map_err(|error| writer.engine(error))?.is_some() {
+            return Err(ImportError::Exists { context: id });
+        }
+        let mut step = Step {
+            authors: Authors::load(writer.env(), tables, &txn)?,
+            bytes: 0,
+            txn: {
+                let grave = GraveRow {
+                    context: *id.as_bytes(),
+                    log_last: log_top,
+                    // None of them need be there.
+                    log_pruned: log_top,
+                };
+                let record = &mut buffers.record;
+                let key = slot_key(slot);
+                seal(record, &key, &grave);
+                put(writer, tables.graves, &mut txn, &key, record)?;
+                txn
+            },
+        };
+        put_counters(writer, &mut step.txn, &next, &mut buffers.record)?;
+        let mut head = Head::new(id);
+        head.root = fields.root;
+        head.version = fields.version;
+        head.entries = fields.entries;
+        head.replicated = fields.replicated;
+        head.bytes = fields.bytes;
+        head.hlc = fields.hlc;
+        head.log_pruned = if fields.is_pruned { base } else { 0 };
+        head.log_last = match fields.log_follows {
+            0 => head.log_pruned,
+            _ => log_top,
+        };
+        head.log_count = fields.log_follows;
+        head.events_first = fields.events_first;
+        head.events_last = fields.events_last;
+        head.is_shared = fields.is_shared;
+        head.deltas = fields.deltas;
+        if !head.deltas.is_sorted_by(|a, b| a < b) {
+            return Err(ImportError::malformed("its newest deltas are not in order"));
+        }
+        let mut target = Target {
+            step: Some(step),
+            record: ContextRecord {
+                id,
+                slot,
+                name,
+                application,
+                created,
+            },
+            head,
+            authors,
+            log_top,
+            counts: Counts::default(),
+            buffers,
+        };
+        target.head.seen = target.seen(writer, &fields.seen)?;
+        target.commit(writer, next)?;
+        Ok(target)
+    }
+
+    /// Takes in one row that is neither the first two nor the end.
+    pub(super) fn row(
+        &mut self,
+        writer: &mut LedgerWriter<'l>,
+        row: &Row<'_>,
+    ) -> Result<(), ImportError> {
+        self.open_step(writer)?;
+        match row {
+            Row::Author { number, node } => self.author(*number, *node),
+            Row::Value {
+                space,
+                key,
+                dot,
+                bytes,
+            } => {
+                let dot = self.dot(writer, *dot)?;
+                self.counts.entries += 1;
+                self.entry(writer, *space, key, &EntryRow::value(dot, bytes))
+            }
+            Row::Sections { space, key, state } => self.sections(writer, *space, key, state),
+            Row::Edit {
+                space,
+                sequence,
+                dot,
+                births,
+                seen,
+                update,
+            } => {
+                BirthsView::of(births)
+                    .ok_or(ImportError::malformed("births are not in ascending order"))?;
+                let dot = self.dot(writer, *dot)?;
+                self.counts.edits += 1;
+                self.sequence_key(*space, *sequence);
+                self.buffers
+                    .key
+                    .extend_from_slice(&layout::edit_suffix(dot));
+                let tables = writer.tables();
+                self.put(writer, tables.edits, &EditRow { births, update })?;
+                if seen.is_empty() {
+                    return Ok(());
+                }
+                self.open_step(writer)?;
+                let seen = self.seen(writer, seen)?;
+                let Buffers { key, record, .. } = &mut self.buffers;
+                seal_edit_seen(record, key, &seen);
+                self.put_sealed(writer, tables.edits_seen)
+            }
+            Row::Litter {
+                space,
+                sequence,
+                key,
+            } => {
+                self.sequence_key(*space, *sequence);
+                let table = writer.tables().litter;
+                self.put(writer, table, &LitterRow { key, after: &[] })
+            }
+            Row::TrieNode { nibbles, node } => {
+                self.counts.trie_nodes += 1;
+                let slot = slot_key(self.record.slot);
+                self.key([&slot, *nibbles]);
+                let table = writer.tables().trie;
+                self.put(writer, table, &TrieRow { node })
+            }
+            Row::Past { id, dot, seen } => {
+                self.counts.pasts += 1;
+                let node = DagNode {
+                    position: 0,
+                    dot: self.dot(writer, *dot)?,
+                    seen: self.seen(writer, seen)?,
+                };
+                self.past(writer, id.as_bytes(), &node)
+            }
+            Row::Delta { canonical, past } => self.delta(writer, canonical, past.as_ref()),
+            Row::Event {
+                sequence,
+                delta,
+                hlc,
+                kind,
+                payload,
+            } => {
+                self.counts.events += 1;
+                let key = layout::event_key(self.record.slot, *sequence);
+                self.key([&key, &[]]);
+                let table = writer.tables().events;
+                self.put(
+                    writer,
+                    table,
+                    &EventRow {
+                        delta: *delta.as_bytes(),
+                        hlc: hlc.bits(),
+                        kind,
+                        payload,
+                    },
+                )
+            }
+            _ => Err(ImportError::malformed(
+                "a row does not belong into a context",
+            )),
+        }
+    }
+
+    /// All rows came, and these are what they should be: makes the context one of the
+    /// ledger, if everything agrees.
+    pub(super) fn finish(
+        mut self,
+        writer: &mut LedgerWriter<'l>,
+        counts: &Counts,
+        root: Root,
+    ) -> Result<Head, ImportError> {
+        if self.counts != *counts || self.head.root != root {
+            return Err(ImportError::malformed("other rows came than its end says"));
+        }
+        self.close_step(writer)?;
+        struct First(Option<StoreError>);
+        impl Listener for First {
+            fn found(&mut self, _: Option<ContextId>, error: StoreError) {
+                self.0.get_or_insert(error);
+            }
+            fn passed(&mut self, _: Scrubbed) {}
+        }
+        let mut first = First(None);
+        scrub_context(&writer.snapshot()?, &self.record, &self.head, &mut first);
+        if let Some(source) = first.0 {
+            let context = self.record.id;
+            return Err(ImportError::Disagrees { context, source });
+        }
+        let mut next = writer.next();
+        next.last_hlc = next.last_hlc.max(self.head.hlc);
+        self.open_step(writer)?;
+        let tables = writer.tables();
+        let step = self.step.as_mut().expect("it was opened above");
+        let (txn, record) = (&mut step.txn, &mut self.buffers.record);
+        let row = ContextRow {
+            slot: self.record.slot.number(),
+            created: self.record.created.bits(),
+            application: *self.record.application.as_bytes(),
+            name: self.record.name.as_deref(),
+        };
+        let id = self.record.id;
+        seal(record, id.as_bytes(), &row);
+        put(writer, tables.contexts, txn, id.as_bytes(), record)?;
+        let key = slot_key(self.record.slot);
+        self.head.seal(record, &key);
+        put(writer, tables.heads, txn, &key, record)?;
+        let deleted = tables.graves.delete(txn, &key);
+        deleted.map_err(|error| writer.engine(error))?;
+        put_counters(writer, txn, &next, record)?;
+        self.commit(writer, next)?;
+        Ok(self.head.clone())
+    }
+
+    fn author(&mut self, number: u32, node: NodeId) -> Result<(), ImportError> {
+        match self.authors.insert(number, node) {
+            None => Ok(()),
+            Some(_) => Err(ImportError::malformed("an author is named twice")),
+        }
+    }
+
+    /// The number of an author in this ledger.
+    fn number(&mut self, writer: &mut LedgerWriter<'l>, number: u32) -> Result<u32, ImportError> {
+        let unknown = ImportError::malformed("an author was not named before");
+        let node = *self.authors.get(&number).ok_or(unknown)?;
+        let tables = writer.tables();
+        let step = self.step.as_mut().expect("a row is taken in within a step");
+        let number = step.authors.number(node, tables, &mut step.txn);
+        Ok(number.map_err(|error| writer.engine(error))?)
+    }
+
+    fn dot(&mut self, writer: &mut LedgerWriter<'l>, dot: Dot) -> Result<Dot, ImportError> {
+        let author = self.number(writer, dot.author)?;
+        Ok(Dot { author, ..dot })
+    }
+
+    fn seen(
+        &mut self,
+        writer: &mut LedgerWriter<'l>,
+        seen: &[Dot],
+    ) -> Result<VersionVector, ImportError> {
+        let mut pairs = Vec::with_capacity(seen.len());
+        for dot in seen {
+            let dot = self.dot(writer, *dot)?;
+            pairs.push((dot.author, dot.hlc));
+        }
+        pairs.sort_unstable();
+        VersionVector::from_pairs(pairs.into_iter())
+            .ok_or(ImportError::malformed("an author was seen twice"))
+    }
+
+    fn sections(
+        &mut self,
+        writer: &mut LedgerWriter<'l>,
+        space: Space,
+        key: &[u8],
+        state: &[u8],
+    ) -> Result<(), ImportError> {
+        let malformed = || ImportError::malformed("the state of an entry is malformed");
+        let mut state = State::read(state).map_err(|_| malformed())?;
+        let mut authors = BTreeSet::new();
+        let named = Stored::Sections(state);
+        named.dots(&mut |dot| {
+            authors.insert(dot.author);
+        });
+        let Stored::Sections(taken) = named else {
+            return Err(malformed());
+        };
+        state = taken;
+        let mut numbers = HashMap::new();
+        for author in authors {
+            numbers.insert(author, self.number(writer, author)?);
+        }
+        let renumbered = state.renumber(&|author| numbers.get(&author).copied());
+        renumbered.ok_or_else(malformed)?;
+        let state = match state.into_stored() {
+            Some(Stored::Sections(state)) => state,
+            Some(Stored::Value(Value { .. })) | None => return Err(malformed()),
+        };
+        let mut sections = std::mem::take(&mut self.buffers.sections);
+        sections.clear();
+        state.write(&mut sections);
+        self.counts.entries += 1;
+        let written = self.entry(writer, space, key, &EntryRow::sections(&sections));
+        self.buffers.sections = sections;
+        written
+    }
+
+    fn entry(
+        &mut self,
+        writer: &mut LedgerWriter<'l>,
+        space: Space,
+        key: &[u8],
+        row: &EntryRow<'_>,
+    ) -> Result<(), ImportError> {
+        layout::entry_key(&mut self.buffers.key, self.record.slot, space, key);
+        let tables = writer.tables();
+        self.put(writer, tables.entries, row)?;
+        if space != Space::Attached {
+            return Ok(());
+        }
+        let malformed = ImportError::malformed("what is attached is no blob");
+        let attachment = Attachment::from_key(key).ok_or(malformed)?;
+        self.open_step(writer)?;
+        let step = self.step.as_mut().expect("it was opened above");
+        let (record, slot) = (&mut self.buffers.record, self.record.slot);
+        let noted = attachment::note(tables, &mut step.txn, record, slot, attachment, true);
+        Ok(noted.map_err(|failure| match failure {
+            attachment::Failure::Engine(error) => writer.engine(error),
+            attachment::Failure::Store(error) => error,
+        })?)
+    }
+
+    fn sequence_key(&mut self, space: Space, sequence: &[u8; 17]) {
+        let front = space_key(self.record.slot, space);
+        self.key([&front, sequence]);
+    }
+
+    fn key(&mut self, parts: [&[u8]; 2]) {
+        self.buffers.key.clear();
+        parts
+            .iter()
+            .for_each(|part| self.buffers.key.extend_from_slice(part));
+    }
+
+    fn past(
+        &mut self,
+        writer: &mut LedgerWriter<'l>,
+        id: &[u8; 32],
+        node: &DagNode,
+    ) -> Result<(), ImportError> {
+        let slot = slot_key(self.record.slot);
+        self.key([&slot, id]);
+        let Buffers { key, record, .. } = &mut self.buffers;
+        node.seal(record, key);
+        let table = writer.tables().dag;
+        self.put_sealed(writer, table)
+    }
+
+    /// A delta of the log, before those that came already.
+    fn delta(
+        &mut self,
+        writer: &mut LedgerWriter<'l>,
+        canonical: &[u8],
+        past: Option<&(Dot, Vec<Dot>)>,
+    ) -> Result<(), ImportError> {
+        let delta = DeltaView::parse(canonical)
+            .map_err(|_| ImportError::malformed("a delta in its log is malformed"))?;
+        if self.counts.deltas >= self.head.log_count {
+            return Err(ImportError::malformed("more deltas came than it says"));
+        }
+        let position = self.log_top - self.counts.deltas;
+        self.counts.deltas += 1;
+        let is_oldest = self.counts.deltas == self.head.log_count;
+        let row = LogRow {
+            slot: self.record.slot.number(),
+            previous: match is_oldest {
+                true => self.head.log_pruned,
+                false => position - 1,
+            },
+            canonical,
+        };
+        self.key([&layout::position_key(position), &[]]);
+        let table = writer.tables().log;
+        self.put(writer, table, &row)?;
+        if let Some((dot, seen)) = past {
+            let node = DagNode {
+                position,
+                dot: self.dot(writer, *dot)?,
+                seen: self.seen(writer, seen)?,
+            };
+            self.past(writer, delta.id().as_bytes(), &node)?;
+        }
+        Ok(())
+    }
+
+    /// Puts a record under the key in the buffer.
+    fn put<R: Record>(
+        &mut self,
+        writer: &mut LedgerWriter<'l>,
+        table: Table,
+        row: &R,
+    ) -> Result<(), ImportError> {
+        let Buffers { key, record, .. } = &mut self.buffers;
+        seal(record, key, row);
+        self.put_sealed(writer, table)
+    }
+
+    fn put_sealed(
+        &mut self,
+        writer: &mut LedgerWriter<'l>,
+        table: Table,
+    ) -> Result<(), ImportError> {
+        let Buffers { key, record, .. } = &self.buffers;
+        if key.len() > layout::LMDB_KEY_BYTES_MAX {
+            return Err(ImportError::malformed("a key is too long"));
+        }
+        let step = self.step.as_mut().expect("a row is taken in within a step");
+        step.bytes += key.len() + record.len();
+        put(writer, table, &mut step.txn, key, record)?;
+        match step.bytes {
+            ..STEP_BYTES => Ok(()),
+            _ => self.close_step(writer),
+        }
+    }
+
+    fn open_step(&mut self, writer: &mut LedgerWriter<'l>) -> Result<(), ImportError> {
+        if self.step.is_none() {
+            let txn = writer.begin_aside()?;
+            self.step = Some(Step {
+                authors: Authors::load(writer.env(), writer.tables(), &txn)?,
+                txn,
+                bytes: 0,
+            });
+        }
+        Ok(())
+    }
+
+    fn close_step(&mut self, writer: &mut LedgerWriter<'l>) -> Result<(), ImportError> {
+        let next = writer.next();
+        self.commit(writer, next)
+    }
+
+    fn commit(&mut self, writer: &mut LedgerWriter<'l>, next: Counters) -> Result<(), ImportError> {
+        if let Some(step) = self.step.take() {
+            writer.commit_aside(step.txn, next)?;
+        }
+        Ok(())
+    }
+}
+
+fn put(
+    writer: &LedgerWriter<'_>,
+    table: Table,
+    txn: &mut RwTxn<'_>,
+    key: &[u8],
+    record: &[u8],
+) -> Result<(), ImportError> {
+    let put = table.put(txn, key, record);
+    Ok(put.map_err(|error| writer.engine(error))?)
+}
+
+fn put_counters(
+    writer: &LedgerWriter<'_>,
+    txn: &mut RwTxn<'_>,
+    next: &Counters,
+    record: &mut Vec<u8>,
+) -> Result<(), ImportError> {
+    let meta = writer.tables().meta;
+    seal(record, META_SLOTS, &SlotsRecord { next: next.slot });
+    put(writer, meta, txn, META_SLOTS, record)?;
+    let counters = CountersRecord {
+        position: next.position,
+        hlc: next.last_hlc.bits(),
+    };
+    seal(record, META_COUNTERS, &counters);
+    put(writer, meta, txn, META_COUNTERS, record)
+}

@@ -1,0 +1,330 @@
+//! Contexts that leave their ledger as files and come into others: everything of them
+//! comes along, and whatever a file says that is not so is refused without a trace.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use corelet_store::{
+    ContextId, EntryKind, ExportScope, ImportError, Ledger, Scan, Snapshot, Space, export_context,
+    import_context, verify,
+};
+
+use crate::fixtures::open;
+use crate::{Bench, id, set};
+
+/// Everything that can be read of a context.
+#[derive(Debug, PartialEq)]
+struct Content {
+    head: String,
+    entries: BTreeMap<(Space, Vec<u8>), String>,
+    edits: Vec<String>,
+    events: Vec<String>,
+    deltas: Vec<Vec<u8>>,
+}
+
+fn content(snapshot: &Snapshot, context: ContextId, scope: ExportScope) -> Content {
+    let record = snapshot.context(&context).unwrap().unwrap();
+    let slot = record.slot;
+    let head = snapshot.head(slot).unwrap();
+    let mut entries = BTreeMap::new();
+    let mut edits = Vec::new();
+    for space in Space::ALL {
+        if space == Space::Private && !scope.private {
+            continue;
+        }
+        let all = Scan {
+            space,
+            limit: usize::MAX,
+            ..Scan::default()
+        };
+        snapshot
+            .scan(slot, all, &mut |entry| {
+                let value = format!("{:?}", entry.value()?);
+                entries.insert((space, entry.key().to_vec()), value);
+                Ok(ControlFlow::Continue(()))
+            })
+            .unwrap();
+    }
+    for (space, key) in entries.keys() {
+        for kind in [EntryKind::List, EntryKind::Text] {
+            snapshot
+                .edits(slot, *space, key, kind, &mut |edit| {
+                    edits.push(format!("{key:?} {edit:?}"));
+                    ControlFlow::Continue(())
+                })
+                .unwrap();
+        }
+    }
+    let mut events = Vec::new();
+    snapshot
+        .events(slot, 0, usize::MAX, &mut |event| {
+            events.push(format!("{event:?}"));
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    let mut deltas = Vec::new();
+    snapshot
+        .deltas(
+            slot,
+            if scope.log { usize::MAX } else { 0 },
+            &mut |_, delta| {
+                deltas.push(delta.canonical().to_vec());
+                ControlFlow::Continue(())
+            },
+        )
+        .unwrap();
+    let facts = (record.name, record.application, record.created);
+    let counts = (head.version, head.entries, head.replicated, head.hlc);
+    let bytes = scope.private.then_some(head.bytes);
+    let rest = (head.events_first, head.events_last, head.is_shared);
+    Content {
+        head: format!(
+            "{facts:?} {} {counts:?} {bytes:?} {rest:?} {:?}",
+            head.root, head.deltas
+        ),
+        entries,
+        edits,
+        events,
+        deltas,
+    }
+}
+
+fn export(ledger: &Ledger, context: ContextId, scope: ExportScope) -> Vec<u8> {
+    let mut file = Vec::new();
+    export_context(&ledger.snapshot().unwrap(), &context, scope, &mut file).unwrap();
+    file
+}
+
+/// A ledger in which other contexts live, of other authors.
+fn other() -> Bench {
+    let mut bench = Bench::new();
+    bench.now = 1 << 40;
+    let slot = bench.create(200);
+    let call = bench.call(200, slot, vec![set("a", "b")]);
+    bench.commit(vec![call]);
+    bench
+}
+
+const WITHOUT_PRIVATE: ExportScope = ExportScope {
+    private: false,
+    log: true,
+};
+const WITHOUT_LOG: ExportScope = ExportScope {
+    private: true,
+    log: false,
+};
+
+#[test]
+fn everything_of_a_context_comes_along_and_it_goes_on_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = open(dir.path(), "format-4");
+    for scope in [ExportScope::ALL, WITHOUT_PRIVATE, WITHOUT_LOG] {
+        let mut target = other();
+        for n in [1, 2, 3, 5, 6] {
+            let file = export(&source, id(n), scope);
+            let copied = import_context(target.ledger(), &file[..]).unwrap();
+            let (here, there) = (
+                source.snapshot().unwrap(),
+                target.ledger().snapshot().unwrap(),
+            );
+            assert_eq!(
+                content(&here, id(n), scope),
+                content(&there, id(n), scope),
+                "context {n}, {scope:?}"
+            );
+            let slot = there.context(&id(n)).unwrap().unwrap().slot;
+            assert_eq!(copied.root, there.head(slot).unwrap().root);
+            target.verify();
+            // It is a context like any other.
+            let call = target.call(n, slot, vec![set("after", "the copy")]);
+            target.commit(vec![call]);
+            assert_eq!(target.get(slot, b"after").unwrap(), b"the copy");
+        }
+        target.reopen();
+        target.verify();
+        let again = export(&source, id(1), scope);
+        let error = import_context(target.ledger(), &again[..]).unwrap_err();
+        assert!(matches!(error, ImportError::Exists { .. }), "{error}");
+        target.verify();
+    }
+}
+
+/// The ledger holds what it held before, and nothing beside it.
+#[track_caller]
+fn nothing_is_left(bench: &Bench, before: &corelet_store::LedgerStats) {
+    let now = bench.ledger().stats().unwrap();
+    let counts = |stats: &corelet_store::LedgerStats| {
+        (
+            stats.contexts,
+            stats.entries,
+            stats.edits,
+            stats.deltas,
+            stats.events,
+            stats.graves,
+        )
+    };
+    assert_eq!(counts(&now), counts(before));
+}
+
+/// The rows of a file, in front of which is the front, and behind which the end.
+fn rows(file: &[u8]) -> Vec<u8> {
+    let (mut at, mut rows) = (8, Vec::new());
+    loop {
+        let length = u32::from_le_bytes(*file[at..].first_chunk().unwrap()) as usize;
+        if file[at + 4] == 2 {
+            return rows;
+        }
+        rows.extend_from_slice(&file[at + 5..at + 5 + length]);
+        at += 5 + length + 32;
+    }
+}
+
+/// A file that is as its writer has written it, whatever the rows say.
+fn framed(rows: &[u8]) -> Vec<u8> {
+    let mut file = b"CLX1\x01\x00\x01\x00".to_vec();
+    let mut chain = *blake3::hash(&file).as_bytes();
+    for (kind, content) in [(1, rows), (2, &[][..])] {
+        let mut chunk = (content.len() as u32).to_le_bytes().to_vec();
+        chunk.push(kind);
+        chunk.extend_from_slice(content);
+        chain = *blake3::keyed_hash(&chain, &chunk).as_bytes();
+        file.extend_from_slice(&chunk);
+        file.extend_from_slice(&chain);
+    }
+    file
+}
+
+#[test]
+fn a_file_with_any_byte_changed_or_cut_off_is_refused_and_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = open(dir.path(), "format-4");
+    let file = export(&source, id(6), ExportScope::ALL);
+    assert_eq!(framed(&rows(&file)), file, "this is how files are framed");
+    let target = other();
+    let before = target.ledger().stats().unwrap();
+    for at in 0..file.len() {
+        let mut changed = file.clone();
+        changed[at] ^= 1 << (at % 8);
+        import_context(target.ledger(), &changed[..]).unwrap_err();
+        import_context(target.ledger(), &file[..at]).unwrap_err();
+    }
+    nothing_is_left(&target, &before);
+    let longer = [&file[..], b"x"].concat();
+    import_context(target.ledger(), &longer[..]).unwrap_err();
+    nothing_is_left(&target, &before);
+    import_context(target.ledger(), &file[..]).unwrap();
+    target.verify();
+}
+
+/// Somebody has written a file by our rules, with something else in it: it is refused, or
+/// what it says agrees with itself.
+#[test]
+fn a_file_that_lies_is_refused_or_says_something_that_could_be() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = open(dir.path(), "format-4");
+    let (mut refused, mut taken) = (0, 0);
+    for n in [5, 6] {
+        let rows = rows(&export(&source, id(n), ExportScope::ALL));
+        let target = other();
+        let before = target.ledger().stats().unwrap();
+        for at in (0..rows.len()).step_by(3) {
+            let mut lie = rows.clone();
+            lie[at] ^= 1 << (at % 8);
+            match import_context(target.ledger(), &framed(&lie)[..]) {
+                Err(_) => refused += 1,
+                Ok(copied) => {
+                    taken += 1;
+                    target.verify();
+                    let delete = corelet_store::Change::DeleteContext(copied.id);
+                    target.commit(vec![delete]);
+                    while target.ledger().sweep(1000).unwrap().is_more {}
+                }
+            }
+            nothing_is_left(&target, &before);
+        }
+        for at in (0..rows.len()).step_by(7) {
+            import_context(target.ledger(), &framed(&rows[..at])[..]).unwrap_err();
+        }
+        nothing_is_left(&target, &before);
+    }
+    println!("{refused} lies were refused, {taken} could be");
+    assert!(refused > 10 * taken, "{refused} and {taken}");
+}
+
+/// The first byte of a value, which its digest and so the root covers.
+#[test]
+fn a_value_that_is_not_the_one_of_the_root_is_told() {
+    let mut bench = Bench::new();
+    let slot = bench.create(1);
+    let call = bench.call(1, slot, vec![set("k", "a needle in a haystack")]);
+    bench.commit(vec![call]);
+    let without_log = ExportScope {
+        private: true,
+        log: false,
+    };
+    let mut lie = rows(&export(bench.ledger(), id(1), without_log));
+    let at = lie
+        .windows(8)
+        .position(|bytes| bytes == b"a needle")
+        .unwrap();
+    lie[at] = b'A';
+    let error = import_context(other().ledger(), &framed(&lie)[..]).unwrap_err();
+    assert!(
+        matches!(error, ImportError::Disagrees { context, .. } if context == id(1)),
+        "{error}"
+    );
+}
+
+/// The other side goes away in the middle.
+#[test]
+fn an_input_that_fails_leaves_nothing_of_what_came() {
+    struct Failing<'f>(&'f [u8]);
+    impl Read for Failing<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            match self.0.is_empty() {
+                true => Err(io::Error::other("gone")),
+                false => self.0.read(buffer),
+            }
+        }
+    }
+    let mut bench = Bench::new();
+    let slot = bench.create(1);
+    for part in 0..40 {
+        let ops = (0..50).map(|key| set(format!("{part}-{key}"), vec![7; 1000]));
+        let call = bench.call(1, slot, ops.collect());
+        bench.commit(vec![call]);
+    }
+    let file = export(bench.ledger(), id(1), ExportScope::ALL);
+    let mut target = other();
+    let before = target.ledger().stats().unwrap();
+    for part in 1..8 {
+        let part = &file[..file.len() * part / 8];
+        let error = import_context(target.ledger(), Failing(part)).unwrap_err();
+        assert!(matches!(error, ImportError::Read { .. }), "{error}");
+    }
+    nothing_is_left(&target, &before);
+    target.reopen();
+    target.verify();
+}
+
+/// The file that the first program to write exports has written of a context of the
+/// fixture. It is read for ever, and this program writes the same.
+#[test]
+fn the_format_is_the_one_of_the_file_that_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = open(dir.path(), "format-4");
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/context-5.clx1");
+    let file = export(&source, id(5), ExportScope::ALL);
+    if std::env::var_os("CORELET_WRITE_FIXTURE").is_some() {
+        std::fs::write(&kept, &file).unwrap();
+    }
+    assert!(
+        std::fs::read(&kept).unwrap() == file,
+        "the format has changed"
+    );
+    let target = other();
+    import_context(target.ledger(), &file[..]).unwrap();
+    verify(&target.ledger().snapshot().unwrap()).unwrap();
+}
