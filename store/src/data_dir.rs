@@ -331,6 +331,21 @@ impl DataDir {
         self.path.join(BLOBS)
     }
 
+    /// The same for who does not open the directory.
+    pub fn blobs_dir_in(path: &Path) -> PathBuf {
+        path.join(BLOBS)
+    }
+
+    /// Whose data the directory at `path` holds, for who does not open it.
+    pub fn node_of(path: &Path) -> Result<NodeId, StoreError> {
+        let path = path.join(MANIFEST);
+        let text = fs::read(&path).map_err(StoreError::file("read", &path))?;
+        Ok(match Manifest::parse(&path, &text)? {
+            Found::Manifest(manifest) => manifest.node_id,
+            Found::Before { node_id, .. } => node_id,
+        })
+    }
+
     /// What can be made again: compiled modules.
     pub fn cache_dir(&self) -> PathBuf {
         self.path.join("cache")

@@ -535,6 +535,36 @@ impl BlobError {
     }
 }
 
+/// A context cannot be shown as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum PastError {
+    /// The context has no such delta.
+    #[error("the context has no delta {delta}")]
+    Unknown {
+        /// The one asked for.
+        delta: DeltaId,
+    },
+    /// Deltas that lead to it are gone, or it came with a copy that did not have them.
+    #[error(
+        "not all deltas up to {delta} are retained in the log; only states whose whole past is retained can be shown"
+    )]
+    NotRetained {
+        /// The one asked for.
+        delta: DeltaId,
+    },
+    /// There is too much to be made anew.
+    #[error("the state is made of more than {max} {limit}, which is the bound")]
+    TooLong {
+        /// Of what.
+        limit: &'static str,
+        /// The bound.
+        max: u64,
+    },
+    /// What is needed cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 /// A copy of a context or a data directory could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {

@@ -20,7 +20,7 @@
 //! | `create.rs`, `takeover.rs` | new ledgers, and those of older formats |
 //! | `writer.rs`, `journal/` | making batches durable |
 //! | `apply/`, `authors.rs`, `sweep.rs`, `backlog.rs` | writing into LMDB |
-//! | `snapshot.rs`, `kept.rs`, `edits.rs` | reading |
+//! | `snapshot.rs`, `kept.rs`, `edits.rs`, `past.rs` | reading what is, and what was |
 //! | `layout.rs`, `record.rs`, `delta.rs`, `local.rs` | the format |
 //! | `trie/`, `trie_table.rs` | what a root is the digest of, and where it is kept |
 //! | `sequence/` | lists and texts that merge |
@@ -57,6 +57,7 @@ mod local;
 mod manifest;
 mod meta;
 mod names;
+mod past;
 mod pending;
 mod place;
 mod record;
@@ -92,10 +93,11 @@ pub use delta::{
     MalformedDelta, OpView, WriteView,
 };
 pub use entry::{EntryKind, EntryValue, Space};
-pub use error::{BlobError, ExportError, ImportError, Loss, Refused, StoreError};
+pub use error::{BlobError, ExportError, ImportError, Loss, PastError, Refused, StoreError};
 pub use export::{
-    BackupCounts, BackupSource, CopiedContext, EXPORT_VERSION, ExportKind, ExportScope, Resharded,
-    RestoreOptions, Restored, export_context, import_context, reshard, restore, write_backup,
+    BackupCounts, BackupSource, CopiedContext, EXPORT_VERSION, ExportKind, ExportScope,
+    ImportPlace, Resharded, RestoreOptions, Restored, export_context, import_context, import_into,
+    read_copy, reshard, restore, write_backup,
 };
 pub use hlc::{FromTheFuture, Hlc, HlcClock};
 pub use ids::{
@@ -109,6 +111,7 @@ pub use layout::{
 pub use ledger::{Ledger, LedgerConfig, LedgerStats};
 pub use manifest::{DATA_FORMAT_VERSION, Manifest};
 pub use names::reconcile_names;
+pub use past::{PAST_DELTAS_MAX, PAST_WRITES_MAX, PastState};
 pub use pending::{
     Held, PENDING_DELTA_BYTES, PENDING_PARENT_BYTES, PENDING_SEAL_BYTES, PendingBounds,
     PendingDeltas, VouchedDelta, vouch,

@@ -26,7 +26,7 @@ use crate::record::{
 };
 use crate::trie::{self, EntryPath, NodePath, StoredNode};
 use crate::trie_table::{TrieTable, unreadable_trie};
-use crate::version::Dot;
+use crate::version::{Dot, VersionVector};
 
 /// A ledger at one moment.
 pub struct Snapshot {

@@ -9,11 +9,13 @@
 //! | `row.rs` | what is in them |
 //! | `source.rs` | a context into rows |
 //! | `target.rs` | rows into a context |
+//! | `place.rs` | a context into a data directory |
 //! | `backup.rs`, `restore.rs` | a whole data directory |
 //! | `reshard.rs` | a data directory into another number of shards |
 
 mod backup;
 mod frame;
+mod place;
 mod reshard;
 mod restore;
 mod row;
@@ -26,6 +28,7 @@ use std::io::{Read, Write};
 pub use self::backup::{BackupSource, write_backup};
 pub use self::frame::{EXPORT_VERSION, ExportKind};
 use self::frame::{FrameReader, FrameWriter};
+pub use self::place::{ImportPlace, import_into};
 pub use self::reshard::{Resharded, reshard};
 pub use self::restore::{RestoreOptions, Restored, restore};
 pub use self::row::BackupCounts;
@@ -101,27 +104,44 @@ pub fn import_context(ledger: &Ledger, input: impl Read) -> Result<CopiedContext
     taken
 }
 
+/// Reads all of a copy and compares the digests of its chunks: whether it is as it was
+/// written, and ends as it should. What it says is compared when it is taken in.
+pub fn read_copy(input: impl Read) -> Result<ExportKind, ImportError> {
+    let mut frame = FrameReader::begin(input)?;
+    let mut content = Vec::new();
+    while frame.next(&mut content)? {}
+    Ok(frame.kind())
+}
+
 /// Drops what did not become a context. What a failure leaves is left to the next sweep.
 fn sweep(writer: &mut LedgerWriter<'_>) {
     while writer.sweep(SWEEP_RECORDS).is_ok_and(|swept| swept.is_more) {}
 }
 
 fn take_in(writer: &mut LedgerWriter<'_>, input: impl Read) -> Result<CopiedContext, ImportError> {
+    let mut intake = Intake::default();
+    each_row(input, &mut |row| intake.row(writer, row))?;
+    // The end of the file was read as well, so all of it is as it was written.
+    intake.finish(writer)
+}
+
+/// Shows every row of an export of one context to `visit`.
+fn each_row(
+    input: impl Read,
+    visit: &mut dyn FnMut(Row<'_>) -> Result<(), ImportError>,
+) -> Result<(), ImportError> {
     let mut frame = FrameReader::begin(input)?;
     if frame.kind() != ExportKind::Context {
         return Err(ImportError::malformed("it is no export of one context"));
     }
-    let mut intake = Intake::default();
     let mut content = Vec::new();
     while frame.next(&mut content)? {
         let mut rest = Reader(&content);
         while !rest.0.is_empty() {
-            let row = row::read(&mut rest).map_err(|error| ImportError::malformed(error.0))?;
-            intake.row(writer, row)?;
+            visit(row::read(&mut rest).map_err(|error| ImportError::malformed(error.0))?)?;
         }
     }
-    // The end of the file was read as well, so all of it is as it was written.
-    intake.finish(writer)
+    Ok(())
 }
 
 /// A context of which rows come in. First what it is, then its head, then all else.

@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use heed::RwTxn;
+use heed::{PutFlags, RwTxn};
 
 use super::row::{Counts, HeadFields, Row};
 use crate::attachment::{self, Attachment};
@@ -21,7 +21,7 @@ use crate::ids::{ApplicationId, ContextId, ContextSlot, NodeId, Root};
 use crate::layout::{self, META_COUNTERS, META_SLOTS, Table, slot_key, space_key};
 use crate::record::{
     ContextRecord, ContextRow, CountersRecord, DagNode, EditRow, EntryRow, EventRow, GraveRow,
-    Head, LitterRow, LogRow, Record, SlotsRecord, TrieRow, seal, seal_edit_seen,
+    Head, LitterRow, LogRow, Record, RecordKind, SlotsRecord, TrieRow, seal, seal_edit_seen,
 };
 use crate::verify::{Listener, Scrubbed, scrub_context};
 use crate::version::{Dot, VersionVector};
@@ -56,6 +56,8 @@ struct Step<'l> {
     txn: RwTxn<'l>,
     authors: Authors,
     bytes: usize,
+    /// The kind of the records that came last, and the greatest key of their table.
+    end: Option<(RecordKind, Vec<u8>)>,
 }
 
 #[derive(Default)]
@@ -98,6 +100,7 @@ impl<'l> Target<'l> {
         let mut step = Step {
             authors: Authors::load(writer.env(), tables, &txn)?,
             bytes: 0,
+            end: None,
             txn: {
                 let grave = GraveRow {
                     context: *id.as_bytes(),
@@ -185,7 +188,7 @@ impl<'l> Target<'l> {
                     .ok_or(ImportError::malformed("births are not in ascending order"))?;
                 let dot = self.dot(writer, *dot)?;
                 self.counts.edits += 1;
-                self.sequence_key(*space, *sequence);
+                self.sequence_key(*space, sequence);
                 self.buffers
                     .key
                     .extend_from_slice(&layout::edit_suffix(dot));
@@ -205,7 +208,7 @@ impl<'l> Target<'l> {
                 sequence,
                 key,
             } => {
-                self.sequence_key(*space, *sequence);
+                self.sequence_key(*space, sequence);
                 let table = writer.tables().litter;
                 self.put(writer, table, &LitterRow { key, after: &[] })
             }
@@ -426,7 +429,7 @@ impl<'l> Target<'l> {
         let Buffers { key, record, .. } = &mut self.buffers;
         node.seal(record, key);
         let table = writer.tables().dag;
-        self.put_sealed(writer, table)
+        self.put_sealed(writer, table, RecordKind::Dag)
     }
 
     /// A delta of the log, before those that came already.
@@ -475,13 +478,14 @@ impl<'l> Target<'l> {
     ) -> Result<(), ImportError> {
         let Buffers { key, record, .. } = &mut self.buffers;
         seal(record, key, row);
-        self.put_sealed(writer, table)
+        self.put_sealed(writer, table, R::KIND)
     }
 
     fn put_sealed(
         &mut self,
         writer: &mut LedgerWriter<'l>,
         table: Table,
+        kind: RecordKind,
     ) -> Result<(), ImportError> {
         let Buffers { key, record, .. } = &self.buffers;
         if key.len() > layout::LMDB_KEY_BYTES_MAX {
@@ -489,7 +493,24 @@ impl<'l> Target<'l> {
         }
         let step = self.step.as_mut().expect("a row is taken in within a step");
         step.bytes += key.len() + record.len();
-        put(writer, table, &mut step.txn, key, record)?;
+        if step.end.as_ref().is_none_or(|(last, _)| *last != kind) {
+            let last = table
+                .last(&step.txn)
+                .map_err(|error| writer.engine(error))?;
+            let last = last.map(|(key, _)| key.to_vec());
+            step.end = Some((kind, last.unwrap_or_default()));
+        }
+        let (_, end) = step.end.as_mut().expect("it was set above");
+        // Behind all others a record fills its page; in between, pages are halved.
+        let flags = match key > end {
+            true => PutFlags::APPEND,
+            false => PutFlags::empty(),
+        };
+        let put = table.put_with_flags(&mut step.txn, flags, key, record);
+        put.map_err(|error| writer.engine(error))?;
+        if key > end {
+            end.clone_from(key);
+        }
         match step.bytes {
             ..STEP_BYTES => Ok(()),
             _ => self.close_step(writer),
@@ -503,6 +524,7 @@ impl<'l> Target<'l> {
                 authors: Authors::load(writer.env(), writer.tables(), &txn)?,
                 txn,
                 bytes: 0,
+                end: None,
             });
         }
         Ok(())

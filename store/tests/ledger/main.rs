@@ -13,6 +13,7 @@ mod fixtures;
 mod journal;
 mod loss;
 mod model;
+mod past;
 mod replicas;
 mod saved;
 mod scan;

@@ -1,0 +1,87 @@
+//! A context into a data directory that no server has open: onto the shard where it
+//! belongs, with its name if that is free. Start at [`import_into`].
+
+use std::io::Read;
+use std::path::Path;
+
+use super::row::Row;
+use super::{CopiedContext, Intake, each_row, sweep};
+use crate::change::Change;
+use crate::data_dir::{DataDir, OpenOptions};
+use crate::error::{ImportError, StoreError};
+use crate::ids::{ContextId, ShardCount, ShardId};
+use crate::ledger::{Ledger, LedgerConfig};
+use crate::writer::LedgerWriter;
+
+/// A data directory that no server has open.
+pub struct ImportPlace<'p> {
+    /// Where it is.
+    pub path: &'p Path,
+    /// Bounds of its ledgers.
+    pub ledger: LedgerConfig,
+}
+
+/// Takes in a context under the id that it has. Another context may have its name: then it
+/// has none.
+///
+/// If it fails nothing of the context is there.
+pub fn import_into(
+    place: &ImportPlace<'_>,
+    input: impl Read,
+) -> Result<CopiedContext, ImportError> {
+    let options = OpenOptions {
+        shards_if_new: ShardCount::new(1).expect("one shard is the least"),
+        node_id_if_new: DataDir::node_of(place.path)?,
+    };
+    let data = DataDir::open(place.path, &options)?;
+    let count = data.manifest().shards;
+    let mut ledgers = Vec::new();
+    for shard in count.shards() {
+        ledgers.push(Ledger::open(&data.ledger_place(shard), &place.ledger)?);
+    }
+    let mut writers: Vec<LedgerWriter<'_>> = ledgers.iter().map(Ledger::writer).collect();
+    let mut intake = Intake::default();
+    let mut owner = 0;
+    let mut name = None;
+    let came = each_row(input, &mut |row| {
+        let Row::Context { id, .. } = row else {
+            return intake.row(&mut writers[owner], row);
+        };
+        owner = usize::from(ShardId::of(&id, count).number());
+        intake.row(&mut writers[owner], row)?;
+        // A name first, as a start frees one whose context is not there.
+        let wanted = intake.announced.as_mut().and_then(|it| it.name.take());
+        if let Some(wanted) = wanted
+            && take_name(&mut writers[0], &wanted, id)?
+        {
+            name = Some(wanted.clone());
+            if let Some(announced) = &mut intake.announced {
+                announced.name = Some(wanted);
+            }
+        }
+        Ok(())
+    });
+    let taken = came.and_then(|()| intake.finish(&mut writers[owner]));
+    if taken.is_err() {
+        sweep(&mut writers[owner]);
+        if let Some(name) = name {
+            writers[0].commit_shown(vec![Change::RemoveName { name }])?;
+        }
+    }
+    taken
+}
+
+/// Gives the context the name, unless another has it.
+fn take_name(
+    keeper: &mut LedgerWriter<'_>,
+    name: &str,
+    context: ContextId,
+) -> Result<bool, StoreError> {
+    // What a context that exists already has stays its own.
+    if keeper.snapshot()?.name(name)?.is_some() {
+        return Ok(false);
+    }
+    let name = name.to_owned();
+    let outcome = keeper.commit_shown(vec![Change::PutName { name, context }])?;
+    Ok(outcome.verdicts.iter().all(Result::is_ok))
+}
