@@ -91,6 +91,15 @@ impl Identity {
         }
     }
 
+    /// The key in `keys_dir`, which must be there. Changes nothing.
+    pub fn load(keys_dir: &Path) -> Result<Identity, IdentityError> {
+        let path = keys_dir.join(KEY_FILE);
+        match File::open(&path) {
+            Ok(file) => load(file, &path),
+            Err(source) => Err(IdentityError::Read { path, source }),
+        }
+    }
+
     /// A key that lives only as long as this value.
     pub fn ephemeral() -> Result<Identity, IdentityError> {
         let mut secret = Zeroizing::new([0; SECRET_BYTES]);

@@ -268,6 +268,22 @@ impl Client {
         self.document(self.signed(self.agent.get(self.path(path))).call())
     }
 
+    /// Asks for a file, and gives what reads it as it comes, however long that is.
+    pub fn download(&self, path: &str) -> Result<impl Read + use<>, ClientError> {
+        let sent = self.signed(self.agent.get(self.path(path))).call();
+        let response = sent.map_err(|error| ClientError::Unreachable {
+            url: self.url.clone(),
+            reason: error.to_string(),
+        })?;
+        match response.status().as_u16() {
+            200..300 => Ok(response.into_body().into_reader()),
+            _ => {
+                let (status, text) = self.exchange(Ok(response))?;
+                Err(self.problem(status, &text))
+            }
+        }
+    }
+
     /// Sends a document and reads another.
     pub fn post<T: DeserializeOwned>(
         &self,

@@ -135,6 +135,7 @@ pub(crate) fn stage(
     let thread = CommitThread {
         queue: receiver,
         reports,
+        asks: crossbeam_channel::never(),
         batch_changes_max: bounds.batch_changes_max,
         uncommitted_max: bounds.uncommitted_max as u64,
         stats: Arc::clone(stats),

@@ -12,9 +12,10 @@ use corelet_store::{
     BATCH_BYTES_MAX, BatchOutcome, Change, ContextId, Ledger, LedgerWriter, Refused, SavedSequence,
     SequenceName, Snapshot, StoreError, Verdict,
 };
-use crossbeam_channel::{Receiver, TryRecvError};
+use crossbeam_channel::{Receiver, TryRecvError, never};
 
 use crate::commit_stage::Report;
+use crate::copies::Ask;
 use crate::ending::Ending;
 use crate::mailbox::Outbox;
 use crate::saver::Saver;
@@ -47,6 +48,8 @@ pub(crate) struct Queued {
 pub(crate) struct CommitThread {
     pub(crate) queue: Receiver<Queued>,
     pub(crate) reports: Outbox<Report>,
+    /// Who wants to see all that is durable.
+    pub(crate) asks: Receiver<Ask>,
     pub(crate) batch_changes_max: usize,
     pub(crate) uncommitted_max: u64,
     pub(crate) stats: Arc<ShardStats>,
@@ -90,8 +93,8 @@ fn start_saver(ledger: &Ledger) -> Option<Saver> {
 
 /// What else has ended a wait for a change.
 enum Waited {
-    /// A list or text was saved as a whole.
-    Saved,
+    /// A list or text was kept as a whole, or somebody answered.
+    Aside,
     /// The time is over.
     InVain,
     /// There will be no more changes.
@@ -131,6 +134,9 @@ struct Broken {
     until: u64,
 }
 
+/// Longer is as good as for ever, and clocks can count it.
+const WAIT_MAX: Duration = Duration::from_secs(3600);
+
 /// What is committed together.
 #[derive(Default)]
 struct Batch {
@@ -148,6 +154,9 @@ impl Worker<'_> {
     /// The change that opens the next batch. Sweeps and brings the journal in
     /// while there is none.
     fn next(&mut self) -> Option<Queued> {
+        while let Ok(ask) = self.thread.asks.try_recv() {
+            self.answer(&ask);
+        }
         if let Some(held) = self.held.take() {
             return Some(held);
         }
@@ -162,7 +171,9 @@ impl Worker<'_> {
             match self.wait(CHECKPOINT_IDLE) {
                 Ok(first) => return Some(first),
                 Err(Waited::Closed) => return None,
-                Err(Waited::Saved) => {}
+                Err(Waited::Aside) => {}
+                // Who asked may have had it made already.
+                Err(Waited::InVain) if !self.writer.has_unshown() && !self.owes_snapshot => {}
                 Err(Waited::InVain) => {
                     if let Err(error) = self.checkpoint() {
                         tracing::warn!(%error, "a checkpoint failed; what is in the journal is safe, and the next one tries again");
@@ -174,32 +185,43 @@ impl Worker<'_> {
             match self.wait(Duration::MAX) {
                 Ok(first) => return Some(first),
                 Err(Waited::Closed) => return None,
-                Err(Waited::Saved | Waited::InVain) => {}
+                Err(Waited::Aside | Waited::InVain) => {}
             }
         }
     }
 
-    /// Waits for a change. What the saver has made meanwhile is kept.
+    /// Waits for a change. What the saver has made meanwhile is kept, and who asks is
+    /// answered.
     fn wait(&mut self, at_most: Duration) -> Result<Queued, Waited> {
-        let never = crossbeam_channel::never();
-        let saved = self.saver.as_ref().map_or(&never, |saver| &saver.saved);
+        let never_saved = never();
+        let saved = self
+            .saver
+            .as_ref()
+            .map_or(&never_saved, |saver| &saver.saved);
         let deadline = match Instant::now().checked_add(at_most) {
             Some(deadline) => crossbeam_channel::at(deadline),
-            None => crossbeam_channel::never(),
+            None => never(),
         };
-        let saved = crossbeam_channel::select! {
+        crossbeam_channel::select! {
             recv(self.thread.queue) -> first => {
                 return first.map_err(|_| Waited::Closed);
             }
-            recv(saved) -> saved => saved.ok(),
+            recv(self.thread.asks) -> ask => {
+                match ask {
+                    Ok(ask) => self.answer(&ask),
+                    // Nobody is left who could ask.
+                    Err(_) => self.thread.asks = never(),
+                }
+                return Err(Waited::Aside);
+            }
+            recv(saved) -> saved => match saved {
+                Ok((name, saved)) => self.keep_saved(&name, &saved),
+                // It has ended before its time.
+                Err(_) => self.saver = None,
+            },
             recv(deadline) -> _ => return Err(Waited::InVain),
-        };
-        match saved {
-            Some((name, saved)) => self.keep_saved(&name, &saved),
-            // It has ended before its time.
-            None => self.saver = None,
         }
-        Err(Waited::Saved)
+        Err(Waited::Aside)
     }
 
     /// Keeps a list or text as a whole, if it is still there.
@@ -217,6 +239,18 @@ impl Worker<'_> {
                 tracing::warn!(%error, "a list or text could not be kept as a whole; opening it takes longer");
             }
         }
+    }
+
+    /// Gives a snapshot that shows everything that was reported as durable so far.
+    fn answer(&mut self, ask: &Ask) {
+        // Without anything unshown there is no report either, so that there is a place
+        // for every report, however often somebody asks.
+        let shown = match self.writer.has_unshown() {
+            true => self.checkpoint(),
+            false => Ok(()),
+        };
+        // Who asked may be gone.
+        let _ = ask.try_send(shown.and_then(|()| self.ledger.snapshot()));
     }
 
     /// Brings everything into LMDB and gives the shard the snapshot that shows it.
@@ -494,6 +528,7 @@ mod tests {
                 thread: Some(CommitThread {
                     queue: receiver,
                     reports,
+                    asks: never(),
                     batch_changes_max: BATCH_CHANGES_MAX,
                     uncommitted_max: UNCOMMITTED_MAX as u64,
                     stats: Arc::clone(&stats),

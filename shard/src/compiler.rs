@@ -26,7 +26,7 @@ use corelet_wasm_host::{Host, Module, ModuleId, NotCompiled, Refused};
 use crossbeam_channel::{Receiver, Sender, TrySendError, select};
 
 use crate::bounds::Bounds;
-use crate::components::UNFINISHED;
+use crate::components::{UNFINISHED, component_file};
 use crate::directory::Full;
 use crate::error::CallError;
 use crate::mailbox::Outbox;
@@ -299,7 +299,7 @@ fn refused(refused: Refused) -> CallError {
 
 /// Where an application's component lies.
 pub(crate) fn component_path(components: &Path, id: ApplicationId) -> PathBuf {
-    components.join(format!("{id}.wasm"))
+    components.join(component_file(&id))
 }
 
 fn file(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CallError {

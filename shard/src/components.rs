@@ -11,6 +11,11 @@ use corelet_store::ApplicationId;
 /// In the name of a file that is being written.
 pub(crate) const UNFINISHED: &str = "unfinished-";
 
+/// What the file of an application's component is called, among the blobs.
+pub fn component_file(id: &ApplicationId) -> String {
+    format!("{id}.wasm")
+}
+
 /// Removes what belongs to no installed application; counts the files. What is no
 /// component's is left alone.
 pub(crate) fn sweep(

@@ -196,6 +196,7 @@ impl Bench {
         directory.learn(DirectoryChange::PutApplication(Arc::new(record)));
         directory.keep_module(application(), module());
         let shard = Shard {
+            copier: crate::copies::Copier::of_nothing(),
             id,
             count,
             author: NodeId::from_bytes([2; 32]),

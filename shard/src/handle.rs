@@ -10,11 +10,14 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use bytes::Bytes;
-use corelet_store::{ApplicationId, ApplicationRecord, ContextId, ShardCount, ShardId};
+use corelet_store::{
+    ApplicationId, ApplicationRecord, ContextId, ExportScope, ShardCount, ShardId,
+};
 use corelet_wasm_host::Host;
 
 use crate::answer::promise;
 use crate::compiler::Task;
+use crate::copies::{CopyStream, Wanted};
 use crate::error::CallError;
 use crate::events::EventsPage;
 use crate::guest_log::GuestLines;
@@ -217,6 +220,23 @@ impl ShardHandle {
             Ok(record)
         })
         .await
+    }
+
+    /// Begins a backup of the whole node: everything that was durable on each shard at one
+    /// moment after now, with the node's keys if they are asked for. Bounded in number.
+    pub fn back_up(&self, with_keys: bool) -> Result<CopyStream, CallError> {
+        let begun = self.shard.copier.begin(Wanted::Everything { with_keys });
+        self.shard.counted(begun)
+    }
+
+    /// The same of one context.
+    pub fn export_context(
+        &self,
+        id: ContextId,
+        scope: ExportScope,
+    ) -> Result<CopyStream, CallError> {
+        let begun = self.shard.copier.begin(Wanted::Context { id, scope });
+        self.shard.counted(begun)
     }
 
     /// All installed applications, oldest first.

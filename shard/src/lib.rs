@@ -21,6 +21,7 @@ mod compiler;
 mod components;
 mod context;
 mod contexts;
+mod copies;
 mod directory;
 mod ending;
 mod error;
@@ -50,6 +51,8 @@ mod warm_sum;
 mod watchdog;
 
 pub use bounds::{Bounds, WatchdogConfig};
+pub use components::component_file;
+pub use copies::CopyStream;
 pub use directory::NAME_CHARS_MAX;
 pub use ending::Ending;
 pub use error::CallError;

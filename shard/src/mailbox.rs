@@ -6,7 +6,7 @@
 //! mailbox means a broken bound and not a busy moment.
 
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use crossbeam_queue::ArrayQueue;
 use futures_util::task::AtomicWaker;
@@ -54,18 +54,20 @@ impl<T> Outbox<T> {
 impl<T> Inbox<T> {
     /// The next message, in the order in which they were posted.
     pub(crate) async fn take(&mut self) -> T {
-        std::future::poll_fn(|cx| {
-            if let Some(message) = self.0.queue.pop() {
-                return Poll::Ready(message);
-            }
-            self.0.doorbell.register(cx.waker());
-            // A message posted before the doorbell was set rang for nobody.
-            match self.0.queue.pop() {
-                Some(message) => Poll::Ready(message),
-                None => Poll::Pending,
-            }
-        })
-        .await
+        std::future::poll_fn(|cx| self.poll_take(cx)).await
+    }
+
+    /// The same for who polls.
+    pub(crate) fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<T> {
+        if let Some(message) = self.0.queue.pop() {
+            return Poll::Ready(message);
+        }
+        self.0.doorbell.register(cx.waker());
+        // A message posted before the doorbell was set rang for nobody.
+        match self.0.queue.pop() {
+            Some(message) => Poll::Ready(message),
+            None => Poll::Pending,
+        }
     }
 }
 

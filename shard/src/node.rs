@@ -23,6 +23,7 @@ use crate::commit_stage::{self, Report};
 use crate::commit_thread::{self, CommitThread};
 use crate::compiler::Compiler;
 use crate::components;
+use crate::copies::{self, Ask, Copier};
 use crate::directory::{Directory, DirectoryData};
 use crate::ending::Ending;
 use crate::guest_log::GuestLogs;
@@ -130,6 +131,8 @@ struct Parts {
     outboxes: Vec<Outbox<Message>>,
     directory: DirectoryData,
     compiler: Compiler,
+    copier: Copier,
+    asks: crossbeam_channel::Receiver<Ask>,
     count: corelet_store::ShardCount,
     drained: mpsc::Sender<ShardId>,
     started: mpsc::Sender<Result<(), StartError>>,
@@ -187,8 +190,11 @@ impl Node {
         let (started_to, started) = mpsc::channel();
         let (commit_thread_to, commit_threads) = mpsc::channel();
 
+        let (ask, asks): (Vec<_>, Vec<_>) = ledgers.iter().map(|_| copies::asks()).unzip();
+        let copier = Copier::new(data, ask);
         let mut shards = Vec::new();
-        for ((id, ledger), inbox) in count.shards().zip(ledgers).zip(inboxes) {
+        let asks = inboxes.into_iter().zip(asks);
+        for ((id, ledger), (inbox, asks)) in count.shards().zip(ledgers).zip(asks) {
             let number = usize::from(id.number());
             let core = config.cores.of(number);
             let parts = Parts {
@@ -203,6 +209,8 @@ impl Node {
                 outboxes: outboxes.clone(),
                 directory: directory.clone(),
                 compiler: compiler.clone(),
+                copier: copier.clone(),
+                asks,
                 count,
                 drained: drained_to.clone(),
                 started: started_to.clone(),
@@ -365,9 +373,11 @@ fn build(parts: Parts) -> Result<(Rc<Shard>, Inbox<Message>, Inbox<Report>), Sta
     // Lines of a later start have greater numbers, as nobody logs one each microsecond.
     let first_line = clock.tick().micros().max(1);
     let guest_logs = Rc::new(GuestLogs::new(&parts.bounds, &parts.stats, first_line));
-    let (commits, commit_thread, reports) =
+    let (commits, mut commit_thread, reports) =
         commit_stage::stage(&parts.bounds, &parts.stats, &guest_logs);
+    commit_thread.asks = parts.asks;
     let shard = Rc::new(Shard {
+        copier: parts.copier,
         id: parts.id,
         count: parts.count,
         author: parts.author,

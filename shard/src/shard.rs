@@ -22,6 +22,7 @@ use crate::clock::Clock;
 use crate::commit_stage::CommitStage;
 use crate::compiler::Task;
 use crate::context::{Context, InUse};
+use crate::copies::Copier;
 use crate::directory::Directory;
 use crate::error::CallError;
 use crate::guest_log::GuestLogs;
@@ -52,6 +53,7 @@ pub(crate) struct Shard {
     pub(crate) clock: Clock,
     pub(crate) snapshots: Rc<Snapshots>,
     pub(crate) commits: CommitStage,
+    pub(crate) copier: Copier,
     /// For how long answers are kept under keys.
     pub(crate) answers: AnswerBounds,
     pub(crate) guest_logs: Rc<GuestLogs>,

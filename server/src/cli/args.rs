@@ -211,6 +211,46 @@ Examples:
     )]
     Doctor(SettingsArgs),
 
+    /// Verify everything in a data directory that no server has open; changes nothing.
+    #[command(after_help = "\
+Examples:
+  corelet check
+  corelet check --data-dir /var/lib/corelet
+  corelet check -o json | jq '.findings[]'
+
+Exit codes: 0 if everything is whole, 1 if something is damaged or cannot be checked,
+3 if a server has the directory open.")]
+    Check,
+
+    /// Write everything that a running server holds into a file.
+    #[command(after_help = "\
+Examples:
+  corelet backup backup.clx
+  corelet backup --with-keys backup.clx         whoever has the file can act as the node
+  corelet --url http://10.0.0.5:7700 --token-file token backup backup.clx
+
+Holds every call that was acknowledged before it began. Writes go on meanwhile.")]
+    Backup(BackupArgs),
+
+    /// Make a data directory of a backup, where nothing is yet.
+    #[command(after_help = "\
+Examples:
+  corelet restore backup.clx --data-dir /var/lib/corelet
+  corelet restore backup.clx --data-dir new --shards 8
+  zstd -dc backup.clx.zst | corelet restore - --data-dir new")]
+    Restore(RestoreArgs),
+
+    /// Change the number of shards of a data directory that no server has open.
+    #[command(after_help = "\
+Examples:
+  corelet reshard --shards 8
+  corelet reshard --shards 8 --data-dir /var/lib/corelet
+  corelet check && corelet reshard --shards 2 && corelet check
+
+Needs as much free disk again as the ledgers take. Killed at any moment, it leaves
+the old number of shards or the new one.")]
+    Reshard(ReshardArgs),
+
     /// Compile one component for the server that started this; not for people.
     #[command(name = COMPILE_WORKER, hide = true)]
     CompileWorker,
@@ -247,6 +287,36 @@ pub struct SettingsArgs {
 #[derive(Debug, Clone, Args)]
 pub struct ServeArgs {
     /// Settings.
+    #[command(flatten)]
+    pub settings: SettingsArgs,
+}
+
+/// Flags of `backup`.
+#[derive(Debug, Clone, Args)]
+pub struct BackupArgs {
+    /// The file, which must not exist.
+    pub file: PathBuf,
+
+    /// Put the node's keys and token into it, too: it is a secret then.
+    #[arg(long)]
+    pub with_keys: bool,
+}
+
+/// Flags of `restore`.
+#[derive(Debug, Clone, Args)]
+pub struct RestoreArgs {
+    /// The backup; - for standard input.
+    pub file: PathBuf,
+
+    /// Settings. Without --shards there are as many as there were.
+    #[command(flatten)]
+    pub settings: SettingsArgs,
+}
+
+/// Flags of `reshard`.
+#[derive(Debug, Clone, Args)]
+pub struct ReshardArgs {
+    /// Settings, of which --shards says how many there are to be.
     #[command(flatten)]
     pub settings: SettingsArgs,
 }
@@ -374,6 +444,34 @@ Examples:
     Show {
         /// Id or name.
         context: String,
+    },
+    /// Write a context of a running server into a file.
+    #[command(after_help = "\
+Examples:
+  corelet context export shop > shop.clx
+  corelet context export shop --to shop.clx
+  corelet context export 9mX… | ssh elsewhere 'cat > shop.clx'
+
+Its private entries, which belong to this node, stay here.")]
+    Export {
+        /// Id or name.
+        context: String,
+        /// The file, which must not exist; standard output without it.
+        #[arg(long, value_name = "FILE")]
+        to: Option<PathBuf>,
+    },
+    /// Take a context into a data directory that no server has open.
+    #[command(after_help = "\
+Examples:
+  corelet context import shop.clx
+  corelet context import shop.clx --data-dir /var/lib/corelet
+  corelet context import shop.clx && corelet check
+
+The context keeps its id. Its name comes along if it is free, and its application has to be
+installed before it is called.")]
+    Import {
+        /// The file.
+        file: PathBuf,
     },
     /// Delete a context and its state, for good.
     #[command(after_help = "\

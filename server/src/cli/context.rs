@@ -1,9 +1,10 @@
-//! `corelet context`: create, list, show, delete.
+//! `corelet context`: create, list, show, delete; copies are in `copies.rs`.
 
 use serde_json::json;
 
 use super::args::{ContextCommand, Global};
 use super::call::json_argument;
+use super::copies;
 use super::failure::{Exit, Failure};
 use super::output::{Out, date};
 use super::progress::during;
@@ -50,6 +51,10 @@ pub(super) fn run(command: &ContextCommand, global: &Global, out: &Out) -> Resul
             let applications = Applications::shown(&client, out)?;
             out.rows(&HEADINGS, [row(&shown, &applications)], &shown)
         }
+        ContextCommand::Export { context, to } => {
+            copies::export(context, to.as_deref(), global, out)
+        }
+        ContextCommand::Import { file } => copies::import(file, global, out),
         ContextCommand::Delete { context } => {
             let (client, path) = (super::client(global)?, path(context)?);
             during(out, "deleting the context", || client.delete(&path))?;

@@ -6,8 +6,10 @@ pub mod args;
 mod app;
 mod beside;
 mod call;
+mod check;
 mod config;
 mod context;
+mod copies;
 mod doctor;
 mod events;
 mod failure;
@@ -78,6 +80,10 @@ fn dispatch(cli: &Cli, out: &Out) -> Result<(), Failure> {
         Command::Status => status::run(global, out),
         Command::Config(command) => config::run(command, global, out),
         Command::Doctor(args) => doctor::run(args, global, out),
+        Command::Check => check::run(global, out),
+        Command::Backup(args) => copies::back_up(args, global, out),
+        Command::Restore(args) => copies::restore_backup(args, global, out),
+        Command::Reshard(args) => copies::change_shards(args, global, out),
         Command::CompileWorker => {
             corelet_wasm_host::compile_worker().map_err(|error| Failure::usage(&error))
         }

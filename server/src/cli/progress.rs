@@ -49,6 +49,11 @@ impl Progress {
         }
     }
 
+    /// Says what it is at.
+    pub(crate) fn say(&self, what: String) {
+        self.bar.set_message(what);
+    }
+
     /// Counts what is read through it; says `then` at the end.
     pub(crate) fn reading<R: Read>(&self, inner: R, then: &'static str) -> Counted<R> {
         Counted {

@@ -6,6 +6,7 @@
 
 mod body;
 mod connection;
+mod copy;
 mod door;
 mod reply;
 mod request;

@@ -12,6 +12,7 @@ use hyper::{Method, Request, Response};
 use tower::ServiceExt;
 
 use super::body::{self, BodyBound, NoBody};
+use super::copy::Pace;
 use super::door::Front;
 use super::reply::{self, Body, REQUEST_ID};
 use super::watch::{Phase, Watch};
@@ -147,6 +148,7 @@ async fn prepare(
     };
     if let Some(claims) = claims {
         parts.extensions.insert(claims);
+        parts.extensions.insert(Pace::of(watch));
     }
     Ok(Request::from_parts(parts, axum::body::Body::from(body)))
 }

@@ -18,10 +18,11 @@ use axum::routing::{get, post};
 use axum::{Extension, body};
 use bytes::Bytes;
 use corelet_shard::{ContextInfo, EventRecord, GuestLine, NewContext, ShardHandle};
-use corelet_store::{ApplicationId, ApplicationRecord, ContextId, Hlc};
+use corelet_store::{ApplicationId, ApplicationRecord, ContextId, ExportScope, Hlc};
 use corelet_wasm_host::LogLevel;
 use send_wrapper::SendWrapper;
 
+use super::copy::{self, Pace};
 use super::door::Front;
 use super::reply::{document, problem};
 use crate::api;
@@ -64,6 +65,8 @@ pub(super) fn router(door: Door) -> Router {
         )
         .route("/v1/contexts/{context}/events", get(list_events))
         .route("/v1/contexts/{context}/logs", get(list_logs))
+        .route("/v1/contexts/{context}/export", get(export_context))
+        .route("/v1/backup", get(back_up))
         // The good case never comes here: `request.rs` sees it first.
         .route("/rpc", post(async || refused(not_found())))
         .fallback(async || refused(not_found()))
@@ -288,6 +291,25 @@ async fn list_events(
     .await
 }
 
+/// One context as a file. Its private entries belong to this node and stay here.
+async fn export_context(
+    State(door): State<Door>,
+    Extension(pace): Extension<Pace>,
+    Named(wanted): Named,
+) -> Response {
+    at_home(door, async move |front| {
+        let id = front.shard.resolve(&wanted)?;
+        let scope = ExportScope {
+            private: false,
+            log: true,
+        };
+        let stream = front.shard.export_context(id, scope)?;
+        tracing::info!(context = %id, "exporting");
+        Ok(copy::response(stream, pace).await?)
+    })
+    .await
+}
+
 async fn list_logs(
     State(door): State<Door>,
     Named(wanted): Named,
@@ -303,6 +325,29 @@ async fn list_logs(
             cut: found.is_cut,
         };
         Ok(document(StatusCode::OK, &lines))
+    })
+    .await
+}
+
+/// Everything as a file.
+async fn back_up(
+    State(door): State<Door>,
+    Extension(pace): Extension<Pace>,
+    RawQuery(query): RawQuery,
+) -> Response {
+    at_home(door, async move |front| {
+        let with_keys = match query.as_deref() {
+            None | Some("" | "keys=false") => false,
+            Some("keys=true") => true,
+            Some(_) => {
+                let message = "the parameter is keys, which is true or false";
+                let refusal = Refusal::new(Code::InvalidParams, message);
+                return Err(refusal.with("parameter", "keys"));
+            }
+        };
+        let stream = front.shard.back_up(with_keys)?;
+        tracing::info!(with_keys, "backing up");
+        Ok(copy::response(stream, pace).await?)
     })
     .await
 }
@@ -513,7 +558,7 @@ fn refused(refusal: Refusal) -> Response {
 fn not_found() -> Refusal {
     Refusal::new(
         Code::NotFound,
-        "there is nothing here; the paths are /rpc, /v1/status, /v1/applications, /v1/contexts, /healthz, /readyz, /metrics and /version",
+        "there is nothing here; the paths are /rpc, /v1/status, /v1/applications, /v1/contexts, /v1/backup, /healthz, /readyz, /metrics and /version",
     )
 }
 

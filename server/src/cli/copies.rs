@@ -1,0 +1,273 @@
+//! Copies: `corelet backup` and `corelet context export` of a running server; `corelet
+//! restore`, `corelet reshard` and `corelet context import`, which are done to data
+//! directories that no server has open.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufReader, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use corelet_shard::component_file;
+use corelet_store::{
+    ExportError, ImportError, ImportPlace, LedgerConfig, RestoreOptions, ShardCount, StoreError,
+    import_into, read_copy, reshard, restore,
+};
+use serde_json::json;
+
+use super::args::{BackupArgs, Global, ReshardArgs, RestoreArgs};
+use super::context;
+use super::failure::{Exit, Failure};
+use super::output::Out;
+use super::progress::Progress;
+use super::settings;
+use crate::config::Config;
+use crate::refusal::chain;
+
+/// A file's bytes are read so many at a time.
+const READ_BYTES: usize = 256 << 10;
+
+pub(super) fn back_up(args: &BackupArgs, global: &Global, out: &Out) -> Result<(), Failure> {
+    let client = super::client(global)?;
+    let body = client.download(&format!("/v1/backup?keys={}", args.with_keys))?;
+    let bytes = save(body, &args.file, "backing up", out)?;
+    let file = args.file.display();
+    let keys = match args.with_keys {
+        true => "with the node's keys: keep it secret",
+        false => "without the node's keys: keep those apart, as a restored directory needs them",
+    };
+    out.done(
+        &format!(
+            "backed up to {file} ({}), {keys}",
+            super::output::size(bytes)
+        ),
+        || json!({ "file": args.file, "bytes": bytes, "keys": args.with_keys }),
+    )
+}
+
+pub(super) fn export(
+    context: &str,
+    to: Option<&Path>,
+    global: &Global,
+    out: &Out,
+) -> Result<(), Failure> {
+    let path = format!("{}/export", context::path(context)?);
+    let mut body = super::client(global)?.download(&path)?;
+    let Some(file) = to else {
+        let mut stdout = io::stdout().lock();
+        io::copy(&mut body, &mut stdout).map_err(|error| broken_off(&error))?;
+        return Ok(stdout.flush()?);
+    };
+    let bytes = save(body, file, "exporting", out)?;
+    let size = super::output::size(bytes);
+    out.done(
+        &format!("exported {context} to {} ({size})", file.display()),
+        || json!({ "file": file, "bytes": bytes }),
+    )
+}
+
+pub(super) fn import(file: &Path, global: &Global, out: &Out) -> Result<(), Failure> {
+    let input = File::open(file).map_err(|error| Failure::failed(&error))?;
+    let input = BufReader::with_capacity(READ_BYTES, input);
+    let progress = Progress::begin(out, "importing", None);
+    let place = ImportPlace {
+        path: &global.data_dir,
+        ledger: LedgerConfig::default(),
+    };
+    let imported = import_into(&place, input);
+    drop(progress);
+    let imported = imported.map_err(|error| not_restored(&error))?;
+    out.done(
+        &format!(
+            "imported context {} with {} entries",
+            imported.id, imported.entries
+        ),
+        || {
+            json!({
+                "id": imported.id.to_string(),
+                "name": imported.name,
+                "application": imported.application.to_string(),
+                "root": imported.root.to_string(),
+                "entries": imported.entries,
+            })
+        },
+    )
+}
+
+/// Saves a copy as it comes: beside its place, compared with its digests, on disk, and
+/// then under its name. Gives its size.
+fn save(body: impl Read, file: &Path, what: &str, out: &Out) -> Result<u64, Failure> {
+    if file.exists() {
+        let text = format!("{} is there already; choose another name", file.display());
+        return Err(Failure::new(Exit::Failed, text));
+    }
+    let mut name = file.file_name().unwrap_or_default().to_owned();
+    name.push(".part");
+    let part = file.with_file_name(name);
+    let progress = Progress::begin(out, what, None);
+    keep(body, &part, file, &progress).inspect_err(|_| {
+        let _ = fs::remove_file(&part);
+    })
+}
+
+fn keep(
+    mut body: impl Read,
+    part: &Path,
+    file: &Path,
+    progress: &Progress,
+) -> Result<u64, Failure> {
+    let mut kept = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(part)?;
+    let bytes = io::copy(&mut body, &mut kept).map_err(|error| broken_off(&error))?;
+    progress.say("comparing what came".to_owned());
+    let reader = BufReader::with_capacity(READ_BYTES, File::open(part)?);
+    read_copy(reader).map_err(|error| Failure::failed(&error))?;
+    kept.sync_all()?;
+    fs::rename(part, file)?;
+    let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty());
+    File::open(dir.unwrap_or(Path::new(".")))?.sync_all()?;
+    Ok(bytes)
+}
+
+fn broken_off(error: &io::Error) -> Failure {
+    Failure::failed(error).advise("the copy was broken off; the server's log may say why")
+}
+
+pub(super) fn restore_backup(
+    args: &RestoreArgs,
+    global: &Global,
+    out: &Out,
+) -> Result<(), Failure> {
+    let (config, _) = settings::load(&args.settings, global, "restore")?;
+    let shards = args.settings.shards.map(shard_count).transpose()?;
+    let input: Box<dyn Read> = match args.file.as_os_str() == "-" {
+        true => Box::new(io::stdin().lock()),
+        false => Box::new(File::open(&args.file).map_err(|error| {
+            Failure::failed(&error).advise(format!("the backup is {}", args.file.display()))
+        })?),
+    };
+    let options = RestoreOptions {
+        shards,
+        component: &component_file,
+        ledger: ledger(&config),
+    };
+    let progress = Progress::begin(out, "restoring", None);
+    let restored = restore(
+        BufReader::with_capacity(READ_BYTES, input),
+        &global.data_dir,
+        &options,
+        &mut |contexts| progress.say(format!("{contexts} contexts restored")),
+    );
+    drop(progress);
+    let restored = restored.map_err(|error| not_restored(&error))?;
+    let counts = restored.counts;
+    let dir = global.data_dir.display();
+    let keys = match restored.has_keys {
+        true => "with the node's keys",
+        false => {
+            "without the node's keys: put the directory `keys` of the node there before a server starts on it"
+        }
+    };
+    out.done(
+        &format!(
+            "restored {} contexts and {} applications into {} shards at {dir}, {keys}",
+            counts.contexts, counts.applications, restored.shards
+        ),
+        || {
+            json!({
+                "contexts": counts.contexts,
+                "applications": counts.applications,
+                "names": counts.names,
+                "shards": restored.shards.get(),
+                "node_id": restored.node.to_string(),
+                "keys": restored.has_keys,
+            })
+        },
+    )
+}
+
+pub(super) fn change_shards(args: &ReshardArgs, global: &Global, out: &Out) -> Result<(), Failure> {
+    let (config, _) = settings::load(&args.settings, global, "reshard")?;
+    let shards = args.settings.shards.ok_or_else(|| {
+        Failure::new(
+            Exit::Usage,
+            "say how many shards there are to be: --shards N",
+        )
+    })?;
+    let shards = shard_count(shards)?;
+    let progress = Progress::begin(out, "copying", None);
+    let done = reshard(
+        &global.data_dir,
+        shards,
+        &ledger(&config),
+        &mut |copied, of| {
+            progress.say(format!("{copied} of {of} contexts copied"));
+        },
+    );
+    drop(progress);
+    let done = done.map_err(|error| not_resharded(&error))?;
+    let told = match done.before == done.now {
+        true => format!("there are {} shards already", done.now),
+        false => format!(
+            "{} shards instead of {}, {} contexts copied",
+            done.now, done.before, done.contexts
+        ),
+    };
+    out.done(&told, || {
+        json!({
+            "before": done.before.get(),
+            "shards": done.now.get(),
+            "contexts": done.contexts,
+        })
+    })
+}
+
+fn ledger(config: &Config) -> LedgerConfig {
+    LedgerConfig {
+        map_bytes_max: config.storage.map_bytes_max.0,
+        journal_bytes_max: config.storage.journal_bytes_max.0,
+        ..LedgerConfig::default()
+    }
+}
+
+fn shard_count(count: u64) -> Result<ShardCount, Failure> {
+    let max = corelet_store::SHARDS_MAX;
+    u16::try_from(count)
+        .ok()
+        .and_then(ShardCount::new)
+        .ok_or_else(|| Failure::new(Exit::Usage, format!("--shards is a number from 1 to {max}")))
+}
+
+fn not_restored(error: &ImportError) -> Failure {
+    Failure::new(
+        exit_of(match error {
+            ImportError::Store(error) => Some(error),
+            _ => None,
+        }),
+        chain(error),
+    )
+}
+
+fn not_resharded(error: &ExportError) -> Failure {
+    let store = match error {
+        ExportError::Store(error) => Some(error),
+        _ => None,
+    };
+    let failure = Failure::new(exit_of(store), chain(error));
+    match store {
+        Some(StoreError::Locked { .. }) => failure.advise("stop the server; nothing was changed"),
+        _ => failure
+            .advise("nothing was changed; `corelet check` tells what is damaged, if anything is"),
+    }
+}
+
+/// A directory that is in use is worth another try.
+fn exit_of(error: Option<&StoreError>) -> Exit {
+    match error {
+        Some(StoreError::Locked { .. }) => Exit::Unavailable,
+        _ => Exit::Failed,
+    }
+}

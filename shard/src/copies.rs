@@ -1,0 +1,269 @@
+//! Copies of the node's state for those who ask from outside: a backup of everything, or
+//! one context. Each has a thread of its own, which may block: it asks the commit threads
+//! for snapshots that hold all that is durable by then, and writes what it reads from
+//! them in parts. The parts go through a mailbox to the shard that answers the client, as
+//! many ahead as [`PARTS_AHEAD`], so that a slow client slows the thread down and takes no
+//! memory. While a copy goes on, its snapshots keep pages of the ledgers from being used
+//! again.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use corelet_store::{
+    BackupSource, Blobs, ContextId, DataDir, ExportError, ExportScope, NodeId, ShardCount, ShardId,
+    Snapshot, StoreError, export_context, write_backup,
+};
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use crate::components::component_file;
+use crate::error::CallError;
+use crate::mailbox::{Inbox, Outbox, mailbox};
+
+/// Copies that are made at the same time.
+const COPIES_MAX: usize = 2;
+
+/// Bytes of a part.
+const PART_BYTES: usize = 256 << 10;
+
+/// Parts that wait for the client.
+const PARTS_AHEAD: usize = 4;
+
+/// Asked of a commit thread: a snapshot that shows all that is durable by now.
+pub(crate) type Ask = Sender<Result<Snapshot, StoreError>>;
+
+/// Places for asks at each commit thread.
+pub(crate) fn asks() -> (Sender<Ask>, Receiver<Ask>) {
+    bounded(COPIES_MAX)
+}
+
+/// What copies are made of; one for all shards.
+#[derive(Clone)]
+pub(crate) struct Copier {
+    node: NodeId,
+    count: ShardCount,
+    blobs: PathBuf,
+    keys: PathBuf,
+    commit_threads: Arc<[Sender<Ask>]>,
+    running: Arc<AtomicUsize>,
+}
+
+/// What is to be copied.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Wanted {
+    Everything { with_keys: bool },
+    Context { id: ContextId, scope: ExportScope },
+}
+
+enum Part {
+    Bytes(Bytes),
+    Failed(CallError),
+    End,
+}
+
+/// A copy on its way out. Dropping it ends the thread that makes it.
+pub struct CopyStream {
+    parts: Inbox<Part>,
+    /// A word for each part that was taken.
+    taken: Sender<()>,
+    has_ended: bool,
+}
+
+impl Copier {
+    pub(crate) fn new(data: &DataDir, commit_threads: Vec<Sender<Ask>>) -> Copier {
+        Copier {
+            node: data.manifest().node_id,
+            count: data.manifest().shards,
+            blobs: data.blobs_dir(),
+            keys: data.keys_dir(),
+            commit_threads: commit_threads.into(),
+            running: Arc::default(),
+        }
+    }
+
+    /// One that has no shards to copy.
+    #[cfg(test)]
+    pub(crate) fn of_nothing() -> Copier {
+        Copier {
+            node: NodeId::from_bytes([0; 32]),
+            count: ShardCount::new(1).unwrap(),
+            blobs: PathBuf::new(),
+            keys: PathBuf::new(),
+            commit_threads: Arc::new([]),
+            running: Arc::default(),
+        }
+    }
+
+    /// Begins a copy.
+    pub(crate) fn begin(&self, wanted: Wanted) -> Result<CopyStream, CallError> {
+        let place = Place::take(&self.running)?;
+        // One more for the end.
+        let (outbox, parts) = mailbox(PARTS_AHEAD + 1);
+        let (taken, room) = bounded(PARTS_AHEAD);
+        for _ in 0..PARTS_AHEAD {
+            taken.send(()).expect("there is a place for each");
+        }
+        let copier = self.clone();
+        let work = move || {
+            let _place = place;
+            let mut out = Parts {
+                outbox,
+                room,
+                part: Vec::with_capacity(PART_BYTES),
+            };
+            let made = copier.make(wanted, &mut out);
+            let last = match made.and_then(|()| Ok(out.send()?)) {
+                Ok(()) => Part::End,
+                Err(error) => Part::Failed(failed(error)),
+            };
+            // Where the client has gone, nobody minds.
+            let _ = out.outbox.post(last);
+        };
+        let thread = std::thread::Builder::new().name("copy".to_owned());
+        thread.spawn(work).map_err(|error| CallError::File {
+            doing: "start a thread for a copy".to_owned(),
+            source: Arc::new(error),
+        })?;
+        Ok(CopyStream {
+            parts,
+            taken,
+            has_ended: false,
+        })
+    }
+
+    fn make(&self, wanted: Wanted, out: &mut Parts) -> Result<(), ExportError> {
+        match wanted {
+            Wanted::Context { id, scope } => {
+                let snapshot = self.snapshot(ShardId::of(&id, self.count))?;
+                export_context(&snapshot, &id, scope, out)?;
+            }
+            Wanted::Everything { with_keys } => {
+                // The directory's keeper last: a name is there before its context is.
+                let mut snapshots = Vec::new();
+                for shard in self.count.shards().collect::<Vec<_>>().into_iter().rev() {
+                    snapshots.push(self.snapshot(shard)?);
+                }
+                snapshots.reverse();
+                let source = BackupSource {
+                    node: self.node,
+                    snapshots: &snapshots,
+                    component: &|id| self.blobs.join(component_file(id)),
+                    blobs: None::<&Blobs>,
+                    keys: with_keys.then_some(&self.keys),
+                };
+                write_backup(&source, out, &mut |_| {})?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is durable on a shard by now, all of it.
+    fn snapshot(&self, shard: ShardId) -> Result<Snapshot, ExportError> {
+        let (answer, snapshot) = bounded(1);
+        let asked = self.commit_threads[usize::from(shard.number())].send(answer);
+        let stopping = || io::Error::other("the server is stopping");
+        asked.map_err(|_| stopping())?;
+        Ok(snapshot.recv().map_err(|_| stopping())??)
+    }
+}
+
+fn failed(error: ExportError) -> CallError {
+    match error {
+        ExportError::UnknownContext { context } => CallError::ContextNotFound {
+            context: context.to_string(),
+        },
+        ExportError::Store(error) => CallError::Store(Arc::new(error)),
+        error => CallError::File {
+            doing: "make the copy".to_owned(),
+            source: Arc::new(io::Error::other(error)),
+        },
+    }
+}
+
+impl CopyStream {
+    /// The next part; `None` at the end, when all of the copy was handed out.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, CallError>>> {
+        if self.has_ended {
+            return Poll::Ready(None);
+        }
+        let Poll::Ready(part) = self.parts.poll_take(cx) else {
+            return Poll::Pending;
+        };
+        Poll::Ready(match part {
+            Part::Bytes(bytes) => {
+                // The thread is gone only if it has said so in a part behind this one.
+                let _ = self.taken.try_send(());
+                Some(Ok(bytes))
+            }
+            Part::Failed(error) => {
+                self.has_ended = true;
+                Some(Err(error))
+            }
+            Part::End => {
+                self.has_ended = true;
+                None
+            }
+        })
+    }
+}
+
+/// One of the copies that may be made at the same time.
+struct Place(Arc<AtomicUsize>);
+
+impl Place {
+    fn take(running: &Arc<AtomicUsize>) -> Result<Place, CallError> {
+        let more = |used: usize| (used < COPIES_MAX).then_some(used + 1);
+        match running.fetch_update(Ordering::AcqRel, Ordering::Acquire, more) {
+            Ok(_) => Ok(Place(Arc::clone(running))),
+            Err(used) => Err(CallError::Busy {
+                limit: "copies_max",
+                used: used as u64,
+                max: COPIES_MAX as u64,
+            }),
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Where the thread writes.
+struct Parts {
+    outbox: Outbox<Part>,
+    room: Receiver<()>,
+    part: Vec<u8>,
+}
+
+impl Parts {
+    fn send(&mut self) -> io::Result<()> {
+        if self.part.is_empty() {
+            return Ok(());
+        }
+        let gone = || io::Error::new(io::ErrorKind::BrokenPipe, "the client is gone");
+        self.room.recv().map_err(|_| gone())?;
+        let part = std::mem::replace(&mut self.part, Vec::with_capacity(PART_BYTES));
+        let posted = self.outbox.post(Part::Bytes(part.into()));
+        posted.map_err(|_| gone())
+    }
+}
+
+impl Write for Parts {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let taken = bytes.len().min(PART_BYTES - self.part.len());
+        self.part.extend_from_slice(&bytes[..taken]);
+        if self.part.len() == PART_BYTES {
+            self.send()?;
+        }
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,242 @@
+//! Copies by the command line, of a real server: what was acknowledged before a backup
+//! began is in it, contexts travel between nodes, another number of shards changes
+//! nothing else, and a check says so, or what is damaged. Kills in the middle are
+//! tested in the store.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+
+use corelet_tests::{Client, Server, binary};
+use serde_json::{Value, json};
+
+const CONTEXTS: usize = 4;
+
+/// Calls that each writer has made before the backup begins, and while it goes on at
+/// least, so that it is one of a server that is written to.
+const CALLS: u64 = 50;
+
+fn corelet(data: &Path, args: &[&str]) -> Output {
+    Command::new(binary())
+        .args(args)
+        .arg("--data-dir")
+        .arg(data)
+        .output()
+        .expect("the binary starts")
+}
+
+#[track_caller]
+fn done(data: &Path, args: &[&str]) -> Value {
+    let args = [args, &["-o", "json"]].concat();
+    let output = corelet(data, &args);
+    assert!(output.status.success(), "{args:?}: {output:?}");
+    serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
+}
+
+fn value(client: &Client, context: &str, key: &str) -> Value {
+    let answer = client.call(context, "get", json!({ "key": key }));
+    answer.expect("an answer")["result"]["output"].clone()
+}
+
+fn set(client: &Client, context: &str, key: &str, value: &str) {
+    let args = json!({ "key": key, "value": value });
+    let answer = client.call(context, "set", args).expect("an answer");
+    assert!(answer["result"].is_object(), "{answer}");
+}
+
+#[test]
+fn a_backup_of_a_server_under_load_holds_all_that_was_acknowledged_before() {
+    let home = tempfile::tempdir().expect("a directory");
+    let (data, file) = (home.path().join("data"), home.path().join("backup"));
+    let mut server = Server::start(&data, &["--shards", "2"]);
+    let client = server.client();
+    let kv = client.install("kv");
+    let contexts: Vec<String> = (0..CONTEXTS)
+        .map(|n| client.create(&kv, Some(&format!("shop-{n}"))))
+        .collect();
+    let acknowledged: Vec<AtomicU64> = (0..CONTEXTS).map(|_| AtomicU64::new(0)).collect();
+    let stop = AtomicBool::new(false);
+    let counts = || -> Vec<u64> {
+        let counts = acknowledged.iter();
+        counts.map(|count| count.load(Ordering::Acquire)).collect()
+    };
+    let wait_for = |least: &[u64]| {
+        while counts()
+            .iter()
+            .zip(least)
+            .any(|(count, least)| count < least)
+        {
+            thread::yield_now();
+        }
+    };
+    let before = thread::scope(|scope| {
+        for (context, count) in contexts.iter().zip(&acknowledged) {
+            let (client, stop) = (server.client(), &stop);
+            scope.spawn(move || {
+                while !stop.load(Ordering::Acquire) {
+                    let n = count.load(Ordering::Acquire) + 1;
+                    set(&client, context, &format!("key-{n}"), &n.to_string());
+                    count.store(n, Ordering::Release);
+                }
+            });
+        }
+        wait_for(&[CALLS; CONTEXTS]);
+        let before = counts();
+        let path = file.to_str().expect("text");
+        done(&data, &["backup", path, "--with-keys"]);
+        // Writes go on, during and after it.
+        wait_for(&before.iter().map(|count| count + 1).collect::<Vec<_>>());
+        stop.store(true, Ordering::Release);
+        before
+    });
+    assert_eq!(server.stop(), Some(0));
+    let restored = home.path().join("restored");
+    let path = file.to_str().expect("text");
+    let told = done(&restored, &["restore", path, "--shards", "3"]);
+    assert_eq!(told["contexts"], CONTEXTS);
+    assert_eq!(told["keys"], true);
+    assert_eq!(done(&restored, &["check"])["whole"], true);
+    let mut server = Server::start(&restored, &[]);
+    let client = server.client();
+    for (n, (context, before)) in contexts.iter().zip(before).enumerate() {
+        for call in 1..=before {
+            let found = value(&client, context, &format!("key-{call}"));
+            assert_eq!(found, json!(call.to_string()), "context {context}");
+        }
+        assert_eq!(value(&client, &format!("shop-{n}"), "key-1"), json!("1"));
+        // It goes on where it was.
+        set(&client, context, "after", "the restore");
+    }
+    assert_eq!(server.stop(), Some(0));
+    // Without the keys it is nobody's yet.
+    let keyless = home.path().join("keyless");
+    let mut server = Server::start(&data, &[]);
+    let path = home.path().join("second");
+    done(&data, &["backup", path.to_str().expect("text")]);
+    let again = corelet(&data, &["backup", path.to_str().expect("text")]);
+    assert_eq!(again.status.code(), Some(1), "it is never written over");
+    assert_eq!(server.stop(), Some(0));
+    let told = done(&keyless, &["restore", path.to_str().expect("text")]);
+    assert_eq!(told["keys"], false);
+    assert_eq!(fs::read_dir(keyless.join("keys")).expect("keys").count(), 0);
+}
+
+#[test]
+fn a_context_travels_from_a_server_to_another_node() {
+    let home = tempfile::tempdir().expect("a directory");
+    let [here, there] = ["here", "there"].map(|name| home.path().join(name));
+    let mut server = Server::start(&here, &["--shards", "2"]);
+    let client = server.client();
+    let kv = client.install("kv");
+    let context = client.create(&kv, Some("shop"));
+    for n in 0..200 {
+        set(&client, &context, &format!("key-{n}"), &"value ".repeat(n));
+    }
+    let file = home.path().join("shop.clx");
+    let to_file = file.to_str().expect("text");
+    done(&here, &["context", "export", "shop", "--to", to_file]);
+    let to_output = corelet(&here, &["context", "export", &context]);
+    assert!(to_output.status.success());
+    assert_eq!(to_output.stdout, fs::read(&file).expect("the file"));
+    let missing = corelet(&here, &["context", "export", "nobody"]);
+    assert_eq!(missing.status.code(), Some(1), "{missing:?}");
+    assert_eq!(server.stop(), Some(0));
+
+    let mut server = Server::start(&there, &["--shards", "3"]);
+    server.client().install("kv");
+    let running = corelet(&there, &["context", "import", to_file]);
+    assert_eq!(running.status.code(), Some(3), "{running:?}");
+    assert_eq!(server.stop(), Some(0));
+    let told = done(&there, &["context", "import", to_file]);
+    assert_eq!(told["id"], context);
+    let twice = corelet(&there, &["context", "import", to_file]);
+    assert_eq!(twice.status.code(), Some(1), "{twice:?}");
+    assert_eq!(done(&there, &["check"])["whole"], true);
+    let mut server = Server::start(&there, &[]);
+    let client = server.client();
+    assert_eq!(value(&client, "shop", "key-3"), json!("value value value "));
+    set(&client, &context, "key-3", "changed there");
+    assert_eq!(value(&client, &context, "key-3"), json!("changed there"));
+    assert_eq!(server.stop(), Some(0));
+}
+
+#[test]
+fn another_number_of_shards_changes_nothing_else() {
+    let home = tempfile::tempdir().expect("a directory");
+    let data = home.path().join("data");
+    let mut server = Server::start(&data, &["--shards", "1"]);
+    let client = server.client();
+    let kv = client.install("kv");
+    let contexts: Vec<String> = (0..6)
+        .map(|n| client.create(&kv, Some(&format!("shop-{n}"))))
+        .collect();
+    contexts
+        .iter()
+        .for_each(|context| set(&client, context, "whose", context));
+    let running = corelet(&data, &["reshard", "--shards", "3"]);
+    assert_eq!(running.status.code(), Some(3), "{running:?}");
+    assert_eq!(server.stop(), Some(0));
+    let told = done(&data, &["reshard", "--shards", "3"]);
+    assert_eq!((&told["before"], &told["shards"]), (&json!(1), &json!(3)));
+    let mut server = Server::start(&data, &[]);
+    let client = server.client();
+    let (_, status) = client.get("/v1/status").expect("an answer");
+    assert_eq!(status["shards"].as_array().map(Vec::len), Some(3));
+    for (n, context) in contexts.iter().enumerate() {
+        assert_eq!(
+            value(&client, &format!("shop-{n}"), "whose"),
+            json!(context)
+        );
+    }
+    assert_eq!(server.stop(), Some(0));
+    assert_eq!(done(&data, &["check"])["whole"], true);
+}
+
+#[test]
+fn a_check_tells_what_is_damaged_by_its_exit_code_too() {
+    let home = tempfile::tempdir().expect("a directory");
+    let data = home.path().join("data");
+    let mut server = Server::start(&data, &["--shards", "2"]);
+    let client = server.client();
+    let kv = client.install("kv");
+    let context = client.create(&kv, Some("shop"));
+    set(&client, &context, "needle", "a needle in a haystack");
+    let running = corelet(&data, &["check"]);
+    assert_eq!(running.status.code(), Some(3), "{running:?}");
+    assert_eq!(server.stop(), Some(0));
+    let told = done(&data, &["check"]);
+    assert_eq!(
+        (&told["whole"], &told["contexts"]),
+        (&json!(true), &json!(1))
+    );
+
+    let component = data.join(format!("blobs/{kv}.wasm"));
+    let kept = fs::read(&component).expect("the component");
+    fs::write(&component, &kept[1..]).expect("damage");
+    let damaged = corelet(&data, &["check", "-o", "json"]);
+    assert_eq!(damaged.status.code(), Some(1), "{damaged:?}");
+    let told: Value = serde_json::from_slice(&damaged.stdout).expect("a document");
+    assert_eq!(told["findings"][0]["what"], "component");
+    fs::write(&component, kept).expect("repair");
+
+    for shard in ["000", "001"] {
+        let path = data.join(format!("shards/{shard}/data.mdb"));
+        let mut bytes = fs::read(&path).expect("the ledger");
+        let needle = b"a needle in a haystack";
+        for at in 0..bytes.len() - needle.len() {
+            if bytes[at..].starts_with(needle) {
+                bytes[at] = b'A';
+            }
+        }
+        fs::write(&path, bytes).expect("damage");
+    }
+    let damaged = corelet(&data, &["check"]);
+    assert_eq!(damaged.status.code(), Some(1), "{damaged:?}");
+    let table = String::from_utf8_lossy(&damaged.stdout);
+    assert!(
+        table.contains(&context) && table.contains("checksum"),
+        "{table}"
+    );
+}
