@@ -4,6 +4,7 @@
 #
 #   CORELET_KILLS        how often the server is killed (default 5000)
 #   CORELET_STORE_KILLS  how often a process that only writes is (default 20000)
+#   CORELET_COPY_KILLS   how often a restore, a reshard and an import are (default 2000 each)
 #   CORELET_IMAGES       how many disks after a power cut are opened (default 1 million)
 #   CORELET_FLIPS        how many bits are flipped, one by one (default 500000)
 #   CORELET_HISTORIES    how many histories of one key are merged (default 1 million)
@@ -18,6 +19,7 @@ cd "$(dirname "$0")/.."
 export CORELET_SOAK=1 CORELET_KILLS=${CORELET_KILLS:-5000} CORELET_HOPS=${CORELET_HOPS:-10000000}
 export CORELET_HISTORIES=${CORELET_HISTORIES:-1000000}
 export CORELET_STORE_KILLS=${CORELET_STORE_KILLS:-20000}
+export CORELET_COPY_KILLS=${CORELET_COPY_KILLS:-2000}
 export CORELET_IMAGES=${CORELET_IMAGES:-1000000} CORELET_FLIPS=${CORELET_FLIPS:-500000}
 ledger=tests/LEDGER.md
 log=$(mktemp)
