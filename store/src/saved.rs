@@ -280,6 +280,10 @@ pub(crate) fn keep(
 ) -> Result<bool, StoreError> {
     let failed = |error| engine_error("save a list in", error, env);
     let mut txn = env.write_txn().map_err(failed)?;
+    let head = tables.heads.get(&txn, &layout::slot_key(name.slot));
+    if head.map_err(failed)?.is_none() {
+        return Ok(false); // its context is gone, and is about to be swept
+    }
     let mut prefix = Vec::new();
     layout::edits_prefix(&mut prefix, name.slot, name.space, &name.key, name.kind);
     let authors = Authors::load(env, tables, &txn)?;

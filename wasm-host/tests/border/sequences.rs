@@ -10,7 +10,7 @@ use crate::state::{MapState, SEQUENCE_BYTES};
 use crate::{failure, finish, guest, host_with, output, poll, state_of, turn, update};
 
 /// In memory: at 276 the key "k" with 1 byte, at 600 the values "gu", "e" and "text" as
-/// a list, at 700 room for an answer.
+/// a list, at 704 room for an answer.
 fn component(body: &str) -> Vec<u8> {
     guest::assemble(&format!(
         "(func $list (result i32)
@@ -21,13 +21,13 @@ fn component(body: &str) -> Vec<u8> {
          (func $append (call $list-append (i32.const 0) (i32.const 276) (i32.const 1)
            (call $list) (i32.const 3)))
          (func $insert-at (param $index i64) (call $list-insert (i32.const 0) (i32.const 276)
-           (i32.const 1) (local.get $index) (call $list) (i32.const 2) (i32.const 700)))
+           (i32.const 1) (local.get $index) (call $list) (i32.const 2) (i32.const 704)))
          (func $remove-at (param $index i64) (param $count i64) (call $list-remove (i32.const 0)
-           (i32.const 276) (i32.const 1) (local.get $index) (local.get $count) (i32.const 700)))
+           (i32.const 276) (i32.const 1) (local.get $index) (local.get $count) (i32.const 704)))
          (func $length (result i64)
            (call $list-length (i32.const 0) (i32.const 276) (i32.const 1)))
          (func $read (param $index i64) (param $count i32) (call $list-read (i32.const 0)
-           (i32.const 276) (i32.const 1) (local.get $index) (local.get $count) (i32.const 700)))
+           (i32.const 276) (i32.const 1) (local.get $index) (local.get $count) (i32.const 704)))
          (func $call (param $method i32) (param $method-len i32)
              (param $args i32) (param $args-len i32) (result i32)
            {body})"
@@ -64,7 +64,7 @@ fn a_list_is_edited_by_place() {
     let body = "(call $read (i64.const 1) (i32.const 9))
         (call $ok-number (i64.add
           (i64.mul (i64.load32_u (i32.const 704)) (i64.const 10))
-          (i64.load32_u (i32.add (i32.load (i32.const 700)) (i32.const 4)))))";
+          (i64.load32_u (i32.add (i32.load (i32.const 704)) (i32.const 4)))))";
     let state = check(state, body, "14");
     let body = "(call $read (i64.const 7) (i32.const 9))
         (call $ok-number (i64.load32_u (i32.const 704)))";
@@ -75,7 +75,7 @@ fn a_list_is_edited_by_place() {
 #[test]
 fn a_place_that_is_not_there_is_told_with_the_length() {
     let answer = "(call $ok-number (i64.add (i64.add
-          (i64.mul (i64.load8_u (i32.const 700)) (i64.const 100))
+          (i64.mul (i64.load8_u (i32.const 704)) (i64.const 100))
           (i64.mul (i64.load (i32.const 708)) (i64.const 10)))
         (i64.load (i32.const 716))))";
     for (edit, expected) in [
@@ -105,7 +105,7 @@ fn a_text_is_appended_and_read_by_scalar_values() {
     let body = "(call $text-append (i32.const 0) (i32.const 276) (i32.const 1)
           (i32.const 256) (i32.const 2))
         (call $text-read (i32.const 0) (i32.const 276) (i32.const 1) (i64.const 2) (i64.const -1)
-          (i32.const 700))
+          (i32.const 704))
         (call $ok-number (i64.add
           (i64.mul (i64.load32_u (i32.const 704)) (i64.const 10))
           (call $text-length (i32.const 0) (i32.const 276) (i32.const 1))))";
