@@ -134,9 +134,6 @@ struct Broken {
     until: u64,
 }
 
-/// Longer is as good as for ever, and clocks can count it.
-const WAIT_MAX: Duration = Duration::from_secs(3600);
-
 /// What is committed together.
 #[derive(Default)]
 struct Batch {

@@ -124,7 +124,8 @@ fn effects(n: u64, hlc: u64, mut ops: Vec<Op>, events: Vec<Event>) -> CallEffect
         hlc: Hlc::from_bits(hlc << 12),
         ops,
         events,
-        logs: vec![],
+        read: None,
+        answer: None,
     }
 }
 

@@ -70,6 +70,16 @@ impl<'t> StoredEdit<'t> {
     }
 }
 
+/// The same of an edit that is not stored: whether a sequence with these births, in
+/// ascending order, has an edit that builds on those.
+pub(crate) fn is_part(alive: &[Dot], edit: Dot, births: &[Dot]) -> bool {
+    let is_alive = |birth: &Dot| alive.binary_search(birth).is_ok();
+    match births {
+        [] => is_alive(&edit),
+        births => births.iter().all(is_alive),
+    }
+}
+
 /// The edits whose keys begin with `prefix`, behind the key `after` if that is not empty, in
 /// the order of their stamps: so each comes behind all that its delta had seen.
 pub(crate) fn read<'t>(

@@ -6,19 +6,20 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::ControlFlow;
+use std::rc::Rc;
 
 use crate::authors::Authors;
 use crate::change::Birth;
 use crate::delta::{OpView, WriteView};
+use crate::edits::is_part;
 use crate::entry::{
-    Effect, EntryDigest, EntryKind, EntryValue, SequenceState, Space, State, Stored, append,
-    is_needed, merge,
+    Effect, EntryDigest, EntryKind, EntryValue, SequenceState, Space, State, Stored, append, merge,
 };
 use crate::error::{PastError, StoreError};
 use crate::hlc::Hlc;
 use crate::ids::{ContextSlot, DeltaId, NodeId, Root};
 use crate::layout;
-use crate::snapshot::{EditView, Snapshot};
+use crate::snapshot::{EditPlace, EditView, Snapshot};
 use crate::trie::{Intent, NOTHING, NodePath, NodeSource, Trie};
 use crate::version::{Dot, Past, VersionVector};
 
@@ -39,7 +40,15 @@ pub struct PastState<'s> {
 #[derive(Default)]
 struct PastEntry<'s> {
     state: Option<Stored<'s>>,
-    edits: BTreeMap<(EntryKind, Hlc, u32), (Vec<Dot>, &'s [u8])>,
+    edits: BTreeMap<(EntryKind, Hlc, u32), PastEdit<'s>>,
+}
+
+/// An edit as it was made.
+struct PastEdit<'s> {
+    births: Vec<Dot>,
+    /// What its delta had seen.
+    seen: Rc<VersionVector>,
+    update: &'s [u8],
 }
 
 impl PastState<'_> {
@@ -78,20 +87,30 @@ impl PastState<'_> {
             Some(Stored::Sections(state)) => &sequence(state, kind).births[..],
             Some(Stored::Value(_)) | None => &[],
         };
-        for ((of, hlc, author), (births, update)) in &entry.edits {
+        for ((of, hlc, author), edit) in &entry.edits {
             let dot = Dot {
                 author: *author,
                 hlc: *hlc,
             };
+            if *of != kind || !is_part(alive, dot, &edit.births) {
+                continue;
+            }
+            let name = |(number, hlc): &(u32, Hlc)| Some((self.authors.get(*number)?, *hlc));
+            let others = edit.seen.pairs().iter();
+            let others = others.filter(|(number, _)| *number != dot.author);
+            let mut seen: Vec<(NodeId, Hlc)> = others.filter_map(name).collect();
+            seen.sort_unstable();
             let Some(author) = self.authors.get(*author) else {
                 continue;
             };
             let view = EditView {
                 author,
                 hlc: *hlc,
-                update,
+                update: edit.update,
+                seen: &seen,
+                place: EditPlace(dot),
             };
-            if *of == kind && is_needed(alive, dot, births) && visit(view).is_break() {
+            if visit(view).is_break() {
                 return;
             }
         }
@@ -147,7 +166,8 @@ impl Snapshot {
                 author,
                 hlc: view.hlc(),
             };
-            view.ops().for_each(|op| state.write(&op, dot, &seen));
+            let before = Rc::new(seen.clone());
+            view.ops().for_each(|op| state.write(&op, dot, &before));
             seen.see(dot);
             pasts.insert(view.id(), seen);
             said = view.root();
@@ -207,7 +227,7 @@ impl<'s> PastState<'s> {
     }
 
     /// Merges one write, as it was merged when it was applied.
-    fn write(&mut self, op: &OpView<'s>, dot: Dot, seen: &VersionVector) {
+    fn write(&mut self, op: &OpView<'s>, dot: Dot, seen: &Rc<VersionVector>) {
         let past = Past::Seen(seen);
         let authors = &self.authors;
         let order = |a: u32, b: u32| authors.get(a).cmp(&authors.get(b));
@@ -228,7 +248,12 @@ impl<'s> PastState<'s> {
                 });
                 let mut dots: Vec<Dot> = dots.collect();
                 dots.sort_unstable();
-                return entry.edit(kind, dots, update, dot, past, order);
+                let edit = PastEdit {
+                    births: dots,
+                    seen: Rc::clone(seen),
+                    update,
+                };
+                return entry.edit(kind, edit, dot, past, order);
             }
             WriteView::Set(value) => Effect::Set(value),
             WriteView::Add {
@@ -276,12 +301,16 @@ impl<'s> PastEntry<'s> {
     fn remove(&mut self, dot: Dot, past: Past<'_>, order: impl Fn(u32, u32) -> std::cmp::Ordering) {
         let merged = merge(self.state.take(), false, &Effect::Remove, dot, past, order);
         self.state = merged.entry;
+        self.link_anew(&merged.dropped);
+    }
+
+    /// Works out the chains of sequences of which some births are gone and others are left.
+    fn link_anew(&mut self, dropped: &[EntryKind]) {
         let Some(Stored::Sections(state)) = &mut self.state else {
             return;
         };
-        // Of a sequence that is there in part, the chains of what stays.
-        for kind in merged.dropped {
-            let sequence = sequence_mut(state, kind);
+        for kind in dropped {
+            let sequence = sequence_mut(state, *kind);
             if sequence.is_empty() {
                 continue;
             }
@@ -289,13 +318,13 @@ impl<'s> PastEntry<'s> {
                 births: std::mem::take(&mut sequence.births),
                 ..SequenceState::default()
             };
-            for ((of, hlc, author), (births, update)) in &self.edits {
+            for ((of, hlc, author), edit) in &self.edits {
                 let dot = Dot {
                     author: *author,
                     hlc: *hlc,
                 };
-                if *of == kind && is_needed(&anew.births, dot, births) {
-                    append(&mut anew, dot, update);
+                if of == kind && is_part(&anew.births, dot, &edit.births) {
+                    append(&mut anew, dot, edit.update);
                 }
             }
             *sequence = anew;
@@ -305,8 +334,7 @@ impl<'s> PastEntry<'s> {
     fn edit(
         &mut self,
         kind: EntryKind,
-        births: Vec<Dot>,
-        update: &'s [u8],
+        edit: PastEdit<'s>,
         dot: Dot,
         past: Past<'_>,
         order: impl Fn(u32, u32) -> std::cmp::Ordering,
@@ -317,19 +345,19 @@ impl<'s> PastEntry<'s> {
         *sequence_mut(&mut alone, kind) = std::mem::take(sequence_mut(&mut state, kind));
         let effect = Effect::Edit {
             kind,
-            births: &births,
-            update,
+            births: &edit.births,
+            update: edit.update,
         };
         let merged = merge(alone.into_stored(), false, &effect, dot, past, order);
-        let is_part = merged.appended.is_some();
+        let (is_part, dropped) = (merged.appended.is_some(), merged.dropped);
         if let Some(Stored::Sections(mut merged)) = merged.entry {
             *sequence_mut(&mut state, kind) = std::mem::take(sequence_mut(&mut merged, kind));
         }
         self.state = state.into_stored();
         if is_part {
-            let name = (kind, dot.hlc, dot.author);
-            self.edits.insert(name, (births, update));
+            self.edits.insert((kind, dot.hlc, dot.author), edit);
         }
+        self.link_anew(&dropped);
     }
 }
 

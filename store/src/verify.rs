@@ -117,7 +117,11 @@ pub(crate) fn scrub(snapshot: &Snapshot, listener: &mut dyn Listener) -> Verifie
         Snapshot::check_edits_seen,
         Snapshot::check_kept,
     ];
-    for error in checks.map(|check| check(snapshot)).into_iter().filter_map(Result::err) {
+    for error in checks
+        .map(|check| check(snapshot))
+        .into_iter()
+        .filter_map(Result::err)
+    {
         scrub.listener.found(None, error);
     }
     scrub.compare()

@@ -54,8 +54,10 @@ fn follow(
         }
     };
     let is_remote = match local::read(call.local).map_err(malformed)? {
-        Local::Remote => true,
-        Local::Call | Local::CallWithPrivateWrites { .. } => false,
+        Local::Remote { .. } => true,
+        Local::Call | Local::CallWith { .. } => false,
+        // It has no delta of its own; whether it holds is checked when it was brought in.
+        Local::Seal { .. } => return Ok(()),
     };
     if call.canonical.is_empty() {
         return match call.local.is_empty() || is_remote {

@@ -204,11 +204,13 @@ fn check_ledger(
         entries,
         deltas,
         events,
+        answers,
     } = &mut report.held;
     *contexts += held.contexts;
     *entries += held.entries;
     *deltas += held.deltas;
     *events += held.events;
+    *answers += held.answers;
     let newest = snapshot.newest_position();
     if let Err(error) = newest.and_then(|newest| meta.check_counters(newest)) {
         findings.add(shard, None, &error);

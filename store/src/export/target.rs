@@ -201,7 +201,7 @@ impl<'l> Target<'l> {
                 let seen = self.seen(writer, seen)?;
                 let Buffers { key, record, .. } = &mut self.buffers;
                 seal_edit_seen(record, key, &seen);
-                self.put_sealed(writer, tables.edits_seen)
+                self.put_sealed(writer, tables.edits_seen, RecordKind::EditSeen)
             }
             Row::Litter {
                 space,
@@ -320,8 +320,10 @@ impl<'l> Target<'l> {
         let node = *self.authors.get(&number).ok_or(unknown)?;
         let tables = writer.tables();
         let step = self.step.as_mut().expect("a row is taken in within a step");
-        let number = step.authors.number(node, tables, &mut step.txn);
-        Ok(number.map_err(|error| writer.engine(error))?)
+        let number = step.authors.number(node);
+        let kept = step.authors.keep(tables, &mut step.txn);
+        kept.map_err(|error| writer.engine(error))?;
+        Ok(number)
     }
 
     fn dot(&mut self, writer: &mut LedgerWriter<'l>, dot: Dot) -> Result<Dot, ImportError> {

@@ -112,8 +112,7 @@ impl Context<'_> {
     /// Each answer has been found by age, so equal numbers mean that no age is left over.
     fn answers(&self) -> Result<(), StoreError> {
         let found = self.found;
-        let agrees =
-            found.answers == found.answers_by_age && found.answers == found.answers_tally;
+        let agrees = found.answers == found.answers_by_age && found.answers == found.answers_tally;
         match agrees || found.is_damaged {
             true => Ok(()),
             false => {
