@@ -12,7 +12,7 @@ use crate::error::{StoreError, hex};
 use crate::hlc::Hlc;
 use crate::ids::{ContextSlot, DeltaId};
 use crate::layout::{self, dag_key};
-use crate::record::{ContextRecord, Head};
+use crate::record::{ContextRecord, DagNode, Head};
 use crate::snapshot::Snapshot;
 use crate::version::{Dot, VersionVector};
 
@@ -220,11 +220,15 @@ impl Context<'_> {
             .iter()
             .copied()
             .chain([(node.dot.author, node.dot.hlc)]);
+        if is_entered_later(&node) {
+            return Ok(true);
+        }
         let is_seen = |(author, hlc): (u32, Hlc)| self.head.seen.stamp(author) >= hlc;
         if !newest.into_iter().all(is_seen) {
             return wrong("it has seen what its context has not");
         }
         let mut seen = VersionVector::default();
+        let mut is_exact = true;
         for parent in delta.parents() {
             // Before a context is shared nothing is noted.
             let Some(parent) = self.snapshot.dag_node(self.slot(), &parent)? else {
@@ -233,12 +237,25 @@ impl Context<'_> {
             if delta.hlc() <= parent.dot.hlc {
                 return wrong("its delta is no later than one that it follows");
             }
+            is_exact &= !is_entered_later(&parent);
             seen.join(&parent.seen);
             seen.see(parent.dot);
         }
-        match delta.parents().len() == 0 || seen == node.seen {
+        let agrees = match is_exact {
+            true => seen == node.seen,
+            false => (node.seen.pairs().iter()).all(|&(author, hlc)| seen.stamp(author) >= hlc),
+        };
+        match delta.parents().len() == 0 || agrees {
             true => Ok(true),
             false => wrong("it is not what its parents have seen"),
         }
     }
+}
+
+/// Whether it was entered when its context was shared: then it says of every author no more
+/// than that its deltas before this one were seen (`backlog.rs`).
+fn is_entered_later(node: &DagNode) -> bool {
+    let before = node.dot.hlc.bits().saturating_sub(1);
+    let mut pairs = node.seen.pairs().iter();
+    !node.seen.pairs().is_empty() && pairs.all(|(_, hlc)| hlc.bits() == before)
 }

@@ -67,6 +67,9 @@ impl Subject {
         let outcome = self.outcome(&answer, checker);
         match self.is_truth(checker, outcome) {
             Ok(()) => (outcome, answer),
+            Err(Answer::Right) if outcome == Outcome::NewestLeftOut => {
+                (Outcome::NewestUnseen, answer)
+            }
             Err(inspected) => (Outcome::Untold, inspected),
         }
     }
@@ -120,6 +123,9 @@ enum Outcome {
     /// The newest batch is gone without an error, and everything else is there: it
     /// is taken for one that was torn, which nobody was told of.
     NewestLeftOut,
+    /// The same, and a check does not know of it either: its first bytes are hit, and it
+    /// looks like a record that was never written.
+    NewestUnseen,
     /// The process died by a bad access to memory.
     Died,
     /// No error tells of it, and something is lost or other than it was written.
@@ -135,10 +141,11 @@ enum Outcome {
 /// number of a page is only found where it makes two things disagree
 /// (decision 0001), and LMDB trusts such numbers; that the newest record of the
 /// journal is torn cannot be told from that it was damaged (decision 0004).
-const SHORTCOMINGS: [(Outcome, usize); 4] = [
+const SHORTCOMINGS: [(Outcome, usize); 5] = [
     (Outcome::VerifyOnly, 100),
     (Outcome::Late, 500),
     (Outcome::NewestLeftOut, 50),
+    (Outcome::NewestUnseen, 500),
     (Outcome::Died, 200),
 ];
 

@@ -7,8 +7,8 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use corelet_store::{
-    ContextId, EntryKind, ExportScope, ImportError, Ledger, Scan, Snapshot, Space, export_context,
-    import_context, verify,
+    ContextId, EditView, EntryKind, ExportScope, ImportError, Ledger, Scan, Snapshot, Space,
+    export_context, import_context, verify,
 };
 
 use crate::fixtures::open;
@@ -51,7 +51,15 @@ fn content(snapshot: &Snapshot, context: ContextId, scope: ExportScope) -> Conte
         for kind in [EntryKind::List, EntryKind::Text] {
             snapshot
                 .edits(slot, *space, key, kind, &mut |edit| {
-                    edits.push(format!("{key:?} {edit:?}"));
+                    // Places are each ledger's own, as numbers of authors are.
+                    let EditView {
+                        author,
+                        hlc,
+                        update,
+                        seen,
+                        ..
+                    } = edit;
+                    edits.push(format!("{key:?} {author} {hlc:?} {update:?} {seen:?}"));
                     ControlFlow::Continue(())
                 })
                 .unwrap();
