@@ -11,7 +11,7 @@ use crate::delta::{BIRTH_BYTES, BirthsView, OpView, WriteView};
 use crate::entry::{EntryKind, Space};
 use crate::error::Refused;
 use crate::hlc::Hlc;
-use crate::ids::{ApplicationId, ContextId, ContextSlot, DeltaId, NodeId, Root};
+use crate::ids::{ApplicationId, ContextId, ContextSlot, DeltaId, ID_BYTES, NodeId, Root};
 use crate::pending::VouchedDelta;
 use crate::record::Head;
 use crate::seal::{Branch, SEAL_BYTES_MAX, Sealed};
@@ -41,6 +41,27 @@ pub enum Change {
     /// newest can be a parent of theirs at once, and the others when the sweep has
     /// entered them.
     ShareContext(ContextId),
+    /// Says which other nodes have the context, and shares it if there are any. What one of
+    /// them has not acknowledged stays in the log, within bounds.
+    SetMembers {
+        /// The context.
+        context: ContextId,
+        /// Without this node; at most [`crate::MEMBERS_MAX`].
+        members: Vec<NodeId>,
+        /// A new one is waited for from now on.
+        now: Hlc,
+    },
+    /// A member has what it says. Not journaled: a crash may forget it, and then the
+    /// member is believed to have less, until it says so again.
+    Acknowledge(Acknowledgement),
+    /// Takes a context out of service, as what is on disk of it is damaged; or puts it
+    /// back, if it was made whole.
+    Quarantine {
+        /// The context.
+        context: ContextId,
+        /// Why it is out of service; none puts it back.
+        why: Option<String>,
+    },
     /// Makes a context vanish. Its entries, events and log are dropped later,
     /// by `Ledger::sweep`.
     DeleteContext(ContextId),
@@ -76,6 +97,9 @@ impl Change {
             Change::PutApplication(record) => {
                 record.name.len() + record.version.len() + record.description.len()
             }
+            Change::SetMembers { members, .. } => members.len() * ID_BYTES,
+            Change::Acknowledge(ack) => ack.seen.len() * (ID_BYTES + size_of::<Hlc>()),
+            Change::Quarantine { why, .. } => why.as_ref().map_or(0, String::len),
             Change::ShareContext(_)
             | Change::DeleteContext(_)
             | Change::RemoveApplication(_)
@@ -91,6 +115,9 @@ impl Change {
             Change::CreateContext(NewContext { call, .. }) | Change::Call(call) => call.ops.len(),
             Change::Delta(_) | Change::KeepSeal(_) | Change::KeepFork(_) => 1,
             Change::ShareContext(_)
+            | Change::SetMembers { .. }
+            | Change::Acknowledge(_)
+            | Change::Quarantine { .. }
             | Change::DeleteContext(_)
             | Change::PutApplication(_)
             | Change::RemoveApplication(_)
@@ -98,6 +125,19 @@ impl Change {
             | Change::RemoveName { .. } => 0,
         }
     }
+}
+
+/// What a member of a context has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acknowledgement {
+    /// The context.
+    pub context: ContextId,
+    /// Who says so; whether it is really this node, the caller has checked.
+    pub member: NodeId,
+    /// Every author's newest delta that it has applied, its own included.
+    pub seen: Vec<(NodeId, Hlc)>,
+    /// When it came.
+    pub now: Hlc,
 }
 
 /// A delta of another node.

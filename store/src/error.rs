@@ -441,6 +441,44 @@ pub enum Refused {
         /// The context of both calls.
         context: ContextId,
     },
+    /// The node is no member of the context.
+    #[error("node {node} is no member of context {context}")]
+    NoMember {
+        /// The node.
+        node: NodeId,
+        /// The context.
+        context: ContextId,
+    },
+    /// The acknowledgement names deltas of the member itself that are not here. What it had
+    /// seen when it made them is not known, so it cannot count yet.
+    #[error(
+        "member {member} acknowledges deltas of its own that context {context} does not have; send those first"
+    )]
+    AheadOfHere {
+        /// The member.
+        member: NodeId,
+        /// The context.
+        context: ContextId,
+    },
+    /// The member lacks deltas that were pruned, so that it can get them only in a
+    /// snapshot.
+    #[error(
+        "member {member} lacks deltas of context {context} that were pruned; it has to take a snapshot"
+    )]
+    SnapshotNeeded {
+        /// The member.
+        member: NodeId,
+        /// The context.
+        context: ContextId,
+    },
+    /// The context is out of service, as what is on disk of it is damaged.
+    #[error("context {context} is out of service: {why}")]
+    Quarantined {
+        /// The context.
+        context: ContextId,
+        /// What is damaged.
+        why: String,
+    },
     /// What the change has to read is damaged.
     #[error("the change meets a damaged record")]
     Damaged {

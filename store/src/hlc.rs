@@ -24,6 +24,16 @@ impl Hlc {
         Self(bits)
     }
 
+    /// The first stamp of a microsecond since 1970.
+    pub const fn from_micros(micros: u64) -> Self {
+        let micros = if micros < MICROS_MAX {
+            micros
+        } else {
+            MICROS_MAX
+        };
+        Self(micros << COUNTER_BITS)
+    }
+
     /// The 64 bits, as stored.
     pub const fn bits(self) -> u64 {
         self.0

@@ -8,7 +8,7 @@ use heed::{CommitOrAbort, Database, Env, WithoutTls};
 use crate::answer::AnswerKey;
 use crate::entry::{EntryKind, Space};
 use crate::hlc::Hlc;
-use crate::ids::{ContextSlot, DeltaId};
+use crate::ids::{ContextSlot, DeltaId, NodeId};
 use crate::version::Dot;
 
 /// The version of the whole ledger format. Versions from 3 on are taken over
@@ -110,9 +110,19 @@ pub(crate) struct Tables {
     /// Slot, stamp, digest of a key -> what that answer counts for; and slot -> what all
     /// answers of the context count for.
     pub(crate) answers_by_age: Table,
+    /// Slot -> bytes of log and events, and what there is since the last mark.
+    pub(crate) tallies: Table,
+    /// Slot, position of every so-manieth of the context's deltas -> its stamp: where its
+    /// history can be cut.
+    pub(crate) marks: Table,
+    /// Slot -> what was pruned of a context with members; slot, member -> what that has
+    /// acknowledged.
+    pub(crate) acks: Table,
+    /// Slot -> why its context is out of service.
+    pub(crate) quarantine: Table,
 }
 
-const TABLE_NAMES: [&str; 23] = [
+const TABLE_NAMES: [&str; 27] = [
     "meta",
     "contexts",
     "heads",
@@ -136,6 +146,10 @@ const TABLE_NAMES: [&str; 23] = [
     "saved",
     "answers",
     "answers-by-age",
+    "tallies",
+    "marks",
+    "acks",
+    "quarantine",
 ];
 
 /// How many tables there are, for LMDB.
@@ -199,6 +213,10 @@ impl Tables {
             saved,
             answers,
             answers_by_age,
+            tallies,
+            marks,
+            acks,
+            quarantine,
         ] = tables;
         Tables {
             meta,
@@ -224,6 +242,10 @@ impl Tables {
             saved,
             answers,
             answers_by_age,
+            tallies,
+            marks,
+            acks,
+            quarantine,
         }
     }
 }
@@ -271,6 +293,22 @@ pub(crate) fn position_key(position: u64) -> [u8; 8] {
 /// The key of an author.
 pub(crate) fn author_key(number: u32) -> [u8; 4] {
     number.to_be_bytes()
+}
+
+/// The key of a mark.
+pub(crate) fn mark_key(slot: ContextSlot, position: u64) -> [u8; 16] {
+    let mut key = [0; 16];
+    key[..8].copy_from_slice(&slot_key(slot));
+    key[8..].copy_from_slice(&position.to_be_bytes());
+    key
+}
+
+/// The key of what a member has acknowledged.
+pub(crate) fn ack_key(slot: ContextSlot, member: &NodeId) -> [u8; 40] {
+    let mut key = [0; 40];
+    key[..8].copy_from_slice(&slot_key(slot));
+    key[8..].copy_from_slice(member.as_bytes());
+    key
 }
 
 /// The key of an event.

@@ -28,6 +28,7 @@ use crate::journal::Journal;
 use crate::layout::{self, FORMAT_VERSION, LMDB_KEY_BYTES_MAX, Tables};
 use crate::meta::{self, Meta};
 use crate::place::LedgerPlace;
+use crate::retention::{Collected, Retention, StepBounds};
 use crate::snapshot::Snapshot;
 use crate::sweep::Swept;
 use crate::takeover;
@@ -214,6 +215,19 @@ impl Ledger {
     /// then; a commit thread keeps a [writer](Self::writer).
     pub fn commit(&self, batch: Vec<Change>) -> Result<Vec<Verdict>, StoreError> {
         Ok(self.writer().commit_shown(batch)?.verdicts)
+    }
+
+    /// A step of the collector that snapshots show: see [`LedgerWriter::collect`].
+    pub fn collect(
+        &self,
+        retention: &Retention,
+        now: Hlc,
+        bounds: &StepBounds,
+    ) -> Result<Collected, StoreError> {
+        let mut writer = self.writer();
+        let collected = writer.collect(retention, now, bounds)?;
+        writer.checkpoint()?;
+        Ok(collected)
     }
 
     /// See [`LedgerWriter::sweep`].

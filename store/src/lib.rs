@@ -24,8 +24,10 @@
 //! | `layout.rs`, `record.rs`, `delta.rs`, `local.rs` | the format |
 //! | `trie/`, `trie_table.rs` | what a root is the digest of, and where it is kept |
 //! | `sequence/` | lists and texts that merge |
+//! | `retention.rs`, `tally.rs`, `members.rs` | what is kept of log and events, and for whom |
+//! | `quarantine.rs` | contexts that are out of service, as they are damaged |
 //! | `saved.rs` | these as wholes, so that a long one is opened quickly |
-//! | `names.rs`, `verify/` | reconciling and scrubbing |
+//! | `names.rs`, `verify/`, `kept_check.rs` | reconciling and scrubbing |
 //! | `export/` | copies of contexts that leave their ledger |
 //! | `check/` | checking a whole data directory that nobody has open |
 //! | `blobs/`, `attachment.rs` | large contents, each in a file named by its hash, and who refers to them |
@@ -51,22 +53,27 @@ mod hlc;
 mod ids;
 mod journal;
 mod kept;
+mod kept_check;
 mod layout;
 mod ledger;
 mod local;
 mod manifest;
+mod members;
 mod meta;
 mod names;
 mod past;
 mod pending;
 mod place;
+mod quarantine;
 mod record;
+mod retention;
 mod saved;
 mod seal;
 mod sequence;
 mod snapshot;
 mod sweep;
 mod takeover;
+mod tally;
 mod trie;
 mod trie_table;
 mod verify;
@@ -83,8 +90,8 @@ pub use blobs::{
     BlobReader, BlobScan, BlobWriter, Blobs, Checked, Listed, Removal,
 };
 pub use change::{
-    ApplicationRecord, Birth, Births, CallEffects, Change, Committed, CommittedEvent, Event,
-    NewContext, Op, RemoteDelta, Seen, Standing, Verdict, Write,
+    Acknowledgement, ApplicationRecord, Birth, Births, CallEffects, Change, Committed,
+    CommittedEvent, Event, NewContext, Op, RemoteDelta, Seen, Standing, Verdict, Write,
 };
 pub use check::{CheckProgress, CheckReport, Finding, check};
 pub use data_dir::{DataDir, OpenOptions, write_atomically};
@@ -110,6 +117,7 @@ pub use layout::{
 };
 pub use ledger::{Ledger, LedgerConfig, LedgerStats};
 pub use manifest::{DATA_FORMAT_VERSION, Manifest};
+pub use members::{MEMBERS_MAX, Member};
 pub use names::reconcile_names;
 pub use past::{PAST_DELTAS_MAX, PAST_WRITES_MAX, PastState};
 pub use pending::{
@@ -117,7 +125,9 @@ pub use pending::{
     PendingDeltas, VouchedDelta, vouch,
 };
 pub use place::{LedgerIdentity, LedgerPlace};
+pub use quarantine::{QUARANTINE_REASON_BYTES_MAX, Quarantined};
 pub use record::{ContextRecord, EventView, Head};
+pub use retention::{Collected, Keep, Retention, StepBounds};
 pub use saved::{SavedSequence, SequenceName, replay};
 pub use seal::{
     BRANCH_BYTES_MAX, BRANCH_DELTAS_MAX, BadBranch, BadSeal, Branch, Fork, SEAL_BYTES_MAX,

@@ -55,6 +55,12 @@ pub(crate) enum RecordKind {
     Counters = 22,
     Attached = 30,
     AttachedSum = 31,
+    Tally = 50,
+    Mark = 51,
+    Members = 52,
+    Ack = 53,
+    Quarantine = 54,
+    Aside = 55,
     GraveOfFormat3 = 11,
     Grave = 20,
     Seal = 40,
@@ -70,7 +76,7 @@ pub(crate) enum RecordKind {
 
 impl RecordKind {
     /// The kind's name in messages.
-    const fn what(self) -> &'static str {
+    pub(crate) const fn what(self) -> &'static str {
         match self {
             RecordKind::Format => "format record",
             RecordKind::Slots => "slots record",
@@ -83,6 +89,12 @@ impl RecordKind {
             RecordKind::EditSeen => "record of what an edit had seen",
             RecordKind::Trie => "node of a trie",
             RecordKind::Counters => "record of positions and stamps",
+            RecordKind::Tally => "record of a context's sizes",
+            RecordKind::Mark => "mark in a context's history",
+            RecordKind::Members => "record of a context's members",
+            RecordKind::Ack => "acknowledgement of a member",
+            RecordKind::Quarantine => "record of a quarantine",
+            RecordKind::Aside => "call that was put aside",
             RecordKind::Litter => "record of removed edits",
             RecordKind::Attached => "record of an attachment",
             RecordKind::AttachedSum => "sum of attachments",
@@ -740,7 +752,7 @@ impl Head {
     }
 }
 
-fn seen_rows(seen: &VersionVector) -> Vec<SeenRow> {
+pub(crate) fn seen_rows(seen: &VersionVector) -> Vec<SeenRow> {
     let row = |&(author, hlc): &(u32, Hlc)| SeenRow {
         author,
         hlc: hlc.bits(),
@@ -748,7 +760,7 @@ fn seen_rows(seen: &VersionVector) -> Vec<SeenRow> {
     seen.pairs().iter().map(row).collect()
 }
 
-fn read_seen(
+pub(crate) fn read_seen(
     kind: RecordKind,
     key: &[u8],
     rows: &[ArchivedSeenRow],

@@ -20,6 +20,8 @@ use crate::error::StoreError;
 use crate::hlc::Hlc;
 use crate::ids::{ApplicationId, ContextId, ContextSlot, DeltaId, NodeId};
 use crate::layout::{self, Table, Tables, event_key, position_key, slot_key};
+use crate::members::{Ack, Member};
+use crate::quarantine::Quarantined;
 use crate::record::{
     ContextRecord, DagNode, EventView, Head, LogRow, open, read_answer_bytes, read_author,
     read_edit_seen, read_entry, read_name,
@@ -707,6 +709,63 @@ impl Snapshot {
             .transpose()
     }
 
+    /// Why the context in `slot` is out of service; none if it is not.
+    pub fn quarantined(&self, slot: ContextSlot) -> Result<Option<Quarantined>, StoreError> {
+        let key = slot_key(slot);
+        let found = self.get_raw(self.tables.quarantine, &key)?;
+        match found.map(|bytes| Quarantined::read(&key, bytes)) {
+            Some(read) => read,
+            None => Ok(None),
+        }
+    }
+
+    /// Every context that is out of service.
+    pub fn all_quarantined(&self) -> Result<Vec<Quarantined>, StoreError> {
+        let mut all = Vec::new();
+        self.each(
+            |tables| tables.quarantine,
+            |key, bytes| {
+                all.extend(Quarantined::read(key, bytes)?);
+                Ok(())
+            },
+        )?;
+        Ok(all)
+    }
+
+    /// The nodes that have the context beside this one, as far as that was said.
+    pub fn members(&self, slot: ContextSlot) -> Result<Vec<Member>, StoreError> {
+        let prefix = slot_key(slot);
+        let rows = self.tables.acks.prefix_iter(&self.txn, &prefix);
+        let mut members = Vec::new();
+        for row in rows.map_err(unreadable)? {
+            let (key, bytes) = row.map_err(unreadable)?;
+            if key.len() > prefix.len() {
+                let ack = Ack::read(key, bytes)?;
+                members.push(Member {
+                    node: ack.node,
+                    seen: self.stamps(&ack.seen)?,
+                    since: ack.since,
+                    is_away: ack.is_away,
+                });
+            }
+        }
+        Ok(members)
+    }
+
+    /// Every author's newest delta that was applied: what this node acknowledges.
+    pub fn seen(&self, head: &Head) -> Result<Vec<(NodeId, Hlc)>, StoreError> {
+        self.stamps(&head.seen)
+    }
+
+    fn stamps(&self, seen: &VersionVector) -> Result<Vec<(NodeId, Hlc)>, StoreError> {
+        let stamp = |&(number, hlc): &(u32, Hlc)| {
+            let key = layout::author_key(number);
+            let unknown = || StoreError::corrupt("author record", &key, "it is missing");
+            Ok((self.author(number)?.ok_or_else(unknown)?, hlc))
+        };
+        seen.pairs().iter().map(stamp).collect()
+    }
+
     /// Shows up to `limit` events of a context to `visit`, from sequence number
     /// `from` on, until it breaks.
     pub fn events(
@@ -895,6 +954,21 @@ impl Snapshot {
         }
         let mut rows = table.prefix_iter(&self.txn, prefix).map_err(unreadable)?;
         rows.try_for_each(show)
+    }
+
+    /// Shows every record of a table whose key begins with a context's slot to `visit`.
+    pub(crate) fn each_of(
+        &self,
+        table: impl FnOnce(&Tables) -> Table,
+        slot: ContextSlot,
+        mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let rows = table(&self.tables).prefix_iter(&self.txn, &slot_key(slot));
+        for row in rows.map_err(unreadable)? {
+            let (key, bytes) = row.map_err(unreadable)?;
+            visit(key, bytes)?;
+        }
+        Ok(())
     }
 
     pub(crate) fn get_raw(&self, table: Table, key: &[u8]) -> Result<Option<&[u8]>, StoreError> {

@@ -69,6 +69,10 @@ pub(crate) fn sweep(
             tables.backlog,
             tables.answers,
             tables.answers_by_age,
+            tables.tallies,
+            tables.marks,
+            tables.acks,
+            tables.quarantine,
         ];
         for table in of_slot {
             left -= drop_prefix(&mut txn, table, &slot_key(slot), left).map_err(failed)?;

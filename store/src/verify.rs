@@ -143,7 +143,7 @@ enum Keyed {
 
 /// What one record of a table has to be by itself, in an order in which contexts are
 /// known before what they have. The tables `meta` and `authors` are read elsewhere.
-fn records<'s>() -> [(Pick, Keyed, Check<'s>); 15] {
+fn records<'s>() -> [(Pick, Keyed, Check<'s>); 19] {
     use Keyed::{Otherwise, Slot, Space};
     [
         (|tables| tables.contexts, Otherwise, Scrub::context),
@@ -155,6 +155,10 @@ fn records<'s>() -> [(Pick, Keyed, Check<'s>); 15] {
         (|tables| tables.saved, Space, Scrub::saved),
         (|tables| tables.answers, Slot, Scrub::answer),
         (|tables| tables.answers_by_age, Slot, Scrub::answer_age),
+        (|tables| tables.tallies, Slot, Scrub::of_context),
+        (|tables| tables.marks, Slot, Scrub::of_context),
+        (|tables| tables.acks, Slot, Scrub::of_context),
+        (|tables| tables.quarantine, Slot, Scrub::of_context),
         (|tables| tables.trie, Slot, Scrub::trie_node),
         (|tables| tables.dag, Slot, Scrub::dag_node),
         (|tables| tables.log, Otherwise, Scrub::delta),
@@ -388,6 +392,12 @@ impl<'s> Scrub<'s> {
         } else {
             found.answers_tally = AnswerTally::read(key, bytes)?;
         }
+        Ok(())
+    }
+
+    /// What it says is compared with its context (`kept_check.rs`).
+    fn of_context(&mut self, key: &[u8], _: &[u8]) -> Result<(), StoreError> {
+        self.of(slot(key, "ledger")?);
         Ok(())
     }
 

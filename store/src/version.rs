@@ -58,6 +58,20 @@ impl VersionVector {
         }
     }
 
+    /// From now on it has seen only what `other` has seen as well.
+    pub(crate) fn meet(&mut self, other: &VersionVector) {
+        for (author, hlc) in &mut self.0 {
+            *hlc = (*hlc).min(other.stamp(*author));
+        }
+        self.0.retain(|pair| pair.1 > Hlc::ZERO);
+    }
+
+    /// Whether it has seen everything that `other` has.
+    pub(crate) fn covers(&self, other: &VersionVector) -> bool {
+        let mut pairs = other.0.iter();
+        pairs.all(|&(author, hlc)| self.stamp(author) >= hlc)
+    }
+
     /// From now on it has seen what `other` has.
     pub(crate) fn join(&mut self, other: &VersionVector) {
         for &(author, hlc) in &other.0 {
@@ -127,9 +141,27 @@ mod tests {
         ) {
             let mut joined = vector(&a);
             joined.join(&vector(&b));
+            prop_assert!(joined.covers(&vector(&a)) && joined.covers(&vector(&b)));
             prop_assert_eq!(&joined, &vector(&[a, b].concat()));
             let read = VersionVector::from_pairs(joined.pairs().iter().copied());
             prop_assert_eq!(read, Some(joined));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn meeting_is_what_both_have_seen(
+            a in prop::collection::vec((0..5_u32, 1..9_u64), 0..12),
+            b in prop::collection::vec((0..5_u32, 1..9_u64), 0..12),
+            asked in (0..5_u32, 1..9_u64),
+        ) {
+            let (a, b) = (vector(&a), vector(&b));
+            let dot = Dot { author: asked.0, hlc: Hlc::from_bits(asked.1) };
+            let mut met = a.clone();
+            met.meet(&b);
+            prop_assert_eq!(met.has_seen(dot), a.has_seen(dot) && b.has_seen(dot));
+            prop_assert!(a.covers(&met) && b.covers(&met));
+            prop_assert_eq!(a.covers(&b), b.pairs().iter().all(|&(author, hlc)| a.has_seen(Dot { author, hlc })));
         }
     }
 

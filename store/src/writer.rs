@@ -5,6 +5,7 @@
 //! is in `apply/`, the journal's file in `journal/`. Start at
 //! [`LedgerWriter::commit`].
 
+use std::collections::BTreeMap;
 use std::sync::MutexGuard;
 
 use heed::{Env, RoTxn, RwTxn, WithoutTls};
@@ -15,13 +16,14 @@ use crate::attachment;
 use crate::authors::Authors;
 use crate::change::{Change, Verdict};
 use crate::delta::DeltaView;
-use crate::error::StoreError;
+use crate::error::{Refused, StoreError};
 use crate::hlc::Hlc;
-use crate::ids::{BlobId, ContextSlot};
+use crate::ids::{BlobId, ContextId, ContextSlot};
 use crate::journal::Journal;
 use crate::layout::{self, BATCH_BYTES_MAX, META_COUNTERS, META_SLOTS, Tables};
 use crate::ledger::{LedgerConfig, Shared, commit_error, engine_error, is_short_write};
 use crate::record::{CountersRecord, Head, LogRow, SlotsRecord, open};
+use crate::retention::{Collected, Retention, Round, StepBounds};
 use crate::saved::{self, SavedSequence, SequenceName};
 use crate::snapshot::Snapshot;
 use crate::sweep::{self, Swept};
@@ -57,6 +59,8 @@ pub(crate) struct WriterState {
     answers: AnswerBounds,
     /// Pages by which the ledger could still grow at the last checkpoint.
     pages_left: u64,
+    /// Where the collector is.
+    round: Round,
     /// Set by a fatal error, after which nothing is written any more.
     is_stopped: bool,
 }
@@ -162,6 +166,7 @@ impl WriterState {
             checkpoint_contexts_max: config.checkpoint_contexts_max,
             answers: config.answers.clone(),
             pages_left: pages_left(env),
+            round: Round::default(),
             is_stopped: false,
         })
     }
@@ -382,6 +387,16 @@ impl<'l> LedgerWriter<'l> {
                 self.bring_in()?;
                 self.try_to_write(batch, Route::Checkpoint)
             }
+            Err(source @ StoreError::Corrupt { .. })
+                if matches!(batch, [Change::Quarantine { why: None, .. }]) =>
+            {
+                self.pass = None;
+                Ok(Written {
+                    answers: vec![Err(Refused::Damaged { source })],
+                    is_shown: false,
+                    leaves_litter: false,
+                })
+            }
             outcome => outcome,
         }
     }
@@ -430,14 +445,67 @@ impl<'l> LedgerWriter<'l> {
             return Ok(0);
         }
         self.state.pages_left = pages_left(&self.shared.env);
-        let pass = Pass::begin(
-            &self.shared.env,
-            self.shared.tables,
-            self.state.next,
-            self.state.answers.clone(),
-        )?;
-        let pass = self.pass.insert(pass);
-        self.state.journal.replay(|call| pass.replay(&call))
+        // Contexts that damage keeps from taking what the journal has of them.
+        let mut damaged: BTreeMap<ContextSlot, (ContextId, String)> = BTreeMap::new();
+        loop {
+            let mut pass = Pass::begin(
+                &self.shared.env,
+                self.shared.tables,
+                self.state.next,
+                self.state.answers.clone(),
+            )?;
+            for (slot, (context, why)) in &damaged {
+                pass.put_into_quarantine(*slot, *context, why)?;
+            }
+            let known = damaged.len();
+            let calls = self.state.journal.replay(|call| {
+                if damaged.len() > known && damaged.contains_key(&call.slot) {
+                    return Ok(()); // it is put aside next time
+                }
+                let Some(damage) = pass.replay(&call)? else {
+                    return Ok(());
+                };
+                let Some(context) = pass.context_of(&call)? else {
+                    return Err(damage);
+                };
+                tracing::error!(%context, error = %damage, "a context is out of service: calls in the journal cannot be brought into it; they are put aside");
+                damaged.insert(call.slot, (context, damage.to_string()));
+                Ok(())
+            })?;
+            if damaged.len() == known {
+                pass.grown.append(&mut self.state.round.grown);
+                self.pass = Some(pass);
+                return Ok(calls);
+            }
+        }
+    }
+
+    /// Does some of the collector's work, within `bounds`: see [`Retention`]. It becomes durable with
+    /// the next checkpoint; what a crash undoes, a later step does again.
+    pub fn collect(
+        &mut self,
+        retention: &Retention,
+        now: Hlc,
+        bounds: &StepBounds,
+    ) -> Result<Collected, StoreError> {
+        self.guarded(|writer| {
+            writer.open_pass()?;
+            let pass = writer.pass.as_mut().expect("it was opened above");
+            let state = &mut *writer.state;
+            let mut collected = pass.collect(&mut state.round, retention, now, bounds)?;
+            if pass.writes() > CHECKPOINT_WRITES_MAX
+                || pages_of(pass, &state.journal) > state.pages_left
+            {
+                writer.bring_in()?;
+                collected.is_shown = true;
+            }
+            Ok(collected)
+        })
+    }
+
+    /// Whether the collector has done something that no checkpoint has brought into LMDB.
+    pub fn has_collected(&self) -> bool {
+        self.state.journal.is_empty() && self.pass.as_ref().is_some_and(Pass::has_written)
     }
 
     fn bring_in(&mut self) -> Result<(), StoreError> {
@@ -445,12 +513,13 @@ impl<'l> LedgerWriter<'l> {
             return Ok(());
         }
         self.open_pass()?;
-        let Some(pass) = self.pass.take().filter(Pass::has_written) else {
+        let Some(mut pass) = self.pass.take().filter(Pass::has_written) else {
             return Ok(());
         };
         let mut generation = self.state.journal.generation();
         generation.number += 1;
         let bytes_noted = self.state.journal.take_space()?;
+        self.state.round.grown = std::mem::take(&mut pass.grown);
         self.state.next = pass.finish(generation, bytes_noted)?;
         self.state.journal.restart(generation, bytes_noted)
     }

@@ -37,6 +37,7 @@ impl Pass<'_> {
             }
             .into());
         }
+        self.check_service(slot, call.context)?;
         if let Some(answer) = &call.answer {
             self.check_unanswered(slot, call, answer)?;
         }
@@ -240,6 +241,7 @@ impl Pass<'_> {
         put.map_err(|error| self.stop(error))?;
         self.next.position += 1;
         self.next.last_hlc = self.next.last_hlc.max(incoming.dot.hlc);
+        self.count_delta(incoming, position, head)?;
         head.log_last = position;
         head.log_count += 1;
         if !head.is_shared {
@@ -278,6 +280,7 @@ impl Pass<'_> {
         head: &mut Head,
     ) -> Result<(), Stop> {
         for (kind, payload) in events {
+            self.count_event(incoming.slot, (kind.len() + payload.len()) as u64, head)?;
             head.events_last += 1;
             let key = event_key(incoming.slot, head.events_last);
             let row = EventRow {

@@ -10,16 +10,22 @@
 mod answers;
 mod bounds;
 mod call;
+mod collect;
+mod members;
 mod plan;
+mod quarantine;
 mod records;
 mod remote;
 mod seals;
 mod takeover;
+mod tallies;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::mem;
 
+use self::bounds::check_bound;
 use self::plan::Plan;
+use self::tallies::TouchedTally;
 
 use bytes::Bytes;
 use heed::{Env, PutFlags, RwTxn, WithoutTls};
@@ -155,6 +161,12 @@ pub(crate) struct Pass<'l> {
     answer_bounds: AnswerBounds,
     /// Heads of the contexts touched, each read once and written once.
     heads: BTreeMap<ContextSlot, TouchedHead>,
+    /// Sizes of logs and events, each read once and written once.
+    tallies: BTreeMap<ContextSlot, TouchedTally>,
+    /// Contexts that are out of service, and why.
+    quarantined: BTreeMap<ContextSlot, String>,
+    /// Contexts whose log or events have grown since the collector looked at them.
+    pub(crate) grown: BTreeSet<ContextSlot>,
     /// Entries, events and deltas put so far.
     writes: usize,
     /// Nodes of tries that may have to be put.
@@ -223,6 +235,7 @@ impl<'l> Pass<'l> {
             env,
             tables,
             authors: Authors::load(env, tables, &txn)?,
+            quarantined: quarantine::load(env, tables, &txn)?,
             txn,
             next,
             buffers: Buffers::default(),
@@ -230,6 +243,8 @@ impl<'l> Pass<'l> {
             plan: Plan::default(),
             answer_bounds,
             heads: BTreeMap::new(),
+            tallies: BTreeMap::new(),
+            grown: BTreeSet::new(),
             writes: 0,
             trie_nodes: 0,
             work_bytes: 0,
@@ -306,6 +321,16 @@ impl<'l> Pass<'l> {
                 answers.push(Err(Refused::BehindRefused { context }));
                 continue;
             }
+            if let Change::Quarantine { why: None, .. } = change {
+                // Calls that were put aside are brought in, and if one of them fails so
+                // does everything in the transaction.
+                let beside = batch.len() - 1;
+                let limit = "the changes in one batch with the end of a quarantine";
+                if let Err(refused) = check_bound(limit, beside, 0, 0) {
+                    answers.push(Err(refused));
+                    continue;
+                }
+            }
             let answer = match self.apply(change) {
                 Ok(receipt) => Ok(receipt),
                 Err(Stop::Refuse(refused)) => {
@@ -340,22 +365,43 @@ impl<'l> Pass<'l> {
     }
 
     /// Applies a call or delta as the journal has it: it was applied once before, and
-    /// must come out the same.
-    pub(crate) fn replay(&mut self, call: &JournaledCall<'_>) -> Result<(), StoreError> {
+    /// must come out the same. If damage keeps it from that, the damage is given, and the
+    /// transaction is good for nothing: begin again with the context in
+    /// [quarantine](Self::put_into_quarantine).
+    pub(crate) fn replay(
+        &mut self,
+        call: &JournaledCall<'_>,
+    ) -> Result<Option<StoreError>, StoreError> {
+        if self.is_quarantined(call.slot) {
+            return self.put_aside(call).map(|()| None);
+        }
+        match self.try_to_replay(call) {
+            Ok(()) => Ok(None),
+            Err(Stop::Refuse(Refused::Damaged { source })) => Ok(Some(source)),
+            Err(Stop::Refuse(_)) => Ok(Some(StoreError::corrupt(
+                "journaled delta",
+                &slot_key(call.slot),
+                "the state does not take it any more",
+            ))),
+            Err(Stop::Fail(error)) => Err(error),
+        }
+    }
+
+    fn try_to_replay(&mut self, call: &JournaledCall<'_>) -> Result<(), Stop> {
         let JournaledCall {
             slot,
             canonical,
             local,
         } = *call;
-        let corrupt = |why| StoreError::corrupt("journaled delta", &slot_key(slot), why);
+        let corrupt =
+            |why| before_writing(StoreError::corrupt("journaled delta", &slot_key(slot), why));
         let malformed = |_| corrupt("its bytes are malformed");
         let delta = match canonical {
             [] => None,
             bytes => Some(DeltaView::parse(bytes).map_err(malformed)?),
         };
         let local = local::read(local).map_err(malformed)?;
-        self.head(slot)
-            .map_err(fatal)?
+        self.head(slot)?
             .ok_or_else(|| corrupt("its context does not exist"))?;
         let applied = match (&delta, local) {
             (Some(delta), Local::Remote { root }) => {
@@ -407,9 +453,7 @@ impl<'l> Pass<'l> {
         match applied {
             Ok(_) if self.buffers.canonical == canonical => Ok(()),
             Ok(_) => Err(corrupt("it gives another state than when it was committed")),
-            Err(Stop::Refuse(Refused::Damaged { source })) => Err(source),
-            Err(Stop::Refuse(_)) => Err(corrupt("the state does not take it any more")),
-            Err(Stop::Fail(error)) => Err(error),
+            Err(stop) => Err(stop),
         }
     }
 
@@ -420,6 +464,13 @@ impl<'l> Pass<'l> {
             Change::KeepSeal(seal) => self.keep_seal(seal),
             Change::KeepFork(branch) => self.keep_fork(branch),
             Change::ShareContext(context) => self.share_context(context),
+            Change::SetMembers {
+                context,
+                members,
+                now,
+            } => self.set_members(context, members, *now),
+            Change::Acknowledge(ack) => self.acknowledge(ack),
+            Change::Quarantine { context, why } => self.quarantine(context, why.as_deref()),
             Change::CreateContext(new) => self.create(new),
             Change::DeleteContext(id) => self.delete(id),
             Change::PutApplication(record) => self.put_application(record),
@@ -459,6 +510,7 @@ impl<'l> Pass<'l> {
                 put.map_err(|error| self.engine(error))?;
             }
         }
+        self.write_tallies()?;
         let record = CountersRecord {
             position: self.next.position,
             hlc: self.next.last_hlc.bits(),

@@ -88,6 +88,8 @@ impl Pass<'_> {
         };
         self.note_unjournaled();
         self.heads.remove(&slot);
+        self.tallies.remove(&slot);
+        self.quarantined.remove(&slot);
         let key = slot_key(slot);
         let mut delete = || -> heed::Result<()> {
             self.tables.contexts.delete(&mut self.txn, id.as_bytes())?;

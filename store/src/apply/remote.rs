@@ -41,6 +41,7 @@ impl Pass<'_> {
         if head.context != context {
             return Err(Refused::WrongSlot { context, slot }.into());
         }
+        self.check_service(slot, context)?;
         self.remote_in(slot, remote.delta.id(), &delta)
     }
 

@@ -11,6 +11,7 @@ use crate::delta::DeltaView;
 use crate::error::{StoreError, hex};
 use crate::hlc::Hlc;
 use crate::ids::{ContextSlot, DeltaId};
+use crate::kept_check::check_kept;
 use crate::layout::{self, dag_key};
 use crate::record::{ContextRecord, DagNode, Head};
 use crate::snapshot::Snapshot;
@@ -35,6 +36,7 @@ impl Context<'_> {
             self.answers(),
             self.trie(),
             self.log(),
+            check_kept(self.snapshot, self.slot(), self.head),
         ];
         checks.into_iter().filter_map(Result::err).for_each(tell);
     }

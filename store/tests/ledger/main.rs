@@ -15,6 +15,7 @@ mod loss;
 mod model;
 mod past;
 mod replicas;
+mod retention;
 mod saved;
 mod scan;
 mod seals;

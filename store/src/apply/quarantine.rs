@@ -1,0 +1,198 @@
+//! A context is taken out of service, and put back. Calls of it that the journal has
+//! are put aside in the meantime, in order, and brought in when it is put back: an
+//! acknowledged call is not lost because something else of its context is. What is
+//! written down is in `crate::quarantine`.
+
+use std::collections::BTreeMap;
+
+use heed::{Env, RoTxn, WithoutTls};
+
+use super::{Pass, Receipt, Stop, before_writing};
+use crate::delta::DeltaView;
+use crate::error::{Refused, StoreError};
+use crate::ids::{ContextId, ContextSlot};
+use crate::journal::JournaledCall;
+use crate::layout::{Tables, slot_key};
+use crate::ledger::engine_error;
+use crate::quarantine::{AsideRow, QuarantineRow, Quarantined, aside_key, cut};
+use crate::record::{ContextRecord, open, seal};
+
+/// Every context that is out of service. A damaged record of one still says which.
+pub(super) fn load(
+    env: &Env<WithoutTls>,
+    tables: Tables,
+    txn: &RoTxn<'_>,
+) -> Result<BTreeMap<ContextSlot, String>, StoreError> {
+    let failed = |error| engine_error("read the quarantine of", error, env);
+    let mut all = BTreeMap::new();
+    for row in tables.quarantine.iter(txn).map_err(failed)? {
+        let (key, bytes) = row.map_err(failed)?;
+        match Quarantined::read(key, bytes) {
+            Ok(Some(quarantined)) => drop(all.insert(quarantined.slot, quarantined.why)),
+            Ok(None) => {}
+            Err(error) => {
+                if let Some((slot, _)) = crate::layout::split_slot(key) {
+                    all.insert(slot, error.to_string());
+                }
+            }
+        }
+    }
+    Ok(all)
+}
+
+impl Pass<'_> {
+    pub(super) fn is_quarantined(&self, slot: ContextSlot) -> bool {
+        self.quarantined.contains_key(&slot)
+    }
+
+    /// Refuses what is meant for a context that is out of service.
+    pub(super) fn check_service(
+        &self,
+        slot: ContextSlot,
+        context: ContextId,
+    ) -> Result<(), Refused> {
+        match self.quarantined.get(&slot) {
+            None => Ok(()),
+            Some(why) => Err(Refused::Quarantined {
+                context,
+                why: why.clone(),
+            }),
+        }
+    }
+
+    /// Takes the context out of service, or puts it back.
+    pub(super) fn quarantine(
+        &mut self,
+        context: &ContextId,
+        why: Option<&str>,
+    ) -> Result<Receipt, Stop> {
+        let slot = self.find(context)?.slot;
+        self.note_unjournaled();
+        match why {
+            Some(why) if self.is_quarantined(slot) => {
+                tracing::debug!(%context, why, "it is out of service already");
+            }
+            Some(why) => self
+                .put_into_quarantine(slot, *context, why)
+                .map_err(Stop::Fail)?,
+            None => self.release(slot)?,
+        }
+        Ok(Receipt {
+            slot,
+            ..Receipt::OF_NO_CALL
+        })
+    }
+
+    /// Whose the call of the journal is, if anything still says so.
+    pub(crate) fn context_of(
+        &self,
+        call: &JournaledCall<'_>,
+    ) -> Result<Option<ContextId>, StoreError> {
+        if let Ok(delta) = DeltaView::parse(call.canonical) {
+            return Ok(Some(delta.context()));
+        }
+        let rows = self.tables.contexts.iter(&self.txn);
+        for row in rows.map_err(|error| self.engine(error))? {
+            let (key, bytes) = row.map_err(|error| self.engine(error))?;
+            if let Ok(context) = ContextRecord::read(key, bytes)
+                && context.slot == call.slot
+            {
+                return Ok(Some(context.id));
+            }
+        }
+        Ok(None)
+    }
+
+    /// From now on the calls of the context in `slot` are put aside.
+    pub(crate) fn put_into_quarantine(
+        &mut self,
+        slot: ContextSlot,
+        context: ContextId,
+        why: &str,
+    ) -> Result<(), StoreError> {
+        self.quarantined.insert(slot, cut(why).to_owned());
+        self.write_quarantine(slot, context, 0, why)
+    }
+
+    fn write_quarantine(
+        &mut self,
+        slot: ContextSlot,
+        context: ContextId,
+        aside: u64,
+        why: &str,
+    ) -> Result<(), StoreError> {
+        let key = slot_key(slot);
+        let row = QuarantineRow {
+            context: *context.as_bytes(),
+            aside,
+            why: cut(why),
+        };
+        seal(&mut self.buffers.record, &key, &row);
+        self.put_in_quarantine_table(&key)
+    }
+
+    fn put_in_quarantine_table(&mut self, key: &[u8]) -> Result<(), StoreError> {
+        let (table, txn) = (self.tables.quarantine, &mut self.txn);
+        let put = table.put(txn, key, &self.buffers.record);
+        put.map_err(|error| self.engine(error))?;
+        self.writes += 1;
+        self.has_written = true;
+        Ok(())
+    }
+
+    /// Keeps a call of the journal for later.
+    pub(super) fn put_aside(&mut self, call: &JournaledCall<'_>) -> Result<(), StoreError> {
+        let slot = call.slot;
+        let key = slot_key(slot);
+        let found = self.tables.quarantine.get(&self.txn, &key);
+        let found = found.map_err(|error| self.engine(error))?;
+        let missing = || StoreError::corrupt("record of a quarantine", &key, "it is missing");
+        let row = open::<QuarantineRow>(&key, found.ok_or_else(missing)?)?;
+        let context = ContextId::from_bytes(row.context);
+        let (number, why) = (row.aside.to_native(), row.why.get().to_owned());
+        let key = aside_key(slot, number);
+        let row = AsideRow {
+            canonical: call.canonical,
+            local: call.local,
+        };
+        seal(&mut self.buffers.record, &key, &row);
+        self.put_in_quarantine_table(&key)?;
+        self.write_quarantine(slot, context, number + 1, &why)
+    }
+
+    /// Brings in what was put aside, and puts the context back into service. If anything of
+    /// it is still damaged, it stays where it is.
+    fn release(&mut self, slot: ContextSlot) -> Result<(), Stop> {
+        if self.quarantined.remove(&slot).is_none() {
+            return Ok(());
+        }
+        let prefix = slot_key(slot);
+        let mut aside = Vec::new();
+        let rows = self.tables.quarantine.prefix_iter(&self.txn, &prefix);
+        for row in rows.map_err(|error| self.stop(error))? {
+            let (key, bytes) = row.map_err(|error| self.stop(error))?;
+            if key.len() > prefix.len() {
+                let row = open::<AsideRow>(key, bytes).map_err(before_writing)?;
+                let (canonical, local) = (row.canonical.get(), row.local.get());
+                aside.push((key.to_vec(), canonical.to_vec(), local.to_vec()));
+            }
+        }
+        for (_, canonical, local) in &aside {
+            let call = JournaledCall {
+                slot,
+                canonical,
+                local,
+            };
+            if let Some(damage) = self.replay(&call).map_err(Stop::Fail)? {
+                return Err(Stop::Fail(damage));
+            }
+        }
+        let keys = aside.iter().map(|(key, ..)| &key[..]);
+        for key in keys.chain([&prefix[..]]) {
+            let (table, txn) = (self.tables.quarantine, &mut self.txn);
+            let deleted = table.delete(txn, key);
+            deleted.map_err(|error| self.stop(error))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,84 @@
+//! Contexts that are out of service, as a record of theirs is damaged: who they are,
+//! why, and the calls that were acknowledged but cannot be brought into them until they are
+//! whole again. Their neighbours on the shard go on. How one gets in and out is in
+//! `apply/quarantine.rs`.
+
+use rkyv::with::InlineAsBox;
+use rkyv::{Archive, Serialize};
+
+use crate::error::StoreError;
+use crate::ids::{ContextId, ContextSlot};
+use crate::layout::{self, slot_key};
+use crate::record::{Record, RecordKind, open};
+
+/// The longest reason that is kept.
+pub const QUARANTINE_REASON_BYTES_MAX: usize = 512;
+
+/// A context that is out of service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quarantined {
+    /// The context.
+    pub context: ContextId,
+    /// Its slot.
+    pub slot: ContextSlot,
+    /// What is damaged.
+    pub why: String,
+}
+
+/// Why a context is out of service.
+#[derive(Archive, Serialize)]
+pub(crate) struct QuarantineRow<'a> {
+    pub(crate) context: [u8; 32],
+    /// Calls that were put aside.
+    pub(crate) aside: u64,
+    #[rkyv(with = InlineAsBox)]
+    pub(crate) why: &'a str,
+}
+
+/// A call that was acknowledged and is not in the context, as the journal had it.
+#[derive(Archive, Serialize)]
+pub(crate) struct AsideRow<'a> {
+    #[rkyv(with = InlineAsBox)]
+    pub(crate) canonical: &'a [u8],
+    #[rkyv(with = InlineAsBox)]
+    pub(crate) local: &'a [u8],
+}
+
+impl Record for QuarantineRow<'_> {
+    const KIND: RecordKind = RecordKind::Quarantine;
+}
+impl Record for AsideRow<'_> {
+    const KIND: RecordKind = RecordKind::Aside;
+}
+
+impl Quarantined {
+    /// The record under `key`; none if that is of a call that was put aside.
+    pub(crate) fn read(key: &[u8], bytes: &[u8]) -> Result<Option<Quarantined>, StoreError> {
+        let Some(slot) = layout::read_u64(key).map(ContextSlot::new) else {
+            return Ok(None);
+        };
+        let row = open::<QuarantineRow>(key, bytes)?;
+        Ok(Some(Quarantined {
+            context: ContextId::from_bytes(row.context),
+            slot,
+            why: row.why.get().to_owned(),
+        }))
+    }
+}
+
+/// The key of a call that was put aside.
+pub(crate) fn aside_key(slot: ContextSlot, number: u64) -> [u8; 16] {
+    let mut key = [0; 16];
+    key[..8].copy_from_slice(&slot_key(slot));
+    key[8..].copy_from_slice(&number.to_be_bytes());
+    key
+}
+
+/// A reason that is not too long to be kept.
+pub(crate) fn cut(why: &str) -> &str {
+    let mut end = why.len().min(QUARANTINE_REASON_BYTES_MAX);
+    while !why.is_char_boundary(end) {
+        end -= 1;
+    }
+    &why[..end]
+}

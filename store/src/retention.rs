@@ -1,0 +1,113 @@
+//! What is kept of what has happened: bounds on events and on the deltas in the log,
+//! and what a step of the collector did about them. How it is done is in
+//! `apply/collect.rs`; on what a delta that others need depends, in `members.rs`.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::error::StoreError;
+use crate::hlc::Hlc;
+use crate::ids::{ContextId, ContextSlot, NodeId};
+
+/// How much of one kind is kept of each context. Whatever is over any of the bounds goes,
+/// the oldest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keep {
+    /// How many.
+    pub count_max: u64,
+    /// How many bytes: of kinds and payloads, or of deltas.
+    pub bytes_max: u64,
+    /// How old, by their stamps.
+    pub age_max: Duration,
+}
+
+/// What is kept of each context, and for how long its members are waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Events. A reader that is further behind is told of the gap.
+    pub events: Keep,
+    /// Deltas: the history that can be read, and what members can be sent. They go in
+    /// spans of up to 64, and the newest stays.
+    pub history: Keep,
+    /// A member that has acknowledged nothing for so long holds nothing up any more.
+    pub away_max: Duration,
+    /// Nor does one for which so many bytes of deltas would have to be kept.
+    pub away_bytes_max: u64,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        const DAY: Duration = Duration::from_secs(86_400);
+        let keep = Keep {
+            count_max: 10_000,
+            bytes_max: 16 << 20,
+            age_max: 7 * DAY,
+        };
+        Retention {
+            events: keep,
+            history: keep,
+            away_max: 7 * DAY,
+            away_bytes_max: 64 << 20,
+        }
+    }
+}
+
+/// What one step may do at most. It does at least one thing that is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StepBounds {
+    /// Records read, written or dropped.
+    pub rows_max: u64,
+    /// Bytes of the records that are looked into.
+    pub bytes_max: u64,
+}
+
+impl Default for StepBounds {
+    fn default() -> Self {
+        StepBounds {
+            rows_max: 128,
+            bytes_max: 256 << 10,
+        }
+    }
+}
+
+/// What a step of the collector did.
+#[derive(Debug, Default)]
+pub struct Collected {
+    /// Records read, written or dropped.
+    pub rows: u64,
+    /// Bytes of the records that were looked into.
+    pub bytes: u64,
+    /// Events dropped.
+    pub events: u64,
+    /// Deltas dropped from the log.
+    pub deltas: u64,
+    /// Contexts whose deltas stay although there are too many, as a member may need them.
+    pub held_up: u64,
+    /// Members that hold nothing up any more: each has to take a snapshot.
+    pub away: Vec<(ContextId, NodeId)>,
+    /// Contexts of which a record is damaged.
+    pub damaged: Vec<(ContextSlot, StoreError)>,
+    /// Whether every context has been looked at since the round began. The next step
+    /// begins another.
+    pub is_round_over: bool,
+    /// Whether snapshots show everything that was committed so far, as a checkpoint
+    /// had to be made.
+    pub is_shown: bool,
+}
+
+/// Where the collector is. Not on disk: after a restart it begins anew.
+#[derive(Default)]
+pub(crate) struct Round {
+    /// The context that was looked at last.
+    pub(crate) after: Option<ContextSlot>,
+    /// Contexts that have grown and were not yet looked at, between two transactions.
+    pub(crate) grown: BTreeSet<ContextSlot>,
+    /// Whether the last step began with contexts that have grown.
+    pub(crate) is_for_grown: bool,
+}
+
+/// The stamp before which something is too old.
+pub(crate) fn cutoff(now: Hlc, age_max: Duration) -> Hlc {
+    let micros = u64::try_from(age_max.as_micros()).unwrap_or(u64::MAX);
+    Hlc::from_micros(now.micros().saturating_sub(micros))
+}

@@ -1,0 +1,589 @@
+//! What is kept of events and deltas, in steps: bounds by count, bytes and age, and what
+//! other nodes may still need.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use bytes::Bytes;
+use corelet_store::{
+    Acknowledgement, Change, Collected, ContextSlot, Head, Hlc, Keep, Ledger, NodeId, Refused,
+    RemoteDelta, Retention, StepBounds,
+};
+
+use crate::{Bench, event, id, set};
+
+const ALL: Keep = Keep {
+    count_max: u64::MAX,
+    bytes_max: u64::MAX,
+    age_max: Duration::from_secs(1 << 40),
+};
+const KEEP_ALL: Retention = Retention {
+    events: ALL,
+    history: ALL,
+    away_max: Duration::from_secs(1 << 40),
+    away_bytes_max: u64::MAX,
+};
+/// As little as possible.
+const KEEP_NOTHING: Retention = Retention {
+    events: Keep {
+        count_max: 0,
+        ..ALL
+    },
+    history: Keep {
+        count_max: 0,
+        ..ALL
+    },
+    ..KEEP_ALL
+};
+const SPAN: u64 = 64;
+
+fn at(micros: u64) -> Hlc {
+    Hlc::from_micros(micros)
+}
+
+/// Two rounds, as one may begin in the middle.
+fn collect(ledger: &Ledger, retention: &Retention, now: Hlc) -> Vec<Collected> {
+    let mut steps = Vec::new();
+    let mut rounds = 0;
+    while rounds < 2 {
+        let step = ledger
+            .collect(retention, now, &StepBounds::default())
+            .unwrap();
+        rounds += u32::from(step.is_round_over);
+        assert!(step.damaged.is_empty(), "{:?}", step.damaged);
+        steps.push(step);
+    }
+    steps
+}
+
+fn head(bench: &Bench, slot: ContextSlot) -> Head {
+    bench.ledger().snapshot().unwrap().head(slot).unwrap()
+}
+
+/// So many calls, each with an event.
+fn tell(bench: &mut Bench, n: u8, slot: ContextSlot, calls: u32, payload: &[u8]) {
+    let batch = (0..calls).map(|call| {
+        let mut effects = bench.effects(n, slot, vec![set(call.to_be_bytes(), payload)]);
+        effects.events = vec![event("told", payload)];
+        Change::Call(effects)
+    });
+    let batch = batch.collect();
+    bench.commit(batch);
+}
+
+fn sequences(bench: &Bench, slot: ContextSlot) -> Vec<u64> {
+    let snapshot = bench.ledger().snapshot().unwrap();
+    let mut found = Vec::new();
+    snapshot
+        .events(slot, 0, usize::MAX, &mut |event| {
+            found.push(event.sequence);
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    found
+}
+
+#[test]
+fn events_are_kept_within_bounds_by_count_bytes_and_age() {
+    let mut bench = Bench::new();
+    let slot = bench.create(1);
+    tell(&mut bench, 1, slot, 300, &[7; 96]);
+    let now = at(bench.now);
+    collect(bench.ledger(), &KEEP_ALL, now);
+    assert_eq!(sequences(&bench, slot).len(), 300);
+    let keep = |events| Retention { events, ..KEEP_ALL };
+
+    let by_count = keep(Keep {
+        count_max: 250,
+        ..ALL
+    });
+    let steps = collect(bench.ledger(), &by_count, now);
+    assert_eq!(steps.iter().map(|step| step.events).sum::<u64>(), 50);
+    assert_eq!(sequences(&bench, slot), (51..=300).collect::<Vec<_>>());
+    bench.verify();
+
+    // Kind and payload have 100 bytes.
+    let by_bytes = keep(Keep {
+        bytes_max: 20_050,
+        ..ALL
+    });
+    collect(bench.ledger(), &by_bytes, now);
+    assert_eq!(sequences(&bench, slot), (101..=300).collect::<Vec<_>>());
+    bench.reopen();
+    bench.verify();
+
+    let by_age = keep(Keep {
+        age_max: Duration::from_micros(99),
+        ..ALL
+    });
+    collect(bench.ledger(), &by_age, now);
+    assert_eq!(sequences(&bench, slot), (201..=300).collect::<Vec<_>>());
+    let first = head(&bench, slot).events_first;
+    assert_eq!(first, 201);
+
+    // Numbers go on, also when nothing is left.
+    collect(bench.ledger(), &KEEP_NOTHING, now);
+    assert_eq!(sequences(&bench, slot), Vec::<u64>::new());
+    bench.reopen();
+    tell(&mut bench, 1, slot, 1, b"x");
+    assert_eq!(sequences(&bench, slot), [301]);
+    let head = head(&bench, slot);
+    assert_eq!((head.events_first, head.events_last), (301, 301));
+    bench.verify();
+}
+
+#[test]
+fn one_event_that_is_larger_than_what_is_kept_stays_until_the_next() {
+    let mut bench = Bench::new();
+    let slot = bench.create(1);
+    let retention = Retention {
+        events: Keep {
+            bytes_max: 10,
+            ..ALL
+        },
+        ..KEEP_ALL
+    };
+    tell(&mut bench, 1, slot, 2, &[1; 1000]);
+    collect(bench.ledger(), &retention, at(bench.now));
+    assert_eq!(sequences(&bench, slot), [2]);
+}
+
+#[test]
+fn history_is_kept_within_bounds_by_count_bytes_and_age() {
+    for kept in [
+        Keep {
+            count_max: 200,
+            ..ALL
+        },
+        Keep {
+            bytes_max: 60_000,
+            ..ALL
+        },
+        Keep {
+            age_max: Duration::from_micros(200),
+            ..ALL
+        },
+    ] {
+        let mut bench = Bench::new();
+        let slot = bench.create(1);
+        let other = bench.create(2);
+        tell(&mut bench, 1, slot, 500, &[7; 40]);
+        tell(&mut bench, 2, other, 10, &[7; 40]);
+        let retention = Retention {
+            history: kept,
+            ..KEEP_ALL
+        };
+        let before = head(&bench, slot);
+        collect(bench.ledger(), &retention, at(bench.now));
+        let after = head(&bench, slot);
+        let left = after.log_count;
+        assert!(
+            (500 - left).is_multiple_of(SPAN) && (140..=264).contains(&left),
+            "{left} with {kept:?}"
+        );
+        assert_eq!(
+            (after.root, after.deltas.clone()),
+            (before.root, before.deltas)
+        );
+        assert_eq!(head(&bench, other).log_count, 10);
+        bench.verify();
+        bench.reopen();
+        tell(&mut bench, 1, slot, 1, b"on");
+        assert_eq!(bench.verify().deltas, left + 11);
+    }
+}
+
+/// The newest delta stays, and so does the span that it is in.
+#[test]
+fn the_newest_deltas_stay_whatever_the_bounds_say() {
+    let mut bench = Bench::new();
+    let slot = bench.create(1);
+    for calls in [63, 1, 1, 130] {
+        tell(&mut bench, 1, slot, calls, b"x");
+        collect(bench.ledger(), &KEEP_NOTHING, at(bench.now));
+        let left = head(&bench, slot).log_count;
+        assert!((1..=SPAN).contains(&left), "{left}");
+        bench.verify();
+        bench.reopen();
+    }
+}
+
+/// Large deltas make short spans.
+#[test]
+fn few_large_deltas_can_be_dropped_as_well() {
+    let mut bench = Bench::new();
+    let slot = bench.create(1);
+    for _ in 0..6 {
+        tell(&mut bench, 1, slot, 1, &[1; 200_000]);
+    }
+    let retention = Retention {
+        history: Keep {
+            bytes_max: 1 << 20,
+            ..ALL
+        },
+        ..KEEP_ALL
+    };
+    collect(bench.ledger(), &retention, at(bench.now));
+    assert_eq!(head(&bench, slot).log_count, 2);
+    bench.verify();
+}
+
+#[test]
+fn a_step_is_bounded_and_a_crash_between_two_loses_nothing() {
+    let mut bench = Bench::new();
+    let slots = [1, 2, 3].map(|n| bench.create(n));
+    for (n, slot) in (1..).zip(slots) {
+        tell(&mut bench, n, slot, 400, &[3; 30]);
+    }
+    let bounds = StepBounds {
+        rows_max: 70,
+        bytes_max: 1 << 20,
+    };
+    let effects = bench.effects(1, slots[0], vec![]);
+    let mut now = bench.now;
+    let mut rounds = 0;
+    let mut dropped = (0, 0);
+    while rounds < 2 {
+        let mut writer = bench.ledger().writer();
+        let step = writer.collect(&KEEP_NOTHING, at(now), &bounds).unwrap();
+        // What it was about when it was full is finished: a span, and looking at marks.
+        assert!(step.rows < 70 + 2 * SPAN + 10, "{step:?}");
+        dropped = (dropped.0 + step.events, dropped.1 + step.deltas);
+        rounds += u32::from(step.is_round_over);
+        // Neither this step nor the call behind it is in LMDB yet; the call is in the journal.
+        now += 1;
+        let mut effects = effects.clone();
+        effects.hlc = at(now);
+        effects.events = vec![event("told", b"meanwhile")];
+        let outcome = writer.commit(vec![Change::Call(effects)]).unwrap();
+        outcome
+            .verdicts
+            .into_iter()
+            .for_each(|verdict| drop(verdict.unwrap()));
+        if step.deltas % 2 == 0 {
+            writer.checkpoint().unwrap();
+        }
+        drop(writer);
+        bench.reopen();
+        bench.verify();
+    }
+    assert!(
+        dropped.0 >= 1200 && dropped.1 >= 1200 - 3 * SPAN,
+        "{dropped:?}"
+    );
+}
+
+/// A format without marks has left it.
+#[test]
+fn the_history_of_an_older_ledger_is_cut_as_well() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = crate::fixtures::open(dir.path(), "format-4");
+    let slot = |ledger: &Ledger, n| {
+        let context = ledger.snapshot().unwrap().context(&id(n)).unwrap();
+        context.unwrap().slot
+    };
+    let one = slot(&ledger, 1);
+    let before = ledger.snapshot().unwrap().head(one).unwrap();
+    assert!(before.log_count > SPAN, "{}", before.log_count);
+    collect(&ledger, &KEEP_NOTHING, Hlc::from_bits(u64::MAX));
+    let after = ledger.snapshot().unwrap().head(one).unwrap();
+    assert!(after.log_count <= SPAN, "{}", after.log_count);
+    assert_eq!(after.events_first, after.events_last + 1);
+    corelet_store::verify(&ledger.snapshot().unwrap()).unwrap();
+}
+
+/// A context on several nodes.
+struct Node {
+    bench: Bench,
+    slot: ContextSlot,
+    id: NodeId,
+}
+
+impl Node {
+    fn cluster(count: u8) -> Vec<Node> {
+        let ids: Vec<NodeId> = (0..count)
+            .map(|n| NodeId::from_bytes([40 + n; 32]))
+            .collect();
+        let node = |&id: &NodeId| {
+            let mut bench = Bench::new();
+            let slot = bench.create(1);
+            let members = ids.iter().copied().filter(|other| *other != id).collect();
+            bench.commit(vec![Change::SetMembers {
+                context: crate::id(1),
+                members,
+                now: at(1),
+            }]);
+            Node { bench, slot, id }
+        };
+        ids.iter().map(node).collect()
+    }
+
+    fn write(&mut self, calls: u32) {
+        let batch = (0..calls).map(|call| {
+            let ops = vec![set(
+                [self.id.as_bytes()[0], call as u8 % 5],
+                [call as u8; 40],
+            )];
+            let mut effects = self.bench.effects(1, self.slot, ops);
+            effects.author = self.id;
+            Change::Call(effects)
+        });
+        let batch = batch.collect();
+        self.bench.commit(batch);
+    }
+
+    fn log(&self) -> Vec<Bytes> {
+        let snapshot = self.bench.ledger().snapshot().unwrap();
+        let mut deltas = Vec::new();
+        snapshot
+            .deltas(self.slot, usize::MAX, &mut |_, delta| {
+                deltas.push(Bytes::copy_from_slice(delta.canonical()));
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+        deltas.reverse();
+        deltas
+    }
+
+    /// Gets everything that the other has.
+    fn receive(&mut self, deltas: Vec<Bytes>) {
+        let change = |canonical| {
+            Change::Delta(RemoteDelta {
+                slot: self.slot,
+                canonical,
+            })
+        };
+        let batch: Vec<Change> = deltas.into_iter().map(change).collect();
+        for verdict in self.bench.ledger().commit(batch).unwrap() {
+            match verdict {
+                Ok(_) | Err(Refused::AppliedBefore { .. } | Refused::NotNewer { .. }) => {}
+                Err(other) => panic!("{other}"),
+            }
+        }
+        let newest = self.head().hlc.micros();
+        self.bench.now = self.bench.now.max(newest);
+    }
+
+    fn head(&self) -> Head {
+        head(&self.bench, self.slot)
+    }
+
+    fn seen(&self) -> Vec<(NodeId, Hlc)> {
+        let snapshot = self.bench.ledger().snapshot().unwrap();
+        snapshot.seen(&snapshot.head(self.slot).unwrap()).unwrap()
+    }
+
+    fn hear(&self, member: NodeId, seen: Vec<(NodeId, Hlc)>, now: u64) -> Result<(), Refused> {
+        let ack = Change::Acknowledge(Acknowledgement {
+            context: id(1),
+            member,
+            seen,
+            now: at(now),
+        });
+        let mut verdicts = self.bench.ledger().commit(vec![ack]).unwrap();
+        verdicts.remove(0).map(drop)
+    }
+
+    fn collect(&self, retention: &Retention, now: u64) -> Vec<Collected> {
+        collect(self.bench.ledger(), retention, at(now))
+    }
+}
+
+#[test]
+fn what_a_member_has_not_acknowledged_stays() {
+    let mut nodes = Node::cluster(3);
+    nodes[0].write(200);
+    let log = nodes[0].log();
+    nodes[1].receive(log.clone());
+    nodes[2].receive(log[..100].to_vec());
+    let steps = nodes[0].collect(&KEEP_NOTHING, 1);
+    assert!(steps.iter().any(|step| step.held_up > 0));
+    assert_eq!(nodes[0].head().log_count, 200);
+    for member in [1, 2] {
+        let (seen, member) = (nodes[member].seen(), nodes[member].id);
+        nodes[0].hear(member, seen, 2).unwrap();
+    }
+    nodes[0].collect(&KEEP_NOTHING, 3);
+    // The third has 100: with the span up to 64 goes none behind it, as none that follows
+    // it is known to everybody.
+    assert_eq!(nodes[0].head().log_count, 200);
+    nodes[2].receive(log[100..150].to_vec());
+    let (seen, member) = (nodes[2].seen(), nodes[2].id);
+    nodes[0].hear(member, seen, 4).unwrap();
+    nodes[0].collect(&KEEP_NOTHING, 5);
+    assert_eq!(nodes[0].head().log_count, 200 - SPAN);
+    nodes[0].bench.verify();
+    // What is left is all that it needs.
+    let rest = nodes[0].log();
+    nodes[2].receive(rest);
+    assert_eq!(nodes[2].head().root, nodes[0].head().root);
+    // Those that went are known all the same.
+    nodes[0].receive(log);
+    assert_eq!(nodes[0].head().log_count, 200 - SPAN);
+}
+
+#[test]
+fn a_member_that_is_away_is_not_waited_for_and_takes_a_snapshot() {
+    for by_bytes in [false, true] {
+        let mut nodes = Node::cluster(2);
+        nodes[0].write(200);
+        let start = nodes[1].seen();
+        let away = nodes[1].id;
+        let (retention, now) = match by_bytes {
+            true => (
+                Retention {
+                    away_bytes_max: 10_000,
+                    ..KEEP_NOTHING
+                },
+                10,
+            ),
+            false => (
+                Retention {
+                    away_max: Duration::from_micros(1 << 20),
+                    ..KEEP_NOTHING
+                },
+                1 << 21,
+            ),
+        };
+        let steps = nodes[0].collect(&retention, now);
+        let told: Vec<_> = steps.iter().flat_map(|step| step.away.clone()).collect();
+        assert_eq!(told, [(id(1), away)]);
+        assert!(nodes[0].head().log_count <= 2 * SPAN);
+        let snapshot = nodes[0].bench.ledger().snapshot().unwrap();
+        let members = snapshot.members(nodes[0].slot).unwrap();
+        drop(snapshot);
+        assert!(members[0].is_away && members[0].seen.is_empty());
+        nodes[0].bench.reopen();
+        nodes[0].bench.verify();
+        let refused = nodes[0].hear(away, start, now + 1);
+        assert!(
+            matches!(refused, Err(Refused::SnapshotNeeded { .. })),
+            "{refused:?}"
+        );
+        // With a snapshot it has everything, and counts again.
+        let everything = nodes[0].seen();
+        nodes[0].hear(away, everything, now + 2).unwrap();
+        nodes[0].write(200);
+        let left = nodes[0].head().log_count;
+        nodes[0].collect(&KEEP_NOTHING, now + 3);
+        assert!(nodes[0].head().log_count > left - 2 * SPAN - 1);
+        nodes[0].bench.verify();
+    }
+}
+
+#[test]
+fn acknowledgements_are_only_taken_from_members_and_of_what_is_here() {
+    let mut nodes = Node::cluster(2);
+    nodes[0].write(3);
+    nodes[1].write(3);
+    let (member, ahead) = (nodes[1].id, nodes[1].seen());
+    let stranger = NodeId::from_bytes([9; 32]);
+    let refused = nodes[0].hear(stranger, vec![], 1);
+    assert!(
+        matches!(refused, Err(Refused::NoMember { .. })),
+        "{refused:?}"
+    );
+    let refused = nodes[0].hear(member, ahead, 1);
+    assert!(
+        matches!(refused, Err(Refused::AheadOfHere { .. })),
+        "{refused:?}"
+    );
+    let others = nodes[0].seen();
+    nodes[0].hear(member, others.clone(), 2).unwrap();
+    // An older one takes nothing back.
+    nodes[0].hear(member, vec![], 3).unwrap();
+    let snapshot = nodes[0].bench.ledger().snapshot().unwrap();
+    let members = snapshot.members(nodes[0].slot).unwrap();
+    assert_eq!(members[0].seen, others);
+    let many = (0..129).map(|n| NodeId::from_bytes([n; 32])).collect();
+    let change = Change::SetMembers {
+        context: id(1),
+        members: many,
+        now: at(1),
+    };
+    let verdict = nodes[0]
+        .bench
+        .ledger()
+        .commit(vec![change])
+        .unwrap()
+        .remove(0);
+    assert!(matches!(
+        verdict,
+        Err(Refused::OutOfBounds { max: 128, .. })
+    ));
+}
+
+#[test]
+fn without_members_a_shared_context_keeps_nothing_for_others() {
+    let mut nodes = Node::cluster(2);
+    nodes[0].write(300);
+    let leave = Change::SetMembers {
+        context: id(1),
+        members: vec![],
+        now: at(5),
+    };
+    nodes[0].bench.commit(vec![leave]);
+    nodes[0].collect(&KEEP_NOTHING, 6);
+    assert!(nodes[0].head().log_count <= 2 * SPAN);
+    nodes[0].bench.verify();
+    let snapshot = nodes[0].bench.ledger().snapshot().unwrap();
+    assert_eq!(snapshot.members(nodes[0].slot).unwrap(), []);
+}
+
+/// Nodes write, send, acknowledge and prune all that they may, in random order: nobody ever
+/// lacks what a delta follows, and in the end all have the same.
+#[test]
+fn whatever_is_pruned_nobody_needs_it_any_more() {
+    for seed in 0..6_u64 {
+        let mut random = seed;
+        let mut below = |max: u64| {
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (random >> 33) % max
+        };
+        let mut nodes = Node::cluster(3);
+        let mut heard: BTreeMap<(usize, usize), Vec<(NodeId, Hlc)>> = BTreeMap::new();
+        let mut pruned = 0;
+        for step in 0..400 {
+            let (from, to) = (below(3) as usize, below(3) as usize);
+            match below(5) {
+                0 | 1 => nodes[from].write(below(40) as u32 + 1),
+                2 if from != to => {
+                    let log = nodes[from].log();
+                    nodes[to].receive(log);
+                    // It travels, and arrives behind other things.
+                    heard.insert((from, to), nodes[from].seen());
+                    heard.insert((to, from), nodes[to].seen());
+                }
+                3 => {
+                    if let Some(seen) = heard.remove(&(from, to)) {
+                        let member = nodes[from].id;
+                        match nodes[to].hear(member, seen, step) {
+                            Ok(()) | Err(Refused::AheadOfHere { .. }) => {}
+                            Err(other) => panic!("seed {seed}: {other}"),
+                        }
+                    }
+                }
+                _ => {
+                    let steps = nodes[from].collect(&KEEP_NOTHING, step);
+                    pruned += steps.iter().map(|step| step.deltas).sum::<u64>();
+                }
+            }
+        }
+        for _ in 0..2 {
+            for from in 0..3 {
+                let log = nodes[from].log();
+                for to in (0..3).filter(|to| *to != from) {
+                    nodes[to].receive(log.clone());
+                }
+            }
+        }
+        for node in &nodes {
+            assert_eq!(node.head().root, nodes[0].head().root, "seed {seed}");
+            node.bench.verify();
+        }
+        assert!(pruned > 0, "seed {seed} has pruned nothing");
+    }
+}
