@@ -104,7 +104,7 @@ pub struct LedgerStats {
 /// One shard's ledger. Clones are the same ledger; it closes with the last one.
 #[derive(Clone)]
 pub struct Ledger {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 pub(crate) struct Shared {

@@ -25,7 +25,7 @@
 //! | `trie/`, `trie_table.rs` | what a root is the digest of, and where it is kept |
 //! | `sequence/` | lists and texts that merge |
 //! | `retention.rs`, `tally.rs`, `members.rs` | what is kept of log and events, and for whom |
-//! | `quarantine.rs` | contexts that are out of service, as they are damaged |
+//! | `scrub.rs`, `quarantine.rs` | looking for damage; contexts that are out of service, as they are damaged |
 //! | `saved.rs` | these as wholes, so that a long one is opened quickly |
 //! | `names.rs`, `verify/`, `kept_check.rs` | reconciling and scrubbing |
 //! | `export/` | copies of contexts that leave their ledger |
@@ -69,6 +69,7 @@ mod record;
 mod retention;
 mod saved;
 mod seal;
+mod scrub;
 mod sequence;
 mod snapshot;
 mod sweep;
@@ -128,6 +129,7 @@ pub use place::{LedgerIdentity, LedgerPlace};
 pub use quarantine::{QUARANTINE_REASON_BYTES_MAX, Quarantined};
 pub use record::{ContextRecord, EventView, Head};
 pub use retention::{Collected, Keep, Retention, StepBounds};
+pub use scrub::{Orphan, Scrub, Scrubbed};
 pub use saved::{SavedSequence, SequenceName, replay};
 pub use seal::{
     BRANCH_BYTES_MAX, BRANCH_DELTAS_MAX, BadBranch, BadSeal, Branch, Fork, SEAL_BYTES_MAX,

@@ -514,6 +514,34 @@ impl Snapshot {
         Ok(())
     }
 
+    /// Whether the context's trie has the root that its head says, as far as one
+    /// look can tell. What lies below is checked where it is used.
+    pub fn check_root(&self, slot: ContextSlot, head: &Head) -> Result<(), StoreError> {
+        let (source, root) = (self.trie_table(slot), head.root);
+        trie::check_root(&source, root.as_bytes(), head.replicated)
+            .map_err(|error| unreadable_trie(slot, error))
+    }
+
+    /// Whether what lies right below one node of a trie is what it says. Gives how much
+    /// that is.
+    pub(crate) fn check_trie_node(
+        &self,
+        slot: ContextSlot,
+        context: ContextId,
+        path: &NodePath,
+        authors: &Authors,
+    ) -> Result<u64, StoreError> {
+        let mut digests = EntryDigest::default();
+        let mut digest_of = |key: &[u8]| self.entry_digest(slot, key, &mut digests, authors);
+        trie::check_node(
+            &self.trie_table(slot),
+            context.as_bytes(),
+            path,
+            &mut digest_of,
+        )
+        .map_err(|error| unreadable_trie(slot, error))
+    }
+
     /// Compares a context's trie with its entries, and gives how many nodes it has.
     pub(crate) fn check_trie(
         &self,
@@ -522,19 +550,7 @@ impl Snapshot {
         authors: &Authors,
     ) -> Result<u64, StoreError> {
         let mut digests = EntryDigest::default();
-        let mut full = Vec::new();
-        let mut digest_of = |key: &[u8]| {
-            let corrupt = |why| StoreError::corrupt("node of a trie", key, why);
-            let (space, key) = layout::split_trie_entry(key)
-                .ok_or_else(|| corrupt("it lists a key of an unknown space"))?;
-            layout::entry_key(&mut full, slot, space, key);
-            let Some(bytes) = self.get_raw(self.tables.entries, &full)? else {
-                return Ok(None);
-            };
-            let digest = digests.of(space, key, &read_entry(&full, bytes)?, authors);
-            let unknown = |_| StoreError::corrupt("entry", &full, "its author is unknown");
-            digest.map(Some).map_err(unknown)
-        };
+        let mut digest_of = |key: &[u8]| self.entry_digest(slot, key, &mut digests, authors);
         let checked = trie::check(
             &self.trie_table(slot),
             head.context.as_bytes(),
@@ -551,6 +567,55 @@ impl Snapshot {
                 "it has not as many entries as its head counts",
             )),
         }
+    }
+
+    /// The digest of the entry that a bucket lists under this key, if it exists.
+    fn entry_digest(
+        &self,
+        slot: ContextSlot,
+        key: &[u8],
+        digests: &mut EntryDigest,
+        authors: &Authors,
+    ) -> Result<Option<[u8; 32]>, StoreError> {
+        let corrupt = |why| StoreError::corrupt("node of a trie", key, why);
+        let (space, key) = layout::split_trie_entry(key)
+            .ok_or_else(|| corrupt("it lists a key of an unknown space"))?;
+        let mut full = Vec::new();
+        layout::entry_key(&mut full, slot, space, key);
+        let Some(bytes) = self.get_raw(self.tables.entries, &full)? else {
+            return Ok(None);
+        };
+        let digest = digests.of(space, key, &read_entry(&full, bytes)?, authors);
+        let unknown = |_| StoreError::corrupt("entry", &full, "its author is unknown");
+        digest.map(Some).map_err(unknown)
+    }
+
+    /// Whether a context or a grave is in the slot.
+    pub(crate) fn is_used(&self, slot: ContextSlot) -> Result<bool, StoreError> {
+        let key = slot_key(slot);
+        Ok(self.get_raw(self.tables.heads, &key)?.is_some()
+            || self.get_raw(self.tables.graves, &key)?.is_some())
+    }
+
+    /// Shows records of a table behind `after` to `visit`, until it breaks.
+    pub(crate) fn each_after(
+        &self,
+        table: impl FnOnce(&Tables) -> Table,
+        after: Option<&[u8]>,
+        mut visit: impl FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, StoreError>,
+    ) -> Result<(), StoreError> {
+        let start = match after {
+            Some(after) => Bound::Excluded(after),
+            None => Bound::Unbounded,
+        };
+        let rows = table(&self.tables).range(&self.txn, &(start, Bound::Unbounded));
+        for row in rows.map_err(unreadable)? {
+            let (key, bytes) = row.map_err(unreadable)?;
+            if visit(key, bytes)?.is_break() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn trie_table(&self, slot: ContextSlot) -> TrieTable<'_> {

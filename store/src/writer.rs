@@ -25,6 +25,7 @@ use crate::ledger::{LedgerConfig, Shared, commit_error, engine_error, is_short_w
 use crate::record::{CountersRecord, Head, LogRow, SlotsRecord, open};
 use crate::retention::{Collected, Retention, Round, StepBounds};
 use crate::saved::{self, SavedSequence, SequenceName};
+use crate::scrub::Orphan;
 use crate::snapshot::Snapshot;
 use crate::sweep::{self, Swept};
 
@@ -500,6 +501,16 @@ impl<'l> LedgerWriter<'l> {
                 collected.is_shown = true;
             }
             Ok(collected)
+        })
+    }
+
+    /// Drops records that a scrub has found to be of no context, if that is still so. Like
+    /// [`collect`](Self::collect) it becomes durable with the next checkpoint. Gives how many went.
+    pub fn drop_orphans(&mut self, orphans: &[Orphan]) -> Result<u64, StoreError> {
+        self.guarded(|writer| {
+            writer.open_pass()?;
+            let pass = writer.pass.as_mut().expect("it was opened above");
+            pass.drop_orphans(orphans)
         })
     }
 

@@ -37,7 +37,7 @@ mod path;
 mod read;
 
 use change::{Census, Change, Outcome};
-pub(crate) use check::check;
+pub(crate) use check::{check, check_node, check_root};
 pub(crate) use digest::{Digest, NOTHING};
 pub(crate) use node::StoredNode;
 use node::{Below, Expected};

@@ -14,6 +14,7 @@ mod journal;
 mod loss;
 mod model;
 mod past;
+mod quarantine;
 mod replicas;
 mod retention;
 mod saved;
@@ -21,6 +22,7 @@ mod scan;
 mod seals;
 mod sequences;
 mod signed;
+mod scrub;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -261,7 +261,7 @@ fn a_step_is_bounded_and_a_crash_between_two_loses_nothing() {
             .verdicts
             .into_iter()
             .for_each(|verdict| drop(verdict.unwrap()));
-        if step.deltas % 2 == 0 {
+        if step.deltas.is_multiple_of(2) {
             writer.checkpoint().unwrap();
         }
         drop(writer);
