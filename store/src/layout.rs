@@ -188,6 +188,30 @@ impl Tables {
         })
     }
 
+    /// All of them, in no order that matters.
+    pub(crate) fn all(&self) -> [Table; TABLE_NAMES.len()] {
+        [
+            self.meta,
+            self.contexts,
+            self.heads,
+            self.entries,
+            self.edits,
+            self.log,
+            self.dag,
+            self.trie,
+            self.events,
+            self.applications,
+            self.names,
+            self.authors,
+            self.graves,
+            self.litter,
+            self.tallies,
+            self.marks,
+            self.acks,
+            self.quarantine,
+        ]
+    }
+
     fn named(tables: [Table; TABLE_NAMES.len()]) -> Tables {
         let [
             meta,

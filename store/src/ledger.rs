@@ -28,7 +28,7 @@ use crate::journal::Journal;
 use crate::layout::{self, FORMAT_VERSION, LMDB_KEY_BYTES_MAX, Tables};
 use crate::meta::{self, Meta};
 use crate::place::LedgerPlace;
-use crate::retention::{Collected, Retention, StepBounds};
+use crate::retention::{Collected, Reach, Retention, StepBounds};
 use crate::snapshot::Snapshot;
 use crate::sweep::Swept;
 use crate::takeover;
@@ -41,6 +41,9 @@ const MAP_STEP_BYTES: usize = 64 << 10;
 /// into a page, and one such line for each reader.
 const LOCK_HEAD_BYTES: u64 = 4096;
 const LOCK_READER_BYTES: u64 = 64;
+
+/// The two pages that say which tree is the latest.
+const META_PAGES: u64 = 2;
 
 /// A ledger that takes longer to open is worth a line in the log.
 const OPENING_WORTH_A_WORD: Duration = Duration::from_secs(1);
@@ -81,6 +84,9 @@ pub struct LedgerStats {
     pub map_bytes_max: u64,
     /// The size to which it has grown. Freed space inside is used again.
     pub map_bytes_used: u64,
+    /// Bytes of these that are in no record and no list of free pages: they are used again
+    /// before the file grows, as soon as no snapshot needs them.
+    pub free_bytes: u64,
     /// Snapshots open at most.
     pub readers_max: u32,
     /// Places for snapshots that have been used so far, of `readers_max`.
@@ -225,7 +231,7 @@ impl Ledger {
         bounds: &StepBounds,
     ) -> Result<Collected, StoreError> {
         let mut writer = self.writer();
-        let collected = writer.collect(retention, now, bounds)?;
+        let collected = writer.collect(retention, now, bounds, Reach::All)?;
         writer.checkpoint()?;
         Ok(collected)
     }
@@ -250,6 +256,9 @@ impl Ledger {
         Ok(LedgerStats {
             map_bytes_max: info.map_size as u64,
             map_bytes_used: (info.last_page_number as u64 + 1) * page_bytes,
+            free_bytes: (info.last_page_number as u64 + 1)
+                .saturating_sub(snapshot.pages()? + META_PAGES)
+                * page_bytes,
             readers_max: info.maximum_number_of_readers,
             readers_used: info.number_of_readers,
             contexts: counts.contexts,

@@ -88,7 +88,7 @@ pub use answer::{
 pub use attachment::{AttachedSum, Attachment};
 pub use blobs::{
     BLOB_BYTES_MAX, BLOB_GROUP_BYTES, BlobCheck, BlobCutoff, BlobEntry, BlobHold, BlobLimit,
-    BlobReader, BlobScan, BlobWriter, Blobs, Checked, Listed, Removal,
+    BlobReader, BlobScan, BlobSweep, BlobWriter, Blobs, Checked, Listed, Removal, SweptBlobs,
 };
 pub use change::{
     Acknowledgement, ApplicationRecord, Birth, Births, CallEffects, Change, Committed,
@@ -128,7 +128,7 @@ pub use pending::{
 pub use place::{LedgerIdentity, LedgerPlace};
 pub use quarantine::{QUARANTINE_REASON_BYTES_MAX, Quarantined};
 pub use record::{ContextRecord, EventView, Head};
-pub use retention::{Collected, Keep, Retention, StepBounds};
+pub use retention::{Collected, Keep, Reach, Retention, StepBounds};
 pub use scrub::{Orphan, Scrub, Scrubbed};
 pub use saved::{SavedSequence, SequenceName, replay};
 pub use seal::{

@@ -52,6 +52,15 @@ impl Default for Retention {
     }
 }
 
+/// Whom a step of the collector looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Contexts of which log or events have grown since they were looked at.
+    Grown,
+    /// All, in turn; every second step begins with those that have grown.
+    All,
+}
+
 /// What one step may do at most. It does at least one thing that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StepBounds {

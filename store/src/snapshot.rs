@@ -774,6 +774,38 @@ impl Snapshot {
             .transpose()
     }
 
+    /// The context in `slot`, if anything that can be read says so. Looks through all
+    /// contexts if its head is damaged, but not through more than `contexts_max`.
+    pub fn context_in(
+        &self,
+        slot: ContextSlot,
+        contexts_max: usize,
+    ) -> Result<Option<ContextId>, StoreError> {
+        match self.head(slot) {
+            Ok(head) => return Ok(Some(head.context)),
+            Err(StoreError::Corrupt { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        let mut found = None;
+        let mut left = contexts_max;
+        self.each_after(
+            |tables| tables.contexts,
+            None,
+            |key, bytes| {
+                left = left.saturating_sub(1);
+                found = ContextRecord::read(key, bytes)
+                    .ok()
+                    .filter(|context| context.slot == slot)
+                    .map(|context| context.id);
+                Ok(match found.is_some() || left == 0 {
+                    true => ControlFlow::Break(()),
+                    false => ControlFlow::Continue(()),
+                })
+            },
+        )?;
+        Ok(found)
+    }
+
     /// Why the context in `slot` is out of service; none if it is not.
     pub fn quarantined(&self, slot: ContextSlot) -> Result<Option<Quarantined>, StoreError> {
         let key = slot_key(slot);
@@ -968,6 +1000,16 @@ impl Snapshot {
         let Some((key, _)) = last else { return Ok(0) };
         layout::read_u64(key)
             .ok_or_else(|| StoreError::corrupt("log record", key, "its key is not 8 bytes long"))
+    }
+
+    /// Pages that all tables have.
+    pub(crate) fn pages(&self) -> Result<u64, StoreError> {
+        let mut pages = 0;
+        for table in self.tables.all() {
+            let stat = table.stat(&self.txn).map_err(unreadable)?;
+            pages += stat.branch_pages + stat.leaf_pages + stat.overflow_pages;
+        }
+        Ok(pages as u64)
     }
 
     pub(crate) fn table_counts(&self) -> Result<TableCounts, StoreError> {

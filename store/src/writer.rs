@@ -23,7 +23,7 @@ use crate::journal::Journal;
 use crate::layout::{self, BATCH_BYTES_MAX, META_COUNTERS, META_SLOTS, Tables};
 use crate::ledger::{LedgerConfig, Shared, commit_error, engine_error, is_short_write};
 use crate::record::{CountersRecord, Head, LogRow, SlotsRecord, open};
-use crate::retention::{Collected, Retention, Round, StepBounds};
+use crate::retention::{Collected, Reach, Retention, Round, StepBounds};
 use crate::saved::{self, SavedSequence, SequenceName};
 use crate::scrub::Orphan;
 use crate::snapshot::Snapshot;
@@ -488,12 +488,13 @@ impl<'l> LedgerWriter<'l> {
         retention: &Retention,
         now: Hlc,
         bounds: &StepBounds,
+        reach: Reach,
     ) -> Result<Collected, StoreError> {
         self.guarded(|writer| {
             writer.open_pass()?;
             let pass = writer.pass.as_mut().expect("it was opened above");
             let state = &mut *writer.state;
-            let mut collected = pass.collect(&mut state.round, retention, now, bounds)?;
+            let mut collected = pass.collect(&mut state.round, retention, now, bounds, reach)?;
             if pass.writes() > CHECKPOINT_WRITES_MAX
                 || pages_of(pass, &state.journal) > state.pages_left
             {
@@ -512,6 +513,12 @@ impl<'l> LedgerWriter<'l> {
             let pass = writer.pass.as_mut().expect("it was opened above");
             pass.drop_orphans(orphans)
         })
+    }
+
+    /// Whether there is something for the collector in [`Reach::Grown`].
+    pub fn has_grown(&self) -> bool {
+        let grown = self.pass.as_ref().map(|pass| &pass.grown);
+        !self.state.round.grown.is_empty() || grown.is_some_and(|grown| !grown.is_empty())
     }
 
     /// Whether the collector has done something that no checkpoint has brought into LMDB.

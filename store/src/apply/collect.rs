@@ -15,7 +15,7 @@ use crate::hlc::Hlc;
 use crate::ids::{ContextSlot, DeltaId};
 use crate::layout::{self, Table, dag_key, event_key, mark_key, position_key, slot_key};
 use crate::record::{DagNode, EventView, Head, LogRow, open, seal};
-use crate::retention::{Collected, Keep, Retention, Round, StepBounds, cutoff};
+use crate::retention::{Collected, Keep, Reach, Retention, Round, StepBounds, cutoff};
 use crate::scrub::Orphan;
 use crate::tally::{MarkRow, SPAN_BYTES, SPAN_DELTAS_MAX, Tally, read_mark};
 use crate::version::{Dot, VersionVector};
@@ -89,6 +89,7 @@ impl Pass<'_> {
         retention: &Retention,
         now: Hlc,
         bounds: &StepBounds,
+        reach: Reach,
     ) -> Result<Collected, StoreError> {
         let mut step = Step {
             retention: *retention,
@@ -99,7 +100,8 @@ impl Pass<'_> {
             done: Collected::default(),
         };
         round.is_for_grown = !round.is_for_grown;
-        while round.is_for_grown && !step.is_full() {
+        let begins_with_grown = round.is_for_grown || reach == Reach::Grown;
+        while begins_with_grown && !step.is_full() {
             let Some(slot) = self.grown.pop_first() else {
                 break;
             };
@@ -108,7 +110,7 @@ impl Pass<'_> {
                 break;
             }
         }
-        while !step.is_full() {
+        while reach == Reach::All && !step.is_full() {
             let Some(slot) = self.slot_after(round.after)? else {
                 round.after = None;
                 step.done.is_round_over = true;

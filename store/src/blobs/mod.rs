@@ -23,6 +23,7 @@ mod holds;
 mod reader;
 mod removal;
 mod scan;
+mod sweep;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -38,6 +39,7 @@ pub use self::holds::BlobHold;
 pub use self::reader::BlobReader;
 pub use self::removal::{BlobCutoff, Removal};
 pub use self::scan::{BlobEntry, BlobScan, Listed};
+pub use self::sweep::{BlobSweep, SweptBlobs};
 pub use self::tree::BLOB_GROUP_BYTES;
 pub use self::writer::{BlobLimit, BlobWriter};
 
@@ -136,6 +138,12 @@ impl Blobs {
     /// Begins a list of all blobs.
     pub fn scan(&self) -> BlobScan {
         BlobScan::new(self.shared.clone())
+    }
+
+    /// Begins to remove blobs that nobody refers to and that nobody has written or held for
+    /// `idle_min`, which counts as two seconds at least.
+    pub fn sweep(&self, idle_min: Duration) -> BlobSweep {
+        BlobSweep::new(self.clone(), self.cutoff(idle_min))
     }
 
     /// Verifies all of one blob; says how many bytes it has, or `None` if it is not there.

@@ -26,6 +26,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::Shared;
 use super::dirs;
 use super::holds::BlobHold;
+use super::scan::BlobEntry;
 use crate::error::BlobError;
 use crate::ids::BlobId;
 
@@ -64,6 +65,13 @@ pub struct BlobCutoff {
     before: SystemTime,
     /// But not these, which were held then.
     held: HashSet<BlobId>,
+}
+
+impl BlobCutoff {
+    /// Whether a blob may be removed, as far as a list of files tells.
+    pub(super) fn may_go(&self, blob: &BlobEntry) -> bool {
+        blob.touched < self.before && !self.held.contains(&blob.id)
+    }
 }
 
 /// What became of a blob that was to be removed.

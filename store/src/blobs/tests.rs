@@ -540,3 +540,60 @@ fn no_blob_is_collected_while_somebody_begins_to_refer_to_it() {
     });
     println!("{} collected", collected.into_inner());
 }
+
+#[test]
+fn a_sweep_removes_what_is_old_and_referred_to_by_nobody() {
+    let bench = Bench::new();
+    let idle = Duration::from_secs(3600);
+    let put = |n: u8, is_old: bool| {
+        let id = bench.put(&[n; 100]);
+        if is_old {
+            bench.make_older(id, idle + Duration::from_secs(5));
+        }
+        id
+    };
+    let (old, referenced, recent, held) =
+        (put(1, true), put(2, true), put(3, false), put(4, false));
+    let hold = bench.blobs.hold(held).unwrap().unwrap();
+    bench.make_older(held, idle + Duration::from_secs(5));
+    let mut asked = BTreeSet::new();
+    let mut sweep = bench.blobs.sweep(idle);
+    let mut all = SweptBlobs::default();
+    loop {
+        let step = sweep
+            .step(1, &mut |id| {
+                asked.insert(*id);
+                Ok::<_, BlobError>(*id == referenced)
+            })
+            .unwrap();
+        all.seen += step.seen;
+        all.removed += step.removed;
+        all.bytes += step.bytes;
+        if step.is_over {
+            break;
+        }
+    }
+    drop(hold);
+    assert_eq!((all.seen, all.removed, all.bytes), (4, 1, 100));
+    assert_eq!(asked, BTreeSet::from([old, referenced]));
+    let left: BTreeSet<_> = bench.list().0.into_keys().collect();
+    assert_eq!(left, BTreeSet::from([referenced, recent, held]));
+    // If nobody can say who refers to it, it stays.
+    bench.make_older(recent, idle + Duration::from_secs(5));
+    let mut sweep = bench.blobs.sweep(idle);
+    let unknown = BlobError::Ended;
+    let mut failing = Some(unknown);
+    let failed = loop {
+        let step = sweep.step(1, &mut |_| match failing.take() {
+            Some(error) => Err(error),
+            None => Ok(true),
+        });
+        match step {
+            Err(error) => break Some(error),
+            Ok(step) if step.is_over => break None,
+            Ok(_) => {}
+        }
+    };
+    assert!(matches!(failed, Some(BlobError::Ended)));
+    assert_eq!(bench.list().0.len(), 3);
+}

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use corelet_store::{
-    Acknowledgement, Change, Collected, ContextSlot, Head, Hlc, Keep, Ledger, NodeId, Refused,
-    RemoteDelta, Retention, StepBounds,
+    Acknowledgement, Change, Collected, ContextSlot, Head, Hlc, Keep, Ledger, NodeId, Reach,
+    Refused, RemoteDelta, Retention, StepBounds,
 };
 
 use crate::{Bench, event, id, set};
@@ -246,7 +246,9 @@ fn a_step_is_bounded_and_a_crash_between_two_loses_nothing() {
     let mut dropped = (0, 0);
     while rounds < 2 {
         let mut writer = bench.ledger().writer();
-        let step = writer.collect(&KEEP_NOTHING, at(now), &bounds).unwrap();
+        let step = writer
+            .collect(&KEEP_NOTHING, at(now), &bounds, Reach::All)
+            .unwrap();
         // What it was about when it was full is finished: a span, and looking at marks.
         assert!(step.rows < 70 + 2 * SPAN + 10, "{step:?}");
         dropped = (dropped.0 + step.events, dropped.1 + step.deltas);
