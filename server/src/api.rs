@@ -65,6 +65,9 @@ pub struct Context {
     pub entries: u64,
     /// Bytes of keys and values in its state.
     pub bytes: u64,
+    /// What of it is damaged, if it is out of service for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub out_of_service: Option<String>,
     /// The shard that owns it.
     pub shard: u16,
 }

@@ -83,8 +83,24 @@ figures! {
     Gauge journal_bytes = "corelet_journal_bytes" "Bytes in the journal since the last checkpoint";
     Gauge map_bytes = "corelet_ledger_bytes" [ledger_bytes] "Bytes of the ledger in use";
     Gauge map_bytes_max = "corelet_ledger_bytes_max" [ledger_bytes_max] "Bytes to which the ledger can grow";
+    Gauge map_bytes_free = "corelet_ledger_bytes_free" "Bytes of the ledger's file that are free to be used again";
+    Gauge readers = "corelet_ledger_readers" "Places for snapshots that have been in use at the same time";
+    Gauge readers_max = "corelet_ledger_readers_max" "Places for snapshots that there are";
     Counter swept = "corelet_swept_records" "Records of deleted contexts swept away";
     Gauge guest_log_bytes = "corelet_guest_log_bytes" "Lines that guests have logged, kept in memory for their contexts' owners";
     Counter guest_lines_dropped = "corelet_guest_log_lines_dropped" "Such lines that made room for others";
+    Counter collector_steps = "corelet_collector_steps" "Steps of the collector, those of the scrub included";
+    Counter collector_rows = "corelet_collector_records" "Records that the collector has read, written or dropped";
+    Counter collector_bytes = "corelet_collector_bytes" "Bytes of the records that the collector has looked into";
+    Gauge collector_micros_max = "corelet_collector_step_microseconds_max" "The longest step of the collector since the start";
+    Counter events_dropped = "corelet_events_dropped" "Events dropped because there were more than are kept";
+    Counter deltas_dropped = "corelet_deltas_dropped" "Deltas dropped because there were more than are kept";
+    Counter deltas_held_up = "corelet_deltas_held_up" "Times that a context's deltas stayed because another node may need them";
+    Counter members_away = "corelet_members_away" "Nodes that are not waited for any more and have to take a snapshot";
+    Counter orphans_dropped = "corelet_orphans_dropped" "Records of no context that were dropped";
+    Counter scrub_rounds = "corelet_scrub_rounds" "Times that every record was read to look for damage";
+    Counter scrub_bytes = "corelet_scrub_bytes" "Bytes read to look for damage";
+    Counter damage_found = "corelet_damage_found" "Damaged records that collector and scrub have met, each time that they have";
+    Gauge quarantined = "corelet_contexts_out_of_service" [contexts_out_of_service] "Contexts that are out of service, as a record of theirs is damaged";
     Counter late_beats = "corelet_late_beats" "Signs of life that came late";
 }

@@ -93,6 +93,13 @@ impl prometheus_client::collector::Collector for Source {
         )?;
         self.histogram(
             &mut encoder,
+            "corelet_collector_step_seconds",
+            "A step of the collector",
+            MICROS,
+            |s| &s.collector_micros,
+        )?;
+        self.histogram(
+            &mut encoder,
             "corelet_batch_changes",
             "Changes in a batch",
             1.0,

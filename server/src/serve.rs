@@ -20,10 +20,11 @@ use std::thread;
 
 use corelet_net::{Domain, Identity, IdentityError};
 use corelet_shard::{
-    Bounds, Cores, Ending, Node, NodeConfig, StartError, WatchdogConfig, available_cores, rt,
+    Bounds, CollectorBounds, Cores, Ending, Node, NodeConfig, StartError, WatchdogConfig,
+    available_cores, rt,
 };
 use corelet_store::{
-    AnswerBounds, DataDir, LedgerConfig, OpenOptions, SHARDS_MAX, ShardCount, StoreError,
+    AnswerBounds, DataDir, Keep, LedgerConfig, OpenOptions, Retention, SHARDS_MAX, ShardCount, StoreError,
 };
 use corelet_wasm_host::{CompileIn, Host, HostConfig, HostError, WorkerCommand};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -31,7 +32,7 @@ use signal_hook::iterator::Signals;
 
 use crate::auth::{Guard, Token, TokenError};
 use crate::cli::args::COMPILE_WORKER;
-use crate::config::{Config, Effective, Origin};
+use crate::config::{Collector, Config, Effective, Origin};
 use crate::facts::Facts;
 use crate::http;
 use crate::log;
@@ -430,6 +431,7 @@ fn node_config(config: &Config, count: ShardCount) -> NodeConfig {
             guest_log_lines_max: shards.guest_log_lines_max as usize,
             guest_log_context_bytes_max: shards.guest_log_context_bytes_max.0,
             guest_log_bytes_max: shards.guest_log_bytes_max.0,
+            collector: collector_bounds(&config.collector),
         },
         ledger: LedgerConfig {
             map_bytes_max: config.storage.map_bytes_max.0,
@@ -457,6 +459,27 @@ fn node_config(config: &Config, count: ShardCount) -> NodeConfig {
         },
         cores,
         spin: Some(shards.spin).filter(|spin| !spin.is_zero()),
+    }
+}
+
+fn collector_bounds(collector: &Collector) -> CollectorBounds {
+    CollectorBounds {
+        every: collector.every,
+        retention: Retention {
+            events: Keep {
+                count_max: collector.events_max,
+                bytes_max: collector.events_bytes_max.0,
+                age_max: collector.events_age_max,
+            },
+            history: Keep {
+                count_max: collector.history_max,
+                bytes_max: collector.history_bytes_max.0,
+                age_max: collector.history_age_max,
+            },
+            away_max: collector.member_away_max,
+            away_bytes_max: collector.member_away_bytes_max.0,
+        },
+        scrub_bytes_per_second: collector.scrub_bytes_per_second.0,
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use corelet_store::Retention;
+
 /// How much one shard takes on before it says no. `server` fills it from the
 /// configuration.
 #[derive(Clone, Debug)]
@@ -55,6 +57,8 @@ pub struct Bounds {
     /// What those of all contexts of the shard take. At least as much as those of one
     /// may.
     pub guest_log_bytes_max: u64,
+    /// What the collector keeps, and how much it takes on itself.
+    pub collector: CollectorBounds,
 }
 
 impl Default for Bounds {
@@ -79,6 +83,28 @@ impl Default for Bounds {
             guest_log_lines_max: 1_000,
             guest_log_context_bytes_max: 256 << 10,
             guest_log_bytes_max: 16 << 20,
+            collector: CollectorBounds::default(),
+        }
+    }
+}
+
+/// What the collector keeps, and how much it takes on itself.
+#[derive(Clone, Debug)]
+pub struct CollectorBounds {
+    /// How often every context is looked at. Those that grow are looked at sooner.
+    pub every: Duration,
+    /// What is kept of each context.
+    pub retention: Retention,
+    /// Bytes of records that the scrub reads in a second; with 0 there is none.
+    pub scrub_bytes_per_second: u64,
+}
+
+impl Default for CollectorBounds {
+    fn default() -> Self {
+        CollectorBounds {
+            every: Duration::from_secs(60),
+            retention: Retention::default(),
+            scrub_bytes_per_second: 1 << 20,
         }
     }
 }

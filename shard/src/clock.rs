@@ -3,7 +3,7 @@
 //! Owned by the shard.
 
 use std::cell::{Cell, RefCell};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use corelet_store::{Hlc, HlcClock};
 
@@ -41,6 +41,16 @@ impl Clock {
         seed[24..].copy_from_slice(&call.to_le_bytes());
         seed
     }
+}
+
+/// The wall clock's time as a stamp, for comparing with others; not to be given to anything.
+pub(crate) fn wall() -> Hlc {
+    Hlc::from_micros(micros())
+}
+
+/// The same, as the system gives times to files.
+pub(crate) fn file_time() -> SystemTime {
+    UNIX_EPOCH + Duration::from_micros(micros())
 }
 
 /// Microseconds since 1970; 0 on a machine that believes to live before.

@@ -19,6 +19,7 @@ use corelet_store::{BATCH_BYTES_MAX, Change, Committed, Root, Snapshot, StoreErr
 use crossbeam_channel::{Sender, TrySendError};
 
 use crate::answer::{Answer, Promise, promise};
+use crate::collector::Quarantined;
 use crate::commit_thread::{CommitThread, Queued};
 use crate::context::Context;
 use crate::error::CallError;
@@ -44,6 +45,15 @@ pub(crate) enum Report {
     Failed(StoreError),
     /// A checkpoint without a batch, and what shows it.
     Shown(Snapshot),
+    /// What the collector has done. There is one at a time, for as long as `_place` lives.
+    Collected {
+        /// What shows it, and everything before it, if it has made a checkpoint.
+        shown: Option<Snapshot>,
+        /// Contexts that are out of service from now on.
+        quarantined: Vec<Quarantined>,
+        /// Its place in the mailbox.
+        _place: Arc<()>,
+    },
 }
 
 /// What the shard remembers of a change on its way to the disk.
@@ -117,8 +127,8 @@ pub(crate) fn stage(
 ) -> (CommitStage, CommitThread, Inbox<Report>) {
     let (queue, receiver) = crossbeam_channel::bounded(bounds.uncommitted_max);
     // A report stands for at least one change in the queue or in the thread's
-    // hands, or follows on such a one.
-    let (reports, inbox) = mailbox(2 * (bounds.uncommitted_max + 1));
+    // hands, or follows on such a one; the collector has one of its own.
+    let (reports, inbox) = mailbox(2 * (bounds.uncommitted_max + 1) + 1);
     let stage = CommitStage {
         queue: RefCell::new(Some(queue)),
         waiting: RefCell::default(),
@@ -138,6 +148,7 @@ pub(crate) fn stage(
         asks: crossbeam_channel::never(),
         batch_changes_max: bounds.batch_changes_max,
         uncommitted_max: bounds.uncommitted_max as u64,
+        collector: bounds.collector.clone(),
         stats: Arc::clone(stats),
     };
     (stage, thread, inbox)
@@ -318,8 +329,17 @@ impl CommitStage {
                     self.shown(snapshot, snapshots);
                 }
             }
+            // It is nobody's damage in particular, so no context goes out of service for it.
+            Report::Failed(error @ StoreError::Corrupt { .. }) => {
+                self.fail_epoch(CallError::BatchDamaged(Arc::new(error)));
+            }
             Report::Failed(error) => self.fail_epoch(CallError::from(error)),
             Report::Shown(snapshot) => self.shown(snapshot, snapshots),
+            Report::Collected { shown, .. } => {
+                if let Some(snapshot) = shown {
+                    self.shown(snapshot, snapshots);
+                }
+            }
         }
     }
 

@@ -14,6 +14,9 @@ use corelet_store::{
 };
 use crossbeam_channel::{Receiver, TryRecvError, never};
 
+use crate::bounds::CollectorBounds;
+use crate::clock;
+use crate::collector::{Collector, Outcome};
 use crate::commit_stage::Report;
 use crate::copies::Ask;
 use crate::ending::Ending;
@@ -52,13 +55,18 @@ pub(crate) struct CommitThread {
     pub(crate) asks: Receiver<Ask>,
     pub(crate) batch_changes_max: usize,
     pub(crate) uncommitted_max: u64,
+    pub(crate) collector: CollectorBounds,
     pub(crate) stats: Arc<ShardStats>,
 }
 
 /// The commit thread: until its shard lets go of the queue.
 pub(crate) fn run(ledger: Ledger, thread: CommitThread, ending: Ending) {
+    let collector = Collector::new(thread.collector.clone(), Arc::clone(&thread.stats));
     let mut worker = Worker {
         ledger: &ledger,
+        collector,
+        collected: Arc::default(),
+        owes_collected: Outcome::default(),
         writer: ledger.writer(),
         thread,
         ending,
@@ -103,6 +111,11 @@ enum Waited {
 
 struct Worker<'l> {
     ledger: &'l Ledger,
+    collector: Collector,
+    // The one place that the collector's reports have: taken while somebody else has it, too.
+    collected: Arc<()>,
+    // What the shard has not yet heard of the collector.
+    owes_collected: Outcome,
     writer: LedgerWriter<'l>,
     thread: CommitThread,
     ending: Ending,
@@ -164,41 +177,46 @@ impl Worker<'_> {
                 Err(TryRecvError::Empty) => self.sweep(),
             }
         }
-        while self.writer.has_unshown() || self.owes_snapshot {
-            match self.wait(CHECKPOINT_IDLE) {
+        let mut checkpoint_due = Instant::now() + CHECKPOINT_IDLE;
+        loop {
+            let has_unshown = self.writer.has_unshown() || self.owes_snapshot;
+            let collect_due = self.collector.due(self.writer.has_grown());
+            let has_collected = self.writer.has_collected();
+            let is_for_checkpoint = (has_unshown || has_collected) && checkpoint_due < collect_due;
+            let due = match is_for_checkpoint {
+                true => checkpoint_due,
+                false => collect_due,
+            };
+            match self.wait(due) {
                 Ok(first) => return Some(first),
                 Err(Waited::Closed) => return None,
                 Err(Waited::Aside) => {}
-                // Who asked may have had it made already.
-                Err(Waited::InVain) if !self.writer.has_unshown() && !self.owes_snapshot => {}
+                Err(Waited::InVain) if !is_for_checkpoint => {
+                    self.step_collector();
+                    if !has_unshown && !has_collected {
+                        checkpoint_due = Instant::now() + CHECKPOINT_IDLE;
+                    }
+                }
+                Err(Waited::InVain) if !has_unshown => self.bring_in_collected(),
                 Err(Waited::InVain) => {
                     if let Err(error) = self.checkpoint() {
                         tracing::warn!(%error, "a checkpoint failed; what is in the journal is safe, and the next one tries again");
                     }
+                    checkpoint_due = Instant::now() + CHECKPOINT_IDLE;
                 }
-            }
-        }
-        loop {
-            match self.wait(Duration::MAX) {
-                Ok(first) => return Some(first),
-                Err(Waited::Closed) => return None,
-                Err(Waited::Aside | Waited::InVain) => {}
             }
         }
     }
 
     /// Waits for a change. What the saver has made meanwhile is kept, and who asks is
     /// answered.
-    fn wait(&mut self, at_most: Duration) -> Result<Queued, Waited> {
+    fn wait(&mut self, until: Instant) -> Result<Queued, Waited> {
         let never_saved = never();
         let saved = self
             .saver
             .as_ref()
             .map_or(&never_saved, |saver| &saver.saved);
-        let deadline = match Instant::now().checked_add(at_most) {
-            Some(deadline) => crossbeam_channel::at(deadline),
-            None => never(),
-        };
+        let deadline = crossbeam_channel::at(until);
         crossbeam_channel::select! {
             recv(self.thread.queue) -> first => {
                 return first.map_err(|_| Waited::Closed);
@@ -248,6 +266,69 @@ impl Worker<'_> {
         };
         // Who asked may be gone.
         let _ = ask.try_send(shown.and_then(|()| self.ledger.snapshot()));
+    }
+
+    /// One step of the collector.
+    fn step_collector(&mut self) {
+        let had_unshown = self.writer.has_unshown();
+        let worked = self
+            .collector
+            .work(self.ledger, &mut self.writer, clock::wall());
+        match worked {
+            Ok(Outcome {
+                is_shown,
+                quarantined,
+            }) => {
+                self.owes_collected.is_shown |= is_shown;
+                self.owes_collected.quarantined.extend(quarantined);
+            }
+            Err(error) if error.is_fatal() => self.stop_in_doubt("step of the collector", &error),
+            Err(error) => {
+                tracing::warn!(%error, "the collector could not go on; it tries again later");
+            }
+        }
+        self.report_collected(had_unshown);
+    }
+
+    /// Brings in what the collector has done, if that is all there is.
+    fn bring_in_collected(&mut self) {
+        match self.writer.checkpoint() {
+            Ok(()) => self.owes_collected.is_shown = true,
+            Err(error) if error.is_fatal() => self.stop_in_doubt("checkpoint", &error),
+            Err(error) => {
+                // The transaction is gone, and with it what was done: there is nothing to bring in.
+                tracing::warn!(%error, "what the collector has done could not be brought in; it does it again");
+            }
+        }
+        self.report_collected(false);
+    }
+
+    /// Tells the shard what the collector has done, as soon as it has read what was
+    /// told before. `had_unshown` says whether calls were waiting for a checkpoint.
+    fn report_collected(&mut self, had_unshown: bool) {
+        // Only a snapshot that shows every call that was told as durable may be given.
+        let has_unshown = self.writer.has_unshown();
+        let is_due = had_unshown && !has_unshown;
+        let is_shown = (self.owes_collected.is_shown || is_due) && !has_unshown;
+        self.owes_collected.is_shown = is_shown;
+        if !is_shown && self.owes_collected.quarantined.is_empty() {
+            return;
+        }
+        if Arc::strong_count(&self.collected) > 1 {
+            if is_due {
+                // A report that stands for those calls.
+                self.owes_collected.is_shown = false;
+                self.show(Duration::ZERO);
+            }
+            return;
+        }
+        let shown = if is_shown { self.snapshot() } else { None };
+        let quarantined = std::mem::take(&mut self.owes_collected).quarantined;
+        self.report(Report::Collected {
+            shown,
+            quarantined,
+            _place: Arc::clone(&self.collected),
+        });
     }
 
     /// Brings everything into LMDB and gives the shard the snapshot that shows it.
@@ -357,6 +438,9 @@ impl Worker<'_> {
         if self.sweeping && self.batches.is_multiple_of(SWEEP_EVERY_BATCHES) {
             self.sweep();
         }
+        if self.collector.due(self.writer.has_grown()) <= Instant::now() {
+            self.step_collector();
+        }
     }
 
     fn count(&self, changes: u64, is_checkpoint: bool, took: Duration) {
@@ -409,6 +493,8 @@ impl Worker<'_> {
             let is_empty = batch.changes.is_empty() && batch.refused.is_empty();
             let is_other = !is_empty
                 && (queued.epoch != batch.epoch
+                    || is_release(&queued.change)
+                    || batch.changes.last().is_some_and(is_release)
                     || bytes + queued.bytes > BATCH_BYTES_MAX
                     || batch.writes + queued.change.writes() > BATCH_WRITES_MAX
                     || batch.changes.len() >= self.thread.batch_changes_max);
@@ -481,6 +567,11 @@ impl Worker<'_> {
     }
 }
 
+/// Whether it has to be in a batch of its own: what it does may fail half way.
+fn is_release(change: &Change) -> bool {
+    matches!(change, Change::Quarantine { why: None, .. })
+}
+
 #[cfg(test)]
 mod tests {
     use std::thread::JoinHandle;
@@ -515,7 +606,7 @@ mod tests {
 
         fn on(disk: Disk) -> Bench {
             let (queue, receiver) = crossbeam_channel::bounded(UNCOMMITTED_MAX);
-            let (reports, inbox) = mailbox(2 * (UNCOMMITTED_MAX + 1));
+            let (reports, inbox) = mailbox(2 * (UNCOMMITTED_MAX + 1) + 1);
             let stats: Arc<ShardStats> = Arc::default();
             Bench {
                 slot: disk.create(1),
@@ -528,6 +619,7 @@ mod tests {
                     asks: never(),
                     batch_changes_max: BATCH_CHANGES_MAX,
                     uncommitted_max: UNCOMMITTED_MAX as u64,
+                    collector: CollectorBounds::default(),
                     stats: Arc::clone(&stats),
                 }),
                 stats,
@@ -570,7 +662,7 @@ mod tests {
                         return verdicts.iter().map(in_a_word).collect();
                     }
                     Report::Failed(error) => panic!("{error}"),
-                    Report::Shown(_) => {}
+                    Report::Shown(_) | Report::Collected { .. } => {}
                 }
             }
         }
@@ -741,6 +833,65 @@ mod tests {
         bench.finish();
         assert_eq!(bench.disk.get(bench.slot, "key").unwrap(), "value");
         assert!(!bench.disk.ledger.writer().has_unshown());
+    }
+
+    /// So little is kept that everything but the newest span goes.
+    fn eager() -> CollectorBounds {
+        let mut bounds = CollectorBounds {
+            every: Duration::from_millis(1),
+            ..CollectorBounds::default()
+        };
+        bounds.retention.history.count_max = 0;
+        bounds
+    }
+
+    #[test]
+    fn the_collector_works_between_batches_and_tells_one_thing_at_a_time() {
+        let mut bench = Bench::new();
+        bench.thread.as_mut().unwrap().collector = eager();
+        bench.start();
+        let mut now = 2;
+        while bench.stats.deltas_dropped.get() < 192 {
+            for _ in 0..BATCH_CHANGES_MAX {
+                bench.send(bench.write(now, "value"), 0, 0);
+                now += 1;
+            }
+            let mut left = BATCH_CHANGES_MAX;
+            while left > 0 {
+                if let Report::Durable { verdicts, .. } = bench.report() {
+                    assert!(verdicts.iter().all(Result::is_ok));
+                    left -= verdicts.len();
+                }
+            }
+        }
+        bench.finish();
+        let snapshot = bench.disk.ledger.snapshot().unwrap();
+        let head = snapshot.head(bench.slot).unwrap();
+        assert_eq!(head.log_count + bench.stats.deltas_dropped.get(), now - 2);
+        assert!(bench.stats.collector_steps.get() > 0);
+        assert!(bench.stats.collector_micros_max.get() > 0);
+        assert_eq!(bench.disk.get(bench.slot, "key").unwrap(), "value");
+    }
+
+    #[test]
+    fn an_idle_collector_brings_in_what_it_has_done_and_tells() {
+        let mut bench = Bench::new();
+        for now in 2..150 {
+            let call = bench.write(now, "value");
+            bench.disk.ledger.commit(vec![call]).unwrap();
+        }
+        bench.thread.as_mut().unwrap().collector = eager();
+        bench.start();
+        let Report::Collected {
+            shown: Some(snapshot),
+            ..
+        } = bench.report()
+        else {
+            panic!("nobody has called")
+        };
+        let head = snapshot.head(bench.slot).unwrap();
+        assert!(head.log_count <= 64, "{}", head.log_count);
+        bench.finish();
     }
 
     #[test]

@@ -14,6 +14,7 @@
     reason = "shared by compile threads; no shard looks at what is laid aside"
 )]
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -26,7 +27,8 @@ use corelet_wasm_host::{Host, Module, ModuleId, NotCompiled, Refused};
 use crossbeam_channel::{Receiver, Sender, TrySendError, select};
 
 use crate::bounds::Bounds;
-use crate::components::{UNFINISHED, component_file};
+use crate::clock;
+use crate::components::{self, UNFINISHED, component_file};
 use crate::directory::Full;
 use crate::error::CallError;
 use crate::mailbox::Outbox;
@@ -46,6 +48,8 @@ pub(crate) enum Task {
 
 enum Queued {
     Job(Job),
+    /// Remove the files of applications that are not among these.
+    Sweep(HashSet<ApplicationId>),
     Stop,
 }
 
@@ -115,6 +119,7 @@ impl Compiler {
             components: components.to_owned(),
             aside: Mutex::default(),
             aside_max: bounds.compile_queue_max,
+            files: Mutex::default(),
         });
         let threads = (0..count)
             .map(|number| {
@@ -162,6 +167,12 @@ impl Compiler {
         }
     }
 
+    /// Removes files that no application has. If the threads are busy it is left for
+    /// another time.
+    pub(crate) fn sweep(&self, installed: HashSet<ApplicationId>) {
+        let _ = self.loads.try_send(Queued::Sweep(installed));
+    }
+
     /// Ends the threads. Who still waits for a compilation waits in vain: the
     /// shards have drained, and a component may take minutes.
     pub(crate) fn stop(&self) {
@@ -181,12 +192,18 @@ struct Works {
     /// most often. Whoever ends something looks here for what can go on.
     aside: Mutex<Vec<(ModuleId, Job)>>,
     aside_max: usize,
+    /// Held while files of components come and go.
+    files: Mutex<()>,
 }
 
 impl Works {
     fn run(&self, tasks: &Tasks) {
-        while let Some(Queued::Job(job)) = tasks.next() {
-            self.carry_out(job);
+        loop {
+            match tasks.next() {
+                Some(Queued::Job(job)) => self.carry_out(job),
+                Some(Queued::Sweep(installed)) => self.sweep(&installed),
+                Some(Queued::Stop) | None => return,
+            }
             while let Some(job) = self.next_from_aside() {
                 self.carry_out(job);
             }
@@ -220,8 +237,27 @@ impl Works {
         let module = self.host.load(bytes).map_err(refused)?;
         let id = ApplicationId::from_bytes(*module.id().as_bytes());
         let path = component_path(&self.components, id);
+        let _files = self.lock_files();
         keep(&path, bytes).map_err(file("keep the component's file", &path))?;
         Ok(module)
+    }
+
+    /// Who installs an application writes its file, or touches it, and has it written down
+    /// within an hour, or starts again.
+    fn sweep(&self, installed: &HashSet<ApplicationId>) {
+        let before = clock::file_time().checked_sub(components::IDLE_MIN);
+        let _files = self.lock_files();
+        match components::sweep(&self.components, before, |id| installed.contains(id)) {
+            Ok(0) => {}
+            Ok(files) => tracing::info!(files, "removed components that no application has"),
+            Err(error) => tracing::warn!(%error, "components that no application has stay"),
+        }
+    }
+
+    fn lock_files(&self) -> MutexGuard<'_, ()> {
+        self.files
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// None if another thread is at it.
@@ -317,7 +353,10 @@ fn keep(path: &Path, bytes: &[u8]) -> io::Result<()> {
         && fs::read(path)? == bytes
     {
         // Whoever wrote it may have been killed before it was on disk.
-        File::open(path)?.sync_all()?;
+        let file = File::open(path)?;
+        // Whoever removes what lies about does not take it for that.
+        file.set_modified(clock::file_time())?;
+        file.sync_all()?;
         return sync_dir();
     }
     let unfinished = path.with_extension(format!("{UNFINISHED}{:?}", std::thread::current().id()));

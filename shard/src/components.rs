@@ -1,10 +1,12 @@
 //! The components' files that nobody needs any more: of applications that were
-//! removed, and what a kill left of an installation. They are swept away at the
-//! start, when nothing is being installed or loaded.
+//! removed, and what a kill left of an installation. All of them are swept away at the
+//! start, when nothing is being installed or loaded; later only those that have lain for
+//! a while, as an installation writes the file first and is written down after that.
 
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use corelet_store::ApplicationId;
 
@@ -16,10 +18,15 @@ pub fn component_file(id: &ApplicationId) -> String {
     format!("{id}.wasm")
 }
 
+/// So long a file lies that no application has: more than an installation takes from
+/// its file to its record.
+pub(crate) const IDLE_MIN: Duration = Duration::from_secs(3600);
+
 /// Removes what belongs to no installed application; counts the files. What is no
-/// component's is left alone.
+/// component's is left alone, and so is what was written after `before`, if that is given.
 pub(crate) fn sweep(
     components: &Path,
+    before: Option<SystemTime>,
     is_installed: impl Fn(&ApplicationId) -> bool,
 ) -> io::Result<usize> {
     let mut swept = 0;
@@ -37,7 +44,12 @@ pub(crate) fn sweep(
             "wasm" => !is_installed(&id),
             other => other.starts_with(UNFINISHED),
         };
-        match is_garbage.then(|| fs::remove_file(&path)) {
+        let is_old = |before| {
+            let written = fs::metadata(&path).and_then(|found| found.modified());
+            written.is_ok_and(|written| written < before)
+        };
+        let goes = is_garbage && before.is_none_or(is_old);
+        match goes.then(|| fs::remove_file(&path)) {
             None => {}
             Some(Ok(())) => swept += 1,
             Some(Err(error)) => {
@@ -67,8 +79,17 @@ mod tests {
         for (name, _) in &names {
             fs::write(dir.path().join(name), "bytes").unwrap();
         }
-        let swept = sweep(dir.path(), |id| *id == installed).unwrap();
-        assert_eq!(swept, 2);
+        let sweep = |before| sweep(dir.path(), before, |id| *id == installed).unwrap();
+        // Whoever has just written one may yet write down that it is installed.
+        assert_eq!(sweep(Some(SystemTime::UNIX_EPOCH)), 0);
+        let written = fs::metadata(dir.path().join(&names[2].0)).unwrap();
+        let later = written.modified().unwrap() + Duration::from_secs(60);
+        assert_eq!(sweep(Some(later)), 2);
+        for (name, stays) in &names {
+            assert_eq!(dir.path().join(name).exists(), *stays, "{name}");
+            fs::write(dir.path().join(name), "bytes").unwrap();
+        }
+        assert_eq!(sweep(None), 2);
         for (name, stays) in names {
             assert_eq!(dir.path().join(&name).exists(), stays, "{name}");
         }

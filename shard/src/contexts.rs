@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use corelet_store::{
     ApplicationId, Change, Committed, ContextId, ContextSlot, Refused, ShardCount, ShardId,
-    Standing,
+    Standing, StoreError,
 };
 
 use crate::context::Context;
@@ -202,6 +202,7 @@ impl Shard {
             .context(&id)?
             .ok_or_else(not_found)?;
         self.commit(Change::DeleteContext(id)).await?;
+        self.forget_quarantine(id);
         let live = self.contexts.borrow_mut().remove(&id);
         if let Some(context) = live {
             context.deleted.set(true);
@@ -227,9 +228,17 @@ impl Shard {
                 context: id.to_string(),
             })?;
         // What is in memory may be newer than the snapshot.
+        let out_of_service = self.quarantined.borrow().get(&id).cloned();
         let standing = match self.contexts.borrow().peek(&id) {
             Some(context) => context.standing.get(),
-            None => Standing::of(&snapshot.head(record.slot)?),
+            None => match snapshot.head(record.slot) {
+                Ok(head) => Standing::of(&head),
+                // That it is there can be told all the same.
+                Err(StoreError::Corrupt { .. }) if out_of_service.is_some() => {
+                    Standing::OF_NO_CONTEXT
+                }
+                Err(error) => return Err(error.into()),
+            },
         };
         Ok(ContextInfo {
             id,
@@ -240,6 +249,7 @@ impl Shard {
             root: standing.root,
             entries: standing.entries,
             bytes: standing.bytes,
+            out_of_service,
             shard: self.id,
         })
     }
@@ -409,7 +419,7 @@ impl Shard {
         }
     }
 
-    async fn commit(&self, change: Change) -> Result<Committed, CallError> {
+    pub(crate) async fn commit(&self, change: Change) -> Result<Committed, CallError> {
         let bytes = change.bytes();
         let receipt = self.commits.submit(change, bytes, None)?;
         match receipt

@@ -92,6 +92,10 @@ impl Directory {
         self.data.borrow().applications.get(id).cloned()
     }
 
+    pub(crate) fn application_ids(&self) -> HashSet<ApplicationId> {
+        self.data.borrow().applications.keys().copied().collect()
+    }
+
     pub(crate) fn applications_count(&self) -> usize {
         self.data.borrow().applications.len()
     }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use corelet_store::{ApplicationId, ContextId, StoreError};
+use corelet_store::{ApplicationId, ContextId, Refused, StoreError};
 use corelet_wasm_host::{Failure, GuestLog, LogLevel};
 
 /// Why a shard did not do what it was asked to.
@@ -123,6 +123,18 @@ pub enum CallError {
     /// The store failed, and with it every call that saw its effects.
     #[error("{0}")]
     Store(Arc<StoreError>),
+    /// A record of the context is damaged on disk.
+    #[error("context {context} is out of service, as a record of it is damaged: {why}")]
+    OutOfService {
+        /// The context.
+        context: ContextId,
+        /// What is damaged.
+        why: Arc<str>,
+    },
+    /// A batch met damage that is of no context in particular, and with it failed every
+    /// call that saw its effects.
+    #[error("{0}")]
+    BatchDamaged(Arc<StoreError>),
     /// One change could not be written though its batch was.
     #[error("{0}")]
     Uncommitted(Arc<corelet_store::Refused>),
@@ -143,6 +155,13 @@ pub enum CallError {
     },
 }
 
+fn corrupt(error: &StoreError) -> Option<(&'static str, &str, &'static str)> {
+    match error {
+        StoreError::Corrupt { what, key, why } => Some((what, key, why)),
+        _ => None,
+    }
+}
+
 impl From<StoreError> for CallError {
     fn from(error: StoreError) -> Self {
         CallError::Store(Arc::new(error))
@@ -150,6 +169,24 @@ impl From<StoreError> for CallError {
 }
 
 impl CallError {
+    /// The damage that a call has met, if that is why it has failed.
+    pub(crate) fn damage(&self) -> Option<StoreError> {
+        let (what, key, why) = match self {
+            CallError::Store(error) => corrupt(error)?,
+            CallError::Uncommitted(refused) => match &**refused {
+                Refused::Damaged { source } => corrupt(source)?,
+                _ => return None,
+            },
+            CallError::Guest { failure, .. } => match &**failure {
+                Failure::State(error) => corrupt(error.downcast_ref()?)?,
+                _ => return None,
+            },
+            _ => return None,
+        };
+        let key = key.to_owned();
+        Some(StoreError::Corrupt { what, key, why })
+    }
+
     pub(crate) fn guest(failure: Failure, logs: &[GuestLog]) -> CallError {
         if let Failure::MemoryFull { used, max } = failure {
             return CallError::memory_full(used, max);

@@ -214,6 +214,7 @@ impl Bench {
             installing: RefCell::default(),
             creating: RefCell::default(),
             contexts: LruCache::new_unbounded().into(),
+            quarantined: RefCell::default(),
             warm: WarmOrder::default(),
             warm_sum: WarmSum::new(&stats),
             sequences: SequenceCache::new(bounds.sequence_memory_bytes_max, &stats),

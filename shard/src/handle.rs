@@ -126,6 +126,23 @@ impl ShardHandle {
         .await
     }
 
+    /// Puts a context back into service that was found damaged and is whole again. If it is
+    /// not, the next call that meets the damage takes it out of service anew.
+    pub async fn release_context(&self, id: ContextId) -> Result<(), CallError> {
+        let owner = self.shard.owner(&id);
+        let shard = Rc::clone(&self.shard);
+        to_the_end(async move {
+            if owner == shard.id {
+                return shard.release_here(id).await;
+            }
+            match ask(&shard, owner, Request::Release { id }).await? {
+                Response::Release(result) => result,
+                _ => Err(mixed_up()),
+            }
+        })
+        .await
+    }
+
     /// What is known about a context.
     pub async fn show_context(&self, id: ContextId) -> Result<ContextInfo, CallError> {
         let owner = self.shard.owner(&id);

@@ -15,6 +15,7 @@
 mod answer;
 mod bounds;
 mod clock;
+mod collector;
 mod commit_stage;
 mod commit_thread;
 mod compiler;
@@ -37,6 +38,7 @@ mod message;
 mod node;
 mod overlay;
 mod placement;
+mod quarantine;
 pub mod rt;
 mod saver;
 mod schedule;
@@ -50,7 +52,7 @@ mod warm_order;
 mod warm_sum;
 mod watchdog;
 
-pub use bounds::{Bounds, WatchdogConfig};
+pub use bounds::{Bounds, CollectorBounds, WatchdogConfig};
 pub use components::component_file;
 pub use copies::CopyStream;
 pub use directory::NAME_CHARS_MAX;

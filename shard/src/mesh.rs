@@ -6,9 +6,10 @@
 //! the shard that asks.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use corelet_store::ShardId;
+use corelet_store::{ApplicationId, ShardId};
 use corelet_wasm_host::Module;
 use slab::Slab;
 
@@ -57,6 +58,11 @@ pub(crate) struct Mesh {
 }
 
 impl Mesh {
+    /// Has a compile thread remove components that are not `installed`.
+    pub(crate) fn sweep_components(&self, installed: HashSet<ApplicationId>) {
+        self.compiler.sweep(installed);
+    }
+
     pub(crate) fn new(
         me: ShardId,
         outboxes: Vec<Outbox<Message>>,

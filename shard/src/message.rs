@@ -71,6 +71,8 @@ pub struct ContextInfo {
     pub entries: u64,
     /// Bytes of keys and values in its state.
     pub bytes: u64,
+    /// What of it is damaged, if it is out of service for that.
+    pub out_of_service: Option<Arc<str>>,
     /// The shard that owns it.
     pub shard: ShardId,
 }
@@ -95,6 +97,10 @@ pub(crate) enum Request {
         new: NewContext,
     },
     Delete {
+        id: ContextId,
+    },
+    /// Put it back into service.
+    Release {
         id: ContextId,
     },
     Show {
@@ -134,6 +140,7 @@ pub(crate) enum Response {
     Call(Result<Reply, CallError>),
     Create(Result<ContextInfo, CallError>),
     Delete(Result<(), CallError>),
+    Release(Result<(), CallError>),
     Show(Result<ContextInfo, CallError>),
     List(Result<Vec<ContextInfo>, CallError>),
     Events(Result<EventsPage, CallError>),

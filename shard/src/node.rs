@@ -32,6 +32,7 @@ use crate::mailbox::{Inbox, Outbox, mailbox};
 use crate::mesh::{self, Mesh};
 use crate::message::Message;
 use crate::placement::{Cores, pin};
+use crate::quarantine;
 use crate::rt;
 use crate::schedule::Schedule;
 use crate::shard::Shard;
@@ -173,7 +174,7 @@ impl Node {
         let directory =
             load_directory(&ledgers).map_err(|source| StartError::Ledger { shard: 0, source })?;
         let is_installed = |id: &_| directory.applications.contains_key(id);
-        match components::sweep(&data.blobs_dir(), is_installed) {
+        match components::sweep(&data.blobs_dir(), None, is_installed) {
             Ok(0) => {}
             Ok(files) => tracing::info!(files, "removed components that no application has"),
             Err(error) => tracing::warn!(%error, "components that no application has stay"),
@@ -331,6 +332,7 @@ where
     let (left, leave) = crate::answer::promise();
     let background = [
         rt::Background::start(beat(Rc::clone(&shard))),
+        rt::Background::start(sweep_components(Rc::clone(&shard))),
         rt::Background::start(take_reports(Rc::clone(&shard), reports)),
         rt::Background::start(Rc::clone(&shard).run_schedule()),
         rt::Background::start(take_messages(
@@ -376,6 +378,8 @@ fn build(parts: Parts) -> Result<(Rc<Shard>, Inbox<Message>, Inbox<Report>), Sta
     let (commits, mut commit_thread, reports) =
         commit_stage::stage(&parts.bounds, &parts.stats, &guest_logs);
     commit_thread.asks = parts.asks;
+    let snapshots = Rc::new(Snapshots::new(parts.ledger.clone()).map_err(ledger_error)?);
+    let quarantined = quarantine::known(&snapshots.latest()).map_err(ledger_error)?;
     let shard = Rc::new(Shard {
         copier: parts.copier,
         id: parts.id,
@@ -383,7 +387,7 @@ fn build(parts: Parts) -> Result<(Rc<Shard>, Inbox<Message>, Inbox<Report>), Sta
         author: parts.author,
         host: parts.host,
         clock,
-        snapshots: Rc::new(Snapshots::new(parts.ledger.clone()).map_err(ledger_error)?),
+        snapshots,
         commits,
         answers: parts.answers,
         guest_logs,
@@ -395,6 +399,7 @@ fn build(parts: Parts) -> Result<(Rc<Shard>, Inbox<Message>, Inbox<Report>), Sta
         installing: std::cell::RefCell::default(),
         creating: std::cell::RefCell::default(),
         contexts: hashlink::LruCache::new_unbounded().into(),
+        quarantined: std::cell::RefCell::new(quarantined),
         warm: crate::warm_order::WarmOrder::default(),
         warm_sum: crate::warm_sum::WarmSum::new(&parts.stats),
         sequences: crate::sequences::SequenceCache::new(
@@ -404,6 +409,7 @@ fn build(parts: Parts) -> Result<(Rc<Shard>, Inbox<Message>, Inbox<Report>), Sta
         stats: parts.stats,
         bounds: parts.bounds,
     });
+    shard.count_quarantined();
     let thread = start_commit_thread(
         number,
         parts.ledger,
@@ -450,14 +456,33 @@ async fn beat(shard: Rc<Shard>) {
         {
             shard.stats.map_bytes.set(ledger.map_bytes_used);
             shard.stats.map_bytes_max.set(ledger.map_bytes_max);
+            shard.stats.map_bytes_free.set(ledger.free_bytes);
+            shard.stats.readers.set(ledger.readers_used.into());
+            shard.stats.readers_max.set(ledger.readers_max.into());
         }
         rt::sleep(BEAT).await;
+    }
+}
+
+/// Has a compile thread remove the files of applications that were removed, now and then. Only
+/// the keeper of the directory does.
+async fn sweep_components(shard: Rc<Shard>) {
+    while shard.id == crate::contexts::keeper(shard.count) {
+        rt::sleep(shard.bounds.collector.every).await;
+        shard
+            .mesh
+            .sweep_components(shard.directory.application_ids());
     }
 }
 
 async fn take_reports(shard: Rc<Shard>, mut reports: Inbox<Report>) {
     loop {
         let report = reports.take().await;
+        if let Report::Collected { quarantined, .. } = &report {
+            for (context, why) in quarantined {
+                shard.put_out_of_service(*context, Arc::clone(why));
+            }
+        }
         shard.commits.settle(report, &shard.snapshots);
     }
 }

@@ -71,6 +71,8 @@ pub(crate) struct Shard {
     pub(crate) creating: RefCell<HashMap<ContextId, ApplicationId>>,
     /// The live contexts, least recently called first to go.
     pub(crate) contexts: RefCell<LruCache<ContextId, Rc<Context>>>,
+    /// Contexts that are out of service, and why.
+    pub(crate) quarantined: RefCell<HashMap<ContextId, Arc<str>>>,
     /// Those of them that have warm instances.
     pub(crate) warm: WarmOrder,
     /// How many these are, and of how many bytes.
@@ -85,12 +87,24 @@ impl Shard {
         ShardId::of(context, self.count)
     }
 
-    /// Runs a call on a context of this shard, from its queue to its answer.
+    /// Runs a call on a context of this shard, from its queue to its answer. One that
+    /// meets damage takes the context out of service.
     pub(crate) async fn call_here(
         self: &Rc<Self>,
         id: ContextId,
         call: Call,
     ) -> Result<Reply, CallError> {
+        self.check_service(id)?;
+        let end = self.answer_call(id, call).await;
+        if let Err(error) = &end
+            && let Some(damage) = error.damage()
+        {
+            self.quarantine(id, &damage);
+        }
+        end
+    }
+
+    async fn answer_call(self: &Rc<Self>, id: ContextId, call: Call) -> Result<Reply, CallError> {
         let started = Instant::now();
         let context = match self.live(id) {
             Some(context) => context,
@@ -237,6 +251,7 @@ impl Shard {
         let snapshot = self.snapshots.latest();
         let record = snapshot.context(&id)?.ok_or_else(not_found)?;
         let head = snapshot.head(record.slot)?;
+        snapshot.check_root(record.slot, &head)?;
         let context = Context::new(
             id,
             record.slot,
@@ -349,6 +364,7 @@ impl Shard {
                 Response::Create(self.counted(self.create_here(id, new).await))
             }
             Request::Delete { id } => Response::Delete(self.counted(self.delete_here(id).await)),
+            Request::Release { id } => Response::Release(self.release_here(id).await),
             Request::Show { id } => Response::Show(self.show_here(id)),
             Request::Events { id, after, limit } => {
                 Response::Events(self.events_here(id, after, limit))

@@ -175,8 +175,44 @@ pub struct ShardStats {
     pub map_bytes: Gauge,
     /// Bytes to which it can grow.
     pub map_bytes_max: Gauge,
+    /// Bytes of it that are free to be used again.
+    pub map_bytes_free: Gauge,
+    /// Places for snapshots that have been in use at the same time.
+    pub readers: Gauge,
+    /// How many there are.
+    pub readers_max: Gauge,
     /// Records of deleted contexts swept away. Written by the commit thread.
     pub swept: Counter,
+    /// Steps of the collector, those of the scrub included. Written by the commit thread,
+    /// like all that follows down to the scrub's.
+    pub collector_steps: Counter,
+    /// Records that the collector has read, written or dropped.
+    pub collector_rows: Counter,
+    /// Bytes of the records that it has looked into.
+    pub collector_bytes: Counter,
+    /// Microseconds per step.
+    pub collector_micros: Histogram,
+    /// Microseconds of the longest step so far.
+    pub collector_micros_max: Gauge,
+    /// Events dropped because there were more than are kept.
+    pub events_dropped: Counter,
+    /// Deltas dropped for the same reason.
+    pub deltas_dropped: Counter,
+    /// Contexts of which a member still needs deltas that would be dropped, each time that
+    /// this was found.
+    pub deltas_held_up: Counter,
+    /// Members that are not waited for any more.
+    pub members_away: Counter,
+    /// Records of no context that were dropped.
+    pub orphans_dropped: Counter,
+    /// Times that the scrub has read everything.
+    pub scrub_rounds: Counter,
+    /// Bytes that it has read.
+    pub scrub_bytes: Counter,
+    /// Damaged records that collector and scrub have met, again and again.
+    pub damage_found: Counter,
+    /// Contexts that are out of service. Written by the shard.
+    pub quarantined: Gauge,
     /// Open connections; written by the server's part on this shard.
     pub connections: Gauge,
 }

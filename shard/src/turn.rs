@@ -316,6 +316,7 @@ impl Shard {
         answer: Option<Box<KeyedAnswer>>,
     ) -> TurnResult {
         if context.deleted.get() {
+            self.check_service(context.id)?;
             return Err(CallError::ContextNotFound {
                 context: context.id.to_string(),
             });
@@ -411,6 +412,7 @@ impl Shard {
     /// the others to queries.
     fn check_out(&self, context: &Context, is_exclusive: bool) -> Result<Warm, CallError> {
         if context.deleted.get() {
+            self.check_service(context.id)?;
             return Err(CallError::ContextNotFound {
                 context: context.id.to_string(),
             });

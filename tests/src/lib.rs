@@ -2,11 +2,13 @@
 //! server. Each test file under `tests/` says in its header what it shows.
 
 mod component;
+mod damage;
 pub mod made;
 mod node;
 mod server;
 pub mod worker;
 
 pub use component::{caching, component, component_path, hostile, many, spinner};
+pub use damage::flip;
 pub use node::TestNode;
 pub use server::{ANY_PORT, Answer, Client, Server, binary, free_address};

@@ -1,8 +1,11 @@
 //! A disk that is full, and files on it that are damaged: what is lost is told
 //! to the right one, and everything else goes on.
 
-use corelet_tests::{ANY_PORT, Server, component};
-use serde_json::json;
+use std::fs;
+use std::path::Path;
+
+use corelet_tests::{ANY_PORT, Client, Server, component, flip};
+use serde_json::{Value, json};
 
 #[test]
 fn an_application_that_the_disk_has_no_room_for_is_refused_and_not_our_fault() {
@@ -77,4 +80,182 @@ fn a_damaged_application_is_told_to_the_operator_and_not_blamed_on_the_caller() 
         );
         assert_eq!(std::fs::read(&file).expect("the file is back"), good);
     }
+}
+
+const NEEDLE: &str = "a needle in a haystack";
+
+/// A context with a value that is going to be damaged, and a neighbour on its shard.
+fn filled(data: &Path) -> (String, String) {
+    let mut server = Server::start(data, &["--shards", "1"]);
+    let client = server.client();
+    let kv = client.install("kv");
+    let [bad, good] = ["bad", "good"].map(|name| client.create(&kv, Some(name)));
+    let set = |context: &str, value: &str| {
+        let args = json!({ "key": "k", "value": value });
+        let answer = client.call(context, "set", args).expect("an answer");
+        assert!(answer["result"].is_object(), "{answer}");
+    };
+    set(&bad, NEEDLE);
+    set(&good, "well");
+    assert_eq!(server.stop(), Some(0), "{}", server.log());
+    (bad, good)
+}
+
+fn get(client: &Client, context: &str) -> Value {
+    let args = json!({ "key": "k" });
+    client.call(context, "get", args).expect("an answer")
+}
+
+fn goes_on(client: &Client, good: &str) {
+    let set = json!({ "key": "k", "value": "well" });
+    let answer = client.call(good, "set", set).expect("an answer");
+    assert!(answer["result"]["delta_id"].is_string(), "{answer}");
+    assert_eq!(get(client, good)["result"]["output"], "well");
+}
+
+fn metric(client: &Client, name: &str) -> u64 {
+    let (_, page) = client.get("/metrics").expect("an answer");
+    let page = page.as_str().expect("text").to_owned();
+    let line = page.lines().find(|line| line.starts_with(name));
+    let value = line.and_then(|line| line.rsplit(' ').next());
+    value.expect("the figure").parse().expect("a number")
+}
+
+#[test]
+fn a_context_with_a_damaged_record_goes_out_of_service_and_its_neighbours_go_on() {
+    let home = tempfile::tempdir().expect("a directory for data");
+    let data = home.path().join("data");
+    let (bad, good) = filled(&data);
+    flip(&data, NEEDLE.as_bytes());
+    let mut server = Server::start(&data, &[]);
+    let client = server.client();
+    assert_eq!(
+        get(&client, &bad)["error"]["data"]["name"],
+        "storage_damaged"
+    );
+    // From now on nothing of it is tried, whatever it is.
+    for method in ["get", "set"] {
+        let args = json!({ "key": "other", "value": "v" });
+        let answer = client.call(&bad, method, args).expect("an answer");
+        let error = &answer["error"]["data"];
+        assert_eq!(error["name"], "context_damaged", "{answer}");
+        assert!(
+            error["why"]
+                .as_str()
+                .is_some_and(|why| why.contains("checksum"))
+        );
+    }
+    goes_on(&client, &good);
+    let shown = |client: &Client| {
+        let (status, shown) = client
+            .get(&format!("/v1/contexts/{bad}"))
+            .expect("an answer");
+        assert_eq!(status, 200);
+        shown["out_of_service"].clone()
+    };
+    assert!(shown(&client).is_string());
+    assert_eq!(metric(&client, "corelet_contexts_out_of_service{"), 1);
+    let (status, list) = client.get("/v1/contexts").expect("an answer");
+    assert_eq!(
+        (status, list["contexts"].as_array().map(Vec::len)),
+        (200, Some(2))
+    );
+    assert_eq!(server.stop(), Some(0), "{}", server.log());
+    assert!(server.log().contains("its context is out of service"));
+
+    // Still after a restart, until the disk gives the right bytes and somebody says so.
+    let mut server = Server::start(&data, &[]);
+    let client = server.client();
+    assert_eq!(
+        get(&client, &bad)["error"]["data"]["name"],
+        "context_damaged"
+    );
+    assert!(shown(&client).is_string());
+    goes_on(&client, &good);
+    assert_eq!(server.stop(), Some(0), "{}", server.log());
+    flip(&data, NEEDLE.as_bytes());
+    let mut server = Server::start(&data, &[]);
+    let client = server.client();
+    let path = format!("/v1/contexts/{bad}/quarantine");
+    let (status, answer) = client.delete(&path).expect("an answer");
+    assert_eq!(status, 204, "{answer}");
+    assert_eq!(get(&client, &bad)["result"]["output"], NEEDLE);
+    assert!(shown(&client).is_null());
+    let (status, _) = client
+        .delete("/v1/contexts/nobody/quarantine")
+        .expect("an answer");
+    assert_eq!(status, 404);
+    assert_eq!(server.stop(), Some(0), "{}", server.log());
+}
+
+#[test]
+fn the_scrub_finds_damage_that_nobody_has_met() {
+    let home = tempfile::tempdir().expect("a directory for data");
+    let data = home.path().join("data");
+    let (bad, good) = filled(&data);
+    flip(&data, NEEDLE.as_bytes());
+    let config = home.path().join("corelet.toml");
+    let settings = "[collector]\nevery = \"100 ms\"\nscrub_bytes_per_second = \"1 GiB\"\n";
+    fs::write(&config, settings).expect("a configuration");
+    let mut server = Server::start(&data, &["--config", config.to_str().expect("a path")]);
+    let client = server.client();
+    while metric(&client, "corelet_contexts_out_of_service{") == 0 {
+        goes_on(&client, &good);
+    }
+    assert_eq!(
+        get(&client, &bad)["error"]["data"]["name"],
+        "context_damaged"
+    );
+    // And goes on with what lies behind it.
+    let rounds = metric(&client, "corelet_scrub_rounds_total{");
+    while metric(&client, "corelet_scrub_rounds_total{") <= rounds + 1 {
+        goes_on(&client, &good);
+    }
+    assert_eq!(metric(&client, "corelet_contexts_out_of_service{"), 1);
+    assert_eq!(metric(&client, "corelet_orphans_dropped_total{"), 0);
+    assert_eq!(server.stop(), Some(0), "{}", server.log());
+    // A context that is deleted takes its quarantine along.
+    let mut server = Server::start(&data, &[]);
+    let client = server.client();
+    let (status, answer) = client
+        .delete(&format!("/v1/contexts/{bad}"))
+        .expect("an answer");
+    assert_eq!(status, 204, "{answer}");
+    assert_eq!(metric(&client, "corelet_contexts_out_of_service{"), 0);
+    assert_eq!(server.stop(), Some(0), "{}", server.log());
+}
+
+/// Updates go on while the past of their context goes.
+#[test]
+fn the_collector_keeps_a_context_within_bounds_while_it_is_called() {
+    let home = tempfile::tempdir().expect("a directory for data");
+    let data = home.path().join("data");
+    let config = home.path().join("corelet.toml");
+    let settings = "[collector]\nevery = \"100 ms\"\nhistory_max = 10\nevents_max = 10\n";
+    fs::write(&config, settings).expect("a configuration");
+    let config = [
+        "--shards",
+        "1",
+        "--config",
+        config.to_str().expect("a path"),
+    ];
+    let mut server = Server::start(&data, &config);
+    let client = server.client();
+    let kv = client.install("kv");
+    let context = client.create(&kv, None);
+    let mut calls = 0_u64;
+    while metric(&client, "corelet_deltas_dropped_total{") < 256 {
+        for _ in 0..20 {
+            let args = json!({ "key": "k", "value": calls.to_string() });
+            let answer = client.call(&context, "set", args).expect("an answer");
+            assert!(answer["result"].is_object(), "{answer}");
+            calls += 1;
+        }
+    }
+    let last = (calls - 1).to_string();
+    assert_eq!(get(&client, &context)["result"]["output"], last);
+    assert_eq!(server.stop(), Some(0), "{}", server.log());
+    let mut server = Server::start(&data, &config);
+    assert_eq!(get(&server.client(), &context)["result"]["output"], last);
+    assert_eq!(server.stop(), Some(0), "{}", server.log());
 }

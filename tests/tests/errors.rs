@@ -15,7 +15,7 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use corelet_tests::{Client, Server, binary, component, made, worker};
+use corelet_tests::{Client, Server, binary, component, flip, made, worker};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Map, Value, json};
 
@@ -252,6 +252,7 @@ fn every_error_of_the_catalogue_is_met_and_is_as_the_page_has_it() {
     a_queue_that_is_full(&catalogue);
     a_server_with_all_its_applications(&catalogue);
     storage_that_is_full_or_damaged(&catalogue);
+    a_context_that_is_damaged(&catalogue);
 
     let mut missing: BTreeSet<&str> = catalogue.entries.keys().map(String::as_str).collect();
     let met = catalogue.met.borrow();
@@ -704,6 +705,25 @@ fn storage_that_is_full_or_damaged(catalogue: &Catalogue) {
     let (ready, _) = client.get("/readyz").expect("an answer");
     assert_eq!(ready, 200);
     assert_eq!(server.stop(), Some(0), "{}", server.log());
+}
+
+fn a_context_that_is_damaged(catalogue: &Catalogue) {
+    let mut stage = Stage::start("");
+    let context = stage.client.create("kv", Some("damaged"));
+    let set = json!({ "key": "k", "value": "a needle in a haystack" });
+    let answer = stage.call(&context, "set", &set);
+    assert!(answer.1["result"].is_object(), "{}", answer.1);
+    assert_eq!(stage.server.stop(), Some(0), "{}", stage.server.log());
+    let data = stage.home.path().join("data");
+    flip(&data, b"a needle in a haystack");
+    stage.server = Server::start(&data, &[]);
+    stage.client = stage.server.client();
+    let get = json!({ "key": "k" });
+    catalogue.rpc("storage_damaged", &stage.call(&context, "get", &get));
+    let refused = || catalogue.rpc("context_damaged", &stage.call(&context, "get", &get));
+    let data = stage.refused(&context, refused);
+    assert_eq!(data["context"], context);
+    stage.stop();
 }
 
 fn damage_components(data: &Path) {

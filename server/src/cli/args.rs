@@ -473,6 +473,16 @@ installed before it is called.")]
         /// The file.
         file: PathBuf,
     },
+    /// Put a context back into service that was found damaged, when its disk gives the right bytes again.
+    #[command(after_help = "\
+Examples:
+  corelet context release shop
+  corelet context show shop -o json | jq -r .out_of_service
+  corelet context release 9mX…")]
+    Release {
+        /// Id or name.
+        context: String,
+    },
     /// Delete a context and its state, for good.
     #[command(after_help = "\
 Examples:

@@ -1,4 +1,4 @@
-//! `corelet context`: create, list, show, delete; copies are in `copies.rs`.
+//! `corelet context`: create, list, show, release, delete; copies are in `copies.rs`.
 
 use serde_json::json;
 
@@ -49,7 +49,22 @@ pub(super) fn run(command: &ContextCommand, global: &Global, out: &Out) -> Resul
             let (client, path) = (super::client(global)?, path(context)?);
             let shown: api::Context = during(out, "looking at the context", || client.get(&path))?;
             let applications = Applications::shown(&client, out)?;
-            out.rows(&HEADINGS, [row(&shown, &applications)], &shown)
+            out.rows(&HEADINGS, [row(&shown, &applications)], &shown)?;
+            if let Some(why) = &shown.out_of_service {
+                out.say(&format!("it is out of service: {why}"));
+            }
+            Ok(())
+        }
+        ContextCommand::Release { context } => {
+            let (client, path) = (super::client(global)?, path(context)?);
+            let path = format!("{path}/quarantine");
+            during(out, "putting the context back into service", || {
+                client.delete(&path)
+            })?;
+            out.done(
+                &format!("{context} is back in service"),
+                || json!({ "released": context }),
+            )
         }
         ContextCommand::Export { context, to } => {
             copies::export(context, to.as_deref(), global, out)

@@ -196,6 +196,30 @@ settings! {
         allow_network_filesystem: bool = "false";
     }
 
+    /// What is kept of the past of each context, and how it is looked after. What is over any of the bounds goes, the oldest first, in small steps beside the calls.
+    collector: Collector {
+        /// How often every context is looked at. Those that are written to are looked at sooner.
+        every: Duration [100, 24 * HOUR] = "1 min";
+        /// Events kept of a context. A reader that is further behind is told of the gap.
+        events_max: u64 [0, 1_000_000_000] = "10_000";
+        /// Kinds and payloads of the events that are kept of a context. The newest one stays.
+        events_bytes_max: Bytes [0, TIB] = "16 MiB";
+        /// How old an event may become.
+        events_age_max: Duration [SECOND, 87_600 * HOUR] = "168 h";
+        /// Deltas kept of a context, of which its state can be read as it was. They go 64 at a time.
+        history_max: u64 [0, 1_000_000_000] = "10_000";
+        /// Bytes of these deltas.
+        history_bytes_max: Bytes [0, TIB] = "16 MiB";
+        /// How old a delta may become.
+        history_age_max: Duration [SECOND, 87_600 * HOUR] = "168 h";
+        /// A node that has a context and has acknowledged nothing of it for so long is not waited for any more; it has to take a snapshot.
+        member_away_max: Duration [SECOND, 87_600 * HOUR] = "168 h";
+        /// Nor is one for which so many bytes of deltas would have to be kept.
+        member_away_bytes_max: Bytes [0, TIB] = "64 MiB";
+        /// Bytes of records that each shard reads in a second to look for damage. With 0 it is found only when something is used.
+        scrub_bytes_per_second: Bytes [0, GIB] = "1 MiB";
+    }
+
     /// What the server says about itself.
     log: Log {
         /// Shape of the lines: auto is text on a terminal and JSON elsewhere.

@@ -160,6 +160,7 @@ mod tests {
             root: "R".to_owned(),
             entries: 0,
             bytes: 0,
+            out_of_service: None,
             shard: 0,
         };
         Demo {

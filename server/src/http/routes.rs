@@ -14,7 +14,7 @@ use axum::http::header::{ACCEPT, CONTENT_TYPE, VARY};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::{Extension, body};
 use bytes::Bytes;
 use corelet_shard::{ContextInfo, EventRecord, GuestLine, NewContext, ShardHandle};
@@ -67,6 +67,7 @@ pub(super) fn router(door: Door) -> Router {
         .route("/v1/contexts/{context}/logs", get(list_logs))
         .route("/v1/contexts/{context}/export", get(export_context))
         .route("/v1/backup", get(back_up))
+        .route("/v1/contexts/{context}/quarantine", delete(release_context))
         // The good case never comes here: `request.rs` sees it first.
         .route("/rpc", post(async || refused(not_found())))
         .fallback(async || refused(not_found()))
@@ -352,6 +353,16 @@ async fn back_up(
     .await
 }
 
+async fn release_context(State(door): State<Door>, Named(wanted): Named) -> Response {
+    at_home(door, async move |front| {
+        let id = front.shard.resolve(&wanted)?;
+        front.shard.release_context(id).await?;
+        tracing::info!(context = %id, "back in service");
+        Ok(no_content())
+    })
+    .await
+}
+
 /// Runs a handler that waits for shards.
 fn at_home<F>(
     door: Door,
@@ -531,6 +542,7 @@ fn context(info: &ContextInfo) -> api::Context {
         root: info.root.to_string(),
         entries: info.entries,
         bytes: info.bytes,
+        out_of_service: info.out_of_service.as_deref().map(str::to_owned),
         shard: info.shard.number(),
     }
 }

@@ -72,7 +72,10 @@ impl From<CallError> for Refusal {
                     .with("max", max)
             }
             CallError::Draining => Refusal::new(Code::Unavailable, message),
-            CallError::Store(error) => unstored_batch(&error),
+            CallError::Store(error) | CallError::BatchDamaged(error) => unstored_batch(&error),
+            CallError::OutOfService { context, why } => Refusal::new(Code::ContextDamaged, message)
+                .with("context", context.to_string())
+                .with("why", &*why),
             CallError::Uncommitted(refused) => unstored_change(&refused),
             CallError::File { doing, source } => {
                 tracing::error!(%source, "cannot {doing}");
@@ -282,6 +285,9 @@ fn unstored_change(refused: &Unstored) -> Refusal {
         | Unstored::AnsweredBefore { .. }
         | Unstored::BatchFull => Refusal::new(Code::Unavailable, message),
         Unstored::Damaged { source } => unstored_batch(source),
+        Unstored::Quarantined { context, why } => Refusal::new(Code::ContextDamaged, message)
+            .with("context", context.to_string())
+            .with("why", why.as_str()),
         Unstored::KindMismatch { .. }
         | Unstored::RemovedWriteOnce
         | Unstored::NotInSpace { .. } => Refusal::new(Code::EntryMisused, message),
@@ -296,6 +302,9 @@ fn unstored_change(refused: &Unstored) -> Refusal {
         | Unstored::NotItsAuthor { .. }
         | Unstored::NoFork { .. }
         | Unstored::TooManyHeads { .. }
+        | Unstored::NoMember { .. }
+        | Unstored::AheadOfHere { .. }
+        | Unstored::SnapshotNeeded { .. }
         | Unstored::NoSequence { .. }
         | Unstored::Unsorted { .. }
         | Unstored::WrongSlot { .. }

@@ -1,0 +1,248 @@
+//! The collector: keeps each context's events and deltas within their bounds and looks for
+//! damage, in steps of some hundred records. It runs on the commit thread, between batches,
+//! and rests four times as long as it works, so that calls go first; what it decides is the
+//! store's (`Ledger::collect`, `Scrub`). Sweeping what deleted contexts leave is in
+//! `commit_thread.rs`. Start at [`Collector::work`].
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use corelet_store::{
+    Change, Collected, ContextId, ContextSlot, Hlc, Ledger, LedgerWriter, Reach, Scrub, Scrubbed,
+    StepBounds, StoreError,
+};
+
+use crate::bounds::CollectorBounds;
+use crate::stats::ShardStats;
+
+/// After each step it rests for so many times as long as that has taken.
+const REST: u32 = 4;
+
+/// Between two looks at contexts that have grown but not beyond bounds.
+const GROWN_EVERY: Duration = Duration::from_secs(1);
+
+/// After something that it could not do, for want of space most often.
+const PAUSE: Duration = Duration::from_secs(10);
+
+/// Contexts looked through for one whose head cannot be read: less than a millisecond.
+const CONTEXTS_MAX: usize = 2_048;
+
+/// Fewer than the collector's own: the scrub comes to pages that are not in memory.
+const SCRUB_STEP: StepBounds = StepBounds {
+    rows_max: 64,
+    bytes_max: 64 << 10,
+};
+
+/// A context that is out of service from now on, and why.
+pub(crate) type Quarantined = (ContextId, Arc<str>);
+
+/// What the shard has to hear of some work.
+#[derive(Default)]
+pub(crate) struct Outcome {
+    /// Whether a checkpoint was made.
+    pub(crate) is_shown: bool,
+    pub(crate) quarantined: Vec<Quarantined>,
+}
+
+/// What it is at, and when it goes on.
+pub(crate) struct Collector {
+    bounds: CollectorBounds,
+    stats: Arc<ShardStats>,
+    /// Whether it is going round all contexts.
+    is_in_round: bool,
+    round_due: Instant,
+    /// When the next step of the round, or for contexts that have grown, may be.
+    step_due: Instant,
+    scrub: Scrub,
+    scrub_due: Option<Instant>,
+}
+
+impl Collector {
+    pub(crate) fn new(bounds: CollectorBounds, stats: Arc<ShardStats>) -> Collector {
+        let now = Instant::now();
+        let scrub_due = (bounds.scrub_bytes_per_second > 0).then(|| now + bounds.every);
+        Collector {
+            round_due: now + bounds.every,
+            bounds,
+            stats,
+            is_in_round: false,
+            step_due: now,
+            scrub: Scrub::default(),
+            scrub_due,
+        }
+    }
+
+    /// When there is something to do; `has_grown` says whether contexts have.
+    pub(crate) fn due(&self, has_grown: bool) -> Instant {
+        let collect = match self.is_in_round || has_grown {
+            true => self.step_due.min(self.round_due.max(self.step_due)),
+            false => self.round_due.max(self.step_due),
+        };
+        self.scrub_due.map_or(collect, |scrub| scrub.min(collect))
+    }
+
+    /// Does one step of what is due. A fatal error is the caller's; after any other the
+    /// collector goes on later.
+    pub(crate) fn work(
+        &mut self,
+        ledger: &Ledger,
+        writer: &mut LedgerWriter<'_>,
+        now: Hlc,
+    ) -> Result<Outcome, StoreError> {
+        let started = Instant::now();
+        let is_scrub = self.scrub_due.is_some_and(|due| due <= started)
+            && (self.step_due > started || self.scrub_due < Some(self.step_due));
+        let worked = match is_scrub {
+            true => self.scrub(ledger, writer),
+            false => self.collect(ledger, writer, now, started),
+        };
+        let took = started.elapsed();
+        self.stats.collector_steps.one();
+        self.stats.collector_micros.observe_micros(took);
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let longest = &self.stats.collector_micros_max;
+        longest.set(longest.get().max(micros));
+        if worked.is_err() {
+            let later = Instant::now() + PAUSE;
+            self.step_due = later;
+            self.scrub_due = self.scrub_due.map(|_| later);
+        }
+        worked
+    }
+
+    fn collect(
+        &mut self,
+        ledger: &Ledger,
+        writer: &mut LedgerWriter<'_>,
+        now: Hlc,
+        started: Instant,
+    ) -> Result<Outcome, StoreError> {
+        if !self.is_in_round && self.round_due <= started {
+            self.is_in_round = true;
+            self.round_due = started + self.bounds.every;
+        }
+        let reach = match self.is_in_round {
+            true => Reach::All,
+            false => Reach::Grown,
+        };
+        let bounds = StepBounds::default();
+        let collected = writer.collect(&self.bounds.retention, now, &bounds, reach)?;
+        self.count(&collected);
+        self.is_in_round &= !collected.is_round_over;
+        let ended = Instant::now();
+        let has_more = self.is_in_round || collected.rows >= bounds.rows_max;
+        self.step_due = match has_more {
+            true => ended + (ended - started) * REST,
+            false => ended + GROWN_EVERY,
+        };
+        for (context, member) in &collected.away {
+            tracing::warn!(%context, %member, "a member has acknowledged nothing for too long; its deltas are not kept any more, and it has to take a snapshot");
+        }
+        let damaged = collected.damaged.into_iter();
+        let damaged = damaged.map(|(slot, error)| (Some(slot), error));
+        let mut outcome = self.put_out_of_service(ledger, writer, damaged)?;
+        outcome.is_shown |= collected.is_shown;
+        Ok(outcome)
+    }
+
+    fn count(&self, collected: &Collected) {
+        let stats = &self.stats;
+        stats.collector_rows.add(collected.rows);
+        stats.collector_bytes.add(collected.bytes);
+        stats.events_dropped.add(collected.events);
+        stats.deltas_dropped.add(collected.deltas);
+        stats.deltas_held_up.add(collected.held_up);
+        stats.members_away.add(collected.away.len() as u64);
+        stats.damage_found.add(collected.damaged.len() as u64);
+    }
+
+    fn scrub(
+        &mut self,
+        ledger: &Ledger,
+        writer: &mut LedgerWriter<'_>,
+    ) -> Result<Outcome, StoreError> {
+        let Scrubbed {
+            rows,
+            bytes,
+            damaged,
+            orphans,
+            is_round_over,
+        } = self.scrub.step(&ledger.snapshot()?, &SCRUB_STEP)?;
+        let stats = &self.stats;
+        stats.collector_rows.add(rows);
+        stats.collector_bytes.add(bytes);
+        stats.scrub_bytes.add(bytes);
+        stats.scrub_rounds.add(u64::from(is_round_over));
+        stats.damage_found.add(damaged.len() as u64);
+        let rate = self.bounds.scrub_bytes_per_second.max(1);
+        let mut rest = Duration::from_secs_f64(bytes as f64 / rate as f64);
+        if is_round_over {
+            // What is small would be read all the time.
+            rest = rest.max(self.bounds.every);
+        }
+        self.scrub_due = Some(Instant::now() + rest);
+        if !orphans.is_empty() {
+            let dropped = writer.drop_orphans(&orphans)?;
+            stats.orphans_dropped.add(dropped);
+            tracing::warn!(dropped, "dropped records of no context");
+        }
+        self.put_out_of_service(ledger, writer, damaged.into_iter())
+    }
+
+    /// Takes contexts with damage out of service, durably.
+    fn put_out_of_service(
+        &self,
+        ledger: &Ledger,
+        writer: &mut LedgerWriter<'_>,
+        damaged: impl Iterator<Item = (Option<ContextSlot>, StoreError)>,
+    ) -> Result<Outcome, StoreError> {
+        let mut outcome = Outcome::default();
+        let mut changes = Vec::new();
+        for (slot, error) in damaged {
+            let context = match slot {
+                Some(slot) => self.in_service(ledger, slot)?,
+                None => {
+                    tracing::error!(%error, "a damaged record, of which nobody knows to which context it belongs");
+                    continue;
+                }
+            };
+            let Some(context) = context else { continue };
+            if outcome.quarantined.iter().any(|(id, _)| *id == context) {
+                continue;
+            }
+            tracing::error!(%context, %error, "a record of a context is damaged; it is out of service");
+            let why = error.to_string();
+            outcome.quarantined.push((context, Arc::from(&*why)));
+            changes.push(Change::Quarantine {
+                context,
+                why: Some(why),
+            });
+        }
+        if changes.is_empty() {
+            return Ok(outcome);
+        }
+        let committed = writer.commit(changes)?;
+        outcome.is_shown = committed.is_shown;
+        for verdict in committed.verdicts {
+            if let Err(error) = verdict {
+                // It is out of service until the next start, which finds it again.
+                tracing::warn!(%error, "that a context is out of service could not be written down");
+            }
+        }
+        Ok(outcome)
+    }
+
+    /// The context in a slot, unless it is out of service already or deleted.
+    fn in_service(
+        &self,
+        ledger: &Ledger,
+        slot: ContextSlot,
+    ) -> Result<Option<ContextId>, StoreError> {
+        let snapshot = ledger.snapshot()?;
+        match snapshot.quarantined(slot) {
+            Ok(None) => snapshot.context_in(slot, CONTEXTS_MAX),
+            Ok(Some(_)) | Err(StoreError::Corrupt { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}

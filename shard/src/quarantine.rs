@@ -1,0 +1,93 @@
+//! Contexts of this shard that are out of service, as a record of theirs is damaged: found by
+//! a call, by the collector, or in an earlier life. Calls to them are refused; their
+//! neighbours go on. What is written down about it is the store's.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use corelet_store::{Change, ContextId, Snapshot, StoreError};
+
+use crate::error::CallError;
+use crate::shard::Shard;
+
+/// Those that were found in an earlier life.
+pub(crate) fn known(snapshot: &Snapshot) -> Result<HashMap<ContextId, Arc<str>>, StoreError> {
+    let all = snapshot.all_quarantined()?.into_iter();
+    Ok(all.map(|one| (one.context, Arc::from(one.why))).collect())
+}
+
+impl Shard {
+    /// Refuses what is meant for a context that is out of service.
+    pub(crate) fn check_service(&self, id: ContextId) -> Result<(), CallError> {
+        match self.quarantined.borrow().get(&id) {
+            None => Ok(()),
+            Some(why) => Err(CallError::OutOfService {
+                context: id,
+                why: Arc::clone(why),
+            }),
+        }
+    }
+
+    /// Takes a context out of service at once, and writes that down.
+    pub(crate) fn quarantine(self: &Rc<Self>, id: ContextId, damage: &StoreError) {
+        if self.quarantined.borrow().contains_key(&id) {
+            return;
+        }
+        tracing::error!(context = %id, error = %damage, "a call has met damage; its context is out of service");
+        let why = damage.to_string();
+        self.put_out_of_service(id, Arc::from(&*why));
+        let change = Change::Quarantine {
+            context: id,
+            why: Some(why),
+        };
+        let shard = Rc::clone(self);
+        crate::rt::spawn(async move {
+            if let Err(error) = shard.commit(change).await {
+                // Until the next start, which meets the damage again.
+                tracing::warn!(context = %id, %error, "that a context is out of service could not be written down");
+            }
+        });
+    }
+
+    /// Takes in that a context is out of service. What of it is in memory goes, with what no
+    /// snapshot shows: that is durable, and nobody reads it any more.
+    pub(crate) fn put_out_of_service(&self, id: ContextId, why: Arc<str>) {
+        self.quarantined.borrow_mut().insert(id, why);
+        let live = self.contexts.borrow_mut().remove(&id);
+        if let Some(context) = live {
+            // What is on its way ends with it: should the context come back, it begins anew.
+            context.deleted.set(true);
+            self.drop_warm(&context);
+            self.count_live();
+        }
+        self.count_quarantined();
+    }
+
+    /// Puts a context back into service, if everything that was put aside for it can be
+    /// brought in.
+    pub(crate) async fn release_here(self: &Rc<Self>, id: ContextId) -> Result<(), CallError> {
+        if !self.quarantined.borrow().contains_key(&id) {
+            // It need not exist.
+            return self.show_here(id).map(drop);
+        }
+        let change = Change::Quarantine {
+            context: id,
+            why: None,
+        };
+        self.commit(change).await?;
+        self.forget_quarantine(id);
+        Ok(())
+    }
+
+    /// It is back, or gone for good.
+    pub(crate) fn forget_quarantine(&self, id: ContextId) {
+        self.quarantined.borrow_mut().remove(&id);
+        self.count_quarantined();
+    }
+
+    pub(crate) fn count_quarantined(&self) {
+        let count = self.quarantined.borrow().len();
+        self.stats.quarantined.set(count as u64);
+    }
+}
