@@ -24,7 +24,8 @@ use corelet_shard::{
     available_cores, rt,
 };
 use corelet_store::{
-    AnswerBounds, DataDir, Keep, LedgerConfig, OpenOptions, Retention, SHARDS_MAX, ShardCount, StoreError,
+    AnswerBounds, DataDir, Keep, LedgerConfig, OpenOptions, Retention, SHARDS_MAX, ShardCount,
+    StoreError,
 };
 use corelet_wasm_host::{CompileIn, Host, HostConfig, HostError, WorkerCommand};
 use signal_hook::consts::{SIGINT, SIGTERM};

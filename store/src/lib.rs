@@ -68,8 +68,8 @@ mod quarantine;
 mod record;
 mod retention;
 mod saved;
-mod seal;
 mod scrub;
+mod seal;
 mod sequence;
 mod snapshot;
 mod sweep;
@@ -129,8 +129,8 @@ pub use place::{LedgerIdentity, LedgerPlace};
 pub use quarantine::{QUARANTINE_REASON_BYTES_MAX, Quarantined};
 pub use record::{ContextRecord, EventView, Head};
 pub use retention::{Collected, Keep, Reach, Retention, StepBounds};
-pub use scrub::{Orphan, Scrub, Scrubbed};
 pub use saved::{SavedSequence, SequenceName, replay};
+pub use scrub::{Orphan, Scrub, Scrubbed};
 pub use seal::{
     BRANCH_BYTES_MAX, BRANCH_DELTAS_MAX, BadBranch, BadSeal, Branch, Fork, SEAL_BYTES_MAX,
     SEAL_LEAVES_MAX, SEAL_PATH_MAX, Seal, SealChecker, Sealed, Sealer, make_seals,

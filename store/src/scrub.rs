@@ -390,7 +390,8 @@ mod tests {
             hlc: Hlc::from_micros(n.into()),
             ops: ops.collect(),
             events: vec![],
-            logs: vec![],
+            read: None,
+            answer: None,
         };
         let new = NewContext {
             id,

@@ -850,7 +850,7 @@ impl Snapshot {
     }
 
     /// Every author's newest delta that was applied: what this node acknowledges.
-    pub fn seen(&self, head: &Head) -> Result<Vec<(NodeId, Hlc)>, StoreError> {
+    pub fn applied(&self, head: &Head) -> Result<Vec<(NodeId, Hlc)>, StoreError> {
         self.stamps(&head.seen)
     }
 

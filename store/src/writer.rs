@@ -396,6 +396,7 @@ impl<'l> LedgerWriter<'l> {
                     answers: vec![Err(Refused::Damaged { source })],
                     is_shown: false,
                     leaves_litter: false,
+                    due: Vec::new(),
                 })
             }
             outcome => outcome,

@@ -19,10 +19,10 @@ mod replicas;
 mod retention;
 mod saved;
 mod scan;
+mod scrub;
 mod seals;
 mod sequences;
 mod signed;
-mod scrub;
 
 use std::collections::BTreeMap;
 use std::path::Path;

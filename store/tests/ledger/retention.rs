@@ -8,9 +8,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use corelet_store::{
     Acknowledgement, Change, Collected, ContextSlot, Head, Hlc, Keep, Ledger, NodeId, Reach,
-    Refused, RemoteDelta, Retention, StepBounds,
+    Refused, RemoteDelta, Retention, Sealer, StepBounds,
 };
 
+use crate::signed::{Key, vouched};
 use crate::{Bench, event, id, set};
 
 const ALL: Keep = Keep {
@@ -305,7 +306,7 @@ struct Node {
 impl Node {
     fn cluster(count: u8) -> Vec<Node> {
         let ids: Vec<NodeId> = (0..count)
-            .map(|n| NodeId::from_bytes([40 + n; 32]))
+            .map(|n| Key::new(40 + usize::from(n)).node_id())
             .collect();
         let node = |&id: &NodeId| {
             let mut bench = Bench::new();
@@ -350,10 +351,10 @@ impl Node {
 
     /// Gets everything that the other has.
     fn receive(&mut self, deltas: Vec<Bytes>) {
-        let change = |canonical| {
+        let change = |canonical: Bytes| {
             Change::Delta(RemoteDelta {
                 slot: self.slot,
-                canonical,
+                delta: vouched(&canonical),
             })
         };
         let batch: Vec<Change> = deltas.into_iter().map(change).collect();
@@ -373,7 +374,9 @@ impl Node {
 
     fn seen(&self) -> Vec<(NodeId, Hlc)> {
         let snapshot = self.bench.ledger().snapshot().unwrap();
-        snapshot.seen(&snapshot.head(self.slot).unwrap()).unwrap()
+        snapshot
+            .applied(&snapshot.head(self.slot).unwrap())
+            .unwrap()
     }
 
     fn hear(&self, member: NodeId, seen: Vec<(NodeId, Hlc)>, now: u64) -> Result<(), Refused> {
