@@ -11,7 +11,7 @@ use corelet_store::{
     Refused, RemoteDelta, Retention, Sealer, StepBounds,
 };
 
-use crate::signed::{Key, vouched};
+use crate::signed::{Key, vouched_log};
 use crate::{Bench, event, id, set};
 
 const ALL: Keep = Keep {
@@ -351,13 +351,9 @@ impl Node {
 
     /// Gets everything that the other has.
     fn receive(&mut self, deltas: Vec<Bytes>) {
-        let change = |canonical: Bytes| {
-            Change::Delta(RemoteDelta {
-                slot: self.slot,
-                delta: vouched(&canonical),
-            })
-        };
-        let batch: Vec<Change> = deltas.into_iter().map(change).collect();
+        let slot = self.slot;
+        let change = |delta| Change::Delta(RemoteDelta { slot, delta });
+        let batch = vouched_log(deltas).into_iter().map(change).collect();
         for verdict in self.bench.ledger().commit(batch).unwrap() {
             match verdict {
                 Ok(_) | Err(Refused::AppliedBefore { .. } | Refused::NotNewer { .. }) => {}

@@ -63,6 +63,18 @@ pub(crate) fn vouched(canonical: &Bytes) -> VouchedDelta {
     all.unwrap().remove(0)
 }
 
+/// All of a log, oldest first, by a seal of each author on its newest.
+pub(crate) fn vouched_log(log: Vec<Bytes>) -> Vec<VouchedDelta> {
+    let Some(first) = log.first() else {
+        return Vec::new();
+    };
+    let context = DeltaView::parse(first).unwrap().context();
+    let (count, seals) = (log.len(), seals(&log));
+    let all = vouch(context, log, seals).unwrap();
+    assert_eq!(all.len(), count);
+    all
+}
+
 /// A write as a liar may have it.
 pub(crate) struct Lie {
     pub(crate) space: Space,
