@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
-use corelet_store::{ContextSlot, EntryValue, Scan, Snapshot, StoreError};
+use corelet_store::{ContextId, ContextSlot, EntryValue, Quarantined, Scan, Snapshot, StoreError};
 
 use crate::batch::{CONTEXTS, KEYED, answer, entries, id, name};
 
@@ -18,6 +18,9 @@ pub(crate) enum Finding {
     /// The store itself says so.
     #[error("{0}")]
     Store(#[from] StoreError),
+    /// The store serves everything but a context that is damaged.
+    #[error("context {} is out of service: {}", .0.context, .0.why)]
+    OutOfService(Quarantined),
     /// The store has given this for true.
     #[error("{0}")]
     Wrong(String),
@@ -44,7 +47,8 @@ impl Said {
     }
 }
 
-/// Gives the number of batches that are there.
+/// Gives the number of batches that are there. A context that is out of service is not read, as
+/// no server reads it, and told of if all others are as they should be.
 pub(crate) fn compare(snapshot: &Snapshot, said: &Said) -> Result<usize, Finding> {
     let contexts = snapshot.contexts(None, usize::MAX)?;
     if contexts.is_empty() && said.acked.is_empty() {
@@ -56,7 +60,14 @@ pub(crate) fn compare(snapshot: &Snapshot, said: &Said) -> Result<usize, Finding
             "there are {there} contexts, or others than there were"
         ));
     }
-    let all = batches_in(snapshot, 0)?;
+    let quarantined = snapshot.all_quarantined()?;
+    let is_out = |context: ContextId| quarantined.iter().any(|out| out.context == context);
+    let in_service = || (0..CONTEXTS).filter(|context| !is_out(id(*context)));
+    if let (None, Some(out)) = (in_service().next(), quarantined.first()) {
+        return Err(Finding::OutOfService(out.clone()));
+    }
+    let first = in_service().next().unwrap_or_default();
+    let all = batches_in(snapshot, first)?;
     let there: BTreeSet<u64> = all.iter().copied().collect();
     if let Some(lost) = said.acked.difference(&there).next() {
         return wrong(format!("acknowledged batch {lost} is lost"));
@@ -67,10 +78,10 @@ pub(crate) fn compare(snapshot: &Snapshot, said: &Said) -> Result<usize, Finding
         return wrong(format!("failed batch {back} is there"));
     }
     let expected = entries(&all);
-    for context in 0..CONTEXTS {
+    for context in in_service() {
         if batches_in(snapshot, context)? != all {
             return wrong(format!(
-                "half of a batch: context {context} has seen others than context 0"
+                "half of a batch: context {context} has seen others than context {first}"
             ));
         }
         if snapshot.name(&name(context))? != Some(id(context)) {
@@ -78,8 +89,9 @@ pub(crate) fn compare(snapshot: &Snapshot, said: &Said) -> Result<usize, Finding
         }
         compare_entries(snapshot, context, &expected)?;
     }
+    let answers = if is_out(id(KEYED)) { 0 } else { ANSWERS };
     let slot = slot(snapshot, KEYED)?;
-    for n in all.iter().rev().take(ANSWERS) {
+    for n in all.iter().rev().take(answers) {
         let expected = answer(*n);
         let kept = snapshot.kept_answer(slot, &expected.key)?;
         if kept.is_none_or(|kept| (kept.request, kept.said) != (expected.request, expected.said)) {
@@ -88,7 +100,10 @@ pub(crate) fn compare(snapshot: &Snapshot, said: &Said) -> Result<usize, Finding
             ));
         }
     }
-    Ok(all.len())
+    match quarantined.into_iter().next() {
+        Some(out) => Err(Finding::OutOfService(out)),
+        None => Ok(all.len()),
+    }
 }
 
 /// One by one, and in a row.

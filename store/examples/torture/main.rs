@@ -174,7 +174,7 @@ fn answer(dir: &str, said: &Said) -> String {
     match (verify(&snapshot), compare(&snapshot, said)) {
         (Ok(verified), Ok(batches)) => format!("right: {batches} batches, {verified:?}"),
         (Ok(_), Err(Finding::Wrong(what))) => format!("wrong: {what}"),
-        (Ok(_), Err(Finding::Store(error))) => format!("reported: by a read alone: {error}"),
+        (Ok(_), Err(told)) => format!("reported: by a read alone: {told}"),
         (Err(error), Err(Finding::Wrong(what))) => {
             format!("reported: when verified: {error}; but wrong: {what}")
         }
