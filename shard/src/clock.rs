@@ -5,7 +5,7 @@
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use corelet_store::{Hlc, HlcClock};
+use corelet_store::{FromTheFuture, Hlc, HlcClock};
 
 /// Stamps for changes, and seeds for guests.
 pub(crate) struct Clock {
@@ -31,6 +31,14 @@ impl Clock {
     /// The next stamp.
     pub(crate) fn tick(&self) -> Hlc {
         self.stamps.borrow_mut().tick(micros())
+    }
+
+    /// Takes note of another node's stamp: those given from now on are greater. One that lies
+    /// further in the future is refused.
+    pub(crate) fn observe(&self, stamp: Hlc, ahead_micros_max: u64) -> Result<(), FromTheFuture> {
+        self.stamps
+            .borrow_mut()
+            .observe(stamp, micros(), ahead_micros_max)
     }
 
     /// A seed that no other call has.

@@ -15,7 +15,9 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use corelet_store::{BATCH_BYTES_MAX, Change, Committed, Root, Snapshot, StoreError, Verdict};
+use corelet_store::{
+    BATCH_BYTES_MAX, Change, Committed, Root, Snapshot, Standing, StoreError, Verdict,
+};
 use crossbeam_channel::{Sender, TrySendError};
 
 use crate::answer::{Answer, Promise, promise};
@@ -56,10 +58,19 @@ pub(crate) enum Report {
     },
 }
 
+/// Whose a change is.
+enum Whose {
+    /// No live context's.
+    Nobody,
+    /// A call's, which has put this into the overlay of its context.
+    Call(Rc<Context>, Vec<Write>),
+    /// Another node's. What it comes to only the commit thread knows.
+    Other(Rc<Context>),
+}
+
 /// What the shard remembers of a change on its way to the disk.
 struct Uncommitted {
-    // What it has put into the overlay of its context.
-    wrote: Option<(Rc<Context>, Vec<Write>)>,
+    whose: Whose,
     // What its context had lost when the call began.
     losses: u64,
     number: u64,
@@ -108,6 +119,13 @@ pub(crate) struct CommitStage {
     waiting: RefCell<VecDeque<Waiting>>,
     // Contexts of which something durable is in no snapshot yet.
     unshown: RefCell<Vec<Rc<Context>>>,
+    // The same of deltas of other nodes, and what their contexts amount to with them.
+    unshown_deltas: RefCell<Vec<(Rc<Context>, Standing)>>,
+    // The numbers of the last change that was reported, and of the last that is shown.
+    settled: Cell<u64>,
+    shown: Cell<u64>,
+    // Who waits for a change with this number to be shown.
+    until_shown: RefCell<Vec<(u64, Promise<()>)>>,
     epoch: Cell<u64>,
     // How often effects were lost, over all contexts.
     losses: Cell<u64>,
@@ -133,6 +151,10 @@ pub(crate) fn stage(
         queue: RefCell::new(Some(queue)),
         waiting: RefCell::default(),
         unshown: RefCell::default(),
+        unshown_deltas: RefCell::default(),
+        settled: Cell::new(0),
+        shown: Cell::new(0),
+        until_shown: RefCell::default(),
         epoch: Cell::new(0),
         losses: Cell::new(0),
         next_number: Cell::new(1),
@@ -222,20 +244,68 @@ impl CommitStage {
             }
         };
         let number = self.next_number.get();
-        let losses = wrote
-            .as_ref()
-            .map_or(0, |(context, ..)| context.losses.get());
         let mut kept_log = None;
-        let wrote = wrote.map(|(context, writes, log)| {
-            kept_log = log;
-            context.overlay.borrow_mut().absorb(number, &writes);
-            context.uncommitted.set(context.uncommitted.get() + 1);
-            if !writes.is_empty() {
-                let count = context.unsettled_writes.get();
-                context.unsettled_writes.set(count + 1);
+        let (whose, losses) = match wrote {
+            None => (Whose::Nobody, 0),
+            Some((context, writes, log)) => {
+                kept_log = log;
+                context.overlay.borrow_mut().absorb(number, &writes);
+                context.uncommitted.set(context.uncommitted.get() + 1);
+                if !writes.is_empty() {
+                    let count = context.unsettled_writes.get();
+                    context.unsettled_writes.set(count + 1);
+                }
+                (
+                    Whose::Call(Rc::clone(context), writes),
+                    context.losses.get(),
+                )
             }
-            (Rc::clone(context), writes)
+        };
+        Ok(self.send(queue, change, bytes, losses, |number, promise| {
+            Uncommitted {
+                whose,
+                losses,
+                number,
+                bytes: taken,
+                log: kept_log,
+                promise,
+            }
+        }))
+    }
+
+    /// Sends a delta of another node to the disk, or what comes with one, whose context is
+    /// live here or not. Whoever does it holds the context until the change is
+    /// [shown](Self::until_shown): its number says when that is.
+    pub(crate) fn submit_delta(
+        &self,
+        change: Change,
+        live: Option<&Rc<Context>>,
+    ) -> Result<(Answer<Receipt>, u64), CallError> {
+        let bytes = change.bytes();
+        let queue = self.queue.borrow();
+        let queue = self.open_queue(&queue, bytes, bytes)?;
+        let number = self.next_number.get();
+        let whose = live.map_or(Whose::Nobody, |context| Whose::Other(Rc::clone(context)));
+        let answer = self.send(queue, change, bytes, 0, |number, promise| Uncommitted {
+            whose,
+            losses: 0,
+            number,
+            bytes,
+            log: None,
+            promise,
         });
+        Ok((answer, number))
+    }
+
+    /// Puts a change into the queue, which has room, and remembers it.
+    fn send(
+        &self,
+        queue: &Sender<Queued>,
+        change: Change,
+        bytes: u64,
+        losses: u64,
+        uncommitted: impl FnOnce(u64, Promise<Receipt>) -> Uncommitted,
+    ) -> Answer<Receipt> {
         match queue.try_send(Queued {
             epoch: self.epoch.get(),
             losses,
@@ -249,21 +319,27 @@ impl CommitStage {
                 unreachable!("the commit thread outlives its shard")
             }
         }
+        let number = self.next_number.get();
         self.next_number.set(number + 1);
-        self.bytes.set(self.bytes.get() + taken);
         let (promise, answer) = promise();
+        let uncommitted = uncommitted(number, promise);
+        self.bytes.set(self.bytes.get() + uncommitted.bytes);
         self.waiting
             .borrow_mut()
-            .push_back(Waiting::Change(Uncommitted {
-                wrote,
-                losses,
-                number,
-                bytes: taken,
-                log: kept_log,
-                promise,
-            }));
+            .push_back(Waiting::Change(uncommitted));
         self.stats.uncommitted.up();
-        Ok(answer)
+        answer
+    }
+
+    /// Resolves when a change with this number, and all before it, can be read in the shard's
+    /// snapshot, as far as they were committed.
+    pub(crate) fn until_shown(&self, number: u64) -> Answer<()> {
+        let (promise, answer) = promise();
+        match number <= self.shown.get() {
+            true => promise.keep(()),
+            false => self.until_shown.borrow_mut().push((number, promise)),
+        }
+        answer
     }
 
     /// The queue, if it takes a change of `bytes`, which takes up `taken` here.
@@ -349,6 +425,17 @@ impl CommitStage {
         for context in self.unshown.take() {
             context.shown();
         }
+        // Only now, as the root and the version belong to what is read.
+        for (context, standing) in self.unshown_deltas.take() {
+            context.standing.set(standing);
+        }
+        let shown = self.settled.get();
+        self.shown.set(shown);
+        let is_shown = |waiting: &mut (u64, Promise<()>)| waiting.0 <= shown;
+        let mut until_shown = self.until_shown.borrow_mut();
+        for (_, promise) in until_shown.extract_if(.., is_shown) {
+            promise.keep(());
+        }
     }
 
     fn settle_one(&self, mut verdict: Verdict) {
@@ -357,26 +444,38 @@ impl CommitStage {
             unreachable!("each verdict answers one change, in order");
         };
         self.forget(&done);
-        if let Some((context, writes)) = done.wrote {
-            let log = done.log.take();
-            let log = match &verdict {
-                Ok(_) => log,
-                Err(_) => log.map(TurnLog::lost),
-            };
-            match &mut verdict {
-                Ok(committed) => {
-                    let was_shown = context.is_shown();
-                    context.overlay.borrow_mut().settle(done.number, writes);
-                    context.advance(committed);
-                    if was_shown && !context.is_shown() {
-                        self.unshown.borrow_mut().push(Rc::clone(&context));
+        self.settled.set(done.number);
+        match done.whose {
+            Whose::Nobody => {}
+            Whose::Call(context, writes) => {
+                let log = done.log.take();
+                let log = match &verdict {
+                    Ok(_) => log,
+                    Err(_) => log.map(TurnLog::lost),
+                };
+                match &mut verdict {
+                    Ok(committed) => {
+                        let was_shown = context.is_shown();
+                        context.overlay.borrow_mut().settle(done.number, writes);
+                        context.advance(committed);
+                        if was_shown && !context.is_shown() {
+                            self.unshown.borrow_mut().push(Rc::clone(&context));
+                        }
                     }
+                    // What began after the loss has not seen this change.
+                    Err(_) if done.losses == context.losses.get() => self.lose_effects(&context),
+                    Err(_) => context.overlay.borrow_mut().forget(done.number, &writes),
                 }
-                // What began after the loss has not seen this change.
-                Err(_) if done.losses == context.losses.get() => self.lose_effects(&context),
-                Err(_) => context.overlay.borrow_mut().forget(done.number, &writes),
+                self.guest_logs.take(&context, log);
             }
-            self.guest_logs.take(&context, log);
+            Whose::Other(context) => {
+                if let Ok(committed) = &verdict
+                    && committed.delta_id().is_some()
+                {
+                    let standing = committed.standing();
+                    self.unshown_deltas.borrow_mut().push((context, standing));
+                }
+            }
         }
         done.promise
             .keep(verdict.map_err(|refused| CallError::Uncommitted(Arc::new(refused))));
@@ -393,13 +492,14 @@ impl CommitStage {
 
     fn fail_epoch(&self, error: CallError) {
         self.epoch.set(self.epoch.get() + 1);
+        self.settled.set(self.next_number.get() - 1);
         let failed = std::mem::take(&mut *self.waiting.borrow_mut());
         tracing::error!(%error, calls = failed.len(), "a batch could not be committed");
         for waiting in failed {
             match waiting {
                 Waiting::Change(lost) => {
                     self.forget(&lost);
-                    if let Some((context, _)) = &lost.wrote {
+                    if let Whose::Call(context, _) = &lost.whose {
                         self.guest_logs.take(context, lost.log.map(TurnLog::lost));
                         self.lose_effects(context);
                     }
@@ -425,7 +525,7 @@ impl CommitStage {
     fn forget(&self, change: &Uncommitted) {
         self.bytes.set(self.bytes.get() - change.bytes);
         self.stats.uncommitted.down();
-        if let Some((context, writes)) = &change.wrote {
+        if let Whose::Call(context, writes) = &change.whose {
             context.uncommitted.set(context.uncommitted.get() - 1);
             if !writes.is_empty() {
                 let count = context.unsettled_writes.get();

@@ -38,6 +38,11 @@ const SWEEP_EVERY_BATCHES: u64 = 16;
 /// then has nothing to replay, and idle contexts need no memory.
 const CHECKPOINT_IDLE: Duration = Duration::from_secs(1);
 
+/// What was applied of other nodes is read through a snapshot only, and its context's updates
+/// wait for that. So checkpoints are made for it, with rests in between of so many times as
+/// long as the last one has taken.
+const REST: u32 = 4;
+
 /// A change on its way to the disk.
 pub(crate) struct Queued {
     pub(crate) epoch: u64,
@@ -76,6 +81,8 @@ pub(crate) fn run(ledger: Ledger, thread: CommitThread, ending: Ending) {
         broken: VecDeque::new(),
         taken: 0,
         sweeping: true,
+        rested: Instant::now(),
+        owes_deltas: false,
         batches: 0,
         saver: start_saver(&ledger),
     };
@@ -134,6 +141,10 @@ struct Worker<'l> {
     // Whether deleted contexts have left records behind; at the start, whether
     // an earlier life has.
     sweeping: bool,
+    // When the next checkpoint may be made for what is of other nodes, and whether there
+    // is something of it that no snapshot shows.
+    rested: Instant,
+    owes_deltas: bool,
     batches: u64,
     saver: Option<Saver>,
 }
@@ -182,6 +193,9 @@ impl Worker<'_> {
             let has_unshown = self.writer.has_unshown() || self.owes_snapshot;
             let collect_due = self.collector.due(self.writer.has_grown());
             let has_collected = self.writer.has_collected();
+            if self.owes_deltas {
+                checkpoint_due = checkpoint_due.min(self.rested);
+            }
             let is_for_checkpoint = (has_unshown || has_collected) && checkpoint_due < collect_due;
             let due = match is_for_checkpoint {
                 true => checkpoint_due,
@@ -393,7 +407,9 @@ impl Worker<'_> {
         let count = changes.len() as u64;
         let had_unshown = self.writer.has_unshown();
         let started = Instant::now();
-        let committed = match self.owes_snapshot {
+        let is_delta = |change: &Change| matches!(change, Change::Delta(_));
+        let has_deltas = self.owes_deltas || changes.iter().any(is_delta);
+        let committed = match self.owes_snapshot || (has_deltas && self.rested <= started) {
             false => self.writer.commit(changes),
             true => self.writer.commit_shown(changes),
         };
@@ -405,6 +421,7 @@ impl Worker<'_> {
                 due,
             }) => {
                 self.sweeping |= leaves_litter;
+                self.owes_deltas = has_deltas;
                 if let Some(saver) = &self.saver {
                     due.into_iter().for_each(|name| saver.save(name));
                 }
@@ -443,7 +460,7 @@ impl Worker<'_> {
         }
     }
 
-    fn count(&self, changes: u64, is_checkpoint: bool, took: Duration) {
+    fn count(&mut self, changes: u64, is_checkpoint: bool, took: Duration) {
         let stats = &self.thread.stats;
         stats.batches.one();
         stats.batch_changes.observe(changes);
@@ -454,7 +471,9 @@ impl Worker<'_> {
         }
     }
 
-    fn count_checkpoint(&self, took: Duration) {
+    fn count_checkpoint(&mut self, took: Duration) {
+        self.owes_deltas = false;
+        self.rested = Instant::now() + took * REST;
         let stats = &self.thread.stats;
         stats.checkpoints.one();
         stats.checkpoint_micros.observe_micros(took);
@@ -576,7 +595,7 @@ fn is_release(change: &Change) -> bool {
 mod tests {
     use std::thread::JoinHandle;
 
-    use corelet_store::ContextSlot;
+    use corelet_store::{ContextSlot, RemoteDelta};
     use crossbeam_channel::Sender;
     use futures_lite::future::{block_on, poll_once};
 
@@ -822,6 +841,34 @@ mod tests {
         );
         assert_eq!(bench.stats.checkpoints.get(), 1);
         assert_eq!(bench.stats.journal_bytes.get(), 0);
+        bench.finish();
+    }
+
+    /// Its context is held until then. Checkpoints for it leave time for calls all the same.
+    #[test]
+    fn what_comes_from_other_nodes_is_shown_soon() {
+        let mut bench = Bench::new();
+        let peer = fixture::Peer::new();
+        bench.start();
+        for now in 2..40 {
+            let delta = peer.write(now, "key", "theirs");
+            let slot = bench.slot;
+            bench.send(Change::Delta(RemoteDelta { slot, delta }), 0, 0);
+            let mut is_shown = false;
+            let mut is_durable = false;
+            while !(is_shown && is_durable) {
+                match bench.report() {
+                    Report::Durable { verdicts, shown } => {
+                        assert!(verdicts[0].is_ok());
+                        is_durable = true;
+                        is_shown |= shown.is_some();
+                    }
+                    Report::Shown(_) => is_shown = true,
+                    _ => {}
+                }
+            }
+        }
+        assert!(bench.stats.checkpoints.get() >= 38);
         bench.finish();
     }
 

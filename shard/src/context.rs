@@ -15,8 +15,7 @@ use corelet_wasm_host::Module;
 use crate::events::EventRecord;
 use crate::keyed::KeyedCalls;
 use crate::overlay::Overlay;
-use crate::schedule::Ready;
-use crate::turn::Begin;
+use crate::schedule::{Exclusive, Ready};
 use crate::warm_sum::Kept;
 
 /// A live context.
@@ -55,10 +54,11 @@ pub(crate) struct Context {
     pub(crate) deleted: Cell<bool>,
 
     // The scheduler's part.
-    /// Whether an update is between its first and its last slice.
+    /// Whether somebody has its state for himself: an update between its first and its last
+    /// slice, most often.
     pub(crate) updating: Cell<bool>,
-    /// Updates that wait for that one.
-    pub(crate) updates: RefCell<VecDeque<Begin>>,
+    /// Who waits for that.
+    pub(crate) updates: RefCell<VecDeque<Exclusive>>,
     /// What can run as soon as it is this context's turn.
     pub(crate) ready: RefCell<Ready>,
     /// Whether the scheduler's ring holds this context.

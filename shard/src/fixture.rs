@@ -3,6 +3,7 @@
 //! ledger, of which the test is the commit thread and the other shard.
 
 use std::cell::{Cell, RefCell};
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
@@ -10,11 +11,12 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use corelet_store::{
     AnswerBounds, ApplicationId, ApplicationRecord, CallEffects, Change, ContextId, ContextSlot,
-    DataDir, EntryKind, Hlc, Ledger, LedgerConfig, NewContext, NodeId, Op, OpenOptions, ShardCount,
-    ShardId, Standing, Write,
+    DataDir, EntryKind, Hlc, Ledger, LedgerConfig, NewContext, NodeId, Op, OpenOptions, Sealer,
+    ShardCount, ShardId, Standing, VouchedDelta, Write, make_seals, vouch,
 };
 use corelet_wasm_host::{Entry, Host, HostConfig, Instance, Module, Turn};
 use crossbeam_channel::Receiver;
+use ed25519_dalek::{Signer, SigningKey};
 use hashlink::LruCache;
 
 use crate::bounds::Bounds;
@@ -158,6 +160,59 @@ impl Disk {
     }
 }
 
+/// Another node, which has the first context too.
+pub(crate) struct Peer {
+    key: SigningKey,
+    disk: Disk,
+    slot: ContextSlot,
+}
+
+impl Peer {
+    pub(crate) fn new() -> Peer {
+        let disk = Disk::new();
+        Peer {
+            key: SigningKey::from_bytes(&[7; 32]),
+            slot: disk.create(1),
+            disk,
+        }
+    }
+
+    /// What it has written at microsecond `now`, for others.
+    pub(crate) fn write(&self, now: u64, key: &'static str, value: &'static str) -> VouchedDelta {
+        let mut call = effects(1, self.slot, now, &[(key, value)]);
+        call.author = self.node_id();
+        let verdicts = self
+            .disk
+            .ledger
+            .writer()
+            .commit_shown(vec![Change::Call(call)]);
+        assert!(verdicts.unwrap().verdicts[0].is_ok());
+        let mut newest = None;
+        let snapshot = self.disk.ledger.snapshot().unwrap();
+        snapshot
+            .deltas(self.slot, 1, &mut |_, delta| {
+                newest = Some((delta.id(), Bytes::copy_from_slice(delta.canonical())));
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+        let (delta, canonical) = newest.unwrap();
+        let seal = make_seals(self, &[(id(1), delta)]).remove(0);
+        let sealed = seal.check(id(1), delta).unwrap();
+        vouch(id(1), [canonical], [sealed]).unwrap().remove(0)
+    }
+}
+
+impl Sealer for Peer {
+    fn node_id(&self) -> NodeId {
+        NodeId::from_bytes(self.key.verifying_key().to_bytes())
+    }
+
+    fn sign_delta(&self, message: &[u8]) -> [u8; 64] {
+        let signed = [b"corelet/v1/delta\0", message].concat();
+        self.key.sign(&signed).to_bytes()
+    }
+}
+
 /// The second of two shards. Nothing happens there that the test does not do.
 pub(crate) struct Bench {
     pub(crate) shard: Rc<Shard>,
@@ -213,6 +268,7 @@ impl Bench {
             recording: Cell::new(0),
             installing: RefCell::default(),
             creating: RefCell::default(),
+            delivering: RefCell::default(),
             contexts: LruCache::new_unbounded().into(),
             quarantined: RefCell::default(),
             warm: WarmOrder::default(),

@@ -11,13 +11,14 @@ use std::task::{Poll, Waker};
 
 use bytes::Bytes;
 use corelet_store::{
-    ApplicationId, ApplicationRecord, ContextId, ExportScope, ShardCount, ShardId,
+    ApplicationId, ApplicationRecord, ContextId, ExportScope, ShardCount, ShardId, VouchedDelta,
 };
 use corelet_wasm_host::Host;
 
 use crate::answer::promise;
 use crate::compiler::Task;
 use crate::copies::{CopyStream, Wanted};
+use crate::delivery::Delivered;
 use crate::error::CallError;
 use crate::events::EventsPage;
 use crate::guest_log::GuestLines;
@@ -137,6 +138,28 @@ impl ShardHandle {
             }
             match ask(&shard, owner, Request::Release { id }).await? {
                 Response::Release(result) => result,
+                _ => Err(mixed_up()),
+            }
+        })
+        .await
+    }
+
+    /// Applies deltas of other nodes to a context, in their order. An error says that it is
+    /// not known what became of them; it does no harm to deliver them again. One delivery to
+    /// a context at a time, of at most [`DELIVERY_DELTAS_MAX`](crate::DELIVERY_DELTAS_MAX).
+    pub async fn deliver(
+        &self,
+        id: ContextId,
+        deltas: Vec<VouchedDelta>,
+    ) -> Result<Vec<Delivered>, CallError> {
+        let owner = self.shard.owner(&id);
+        let shard = Rc::clone(&self.shard);
+        to_the_end(async move {
+            if owner == shard.id {
+                return shard.counted(shard.deliver_here(id, deltas).await);
+            }
+            match ask(&shard, owner, Request::Deliver { id, deltas }).await? {
+                Response::Deliver(result) => result,
                 _ => Err(mixed_up()),
             }
         })

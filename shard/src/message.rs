@@ -6,9 +6,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use corelet_store::{
     AnswerKey, ApplicationId, ApplicationRecord, ContextId, DeltaId, Hlc, Root, ShardId,
+    VouchedDelta,
 };
 use corelet_wasm_host::Module;
 
+use crate::delivery::Delivered;
 use crate::error::CallError;
 use crate::events::EventsPage;
 use crate::guest_log::GuestLines;
@@ -103,6 +105,11 @@ pub(crate) enum Request {
     Release {
         id: ContextId,
     },
+    /// Apply deltas of other nodes.
+    Deliver {
+        id: ContextId,
+        deltas: Vec<VouchedDelta>,
+    },
     Show {
         id: ContextId,
     },
@@ -141,6 +148,7 @@ pub(crate) enum Response {
     Create(Result<ContextInfo, CallError>),
     Delete(Result<(), CallError>),
     Release(Result<(), CallError>),
+    Deliver(Result<Vec<Delivered>, CallError>),
     Show(Result<ContextInfo, CallError>),
     List(Result<Vec<ContextInfo>, CallError>),
     Events(Result<EventsPage, CallError>),

@@ -398,6 +398,7 @@ fn build(parts: Parts) -> Result<(Rc<Shard>, Inbox<Message>, Inbox<Report>), Sta
         recording: std::cell::Cell::new(0),
         installing: std::cell::RefCell::default(),
         creating: std::cell::RefCell::default(),
+        delivering: std::cell::RefCell::default(),
         contexts: hashlink::LruCache::new_unbounded().into(),
         quarantined: std::cell::RefCell::new(quarantined),
         warm: crate::warm_order::WarmOrder::default(),

@@ -9,7 +9,8 @@
 //! more is paid back in later rounds. Updates of a context run one at a time,
 //! in the order of their arrival; queries do not wait for them, nor they for
 //! queries. Each turn that has begun holds an instance until it ends, so only
-//! so many queries of a context may have begun: the others wait for those.
+//! so many queries of a context may have begun: the others wait for those. What comes from
+//! other nodes waits among the updates, as it changes the state that they see.
 //!
 //! Owned by the shard. What running a job means is in `turn.rs`.
 
@@ -19,6 +20,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
+use crate::answer::{Answer, Promise, promise};
 use crate::bounds::Bounds;
 use crate::context::Context;
 use crate::error::CallError;
@@ -36,6 +38,13 @@ const SLICES_OF_DEBT_MAX: i64 = 4;
 pub(crate) enum Job {
     Begin(Begin),
     Resume(TurnInProgress),
+}
+
+/// Something that waits to have a context's state for itself.
+pub(crate) enum Exclusive {
+    Update(Begin),
+    /// Whoever gets this has it until [`Schedule::update_ended`].
+    Hold(Promise<()>),
 }
 
 /// What of one context can run as soon as it is its turn. Each has a number: its
@@ -174,15 +183,29 @@ impl Schedule {
 
     /// Queues a call that cannot run at once.
     pub(crate) fn enqueue(&self, context: &Rc<Context>, begin: Begin) {
-        self.stats.waiting.up();
         if begin.is_exclusive() {
-            context.updates.borrow_mut().push_back(begin);
-            if !context.updating.get() {
-                self.promote_update(context);
-            }
+            self.enqueue_exclusive(context, Exclusive::Update(begin));
         } else {
+            self.stats.waiting.up();
             context.ready.borrow_mut().put_query(begin);
             self.join_ring(context);
+        }
+    }
+
+    /// Resolves when the context's state is the caller's alone, behind the updates that
+    /// wait already. It is until [`update_ended`](Self::update_ended), so the answer must not
+    /// be dropped.
+    pub(crate) fn hold(&self, context: &Rc<Context>) -> Answer<()> {
+        let (promise, answer) = promise();
+        self.enqueue_exclusive(context, Exclusive::Hold(promise));
+        answer
+    }
+
+    fn enqueue_exclusive(&self, context: &Rc<Context>, exclusive: Exclusive) {
+        self.stats.waiting.up();
+        context.updates.borrow_mut().push_back(exclusive);
+        if !context.updating.get() {
+            self.promote_update(context);
         }
     }
 
@@ -202,11 +225,19 @@ impl Schedule {
     }
 
     fn promote_update(&self, context: &Rc<Context>) {
-        let next = context.updates.borrow_mut().pop_front();
-        if let Some(begin) = next {
-            context.updating.set(true);
-            context.ready.borrow_mut().put_update(begin);
-            self.join_ring(context);
+        let Some(next) = context.updates.borrow_mut().pop_front() else {
+            return;
+        };
+        context.updating.set(true);
+        match next {
+            Exclusive::Update(begin) => {
+                context.ready.borrow_mut().put_update(begin);
+                self.join_ring(context);
+            }
+            Exclusive::Hold(promise) => {
+                self.stats.waiting.down();
+                promise.keep(());
+            }
         }
     }
 
@@ -269,7 +300,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::answer::promise;
     use crate::fixture;
     use crate::turn::What;
 
@@ -459,6 +489,30 @@ mod tests {
         bench.schedule.update_ended(context);
         assert_eq!(bench.stretch(|_| 1), [(0, 1), (0, 3)]);
         assert_eq!(bench.stats.waiting.get(), 0);
+    }
+
+    #[test]
+    fn whoever_holds_a_context_is_alone_with_it_in_the_order_of_coming() {
+        use futures_lite::future::{block_on, poll_once};
+        let bench = Bench::new(1);
+        let context = &bench.contexts[0];
+        let mut first = bench.schedule.hold(context);
+        assert!(block_on(poll_once(&mut first)).is_some());
+        bench.enqueue(0, true, 1);
+        let mut second = bench.schedule.hold(context);
+        bench.enqueue(0, true, 2);
+        bench.enqueue(0, false, 3);
+        assert!(!bench.schedule.may_run_now(context, true));
+        assert_eq!(bench.stretch(|_| 1), [(0, 3)]);
+        bench.schedule.update_ended(context);
+        assert!(block_on(poll_once(&mut second)).is_none());
+        assert_eq!(bench.stretch(|_| 1), [(0, 1)]);
+        assert!(block_on(poll_once(&mut second)).is_some());
+        assert_eq!(bench.stretch(|_| 1), []);
+        bench.schedule.update_ended(context);
+        assert_eq!(bench.stretch(|_| 1), [(0, 2)]);
+        assert_eq!(bench.stats.waiting.get(), 0);
+        assert!(!context.updating.get());
     }
 
     /// One that could not wait would be overtaken for ever.

@@ -69,6 +69,9 @@ pub(crate) struct Shard {
     pub(crate) installing: RefCell<HashMap<ApplicationId, usize>>,
     /// Contexts in the making here, with their applications.
     pub(crate) creating: RefCell<HashMap<ContextId, ApplicationId>>,
+    /// Contexts that deltas of other nodes are delivered to, and who waits for the end of
+    /// that.
+    pub(crate) delivering: RefCell<HashMap<ContextId, Vec<Promise<()>>>>,
     /// The live contexts, least recently called first to go.
     pub(crate) contexts: RefCell<LruCache<ContextId, Rc<Context>>>,
     /// Contexts that are out of service, and why.
@@ -201,18 +204,23 @@ impl Shard {
         loop {
             self.schedule.work().await;
             crate::rt::breathe().await;
-            self.schedule.stretch(|context, job| {
-                let step = match job {
-                    Job::Begin(begin) => self.begin(context, begin),
-                    Job::Resume(turn) => self.resume(context, turn),
-                };
-                match step {
-                    Step::More(turn) => self.schedule.requeue(context, turn),
-                    Step::Delivered => {}
-                    Step::Ended(_) => unreachable!("a queued call has a promise to keep"),
-                }
-            });
+            self.run_stretch();
         }
+    }
+
+    /// Runs what is in the ring until it is time for a breath.
+    pub(crate) fn run_stretch(&self) {
+        self.schedule.stretch(|context, job| {
+            let step = match job {
+                Job::Begin(begin) => self.begin(context, begin),
+                Job::Resume(turn) => self.resume(context, turn),
+            };
+            match step {
+                Step::More(turn) => self.schedule.requeue(context, turn),
+                Step::Delivered => {}
+                Step::Ended(_) => unreachable!("a queued call has a promise to keep"),
+            }
+        });
     }
 
     /// Counts the end of what was asked from outside, or by another shard for
@@ -243,8 +251,9 @@ impl Shard {
             .context(&id)?
             .ok_or_else(not_found)?;
         let module = self.module(record.application).await?;
-        // While the module was loaded, somebody else may have been faster, or
-        // the context may have been deleted.
+        self.delivered(id).await;
+        // Meanwhile somebody else may have been faster, or the context may have been
+        // deleted.
         if let Some(context) = self.live(id) {
             return Ok(context);
         }
@@ -365,6 +374,9 @@ impl Shard {
             }
             Request::Delete { id } => Response::Delete(self.counted(self.delete_here(id).await)),
             Request::Release { id } => Response::Release(self.release_here(id).await),
+            Request::Deliver { id, deltas } => {
+                Response::Deliver(self.counted(self.deliver_here(id, deltas).await))
+            }
             Request::Show { id } => Response::Show(self.show_here(id)),
             Request::Events { id, after, limit } => {
                 Response::Events(self.events_here(id, after, limit))

@@ -104,6 +104,10 @@ pub struct ShardStats {
     pub queries: Counter,
     /// Updates that were committed.
     pub updates: Counter,
+    /// Deltas of other nodes that were applied.
+    pub deltas_applied: Counter,
+    /// Deltas of other nodes that were not, most often as they were before.
+    pub deltas_refused: Counter,
     /// Calls with a key that were told what another with the same key was told.
     pub replays: Counter,
     /// What the lines that guests have logged take in memory.

@@ -1,0 +1,456 @@
+//! Deltas of other nodes, on their way into a context of this shard.
+//!
+//! What a delta comes to is only known to the commit thread, which merges it, so the
+//! shard cannot show it before a snapshot does. Until then the context is held: its updates
+//! wait, as the state that they would see is about to change, and queries go on with
+//! the state before. Many deltas are handed over at once, and the commit thread makes a
+//! checkpoint for them soon, so that holding a context is short. Its guest never runs for a
+//! delta. Why so: `shard/decisions/0005-deltas-of-other-nodes.md`. Start at [`Shard::deliver_here`].
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use corelet_store::{
+    Change, ContextId, ContextSlot, DeltaView, FromTheFuture, PendingBounds, Refused, RemoteDelta,
+    VouchedDelta,
+};
+
+use crate::answer::{Answer, Promise, promise};
+use crate::commit_stage::Receipt;
+use crate::context::{Context, InUse};
+use crate::error::CallError;
+use crate::shard::Shard;
+
+/// Deltas that may be delivered at once, and their bytes.
+pub const DELIVERY_DELTAS_MAX: usize = 10_000;
+/// See [`DELIVERY_DELTAS_MAX`].
+pub const DELIVERY_BYTES_MAX: u64 = 16 << 20;
+
+/// Deltas that are on their way to the disk at once, and their bytes: so few that they leave
+/// room for the calls of other contexts, and are handed over in a tenth of a millisecond.
+const ROUND_DELTAS: usize = 256;
+const ROUND_BYTES: u64 = 1 << 20;
+
+/// What became of a delta of another node.
+#[derive(Clone, Debug)]
+pub enum Delivered {
+    /// It is applied and durable, and whoever reads from now on sees it.
+    Applied,
+    /// It was not taken, or not again. What it is says whether another try can help:
+    /// [`Refused::ParentsMissing`] once those are here, [`Refused::BatchFull`] at once.
+    Refused(Arc<Refused>),
+    /// Its stamp is not believed yet. It may be delivered again later.
+    FromTheFuture(FromTheFuture),
+}
+
+/// A context that deltas are delivered to. Whoever brings it into memory waits for the end.
+struct Delivering<'a> {
+    shard: &'a Shard,
+    id: ContextId,
+}
+
+impl<'a> Delivering<'a> {
+    fn begin(shard: &'a Shard, id: ContextId) -> Result<Delivering<'a>, CallError> {
+        let mut delivering = shard.delivering.borrow_mut();
+        if delivering.contains_key(&id) {
+            return Err(CallError::Busy {
+                limit: "deliveries of one context",
+                used: 1,
+                max: 1,
+            });
+        }
+        delivering.insert(id, Vec::new());
+        Ok(Delivering { shard, id })
+    }
+}
+
+impl Drop for Delivering<'_> {
+    fn drop(&mut self) {
+        let waiting = self.shard.delivering.borrow_mut().remove(&self.id);
+        for promise in waiting.into_iter().flatten() {
+            promise.keep(());
+        }
+    }
+}
+
+/// A live context whose state nobody else changes.
+struct Hold<'a> {
+    shard: &'a Shard,
+    context: InUse,
+}
+
+impl<'a> Hold<'a> {
+    async fn of(shard: &'a Shard, context: InUse) -> Result<Hold<'a>, CallError> {
+        let held = shard.schedule.hold(&context);
+        held.await
+            .ok_or_else(|| CallError::bug("a delivery was forgotten"))?;
+        Ok(Hold { shard, context })
+    }
+}
+
+impl Drop for Hold<'_> {
+    fn drop(&mut self) {
+        self.shard.schedule.update_ended(&self.context);
+    }
+}
+
+/// Deltas that are on their way to the disk.
+struct Round {
+    receipts: Vec<Answer<Receipt>>,
+    /// The number of the last of their changes.
+    last: u64,
+}
+
+impl Shard {
+    /// Applies deltas of other nodes to a context, in their order. What became of each; or why
+    /// it is not known: some of them may be applied then, and it does no harm to deliver all of
+    /// them again.
+    ///
+    /// There is one delivery to a context at a time, as there is one that knows what of it
+    /// waits ([`corelet_store::PendingDeltas`]).
+    pub(crate) async fn deliver_here(
+        self: &Rc<Self>,
+        id: ContextId,
+        deltas: Vec<VouchedDelta>,
+    ) -> Result<Vec<Delivered>, CallError> {
+        self.check_service(id)?;
+        check_size(&deltas)?;
+        let _delivering = Delivering::begin(self, id)?;
+        let hold = match self.live(id) {
+            Some(context) => Some(Hold::of(self, context).await?),
+            None => None,
+        };
+        let live = hold.as_ref().map(|hold| &*hold.context);
+        let mut delivered: Vec<Delivered> = Vec::with_capacity(deltas.len());
+        let mut last = 0;
+        // The changes before them have left no room: a checkpoint makes some.
+        let mut is_shown = false;
+        while delivered.len() < deltas.len() {
+            let before = delivered.len();
+            if let Err(early) = self.believe(&deltas[before]) {
+                delivered.push(Delivered::FromTheFuture(early));
+                continue;
+            }
+            let round = self.send_round(&deltas[before..], live)?;
+            last = round.last;
+            let is_full = take_round(round, &mut delivered).await?;
+            let is_vain = is_full && delivered.len() == before;
+            if is_vain && is_shown {
+                let refused = Delivered::Refused(Arc::new(Refused::BatchFull));
+                delivered.resize(deltas.len(), refused);
+            }
+            if is_vain {
+                self.shown(last).await?;
+            }
+            is_shown = is_vain;
+        }
+        self.shown(last).await?;
+        for outcome in &delivered {
+            match outcome {
+                Delivered::Applied => self.stats.deltas_applied.one(),
+                _ => self.stats.deltas_refused.one(),
+            }
+        }
+        Ok(delivered)
+    }
+
+    /// Waits until no deltas are being delivered to a context, so that what the snapshot shows
+    /// of it is all there is.
+    pub(crate) async fn delivered(&self, id: ContextId) {
+        loop {
+            let (promise, answer): (Promise<()>, _) = promise();
+            match self.delivering.borrow_mut().get_mut(&id) {
+                Some(waiting) => waiting.push(promise),
+                None => return,
+            }
+            answer.await;
+        }
+    }
+
+    /// Takes note of a delta's stamp, so that those of calls are greater.
+    fn believe(&self, delta: &VouchedDelta) -> Result<(), FromTheFuture> {
+        match DeltaView::parse(delta.canonical()) {
+            Ok(view) => self
+                .clock
+                .observe(view.hlc(), PendingBounds::default().ahead_micros_max),
+            // The commit refuses it.
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Hands over as many as may be on their way at once, or as there is room for, each with
+    /// its author's seal behind it if that has come.
+    fn send_round(
+        &self,
+        deltas: &[VouchedDelta],
+        live: Option<&Rc<Context>>,
+    ) -> Result<Round, CallError> {
+        let mut round = Round {
+            receipts: Vec::new(),
+            last: 0,
+        };
+        let mut bytes = 0;
+        for (at, delta) in deltas.iter().take(ROUND_DELTAS).enumerate() {
+            bytes += delta.canonical().len() as u64;
+            if at > 0 && (bytes > ROUND_BYTES || self.believe(delta).is_err()) {
+                break;
+            }
+            let change = Change::Delta(RemoteDelta {
+                slot: ContextSlot::UNASSIGNED,
+                delta: delta.clone(),
+            });
+            let (receipt, number) = match self.commits.submit_delta(change, live) {
+                Err(CallError::Busy { .. }) if at > 0 => break,
+                sent => sent?,
+            };
+            round.receipts.push(receipt);
+            round.last = number;
+            if let Some(sealed) = delta.sealed() {
+                // Without it, others ask somebody else for the delta.
+                let keep = Change::KeepSeal(sealed.clone());
+                if let Ok((_, number)) = self.commits.submit_delta(keep, live) {
+                    round.last = number;
+                }
+            }
+        }
+        Ok(round)
+    }
+
+    async fn shown(&self, number: u64) -> Result<(), CallError> {
+        let shown = self.commits.until_shown(number).await;
+        shown.ok_or_else(|| CallError::bug("a delivery was forgotten"))
+    }
+}
+
+/// Waits for what became of the deltas of a round. True if the batch had no room for one of
+/// them: that one and those behind it are left out.
+async fn take_round(round: Round, delivered: &mut Vec<Delivered>) -> Result<bool, CallError> {
+    let mut is_full = false;
+    for receipt in round.receipts {
+        let receipt = receipt
+            .await
+            .ok_or_else(|| CallError::bug("a delta was forgotten"))?;
+        let outcome = match receipt {
+            Ok(_) => Delivered::Applied,
+            Err(CallError::Uncommitted(refused)) => Delivered::Refused(refused),
+            Err(error) => return Err(error),
+        };
+        is_full |= matches!(&outcome, Delivered::Refused(refused) if matches!(**refused, Refused::BatchFull));
+        if !is_full {
+            delivered.push(outcome);
+        }
+    }
+    Ok(is_full)
+}
+
+fn check_size(deltas: &[VouchedDelta]) -> Result<(), CallError> {
+    let bytes = deltas.iter().map(|delta| delta.canonical().len() as u64);
+    let check = |limit, used, max| match used <= max {
+        true => Ok(()),
+        false => Err(CallError::Busy { limit, used, max }),
+    };
+    check(
+        "deltas in one delivery",
+        deltas.len() as u64,
+        DELIVERY_DELTAS_MAX as u64,
+    )?;
+    check("bytes in one delivery", bytes.sum(), DELIVERY_BYTES_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::ControlFlow;
+    use std::pin::Pin;
+
+    use bytes::Bytes;
+    use corelet_store::StoreError;
+    use futures_lite::future::{block_on, poll_once};
+
+    use super::*;
+    use crate::commit_stage::Report;
+    use crate::fixture::{self, Bench, Disk, Peer};
+    use crate::message::{Call, Reply};
+
+    type Delivery<'a> = Pin<Box<dyn Future<Output = Result<Vec<Delivered>, CallError>> + 'a>>;
+    type Calling<'a> = Pin<Box<dyn Future<Output = Result<Reply, CallError>> + 'a>>;
+
+    fn deliver(bench: &Bench, deltas: Vec<VouchedDelta>) -> Delivery<'_> {
+        Box::pin(bench.shard.deliver_here(fixture::id(1), deltas))
+    }
+
+    fn call<'a>(bench: &'a Bench, method: &'static str) -> Calling<'a> {
+        let call = Call {
+            method: Bytes::from_static(method.as_bytes()),
+            args: Bytes::from_static(b"{}"),
+            caller: Arc::from("caller"),
+            key: None,
+        };
+        Box::pin(bench.shard.call_here(fixture::id(1), call))
+    }
+
+    fn now<T>(task: &mut (impl Future<Output = T> + Unpin)) -> Option<T> {
+        block_on(poll_once(task))
+    }
+
+    fn applied(delivered: Option<Result<Vec<Delivered>, CallError>>) -> Vec<bool> {
+        let delivered = delivered.expect("it has ended").unwrap();
+        let applied = delivered.iter().map(|it| matches!(it, Delivered::Applied));
+        applied.collect()
+    }
+
+    #[test]
+    fn updates_wait_for_a_delivery_and_queries_go_on_with_the_state_before() {
+        let disk = Disk::new();
+        let slot = disk.create(1);
+        let bench = Bench::new(disk);
+        let context = block_on(bench.shard.revive(fixture::id(1))).unwrap();
+        let before = context.standing.get();
+        let peer = Peer::new();
+        let mut delivery = deliver(&bench, vec![peer.write(9, "a", "theirs")]);
+        assert!(now(&mut delivery).is_none());
+        let mut update = call(&bench, "keep");
+        assert!(now(&mut update).is_none());
+        bench.commit();
+        assert!(now(&mut delivery).is_none(), "no snapshot shows it");
+        assert_eq!(context.standing.get(), before);
+        let mut query = call(&bench, "peek");
+        let reply = now(&mut query).expect("a query waits for nobody").unwrap();
+        assert_eq!(reply.root, before.root, "of the state that it has read");
+        bench.shard.run_stretch();
+        assert!(bench.queue.is_empty(), "the update has not run");
+        bench.checkpoint();
+        assert_ne!(context.standing.get(), before);
+        assert_eq!(applied(now(&mut delivery)), [true]);
+        drop(delivery);
+        bench.shard.run_stretch();
+        bench.commit();
+        assert!(now(&mut update).expect("it has run").is_ok());
+        bench.checkpoint();
+        assert_eq!(bench.disk.get(slot, "a").unwrap(), "theirs");
+        assert_eq!(bench.disk.get(slot, "k").unwrap(), "null");
+        assert_eq!(bench.shard.stats.deltas_applied.get(), 1);
+        assert_eq!(bench.shard.stats.waiting.get(), 0);
+        let mut seals = 0;
+        let snapshot = bench.disk.ledger.snapshot().unwrap();
+        snapshot
+            .seals(slot, &mut |_, _| {
+                seals += 1;
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+        assert_eq!(seals, 1, "others can be told who has made it");
+    }
+
+    /// It would begin with what the snapshot has shown before.
+    #[test]
+    fn a_context_is_not_brought_into_memory_during_a_delivery() {
+        let disk = Disk::new();
+        disk.create(1);
+        let bench = Bench::new(disk);
+        let peer = Peer::new();
+        let deltas = vec![peer.write(9, "a", "1"), peer.write(10, "a", "2")];
+        let mut delivery = deliver(&bench, deltas);
+        assert!(now(&mut delivery).is_none());
+        let mut query = call(&bench, "peek");
+        assert!(now(&mut query).is_none());
+        bench.commit();
+        assert!(now(&mut query).is_none());
+        bench.checkpoint();
+        assert_eq!(applied(now(&mut delivery)), [true, true]);
+        drop(delivery);
+        let reply = now(&mut query).expect("nothing holds it up").unwrap();
+        let shown = bench.shard.show_here(fixture::id(1)).unwrap();
+        assert_eq!((reply.root, shown.version), (shown.root, 2));
+    }
+
+    #[test]
+    fn each_delta_is_told_why_it_was_not_taken() {
+        let disk = Disk::new();
+        disk.create(1);
+        let bench = Bench::new(disk);
+        let peer = Peer::new();
+        let first = peer.write(9, "a", "1");
+        let left_out = peer.write(10, "a", "2");
+        let third = peer.write(11, "a", "3");
+        let far = u64::MAX >> 12;
+        let early = peer.write(far, "a", "4");
+        let deltas = vec![first.clone(), third, early, first, left_out];
+        let mut delivery = deliver(&bench, deltas);
+        for _ in 0..3 {
+            assert!(now(&mut delivery).is_none());
+            bench.commit();
+        }
+        assert!(now(&mut delivery).is_none());
+        bench.checkpoint();
+        let delivered = now(&mut delivery).expect("it has ended").unwrap();
+        let [
+            Delivered::Applied,
+            Delivered::Refused(missing),
+            Delivered::FromTheFuture(_),
+            Delivered::Refused(before),
+            Delivered::Applied,
+        ] = &delivered[..]
+        else {
+            panic!("{delivered:?}")
+        };
+        assert!(matches!(**missing, Refused::ParentsMissing { .. }));
+        assert!(matches!(**before, Refused::AppliedBefore { .. }));
+        let stats = &bench.shard.stats;
+        assert_eq!(
+            (stats.deltas_applied.get(), stats.deltas_refused.get()),
+            (2, 3)
+        );
+    }
+
+    #[test]
+    fn a_failed_delivery_lets_go_of_its_context_and_can_be_made_again() {
+        let disk = Disk::new();
+        disk.create(1);
+        let bench = Bench::new(disk);
+        drop(block_on(bench.shard.revive(fixture::id(1))).unwrap());
+        let delta = Peer::new().write(9, "a", "theirs");
+        let mut delivery = deliver(&bench, vec![delta.clone()]);
+        assert!(now(&mut delivery).is_none());
+        let second = now(&mut deliver(&bench, vec![delta.clone()]));
+        assert!(matches!(second, Some(Err(CallError::Busy { .. }))));
+        bench.queue.try_iter().for_each(drop);
+        let report = Report::Failed(StoreError::MapFull { bytes_max: 1 });
+        bench.shard.commits.settle(report, &bench.shard.snapshots);
+        assert!(matches!(now(&mut delivery), Some(Err(CallError::Store(_)))));
+        drop(delivery);
+        let mut update = call(&bench, "keep");
+        assert!(now(&mut update).is_none());
+        bench.commit();
+        assert!(now(&mut update).expect("nobody holds the context").is_ok());
+        let mut again = deliver(&bench, vec![delta]);
+        assert!(now(&mut again).is_none());
+        bench.commit();
+        bench.checkpoint();
+        assert_eq!(applied(now(&mut again)), [true]);
+    }
+
+    #[test]
+    fn a_delivery_is_bounded_and_goes_in_rounds() {
+        let disk = Disk::new();
+        disk.create(1);
+        let bench = Bench::new(disk);
+        let peer = Peer::new();
+        let deltas: Vec<_> = (0..300).map(|n| peer.write(9 + n, "a", "1")).collect();
+        let too_many = vec![deltas[0].clone(); DELIVERY_DELTAS_MAX + 1];
+        let refused = now(&mut deliver(&bench, too_many));
+        assert!(matches!(
+            refused,
+            Some(Err(CallError::Busy { max: 10_000, .. }))
+        ));
+        let mut delivery = deliver(&bench, deltas);
+        assert!(now(&mut delivery).is_none());
+        // Each with its seal.
+        assert_eq!(bench.queue.len(), 2 * ROUND_DELTAS);
+        bench.commit();
+        assert!(now(&mut delivery).is_none());
+        bench.commit();
+        assert!(now(&mut delivery).is_none());
+        bench.checkpoint();
+        assert_eq!(applied(now(&mut delivery)), [true; 300]);
+    }
+}
