@@ -16,6 +16,7 @@ mod dev;
 mod facts;
 mod figures;
 mod http;
+mod lines;
 mod log;
 mod metrics;
 pub mod preflight;

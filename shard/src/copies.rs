@@ -1,5 +1,5 @@
-//! Copies of the node's state for those who ask from outside: a backup of everything, or
-//! one context. Each has a thread of its own, which may block: it asks the commit threads
+//! Copies of the node's state for those who ask from outside: a backup of everything, one
+//! context, or what somebody makes of one. Each has a thread of its own, which may block: it asks the commit threads
 //! for snapshots that hold all that is durable by then, and writes what it reads from
 //! them in parts. The parts go through a mailbox to the shard that answers the client, as
 //! many ahead as [`PARTS_AHEAD`], so that a slow client slows the thread down and takes no
@@ -14,8 +14,8 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use corelet_store::{
-    BackupSource, Blobs, ContextId, DataDir, ExportError, ExportScope, NodeId, ShardCount, ShardId,
-    Snapshot, StoreError, export_context, write_backup,
+    BackupSource, Blobs, ContextId, ContextRecord, DataDir, ExportError, ExportScope, NodeId,
+    PastError, ShardCount, ShardId, Snapshot, StoreError, export_context, write_backup,
 };
 use crossbeam_channel::{Receiver, Sender, bounded};
 
@@ -51,11 +51,32 @@ pub(crate) struct Copier {
     running: Arc<AtomicUsize>,
 }
 
+/// Reads a context in a snapshot of its shard, and writes what is wanted of it.
+pub type ContextReader =
+    Box<dyn FnOnce(&Snapshot, &ContextRecord, &mut dyn Write) -> Result<(), ReadError> + Send>;
+
+/// Why a context could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// It is damaged, or its past is not there.
+    #[error(transparent)]
+    Past(#[from] PastError),
+    /// Nobody takes what is written.
+    #[error("what was read cannot be handed on")]
+    Write(#[from] io::Error),
+}
+
+impl From<StoreError> for ReadError {
+    fn from(error: StoreError) -> Self {
+        ReadError::Past(PastError::Store(error))
+    }
+}
+
 /// What is to be copied.
-#[derive(Clone, Copy, Debug)]
 pub(crate) enum Wanted {
     Everything { with_keys: bool },
     Context { id: ContextId, scope: ExportScope },
+    Read { id: ContextId, read: ContextReader },
 }
 
 enum Part {
@@ -115,9 +136,9 @@ impl Copier {
                 part: Vec::with_capacity(PART_BYTES),
             };
             let made = copier.make(wanted, &mut out);
-            let last = match made.and_then(|()| Ok(out.send()?)) {
+            let last = match made.and_then(|()| out.send().map_err(unwritten)) {
                 Ok(()) => Part::End,
-                Err(error) => Part::Failed(failed(error)),
+                Err(error) => Part::Failed(error),
             };
             // Where the client has gone, nobody minds.
             let _ = out.outbox.post(last);
@@ -134,11 +155,26 @@ impl Copier {
         })
     }
 
-    fn make(&self, wanted: Wanted, out: &mut Parts) -> Result<(), ExportError> {
+    fn make(&self, wanted: Wanted, out: &mut Parts) -> Result<(), CallError> {
         match wanted {
             Wanted::Context { id, scope } => {
                 let snapshot = self.snapshot(ShardId::of(&id, self.count))?;
-                export_context(&snapshot, &id, scope, out)?;
+                export_context(&snapshot, &id, scope, out).map_err(failed)?;
+            }
+            Wanted::Read { id, read } => {
+                let snapshot = self.snapshot(ShardId::of(&id, self.count))?;
+                let context = snapshot.context(&id)?.ok_or_else(|| not_found(id))?;
+                if let Some(out) = snapshot.quarantined(context.slot)? {
+                    return Err(CallError::OutOfService {
+                        context: id,
+                        why: Arc::from(out.why),
+                    });
+                }
+                read(&snapshot, &context, out).map_err(|error| match error {
+                    ReadError::Past(PastError::Store(error)) => CallError::from(error),
+                    ReadError::Past(error) => CallError::Past(Arc::new(error)),
+                    ReadError::Write(error) => unwritten(error),
+                })?;
             }
             Wanted::Everything { with_keys } => {
                 // The directory's keeper last: a name is there before its context is.
@@ -154,27 +190,34 @@ impl Copier {
                     blobs: None::<&Blobs>,
                     keys: with_keys.then_some(&self.keys),
                 };
-                write_backup(&source, out, &mut |_| {})?;
+                write_backup(&source, out, &mut |_| {}).map_err(failed)?;
             }
         }
         Ok(())
     }
 
     /// What is durable on a shard by now, all of it.
-    fn snapshot(&self, shard: ShardId) -> Result<Snapshot, ExportError> {
+    fn snapshot(&self, shard: ShardId) -> Result<Snapshot, CallError> {
         let (answer, snapshot) = bounded(1);
         let asked = self.commit_threads[usize::from(shard.number())].send(answer);
-        let stopping = || io::Error::other("the server is stopping");
-        asked.map_err(|_| stopping())?;
-        Ok(snapshot.recv().map_err(|_| stopping())??)
+        asked.map_err(|_| CallError::Draining)?;
+        Ok(snapshot.recv().map_err(|_| CallError::Draining)??)
     }
+}
+
+fn not_found(context: ContextId) -> CallError {
+    CallError::ContextNotFound {
+        context: context.to_string(),
+    }
+}
+
+fn unwritten(error: io::Error) -> CallError {
+    failed(ExportError::from(error))
 }
 
 fn failed(error: ExportError) -> CallError {
     match error {
-        ExportError::UnknownContext { context } => CallError::ContextNotFound {
-            context: context.to_string(),
-        },
+        ExportError::UnknownContext { context } => not_found(context),
         ExportError::Store(error) => CallError::Store(Arc::new(error)),
         error => CallError::File {
             doing: "make the copy".to_owned(),

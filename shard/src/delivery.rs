@@ -11,8 +11,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use corelet_store::{
-    Change, ContextId, ContextSlot, DeltaView, FromTheFuture, PendingBounds, Refused, RemoteDelta,
-    VouchedDelta,
+    Change, ContextId, ContextSlot, DeltaView, FromTheFuture, NodeId, PendingBounds, Refused,
+    RemoteDelta, VouchedDelta,
 };
 
 use crate::answer::{Answer, Promise, promise};
@@ -102,6 +102,19 @@ struct Round {
 }
 
 impl Shard {
+    pub(crate) async fn set_members_here(
+        self: &Rc<Self>,
+        context: ContextId,
+        members: Vec<NodeId>,
+    ) -> Result<(), CallError> {
+        let change = Change::SetMembers {
+            context,
+            members,
+            now: self.clock.tick(),
+        };
+        self.commit(change).await.map(drop)
+    }
+
     /// Applies deltas of other nodes to a context, in their order. What became of each; or why
     /// it is not known: some of them may be applied then, and it does no harm to deliver all of
     /// them again.

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use corelet_store::{ApplicationId, ContextId, Refused, StoreError};
+use corelet_store::{ApplicationId, ContextId, PastError, Refused, StoreError};
 use corelet_wasm_host::{Failure, GuestLog, LogLevel};
 
 /// Why a shard did not do what it was asked to.
@@ -43,6 +43,9 @@ pub enum CallError {
         /// The newest there is.
         last: u64,
     },
+    /// The state that a delta has led to is not there, or not any more.
+    #[error("{0}")]
+    Past(Arc<PastError>),
     /// No application has this id.
     #[error("application {application} is not installed")]
     ApplicationNotFound {

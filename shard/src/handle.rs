@@ -11,13 +11,14 @@ use std::task::{Poll, Waker};
 
 use bytes::Bytes;
 use corelet_store::{
-    ApplicationId, ApplicationRecord, ContextId, ExportScope, ShardCount, ShardId, VouchedDelta,
+    ApplicationId, ApplicationRecord, ContextId, ExportScope, NodeId, ShardCount, ShardId,
+    VouchedDelta,
 };
 use corelet_wasm_host::Host;
 
 use crate::answer::promise;
 use crate::compiler::Task;
-use crate::copies::{CopyStream, Wanted};
+use crate::copies::{ContextReader, CopyStream, Wanted};
 use crate::delivery::Delivered;
 use crate::error::CallError;
 use crate::events::EventsPage;
@@ -138,6 +139,23 @@ impl ShardHandle {
             }
             match ask(&shard, owner, Request::Release { id }).await? {
                 Response::Release(result) => result,
+                _ => Err(mixed_up()),
+            }
+        })
+        .await
+    }
+
+    /// Says which other nodes have a context, at most [`corelet_store::MEMBERS_MAX`]: what one
+    /// of them has not acknowledged is kept for it, within bounds.
+    pub async fn set_members(&self, id: ContextId, members: Vec<NodeId>) -> Result<(), CallError> {
+        let owner = self.shard.owner(&id);
+        let shard = Rc::clone(&self.shard);
+        to_the_end(async move {
+            if owner == shard.id {
+                return shard.counted(shard.set_members_here(id, members).await);
+            }
+            match ask(&shard, owner, Request::SetMembers { id, members }).await? {
+                Response::SetMembers(result) => result,
                 _ => Err(mixed_up()),
             }
         })
@@ -276,6 +294,18 @@ impl ShardHandle {
         scope: ExportScope,
     ) -> Result<CopyStream, CallError> {
         let begun = self.shard.copier.begin(Wanted::Context { id, scope });
+        self.shard.counted(begun)
+    }
+
+    /// What `read` makes of a context, as all that was durable at one moment after now shows it.
+    /// It runs on a thread of its own, at the pace of who takes it. Bounded in number, together
+    /// with copies.
+    pub fn read_context(
+        &self,
+        id: ContextId,
+        read: ContextReader,
+    ) -> Result<CopyStream, CallError> {
+        let begun = self.shard.copier.begin(Wanted::Read { id, read });
         self.shard.counted(begun)
     }
 

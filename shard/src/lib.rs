@@ -55,7 +55,7 @@ mod watchdog;
 
 pub use bounds::{Bounds, CollectorBounds, WatchdogConfig};
 pub use components::component_file;
-pub use copies::CopyStream;
+pub use copies::{ContextReader, CopyStream, ReadError};
 pub use delivery::{DELIVERY_BYTES_MAX, DELIVERY_DELTAS_MAX, Delivered};
 pub use directory::NAME_CHARS_MAX;
 pub use ending::Ending;

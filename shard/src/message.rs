@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use corelet_store::{
-    AnswerKey, ApplicationId, ApplicationRecord, ContextId, DeltaId, Hlc, Root, ShardId,
+    AnswerKey, ApplicationId, ApplicationRecord, ContextId, DeltaId, Hlc, NodeId, Root, ShardId,
     VouchedDelta,
 };
 use corelet_wasm_host::Module;
@@ -105,6 +105,11 @@ pub(crate) enum Request {
     Release {
         id: ContextId,
     },
+    /// Let other nodes have it.
+    SetMembers {
+        id: ContextId,
+        members: Vec<NodeId>,
+    },
     /// Apply deltas of other nodes.
     Deliver {
         id: ContextId,
@@ -148,6 +153,7 @@ pub(crate) enum Response {
     Create(Result<ContextInfo, CallError>),
     Delete(Result<(), CallError>),
     Release(Result<(), CallError>),
+    SetMembers(Result<(), CallError>),
     Deliver(Result<Vec<Delivered>, CallError>),
     Show(Result<ContextInfo, CallError>),
     List(Result<Vec<ContextInfo>, CallError>),

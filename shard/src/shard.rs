@@ -253,7 +253,8 @@ impl Shard {
         let module = self.module(record.application).await?;
         self.delivered(id).await;
         // Meanwhile somebody else may have been faster, or the context may have been
-        // deleted.
+        // deleted, or found damaged.
+        self.check_service(id)?;
         if let Some(context) = self.live(id) {
             return Ok(context);
         }
@@ -374,6 +375,9 @@ impl Shard {
             }
             Request::Delete { id } => Response::Delete(self.counted(self.delete_here(id).await)),
             Request::Release { id } => Response::Release(self.release_here(id).await),
+            Request::SetMembers { id, members } => {
+                Response::SetMembers(self.counted(self.set_members_here(id, members).await))
+            }
             Request::Deliver { id, deltas } => {
                 Response::Deliver(self.counted(self.deliver_here(id, deltas).await))
             }

@@ -10,5 +10,5 @@ pub mod worker;
 
 pub use component::{caching, component, component_path, hostile, many, spinner};
 pub use damage::flip;
-pub use node::TestNode;
+pub use node::{NodeKey, TestNode};
 pub use server::{ANY_PORT, Answer, Client, Server, binary, free_address};

@@ -12,8 +12,9 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use corelet_shard::{Bounds, Cores, Node, NodeConfig, ShardHandle, WatchdogConfig};
-use corelet_store::{DataDir, NodeId, OpenOptions, ShardCount};
+use corelet_store::{DataDir, NodeId, OpenOptions, Sealer, ShardCount};
 use corelet_wasm_host::{Host, HostConfig, Limits};
+use ed25519_dalek::{Signer, SigningKey};
 
 /// How to run a node in a test.
 pub struct TestNode {
@@ -30,6 +31,8 @@ pub struct TestNode {
     /// Tests run beside each other on few cores, where a late beat is no news,
     /// so the default is patient.
     pub watchdog: WatchdogConfig,
+    /// Whose key it has: nodes with the same contexts need one each.
+    pub key: u8,
     /// Where the shards run: where there is room, unless it matters to the test.
     pub cores: Cores,
 }
@@ -46,8 +49,30 @@ impl Default for TestNode {
                 warn_after: Duration::from_secs(5),
                 abort_after: Duration::from_secs(60),
             },
+            key: 7,
             cores: Cores::Unpinned,
         }
+    }
+}
+
+/// The key of a node, which seals what the node has made.
+pub struct NodeKey(SigningKey);
+
+impl NodeKey {
+    /// That of a [`TestNode`] with this `key`.
+    pub fn of(key: u8) -> NodeKey {
+        NodeKey(SigningKey::from_bytes(&[key; 32]))
+    }
+}
+
+impl Sealer for NodeKey {
+    fn node_id(&self) -> NodeId {
+        NodeId::from_bytes(self.0.verifying_key().to_bytes())
+    }
+
+    fn sign_delta(&self, message: &[u8]) -> [u8; 64] {
+        let signed = [b"corelet/v1/delta\0", message].concat();
+        self.0.sign(&signed).to_bytes()
     }
 }
 
@@ -141,7 +166,7 @@ impl TestNode {
     {
         let options = OpenOptions {
             shards_if_new: ShardCount::new(self.shards).expect("a node has at least one shard"),
-            node_id_if_new: NodeId::from_bytes([7; 32]),
+            node_id_if_new: NodeKey::of(self.key).node_id(),
         };
         let data = DataDir::open(data, &options).expect("the data directory opens");
         let mut host = HostConfig::new(self.instances_max);

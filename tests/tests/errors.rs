@@ -246,6 +246,7 @@ fn every_error_of_the_catalogue_is_met_and_is_as_the_page_has_it() {
     requests_that_are_none(&catalogue);
     a_client_that_is_slow(&catalogue);
     what_is_not_there(&catalogue);
+    a_past_that_is_gone(&catalogue);
     guests_that_fail(&catalogue);
     uploads_that_are_no_applications(&catalogue);
     a_compiler_that_is_killed_or_takes_too_long(&catalogue);
@@ -386,6 +387,13 @@ fn what_is_not_there(catalogue: &Catalogue) {
         json!({ "application": "kv", "name": "neighbour" }),
     );
     assert_eq!(data["what"], stage.neighbour);
+    let entries = |stage: &Stage, at: &str| {
+        let path = format!("/v1/contexts/neighbour/entries?at={at}");
+        stage.client.get(&path).expect("an answer")
+    };
+    let act = || catalogue.rest("unknown_delta", &entries(&stage, &stage.neighbour));
+    let data = stage.refused("neighbour", act);
+    assert_eq!(data["delta"], stage.neighbour);
     let remove = || {
         stage
             .client
@@ -394,6 +402,38 @@ fn what_is_not_there(catalogue: &Catalogue) {
     };
     let data = stage.refused("neighbour", || catalogue.rest("conflict", &remove()));
     assert_eq!(data["what"], stage.neighbour);
+    stage.stop();
+}
+
+fn a_past_that_is_gone(catalogue: &Catalogue) {
+    let stage = Stage::start("[collector]\nevery = \"100 ms\"\nhistory_max = 0\n");
+    for n in 0..200 {
+        let args = json!({ "key": "k", "value": n.to_string() });
+        let answer = stage.call("neighbour", "set", &args);
+        assert!(answer.1["result"].is_object(), "{}", answer.1);
+    }
+    let deltas = || {
+        let path = "/v1/contexts/neighbour/deltas?limit=1000";
+        let (_, text) = stage.client.get(path).expect("an answer");
+        let lines = text.as_str().expect("lines").lines();
+        let lines: Vec<Value> = lines
+            .map(|line| serde_json::from_str(line).expect("JSON"))
+            .collect();
+        lines
+    };
+    let oldest = loop {
+        let mut left = deltas();
+        if left.len() < 200 {
+            left.pop();
+            break left.pop().expect("the newest are kept");
+        }
+        thread::sleep(Duration::from_millis(20));
+    };
+    let at = oldest["delta"].as_str().expect("an id");
+    let path = format!("/v1/contexts/neighbour/entries?at={at}");
+    let answer = stage.client.get(&path).expect("an answer");
+    let data = catalogue.rest("past_not_retained", &answer);
+    assert_eq!(data["delta"], at);
     stage.stop();
 }
 

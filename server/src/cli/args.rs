@@ -460,6 +460,40 @@ Its private entries, which belong to this node, stay here.")]
         #[arg(long, value_name = "FILE")]
         to: Option<PathBuf>,
     },
+    /// Print what is kept in a context, now or as it was after an earlier change.
+    #[command(after_help = "\
+Examples:
+  corelet context entries shop
+  corelet context entries shop --prefix order/ -o json | jq -c 'select(.kind == \"counter\")'
+  corelet context entries shop --at 7Fk…
+
+What --at takes is shown by `corelet context deltas`, and as delta_id by each call. With
+it, entries of this node alone are left out: they are in no delta.")]
+    Entries {
+        /// Id or name.
+        context: String,
+        /// As they were after this delta.
+        #[arg(long, value_name = "DELTA")]
+        at: Option<String>,
+        /// Only of this space: shared, owned, private or attached.
+        #[arg(long)]
+        space: Option<String>,
+        /// Only those whose keys begin with this.
+        #[arg(long, value_name = "KEY")]
+        prefix: Option<String>,
+    },
+    /// Print the changes of a context, the newest first, as far as they are kept.
+    #[command(after_help = "\
+Examples:
+  corelet context deltas shop
+  corelet context deltas shop --limit 1000 -o json | jq -r .delta")]
+    Deltas {
+        /// Id or name.
+        context: String,
+        /// How many at most.
+        #[arg(long, value_name = "N", default_value_t = 20)]
+        limit: u32,
+    },
     /// Take a context into a data directory that no server has open.
     #[command(after_help = "\
 Examples:

@@ -1,11 +1,14 @@
-//! `corelet context`: create, list, show, release, delete; copies are in `copies.rs`.
+//! `corelet context`: create, list, show, release, delete; what is in one is in `lines.rs`,
+//! copies are in `copies.rs`.
 
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::json;
 
 use super::args::{ContextCommand, Global};
 use super::call::json_argument;
 use super::copies;
 use super::failure::{Exit, Failure};
+use super::lines;
 use super::output::{Out, date};
 use super::progress::during;
 use crate::api;
@@ -65,6 +68,26 @@ pub(super) fn run(command: &ContextCommand, global: &Global, out: &Out) -> Resul
                 &format!("{context} is back in service"),
                 || json!({ "released": context }),
             )
+        }
+        ContextCommand::Entries {
+            context,
+            at,
+            space,
+            prefix,
+        } => {
+            let wanted = [("at", at), ("space", space), ("prefix", prefix)];
+            let given = wanted.iter().filter_map(|(name, value)| {
+                let value = value.as_deref()?;
+                let value = utf8_percent_encode(value, NON_ALPHANUMERIC);
+                Some(format!("{name}={value}"))
+            });
+            let query = given.collect::<Vec<_>>().join("&");
+            let path = format!("{}/entries?{query}", path(context)?);
+            lines::entries(&path, global, out)
+        }
+        ContextCommand::Deltas { context, limit } => {
+            let path = format!("{}/deltas?limit={limit}", path(context)?);
+            lines::deltas(&path, global, out)
         }
         ContextCommand::Export { context, to } => {
             copies::export(context, to.as_deref(), global, out)

@@ -13,6 +13,7 @@ mod copies;
 mod doctor;
 mod events;
 mod failure;
+mod lines;
 mod logs;
 mod output;
 mod progress;

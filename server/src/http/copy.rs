@@ -17,10 +17,25 @@ use send_wrapper::SendWrapper;
 
 use super::watch::{Phase, Watch};
 
-const TYPE: HeaderValue = HeaderValue::from_static("application/vnd.corelet.copy");
+const COPY: HeaderValue = HeaderValue::from_static("application/vnd.corelet.copy");
+const LINES: HeaderValue = HeaderValue::from_static("application/x-ndjson");
+
+/// A copy that can be restored.
+pub(super) async fn response(stream: CopyStream, pace: Pace) -> Result<Response, CallError> {
+    of_type(COPY, stream, pace).await
+}
+
+/// Lines of JSON.
+pub(super) async fn lines(stream: CopyStream, pace: Pace) -> Result<Response, CallError> {
+    of_type(LINES, stream, pace).await
+}
 
 /// Waits for the first part, so that a copy that cannot be made is refused in words.
-pub(super) async fn response(mut stream: CopyStream, pace: Pace) -> Result<Response, CallError> {
+async fn of_type(
+    content_type: HeaderValue,
+    mut stream: CopyStream,
+    pace: Pace,
+) -> Result<Response, CallError> {
     let first = poll_fn(|cx| stream.poll_next(cx)).await.transpose()?;
     let copy = Copy {
         first,
@@ -28,7 +43,7 @@ pub(super) async fn response(mut stream: CopyStream, pace: Pace) -> Result<Respo
         pace,
     };
     let mut response = Response::new(body::Body::new(copy));
-    response.headers_mut().insert(CONTENT_TYPE, TYPE);
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
     Ok(response)
 }
 

@@ -17,9 +17,10 @@ use axum::response::Response;
 use axum::routing::{delete, get, post};
 use axum::{Extension, body};
 use bytes::Bytes;
-use corelet_shard::{ContextInfo, EventRecord, GuestLine, NewContext, ShardHandle};
+use corelet_shard::{ContextInfo, ContextReader, EventRecord, GuestLine, NewContext, ShardHandle};
 use corelet_store::{ApplicationId, ApplicationRecord, ContextId, ExportScope, Hlc};
 use corelet_wasm_host::LogLevel;
+use percent_encoding::percent_decode_str;
 use send_wrapper::SendWrapper;
 
 use super::copy::{self, Pace};
@@ -28,6 +29,7 @@ use super::reply::{document, problem};
 use crate::api;
 use crate::auth::Claims;
 use crate::facts::Board;
+use crate::lines;
 use crate::metrics::{self, classic};
 use crate::refusal::{Code, Refusal};
 use crate::rpc;
@@ -66,6 +68,8 @@ pub(super) fn router(door: Door) -> Router {
         .route("/v1/contexts/{context}/events", get(list_events))
         .route("/v1/contexts/{context}/logs", get(list_logs))
         .route("/v1/contexts/{context}/export", get(export_context))
+        .route("/v1/contexts/{context}/entries", get(list_entries))
+        .route("/v1/contexts/{context}/deltas", get(list_deltas))
         .route("/v1/backup", get(back_up))
         .route("/v1/contexts/{context}/quarantine", delete(release_context))
         // The good case never comes here: `request.rs` sees it first.
@@ -311,6 +315,44 @@ async fn export_context(
     .await
 }
 
+/// What is kept in a context, now or as it was after a delta, a line for each entry.
+async fn list_entries(
+    State(door): State<Door>,
+    Extension(pace): Extension<Pace>,
+    Named(wanted): Named,
+    RawQuery(query): RawQuery,
+) -> Response {
+    at_home(door, async move |front| {
+        let entries = entries_wanted(query.as_deref().unwrap_or(""))?;
+        let id = front.shard.resolve(&wanted)?;
+        let read: ContextReader = Box::new(move |snapshot, context, out| {
+            lines::entries(snapshot, context, &entries, out)
+        });
+        let stream = front.shard.read_context(id, read)?;
+        Ok(copy::lines(stream, pace).await?)
+    })
+    .await
+}
+
+/// The deltas of a context, the newest first, a line for each.
+async fn list_deltas(
+    State(door): State<Door>,
+    Extension(pace): Extension<Pace>,
+    Named(wanted): Named,
+    RawQuery(query): RawQuery,
+) -> Response {
+    at_home(door, async move |front| {
+        let ReadOn { limit, .. } = read_on(query.as_deref().unwrap_or(""), &["limit"])?;
+        let id = front.shard.resolve(&wanted)?;
+        let read: ContextReader = Box::new(move |snapshot, context, out| {
+            lines::deltas(snapshot, context.slot, limit, out)
+        });
+        let stream = front.shard.read_context(id, read)?;
+        Ok(copy::lines(stream, pace).await?)
+    })
+    .await
+}
+
 async fn list_logs(
     State(door): State<Door>,
     Named(wanted): Named,
@@ -480,6 +522,37 @@ fn read_on(query: &str, allowed: &[&str]) -> Result<ReadOn, Refusal> {
         }
     }
     Ok(ReadOn { after, limit })
+}
+
+/// Which entries a query string asks for.
+fn entries_wanted(query: &str) -> Result<lines::Wanted, Refusal> {
+    let mut wanted = lines::Wanted::default();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let refuse = |message: &str| {
+            let shown: String = name.chars().take(64).collect();
+            Refusal::new(Code::InvalidParams, message.to_owned()).with("parameter", shown)
+        };
+        match name {
+            "at" => {
+                let delta = value.parse();
+                let delta = delta.map_err(|_| refuse("at must be a delta's id"))?;
+                wanted.at = Some(delta);
+            }
+            "space" => {
+                let space = lines::space(value);
+                let names = "space must be shared, owned, private or attached";
+                wanted.space = Some(space.ok_or_else(|| refuse(names))?);
+            }
+            "prefix" => {
+                wanted.prefix = percent_decode_str(value).collect();
+            }
+            _ => {
+                return Err(refuse("what can be asked for is at, space and prefix"));
+            }
+        }
+    }
+    Ok(wanted)
 }
 
 fn event(event: &EventRecord) -> api::Event {

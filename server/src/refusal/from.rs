@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use std::time::Duration;
 
 use corelet_shard::CallError;
-use corelet_store::{Refused as Unstored, StoreError};
+use corelet_store::{PastError, Refused as Unstored, StoreError};
 use corelet_wasm_host::{Failure, Limits, NotCompiled, Refused};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -34,6 +34,18 @@ impl From<CallError> for Refusal {
             CallError::NoSuchEvent { .. } => {
                 Refusal::new(Code::InvalidParams, message).with("parameter", "after")
             }
+            CallError::Past(error) => match &*error {
+                PastError::Unknown { delta } => {
+                    Refusal::new(Code::UnknownDelta, message).with("delta", delta.to_string())
+                }
+                PastError::NotRetained { delta } => {
+                    Refusal::new(Code::PastNotRetained, message).with("delta", delta.to_string())
+                }
+                PastError::TooLong { limit, max } => {
+                    Refusal::limit(Code::PastNotRetained, limit, None, *max)
+                }
+                PastError::Store(_) => Refusal::new(Code::StorageDamaged, message),
+            },
             CallError::ApplicationNotFound { application } => {
                 Refusal::new(Code::UnknownApplication, message).with("application", application)
             }

@@ -122,6 +122,10 @@ catalogue! {
         "As many applications are installed as the limit allows. Nothing has been installed; remove one first. What is installed already may be uploaded again.";
     IdempotencyKeyReused = -32027 "idempotency_key_reused", 422 call, "",
         "A call with this idempotency key was made on the context before, of another method or with other arguments, byte for byte. Nothing has happened; a call that is not the same needs a key of its own.";
+    UnknownDelta = -32028 "unknown_delta", 404 call, "delta",
+        "The context has no such delta.";
+    PastNotRetained = -32029 "past_not_retained", 410 call, "delta?, limit?, max?",
+        "The state after this delta cannot be shown: not all deltas that lead to it are kept (`collector.history_max` and the settings beside it say how long they are), or they are more than `max`. Later states can be.";
     ApplicationError = -32030 "application_error", 422 call, "error",
         "The application refused the call; `error` is what it said, in JSON. Nothing that the call did has happened.";
     Trapped = -32031 "trapped", 422 call, "trap, said?",

@@ -1,0 +1,283 @@
+//! A context's state and past as lines of JSON, for people and their tools: what is kept in
+//! it, now or as it was after an earlier delta, and the deltas themselves. Written as it
+//! is read, so that a large context takes no memory. Bytes that are JSON, as the SDK writes
+//! them, stand there as they are; others in base64.
+
+use std::io::Write;
+use std::ops::ControlFlow;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use corelet_shard::ReadError;
+use corelet_store::{
+    Content, ContextRecord, ContextSlot, DeltaId, EditView, EntryKind, EntryValue, NodeId, Scan,
+    Sequence, SequenceKind, Snapshot, Space, StoreError, replay,
+};
+use serde_json::{Map, Value, json};
+
+/// Elements of a list or text that are taken out at once.
+const ELEMENTS_AT_ONCE: usize = 4_096;
+
+/// Which entries are wanted.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Wanted {
+    /// As they were after this delta; as they are without it.
+    pub(crate) at: Option<DeltaId>,
+    /// Only of this space.
+    pub(crate) space: Option<Space>,
+    /// Only those whose keys begin with this.
+    pub(crate) prefix: Vec<u8>,
+}
+
+/// All spaces, and what they are called.
+const SPACES: [(Space, &str); 4] = [
+    (Space::Shared, "shared"),
+    (Space::Owned, "owned"),
+    (Space::Private, "private"),
+    (Space::Attached, "attached"),
+];
+
+/// The space with this name.
+pub(crate) fn space(name: &str) -> Option<Space> {
+    let found = SPACES.iter().find(|(_, its)| *its == name);
+    found.map(|(space, _)| *space)
+}
+
+fn space_name(space: Space) -> &'static str {
+    let found = SPACES.iter().find(|(it, _)| *it == space);
+    found.map_or("", |(_, name)| name)
+}
+
+/// Writes a line of what is shown, one for each entry, and one for the end.
+pub(crate) fn entries(
+    snapshot: &Snapshot,
+    context: &ContextRecord,
+    wanted: &Wanted,
+    out: &mut dyn Write,
+) -> Result<(), ReadError> {
+    let mut lines = Lines { out, count: 0 };
+    match &wanted.at {
+        None => entries_now(snapshot, context, wanted, &mut lines)?,
+        Some(delta) => entries_then(snapshot, context, wanted, delta, &mut lines)?,
+    }
+    lines.end()
+}
+
+fn entries_now(
+    snapshot: &Snapshot,
+    context: &ContextRecord,
+    wanted: &Wanted,
+    lines: &mut Lines<'_>,
+) -> Result<(), ReadError> {
+    let slot = context.slot;
+    let head = snapshot.head(slot)?;
+    lines.write(&json!({
+        "context": context.id.to_string(),
+        "root": head.root.to_string(),
+        "version": head.version,
+    }))?;
+    let spaces = SPACES.iter().map(|(space, _)| *space);
+    for space in spaces.filter(|space| wanted.space.is_none_or(|it| it == *space)) {
+        let scan = Scan {
+            space,
+            prefix: &wanted.prefix,
+            limit: usize::MAX,
+            ..Scan::default()
+        };
+        let mut failed = None;
+        snapshot.scan(slot, scan, &mut |entry| {
+            let value = entry.value()?;
+            let mut edits = |kind, visit: &mut dyn FnMut(EditView<'_>) -> ControlFlow<()>| {
+                snapshot.edits(slot, space, entry.key(), kind, visit)
+            };
+            match lines.entry(space, entry.key(), value, &mut edits) {
+                Ok(()) => Ok(ControlFlow::Continue(())),
+                Err(error) => {
+                    failed = Some(error);
+                    Ok(ControlFlow::Break(()))
+                }
+            }
+        })?;
+        if let Some(error) = failed {
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+fn entries_then(
+    snapshot: &Snapshot,
+    context: &ContextRecord,
+    wanted: &Wanted,
+    delta: &DeltaId,
+    lines: &mut Lines<'_>,
+) -> Result<(), ReadError> {
+    let past = snapshot.at(context.slot, delta)?;
+    lines.write(&json!({
+        "context": context.id.to_string(),
+        "root": past.root().to_string(),
+        "at": delta.to_string(),
+    }))?;
+    let is_wanted = |space: Space, key: &[u8]| {
+        wanted.space.is_none_or(|it| it == space) && key.starts_with(&wanted.prefix)
+    };
+    for (space, key, value) in past.entries() {
+        if is_wanted(space, key) {
+            let mut edits = |kind, visit: &mut dyn FnMut(EditView<'_>) -> ControlFlow<()>| {
+                past.edits(space, key, kind, visit);
+                Ok(())
+            };
+            lines.entry(space, key, value, &mut edits)?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes a line for each of up to `limit` deltas, the newest first, and one for the end.
+pub(crate) fn deltas(
+    snapshot: &Snapshot,
+    slot: ContextSlot,
+    limit: usize,
+    out: &mut dyn Write,
+) -> Result<(), ReadError> {
+    let mut lines = Lines { out, count: 0 };
+    let mut failed = None;
+    snapshot.deltas(slot, limit, &mut |_, delta| {
+        let parents = delta.parents().map(|parent| parent.to_string());
+        let line = json!({
+            "delta": delta.id().to_string(),
+            "author": delta.author().to_string(),
+            "time_unix_ms": delta.hlc().micros() / 1_000,
+            "parents": parents.collect::<Vec<_>>(),
+            "writes": delta.op_count(),
+            "events": delta.event_count(),
+            "root": delta.root().to_string(),
+        });
+        lines.count += 1;
+        match lines.write(&line) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                failed = Some(error);
+                ControlFlow::Break(())
+            }
+        }
+    })?;
+    failed.map_or(Ok(()), Err)?;
+    lines.end()
+}
+
+/// Shows the edits of a list or text.
+type Edits<'e> = dyn FnMut(EntryKind, &mut dyn FnMut(EditView<'_>) -> ControlFlow<()>) -> Result<(), StoreError>
+    + 'e;
+
+struct Lines<'o> {
+    out: &'o mut dyn Write,
+    count: u64,
+}
+
+impl Lines<'_> {
+    fn entry(
+        &mut self,
+        space: Space,
+        key: &[u8],
+        value: EntryValue<'_>,
+        edits: &mut Edits<'_>,
+    ) -> Result<(), ReadError> {
+        let kind = value.kind();
+        let mut line = Map::new();
+        line.insert("space".to_owned(), space_name(space).into());
+        match std::str::from_utf8(key) {
+            Ok(text) => line.insert("key".to_owned(), text.into()),
+            Err(_) => line.insert("key_base64".to_owned(), STANDARD.encode(key).into()),
+        };
+        line.insert("kind".to_owned(), kind.to_string().into());
+        match value {
+            EntryValue::Register(bytes) | EntryValue::WriteOnce(bytes) => {
+                insert_bytes(&mut line, bytes);
+            }
+            EntryValue::Counter(sum) => drop(line.insert("value".to_owned(), sum.into())),
+            EntryValue::SetElement => {}
+            EntryValue::List => {
+                let sequence = made_of(SequenceKind::List, kind, edits)?;
+                insert_list(&mut line, &sequence);
+            }
+            EntryValue::Text => {
+                let sequence = made_of(SequenceKind::Text, kind, edits)?;
+                let mut text = String::with_capacity(sequence.len());
+                each_part(&sequence, |part| {
+                    if let Content::Text(part) = part {
+                        text.push_str(&part);
+                    }
+                });
+                line.insert("value".to_owned(), text.into());
+            }
+        }
+        self.count += 1;
+        self.write(&Value::Object(line))
+    }
+
+    fn end(mut self) -> Result<(), ReadError> {
+        let count = self.count;
+        self.write(&json!({ "end": true, "count": count }))
+    }
+
+    fn write(&mut self, line: &Value) -> Result<(), ReadError> {
+        serde_json::to_writer(&mut *self.out, line).map_err(std::io::Error::from)?;
+        Ok(self.out.write_all(b"\n")?)
+    }
+}
+
+fn insert_bytes(line: &mut Map<String, Value>, bytes: &[u8]) {
+    match json_of(bytes) {
+        Some(value) => line.insert("value".to_owned(), value),
+        None => line.insert("value_base64".to_owned(), STANDARD.encode(bytes).into()),
+    };
+}
+
+/// As values if all of them are JSON, else as bytes, so that nobody takes one for the other.
+fn insert_list(line: &mut Map<String, Value>, list: &Sequence) {
+    let mut elements = Vec::with_capacity(list.len());
+    each_part(list, |part| {
+        if let Content::Values(part) = part {
+            elements.extend(part);
+        }
+    });
+    let values: Option<Vec<Value>> = elements.iter().map(|bytes| json_of(bytes)).collect();
+    match values {
+        Some(values) => line.insert("value".to_owned(), values.into()),
+        None => {
+            let encoded = elements.iter().map(|bytes| STANDARD.encode(bytes).into());
+            line.insert("value_base64".to_owned(), Value::Array(encoded.collect()))
+        }
+    };
+}
+
+fn json_of(bytes: &[u8]) -> Option<Value> {
+    serde_json::from_slice(bytes).ok()
+}
+
+fn made_of(
+    kind: SequenceKind,
+    of: EntryKind,
+    edits: &mut Edits<'_>,
+) -> Result<Sequence, ReadError> {
+    // Nobody edits it.
+    let mut sequence = Sequence::new(kind, NodeId::from_bytes([0; 32]));
+    edits(of, &mut |edit| {
+        replay(&mut sequence, &edit);
+        ControlFlow::Continue(())
+    })?;
+    Ok(sequence)
+}
+
+fn each_part(sequence: &Sequence, mut visit: impl FnMut(Content)) {
+    let mut index = 0;
+    while index < sequence.len() {
+        let len = ELEMENTS_AT_ONCE.min(sequence.len() - index);
+        // It lies within the sequence.
+        if let Ok(part) = sequence.slice(index, len) {
+            visit(part);
+        }
+        index += len;
+    }
+}
