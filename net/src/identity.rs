@@ -79,6 +79,16 @@ pub struct Identity {
     key: SigningKey,
 }
 
+impl IdentityError {
+    /// Whether there is no key, rather than a wrong one.
+    pub fn is_absent(&self) -> bool {
+        let IdentityError::Read { source, .. } = self else {
+            return false;
+        };
+        source.kind() == io::ErrorKind::NotFound
+    }
+}
+
 impl Identity {
     /// The key in `keys_dir`, made on first use. Fails when the file is
     /// damaged, readable by others, or cannot be written; never replaces one.

@@ -429,6 +429,7 @@ fn node_config(config: &Config, count: ShardCount) -> NodeConfig {
             compile_queue_max: shards.compile_queue_max as usize,
             compile_threads: shards.compile_threads as usize,
             applications_max: shards.applications_max as usize,
+            copies_max: shards.copies_max as usize,
             guest_log_lines_max: shards.guest_log_lines_max as usize,
             guest_log_context_bytes_max: shards.guest_log_context_bytes_max.0,
             guest_log_bytes_max: shards.guest_log_bytes_max.0,

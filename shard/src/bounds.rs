@@ -50,6 +50,9 @@ pub struct Bounds {
     /// Applications installed on the node. Every shard knows all of them, and
     /// each that was used stays in memory, compiled.
     pub applications_max: usize,
+    /// Copies that are made at the same time, and whatever else reads contexts for
+    /// somebody outside, over all shards.
+    pub copies_max: usize,
     /// Lines of one context's guests that are kept for its owner.
     pub guest_log_lines_max: usize,
     /// What these take in memory, with what is around each.
@@ -80,6 +83,7 @@ impl Default for Bounds {
             compile_queue_max: 64,
             compile_threads: 1,
             applications_max: 1_000,
+            copies_max: 4,
             guest_log_lines_max: 1_000,
             guest_log_context_bytes_max: 256 << 10,
             guest_log_bytes_max: 16 << 20,

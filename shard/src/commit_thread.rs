@@ -187,6 +187,13 @@ impl Worker<'_> {
                 Err(TryRecvError::Disconnected) => return None,
                 Err(TryRecvError::Empty) => self.sweep(),
             }
+            // A large context takes long, and others wait.
+            while let Ok(ask) = self.thread.asks.try_recv() {
+                self.answer(&ask);
+            }
+            if self.collector.due(self.writer.has_grown()) <= Instant::now() {
+                self.step_collector();
+            }
         }
         let mut checkpoint_due = Instant::now() + CHECKPOINT_IDLE;
         loop {

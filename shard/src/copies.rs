@@ -23,8 +23,8 @@ use crate::components::component_file;
 use crate::error::CallError;
 use crate::mailbox::{Inbox, Outbox, mailbox};
 
-/// Copies that are made at the same time.
-const COPIES_MAX: usize = 2;
+/// Copies that may ask the same commit thread at the same time; another one waits.
+const ASKS_MAX: usize = 2;
 
 /// Bytes of a part.
 const PART_BYTES: usize = 256 << 10;
@@ -37,7 +37,7 @@ pub(crate) type Ask = Sender<Result<Snapshot, StoreError>>;
 
 /// Places for asks at each commit thread.
 pub(crate) fn asks() -> (Sender<Ask>, Receiver<Ask>) {
-    bounded(COPIES_MAX)
+    bounded(ASKS_MAX)
 }
 
 /// What copies are made of; one for all shards.
@@ -49,6 +49,7 @@ pub(crate) struct Copier {
     keys: PathBuf,
     commit_threads: Arc<[Sender<Ask>]>,
     running: Arc<AtomicUsize>,
+    copies_max: usize,
 }
 
 /// Reads a context in a snapshot of its shard, and writes what is wanted of it.
@@ -94,7 +95,11 @@ pub struct CopyStream {
 }
 
 impl Copier {
-    pub(crate) fn new(data: &DataDir, commit_threads: Vec<Sender<Ask>>) -> Copier {
+    pub(crate) fn new(
+        data: &DataDir,
+        commit_threads: Vec<Sender<Ask>>,
+        copies_max: usize,
+    ) -> Copier {
         Copier {
             node: data.manifest().node_id,
             count: data.manifest().shards,
@@ -102,6 +107,7 @@ impl Copier {
             keys: data.keys_dir(),
             commit_threads: commit_threads.into(),
             running: Arc::default(),
+            copies_max,
         }
     }
 
@@ -115,12 +121,13 @@ impl Copier {
             keys: PathBuf::new(),
             commit_threads: Arc::new([]),
             running: Arc::default(),
+            copies_max: 0,
         }
     }
 
     /// Begins a copy.
     pub(crate) fn begin(&self, wanted: Wanted) -> Result<CopyStream, CallError> {
-        let place = Place::take(&self.running)?;
+        let place = Place::take(&self.running, self.copies_max)?;
         // One more for the end.
         let (outbox, parts) = mailbox(PARTS_AHEAD + 1);
         let (taken, room) = bounded(PARTS_AHEAD);
@@ -257,14 +264,14 @@ impl CopyStream {
 struct Place(Arc<AtomicUsize>);
 
 impl Place {
-    fn take(running: &Arc<AtomicUsize>) -> Result<Place, CallError> {
-        let more = |used: usize| (used < COPIES_MAX).then_some(used + 1);
+    fn take(running: &Arc<AtomicUsize>, copies_max: usize) -> Result<Place, CallError> {
+        let more = |used: usize| (used < copies_max).then_some(used + 1);
         match running.fetch_update(Ordering::AcqRel, Ordering::Acquire, more) {
             Ok(_) => Ok(Place(Arc::clone(running))),
             Err(used) => Err(CallError::Busy {
                 limit: "copies_max",
                 used: used as u64,
-                max: COPIES_MAX as u64,
+                max: copies_max as u64,
             }),
         }
     }

@@ -192,7 +192,7 @@ impl Node {
         let (commit_thread_to, commit_threads) = mpsc::channel();
 
         let (ask, asks): (Vec<_>, Vec<_>) = ledgers.iter().map(|_| copies::asks()).unzip();
-        let copier = Copier::new(data, ask);
+        let copier = Copier::new(data, ask, config.bounds.copies_max);
         let mut shards = Vec::new();
         let asks = inboxes.into_iter().zip(asks);
         for ((id, ledger), (inbox, asks)) in count.shards().zip(ledgers).zip(asks) {

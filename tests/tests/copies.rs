@@ -4,6 +4,7 @@
 //! tested in the store.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -121,6 +122,41 @@ fn a_backup_of_a_server_under_load_holds_all_that_was_acknowledged_before() {
     let told = done(&keyless, &["restore", path.to_str().expect("text")]);
     assert_eq!(told["keys"], false);
     assert_eq!(fs::read_dir(keyless.join("keys")).expect("keys").count(), 0);
+    let told = done(&keyless, &["check"]);
+    assert_eq!(
+        told["whole"], true,
+        "a key that is yet to come is no damage"
+    );
+    let notes = told["notes"].as_array().expect("a list");
+    assert!(notes.iter().any(|note| {
+        note.as_str()
+            .is_some_and(|note| note.contains("the key of node"))
+    }));
+}
+
+/// The node's key may be in it.
+#[test]
+fn a_backup_is_read_by_its_owner_alone_and_goes_into_no_file_of_others() {
+    let home = tempfile::tempdir().expect("a directory");
+    let data = home.path().join("data");
+    let mut server = Server::start(&data, &["--shards", "1"]);
+    let [file, part, other] = ["b.clx", "b.clx.part", "other"].map(|name| home.path().join(name));
+    fs::write(&other, "important").expect("a file");
+    std::os::unix::fs::symlink(&other, &part).expect("a link");
+    done(
+        &data,
+        &["backup", file.to_str().expect("text"), "--with-keys"],
+    );
+    let mode = fs::metadata(&file)
+        .expect("it is there")
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(fs::read_to_string(&other).expect("a file"), "important");
+    let names = fs::read_dir(home.path()).expect("a directory");
+    let mut names = names.map(|entry| entry.expect("an entry").file_name());
+    assert!(!names.any(|name| name.to_string_lossy().starts_with(".corelet-")));
+    assert_eq!(server.stop(), Some(0));
 }
 
 #[test]

@@ -3,8 +3,8 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
 use std::thread;
 
 use bytes::Bytes;
@@ -98,8 +98,7 @@ async fn made(
     author: NodeId,
     last: Option<DeltaId>,
 ) -> Vec<Bytes> {
-    let found: Arc<Mutex<Vec<Bytes>>> = Arc::default();
-    let out = Arc::clone(&found);
+    let (to_here, found) = channel();
     let read = shard.read_context(
         context,
         Box::new(move |snapshot, context, _| {
@@ -109,7 +108,7 @@ async fn made(
                 }
                 if delta.author() == author {
                     let canonical = Bytes::copy_from_slice(delta.canonical());
-                    out.lock().expect("nobody panics").push(canonical);
+                    to_here.send(canonical).expect("it waits");
                 }
                 ControlFlow::Continue(())
             })?;
@@ -117,7 +116,7 @@ async fn made(
         }),
     );
     whole(read.expect("it begins")).await;
-    let mut made = std::mem::take(&mut *found.lock().expect("nobody panics"));
+    let mut made: Vec<Bytes> = found.iter().collect();
     made.reverse();
     made
 }
@@ -220,9 +219,10 @@ fn two_nodes_that_are_called_while_they_hear_from_each_other_end_with_the_same()
         (other.path().to_owned(), 2, to_one, from_one),
     ];
     let running = ends.map(|(path, key, to, from)| {
-        thread::spawn(move || {
-            node(key).run(&path, move |shard| work(shard, context, key, to, from))
-        })
+        let thread = thread::Builder::new().name(format!("node-{key}"));
+        let running = thread
+            .spawn(move || node(key).run(&path, move |shard| work(shard, context, key, to, from)));
+        running.expect("a thread")
     });
     let [one, other] = running.map(|node| node.join().expect("it has not panicked"));
     assert_eq!(one, other);

@@ -64,7 +64,12 @@ pub(super) fn run(global: &Global, out: &Out) -> Result<(), Failure> {
     progress.say("comparing components".to_owned());
     let mut findings: Vec<Found> = report.findings.iter().map(Found::from).collect();
     findings.extend(components(dir, &report));
-    findings.extend(key(dir)?);
+    let mut report = report;
+    match key(dir)? {
+        Key::Right => {}
+        Key::Absent(note) => report.notes.push(note),
+        Key::Wrong(found) => findings.push(found),
+    }
     drop(progress);
     tell(report, findings, out)
 }
@@ -144,24 +149,37 @@ fn hash(path: &Path) -> std::io::Result<[u8; 32]> {
     }
 }
 
-/// The key is there, and is the one of the node whose data it is.
-fn key(dir: &Path) -> Result<Option<Found>, Failure> {
+/// What there is of the node's key.
+enum Key {
+    Right,
+    /// A restored directory waits for it.
+    Absent(String),
+    Wrong(Found),
+}
+
+/// Whether the key is the one of the node whose data it is.
+fn key(dir: &Path) -> Result<Key, Failure> {
+    let keys = dir.join("keys");
     let found = |why: String| {
-        Some(Found {
+        Key::Wrong(Found {
             shard: None,
             context: None,
             what: "node's key".to_owned(),
-            key: dir.join("keys").display().to_string(),
+            key: keys.display().to_string(),
             why,
             advice: "put back the keys' directory that belongs to this data directory".to_owned(),
         })
     };
     let Ok(node) = DataDir::node_of(dir) else {
         // What is wrong with the manifest was told already.
-        return Ok(None);
+        return Ok(Key::Right);
     };
-    Ok(match Identity::load(&dir.join("keys")) {
-        Ok(identity) if identity.node_id() == node => None,
+    Ok(match Identity::load(&keys) {
+        Ok(identity) if identity.node_id() == node => Key::Right,
+        Err(error) if error.is_absent() => Key::Absent(format!(
+            "the key of node {node} is not in {}: put it there before a server starts",
+            keys.display()
+        )),
         Ok(identity) => found(format!(
             "it is the one of node {}, and the data is of {node}",
             identity.node_id()

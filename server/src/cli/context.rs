@@ -43,6 +43,16 @@ pub(super) fn run(command: &ContextCommand, global: &Global, out: &Out) -> Resul
             let applications = Applications::shown(&client, out)?;
             let rows = page.contexts.iter();
             out.rows(&HEADINGS, rows.map(|it| row(it, &applications)), &page)?;
+            for out_of_service in page
+                .contexts
+                .iter()
+                .filter(|it| it.out_of_service.is_some())
+            {
+                let id = &out_of_service.id;
+                out.say(&format!(
+                    "{id} is out of service: `corelet context show {id}` says why"
+                ));
+            }
             if let Some(next) = &page.next {
                 out.say(&format!("there are more: --after {next}"));
             }

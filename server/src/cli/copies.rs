@@ -2,9 +2,8 @@
 //! restore`, `corelet reshard` and `corelet context import`, which are done to data
 //! directories that no server has open.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use corelet_shard::component_file;
@@ -66,7 +65,9 @@ pub(super) fn export(
 }
 
 pub(super) fn import(file: &Path, global: &Global, out: &Out) -> Result<(), Failure> {
-    let input = File::open(file).map_err(|error| Failure::failed(&error))?;
+    let input = File::open(file).map_err(|error| {
+        Failure::failed(&error).advise(format!("the context is to come from {}", file.display()))
+    })?;
     let input = BufReader::with_capacity(READ_BYTES, input);
     let progress = Progress::begin(out, "importing", None);
     let place = ImportPlace {
@@ -100,36 +101,32 @@ fn save(body: impl Read, file: &Path, what: &str, out: &Out) -> Result<u64, Fail
         let text = format!("{} is there already; choose another name", file.display());
         return Err(Failure::new(Exit::Failed, text));
     }
-    let mut name = file.file_name().unwrap_or_default().to_owned();
-    name.push(".part");
-    let part = file.with_file_name(name);
     let progress = Progress::begin(out, what, None);
-    keep(body, &part, file, &progress).inspect_err(|_| {
-        let _ = fs::remove_file(&part);
-    })
+    keep(body, file, &progress)
 }
 
-fn keep(
-    mut body: impl Read,
-    part: &Path,
-    file: &Path,
-    progress: &Progress,
-) -> Result<u64, Failure> {
-    let mut kept = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(part)?;
-    let bytes = io::copy(&mut body, &mut kept).map_err(|error| broken_off(&error))?;
-    progress.say("comparing what came".to_owned());
-    let reader = BufReader::with_capacity(READ_BYTES, File::open(part)?);
-    read_copy(reader).map_err(|error| Failure::failed(&error))?;
-    kept.sync_all()?;
-    fs::rename(part, file)?;
+fn keep(mut body: impl Read, file: &Path, progress: &Progress) -> Result<u64, Failure> {
     let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty());
-    File::open(dir.unwrap_or(Path::new(".")))?.sync_all()?;
+    let dir = dir.unwrap_or(Path::new("."));
+    // A new file that nobody else reads, whatever is there: keys may be in it.
+    let part = tempfile::Builder::new()
+        .prefix(".corelet-")
+        .suffix(".part")
+        .tempfile_in(dir)
+        .map_err(|error| not_written(dir, &error))?;
+    let bytes = io::copy(&mut body, &mut part.as_file()).map_err(|error| broken_off(&error))?;
+    progress.say("comparing what came".to_owned());
+    let reader = BufReader::with_capacity(READ_BYTES, part.reopen()?);
+    read_copy(reader).map_err(|error| Failure::failed(&error))?;
+    part.as_file().sync_all()?;
+    let kept = part.persist_noclobber(file);
+    kept.map_err(|error| not_written(file, &error.error))?;
+    File::open(dir)?.sync_all()?;
     Ok(bytes)
+}
+
+fn not_written(path: &Path, error: &io::Error) -> Failure {
+    Failure::failed(error).advise(format!("the copy was to be written to {}", path.display()))
 }
 
 fn broken_off(error: &io::Error) -> Failure {

@@ -1,7 +1,7 @@
 //! `corelet context entries` and `corelet context deltas`: lines as they come, so that
 //! a large context takes no memory here either.
 
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 
 use serde_json::Value;
 
@@ -46,22 +46,20 @@ fn each_line(
     shown: impl Fn(&Value) -> Option<String>,
 ) -> Result<(), Failure> {
     let body = super::client(global)?.download(path)?;
-    let mut stdout = io::stdout().lock();
     let mut has_ended = false;
     for line in BufReader::new(body).lines() {
         let line = line.map_err(|error| cut(&error.to_string()))?;
         let parsed: Value = serde_json::from_str(&line).map_err(|error| cut(&error.to_string()))?;
         has_ended = parsed.get("end").is_some();
         match out.is_json() {
-            true => writeln!(stdout, "{line}")?,
+            true => out.raw(format!("{line}\n").as_bytes())?,
             false => {
                 if let Some(text) = shown(&parsed) {
-                    writeln!(stdout, "{text}")?;
+                    out.raw(format!("{text}\n").as_bytes())?;
                 }
             }
         }
     }
-    stdout.flush()?;
     match has_ended {
         true => Ok(()),
         false => Err(cut("the last line is missing")),

@@ -25,5 +25,7 @@ pub(super) fn run(args: &LogsArgs, global: &Global, out: &Out) -> Result<(), Fai
             line.message.clone(),
         ]
     };
-    out.rows(&HEADINGS, found.lines.iter().map(row), &found)
+    out.rows(&HEADINGS, found.lines.iter().map(row), &found)?;
+    out.say(&format!("for what comes next: --after {}", found.next));
+    Ok(())
 }

@@ -170,6 +170,8 @@ settings! {
         compile_queue_max: u64 [1, 1024] = "64";
         /// Applications installed on this server. Those that were used since the start stay in memory, compiled. One more is refused with code -32026.
         applications_max: u64 [1, 10_000] = "1000";
+        /// Backups, exports and listings of entries and changes that are made at the same time, of the whole node. Each has a thread, and keeps pages of the ledgers from being used again for as long as its client takes.
+        copies_max: u64 [1, 64] = "4";
         /// Lines that the guests of one context have logged, kept in memory for `corelet logs`. The oldest go first.
         guest_log_lines_max: u64 [1, 100_000] = "1000";
         /// What these take in memory, with 128 bytes around each. A line of more than 4 KiB is cut.
