@@ -1,19 +1,16 @@
 //! The copier that the tests kill: fills data directories, backs them up, restores and
-//! reshards them, and says what is in them. Speaks only of what is done. Also measures
-//! how quick copies are.
+//! reshards them, and says what is in them. Speaks only of what is done.
 //!
 //! `copies fill DIR SHARDS CONTEXTS` writes contexts with all kinds of records.
 //! `copies backup DIR FILE`, `copies restore FILE DIR SHARDS`, `copies reshard DIR SHARDS`
 //! `copies export DIR FILE` and `copies import FILE DIR` do what they say. `copies show DIR` prints a line for each
 //! context and name, in order. `copies check DIR` prints findings, and ends with 1 if
-//! there are any. `copies speed DIR MIB` compares export and import with a plain copy of
-//! the same bytes through LMDB.
+//! there are any. How quick copies are is measured by `state_cost`.
 
 use std::error::Error;
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Read, Write};
-use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::io::{BufReader, BufWriter};
+use std::path::Path;
 
 use bytes::Bytes;
 use corelet_store::{
@@ -69,7 +66,6 @@ fn main() -> Outcome {
                 false => Err("it is not whole".into()),
             }
         }
-        ["speed", dir, mib] => speed(dir.as_ref(), mib.parse()?),
         _ => Err("usage: see the head of this program's source".into()),
     }
 }
@@ -242,119 +238,4 @@ fn show(dir: &Path) -> Outcome {
     lines.sort();
     lines.iter().for_each(|line| println!("{line}"));
     Ok(())
-}
-
-/// Entries of 100 bytes and of 1000, so many MiB of each.
-fn speed(dir: &Path, mib: u64) -> Outcome {
-    for value_bytes in [100, 1000, 10_000] {
-        let entries = (mib << 20) / value_bytes;
-        let at = |name: &str| -> PathBuf { dir.join(format!("{name}-{value_bytes}")) };
-        let (_data, ledgers) = open(&at("source"), count("1")?)?;
-        let new = NewContext {
-            id: id(0),
-            name: None,
-            application: ApplicationId::from_bytes([1; 32]),
-            created: Hlc::from_bits(5 << 12),
-            call: effects(0, 10, vec![], vec![]),
-        };
-        commit(&ledgers[0], vec![Change::CreateContext(new)])?;
-        let per_call = (8 << 20) / (value_bytes + 300);
-        let (mut next, mut stamp) = (0, 11);
-        while next < entries {
-            let end = entries.min(next + per_call);
-            let value = |key: u64| {
-                let value = key.to_le_bytes().into_iter().cycle();
-                value.take(value_bytes as usize).collect()
-            };
-            let ops = (next..end).map(|k| set(Space::Shared, format!("key-{k:012}"), value(k)));
-            commit(
-                &ledgers[0],
-                vec![Change::Call(effects(0, stamp, ops.collect(), vec![]))],
-            )?;
-            (next, stamp) = (end, stamp + 1);
-        }
-        // Without the log, which has every value once more.
-        let scope = ExportScope {
-            private: true,
-            log: false,
-        };
-        let snapshot = ledgers[0].snapshot()?;
-        let began = Instant::now();
-        export_context(
-            &snapshot,
-            &id(0),
-            scope,
-            BufWriter::new(File::create(at("file"))?),
-        )?;
-        File::open(at("file"))?.sync_all()?;
-        let exported = began.elapsed();
-        let (_data, targets) = open(&at("target"), count("1")?)?;
-        let began = Instant::now();
-        let copied = import_context(&targets[0], BufReader::new(File::open(at("file"))?))?;
-        let imported = began.elapsed();
-        let bytes = std::fs::metadata(at("file"))?.len();
-        let began = Instant::now();
-        let plain = plain_copy(&at("file"), &at("plain"), value_bytes as usize)?;
-        let copying = began.elapsed();
-        let rate = |took: std::time::Duration| bytes as f64 / took.as_secs_f64() / 1e6;
-        println!(
-            "{} entries of {value_bytes} B, {:.0} MB in the file: export {:.0} MB/s, import {:.0} MB/s, plain LMDB copy of {:.0} MB {:.0} MB/s",
-            copied.entries,
-            bytes as f64 / 1e6,
-            rate(exported),
-            rate(imported),
-            plain as f64 / 1e6,
-            plain as f64 / copying.as_secs_f64() / 1e6,
-        );
-    }
-    Ok(())
-}
-
-/// Puts the bytes of a file into LMDB in ascending order of keys, as records of the size
-/// of the entries, and makes them durable as often as an import does.
-fn plain_copy(file: &Path, dir: &Path, value_bytes: usize) -> Result<u64, Box<dyn Error>> {
-    use heed::types::Bytes;
-    const STEP_BYTES: usize = 16 << 20;
-    std::fs::create_dir_all(dir)?;
-    // SAFETY: a directory of this program alone.
-    #[allow(unsafe_code)]
-    let env = unsafe {
-        heed::EnvOpenOptions::new()
-            .map_size(16 << 30)
-            .max_dbs(1)
-            .open(dir)?
-    };
-    let made = env.create_databases_and_commit(env.write_txn()?, |opener, txn| {
-        let table = opener.create_database::<Bytes, Bytes>(txn, Some("copy"))?;
-        heed::Result::Ok(heed::CommitOrAbort::<_, ()>::Commit(table))
-    })?;
-    let table = made.unwrap_commit();
-    let mut txn = env.write_txn()?;
-    let mut input = BufReader::with_capacity(1 << 20, File::open(file)?);
-    let mut value = vec![0; value_bytes];
-    let (mut key, mut bytes, mut step) = (0_u64, 0, 0);
-    loop {
-        let read = input.read(&mut value)?;
-        if read == 0 {
-            break;
-        }
-        let name = format!("key-{key:012}");
-        table.put_with_flags(
-            &mut txn,
-            heed::PutFlags::APPEND,
-            name.as_bytes(),
-            &value[..read],
-        )?;
-        key += 1;
-        bytes += read as u64;
-        step += read;
-        if step >= STEP_BYTES {
-            txn.commit()?;
-            txn = env.write_txn()?;
-            step = 0;
-        }
-    }
-    txn.commit()?;
-    std::io::stdout().flush()?;
-    Ok(bytes)
 }

@@ -51,6 +51,7 @@ impl Writer {
             readers_max: 4,
             journal_bytes_max: 64 << 10,
             checkpoint_contexts_max: 1000,
+            trie_bytes_max: 48 << 10,
             answers: corelet_store::AnswerBounds::DEFAULT,
         };
         let shard = ShardId::new(0, options.shards_if_new).ok_or("the first shard")?;

@@ -25,8 +25,8 @@ const WRITES: usize = 100_000;
 /// Writes between two flushes.
 const FLUSH_WRITES: u64 = 8_192;
 
-/// Nodes that stay in memory while a trie is built, or when it is said to be cold.
-const NODES_MAX: usize = 6_000;
+/// Bytes of nodes that stay in memory while a trie is built, or when it is said to be cold.
+const BYTES_MAX: usize = 8 << 20;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let args: Result<Vec<u64>, _> = std::env::args().skip(1).map(|text| text.parse()).collect();
@@ -44,7 +44,7 @@ fn measure(entries: u64) -> Result<(), Box<dyn Error>> {
         bench.write(number)?;
         if number % FLUSH_WRITES == 0 {
             bench.flush();
-            bench.trie.trim(NODES_MAX);
+            bench.trie.trim(BYTES_MAX);
         }
     }
     bench.flush();
@@ -64,7 +64,7 @@ fn measure(entries: u64) -> Result<(), Box<dyn Error>> {
     }
     bench.report("in memory", entries, usize::MAX)?;
     bench.flush();
-    bench.report("upper levels in memory", entries, NODES_MAX)?;
+    bench.report("upper levels in memory", entries, BYTES_MAX)?;
 
     for _ in 0..FLUSH_WRITES {
         let number = bench.random() % entries;
@@ -141,12 +141,12 @@ impl Bench {
 
     /// How long a random write takes with the root after it, and what part of
     /// that is loading.
-    fn report(&mut self, what: &str, entries: u64, nodes_max: usize) -> Result<(), String> {
+    fn report(&mut self, what: &str, entries: u64, bytes_max: usize) -> Result<(), String> {
         let (mut load, mut all) = (Vec::new(), Vec::new());
         for count in 0..WRITES {
-            if count % 1_000 == 0 && nodes_max < usize::MAX {
+            if count % 1_000 == 0 && bytes_max < usize::MAX {
                 self.flush();
-                self.trie.trim(nodes_max);
+                self.trie.trim(bytes_max);
             }
             let number = self.random() % entries;
             let begin = Instant::now();

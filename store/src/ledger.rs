@@ -61,6 +61,10 @@ pub struct LedgerConfig {
     /// How many contexts may be called before that happens. What is only in
     /// the journal has to be kept in memory by who wants to read it.
     pub checkpoint_contexts_max: usize,
+    /// Bytes of memory for Merkle tries of the contexts that were written to last; with 0
+    /// each checkpoint begins with reading them anew. Beside that there is what is
+    /// needed between two checkpoints.
+    pub trie_bytes_max: usize,
     /// For how long answers are kept under keys.
     pub answers: AnswerBounds,
 }
@@ -72,6 +76,7 @@ impl Default for LedgerConfig {
             readers_max: 512,
             journal_bytes_max: 8 << 20,
             checkpoint_contexts_max: 1_000,
+            trie_bytes_max: 32 << 20,
             answers: AnswerBounds::default(),
         }
     }

@@ -76,6 +76,7 @@ mod sweep;
 mod takeover;
 mod tally;
 mod trie;
+mod trie_cache;
 mod trie_table;
 mod verify;
 mod version;

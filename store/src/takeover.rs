@@ -22,6 +22,7 @@ use crate::layout;
 use crate::ledger::{LedgerConfig, engine_error};
 use crate::meta::Meta;
 use crate::record::Head;
+use crate::trie_cache::TrieCache;
 use crate::writer::{Counters, next_slot};
 
 /// The oldest format that is taken over.
@@ -46,6 +47,7 @@ pub(crate) fn take_over(meta: &Meta<'_>, config: &LedgerConfig) -> Result<(), St
         meta.tables,
         counters(meta)?,
         config.answers.clone(),
+        TrieCache::new(0),
     )?;
     pass.take_over()?;
     let calls = journal.replay(|call| {

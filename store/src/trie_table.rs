@@ -34,9 +34,15 @@ impl NodeSource for TrieTable<'_> {
 /// The key of a node.
 pub(crate) fn node_key(slot: ContextSlot, path: &NodePath) -> Vec<u8> {
     let mut key = Vec::with_capacity(16);
-    key.extend_from_slice(&slot_key(slot));
-    path.append_key(&mut key);
+    write_node_key(&mut key, slot, path);
     key
+}
+
+/// The same, into a buffer that is used for many of them.
+pub(crate) fn write_node_key(key: &mut Vec<u8>, slot: ContextSlot, path: &NodePath) {
+    key.clear();
+    key.extend_from_slice(&slot_key(slot));
+    path.append_key(key);
 }
 
 /// What a failure to read a trie is.

@@ -28,14 +28,15 @@ use crate::saved::{self, SavedSequence, SequenceName};
 use crate::scrub::Orphan;
 use crate::snapshot::Snapshot;
 use crate::sweep::{self, Swept};
+use crate::trie_cache::TrieCache;
 
 /// Writes between two checkpoints. Each dirties a page of its own at worst, and
 /// LMDB keeps dirty pages in memory, sorted in an array that every new one is
 /// moved into.
 const CHECKPOINT_WRITES_MAX: usize = 8192;
 
-/// Nodes of tries between two checkpoints, which stay in memory until then: 8,192 writes
-/// in a context of ten million entries load about 20,000.
+/// Nodes of tries read into memory between two checkpoints, where they stay until then: 8,192
+/// writes in a context of ten million entries read about 20,000.
 const CHECKPOINT_TRIE_NODES_MAX: usize = 1 << 15;
 
 /// Bytes of entries that are written again between two checkpoints, though only a part of
@@ -62,6 +63,8 @@ pub(crate) struct WriterState {
     pages_left: u64,
     /// Where the collector is.
     round: Round,
+    /// Tries as the last checkpoint has stored them, unless a transaction has them.
+    tries: TrieCache,
     /// Set by a fatal error, after which nothing is written any more.
     is_stopped: bool,
 }
@@ -168,6 +171,7 @@ impl WriterState {
             answers: config.answers.clone(),
             pages_left: pages_left(env),
             round: Round::default(),
+            tries: TrieCache::new(config.trie_bytes_max),
             is_stopped: false,
         })
     }
@@ -314,6 +318,8 @@ impl<'l> LedgerWriter<'l> {
         self.guarded(|writer| {
             writer.bring_in()?;
             writer.pass = None;
+            // Nobody tells here what is written then.
+            writer.state.tries.take_all();
             let txn = writer.shared.env.write_txn();
             txn.map_err(|error| writer.engine(error))
         })
@@ -455,6 +461,7 @@ impl<'l> LedgerWriter<'l> {
                 self.shared.tables,
                 self.state.next,
                 self.state.answers.clone(),
+                self.state.tries.take_all(),
             )?;
             for (slot, (context, why)) in &damaged {
                 pass.put_into_quarantine(*slot, *context, why)?;
@@ -532,14 +539,16 @@ impl<'l> LedgerWriter<'l> {
             return Ok(());
         }
         self.open_pass()?;
-        let Some(mut pass) = self.pass.take().filter(Pass::has_written) else {
+        let mut pass = self.pass.take().expect("it was opened above");
+        if !pass.has_written() {
+            self.state.tries = pass.give_up();
             return Ok(());
-        };
+        }
         let mut generation = self.state.journal.generation();
         generation.number += 1;
         let bytes_noted = self.state.journal.take_space()?;
         self.state.round.grown = std::mem::take(&mut pass.grown);
-        self.state.next = pass.finish(generation, bytes_noted)?;
+        (self.state.next, self.state.tries) = pass.finish(generation, bytes_noted)?;
         self.state.journal.restart(generation, bytes_noted)
     }
 }
@@ -550,7 +559,7 @@ fn pages_of(pass: &Pass<'_>, journal: &Journal) -> u64 {
     // Large values lie in an entry and in the log; an entry of which a small write changes a
     // part is put as a whole.
     let large = (2 * journal.bytes_with_next() + pass.work_bytes()) / layout::PAGE_BYTES;
-    WRITE_PAGES * (pass.writes() + pass.trie_nodes()) as u64 + large + CHECKPOINT_PAGES
+    WRITE_PAGES * (pass.writes() + pass.trie_changes()) as u64 + large + CHECKPOINT_PAGES
 }
 
 fn pages_left(env: &Env<WithoutTls>) -> u64 {

@@ -1,6 +1,6 @@
-//! What state costs, as `state_cost` tells it: a program of the store's that works on ledgers
-//! without a server, so that figures of a microsecond are not lost in those of a
-//! request. It is run on the core that the server otherwise has; how each figure comes about
+//! What keys, the trie, lists, texts, deltas of other nodes and copies cost, as `state_cost`
+//! tells it: a program of the store's that works on ledgers without a server, so that
+//! figures of a microsecond are not lost in those of a request. It is run on the core that the server otherwise has; how each figure comes about
 //! stands in `store/examples/state_cost/`.
 
 use std::process::{Command, Stdio};
@@ -23,13 +23,15 @@ struct Line {
 }
 
 pub(crate) fn state(plan: &Plan) -> Result<Found> {
-    (plan.say)("state: keys, lists and texts in a ledger; takes minutes with many keys");
+    (plan.say)("state: what ledgers cost; takes minutes with many keys");
     let output = Command::new("taskset")
         .args(["-c", &plan.programs.core.to_string()])
         .arg(&plan.programs.state_cost)
         .arg(plan.scratch.join("state"))
         .args(["--keys", &(10 * plan.keys).to_string()])
         .args(["--elements", &plan.keys.to_string()])
+        .args(["--deltas", &(plan.keys / 5).to_string()])
+        .args(["--copied-mib", &(plan.keys >> 14).max(1).to_string()])
         .args(["--rounds", &plan.rounds.to_string()])
         .stderr(Stdio::inherit())
         .output()

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use corelet_store::{
     ApplicationId, CallEffects, Change, ContextId, ContextSlot, DataDir, HlcClock, Ledger,
-    LedgerConfig, NewContext, NodeId, Op, OpenOptions, ShardCount,
+    LedgerConfig, NewContext, NodeId, Op, OpenOptions, ShardCount, Snapshot, StoreError,
 };
+use heed::types::Bytes;
 
 /// Calls in a batch, as 64 connections make them.
 pub(crate) const CALLS: usize = 64;
@@ -22,6 +23,12 @@ pub(crate) struct Place {
     slot: ContextSlot,
 }
 
+impl Place {
+    pub(crate) fn id(&self) -> ContextId {
+        self.id
+    }
+}
+
 /// A new ledger.
 pub(crate) struct Bench {
     ledger: Ledger,
@@ -30,19 +37,16 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) fn new(dir: &Path, name: &str) -> Result<Bench, Box<dyn Error>> {
-        let shards_if_new = ShardCount::new(1).ok_or("a directory has shards")?;
-        let options = OpenOptions {
-            shards_if_new,
-            node_id_if_new: NodeId::from_bytes([7; 32]),
-        };
-        let data = DataDir::open(dir.join(name), &options)?;
-        let shard = shards_if_new.shards().next().ok_or("there is one")?;
-        let config = LedgerConfig {
-            map_bytes_max: 64 << 30,
-            ..LedgerConfig::default()
-        };
+        Bench::with(dir, name, LedgerConfig::default())
+    }
+
+    pub(crate) fn with(
+        dir: &Path,
+        name: &str,
+        config: LedgerConfig,
+    ) -> Result<Bench, Box<dyn Error>> {
         Ok(Bench {
-            ledger: Ledger::open(&data.ledger_place(shard), &config)?,
+            ledger: open(&dir.join(name), &config)?,
             clock: HlcClock::default(),
         })
     }
@@ -67,6 +71,11 @@ impl Bench {
         let found = self.ledger.snapshot()?.context(&id)?;
         let slot = found.ok_or("it was made")?.slot;
         Ok(Place { id, slot })
+    }
+
+    /// What is committed and shown now.
+    pub(crate) fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        self.ledger.snapshot()
     }
 
     /// The effects of a call that is made now.
@@ -110,8 +119,38 @@ impl Bench {
     }
 }
 
+/// The only ledger of a new data directory.
+pub(crate) fn open(dir: &Path, config: &LedgerConfig) -> Result<Ledger, Box<dyn Error>> {
+    let shards_if_new = ShardCount::new(1).ok_or("a directory has shards")?;
+    let options = OpenOptions {
+        shards_if_new,
+        node_id_if_new: NodeId::from_bytes([7; 32]),
+    };
+    let data = DataDir::open(dir, &options)?;
+    let shard = shards_if_new.shards().next().ok_or("there is one")?;
+    Ok(Ledger::open(&data.ledger_place(shard), config)?)
+}
+
+/// A table of an LMDB without anything else.
+pub(crate) type PlainTable = heed::Database<'static, Bytes, Bytes>;
+
+/// One in a new directory.
+pub(crate) fn plain_table(dir: &Path) -> Result<(heed::Env, PlainTable), Box<dyn Error>> {
+    std::fs::create_dir_all(dir)?;
+    let mut options = heed::EnvOpenOptions::new();
+    options.map_size(64 << 30).max_dbs(1);
+    // SAFETY: a directory of this program alone.
+    #[allow(unsafe_code)]
+    let env = unsafe { options.open(dir)? };
+    let made = env.create_databases_and_commit(env.write_txn()?, |opener, txn| {
+        let table = opener.create_database::<Bytes, Bytes>(txn, Some("plain"))?;
+        heed::Result::Ok(heed::CommitOrAbort::<_, ()>::Commit(table))
+    })?;
+    Ok((env, made.unwrap_commit()))
+}
+
 /// How long this thread has run, as the scheduler counts it.
-fn cpu_time() -> Result<Duration, Box<dyn Error>> {
+pub(crate) fn cpu_time() -> Result<Duration, Box<dyn Error>> {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat")?;
     let nanos = text.split(' ').next().ok_or("schedstat is empty")?;
     Ok(Duration::from_nanos(nanos.parse()?))

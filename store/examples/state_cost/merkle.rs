@@ -1,62 +1,116 @@
 //! The trie's part of a write batch: loading, setting and hashing one entry for each call, and
-//! what a checkpoint writes, against the whole of the same calls in a ledger. The trie is
-//! measured by itself, with its nodes in a map; the digest of the entry itself is not in it.
+//! writing at a checkpoint what has changed, against the whole of the same calls in a ledger.
+//! The trie is measured by itself, with its nodes as records in an LMDB of its own, whose commit
+//! is its alone; the digest of the entry itself is not in it. Both are measured with tries that
+//! stay in memory from one checkpoint to the next, as ledgers do it, and without.
 
-use std::collections::HashMap;
-use std::convert::Infallible;
 use std::error::Error;
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::time::Duration;
 
 use bytes::Bytes;
-use corelet_store::Op;
+use corelet_store::{LedgerConfig, Op};
+use heed::{Env, RoTxn};
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::Plan;
-use crate::ledger::{Bench, micros};
+use crate::ledger::{Bench, Place, PlainTable, cpu_time, micros, plain_table};
 use crate::report::{at_most, fact, median};
 use crate::trie::{Digest, Intent, NOTHING, NodePath, NodeSource, Trie, TrieError};
 
 /// Calls between two checkpoints, each with one write.
 const CALLS: usize = 8_192;
 
-/// Keys of the context.
+/// Keys of the context, at most.
 const KEYS: usize = 100_000;
 
+/// Bytes before a record's content: version, kind and checksum.
+const ENVELOPE_BYTES: usize = 10;
+
 pub(crate) fn measure(plan: &Plan) -> Result<(), Box<dyn Error>> {
-    let mut bench = Bench::new(&plan.dir, "merkle")?;
-    let place = bench.create()?;
-    let mut alone = Alone::new()?;
-    for keys in (0..KEYS).collect::<Vec<_>>().chunks(CALLS) {
-        let ops = keys.iter().map(|key| set(*key, 0)).collect();
-        let call = bench.call(place, ops);
-        bench.commit(vec![call])?;
-        alone.write(keys, 0)?;
+    let bytes_max = LedgerConfig::default().trie_bytes_max;
+    let keys = KEYS.min(plan.keys as usize);
+    let mut kept = Side::new(plan, keys, "merkle-kept", bytes_max)?;
+    let mut anew = Side::new(plan, keys, "merkle-anew", 0)?;
+    for round in 0..=plan.rounds {
+        for side in [&mut kept, &mut anew] {
+            side.round(keys, round)?;
+        }
     }
-    let (mut shares, mut trie, mut whole) = (Vec::new(), Vec::new(), Vec::new());
-    for round in 1..=plan.rounds {
-        let keys: Vec<usize> = (0..CALLS).map(|n| n * 7_919 % KEYS).collect();
-        let calls = keys
-            .iter()
-            .map(|key| bench.call(place, vec![set(*key, round)]))
-            .collect();
-        let (cpu, _) = bench.commit(calls)?;
-        // In a ledger every checkpoint begins with none of the nodes.
-        alone.trie = alone.trie.reopened()?;
-        let in_trie = alone.write(&keys, round)?;
-        shares.push(in_trie.as_secs_f64() / cpu.as_secs_f64());
-        trie.push(micros(in_trie, CALLS));
-        whole.push(micros(cpu, CALLS));
-    }
-    let what = format!("{CALLS} single writes among {KEYS} keys");
-    at_most(format!("the trie's part of {what}"), median(shares), 0.3);
-    fact(
-        format!("{what}, processor time of each"),
-        format!(
-            "{:.2} us, of these {:.2} us in the trie",
-            median(whole),
-            median(trie)
-        ),
+    let what = format!("{CALLS} single writes among {keys} keys");
+    at_most(
+        format!("the trie's part of {what}"),
+        median(kept.shares.clone()),
+        0.3,
     );
+    fact(
+        format!("the trie's part of {what}, if each checkpoint began without it in memory"),
+        format!("{:.2}", median(anew.shares.clone())),
+    );
+    for (side, how) in [(kept, "kept in memory"), (anew, "read anew")] {
+        fact(
+            format!("{what}, processor time of each, tries {how}"),
+            format!(
+                "{:.2} us, of these {:.2} us in the trie",
+                median(side.whole),
+                median(side.trie)
+            ),
+        );
+    }
     Ok(())
+}
+
+/// A ledger and a trie alone, of which as much stays in memory.
+struct Side {
+    bench: Bench,
+    place: Place,
+    alone: Alone,
+    shares: Vec<f64>,
+    trie: Vec<f64>,
+    whole: Vec<f64>,
+}
+
+impl Side {
+    fn new(plan: &Plan, keys: usize, name: &str, bytes_max: usize) -> Result<Side, Box<dyn Error>> {
+        let config = LedgerConfig {
+            trie_bytes_max: bytes_max,
+            ..LedgerConfig::default()
+        };
+        let mut bench = Bench::with(&plan.dir, name, config)?;
+        let place = bench.create()?;
+        // A ledger gives half of the room to one context.
+        let mut alone = Alone::new(&plan.dir.join(format!("{name}-alone")), bytes_max / 2)?;
+        for keys in (0..keys).collect::<Vec<_>>().chunks(CALLS) {
+            let ops = keys.iter().map(|key| set(*key, 0)).collect();
+            let call = bench.call(place, ops);
+            bench.commit(vec![call])?;
+            alone.write(keys, 0)?;
+        }
+        Ok(Side {
+            bench,
+            place,
+            alone,
+            shares: Vec::new(),
+            trie: Vec::new(),
+            whole: Vec::new(),
+        })
+    }
+
+    fn round(&mut self, keys: usize, round: usize) -> Result<(), Box<dyn Error>> {
+        let keys: Vec<usize> = (0..CALLS).map(|n| n * 7_919 % keys).collect();
+        let (place, bench) = (self.place, &mut self.bench);
+        let calls = keys.iter().map(|key| set(*key, round + 1));
+        let calls = calls.map(|op| bench.call(place, vec![op])).collect();
+        let (cpu, _) = bench.commit(calls)?;
+        let in_trie = self.alone.write(&keys, round + 1)?;
+        // The first round brings everything into memory that stays there.
+        if round > 0 {
+            self.shares.push(in_trie.as_secs_f64() / cpu.as_secs_f64());
+            self.trie.push(micros(in_trie, CALLS));
+            self.whole.push(micros(cpu, CALLS));
+        }
+        Ok(())
+    }
 }
 
 fn set(key: usize, round: usize) -> Op {
@@ -69,74 +123,85 @@ fn name(key: usize) -> Bytes {
 
 /// A trie without a ledger.
 struct Alone {
-    trie: Counted,
-    nodes: Nodes,
-}
-
-/// A trie, and how many entries it has.
-struct Counted {
+    env: Env,
+    table: PlainTable,
     trie: Trie,
-    entries: u64,
+    bytes_max: usize,
 }
 
-impl Counted {
-    fn open(root: Digest, entries: u64) -> Result<Counted, Box<dyn Error>> {
-        let trie = Trie::open([7; 32], root, entries).ok_or("root and count agree")?;
-        Ok(Counted { trie, entries })
-    }
-
-    /// The same without any node in memory.
-    fn reopened(&mut self) -> Result<Counted, Box<dyn Error>> {
-        Counted::open(self.trie.root(), self.entries)
-    }
+struct Nodes<'t> {
+    table: PlainTable,
+    txn: &'t RoTxn<'t>,
 }
 
-#[derive(Default)]
-struct Nodes(HashMap<NodePath, Vec<u8>>);
+impl NodeSource for Nodes<'_> {
+    type Error = heed::Error;
 
-impl NodeSource for Nodes {
-    type Error = Infallible;
-
-    fn node(&self, path: &NodePath) -> Result<Option<&[u8]>, Infallible> {
-        Ok(self.0.get(path).map(Vec::as_slice))
+    fn node(&self, path: &NodePath) -> Result<Option<&[u8]>, heed::Error> {
+        let key = key_of(path);
+        let found = self.table.get(self.txn, &key)?;
+        Ok(found.map(|record| {
+            let (envelope, node) = record.split_at(ENVELOPE_BYTES);
+            assert_eq!(envelope[2..], sum(&key, node), "nobody has changed it");
+            node
+        }))
     }
 }
 
 impl Alone {
-    fn new() -> Result<Alone, Box<dyn Error>> {
+    fn new(dir: &Path, bytes_max: usize) -> Result<Alone, Box<dyn Error>> {
+        let (env, table) = plain_table(dir)?;
         Ok(Alone {
-            trie: Counted::open(NOTHING, 0)?,
-            nodes: Nodes::default(),
+            env,
+            table,
+            trie: Trie::open([7; 32], NOTHING, 0).ok_or("an empty trie can be opened")?,
+            bytes_max,
         })
     }
 
     /// Writes keys one after another, with the root after each, and then all nodes that
-    /// have changed.
+    /// have changed. Gives the processor time.
     fn write(&mut self, keys: &[usize], round: usize) -> Result<Duration, Box<dyn Error>> {
-        let begin = Instant::now();
-        let trie = &mut self.trie.trie;
+        let begin = cpu_time()?;
+        let (table, trie) = (self.table, &mut self.trie);
+        let mut txn = self.env.write_txn()?;
         for key in keys {
             let entry = [&[0][..], &name(*key)].concat();
             let mut digest: Digest = [1; 32];
             digest[..8].copy_from_slice(&(round as u64).to_le_bytes());
             trie.begin_round();
-            let place = trie.load(&self.nodes, &entry, Intent::Put);
+            let place = trie.load(&Nodes { table, txn: &txn }, &entry, Intent::Put);
             let place = place.map_err(|error| match error {
-                TrieError::Source(never) => match never {},
+                TrieError::Source(error) => error.to_string(),
                 TrieError::Damaged { path, why } => format!("{path} is damaged: {why}"),
             })?;
             trie.set(&place, &entry, Some(&digest));
             std::hint::black_box(trie.root());
         }
-        self.trie.entries = trie.entries();
-        let nodes = &mut self.nodes.0;
-        let Ok::<_, Infallible>(_) = trie.flush(&mut |path: &NodePath, bytes: Option<&[u8]>| {
-            match bytes {
-                Some(bytes) => drop(nodes.insert(*path, bytes.to_vec())),
-                None => drop(nodes.remove(path)),
-            }
-            Ok(())
-        });
-        Ok(begin.elapsed())
+        let mut record = Vec::new();
+        trie.flush(&mut |path: &NodePath, node: Option<&[u8]>| {
+            let key = key_of(path);
+            let Some(node) = node else {
+                return table.delete(&mut txn, &key).map(drop);
+            };
+            record.clear();
+            record.extend_from_slice(&[0; ENVELOPE_BYTES]);
+            record.extend_from_slice(node);
+            record[2..ENVELOPE_BYTES].copy_from_slice(&sum(&key, node));
+            table.put(&mut txn, &key, &record)
+        })?;
+        txn.commit()?;
+        trie.trim(self.bytes_max);
+        Ok(cpu_time()? - begin)
     }
+}
+
+fn key_of(path: &NodePath) -> Vec<u8> {
+    let mut key = 1_u64.to_be_bytes().to_vec();
+    path.append_key(&mut key);
+    key
+}
+
+fn sum(key: &[u8], node: &[u8]) -> [u8; 8] {
+    xxh3_64_with_seed(node, xxh3_64(key)).to_le_bytes()
 }

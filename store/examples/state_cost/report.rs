@@ -7,10 +7,33 @@ pub(crate) fn fact(name: impl Display, value: impl Display) {
     println!(r#"{{"name":"{name}","value":"{value}"}}"#);
 }
 
-/// A figure that should be at most `aim`.
+/// A ratio that should be at most `aim`.
 pub(crate) fn at_most(name: impl Display, ratio: f64, aim: f64) {
-    let reached = ratio <= aim;
-    println!(r#"{{"name":"{name}","value":"{ratio:.2}","aim":"<= {aim}","reached":{reached}}}"#);
+    aimed(
+        name,
+        format!("{ratio:.2}"),
+        format!("<= {aim}"),
+        ratio <= aim,
+    );
+}
+
+/// A ratio that should be at least `aim`.
+pub(crate) fn at_least(name: impl Display, ratio: f64, aim: f64) {
+    aimed(
+        name,
+        format!("{ratio:.2}"),
+        format!(">= {aim}"),
+        ratio >= aim,
+    );
+}
+
+/// A number of things a second that should be at least `aim`.
+pub(crate) fn rate_at_least(name: impl Display, rate: f64, aim: f64) {
+    aimed(name, format!("{rate:.0}"), format!(">= {aim}"), rate >= aim);
+}
+
+fn aimed(name: impl Display, value: String, aim: String, reached: bool) {
+    println!(r#"{{"name":"{name}","value":"{value}","aim":"{aim}","reached":{reached}}}"#);
 }
 
 /// The middle of the values.

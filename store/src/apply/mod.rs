@@ -53,7 +53,8 @@ use crate::record::{
 use crate::saved::SequenceName;
 use crate::seal::Sealed;
 use crate::trie::Trie;
-use crate::trie_table::node_key;
+use crate::trie_cache::TrieCache;
+use crate::trie_table::write_node_key;
 use crate::writer::Counters;
 
 /// Buffers above this size are given back after the batch that needed them.
@@ -67,7 +68,7 @@ const BATCH_WORK_BYTES_MAX: u64 = BATCH_BYTES_MAX;
 /// write at once.
 const RECENT_DELTAS_MAX: usize = 8;
 
-/// Nodes of tries in memory at which that holds as well: some hundred megabytes, if keys are long.
+/// Nodes of tries read into memory at which that holds as well: some hundred megabytes, if keys are long.
 const BATCH_TRIE_NODES_MAX: usize = 1 << 17;
 
 /// What a change will be answered once it is on disk.
@@ -169,8 +170,12 @@ pub(crate) struct Pass<'l> {
     pub(crate) grown: BTreeSet<ContextSlot>,
     /// Entries, events and deltas put so far.
     writes: usize,
-    /// Nodes of tries that may have to be put.
+    /// Tries of contexts that were not needed yet.
+    tries: TrieCache,
+    /// Nodes of tries read into memory.
     trie_nodes: usize,
+    /// Nodes of tries to be put or deleted.
+    trie_changes: usize,
     /// Bytes that changes have made this read and write again, beside their own.
     work_bytes: u64,
     has_written: bool,
@@ -203,7 +208,14 @@ impl TouchedHead {
     }
 
     /// The context's trie, of which nothing need be in memory yet.
-    fn open_trie(&mut self, slot: ContextSlot) -> Result<&mut Trie, StoreError> {
+    fn open_trie(
+        &mut self,
+        slot: ContextSlot,
+        tries: &mut TrieCache,
+    ) -> Result<&mut Trie, StoreError> {
+        if self.trie.is_none() {
+            self.trie = tries.take(slot, &self.head);
+        }
         if self.trie.is_none() {
             let Head {
                 context,
@@ -221,12 +233,13 @@ impl TouchedHead {
 }
 
 impl<'l> Pass<'l> {
-    /// Begins where the last checkpoint ended.
+    /// Begins where the last checkpoint ended, with the tries that were in memory then.
     pub(crate) fn begin(
         env: &'l Env<WithoutTls>,
         tables: Tables,
         next: Counters,
         answer_bounds: AnswerBounds,
+        tries: TrieCache,
     ) -> Result<Self, StoreError> {
         let txn = env
             .write_txn()
@@ -246,7 +259,9 @@ impl<'l> Pass<'l> {
             tallies: BTreeMap::new(),
             grown: BTreeSet::new(),
             writes: 0,
+            tries,
             trie_nodes: 0,
+            trie_changes: 0,
             work_bytes: 0,
             has_written: false,
             has_unjournaled: false,
@@ -260,9 +275,14 @@ impl<'l> Pass<'l> {
         self.writes
     }
 
-    /// Nodes of tries that a checkpoint may have to write.
+    /// Nodes of tries that were read into memory since the last checkpoint.
     pub(crate) fn trie_nodes(&self) -> usize {
         self.trie_nodes
+    }
+
+    /// Nodes of tries that a checkpoint has to put or delete, at most.
+    pub(crate) fn trie_changes(&self) -> usize {
+        self.trie_changes
     }
 
     /// Bytes of entries and edits that were read or put beside those that the changes
@@ -480,17 +500,26 @@ impl<'l> Pass<'l> {
         }
     }
 
+    /// Ends a pass that has written nothing, and gives back the tries that it did not need.
+    pub(crate) fn give_up(self) -> TrieCache {
+        self.tries
+    }
+
     /// Writes the heads and commits: from now on the journal's records of
     /// `generation` count, and its file has at least `journal_bytes`. Gives the
-    /// counters to go on with.
+    /// counters and the tries to go on with.
     pub(crate) fn finish(
         mut self,
         generation: Generation,
         journal_bytes: u64,
-    ) -> Result<Counters, StoreError> {
+    ) -> Result<(Counters, TrieCache), StoreError> {
+        let mut stored = Vec::new();
         for (slot, touched) in mem::take(&mut self.heads) {
             if let Some(mut trie) = touched.trie {
                 self.write_trie(slot, &mut trie)?;
+                if !self.is_quarantined(slot) {
+                    stored.push((slot, trie));
+                }
             }
             if touched.is_changed {
                 let key = slot_key(slot);
@@ -532,20 +561,25 @@ impl<'l> Pass<'l> {
         self.txn
             .commit()
             .map_err(|error| commit_error(error, env))?;
-        Ok(self.next)
+        // Not before: what is kept of a trie has to be what is stored of it.
+        for (slot, trie) in stored {
+            self.tries.keep(slot, trie);
+        }
+        Ok((self.next, self.tries))
     }
 
     /// Writes what has changed of a trie.
     fn write_trie(&mut self, slot: ContextSlot, trie: &mut Trie) -> Result<(), StoreError> {
-        let (table, txn, record) = (self.tables.trie, &mut self.txn, &mut self.buffers.record);
+        let (table, txn) = (self.tables.trie, &mut self.txn);
+        let Buffers { key, record, .. } = &mut self.buffers;
         let written = trie.flush(&mut |path, node| {
-            let key = node_key(slot, path);
+            write_node_key(key, slot, path);
             match node {
                 Some(node) => {
-                    seal(record, &key, &TrieRow { node });
-                    table.put(txn, &key, record)
+                    seal(record, key, &TrieRow { node });
+                    table.put(txn, key, record)
                 }
-                None => table.delete(txn, &key).map(drop),
+                None => table.delete(txn, key).map(drop),
             }
         });
         written.map(drop).map_err(|error| self.engine(error))

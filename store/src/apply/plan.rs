@@ -160,7 +160,7 @@ impl Pass<'_> {
         let touched = self.heads.get_mut(&slot);
         let touched = touched.expect("the caller has read the head");
         touched
-            .open_trie(slot)
+            .open_trie(slot, &mut self.tries)
             .map_err(before_writing)?
             .begin_round();
         let head = &touched.head;
@@ -352,12 +352,14 @@ impl Pass<'_> {
         let touched = self.heads.get_mut(&slot);
         let trie = touched.and_then(|touched| touched.trie.as_mut());
         let trie = trie.expect("the plan was begun with it");
+        let changes = trie.nodes_changed();
         for (op, planned) in ops.zip(&plan.writes) {
             if let Some(leaf) = &planned.leaf {
                 layout::trie_entry(&mut plan.trie_key, op.space, op.key);
                 trie.set(&leaf.place, &plan.trie_key, leaf.after.as_ref());
             }
         }
+        self.trie_changes += trie.nodes_changed() - changes;
         Root::from_bytes(trie.root())
     }
 

@@ -111,6 +111,8 @@ impl Pass<'_> {
         why: &str,
     ) -> Result<(), StoreError> {
         self.quarantined.insert(slot, cut(why).to_owned());
+        // What is stored of it is to be read when it is back.
+        self.tries.forget(slot);
         self.write_quarantine(slot, context, 0, why)
     }
 

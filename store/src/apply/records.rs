@@ -88,6 +88,7 @@ impl Pass<'_> {
         };
         self.note_unjournaled();
         self.heads.remove(&slot);
+        self.tries.forget(slot);
         self.tallies.remove(&slot);
         self.quarantined.remove(&slot);
         let key = slot_key(slot);

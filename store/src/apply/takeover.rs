@@ -19,8 +19,8 @@ use crate::version::Dot;
 /// Entries that are brought into a trie before its nodes are written.
 const LEAVES_AT_ONCE: usize = 8192;
 
-/// Nodes of a trie in memory in between.
-const TRIE_NODES_MAX: usize = 20_000;
+/// Bytes of a trie's nodes in memory in between.
+const TRIE_BYTES_MAX: usize = 16 << 20;
 
 impl Pass<'_> {
     /// Brings everything but the journal into this format.
@@ -130,7 +130,7 @@ impl Pass<'_> {
                 trie.set(&place, &leaf, Some(digest));
             }
             self.write_trie(slot, &mut trie)?;
-            trie.trim(TRIE_NODES_MAX);
+            trie.trim(TRIE_BYTES_MAX);
         }
         head.root = Root::from_bytes(trie.root());
         head.replicated = trie.entries();

@@ -38,19 +38,32 @@ pub(super) enum Outcome {
 pub(super) struct Census {
     /// How many are in memory.
     pub(super) loaded: usize,
+    /// Bytes of memory that these take.
+    pub(super) bytes: usize,
+    /// How many have changed, come or gone since the last flush. One that has done so
+    /// twice may count twice.
+    pub(super) changed: usize,
     /// The places that have no node any more, but still have one in the store.
     pub(super) gone: BTreeSet<NodePath>,
 }
 
 impl Census {
+    /// A node comes into memory out of the store.
+    pub(super) fn load(&mut self, node: &Below) {
+        self.loaded += 1;
+        self.bytes += node.bytes();
+    }
+
     /// A node comes to be; tells whether something is stored at its place.
     fn begin(&mut self, path: &NodePath) -> bool {
         self.loaded += 1;
+        self.changed += 1;
         self.gone.remove(path)
     }
 
     fn end(&mut self, path: &NodePath, is_stored: bool) {
         self.loaded -= 1;
+        self.changed += 1;
         if is_stored {
             self.gone.insert(*path);
         }
@@ -59,6 +72,21 @@ impl Census {
 
 /// Applies the change to what is at level `depth`, with `count` entries so far.
 pub(super) fn apply(
+    change: &Change<'_>,
+    at: &mut Below,
+    depth: usize,
+    count: u64,
+    census: &mut Census,
+) -> Outcome {
+    let (bytes, was_unchanged) = (at.bytes(), !at.is_nothing() && !at.is_changed());
+    let outcome = apply_to(change, at, depth, count, census);
+    census.bytes += at.bytes();
+    census.bytes -= bytes;
+    census.changed += usize::from(was_unchanged && at.is_changed());
+    outcome
+}
+
+fn apply_to(
     change: &Change<'_>,
     at: &mut Below,
     depth: usize,
@@ -174,6 +202,7 @@ fn grow(
         } else {
             Below::Bucket(Bucket::new(part.iter().map(|(_, entry)| *entry), is_stored))
         };
+        census.bytes += below[at].bytes();
     }
     Below::Inner(Box::new(Inner::new(below, counts, is_stored)))
 }
@@ -195,6 +224,7 @@ fn collapse(inner: &Inner, path: &NodePath, census: &mut Census) -> Below {
                     .child(at)
                     .expect("there are children above the bottom only");
                 census.end(&child, bucket.is_stored);
+                census.bytes -= below.bytes();
                 entries.extend(bucket.view().entries());
             }
         }

@@ -24,20 +24,21 @@ impl Trie {
         let mut buffer = std::mem::take(&mut self.buffer);
         write(&mut self.top, NodePath::ROOT, &mut buffer, sink)?;
         self.buffer = buffer;
+        self.census.changed = 0;
         Ok(root)
     }
 
-    /// If more than `nodes_max` nodes are in memory, gives up a quarter of what
+    /// If nodes take more than `bytes_max` of memory, gives up a quarter of what
     /// is allowed, the deepest first. What is changed stays. Not between a load
     /// and its change.
-    pub(crate) fn trim(&mut self, nodes_max: usize) {
-        if self.census.loaded <= nodes_max {
+    pub(crate) fn trim(&mut self, bytes_max: usize) {
+        if self.census.bytes <= bytes_max {
             return;
         }
         let mut levels = [0; NIBBLES + 1];
-        count(&self.top, 0, &mut levels);
-        let mut room = nodes_max - nodes_max / 4;
-        // How many of each level may stay.
+        weigh(&self.top, 0, &mut levels);
+        let mut room = bytes_max - bytes_max / 4;
+        // How much of each level may stay.
         for level in &mut levels {
             *level = room.min(*level);
             room -= *level;
@@ -79,15 +80,19 @@ fn write<E>(
     Ok(())
 }
 
-fn count(at: &Below, depth: usize, levels: &mut [usize; NIBBLES + 1]) {
-    if !at.is_nothing() {
-        levels[depth] += 1;
+/// Adds the bytes of each level to `levels`, and gives how many nodes these are.
+fn weigh(at: &Below, depth: usize, levels: &mut [usize; NIBBLES + 1]) -> usize {
+    if at.is_nothing() {
+        return 0;
     }
-    if let Below::Inner(inner) = at {
-        for below in &inner.below {
-            count(below, depth + 1, levels);
-        }
-    }
+    levels[depth] += at.bytes();
+    let Below::Inner(inner) = at else {
+        return 1;
+    };
+    let below = inner.below.iter();
+    1 + below
+        .map(|below| weigh(below, depth + 1, levels))
+        .sum::<usize>()
 }
 
 /// Drops what no room is left for on its level, and everything below that.
@@ -95,8 +100,11 @@ fn drop_beyond(at: &mut Below, depth: usize, room: &mut [usize; NIBBLES + 1], ce
     if at.is_nothing() {
         return;
     }
-    let has_room = room[depth] > 0;
-    room[depth] -= usize::from(has_room);
+    let bytes = at.bytes();
+    let has_room = room[depth] >= bytes;
+    if has_room {
+        room[depth] -= bytes;
+    }
     if let Below::Inner(inner) = at {
         for below in &mut inner.below {
             drop_beyond(below, depth + 1, room, census);
@@ -109,7 +117,25 @@ fn drop_beyond(at: &mut Below, depth: usize, room: &mut [usize; NIBBLES + 1], ce
 
 fn drop_all(at: &mut Below, census: &mut Census) {
     let mut levels = [0; NIBBLES + 1];
-    count(at, 0, &mut levels);
-    census.loaded -= levels.iter().sum::<usize>();
+    census.loaded -= weigh(at, 0, &mut levels);
+    census.bytes -= levels.iter().sum::<usize>();
     *at = Below::Nothing;
+}
+
+#[cfg(test)]
+impl Trie {
+    /// How many nodes are in memory, how many bytes they take and how many of them have
+    /// changed, counted anew.
+    pub(super) fn recount(&self) -> (usize, usize, usize) {
+        fn changed(at: &Below) -> usize {
+            let below = match at {
+                Below::Inner(inner) => inner.below.iter().map(changed).sum(),
+                _ => 0,
+            };
+            below + usize::from(at.is_changed())
+        }
+        let mut levels = [0; NIBBLES + 1];
+        let nodes = weigh(&self.top, 0, &mut levels);
+        (nodes, levels.iter().sum(), changed(&self.top))
+    }
 }

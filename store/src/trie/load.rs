@@ -9,6 +9,7 @@
 //! its buckets. A child that is no bucket has more than 16 entries: when it
 //! becomes one, its own removals have loaded it.
 
+use super::change::Census;
 use super::inner::Inner;
 use super::node::{Below, Expected, fetch};
 use super::path::{EntryPath, NIBBLES, NodePath};
@@ -43,14 +44,14 @@ impl Trie {
                     break;
                 }
                 *at = fetch(source, &NodePath::above(&path, depth), &expected)?;
-                self.census.loaded += 1;
+                self.census.load(at);
             }
             let Below::Inner(inner) = at else {
                 break;
             };
             if intent == Intent::Remove && announce(inner, self.round, expected.count) {
                 let node = NodePath::above(&path, depth);
-                fetch_buckets(source, &node, inner, &mut self.census.loaded)?;
+                fetch_buckets(source, &node, inner, &mut self.census)?;
             }
             let nibble = path.nibble(depth);
             inner.touch(nibble);
@@ -77,7 +78,7 @@ fn fetch_buckets<S: NodeSource + ?Sized>(
     source: &S,
     node: &NodePath,
     inner: &mut Inner,
-    loaded: &mut usize,
+    census: &mut Census,
 ) -> Result<(), TrieError<S::Error>> {
     for nibble in 0..16 {
         let expected = inner.expected(nibble);
@@ -87,7 +88,7 @@ fn fetch_buckets<S: NodeSource + ?Sized>(
                 .child(nibble)
                 .expect("there are children above the bottom only");
             inner.below[nibble] = fetch(source, &child, &expected)?;
-            *loaded += 1;
+            census.load(&inner.below[nibble]);
         }
     }
     Ok(())

@@ -157,6 +157,25 @@ impl Trie {
     pub(crate) fn nodes_loaded(&self) -> usize {
         self.census.loaded
     }
+
+    /// Bytes of memory that these take.
+    pub(crate) fn bytes_loaded(&self) -> usize {
+        self.census.bytes
+    }
+
+    /// How many nodes a flush would write or delete, at most.
+    pub(crate) fn nodes_changed(&self) -> usize {
+        self.census.changed
+    }
+
+    /// Whether it is the trie of this context with this root and so many entries, as it is
+    /// stored: nothing has changed since the last flush. As the form of a trie follows
+    /// from its entries and the root is a digest of them, no other state passes for it.
+    pub(crate) fn is_stored_as(&self, context: &[u8; 32], root: &Digest, entries: u64) -> bool {
+        let is_flushed = !self.is_stale && !self.top.is_changed() && self.census.gone.is_empty();
+        let Expected { digest, count } = &self.expected;
+        is_flushed && self.context == *context && digest == root && *count == entries
+    }
 }
 
 /// The numbers of the bits that are set.

@@ -41,8 +41,10 @@ impl NodeSource for Nodes {
 impl Nodes {
     fn flush(&mut self, trie: &mut Trie) -> Digest {
         let mut seen = BTreeSet::new();
+        let changed_max = trie.nodes_changed();
         let mut sink = |path: &NodePath, bytes: Option<&[u8]>| {
             assert!(seen.insert(*path), "each place is told once");
+            assert!(seen.len() <= changed_max, "what changes is counted");
             match bytes {
                 Some(bytes) => drop(self.stored.insert(*path, bytes.to_vec())),
                 None => assert!(
@@ -155,7 +157,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         8 => (call, fuse).prop_map(|(call, fuse)| Step::Call(call, fuse)),
         2 => Just(Step::Root),
         2 => Just(Step::Flush),
-        2 => (0..30_usize).prop_map(Step::Trim),
+        2 => (0..30_000_usize).prop_map(Step::Trim),
         1 => Just(Step::Crash),
     ];
     prop::collection::vec(step, 0..40)
@@ -223,8 +225,8 @@ impl World {
             }
             Step::Root => assert_eq!(self.trie.root(), by_the_letter(&self.entries).0),
             Step::Flush => self.flush(),
-            Step::Trim(nodes_max) => {
-                self.trie.trim(nodes_max);
+            Step::Trim(bytes_max) => {
+                self.trie.trim(bytes_max);
                 let (_, stored) = by_the_letter(&self.flushed);
                 if self.entries == self.flushed && self.nodes.stored == stored {
                     // Nothing of note is lost, whatever was dropped.
@@ -246,11 +248,32 @@ impl World {
         assert_eq!(root, expected);
         assert_eq!(self.nodes.stored, stored);
         assert_eq!(self.check(), Ok(stored.len() as u64));
-        self.trie.trim(5);
+        assert_eq!((self.trie.nodes_changed(), self.trie.recount().2), (0, 0));
+        let count = self.entries.len() as u64;
+        assert!(self.trie.is_stored_as(&CONTEXT, &root, count));
+        assert!(!self.trie.is_stored_as(&CONTEXT, &[9; 32], count));
+        assert!(!self.trie.is_stored_as(&CONTEXT, &root, count + 1));
+        assert!(!self.trie.is_stored_as(&[9; 32], &root, count));
+        self.trie.trim(5_000);
         assert!(
-            self.trie.nodes_loaded() <= 5,
+            self.trie.bytes_loaded() <= 5_000,
             "what is flushed can be dropped"
         );
+    }
+
+    /// What the trie says of its memory is so, and it knows whether it has changed.
+    fn check_counts(&self) {
+        let (nodes, bytes, changed) = self.trie.recount();
+        assert_eq!(
+            (self.trie.nodes_loaded(), self.trie.bytes_loaded()),
+            (nodes, bytes)
+        );
+        assert!(self.trie.nodes_changed() >= changed);
+        if self.entries != self.flushed {
+            let (root, _) = by_the_letter(&self.entries);
+            let count = self.entries.len() as u64;
+            assert!(!self.trie.is_stored_as(&CONTEXT, &root, count));
+        }
     }
 
     fn check(&self) -> Result<u64, TrieError<Blown>> {
@@ -284,6 +307,7 @@ proptest! {
         let mut world = World::new();
         for step in steps {
             world.step(step);
+            world.check_counts();
         }
         world.flush();
         let left: Vec<_> = world.entries.keys().cloned().collect();

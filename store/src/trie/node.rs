@@ -15,6 +15,9 @@ use super::inner::{self, Children, Inner};
 use super::path::{NIBBLES, NodePath};
 use super::{NodeSource, TrieError};
 
+/// What an allocation takes beside its content.
+const ALLOCATION_BYTES: usize = 16;
+
 /// What a node in memory has below it at one place.
 pub(super) enum Below {
     /// No entries, or a node that has not been loaded: the count says which.
@@ -35,6 +38,16 @@ impl Below {
 
     pub(super) fn is_nothing(&self) -> bool {
         matches!(self, Below::Nothing)
+    }
+
+    /// Bytes of memory that the node takes, without those of what is below it and without
+    /// its place in the node above.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Below::Nothing => 0,
+            Below::Bucket(bucket) => bucket.as_bytes().len() + ALLOCATION_BYTES,
+            Below::Inner(_) => size_of::<Inner>() + ALLOCATION_BYTES,
+        }
     }
 
     /// Whether it has to stay in memory until it is stored.

@@ -35,6 +35,7 @@ pub(crate) fn open(dir: &Path, name: &str) -> Ledger {
         readers_max: 4,
         journal_bytes_max: 64 << 10,
         checkpoint_contexts_max: 1000,
+        trie_bytes_max: 48 << 10,
         answers: corelet_store::AnswerBounds::DEFAULT,
     };
     let shard = ShardId::new(0, options.shards_if_new).unwrap();

@@ -17,6 +17,7 @@ const CONFIG: LedgerConfig = LedgerConfig {
     readers_max: 8,
     journal_bytes_max: 64 << 10,
     checkpoint_contexts_max: 100,
+    trie_bytes_max: 48 << 10,
     answers: corelet_store::AnswerBounds::DEFAULT,
 };
 

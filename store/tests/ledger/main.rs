@@ -23,6 +23,7 @@ mod scrub;
 mod seals;
 mod sequences;
 mod signed;
+mod tries;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -56,6 +57,7 @@ impl Bench {
             readers_max: 8,
             journal_bytes_max: 64 << 10,
             checkpoint_contexts_max: 100,
+            trie_bytes_max: 48 << 10,
             answers: corelet_store::AnswerBounds::DEFAULT,
         };
         let place = new_place(dir.path());

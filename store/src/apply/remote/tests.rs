@@ -12,6 +12,7 @@ use crate::ledger::{Ledger, LedgerConfig, open_env};
 use crate::pending::vouch;
 use crate::seal::Sealer;
 use crate::seal::tests::{Key, delta};
+use crate::trie_cache::TrieCache;
 use crate::writer::Counters;
 
 const CONTEXT: ContextId = ContextId::from_bytes([7; 32]);
@@ -61,7 +62,8 @@ fn with_pass(test: impl FnOnce(&mut Pass<'_>, ContextSlot)) {
         position: 1,
         last_hlc: Hlc::ZERO,
     };
-    let mut pass = Pass::begin(&env, tables, next, AnswerBounds::DEFAULT).unwrap();
+    let mut pass =
+        Pass::begin(&env, tables, next, AnswerBounds::DEFAULT, TrieCache::new(0)).unwrap();
     test(&mut pass, slot);
 }
 
