@@ -1,8 +1,9 @@
 //! The trie's part of a write batch: loading, setting and hashing one entry for each call, and
 //! writing at a checkpoint what has changed, against the whole of the same calls in a ledger.
-//! The trie is measured by itself, with its nodes as records in an LMDB of its own, whose commit
-//! is its alone; the digest of the entry itself is not in it. Both are measured with tries that
-//! stay in memory from one checkpoint to the next, as ledgers do it, and without.
+//! What a trie costs is what it adds to a model of a ledger, which has entries and a log in
+//! LMDB and nothing else: so what it does to caches and to the checkpoint is in it. The digest of
+//! the entry itself is not. Both are measured with tries that stay in memory from one checkpoint
+//! to the next, as ledgers do it, and without.
 
 use std::error::Error;
 use std::path::Path;
@@ -23,6 +24,11 @@ const CALLS: usize = 8_192;
 
 /// Keys of the context, at most.
 const KEYS: usize = 100_000;
+
+/// The first byte of a key says what it is the key of.
+const ENTRIES: u8 = 0;
+const LOG: u8 = 1;
+const NODES: u8 = 2;
 
 /// Bytes before a record's content: version, kind and checksum.
 const ENVELOPE_BYTES: usize = 10;
@@ -60,11 +66,12 @@ pub(crate) fn measure(plan: &Plan) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// A ledger and a trie alone, of which as much stays in memory.
+/// A ledger, and its model with and without a trie, of which as much stays in memory.
 struct Side {
     bench: Bench,
     place: Place,
-    alone: Alone,
+    with: Model,
+    without: Model,
     shares: Vec<f64>,
     trie: Vec<f64>,
     whole: Vec<f64>,
@@ -79,17 +86,20 @@ impl Side {
         let mut bench = Bench::with(&plan.dir, name, config)?;
         let place = bench.create()?;
         // A ledger gives half of the room to one context.
-        let mut alone = Alone::new(&plan.dir.join(format!("{name}-alone")), bytes_max / 2)?;
+        let mut with = Model::new(&plan.dir.join(format!("{name}-with")), Some(bytes_max / 2))?;
+        let mut without = Model::new(&plan.dir.join(format!("{name}-without")), None)?;
         for keys in (0..keys).collect::<Vec<_>>().chunks(CALLS) {
             let ops = keys.iter().map(|key| set(*key, 0)).collect();
             let call = bench.call(place, ops);
             bench.commit(vec![call])?;
-            alone.write(keys, 0)?;
+            with.write(keys, 0)?;
+            without.write(keys, 0)?;
         }
         Ok(Side {
             bench,
             place,
-            alone,
+            with,
+            without,
             shares: Vec::new(),
             trie: Vec::new(),
             whole: Vec::new(),
@@ -102,9 +112,11 @@ impl Side {
         let calls = keys.iter().map(|key| set(*key, round + 1));
         let calls = calls.map(|op| bench.call(place, vec![op])).collect();
         let (cpu, _) = bench.commit(calls)?;
-        let in_trie = self.alone.write(&keys, round + 1)?;
+        let with = self.with.write(&keys, round + 1)?;
+        let without = self.without.write(&keys, round + 1)?;
         // The first round brings everything into memory that stays there.
         if round > 0 {
+            let in_trie = with.saturating_sub(without);
             self.shares.push(in_trie.as_secs_f64() / cpu.as_secs_f64());
             self.trie.push(micros(in_trie, CALLS));
             self.whole.push(micros(cpu, CALLS));
@@ -121,12 +133,12 @@ fn name(key: usize) -> Bytes {
     Bytes::from(format!("key-{key:08}"))
 }
 
-/// A trie without a ledger.
-struct Alone {
+/// What a ledger has beside the trie, in one table: entries and a log.
+struct Model {
     env: Env,
     table: PlainTable,
-    trie: Trie,
-    bytes_max: usize,
+    position: u64,
+    trie: Option<(Trie, usize)>,
 }
 
 struct Nodes<'t> {
@@ -148,14 +160,16 @@ impl NodeSource for Nodes<'_> {
     }
 }
 
-impl Alone {
-    fn new(dir: &Path, bytes_max: usize) -> Result<Alone, Box<dyn Error>> {
+impl Model {
+    /// With a trie of which so many bytes stay in memory, or without one.
+    fn new(dir: &Path, trie_bytes_max: Option<usize>) -> Result<Model, Box<dyn Error>> {
         let (env, table) = plain_table(dir)?;
-        Ok(Alone {
+        let trie = Trie::open([7; 32], NOTHING, 0).ok_or("an empty trie can be opened")?;
+        Ok(Model {
             env,
             table,
-            trie: Trie::open([7; 32], NOTHING, 0).ok_or("an empty trie can be opened")?,
-            bytes_max,
+            position: 0,
+            trie: trie_bytes_max.map(|bytes_max| (trie, bytes_max)),
         })
     }
 
@@ -163,41 +177,61 @@ impl Alone {
     /// have changed. Gives the processor time.
     fn write(&mut self, keys: &[usize], round: usize) -> Result<Duration, Box<dyn Error>> {
         let begin = cpu_time()?;
-        let (table, trie) = (self.table, &mut self.trie);
+        let table = self.table;
         let mut txn = self.env.write_txn()?;
+        let mut record = Vec::new();
         for key in keys {
-            let entry = [&[0][..], &name(*key)].concat();
+            let name = name(*key);
             let mut digest: Digest = [1; 32];
             digest[..8].copy_from_slice(&(round as u64).to_le_bytes());
-            trie.begin_round();
-            let place = trie.load(&Nodes { table, txn: &txn }, &entry, Intent::Put);
-            let place = place.map_err(|error| match error {
-                TrieError::Source(error) => error.to_string(),
-                TrieError::Damaged { path, why } => format!("{path} is damaged: {why}"),
-            })?;
-            trie.set(&place, &entry, Some(&digest));
-            std::hint::black_box(trie.root());
+            let entry = [&[ENTRIES], &name[..]].concat();
+            std::hint::black_box(table.get(&txn, &entry)?.map(|found| sum(&entry, found)));
+            if let Some((trie, _)) = &mut self.trie {
+                let leaf = [&[0][..], &name].concat();
+                trie.begin_round();
+                let place = trie.load(&Nodes { table, txn: &txn }, &leaf, Intent::Put);
+                let place = place.map_err(|error| match error {
+                    TrieError::Source(error) => error.to_string(),
+                    TrieError::Damaged { path, why } => format!("{path} is damaged: {why}"),
+                })?;
+                trie.set(&place, &leaf, Some(&digest));
+                std::hint::black_box(trie.root());
+            }
+            seal(&mut record, &entry, &[digest; 3].concat());
+            table.put(&mut txn, &entry, &record)?;
+            let row = [&[LOG][..], &self.position.to_be_bytes()].concat();
+            seal(&mut record, &row, &[digest; 8].concat());
+            table.put(&mut txn, &row, &record)?;
+            self.position += 1;
         }
-        let mut record = Vec::new();
-        trie.flush(&mut |path: &NodePath, node: Option<&[u8]>| {
-            let key = key_of(path);
-            let Some(node) = node else {
-                return table.delete(&mut txn, &key).map(drop);
-            };
-            record.clear();
-            record.extend_from_slice(&[0; ENVELOPE_BYTES]);
-            record.extend_from_slice(node);
-            record[2..ENVELOPE_BYTES].copy_from_slice(&sum(&key, node));
-            table.put(&mut txn, &key, &record)
-        })?;
-        txn.commit()?;
-        trie.trim(self.bytes_max);
+        if let Some((trie, bytes_max)) = &mut self.trie {
+            trie.flush(&mut |path: &NodePath, node: Option<&[u8]>| {
+                let key = key_of(path);
+                let Some(node) = node else {
+                    return table.delete(&mut txn, &key).map(drop);
+                };
+                seal(&mut record, &key, node);
+                table.put(&mut txn, &key, &record)
+            })?;
+            txn.commit()?;
+            trie.trim(*bytes_max);
+        } else {
+            txn.commit()?;
+        }
         Ok(cpu_time()? - begin)
     }
 }
 
+/// A record: room for version and kind, a checksum, the content.
+fn seal(record: &mut Vec<u8>, key: &[u8], content: &[u8]) {
+    record.clear();
+    record.extend_from_slice(&[0; ENVELOPE_BYTES]);
+    record.extend_from_slice(content);
+    record[2..ENVELOPE_BYTES].copy_from_slice(&sum(key, content));
+}
+
 fn key_of(path: &NodePath) -> Vec<u8> {
-    let mut key = 1_u64.to_be_bytes().to_vec();
+    let mut key = vec![NODES; 9];
     path.append_key(&mut key);
     key
 }
