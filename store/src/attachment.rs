@@ -173,6 +173,30 @@ pub(crate) fn is_attached(tables: Tables, txn: &RoTxn<'_>, blob: BlobId) -> heed
     Ok(rows.next().transpose()?.is_some())
 }
 
+/// The first `max` contexts of the ledger that refer to a blob. One that was deleted is
+/// among them until its references are swept.
+pub(crate) fn attached_by(
+    tables: Tables,
+    txn: &RoTxn<'_>,
+    blob: BlobId,
+    max: usize,
+) -> Result<Vec<ContextSlot>, Failure> {
+    let mut slots: Vec<ContextSlot> = Vec::new();
+    for row in tables.attached.prefix_iter(txn, blob.as_bytes())? {
+        let (key, _) = row?;
+        let corrupt = || StoreError::corrupt("record of an attachment", key, "its key is cut off");
+        let (slot, _) = split_row_key(key).ok_or_else(corrupt)?;
+        if slots.last() == Some(&slot) {
+            continue;
+        }
+        if slots.len() >= max {
+            break;
+        }
+        slots.push(slot);
+    }
+    Ok(slots)
+}
+
 /// Compares both tables with the entries.
 pub(crate) fn check(tables: Tables, txn: &RoTxn<'_>) -> Result<(), Failure> {
     let mut sums: BTreeMap<ContextSlot, AttachedSum> = BTreeMap::new();

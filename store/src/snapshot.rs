@@ -18,7 +18,7 @@ use crate::edits::{self, Alive, EditError};
 use crate::entry::{EntryDigest, EntryKind, EntryValue, SequenceState, Space, Stored, append};
 use crate::error::StoreError;
 use crate::hlc::Hlc;
-use crate::ids::{ApplicationId, ContextId, ContextSlot, DeltaId, NodeId};
+use crate::ids::{ApplicationId, BlobId, ContextId, ContextSlot, DeltaId, NodeId};
 use crate::layout::{self, Table, Tables, event_key, position_key, slot_key};
 use crate::members::{Ack, Member};
 use crate::quarantine::Quarantined;
@@ -976,6 +976,12 @@ impl Snapshot {
     /// How much the context in `slot` has attached.
     pub fn attached(&self, slot: ContextSlot) -> Result<AttachedSum, StoreError> {
         attachment::sum(self.tables, &self.txn, slot).map_err(attachment_unreadable)
+    }
+
+    /// The first `max` contexts that refer to a blob. One that was deleted is among them until
+    /// its references are swept.
+    pub fn attached_by(&self, blob: BlobId, max: usize) -> Result<Vec<ContextSlot>, StoreError> {
+        attachment::attached_by(self.tables, &self.txn, blob, max).map_err(attachment_unreadable)
     }
 
     /// Compares what is noted of attachments with their entries.

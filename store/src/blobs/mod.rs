@@ -14,12 +14,14 @@
 //! | `dirs.rs` | names: where files lie, who may move them |
 //! | `writer.rs`, `reader.rs` | content in and out |
 //! | `holds.rs`, `removal.rs` | what may be removed, and when |
-//! | `scan.rs`, `check.rs` | going through all of them |
+//! | `scan.rs`, `list.rs` | which blobs there are |
+//! | `check.rs`, `sweep.rs` | going through all of them |
 
 mod check;
 mod dirs;
 mod format;
 mod holds;
+mod list;
 mod reader;
 mod removal;
 mod scan;
@@ -133,6 +135,33 @@ impl Blobs {
     /// operator's word. Who has it open can read on.
     pub fn remove(&self, id: BlobId) -> Result<Removal, BlobError> {
         self.shared.remove(id, None)
+    }
+
+    /// Removes a blob at once, unless somebody holds it or `is_referenced`, which has to ask
+    /// every ledger, says that one refers to it: then gives `None`. As long as it asks, nobody
+    /// can begin to refer to the blob.
+    pub fn remove_unless<E: From<BlobError>>(
+        &self,
+        id: BlobId,
+        is_referenced: impl FnOnce() -> Result<bool, E>,
+    ) -> Result<Option<Removal>, E> {
+        self.shared.remove_unless(id, is_referenced)
+    }
+
+    /// Whether somebody holds the blob now.
+    pub fn is_held(&self, id: &BlobId) -> bool {
+        self.shared.holds.is_held(id)
+    }
+
+    /// What is known of one blob without reading it, if it is there.
+    pub fn entry(&self, id: BlobId) -> Result<Option<BlobEntry>, BlobError> {
+        self.shared.entry(id)
+    }
+
+    /// The first `limit` blobs whose ids come after `after`, in the order of their ids.
+    /// Reads the names in whole directories, each with one of 256 of all blobs.
+    pub fn page(&self, after: Option<BlobId>, limit: usize) -> Result<Vec<BlobEntry>, BlobError> {
+        self.shared.page(after, limit)
     }
 
     /// Begins a list of all blobs.

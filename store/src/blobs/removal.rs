@@ -124,4 +124,31 @@ impl Shared {
         dirs::remove(&tomb);
         Ok(Removal::Removed)
     }
+
+    /// Removes a blob on somebody's word, at once. As long as `is_referenced` asks, who takes
+    /// a hold or writes the same content waits; whoever had a hold before has made its
+    /// reference durable, as it is dropped.
+    pub(super) fn remove_unless<E: From<BlobError>>(
+        &self,
+        id: BlobId,
+        is_referenced: impl FnOnce() -> Result<bool, E>,
+    ) -> Result<Option<Removal>, E> {
+        let fan = self.dirs.lock(id);
+        if self.holds.is_held(&id) {
+            return Ok(Some(Removal::Held));
+        }
+        if fan.touched()?.is_none() {
+            return Ok(Some(Removal::Missing));
+        }
+        if is_referenced()? {
+            return Ok(None);
+        }
+        // Somebody may have written the same content meanwhile and wait to place it.
+        if self.holds.is_held(&id) {
+            return Ok(Some(Removal::Held));
+        }
+        let tomb = fan.take_away()?;
+        dirs::remove(&tomb);
+        Ok(Some(Removal::Removed))
+    }
 }

@@ -4,7 +4,7 @@
 
 use std::fs::{self, Metadata, ReadDir};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -43,6 +43,8 @@ pub struct BlobScan {
     fan_next: usize,
     /// With the first byte of the ids in it.
     open: Option<(u8, ReadDir)>,
+    /// What was met behind entries that were listed before it: for the next step.
+    failed: Option<BlobError>,
 }
 
 impl BlobScan {
@@ -51,20 +53,40 @@ impl BlobScan {
             shared,
             fan_next: 0,
             open: None,
+            failed: None,
         }
     }
 
     /// The next entries, at most `entries_max` and at least one, unless this is the end:
     /// then none.
     ///
-    /// Fails if a directory cannot be read; the next step goes on behind what failed.
+    /// Fails if a directory or a file cannot be looked at; the next step goes on behind
+    /// what failed. What was listed before it comes first, in a step of its own.
     pub fn step(&mut self, entries_max: usize) -> Result<Vec<Listed>, BlobError> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
         let mut listed = Vec::new();
         while listed.len() < entries_max.max(1) {
+            match self.next() {
+                Ok(Some(entry)) => listed.push(entry),
+                Ok(None) => break,
+                Err(error) if listed.is_empty() => return Err(error),
+                Err(error) => {
+                    self.failed = Some(error);
+                    break;
+                }
+            }
+        }
+        Ok(listed)
+    }
+
+    fn next(&mut self) -> Result<Option<Listed>, BlobError> {
+        loop {
             let Some((byte, dir)) = &mut self.open else {
                 match self.open_next()? {
                     true => continue,
-                    false => break,
+                    false => return Ok(None),
                 }
             };
             let byte = *byte;
@@ -74,7 +96,7 @@ impl BlobScan {
                     let id = name.to_str().and_then(|name| Dirs::id(byte, name));
                     // As a link is itself, not what it leads to.
                     match entry.metadata() {
-                        Ok(found) => listed.push(self::listed(entry.path(), id, &found)?),
+                        Ok(found) => return listed(entry.path(), id, &found).map(Some),
                         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                         Err(error) => {
                             return Err(BlobError::file("look at", &entry.path())(error));
@@ -89,7 +111,6 @@ impl BlobScan {
                 None => self.open = None,
             }
         }
-        Ok(listed)
     }
 
     /// Opens the next directory; says whether there is one. Those that were never
@@ -113,13 +134,18 @@ impl BlobScan {
 }
 
 fn listed(path: PathBuf, id: Option<BlobId>, found: &Metadata) -> Result<Listed, BlobError> {
-    let Some(id) = id.filter(|_| found.is_file()) else {
-        return Ok(Listed::Foreign(path));
-    };
+    match id.filter(|_| found.is_file()) {
+        None => Ok(Listed::Foreign(path)),
+        Some(id) => entry(id, &path, found).map(Listed::Blob),
+    }
+}
+
+/// A blob's entry, from what was found under its name.
+pub(super) fn entry(id: BlobId, path: &Path, found: &Metadata) -> Result<BlobEntry, BlobError> {
     let touched = found.modified();
-    Ok(Listed::Blob(BlobEntry {
+    Ok(BlobEntry {
         id,
         bytes: content_bytes(found.len()),
-        touched: touched.map_err(BlobError::file("look at", &path))?,
-    }))
+        touched: touched.map_err(BlobError::file("look at", path))?,
+    })
 }

@@ -57,6 +57,10 @@ impl Bench {
         self.blobs.shared.dirs.file(&id)
     }
 
+    fn fan(&self, byte: u8) -> PathBuf {
+        self.blobs.shared.dirs.fan(byte)
+    }
+
     fn make_older(&self, id: BlobId, age: Duration) {
         let time = self.blobs.shared.clock.now() - age;
         let file = fs::File::open(self.file(id)).unwrap();
@@ -539,6 +543,134 @@ fn no_blob_is_collected_while_somebody_begins_to_refer_to_it() {
         }
     });
     println!("{} collected", collected.into_inner());
+}
+
+#[test]
+fn what_is_listed_before_an_error_is_told_before_it() {
+    let bench = Bench::new();
+    let mut ids = BTreeSet::new();
+    for n in 0..40_u8 {
+        ids.insert(bench.put(&[n; 9]));
+    }
+    let last = ids.last().unwrap().as_bytes()[0];
+    let broken = (0..last)
+        .rev()
+        .find(|byte| !bench.fan(*byte).exists())
+        .unwrap();
+    fs::write(bench.fan(broken), "no directory").unwrap();
+    let (mut scan, mut found, mut failed) = (bench.blobs.scan(), BTreeSet::new(), 0);
+    loop {
+        match scan.step(1000) {
+            Ok(listed) if listed.is_empty() => break,
+            Ok(listed) => found.extend(listed.into_iter().filter_map(|listed| match listed {
+                Listed::Blob(entry) => Some(entry.id),
+                Listed::Foreign(_) => None,
+            })),
+            Err(error) => {
+                assert!(matches!(error, BlobError::File { .. }), "{error}");
+                failed += 1;
+            }
+        }
+    }
+    assert_eq!((found, failed), (ids, 1));
+}
+
+#[test]
+fn a_sweep_tells_what_it_did_before_it_failed() {
+    let bench = Bench::new();
+    let idle = Duration::from_secs(3600);
+    for n in 0..20_u8 {
+        let id = bench.put(&[n; 10]);
+        bench.make_older(id, idle + Duration::from_secs(5));
+    }
+    let (mut sweep, mut asked, mut all) = (bench.blobs.sweep(idle), 0, SweptBlobs::default());
+    let mut failures = 0;
+    loop {
+        let step = sweep.step(1000, &mut |_| {
+            asked += 1;
+            match asked % 4 {
+                0 => Err(BlobError::Ended),
+                _ => Ok(false),
+            }
+        });
+        match step {
+            Err(_) => failures += 1,
+            Ok(step) => {
+                all.seen += step.seen;
+                all.removed += step.removed;
+                all.bytes += step.bytes;
+                if step.is_over {
+                    break;
+                }
+            }
+        }
+    }
+    assert_eq!(failures, 5);
+    assert_eq!((all.seen, all.removed, all.bytes), (20, 15, 150));
+    assert_eq!(bench.list().0.len(), 5);
+}
+
+#[test]
+fn pages_have_all_blobs_in_the_order_of_their_ids() {
+    let bench = Bench::new();
+    let mut expected: Vec<BlobId> = (0..700_u16).map(|n| bench.put(&n.to_le_bytes())).collect();
+    expected.sort();
+    fs::write(bench.file(expected[0]).with_file_name("note"), "x").unwrap();
+    for limit in [1, 7, 699, 700, 1000] {
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let page = bench.blobs.page(after, limit).unwrap();
+            let Some(last) = page.last() else { break };
+            assert!(page.len() <= limit);
+            after = Some(last.id);
+            assert!(page.iter().all(|entry| entry.bytes == Some(2)));
+            found.extend(page.into_iter().map(|entry| entry.id));
+        }
+        assert_eq!(found, expected, "{limit}");
+    }
+    let entry = bench.blobs.entry(expected[3]).unwrap().unwrap();
+    assert_eq!((entry.id, entry.bytes), (expected[3], Some(2)));
+    assert_eq!(bench.blobs.entry(BlobId::of(b"none")).unwrap(), None);
+}
+
+#[test]
+fn on_somebodys_word_a_blob_goes_unless_it_is_held_or_referred_to() {
+    let bench = Bench::new();
+    let id = bench.put(b"content");
+    let remove = |is_referenced: bool| {
+        let asked = || Ok::<_, BlobError>(is_referenced);
+        bench.blobs.remove_unless(id, asked).unwrap()
+    };
+    let hold = bench.blobs.hold(id).unwrap().unwrap();
+    assert!(bench.blobs.is_held(&id));
+    assert_eq!(remove(false), Some(Removal::Held));
+    drop(hold);
+    assert_eq!(remove(true), None);
+    assert_eq!(bench.blobs.check(id).unwrap(), Some(7));
+    let failed = bench.blobs.remove_unless(id, || Err(BlobError::Ended));
+    assert!(matches!(failed, Err(BlobError::Ended)));
+    // Who comes while it is asked waits, and finds out what became of the blob.
+    let removed = std::thread::scope(|scope| {
+        let mut holder = None;
+        let removed = bench.blobs.remove_unless(id, || {
+            let hold = || bench.blobs.hold(id).unwrap().is_some();
+            holder = Some(scope.spawn(hold));
+            Ok::<_, BlobError>(false)
+        });
+        (removed.unwrap(), holder.unwrap().join().unwrap())
+    });
+    assert!(
+        matches!(
+            removed,
+            (Some(Removal::Removed), false) | (Some(Removal::Held), true)
+        ),
+        "{removed:?}"
+    );
+    if removed.1 {
+        assert_eq!(remove(false), Some(Removal::Removed));
+    }
+    assert_eq!(remove(false), Some(Removal::Missing));
+    bench.nothing_is_unfinished();
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::row::{BackupCounts, FileKind, Row};
 use super::source::{ExportScope, RowSink, RowWriter, write_context};
 use crate::blobs::{Blobs, Listed};
 use crate::error::ExportError;
-use crate::ids::{ApplicationId, NodeId};
+use crate::ids::{ApplicationId, BlobId, NodeId};
 use crate::snapshot::Snapshot;
 
 /// Contexts and names read at a time.
@@ -33,7 +33,7 @@ pub struct BackupSource<'s> {
     pub snapshots: &'s [Snapshot],
     /// Where the component of an application lies.
     pub component: &'s dyn Fn(&ApplicationId) -> PathBuf,
-    /// All blobs.
+    /// The blobs, of which those go into it that a context has attached.
     pub blobs: Option<&'s Blobs>,
     /// The directory of the node's keys, if they are to be in it: whoever has the file can
     /// then act as the node.
@@ -89,7 +89,7 @@ pub fn write_backup(
         }
     }
     if let Some(blobs) = source.blobs {
-        counts.files += write_blobs(blobs, &mut rows)?;
+        counts.files += write_blobs(blobs, source.snapshots, &mut rows)?;
     }
     if let Some(keys) = source.keys {
         write_keys(keys, &mut rows)?;
@@ -128,7 +128,11 @@ fn write_file(
     }
 }
 
-fn write_blobs(blobs: &Blobs, rows: &mut impl RowSink) -> Result<u64, ExportError> {
+fn write_blobs(
+    blobs: &Blobs,
+    snapshots: &[Snapshot],
+    rows: &mut impl RowSink,
+) -> Result<u64, ExportError> {
     let mut scan = blobs.scan();
     let mut written = 0;
     loop {
@@ -140,7 +144,10 @@ fn write_blobs(blobs: &Blobs, rows: &mut impl RowSink) -> Result<u64, ExportErro
             let Listed::Blob(entry) = listed else {
                 continue;
             };
-            // Removed meanwhile, as nobody refers to it.
+            if !is_attached(snapshots, entry.id)? {
+                continue;
+            }
+            // Removed by hand, if it is not there.
             let Some(mut reader) = blobs.reader(entry.id)? else {
                 continue;
             };
@@ -161,6 +168,15 @@ fn write_blobs(blobs: &Blobs, rows: &mut impl RowSink) -> Result<u64, ExportErro
             written += 1;
         }
     }
+}
+
+fn is_attached(snapshots: &[Snapshot], blob: BlobId) -> Result<bool, ExportError> {
+    for snapshot in snapshots {
+        if !snapshot.attached_by(blob, 1)?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn write_keys(keys: &Path, rows: &mut impl RowSink) -> Result<(), ExportError> {
