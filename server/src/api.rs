@@ -148,6 +148,48 @@ pub struct LogLine {
     pub message: String,
 }
 
+/// A blob that was uploaded.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct UploadedBlob {
+    /// blake3 of its content, in base58.
+    pub id: String,
+    /// Bytes of its content.
+    pub size: u64,
+}
+
+/// A blob.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Blob {
+    /// blake3 of its content, in base58.
+    pub id: String,
+    /// Bytes of its content; none if its file is damaged so that nobody can tell.
+    pub size: Option<u64>,
+    /// When it was last uploaded or attached, in milliseconds since 1970.
+    pub used_unix_ms: u64,
+}
+
+/// A page of blobs, by id.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Blobs {
+    /// The blobs of this page.
+    pub blobs: Vec<Blob>,
+    /// What to send as `after` for the next page; none on the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// All that is known of a blob.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct BlobInfo {
+    /// The blob.
+    #[serde(flatten)]
+    pub blob: Blob,
+    /// Whether somebody uploads it, or is about to attach it.
+    pub held: bool,
+    /// The contexts that have attached it: the first 100.
+    pub contexts: Vec<String>,
+}
+
 /// How the server is doing.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Status {

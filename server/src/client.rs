@@ -263,6 +263,22 @@ impl Client {
         self.document(sent)
     }
 
+    /// Uploads a blob, however long it is.
+    pub fn upload(
+        &self,
+        path: &str,
+        content: impl Read + 'static,
+    ) -> Result<api::UploadedBlob, ClientError> {
+        let request = self
+            .agent
+            .post(self.path(path))
+            .header("content-type", "application/octet-stream");
+        let sent = self
+            .signed(request)
+            .send(SendBody::from_owned_reader(content));
+        self.document(sent)
+    }
+
     /// Asks for a document.
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         self.document(self.signed(self.agent.get(self.path(path))).call())

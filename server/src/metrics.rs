@@ -11,8 +11,8 @@ use std::fmt;
 use std::fs;
 use std::sync::Arc;
 
-use corelet_shard::{Histogram, ShardStats};
-use corelet_wasm_host::{Host, HostStats};
+use corelet_shard::{BlobService, Histogram, ShardHandle, ShardStats};
+use corelet_wasm_host::HostStats;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
@@ -29,11 +29,12 @@ use crate::refusal::Code;
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// All figures as text.
-pub(crate) fn page(facts: &Arc<Facts>, host: &Host) -> String {
+pub(crate) fn page(facts: &Arc<Facts>, shard: &ShardHandle) -> String {
     let mut registry = Registry::default();
     let source = Source {
         facts: Arc::clone(facts),
-        host: host.stats(),
+        host: shard.host().stats(),
+        blobs: shard.blobs().clone(),
     };
     registry.register_collector(Box::new(source));
     let mut text = String::with_capacity(64 << 10);
@@ -45,6 +46,7 @@ pub(crate) fn page(facts: &Arc<Facts>, host: &Host) -> String {
 struct Source {
     facts: Arc<Facts>,
     host: HostStats,
+    blobs: BlobService,
 }
 
 impl fmt::Debug for Source {
@@ -107,6 +109,7 @@ impl prometheus_client::collector::Collector for Source {
         )?;
         self.door(&mut encoder)?;
         self.host(&mut encoder)?;
+        self.blobs(&mut encoder)?;
         self.process(&mut encoder)
     }
 }
@@ -279,6 +282,75 @@ impl Source {
             "Instances, warm and running",
             host.instances_live as f64,
         )
+    }
+
+    fn blobs(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let stats = self.blobs.stats();
+        for (name, help, value) in [
+            (
+                "corelet_blobs",
+                "Blobs, as of the last time that the sweep went through all of them",
+                stats.blobs.get(),
+            ),
+            (
+                "corelet_blob_bytes",
+                "Bytes of their contents, as of then",
+                stats.bytes.get(),
+            ),
+            (
+                "corelet_blob_uploads_under_way",
+                "Uploads of blobs under way",
+                self.blobs.uploads(),
+            ),
+            (
+                "corelet_blob_downloads_under_way",
+                "Downloads of blobs under way",
+                self.blobs.downloads(),
+            ),
+        ] {
+            let encoder = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            ConstGauge::new(value as i64).encode(encoder)?;
+        }
+        for (name, help, value) in [
+            (
+                "corelet_blobs_uploaded",
+                "Uploads that have become blobs",
+                stats.uploaded.get(),
+            ),
+            (
+                "corelet_blob_bytes_uploaded",
+                "Bytes that uploads have brought, finished or not",
+                stats.uploaded_bytes.get(),
+            ),
+            (
+                "corelet_blob_bytes_read",
+                "Bytes of blobs read and verified for clients",
+                stats.read_bytes.get(),
+            ),
+            (
+                "corelet_blob_sweeps",
+                "Times that the sweep has gone through all blobs",
+                stats.sweeps.get(),
+            ),
+            (
+                "corelet_blobs_swept",
+                "Blobs removed because nobody referred to them any more",
+                stats.swept.get(),
+            ),
+            (
+                "corelet_blob_bytes_swept",
+                "Bytes of the contents of these",
+                stats.swept_bytes.get(),
+            ),
+            (
+                "corelet_blobs_damaged",
+                "Times that a blob was found damaged and not served",
+                stats.damaged.get(),
+            ),
+        ] {
+            counter(encoder, name, help, value)?;
+        }
+        Ok(())
     }
 
     fn process(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {

@@ -20,8 +20,8 @@ use std::thread;
 
 use corelet_net::{Domain, Identity, IdentityError};
 use corelet_shard::{
-    Bounds, CollectorBounds, Cores, Ending, Node, NodeConfig, StartError, WatchdogConfig,
-    available_cores, rt,
+    BlobBounds, Bounds, CollectorBounds, Cores, Ending, Node, NodeConfig, StartError,
+    WatchdogConfig, available_cores, rt,
 };
 use corelet_store::{
     AnswerBounds, DataDir, Keep, LedgerConfig, OpenOptions, Retention, SHARDS_MAX, ShardCount,
@@ -449,6 +449,15 @@ fn node_config(config: &Config, count: ShardCount) -> NodeConfig {
                 bytes_max: config.storage.answers_bytes_max.0,
             },
             ..LedgerConfig::default()
+        },
+        blobs: BlobBounds {
+            threads: config.blobs.threads as usize,
+            uploads_max: config.blobs.uploads_max as usize,
+            downloads_max: config.blobs.downloads_max as usize,
+            blob_bytes_max: config.limits.blob_bytes_max,
+            disk_free_bytes_min: config.blobs.disk_free_bytes_min.0,
+            ttl: config.blobs.ttl,
+            sweep_every: config.blobs.sweep_every,
         },
         watchdog: WatchdogConfig {
             warn_after: config.process.watchdog_warn,

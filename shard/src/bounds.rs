@@ -113,6 +113,41 @@ impl Default for CollectorBounds {
     }
 }
 
+/// What blobs may take, and for how long they are kept. One for all shards.
+#[derive(Clone, Debug)]
+pub struct BlobBounds {
+    /// Threads that work on their files.
+    pub threads: usize,
+    /// Uploads under way at the same time.
+    pub uploads_max: usize,
+    /// Downloads under way at the same time. Each has up to 0.8 MB in memory, and 32 bytes for
+    /// each 256 KiB of its blob.
+    pub downloads_max: usize,
+    /// Bytes of one blob's content.
+    pub blob_bytes_max: u64,
+    /// Bytes of the file system that uploads leave free.
+    pub disk_free_bytes_min: u64,
+    /// How long a blob is kept that nobody refers to, from when it was last uploaded or
+    /// attached.
+    pub ttl: Duration,
+    /// From one look through all blobs to the next.
+    pub sweep_every: Duration,
+}
+
+impl Default for BlobBounds {
+    fn default() -> Self {
+        BlobBounds {
+            threads: 2,
+            uploads_max: 8,
+            downloads_max: 64,
+            blob_bytes_max: 1 << 30,
+            disk_free_bytes_min: 256 << 20,
+            ttl: Duration::from_secs(24 * 3600),
+            sweep_every: Duration::from_secs(600),
+        }
+    }
+}
+
 /// When the watchdog speaks up.
 #[derive(Clone, Debug)]
 pub struct WatchdogConfig {

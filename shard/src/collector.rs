@@ -1,5 +1,5 @@
-//! The collector: keeps each context's events and deltas within their bounds and looks for
-//! damage, in steps of some hundred records. It runs on the commit thread, between batches,
+//! The collector: keeps each context's events and deltas within their bounds, drops answers
+//! under keys that are past their time, and looks for damage, in steps of some hundred records. It runs on the commit thread, between batches,
 //! and rests four times as long as it works, so that calls go first; what it decides is the
 //! store's (`Ledger::collect`, `Scrub`). Sweeping what deleted contexts leave is in
 //! `commit_thread.rs`. Start at [`Collector::work`].
@@ -53,6 +53,8 @@ pub(crate) struct Collector {
     round_due: Instant,
     /// When the next step of the round, or for contexts that have grown, may be.
     step_due: Instant,
+    /// From where on answers that are too old are to be dropped; `None` between rounds.
+    answers_from: Option<ContextSlot>,
     scrub: Scrub,
     scrub_due: Option<Instant>,
 }
@@ -67,6 +69,7 @@ impl Collector {
             stats,
             is_in_round: false,
             step_due: now,
+            answers_from: None,
             scrub: Scrub::default(),
             scrub_due,
         }
@@ -74,7 +77,7 @@ impl Collector {
 
     /// When there is something to do; `has_grown` says whether contexts have.
     pub(crate) fn due(&self, has_grown: bool) -> Instant {
-        let collect = match self.is_in_round || has_grown {
+        let collect = match self.is_in_round || self.answers_from.is_some() || has_grown {
             true => self.step_due.min(self.round_due.max(self.step_due)),
             false => self.round_due.max(self.step_due),
         };
@@ -92,9 +95,10 @@ impl Collector {
         let started = Instant::now();
         let is_scrub = self.scrub_due.is_some_and(|due| due <= started)
             && (self.step_due > started || self.scrub_due < Some(self.step_due));
-        let worked = match is_scrub {
-            true => self.scrub(ledger, writer),
-            false => self.collect(ledger, writer, now, started),
+        let worked = match self.answers_from {
+            _ if is_scrub => self.scrub(ledger, writer),
+            Some(from) => self.expire_answers(writer, now, from, started),
+            None => self.collect(ledger, writer, now, started),
         };
         let took = started.elapsed();
         self.stats.collector_steps.one();
@@ -128,9 +132,13 @@ impl Collector {
         let bounds = StepBounds::default();
         let collected = writer.collect(&self.bounds.retention, now, &bounds, reach)?;
         self.count(&collected);
-        self.is_in_round &= !collected.is_round_over;
+        if self.is_in_round && collected.is_round_over {
+            self.is_in_round = false;
+            self.answers_from = Some(ContextSlot::UNASSIGNED);
+        }
         let ended = Instant::now();
-        let has_more = self.is_in_round || collected.rows >= bounds.rows_max;
+        let has_more =
+            self.is_in_round || self.answers_from.is_some() || collected.rows >= bounds.rows_max;
         self.step_due = match has_more {
             true => ended + (ended - started) * REST,
             false => ended + GROWN_EVERY,
@@ -143,6 +151,29 @@ impl Collector {
         let mut outcome = self.put_out_of_service(ledger, writer, damaged)?;
         outcome.is_shown |= collected.is_shown;
         Ok(outcome)
+    }
+
+    /// Behind each round: answers that nobody can ask for any more. Those of a context that
+    /// is called go with its calls.
+    fn expire_answers(
+        &mut self,
+        writer: &mut LedgerWriter<'_>,
+        now: Hlc,
+        from: ContextSlot,
+        started: Instant,
+    ) -> Result<Outcome, StoreError> {
+        let rows_max = usize::try_from(StepBounds::default().rows_max).unwrap_or(usize::MAX);
+        // One that cannot be read ends the round, and the scrub says whose it is.
+        self.answers_from = None;
+        let expired = writer.expire_answers(now, from, rows_max)?;
+        self.answers_from = expired.next;
+        self.stats.answers_expired.add(expired.answers as u64);
+        let ended = Instant::now();
+        self.step_due = match self.answers_from {
+            Some(_) => ended + (ended - started) * REST,
+            None => ended + GROWN_EVERY,
+        };
+        Ok(Outcome::default())
     }
 
     fn count(&self, collected: &Collected) {

@@ -14,11 +14,11 @@ use corelet_store::{
 };
 use crossbeam_channel::{Receiver, TryRecvError, never};
 
+use crate::asks::Ask;
 use crate::bounds::CollectorBounds;
 use crate::clock;
 use crate::collector::{Collector, Outcome};
 use crate::commit_stage::Report;
-use crate::copies::Ask;
 use crate::ending::Ending;
 use crate::mailbox::Outbox;
 use crate::saver::Saver;
@@ -946,6 +946,31 @@ mod tests {
         let head = snapshot.head(bench.slot).unwrap();
         assert!(head.log_count <= 64, "{}", head.log_count);
         bench.finish();
+    }
+
+    #[test]
+    fn answers_that_are_past_their_time_go_without_a_call() {
+        let mut bench = Bench::new();
+        // Of 1970, by the clock that the collector has.
+        bench
+            .disk
+            .ledger
+            .commit(vec![fixture::keyed(1, bench.slot, 2)])
+            .unwrap();
+        let kept = |bench: &Bench| {
+            let snapshot = bench.disk.ledger.snapshot().unwrap();
+            let key = corelet_store::AnswerKey::of(b"key");
+            snapshot.kept_answer(bench.slot, &key).unwrap().is_some()
+        };
+        assert!(kept(&bench));
+        bench.thread.as_mut().unwrap().collector = eager();
+        bench.start();
+        while bench.stats.answers_expired.get() == 0 {
+            std::thread::yield_now();
+        }
+        bench.finish();
+        assert!(!kept(&bench));
+        assert_eq!(bench.stats.answers_expired.get(), 1);
     }
 
     #[test]

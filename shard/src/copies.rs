@@ -1,7 +1,7 @@
 //! Copies of the node's state for those who ask from outside: a backup of everything, one
-//! context, or what somebody makes of one. Each has a thread of its own, which may block: it asks the commit threads
-//! for snapshots that hold all that is durable by then, and writes what it reads from
-//! them in parts. The parts go through a mailbox to the shard that answers the client, as
+//! context, or what somebody makes of one. Each has a thread of its own, which may block: it
+//! asks the commit threads for snapshots that hold all that is durable by then, and writes
+//! what it reads from them in parts. The parts go through a mailbox to the shard that answers the client, as
 //! many ahead as [`PARTS_AHEAD`], so that a slow client slows the thread down and takes no
 //! memory. While a copy goes on, its snapshots keep pages of the ledgers from being used
 //! again.
@@ -9,22 +9,21 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use corelet_store::{
-    BackupSource, Blobs, ContextId, ContextRecord, DataDir, ExportError, ExportScope, NodeId,
-    PastError, ShardCount, ShardId, Snapshot, StoreError, export_context, write_backup,
+    BackupSource, ContextId, ContextRecord, DataDir, ExportError, ExportScope, NodeId, PastError,
+    Snapshot, StoreError, export_context, write_backup,
 };
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use crate::asks::CommitThreads;
+use crate::blobs::BlobService;
 use crate::components::component_file;
 use crate::error::CallError;
 use crate::mailbox::{Inbox, Outbox, mailbox};
-
-/// Copies that may ask the same commit thread at the same time; another one waits.
-const ASKS_MAX: usize = 2;
+use crate::places::Places;
 
 /// Bytes of a part.
 const PART_BYTES: usize = 256 << 10;
@@ -32,24 +31,15 @@ const PART_BYTES: usize = 256 << 10;
 /// Parts that wait for the client.
 const PARTS_AHEAD: usize = 4;
 
-/// Asked of a commit thread: a snapshot that shows all that is durable by now.
-pub(crate) type Ask = Sender<Result<Snapshot, StoreError>>;
-
-/// Places for asks at each commit thread.
-pub(crate) fn asks() -> (Sender<Ask>, Receiver<Ask>) {
-    bounded(ASKS_MAX)
-}
-
 /// What copies are made of; one for all shards.
 #[derive(Clone)]
 pub(crate) struct Copier {
     node: NodeId,
-    count: ShardCount,
-    blobs: PathBuf,
+    components: PathBuf,
     keys: PathBuf,
-    commit_threads: Arc<[Sender<Ask>]>,
-    running: Arc<AtomicUsize>,
-    copies_max: usize,
+    commit_threads: CommitThreads,
+    blobs: BlobService,
+    places: Arc<Places>,
 }
 
 /// Reads a context in a snapshot of its shard, and writes what is wanted of it.
@@ -97,37 +87,39 @@ pub struct CopyStream {
 impl Copier {
     pub(crate) fn new(
         data: &DataDir,
-        commit_threads: Vec<Sender<Ask>>,
+        commit_threads: CommitThreads,
+        blobs: BlobService,
         copies_max: usize,
     ) -> Copier {
         Copier {
             node: data.manifest().node_id,
-            count: data.manifest().shards,
-            blobs: data.blobs_dir(),
+            components: data.blobs_dir(),
             keys: data.keys_dir(),
-            commit_threads: commit_threads.into(),
-            running: Arc::default(),
-            copies_max,
+            commit_threads,
+            blobs,
+            places: Places::new("copies_max", copies_max),
         }
     }
 
     /// One that has no shards to copy.
     #[cfg(test)]
-    pub(crate) fn of_nothing() -> Copier {
+    pub(crate) fn of_nothing(blobs: BlobService) -> Copier {
+        let count = corelet_store::ShardCount::new(1).unwrap();
         Copier {
             node: NodeId::from_bytes([0; 32]),
-            count: ShardCount::new(1).unwrap(),
-            blobs: PathBuf::new(),
+            components: PathBuf::new(),
             keys: PathBuf::new(),
-            commit_threads: Arc::new([]),
-            running: Arc::default(),
-            copies_max: 0,
+            commit_threads: CommitThreads::new(count, Vec::new()),
+            blobs,
+            places: Places::new("copies_max", 0),
         }
     }
 
     /// Begins a copy.
     pub(crate) fn begin(&self, wanted: Wanted) -> Result<CopyStream, CallError> {
-        let place = Place::take(&self.running, self.copies_max)?;
+        let place = self.places.take()?;
+        // Before the first snapshot is taken: what one shows as attached has to stay.
+        let keeping = matches!(wanted, Wanted::Everything { .. }).then(|| self.blobs.keep_all());
         // One more for the end.
         let (outbox, parts) = mailbox(PARTS_AHEAD + 1);
         let (taken, room) = bounded(PARTS_AHEAD);
@@ -136,7 +128,7 @@ impl Copier {
         }
         let copier = self.clone();
         let work = move || {
-            let _place = place;
+            let _places = (place, keeping);
             let mut out = Parts {
                 outbox,
                 room,
@@ -165,11 +157,11 @@ impl Copier {
     fn make(&self, wanted: Wanted, out: &mut Parts) -> Result<(), CallError> {
         match wanted {
             Wanted::Context { id, scope } => {
-                let snapshot = self.snapshot(ShardId::of(&id, self.count))?;
+                let snapshot = self.commit_threads.snapshot_of(&id)?;
                 export_context(&snapshot, &id, scope, out).map_err(failed)?;
             }
             Wanted::Read { id, read } => {
-                let snapshot = self.snapshot(ShardId::of(&id, self.count))?;
+                let snapshot = self.commit_threads.snapshot_of(&id)?;
                 let context = snapshot.context(&id)?.ok_or_else(|| not_found(id))?;
                 if let Some(out) = snapshot.quarantined(context.slot)? {
                     return Err(CallError::OutOfService {
@@ -184,31 +176,18 @@ impl Copier {
                 })?;
             }
             Wanted::Everything { with_keys } => {
-                // The directory's keeper last: a name is there before its context is.
-                let mut snapshots = Vec::new();
-                for shard in self.count.shards().collect::<Vec<_>>().into_iter().rev() {
-                    snapshots.push(self.snapshot(shard)?);
-                }
-                snapshots.reverse();
+                let snapshots = self.commit_threads.snapshots()?;
                 let source = BackupSource {
                     node: self.node,
                     snapshots: &snapshots,
-                    component: &|id| self.blobs.join(component_file(id)),
-                    blobs: None::<&Blobs>,
+                    component: &|id| self.components.join(component_file(id)),
+                    blobs: Some(self.blobs.blobs()),
                     keys: with_keys.then_some(&self.keys),
                 };
                 write_backup(&source, out, &mut |_| {}).map_err(failed)?;
             }
         }
         Ok(())
-    }
-
-    /// What is durable on a shard by now, all of it.
-    fn snapshot(&self, shard: ShardId) -> Result<Snapshot, CallError> {
-        let (answer, snapshot) = bounded(1);
-        let asked = self.commit_threads[usize::from(shard.number())].send(answer);
-        asked.map_err(|_| CallError::Draining)?;
-        Ok(snapshot.recv().map_err(|_| CallError::Draining)??)
     }
 }
 
@@ -257,29 +236,6 @@ impl CopyStream {
                 None
             }
         })
-    }
-}
-
-/// One of the copies that may be made at the same time.
-struct Place(Arc<AtomicUsize>);
-
-impl Place {
-    fn take(running: &Arc<AtomicUsize>, copies_max: usize) -> Result<Place, CallError> {
-        let more = |used: usize| (used < copies_max).then_some(used + 1);
-        match running.fetch_update(Ordering::AcqRel, Ordering::Acquire, more) {
-            Ok(_) => Ok(Place(Arc::clone(running))),
-            Err(used) => Err(CallError::Busy {
-                limit: "copies_max",
-                used: used as u64,
-                max: copies_max as u64,
-            }),
-        }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use corelet_store::{ApplicationId, ContextId, PastError, Refused, StoreError};
 use corelet_wasm_host::{Failure, GuestLog, LogLevel};
 
+use crate::places::NoPlace;
+
 /// Why a shard did not do what it was asked to.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum CallError {
@@ -162,6 +164,16 @@ fn corrupt(error: &StoreError) -> Option<(&'static str, &str, &'static str)> {
     match error {
         StoreError::Corrupt { what, key, why } => Some((what, key, why)),
         _ => None,
+    }
+}
+
+impl From<NoPlace> for CallError {
+    fn from(NoPlace { limit, max }: NoPlace) -> Self {
+        CallError::Busy {
+            limit,
+            used: max,
+            max,
+        }
     }
 }
 

@@ -10,21 +10,24 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use corelet_store::{
-    AnswerBounds, ApplicationId, ApplicationRecord, CallEffects, Change, ContextId, ContextSlot,
-    DataDir, EntryKind, Hlc, Ledger, LedgerConfig, NewContext, NodeId, Op, OpenOptions, Sealer,
-    ShardCount, ShardId, Standing, VouchedDelta, Write, make_seals, vouch,
+    AnswerBounds, AnswerKey, ApplicationId, ApplicationRecord, Attachment, CallEffects, Change,
+    ContextId, ContextSlot, DataDir, EntryKind, Hlc, KeyedAnswer, Ledger, LedgerConfig, NewContext,
+    NodeId, Op, OpenOptions, RequestDigest, Said, Sealer, ShardCount, ShardId, Space, Standing,
+    VouchedDelta, Write, make_seals, vouch,
 };
 use corelet_wasm_host::{Entry, Host, HostConfig, Instance, Module, Turn};
 use crossbeam_channel::Receiver;
 use ed25519_dalek::{Signer, SigningKey};
 use hashlink::LruCache;
 
+use crate::blobs::BlobService;
 use crate::bounds::Bounds;
 use crate::clock::Clock;
 use crate::commit_stage::{self, Report};
 use crate::commit_thread::Queued;
 use crate::compiler::Compiler;
 use crate::context::Context;
+use crate::copies::Copier;
 use crate::directory::{Directory, DirectoryData};
 use crate::guest_log::GuestLogs;
 use crate::mailbox::{Inbox, mailbox};
@@ -114,7 +117,7 @@ pub(crate) fn turn_in_progress(is_query: bool) -> TurnInProgress {
 /// A ledger in a directory of its own.
 pub(crate) struct Disk {
     pub(crate) ledger: Ledger,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Disk {
@@ -131,7 +134,7 @@ impl Disk {
             ..LedgerConfig::default()
         };
         let ledger = ledger(dir.path(), &config);
-        Disk { ledger, _dir: dir }
+        Disk { ledger, dir }
     }
 
     /// Makes the `n`th context.
@@ -250,8 +253,10 @@ impl Bench {
         let directory = Directory::new(DirectoryData::default());
         directory.learn(DirectoryChange::PutApplication(Arc::new(record)));
         directory.keep_module(application(), module());
+        let blobs = BlobService::of_no_shards(&disk.dir.path().join("blobs"));
         let shard = Shard {
-            copier: crate::copies::Copier::of_nothing(),
+            copier: Copier::of_nothing(blobs.clone()),
+            blobs,
             id,
             count,
             author: NodeId::from_bytes([2; 32]),
@@ -333,6 +338,34 @@ pub(crate) fn shown_by(change: &Change) -> Vec<overlay::Write> {
         edit: None,
     };
     effects.ops.iter().map(shown).collect()
+}
+
+/// The `n`th context's call at microsecond `now`, by which it attaches a blob.
+pub(crate) fn attach(n: u8, slot: ContextSlot, now: u64, attachment: Attachment) -> Change {
+    let op = Op {
+        space: Space::Attached,
+        key: Bytes::copy_from_slice(&attachment.key()),
+        removes_first: false,
+        write: Write::Insert,
+    };
+    Change::Call(CallEffects {
+        ops: vec![op],
+        ..effects(n, slot, now, &[])
+    })
+}
+
+/// The `n`th context's call at microsecond `now`, of which only its answer is kept.
+pub(crate) fn keyed(n: u8, slot: ContextSlot, now: u64) -> Change {
+    let answer = KeyedAnswer {
+        key: AnswerKey::of(b"key"),
+        request: RequestDigest::of(b"method", b"{}"),
+        fuel_used: 1,
+        said: Said::Output(Bytes::from_static(b"1")),
+    };
+    Change::Call(CallEffects {
+        answer: Some(Box::new(answer)),
+        ..effects(n, slot, now, &[])
+    })
 }
 
 fn effects(

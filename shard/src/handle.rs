@@ -17,6 +17,7 @@ use corelet_store::{
 use corelet_wasm_host::Host;
 
 use crate::answer::promise;
+use crate::blobs::BlobService;
 use crate::compiler::Task;
 use crate::copies::{ContextReader, CopyStream, Wanted};
 use crate::delivery::Delivered;
@@ -307,6 +308,11 @@ impl ShardHandle {
     ) -> Result<CopyStream, CallError> {
         let begun = self.shard.copier.begin(Wanted::Read { id, read });
         self.shard.counted(begun)
+    }
+
+    /// The blobs of this node.
+    pub fn blobs(&self) -> &BlobService {
+        &self.shard.blobs
     }
 
     /// All installed applications, oldest first.

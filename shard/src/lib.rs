@@ -13,6 +13,8 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod answer;
+mod asks;
+mod blobs;
 mod bounds;
 mod clock;
 mod collector;
@@ -39,6 +41,7 @@ mod message;
 mod node;
 mod overlay;
 mod placement;
+mod places;
 mod quarantine;
 pub mod rt;
 mod saver;
@@ -53,7 +56,11 @@ mod warm_order;
 mod warm_sum;
 mod watchdog;
 
-pub use bounds::{Bounds, CollectorBounds, WatchdogConfig};
+pub use blobs::{
+    BLOB_CONTEXTS_MAX, BlobDownload, BlobInfo, BlobRequestError, BlobService, BlobStats,
+    BlobUpload, SharedCount, UploadedBlob,
+};
+pub use bounds::{BlobBounds, Bounds, CollectorBounds, WatchdogConfig};
 pub use components::component_file;
 pub use copies::{ContextReader, CopyStream, ReadError};
 pub use delivery::{DELIVERY_BYTES_MAX, DELIVERY_DELTAS_MAX, Delivered};

@@ -14,16 +14,20 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use corelet_store::{AnswerBounds, DataDir, Ledger, LedgerConfig, NodeId, ShardId, StoreError};
+use corelet_store::{
+    AnswerBounds, BlobError, Blobs, DataDir, Ledger, LedgerConfig, NodeId, ShardId, StoreError,
+};
 use corelet_wasm_host::Host;
 
-use crate::bounds::{Bounds, WatchdogConfig};
+use crate::asks::{self, Ask, CommitThreads};
+use crate::blobs::{BlobService, BlobThreads};
+use crate::bounds::{BlobBounds, Bounds, WatchdogConfig};
 use crate::clock::Clock;
 use crate::commit_stage::{self, Report};
 use crate::commit_thread::{self, CommitThread};
 use crate::compiler::Compiler;
 use crate::components;
-use crate::copies::{self, Ask, Copier};
+use crate::copies::Copier;
 use crate::directory::{Directory, DirectoryData};
 use crate::ending::Ending;
 use crate::guest_log::GuestLogs;
@@ -57,6 +61,8 @@ pub struct NodeConfig {
     /// The bounds of each shard's ledger; `checkpoint_contexts_max` follows from
     /// `bounds`.
     pub ledger: LedgerConfig,
+    /// What blobs may take.
+    pub blobs: BlobBounds,
     /// When to give up on a silent shard.
     pub watchdog: WatchdogConfig,
     /// How the process ends itself.
@@ -79,6 +85,9 @@ pub enum StartError {
         #[source]
         source: StoreError,
     },
+    /// The blobs could not be opened.
+    #[error("cannot open the blobs")]
+    Blobs(#[from] BlobError),
     /// An executor could not be made.
     #[error(transparent)]
     Executor(#[from] rt::ExecutorError),
@@ -101,6 +110,7 @@ pub struct Node {
     commits: Vec<JoinHandle<()>>,
     compiler: Compiler,
     compile_threads: Vec<JoinHandle<()>>,
+    blob_threads: BlobThreads,
     drained: mpsc::Receiver<ShardId>,
     watchdog: Watchdog,
 }
@@ -133,6 +143,7 @@ struct Parts {
     directory: DirectoryData,
     compiler: Compiler,
     copier: Copier,
+    blobs: BlobService,
     asks: crossbeam_channel::Receiver<Ask>,
     count: corelet_store::ShardCount,
     drained: mpsc::Sender<ShardId>,
@@ -191,8 +202,16 @@ impl Node {
         let (started_to, started) = mpsc::channel();
         let (commit_thread_to, commit_threads) = mpsc::channel();
 
-        let (ask, asks): (Vec<_>, Vec<_>) = ledgers.iter().map(|_| copies::asks()).unzip();
-        let copier = Copier::new(data, ask, config.bounds.copies_max);
+        let (ask, asks): (Vec<_>, Vec<_>) = ledgers.iter().map(|_| asks::asks()).unzip();
+        let ask_all = CommitThreads::new(count, ask);
+        let (blobs, blob_threads) = BlobService::start(
+            &data.blobs_dir(),
+            Blobs::open(data.blobs_dir())?,
+            &config.blobs,
+            ask_all.clone(),
+        )
+        .map_err(system("a thread for blobs"))?;
+        let copier = Copier::new(data, ask_all, blobs.clone(), config.bounds.copies_max);
         let mut shards = Vec::new();
         let asks = inboxes.into_iter().zip(asks);
         for ((id, ledger), (inbox, asks)) in count.shards().zip(ledgers).zip(asks) {
@@ -211,6 +230,7 @@ impl Node {
                 directory: directory.clone(),
                 compiler: compiler.clone(),
                 copier: copier.clone(),
+                blobs: blobs.clone(),
                 asks,
                 count,
                 drained: drained_to.clone(),
@@ -263,6 +283,7 @@ impl Node {
             commits,
             compiler,
             compile_threads,
+            blob_threads,
             drained,
             watchdog,
         })
@@ -303,7 +324,10 @@ impl Node {
                 }
             }
         }
-        for thread in self.commits.into_iter().chain(self.compile_threads) {
+        // One that waits for a commit thread learns from its end that it does so in vain.
+        let blob_threads = self.blob_threads.stop();
+        let helpers = self.commits.into_iter().chain(self.compile_threads);
+        for thread in helpers.chain(blob_threads) {
             if thread.join().is_err() {
                 tracing::error!("a helper thread had panicked");
             }
@@ -382,6 +406,7 @@ fn build(parts: Parts) -> Result<(Rc<Shard>, Inbox<Message>, Inbox<Report>), Sta
     let quarantined = quarantine::known(&snapshots.latest()).map_err(ledger_error)?;
     let shard = Rc::new(Shard {
         copier: parts.copier,
+        blobs: parts.blobs,
         id: parts.id,
         count: parts.count,
         author: parts.author,

@@ -17,6 +17,7 @@ use corelet_wasm_host::{Host, MethodKind, Module};
 use hashlink::LruCache;
 
 use crate::answer::{Answer, Promise, promise};
+use crate::blobs::BlobService;
 use crate::bounds::Bounds;
 use crate::clock::Clock;
 use crate::commit_stage::CommitStage;
@@ -54,6 +55,7 @@ pub(crate) struct Shard {
     pub(crate) snapshots: Rc<Snapshots>,
     pub(crate) commits: CommitStage,
     pub(crate) copier: Copier,
+    pub(crate) blobs: BlobService,
     /// For how long answers are kept under keys.
     pub(crate) answers: AnswerBounds,
     pub(crate) guest_logs: Rc<GuestLogs>,

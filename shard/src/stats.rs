@@ -202,6 +202,9 @@ pub struct ShardStats {
     pub events_dropped: Counter,
     /// Deltas dropped for the same reason.
     pub deltas_dropped: Counter,
+    /// Answers under keys dropped because they were past their time, but for those that
+    /// went with a call.
+    pub answers_expired: Counter,
     /// Contexts of which a member still needs deltas that would be dropped, each time that
     /// this was found.
     pub deltas_held_up: Counter,

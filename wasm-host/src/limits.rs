@@ -197,6 +197,10 @@ limits! {
     /// Random bytes that one host call may ask for.
     random_bytes_max: Bytes = 4096;
 
+    // What contexts keep beside their state.
+    /// Size of one blob. A larger one is refused while it is uploaded.
+    blob_bytes_max: Bytes = 1 << 30;
+
     // What the process keeps.
     /// Compiled modules on disk. The oldest go first.
     cache_bytes_max: Bytes = 2 << 30;

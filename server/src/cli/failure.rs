@@ -184,6 +184,7 @@ fn advice(name: &str) -> Option<&'static str> {
         "unauthenticated" => "give the token with --token-file or in CORELET_TOKEN",
         "unknown_context" => "`corelet context list` shows what is there",
         "unknown_application" => "`corelet app list` shows what is there",
+        "unknown_blob" => "`corelet blob ls` shows what is there",
         "unknown_method" => "`corelet app show APP` lists the methods",
         "busy" | "unavailable" => "nothing has happened; try again in a moment",
         "out_of_fuel" | "out_of_memory" | "stack_overflow" | "limit_exceeded" | "trapped" => {

@@ -5,6 +5,7 @@ pub mod args;
 
 mod app;
 mod beside;
+mod blob;
 mod call;
 mod check;
 mod config;
@@ -74,6 +75,7 @@ fn dispatch(cli: &Cli, out: &Out) -> Result<(), Failure> {
         }
         Command::App(command) => app::run(command, global, out),
         Command::Context(command) => context::run(command, global, out),
+        Command::Blob(command) => blob::run(command, global, out),
         Command::Call(args) => call::run(args, global, out),
         Command::Events(args) => events::run(args, global, out),
         Command::Logs(args) => logs::run(args, global, out),

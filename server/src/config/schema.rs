@@ -7,7 +7,9 @@ use std::net::SocketAddr;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use corelet_store::{ANSWER_AROUND_BYTES, KEY_BYTES_MAX, SHARDS_MAX, VALUE_BYTES_MAX};
+use corelet_store::{
+    ANSWER_AROUND_BYTES, BLOB_BYTES_MAX, KEY_BYTES_MAX, SHARDS_MAX, VALUE_BYTES_MAX,
+};
 use corelet_wasm_host::{LimitInfo, Limits, Unit};
 
 use super::error::ConfigError;
@@ -222,6 +224,24 @@ settings! {
         scrub_bytes_per_second: Bytes [0, GIB] = "1 MiB";
     }
 
+    /// Large contents, each in a file of its own. All bounds hold for the whole process.
+    blobs: Blobs {
+        /// How long a blob is kept to which no context refers, from when it was last uploaded or attached.
+        ttl: Duration [2 * SECOND, 87_600 * HOUR] = "24 h";
+        /// From the end of one look for such blobs to the next one.
+        sweep_every: Duration [100, 24 * HOUR] = "10 min";
+        /// Uploads at the same time. One more is answered 429.
+        uploads_max: u64 [1, 1000] = "8";
+        /// While a blob is uploaded, 256 KiB more of it must arrive within this time. Later is answered 408.
+        upload_timeout: Duration [100, HOUR] = "30 s";
+        /// Downloads at the same time. One more is answered 429. Each takes up to 0.8 MB of memory, and 32 bytes for each 256 KiB of its blob.
+        downloads_max: u64 [1, 10_000] = "64";
+        /// Free space of the disk that uploads leave to everything else. One that would take of it is answered 507.
+        disk_free_bytes_min: Bytes [0, 16 * TIB] = "256 MiB";
+        /// Threads that read and write the files.
+        threads: u64 [1, 64] = "2";
+    }
+
     /// What the server says about itself.
     log: Log {
         /// Shape of the lines: auto is text on a terminal and JSON elsewhere.
@@ -285,6 +305,7 @@ impl Config {
                 VALUE_BYTES_MAX as u64,
             ),
             ("slice_fuel", limits.slice_fuel, SLICE_FUEL_MAX),
+            ("blob_bytes_max", limits.blob_bytes_max, BLOB_BYTES_MAX),
         ] {
             if found > max {
                 let why = format!("{name} is {found}, and must be at most {max}");

@@ -94,7 +94,7 @@ fn broken(error: &hyper::Error) -> NoBody {
 }
 
 /// The next piece of data; trailers are skipped. Ends early by the sweep's order.
-async fn data(
+pub(super) async fn data(
     body: &mut Incoming,
     bound: &BodyBound,
     watch: &Watch,

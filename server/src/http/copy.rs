@@ -55,6 +55,10 @@ impl Pace {
     pub(super) fn of(watch: &Rc<Watch>) -> Pace {
         Pace(SendWrapper::new(Rc::clone(watch)))
     }
+
+    pub(super) fn enter(&self, phase: Phase) {
+        self.0.enter(phase);
+    }
 }
 
 struct Copy {
@@ -76,7 +80,7 @@ impl Body for Copy {
         }
         let part = self.stream.poll_next(cx);
         // The client's patience is bounded where it has something to take.
-        self.pace.0.enter(match part {
+        self.pace.enter(match part {
             Poll::Ready(_) => Phase::Send,
             Poll::Pending => Phase::Work,
         });

@@ -179,6 +179,7 @@ impl Front {
             head: http.header_timeout,
             body: http.body_timeout,
             upload: http.upload_timeout,
+            blob: self.facts.config.blobs.upload_timeout,
         };
         loop {
             rt::sleep(SWEEP).await;

@@ -4,10 +4,12 @@
 //! `connection.rs` (one connection), `request.rs` (one request), `routes.rs`
 //! (everything but JSON-RPC). Everything here lives on one shard's thread.
 
+mod blobs;
 mod body;
 mod connection;
 mod copy;
 mod door;
+mod range;
 mod reply;
 mod request;
 pub(crate) mod routes;

@@ -11,6 +11,7 @@ use hyper::header::HeaderValue;
 use hyper::{Method, Request, Response};
 use tower::ServiceExt;
 
+use super::blobs;
 use super::body::{self, BodyBound, NoBody};
 use super::copy::Pace;
 use super::door::Front;
@@ -103,11 +104,18 @@ async fn route(
 ) -> Result<Response<Body>, BrokenOff> {
     let id = front.next_request();
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let mut response = match prepare(front, watch, request).await {
-        Ok(request) => match front.router.clone().oneshot(request).await {
-            Ok(response) => response.map(Either::Right),
-            Err(never) => match never {},
+    let answered = match method == Method::POST && path == blobs::PATH {
+        true => upload_blob(front, watch, request).await,
+        false => match prepare(front, watch, request).await {
+            Ok(request) => match front.router.clone().oneshot(request).await {
+                Ok(response) => Ok(response),
+                Err(never) => match never {},
+            },
+            Err(no_body) => Err(no_body),
         },
+    };
+    let mut response = match answered {
+        Ok(response) => response.map(Either::Right),
         Err(NoBody::Refused(refusal)) => reply::closing(problem(&refusal)),
         Err(NoBody::Gone) => return Err(BrokenOff),
     };
@@ -120,6 +128,25 @@ async fn route(
     Ok(response)
 }
 
+/// Admits whoever uploads a blob, which is read as it comes and by nobody else.
+async fn upload_blob(
+    front: &Front,
+    watch: &Rc<Watch>,
+    request: Request<Incoming>,
+) -> Result<Response<axum::body::Body>, NoBody> {
+    admit_admin(front, request.headers())?;
+    let (parts, incoming) = request.into_parts();
+    blobs::receive(front, watch, parts.uri.query(), incoming).await
+}
+
+fn admit_admin<'f>(front: &'f Front, headers: &hyper::HeaderMap) -> Result<&'f Claims, NoBody> {
+    match front.admit(headers) {
+        Ok(claims) if claims.rights.admin => Ok(claims),
+        Ok(_) => Err(NoBody::Refused(denied())),
+        Err(missing) => Err(NoBody::Refused(unauthenticated(missing))),
+    }
+}
+
 /// Admits a request and reads its body: the routes see neither tokens nor
 /// slow clients.
 async fn prepare(
@@ -130,11 +157,9 @@ async fn prepare(
     let path = request.uri().path();
     let open = matches!(path, "/healthz" | "/readyz")
         || (path == "/metrics" && front.facts.config.metrics.public);
-    let claims: Option<Claims> = match front.admit(request.headers()) {
-        _ if open => None,
-        Ok(claims) if claims.rights.admin => Some(claims.clone()),
-        Ok(_) => return Err(NoBody::Refused(denied())),
-        Err(missing) => return Err(NoBody::Refused(unauthenticated(missing))),
+    let claims: Option<Claims> = match open {
+        true => None,
+        false => Some(admit_admin(front, request.headers())?.clone()),
     };
     let is_upload = request.method() == Method::POST && path == "/v1/applications";
     let (mut parts, incoming) = request.into_parts();

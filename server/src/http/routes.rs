@@ -7,22 +7,24 @@
 
 use std::future::Future;
 use std::rc::{Rc, Weak};
+use std::str::FromStr;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRequestParts, Path, RawQuery, State};
 use axum::http::header::{ACCEPT, CONTENT_TYPE, VARY};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::Response;
 use axum::routing::{delete, get, post};
 use axum::{Extension, body};
 use bytes::Bytes;
 use corelet_shard::{ContextInfo, ContextReader, EventRecord, GuestLine, NewContext, ShardHandle};
-use corelet_store::{ApplicationId, ApplicationRecord, ContextId, ExportScope, Hlc};
+use corelet_store::{ApplicationId, ApplicationRecord, ExportScope, Hlc};
 use corelet_wasm_host::LogLevel;
 use percent_encoding::percent_decode_str;
 use send_wrapper::SendWrapper;
 
+use super::blobs;
 use super::copy::{self, Pace};
 use super::door::Front;
 use super::reply::{document, problem};
@@ -71,6 +73,13 @@ pub(super) fn router(door: Door) -> Router {
         .route("/v1/contexts/{context}/entries", get(list_entries))
         .route("/v1/contexts/{context}/deltas", get(list_deltas))
         .route("/v1/backup", get(back_up))
+        // Uploads never come here: `request.rs` sees them first.
+        .route(
+            blobs::PATH,
+            get(list_blobs).post(async || refused(not_found())),
+        )
+        .route("/v1/blobs/{blob}", get(read_blob).delete(remove_blob))
+        .route("/v1/blobs/{blob}/info", get(show_blob))
         .route("/v1/contexts/{context}/quarantine", delete(release_context))
         // The good case never comes here: `request.rs` sees it first.
         .route("/rpc", post(async || refused(not_found())))
@@ -121,7 +130,7 @@ async fn figures(State(door): State<Door>, headers: HeaderMap) -> Response {
     let accept = headers.get_all(ACCEPT).iter();
     let classic = classic::is_wanted(accept.filter_map(|value| value.to_str().ok()));
     let answer = front(&door).map(|front| {
-        let page = metrics::page(&front.facts, front.shard.host());
+        let page = metrics::page(&front.facts, &front.shard);
         let (page, content_type) = if classic {
             (classic::page(&page), classic::CONTENT_TYPE)
         } else {
@@ -210,7 +219,7 @@ async fn remove_application(State(door): State<Door>, Named(wanted): Named) -> R
 
 async fn list_contexts(State(door): State<Door>, RawQuery(query): RawQuery) -> Response {
     at_home(door, async move |front| {
-        let (after, limit) = page(query.as_deref().unwrap_or(""))?;
+        let (after, limit) = page(query.as_deref().unwrap_or(""), "a context")?;
         // One more than asked for tells whether there is a next page.
         let mut infos = front.shard.list_contexts(after, limit + 1).await?;
         let more = infos.len() > limit;
@@ -405,6 +414,56 @@ async fn release_context(State(door): State<Door>, Named(wanted): Named) -> Resp
     .await
 }
 
+async fn list_blobs(State(door): State<Door>, RawQuery(query): RawQuery) -> Response {
+    at_home(door, async move |front| {
+        let (after, limit) = page(query.as_deref().unwrap_or(""), "a blob")?;
+        // One more than asked for tells whether there is a next page.
+        let mut entries = front.shard.blobs().page(after, limit + 1).await?;
+        let more = entries.len() > limit;
+        entries.truncate(limit);
+        let next = entries
+            .last()
+            .filter(|_| more)
+            .map(|entry| entry.id.to_string());
+        let blobs = entries.iter().map(blobs::entry).collect();
+        Ok(document(StatusCode::OK, &api::Blobs { blobs, next }))
+    })
+    .await
+}
+
+async fn read_blob(
+    State(door): State<Door>,
+    method: Method,
+    Extension(pace): Extension<Pace>,
+    Named(wanted): Named,
+    headers: HeaderMap,
+) -> Response {
+    at_home(door, async move |front| {
+        let id = blobs::id(&wanted)?;
+        let is_head = method == Method::HEAD;
+        blobs::send(front.shard.blobs(), id, &headers, is_head, pace).await
+    })
+    .await
+}
+
+async fn show_blob(State(door): State<Door>, Named(wanted): Named) -> Response {
+    at_home(door, async move |front| {
+        let info = front.shard.blobs().info(blobs::id(&wanted)?).await?;
+        Ok(document(StatusCode::OK, &blobs::info(&info)))
+    })
+    .await
+}
+
+async fn remove_blob(State(door): State<Door>, Named(wanted): Named) -> Response {
+    at_home(door, async move |front| {
+        let id = blobs::id(&wanted)?;
+        front.shard.blobs().remove(id).await?;
+        tracing::info!(blob = %id, "removed");
+        Ok(no_content())
+    })
+    .await
+}
+
 /// Runs a handler that waits for shards.
 fn at_home<F>(
     door: Door,
@@ -449,8 +508,9 @@ fn find_application(shard: &ShardHandle, wanted: &str) -> Result<ApplicationId, 
     })
 }
 
-/// `after` and `limit` of a query string. Neither needs escapes.
-fn page(query: &str) -> Result<(Option<ContextId>, usize), Refusal> {
+/// `after` and `limit` of a query string, `after` being the id of `what`. Neither needs
+/// escapes.
+fn page<T: FromStr>(query: &str, what: &str) -> Result<(Option<T>, usize), Refusal> {
     let (mut after, mut limit) = (None, PAGE_DEFAULT);
     let refuse = |parameter: &str, message: String| {
         Refusal::new(Code::InvalidParams, message)
@@ -461,7 +521,7 @@ fn page(query: &str) -> Result<(Option<ContextId>, usize), Refusal> {
             Some(("after", id)) => {
                 let id = id
                     .parse()
-                    .map_err(|_| refuse("after", "after must be the id of a context".to_owned()))?;
+                    .map_err(|_| refuse("after", format!("after must be the id of {what}")))?;
                 after = Some(id);
             }
             Some(("limit", count)) => {
@@ -643,12 +703,14 @@ fn refused(refusal: Refusal) -> Response {
 fn not_found() -> Refusal {
     Refusal::new(
         Code::NotFound,
-        "there is nothing here; the paths are /rpc, /v1/status, /v1/applications, /v1/contexts, /v1/backup, /healthz, /readyz, /metrics and /version",
+        "there is nothing here; the paths are /rpc, /v1/status, /v1/applications, /v1/contexts, /v1/blobs, /v1/backup, /healthz, /readyz, /metrics and /version",
     )
 }
 
 #[cfg(test)]
 mod tests {
+    use corelet_store::ContextId;
+
     use super::*;
 
     #[test]
@@ -678,6 +740,7 @@ mod tests {
 
     #[test]
     fn a_page_is_bounded_and_unknown_parameters_are_refused() {
+        let page = |query: &str| page::<ContextId>(query, "a context");
         assert_eq!(page("").unwrap(), (None, PAGE_DEFAULT));
         assert_eq!(page("limit=7&").unwrap(), (None, 7));
         let id = ContextId::from_bytes([7; 32]);

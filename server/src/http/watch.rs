@@ -25,6 +25,8 @@ pub(super) enum Phase {
     Body,
     /// It sends an upload.
     Upload,
+    /// It sends the next piece of a blob.
+    Blob,
     /// We work on its request: the bounds on calls apply, not ours.
     Work,
     /// It is to take its answer.
@@ -38,6 +40,7 @@ pub(super) struct Patience {
     pub(super) head: Duration,
     pub(super) body: Duration,
     pub(super) upload: Duration,
+    pub(super) blob: Duration,
 }
 
 impl Patience {
@@ -48,6 +51,7 @@ impl Patience {
             Phase::Head => Some(self.head),
             Phase::Body => Some(self.body),
             Phase::Upload => Some(self.upload),
+            Phase::Blob => Some(self.blob),
             Phase::Work => None,
         }
     }
@@ -150,7 +154,9 @@ impl Watch {
             .is_some_and(|allowed| self.elapsed() > allowed);
         if late {
             let order = match self.phase.get() {
-                Phase::Body | Phase::Upload if self.order.get() != Order::RefuseBody => {
+                Phase::Body | Phase::Upload | Phase::Blob
+                    if self.order.get() != Order::RefuseBody =>
+                {
                     Order::RefuseBody
                 }
                 _ => Order::Close,
@@ -180,6 +186,7 @@ mod tests {
         head: Duration::from_millis(10),
         body: Duration::from_millis(30),
         upload: Duration::from_millis(300),
+        blob: Duration::from_millis(50),
     };
 
     fn after(watch: &Watch, clock: &Cell<Tick>, millis: u64) -> Order {
@@ -199,6 +206,7 @@ mod tests {
             (Phase::Head, 10, Order::Close),
             (Phase::Body, 30, Order::RefuseBody),
             (Phase::Upload, 300, Order::RefuseBody),
+            (Phase::Blob, 50, Order::RefuseBody),
             (Phase::Send, 75, Order::Close),
         ] {
             let (watch, clock) = watch();

@@ -223,7 +223,7 @@ fn failed_turn(failure: &Failure, said: Option<&str>) -> Refusal {
     }
 }
 
-fn unstored_batch(error: &StoreError) -> Refusal {
+pub(super) fn unstored_batch(error: &StoreError) -> Refusal {
     match error {
         StoreError::MapFull { bytes_max } => Refusal::new(
             Code::StorageFull,
@@ -375,14 +375,14 @@ fn setting(limit: &str) -> String {
     }
 }
 
-fn disk_full() -> Refusal {
+pub(super) fn disk_full() -> Refusal {
     Refusal::new(
         Code::StorageFull,
         "no space is left on the server's disk; even a deletion has to be written, so make some outside of the data directory first",
     )
 }
 
-fn internal() -> Refusal {
+pub(super) fn internal() -> Refusal {
     Refusal::new(
         Code::InternalError,
         "internal error; the server's log has more",

@@ -4,6 +4,7 @@
 //!
 //! What a crate's error becomes here is decided in `from.rs`.
 
+mod blobs;
 mod from;
 
 pub(crate) use from::chain;
@@ -106,6 +107,8 @@ catalogue! {
         "The answers to the calls before it in its batch leave no room for one more. This call and those behind it have not run; those before it have, and say what came of them.";
     BrokenBody = -32014 "broken_body", 400 transport, "",
         "The chunks in which the body came are not as HTTP/1.1 has them. The connection is closed.";
+    RangeNotSatisfiable = -32015 "range_not_satisfiable", 416 call, "size",
+        "The range that was asked for begins behind the end of the blob, which has `size` bytes. Not used by JSON-RPC.";
     UnknownContext = -32020 "unknown_context", 404 call, "context",
         "There is no context with this id or name.";
     UnknownMethod = -32021 "unknown_method", 404 call, "method",
@@ -126,6 +129,10 @@ catalogue! {
         "The context has no such delta.";
     PastNotRetained = -32029 "past_not_retained", 410 call, "delta?, limit?, max?",
         "The state after this delta cannot be shown: not all deltas that lead to it are kept (`collector.history_max` and the settings beside it say how long they are), or they are more than `max`. Later states can be.";
+    UnknownBlob = -32016 "unknown_blob", 404 call, "blob",
+        "There is no blob with this id on this node.";
+    BlobMismatch = -32017 "blob_mismatch", 422 call, "expected, found",
+        "What was uploaded is not the blob that was announced. Nothing of it is kept.";
     ApplicationError = -32030 "application_error", 422 call, "error",
         "The application refused the call; `error` is what it said, in JSON. Nothing that the call did has happened.";
     Trapped = -32031 "trapped", 422 call, "trap, said?",
@@ -150,6 +157,10 @@ catalogue! {
         "A record of the context does not match its checksum, so that the context is out of service: nothing of it is served, and calls to it do nothing. `why` says which record. Other contexts go on. Restore it from a backup, or delete it; if its disk has only misread, put it back into service.";
     StorageDamaged = -32041 "storage_damaged", 500 call, "",
         "A record on disk does not match its checksum, or an application's file its hash. It is not served. The server's log says which one.";
+    BlobInUse = -32043 "blob_in_use", 409 call, "blob, contexts, held",
+        "The blob is not removed: `contexts` (the first 100) have attached it, or are being deleted, or, with `held`, somebody uploads it or is about to attach it.";
+    BlobDamaged = -32044 "blob_damaged", 500 call, "blob",
+        "What lies on disk is not the blob's content. Nothing of it that is damaged is served. Uploading the content again heals it.";
 }
 
 /// A refusal on its way out. Holds only what the caller may see.

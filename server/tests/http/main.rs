@@ -8,6 +8,7 @@
 
 mod admin;
 mod auth;
+mod blobs;
 mod bounds;
 mod calls;
 mod server;

@@ -172,9 +172,11 @@ impl Server {
     pub(crate) fn figure(&self, name: &str) -> u64 {
         let page = self.get("/metrics");
         let text = String::from_utf8(page.body).unwrap();
-        let lines = text
-            .lines()
-            .filter(|line| line.starts_with(&format!("{name}{{")));
+        let of_it = |line: &&str| {
+            let rest = line.strip_prefix(name);
+            rest.is_some_and(|rest| rest.starts_with(['{', ' ']))
+        };
+        let lines = text.lines().filter(of_it);
         lines
             .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
             .sum()

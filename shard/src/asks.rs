@@ -1,0 +1,78 @@
+//! Asking commit threads for snapshots that show all that is durable by then. For threads
+//! that may wait, and never for a shard: see `copies.rs` and `blobs/`.
+
+use std::sync::Arc;
+
+use corelet_store::{ContextId, ShardCount, ShardId, Snapshot, StoreError};
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use crate::error::CallError;
+
+/// Asks that wait at one commit thread; who comes with one more waits.
+const ASKS_MAX: usize = 4;
+
+/// Asked of a commit thread.
+pub(crate) type Ask = Sender<Result<Snapshot, StoreError>>;
+
+/// Places for asks at each commit thread.
+pub(crate) fn asks() -> (Sender<Ask>, Receiver<Ask>) {
+    bounded(ASKS_MAX)
+}
+
+/// The way to all commit threads.
+#[derive(Clone)]
+pub(crate) struct CommitThreads {
+    count: ShardCount,
+    asks: Arc<[Sender<Ask>]>,
+}
+
+/// Why there is no snapshot.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotAnswered {
+    #[error("the server is stopping")]
+    Stopping,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<NotAnswered> for CallError {
+    fn from(error: NotAnswered) -> Self {
+        match error {
+            NotAnswered::Store(error) => error.into(),
+            NotAnswered::Stopping => CallError::Draining,
+        }
+    }
+}
+
+impl CommitThreads {
+    pub(crate) fn new(count: ShardCount, asks: Vec<Sender<Ask>>) -> CommitThreads {
+        CommitThreads {
+            count,
+            asks: asks.into(),
+        }
+    }
+
+    /// What is durable on the shard of a context by now, all of it.
+    pub(crate) fn snapshot_of(&self, context: &ContextId) -> Result<Snapshot, NotAnswered> {
+        self.snapshot(ShardId::of(context, self.count))
+    }
+
+    /// What is durable on each shard, in order. The first one is asked last: it keeps the
+    /// names, and a name is there before its context is.
+    pub(crate) fn snapshots(&self) -> Result<Vec<Snapshot>, NotAnswered> {
+        let mut snapshots = Vec::new();
+        for shard in self.count.shards().collect::<Vec<_>>().into_iter().rev() {
+            snapshots.push(self.snapshot(shard)?);
+        }
+        snapshots.reverse();
+        Ok(snapshots)
+    }
+
+    fn snapshot(&self, shard: ShardId) -> Result<Snapshot, NotAnswered> {
+        let (answer, snapshot) = bounded(1);
+        let asks = self.asks.get(usize::from(shard.number()));
+        let asked = asks.and_then(|asks| asks.send(answer).ok());
+        asked.ok_or(NotAnswered::Stopping)?;
+        Ok(snapshot.recv().map_err(|_| NotAnswered::Stopping)??)
+    }
+}

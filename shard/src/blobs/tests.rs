@@ -1,0 +1,216 @@
+//! The service on a ledger of its own, with a thread in the place of the commit thread:
+//! what is referred to stays, and what is dropped in the middle leaves nothing.
+
+use std::fs;
+use std::future::poll_fn;
+use std::time::Duration;
+
+use bytes::Bytes;
+use corelet_store::{Attachment, ContextSlot};
+use futures_lite::future::{block_on, poll_once};
+
+use super::*;
+use crate::asks::asks;
+use crate::fixture::{self, Disk};
+
+struct Bench {
+    disk: Disk,
+    dir: tempfile::TempDir,
+    slot: ContextSlot,
+    service: BlobService,
+    threads: Option<BlobThreads>,
+}
+
+impl Bench {
+    fn new(bounds: BlobBounds) -> Bench {
+        let disk = Disk::new();
+        let slot = disk.create(1);
+        let dir = tempfile::tempdir().unwrap();
+        let (ask, asks) = asks();
+        let ledger = disk.ledger.clone();
+        let commits = std::thread::Builder::new().name("commits".to_owned());
+        let answer = move || {
+            for ask in asks {
+                let _ = ask.send(ledger.snapshot());
+            }
+        };
+        commits.spawn(answer).unwrap();
+        let count = corelet_store::ShardCount::new(1).unwrap();
+        let commit_threads = CommitThreads::new(count, vec![ask]);
+        let blobs = Blobs::open(dir.path()).unwrap();
+        let started = BlobService::start(dir.path(), blobs, &bounds, commit_threads);
+        let (service, threads) = started.unwrap();
+        Bench {
+            disk,
+            dir,
+            slot,
+            service,
+            threads: Some(threads),
+        }
+    }
+
+    fn upload(&self, content: &'static [u8]) -> BlobId {
+        let uploaded = block_on(async {
+            let mut upload = self.service.upload(None, None).await?;
+            upload.write(Bytes::from_static(content)).await?;
+            upload.finish().await
+        });
+        let uploaded = uploaded.unwrap();
+        assert_eq!(uploaded.bytes, content.len() as u64);
+        uploaded.hold.id()
+    }
+
+    fn attach(&self, now: u64, blob: BlobId, bytes: u64) {
+        let attachment = Attachment { blob, bytes };
+        let attach = fixture::attach(1, self.slot, now, attachment);
+        let verdicts = self.disk.ledger.commit(vec![attach]).unwrap();
+        assert!(verdicts[0].is_ok());
+    }
+
+    fn unfinished(&self) -> usize {
+        fs::read_dir(self.dir.path().join("unfinished"))
+            .unwrap()
+            .count()
+    }
+
+    fn stop(mut self) {
+        for thread in self.threads.take().unwrap().stop() {
+            thread.join().unwrap();
+        }
+    }
+}
+
+fn wait_for(mut reached: impl FnMut() -> bool) {
+    while !reached() {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn what_is_attached_stays_and_the_refusal_says_by_whom() {
+    let bench = Bench::new(BlobBounds::default());
+    let blob = bench.upload(b"content");
+    bench.attach(2, blob, 7);
+    let refused = block_on(bench.service.remove(blob)).unwrap_err();
+    let BlobRequestError::InUse {
+        contexts, is_held, ..
+    } = refused
+    else {
+        panic!("{refused}")
+    };
+    assert_eq!((contexts, is_held), (vec![fixture::id(1)], false));
+    let info = block_on(bench.service.info(blob)).unwrap();
+    assert_eq!(info.contexts, [fixture::id(1)]);
+    assert_eq!(info.entry.bytes, Some(7));
+    let other = bench.upload(b"other");
+    let hold = bench.service.blobs().hold(other).unwrap().unwrap();
+    let held = block_on(bench.service.remove(other)).unwrap_err();
+    assert!(
+        matches!(held, BlobRequestError::InUse { is_held: true, .. }),
+        "{held}"
+    );
+    drop(hold);
+    block_on(bench.service.remove(other)).unwrap();
+    let gone = block_on(bench.service.remove(other)).unwrap_err();
+    assert!(matches!(gone, BlobRequestError::Unknown { .. }), "{gone}");
+    bench.stop();
+}
+
+#[test]
+fn nothing_goes_while_a_backup_may_have_to_read_it() {
+    let bench = Bench::new(BlobBounds::default());
+    let blob = bench.upload(b"content");
+    let backup = bench.service.keep_all();
+    let kept = block_on(bench.service.remove(blob)).unwrap_err();
+    assert!(matches!(kept, BlobRequestError::BackupUnderWay), "{kept}");
+    drop(backup);
+    block_on(bench.service.remove(blob)).unwrap();
+    bench.stop();
+}
+
+/// Of each kind one: attached, not attached, and not attached during a backup.
+#[test]
+fn the_sweep_removes_what_nobody_refers_to_and_counts_the_rest() {
+    let bench = Bench::new(BlobBounds {
+        ttl: Duration::from_secs(3600),
+        sweep_every: Duration::from_millis(1),
+        ..BlobBounds::default()
+    });
+    let (attached, free) = (bench.upload(b"attached"), bench.upload(b"free"));
+    bench.attach(2, attached, 8);
+    let backup = bench.service.keep_all();
+    let stats = bench.service.stats();
+    let rounds = |count: u64| {
+        let from = stats.sweeps.get();
+        wait_for(|| stats.sweeps.get() > from + count);
+    };
+    let age = |blob: BlobId| {
+        let path = bench.dir.path().join(format!("{:02x}", blob.as_bytes()[0]));
+        let file = fs::File::open(path.join(blob.to_string())).unwrap();
+        let modified = file.metadata().unwrap().modified().unwrap();
+        file.set_modified(modified - Duration::from_secs(4000))
+            .unwrap();
+    };
+    age(attached);
+    age(free);
+    rounds(2);
+    assert_eq!((stats.blobs.get(), stats.bytes.get()), (2, 12));
+    assert_eq!(stats.swept.get(), 0, "a backup may have to read it");
+    drop(backup);
+    rounds(2);
+    assert_eq!((stats.swept.get(), stats.swept_bytes.get()), (1, 4));
+    assert_eq!((stats.blobs.get(), stats.bytes.get()), (1, 8));
+    let left = block_on(bench.service.page(None, 10)).unwrap();
+    assert_eq!(left.len(), 1);
+    assert_eq!(left[0].id, attached);
+    bench.stop();
+}
+
+/// Its file is closed and removed by the blobs' own threads, whatever it was at.
+#[test]
+fn an_upload_that_is_dropped_leaves_nothing() {
+    let bench = Bench::new(BlobBounds {
+        uploads_max: 1,
+        ..BlobBounds::default()
+    });
+    for in_the_middle in [false, true] {
+        let mut upload = block_on(bench.service.upload(None, None)).unwrap();
+        assert_eq!(bench.unfinished(), 1);
+        let full = block_on(bench.service.upload(None, None)).err().unwrap();
+        let is_full = matches!(
+            full,
+            BlobRequestError::Busy {
+                limit: "uploads_max",
+                max: 1
+            }
+        );
+        assert!(is_full, "{full}");
+        if in_the_middle {
+            let write = upload.write(Bytes::from_static(&[7; 100_000]));
+            drop(block_on(poll_once(write)));
+        }
+        drop(upload);
+        wait_for(|| bench.service.uploads() == 0);
+        assert_eq!(bench.unfinished(), 0);
+    }
+    bench.stop();
+}
+
+#[test]
+fn a_download_is_one_part_ahead_of_its_client() {
+    let bench = Bench::new(BlobBounds::default());
+    static CONTENT: [u8; 5 << 18] = [7; 5 << 18];
+    let blob = bench.upload(&CONTENT);
+    let mut download = block_on(bench.service.download(blob)).unwrap();
+    download.narrow(100..(4 << 18) + 1);
+    let mut next = || block_on(poll_fn(|cx| download.poll_next(cx)));
+    let mut sizes = Vec::new();
+    while let Some(part) = next() {
+        sizes.push(part.unwrap().len());
+    }
+    assert_eq!(sizes, [(1 << 18) - 100, 1 << 18, 1 << 18, 1 << 18, 1]);
+    assert!(next().is_none());
+    drop(download);
+    wait_for(|| bench.service.downloads() == 0);
+    bench.stop();
+}
