@@ -148,9 +148,9 @@ pub struct LogLine {
     pub message: String,
 }
 
-/// A blob that was uploaded.
+/// What a blob is known by.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct UploadedBlob {
+pub struct BlobRef {
     /// blake3 of its content, in base58.
     pub id: String,
     /// Bytes of its content.
@@ -173,6 +173,16 @@ pub struct Blob {
 pub struct Blobs {
     /// The blobs of this page.
     pub blobs: Vec<Blob>,
+    /// What to send as `after` for the next page; none on the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// A page of the blobs that a context has attached, by id.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AttachedBlobs {
+    /// The blobs of this page.
+    pub blobs: Vec<BlobRef>,
     /// What to send as `after` for the next page; none on the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,

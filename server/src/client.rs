@@ -268,7 +268,7 @@ impl Client {
         &self,
         path: &str,
         content: impl Read + 'static,
-    ) -> Result<api::UploadedBlob, ClientError> {
+    ) -> Result<api::BlobRef, ClientError> {
         let request = self
             .agent
             .post(self.path(path))

@@ -24,8 +24,8 @@ use corelet_shard::{
     WatchdogConfig, available_cores, rt,
 };
 use corelet_store::{
-    AnswerBounds, DataDir, Keep, LedgerConfig, OpenOptions, Retention, SHARDS_MAX, ShardCount,
-    StoreError,
+    AnswerBounds, AttachedBounds, DataDir, Keep, LedgerConfig, OpenOptions, Retention, SHARDS_MAX,
+    ShardCount, StoreError,
 };
 use corelet_wasm_host::{CompileIn, Host, HostConfig, HostError, WorkerCommand};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -447,6 +447,10 @@ fn node_config(config: &Config, count: ShardCount) -> NodeConfig {
                 age_max: config.storage.answers_age_max,
                 count_max: config.storage.answers_max,
                 bytes_max: config.storage.answers_bytes_max.0,
+            },
+            attached: AttachedBounds {
+                blobs_max: config.limits.context_blobs_max,
+                bytes_max: config.limits.context_blob_bytes_max,
             },
             ..LedgerConfig::default()
         },

@@ -16,7 +16,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use corelet_store::{
-    BATCH_BYTES_MAX, Change, Committed, Root, Snapshot, Standing, StoreError, Verdict,
+    BATCH_BYTES_MAX, BlobHold, Change, Committed, Root, Snapshot, Standing, StoreError, Verdict,
 };
 use crossbeam_channel::{Sender, TrySendError};
 
@@ -76,6 +76,8 @@ struct Uncommitted {
     number: u64,
     bytes: u64,
     log: Option<TurnLog>,
+    // Of the blobs that it attaches.
+    holds: Vec<BlobHold>,
     promise: Promise<Receipt>,
 }
 
@@ -268,6 +270,7 @@ impl CommitStage {
                 number,
                 bytes: taken,
                 log: kept_log,
+                holds: Vec::new(),
                 promise,
             }
         }))
@@ -292,6 +295,7 @@ impl CommitStage {
             number,
             bytes,
             log: None,
+            holds: Vec::new(),
             promise,
         });
         Ok((answer, number))
@@ -340,6 +344,14 @@ impl CommitStage {
             false => self.until_shown.borrow_mut().push((number, promise)),
         }
         answer
+    }
+
+    /// Keeps what holds the blobs of the change that was submitted last, until it is durable
+    /// or lost.
+    pub(crate) fn hold(&self, holds: Vec<BlobHold>) {
+        if let Some(Waiting::Change(last)) = self.waiting.borrow_mut().back_mut() {
+            last.holds = holds;
+        }
     }
 
     /// The queue, if it takes a change of `bytes`, which takes up `taken` here.

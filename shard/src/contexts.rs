@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use corelet_store::{
-    ApplicationId, Change, Committed, ContextId, ContextSlot, Refused, ShardCount, ShardId,
-    Standing, StoreError,
+    ApplicationId, BlobHold, BlobId, Change, Committed, ContextId, ContextSlot, Refused,
+    ShardCount, ShardId, Standing, StoreError,
 };
+use corelet_wasm_host::{AttachedBlob, AttachedFrom, Failure, GuestBlobs, StateError};
 
 use crate::context::Context;
 use crate::directory::{check_name, durable_change};
@@ -18,13 +19,22 @@ use crate::guest_log::{GuestLines, TurnLog};
 use crate::mesh::RECORDS_INFLIGHT_MAX;
 use crate::message::{ContextInfo, DirectoryChange, NewContext, Request, Response};
 use crate::shard::Shard;
-use crate::turn::{Begin, Durable, What};
+use crate::turn::{Begin, Durable, MadeByInit, What};
+use crate::view::{SequenceAccess, View};
 
 /// Contexts looked through between two breaths when all have to be.
 const PAGE: usize = 500;
 
 /// Between two tries of what must not fail because others are quicker.
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
+
+/// As a turn would have failed with it.
+fn failure_of(error: StateError) -> Failure {
+    match error {
+        StateError::Store(source) => Failure::State(source),
+        StateError::Misused(message) => Failure::Misused { message },
+    }
+}
 
 /// One of the changes of the directory that are in the making.
 struct Recording<'a>(&'a Cell<usize>);
@@ -131,7 +141,8 @@ impl Shard {
         // or has closed the application before.
         self.directory.check_open(new.application)?;
         let _creating = Creating::begin(self, id, new.application);
-        let (change, log) = self.init(id, &new).await?;
+        // Held until it is durable, or has failed.
+        let (change, log, _holds) = self.init(id, &new).await?;
         let name: Option<Arc<str>> = new.name.map(Arc::from);
         if let Some(name) = &name {
             self.record(DirectoryChange::PutName {
@@ -157,13 +168,13 @@ impl Shard {
         }
     }
 
-    /// Runs a new context's `init` to its end. Gives the change that makes it, and what
-    /// it has logged.
+    /// Runs a new context's `init` to its end. Gives the change that makes it, what it has
+    /// logged, and what holds the blobs that it has attached.
     async fn init(
         self: &Rc<Self>,
         id: ContextId,
         new: &NewContext,
-    ) -> Result<(Change, Option<TurnLog>), CallError> {
+    ) -> Result<(Change, Option<TurnLog>, Vec<BlobHold>), CallError> {
         let module = self.module(new.application).await?;
         // Known to nobody but the scheduler, which treats it like any other.
         let slot = ContextSlot::UNASSIGNED;
@@ -180,7 +191,11 @@ impl Shard {
         let Durable::Init(made) = self.execute(&context, begin).await?.durable else {
             return Err(CallError::bug("an init ended as a call"));
         };
-        let (call, log) = *made;
+        let MadeByInit {
+            effects: call,
+            log,
+            holds,
+        } = *made;
         let new = corelet_store::NewContext {
             id,
             name: new.name.clone(),
@@ -188,7 +203,7 @@ impl Shard {
             created: call.hlc,
             call,
         };
-        Ok((Change::CreateContext(new), log))
+        Ok((Change::CreateContext(new), log, holds))
     }
 
     /// Deletes a context. Its entries are swept away later.
@@ -264,6 +279,43 @@ impl Shard {
             None => Err(CallError::ContextNotFound {
                 context: id.to_string(),
             }),
+        }
+    }
+
+    /// Up to `limit` blobs of which it is durable that a context has attached them, by id, behind
+    /// `after`.
+    pub(crate) async fn attached_here(
+        &self,
+        id: ContextId,
+        after: Option<BlobId>,
+        limit: usize,
+    ) -> Result<Vec<AttachedBlob>, CallError> {
+        let snapshot = self.snapshots.latest();
+        let record = snapshot.context(&id)?;
+        let record = record.ok_or_else(|| CallError::ContextNotFound {
+            context: id.to_string(),
+        })?;
+        self.check_service(id)?;
+        let settled = match self.contexts.borrow().peek(&id) {
+            Some(context) => context.overlay.borrow().settled(),
+            None => Rc::default(),
+        };
+        let access = SequenceAccess::without_cache(self.author);
+        let mut view = View::of_query(record.slot, snapshot, settled, access);
+        let after = after.map(|after| after.to_string());
+        let mut from = after
+            .as_deref()
+            .map_or(AttachedFrom::Start, AttachedFrom::Behind);
+        let mut found = Vec::new();
+        loop {
+            let page = view.attached(from, limit - found.len());
+            let page = page.map_err(|error| CallError::guest(failure_of(error), &[]))?;
+            found.extend(page.blobs);
+            match page.resume {
+                Some(place) => from = AttachedFrom::Resumed(place),
+                None => return Ok(found),
+            }
+            crate::rt::yield_now().await;
         }
     }
 

@@ -11,10 +11,10 @@ use std::task::{Poll, Waker};
 
 use bytes::Bytes;
 use corelet_store::{
-    ApplicationId, ApplicationRecord, ContextId, ExportScope, NodeId, ShardCount, ShardId,
+    ApplicationId, ApplicationRecord, BlobId, ContextId, ExportScope, NodeId, ShardCount, ShardId,
     VouchedDelta,
 };
-use corelet_wasm_host::Host;
+use corelet_wasm_host::{AttachedBlob, Host};
 
 use crate::answer::promise;
 use crate::blobs::BlobService;
@@ -245,6 +245,24 @@ impl ShardHandle {
         }
         match ask(&self.shard, owner, Request::GuestLogs { id, after }).await? {
             Response::GuestLogs(result) => result,
+            _ => Err(mixed_up()),
+        }
+    }
+
+    /// Up to `limit` blobs that a context has attached, by id, behind `after`: those of which
+    /// that is durable.
+    pub async fn attached(
+        &self,
+        id: ContextId,
+        after: Option<BlobId>,
+        limit: usize,
+    ) -> Result<Vec<AttachedBlob>, CallError> {
+        let owner = self.shard.owner(&id);
+        if owner == self.shard.id {
+            return self.shard.attached_here(id, after, limit).await;
+        }
+        match ask(&self.shard, owner, Request::Attached { id, after, limit }).await? {
+            Response::Attached(result) => result,
             _ => Err(mixed_up()),
         }
     }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use corelet_store::{
-    AnswerKey, ApplicationId, ApplicationRecord, ContextId, DeltaId, Hlc, NodeId, Root, ShardId,
-    VouchedDelta,
+    AnswerKey, ApplicationId, ApplicationRecord, BlobId, ContextId, DeltaId, Hlc, NodeId, Root,
+    ShardId, VouchedDelta,
 };
-use corelet_wasm_host::Module;
+use corelet_wasm_host::{AttachedBlob, Module};
 
 use crate::delivery::Delivered;
 use crate::error::CallError;
@@ -133,6 +133,12 @@ pub(crate) enum Request {
         id: ContextId,
         after: u64,
     },
+    /// Blobs that a context has attached, behind one.
+    Attached {
+        id: ContextId,
+        after: Option<BlobId>,
+        limit: usize,
+    },
     /// One of the shard's contexts that runs this application.
     FindUser {
         application: ApplicationId,
@@ -159,6 +165,7 @@ pub(crate) enum Response {
     List(Result<Vec<ContextInfo>, CallError>),
     Events(Result<EventsPage, CallError>),
     GuestLogs(Result<GuestLines, CallError>),
+    Attached(Result<Vec<AttachedBlob>, CallError>),
     FindUser(Result<Option<ContextId>, CallError>),
     /// To `Close` and to `Reopen`.
     Closed,

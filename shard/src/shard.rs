@@ -387,6 +387,9 @@ impl Shard {
             Request::Events { id, after, limit } => {
                 Response::Events(self.events_here(id, after, limit))
             }
+            Request::Attached { id, after, limit } => {
+                Response::Attached(self.attached_here(id, after, limit).await)
+            }
             Request::GuestLogs { id, after } => {
                 Response::GuestLogs(self.guest_logs_here(id, after))
             }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use bytes::Bytes;
-use corelet_store::{CallEffects, Change, Event, Hlc, KeyedAnswer, Root};
+use corelet_store::{BlobHold, CallEffects, Change, Event, Hlc, KeyedAnswer, Root};
 use corelet_wasm_host::{
     Entry, Failure, Finished, GuestEvent, GuestLog, GuestState, Instance, InstantiateError,
     MethodKind, Module, Running, Turn,
@@ -124,7 +124,27 @@ pub(crate) enum Durable {
     /// An update without effects: that what it has seen is on disk.
     Seen(Answer<Result<Root, CallError>>),
     /// An `init`, whose effects have gone nowhere yet.
-    Init(Box<(CallEffects, Option<TurnLog>)>),
+    Init(Box<MadeByInit>),
+}
+
+/// What an `init` has made of a context that nobody else knows yet.
+pub(crate) struct MadeByInit {
+    pub(crate) effects: CallEffects,
+    pub(crate) log: Option<TurnLog>,
+    /// Of the blobs that it has attached, until that is durable.
+    pub(crate) holds: Vec<BlobHold>,
+}
+
+/// What an update comes to.
+struct Effects {
+    /// What is to be committed.
+    effects: CallEffects,
+    /// What its writes are read as until then.
+    shown: Vec<Write>,
+    /// The lists and texts that it has edited.
+    edited: Edited,
+    /// Of the blobs that it has attached.
+    holds: Vec<BlobHold>,
 }
 
 impl Shard {
@@ -165,13 +185,14 @@ impl Shard {
                     Rc::clone(&self.snapshots),
                     Rc::clone(&context.overlay),
                     access,
-                );
+                )
+                .with_blobs(&self.blobs);
                 let unsettled = u64::from(context.unsettled_writes.get());
                 let version = context.standing.get().version + unsettled;
                 (TurnKind::Update, view, limits.update_fuel_max, version)
             }
             What::Init => {
-                let view = View::of_init(access);
+                let view = View::of_init(access).with_blobs(&self.blobs);
                 (TurnKind::Init, view, limits.init_fuel_max, 0)
             }
         };
@@ -326,13 +347,19 @@ impl Shard {
             self.guest_logs.take(context, log.map(TurnLog::lost));
             return Err(CallError::LostEffects);
         }
-        let (mut effects, shown, edited) = match outcome.is_ok() {
+        let Effects {
+            mut effects,
+            shown,
+            edited,
+            holds,
+        } = match outcome.is_ok() {
             true => self.effects(context, turn.hlc, made)?,
-            false => (
-                self.no_effects(context, turn.hlc),
-                Vec::new(),
-                Edited::default(),
-            ),
+            false => Effects {
+                effects: self.no_effects(context, turn.hlc),
+                shown: Vec::new(),
+                edited: Edited::default(),
+                holds: Vec::new(),
+            },
         };
         effects.answer = answer;
         if effects.ops.is_empty() && effects.events.is_empty() && effects.answer.is_none() {
@@ -343,6 +370,7 @@ impl Shard {
         let receipt =
             self.commits
                 .submit(Change::Call(effects), bytes, Some((context, shown, log)))?;
+        self.commits.hold(holds);
         context.changes.set(context.changes.get() + 1);
         edited.keep(&self.sequences);
         Ok((outcome, Durable::Receipt(receipt)))
@@ -359,26 +387,28 @@ impl Shard {
         let output = outcome?;
         let mut made = made;
         let log = made.log.take();
-        let (effects, ..) = self.effects(context, turn.hlc, made)?;
-        Ok((Ok(output), Durable::Init(Box::new((effects, log)))))
+        let Effects { effects, holds, .. } = self.effects(context, turn.hlc, made)?;
+        let made = MadeByInit {
+            effects,
+            log,
+            holds,
+        };
+        Ok((Ok(output), Durable::Init(Box::new(made))))
     }
 
-    /// What is to be committed, what its writes are read as until then, and the lists and
-    /// texts that it has edited.
-    fn effects(
-        &self,
-        context: &Context,
-        hlc: Hlc,
-        made: Made,
-    ) -> Result<(CallEffects, Vec<Write>, Edited), CallError> {
+    fn effects(&self, context: &Context, hlc: Hlc, made: Made) -> Result<Effects, CallError> {
         let Made { state, events, .. } = made;
         let view = state
             .into_any()
             .downcast::<View>()
             .map_err(|_| CallError::bug("a turn ended with a foreign state"))?;
         let written = view.into_written(hlc);
-        let Written { ops, shown, edited } =
-            written.map_err(|error| CallError::bug(error.to_string()))?;
+        let Written {
+            ops,
+            shown,
+            edited,
+            holds,
+        } = written.map_err(|error| CallError::bug(error.to_string()))?;
         let effects = CallEffects {
             ops,
             events: events
@@ -390,7 +420,12 @@ impl Shard {
                 .collect(),
             ..self.no_effects(context, hlc)
         };
-        Ok((effects, shown, edited))
+        Ok(Effects {
+            effects,
+            shown,
+            edited,
+            holds,
+        })
     }
 
     fn no_effects(&self, context: &Context, hlc: Hlc) -> CallEffects {

@@ -86,6 +86,24 @@ pub struct AttachedSum {
     pub bytes: u64,
 }
 
+/// How much a context may attach by calls of this node. What other nodes attach is not
+/// refused: it has happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AttachedBounds {
+    /// How many blobs.
+    pub blobs_max: u64,
+    /// Bytes of their contents together.
+    pub bytes_max: u64,
+}
+
+impl AttachedBounds {
+    /// No bounds.
+    pub const NONE: AttachedBounds = AttachedBounds {
+        blobs_max: u64::MAX,
+        bytes_max: u64::MAX,
+    };
+}
+
 /// Why a table could not be changed.
 pub(crate) enum Failure {
     Engine(heed::Error),
@@ -165,6 +183,17 @@ pub(crate) fn sum(
         blobs: row.blobs.to_native(),
         bytes: row.bytes.to_native(),
     })
+}
+
+/// Whether the context in `slot` has this attachment.
+pub(crate) fn has(
+    tables: Tables,
+    txn: &RoTxn<'_>,
+    slot: ContextSlot,
+    attachment: Attachment,
+) -> heed::Result<bool> {
+    let found = tables.attached.get(txn, &attachment.row_key(slot))?;
+    Ok(found.is_some())
 }
 
 /// Whether any context of the ledger refers to a blob.

@@ -20,6 +20,7 @@ use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
 use crate::answer::AnswerBounds;
+use crate::attachment::AttachedBounds;
 use crate::change::{Change, Verdict};
 use crate::data_file;
 use crate::error::StoreError;
@@ -67,6 +68,8 @@ pub struct LedgerConfig {
     pub trie_bytes_max: usize,
     /// For how long answers are kept under keys.
     pub answers: AnswerBounds,
+    /// How much calls of this node may attach to a context.
+    pub attached: AttachedBounds,
 }
 
 impl Default for LedgerConfig {
@@ -78,6 +81,7 @@ impl Default for LedgerConfig {
             checkpoint_contexts_max: 1_000,
             trie_bytes_max: 32 << 20,
             answers: AnswerBounds::default(),
+            attached: AttachedBounds::NONE,
         }
     }
 }

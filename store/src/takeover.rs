@@ -47,6 +47,7 @@ pub(crate) fn take_over(meta: &Meta<'_>, config: &LedgerConfig) -> Result<(), St
         meta.tables,
         counters(meta)?,
         config.answers.clone(),
+        config.attached,
         TrieCache::new(0),
     )?;
     pass.take_over()?;

@@ -12,7 +12,7 @@ use heed::{Env, RoTxn, RwTxn, WithoutTls};
 
 use crate::answer::{AnswerBounds, ExpiredAnswers};
 use crate::apply::{Answer, Pass, verdict};
-use crate::attachment;
+use crate::attachment::{self, AttachedBounds};
 use crate::authors::Authors;
 use crate::change::{Change, Verdict};
 use crate::delta::DeltaView;
@@ -59,6 +59,7 @@ pub(crate) struct WriterState {
     /// Contexts written between two checkpoints.
     checkpoint_contexts_max: usize,
     answers: AnswerBounds,
+    attached: AttachedBounds,
     /// Pages by which the ledger could still grow at the last checkpoint.
     pages_left: u64,
     /// Where the collector is.
@@ -169,6 +170,7 @@ impl WriterState {
             journal,
             checkpoint_contexts_max: config.checkpoint_contexts_max,
             answers: config.answers.clone(),
+            attached: config.attached,
             pages_left: pages_left(env),
             round: Round::default(),
             tries: TrieCache::new(config.trie_bytes_max),
@@ -461,6 +463,7 @@ impl<'l> LedgerWriter<'l> {
                 self.shared.tables,
                 self.state.next,
                 self.state.answers.clone(),
+                self.state.attached,
                 self.state.tries.take_all(),
             )?;
             for (slot, (context, why)) in &damaged {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use corelet_store::{BLOB_GROUP_BYTES, BlobId};
 use corelet_tests::{Client, Server};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const GROUP: usize = BLOB_GROUP_BYTES;
 
@@ -18,7 +18,9 @@ fn content(bytes: usize, seed: u64) -> Vec<u8> {
     let mut content = vec![0; bytes];
     let mut state = seed;
     for word in content.chunks_mut(8) {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         word.copy_from_slice(&state.to_le_bytes()[..word.len()]);
     }
     content
@@ -43,13 +45,18 @@ fn listed(client: &Client) -> Vec<String> {
 fn unfinished(data: &Path) -> Vec<u64> {
     let files = fs::read_dir(data.join("blobs/unfinished")).expect("its directory");
     let files = files.filter_map(Result::ok);
-    files.filter_map(|file| Some(file.metadata().ok()?.len())).collect()
+    files
+        .filter_map(|file| Some(file.metadata().ok()?.len()))
+        .collect()
 }
 
 fn wait_for(what: &str, mut reached: impl FnMut() -> bool) {
     let began = Instant::now();
     while !reached() {
-        assert!(began.elapsed() < Duration::from_secs(60), "waited in vain for {what}");
+        assert!(
+            began.elapsed() < Duration::from_secs(60),
+            "waited in vain for {what}"
+        );
         thread::park_timeout(Duration::from_millis(2));
     }
 }
@@ -83,7 +90,9 @@ fn a_kill_leaves_whole_blobs_and_nothing_of_an_upload() {
         let rest = content(8 * GROUP, 1000 + round);
         let _uploading = begin_upload(&server, rest.len(), &rest[..6 * GROUP]);
         wait_for("some of it in a file", || {
-            unfinished(&data).iter().any(|bytes| *bytes >= 4 * GROUP as u64)
+            unfinished(&data)
+                .iter()
+                .any(|bytes| *bytes >= 4 * GROUP as u64)
         });
         server.kill();
     }
@@ -96,4 +105,239 @@ fn a_kill_leaves_whole_blobs_and_nothing_of_an_upload() {
         .output()
         .expect("the binary starts");
     assert!(check.status.success(), "{check:?}");
+}
+
+/// A server with a document in the context `docs`, and these settings.
+fn with_docs(home: &Path, settings: &str) -> Server {
+    let config = home.join("corelet.toml");
+    fs::write(&config, settings).expect("a configuration");
+    let config = config.to_str().expect("a path in UTF-8");
+    let server = Server::start(&home.join("data"), &["--shards", "2", "--config", config]);
+    let client = server.client();
+    let (status, _) = client.get("/v1/contexts/docs").expect("an answer");
+    if status == 404 {
+        client.create(&client.install("docs"), Some("docs"));
+        let append = json!({ "title": "plan", "what": "noon" });
+        ok(&client, "append", append);
+    }
+    server
+}
+
+#[track_caller]
+fn ok(client: &Client, method: &str, args: Value) -> Value {
+    let answer = client.call("docs", method, args).expect("an answer");
+    assert!(answer["result"].is_object(), "{answer}");
+    answer["result"]["output"].clone()
+}
+
+/// Says something with these blobs.
+fn comment(client: &Client, blobs: &[BlobId]) -> Value {
+    let blobs: Vec<String> = blobs.iter().map(ToString::to_string).collect();
+    let args =
+        json!({ "title": "plan", "at": 0, "count": 4, "remark": "see", "attachments": blobs });
+    client.call("docs", "comment", args).expect("an answer")
+}
+
+/// What the context has attached, with the sizes.
+fn attached(client: &Client) -> Vec<(String, u64)> {
+    let (mut all, mut after) = (Vec::new(), String::new());
+    loop {
+        let path = format!("/v1/contexts/docs/blobs?limit=2{after}");
+        let (status, page) = client.get(&path).expect("an answer");
+        assert_eq!(status, 200, "{page}");
+        for blob in page["blobs"].as_array().expect("a list") {
+            let id = blob["id"].as_str().expect("an id").to_owned();
+            all.push((id, blob["size"].as_u64().expect("a size")));
+        }
+        match page["next"].as_str() {
+            Some(next) => after = format!("&after={next}"),
+            None => return all,
+        }
+    }
+}
+
+#[test]
+fn what_a_context_has_attached_stays_and_the_rest_goes() {
+    let home = tempfile::tempdir().expect("a directory");
+    let settings = "[blobs]\nttl = \"2 s\"\nsweep_every = \"100 ms\"\n";
+    let mut server = with_docs(home.path(), settings);
+    let client = server.client();
+    let mut kept: Vec<BlobId> = (0..5).map(|n| upload(&client, &content(1000, n))).collect();
+    kept.sort();
+    let said = comment(&client, &kept);
+    assert_eq!(said["result"]["output"], 1, "{said}");
+    let expected: Vec<(String, u64)> = kept.iter().map(|id| (id.to_string(), 1000)).collect();
+    assert_eq!(attached(&client), expected);
+    let (_, info) = client
+        .get(&format!("/v1/blobs/{}/info", kept[0]))
+        .expect("an answer");
+    let (_, docs) = client.get("/v1/contexts/docs").expect("an answer");
+    assert_eq!(info["contexts"], json!([docs["id"]]));
+
+    // Until others that are younger are gone, again and again.
+    for round in 0..2 {
+        let free = upload(&client, &content(2000, 100 + round));
+        wait_for("the sweep", || !listed(&client).contains(&free.to_string()));
+    }
+    let mut left = listed(&client);
+    let mut all: Vec<String> = kept.iter().map(ToString::to_string).collect();
+    (left.sort(), all.sort());
+    assert_eq!(left, all);
+
+    // One that is not there is the application's to refuse, and nothing has happened.
+    let gone = BlobId::of(b"never uploaded");
+    let refused = comment(&client, &[kept[0], gone]);
+    assert_eq!(
+        refused["error"]["data"]["error"]["code"], "unknown_blob",
+        "{refused}"
+    );
+    assert_eq!(attached(&client).len(), 5);
+
+    ok(&client, "resolve", json!({ "title": "plan", "place": 0 }));
+    assert_eq!(attached(&client), []);
+    wait_for("the sweep", || listed(&client).is_empty());
+    assert_eq!(server.stop(), Some(0), "{}", server.log());
+}
+
+#[test]
+fn what_is_attached_is_attached_after_a_kill_and_in_a_backup() {
+    let home = tempfile::tempdir().expect("a directory");
+    let settings = "[blobs]\nttl = \"2 s\"\nsweep_every = \"100 ms\"\n";
+    let mut kept = Vec::new();
+    for round in 0..3_u64 {
+        let mut server = with_docs(home.path(), settings);
+        let client = server.client();
+        let blob = upload(&client, &content(GROUP + 7, round));
+        let said = comment(&client, &[blob]);
+        assert_eq!(said["result"]["output"], round + 1, "{said}");
+        kept.push(blob);
+        // In the journal alone, most likely.
+        server.kill();
+    }
+    let mut server = with_docs(home.path(), settings);
+    let client = server.client();
+    let free = upload(&client, b"of no context");
+    wait_for("the sweep", || !listed(&client).contains(&free.to_string()));
+    assert_eq!(attached(&client).len(), kept.len());
+    let spare = upload(&client, b"not in the backup");
+    let backup = home.path().join("backup.clx");
+    let run = |args: &[&str], data: &Path| {
+        let command = std::process::Command::new(corelet_tests::binary())
+            .args(args)
+            .arg("--data-dir")
+            .arg(data)
+            .output()
+            .expect("the binary starts");
+        assert!(command.status.success(), "{args:?}: {command:?}");
+    };
+    let file = backup.to_str().expect("a path in UTF-8");
+    run(&["backup", "--with-keys", file], &home.path().join("data"));
+    assert_eq!(server.stop(), Some(0), "{}", server.log());
+
+    let restored = home.path().join("restored");
+    run(&["restore", file], &restored);
+    run(&["check"], &restored);
+    let mut server = Server::start(&restored, &[]);
+    let client = server.client();
+    for (round, blob) in kept.iter().enumerate() {
+        let (status, _) = client
+            .delete(&format!("/v1/blobs/{blob}"))
+            .expect("an answer");
+        assert_eq!(status, 409, "it is attached");
+        // Uploaded again it is the same: the content is whole.
+        assert_eq!(upload(&client, &content(GROUP + 7, round as u64)), *blob);
+    }
+    assert!(!listed(&client).contains(&spare.to_string()));
+    assert_eq!(attached(&client).len(), kept.len());
+    assert_eq!(server.stop(), Some(0), "{}", server.log());
+}
+
+#[test]
+fn a_context_attaches_so_many_blobs_and_bytes_and_the_refusal_names_the_bound() {
+    let home = tempfile::tempdir().expect("a directory");
+    let settings = "[limits]\ncontext_blobs_max = 3\ncontext_blob_bytes_max = \"10 KiB\"\n";
+    let mut server = with_docs(home.path(), settings);
+    let client = server.client();
+    let small: Vec<BlobId> = (0..4).map(|n| upload(&client, &content(100, n))).collect();
+    let large = upload(&client, &content(10_000, 9));
+    let limit = |answer: Value| {
+        let data = answer["error"]["data"].clone();
+        assert_eq!(data["name"], "limit_exceeded", "{answer}");
+        (
+            data["limit"].clone(),
+            data["used"].clone(),
+            data["max"].clone(),
+        )
+    };
+    let too_many = limit(comment(&client, &small));
+    assert_eq!(
+        too_many,
+        (json!("limits.context_blobs_max"), json!(4), json!(3))
+    );
+    assert_eq!(attached(&client), [], "nothing has happened");
+    assert!(comment(&client, &small[..2])["result"].is_object());
+    assert!(comment(&client, &[large])["error"].is_null(), "10200 bytes");
+    let again = comment(&client, &small[..2]);
+    assert!(
+        again["result"].is_object(),
+        "what is attached counts once: {again}"
+    );
+    ok(&client, "resolve", json!({ "title": "plan", "place": 0 }));
+    let too_long = upload(&client, &content(200, 77));
+    let refused = limit(comment(&client, &[too_long, small[2]]));
+    assert_eq!(refused.0, "limits.context_blobs_max");
+    ok(&client, "resolve", json!({ "title": "plan", "place": 1 }));
+    let refused = limit(comment(&client, &[too_long, small[2], small[3]]));
+    assert_eq!(
+        refused,
+        (
+            json!("limits.context_blob_bytes_max"),
+            json!(10_400),
+            json!(10_240)
+        )
+    );
+    assert_eq!(server.stop(), Some(0), "{}", server.log());
+}
+
+/// Attached and detached again and again, by calls and uploads that race with the sweep and
+/// with removals: whatever is attached in the end is there.
+#[test]
+fn what_is_attached_is_there_however_much_is_swept_meanwhile() {
+    let home = tempfile::tempdir().expect("a directory");
+    let settings = "[blobs]\nttl = \"2 s\"\nsweep_every = \"100 ms\"\n";
+    let mut server = with_docs(home.path(), settings);
+    let contents: Vec<Vec<u8>> = (0..4).map(|n| content(500, n)).collect();
+    thread::scope(|scope| {
+        let worker = |first: usize| {
+            let (client, contents) = (server.client(), &contents);
+            move || {
+                for round in 0..40 {
+                    let content = &contents[(first + round) % contents.len()];
+                    let blob = upload(&client, content);
+                    let said = comment(&client, &[blob]);
+                    // It may have been removed between the two; nothing else can go wrong.
+                    let is_gone = said["error"]["data"]["error"]["code"] == "unknown_blob";
+                    assert!(is_gone || said["result"].is_object(), "{said}");
+                    let (status, answer) = client
+                        .delete(&format!("/v1/blobs/{}", BlobId::of(content)))
+                        .expect("an answer");
+                    assert!([204, 404, 409].contains(&status), "{answer}");
+                    if round % 3 == 0 {
+                        let resolve = json!({ "title": "plan", "place": 0 });
+                        client.call("docs", "resolve", resolve).expect("an answer");
+                    }
+                }
+            }
+        };
+        for first in 0..3 {
+            scope.spawn(worker(first));
+        }
+    });
+    let client = server.client();
+    let there = listed(&client);
+    for (id, size) in attached(&client) {
+        assert_eq!(size, 500);
+        assert!(there.contains(&id), "{id} is attached and gone");
+    }
+    assert_eq!(server.stop(), Some(0), "{}", server.log());
 }

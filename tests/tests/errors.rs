@@ -254,6 +254,7 @@ fn every_error_of_the_catalogue_is_met_and_is_as_the_page_has_it() {
     a_server_with_all_its_applications(&catalogue);
     storage_that_is_full_or_damaged(&catalogue);
     a_context_that_is_damaged(&catalogue);
+    blobs_that_are_not_as_they_should(&catalogue);
 
     let mut missing: BTreeSet<&str> = catalogue.entries.keys().map(String::as_str).collect();
     let met = catalogue.met.borrow();
@@ -766,8 +767,64 @@ fn a_context_that_is_damaged(catalogue: &Catalogue) {
     stage.stop();
 }
 
+fn blobs_that_are_not_as_they_should(catalogue: &Catalogue) {
+    let stage = Stage::start("");
+    let blobs = |body: &[u8]| stage.post("/v1/blobs", body);
+    let get = |path: &str| stage.client.get(path).expect("an answer");
+    let (status, uploaded) = blobs(b"content");
+    assert_eq!(status, 201, "{uploaded}");
+    let id = uploaded["id"].as_str().expect("an id");
+    let path = format!("/v1/blobs/{id}");
+    let refused = |name: &str, act: &dyn Fn() -> (u16, Value)| {
+        stage.refused("neighbour", || catalogue.rest(name, &act()))
+    };
+    let data = refused("unknown_blob", &|| get("/v1/blobs/none"));
+    assert_eq!(data["blob"], "none");
+    let other = format!("/v1/blobs?id={id}");
+    let data = refused("blob_mismatch", &|| stage.post(&other, b"other"));
+    assert_eq!(data["expected"], id);
+    let data = refused("range_not_satisfiable", &|| {
+        stage.raw("GET", &path, "range: bytes=7-\r\n\r\n")
+    });
+    assert_eq!(data["size"], 7);
+
+    let docs = stage
+        .client
+        .create(&stage.client.install("docs"), Some("docs"));
+    let append = stage.call(&docs, "append", &json!({ "title": "t", "what": "text" }));
+    assert!(append.1["result"].is_object(), "{}", append.1);
+    let comment = json!({ "title": "t", "at": 0, "count": 4, "remark": "", "attachments": [id] });
+    let comment = stage.call(&docs, "comment", &comment);
+    assert!(comment.1["result"].is_object(), "{}", comment.1);
+    let data = refused("blob_in_use", &|| {
+        stage.client.delete(&path).expect("an answer")
+    });
+    assert_eq!(
+        (&data["contexts"], &data["held"]),
+        (&json!([docs]), &json!(false))
+    );
+
+    let mut fans = std::fs::read_dir(stage.home.path().join("data/blobs"))
+        .expect("a directory")
+        .filter_map(Result::ok);
+    let file = fans.find_map(|fan| {
+        let file = fan.path().join(id);
+        file.exists().then_some(file)
+    });
+    std::fs::write(file.expect("its file"), b"garbagegarbagegarbage12").expect("it can be written");
+    let data = refused("blob_damaged", &|| get(&path));
+    assert_eq!(data["blob"], id);
+    stage.stop();
+}
+
 fn damage_components(data: &Path) {
     for file in std::fs::read_dir(data.join("blobs")).expect("components") {
-        std::fs::write(file.expect("a file").path(), b"no component").expect("it can be written");
+        let path = file.expect("a file").path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "wasm")
+        {
+            std::fs::write(path, b"no component").expect("it can be written");
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::ops::{Bound, ControlFlow};
 
+use crate::guest_blobs::GuestBlobs;
 use crate::guest_sequences::GuestSequences;
 
 /// Which part of a context an entry is in. Keys of different spaces never meet.
@@ -18,6 +19,8 @@ pub enum Space {
     Owned,
     /// What stays on this node. It has registers only.
     Private,
+    /// What refers to blobs. Guests reach it through [`GuestBlobs`] alone.
+    Attached,
 }
 
 /// What a scan meets under a key.
@@ -53,7 +56,7 @@ impl Row<'_> {
 ///
 /// Lengths and counts are already checked against [`crate::Limits`] when a
 /// method is called, and the turn is known to be allowed to write.
-pub trait GuestState: GuestSequences {
+pub trait GuestState: GuestSequences + GuestBlobs {
     /// The value under `key`.
     fn get(&mut self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, StateError>;
 
@@ -132,6 +135,8 @@ impl NullState {
     }
 }
 
+impl GuestBlobs for NullState {}
+
 impl GuestState for NullState {
     fn get(&mut self, _space: Space, _key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
         Ok(None)
@@ -174,6 +179,8 @@ impl GuestState for NullState {
         self
     }
 }
+
+impl GuestBlobs for BTreeMap<Vec<u8>, Vec<u8>> {}
 
 /// A state in memory, without a store and with registers alone in one space: for measures
 /// and tests of the border.

@@ -200,6 +200,11 @@ limits! {
     // What contexts keep beside their state.
     /// Size of one blob. A larger one is refused while it is uploaded.
     blob_bytes_max: Bytes = 1 << 30;
+    /// Blobs that one context may have attached. A call that attaches one more is
+    /// refused.
+    context_blobs_max: Count = 100_000;
+    /// Size of the blobs that one context has attached, together.
+    context_blob_bytes_max: Bytes = 16 << 30;
 
     // What the process keeps.
     /// Compiled modules on disk. The oldest go first.

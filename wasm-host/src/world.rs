@@ -7,9 +7,10 @@
 use wasmtime::component::{ComponentType, Lift, Lower, TypedFunc};
 
 /// The interfaces that a component may import.
-pub(crate) const INTERFACES: [&str; 4] = [CONTEXT, STORAGE, EVENTS, LOG];
+pub(crate) const INTERFACES: [&str; 5] = [CONTEXT, STORAGE, BLOBS, EVENTS, LOG];
 pub(crate) const CONTEXT: &str = "corelet:app/context@0.2.0";
 pub(crate) const STORAGE: &str = "corelet:app/storage@0.2.0";
+pub(crate) const BLOBS: &str = "corelet:app/blobs@0.2.0";
 pub(crate) const EVENTS: &str = "corelet:app/events@0.2.0";
 pub(crate) const LOG: &str = "corelet:app/log@0.2.0";
 
@@ -109,6 +110,13 @@ pub(crate) enum RawSpace {
 pub(crate) struct RawEntry {
     pub(crate) key: Vec<u8>,
     pub(crate) value: Vec<u8>,
+}
+
+#[derive(Debug, Clone, ComponentType, Lower)]
+#[component(record)]
+pub(crate) struct RawAttachment {
+    pub(crate) blob: String,
+    pub(crate) size: u64,
 }
 
 #[derive(Debug, Clone, Copy, ComponentType, Lower)]

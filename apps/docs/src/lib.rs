@@ -8,8 +8,11 @@
 //! corelet call team read '{"title":"plan"}'
 //! ```
 //!
+//! A comment can have blobs with it, by the ids that `corelet blob put` gives:
+//! `"attachments":["9mX…"]`.
+//!
 //! Places count Unicode scalar values. A comment quotes what it is about, so it can be
-//! understood when the text has moved on. Who wrote how much of a document is
+//! understood when the text has moved on; what it shows is attached to it. Who wrote how much of a document is
 //! counted, wherever it was written.
 
 use corelet_sdk::prelude::*;
@@ -21,6 +24,8 @@ pub struct Docs {
     comments: Map<String, List<Comment>>,
     /// By title, then by who: scalar values that they have written.
     written: Map<String, Map<String, Counter>>,
+    /// By blob: comments that it goes with.
+    attached: Map<String, Counter>,
 }
 
 /// What somebody says about a part of a document.
@@ -30,6 +35,9 @@ pub struct Comment {
     /// What was there when it was said.
     quote: String,
     remark: String,
+    /// Blobs that go with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    attachments: Vec<String>,
 }
 
 /// A document as it stands.
@@ -47,6 +55,23 @@ const READ_MAX: u64 = 100_000;
 
 /// The most comments that one call reads.
 const COMMENTS_MAX: u64 = 1000;
+
+/// The most blobs that go with one comment.
+const ATTACHMENTS_MAX: usize = 10;
+
+impl Docs {
+    /// Detaches the blobs of a comment that is gone, if no other has them.
+    fn let_go(&mut self, comment: &Comment) {
+        for blob in &comment.attachments {
+            let mut comments = self.attached.entry_mut(blob);
+            comments.add(-1);
+            if comments.get() <= 0 {
+                comments.clear();
+                blobs::detach(blob);
+            }
+        }
+    }
+}
 
 #[corelet::methods]
 impl Docs {
@@ -83,7 +108,7 @@ impl Docs {
         self.write(title, at, with)
     }
 
-    /// Says something about a part of a document; returns how many comments it has.
+    /// Says something about a part of a document, with blobs if there are any; returns how many comments it has.
     #[update]
     pub fn comment(
         &mut self,
@@ -91,6 +116,7 @@ impl Docs {
         at: u64,
         count: u64,
         remark: String,
+        attachments: Option<Vec<String>>,
     ) -> Result<u64, Error> {
         let text = self.texts.entry(title);
         let end = at.saturating_add(count);
@@ -98,11 +124,21 @@ impl Docs {
             return Err(Error::new("out_of_range", "there is no such part"));
         }
         let quote = text.range(at..end);
+        let attachments = attachments.unwrap_or_default();
+        if attachments.len() > ATTACHMENTS_MAX {
+            let message = format!("a comment has at most {ATTACHMENTS_MAX} attachments");
+            return Err(Error::new("too_many", message));
+        }
+        for blob in &attachments {
+            blobs::attach(blob)?;
+            self.attached.entry_mut(blob).add(1);
+        }
         let mut comments = self.comments.entry_mut(title);
         comments.push(&Comment {
             who: context::caller(),
             quote,
             remark,
+            attachments,
         });
         Ok(comments.len())
     }
@@ -118,12 +154,15 @@ impl Docs {
             return Err(Error::new("not_yours", "it is another's comment"));
         }
         comments.remove(place);
+        self.let_go(&comment);
         Ok(())
     }
 
     /// Takes a document away, with its comments.
     #[update]
     pub fn discard(&mut self, title: &str) -> bool {
+        let comments: Vec<Comment> = self.comments.entry(title).range(..).collect();
+        comments.iter().for_each(|comment| self.let_go(comment));
         self.comments.entry_mut(title).clear();
         self.written.entry_mut(title).clear();
         self.texts.entry_mut(title).clear()

@@ -75,3 +75,24 @@ fn comments_are_their_authors() {
     assert_eq!(docs.query("titles", json!({})).unwrap(), json!([]));
     assert!(docs.entries().is_empty());
 }
+
+#[test]
+fn what_goes_with_a_comment_is_attached_as_long_as_one_has_it() {
+    let mut docs = Context::<Docs>::new();
+    docs.add_blob("map", 100);
+    let append = json!({ "title": "plan", "what": "noon" });
+    docs.update("append", append).unwrap();
+    let comment = |blob: &str| json!({ "title": "plan", "at": 0, "count": 4, "remark": "where?", "attachments": [blob] });
+    assert_eq!(docs.update("comment", comment("map")).unwrap(), 1);
+    assert_eq!(docs.update("comment", comment("map")).unwrap(), 2);
+    let unknown = docs.update("comment", comment("gap")).unwrap_err();
+    assert_eq!(unknown.code(), Some("unknown_blob"));
+    assert_eq!(docs.attached().len(), 1);
+    let read = docs.query("read", json!({ "title": "plan" })).unwrap();
+    assert_eq!(read["comments"][1]["attachments"], json!(["map"]));
+    let resolve = json!({ "title": "plan", "place": 0 });
+    docs.update("resolve", resolve).unwrap();
+    assert_eq!(docs.attached().len(), 1, "the other comment has it");
+    docs.update("discard", json!({ "title": "plan" })).unwrap();
+    assert_eq!(docs.attached().len(), 0);
+}

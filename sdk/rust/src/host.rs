@@ -15,9 +15,10 @@ pub(crate) use crate::memory_host::*;
 
 #[cfg(target_arch = "wasm32")]
 mod server {
-    use crate::bindings::corelet::app::{context, events, log, storage};
+    use crate::bindings::corelet::app::{blobs, context, events, log, storage};
     use crate::log::Level;
 
+    pub(crate) use blobs::{attach as attach_blob, detach as detach_blob, size as blob_size};
     pub(crate) use context::{
         author, caller, fuel_used, id as context_id, now, random, state_version,
     };
@@ -27,6 +28,12 @@ mod server {
         list_read, list_remove, remove, remove_range, scan, set, text_append, text_insert,
         text_length, text_read, text_remove, write_once,
     };
+
+    pub(crate) fn attached_blobs(after: Option<&str>, limit: u32) -> Vec<(String, u64)> {
+        let attached = blobs::attached(after, limit);
+        let pair = |attachment: blobs::Attachment| (attachment.blob, attachment.size);
+        attached.into_iter().map(pair).collect()
+    }
 
     pub(crate) fn log(level: Level, message: &str) {
         let level = match level {

@@ -39,7 +39,7 @@
 //! that the call has done.
 //!
 //! Contents: [`collections`] is the state, [`key`] how keys are ordered,
-//! [`context`] what a call knows about itself, [`events`] and [`log`] what it
+//! [`blobs`] the large contents to which it refers, [`context`] what a call knows about itself, [`events`] and [`log`] what it
 //! tells the world, [`testing`] how to run an application without a server.
 //! The attributes live in `corelet-sdk-macros`; `host` is the one module that
 //! knows whether a real server or the in-memory one answers.
@@ -51,6 +51,7 @@ mod arguments;
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
 pub mod bindings;
+pub mod blobs;
 pub mod collections;
 pub mod context;
 mod error;
@@ -61,6 +62,8 @@ pub mod guest;
 mod host;
 pub mod key;
 pub mod log;
+#[cfg(not(target_arch = "wasm32"))]
+mod memory_blobs;
 #[cfg(not(target_arch = "wasm32"))]
 mod memory_host;
 #[cfg(not(target_arch = "wasm32"))]
@@ -81,7 +84,7 @@ pub mod prelude {
         Counter, List, Map, Owned, Page, Private, Register, Set, Text, WriteOnce,
     };
     pub use crate::error::Error;
-    pub use crate::{context, debug, error, events, info, warn};
+    pub use crate::{blobs, context, debug, error, events, info, warn};
     pub use serde::{Deserialize, Serialize};
     pub use serde_json::json;
 

@@ -1,6 +1,7 @@
 //! The host of an application that runs without a server: the same functions
 //! as the component's imports, on maps in memory, with kinds as the server has
-//! them and one node that writes. Lists and texts are in `memory_sequences.rs`. Who
+//! them and one node that writes. Lists and texts are in `memory_sequences.rs`, blobs in
+//! `memory_blobs.rs`. Who
 //! starts and ends calls is `testing.rs`; nothing here outlives a call.
 //!
 //! Thread: the calls of one thread; another thread has its own.
@@ -14,6 +15,7 @@ use std::panic::resume_unwind;
 use crate::host::{RANDOM_BYTES_MAX, SCAN_ENTRIES_MAX};
 use crate::log::Level;
 
+pub(crate) use crate::memory_blobs::*;
 pub(crate) use crate::memory_sequences::*;
 
 /// One entry of a scan.
@@ -76,6 +78,10 @@ pub(crate) struct State {
     kinds: BTreeMap<(Space, Vec<u8>), Kind>,
     /// What lists and texts hold, which have no value.
     sequences: BTreeMap<(Space, Vec<u8>), Elements>,
+    /// The blobs that are attached, and their sizes.
+    pub(crate) attached: BTreeMap<String, u64>,
+    /// The blobs that there are, and their sizes.
+    pub(crate) blobs: BTreeMap<String, u64>,
 }
 
 impl State {
@@ -173,6 +179,8 @@ pub(crate) struct Call {
     pub(crate) replaced: Vec<(Space, Vec<u8>, Option<Stored>)>,
     /// The lists and texts of which `replaced` has what they were before.
     pub(crate) edited: BTreeSet<(Space, Vec<u8>)>,
+    /// What was attached before, if that has changed.
+    pub(crate) attached_before: Option<BTreeMap<String, u64>>,
     pub(crate) events: Vec<(String, Vec<u8>)>,
     pub(crate) logs: Vec<(Level, String)>,
     pub(crate) may_write: bool,
@@ -223,6 +231,9 @@ impl Call {
     pub(crate) fn roll_back(&mut self) {
         while let Some((space, key, before)) = self.replaced.pop() {
             self.state.replace(space, &key, before);
+        }
+        if let Some(before) = self.attached_before.take() {
+            self.state.attached = before;
         }
         self.events.clear();
     }
@@ -362,7 +373,7 @@ pub(crate) fn remove_range(space: Space, prefix: &[u8], limit: u32) -> u32 {
     })
 }
 
-fn check_limit(limit: u32) {
+pub(crate) fn check_limit(limit: u32) {
     assert!(
         limit <= SCAN_ENTRIES_MAX,
         "a walk over {limit} entries is over the limit of {SCAN_ENTRIES_MAX}"

@@ -173,6 +173,16 @@ impl<A: Application> Context<A> {
         &self.state.private
     }
 
+    /// Makes a blob one of those that the node has, as if it had been uploaded.
+    pub fn add_blob(&mut self, blob: &str, size: u64) {
+        self.state.blobs.insert(blob.to_owned(), size);
+    }
+
+    /// The blobs that are attached, and their sizes.
+    pub fn attached(&self) -> &BTreeMap<String, u64> {
+        &self.state.attached
+    }
+
     /// Who the next calls come from.
     pub fn set_caller(&mut self, caller: &str) {
         caller.clone_into(&mut self.caller);
@@ -240,7 +250,8 @@ impl<A: Application> Context<A> {
         if result.is_err() {
             call.roll_back();
         }
-        self.state_version += u64::from(!call.replaced.is_empty());
+        let has_written = !call.replaced.is_empty() || call.attached_before.is_some();
+        self.state_version += u64::from(has_written);
         self.state = call.state;
         self.logs.extend(call.logs);
         self.events

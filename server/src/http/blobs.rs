@@ -74,7 +74,7 @@ pub(super) async fn receive(
         }
     }
     let uploaded = upload.finish().await.map_err(refuse)?;
-    let answer = api::UploadedBlob {
+    let answer = api::BlobRef {
         id: uploaded.hold.id().to_string(),
         size: uploaded.bytes,
     };

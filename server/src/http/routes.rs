@@ -69,6 +69,7 @@ pub(super) fn router(door: Door) -> Router {
         )
         .route("/v1/contexts/{context}/events", get(list_events))
         .route("/v1/contexts/{context}/logs", get(list_logs))
+        .route("/v1/contexts/{context}/blobs", get(list_attached))
         .route("/v1/contexts/{context}/export", get(export_context))
         .route("/v1/contexts/{context}/entries", get(list_entries))
         .route("/v1/contexts/{context}/deltas", get(list_deltas))
@@ -427,6 +428,32 @@ async fn list_blobs(State(door): State<Door>, RawQuery(query): RawQuery) -> Resp
             .map(|entry| entry.id.to_string());
         let blobs = entries.iter().map(blobs::entry).collect();
         Ok(document(StatusCode::OK, &api::Blobs { blobs, next }))
+    })
+    .await
+}
+
+/// The blobs that a context has attached, whether or not this node has them.
+async fn list_attached(
+    State(door): State<Door>,
+    Named(wanted): Named,
+    RawQuery(query): RawQuery,
+) -> Response {
+    at_home(door, async move |front| {
+        let (after, limit) = page(query.as_deref().unwrap_or(""), "a blob")?;
+        let id = front.shard.resolve(&wanted)?;
+        let mut attached = front.shard.attached(id, after, limit + 1).await?;
+        let more = attached.len() > limit;
+        attached.truncate(limit);
+        let next = attached.last().filter(|_| more).map(|blob| blob.id.clone());
+        let blobs = attached.into_iter().map(|blob| api::BlobRef {
+            id: blob.id,
+            size: blob.bytes,
+        });
+        let blobs = blobs.collect();
+        Ok(document(
+            StatusCode::OK,
+            &api::AttachedBlobs { blobs, next },
+        ))
     })
     .await
 }

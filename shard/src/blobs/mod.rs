@@ -23,9 +23,10 @@ mod upload;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 
-use corelet_store::{BlobEntry, BlobError, BlobId, BlobLimit, Blobs, ContextId, Removal};
+use corelet_store::{BlobEntry, BlobError, BlobHold, BlobId, BlobLimit, Blobs, ContextId, Removal};
 use crossbeam_channel::{Sender, bounded};
 
 pub use self::download::BlobDownload;
@@ -36,7 +37,7 @@ pub use self::upload::{BlobUpload, UploadedBlob};
 use self::download::Reader;
 use self::referrers::Referrers;
 use self::sweeper::Sweeper;
-use self::threads::Threads;
+use self::threads::{Pending, Threads};
 use self::upload::Writer;
 use crate::asks::CommitThreads;
 use crate::bounds::BlobBounds;
@@ -44,6 +45,22 @@ use crate::places::{Place, Places};
 
 /// Questions about blobs that are being answered at the same time.
 const QUESTIONS_MAX: usize = 64;
+
+/// Turns that wait for a hold at the same time; one more asks again in its next slice.
+const HOLDS_MAX: usize = 1_024;
+
+/// A hold that is being taken, with the size of the blob's content.
+pub(crate) struct PendingHold(Pending<Result<Option<(BlobHold, u64)>, BlobError>>);
+
+impl PendingHold {
+    /// None if there is no such blob.
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<(BlobHold, u64)>, BlobRequestError>> {
+        self.0.poll(cx).map(|held| Ok(held??))
+    }
+}
 
 /// The blobs of this node. Clones are the same.
 #[derive(Clone)]
@@ -55,6 +72,8 @@ struct Shared {
     dir: PathBuf,
     blobs: Blobs,
     threads: Threads,
+    /// One that only takes holds, so that no turn waits for a content.
+    holder: Threads,
     bounds: BlobBounds,
     referrers: Referrers,
     uploads: Arc<Places>,
@@ -87,6 +106,7 @@ impl BlobThreads {
     pub(crate) fn stop(self) -> Vec<JoinHandle<()>> {
         drop(self.stop);
         self.service.threads().stop();
+        self.service.shared.holder.stop();
         self.handles
     }
 }
@@ -100,12 +120,15 @@ impl BlobService {
         commit_threads: CommitThreads,
     ) -> io::Result<(BlobService, BlobThreads)> {
         let askers = bounds.uploads_max + bounds.downloads_max + QUESTIONS_MAX;
-        let (threads, mut handles) = Threads::start(bounds.threads.max(1), askers)?;
+        let (threads, mut handles) = Threads::start("blob", bounds.threads.max(1), askers)?;
+        let (holder, held) = Threads::start("blob-hold", 1, HOLDS_MAX)?;
+        handles.extend(held);
         let service = BlobService {
             shared: Arc::new(Shared {
                 dir: dir.to_owned(),
                 blobs,
                 threads,
+                holder,
                 bounds: bounds.clone(),
                 referrers: Referrers::new(commit_threads),
                 uploads: Places::new("uploads_max", bounds.uploads_max),
@@ -249,6 +272,22 @@ impl BlobService {
             })
         })
         .await
+    }
+
+    /// Begins to hold a blob for a turn that attaches it; nothing if too many do so at this
+    /// moment.
+    pub(crate) fn begin_hold(&self, blob: BlobId) -> Option<PendingHold> {
+        let service = self.clone();
+        let pending = self.shared.holder.try_run(move || {
+            let Some(hold) = service.blobs().hold(blob)? else {
+                return Ok(None);
+            };
+            let entry = service.blobs().entry(blob)?;
+            // One of an impossible length is damaged, and so it is not there.
+            let bytes = entry.and_then(|entry| entry.bytes);
+            Ok(bytes.map(|bytes| (hold, bytes)))
+        });
+        pending.map(PendingHold)
     }
 
     /// As long as this lives, no blob is removed.

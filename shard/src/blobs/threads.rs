@@ -30,13 +30,17 @@ pub(super) struct Threads {
 }
 
 impl Threads {
-    /// Starts `count` of them, for whom `askers` may have work at the same time.
-    pub(super) fn start(count: usize, askers: usize) -> io::Result<(Threads, Vec<JoinHandle<()>>)> {
+    /// Starts `count` of them under a name, for whom `askers` may have work at the same time.
+    pub(super) fn start(
+        name: &str,
+        count: usize,
+        askers: usize,
+    ) -> io::Result<(Threads, Vec<JoinHandle<()>>)> {
         let (jobs, queue) = bounded(askers + count);
         let threads = (0..count).map(|number| {
             let queue: Receiver<Job> = queue.clone();
             std::thread::Builder::new()
-                .name(format!("blob-{number}"))
+                .name(format!("{name}-{number}"))
                 .spawn(move || {
                     while let Ok(Job::Work(work)) = queue.recv() {
                         work();
@@ -72,6 +76,17 @@ impl Threads {
             Err(_) => Err(BlobRequestError::bug(
                 "the blobs' threads have ended, or have no room",
             )),
+        }
+    }
+
+    /// The same, or nothing if there is no room now.
+    pub(super) fn try_run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<Pending<T>> {
+        match self.jobs.is_full() {
+            true => None,
+            false => self.run(work).ok(),
         }
     }
 

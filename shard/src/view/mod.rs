@@ -5,9 +5,10 @@
 //! query reads what was durable when it began: one snapshot, and what had
 //! settled since that was taken. Owned by the turn.
 //!
-//! Lists and texts are in `sequences.rs`, how a scan goes through several layers at once
+//! Lists and texts are in `sequences.rs`, attached blobs in `blobs.rs`, how a scan goes through several layers at once
 //! in `merge.rs`.
 
+mod blobs;
 mod merge;
 #[cfg(test)]
 mod sequence_tests;
@@ -20,14 +21,16 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use corelet_store::{
-    ContextSlot, EntryKind, EntryValue, Hlc, Op, Scan, ScannedEntry, SequenceError, Snapshot,
-    Space, Write,
+    BlobHold, ContextSlot, EntryKind, EntryValue, Hlc, Op, Scan, ScannedEntry, SequenceError,
+    Snapshot, Space, Write,
 };
 use corelet_wasm_host::{GuestState, Row, StateError, StateWalk};
 
+use self::blobs::Attaching;
 use self::merge::{Merge, is_empty, prefix_end, scan_bounds};
 use self::sequences::Sequences;
 pub(crate) use self::sequences::{Edited, SequenceAccess};
+use crate::blobs::BlobService;
 use crate::overlay::{self, BySpace, Layer, Overlay, Shown};
 use crate::snapshots::Snapshots;
 
@@ -37,6 +40,7 @@ pub(crate) struct View {
     base: Base,
     changeset: BySpace<Own>,
     sequences: Sequences,
+    attaching: Attaching,
 }
 
 /// A write of this turn: what several writes of one entry come to.
@@ -70,6 +74,8 @@ pub(crate) struct Written {
     pub(crate) shown: Vec<overlay::Write>,
     /// To be kept if the commit takes the rest.
     pub(crate) edited: Edited,
+    /// Of the blobs that it has attached, until that is durable.
+    pub(crate) holds: Vec<BlobHold>,
 }
 
 impl View {
@@ -84,6 +90,7 @@ impl View {
             base: Base::Fixed { snapshot, settled },
             changeset: BySpace::default(),
             sequences: Sequences::new(access),
+            attaching: Attaching::default(),
         }
     }
 
@@ -98,6 +105,7 @@ impl View {
             base: Base::Moving { snapshots, overlay },
             changeset: BySpace::default(),
             sequences: Sequences::new(access),
+            attaching: Attaching::default(),
         }
     }
 
@@ -107,7 +115,14 @@ impl View {
             base: Base::Nothing,
             changeset: BySpace::default(),
             sequences: Sequences::new(access),
+            attaching: Attaching::default(),
         }
+    }
+
+    /// Blobs of this service can be attached.
+    pub(crate) fn with_blobs(mut self, blobs: &BlobService) -> View {
+        self.attaching = Attaching::new(blobs.clone());
+        self
     }
 
     /// What the turn has written, in a delta with this stamp.
@@ -144,7 +159,13 @@ impl View {
                 write,
             });
         }
-        Ok(Written { ops, shown, edited })
+        let holds = self.attaching.take_holds();
+        Ok(Written {
+            ops,
+            shown,
+            edited,
+            holds,
+        })
     }
 
     /// Reads below the changeset: the kind and, for whoever wants them, the bytes.
@@ -255,6 +276,7 @@ fn store_space(space: corelet_wasm_host::Space) -> Space {
         corelet_wasm_host::Space::Shared => Space::Shared,
         corelet_wasm_host::Space::Owned => Space::Owned,
         corelet_wasm_host::Space::Private => Space::Private,
+        corelet_wasm_host::Space::Attached => Space::Attached,
     }
 }
 

@@ -31,8 +31,8 @@ pub(crate) struct SequenceAccess {
     pub(crate) losses: u64,
 }
 
-#[cfg(test)]
 impl SequenceAccess {
+    /// For who looks at no list or text, or makes each anew.
     pub(crate) fn without_cache(author: NodeId) -> SequenceAccess {
         SequenceAccess {
             cache: None,

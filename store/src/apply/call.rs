@@ -41,6 +41,7 @@ impl Pass<'_> {
         if let Some(answer) = &call.answer {
             self.check_unanswered(slot, call, answer)?;
         }
+        self.check_attached(Some(slot), call)?;
         self.call_in(slot, call)
     }
 

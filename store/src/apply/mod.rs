@@ -8,6 +8,7 @@
 //! [`Pass::apply_all`].
 
 mod answers;
+mod attached;
 mod bounds;
 mod call;
 mod collect;
@@ -31,6 +32,7 @@ use bytes::Bytes;
 use heed::{Env, PutFlags, RwTxn, WithoutTls};
 
 use crate::answer::{AnswerBounds, KeptAnswer, KeyedAnswer};
+use crate::attachment::AttachedBounds;
 use crate::authors::Authors;
 use crate::change::{
     CallEffects, Change, Committed, CommittedEvent, Event, NewContext, Op, Standing, Verdict,
@@ -160,6 +162,7 @@ pub(crate) struct Pass<'l> {
     digests: EntryDigest,
     plan: Plan,
     answer_bounds: AnswerBounds,
+    attached_bounds: AttachedBounds,
     /// Heads of the contexts touched, each read once and written once.
     heads: BTreeMap<ContextSlot, TouchedHead>,
     /// Sizes of logs and events, each read once and written once.
@@ -239,6 +242,7 @@ impl<'l> Pass<'l> {
         tables: Tables,
         next: Counters,
         answer_bounds: AnswerBounds,
+        attached_bounds: AttachedBounds,
         tries: TrieCache,
     ) -> Result<Self, StoreError> {
         let txn = env
@@ -255,6 +259,7 @@ impl<'l> Pass<'l> {
             digests: EntryDigest::default(),
             plan: Plan::default(),
             answer_bounds,
+            attached_bounds,
             heads: BTreeMap::new(),
             tallies: BTreeMap::new(),
             grown: BTreeSet::new(),

@@ -34,6 +34,7 @@ impl Pass<'_> {
         if exists.map_err(|error| self.stop(error))?.is_some() {
             return Err(Refused::ContextExists { context: new.id }.into());
         }
+        self.check_attached(None, &new.call)?;
         self.note_unjournaled();
         let slot = ContextSlot::new(self.next.slot);
         self.next.slot += 1;

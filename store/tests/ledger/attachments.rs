@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use corelet_store::{
-    AttachedSum, Attachment, BLOB_BYTES_MAX, BlobId, Change, ContextSlot, Op, Refused, Space, Write,
+    AttachedBounds, AttachedSum, Attachment, BLOB_BYTES_MAX, BlobId, Change, ContextSlot, Op,
+    Refused, Space, Write,
 };
 use proptest::prelude::*;
 
@@ -157,4 +158,76 @@ fn what_is_no_attachment_is_refused() {
         ..attach(1)
     });
     assert_eq!(sum(&bench, slot), AttachedSum::default());
+}
+
+/// What is there already counts, what goes is no matter, and a journal that was written under
+/// other bounds is taken as it is.
+#[test]
+fn a_context_attaches_so_much_and_no_more() {
+    let mut bench = Bench::new();
+    bench.config.attached = AttachedBounds {
+        blobs_max: 3,
+        bytes_max: 40,
+    };
+    bench.reopen();
+    let slot = bench.create(1);
+    let call = |bench: &mut Bench, ops: Vec<Op>| {
+        let call = bench.call(1, slot, ops);
+        let answer = bench.ledger().commit(vec![call]).unwrap().remove(0);
+        match answer {
+            Ok(_) => None,
+            Err(Refused::OutOfBounds {
+                limit, got, max, ..
+            }) => Some((limit, got, max)),
+            Err(error) => panic!("{error}"),
+        }
+    };
+    // 32 bytes, and 4 once more.
+    assert_eq!(call(&mut bench, vec![attach(5), attach(2)]), None);
+    assert_eq!(call(&mut bench, vec![attach(5)]), None, "it is there");
+    let too_long = Some(("context_blob_bytes_max", 44, 40));
+    assert_eq!(call(&mut bench, vec![attach(3)]), too_long);
+    assert_eq!(call(&mut bench, vec![attach(0)]), None);
+    let too_many = Some(("context_blobs_max", 4, 3));
+    assert_eq!(call(&mut bench, vec![attach(1)]), too_many);
+    assert_eq!(
+        call(&mut bench, vec![attach(3), detach(2)]),
+        Some(("context_blob_bytes_max", 41, 40))
+    );
+    assert_eq!(
+        call(&mut bench, vec![attach(1), detach(2)]),
+        None,
+        "one for another"
+    );
+    let expected = AttachedSum {
+        blobs: 3,
+        bytes: 35,
+    };
+    bench.config.attached = AttachedBounds {
+        blobs_max: 1,
+        bytes_max: 1,
+    };
+    bench.reopen();
+    assert_eq!(sum(&bench, slot), expected);
+    // Fewer, though still too many.
+    assert_eq!(call(&mut bench, vec![detach(0)]), None);
+    assert_eq!(
+        call(&mut bench, vec![attach(0)]),
+        Some(("context_blobs_max", 3, 1))
+    );
+    let mut effects = bench.effects(2, ContextSlot::UNASSIGNED, vec![attach(0), attach(1)]);
+    effects.slot = ContextSlot::UNASSIGNED;
+    let create = Change::CreateContext(corelet_store::NewContext {
+        id: id(2),
+        name: None,
+        application: corelet_store::ApplicationId::from_bytes([1; 32]),
+        created: effects.hlc,
+        call: effects,
+    });
+    let answer = bench.ledger().commit(vec![create]).unwrap().remove(0);
+    assert!(
+        matches!(answer, Err(Refused::OutOfBounds { got: 2, max: 1, .. })),
+        "{answer:?}"
+    );
+    bench.verify();
 }

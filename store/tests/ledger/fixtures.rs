@@ -37,6 +37,7 @@ pub(crate) fn open(dir: &Path, name: &str) -> Ledger {
         checkpoint_contexts_max: 1000,
         trie_bytes_max: 48 << 10,
         answers: corelet_store::AnswerBounds::DEFAULT,
+        attached: corelet_store::AttachedBounds::NONE,
     };
     let shard = ShardId::new(0, options.shards_if_new).unwrap();
     Ledger::open(&data.ledger_place(shard), &config).unwrap()

@@ -19,6 +19,7 @@ const CONFIG: LedgerConfig = LedgerConfig {
     checkpoint_contexts_max: 100,
     trie_bytes_max: 48 << 10,
     answers: corelet_store::AnswerBounds::DEFAULT,
+    attached: corelet_store::AttachedBounds::NONE,
 };
 
 fn open_data(dir: &Path) -> Result<DataDir, StoreError> {

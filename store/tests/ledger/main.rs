@@ -59,6 +59,7 @@ impl Bench {
             checkpoint_contexts_max: 100,
             trie_bytes_max: 48 << 10,
             answers: corelet_store::AnswerBounds::DEFAULT,
+            attached: corelet_store::AttachedBounds::NONE,
         };
         let place = new_place(dir.path());
         let ledger = Ledger::open(&place, &config).unwrap();

@@ -2,8 +2,9 @@
 //!
 //! Each checks its limits before it works, charges fuel for its call and for
 //! the bytes it touches, and borrows the guest's lists where it can. None
-//! waits for anything but the end of a slice.
+//! waits for anything but the end of a slice; what takes longer is asked for again behind it.
 
+mod blobs;
 mod context;
 mod events;
 mod log;
@@ -18,6 +19,7 @@ use crate::host_context::HostContext;
 pub(crate) fn add_to(linker: &mut Linker<HostContext>) -> wasmtime::Result<()> {
     context::add_to(linker)?;
     storage::add_to(linker)?;
+    blobs::add_to(linker)?;
     events::add_to(linker)?;
     log::add_to(linker)
 }

@@ -410,7 +410,7 @@ pub(super) fn check_writer(cx: &mut Cx<'_>, space: Space, prefix: &Bytes) -> was
 }
 
 /// Counts a write of a turn that may.
-fn count_write(cx: &mut Cx<'_>, bytes: u64) -> wasmtime::Result<()> {
+pub(super) fn count_write(cx: &mut Cx<'_>, bytes: u64) -> wasmtime::Result<()> {
     let data = cx.data_mut();
     data.used.writes += 1;
     data.used.write_bytes += bytes;

@@ -6,8 +6,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use corelet_wasm_host::{
-    Elements, GuestSequences, GuestState, Row, SequenceKind, SequenceStep, Space, StateError,
-    StateWalk,
+    Elements, GuestBlobs, GuestSequences, GuestState, Row, SequenceKind, SequenceStep, Space,
+    StateError, StateWalk,
 };
 
 /// Entries with their kinds, and how often they were asked for.
@@ -146,6 +146,8 @@ impl GuestState for MapState {
         self
     }
 }
+
+impl GuestBlobs for MapState {}
 
 impl GuestSequences for MapState {
     fn sequence_open(

@@ -54,6 +54,11 @@ const MODULE: &str = r#"
     (func $text-remove (param i32 i32 i32 i64 i64 i32)))
   (import "corelet:app/storage@0.2.0" "text-read"
     (func $text-read (param i32 i32 i32 i64 i64 i32)))
+  (import "corelet:app/blobs@0.2.0" "attach" (func $attach (param i32 i32 i32)))
+  (import "corelet:app/blobs@0.2.0" "detach" (func $detach (param i32 i32) (result i32)))
+  (import "corelet:app/blobs@0.2.0" "size" (func $size (param i32 i32 i32)))
+  (import "corelet:app/blobs@0.2.0" "attached"
+    (func $attached (param i32 i32 i32 i32 i32)))
   (import "corelet:app/events@0.2.0" "emit" (func $emit (param i32 i32 i32 i32)))
   (import "corelet:app/log@0.2.0" "write" (func $write (param i32 i32 i32)))
   (memory (export "memory") 1)

@@ -3,6 +3,7 @@
 use super::*;
 use crate::answer::AnswerBounds;
 use crate::apply::Pass;
+use crate::attachment::AttachedBounds;
 use crate::change::{CallEffects, Change, NewContext};
 use crate::data_dir::{DataDir, OpenOptions};
 use crate::ids::{ApplicationId, NodeId, ShardCount};
@@ -62,8 +63,15 @@ fn with_pass(test: impl FnOnce(&mut Pass<'_>, ContextSlot)) {
         position: 1,
         last_hlc: Hlc::ZERO,
     };
-    let mut pass =
-        Pass::begin(&env, tables, next, AnswerBounds::DEFAULT, TrieCache::new(0)).unwrap();
+    let mut pass = Pass::begin(
+        &env,
+        tables,
+        next,
+        AnswerBounds::DEFAULT,
+        AttachedBounds::NONE,
+        TrieCache::new(0),
+    )
+    .unwrap();
     test(&mut pass, slot);
 }
 
