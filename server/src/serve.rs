@@ -438,6 +438,7 @@ fn node_config(config: &Config, count: ShardCount) -> NodeConfig {
         ledger: LedgerConfig {
             map_bytes_max: config.storage.map_bytes_max.0,
             journal_bytes_max: config.storage.journal_bytes_max.0,
+            trie_bytes_max: config.storage.trie_bytes_max.0 as usize,
             // One for every turn that can run at once, and those beside them: the
             // latest snapshot, those in reports that were not yet read, statistics.
             // With fewer, checkpoints are shown later.

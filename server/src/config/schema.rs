@@ -188,6 +188,8 @@ settings! {
         map_bytes_max: Bytes [16 * MIB, 16 * TIB] = "64 GiB";
         /// Size of one shard's journal, in which calls become durable before they are brought into the ledger. Until then they take that much memory and some more. 0 brings each batch in at once.
         journal_bytes_max: Bytes [0, 256 * MIB] = "8 MiB";
+        /// Memory of one shard for hash trees of the contexts that were written to last, each at most half of it. 0 reads them anew whenever the journal is full, which makes writes into contexts of many keys slower.
+        trie_bytes_max: Bytes [0, 16 * GIB] = "32 MiB";
         /// Snapshots that may be open on one shard at the same time.
         readers_max: u64 [16, 10_000] = "256";
         /// How long the answer to a call with an idempotency key is kept, unless one of the next two bounds comes first. The same call within this time is told the same and does not run again.

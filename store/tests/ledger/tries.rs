@@ -15,6 +15,8 @@ use proptest::prelude::*;
 use crate::{Bench, id, remove, set};
 
 const CONTEXTS: std::ops::Range<u8> = 1..4;
+/// The context of calls that do not fit. It is always in service.
+const TOO_LARGE: u8 = 9;
 const MAP_BYTES: u64 = 24 << 20;
 
 type Writes = Vec<(u16, Option<u8>)>;
@@ -91,7 +93,7 @@ impl World {
         let mut bench = Bench::with_map(MAP_BYTES);
         bench.config.trie_bytes_max = trie_bytes_max;
         bench.reopen();
-        for n in CONTEXTS {
+        for n in CONTEXTS.chain([TOO_LARGE]) {
             bench.create(n);
         }
         let told = Vec::new();
@@ -159,11 +161,16 @@ impl World {
             Step::Fails(n, writes) => {
                 let before = self.call(*n, writes);
                 let beside = self.call(*n, &vec![(7, Some(7))]);
-                let large = ["large", "larger"].map(|key| set(key, vec![1; 13 << 20]));
-                let large = self.bench.call(*n, ContextSlot::UNASSIGNED, large.to_vec());
+                let large = ["a", "b", "c"].map(|key| set(key, vec![1; 9 << 20]));
+                let large = self
+                    .bench
+                    .call(TOO_LARGE, ContextSlot::UNASSIGNED, large.to_vec());
                 let after = self.call(*n, writes);
                 let batches = vec![vec![before], vec![beside, large], vec![after]];
+                let first = self.told.len();
                 self.commit(batches, false);
+                let failed = &self.told[first + 1];
+                assert!(matches!(failed, Told::Failed(_)), "{failed:?}");
             }
             Step::OutOfService(n) => self.quarantine(*n, Some("it looks odd")),
             Step::BackInService(n) => self.quarantine(*n, None),
