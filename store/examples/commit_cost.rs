@@ -37,14 +37,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let ledger = Ledger::open(&data.ledger_place(shard), &LedgerConfig::default())?;
     let mut clock = HlcClock::default();
     let call = |context, slot, hlc: Hlc, ops| CallEffects {
-        context,
         slot,
-        author: NodeId::from_bytes([1; 32]),
-        hlc,
-        read: None,
         ops,
-        events: vec![],
-        answer: None,
+        ..CallEffects::new(context, NodeId::from_bytes([1; 32]), hlc)
     };
     let mut create = Vec::new();
     for _ in 0..contexts {

@@ -14,10 +14,10 @@ use std::path::Path;
 
 use bytes::Bytes;
 use corelet_store::{
-    ApplicationId, ApplicationRecord, BackupSource, CallEffects, Change, ContextId, ContextSlot,
-    DataDir, Event, ExportScope, Hlc, Ledger, LedgerConfig, NewContext, NodeId, Op, OpenOptions,
-    RestoreOptions, ShardCount, ShardId, Space, Write as EntryWrite, check, export_context,
-    import_context, reshard, restore, write_backup,
+    ApplicationId, ApplicationRecord, BackupSource, CallEffects, Change, ContextId, DataDir, Event,
+    ExportScope, Hlc, Ledger, LedgerConfig, NewContext, NodeId, Op, OpenOptions, RestoreOptions,
+    ShardCount, ShardId, Space, Write as EntryWrite, check, export_context, import_context,
+    reshard, restore, write_backup,
 };
 
 type Outcome = Result<(), Box<dyn Error>>;
@@ -114,14 +114,9 @@ fn set(space: Space, key: String, value: Vec<u8>) -> Op {
 fn effects(n: u64, hlc: u64, mut ops: Vec<Op>, events: Vec<Event>) -> CallEffects {
     ops.sort_by(|a, b| (a.space, &a.key).cmp(&(b.space, &b.key)));
     CallEffects {
-        context: id(n),
-        slot: ContextSlot::UNASSIGNED,
-        author: NODE,
-        hlc: Hlc::from_bits(hlc << 12),
         ops,
         events,
-        read: None,
-        answer: None,
+        ..CallEffects::new(id(n), NODE, Hlc::from_bits(hlc << 12))
     }
 }
 

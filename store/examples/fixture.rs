@@ -70,14 +70,9 @@ impl Writer {
     fn effects(&mut self, n: u8, mut ops: Vec<Op>, events: Vec<Event>) -> CallEffects {
         ops.sort_by(|a, b| (a.space, &a.key).cmp(&(b.space, &b.key)));
         CallEffects {
-            context: id(n),
-            slot: ContextSlot::UNASSIGNED,
-            author: AUTHOR,
-            hlc: self.next(),
-            read: None,
             ops,
             events,
-            answer: None,
+            ..CallEffects::new(id(n), AUTHOR, self.next())
         }
     }
 

@@ -209,6 +209,21 @@ impl Seen {
 }
 
 impl CallEffects {
+    /// A call without effects, of a context whose slot the ledger is to look up. Everything
+    /// else it takes is written over: `CallEffects { ops, ..CallEffects::new(…) }`.
+    pub fn new(context: ContextId, author: NodeId, hlc: Hlc) -> CallEffects {
+        CallEffects {
+            context,
+            slot: ContextSlot::UNASSIGNED,
+            author,
+            hlc,
+            read: None,
+            ops: Vec::new(),
+            events: Vec::new(),
+            answer: None,
+        }
+    }
+
     /// Whether it changes nothing and tells nothing.
     pub(crate) fn is_silent(&self) -> bool {
         self.ops.is_empty() && self.events.is_empty()

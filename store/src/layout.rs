@@ -56,101 +56,94 @@ const _: () = assert!(2 * BATCH_BYTES_MAX <= ((1 << 17) - 1) * PAGE_BYTES);
 
 pub(crate) type Table = Database<'static, Bytes, Bytes>;
 
-/// Every table of a ledger. Copied freely: each is a number inside the
-/// environment, valid as long as the environment is open.
-#[derive(Clone, Copy)]
-pub(crate) struct Tables {
-    /// `"counters"`, `"format"`, `"identity"`, `"journal"`, `"journal-file"` and `"slots"`.
-    pub(crate) meta: Table,
-    /// Context id -> its record, with its slot.
-    pub(crate) contexts: Table,
-    /// Slot -> root, counts, stamp and newest deltas.
-    pub(crate) heads: Table,
-    /// Space and slot, key -> entry.
-    pub(crate) entries: Table,
-    /// Space and slot, name of a sequence, kind, stamp, author -> an edit of it.
-    pub(crate) edits: Table,
-    /// Key of an edit -> what its delta had seen of the other authors of its sequence;
-    /// none if that is nothing.
-    pub(crate) edits_seen: Table,
-    /// Position, shard-wide and growing -> delta.
-    pub(crate) log: Table,
-    /// Slot, id of a delta that others may name as a parent -> what it had seen.
-    pub(crate) dag: Table,
-    /// Slot, nibbles -> a node of the context's Merkle trie.
-    pub(crate) trie: Table,
-    /// Slot, sequence -> event.
-    pub(crate) events: Table,
-    /// Application id -> its record.
-    pub(crate) applications: Table,
-    /// Name -> context id.
-    pub(crate) names: Table,
-    /// Number -> node id, so that an entry names its author in 4 bytes.
-    pub(crate) authors: Table,
-    /// Slot of a deleted context -> what is left to sweep.
-    pub(crate) graves: Table,
-    /// Prefix of the edits of a sequence that was removed -> whose they were, until
-    /// those that nothing needs are swept.
-    pub(crate) litter: Table,
-    /// Blob, slot, bytes of content -> that a context has it attached.
-    pub(crate) attached: Table,
-    /// Slot -> how much its context has attached; none if it is nothing.
-    pub(crate) attached_sums: Table,
-    /// Slot, author, stamp -> that author's seal on its delta of that stamp.
-    pub(crate) seals: Table,
-    /// Slot, author -> proof that the author has made deltas that do not know of each other.
-    pub(crate) forks: Table,
-    /// Slot of a context that was shared -> which deltas from before that are not yet in `dag`.
-    pub(crate) backlog: Table,
-    /// Prefix of the edits of a sequence, part -> the sequence as a whole, worked out from
-    /// them.
-    pub(crate) saved: Table,
-    /// Slot, digest of a caller's key -> the answer that is kept under it.
-    pub(crate) answers: Table,
-    /// Slot, stamp, digest of a key -> what that answer counts for; and slot -> what all
-    /// answers of the context count for.
-    pub(crate) answers_by_age: Table,
-    /// Slot -> bytes of log and events, and what there is since the last mark.
-    pub(crate) tallies: Table,
-    /// Slot, position of every so-manieth of the context's deltas -> its stamp: where its
-    /// history can be cut.
-    pub(crate) marks: Table,
-    /// Slot -> what was pruned of a context with members; slot, member -> what that has
-    /// acknowledged.
-    pub(crate) acks: Table,
-    /// Slot -> why its context is out of service.
-    pub(crate) quarantine: Table,
+/// The tables in one place: field and name of each.
+macro_rules! tables {
+    ($($(#[$doc:meta])* $field:ident: $name:literal,)*) => {
+        /// Every table of a ledger. Copied freely: each is a number inside the
+        /// environment, valid as long as the environment is open.
+        #[derive(Clone, Copy)]
+        pub(crate) struct Tables {
+            $($(#[$doc])* pub(crate) $field: Table,)*
+        }
+
+        const TABLE_NAMES: &[&str] = &[$($name),*];
+
+        impl Tables {
+            /// All of them, in no order that matters.
+            pub(crate) fn all(&self) -> [Table; TABLE_NAMES.len()] {
+                [$(self.$field),*]
+            }
+
+            fn named(tables: [Table; TABLE_NAMES.len()]) -> Tables {
+                let [$($field),*] = tables;
+                Tables { $($field),* }
+            }
+        }
+    };
 }
 
-const TABLE_NAMES: [&str; 27] = [
-    "meta",
-    "contexts",
-    "heads",
-    "entries",
-    "edits",
-    "log",
-    "dag",
-    "trie",
-    "events",
-    "applications",
-    "names",
-    "authors",
-    "graves",
-    "litter",
-    "attached",
-    "attached-sums",
-    "seals",
-    "forks",
-    "backlog",
-    "edits-seen",
-    "saved",
-    "answers",
-    "answers-by-age",
-    "tallies",
-    "marks",
-    "acks",
-    "quarantine",
-];
+tables! {
+    /// `"counters"`, `"format"`, `"identity"`, `"journal"`, `"journal-file"` and `"slots"`.
+    meta: "meta",
+    /// Context id -> its record, with its slot.
+    contexts: "contexts",
+    /// Slot -> root, counts, stamp and newest deltas.
+    heads: "heads",
+    /// Space and slot, key -> entry.
+    entries: "entries",
+    /// Space and slot, name of a sequence, kind, stamp, author -> an edit of it.
+    edits: "edits",
+    /// Position, shard-wide and growing -> delta.
+    log: "log",
+    /// Slot, id of a delta that others may name as a parent -> what it had seen.
+    dag: "dag",
+    /// Slot, nibbles -> a node of the context's Merkle trie.
+    trie: "trie",
+    /// Slot, sequence -> event.
+    events: "events",
+    /// Application id -> its record.
+    applications: "applications",
+    /// Name -> context id.
+    names: "names",
+    /// Number -> node id, so that an entry names its author in 4 bytes.
+    authors: "authors",
+    /// Slot of a deleted context -> what is left to sweep.
+    graves: "graves",
+    /// Prefix of the edits of a sequence that was removed -> whose they were, until
+    /// those that nothing needs are swept.
+    litter: "litter",
+    /// Blob, slot, bytes of content -> that a context has it attached.
+    attached: "attached",
+    /// Slot -> how much its context has attached; none if it is nothing.
+    attached_sums: "attached-sums",
+    /// Slot, author, stamp -> that author's seal on its delta of that stamp.
+    seals: "seals",
+    /// Slot, author -> proof that the author has made deltas that do not know of each other.
+    forks: "forks",
+    /// Slot of a context that was shared -> which deltas from before that are not yet in `dag`.
+    backlog: "backlog",
+    /// Key of an edit -> what its delta had seen of the other authors of its sequence;
+    /// none if that is nothing.
+    edits_seen: "edits-seen",
+    /// Prefix of the edits of a sequence, part -> the sequence as a whole, worked out from
+    /// them.
+    saved: "saved",
+    /// Slot, digest of a caller's key -> the answer that is kept under it.
+    answers: "answers",
+    /// Slot, stamp, digest of a key -> what that answer counts for; and slot -> what all
+    /// answers of the context count for.
+    answers_by_age: "answers-by-age",
+    /// Slot -> bytes of log and events, and what there is since the last mark.
+    tallies: "tallies",
+    /// Slot, position of every so-manieth of the context's deltas -> its stamp: where its
+    /// history can be cut.
+    marks: "marks",
+    /// Slot -> what was pruned of a context with members; slot, member -> what that has
+    /// acknowledged.
+    acks: "acks",
+    /// Slot -> why its context is out of service.
+    quarantine: "quarantine",
+}
 
 /// How many tables there are, for LMDB.
 pub(crate) const TABLES: u32 = TABLE_NAMES.len() as u32;
@@ -161,7 +154,7 @@ impl Tables {
         let txn = env.write_txn()?;
         let made = env.create_databases_and_commit(txn, |opener, txn| {
             let mut tables = Vec::with_capacity(TABLE_NAMES.len());
-            for name in TABLE_NAMES {
+            for &name in TABLE_NAMES {
                 tables.push(opener.create_database::<Bytes, Bytes>(txn, Some(name))?);
             }
             heed::Result::Ok(CommitOrAbort::<_, ()>::Commit(all(tables)))
@@ -174,7 +167,7 @@ impl Tables {
         let txn = env.read_txn()?;
         let opened = env.open_databases_and_commit(txn, |opener, txn| {
             let mut tables = Vec::with_capacity(TABLE_NAMES.len());
-            for name in TABLE_NAMES {
+            for &name in TABLE_NAMES {
                 match opener.open_database::<Bytes, Bytes>(txn, Some(name))? {
                     Some(table) => tables.push(table),
                     None => return Ok(CommitOrAbort::Abort(())),
@@ -186,100 +179,6 @@ impl Tables {
             CommitOrAbort::Commit(tables) => Some(Tables::named(tables)),
             CommitOrAbort::Abort(()) => None,
         })
-    }
-
-    /// All of them, in no order that matters.
-    pub(crate) fn all(&self) -> [Table; TABLE_NAMES.len()] {
-        [
-            self.meta,
-            self.contexts,
-            self.heads,
-            self.entries,
-            self.edits,
-            self.log,
-            self.dag,
-            self.trie,
-            self.events,
-            self.applications,
-            self.names,
-            self.authors,
-            self.graves,
-            self.litter,
-            self.attached,
-            self.attached_sums,
-            self.seals,
-            self.forks,
-            self.backlog,
-            self.edits_seen,
-            self.saved,
-            self.answers,
-            self.answers_by_age,
-            self.tallies,
-            self.marks,
-            self.acks,
-            self.quarantine,
-        ]
-    }
-
-    fn named(tables: [Table; TABLE_NAMES.len()]) -> Tables {
-        let [
-            meta,
-            contexts,
-            heads,
-            entries,
-            edits,
-            log,
-            dag,
-            trie,
-            events,
-            applications,
-            names,
-            authors,
-            graves,
-            litter,
-            attached,
-            attached_sums,
-            seals,
-            forks,
-            backlog,
-            edits_seen,
-            saved,
-            answers,
-            answers_by_age,
-            tallies,
-            marks,
-            acks,
-            quarantine,
-        ] = tables;
-        Tables {
-            meta,
-            contexts,
-            heads,
-            entries,
-            edits,
-            log,
-            dag,
-            trie,
-            events,
-            applications,
-            names,
-            authors,
-            graves,
-            litter,
-            attached,
-            attached_sums,
-            seals,
-            forks,
-            backlog,
-            edits_seen,
-            saved,
-            answers,
-            answers_by_age,
-            tallies,
-            marks,
-            acks,
-            quarantine,
-        }
     }
 }
 

@@ -384,14 +384,8 @@ mod tests {
         let id = ContextId::from_bytes([n; 32]);
         let ops = (0..40).map(|key| Op::set(vec![key].into(), Bytes::from_static(b"value")));
         let call = CallEffects {
-            context: id,
-            slot: ContextSlot::UNASSIGNED,
-            author: NodeId::from_bytes([4; 32]),
-            hlc: Hlc::from_micros(n.into()),
             ops: ops.collect(),
-            events: vec![],
-            read: None,
-            answer: None,
+            ..CallEffects::new(id, NodeId::from_bytes([4; 32]), Hlc::from_micros(n.into()))
         };
         let new = NewContext {
             id,

@@ -643,16 +643,7 @@ mod tests {
             let place = data.ledger_place(options.shards_if_new.shards().next().unwrap());
             let config = LedgerConfig::default();
             let id = ContextId::random();
-            let call = CallEffects {
-                context: id,
-                slot: ContextSlot::UNASSIGNED,
-                author: NodeId::from_bytes([4; 32]),
-                hlc: Hlc::ZERO,
-                read: None,
-                ops: vec![],
-                events: vec![],
-                answer: None,
-            };
+            let call = CallEffects::new(id, NodeId::from_bytes([4; 32]), Hlc::ZERO);
             let new = NewContext {
                 id,
                 name: None,

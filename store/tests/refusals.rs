@@ -2,23 +2,17 @@
 
 use bytes::Bytes;
 use corelet_store::{
-    ApplicationId, CallEffects, Change, ContextId, ContextSlot, DataDir, Hlc, Ledger, LedgerConfig,
-    NewContext, NodeId, Op, OpenOptions, Refused, ShardCount,
+    ApplicationId, CallEffects, Change, ContextId, DataDir, Hlc, Ledger, LedgerConfig, NewContext,
+    NodeId, Op, OpenOptions, Refused, ShardCount,
 };
 
 fn call(context: ContextId, hlc: u64) -> CallEffects {
     CallEffects {
-        context,
-        slot: ContextSlot::UNASSIGNED,
-        author: NodeId::from_bytes([7; 32]),
-        hlc: Hlc::from_bits(hlc),
-        read: None,
         ops: vec![Op::set(
             Bytes::from_static(b"k"),
             Bytes::from(hlc.to_string()),
         )],
-        events: Vec::new(),
-        answer: None,
+        ..CallEffects::new(context, NodeId::from_bytes([7; 32]), Hlc::from_bits(hlc))
     }
 }
 

@@ -81,14 +81,9 @@ impl Bench {
     /// The effects of a call that is made now.
     pub(crate) fn call(&mut self, place: Place, ops: Vec<Op>) -> CallEffects {
         CallEffects {
-            context: place.id,
             slot: place.slot,
-            author: AUTHOR,
-            hlc: self.clock.tick(1),
-            read: None,
             ops,
-            events: vec![],
-            answer: None,
+            ..CallEffects::new(place.id, AUTHOR, self.clock.tick(1))
         }
     }
 

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use corelet_store::{
-    AnswerKey, ApplicationId, CallEffects, Change, ContextId, ContextSlot, Event, Hlc, KeyedAnswer,
-    NewContext, NodeId, Op, RequestDigest, Said, Write,
+    AnswerKey, ApplicationId, CallEffects, Change, ContextId, Event, Hlc, KeyedAnswer, NewContext,
+    NodeId, Op, RequestDigest, Said, Write,
 };
 
 /// Contexts that each batch calls. One more comes and goes.
@@ -81,17 +81,17 @@ fn call(context: u8, n: u64) -> CallEffects {
         _ => set("small".to_owned(), vec![n as u8]),
     });
     CallEffects {
-        context: id(context),
-        slot: ContextSlot::UNASSIGNED,
-        author: NodeId::from_bytes([7; 32]),
-        hlc: Hlc::from_bits(n << 12),
-        read: None,
         ops,
         events: vec![Event {
             kind: "batch".to_owned(),
             payload: Bytes::copy_from_slice(&n.to_be_bytes()),
         }],
         answer: (context == KEYED).then(|| Box::new(answer(n))),
+        ..CallEffects::new(
+            id(context),
+            NodeId::from_bytes([7; 32]),
+            Hlc::from_bits(n << 12),
+        )
     }
 }
 

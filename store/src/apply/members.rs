@@ -130,8 +130,7 @@ impl Pass<'_> {
     /// The slot of a context, of which the head was read.
     pub(super) fn slot_of(&mut self, context: &ContextId) -> Result<ContextSlot, Stop> {
         let slot = self.find(context)?.slot;
-        let missing = || StoreError::corrupt("head record", &slot_key(slot), "it is missing");
-        self.head(slot)?.ok_or_else(|| before_writing(missing()))?;
+        self.head_there(slot)?;
         Ok(slot)
     }
 

@@ -76,12 +76,16 @@ impl Pass<'_> {
         self.has_unjournaled = true;
     }
 
+    /// The head of a context that has a record: without one the ledger is damaged.
+    pub(super) fn head_there(&mut self, slot: ContextSlot) -> Result<&Head, Stop> {
+        let missing = || StoreError::corrupt("head record", &slot_key(slot), "it is missing");
+        self.head(slot)?.ok_or_else(|| before_writing(missing()))
+    }
+
     pub(super) fn delete(&mut self, id: &ContextId) -> Result<Receipt, Stop> {
         let context = self.find(id)?;
         let slot = context.slot;
-        // A head without a record cannot be told from a damaged ledger.
-        let damaged = || StoreError::corrupt("head record", &slot_key(slot), "it is missing");
-        let head = self.head(slot)?.ok_or_else(|| before_writing(damaged()))?;
+        let head = self.head_there(slot)?;
         let (log_last, log_pruned) = (head.log_last, head.log_pruned);
         let name_is_here = match &context.name {
             Some(name) => self.name_holder(name)? == Some(*id),

@@ -30,14 +30,7 @@ impl Pass<'_> {
         slot: ContextSlot,
         sealed: &Sealed,
     ) -> Result<Receipt, Stop> {
-        let missing = || {
-            StoreError::corrupt(
-                "head record",
-                &seal_key(slot, 0, Hlc::ZERO),
-                "it is missing",
-            )
-        };
-        let head = self.head(slot)?.ok_or_else(|| before_writing(missing()))?;
+        let head = self.head_there(slot)?;
         let (standing, version) = (Standing::of(head), head.version);
         let delta = sealed.delta();
         let author = self.authors.find(sealed.author());
@@ -110,14 +103,7 @@ impl Pass<'_> {
     /// part of the state, the other is this.
     pub(super) fn keep_fork(&mut self, other: &Branch) -> Result<Receipt, Stop> {
         let slot = self.find(&other.context())?.slot;
-        let missing = || {
-            StoreError::corrupt(
-                "head record",
-                &seal_key(slot, 0, Hlc::ZERO),
-                "it is missing",
-            )
-        };
-        let head = self.head(slot)?.ok_or_else(|| before_writing(missing()))?;
+        let head = self.head_there(slot)?;
         let (standing, log_pruned) = (Standing::of(head), head.log_pruned);
         let id = other.delta();
         let no_fork = |why| Stop::from(Refused::NoFork { delta: id, why });

@@ -164,10 +164,7 @@ impl Replica {
     fn call(&mut self, writes: &[(usize, u8, bool, Deed)], events: u8) {
         self.now += 1;
         let call = CallEffects {
-            context: id(CONTEXT),
             slot: self.slot,
-            author: self.author,
-            hlc: Hlc::from_bits(self.now << 12),
             read: Some(
                 self.bench
                     .ledger()
@@ -183,7 +180,7 @@ impl Replica {
                     payload: Bytes::from(vec![n]),
                 })
                 .collect(),
-            answer: None,
+            ..CallEffects::new(id(CONTEXT), self.author, Hlc::from_bits(self.now << 12))
         };
         let outcome = self
             .bench

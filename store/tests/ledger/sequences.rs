@@ -118,14 +118,9 @@ impl Replica {
         self.now += 1;
         let op = Op::shared(Bytes::from_static(KEY), write);
         let call = CallEffects {
-            context: id(CONTEXT),
             slot: self.slot,
-            author: self.author,
-            hlc: Hlc::from_bits(self.now << 12),
-            read: None,
             ops: vec![op],
-            events: vec![],
-            answer: None,
+            ..CallEffects::new(id(CONTEXT), self.author, Hlc::from_bits(self.now << 12))
         };
         self.bench.commit(vec![Change::Call(call)]);
     }

@@ -29,16 +29,7 @@ fn with_pass(test: impl FnOnce(&mut Pass<'_>, ContextSlot)) {
     let place = data.ledger_place(options.shards_if_new.shards().next().unwrap());
     let config = LedgerConfig::default();
     let ledger = Ledger::open(&place, &config).unwrap();
-    let call = CallEffects {
-        context: CONTEXT,
-        slot: ContextSlot::UNASSIGNED,
-        author: NodeId::from_bytes([4; 32]),
-        hlc: Hlc::ZERO,
-        read: None,
-        ops: vec![],
-        events: vec![],
-        answer: None,
-    };
+    let call = CallEffects::new(CONTEXT, NodeId::from_bytes([4; 32]), Hlc::ZERO);
     let new = NewContext {
         id: CONTEXT,
         name: None,
