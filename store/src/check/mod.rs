@@ -18,7 +18,7 @@ use crate::data_dir::DataDir;
 use crate::data_file::{self, pages};
 use crate::error::StoreError;
 use crate::ids::{ApplicationId, ContextId, ShardId};
-use crate::journal::Journal;
+use crate::journal::{Journal, Mended};
 use crate::layout::{self, FORMAT_VERSION, Tables};
 use crate::ledger::{engine_error, look_env};
 use crate::meta::{self, Meta};
@@ -220,6 +220,19 @@ fn check_ledger(
     report.journaled += journal::check(&journal, &snapshot, &mut |context, error| {
         findings.add(shard, context, &error);
     })?;
+    for &(batch, mended) in journal.mended() {
+        let is_last = batch + 1 == journal.batches();
+        if is_last && mended == Mended::Payload {
+            let shard = place.identity().shard;
+            report.notes.push(format!(
+                "shard {shard}: the last record of the journal lacks one bit, which the next start puts right: a write was torn there, or the disk has damaged it"
+            ));
+            continue;
+        }
+        let why = "one bit of it is another than it was written; the next start puts it right";
+        let error = StoreError::corrupt("journal record", &batch.to_be_bytes(), why);
+        findings.add(shard, None, &error);
+    }
     if journal.is_torn() {
         let shard = place.identity().shard;
         report.notes.push(format!(

@@ -15,6 +15,7 @@
 
 mod front;
 mod header;
+mod mend;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice};
@@ -26,6 +27,7 @@ use rustix::io::{Errno, ReadWriteFlags};
 
 use self::front::Front;
 use self::header::{HEADER_BYTES, Header};
+pub(crate) use self::mend::Mended;
 use crate::error::{Loss, StoreError};
 use crate::ids::ContextSlot;
 use crate::ledger::is_out_of_space;
@@ -45,6 +47,13 @@ pub(crate) struct JournaledCall<'a> {
     pub(crate) slot: ContextSlot,
     pub(crate) canonical: &'a [u8],
     pub(crate) local: &'a [u8],
+}
+
+/// A record that was read.
+struct Found {
+    /// Where the next one is.
+    end: u64,
+    mended: Option<Mended>,
 }
 
 /// A buffer above this size is given back after the batch that needed it.
@@ -87,6 +96,8 @@ pub(crate) struct Journal {
     end: u64,
     /// Whether a record that is not whole was found behind them.
     is_torn: bool,
+    /// Batches of which a bit was another than it was written.
+    mended: Vec<(u64, Mended)>,
     /// The record of the next batch, behind a place for its header.
     record: Vec<u8>,
 }
@@ -156,11 +167,13 @@ impl Journal {
             batches: 0,
             end: 0,
             is_torn: false,
+            mended: Vec::new(),
             record: vec![0; HEADER_BYTES],
         })
     }
 
-    /// Finds the batches that the last checkpoint does not hold. A record that
+    /// Finds the batches that the last checkpoint does not hold. A record of which one bit is
+    /// another counts as whole (`mend.rs`). One that
     /// is cut off or torn was never acknowledged and ends the search; whole
     /// records behind it show that it is damage instead. `data_file` is what
     /// would be too old if there were records of a later generation.
@@ -175,9 +188,11 @@ impl Journal {
         }
         let mut payload = Vec::new();
         let (mut batches, mut end) = (0, 0);
-        while let Some(behind) = self.read(end, batches, &mut payload)? {
+        let mut all_mended = Vec::new();
+        while let Some(found) = self.read(end, batches, &mut payload)? {
+            all_mended.extend(found.mended.map(|mended| (batches, mended)));
             batches += 1;
-            end = behind;
+            end = found.end;
         }
         let size = size_of_file(&self.file, &self.path)?.saturating_sub(front::RECORDS_AT);
         let mut is_torn = false;
@@ -210,7 +225,14 @@ impl Journal {
                 "the last record of the journal is not whole and is left out"
             );
         }
+        for (batch, _) in &all_mended {
+            tracing::error!(
+                batch,
+                "a bit of a record of the journal was another than it was written; the record is whole again, but the disk is not to be trusted"
+            );
+        }
         (self.batches, self.end, self.is_torn) = (batches, end, is_torn);
+        self.mended = all_mended;
         Ok(())
     }
 
@@ -218,6 +240,16 @@ impl Journal {
     /// written, or damaged since.
     pub(crate) fn is_torn(&self) -> bool {
         self.is_torn
+    }
+
+    /// Batches of which a bit was another than it was written, by number.
+    pub(crate) fn mended(&self) -> &[(u64, Mended)] {
+        &self.mended
+    }
+
+    /// How many batches there are since the last checkpoint.
+    pub(crate) fn batches(&self) -> u64 {
+        self.batches
     }
 
     /// Whether the last checkpoint holds everything.
@@ -247,7 +279,8 @@ impl Journal {
         for number in 0..self.batches {
             at = self
                 .read(at, number, &mut payload)?
-                .ok_or_else(|| corrupt(number, "it was there a moment ago and is not any more"))?;
+                .ok_or_else(|| corrupt(number, "it was there a moment ago and is not any more"))?
+                .end;
             let mut rest = &payload[..];
             while !rest.is_empty() {
                 let call = split_call(&mut rest)
@@ -375,32 +408,65 @@ impl Journal {
         }
     }
 
-    /// Reads the record at `at` if it is batch `number` of this generation, and
-    /// tells where the next one is.
-    fn read(&self, at: u64, number: u64, payload: &mut Vec<u8>) -> Result<Option<u64>, StoreError> {
-        let header = self.header_of_any_generation(at)?;
-        let Some(header) = header.filter(|it| it.generation() == self.generation.number) else {
+    /// Reads the record at `at` if it is batch `number` of this generation.
+    fn read(
+        &self,
+        at: u64,
+        number: u64,
+        payload: &mut Vec<u8>,
+    ) -> Result<Option<Found>, StoreError> {
+        let Some(bytes) = self.header_bytes(at)? else {
             return Ok(None);
+        };
+        let Generation {
+            seed,
+            number: generation,
+        } = self.generation;
+        let is_wanted =
+            |header: &Header| header.generation() == generation && header.number() == number;
+        let mut mended = None;
+        let header = match Header::parse(bytes, seed) {
+            Some(header) => header,
+            None => match mend::header(bytes, seed, is_wanted) {
+                Some(header) => {
+                    mended = Some(Mended::Header);
+                    header
+                }
+                None => return Ok(None),
+            },
         };
         let size = size_of_file(&self.file, &self.path)?;
         let payload_bytes = u64::from(header.payload_bytes());
         let payload_at = front::RECORDS_AT + at + HEADER_BYTES as u64;
-        if header.number() != number || payload_at + payload_bytes > size {
+        if !is_wanted(&header) || payload_at + payload_bytes > size {
             return Ok(None);
         }
         payload.resize(header.payload_bytes() as usize, 0);
         self.file
             .read_exact_at(payload, payload_at)
             .map_err(reading)?;
+        if !header.covers(payload, seed) {
+            // Of a record of which two bits are others nothing is believed.
+            if mended.is_some() || !mend::payload(&header, payload, seed) {
+                return Ok(None);
+            }
+            mended = Some(Mended::Payload);
+        }
         let end = at + aligned(HEADER_BYTES as u64 + payload_bytes);
-        Ok(header.covers(payload, self.generation.seed).then_some(end))
+        Ok(Some(Found { end, mended }))
     }
 
     /// What claims to be the header of a record of this ledger.
     fn header_of_any_generation(&self, at: u64) -> Result<Option<Header>, StoreError> {
+        let bytes = self.header_bytes(at)?;
+        Ok(bytes.and_then(|bytes| Header::parse(bytes, self.generation.seed)))
+    }
+
+    /// `None` at the end of the file.
+    fn header_bytes(&self, at: u64) -> Result<Option<[u8; HEADER_BYTES]>, StoreError> {
         let mut bytes = [0; HEADER_BYTES];
         match self.file.read_exact_at(&mut bytes, front::RECORDS_AT + at) {
-            Ok(()) => Ok(Header::parse(bytes, self.generation.seed)),
+            Ok(()) => Ok(Some(bytes)),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
             Err(error) => Err(reading(error)),
         }
@@ -582,14 +648,50 @@ mod tests {
         Ok(calls(&found(&dir, GENERATION)?))
     }
 
-    /// Flips a bit, counted from the first record on.
-    fn flip(at: u64) -> impl FnOnce(&File) {
+    /// Flips bits of a byte, counted from the first record on.
+    fn flip(at: u64, bits: u8) -> impl FnOnce(&File) {
         move |file| {
             let at = front::RECORDS_AT + at;
             let mut byte = [0];
             file.read_exact_at(&mut byte, at).unwrap();
-            file.write_all_at(&[byte[0] ^ 1], at).unwrap();
+            file.write_all_at(&[byte[0] ^ bits], at).unwrap();
         }
+    }
+
+    /// Of a record of which one bit is another nothing is lost, wherever that is: neither of
+    /// the last one, which looks as if it was torn or never written, nor of any before it.
+    #[test]
+    fn a_record_of_which_one_bit_is_another_is_what_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut written = journal(&dir);
+        append(&mut written, &[(1, b"one"), (2, b"")]);
+        append(&mut written, &[(3, b"three")]);
+        let whole = calls(&written);
+        for record in [0, 1] {
+            for at in (0..HEADER_BYTES as u64).chain([41, 45, 56]) {
+                let at = record * ALIGN_BYTES + at;
+                for bit in [1, 4, 128] {
+                    flip(at, bit)(&written.file);
+                    let found = found(&dir, GENERATION).unwrap();
+                    assert_eq!(calls(&found), whole, "byte {at}");
+                    assert_eq!(found.mended().len(), 1);
+                    flip(at, bit)(&written.file);
+                }
+            }
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let mut written = journal(&dir);
+        append(&mut written, &[(1, b"one")]);
+        append(&mut written, &[(2, b"two")]);
+        flip(7, 1)(&written.file);
+        flip(ALIGN_BYTES + 45, 1)(&written.file);
+        let mended = [(0, Mended::Header), (1, Mended::Payload)];
+        assert_eq!(found(&dir, GENERATION).unwrap().mended(), mended);
+        // A large one is not tried.
+        append(&mut written, &[(1, &[7; 20_000])]);
+        flip(2 * ALIGN_BYTES + 9000, 1)(&written.file);
+        let left = found(&dir, GENERATION).unwrap();
+        assert!(left.is_torn() && left.batches() == 2);
     }
 
     #[test]
@@ -606,7 +708,7 @@ mod tests {
     #[test]
     fn a_last_record_that_is_not_whole_is_left_out() {
         for at in [3 * ALIGN_BYTES, 3 * ALIGN_BYTES + 30, 3 * ALIGN_BYTES + 45] {
-            assert_eq!(recovered(flip(at)).unwrap().len(), 3);
+            assert_eq!(recovered(flip(at, 3)).unwrap().len(), 3);
         }
         let cut = |file: &File| {
             file.set_len(front::RECORDS_AT + 3 * ALIGN_BYTES + 20)
@@ -628,7 +730,7 @@ mod tests {
             ALIGN_BYTES + 4000,
             ALIGN_BYTES + 16,
         ] {
-            let error = recovered(flip(at)).unwrap_err();
+            let error = recovered(flip(at, 3)).unwrap_err();
             assert!(
                 matches!(
                     error,

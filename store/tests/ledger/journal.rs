@@ -216,9 +216,12 @@ fn a_damaged_journal_is_reported_when_the_ledger_is_opened() {
         .open(path)
         .unwrap();
     let at = 3 * 4096 + 100; // in the second record, behind two pages of front
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, at).unwrap();
-    file.write_all_at(&[byte[0] ^ 0x10], at).unwrap();
+    let flip = |bits: u8| {
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, at).unwrap();
+        file.write_all_at(&[byte[0] ^ bits], at).unwrap();
+    };
+    flip(0x30);
     let error = bench.open().err().unwrap();
     assert!(
         matches!(
@@ -230,4 +233,8 @@ fn a_damaged_journal_is_reported_when_the_ledger_is_opened() {
         ),
         "{error}"
     );
+    // Of one bit it can be told which.
+    flip(0x20);
+    bench.reopen();
+    assert_eq!(bench.verify().deltas, 3);
 }

@@ -1,0 +1,52 @@
+//! One bit of a record that is another than it was written, found by trying: its checksums
+//! tell when the record is whole again. To bring such a record in is right whatever has
+//! happened. If the bit was flipped on the disk, the record was acknowledged, and would be lost
+//! otherwise; if the write was torn and lacked nothing but that bit, it may be there as
+//! well as not. Pure functions.
+
+use super::header::{HEADER_BYTES, Header};
+
+/// The longest payload of which each bit is tried: some hundredths of a second of hashing.
+const PAYLOAD_BYTES_MAX: usize = 8 << 10;
+
+/// Which part of a record was mended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mended {
+    /// Its header, which lies within what a disk writes at once: it was not torn.
+    Header,
+    /// What is behind it.
+    Payload,
+}
+
+/// The header that these bytes were, if it is one that `is_wanted`.
+pub(super) fn header(
+    mut bytes: [u8; HEADER_BYTES],
+    seed: u64,
+    is_wanted: impl Fn(&Header) -> bool,
+) -> Option<Header> {
+    (0..8 * HEADER_BYTES).find_map(|bit| {
+        flip(&mut bytes, bit);
+        let found = Header::parse(bytes, seed).filter(&is_wanted);
+        flip(&mut bytes, bit);
+        found
+    })
+}
+
+/// Makes the payload what it was, if that is possible. Otherwise it is left as it is.
+pub(super) fn payload(header: &Header, payload: &mut [u8], seed: u64) -> bool {
+    if payload.len() > PAYLOAD_BYTES_MAX {
+        return false;
+    }
+    (0..8 * payload.len()).any(|bit| {
+        flip(payload, bit);
+        let is_whole = header.covers(payload, seed);
+        if !is_whole {
+            flip(payload, bit);
+        }
+        is_whole
+    })
+}
+
+fn flip(bytes: &mut [u8], bit: usize) {
+    bytes[bit / 8] ^= 1 << (bit % 8);
+}
