@@ -9,11 +9,67 @@ use crate::authors::Authors;
 use crate::delta::DeltaView;
 use crate::error::StoreError;
 use crate::hlc::Hlc;
-use crate::ids::ContextSlot;
+use crate::ids::{ContextSlot, DeltaId};
 use crate::layout::{self, Tables, dag_key, position_key, slot_key};
 use crate::ledger::engine_error;
-use crate::record::{BacklogRow, DagNode, Head, LogRow, open, seal};
+use crate::record::{
+    BacklogRow, BacklogRowWithoutStamps, DagNode, Head, LogRow, RecordKind, open, read_seen, seal,
+    seen_rows,
+};
 use crate::version::{Dot, VersionVector};
+
+/// The deltas of a context that are not entered yet.
+pub(crate) struct Backlog {
+    /// The newest of them, and with it all before it.
+    pub(crate) position: u64,
+    /// What the context had seen when it was shared.
+    pub(crate) seen: VersionVector,
+}
+
+impl Backlog {
+    pub(crate) fn read(key: &[u8], bytes: &[u8]) -> Result<Backlog, StoreError> {
+        // The second byte of a record is its kind.
+        if bytes.get(1) != Some(&(RecordKind::BacklogWithoutStamps as u8)) {
+            let row = open::<BacklogRow>(key, bytes)?;
+            return Ok(Backlog {
+                position: row.position.to_native(),
+                seen: read_seen(RecordKind::Backlog, key, &row.seen)?,
+            });
+        }
+        let row = open::<BacklogRowWithoutStamps>(key, bytes)?;
+        // Up to whichever stamp each delta allows.
+        let whole = |author: u32| (author, Hlc::from_bits(u64::MAX));
+        let authors = row.authors.iter().map(|author| whole(author.to_native()));
+        let why = "the authors of its context are not in order";
+        let disorder = || StoreError::corrupt(RecordKind::Backlog.what(), key, why);
+        Ok(Backlog {
+            position: row.position.to_native(),
+            seen: VersionVector::from_pairs(authors).ok_or_else(disorder)?,
+        })
+    }
+
+    pub(crate) fn seal(&self, out: &mut Vec<u8>, key: &[u8]) {
+        let row = BacklogRow {
+            position: self.position,
+            seen: &seen_rows(&self.seen),
+        };
+        seal(out, key, &row);
+    }
+
+    /// What the delta that `dot` names had seen: everything with a lower stamp, as in one node
+    /// each call follows all before it with a later stamp.
+    pub(crate) fn past_of(&self, dot: Dot, position: u64) -> DagNode {
+        let before = Hlc::from_bits(dot.hlc.bits().saturating_sub(1));
+        let pairs = self.seen.pairs().iter();
+        let seen = pairs.map(|&(author, newest)| (author, newest.min(before)));
+        DagNode {
+            position,
+            dot,
+            seen: VersionVector::from_pairs(seen)
+                .expect("the authors of a version vector are in order"),
+        }
+    }
+}
 
 /// Enters up to `max` deltas. Gives how many it has looked at.
 pub(crate) fn enter(
@@ -37,30 +93,23 @@ pub(crate) fn enter(
         let slot = layout::read_u64(key)
             .map(ContextSlot::new)
             .ok_or_else(corrupt)?;
-        let row = open::<BacklogRow>(key, bytes)?;
-        let mut position = row.position.to_native();
-        let authors: Vec<u32> = row
-            .authors
-            .iter()
-            .map(|author| author.to_native())
-            .collect();
+        let mut backlog = Backlog::read(key, bytes)?;
         let key = slot_key(slot);
         let head = tables.heads.get(txn, &key).map_err(failed)?;
         let missing = || StoreError::corrupt("head record", &key, "it is missing");
         let pruned = Head::read(&key, head.ok_or_else(missing)?)?.log_pruned;
-        while position > pruned && seen < max {
-            let (id, node, previous) = node_at(env, tables, txn, slot, position, &authors, &known)?;
+        while backlog.position > pruned && seen < max {
+            let (id, node, previous) = node_at(env, tables, txn, slot, &backlog, &known)?;
             let dag_key = dag_key(slot, &id);
             if tables.dag.get(txn, &dag_key).map_err(failed)?.is_none() {
                 node.seal(&mut record, &dag_key);
                 tables.dag.put(txn, &dag_key, &record).map_err(failed)?;
             }
-            position = previous;
+            backlog.position = previous;
             seen += 1;
         }
-        if position > pruned {
-            let authors = &authors;
-            seal(&mut record, &key, &BacklogRow { position, authors });
+        if backlog.position > pruned {
+            backlog.seal(&mut record, &key);
             tables.backlog.put(txn, &key, &record).map_err(failed)?;
         } else {
             tables.backlog.delete(txn, &key).map_err(failed)?;
@@ -71,17 +120,16 @@ pub(crate) fn enter(
     Ok(seen.min(max))
 }
 
-/// A delta from before its context was shared, with what it had seen: everything with a
-/// lower stamp, as in one node each call follows all before it with a later stamp.
+/// The newest delta of the backlog, what it had seen, and the position of the one before it.
 fn node_at(
     env: &Env<WithoutTls>,
     tables: Tables,
     txn: &RwTxn<'_>,
     slot: ContextSlot,
-    position: u64,
-    authors: &[u32],
+    backlog: &Backlog,
     known: &Authors,
-) -> Result<(crate::ids::DeltaId, DagNode, u64), StoreError> {
+) -> Result<(DeltaId, DagNode, u64), StoreError> {
+    let position = backlog.position;
     let key = position_key(position);
     let corrupt = |why| StoreError::corrupt("log record", &key, why);
     let found = tables.log.get(txn, &key);
@@ -98,13 +146,6 @@ fn node_at(
         author,
         hlc: delta.hlc(),
     };
-    let before = Hlc::from_bits(dot.hlc.bits().saturating_sub(1));
-    let seen = VersionVector::from_pairs(authors.iter().map(|author| (*author, before)));
-    let seen = seen.ok_or_else(|| corrupt("the authors of its context are not in order"))?;
-    let node = DagNode {
-        position,
-        dot,
-        seen,
-    };
+    let node = backlog.past_of(dot, position);
     Ok((delta.id(), node, row.previous.to_native()))
 }

@@ -612,6 +612,16 @@ pub enum ExportError {
         /// The id asked for.
         context: ContextId,
     },
+    /// The context is out of service: a copy of it would spread what is damaged.
+    #[error(
+        "context {context} is out of service ({why}); put it back into service or delete it, then copy again"
+    )]
+    Quarantined {
+        /// Which context.
+        context: ContextId,
+        /// What was found of it.
+        why: String,
+    },
     /// One record is longer than a copy takes.
     #[error(
         "a record of {bytes} bytes exceeds the {bytes_max} bytes that a copy takes; remove it or make it smaller"
@@ -649,12 +659,12 @@ pub enum ExportError {
 pub enum ImportError {
     /// The file was written by another version.
     #[error(
-        "the file has format version {found}, but this program reads version {supported}; use the program version that wrote it"
+        "the file has format version {found}, but this program reads versions up to {supported}; use the program version that wrote it"
     )]
     Version {
         /// The version it says.
         found: u16,
-        /// The one that this program reads.
+        /// The latest that this program reads.
         supported: u16,
     },
     /// The file is not as it was written.

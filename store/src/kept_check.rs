@@ -21,7 +21,7 @@ pub(crate) fn check_kept(
     snapshot.each_of(
         |tables| tables.tallies,
         slot,
-        |key, bytes| check_tally(snapshot, slot, &Tally::read(key, bytes)?),
+        |key, bytes| check_tally(snapshot, slot, head, &Tally::read(key, bytes)?),
     )?;
     snapshot.each_of(
         |tables| tables.marks,
@@ -63,22 +63,26 @@ pub(crate) fn check_kept(
     )
 }
 
-fn check_tally(snapshot: &Snapshot, slot: ContextSlot, tally: &Tally) -> Result<(), StoreError> {
-    let log_bytes = Cell::new(0_u64);
-    snapshot.deltas(slot, usize::MAX, &mut |position, delta| {
-        if position <= tally.log_from {
-            return ControlFlow::Break(());
-        }
-        log_bytes.set(log_bytes.get() + delta.canonical().len() as u64);
-        ControlFlow::Continue(())
-    })?;
+fn check_tally(
+    snapshot: &Snapshot,
+    slot: ContextSlot,
+    head: &Head,
+    tally: &Tally,
+) -> Result<(), StoreError> {
+    let mut log_bytes = 0;
+    let mut position = head.log_last;
+    while position > tally.log_from.max(head.log_pruned) {
+        let (previous, delta) = snapshot.delta_at(slot, position)?;
+        log_bytes += delta.canonical().len() as u64;
+        position = previous;
+    }
     let events_bytes = Cell::new(0_u64);
     snapshot.events(slot, tally.events_from, usize::MAX, &mut |event| {
         let bytes = (event.kind.len() + event.payload.len()) as u64;
         events_bytes.set(events_bytes.get() + bytes);
         ControlFlow::Continue(())
     })?;
-    if (log_bytes.get(), events_bytes.get()) == (tally.log_bytes, tally.events_bytes) {
+    if (log_bytes, events_bytes.get()) == (tally.log_bytes, tally.events_bytes) {
         return Ok(());
     }
     let why = "the context's log or events have another size";

@@ -65,7 +65,8 @@ pub(crate) enum RecordKind {
     Grave = 20,
     Seal = 40,
     Fork = 41,
-    Backlog = 42,
+    BacklogWithoutStamps = 42,
+    Backlog = 60,
     EditSeen = 43,
     Saved = 44,
     SavedPart = 45,
@@ -113,7 +114,7 @@ impl RecordKind {
             RecordKind::JournalFile => "record of the journal's file",
             RecordKind::Seal => "seal",
             RecordKind::Fork => "proof against an author",
-            RecordKind::Backlog => "record of a backlog",
+            RecordKind::BacklogWithoutStamps | RecordKind::Backlog => "record of a backlog",
         }
     }
 }
@@ -478,14 +479,22 @@ pub(crate) struct ForkRow<'a> {
     pub(crate) other: &'a [u8],
 }
 
+/// What is left to do for a context that was shared, as programs wrote it that kept no stamps.
+#[derive(Archive, Serialize)]
+pub(crate) struct BacklogRowWithoutStamps<'a> {
+    pub(crate) position: u64,
+    #[rkyv(with = InlineAsBox)]
+    pub(crate) authors: &'a [u32],
+}
+
 /// What is left to do for a context that was shared.
 #[derive(Archive, Serialize)]
 pub(crate) struct BacklogRow<'a> {
     /// The position of the newest delta that others cannot name as a parent yet.
     pub(crate) position: u64,
-    /// Who had made deltas before the context was shared, in ascending order.
+    /// Who had made deltas before the context was shared, and the newest of each.
     #[rkyv(with = InlineAsBox)]
-    pub(crate) authors: &'a [u32],
+    pub(crate) seen: &'a [SeenRow],
 }
 
 impl Record for SealRow<'_> {
@@ -493,6 +502,9 @@ impl Record for SealRow<'_> {
 }
 impl Record for ForkRow<'_> {
     const KIND: RecordKind = RecordKind::Fork;
+}
+impl Record for BacklogRowWithoutStamps<'_> {
+    const KIND: RecordKind = RecordKind::BacklogWithoutStamps;
 }
 impl Record for BacklogRow<'_> {
     const KIND: RecordKind = RecordKind::Backlog;

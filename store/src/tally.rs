@@ -18,7 +18,7 @@ pub(crate) const SPAN_DELTAS_MAX: u32 = 64;
 pub(crate) const SPAN_BYTES: u64 = 256 << 10;
 
 /// How large a context's log and events are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     /// Bytes of its deltas behind `log_from`.
     pub(crate) log_bytes: u64,

@@ -5,6 +5,8 @@
 //! is in `verify/context.rs`; a table more is a row more in [`records`].
 
 mod context;
+mod pasts;
+mod signed;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -66,8 +68,10 @@ const RECORDS_PER_WORD: u64 = 4096;
 pub(crate) struct Found {
     entries: u64,
     replicated: u64,
-    trie_nodes: u64,
+    pub(crate) trie_nodes: u64,
     bytes: u64,
+    /// Whether an entry is a list or a text.
+    has_sequences: bool,
     /// Edits, and those of them that entries have.
     edits: u64,
     edits_needed: u64,
@@ -84,6 +88,33 @@ pub(crate) struct Found {
     answers_tally: AnswerTally,
     /// A record of it was told of already, so that its counts say nothing.
     is_damaged: bool,
+}
+
+impl Found {
+    /// An entry counts even if it is damaged: what counts it is right.
+    fn count(&mut self, space: Space) {
+        self.entries += u64::from(space == Space::Shared);
+        self.replicated += u64::from(space.is_replicated());
+    }
+
+    fn add(&mut self, space: Space, name: &[u8], entry: &Stored<'_>) {
+        self.bytes += name.len() as u64 + entry.bytes();
+        if space.is_replicated() {
+            entry.dots(&mut |dot| self.wrote.see(dot));
+        }
+        if let Stored::Sections(state) = entry {
+            let sequences = [&state.list, &state.text];
+            self.has_sequences |= sequences.iter().any(|sequence| !sequence.is_empty());
+            let chains = sequences.iter().flat_map(|sequence| &sequence.chains);
+            self.edits_needed += chains.map(|chain| chain.edits).sum::<u64>();
+        }
+    }
+
+    /// An entry that comes in.
+    pub(crate) fn take_in(&mut self, space: Space, name: &[u8], entry: &Stored<'_>) {
+        self.count(space);
+        self.add(space, name, entry);
+    }
 }
 
 /// Checks that the ledger agrees with itself. The first disagreement is
@@ -112,11 +143,7 @@ pub(crate) fn scrub(snapshot: &Snapshot, listener: &mut dyn Listener) -> Verifie
     for (table, _, check) in records() {
         scrub.each(table, &[], check);
     }
-    let checks = [
-        Snapshot::check_attachments,
-        Snapshot::check_edits_seen,
-        Snapshot::check_kept,
-    ];
+    let checks = [Snapshot::check_attachments, Snapshot::check_edits_seen];
     for error in checks
         .map(|check| check(snapshot))
         .into_iter()
@@ -137,19 +164,23 @@ enum Keyed {
     Slot,
     /// The same, with a space.
     Space,
+    /// With a space, and compared while they come in.
+    Entries,
+    /// With a slot, and compared while they come in.
+    Trie,
     /// Something else.
     Otherwise,
 }
 
 /// What one record of a table has to be by itself, in an order in which contexts are
 /// known before what they have. The tables `meta` and `authors` are read elsewhere.
-fn records<'s>() -> [(Pick, Keyed, Check<'s>); 19] {
-    use Keyed::{Otherwise, Slot, Space};
+fn records<'s>() -> [(Pick, Keyed, Check<'s>); 22] {
+    use Keyed::{Entries, Otherwise, Slot, Space, Trie};
     [
         (|tables| tables.contexts, Otherwise, Scrub::context),
         (|tables| tables.graves, Otherwise, Scrub::grave),
         (|tables| tables.heads, Otherwise, Scrub::head),
-        (|tables| tables.entries, Space, Scrub::entry),
+        (|tables| tables.entries, Entries, Scrub::entry),
         (|tables| tables.edits, Space, Scrub::edit),
         (|tables| tables.litter, Space, Scrub::litter),
         (|tables| tables.saved, Space, Scrub::saved),
@@ -159,7 +190,10 @@ fn records<'s>() -> [(Pick, Keyed, Check<'s>); 19] {
         (|tables| tables.marks, Slot, Scrub::of_context),
         (|tables| tables.acks, Slot, Scrub::of_context),
         (|tables| tables.quarantine, Slot, Scrub::of_context),
-        (|tables| tables.trie, Slot, Scrub::trie_node),
+        (|tables| tables.seals, Slot, Scrub::of_context),
+        (|tables| tables.forks, Slot, Scrub::of_context),
+        (|tables| tables.backlog, Slot, Scrub::of_context),
+        (|tables| tables.trie, Trie, Scrub::trie_node),
         (|tables| tables.dag, Slot, Scrub::dag_node),
         (|tables| tables.log, Otherwise, Scrub::delta),
         (|tables| tables.events, Slot, Scrub::event),
@@ -168,23 +202,37 @@ fn records<'s>() -> [(Pick, Keyed, Check<'s>); 19] {
     ]
 }
 
-/// Checks one context that has no record and no head yet, but will get these. Tells of
-/// each disagreement.
-pub(crate) fn scrub_context(
+/// Checks one context that has come in and has no record and no head yet, but will get
+/// these. Tells of each disagreement. `found` is what its entries and its trie came to, which were
+/// compared with each other as they came, so that they are not read again; but for lists
+/// and texts, each of which is held against its edits.
+pub(crate) fn scrub_incoming(
     snapshot: &Snapshot,
     record: &ContextRecord,
     head: &Head,
+    found: Found,
     listener: &mut dyn Listener,
 ) {
     let mut scrub = Scrub::new(snapshot, listener);
     scrub.contexts.insert(record.slot, record.id);
+    let has_sequences = found.has_sequences;
+    let trie_nodes = found.trie_nodes;
+    let counted = match has_sequences {
+        false => found,
+        true => Found {
+            trie_nodes,
+            ..Found::default()
+        },
+    };
+    scrub.found.insert(record.slot, counted);
     for (table, keyed, check) in records() {
         let prefixes = match keyed {
             Keyed::Slot => vec![layout::slot_key(record.slot)],
-            Keyed::Space => Space::ALL
+            Keyed::Entries if !has_sequences => continue,
+            Keyed::Space | Keyed::Entries => Space::ALL
                 .map(|space| layout::space_key(record.slot, space))
                 .to_vec(),
-            Keyed::Otherwise => continue,
+            Keyed::Trie | Keyed::Otherwise => continue,
         };
         for prefix in prefixes {
             scrub.each(table, &prefix, check);
@@ -199,6 +247,7 @@ pub(crate) fn scrub_context(
         record,
         head,
         found: &found,
+        is_trie_compared: true,
     };
     let listener = scrub.listener;
     context.check(&mut |error| listener.found(Some(record.id), error));
@@ -310,22 +359,16 @@ impl<'s> Scrub<'s> {
     fn entry(&mut self, key: &[u8], bytes: &[u8]) -> Result<(), StoreError> {
         let (slot, space, name) = layout::split_entry(key)
             .ok_or_else(|| corrupt("entry", key, "its key has no slot, or its space is unknown"))?;
-        // It counts even if it is damaged: what counts it is right.
         let found = self.of(slot);
-        found.entries += u64::from(space == Space::Shared);
-        found.replicated += u64::from(space.is_replicated());
+        found.count(space);
         let entry = read_entry(key, bytes)?;
-        found.bytes += name.len() as u64 + entry.bytes();
-        if space.is_replicated() {
-            entry.dots(&mut |dot| found.wrote.see(dot));
-        }
-        if let Stored::Sections(state) = &entry {
-            let chains = state.list.chains.iter().chain(&state.text.chains);
-            found.edits_needed += chains.map(|chain| chain.edits).sum::<u64>();
-        }
+        found.add(space, name, &entry);
         if matches!(&entry, Stored::Value(value) if self.authors.get(value.dot.author).is_none()) {
             return Err(corrupt("entry", key, "its author is unknown"));
         }
+        let Stored::Sections(_) = &entry else {
+            return Ok(());
+        };
         self.snapshot.check_edits(slot, space, name, &entry)?;
         for kind in [EntryKind::List, EntryKind::Text] {
             if self.snapshot.sequence(slot, space, name, kind)?.is_none() {
@@ -395,7 +438,8 @@ impl<'s> Scrub<'s> {
         Ok(())
     }
 
-    /// What it says is compared with its context (`kept_check.rs`).
+    /// What it says is compared with its context (`kept_check.rs`, `verify/signed.rs`). Of a
+    /// deleted one nothing has to agree any more.
     fn of_context(&mut self, key: &[u8], _: &[u8]) -> Result<(), StoreError> {
         self.of(slot(key, "ledger")?);
         Ok(())
@@ -478,6 +522,7 @@ impl<'s> Scrub<'s> {
                         record,
                         head: &head,
                         found: &found,
+                        is_trie_compared: false,
                     };
                     context.check(&mut tell);
                 }

@@ -8,14 +8,15 @@
 
 use super::plan::{Incoming, Plan, Whose};
 use super::{Pass, RECENT_DELTAS_MAX, Receipt, Stop, before_writing};
+use crate::backlog::Backlog;
 use crate::change::{RemoteDelta, Standing};
 use crate::delta::{DELTA_PARENTS_MAX, DeltaView};
-use crate::error::{Refused, StoreError};
+use crate::error::Refused;
 use crate::hlc::Hlc;
 use crate::ids::{ContextId, ContextSlot, DeltaId, Root};
 use crate::layout::{dag_key, slot_key};
 use crate::local;
-use crate::record::{BacklogRow, DagNode, seal};
+use crate::record::DagNode;
 use crate::version::{Dot, Past, VersionVector};
 
 /// What a delta follows.
@@ -276,13 +277,12 @@ impl Pass<'_> {
         position: u64,
         seen: &VersionVector,
     ) -> Result<(), Stop> {
-        let authors: Vec<u32> = seen.pairs().iter().map(|pair| pair.0).collect();
-        let row = BacklogRow {
-            position,
-            authors: &authors,
-        };
         let key = slot_key(slot);
-        seal(&mut self.buffers.record, &key, &row);
+        let backlog = Backlog {
+            position,
+            seen: seen.clone(),
+        };
+        backlog.seal(&mut self.buffers.record, &key);
         self.has_litter = true;
         self.writes += 1;
         let put = self
@@ -295,8 +295,7 @@ impl Pass<'_> {
     /// Marks a context as one that other nodes may have.
     pub(super) fn share_context(&mut self, context: &ContextId) -> Result<Receipt, Stop> {
         let slot = self.find(context)?.slot;
-        let missing = || StoreError::corrupt("head record", context.as_bytes(), "it is missing");
-        self.head(slot)?.ok_or_else(|| before_writing(missing()))?;
+        self.head_there(slot)?;
         self.note_unjournaled();
         self.share(slot)?;
         Ok(Receipt {

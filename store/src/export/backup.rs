@@ -43,7 +43,10 @@ pub struct BackupSource<'s> {
 /// Writes a backup; `tell` hears how many contexts are written. Memory is bounded by a
 /// chunk.
 ///
-/// Fails if anything that belongs into it cannot be read: a backup with a hole is none.
+/// Of a context that is out of service only its id and what was found of it are written, so
+/// that its neighbours can be backed up all the same; [`BackupCounts::left_out`] counts these, and
+/// whoever keeps backups has to look at it. Fails if anything else that belongs into it
+/// cannot be read: a backup with a hole that nobody knows of is none.
 pub fn write_backup(
     source: &BackupSource<'_>,
     out: impl Write,
@@ -61,6 +64,12 @@ pub fn write_backup(
             let Some(last) = page.last() else { break };
             after = Some(last.id);
             for record in &page {
+                if let Some(found) = snapshot.quarantined(record.slot)? {
+                    let (id, why) = (record.id, &found.why);
+                    rows.push(&Row::LeftOut { id, why })?;
+                    counts.left_out += 1;
+                    continue;
+                }
                 write_context(snapshot, record, ExportScope::ALL, &mut rows)?;
                 counts.contexts += 1;
                 tell(counts.contexts);

@@ -15,8 +15,12 @@ use crate::layout::BATCH_BYTES_MAX;
 
 const MAGIC: &[u8; 4] = b"CLX1";
 
-/// The version of the format. Another is refused.
-pub const EXPORT_VERSION: u16 = 1;
+/// The version of the format that is written. It is read, and so are those before it; a
+/// later one is refused.
+pub const EXPORT_VERSION: u16 = 2;
+
+/// The first version, which has no seals, proofs, answers and members.
+const OLDEST: u16 = 1;
 
 /// A chunk is closed when it has come to so many bytes.
 pub(super) const CHUNK_BYTES: usize = 256 << 10;
@@ -92,7 +96,7 @@ impl<R: Read> FrameReader<R> {
             return Err(ImportError::damaged(0, "it does not begin with CLX1"));
         }
         let version = u16::from_le_bytes([front[4], front[5]]);
-        if version != EXPORT_VERSION {
+        if !(OLDEST..=EXPORT_VERSION).contains(&version) {
             return Err(ImportError::Version {
                 found: version,
                 supported: EXPORT_VERSION,

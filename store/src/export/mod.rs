@@ -6,9 +6,9 @@
 //! | file | holds |
 //! |---|---|
 //! | `frame.rs` | chunks and their digests |
-//! | `row.rs` | what is in them |
+//! | `row.rs`, `row/` | what is in them |
 //! | `source.rs` | a context into rows |
-//! | `target.rs` | rows into a context |
+//! | `target.rs`, `target/` | rows into a context |
 //! | `place.rs` | a context into a data directory |
 //! | `backup.rs`, `restore.rs` | a whole data directory |
 //! | `reshard.rs` | a data directory into another number of shards |
@@ -67,7 +67,8 @@ pub struct CopiedContext {
 
 /// Writes the context as it is in the snapshot.
 ///
-/// Fails if there is no such context, if a record of it is damaged, or if `out` does.
+/// Fails if there is no such context, if it is out of service or a record of it is damaged, or
+/// if `out` does.
 pub fn export_context(
     snapshot: &Snapshot,
     id: &ContextId,

@@ -248,6 +248,7 @@ impl Making<'_> {
                     self.change(Change::PutName { name, context })?;
                 }
             }
+            Row::LeftOut { .. } => self.counts.left_out += 1,
             Row::FilePart { kind, id, bytes } => self.part(kind, id, bytes)?,
             Row::Key { name, bytes } => self.key(name, bytes)?,
             Row::BackupEnd(counts) => {

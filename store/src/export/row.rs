@@ -1,7 +1,8 @@
 //! The rows of an export, and their bytes. A row is a number (1) that says what it is,
 //! and fields. An author is named by a number, which a row of its own has given before;
-//! slots and positions are the ledger's own and never written. Reading checks every
-//! length against its bound, as a file may come from anybody.
+//! slots and positions are the ledger's own and never written. Writing is in
+//! `row/write.rs`; reading, which checks every length against its bound as a file may
+//! come from anybody, in `row/read.rs`.
 //!
 //! All numbers little-endian; `bytes` is a length (4) and bytes, `text` a length (2) and
 //! UTF-8, a dot is author (4) and stamp (8), `seen` a count (4) and dots.
@@ -19,25 +20,33 @@
 //! | 9 | past of a delta that is not in the log | id (32), dot, `seen` |
 //! | 10 | delta | bytes, whether its past follows (1), dot, `seen` |
 //! | 11 | event | sequence (8), delta (32), stamp (8), kind (text), bytes |
-//! | 12 | end of a context | how many of 4 and 5, 6, 8, 9, 10 and 11 (8 each), root (32) |
+//! | 12 | end of a context in version 1 | how many of 4 and 5, 6, 8, 9, 10 and 11 (8 each), root (32) |
+//! | 13 | seal | delta (32), its stamp (8), version of the context when it came (8), bytes as in `seal/mod.rs` |
+//! | 14 | proof against an author | bytes as in `seal/branch.rs` of the branch that is here, and of the other one |
+//! | 15 | answer | key (32), request (32), root (32), stamp (8), fuel (8), flags (1), delta (32), bytes |
+//! | 16 | that members are known | what was pruned: `seen` |
+//! | 17 | member | node (32), since when (8), whether it is away (1), `seen` |
+//! | 18 | end of a context | how many of 4 and 5, 6, 8, 9, 10, 11, 13, 14, 15 and 17 (8 each), root (32) |
 //! | 20 | node | id (32), shards (2) |
 //! | 21 | application | id (32), bytes (8), installed (8), name, version, description (bytes each) |
 //! | 22 | part of a file | what it is (1): 1 a component, 2 a blob; its id (32), bytes |
 //! | 23 | name | name (text), context (32) |
 //! | 24 | key file | name (text), bytes |
-//! | 25 | end of a backup | how many contexts, applications, files and names (8 each) |
+//! | 25 | end of a backup in version 1 | how many contexts, applications, files and names (8 each) |
+//! | 26 | context that was left out | id (32), why (text) |
+//! | 27 | end of a backup | how many contexts, applications, files, names and contexts that were left out (8 each) |
 
+mod read;
+mod write;
+
+pub(super) use self::read::read;
+use crate::answer::{AnswerKey, KeptAnswer};
 use crate::change::ApplicationRecord;
-use crate::delta::{BIRTH_BYTES, BIRTHS_MAX, DELTA_PARENTS_MAX, MalformedDelta, Reader};
+use crate::delta::BIRTH_BYTES;
 use crate::entry::Space;
 use crate::hlc::Hlc;
 use crate::ids::{ApplicationId, ContextId, DeltaId, NodeId, Root};
-use crate::layout::{
-    APPLICATION_BYTES_MAX, EVENT_KIND_BYTES_MAX, KEY_BYTES_MAX, NAME_BYTES_MAX, VALUE_BYTES_MAX,
-};
 use crate::version::Dot;
-
-use super::frame::CHUNK_BYTES_MAX;
 
 /// The most authors that one context can have in an export.
 pub(super) const AUTHORS_MAX: usize = 1 << 20;
@@ -75,6 +84,10 @@ pub(super) struct Counts {
     pub(super) pasts: u64,
     pub(super) deltas: u64,
     pub(super) events: u64,
+    pub(super) seals: u64,
+    pub(super) forks: u64,
+    pub(super) answers: u64,
+    pub(super) members: u64,
 }
 
 /// What a backup holds, and what was restored of one.
@@ -88,6 +101,8 @@ pub struct BackupCounts {
     pub files: u64,
     /// Names.
     pub names: u64,
+    /// Contexts that are out of service, and so only named.
+    pub left_out: u64,
 }
 
 /// A file beside the ledgers.
@@ -159,6 +174,31 @@ pub(super) enum Row<'a> {
         kind: &'a str,
         payload: &'a [u8],
     },
+    Seal {
+        delta: DeltaId,
+        hlc: Hlc,
+        /// The context's when it came.
+        version: u64,
+        seal: &'a [u8],
+    },
+    Fork {
+        known: &'a [u8],
+        other: &'a [u8],
+    },
+    Answer {
+        key: AnswerKey,
+        answer: KeptAnswer,
+    },
+    /// That the members are known, who follow.
+    Members {
+        pruned: Seen,
+    },
+    Member {
+        node: NodeId,
+        since: Hlc,
+        is_away: bool,
+        seen: Seen,
+    },
     ContextEnd(Counts, Root),
     Node {
         id: NodeId,
@@ -178,229 +218,53 @@ pub(super) enum Row<'a> {
         name: &'a str,
         bytes: &'a [u8],
     },
+    /// A context that is out of service.
+    LeftOut {
+        id: ContextId,
+        why: &'a str,
+    },
     BackupEnd(BackupCounts),
 }
 
 const SHARED: u8 = 1;
 const PRUNED: u8 = 2;
 
-impl Row<'_> {
-    pub(super) fn write(&self, out: &mut Vec<u8>) {
-        match self {
-            Row::Author { number, node } => {
-                out.push(1);
-                out.extend_from_slice(&number.to_le_bytes());
-                out.extend_from_slice(node.as_bytes());
-            }
-            Row::Context {
-                id,
-                application,
-                created,
-                name,
-            } => {
-                out.push(2);
-                out.extend_from_slice(id.as_bytes());
-                out.extend_from_slice(application.as_bytes());
-                out.extend_from_slice(&created.bits().to_le_bytes());
-                out.push(u8::from(name.is_some()));
-                short(out, name.unwrap_or("").as_bytes());
-            }
-            Row::Head(head) => head.write(out),
-            Row::Value {
-                space,
-                key,
-                dot,
-                bytes,
-            } => {
-                out.extend_from_slice(&[4, space.number()]);
-                short(out, key);
-                write_dot(out, *dot);
-                long(out, bytes);
-            }
-            Row::Sections { space, key, state } => {
-                out.extend_from_slice(&[5, space.number()]);
-                short(out, key);
-                long(out, state);
-            }
-            Row::Edit {
-                space,
-                sequence,
-                dot,
-                births,
-                seen,
-                update,
-            } => {
-                out.extend_from_slice(&[6, space.number()]);
-                out.extend_from_slice(*sequence);
-                write_dot(out, *dot);
-                out.extend_from_slice(&count16(births.len()));
-                out.extend_from_slice(births.as_flattened());
-                write_seen(out, seen);
-                long(out, update);
-            }
-            Row::Litter {
-                space,
-                sequence,
-                key,
-            } => {
-                out.extend_from_slice(&[7, space.number()]);
-                out.extend_from_slice(*sequence);
-                short(out, key);
-            }
-            Row::TrieNode { nibbles, node } => {
-                out.push(8);
-                short(out, nibbles);
-                long(out, node);
-            }
-            Row::Past { id, dot, seen } => {
-                out.push(9);
-                out.extend_from_slice(id.as_bytes());
-                write_dot(out, *dot);
-                write_seen(out, seen);
-            }
-            Row::Delta { canonical, past } => {
-                out.push(10);
-                long(out, canonical);
-                out.push(u8::from(past.is_some()));
-                if let Some((dot, seen)) = past {
-                    write_dot(out, *dot);
-                    write_seen(out, seen);
-                }
-            }
-            Row::Event {
-                sequence,
-                delta,
-                hlc,
-                kind,
-                payload,
-            } => {
-                out.push(11);
-                out.extend_from_slice(&sequence.to_le_bytes());
-                out.extend_from_slice(delta.as_bytes());
-                out.extend_from_slice(&hlc.bits().to_le_bytes());
-                short(out, kind.as_bytes());
-                long(out, payload);
-            }
-            Row::ContextEnd(counts, root) => {
-                out.push(12);
-                for count in counts.as_array() {
-                    out.extend_from_slice(&count.to_le_bytes());
-                }
-                out.extend_from_slice(root.as_bytes());
-            }
-            Row::Node { id, shards } => {
-                out.push(20);
-                out.extend_from_slice(id.as_bytes());
-                out.extend_from_slice(&shards.to_le_bytes());
-            }
-            Row::Application(record) => {
-                out.push(21);
-                out.extend_from_slice(record.id.as_bytes());
-                out.extend_from_slice(&record.size_bytes.to_le_bytes());
-                out.extend_from_slice(&record.installed.bits().to_le_bytes());
-                for text in [&record.name, &record.version, &record.description] {
-                    long(out, text.as_bytes());
-                }
-            }
-            Row::FilePart { kind, id, bytes } => {
-                out.extend_from_slice(&[22, *kind as u8]);
-                out.extend_from_slice(id);
-                long(out, bytes);
-            }
-            Row::Name { name, context } => {
-                out.push(23);
-                short(out, name.as_bytes());
-                out.extend_from_slice(context.as_bytes());
-            }
-            Row::Key { name, bytes } => {
-                out.push(24);
-                short(out, name.as_bytes());
-                long(out, bytes);
-            }
-            Row::BackupEnd(counts) => {
-                out.push(25);
-                for count in [
-                    counts.contexts,
-                    counts.applications,
-                    counts.files,
-                    counts.names,
-                ] {
-                    out.extend_from_slice(&count.to_le_bytes());
-                }
-            }
-        }
-    }
-}
-
-impl HeadFields {
-    fn write(&self, out: &mut Vec<u8>) {
-        out.push(3);
-        out.extend_from_slice(self.root.as_bytes());
-        for number in [
-            self.version,
-            self.entries,
-            self.replicated,
-            self.bytes,
-            self.hlc.bits(),
-            self.log_follows,
-            self.events_first,
-            self.events_last,
-        ] {
-            out.extend_from_slice(&number.to_le_bytes());
-        }
-        let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
-        out.push(flag(self.is_shared, SHARED) | flag(self.is_pruned, PRUNED));
-        out.extend_from_slice(&count16(self.deltas.len()));
-        for id in &self.deltas {
-            out.extend_from_slice(id.as_bytes());
-        }
-        write_seen(out, &self.seen);
-    }
-
-    fn read(rest: &mut Reader<'_>) -> Result<HeadFields, MalformedDelta> {
-        let root = Root::from_bytes(*rest.array()?);
-        let mut numbers = [0; 8];
-        for number in &mut numbers {
-            *number = u64::from_le_bytes(*rest.array()?);
-        }
-        let [
-            version,
-            entries,
-            replicated,
-            bytes,
-            hlc,
-            log_follows,
-            events_first,
-            events_last,
-        ] = numbers;
-        let [flags] = *rest.array()?;
-        if flags > SHARED | PRUNED {
-            return Err(MalformedDelta("a head has unknown flags"));
-        }
-        let count = usize::from(rest.u16()?);
-        let (deltas, _) = rest
-            .bounded(32 * count, 32 * DELTA_PARENTS_MAX)?
-            .as_chunks::<32>();
-        Ok(HeadFields {
-            root,
-            version,
-            entries,
-            replicated,
-            bytes,
-            hlc: Hlc::from_bits(hlc),
-            log_follows,
-            events_first,
-            events_last,
-            is_shared: flags & SHARED != 0,
-            is_pruned: flags & PRUNED != 0,
-            deltas: deltas.iter().map(|id| DeltaId::from_bytes(*id)).collect(),
-            seen: read_seen(rest)?,
-        })
-    }
-}
+/// Flags of an answer.
+const WITH_DELTA: u8 = 1;
+const IS_ERROR: u8 = 2;
 
 impl Counts {
-    fn as_array(&self) -> [u64; 6] {
+    /// How many of them version 1 has, the first ones.
+    const OF_VERSION_1: usize = 6;
+
+    fn from_array(numbers: [u64; 10]) -> Counts {
+        let [
+            entries,
+            edits,
+            trie_nodes,
+            pasts,
+            deltas,
+            events,
+            seals,
+            forks,
+            answers,
+            members,
+        ] = numbers;
+        Counts {
+            entries,
+            edits,
+            trie_nodes,
+            pasts,
+            deltas,
+            events,
+            seals,
+            forks,
+            answers,
+            members,
+        }
+    }
+
+    fn as_array(&self) -> [u64; 10] {
         [
             self.entries,
             self.edits,
@@ -408,226 +272,36 @@ impl Counts {
             self.pasts,
             self.deltas,
             self.events,
+            self.seals,
+            self.forks,
+            self.answers,
+            self.members,
         ]
     }
 }
 
-/// Reads the row in front of `rest`.
-pub(super) fn read<'a>(rest: &mut Reader<'a>) -> Result<Row<'a>, MalformedDelta> {
-    let [number] = *rest.array()?;
-    Ok(match number {
-        1 => Row::Author {
-            number: rest.u32()?,
-            node: NodeId::from_bytes(*rest.array()?),
-        },
-        2 => {
-            let id = ContextId::from_bytes(*rest.array()?);
-            let application = ApplicationId::from_bytes(*rest.array()?);
-            let created = Hlc::from_bits(u64::from_le_bytes(*rest.array()?));
-            let has_name = flag(rest)?;
-            let name = text(rest, NAME_BYTES_MAX)?;
-            if has_name == name.is_empty() {
-                return Err(MalformedDelta("a context has an empty name"));
-            }
-            Row::Context {
-                id,
-                application,
-                created,
-                name: has_name.then_some(name),
-            }
+impl BackupCounts {
+    /// How many of them version 1 has, the first ones.
+    const OF_VERSION_1: usize = 4;
+
+    fn from_array(numbers: [u64; 5]) -> BackupCounts {
+        let [contexts, applications, files, names, left_out] = numbers;
+        BackupCounts {
+            contexts,
+            applications,
+            files,
+            names,
+            left_out,
         }
-        3 => Row::Head(HeadFields::read(rest)?),
-        4 => Row::Value {
-            space: space(rest)?,
-            key: key(rest)?,
-            dot: dot(rest)?,
-            bytes: bytes(rest, VALUE_BYTES_MAX)?,
-        },
-        5 => Row::Sections {
-            space: space(rest)?,
-            key: key(rest)?,
-            state: bytes(rest, CHUNK_BYTES_MAX)?,
-        },
-        6 => Row::Edit {
-            space: space(rest)?,
-            sequence: rest.array()?,
-            dot: dot(rest)?,
-            births: {
-                let count = usize::from(rest.u16()?);
-                rest.bounded(BIRTH_BYTES * count, BIRTH_BYTES * BIRTHS_MAX)?
-                    .as_chunks::<BIRTH_BYTES>()
-                    .0
-            },
-            seen: read_seen(rest)?,
-            update: bytes(rest, VALUE_BYTES_MAX)?,
-        },
-        7 => Row::Litter {
-            space: space(rest)?,
-            sequence: rest.array()?,
-            key: key(rest)?,
-        },
-        8 => Row::TrieNode {
-            nibbles: short_bytes(rest, NIBBLES_MAX)?,
-            node: bytes(rest, CHUNK_BYTES_MAX)?,
-        },
-        9 => Row::Past {
-            id: DeltaId::from_bytes(*rest.array()?),
-            dot: dot(rest)?,
-            seen: read_seen(rest)?,
-        },
-        10 => Row::Delta {
-            canonical: bytes(rest, CHUNK_BYTES_MAX)?,
-            past: match flag(rest)? {
-                true => Some((dot(rest)?, read_seen(rest)?)),
-                false => None,
-            },
-        },
-        11 => Row::Event {
-            sequence: u64::from_le_bytes(*rest.array()?),
-            delta: DeltaId::from_bytes(*rest.array()?),
-            hlc: Hlc::from_bits(u64::from_le_bytes(*rest.array()?)),
-            kind: text(rest, EVENT_KIND_BYTES_MAX)?,
-            payload: bytes(rest, VALUE_BYTES_MAX)?,
-        },
-        12 => {
-            let mut numbers = [0; 6];
-            for number in &mut numbers {
-                *number = u64::from_le_bytes(*rest.array()?);
-            }
-            let [entries, edits, trie_nodes, pasts, deltas, events] = numbers;
-            let counts = Counts {
-                entries,
-                edits,
-                trie_nodes,
-                pasts,
-                deltas,
-                events,
-            };
-            Row::ContextEnd(counts, Root::from_bytes(*rest.array()?))
-        }
-        20 => Row::Node {
-            id: NodeId::from_bytes(*rest.array()?),
-            shards: rest.u16()?,
-        },
-        21 => Row::Application(ApplicationRecord {
-            id: ApplicationId::from_bytes(*rest.array()?),
-            size_bytes: u64::from_le_bytes(*rest.array()?),
-            installed: Hlc::from_bits(u64::from_le_bytes(*rest.array()?)),
-            name: long_text(rest)?,
-            version: long_text(rest)?,
-            description: long_text(rest)?,
-        }),
-        22 => Row::FilePart {
-            kind: match *rest.array()? {
-                [1] => FileKind::Component,
-                [2] => FileKind::Blob,
-                _ => return Err(MalformedDelta("a file is of an unknown kind")),
-            },
-            id: *rest.array()?,
-            bytes: bytes(rest, CHUNK_BYTES_MAX)?,
-        },
-        23 => Row::Name {
-            name: text(rest, NAME_BYTES_MAX)?,
-            context: ContextId::from_bytes(*rest.array()?),
-        },
-        24 => Row::Key {
-            name: text(rest, NAME_BYTES_MAX)?,
-            bytes: bytes(rest, CHUNK_BYTES_MAX)?,
-        },
-        25 => {
-            let mut numbers = [0; 4];
-            for number in &mut numbers {
-                *number = u64::from_le_bytes(*rest.array()?);
-            }
-            let [contexts, applications, files, names] = numbers;
-            Row::BackupEnd(BackupCounts {
-                contexts,
-                applications,
-                files,
-                names,
-            })
-        }
-        _ => {
-            return Err(MalformedDelta(
-                "a row is of a kind that this program does not know",
-            ));
-        }
-    })
-}
-
-fn short(out: &mut Vec<u8>, bytes: &[u8]) {
-    out.extend_from_slice(&count16(bytes.len()));
-    out.extend_from_slice(bytes);
-}
-
-fn count16(count: usize) -> [u8; 2] {
-    let count = u16::try_from(count).expect("what is short was bounded when it was stored");
-    count.to_le_bytes()
-}
-
-fn long(out: &mut Vec<u8>, bytes: &[u8]) {
-    let count = u32::try_from(bytes.len()).expect("a record is below 2 GiB");
-    out.extend_from_slice(&count.to_le_bytes());
-    out.extend_from_slice(bytes);
-}
-
-fn write_dot(out: &mut Vec<u8>, dot: Dot) {
-    out.extend_from_slice(&dot.author.to_le_bytes());
-    out.extend_from_slice(&dot.hlc.bits().to_le_bytes());
-}
-
-fn write_seen(out: &mut Vec<u8>, seen: &[Dot]) {
-    let count = u32::try_from(seen.len()).expect("authors have numbers of 32 bits");
-    out.extend_from_slice(&count.to_le_bytes());
-    seen.iter().for_each(|dot| write_dot(out, *dot));
-}
-
-fn read_seen(rest: &mut Reader<'_>) -> Result<Seen, MalformedDelta> {
-    let count = rest.u32()? as usize;
-    let bytes = rest.bounded(12 * count, 12 * AUTHORS_MAX)?;
-    let mut rest = Reader(bytes);
-    (0..count).map(|_| dot(&mut rest)).collect()
-}
-
-fn dot(rest: &mut Reader<'_>) -> Result<Dot, MalformedDelta> {
-    Ok(Dot {
-        author: rest.u32()?,
-        hlc: Hlc::from_bits(u64::from_le_bytes(*rest.array()?)),
-    })
-}
-
-fn space(rest: &mut Reader<'_>) -> Result<Space, MalformedDelta> {
-    let [number] = *rest.array()?;
-    Space::from_number(number).ok_or(MalformedDelta("a space is unknown"))
-}
-
-fn flag(rest: &mut Reader<'_>) -> Result<bool, MalformedDelta> {
-    match *rest.array()? {
-        [0] => Ok(false),
-        [1] => Ok(true),
-        _ => Err(MalformedDelta("a flag is neither set nor not")),
     }
-}
 
-fn key<'a>(rest: &mut Reader<'a>) -> Result<&'a [u8], MalformedDelta> {
-    short_bytes(rest, KEY_BYTES_MAX)
-}
-
-fn short_bytes<'a>(rest: &mut Reader<'a>, max: usize) -> Result<&'a [u8], MalformedDelta> {
-    let count = usize::from(rest.u16()?);
-    rest.bounded(count, max)
-}
-
-fn bytes<'a>(rest: &mut Reader<'a>, max: usize) -> Result<&'a [u8], MalformedDelta> {
-    let count = rest.u32()? as usize;
-    rest.bounded(count, max)
-}
-
-fn text<'a>(rest: &mut Reader<'a>, max: usize) -> Result<&'a str, MalformedDelta> {
-    std::str::from_utf8(short_bytes(rest, max)?).map_err(|_| MalformedDelta("a text is not UTF-8"))
-}
-
-fn long_text(rest: &mut Reader<'_>) -> Result<String, MalformedDelta> {
-    let bytes = bytes(rest, APPLICATION_BYTES_MAX)?.to_vec();
-    String::from_utf8(bytes).map_err(|_| MalformedDelta("a text is not UTF-8"))
+    fn as_array(&self) -> [u64; 5] {
+        [
+            self.contexts,
+            self.applications,
+            self.files,
+            self.names,
+            self.left_out,
+        ]
+    }
 }

@@ -7,12 +7,18 @@ use std::io::Write;
 
 use super::frame::{CHUNK_BYTES, CHUNK_BYTES_MAX, FrameWriter};
 use super::row::{Counts, HeadFields, Row, Seen};
+use crate::answer::{AnswerKey, KeptAnswer};
+use crate::authors::Authors;
+use crate::backlog::Backlog;
+use crate::delta::DeltaView;
 use crate::entry::{Space, Stored};
 use crate::error::{ExportError, StoreError};
-use crate::ids::{ContextSlot, DeltaId};
+use crate::ids::{ContextId, ContextSlot, DeltaId};
+use crate::kept::KeptSeal;
 use crate::layout::{self, slot_key, space_key};
+use crate::members::{Ack, read_pruned};
 use crate::record::{
-    ContextRecord, DagNode, EditRow, EventView, Head, LitterRow, TrieRow, open, read_entry,
+    ContextRecord, DagNode, EditRow, EventView, ForkRow, Head, LitterRow, TrieRow, open, read_entry,
 };
 use crate::snapshot::Snapshot;
 use crate::version::{Dot, VersionVector};
@@ -20,7 +26,8 @@ use crate::version::{Dot, VersionVector};
 /// What of a context is exported, beside its replicated state and what later deltas need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExportScope {
-    /// Its private entries as well. Only for a backup of its own node.
+    /// What is the node's alone as well: private entries, answers under callers' keys, and
+    /// what members have acknowledged. Only for a backup of its own node.
     pub private: bool,
     /// The deltas in its log as well.
     pub log: bool,
@@ -92,6 +99,9 @@ struct Source<'s, S> {
     snapshot: &'s Snapshot,
     slot: ContextSlot,
     scope: ExportScope,
+    /// Deltas of which the ledger has not noted yet what they had seen.
+    backlog: Option<Backlog>,
+    authors: Authors,
     out: &'s mut S,
     /// Authors that have a row already.
     named: BTreeSet<u32>,
@@ -105,11 +115,19 @@ pub(super) fn write_context<S: RowSink>(
     scope: ExportScope,
     out: &mut S,
 ) -> Result<Head, ExportError> {
+    if let Some(found) = snapshot.quarantined(record.slot)? {
+        return Err(ExportError::Quarantined {
+            context: record.id,
+            why: found.why,
+        });
+    }
     let head = snapshot.head(record.slot)?;
     let mut source = Source {
         snapshot,
         slot: record.slot,
         scope,
+        backlog: backlog(snapshot, record.slot)?,
+        authors: snapshot.authors()?,
         out,
         named: BTreeSet::new(),
         counts: Counts::default(),
@@ -128,6 +146,10 @@ pub(super) fn write_context<S: RowSink>(
     source.pasts(&head)?;
     source.deltas(&head)?;
     source.events()?;
+    source.seals(record.id)?;
+    source.forks()?;
+    source.answers()?;
+    source.members(&head)?;
     let end = Row::ContextEnd(source.counts, head.root);
     source.out.push(&end)?;
     Ok(head)
@@ -149,7 +171,7 @@ impl<S: RowSink> Source<'_, S> {
             let key = layout::author_key(number);
             StoreError::corrupt("author record", &key, "it is missing")
         };
-        let node = self.snapshot.author(number)?.ok_or_else(unknown)?;
+        let node = self.authors.get(number).ok_or_else(unknown)?;
         self.out.push(&Row::Author { number, node })
     }
 
@@ -311,16 +333,50 @@ impl<S: RowSink> Source<'_, S> {
                 let what = "record of a delta's past";
                 let corrupt = || StoreError::corrupt(what, key, "its key has another length");
                 let id = key[8..].first_chunk::<32>().ok_or_else(corrupt)?;
-                self.author(node.dot.author)?;
-                let seen = self.seen(&node.seen)?;
-                self.counts.pasts += 1;
-                self.out.push(&Row::Past {
-                    id: DeltaId::from_bytes(*id),
-                    dot: node.dot,
-                    seen,
-                })
+                self.past(DeltaId::from_bytes(*id), &node)
             },
-        )
+        )?;
+        let mut position = match &self.backlog {
+            Some(backlog) if !with_log => backlog.position,
+            _ => 0,
+        };
+        while position > head.log_pruned {
+            let (previous, delta) = snapshot.delta_at(self.slot, position)?;
+            if snapshot.dag_node(self.slot, &delta.id())?.is_none()
+                && let Some(node) = self.past_before_sharing(&delta, position)?
+            {
+                self.past(delta.id(), &node)?;
+            }
+            position = previous;
+        }
+        Ok(())
+    }
+
+    fn past(&mut self, id: DeltaId, node: &DagNode) -> Result<(), ExportError> {
+        self.author(node.dot.author)?;
+        let seen = self.seen(&node.seen)?;
+        self.counts.pasts += 1;
+        let dot = node.dot;
+        self.out.push(&Row::Past { id, dot, seen })
+    }
+
+    /// What a delta had seen that the sweep is still to enter, so that a copy has no backlog.
+    fn past_before_sharing(
+        &self,
+        delta: &DeltaView<'_>,
+        position: u64,
+    ) -> Result<Option<DagNode>, StoreError> {
+        let backlog = self.backlog.as_ref();
+        let Some(backlog) = backlog.filter(|backlog| position <= backlog.position) else {
+            return Ok(None);
+        };
+        let unknown = || {
+            let key = layout::position_key(position);
+            StoreError::corrupt("log record", &key, "its author is unknown")
+        };
+        let author = self.authors.find(delta.author()).ok_or_else(unknown)?;
+        let hlc = delta.hlc();
+        Ok(Some(backlog.past_of(Dot { author, hlc }, position)))
     }
 
     /// The log, the newest delta first.
@@ -329,6 +385,10 @@ impl<S: RowSink> Source<'_, S> {
         while position > head.log_pruned {
             let (previous, delta) = self.snapshot.delta_at(self.slot, position)?;
             let past = match self.snapshot.dag_node(self.slot, &delta.id())? {
+                None => self.past_before_sharing(&delta, position)?,
+                known => known,
+            };
+            let past = match past {
                 None => None,
                 Some(node) => {
                     self.author(node.dot.author)?;
@@ -363,4 +423,104 @@ impl<S: RowSink> Source<'_, S> {
             },
         )
     }
+    fn seals(&mut self, context: ContextId) -> Result<(), ExportError> {
+        let snapshot = self.snapshot;
+        snapshot.each_below(
+            |tables| tables.seals,
+            &slot_key(self.slot),
+            |key, record| {
+                let kept = KeptSeal::read(key, record, context)?;
+                self.counts.seals += 1;
+                self.out.push(&Row::Seal {
+                    delta: kept.sealed.delta(),
+                    hlc: kept.stamp,
+                    version: kept.version,
+                    seal: &kept.sealed.seal().to_bytes(),
+                })
+            },
+        )
+    }
+
+    fn forks(&mut self) -> Result<(), ExportError> {
+        let snapshot = self.snapshot;
+        snapshot.each_below(
+            |tables| tables.forks,
+            &slot_key(self.slot),
+            |key, record| {
+                let row = open::<ForkRow>(key, record)?;
+                self.counts.forks += 1;
+                self.out.push(&Row::Fork {
+                    known: row.known.get(),
+                    other: row.other.get(),
+                })
+            },
+        )
+    }
+
+    /// What callers of this node were told.
+    fn answers(&mut self) -> Result<(), ExportError> {
+        if !self.scope.private {
+            return Ok(());
+        }
+        let snapshot = self.snapshot;
+        snapshot.each_below(
+            |tables| tables.answers,
+            &slot_key(self.slot),
+            |full, record| {
+                let corrupt = || StoreError::corrupt("answer", full, "its key has another length");
+                let key = full[8..].first_chunk::<32>().ok_or_else(corrupt)?;
+                self.counts.answers += 1;
+                self.out.push(&Row::Answer {
+                    key: AnswerKey::from_bytes(*key),
+                    answer: KeptAnswer::read(full, record)?,
+                })
+            },
+        )
+    }
+
+    /// Who has the context beside this node, and what has been pruned of it. Another node has
+    /// others beside it.
+    fn members(&mut self, head: &Head) -> Result<(), ExportError> {
+        let key = slot_key(self.slot);
+        let snapshot = self.snapshot;
+        let known = snapshot.get_raw(snapshot.tables.acks, &key)?;
+        let (Some(known), true) = (known, self.scope.private) else {
+            return Ok(());
+        };
+        // Without its log all of it is pruned, whatever members have.
+        let pruned = match self.scope.log {
+            true => read_pruned(self.slot, known)?,
+            false => head.seen.clone(),
+        };
+        let seen = self.seen(&pruned)?;
+        self.out.push(&Row::Members { pruned: seen })?;
+        snapshot.each_below(
+            |tables| tables.acks,
+            &key,
+            |key, record| {
+                if key.len() == size_of::<u64>() {
+                    return Ok(());
+                }
+                let mut ack = Ack::read(key, record)?;
+                if !self.scope.log && !ack.seen.covers(&pruned) {
+                    ack.is_away = true;
+                    ack.seen = VersionVector::default();
+                }
+                let seen = self.seen(&ack.seen)?;
+                self.counts.members += 1;
+                self.out.push(&Row::Member {
+                    node: ack.node,
+                    since: ack.since,
+                    is_away: ack.is_away,
+                    seen,
+                })
+            },
+        )
+    }
+}
+
+fn backlog(snapshot: &Snapshot, slot: ContextSlot) -> Result<Option<Backlog>, StoreError> {
+    let key = slot_key(slot);
+    let found = snapshot.get_raw(snapshot.tables.backlog, &key)?;
+    found.map(|bytes| Backlog::read(&key, bytes)).transpose()
 }

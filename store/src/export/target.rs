@@ -2,28 +2,37 @@
 //! lie in a slot of its own, over which stands a grave until all of them are there and
 //! agree with each other: a process that ends before leaves litter for the sweep and
 //! nothing that anybody could read. Nothing that a file says is believed: the trie is
-//! compared with the entries, the log with the heads, every count with what came.
+//! compared with the entries, the log with the heads, every count with what came. What can be
+//! worked out of the rows is in none: where a history can be cut, and how large what is.
+//! What is beside the entries is in `target/log.rs` and `target/kept.rs`.
 //! Uses the ledger's writer: whoever holds it sweeps nothing until the context is finished or
 //! given up.
+
+mod kept;
+mod log;
+mod trie;
 
 use std::collections::{BTreeSet, HashMap};
 
 use heed::{PutFlags, RwTxn};
 
+use self::trie::IncomingTrie;
 use super::row::{Counts, HeadFields, Row};
 use crate::attachment::{self, Attachment};
 use crate::authors::Authors;
-use crate::delta::{BirthsView, DeltaView};
+use crate::delta::BirthsView;
 use crate::entry::{Space, State, Stored, Value};
 use crate::error::{ImportError, StoreError};
 use crate::hlc::Hlc;
 use crate::ids::{ApplicationId, ContextId, ContextSlot, NodeId, Root};
 use crate::layout::{self, META_COUNTERS, META_SLOTS, Table, slot_key, space_key};
+use crate::members::Ack;
 use crate::record::{
-    ContextRecord, ContextRow, CountersRecord, DagNode, EditRow, EntryRow, EventRow, GraveRow,
-    Head, LitterRow, LogRow, Record, RecordKind, SlotsRecord, TrieRow, seal, seal_edit_seen,
+    AnswerTally, ContextRecord, ContextRow, CountersRecord, DagNode, EditRow, EntryRow, EventRow,
+    GraveRow, Head, LitterRow, Record, RecordKind, SlotsRecord, TrieRow, seal, seal_edit_seen,
 };
-use crate::verify::{Listener, Scrubbed, scrub_context};
+use crate::tally::Tally;
+use crate::verify::{Found, Listener, Scrubbed, scrub_incoming};
 use crate::version::{Dot, VersionVector};
 use crate::writer::{Counters, LedgerWriter};
 
@@ -45,8 +54,18 @@ pub(super) struct Target<'l> {
     record: ContextRecord,
     head: Head,
     authors: HashMap<u32, NodeId>,
+    /// Which numbers of the file are which of this ledger, and the pair that was asked for last.
+    numbers: HashMap<u32, u32>,
+    last_number: Option<(u32, u32)>,
+    trie: IncomingTrie,
+    found: Found,
     /// The position of its newest delta.
     log_top: u64,
+    /// How large log and events have become, counted anew; of the log from its end on.
+    tally: Tally,
+    span: Span,
+    answers: AnswerTally,
+    has_members: bool,
     counts: Counts,
     buffers: Buffers,
 }
@@ -58,6 +77,13 @@ struct Step<'l> {
     bytes: usize,
     /// The kind of the records that came last, and the greatest key of their table.
     end: Option<(RecordKind, Vec<u8>)>,
+}
+
+/// The deltas below the mark that was put last, or from the newest on.
+#[derive(Default)]
+struct Span {
+    bytes: u64,
+    is_below_mark: bool,
 }
 
 #[derive(Default)]
@@ -136,6 +162,11 @@ impl<'l> Target<'l> {
         if !head.deltas.is_sorted_by(|a, b| a < b) {
             return Err(ImportError::malformed("its newest deltas are not in order"));
         }
+        let tally = Tally {
+            log_from: base,
+            events_from: head.events_first,
+            ..Tally::default()
+        };
         let mut target = Target {
             step: Some(step),
             record: ContextRecord {
@@ -145,9 +176,17 @@ impl<'l> Target<'l> {
                 application,
                 created,
             },
+            trie: IncomingTrie::new(id, head.root, head.replicated),
             head,
             authors,
+            numbers: HashMap::new(),
+            last_number: None,
+            found: Found::default(),
             log_top,
+            tally,
+            span: Span::default(),
+            answers: AnswerTally::default(),
+            has_members: false,
             counts: Counts::default(),
             buffers,
         };
@@ -163,6 +202,15 @@ impl<'l> Target<'l> {
         row: &Row<'_>,
     ) -> Result<(), ImportError> {
         self.open_step(writer)?;
+        self.take(writer, row)?;
+        // Between two rows only, as one may have several records.
+        match &self.step {
+            Some(step) if step.bytes >= STEP_BYTES => self.close_step(writer),
+            _ => Ok(()),
+        }
+    }
+
+    fn take(&mut self, writer: &mut LedgerWriter<'l>, row: &Row<'_>) -> Result<(), ImportError> {
         match row {
             Row::Author { number, node } => self.author(*number, *node),
             Row::Value {
@@ -173,6 +221,7 @@ impl<'l> Target<'l> {
             } => {
                 let dot = self.dot(writer, *dot)?;
                 self.counts.entries += 1;
+                self.compare(*space, key, &Stored::Value(Value { dot, bytes }))?;
                 self.entry(writer, *space, key, &EntryRow::value(dot, bytes))
             }
             Row::Sections { space, key, state } => self.sections(writer, *space, key, state),
@@ -197,7 +246,6 @@ impl<'l> Target<'l> {
                 if seen.is_empty() {
                     return Ok(());
                 }
-                self.open_step(writer)?;
                 let seen = self.seen(writer, seen)?;
                 let Buffers { key, record, .. } = &mut self.buffers;
                 seal_edit_seen(record, key, &seen);
@@ -214,6 +262,7 @@ impl<'l> Target<'l> {
             }
             Row::TrieNode { nibbles, node } => {
                 self.counts.trie_nodes += 1;
+                self.trie.node(nibbles, node)?;
                 let slot = slot_key(self.record.slot);
                 self.key([&slot, *nibbles]);
                 let table = writer.tables().trie;
@@ -237,6 +286,7 @@ impl<'l> Target<'l> {
                 payload,
             } => {
                 self.counts.events += 1;
+                self.tally.events_bytes += (kind.len() + payload.len()) as u64;
                 let key = layout::event_key(self.record.slot, *sequence);
                 self.key([&key, &[]]);
                 let table = writer.tables().events;
@@ -250,6 +300,29 @@ impl<'l> Target<'l> {
                         payload,
                     },
                 )
+            }
+            Row::Seal {
+                delta,
+                hlc,
+                version,
+                seal,
+            } => self.seal(writer, delta, *hlc, *version, seal),
+            Row::Fork { known, other } => self.fork(writer, known, other),
+            Row::Answer { key, answer } => self.answer(writer, key, answer),
+            Row::Members { pruned } => self.members(writer, pruned),
+            Row::Member {
+                node,
+                since,
+                is_away,
+                seen,
+            } => {
+                let ack = Ack {
+                    node: *node,
+                    since: *since,
+                    is_away: *is_away,
+                    seen: self.seen(writer, seen)?,
+                };
+                self.member(writer, &ack)
             }
             _ => Err(ImportError::malformed(
                 "a row does not belong into a context",
@@ -268,6 +341,9 @@ impl<'l> Target<'l> {
         if self.counts != *counts || self.head.root != root {
             return Err(ImportError::malformed("other rows came than its end says"));
         }
+        self.trie.finish()?;
+        self.open_step(writer)?;
+        self.sums(writer)?;
         self.close_step(writer)?;
         struct First(Option<StoreError>);
         impl Listener for First {
@@ -277,7 +353,11 @@ impl<'l> Target<'l> {
             fn passed(&mut self, _: Scrubbed) {}
         }
         let mut first = First(None);
-        scrub_context(&writer.snapshot()?, &self.record, &self.head, &mut first);
+        let mut found = std::mem::take(&mut self.found);
+        found.trie_nodes = self.counts.trie_nodes;
+        let snapshot = writer.snapshot()?;
+        scrub_incoming(&snapshot, &self.record, &self.head, found, &mut first);
+        drop(snapshot);
         if let Some(source) = first.0 {
             let context = self.record.id;
             return Err(ImportError::Disagrees { context, source });
@@ -316,14 +396,38 @@ impl<'l> Target<'l> {
 
     /// The number of an author in this ledger.
     fn number(&mut self, writer: &mut LedgerWriter<'l>, number: u32) -> Result<u32, ImportError> {
+        if let Some((_, known)) = self.last_number.filter(|(last, _)| *last == number) {
+            return Ok(known);
+        }
+        let known = match self.numbers.get(&number) {
+            Some(known) => *known,
+            None => self.keep_author(writer, number)?,
+        };
+        self.last_number = Some((number, known));
+        Ok(known)
+    }
+
+    fn keep_author(
+        &mut self,
+        writer: &mut LedgerWriter<'l>,
+        number: u32,
+    ) -> Result<u32, ImportError> {
         let unknown = ImportError::malformed("an author was not named before");
         let node = *self.authors.get(&number).ok_or(unknown)?;
         let tables = writer.tables();
         let step = self.step.as_mut().expect("a row is taken in within a step");
-        let number = step.authors.number(node);
+        let known = step.authors.number(node);
         let kept = step.authors.keep(tables, &mut step.txn);
         kept.map_err(|error| writer.engine(error))?;
-        Ok(number)
+        self.numbers.insert(number, known);
+        Ok(known)
+    }
+
+    /// Holds an entry, in numbers of this ledger, against the trie.
+    fn compare(&mut self, space: Space, key: &[u8], entry: &Stored<'_>) -> Result<(), ImportError> {
+        let step = self.step.as_ref().expect("a row is taken in within a step");
+        self.found.take_in(space, key, entry);
+        self.trie.entry(space, key, entry, &step.authors)
     }
 
     fn dot(&mut self, writer: &mut LedgerWriter<'l>, dot: Dot) -> Result<Dot, ImportError> {
@@ -378,6 +482,7 @@ impl<'l> Target<'l> {
         sections.clear();
         state.write(&mut sections);
         self.counts.entries += 1;
+        self.compare(space, key, &Stored::Sections(state))?;
         let written = self.entry(writer, space, key, &EntryRow::sections(&sections));
         self.buffers.sections = sections;
         written
@@ -398,8 +503,7 @@ impl<'l> Target<'l> {
         }
         let malformed = ImportError::malformed("what is attached is no blob");
         let attachment = Attachment::from_key(key).ok_or(malformed)?;
-        self.open_step(writer)?;
-        let step = self.step.as_mut().expect("it was opened above");
+        let step = self.step.as_mut().expect("a row is taken in within a step");
         let (record, slot) = (&mut self.buffers.record, self.record.slot);
         let noted = attachment::note(tables, &mut step.txn, record, slot, attachment, true);
         Ok(noted.map_err(|failure| match failure {
@@ -418,57 +522,6 @@ impl<'l> Target<'l> {
         parts
             .iter()
             .for_each(|part| self.buffers.key.extend_from_slice(part));
-    }
-
-    fn past(
-        &mut self,
-        writer: &mut LedgerWriter<'l>,
-        id: &[u8; 32],
-        node: &DagNode,
-    ) -> Result<(), ImportError> {
-        let slot = slot_key(self.record.slot);
-        self.key([&slot, id]);
-        let Buffers { key, record, .. } = &mut self.buffers;
-        node.seal(record, key);
-        let table = writer.tables().dag;
-        self.put_sealed(writer, table, RecordKind::Dag)
-    }
-
-    /// A delta of the log, before those that came already.
-    fn delta(
-        &mut self,
-        writer: &mut LedgerWriter<'l>,
-        canonical: &[u8],
-        past: Option<&(Dot, Vec<Dot>)>,
-    ) -> Result<(), ImportError> {
-        let delta = DeltaView::parse(canonical)
-            .map_err(|_| ImportError::malformed("a delta in its log is malformed"))?;
-        if self.counts.deltas >= self.head.log_count {
-            return Err(ImportError::malformed("more deltas came than it says"));
-        }
-        let position = self.log_top - self.counts.deltas;
-        self.counts.deltas += 1;
-        let is_oldest = self.counts.deltas == self.head.log_count;
-        let row = LogRow {
-            slot: self.record.slot.number(),
-            previous: match is_oldest {
-                true => self.head.log_pruned,
-                false => position - 1,
-            },
-            canonical,
-        };
-        self.key([&layout::position_key(position), &[]]);
-        let table = writer.tables().log;
-        self.put(writer, table, &row)?;
-        if let Some((dot, seen)) = past {
-            let node = DagNode {
-                position,
-                dot: self.dot(writer, *dot)?,
-                seen: self.seen(writer, seen)?,
-            };
-            self.past(writer, delta.id().as_bytes(), &node)?;
-        }
-        Ok(())
     }
 
     /// Puts a record under the key in the buffer.
@@ -513,10 +566,7 @@ impl<'l> Target<'l> {
         if key > end {
             end.clone_from(key);
         }
-        match step.bytes {
-            ..STEP_BYTES => Ok(()),
-            _ => self.close_step(writer),
-        }
+        Ok(())
     }
 
     fn open_step(&mut self, writer: &mut LedgerWriter<'l>) -> Result<(), ImportError> {

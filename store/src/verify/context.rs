@@ -6,16 +6,15 @@
 use std::collections::BTreeSet;
 
 use super::Found;
+use super::pasts::Pasts;
+use super::signed::check_signed;
 use crate::authors::Authors;
-use crate::delta::DeltaView;
 use crate::error::{StoreError, hex};
-use crate::hlc::Hlc;
 use crate::ids::{ContextSlot, DeltaId};
 use crate::kept_check::check_kept;
-use crate::layout::{self, dag_key};
-use crate::record::{ContextRecord, DagNode, Head};
+use crate::layout;
+use crate::record::{ContextRecord, Head};
 use crate::snapshot::Snapshot;
-use crate::version::{Dot, VersionVector};
 
 /// A context, and what was found of it.
 pub(super) struct Context<'s> {
@@ -24,6 +23,8 @@ pub(super) struct Context<'s> {
     pub(super) record: &'s ContextRecord,
     pub(super) head: &'s Head,
     pub(super) found: &'s Found,
+    /// Whether its trie was compared with its entries already.
+    pub(super) is_trie_compared: bool,
 }
 
 impl Context<'_> {
@@ -37,11 +38,12 @@ impl Context<'_> {
             self.trie(),
             self.log(),
             check_kept(self.snapshot, self.slot(), self.head),
+            check_signed(self.snapshot, self.slot(), self.head, self.authors),
         ];
         checks.into_iter().filter_map(Result::err).for_each(tell);
     }
 
-    fn slot(&self) -> ContextSlot {
+    pub(super) fn slot(&self) -> ContextSlot {
         self.record.slot
     }
 
@@ -125,6 +127,9 @@ impl Context<'_> {
     }
 
     fn trie(&self) -> Result<(), StoreError> {
+        if self.is_trie_compared {
+            return Ok(());
+        }
         let nodes = self
             .snapshot
             .check_trie(self.head, self.slot(), self.authors)?;
@@ -140,7 +145,8 @@ impl Context<'_> {
     /// Walks the deltas back to the oldest that is kept.
     fn log(&self) -> Result<(), StoreError> {
         let head = self.head;
-        let (mut deltas, mut version, mut events, mut with_past) = (0, 0, 0, 0);
+        let (mut deltas, mut version, mut events) = (0, 0, 0);
+        let mut pasts = Pasts::default();
         let mut position = head.log_last;
         // Heads, and parents of what was met so far.
         let mut expected: BTreeSet<DeltaId> = head.deltas.iter().copied().collect();
@@ -163,7 +169,7 @@ impl Context<'_> {
             if !head.is_shared && head.deltas == [id] && delta.root() != head.root {
                 return Err(wrong("its root is not the head's"));
             }
-            with_past += u64::from(self.past(&delta, &id, position)?);
+            pasts.meet(self, &delta, &id, position)?;
             expected.extend(delta.parents());
             deltas += 1;
             version += u64::from(delta.op_count() > 0);
@@ -190,74 +196,13 @@ impl Context<'_> {
             let why = "the head counts other deltas, changes or events than the log has";
             return Err(StoreError::corrupt("log record", &key, why));
         }
-        let others = self.found.dag_nodes.checked_sub(with_past);
+        let others = self.found.dag_nodes.checked_sub(pasts.count);
         match others {
             None | Some(1..) if !is_pruned && !self.found.is_damaged => {
                 let why = "there are some of deltas that are not in the log";
                 Err(self.wrong("records of deltas' pasts", why))
             }
-            _ => Ok(()),
+            _ => pasts.compare(self),
         }
     }
-
-    /// Compares what is noted of a delta's past with its parents' pasts. Tells whether
-    /// anything is noted.
-    fn past(&self, delta: &DeltaView<'_>, id: &DeltaId, position: u64) -> Result<bool, StoreError> {
-        let Some(node) = self.snapshot.dag_node(self.slot(), id)? else {
-            return Ok(false);
-        };
-        let key = dag_key(self.slot(), id);
-        let wrong = |why| Err(StoreError::corrupt("record of a delta's past", &key, why));
-        let author = self.authors.find(delta.author());
-        let dot = author.map(|author| Dot {
-            author,
-            hlc: delta.hlc(),
-        });
-        if dot != Some(node.dot) || ![0, position].contains(&node.position) {
-            return wrong("it says another author, stamp or place than the delta has");
-        }
-        let newest = node
-            .seen
-            .pairs()
-            .iter()
-            .copied()
-            .chain([(node.dot.author, node.dot.hlc)]);
-        if is_entered_later(&node) {
-            return Ok(true);
-        }
-        let is_seen = |(author, hlc): (u32, Hlc)| self.head.seen.stamp(author) >= hlc;
-        if !newest.into_iter().all(is_seen) {
-            return wrong("it has seen what its context has not");
-        }
-        let mut seen = VersionVector::default();
-        let mut is_exact = true;
-        for parent in delta.parents() {
-            // Before a context is shared nothing is noted.
-            let Some(parent) = self.snapshot.dag_node(self.slot(), &parent)? else {
-                return Ok(true);
-            };
-            if delta.hlc() <= parent.dot.hlc {
-                return wrong("its delta is no later than one that it follows");
-            }
-            is_exact &= !is_entered_later(&parent);
-            seen.join(&parent.seen);
-            seen.see(parent.dot);
-        }
-        let agrees = match is_exact {
-            true => seen == node.seen,
-            false => (node.seen.pairs().iter()).all(|&(author, hlc)| seen.stamp(author) >= hlc),
-        };
-        match delta.parents().len() == 0 || agrees {
-            true => Ok(true),
-            false => wrong("it is not what its parents have seen"),
-        }
-    }
-}
-
-/// Whether it was entered when its context was shared: then it says of every author no more
-/// than that its deltas before this one were seen (`backlog.rs`).
-fn is_entered_later(node: &DagNode) -> bool {
-    let before = node.dot.hlc.bits().saturating_sub(1);
-    let mut pairs = node.seen.pairs().iter();
-    !node.seen.pairs().is_empty() && pairs.all(|(_, hlc)| hlc.bits() == before)
 }

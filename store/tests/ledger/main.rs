@@ -4,6 +4,7 @@
 mod answers;
 mod attachments;
 mod batch;
+mod carried;
 mod check;
 mod copies;
 mod damage;
@@ -24,6 +25,7 @@ mod seals;
 mod sequences;
 mod signed;
 mod tries;
+mod words;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -110,14 +112,13 @@ impl Bench {
         self.now += 1;
         let by_key: BTreeMap<_, _> = ops.into_iter().map(|op| (op.key.clone(), op)).collect();
         CallEffects {
-            context: id(n),
             slot,
-            author: NodeId::from_bytes([0xaa; 32]),
-            hlc: Hlc::from_bits(self.now << 12),
-            read: None,
             ops: by_key.into_values().collect(),
-            events: vec![],
-            answer: None,
+            ..CallEffects::new(
+                id(n),
+                NodeId::from_bytes([0xaa; 32]),
+                Hlc::from_bits(self.now << 12),
+            )
         }
     }
 

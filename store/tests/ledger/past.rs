@@ -6,44 +6,16 @@ use std::ops::ControlFlow;
 
 use bytes::Bytes;
 use corelet_store::{
-    Change, ContextId, ContextSlot, DeltaId, EntryKind, Op, PastError, PastState, Scan, Snapshot,
-    Space, Write,
+    Change, ContextId, ContextSlot, DeltaId, EntryKind, Op, PastError, PastState, Snapshot, Space,
+    Write,
 };
 
 use crate::fixtures::open;
+use crate::words::{Content, SEQUENCES, content, edit_in_words};
 use crate::{Bench, id, remove, set};
 
-/// Entries and edits, in words.
-type Content = (BTreeMap<(Space, Vec<u8>), String>, Vec<String>);
-
 fn now(snapshot: &Snapshot, slot: ContextSlot) -> Content {
-    let mut entries = BTreeMap::new();
-    let mut edits = Vec::new();
-    for space in [Space::Shared, Space::Owned] {
-        let all = Scan {
-            space,
-            limit: usize::MAX,
-            ..Scan::default()
-        };
-        snapshot
-            .scan(slot, all, &mut |entry| {
-                let value = format!("{:?}", entry.value()?);
-                entries.insert((space, entry.key().to_vec()), value);
-                Ok(ControlFlow::Continue(()))
-            })
-            .unwrap();
-    }
-    for (space, key) in entries.keys() {
-        for kind in [EntryKind::List, EntryKind::Text] {
-            snapshot
-                .edits(slot, *space, key, kind, &mut |edit| {
-                    edits.push(format!("{key:?} {edit:?}"));
-                    ControlFlow::Continue(())
-                })
-                .unwrap();
-        }
-    }
-    (entries, edits)
+    content(snapshot, slot, &[Space::Shared, Space::Owned])
 }
 
 fn then(state: &PastState<'_>) -> Content {
@@ -52,9 +24,9 @@ fn then(state: &PastState<'_>) -> Content {
     let entries: BTreeMap<_, _> = entries.collect();
     let mut edits = Vec::new();
     for (space, key) in entries.keys() {
-        for kind in [EntryKind::List, EntryKind::Text] {
+        for kind in SEQUENCES {
             state.edits(*space, key, kind, &mut |edit| {
-                edits.push(format!("{key:?} {edit:?}"));
+                edits.push(edit_in_words(key, &edit));
                 ControlFlow::Continue(())
             });
         }

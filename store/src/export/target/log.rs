@@ -1,0 +1,91 @@
+//! The log of a context on its way in, the newest delta first, and what deltas had seen. Where
+//! the log can be cut is marked anew, as positions are the ledger's own.
+
+use super::{Buffers, Span, Target};
+use crate::delta::DeltaView;
+use crate::error::ImportError;
+use crate::layout::{self, mark_key, slot_key};
+use crate::record::{DagNode, LogRow, RecordKind};
+use crate::tally::{MarkRow, SPAN_BYTES, SPAN_DELTAS_MAX};
+use crate::version::Dot;
+use crate::writer::LedgerWriter;
+
+impl<'l> Target<'l> {
+    pub(super) fn past(
+        &mut self,
+        writer: &mut LedgerWriter<'l>,
+        id: &[u8; 32],
+        node: &DagNode,
+    ) -> Result<(), ImportError> {
+        let slot = slot_key(self.record.slot);
+        self.key([&slot, id]);
+        let Buffers { key, record, .. } = &mut self.buffers;
+        node.seal(record, key);
+        let table = writer.tables().dag;
+        self.put_sealed(writer, table, RecordKind::Dag)
+    }
+
+    /// A delta of the log, before those that came already.
+    pub(super) fn delta(
+        &mut self,
+        writer: &mut LedgerWriter<'l>,
+        canonical: &[u8],
+        past: Option<&(Dot, Vec<Dot>)>,
+    ) -> Result<(), ImportError> {
+        let delta = DeltaView::parse(canonical)
+            .map_err(|_| ImportError::malformed("a delta in its log is malformed"))?;
+        if self.counts.deltas >= self.head.log_count {
+            return Err(ImportError::malformed("more deltas came than it says"));
+        }
+        let position = self.log_top - self.counts.deltas;
+        self.counts.deltas += 1;
+        let is_oldest = self.counts.deltas == self.head.log_count;
+        let row = LogRow {
+            slot: self.record.slot.number(),
+            previous: match is_oldest {
+                true => self.head.log_pruned,
+                false => position - 1,
+            },
+            canonical,
+        };
+        self.key([&layout::position_key(position), &[]]);
+        let table = writer.tables().log;
+        self.put(writer, table, &row)?;
+        if self.count(canonical.len() as u64, is_oldest) {
+            self.key([&mark_key(self.record.slot, position), &[]]);
+            let (table, hlc) = (writer.tables().marks, delta.hlc().bits());
+            self.put(writer, table, &MarkRow { hlc })?;
+        }
+        if let Some((dot, seen)) = past {
+            let node = DagNode {
+                position,
+                dot: self.dot(writer, *dot)?,
+                seen: self.seen(writer, seen)?,
+            };
+            self.past(writer, delta.id().as_bytes(), &node)?;
+        }
+        Ok(())
+    }
+
+    /// Counts the delta. Gives whether the log can be cut behind it: at every so-manieth from
+    /// the oldest on, or where the deltas up to the mark above it have come to so many bytes.
+    fn count(&mut self, bytes: u64, is_oldest: bool) -> bool {
+        let (tally, span) = (&mut self.tally, &mut self.span);
+        tally.log_bytes += bytes;
+        let left = self.head.log_count - self.counts.deltas;
+        span.bytes += bytes;
+        let is_whole = (left + 1).is_multiple_of(SPAN_DELTAS_MAX.into());
+        if is_oldest || !(is_whole || span.bytes >= SPAN_BYTES) {
+            if !span.is_below_mark {
+                tally.span_deltas += 1;
+                tally.span_bytes += bytes;
+            }
+            return false;
+        }
+        *span = Span {
+            bytes: 0,
+            is_below_mark: true,
+        };
+        true
+    }
+}
