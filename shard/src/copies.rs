@@ -36,7 +36,6 @@ const PARTS_AHEAD: usize = 4;
 pub(crate) struct Copier {
     node: NodeId,
     components: PathBuf,
-    keys: PathBuf,
     commit_threads: CommitThreads,
     blobs: BlobService,
     places: Arc<Places>,
@@ -65,7 +64,7 @@ impl From<StoreError> for ReadError {
 
 /// What is to be copied.
 pub(crate) enum Wanted {
-    Everything { with_keys: bool },
+    Everything,
     Context { id: ContextId, scope: ExportScope },
     Read { id: ContextId, read: ContextReader },
 }
@@ -94,7 +93,6 @@ impl Copier {
         Copier {
             node: data.manifest().node_id,
             components: data.blobs_dir(),
-            keys: data.keys_dir(),
             commit_threads,
             blobs,
             places: Places::new("copies_max", copies_max),
@@ -108,7 +106,6 @@ impl Copier {
         Copier {
             node: NodeId::from_bytes([0; 32]),
             components: PathBuf::new(),
-            keys: PathBuf::new(),
             commit_threads: CommitThreads::new(count, Vec::new()),
             blobs,
             places: Places::new("copies_max", 0),
@@ -119,7 +116,7 @@ impl Copier {
     pub(crate) fn begin(&self, wanted: Wanted) -> Result<CopyStream, CallError> {
         let place = self.places.take()?;
         // Before the first snapshot is taken: what one shows as attached has to stay.
-        let keeping = matches!(wanted, Wanted::Everything { .. }).then(|| self.blobs.keep_all());
+        let keeping = matches!(wanted, Wanted::Everything).then(|| self.blobs.keep_all());
         // One more for the end.
         let (outbox, parts) = mailbox(PARTS_AHEAD + 1);
         let (taken, room) = bounded(PARTS_AHEAD);
@@ -175,14 +172,13 @@ impl Copier {
                     ReadError::Write(error) => unwritten(error),
                 })?;
             }
-            Wanted::Everything { with_keys } => {
+            Wanted::Everything => {
                 let snapshots = self.commit_threads.snapshots()?;
                 let source = BackupSource {
                     node: self.node,
                     snapshots: &snapshots,
                     component: &|id| self.components.join(component_file(id)),
                     blobs: Some(self.blobs.blobs()),
-                    keys: with_keys.then_some(&self.keys),
                 };
                 write_backup(&source, out, &mut |_| {}).map_err(failed)?;
             }

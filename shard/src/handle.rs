@@ -300,9 +300,9 @@ impl ShardHandle {
     }
 
     /// Begins a backup of the whole node: everything that was durable on each shard at one
-    /// moment after now, with the node's keys if they are asked for. Bounded in number.
-    pub fn back_up(&self, with_keys: bool) -> Result<CopyStream, CallError> {
-        let begun = self.shard.copier.begin(Wanted::Everything { with_keys });
+    /// moment after now, without the node's keys. Bounded in number.
+    pub fn back_up(&self) -> Result<CopyStream, CallError> {
+        let begun = self.shard.copier.begin(Wanted::Everything);
         self.shard.counted(begun)
     }
 

@@ -16,8 +16,8 @@ use bytes::Bytes;
 use corelet_store::{
     ApplicationId, ApplicationRecord, BackupSource, CallEffects, Change, ContextId, DataDir, Event,
     ExportScope, Hlc, Ledger, LedgerConfig, NewContext, NodeId, Op, OpenOptions, RestoreOptions,
-    ShardCount, ShardId, Space, Write as EntryWrite, check, export_context, import_context,
-    reshard, restore, write_backup,
+    ShardCount, ShardId, Space, Write as EntryWrite, add_keys, check, export_context,
+    import_context, reshard, restore, write_backup,
 };
 
 type Outcome = Result<(), Box<dyn Error>>;
@@ -34,6 +34,7 @@ fn main() -> Outcome {
                 shards: Some(count(shards)?),
                 component: &component,
                 ledger: config(),
+                latest: Hlc::MAX,
             };
             let file = BufReader::new(File::open(file)?);
             restore(file, dir.as_ref(), &options, &mut |_| {})?;
@@ -51,7 +52,7 @@ fn main() -> Outcome {
         }
         ["import", file, dir] => {
             let (_data, ledgers) = open(dir.as_ref(), count("1")?)?;
-            import_context(&ledgers[0], BufReader::new(File::open(file)?))?;
+            import_context(&ledgers[0], BufReader::new(File::open(file)?), Hlc::MAX)?;
             Ok(())
         }
         ["show", dir] => show(dir.as_ref()),
@@ -194,9 +195,11 @@ fn backup(dir: &Path, file: &Path) -> Outcome {
         snapshots: &snapshots,
         component: &|id| data.blobs_dir().join(component(id)),
         blobs: None,
-        keys: Some(&data.keys_dir()),
     };
-    write_backup(&source, BufWriter::new(File::create(file)?), &mut |_| {})?;
+    let mut backup = Vec::new();
+    write_backup(&source, &mut backup, &mut |_| {})?;
+    let out = BufWriter::new(File::create(file)?);
+    add_keys(&backup[..], &data.keys_dir(), out)?;
     Ok(())
 }
 

@@ -640,6 +640,15 @@ pub enum ExportError {
         /// Why not.
         source: io::Error,
     },
+    /// The component of an application is not the one that was installed.
+    #[error(
+        "{} is not the component that was installed; install the application again from the same file, or remove it",
+        path.display()
+    )]
+    WrongComponent {
+        /// Where it lies.
+        path: PathBuf,
+    },
     /// A blob cannot be read.
     #[error("a blob cannot be read")]
     Blob(#[from] BlobError),
@@ -696,6 +705,25 @@ pub enum ImportError {
     NotWhole {
         /// What a check has found.
         finding: String,
+    },
+    /// Its clock is not believed.
+    #[error(
+        "it has the stamp {stamp}, and none later than {latest} is taken in; one of the two clocks is wrong"
+    )]
+    FromTheFuture {
+        /// The stamp.
+        stamp: Hlc,
+        /// The latest that is taken.
+        latest: Hlc,
+    },
+    /// The directory cannot be exchanged for another one.
+    #[error(
+        "{} is where a file system is mounted, which nothing can take the place of; restore into a directory in it, or beside it",
+        path.display()
+    )]
+    PlaceFixed {
+        /// The directory.
+        path: PathBuf,
     },
     /// There is something where the copy should go.
     #[error("{} is there already; choose a place that is free", path.display())]

@@ -19,6 +19,9 @@ impl Hlc {
     /// Before every stamp that a clock gives.
     pub const ZERO: Hlc = Hlc(0);
 
+    /// The last one there is.
+    pub const MAX: Hlc = Hlc(u64::MAX);
+
     /// The stamp with these 64 bits, as stored.
     pub const fn from_bits(bits: u64) -> Self {
         Self(bits)

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use corelet_store::{
-    DataDir, ImportError, LedgerConfig, NodeId, OpenOptions, RestoreOptions, ShardCount,
+    DataDir, Hlc, ImportError, LedgerConfig, NodeId, OpenOptions, RestoreOptions, ShardCount,
     StoreError, restore,
 };
 use tempfile::TempDir;
@@ -168,6 +168,7 @@ fn a_damaged_backup_is_refused_and_nothing_is_there() {
         shards: None,
         component: &|id| format!("{id}.wasm"),
         ledger: LedgerConfig::default(),
+        latest: Hlc::MAX,
     };
     for place in 0..60 {
         let at = place * (backup.len() - 1) / 59;

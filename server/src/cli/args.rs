@@ -308,7 +308,8 @@ pub struct BackupArgs {
     /// The file, which must not exist.
     pub file: PathBuf,
 
-    /// Put the node's keys and token into it, too: it is a secret then.
+    /// Put the node's keys and token into it, too: it is a secret then. They come from the data
+    /// directory, not from the server.
     #[arg(long)]
     pub with_keys: bool,
 }
@@ -497,6 +498,7 @@ it, entries of this node alone are left out: they are in no delta.")]
     #[command(after_help = "\
 Examples:
   corelet context deltas shop
+  corelet context deltas shop --limit 1
   corelet context deltas shop --limit 1000 -o json | jq -r .delta")]
     Deltas {
         /// Id or name.

@@ -3,13 +3,15 @@
 //! directories that no server has open.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use corelet_net::Identity;
 use corelet_shard::component_file;
 use corelet_store::{
-    ExportError, ImportError, ImportPlace, LedgerConfig, RestoreOptions, ShardCount, StoreError,
-    import_into, read_copy, reshard, restore,
+    ExportError, Hlc, ImportError, ImportPlace, LedgerConfig, RestoreOptions, ShardCount,
+    StoreError, add_keys, import_into, read_copy, reshard, restore,
 };
 use serde_json::json;
 
@@ -27,8 +29,9 @@ const READ_BYTES: usize = 256 << 10;
 
 pub(super) fn back_up(args: &BackupArgs, global: &Global, out: &Out) -> Result<(), Failure> {
     let client = super::client(global)?;
-    let body = client.download(&format!("/v1/backup?keys={}", args.with_keys))?;
-    let bytes = save(body, &args.file, "backing up", out)?;
+    let body = client.download("/v1/backup")?;
+    let keys = args.with_keys.then(|| global.data_dir.join("keys"));
+    let bytes = save(body, &args.file, keys.as_deref(), "backing up", out)?;
     let file = args.file.display();
     let keys = match args.with_keys {
         true => "with the node's keys: keep it secret",
@@ -56,7 +59,7 @@ pub(super) fn export(
         io::copy(&mut body, &mut stdout).map_err(|error| broken_off(&error))?;
         return Ok(stdout.flush()?);
     };
-    let bytes = save(body, file, "exporting", out)?;
+    let bytes = save(body, file, None, "exporting", out)?;
     let size = super::output::size(bytes);
     out.done(
         &format!("exported {context} to {} ({size})", file.display()),
@@ -73,6 +76,7 @@ pub(super) fn import(file: &Path, global: &Global, out: &Out) -> Result<(), Fail
     let place = ImportPlace {
         path: &global.data_dir,
         ledger: LedgerConfig::default(),
+        latest: latest(),
     };
     let imported = import_into(&place, input);
     drop(progress);
@@ -96,16 +100,27 @@ pub(super) fn import(file: &Path, global: &Global, out: &Out) -> Result<(), Fail
 
 /// Saves a copy as it comes: beside its place, compared with its digests, on disk, and
 /// then under its name. Gives its size.
-fn save(body: impl Read, file: &Path, what: &str, out: &Out) -> Result<u64, Failure> {
+fn save(
+    body: impl Read,
+    file: &Path,
+    keys: Option<&Path>,
+    what: &str,
+    out: &Out,
+) -> Result<u64, Failure> {
     if file.exists() {
         let text = format!("{} is there already; choose another name", file.display());
         return Err(Failure::new(Exit::Failed, text));
     }
     let progress = Progress::begin(out, what, None);
-    keep(body, file, &progress)
+    keep(body, file, keys, &progress)
 }
 
-fn keep(mut body: impl Read, file: &Path, progress: &Progress) -> Result<u64, Failure> {
+fn keep(
+    mut body: impl Read,
+    file: &Path,
+    keys: Option<&Path>,
+    progress: &Progress,
+) -> Result<u64, Failure> {
     let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty());
     let dir = dir.unwrap_or(Path::new("."));
     // A new file that nobody else reads, whatever is there: keys may be in it.
@@ -114,7 +129,12 @@ fn keep(mut body: impl Read, file: &Path, progress: &Progress) -> Result<u64, Fa
         .suffix(".part")
         .tempfile_in(dir)
         .map_err(|error| not_written(dir, &error))?;
-    let bytes = io::copy(&mut body, &mut part.as_file()).map_err(|error| broken_off(&error))?;
+    match keys {
+        None => {
+            io::copy(&mut body, &mut part.as_file()).map_err(|error| broken_off(&error))?;
+        }
+        Some(keys) => copy_with_keys(body, keys, &part)?,
+    }
     progress.say("comparing what came".to_owned());
     let reader = BufReader::with_capacity(READ_BYTES, part.reopen()?);
     read_copy(reader).map_err(|error| Failure::failed(&error))?;
@@ -122,7 +142,44 @@ fn keep(mut body: impl Read, file: &Path, progress: &Progress) -> Result<u64, Fa
     let kept = part.persist_noclobber(file);
     kept.map_err(|error| not_written(file, &error.error))?;
     File::open(dir)?.sync_all()?;
-    Ok(bytes)
+    Ok(std::fs::metadata(file)?.len())
+}
+
+/// A server gives its keys to nobody, so they come from the data directory.
+fn copy_with_keys(
+    body: impl Read,
+    keys: &Path,
+    part: &tempfile::NamedTempFile,
+) -> Result<(), Failure> {
+    let own = Identity::load(keys).map_err(|error| {
+        Failure::failed(&error).advise(
+            "--with-keys takes them from the data directory: name the server's with --data-dir",
+        )
+    })?;
+    let out = BufWriter::with_capacity(READ_BYTES, part.as_file());
+    let node = add_keys(body, keys, out).map_err(|error| Failure::failed(&error))?;
+    match own.node_id() == node {
+        true => Ok(()),
+        false => Err(Failure::new(
+            Exit::Failed,
+            format!(
+                "the keys in {} are those of node {}, and the server is node {node}; name its data directory with --data-dir",
+                keys.display(),
+                own.node_id()
+            ),
+        )),
+    }
+}
+
+/// Stamps of a copy may be ahead of the clock here by so much: more than clocks differ, and too
+/// little to do harm for long.
+const AHEAD_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+fn latest() -> Hlc {
+    #[expect(clippy::disallowed_methods, reason = "no shard runs here")]
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let latest = now.unwrap_or_default() + AHEAD_MAX;
+    Hlc::from_micros(u64::try_from(latest.as_micros()).unwrap_or(u64::MAX))
 }
 
 fn not_written(path: &Path, error: &io::Error) -> Failure {
@@ -150,6 +207,7 @@ pub(super) fn restore_backup(
         shards,
         component: &component_file,
         ledger: ledger(&config),
+        latest: latest(),
     };
     let progress = Progress::begin(out, "restoring", None);
     let restored = restore(

@@ -383,23 +383,10 @@ async fn list_logs(
 }
 
 /// Everything as a file.
-async fn back_up(
-    State(door): State<Door>,
-    Extension(pace): Extension<Pace>,
-    RawQuery(query): RawQuery,
-) -> Response {
+async fn back_up(State(door): State<Door>, Extension(pace): Extension<Pace>) -> Response {
     at_home(door, async move |front| {
-        let with_keys = match query.as_deref() {
-            None | Some("" | "keys=false") => false,
-            Some("keys=true") => true,
-            Some(_) => {
-                let message = "the parameter is keys, which is true or false";
-                let refusal = Refusal::new(Code::InvalidParams, message);
-                return Err(refusal.with("parameter", "keys"));
-            }
-        };
-        let stream = front.shard.back_up(with_keys)?;
-        tracing::info!(with_keys, "backing up");
+        let stream = front.shard.back_up()?;
+        tracing::info!("backing up");
         Ok(copy::response(stream, pace).await?)
     })
     .await

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use corelet_store::{ExportScope, LedgerConfig, Op, export_context, import_context};
+use corelet_store::{ExportScope, Hlc, LedgerConfig, Op, export_context, import_context};
 
 use crate::Plan;
 use crate::ledger::{Bench, open};
@@ -57,7 +57,7 @@ fn compare(plan: &Plan, value_bytes: usize) -> Result<(), Box<dyn Error>> {
         let bytes = file.metadata()?.len();
         let target = open(&at("target"), &LedgerConfig::default())?;
         let began = Instant::now();
-        import_context(&target, BufReader::new(File::open(&file)?))?;
+        import_context(&target, BufReader::new(File::open(&file)?), Hlc::MAX)?;
         let imported = began.elapsed();
         let plain = plain_copy(&file, &at("plain"), value_bytes)?;
         exports.push(plain.as_secs_f64() / exported.as_secs_f64());

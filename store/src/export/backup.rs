@@ -1,7 +1,7 @@
 //! Writing a backup: everything a data directory holds, as of one moment for each shard,
 //! while its server goes on. First what the node is, then every context with all that is
 //! its own, then applications, their components, blobs and names. The node's keys are
-//! only in it if they are asked for. Any thread that may block.
+//! not in it (`keys.rs`). Any thread that may block.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -21,9 +21,6 @@ const PAGE: usize = 256;
 /// Bytes of a file in one row.
 const PART_BYTES: usize = 256 << 10;
 
-/// The largest file in the keys' directory that is taken along.
-const KEY_BYTES_MAX: u64 = 64 << 10;
-
 /// What a backup is made of.
 pub struct BackupSource<'s> {
     /// Whose data it is.
@@ -35,9 +32,6 @@ pub struct BackupSource<'s> {
     pub component: &'s dyn Fn(&ApplicationId) -> PathBuf,
     /// The blobs, of which those go into it that a context has attached.
     pub blobs: Option<&'s Blobs>,
-    /// The directory of the node's keys, if they are to be in it: whoever has the file can
-    /// then act as the node.
-    pub keys: Option<&'s Path>,
 }
 
 /// Writes a backup; `tell` hears how many contexts are written. Memory is bounded by a
@@ -80,7 +74,9 @@ pub fn write_backup(
         for record in snapshot.applications()? {
             let path = (source.component)(&record.id);
             let id = *record.id.as_bytes();
-            write_file(FileKind::Component, id, &path, &mut rows)?;
+            if write_file(FileKind::Component, id, &path, &mut rows)? != id {
+                return Err(ExportError::WrongComponent { path });
+            }
             counts.files += 1;
             counts.applications += 1;
             rows.push(&Row::Application(record))?;
@@ -100,26 +96,25 @@ pub fn write_backup(
     if let Some(blobs) = source.blobs {
         counts.files += write_blobs(blobs, source.snapshots, &mut rows)?;
     }
-    if let Some(keys) = source.keys {
-        write_keys(keys, &mut rows)?;
-    }
     rows.push(&Row::BackupEnd(counts))?;
     rows.end()?;
     Ok(counts)
 }
 
+/// Gives the digest of what was written: what nobody could restore is not to be found out then.
 fn write_file(
     kind: FileKind,
     id: [u8; 32],
     path: &Path,
     rows: &mut impl RowSink,
-) -> Result<(), ExportError> {
+) -> Result<[u8; 32], ExportError> {
     let failed = |source| ExportError::File {
         path: path.to_owned(),
         source,
     };
     let mut file = File::open(path).map_err(failed)?;
     let mut part = Vec::with_capacity(PART_BYTES);
+    let mut hasher = blake3::Hasher::new();
     let mut is_first = true;
     loop {
         part.clear();
@@ -129,8 +124,9 @@ fn write_file(
             .read_to_end(&mut part)
             .map_err(failed)?;
         if part.is_empty() && !is_first {
-            return Ok(());
+            return Ok(*hasher.finalize().as_bytes());
         }
+        hasher.update(&part);
         is_first = false;
         let bytes = &part;
         rows.push(&Row::FilePart { kind, id, bytes })?;
@@ -186,25 +182,4 @@ fn is_attached(snapshots: &[Snapshot], blob: BlobId) -> Result<bool, ExportError
         }
     }
     Ok(false)
-}
-
-fn write_keys(keys: &Path, rows: &mut impl RowSink) -> Result<(), ExportError> {
-    let failed = |path: &Path| {
-        let path = path.to_owned();
-        move |source| ExportError::File { path, source }
-    };
-    for entry in std::fs::read_dir(keys).map_err(failed(keys))? {
-        let path = entry.map_err(failed(keys))?.path();
-        let name = path.file_name().and_then(|name| name.to_str());
-        let (Some(name), true) = (name, path.is_file()) else {
-            continue;
-        };
-        let mut bytes = Vec::new();
-        let file = File::open(&path).map_err(failed(&path))?;
-        let read = file.take(KEY_BYTES_MAX).read_to_end(&mut bytes);
-        read.map_err(failed(&path))?;
-        let bytes = &bytes;
-        rows.push(&Row::Key { name, bytes })?;
-    }
-    Ok(())
 }

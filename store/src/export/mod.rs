@@ -11,10 +11,12 @@
 //! | `target.rs`, `target/` | rows into a context |
 //! | `place.rs` | a context into a data directory |
 //! | `backup.rs`, `restore.rs` | a whole data directory |
+//! | `keys.rs` | the node's keys into a backup |
 //! | `reshard.rs` | a data directory into another number of shards |
 
 mod backup;
 mod frame;
+mod keys;
 mod place;
 mod reshard;
 mod restore;
@@ -28,20 +30,26 @@ use std::io::{Read, Write};
 pub use self::backup::{BackupSource, write_backup};
 pub use self::frame::{EXPORT_VERSION, ExportKind};
 use self::frame::{FrameReader, FrameWriter};
+pub use self::keys::add_keys;
 pub use self::place::{ImportPlace, import_into};
 pub use self::reshard::{Resharded, reshard};
 pub use self::restore::{RestoreOptions, Restored, restore};
 pub use self::row::BackupCounts;
-use self::row::{Counts, Row};
+use self::row::{Counts, HeadFields, Row};
 pub use self::source::ExportScope;
 use self::source::{RowWriter, write_context};
 use self::target::{Announced, Target};
 use crate::delta::Reader;
 use crate::error::{ExportError, ImportError};
+use crate::hlc::Hlc;
 use crate::ids::{ApplicationId, ContextId, Root};
 use crate::ledger::Ledger;
 use crate::snapshot::Snapshot;
 use crate::writer::LedgerWriter;
+
+/// What a file may say that a context has of anything: what comes is counted on top, and no
+/// context has nearly as many.
+const COUNT_MAX: u64 = 1 << 40;
 
 /// Records of what did not become a context, dropped at a time.
 const SWEEP_RECORDS: usize = 4096;
@@ -95,10 +103,14 @@ pub fn export_context(
 /// directory's entry for it is the caller's to make.
 ///
 /// If it fails nothing of the context is there: the file is damaged or does not agree
-/// with itself, the context exists, or the ledger takes no more.
-pub fn import_context(ledger: &Ledger, input: impl Read) -> Result<CopiedContext, ImportError> {
+/// with itself, has a stamp later than `latest`, the context exists, or the ledger takes no more.
+pub fn import_context(
+    ledger: &Ledger,
+    input: impl Read,
+    latest: Hlc,
+) -> Result<CopiedContext, ImportError> {
     let mut writer = ledger.writer();
-    let taken = take_in(&mut writer, input);
+    let taken = take_in(&mut writer, input, latest);
     if taken.is_err() {
         sweep(&mut writer);
     }
@@ -119,8 +131,12 @@ fn sweep(writer: &mut LedgerWriter<'_>) {
     while writer.sweep(SWEEP_RECORDS).is_ok_and(|swept| swept.is_more) {}
 }
 
-fn take_in(writer: &mut LedgerWriter<'_>, input: impl Read) -> Result<CopiedContext, ImportError> {
-    let mut intake = Intake::default();
+fn take_in(
+    writer: &mut LedgerWriter<'_>,
+    input: impl Read,
+    latest: Hlc,
+) -> Result<CopiedContext, ImportError> {
+    let mut intake = Intake::until(latest);
     each_row(input, &mut |row| intake.row(writer, row))?;
     // The end of the file was read as well, so all of it is as it was written.
     intake.finish(writer)
@@ -146,14 +162,42 @@ fn each_row(
 }
 
 /// A context of which rows come in. First what it is, then its head, then all else.
-#[derive(Default)]
 struct Intake<'l> {
+    /// No stamp of it may be later: it would drag the clock of the node along for good.
+    latest: Hlc,
     announced: Option<Announced>,
     target: Option<(Target<'l>, CopiedContext)>,
     end: Option<(Counts, Root)>,
 }
 
 impl<'l> Intake<'l> {
+    fn until(latest: Hlc) -> Intake<'l> {
+        Intake {
+            latest,
+            announced: None,
+            target: None,
+            end: None,
+        }
+    }
+
+    /// What a head says has to be possible before anything is counted on it.
+    fn check_head(&self, created: Hlc, head: &HeadFields) -> Result<(), ImportError> {
+        let stamp = created.max(head.hlc);
+        if stamp > self.latest {
+            return Err(ImportError::FromTheFuture {
+                stamp,
+                latest: self.latest,
+            });
+        }
+        let is_possible = head.events_last < COUNT_MAX
+            && head.events_first <= head.events_last + 1
+            && head.log_follows < COUNT_MAX;
+        match is_possible {
+            true => Ok(()),
+            false => Err(ImportError::malformed("its counts are impossible")),
+        }
+    }
+
     fn row(&mut self, writer: &mut LedgerWriter<'l>, row: Row<'_>) -> Result<(), ImportError> {
         if self.end.is_some() {
             return Err(ImportError::malformed("rows follow the end of a context"));
@@ -191,6 +235,7 @@ impl<'l> Intake<'l> {
             }
             (announced @ Some(_), Row::Head(head)) => {
                 let announced = announced.take().expect("it was matched above");
+                self.check_head(announced.created, &head)?;
                 let copied = CopiedContext {
                     id: announced.id,
                     name: announced.name.clone(),

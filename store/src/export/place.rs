@@ -9,6 +9,7 @@ use super::{CopiedContext, Intake, each_row, sweep};
 use crate::change::Change;
 use crate::data_dir::{DataDir, OpenOptions};
 use crate::error::{ImportError, StoreError};
+use crate::hlc::Hlc;
 use crate::ids::{ContextId, ShardCount, ShardId};
 use crate::ledger::{Ledger, LedgerConfig};
 use crate::writer::LedgerWriter;
@@ -19,6 +20,9 @@ pub struct ImportPlace<'p> {
     pub path: &'p Path,
     /// Bounds of its ledgers.
     pub ledger: LedgerConfig,
+    /// A context with later stamps is refused: they would drag the node's clock along for
+    /// good.
+    pub latest: Hlc,
 }
 
 /// Takes in a context under the id that it has. Another context may have its name: then it
@@ -40,7 +44,7 @@ pub fn import_into(
         ledgers.push(Ledger::open(&data.ledger_place(shard), &place.ledger)?);
     }
     let mut writers: Vec<LedgerWriter<'_>> = ledgers.iter().map(Ledger::writer).collect();
-    let mut intake = Intake::default();
+    let mut intake = Intake::until(place.latest);
     let mut owner = 0;
     let mut name = None;
     let came = each_row(input, &mut |row| {

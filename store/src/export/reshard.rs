@@ -14,6 +14,7 @@ use crate::change::Change;
 use crate::create::create;
 use crate::data_dir::{DataDir, OpenOptions, make_private_dir, place_in, sync_dir};
 use crate::error::{ExportError, ImportError, StoreError};
+use crate::hlc::Hlc;
 use crate::ids::{NodeId, ShardCount, ShardId};
 use crate::ledger::{Ledger, LedgerConfig};
 use crate::manifest::Manifest;
@@ -23,6 +24,9 @@ use crate::writer::LedgerWriter;
 
 /// Contexts, names and applications at a time.
 const PAGE: usize = 256;
+
+/// Bytes of applications that are committed at a time: far less than a batch takes.
+const STEP_BYTES: u64 = 8 << 20;
 
 /// What was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +75,28 @@ pub fn reshard(
     reconcile_names(&old)?;
     data.clear_shards_new()?;
     let manifest = Manifest::new(shards, data.manifest().node_id);
-    let dir = data.shards_new();
+    let filled = fill(&data, &manifest, &old, config, tell);
+    drop(old);
+    if filled.is_err() {
+        // Its room is most wanted where it has just run out.
+        if let Err(error) = data.clear_shards_new() {
+            tracing::warn!(%error, "what was copied so far is still there; the next start removes it");
+        }
+    }
+    resharded.contexts = filled?;
+    data.switch(manifest)?;
+    Ok(resharded)
+}
+
+/// Makes the new ledgers beside the old ones, and fills them.
+fn fill(
+    data: &DataDir,
+    manifest: &Manifest,
+    old: &[Ledger],
+    config: &LedgerConfig,
+    tell: &mut dyn FnMut(u64, u64),
+) -> Result<u64, ExportError> {
+    let (dir, shards) = (data.shards_new(), manifest.shards);
     make_private_dir(&dir)?;
     let mut new = Vec::new();
     for shard in shards.shards() {
@@ -80,11 +105,9 @@ pub fn reshard(
         new.push(Ledger::open(&place, config)?);
     }
     sync_dir(&dir)?;
-    resharded.contexts = copy_all(&old, &new, shards, tell)?;
-    compare(&old, &new, shards)?;
-    drop((old, new));
-    data.switch(manifest)?;
-    Ok(resharded)
+    let contexts = copy_all(old, &new, shards, tell)?;
+    compare(old, &new, shards)?;
+    Ok(contexts)
 }
 
 fn copy_all(
@@ -109,7 +132,8 @@ fn copy_all(
                 let shard = usize::from(ShardId::of(&record.id, shards).number());
                 let mut handed = Handed {
                     writer: &mut writers[shard],
-                    intake: Intake::default(),
+                    // It is the node's own.
+                    intake: Intake::until(Hlc::MAX),
                 };
                 write_context(snapshot, record, ExportScope::ALL, &mut handed)?;
                 let Handed { writer, intake } = handed;
@@ -134,8 +158,18 @@ fn copy_directory(snapshot: &Snapshot, keeper: &mut LedgerWriter<'_>) -> Result<
         }
         Ok(())
     };
-    let applications = snapshot.applications()?.into_iter();
-    commit(applications.map(Change::PutApplication).collect())?;
+    let mut batch = Vec::new();
+    let mut bytes = 0;
+    for application in snapshot.applications()? {
+        let change = Change::PutApplication(application);
+        bytes += change.bytes();
+        batch.push(change);
+        if bytes >= STEP_BYTES {
+            commit(std::mem::take(&mut batch))?;
+            bytes = 0;
+        }
+    }
+    commit(batch)?;
     let mut after: Option<String> = None;
     loop {
         let page = snapshot.names(after.as_deref(), PAGE)?;

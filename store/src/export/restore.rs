@@ -6,10 +6,11 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::frame::{ExportKind, FrameReader};
+use super::keys::is_key_name;
 use super::row::{self, BackupCounts, FileKind, Row};
 use super::{Intake, sweep};
 use crate::blobs::{BlobLimit, BlobWriter, Blobs};
@@ -18,6 +19,7 @@ use crate::check::check_open;
 use crate::data_dir::{DataDir, done_or_missing, lock_to_look, sync_dir};
 use crate::delta::Reader;
 use crate::error::ImportError;
+use crate::hlc::Hlc;
 use crate::ids::{ApplicationId, BlobId, ContextId, NodeId, ShardCount, ShardId};
 use crate::ledger::{Ledger, LedgerConfig};
 use crate::manifest::Manifest;
@@ -26,8 +28,10 @@ use crate::writer::LedgerWriter;
 /// Behind the name of the directory that is being restored.
 const UNFINISHED: &str = ".restoring";
 
-/// Names and applications committed at a time.
+/// Names and applications committed at a time, and bytes of them: far less than the ledger
+/// takes at once.
 const BATCH: usize = 1024;
+const BATCH_BYTES: u64 = 8 << 20;
 
 /// How to restore.
 pub struct RestoreOptions<'o> {
@@ -37,6 +41,8 @@ pub struct RestoreOptions<'o> {
     pub component: &'o dyn Fn(&ApplicationId) -> String,
     /// Bounds of the ledgers while they are filled.
     pub ledger: LedgerConfig,
+    /// A backup with later stamps is refused: they would drag the node's clock along for good.
+    pub latest: Hlc,
 }
 
 /// What was restored.
@@ -63,6 +69,7 @@ pub fn restore(
     options: &RestoreOptions<'_>,
     tell: &mut dyn FnMut(u64),
 ) -> Result<Restored, ImportError> {
+    let path = &real_path(path)?;
     let is_free = match fs::read_dir(path) {
         Ok(mut entries) => entries.next().is_none(),
         Err(error) => error.kind() == io::ErrorKind::NotFound,
@@ -97,6 +104,28 @@ pub fn restore(
         _ => Path::new("."),
     })?;
     Ok(restored)
+}
+
+/// Where it is to be: the end of a link, and a name where there is only `.`. The root of
+/// another file system cannot give way to what lies beside it.
+fn real_path(path: &Path) -> Result<PathBuf, ImportError> {
+    let failed = |source| ImportError::File {
+        path: path.to_owned(),
+        source,
+    };
+    let real = match fs::canonicalize(path) {
+        Ok(real) => real,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(path.to_owned()),
+        Err(error) => return Err(failed(error)),
+    };
+    let device = |path: &Path| fs::metadata(path).map(|found| found.dev());
+    let Some(parent) = real.parent() else {
+        return Err(ImportError::PlaceFixed { path: real });
+    };
+    match device(&real).map_err(failed)? == device(parent).map_err(failed)? {
+        true => Ok(real),
+        false => Err(ImportError::PlaceFixed { path: real }),
+    }
 }
 
 fn make(
@@ -141,6 +170,8 @@ fn make(
         blobs: Blobs::open(data.blobs_dir())?,
         component: options.component,
         changes: Vec::new(),
+        change_bytes: 0,
+        latest: options.latest,
         counts: BackupCounts::default(),
         has_keys: false,
         is_whole: false,
@@ -186,6 +217,8 @@ struct Making<'m> {
     blobs: Blobs,
     component: &'m dyn Fn(&ApplicationId) -> String,
     changes: Vec<Change>,
+    change_bytes: u64,
+    latest: Hlc,
     counts: BackupCounts,
     has_keys: bool,
     is_whole: bool,
@@ -209,7 +242,8 @@ enum Content {
 
 impl Making<'_> {
     fn row(&mut self, row: Row<'_>, tell: &mut dyn FnMut(u64)) -> Result<(), ImportError> {
-        if self.is_whole {
+        // The keys come last: whoever has them puts them behind what the server gives.
+        if self.is_whole && !matches!(row, Row::Key { .. }) {
             return Err(ImportError::malformed("rows follow the end of the backup"));
         }
         let is_same_file = matches!(
@@ -233,7 +267,7 @@ impl Making<'_> {
         match row {
             Row::Context { id, .. } => {
                 let shard = usize::from(ShardId::of(&id, self.shards).number());
-                let mut intake = Intake::default();
+                let mut intake = Intake::until(self.latest);
                 intake.row(&mut self.writers[shard], row)?;
                 self.intake = Some((shard, intake));
             }
@@ -270,8 +304,9 @@ impl Making<'_> {
 
     /// Commits it with others, on the shard that keeps the directory.
     fn change(&mut self, change: Change) -> Result<(), ImportError> {
+        self.change_bytes += change.bytes();
         self.changes.push(change);
-        match self.changes.len() < BATCH {
+        match self.changes.len() < BATCH && self.change_bytes < BATCH_BYTES {
             true => Ok(()),
             false => self.commit(),
         }
@@ -279,6 +314,7 @@ impl Making<'_> {
 
     fn commit(&mut self) -> Result<(), ImportError> {
         let changes = std::mem::take(&mut self.changes);
+        self.change_bytes = 0;
         let outcome = self.writers[0].commit_shown(changes)?;
         match outcome.verdicts.into_iter().all(|verdict| verdict.is_ok()) {
             true => Ok(()),
@@ -353,8 +389,7 @@ impl Making<'_> {
     }
 
     fn key(&mut self, name: &str, bytes: &[u8]) -> Result<(), ImportError> {
-        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-        if !name.bytes().all(is_name) || name.starts_with('.') || name.is_empty() {
+        if !is_key_name(name) {
             return Err(ImportError::malformed("a key file has an impossible name"));
         }
         let path = self.data.keys_dir().join(name);

@@ -17,7 +17,7 @@ use std::collections::{BTreeSet, HashMap};
 use heed::{PutFlags, RwTxn};
 
 use self::trie::IncomingTrie;
-use super::row::{Counts, HeadFields, Row};
+use super::row::{self, Counts, HeadFields, Row};
 use crate::attachment::{self, Attachment};
 use crate::authors::Authors;
 use crate::delta::BirthsView;
@@ -285,6 +285,10 @@ impl<'l> Target<'l> {
                 kind,
                 payload,
             } => {
+                if *hlc > self.head.hlc {
+                    let why = "an event is later than the last stamp of its context";
+                    return Err(ImportError::malformed(why));
+                }
                 self.counts.events += 1;
                 self.tally.events_bytes += (kind.len() + payload.len()) as u64;
                 let key = layout::event_key(self.record.slot, *sequence);
@@ -388,6 +392,9 @@ impl<'l> Target<'l> {
     }
 
     fn author(&mut self, number: u32, node: NodeId) -> Result<(), ImportError> {
+        if self.authors.len() >= row::AUTHORS_MAX {
+            return Err(ImportError::malformed("it has too many authors"));
+        }
         match self.authors.insert(number, node) {
             None => Ok(()),
             Some(_) => Err(ImportError::malformed("an author is named twice")),
@@ -431,6 +438,10 @@ impl<'l> Target<'l> {
     }
 
     fn dot(&mut self, writer: &mut LedgerWriter<'l>, dot: Dot) -> Result<Dot, ImportError> {
+        if dot.hlc > self.head.hlc {
+            let why = "a stamp is later than the last one of its context";
+            return Err(ImportError::malformed(why));
+        }
         let author = self.number(writer, dot.author)?;
         Ok(Dot { author, ..dot })
     }

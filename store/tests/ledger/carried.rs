@@ -217,7 +217,7 @@ fn what_others_have_signed_and_callers_were_told_comes_along() {
         let file = export(source.ledger(), id(CONTEXT), scope);
         let mut target = other();
         target.now = source.now;
-        import_context(target.ledger(), &file[..]).unwrap();
+        import_context(target.ledger(), &file[..], Hlc::MAX).unwrap();
         target.reopen();
         let ledger = target.ledger.take().unwrap();
         let here = source.ledger().snapshot().unwrap();
@@ -238,7 +238,7 @@ fn a_member_that_lacks_what_a_copy_has_not_takes_a_snapshot() {
     assert_eq!(behind(source.ledger(), slot), [three]);
     let target = other();
     let file = export(source.ledger(), id(CONTEXT), WITHOUT_LOG);
-    import_context(target.ledger(), &file[..]).unwrap();
+    import_context(target.ledger(), &file[..], Hlc::MAX).unwrap();
     let slot = slot_in(target.ledger());
     // It has acknowledged all but the last calls, which is not all.
     let mut both = [two, three];
@@ -279,7 +279,7 @@ fn a_copy_is_kept_within_bounds_by_bytes_and_by_age() {
     );
     for (history, left) in [(all, 301), (by_bytes, 301 - 256), (by_age, 301 - 192)] {
         let target = Bench::new();
-        import_context(target.ledger(), &file[..]).unwrap();
+        import_context(target.ledger(), &file[..], Hlc::MAX).unwrap();
         let retention = Retention {
             events: history,
             history,
@@ -322,7 +322,7 @@ fn deltas_from_before_a_context_was_shared_can_be_parents_in_a_copy() {
         for scope in [ExportScope::ALL, WITHOUT_LOG] {
             let file = export(source.ledger(), id(CONTEXT), scope);
             let target = other();
-            import_context(target.ledger(), &file[..]).unwrap();
+            import_context(target.ledger(), &file[..], Hlc::MAX).unwrap();
             target.verify();
             let slot = slot_in(target.ledger());
             for (node, parent) in [(2, 90), (3, 50)] {
@@ -393,7 +393,6 @@ fn backup(ledger: &Ledger, file: &mut Vec<u8>) -> corelet_store::BackupCounts {
         snapshots: &snapshots,
         component: &|_| unreachable!("nothing is installed"),
         blobs: None,
-        keys: None,
     };
     write_backup(&source, file, &mut |_| {}).unwrap()
 }
@@ -410,6 +409,7 @@ fn a_restored_and_a_resharded_node_has_all_of_it() {
         shards: Some(ShardCount::new(2).unwrap()),
         component: &|id| format!("{id}.wasm"),
         ledger: config(),
+        latest: Hlc::MAX,
     };
     restore(&file[..], &path, &options, &mut |_| {}).unwrap();
     is_whole(&path);
@@ -458,6 +458,7 @@ fn a_context_that_is_out_of_service_is_not_copied_and_a_backup_says_so() {
         shards: None,
         component: &|id| format!("{id}.wasm"),
         ledger: config(),
+        latest: Hlc::MAX,
     };
     let restored = restore(&file[..], &path, &options, &mut |_| {}).unwrap();
     assert_eq!(restored.counts, counts);

@@ -6,8 +6,8 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use corelet_store::{
-    ContextId, ExportScope, ImportError, Ledger, Snapshot, Space, export_context, import_context,
-    verify,
+    ContextId, ExportScope, Hlc, ImportError, Ledger, Snapshot, Space, export_context,
+    import_context, verify,
 };
 
 use crate::fixtures::open;
@@ -95,7 +95,7 @@ fn everything_of_a_context_comes_along_and_it_goes_on_there() {
         let mut target = other();
         for n in [1, 2, 3, 5, 6] {
             let file = export(&source, id(n), scope);
-            let copied = import_context(target.ledger(), &file[..]).unwrap();
+            let copied = import_context(target.ledger(), &file[..], Hlc::MAX).unwrap();
             let (here, there) = (
                 source.snapshot().unwrap(),
                 target.ledger().snapshot().unwrap(),
@@ -116,7 +116,7 @@ fn everything_of_a_context_comes_along_and_it_goes_on_there() {
         target.reopen();
         target.verify();
         let again = export(&source, id(1), scope);
-        let error = import_context(target.ledger(), &again[..]).unwrap_err();
+        let error = import_context(target.ledger(), &again[..], Hlc::MAX).unwrap_err();
         assert!(matches!(error, ImportError::Exists { .. }), "{error}");
         target.verify();
     }
@@ -178,14 +178,14 @@ fn a_file_with_any_byte_changed_or_cut_off_is_refused_and_leaves_nothing() {
     for at in 0..file.len() {
         let mut changed = file.clone();
         changed[at] ^= 1 << (at % 8);
-        import_context(target.ledger(), &changed[..]).unwrap_err();
-        import_context(target.ledger(), &file[..at]).unwrap_err();
+        import_context(target.ledger(), &changed[..], Hlc::MAX).unwrap_err();
+        import_context(target.ledger(), &file[..at], Hlc::MAX).unwrap_err();
     }
     nothing_is_left(&target, &before);
     let longer = [&file[..], b"x"].concat();
-    import_context(target.ledger(), &longer[..]).unwrap_err();
+    import_context(target.ledger(), &longer[..], Hlc::MAX).unwrap_err();
     nothing_is_left(&target, &before);
-    import_context(target.ledger(), &file[..]).unwrap();
+    import_context(target.ledger(), &file[..], Hlc::MAX).unwrap();
     target.verify();
 }
 
@@ -203,7 +203,7 @@ fn a_file_that_lies_is_refused_or_says_something_that_could_be() {
         for at in (0..rows.len()).step_by(3) {
             let mut lie = rows.clone();
             lie[at] ^= 1 << (at % 8);
-            match import_context(target.ledger(), &framed(&lie)[..]) {
+            match import_context(target.ledger(), &framed(&lie)[..], Hlc::MAX) {
                 Err(_) => refused += 1,
                 Ok(copied) => {
                     taken += 1;
@@ -216,7 +216,7 @@ fn a_file_that_lies_is_refused_or_says_something_that_could_be() {
             nothing_is_left(&target, &before);
         }
         for at in (0..rows.len()).step_by(7) {
-            import_context(target.ledger(), &framed(&rows[..at])[..]).unwrap_err();
+            import_context(target.ledger(), &framed(&rows[..at])[..], Hlc::MAX).unwrap_err();
         }
         nothing_is_left(&target, &before);
     }
@@ -237,7 +237,7 @@ fn a_value_that_is_not_the_one_of_the_root_is_told() {
         .position(|bytes| bytes == b"a needle")
         .unwrap();
     lie[at] = b'A';
-    let error = import_context(other().ledger(), &framed(&lie)[..]).unwrap_err();
+    let error = import_context(other().ledger(), &framed(&lie)[..], Hlc::MAX).unwrap_err();
     assert!(
         matches!(error, ImportError::Disagrees { context, .. } if context == id(1)),
         "{error}"
@@ -268,7 +268,7 @@ fn an_input_that_fails_leaves_nothing_of_what_came() {
     let before = target.ledger().stats().unwrap();
     for part in 1..8 {
         let part = &file[..file.len() * part / 8];
-        let error = import_context(target.ledger(), Failing(part)).unwrap_err();
+        let error = import_context(target.ledger(), Failing(part), Hlc::MAX).unwrap_err();
         assert!(matches!(error, ImportError::Read { .. }), "{error}");
     }
     nothing_is_left(&target, &before);
@@ -284,7 +284,7 @@ fn a_file_of_the_first_version_is_taken_in() {
     let source = open(dir.path(), "format-4");
     let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/context-5.clx1");
     let target = other();
-    import_context(target.ledger(), &std::fs::read(kept).unwrap()[..]).unwrap();
+    import_context(target.ledger(), &std::fs::read(kept).unwrap()[..], Hlc::MAX).unwrap();
     let (here, there) = (
         source.snapshot().unwrap(),
         target.ledger().snapshot().unwrap(),

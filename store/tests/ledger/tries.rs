@@ -7,8 +7,8 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 
 use corelet_store::{
-    Change, ContextSlot, ExportScope, Refused, Root, StoreError, Verdict, Write, export_context,
-    import_context,
+    Change, ContextSlot, ExportScope, Hlc, Refused, Root, StoreError, Verdict, Write,
+    export_context, import_context,
 };
 use proptest::prelude::*;
 
@@ -185,7 +185,7 @@ impl World {
                 let mut file = Vec::new();
                 export_context(&snapshot, &id(*n), ExportScope::ALL, &mut file).unwrap();
                 self.commit(vec![vec![Change::DeleteContext(id(*n))]], true);
-                import_context(self.bench.ledger(), &file[..]).unwrap();
+                import_context(self.bench.ledger(), &file[..], Hlc::MAX).unwrap();
             }
             Step::Sweep => while self.bench.ledger().sweep(1000).unwrap().is_more {},
             Step::Restart => self.bench.reopen(),
