@@ -718,3 +718,60 @@ fn what_needs_no_server_works_without_one() {
         "refused",
     );
 }
+
+#[test]
+fn blobs_are_put_listed_shown_got_and_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let server = Server::start(&data, &[]);
+    let content: Vec<u8> = (0..700_000_u32).map(|n| (n % 251) as u8).collect();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (file, copy) = (path("picture"), path("copy"));
+    fs::write(&file, &content).unwrap();
+    let id = ok(&data, &["blob", "put", &file]).trim().to_owned();
+    let put = document(&data, &["blob", "put", &file, "--id", &id]);
+    assert_eq!(put, json!({ "id": id, "size": content.len() }));
+    let other = id.chars().rev().collect::<String>();
+    fails(&data, &["blob", "get", &other], 1, "unknown_blob");
+    fs::write(&copy, "something else").unwrap();
+    fails(
+        &data,
+        &["blob", "put", &copy, "--id", &id],
+        1,
+        "blob_mismatch",
+    );
+    fails(&data, &["blob", "put", &path("none")], 1, "none");
+
+    let table = ok(&data, &["blob", "ls"]);
+    assert!(
+        table.contains(&id) && table.contains("683.6 KiB"),
+        "{table}"
+    );
+    let list = document(&data, &["blob", "ls", "--limit", "1"]);
+    assert_eq!(list["blobs"][0]["id"], *id);
+    assert_eq!(list["next"], Value::Null);
+    let info = document(&data, &["blob", "info", &id]);
+    assert_eq!(
+        (&info["size"], &info["contexts"]),
+        (&json!(content.len()), &json!([]))
+    );
+
+    let got = run(&data, &["blob", "get", &id]);
+    assert!(got.status.success() && got.stdout == content);
+    fails(
+        &data,
+        &["blob", "get", &id, "--to", &copy],
+        1,
+        "is there already",
+    );
+    fs::remove_file(&copy).unwrap();
+    let saved = document(&data, &["blob", "get", &id, "--to", &copy]);
+    assert_eq!(saved["size"], content.len());
+    assert!(fs::read(&copy).unwrap() == content);
+    assert_eq!(
+        document(&data, &["blob", "rm", &id]),
+        json!({ "removed": id })
+    );
+    fails(&data, &["blob", "rm", &id], 1, "unknown_blob");
+    assert_eq!(server.interrupt(), Some(0));
+}

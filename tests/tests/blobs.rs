@@ -287,12 +287,12 @@ fn a_context_attaches_so_many_blobs_and_bytes_and_the_refusal_names_the_bound() 
     let refused = limit(comment(&client, &[too_long, small[2]]));
     assert_eq!(refused.0, "limits.context_blobs_max");
     ok(&client, "resolve", json!({ "title": "plan", "place": 1 }));
-    let refused = limit(comment(&client, &[too_long, small[2], small[3]]));
+    let refused = limit(comment(&client, &[too_long, small[2]]));
     assert_eq!(
         refused,
         (
             json!("limits.context_blob_bytes_max"),
-            json!(10_400),
+            json!(10_300),
             json!(10_240)
         )
     );

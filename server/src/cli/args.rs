@@ -464,7 +464,8 @@ Examples:
   corelet context export shop --to shop.clx
   corelet context export 9mX… | ssh elsewhere 'cat > shop.clx'
 
-Its private entries, which belong to this node, stay here.")]
+Its private entries, which belong to this node, stay here, and so do the blobs that it
+has attached.")]
     Export {
         /// Id or name.
         context: String,

@@ -1,6 +1,7 @@
 //! The border with strangers' code, from the outside: what may be loaded, what
 //! a turn may do, what happens to those who do more, and what is kept on disk.
 
+mod blobs;
 mod cache;
 mod guest;
 mod hostile;

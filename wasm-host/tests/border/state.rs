@@ -6,8 +6,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use corelet_wasm_host::{
-    Elements, GuestBlobs, GuestSequences, GuestState, Row, SequenceKind, SequenceStep, Space,
-    StateError, StateWalk,
+    AttachStep, AttachedBlob, AttachedFrom, AttachedPage, Elements, GuestBlobs, GuestSequences,
+    GuestState, Row, SequenceKind, SequenceStep, Space, StateError, StateWalk,
 };
 
 /// Entries with their kinds, and how often they were asked for.
@@ -21,7 +21,10 @@ pub(crate) struct MapState {
     pub(crate) kinds: BTreeMap<(Space, Vec<u8>), &'static str>,
     /// Lists and texts.
     pub(crate) sequences: BTreeMap<(Space, Vec<u8>), Sequence>,
-    /// Slices that it takes to open one of these.
+    /// Blobs that there are, and those that are attached, with their sizes.
+    pub(crate) blobs: BTreeMap<String, u64>,
+    pub(crate) attached: BTreeMap<String, u64>,
+    /// Slices that it takes to open a list or text, or to look for a blob.
     pub(crate) steps: u64,
     pub(crate) reads: u64,
     pub(crate) writes: u64,
@@ -147,7 +150,51 @@ impl GuestState for MapState {
     }
 }
 
-impl GuestBlobs for MapState {}
+impl GuestBlobs for MapState {
+    fn attach(&mut self, blob: &str) -> Result<AttachStep, StateError> {
+        self.check()?;
+        if let Some(left) = self.steps.checked_sub(1) {
+            self.steps = left;
+            return Ok(AttachStep::More);
+        }
+        let Some(bytes) = self.blobs.get(blob).copied() else {
+            return Ok(AttachStep::Missing);
+        };
+        self.attached.insert(blob.to_owned(), bytes);
+        Ok(AttachStep::Attached { bytes })
+    }
+
+    fn detach(&mut self, blob: &str) -> Result<bool, StateError> {
+        Ok(self.attached.remove(blob).is_some())
+    }
+
+    fn attached_bytes(&mut self, blob: &str) -> Result<Option<u64>, StateError> {
+        Ok(self.attached.get(blob).copied())
+    }
+
+    /// One at a time, with a pause behind each.
+    fn attached(
+        &mut self,
+        from: AttachedFrom<'_>,
+        _limit: usize,
+    ) -> Result<AttachedPage, StateError> {
+        let after = match from {
+            AttachedFrom::Start => String::new(),
+            AttachedFrom::Behind(id) => id.to_owned(),
+            AttachedFrom::Resumed(place) => String::from_utf8(place).unwrap(),
+        };
+        let next = self.attached.iter().find(|(id, _)| **id > after);
+        Ok(
+            next.map_or_else(AttachedPage::default, |(id, bytes)| AttachedPage {
+                blobs: vec![AttachedBlob {
+                    id: id.clone(),
+                    bytes: *bytes,
+                }],
+                resume: Some(id.clone().into_bytes()),
+            }),
+        )
+    }
+}
 
 impl GuestSequences for MapState {
     fn sequence_open(

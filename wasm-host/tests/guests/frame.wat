@@ -47,6 +47,14 @@
       (param "what" string)))
     (export "text-read" (func (param "space" $space) (param "key" (list u8))
       (param "index" u64) (param "count" u64) (result string)))))
+  (import "corelet:app/blobs@0.2.0" (instance $blobs
+    (type $attachment-shape (record (field "blob" string) (field "size" u64)))
+    (export "attachment" (type $attachment (eq $attachment-shape)))
+    (export "attach" (func (param "blob" string) (result (option u64))))
+    (export "detach" (func (param "blob" string) (result bool)))
+    (export "size" (func (param "blob" string) (result (option u64))))
+    (export "attached" (func (param "after" (option string)) (param "limit" u32)
+      (result (list $attachment))))))
   (import "corelet:app/events@0.2.0" (instance $events
     (export "emit" (func (param "kind" string) (param "payload" (list u8))))))
   (import "corelet:app/log@0.2.0" (instance $log
@@ -92,6 +100,11 @@
   (core func $text-append (canon lower (func $storage "text-append") (memory $memory)))
   (core func $text-read
     (canon lower (func $storage "text-read") (memory $memory) (realloc $realloc)))
+  (core func $attach (canon lower (func $blobs "attach") (memory $memory)))
+  (core func $detach (canon lower (func $blobs "detach") (memory $memory)))
+  (core func $size (canon lower (func $blobs "size") (memory $memory)))
+  (core func $attached
+    (canon lower (func $blobs "attached") (memory $memory) (realloc $realloc)))
   (core func $emit (canon lower (func $events "emit") (memory $memory)))
   (core func $write (canon lower (func $log "write") (memory $memory)))
 
@@ -122,6 +135,10 @@
     (import "storage" "text-length" (func $text-length (param i32 i32 i32) (result i64)))
     (import "storage" "text-append" (func $text-append (param i32 i32 i32 i32 i32)))
     (import "storage" "text-read" (func $text-read (param i32 i32 i32 i64 i64 i32)))
+    (import "blobs" "attach" (func $attach (param i32 i32 i32)))
+    (import "blobs" "detach" (func $detach (param i32 i32) (result i32)))
+    (import "blobs" "size" (func $size (param i32 i32 i32)))
+    (import "blobs" "attached" (func $attached (param i32 i32 i32 i32 i32)))
     (import "events" "emit" (func $emit (param i32 i32 i32 i32)))
     (import "log" "write" (func $write (param i32 i32 i32)))
 
@@ -195,6 +212,9 @@
       (export "list-append" (func $list-append)) (export "list-remove" (func $list-remove))
       (export "list-read" (func $list-read)) (export "text-length" (func $text-length))
       (export "text-append" (func $text-append)) (export "text-read" (func $text-read))))
+    (with "blobs" (instance
+      (export "attach" (func $attach)) (export "detach" (func $detach))
+      (export "size" (func $size)) (export "attached" (func $attached))))
     (with "events" (instance (export "emit" (func $emit))))
     (with "log" (instance (export "write" (func $write))))))
 
