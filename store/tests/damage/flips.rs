@@ -67,9 +67,6 @@ impl Subject {
         let outcome = self.outcome(&answer, checker);
         match self.is_truth(checker, outcome) {
             Ok(()) => (outcome, answer),
-            Err(Answer::Right) if outcome == Outcome::NewestLeftOut => {
-                (Outcome::NewestUnseen, answer)
-            }
             Err(inspected) => (Outcome::Untold, inspected),
         }
     }
@@ -121,11 +118,9 @@ enum Outcome {
     /// Nothing tells of it before a write has made it worse; then an error does.
     Late,
     /// The newest batch is gone without an error, and everything else is there: it
-    /// is taken for one that was torn, which nobody was told of.
+    /// is taken for one that was torn, which nobody was told of. Only of a record that is too
+    /// long to try each of its bits.
     NewestLeftOut,
-    /// The same, and a check does not know of it either: its first bytes are hit, and it
-    /// looks like a record that was never written.
-    NewestUnseen,
     /// The process died by a bad access to memory.
     Died,
     /// No error tells of it, and something is lost or other than it was written.
@@ -139,13 +134,13 @@ enum Outcome {
 /// What is not as it should be by the format of today: of so many flips one at
 /// most. LMDB's pages have no checksums, so a flip in a key, in an offset or in the
 /// number of a page is only found where it makes two things disagree
-/// (decision 0001), and LMDB trusts such numbers; that the newest record of the
-/// journal is torn cannot be told from that it was damaged (decision 0004).
-const SHORTCOMINGS: [(Outcome, usize); 5] = [
+/// (decision 0001), and LMDB trusts such numbers; that a long newest record of the
+/// journal is torn cannot be told from that it was damaged (decision 0004). A bit of its
+/// header, or of a shorter one, is put right.
+const SHORTCOMINGS: [(Outcome, usize); 4] = [
     (Outcome::VerifyOnly, 100),
     (Outcome::Late, 500),
     (Outcome::NewestLeftOut, 50),
-    (Outcome::NewestUnseen, 500),
     (Outcome::Died, 200),
 ];
 

@@ -1,9 +1,12 @@
 //! Whether the trie that comes in is the one of the entries that come in, while they do: each node
 //! has to be the one that the node above it means, and the entries that buckets list have to be
 //! those of the rows. They come in the order of their hashes there and of their keys here, so
-//! sums over both are compared; each term is a hash under a key that is drawn for the import,
-//! so that no file can be written of which other entries come to the same. Nothing is read
-//! again for it.
+//! sums over both are compared; each term is a checksum under a seed that is drawn for the
+//! import, so that no file can be made of which other entries come to the same. (Who wants to
+//! deceive has no need to: other entries with the trie that is theirs agree as well, and then
+//! it is for seals to say whose they are.) Nothing is read again for it.
+
+use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use crate::authors::Authors;
 use crate::entry::{EntryDigest, Space, Stored};
@@ -17,12 +20,13 @@ pub(super) struct IncomingTrie {
     context: ContextId,
     /// Nodes that are to come, the next one last.
     expected: Vec<Expected>,
-    secret: [u8; 32],
+    seed: u64,
     digests: EntryDigest,
     /// Of the entries that came by themselves, and of those that buckets list.
     entries: Sum,
     listed: Sum,
     key: Vec<u8>,
+    scratch: Vec<u8>,
 }
 
 struct Expected {
@@ -35,22 +39,16 @@ struct Expected {
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 struct Sum {
     count: u64,
-    limbs: [u64; 4],
+    sum: u128,
 }
 
 impl Sum {
-    fn add(&mut self, secret: &[u8; 32], key: &[u8], digest: &Digest) {
-        let mut hasher = blake3::Hasher::new_keyed(secret);
-        hasher.update(digest).update(key);
-        let hash = *hasher.finalize().as_bytes();
-        let (words, _) = hash.as_chunks::<8>();
-        let mut carry = false;
-        for (limb, word) in self.limbs.iter_mut().zip(words) {
-            let (sum, over) = limb.overflowing_add(u64::from_le_bytes(*word));
-            let (sum, over_by_carry) = sum.overflowing_add(u64::from(carry));
-            *limb = sum;
-            carry = over || over_by_carry;
-        }
+    /// `scratch` holds digest and key behind one another for a moment.
+    fn add(&mut self, seed: u64, scratch: &mut Vec<u8>, digest: &Digest, key: &[u8]) {
+        scratch.clear();
+        scratch.extend_from_slice(digest);
+        scratch.extend_from_slice(key);
+        self.sum = self.sum.wrapping_add(xxh3_128_with_seed(scratch, seed));
         self.count += 1;
     }
 }
@@ -76,16 +74,15 @@ impl IncomingTrie {
             digest,
             count,
         };
-        let mut secret = [0; 32];
-        getrandom::fill(&mut secret).expect("Linux gives random bytes once it has booted");
         IncomingTrie {
             context,
             expected: if is_empty { vec![] } else { vec![top] },
-            secret,
+            seed: getrandom::u64().expect("Linux gives random bytes once it has booted"),
             digests: EntryDigest::default(),
             entries: Sum::default(),
             listed: Sum::default(),
             key: Vec::new(),
+            scratch: Vec::new(),
         }
     }
 
@@ -104,7 +101,14 @@ impl IncomingTrie {
         let unknown = |_| ImportError::malformed("an author was not named before");
         let digest = digest.map_err(unknown)?;
         layout::trie_entry(&mut self.key, space, key);
-        self.entries.add(&self.secret, &self.key, &digest);
+        let Self {
+            seed,
+            entries,
+            scratch,
+            key,
+            ..
+        } = self;
+        entries.add(*seed, scratch, &digest, key);
         Ok(())
     }
 
@@ -150,7 +154,13 @@ impl IncomingTrie {
                         let why = "a key in it belongs into another node";
                         return Err(self.wrong(nibbles, why));
                     }
-                    self.listed.add(&self.secret, key, digest);
+                    let Self {
+                        seed,
+                        listed,
+                        scratch,
+                        ..
+                    } = self;
+                    listed.add(*seed, scratch, digest, key);
                 }
             }
         }
