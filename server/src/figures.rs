@@ -75,6 +75,8 @@ figures! {
     Counter instantiations = "corelet_instantiations" "Instances made because none was warm";
     Gauge sequences = "corelet_sequences" "Lists and texts kept in memory between calls";
     Gauge sequence_bytes = "corelet_sequence_bytes" "What lists and texts take that are kept in memory, about";
+    Gauge sequences_opening = "corelet_sequences_opening" "Lists and texts that are being brought into memory";
+    Gauge sequence_opening_bytes = "corelet_sequence_opening_bytes" "What these take, about";
     Counter sequence_hits = "corelet_sequence_hits" "Times that a call found a list or text in memory";
     Counter sequence_misses = "corelet_sequence_misses" "Times that a list or text had to be made of its edits";
     Counter sequence_evictions = "corelet_sequence_evictions" "Lists and texts given up to make room";

@@ -423,6 +423,8 @@ fn node_config(config: &Config, count: ShardCount) -> NodeConfig {
                 .max(1),
             warm_memory_bytes_max: shards.warm_memory_bytes_max.0 / u64::from(count.get()),
             sequence_memory_bytes_max: shards.sequence_memory_bytes_max.0 / u64::from(count.get()),
+            sequence_opening_bytes_max: shards.sequence_opening_bytes_max.0
+                / u64::from(count.get()),
             context_instances_max: shards.context_instances_max as usize,
             slice_fuel: config.limits.slice_fuel,
             batch_changes_max: shards.batch_changes_max as usize,

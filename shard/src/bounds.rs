@@ -34,6 +34,9 @@ pub struct Bounds {
     /// Lists and texts that the shard keeps in memory between turns: its share of
     /// what the process's may take together.
     pub sequence_memory_bytes_max: u64,
+    /// Lists and texts that the shard brings into memory at the same time, together; the
+    /// oldest of them may go beyond it.
+    pub sequence_opening_bytes_max: u64,
     /// Warm instances kept by one context, for queries beside an update.
     pub context_instances_max: usize,
     /// Fuel after which a shard stops running guests and looks at its sockets:
@@ -77,6 +80,7 @@ impl Default for Bounds {
             warm_instances_max: 750,
             warm_memory_bytes_max: 1 << 30,
             sequence_memory_bytes_max: 256 << 20,
+            sequence_opening_bytes_max: 256 << 20,
             context_instances_max: 2,
             slice_fuel: 1_000_000,
             batch_changes_max: 1_024,

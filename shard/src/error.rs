@@ -203,8 +203,10 @@ impl CallError {
     }
 
     pub(crate) fn guest(failure: Failure, logs: &[GuestLog]) -> CallError {
-        if let Failure::MemoryFull { used, max } = failure {
-            return CallError::memory_full(used, max);
+        match failure {
+            Failure::MemoryFull { used, max } => return CallError::memory_full(used, max),
+            Failure::Busy { limit, used, max } => return CallError::Busy { limit, used, max },
+            _ => {}
         }
         let last_error = logs.iter().rev().find(|line| line.level == LogLevel::Error);
         CallError::Guest {

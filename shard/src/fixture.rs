@@ -278,7 +278,7 @@ impl Bench {
             quarantined: RefCell::default(),
             warm: WarmOrder::default(),
             warm_sum: WarmSum::new(&stats),
-            sequences: SequenceCache::new(bounds.sequence_memory_bytes_max, &stats),
+            sequences: SequenceCache::new(&bounds, &stats),
             stats,
             bounds,
         };

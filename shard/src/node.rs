@@ -428,10 +428,7 @@ fn build(parts: Parts) -> Result<(Rc<Shard>, Inbox<Message>, Inbox<Report>), Sta
         quarantined: std::cell::RefCell::new(quarantined),
         warm: crate::warm_order::WarmOrder::default(),
         warm_sum: crate::warm_sum::WarmSum::new(&parts.stats),
-        sequences: crate::sequences::SequenceCache::new(
-            parts.bounds.sequence_memory_bytes_max,
-            &parts.stats,
-        ),
+        sequences: crate::sequences::SequenceCache::new(&parts.bounds, &parts.stats),
         stats: parts.stats,
         bounds: parts.bounds,
     });

@@ -144,6 +144,11 @@ pub struct ShardStats {
     pub sequences: Gauge,
     /// What these take, about.
     pub sequence_bytes: Gauge,
+    /// Lists and texts that are being brought into memory, or are kept for the queries
+    /// alone that look at them.
+    pub sequences_opening: Gauge,
+    /// What these take, about.
+    pub sequence_opening_bytes: Gauge,
     /// Times that a turn found a list or text in memory.
     pub sequence_hits: Counter,
     /// Times that one had to be made of its edits.

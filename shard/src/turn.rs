@@ -246,8 +246,13 @@ impl Shard {
         match poll_slice(&mut turn.running) {
             Poll::Pending => {
                 let fuel = turn.running.fuel_used();
-                self.spend(context, fuel.saturating_sub(turn.fuel_seen));
+                let spent = fuel.saturating_sub(turn.fuel_seen);
                 turn.fuel_seen = fuel;
+                self.stats.fuel.add(spent);
+                // A slice can be full of work that costs its caller nothing, as bringing a list
+                // into memory is. Its context pays for it, or its neighbours would.
+                self.schedule
+                    .spend(context, spent.max(self.bounds.slice_fuel));
                 self.stats.slices.one();
                 Step::More(turn)
             }
@@ -586,7 +591,10 @@ fn deliver(promise: Option<Promise<TurnEnd>>, end: TurnEnd) -> Step {
 fn is_the_guest_s(failure: &Failure) -> bool {
     !matches!(
         failure,
-        Failure::State(_) | Failure::OurBug { .. } | Failure::MemoryFull { .. }
+        Failure::State(_)
+            | Failure::OurBug { .. }
+            | Failure::MemoryFull { .. }
+            | Failure::Busy { .. }
     )
 }
 
@@ -603,6 +611,14 @@ mod tests {
             (Failure::State("the disk is gone".into()), false),
             (Failure::OurBug { what }, false),
             (Failure::MemoryFull { used: 2, max: 1 }, false),
+            (
+                Failure::Busy {
+                    limit: "some_max",
+                    used: 2,
+                    max: 1,
+                },
+                false,
+            ),
         ] {
             assert_eq!(is_the_guest_s(&failure), guest_s, "{failure}");
         }

@@ -130,15 +130,17 @@ pub use place::{LedgerIdentity, LedgerPlace};
 pub use quarantine::{QUARANTINE_REASON_BYTES_MAX, Quarantined};
 pub use record::{ContextRecord, EventView, Head};
 pub use retention::{Collected, Keep, Reach, Retention, StepBounds};
-pub use saved::{SavedSequence, SequenceName, replay};
+pub use saved::{
+    ReadingSaved, SavedSequence, SequenceName, begin_replay, replay, tell_void, unless_damaged,
+};
 pub use scrub::{Orphan, Scrub, Scrubbed};
 pub use seal::{
     BRANCH_BYTES_MAX, BRANCH_DELTAS_MAX, BadBranch, BadSeal, Branch, Fork, SEAL_BYTES_MAX,
     SEAL_LEAVES_MAX, SEAL_PATH_MAX, Seal, SealChecker, Sealed, Sealer, make_seals,
 };
 pub use sequence::{
-    AUTHOR_ELEMENTS_MAX, Content, Sequence, SequenceError, SequenceKind, UPDATE_BYTES_MAX,
-    UPDATE_EDITS_MAX,
+    AUTHOR_ELEMENTS_MAX, Allowance, Arriving, Content, Deleting, Loading, Sequence, SequenceError,
+    SequenceKind, UPDATE_BYTES_MAX, UPDATE_EDITS_MAX,
 };
 pub use snapshot::{
     EditPlace, EditView, Scan, ScannedEntry, SequenceFacts, Snapshot, TrieChild, TrieEntry,

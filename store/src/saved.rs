@@ -20,7 +20,7 @@ use crate::ids::{ContextSlot, NodeId};
 use crate::layout::{self, Tables};
 use crate::ledger::{commit_error, engine_error};
 use crate::record::{SavedPartRow, SavedRow, open, seal};
-use crate::sequence::{Sequence, SequenceKind};
+use crate::sequence::{Arriving, Sequence, SequenceError, SequenceKind};
 use crate::snapshot::{EditPlace, EditView, Snapshot};
 use crate::sweep;
 use crate::version::Dot;
@@ -91,22 +91,133 @@ pub(crate) fn is_due(before: u64, after: u64) -> bool {
 /// gone for its author by a removal which E's delta had seen too, and is gone here. An author
 /// who lies about births can void its own edits by that, but no other author's.
 pub fn replay(sequence: &mut Sequence, edit: &EditView<'_>) -> bool {
-    let seen = |author: &NodeId| {
-        let found = edit
-            .seen
-            .binary_search_by_key(author, |(author, _)| *author);
-        found.map_or(Hlc::ZERO, |at| edit.seen[at].1)
-    };
-    let applied = sequence.apply(edit.author, edit.hlc, seen, edit.update);
+    let applied = sequence.apply(edit.author, edit.hlc, seen_by(edit), edit.update);
     if let Err(refused) = &applied {
-        tracing::debug!(author = %edit.author, %refused, "an edit changes nothing");
+        tell_void(edit.author, refused);
     }
     applied.is_ok()
 }
 
+/// Begins the same, to be done in parts by [`Sequence::go_on_applying`]. None if the edit is
+/// void; it can also turn out to be later.
+pub fn begin_replay(sequence: &Sequence, edit: &EditView<'_>) -> Option<Arriving> {
+    let begun = sequence.begin_apply(edit.author, edit.hlc, seen_by(edit), edit.update);
+    begun
+        .inspect_err(|refused| tell_void(edit.author, refused))
+        .ok()
+}
+
+fn seen_by<'a>(edit: &'a EditView<'_>) -> impl Fn(&NodeId) -> Hlc + 'a {
+    |author| {
+        let found = edit
+            .seen
+            .binary_search_by_key(author, |(author, _)| *author);
+        found.map_or(Hlc::ZERO, |at| edit.seen[at].1)
+    }
+}
+
+/// Says of an edit that the sequence refuses it.
+pub fn tell_void(author: NodeId, refused: &SequenceError) {
+    tracing::debug!(%author, %refused, "an edit changes nothing");
+}
+
+/// A saved list or text that is being read, a part at a time.
+#[derive(Debug)]
+pub struct ReadingSaved {
+    prefix: Vec<u8>,
+    /// Without what is not read yet.
+    saved: SavedSequence,
+    part: u32,
+    parts: u32,
+    bytes: u64,
+}
+
+impl ReadingSaved {
+    /// What there was under a prefix in this snapshot, in which it has to go on.
+    fn begin(snapshot: &Snapshot, prefix: Vec<u8>) -> Result<Option<ReadingSaved>, StoreError> {
+        let key = layout::saved_key(&prefix, 0);
+        let Some(record) = snapshot.saved_record(&key)? else {
+            return Ok(None);
+        };
+        let row = open::<SavedRow>(&key, record)?;
+        let saved = SavedSequence {
+            births: Births::from_rows(&row.births),
+            edits: row.edits.to_native(),
+            place: EditPlace(Dot {
+                hlc: Hlc::from_bits(row.hlc.to_native()),
+                author: row.author.to_native(),
+            }),
+            bytes: Vec::new(),
+        };
+        let (parts, bytes) = (row.parts.to_native(), row.bytes.to_native());
+        Ok(Some(ReadingSaved {
+            prefix,
+            saved,
+            part: 0,
+            parts,
+            bytes,
+        }))
+    }
+
+    /// Reads a part of about a mebibyte; tells whether there is one more.
+    pub fn step(&mut self, snapshot: &Snapshot) -> Result<bool, StoreError> {
+        if self.part < self.parts {
+            self.part += 1;
+            let key = layout::saved_key(&self.prefix, self.part);
+            let missing = || StoreError::corrupt("part of a saved list", &key, "it is missing");
+            let record = snapshot.saved_record(&key)?.ok_or_else(missing)?;
+            let part = open::<SavedPartRow>(&key, record)?;
+            self.saved.bytes.extend_from_slice(part.bytes.get());
+        }
+        if self.part < self.parts {
+            return Ok(true);
+        }
+        if self.saved.bytes.len() as u64 != self.bytes {
+            let key = layout::saved_key(&self.prefix, 0);
+            let why = "its parts have not the length that it says";
+            return Err(StoreError::corrupt("saved list", &key, why));
+        }
+        Ok(false)
+    }
+
+    /// The bytes that it has or will have.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// All that was read.
+    pub fn end(self) -> SavedSequence {
+        self.saved
+    }
+
+    fn read_all(mut self, snapshot: &Snapshot) -> Result<SavedSequence, StoreError> {
+        while self.step(snapshot)? {}
+        Ok(self.saved)
+    }
+}
+
 impl Snapshot {
-    /// What was saved of a list or text, if it can be used: it is part of the sequence
-    /// that there is.
+    /// Begins to read what was saved of a list or text, if it can be used: it is part of the
+    /// sequence that there is.
+    pub fn begin_saved(
+        &self,
+        slot: ContextSlot,
+        space: Space,
+        key: &[u8],
+        kind: EntryKind,
+    ) -> Result<Option<ReadingSaved>, StoreError> {
+        let Some(facts) = self.sequence(slot, space, key, kind)? else {
+            return Ok(None);
+        };
+        let mut prefix = Vec::new();
+        layout::edits_prefix(&mut prefix, slot, space, key, kind);
+        let reading = unless_damaged(ReadingSaved::begin(self, prefix))?.flatten();
+        Ok(reading.filter(|reading| {
+            reading.saved.births == facts.births && reading.saved.edits <= facts.edits
+        }))
+    }
+
+    /// All of it at once.
     pub fn saved_sequence(
         &self,
         slot: ContextSlot,
@@ -114,53 +225,16 @@ impl Snapshot {
         key: &[u8],
         kind: EntryKind,
     ) -> Result<Option<SavedSequence>, StoreError> {
-        let Some(facts) = self.sequence(slot, space, key, kind)? else {
-            return Ok(None);
-        };
-        let mut prefix = Vec::new();
-        layout::edits_prefix(&mut prefix, slot, space, key, kind);
-        match self.read_saved(&prefix) {
-            Ok(saved) => Ok(
-                saved.filter(|saved| saved.births == facts.births && saved.edits <= facts.edits)
-            ),
-            Err(error @ StoreError::Corrupt { .. }) => {
-                tracing::warn!(%error, "a saved list or text is made anew of its edits");
-                Ok(None)
-            }
-            Err(error) => Err(error),
+        match self.begin_saved(slot, space, key, kind)? {
+            Some(reading) => unless_damaged(reading.read_all(self)),
+            None => Ok(None),
         }
     }
 
     /// Whatever was saved under a prefix.
     pub(crate) fn read_saved(&self, prefix: &[u8]) -> Result<Option<SavedSequence>, StoreError> {
-        let key = layout::saved_key(prefix, 0);
-        let Some(record) = self.saved_record(&key)? else {
-            return Ok(None);
-        };
-        let row = open::<SavedRow>(&key, record)?;
-        let (length, parts) = (row.bytes.to_native(), row.parts.to_native());
-        let (births, edits) = (Births::from_rows(&row.births), row.edits.to_native());
-        let place = EditPlace(Dot {
-            hlc: Hlc::from_bits(row.hlc.to_native()),
-            author: row.author.to_native(),
-        });
-        let mut bytes = Vec::new();
-        for part in 1..=parts {
-            let key = layout::saved_key(prefix, part);
-            let missing = || StoreError::corrupt("part of a saved list", &key, "it is missing");
-            let record = self.saved_record(&key)?.ok_or_else(missing)?;
-            bytes.extend_from_slice(open::<SavedPartRow>(&key, record)?.bytes.get());
-        }
-        if bytes.len() as u64 != length {
-            let why = "its parts have not the length that it says";
-            return Err(StoreError::corrupt("saved list", &key, why));
-        }
-        Ok(Some(SavedSequence {
-            births,
-            edits,
-            place,
-            bytes,
-        }))
+        let reading = ReadingSaved::begin(self, prefix.to_vec())?;
+        reading.map(|reading| reading.read_all(self)).transpose()
     }
 
     /// Works out what is to be saved of a list or text now: the whole of it. None if
@@ -267,6 +341,18 @@ impl Snapshot {
             return Err(StoreError::corrupt("saved list", &prefix, why));
         }
         Ok(())
+    }
+}
+
+/// None of what is damaged: a saved list or text can be done without.
+pub fn unless_damaged<T>(read: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(error @ StoreError::Corrupt { .. }) => {
+            tracing::warn!(%error, "a saved list or text is made anew of its edits");
+            Ok(None)
+        }
+        Err(error) => Err(error),
     }
 }
 

@@ -73,6 +73,10 @@ host_costs! {
     LOG_WRITE              = "log.write":             1000,    2,     0;
 }
 
+/// The price of an elementary step of work in a list or text, of which a removal takes some
+/// for every place where what it removes was put in.
+pub(crate) const SEQUENCE_WORK: u64 = 100;
+
 impl HostCost {
     /// The price of a call that moves `bytes`.
     #[inline]

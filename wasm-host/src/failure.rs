@@ -44,6 +44,16 @@ pub enum Failure {
         /// The bound in bytes.
         max: u64,
     },
+    /// Others use what there is of something. The guest is not at fault.
+    #[error("{limit} is reached ({used} of {max})")]
+    Busy {
+        /// The bound's name.
+        limit: &'static str,
+        /// How much is in use.
+        used: u64,
+        /// The bound.
+        max: u64,
+    },
     /// The chain of calls is too deep.
     #[error("the call needed more than {max} bytes of stack (stack_bytes_max)")]
     StackOverflow {

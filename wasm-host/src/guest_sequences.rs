@@ -58,6 +58,21 @@ pub enum SequenceStep {
     },
 }
 
+/// How far a removal has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RemovalStep {
+    /// All is removed.
+    Whole {
+        /// The work of this step, in elementary ones.
+        work: u64,
+    },
+    /// About a slice of work is done and more is left; the slice ends.
+    More {
+        /// The same.
+        work: u64,
+    },
+}
+
 /// Lists and texts, as one turn sees them. An entry that is not there is read as an
 /// empty one; the first insertion makes it.
 ///
@@ -91,7 +106,8 @@ pub trait GuestSequences {
         elements: Elements,
     ) -> Result<(), StateError>;
 
-    /// Removes `count` elements, one at least, from `index` on.
+    /// Removes `count` elements, one at least, from `index` on, a step at a time: called with
+    /// the same arguments until it is whole, and nothing else is called meanwhile.
     fn sequence_remove(
         &mut self,
         kind: SequenceKind,
@@ -99,7 +115,7 @@ pub trait GuestSequences {
         key: &[u8],
         index: u64,
         count: u64,
-    ) -> Result<(), StateError>;
+    ) -> Result<RemovalStep, StateError>;
 
     /// `count` elements from `index` on; fewer if they come to more than
     /// `bytes_max`, but with those that exceed it.
@@ -153,7 +169,7 @@ macro_rules! without_sequences {
                 _key: &[u8],
                 _index: u64,
                 _count: u64,
-            ) -> Result<(), StateError> {
+            ) -> Result<RemovalStep, StateError> {
                 refuse()
             }
 

@@ -115,6 +115,16 @@ pub enum StateError {
     /// What the guest has asked for does not fit to what is there.
     #[error("{0}")]
     Misused(String),
+    /// Others use what there is of something. The guest is not at fault.
+    #[error("{limit} is reached ({used} of {max})")]
+    Busy {
+        /// The bound's name.
+        limit: &'static str,
+        /// How much is in use.
+        used: u64,
+        /// The bound.
+        max: u64,
+    },
 }
 
 impl StateError {

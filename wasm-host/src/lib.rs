@@ -36,7 +36,7 @@ pub use description::{Description, Method, MethodKind, Parameter};
 pub use engine::operator_costs;
 pub use failure::Failure;
 pub use guest_blobs::{AttachStep, AttachedBlob, AttachedFrom, AttachedPage, GuestBlobs};
-pub use guest_sequences::{Elements, GuestSequences, SequenceKind, SequenceStep};
+pub use guest_sequences::{Elements, GuestSequences, RemovalStep, SequenceKind, SequenceStep};
 pub use guest_state::{GuestState, NullState, Row, Space, StateError, Walk as StateWalk};
 pub use host::{Host, HostConfig, HostError, LoadReport, LoadSource};
 pub use instance::{Instance, InstantiateError};

@@ -42,7 +42,7 @@ pub(crate) struct Lane {
     failures: [AtomicU64; FAILURE_KINDS],
 }
 
-const FAILURE_KINDS: usize = 13;
+const FAILURE_KINDS: usize = 14;
 
 /// Compilations that ended in the same way.
 #[derive(Debug, Default)]
@@ -166,6 +166,7 @@ impl Lane {
             Failure::OurBug { .. } => 10,
             Failure::MemoryFull { .. } => 11,
             Failure::Misused { .. } => 12,
+            Failure::Busy { .. } => 13,
         };
         count(&self.failures[index]);
     }
@@ -232,6 +233,7 @@ impl Stats {
                 our_bug: failures[10],
                 memory_full: failures[11],
                 misused: failures[12],
+                busy: failures[13],
             },
         }
     }
@@ -306,4 +308,6 @@ pub struct TrapCounts {
     pub memory_full: u64,
     /// An entry was used as what it is not.
     pub misused: u64,
+    /// Others used what there is of something.
+    pub busy: u64,
 }

@@ -166,6 +166,8 @@ settings! {
         warm_memory_bytes_max: Bytes [0, TIB] = "1 GiB";
         /// Lists and texts that the whole process keeps in memory between calls; each shard has an equal share. Those that were used least recently go for others, and one that is larger than a share is made anew for each call.
         sequence_memory_bytes_max: Bytes [0, TIB] = "256 MiB";
+        /// Lists and texts that the whole process brings into memory at the same time; each shard has an equal share, which the one that has begun first may exceed. A call that would have one more brought in then is refused with code -32005 and 429.
+        sequence_opening_bytes_max: Bytes [MIB, TIB] = "256 MiB";
         /// Threads that compile applications. One more loads those that are installed, so that no call waits for another application's install.
         compile_threads: u64 [1, 64] = "1";
         /// Applications waiting to be installed, and as many waiting to be loaded. One more is refused with code -32005 and 429.

@@ -195,6 +195,9 @@ fn failed_turn(failure: &Failure, said: Option<&str>) -> Refusal {
         Failure::MemoryFull { used, max } => {
             Refusal::limit_of(Code::Busy, setting("instances_bytes_max"), *used, *max)
         }
+        Failure::Busy { limit, used, max } => {
+            Refusal::limit_of(Code::Busy, setting(limit), *used, *max)
+        }
         Failure::StackOverflow { max } => Refusal::new(Code::StackOverflow, message)
             .with("limit", "limits.stack_bytes_max")
             .with("max", *max),

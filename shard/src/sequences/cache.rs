@@ -9,7 +9,8 @@ use bytes::Bytes;
 use corelet_store::{ContextSlot, EntryKind, Space};
 use hashlink::LruCache;
 
-use super::Live;
+use super::{Live, Openings};
+use crate::bounds::Bounds;
 use crate::stats::ShardStats;
 
 /// For whom a sequence is kept.
@@ -35,14 +36,17 @@ pub(crate) struct Name {
 pub(crate) struct SequenceCache {
     lives: RefCell<LruCache<Name, Live>>,
     bytes_max: u64,
+    /// What is on its way here.
+    pub(crate) openings: Rc<Openings>,
     stats: Arc<ShardStats>,
 }
 
 impl SequenceCache {
-    pub(crate) fn new(bytes_max: u64, stats: &Arc<ShardStats>) -> Rc<SequenceCache> {
+    pub(crate) fn new(bounds: &Bounds, stats: &Arc<ShardStats>) -> Rc<SequenceCache> {
         Rc::new(SequenceCache {
             lives: RefCell::new(LruCache::new_unbounded()),
-            bytes_max,
+            bytes_max: bounds.sequence_memory_bytes_max,
+            openings: Openings::new(bounds.sequence_opening_bytes_max, stats),
             stats: Arc::clone(stats),
         })
     }
@@ -52,6 +56,14 @@ impl SequenceCache {
         let live = self.lives.borrow_mut().remove(name)?;
         self.count(|bytes| bytes - live.bytes);
         Some(live)
+    }
+
+    /// Takes one out that is as wanted.
+    pub(crate) fn take_if(&self, name: &Name, wanted: impl FnOnce(&Live) -> bool) -> Option<Live> {
+        match self.look(name, wanted) {
+            Some(true) => self.take(name),
+            _ => None,
+        }
     }
 
     /// Looks at one where it is.
@@ -126,7 +138,11 @@ mod tests {
     #[test]
     fn what_was_used_last_stays_within_the_bound() {
         let stats: Arc<ShardStats> = Arc::default();
-        let cache = SequenceCache::new(100, &stats);
+        let bounds = Bounds {
+            sequence_memory_bytes_max: 100,
+            ..Bounds::default()
+        };
+        let cache = SequenceCache::new(&bounds, &stats);
         for n in 0..3 {
             assert!(cache.keep(name(n), live(30)).is_none());
         }

@@ -2,16 +2,10 @@
 
 use bytes::Bytes;
 use corelet_store::{
-    EditPlace, EditView, Hlc, NodeId, Sequence, SequenceError, SequenceKind, replay,
+    Allowance, Arriving, EditPlace, Hlc, NodeId, Sequence, SequenceError, SequenceKind, tell_void,
 };
 
 use super::{Edit, Made};
-
-/// What an edit takes in memory beside its bytes, about.
-const EDIT_BYTES: u64 = 64;
-
-/// What a sequence may grow by before it is measured again, if that is more than it has.
-const MEASURE_BYTES: u64 = 64 << 10;
 
 /// A delta of this node has seen everything that is here before it.
 const EVERYTHING: Hlc = Hlc::from_bits(u64::MAX);
@@ -24,8 +18,6 @@ pub(crate) struct Live {
     pub(crate) place: EditPlace,
     /// What it takes in memory, about.
     pub(crate) bytes: u64,
-    /// The same when it was last looked at.
-    measured: u64,
     /// What its context had lost when it was made, if it is made of edits that may be.
     pub(crate) losses: u64,
 }
@@ -37,7 +29,6 @@ impl Live {
         let bytes = sequence.memory_bytes() as u64;
         Live {
             bytes,
-            measured: bytes,
             sequence,
             made: Made {
                 births: Default::default(),
@@ -48,43 +39,65 @@ impl Live {
         }
     }
 
-    /// Applies an edit of the snapshot. One that is void counts as well.
-    pub(crate) fn apply(&mut self, edit: &EditView<'_>) {
-        replay(&mut self.sequence, edit);
-        self.place = edit.place;
-        self.count(edit.update.len());
-    }
-
-    fn count(&mut self, update_bytes: usize) {
-        self.made.edits += 1;
-        self.grow(update_bytes);
-    }
-
-    /// Notes what an edit may take. Measured again when that has come to as much as was
-    /// there: it looks at everything.
-    fn grow(&mut self, update_bytes: usize) {
-        self.bytes += EDIT_BYTES + 2 * update_bytes as u64;
-        if self.bytes > 2 * self.measured + MEASURE_BYTES {
-            self.measure();
+    /// Goes on with an update of an author. Gives it back if not all of it could be done; one
+    /// that turns out to be void is done.
+    pub(crate) fn go_on_applying(
+        &mut self,
+        mut arriving: Arriving,
+        author: NodeId,
+        update: &[u8],
+        allowance: &Allowance,
+    ) -> Option<Arriving> {
+        match self
+            .sequence
+            .go_on_applying(&mut arriving, update, allowance)
+        {
+            Ok(true) => None,
+            Ok(false) => Some(arriving),
+            Err(refused) => {
+                tell_void(author, &refused);
+                None
+            }
         }
     }
 
-    pub(crate) fn measure(&mut self) {
-        self.bytes = self.sequence.memory_bytes() as u64;
-        self.measured = self.bytes;
+    /// Counts an edit that was applied. One that is void counts as well.
+    pub(crate) fn count(&mut self, place: EditPlace) {
+        self.made.edits += 1;
+        self.place = place;
     }
 
-    /// Applies an edit of this node.
-    pub(crate) fn apply_own(&mut self, author: NodeId, edit: &Edit) {
+    /// Looks at what it takes: that costs no more than to read some counters.
+    pub(crate) fn measure(&mut self) {
+        self.bytes = self.sequence.memory_bytes() as u64;
+    }
+
+    /// Applies an edit of this node. Gives what is left to do of it, if not all could be
+    /// done; it has to be counted then.
+    pub(crate) fn apply_own(
+        &mut self,
+        author: NodeId,
+        edit: &Edit,
+        allowance: &Allowance,
+    ) -> Option<Arriving> {
         if edit.begins {
             self.made = Made::begun(author, edit.hlc, 0);
         }
         let seen = |_: &NodeId| EVERYTHING;
-        if let Err(refused) = self.sequence.apply(author, edit.hlc, seen, &edit.update) {
-            tracing::debug!(%author, %refused, "an edit changes nothing");
+        let begun = self
+            .sequence
+            .begin_apply(author, edit.hlc, seen, &edit.update);
+        let left = match begun {
+            Ok(arriving) => self.go_on_applying(arriving, author, &edit.update, allowance),
+            Err(refused) => {
+                tell_void(author, &refused);
+                None
+            }
+        };
+        if left.is_none() {
+            self.count(EditPlace::behind(edit.hlc));
         }
-        self.count(edit.update.len());
-        self.place = EditPlace::behind(edit.hlc);
+        left
     }
 
     /// Takes what a turn has edited, as its delta with this stamp will have it; none if
@@ -102,8 +115,8 @@ impl Live {
             self.made = Made::begun(author, hlc, 0);
         }
         self.made.edits += 1;
-        self.grow(update.len());
         self.place = EditPlace::behind(hlc);
+        self.measure();
         Ok(Some(Edit {
             hlc,
             begins,

@@ -4,14 +4,15 @@
 //! overlay keeps. A sequence in memory is made of them and can be dropped at any time. It
 //! is known by what it is made of: edits are only added while its births stay, so as many
 //! edits with the same births are the same ones ([`Made`]). Whoever finds a sequence of
-//! fewer edits than there are adds those that are missing ([`Source::catch_up`]);
-//! any other is made anew ([`Opening`]).
+//! fewer edits than there are adds those that are missing, and any other is made anew
+//! ([`Opening`]).
 //!
 //! | file | holds |
 //! |---|---|
 //! | `live.rs` | a sequence in memory |
 //! | `source.rs` | where its edits are |
 //! | `opening.rs` | making one, a slice at a time |
+//! | `openings.rs` | those that are being made, and their bound |
 //! | `cache.rs` | those that are kept between turns |
 //!
 //! All of it belongs to the shard's thread.
@@ -19,6 +20,7 @@
 mod cache;
 mod live;
 mod opening;
+mod openings;
 mod source;
 
 use std::rc::Rc;
@@ -29,7 +31,13 @@ use corelet_store::{Birth, Births, EntryKind, Hlc, NodeId, SequenceKind};
 pub(crate) use self::cache::{Name, Role, SequenceCache};
 pub(crate) use self::live::Live;
 pub(crate) use self::opening::Opening;
+pub(crate) use self::openings::{
+    Openings, OpeningsFull, SharedError, SharedOpening, SharedStep, Ticket,
+};
 pub(crate) use self::source::{Pending, Place, Source};
+
+/// What is done to lists and texts in one go, in the store's steps: about half a millisecond.
+pub(crate) const STEP_WORK: u64 = 4_000;
 
 /// An edit of this node that no snapshot shows yet.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,13 +1,23 @@
 //! Making a sequence of its edits, a slice at a time: a long one must not hold the core.
+//!
+//! It begins with what is in memory already, else with what was saved of it as a whole,
+//! else with nothing; then come the edits of the snapshot, then those that the snapshot
+//! has not. Each step has so much work, whatever an edit or a saved one comes to: how an
+//! update is applied in parts, and a saved one opened, is the store's.
 
 use std::ops::ControlFlow;
+use std::rc::Rc;
 
-use corelet_store::{Sequence, SequenceKind, StoreError};
+use bytes::Bytes;
+use corelet_store::{
+    Allowance, Arriving, EditPlace, Loading, NodeId, ReadingSaved, SavedSequence, SequenceKind,
+    Snapshot, StoreError, begin_replay, unless_damaged,
+};
 
 use super::source::{Place, Source};
-use super::{Edit, Live};
+use super::{Edit, Live, STEP_WORK};
 
-/// Edits, and bytes of edits, that are applied in one step: less than a millisecond.
+/// Edits that are read in one step, however little each does, and bytes of edits.
 const STEP_EDITS: usize = 500;
 const STEP_BYTES: usize = 128 << 10;
 
@@ -17,22 +27,46 @@ pub(crate) struct Opening {
     live: Live,
     /// The edits that the snapshot has not.
     later: Vec<Edit>,
-    /// How many of these are applied; none before the snapshot has been gone through.
-    applied: Option<usize>,
     kind: SequenceKind,
-    /// Whether to begin with what was saved of it.
-    begins_saved: Begins,
+    stage: Stage,
+    from: From,
+    /// An edit that is applied in parts.
+    arriving: Option<OnItsWay>,
 }
 
-/// What it goes on from.
+/// What it has begun with. An edit of another that came in before the last one of that is
+/// missing in the end.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Begins {
-    /// It has not been looked whether something was saved.
-    Unknown,
-    /// What was saved.
+enum From {
+    Kept,
     Saved,
-    /// Nothing.
-    Empty,
+    Nothing,
+}
+
+/// What comes next.
+enum Stage {
+    /// What a failed turn has left in it is taken back. Then the edits of the snapshot
+    /// are applied, or from so many on those that it has not.
+    RollingBack { then: Option<usize> },
+    /// It is looked for what was saved.
+    Looking,
+    /// That is read.
+    Reading(ReadingSaved),
+    /// And opened; without its bytes.
+    Loading(Box<Loading>, SavedSequence),
+    /// The edits of the snapshot are applied.
+    Shown,
+    /// From so many on, those that it has not.
+    Later(usize),
+    /// All that it is made of is in.
+    End,
+}
+
+struct OnItsWay {
+    arriving: Arriving,
+    author: NodeId,
+    update: Bytes,
+    place: EditPlace,
 }
 
 impl Opening {
@@ -45,72 +79,182 @@ impl Opening {
         let later = source.later(pending);
         let mut live = Live::new(kind, source.author, losses);
         live.made.births = source.made.births.clone();
-        let applied = source.snapshot().is_none().then_some(0);
+        let stage = match source.snapshot() {
+            Some(_) => Stage::Looking,
+            None => Stage::Later(0),
+        };
         Opening {
             source,
             live,
             later,
-            applied,
             kind,
-            begins_saved: Begins::Unknown,
+            stage,
+            from: From::Nothing,
+            arriving: None,
+        }
+    }
+
+    /// Goes on with one that was kept, which [`Source::can_go_on`] from.
+    pub(crate) fn go_on(
+        source: Source,
+        kind: SequenceKind,
+        live: Live,
+        pending: impl FnOnce() -> Vec<Edit>,
+    ) -> Opening {
+        let missing = source.made.edits - live.made.edits;
+        let mut later = Vec::new();
+        let mut then = None;
+        if missing > 0 {
+            later = source.later(pending);
+        }
+        if missing <= later.len() as u64 {
+            then = Some(later.len() - missing as usize);
+        }
+        Opening {
+            source,
+            live,
+            later,
+            kind,
+            stage: Stage::RollingBack { then },
+            from: From::Kept,
+            arriving: None,
         }
     }
 
     /// What it takes in memory so far.
     pub(crate) fn bytes(&self) -> u64 {
-        self.live.bytes
+        let stage = match &self.stage {
+            Stage::Reading(reading) => reading.bytes(),
+            Stage::Loading(loading, _) => loading.memory_bytes() as u64,
+            _ => 0,
+        };
+        self.live.bytes + stage
     }
 
     /// Does some more of it. Breaks with the sequence when it is whole.
     pub(crate) fn step(mut self) -> Result<ControlFlow<Live, Opening>, StoreError> {
-        let Some(applied) = self.applied else {
-            self.step_in_snapshot()?;
-            return Ok(ControlFlow::Continue(self));
-        };
-        let mut bytes = 0;
-        let rest = &self.later[applied..];
-        let some = rest.iter().take(STEP_EDITS).take_while(|edit| {
-            bytes += edit.update.len();
-            bytes - edit.update.len() <= STEP_BYTES
-        });
-        let mut count = applied;
-        for edit in some {
-            self.live.apply_own(self.source.author, edit);
-            count += 1;
-        }
-        if count < self.later.len() {
-            self.applied = Some(count);
-            return Ok(ControlFlow::Continue(self));
-        }
-        if self.live.made != self.source.made {
-            if self.begins_saved == Begins::Saved {
-                // Another's edit has come in before the last one of those saved.
-                self.begin_anew();
-                return Ok(ControlFlow::Continue(self));
+        let allowance = Allowance::steps(STEP_WORK);
+        while !allowance.is_used_up() {
+            if let Some(on_its_way) = self.arriving.take() {
+                self.arrive(on_its_way, &allowance);
+                continue;
             }
-            let Place { key, .. } = &self.source.place;
-            return Err(StoreError::Corrupt {
-                what: "entry",
-                key: String::from_utf8_lossy(key).into_owned(),
-                why: "its edits are not as many as it says",
-            });
+            // What stays in its stage has used up what it was allowed.
+            match std::mem::replace(&mut self.stage, Stage::End) {
+                Stage::RollingBack { then } => {
+                    self.stage = match (self.live.sequence.roll_back_some(&allowance), then) {
+                        (false, then) => Stage::RollingBack { then },
+                        (true, Some(at)) => Stage::Later(at),
+                        (true, None) => Stage::Shown,
+                    };
+                }
+                Stage::Looking => self.look()?,
+                Stage::Reading(reading) => {
+                    if self.read(reading)? {
+                        return Ok(ControlFlow::Continue(self));
+                    }
+                }
+                Stage::Loading(loading, saved) => self.load(*loading, saved, &allowance),
+                Stage::Shown => {
+                    if self.apply_shown(&allowance)? {
+                        self.stage = Stage::Shown;
+                        return Ok(ControlFlow::Continue(self));
+                    }
+                    self.stage = Stage::Later(0);
+                }
+                Stage::Later(at) => self.apply_later(at, &allowance),
+                Stage::End if self.live.made == self.source.made => {
+                    self.live.measure();
+                    return Ok(ControlFlow::Break(self.live));
+                }
+                Stage::End if self.from != From::Nothing => self.begin_anew(),
+                Stage::End => {
+                    let Place { key, .. } = &self.source.place;
+                    return Err(StoreError::Corrupt {
+                        what: "entry",
+                        key: String::from_utf8_lossy(key).into_owned(),
+                        why: "its edits are not as many as it says",
+                    });
+                }
+            }
         }
-        self.live.measure();
-        Ok(ControlFlow::Break(self.live))
+        Ok(ControlFlow::Continue(self))
     }
 
+    /// Without what it has begun with.
     fn begin_anew(&mut self) {
         let births = self.source.made.births.clone();
         self.live = Live::new(self.kind, self.source.author, self.live.losses);
         self.live.made.births = births;
-        self.begins_saved = Begins::Empty;
-        self.applied = None;
+        self.stage = match (self.source.snapshot(), self.from) {
+            (None, _) => Stage::Later(0),
+            (Some(_), From::Kept) => Stage::Looking,
+            (Some(_), From::Saved | From::Nothing) => Stage::Shown,
+        };
+        self.from = From::Nothing;
     }
 
-    fn step_in_snapshot(&mut self) -> Result<(), StoreError> {
-        let Some(snapshot) = self.source.snapshot() else {
-            self.applied = Some(0);
-            return Ok(());
+    fn snapshot(&self) -> Option<Rc<Snapshot>> {
+        self.source.snapshot().map(Rc::clone)
+    }
+
+    fn look(&mut self) -> Result<(), StoreError> {
+        let Place {
+            slot,
+            space,
+            key,
+            kind,
+        } = &self.source.place;
+        self.stage = Stage::Shown;
+        if let Some(snapshot) = self.snapshot()
+            && let Some(reading) = snapshot.begin_saved(*slot, *space, key, *kind)?
+        {
+            self.stage = Stage::Reading(reading);
+        }
+        Ok(())
+    }
+
+    /// Reads a part of what was saved. Tells whether there are more, of which each is
+    /// as much as a step may do.
+    fn read(&mut self, mut reading: ReadingSaved) -> Result<bool, StoreError> {
+        let Some(snapshot) = self.snapshot() else {
+            return Ok(false);
+        };
+        let is_more = unless_damaged(reading.step(&snapshot))?;
+        self.stage = match is_more {
+            Some(true) => Stage::Reading(reading),
+            None => Stage::Shown,
+            Some(false) => {
+                let mut saved = reading.end();
+                let bytes = std::mem::take(&mut saved.bytes);
+                match Loading::begin(self.source.author, bytes) {
+                    Ok(loading) => Stage::Loading(Box::new(loading), saved),
+                    Err(_) => Stage::Shown,
+                }
+            }
+        };
+        Ok(is_more == Some(true))
+    }
+
+    fn load(&mut self, loading: Loading, saved: SavedSequence, allowance: &Allowance) {
+        self.stage = match loading.step(allowance) {
+            Ok(ControlFlow::Continue(loading)) => Stage::Loading(Box::new(loading), saved),
+            Ok(ControlFlow::Break(sequence)) => {
+                self.from = From::Saved;
+                self.live.sequence = sequence;
+                self.live.made.edits = saved.edits;
+                self.live.place = saved.place;
+                self.live.measure();
+                Stage::Shown
+            }
+            Err(_) => Stage::Shown,
+        };
+    }
+
+    /// Applies edits of the snapshot. Tells whether there may be more.
+    fn apply_shown(&mut self, allowance: &Allowance) -> Result<bool, StoreError> {
+        let Some(snapshot) = self.snapshot() else {
+            return Ok(false);
         };
         let Place {
             slot,
@@ -118,38 +262,81 @@ impl Opening {
             key,
             kind,
         } = &self.source.place;
-        if self.begins_saved == Begins::Unknown {
-            self.begins_saved = Begins::Empty;
-            let saved = snapshot.saved_sequence(*slot, *space, key, *kind)?;
-            let author = self.source.author;
-            if let Some(saved) = saved
-                && let Ok(sequence) = Sequence::open(author, &saved.bytes)
-            {
-                self.begins_saved = Begins::Saved;
-                self.live.sequence = sequence;
-                self.live.made.edits = saved.edits;
-                self.live.place = saved.place;
-                self.live.measure();
-                // That alone may have taken a slice.
-                return Ok(());
-            }
-        }
-        let live = &mut self.live;
+        let (live, arriving) = (&mut self.live, &mut self.arriving);
         let (mut edits, mut bytes) = (0, 0);
         let mut is_more = false;
-        snapshot.edits_behind(*slot, *space, key, *kind, live.place, &mut |edit| {
-            if edits == STEP_EDITS || bytes > STEP_BYTES {
+        let behind = live.place;
+        snapshot.edits_behind(*slot, *space, key, *kind, behind, &mut |edit| {
+            if edits == STEP_EDITS || bytes > STEP_BYTES || allowance.is_used_up() {
                 is_more = true;
                 return ControlFlow::Break(());
             }
             edits += 1;
             bytes += edit.update.len();
-            live.apply(&edit);
-            ControlFlow::Continue(())
+            let begun = begin_replay(&live.sequence, &edit);
+            let left = begun
+                .and_then(|begun| live.go_on_applying(begun, edit.author, edit.update, allowance));
+            let Some(begun) = left else {
+                live.count(edit.place);
+                return ControlFlow::Continue(());
+            };
+            *arriving = Some(OnItsWay {
+                arriving: begun,
+                author: edit.author,
+                update: Bytes::copy_from_slice(edit.update),
+                place: edit.place,
+            });
+            is_more = true;
+            ControlFlow::Break(())
         })?;
-        if !is_more {
-            self.applied = Some(0);
+        live.measure();
+        Ok(is_more)
+    }
+
+    /// Applies edits that the snapshot has not, from one on.
+    fn apply_later(&mut self, at: usize, allowance: &Allowance) {
+        let author = self.source.author;
+        for (at, edit) in (at..).zip(&self.later[at..]) {
+            if allowance.is_used_up() {
+                self.stage = Stage::Later(at);
+                return;
+            }
+            if let Some(arriving) = self.live.apply_own(author, edit, allowance) {
+                self.arriving = Some(OnItsWay {
+                    arriving,
+                    author,
+                    update: edit.update.clone(),
+                    place: EditPlace::behind(edit.hlc),
+                });
+                self.stage = Stage::Later(at + 1);
+                return;
+            }
         }
-        Ok(())
+        self.stage = Stage::End;
+    }
+
+    /// Goes on with an edit of which a part is done.
+    fn arrive(&mut self, on_its_way: OnItsWay, allowance: &Allowance) {
+        let OnItsWay {
+            arriving,
+            author,
+            update,
+            place,
+        } = on_its_way;
+        let left = self
+            .live
+            .go_on_applying(arriving, author, &update, allowance);
+        match left {
+            None => self.live.count(place),
+            Some(arriving) => {
+                self.live.measure();
+                self.arriving = Some(OnItsWay {
+                    arriving,
+                    author,
+                    update,
+                    place,
+                });
+            }
+        }
     }
 }

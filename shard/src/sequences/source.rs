@@ -1,16 +1,11 @@
 //! Where the edits of a list or text are, at one moment: in a snapshot, in what has
 //! settled since, and in what is on its way to the disk.
 
-use std::ops::ControlFlow;
 use std::rc::Rc;
 
 use corelet_store::{ContextSlot, EntryKind, Hlc, NodeId, Snapshot, Space, StoreError};
 
 use super::{Edit, Live, Made, Tail};
-
-/// Edits that are read from a snapshot for a sequence that lacks them; one that lacks
-/// more is made anew, in slices.
-const CATCH_UP_EDITS_MAX: u64 = 512;
 
 /// A sequence by its place.
 #[derive(Clone, Debug)]
@@ -36,8 +31,6 @@ pub(crate) struct Source {
     pub(crate) place: Place,
     /// None if the sequence has begun since it was taken.
     snapshot: Option<Rc<Snapshot>>,
-    /// How many of them the snapshot has.
-    shown: u64,
     tail: Option<Tail>,
     pending: Pending,
     /// What the sequence is made of.
@@ -66,7 +59,6 @@ impl Source {
             _ => None,
         };
         let is_begun = begun.is_some();
-        let mut shown = 0;
         let made = match begun {
             Some(made) => made,
             None => {
@@ -79,10 +71,9 @@ impl Source {
                 let Some(facts) = snapshot.sequence(*slot, *space, key, *kind)? else {
                     return Ok(None);
                 };
-                shown = facts.edits;
                 Made {
                     births: facts.births,
-                    edits: shown + later + pending.edits,
+                    edits: facts.edits + later + pending.edits,
                 }
             }
         };
@@ -90,7 +81,6 @@ impl Source {
             author,
             place,
             snapshot: (!is_begun).then_some(snapshot),
-            shown,
             tail,
             pending,
             made,
@@ -114,65 +104,9 @@ impl Source {
         later
     }
 
-    /// Adds to a sequence what it lacks. Tells whether it is complete then: one that is
-    /// made of other edits is of no use, and one that lacks too many is made anew.
-    pub(crate) fn catch_up(
-        &self,
-        live: &mut Live,
-        pending: impl FnOnce() -> Vec<Edit>,
-    ) -> Result<bool, StoreError> {
-        if live.made == self.made {
-            return Ok(true);
-        }
-        if live.made.births != self.made.births || live.made.edits > self.made.edits {
-            return Ok(false);
-        }
-        let missing = self.made.edits - live.made.edits;
-        let later = self.made.edits - self.shown;
-        if missing > later {
-            let wanted = missing - later;
-            let found = match &self.snapshot {
-                Some(snapshot) if wanted <= CATCH_UP_EDITS_MAX => {
-                    self.read_missing(snapshot, live, wanted)?
-                }
-                _ => 0,
-            };
-            // Another's edit may have come in before the last one that is known.
-            if found != wanted {
-                return Ok(false);
-            }
-        }
-        let later = self.later(pending);
-        let from = later.len().saturating_sub(missing as usize);
-        for edit in &later[from..] {
-            live.apply_own(self.author, edit);
-        }
-        Ok(live.made == self.made)
-    }
-
-    /// Applies up to `wanted` edits of the snapshot and tells how many there were.
-    fn read_missing(
-        &self,
-        snapshot: &Snapshot,
-        live: &mut Live,
-        wanted: u64,
-    ) -> Result<u64, StoreError> {
-        let Place {
-            slot,
-            space,
-            key,
-            kind,
-        } = &self.place;
-        let mut found = 0;
-        let behind = live.place;
-        snapshot.edits_behind(*slot, *space, key, *kind, behind, &mut |edit| {
-            found += 1;
-            if found > wanted {
-                return ControlFlow::Break(());
-            }
-            live.apply(&edit);
-            ControlFlow::Continue(())
-        })?;
-        Ok(found)
+    /// Whether a sequence that was kept is a former one of this, so that what it lacks can
+    /// be added: one that is made of other edits is of no use.
+    pub(crate) fn can_go_on(&self, live: &Live) -> bool {
+        live.made.births == self.made.births && live.made.edits <= self.made.edits
     }
 }

@@ -9,13 +9,18 @@ use std::ops::ControlFlow;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use corelet_store::{Content, EntryKind, Hlc, NodeId, SequenceError, Space, Write};
-use corelet_wasm_host::{Elements, GuestSequences, SequenceKind, SequenceStep, StateError};
+use corelet_store::{
+    Allowance, Content, Deleting, EntryKind, Hlc, NodeId, SequenceError, Space, Write,
+};
+use corelet_wasm_host::{
+    Elements, GuestSequences, RemovalStep, SequenceKind, SequenceStep, StateError,
+};
 
 use super::{Base, Own, View, no_private, store_space};
 use crate::overlay::Shown;
 use crate::sequences::{
-    Edit, Live, Made, Name, Opening, Pending, Place, Role, SequenceCache, Source, entry_kind,
+    Edit, Live, Made, Name, Opening, OpeningsFull, Pending, Place, Role, STEP_WORK, SequenceCache,
+    SharedError, SharedOpening, SharedStep, Source, Ticket, entry_kind,
 };
 
 /// Elements of a list that are read before their bytes are looked at again.
@@ -52,8 +57,20 @@ pub(super) struct Sequences {
     /// What a query has found those to be made of that it looks at; none of those that
     /// are not there.
     wanted: BTreeMap<(At, EntryKind), Option<Made>>,
+    /// Those that it looks at together with other queries, as no cache keeps them.
+    shared: BTreeMap<(At, EntryKind), Rc<SharedOpening>>,
     /// The one that is being made.
-    opening: Option<Opening>,
+    opening: Option<Open>,
+    /// A removal of which a part is done.
+    deleting: Option<Deleting>,
+}
+
+/// A sequence in the making.
+enum Open {
+    /// For this turn alone, among those of all.
+    Own(Box<Opening>, Option<Ticket>),
+    /// For all queries that want it.
+    Shared(Rc<SharedOpening>),
 }
 
 /// A sequence that is out of the cache. Given back as it was taken, unless its edits are
@@ -68,7 +85,9 @@ struct Held {
 impl Drop for Held {
     fn drop(&mut self) {
         if let (Some(mut live), Some(home)) = (self.live.take(), &self.home) {
-            live.sequence.roll_back();
+            // What is more than that, whoever takes it out next takes back.
+            live.sequence.roll_back_some(&Allowance::steps(STEP_WORK));
+            live.measure();
             // One that this turn has begun is nothing without its edits.
             if !live.made.births.is_empty() {
                 drop(home.keep(self.name.clone(), live));
@@ -96,7 +115,9 @@ impl Sequences {
             access,
             held: BTreeMap::new(),
             wanted: BTreeMap::new(),
+            shared: BTreeMap::new(),
             opening: None,
+            deleting: None,
         }
     }
 
@@ -129,7 +150,11 @@ impl Sequences {
     /// Memory of those that the turn has for itself.
     fn bytes(&self) -> u64 {
         let lives = self.held.values().flat_map(|held| &held.live);
-        lives.map(|live| live.bytes).sum()
+        let own: u64 = lives.map(|live| live.bytes).sum();
+        let shared = self.shared.values();
+        own + shared
+            .filter_map(|shared| shared.look(|live| live.bytes))
+            .sum::<u64>()
     }
 
     fn hold(&mut self, at: At, name: Name, live: Live, home: Option<Rc<SequenceCache>>) {
@@ -161,6 +186,14 @@ fn check_read(found: Option<EntryKind>, read: EntryKind) -> Result<(), StateErro
 
 fn refused(error: SequenceError) -> StateError {
     StateError::Misused(error.to_string())
+}
+
+fn full(full: OpeningsFull) -> StateError {
+    StateError::Busy {
+        limit: "sequence_opening_bytes_max",
+        used: full.used,
+        max: full.max,
+    }
 }
 
 impl View {
@@ -224,26 +257,23 @@ impl View {
         let name = self.name(space, key, kind_of(kind), Role::Tip);
         let at = (space, name.key.clone());
         let cache = self.sequences.access.cache.clone();
-        let opening = match self.sequences.opening.take() {
-            Some(opening) => opening,
-            None => {
+        let (opening, ticket) = match self.sequences.opening.take() {
+            Some(Open::Own(opening, ticket)) => (*opening, ticket),
+            Some(Open::Shared(_)) | None => {
                 let Some(source) = self.source(space, key, name.kind)? else {
                     return Ok(None);
                 };
                 let losses = self.sequences.access.losses;
                 let kept = cache.as_ref().and_then(|cache| cache.take(&name));
-                if let Some(mut live) = kept.filter(|live| live.losses == losses)
-                    && source
-                        .catch_up(&mut live, || self.pending_edits(space, key))
-                        .map_err(StateError::new)?
-                {
-                    self.was_hit(true);
-                    self.sequences.hold(at, name, live, cache);
-                    return Ok(None);
-                }
-                self.was_hit(false);
+                let kept = kept.filter(|live| live.losses == losses && source.can_go_on(live));
+                self.was_hit(kept.is_some());
                 let pending = || self.pending_edits(space, key);
-                Opening::begin(source, store_kind(kind), losses, pending)
+                let kind = store_kind(kind);
+                let opening = match kept {
+                    Some(live) => Opening::go_on(source, kind, live, pending),
+                    None => Opening::begin(source, kind, losses, pending),
+                };
+                (opening, cache.as_ref().map(|cache| cache.openings.enter()))
             }
         };
         match opening.step().map_err(StateError::new)? {
@@ -251,7 +281,14 @@ impl View {
                 self.sequences.hold(at, name, live, cache);
                 Ok(None)
             }
-            ControlFlow::Continue(opening) => Ok(Some(self.goes_on(opening))),
+            ControlFlow::Continue(opening) => {
+                let bytes = opening.bytes();
+                if let Some(ticket) = &ticket {
+                    ticket.takes(bytes).map_err(full)?;
+                }
+                let open = Open::Own(Box::new(opening), ticket);
+                Ok(Some(self.goes_on(open, bytes)))
+            }
         }
     }
 
@@ -267,64 +304,60 @@ impl View {
         if self.look(space, key, kind, |_| ())?.is_some() {
             return Ok(None);
         }
-        let cache = self.sequences.access.cache.clone();
-        let opening = match self.sequences.opening.take() {
-            Some(opening) => opening,
-            None => {
+        let Some(cache) = self.sequences.access.cache.clone() else {
+            return Err(StateError::new("a query has no cache of lists and texts"));
+        };
+        let shared = match self.sequences.opening.take() {
+            Some(Open::Shared(shared)) => shared,
+            Some(Open::Own(..)) | None => {
                 let wanted = (at.clone(), name.kind);
                 let Some(source) = self.source(space, key, name.kind)? else {
                     self.sequences.wanted.insert(wanted, None);
                     return Ok(None);
                 };
-                let made = Some(source.made.clone());
-                self.sequences.wanted.insert(wanted, made);
+                let made = source.made.clone();
+                self.sequences.wanted.insert(wanted, Some(made.clone()));
                 if self.look(space, key, kind, |_| ())?.is_some() {
                     self.was_hit(true);
                     return Ok(None);
                 }
-                if let Some(cache) = &cache
-                    && let Some(mut live) = cache.take(&name)
-                {
-                    let is_newer = live.made.edits > source.made.edits;
-                    let is_whole = source.catch_up(&mut live, Vec::new);
-                    let is_whole = is_whole.map_err(StateError::new)?;
-                    if is_whole || is_newer {
-                        drop(cache.keep(name.clone(), live));
+                cache.openings.share(&name, &made, || {
+                    let kept = cache.take_if(&name, |live| source.can_go_on(live));
+                    self.was_hit(kept.is_some());
+                    let kind = store_kind(kind);
+                    match kept {
+                        Some(live) => Opening::go_on(source, kind, live, Vec::new),
+                        None => Opening::begin(source, kind, 0, Vec::new),
                     }
-                    if is_whole {
-                        self.was_hit(true);
-                        return Ok(None);
-                    }
-                }
-                self.was_hit(false);
-                Opening::begin(source, store_kind(kind), 0, Vec::new)
+                })
             }
         };
-        let live = match opening.step().map_err(StateError::new)? {
-            ControlFlow::Break(live) => live,
-            ControlFlow::Continue(opening) => return Ok(Some(self.goes_on(opening))),
-        };
-        // What a later query has made stays, and this one's is its own.
-        let is_older = |cache: &Rc<SequenceCache>| {
-            let newer = cache.look(&name, |kept| kept.made.edits > live.made.edits);
-            newer == Some(true)
-        };
-        let live = match cache.filter(|cache| !is_older(cache)) {
-            None => live,
-            Some(cache) => match cache.keep(name.clone(), live) {
-                None => return Ok(None),
-                Some(live) => live,
-            },
-        };
-        self.sequences.hold(at, name, live, None);
+        let step = shared.step().map_err(|error| match error {
+            SharedError::Store(error) => StateError::new(error),
+            SharedError::Full(error) => full(error),
+        })?;
+        match step {
+            SharedStep::More(bytes) => return Ok(Some(self.goes_on(Open::Shared(shared), bytes))),
+            // Somebody else has finished it; it is looked for anew.
+            SharedStep::Gone => return Ok(Some(self.sequences.bytes())),
+            SharedStep::Whole => {}
+        }
+        // What a later query has made stays, and this is for those who want it.
+        shared.give(|live| {
+            let is_newer = |kept: &Live| kept.made.edits > live.made.edits;
+            match cache.look(&name, is_newer) {
+                Some(true) => Some(live),
+                Some(false) | None => cache.keep(name.clone(), live),
+            }
+        });
+        self.sequences.shared.insert((at, name.kind), shared);
         Ok(None)
     }
 
     /// Keeps what is being made, and tells the memory of all that the turn has.
-    fn goes_on(&mut self, opening: Opening) -> u64 {
-        let bytes = self.sequences.bytes() + opening.bytes();
+    fn goes_on(&mut self, opening: Open, bytes: u64) -> u64 {
         self.sequences.opening = Some(opening);
-        bytes
+        self.sequences.bytes() + bytes
     }
 
     fn was_hit(&self, is_hit: bool) {
@@ -350,13 +383,19 @@ impl View {
         let (Base::Fixed { .. }, Some(cache)) = (&self.base, &access.cache) else {
             return Ok(None);
         };
-        let wanted = self.sequences.wanted.get(&(at, kind));
+        let at = (at, kind);
+        let shared = self.sequences.shared.get(&at);
+        if let Some(found) = shared.and_then(|shared| shared.look(&look)) {
+            return Ok(Some(found));
+        }
+        let wanted = self.sequences.wanted.get(&at);
         let Some(Some(made)) = wanted else {
             return Ok(None);
         };
         for role in [Role::Tip, Role::Durable] {
             let found = cache.look(&self.name(space, key, kind, role), |live| {
-                let is_it = role == Role::Durable || live.losses == access.losses;
+                let is_it = role == Role::Durable
+                    || (live.losses == access.losses && !live.sequence.has_edits());
                 (is_it && live.made == *made).then(|| look(live))
             });
             if let Some(Some(found)) = found {
@@ -367,13 +406,13 @@ impl View {
     }
 
     /// Edits a sequence, which this begins if there is none.
-    fn edit(
+    fn edit<T>(
         &mut self,
         space: Space,
         key: &[u8],
         kind: SequenceKind,
-        edit: impl FnOnce(&mut Live) -> Result<(), SequenceError>,
-    ) -> Result<(), StateError> {
+        edit: impl FnOnce(&mut Live) -> Result<T, SequenceError>,
+    ) -> Result<T, StateError> {
         no_private(space, kind_of(kind))?;
         let name = self.name(space, key, kind_of(kind), Role::Tip);
         let access = &self.sequences.access;
@@ -389,7 +428,8 @@ impl View {
         let Some(live) = &mut held.live else {
             return Err(StateError::new("a sequence was edited after its turn"));
         };
-        edit(live).map_err(refused)?;
+        let edited = edit(live).map_err(refused)?;
+        live.measure();
         let births = live.made.births.clone();
         let own = self.changeset.of(space).get(key);
         if matches!(
@@ -399,7 +439,7 @@ impl View {
                 ..
             })
         ) {
-            return Ok(());
+            return Ok(edited);
         }
         let removes_first = own.is_some_and(|own| own.removes_first || own.write == Write::Remove);
         let own = Own {
@@ -415,7 +455,7 @@ impl View {
             }),
         };
         self.put(space, key, own);
-        Ok(())
+        Ok(edited)
     }
 }
 
@@ -503,9 +543,22 @@ impl GuestSequences for View {
         key: &[u8],
         index: u64,
         count: u64,
-    ) -> Result<(), StateError> {
-        self.edit(store_space(space), key, kind, |live| {
-            live.sequence.delete(index as usize, count as usize)
+    ) -> Result<RemovalStep, StateError> {
+        let deleting = self.sequences.deleting.take();
+        let allowance = Allowance::steps(STEP_WORK);
+        let left = self.edit(store_space(space), key, kind, |live| {
+            let mut deleting = match deleting {
+                Some(deleting) => deleting,
+                None => live.sequence.begin_delete(index as usize, count as usize)?,
+            };
+            let is_whole = live.sequence.go_on_deleting(&mut deleting, &allowance)?;
+            Ok((!is_whole).then_some(deleting))
+        })?;
+        self.sequences.deleting = left;
+        let work = allowance.used();
+        Ok(match self.sequences.deleting {
+            None => RemovalStep::Whole { work },
+            Some(_) => RemovalStep::More { work },
         })
     }
 

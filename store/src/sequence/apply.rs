@@ -15,9 +15,33 @@ use super::bounds::{check_bytes, check_elements};
 use super::error::SequenceError;
 use super::id::Id;
 use super::tree::Spot;
-use super::update::{self, Decoded, Insertion};
+use super::update::{Decoding, Deletion, Insertion};
+use super::work::Allowance;
 use crate::hlc::Hlc;
 use crate::ids::NodeId;
+
+/// An update on its way into a sequence. It is read and judged whole before anything
+/// changes. From then on nothing else may be done to the sequence until it is in.
+#[derive(Debug)]
+pub struct Arriving {
+    author: NodeId,
+    own: u32,
+    stamp: Hlc,
+    /// How many elements of each author that is named the update's author knew.
+    seen: HashMap<u32, u32>,
+    stage: Stage,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Reading(Decoding),
+    Applying {
+        insertions: std::vec::IntoIter<Insertion>,
+        deletions: std::vec::IntoIter<Deletion>,
+        /// What is left of one.
+        deletion: Option<Deletion>,
+    },
+}
 
 impl Sequence {
     /// Applies an update of an author, whose delta has this stamp. `seen` says
@@ -35,73 +59,110 @@ impl Sequence {
         seen: impl Fn(&NodeId) -> Hlc,
         update: &[u8],
     ) -> Result<(), SequenceError> {
+        let mut arriving = self.begin_apply(author, stamp, seen, update)?;
+        let whole = self.go_on_applying(&mut arriving, update, &Allowance::unbounded())?;
+        assert!(whole, "without a bound it is not stopped");
+        Ok(())
+    }
+
+    /// Begins the same, to be done in parts by [`Sequence::go_on_applying`].
+    ///
+    /// # Errors
+    /// As [`Sequence::apply`].
+    pub fn begin_apply(
+        &self,
+        author: NodeId,
+        stamp: Hlc,
+        seen: impl Fn(&NodeId) -> Hlc,
+        update: &[u8],
+    ) -> Result<Arriving, SequenceError> {
         if !self.waiting.is_empty() {
             return Err(SequenceError::EditsWait);
         }
         check_bytes(update.len())?;
         let known = self.numbers.get(&author).copied();
         let own = known.unwrap_or(self.authors.len() as u32);
-        let number = |key: &NodeId| self.numbers.get(key).copied();
-        let decoded = update::decode(update, self.kind, author, own, number)?;
+        let mut counts = HashMap::new();
+        let number = |key: &NodeId| {
+            let number = self.numbers.get(key).copied()?;
+            counts.insert(number, self.pasts[number as usize].count(seen(key)));
+            Some(number)
+        };
+        let decoding = Decoding::begin(update, self.kind, author, own, number)?;
+        Ok(Arriving {
+            author,
+            own,
+            stamp,
+            seen: counts,
+            stage: Stage::Reading(decoding),
+        })
+    }
+
+    /// Does some more of it, with the same bytes. Tells whether the update is in.
+    ///
+    /// # Errors
+    /// As [`Sequence::apply`]: nothing has changed then.
+    pub fn go_on_applying(
+        &mut self,
+        arriving: &mut Arriving,
+        update: &[u8],
+        allowance: &Allowance,
+    ) -> Result<bool, SequenceError> {
+        if let Stage::Reading(decoding) = &mut arriving.stage {
+            if !decoding.step(update, allowance)? {
+                return Ok(false);
+            }
+            self.judge(arriving)?;
+        }
+        let Stage::Applying {
+            insertions,
+            deletions,
+            deletion,
+        } = &mut arriving.stage
+        else {
+            unreachable!("what was judged is applied");
+        };
+        loop {
+            if allowance.is_used_up() {
+                return Ok(false);
+            }
+            if let Some(insertion) = insertions.next() {
+                self.integrate(insertion);
+            } else if let Some((first, len)) = deletion.take().or_else(|| deletions.next()) {
+                *deletion = self.pieces.delete(first, len, allowance, |_, _| {});
+            } else {
+                self.note(arriving.own, arriving.stamp);
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Judges an update that is read. From then on nothing can fail.
+    fn judge(&mut self, arriving: &mut Arriving) -> Result<(), SequenceError> {
+        let Stage::Reading(decoding) = &mut arriving.stage else {
+            return Ok(());
+        };
+        let author = arriving.author;
+        let known = self.numbers.get(&author).copied();
         let expected = known.map_or(0, |own| self.authors[own as usize].next);
-        if decoded.first != expected {
-            let got = decoded.first;
+        if decoding.first != expected {
+            let got = decoding.first;
             return Err(SequenceError::Discontinuous {
                 author,
                 got,
                 expected,
             });
         }
-        self.check_later(author, known, stamp)?;
-        check_elements(expected, decoded.inserted)?;
-        self.check_seen(author, own, seen, &decoded)?;
-
-        // From here on nothing can fail.
-        let own = self.number(author);
-        for insertion in decoded.insertions {
-            self.integrate(insertion);
-        }
-        for (first, len) in decoded.deletions {
-            self.pieces.delete(first, len, |_, _| {});
-        }
-        self.note(own, stamp);
-        Ok(())
-    }
-
-    /// Every element that is named must be one that the author knew.
-    fn check_seen(
-        &self,
-        author: NodeId,
-        own: u32,
-        seen: impl Fn(&NodeId) -> Hlc,
-        decoded: &Decoded,
-    ) -> Result<(), SequenceError> {
-        let mut counts: HashMap<u32, u32> = HashMap::new();
-        let mut own_next = decoded.first;
-        let mut is_seen = |id: Id, len: u32, own_next: u32| {
-            let count = match id.author == own {
-                true => own_next,
-                false => *counts.entry(id.author).or_insert_with(|| {
-                    let other = self.authors.get(id.author as usize);
-                    other.map_or(0, |a| self.pasts[id.author as usize].count(seen(&a.key)))
-                }),
-            };
-            id.counter.checked_add(len).is_some_and(|end| end <= count)
+        self.check_later(author, known, arriving.stamp)?;
+        check_elements(expected, decoding.inserted())?;
+        check_seen(author, arriving.own, &arriving.seen, decoding)?;
+        self.number(author);
+        arriving.stage = Stage::Applying {
+            insertions: std::mem::take(&mut decoding.insertions).into_iter(),
+            deletions: std::mem::take(&mut decoding.deletions).into_iter(),
+            deletion: None,
         };
-        for Insertion {
-            parent, content, ..
-        } in &decoded.insertions
-        {
-            if *parent != Id::ROOT && !is_seen(*parent, 1, own_next) {
-                return Err(SequenceError::Unseen { author });
-            }
-            own_next += content.len() as u32;
-        }
-        let mut deletions = decoded.deletions.iter();
-        match deletions.all(|&(first, len)| is_seen(first, len, own_next)) {
-            true => Ok(()),
-            false => Err(SequenceError::Unseen { author }),
-        }
+        Ok(())
     }
 
     /// Puts new elements where they belong.
@@ -138,5 +199,36 @@ impl Sequence {
             true => Ok(()),
             false => Err(SequenceError::NotLater { author, got, last }),
         }
+    }
+}
+
+/// Every element that is named must be one that the author knew.
+fn check_seen(
+    author: NodeId,
+    own: u32,
+    seen: &HashMap<u32, u32>,
+    update: &Decoding,
+) -> Result<(), SequenceError> {
+    let is_seen = |id: Id, len: u32, own_next: u32| {
+        let count = match id.author == own {
+            true => own_next,
+            false => seen.get(&id.author).copied().unwrap_or(0),
+        };
+        id.counter.checked_add(len).is_some_and(|end| end <= count)
+    };
+    let mut own_next = update.first;
+    for Insertion {
+        parent, content, ..
+    } in &update.insertions
+    {
+        if *parent != Id::ROOT && !is_seen(*parent, 1, own_next) {
+            return Err(SequenceError::Unseen { author });
+        }
+        own_next += content.len() as u32;
+    }
+    let mut deletions = update.deletions.iter();
+    match deletions.all(|&(first, len)| is_seen(first, len, own_next)) {
+        true => Ok(()),
+        false => Err(SequenceError::Unseen { author }),
     }
 }

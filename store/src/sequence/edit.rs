@@ -1,13 +1,15 @@
 //! Edits that are made here, by index, until an update takes them or they are rolled
-//! back. Others' updates are in `apply.rs`.
+//! back. Deletions are in `deleting.rs`, others' updates in `apply.rs`.
 
 use super::Sequence;
 use super::bounds::{UPDATE_BYTES_MAX, check_elements};
+use super::chunk::PIECE_MAX;
 use super::content::Content;
 use super::error::SequenceError;
 use super::id::{Id, Side};
-use super::update::{self, Deletion, Insertion};
-use super::waiting::Undo;
+use super::update::{self, Insertion};
+use super::waiting::{Undo, Waiting};
+use super::work::Allowance;
 use crate::hlc::Hlc;
 
 impl Sequence {
@@ -57,59 +59,42 @@ impl Sequence {
         }
     }
 
-    /// Deletes elements.
-    ///
-    /// # Errors
-    /// [`SequenceError::OutOfRange`], or `TooLarge`, also if the update would have more
-    /// than [`super::UPDATE_EDITS_MAX`] edits. Nothing has changed then.
-    pub fn delete(&mut self, index: usize, len: usize) -> Result<(), SequenceError> {
-        self.check_range(index, len)?;
-        if len == 0 {
-            return Ok(());
-        }
-        let runs = self.joined(self.pieces.runs(index, len));
-        self.waiting.check_deletions(runs.len())?;
-        for (first, len) in runs {
-            let waiting = &mut self.waiting;
-            self.pieces
-                .delete(first, len, |id, content| waiting.keep(id, content));
-            self.waiting.delete((first, len));
-        }
-        Ok(())
-    }
-
-    /// The same runs, joined where everything between two of an author is deleted
-    /// already. So to empty a sequence takes an edit for each author, and not for each
-    /// piece.
-    fn joined(&self, mut runs: Vec<Deletion>) -> Vec<Deletion> {
-        runs.sort_unstable();
-        let mut joined: Vec<Deletion> = Vec::new();
-        for (first, len) in runs {
-            if let Some((start, run)) = joined.last_mut()
-                && start.author == first.author
-                && self.pieces.visible_from(start.plus(*run)) == Some(first)
-            {
-                *run = first.counter + len - start.counter;
-            } else {
-                joined.push((first, len));
-            }
-        }
-        joined
-    }
-
     /// Takes back all edits since the last update was taken. What they had cut is
     /// joined again.
     pub fn roll_back(&mut self) {
-        for undo in self.waiting.roll_back() {
-            match undo {
-                Undo::Delete { first, content } => self.pieces.restore(first, content),
-                Undo::Insert { first, len } => {
-                    self.pieces.remove(first, len);
-                    self.tree.unhang(&self.authors, first);
-                    self.authors[first.author as usize].next = first.counter;
+        let whole = self.roll_back_some(&Allowance::unbounded());
+        assert!(whole, "without a bound it is not stopped");
+    }
+
+    /// Does some of it. Tells whether all is taken back; nothing else may be done to the
+    /// sequence before.
+    pub fn roll_back_some(&mut self, allowance: &Allowance) -> bool {
+        while !allowance.is_used_up() {
+            match self.waiting.last_undo() {
+                None => return true,
+                Some(Undo::Delete { first, units }) => {
+                    let content = self.waiting.take_held(units);
+                    self.pieces.restore(first, content);
+                }
+                Some(Undo::Insert { first, len }) => {
+                    let part = len.min(PIECE_MAX as u32);
+                    self.pieces.remove(first.plus(len - part), part);
+                    if part < len {
+                        let len = len - part;
+                        self.waiting.put_back(Undo::Insert { first, len });
+                    } else {
+                        self.tree.unhang(&self.authors, first);
+                        self.authors[first.author as usize].next = first.counter;
+                    }
                 }
             }
         }
+        false
+    }
+
+    /// Whether there are edits that no update has taken.
+    pub fn has_edits(&self) -> bool {
+        !self.waiting.is_empty()
     }
 
     /// The edits since the last call, as the delta with this stamp carries them;
@@ -125,7 +110,7 @@ impl Sequence {
         let own = self.own as usize;
         let key = self.authors[own].key;
         self.check_later(key, Some(self.own), stamp)?;
-        let waiting = std::mem::take(&mut self.waiting);
+        let waiting = std::mem::replace(&mut self.waiting, Waiting::new(self.kind));
         let bytes = update::encode(
             self.kind,
             &self.authors,

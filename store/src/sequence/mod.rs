@@ -7,12 +7,12 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `edit.rs`, `waiting.rs` | edits that are made here |
+//! | `edit.rs`, `deleting.rs`, `waiting.rs` | edits that are made here |
 //! | `apply.rs`, `past.rs` | others' updates, and what they may name |
 //! | `bounds.rs`, `error.rs` | bounds and refusals |
-//! | `tree.rs`, `walk.rs` | why elements are in their order |
+//! | `tree.rs`, `settle.rs`, `walk.rs` | why elements are in their order |
 //! | `pieces/`, `chunk.rs`, `content.rs`, `id.rs` | where they lie, what they hold, their names |
-//! | `update.rs`, `saved.rs`, `wire.rs` | the two formats |
+//! | `update.rs`, `saved.rs`, `loading.rs`, `wire.rs` | the two formats |
 //! | `memory.rs`, `work.rs` | what it takes |
 //! | `tests/` | what it promises |
 
@@ -20,13 +20,16 @@ mod apply;
 mod bounds;
 mod chunk;
 mod content;
+mod deleting;
 mod edit;
 mod error;
 mod id;
+mod loading;
 mod memory;
 mod past;
 mod pieces;
 mod saved;
+mod settle;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -41,13 +44,17 @@ use std::collections::HashMap;
 use crate::hlc::Hlc;
 use crate::ids::NodeId;
 
+pub use apply::Arriving;
 pub use bounds::{AUTHOR_ELEMENTS_MAX, UPDATE_BYTES_MAX, UPDATE_EDITS_MAX};
 pub use content::{Content, SequenceKind};
+pub use deleting::Deleting;
 pub use error::SequenceError;
+pub use loading::Loading;
 use past::Past;
 use pieces::Pieces;
 use tree::{Author, Tree};
 use waiting::Waiting;
+pub use work::Allowance;
 
 /// A list or a text, with all that is needed to merge what others do to it.
 #[derive(Clone, Debug)]
@@ -78,7 +85,7 @@ impl Sequence {
             numbers: HashMap::new(),
             tree: Tree::default(),
             pieces: Pieces::new(kind),
-            waiting: Waiting::default(),
+            waiting: Waiting::new(kind),
         };
         new.own = new.number(author);
         new

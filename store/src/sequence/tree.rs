@@ -18,7 +18,7 @@ use std::ops::Bound;
 
 use super::id::{Id, Side};
 use super::pieces::Pieces;
-use super::work::step;
+use super::work::{step, steps};
 use crate::ids::NodeId;
 
 /// An author of elements.
@@ -46,6 +46,12 @@ pub(super) struct Tree {
     /// The same ones by parent.
     children: BTreeMap<(Id, Side), Brothers>,
 }
+
+/// A depth that is not known yet.
+const UNSETTLED: u32 = u32::MAX;
+
+/// The same, of a run that waits for that above it. No run is so deep, as each has an element.
+const WAITS: u32 = u32::MAX - 1;
 
 /// The first element of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,17 +91,22 @@ impl Brother {
 }
 
 impl Brothers {
-    fn all(&self) -> Vec<Id> {
-        match self {
-            Brothers::One(id) => vec![*id],
-            Brothers::Many(many) => many.iter().map(|brother| brother.id).collect(),
-        }
-    }
-
     fn first(&self) -> Option<Id> {
         match self {
             Brothers::One(id) => Some(*id),
             Brothers::Many(many) => many.first().map(|brother| brother.id),
+        }
+    }
+
+    /// The smallest that comes behind another element.
+    fn behind(&self, authors: &[Author], id: Id) -> Option<Id> {
+        match self {
+            Brothers::One(one) => precedes(authors, id, *one).then_some(*one),
+            Brothers::Many(many) => {
+                let own = Brother::of(authors, id);
+                let mut greater = many.range((Bound::Excluded(own), Bound::Unbounded));
+                greater.next().map(|brother| brother.id)
+            }
         }
     }
 
@@ -183,9 +194,10 @@ impl Tree {
         let start = Start {
             parent,
             side,
-            depth: 0,
+            depth: UNSETTLED,
             jump: id,
         };
+        steps(2);
         self.starts.insert(id, start);
         match self.children.get_mut(&(parent, side)) {
             None => drop(self.children.insert((parent, side), Brothers::One(id))),
@@ -193,34 +205,50 @@ impl Tree {
         }
     }
 
-    /// Settles all runs, from the first ones on; tells whether all of them hang, over
-    /// others or not, on what comes before all elements.
-    pub(super) fn settle_all(&mut self, authors: &[Author]) -> bool {
-        let mut settled = 0;
-        let mut waiting = self.brothers(Id::ROOT, Side::Right);
-        while let Some(id) = waiting.pop() {
-            self.settle(id);
-            settled += 1;
-            let last = self.run_end(authors, id);
-            let below = self.children.range((id, Side::Left)..=(last, Side::Right));
-            waiting.extend(below.flat_map(|(_, brothers)| brothers.all()));
-        }
-        settled == self.starts.len()
-    }
-
     /// Works out how deep a run is. That on which it hangs is settled.
-    fn settle(&mut self, id: Id) {
-        let parent = self.starts[&id].parent;
-        if parent == Id::ROOT {
+    pub(super) fn settle(&mut self, id: Id) {
+        step();
+        let Some(above) = self.run_above(id) else {
+            let own = self.starts.get_mut(&id).expect("it was planted");
+            own.depth = 0;
             return;
-        }
-        let (above, start) = self.run(parent);
+        };
+        let start = self.starts[&above];
         let far = self.starts[&start.jump];
         // Where two jumps are alike, one goes over both.
         let is_alike = start.depth - far.depth == far.depth - self.starts[&far.jump].depth;
         let jump = if is_alike { far.jump } else { above };
         let own = self.starts.get_mut(&id).expect("it was planted");
         (own.depth, own.jump) = (start.depth + 1, jump);
+    }
+
+    /// The run on which this one hangs; none if that is what comes before all elements.
+    pub(super) fn run_above(&self, id: Id) -> Option<Id> {
+        let parent = self.starts[&id].parent;
+        (parent != Id::ROOT).then(|| self.run(parent).0)
+    }
+
+    /// The first run behind another, in the order of their names.
+    pub(super) fn start_behind(&self, last: Option<Id>) -> Option<Id> {
+        let from = last.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut behind = self.starts.range((from, Bound::Unbounded));
+        behind.next().map(|(id, _)| *id)
+    }
+
+    /// Whether it is known how deep a run lies.
+    pub(super) fn is_settled(&self, id: Id) -> bool {
+        self.starts[&id].depth < WAITS
+    }
+
+    /// Notes that a run waits for that above it.
+    pub(super) fn wait(&mut self, id: Id) {
+        let own = self.starts.get_mut(&id).expect("it was planted");
+        own.depth = WAITS;
+    }
+
+    /// Whether a run waits for that above it.
+    pub(super) fn waits(&self, id: Id) -> bool {
+        self.starts[&id].depth == WAITS
     }
 
     /// Takes an element off again on which none hangs.
@@ -247,10 +275,21 @@ impl Tree {
         starts.map(|(&id, start)| (id, start.parent, start.side))
     }
 
-    /// The elements that hang on one side of another, but for one that continues its run.
-    pub(super) fn brothers(&self, parent: Id, side: Side) -> Vec<Id> {
-        let brothers = self.children.get(&(parent, side));
-        brothers.map_or(Vec::new(), Brothers::all)
+    /// The first of those that hang on one side of an element, but for one that continues
+    /// its run; or the first behind another one.
+    pub(super) fn brother(
+        &self,
+        authors: &[Author],
+        parent: Id,
+        side: Side,
+        behind: Option<Id>,
+    ) -> Option<Id> {
+        step();
+        let brothers = self.children.get(&(parent, side))?;
+        match behind {
+            None => brothers.first(),
+            Some(id) => brothers.behind(authors, id),
+        }
     }
 
     /// The first of these elements of a run on which others hang.
@@ -324,6 +363,13 @@ impl Tree {
 
 #[cfg(test)]
 impl Tree {
+    /// As if its runs had come in any order.
+    pub(super) fn unsettle(&mut self) {
+        for (id, start) in &mut self.starts {
+            (start.depth, start.jump) = (UNSETTLED, *id);
+        }
+    }
+
     /// How deep the runs are, and where they jump.
     pub(super) fn depths(&self) -> impl Iterator<Item = (u32, Id)> {
         self.starts.values().map(|start| (start.depth, start.jump))

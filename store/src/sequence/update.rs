@@ -5,12 +5,13 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::bounds::check_edits;
+use super::bounds::{UPDATE_EDITS_MAX, check_edits};
 use super::content::{Content, SequenceKind};
 use super::error::SequenceError;
 use super::id::{Id, Side};
 use super::tree::Author;
 use super::wire::{Reader, put_content, put_number};
+use super::work::{self, Allowance};
 use crate::ids::NodeId;
 
 const VERSION: u8 = 1;
@@ -93,60 +94,124 @@ pub(super) fn encode(
     out
 }
 
-/// An update that is well-formed; whether its ids exist is not known yet.
-pub(super) struct Decoded {
+/// An update that is being read. It is well-formed once all of it is read; whether
+/// its ids exist is not known then.
+#[derive(Debug)]
+pub(super) struct Decoding {
+    kind: SequenceKind,
+    /// How far it is read.
+    at: usize,
+    names: Names,
     /// The counter of its first new element.
     pub(super) first: u32,
-    /// How many new elements.
-    pub(super) inserted: usize,
+    /// The next one's.
+    next: Id,
+    edits: usize,
+    /// What is still to be read of an insertion: bytes of a text, values of a list.
+    left: usize,
+    /// Long ones in parts of which each continues the one before.
     pub(super) insertions: Vec<Insertion>,
     pub(super) deletions: Vec<Deletion>,
+    /// Behind which element, by its author's name, the next deletion has to begin.
+    behind: Option<(u64, u32)>,
 }
 
-/// Reads an update of the author with this key, whose number is `own`.
-/// `number` knows the numbers of authors that have elements here.
-pub(super) fn decode(
-    bytes: &[u8],
-    kind: SequenceKind,
-    key: NodeId,
-    own: u32,
-    number: impl Fn(&NodeId) -> Option<u32>,
-) -> Result<Decoded, SequenceError> {
-    let mut reader = Reader::new(bytes);
-    if reader.byte("a version")? != VERSION {
-        return Err(reader.expected("version 1"));
-    }
-    if reader.byte("a kind")? != kind.code() {
-        return Err(reader.expected("the kind of the sequence"));
-    }
-    let mut others = Vec::new();
-    let mut named = BTreeSet::from([key]);
-    for _ in 0..reader.count()? {
-        let other = reader.key()?;
-        if !named.insert(other) {
-            return Err(reader.expected("a key that was not named yet"));
+impl Decoding {
+    /// Begins an update of the author with this key, whose number is `own`.
+    /// `number` knows the numbers of authors that have elements here.
+    pub(super) fn begin(
+        bytes: &[u8],
+        kind: SequenceKind,
+        key: NodeId,
+        own: u32,
+        mut number: impl FnMut(&NodeId) -> Option<u32>,
+    ) -> Result<Self, SequenceError> {
+        let mut reader = Reader::new(bytes, 0);
+        if reader.byte("a version")? != VERSION {
+            return Err(reader.expected("version 1"));
         }
-        others.push(number(&other));
+        if reader.byte("a kind")? != kind.code() {
+            return Err(reader.expected("the kind of the sequence"));
+        }
+        let mut others = Vec::new();
+        let mut named = BTreeSet::from([key]);
+        let count = reader.count()?;
+        if count > UPDATE_EDITS_MAX {
+            // Each edit names one author.
+            return Err(reader.expected("no more keys than edits"));
+        }
+        for _ in 0..count {
+            work::step();
+            let other = reader.key()?;
+            if !named.insert(other) {
+                return Err(reader.expected("a key that was not named yet"));
+            }
+            others.push(number(&other));
+        }
+        let first = reader.counter()?;
+        Ok(Self {
+            kind,
+            at: reader.at(),
+            names: Names {
+                own,
+                others,
+                used: 0,
+            },
+            first,
+            next: Id {
+                author: own,
+                counter: first,
+            },
+            edits: 0,
+            left: 0,
+            insertions: Vec::new(),
+            deletions: Vec::new(),
+            behind: None,
+        })
     }
-    let mut names = Names {
-        own,
-        others,
-        used: 0,
-    };
-    let first = reader.counter()?;
-    let mut next = Id {
-        author: own,
-        counter: first,
-    };
-    let (mut insertions, mut deletions) = (Vec::new(), Vec::new());
-    // Behind which element, by its author's name, the next deletion has to begin.
-    let mut behind: Option<(u64, u32)> = None;
-    while !reader.is_empty() {
-        check_edits(insertions.len() + deletions.len() + 1)?;
+
+    /// Reads on in the same bytes. Tells whether all of it is read.
+    pub(super) fn step(
+        &mut self,
+        bytes: &[u8],
+        allowance: &Allowance,
+    ) -> Result<bool, SequenceError> {
+        let mut reader = Reader::new(bytes, self.at);
+        while self.left > 0 || !reader.is_empty() {
+            if allowance.is_used_up() {
+                return Ok(false);
+            }
+            work::step();
+            match self.left {
+                0 => self.edit(&mut reader)?,
+                _ => {
+                    let last = self.next.before().expect("an insertion has begun");
+                    self.content(&mut reader, last, Side::Right)?;
+                }
+            }
+            self.at = reader.at();
+        }
+        if self.edits == 0 {
+            return Err(reader.expected("an edit"));
+        }
+        if self.names.used != self.names.others.len() {
+            return Err(reader.expected("no keys but those that are named"));
+        }
+        Ok(true)
+    }
+
+    /// How many new elements.
+    pub(super) fn inserted(&self) -> usize {
+        (self.next.counter - self.first) as usize
+    }
+
+    fn edit(&mut self, reader: &mut Reader<'_>) -> Result<(), SequenceError> {
+        self.edits += 1;
+        check_edits(self.edits)?;
         let tag = reader.byte("an edit")?;
-        let (name, id) = names.id(&mut reader)?;
+        let (name, id) = self.names.id(reader)?;
         match tag {
-            INSERT_RIGHT | INSERT_LEFT if deletions.is_empty() => {
+            INSERT_RIGHT | INSERT_LEFT if self.deletions.is_empty() => {
                 let side = match tag {
                     INSERT_RIGHT => Side::Right,
                     _ => Side::Left,
@@ -155,47 +220,53 @@ pub(super) fn decode(
                 if parent == Id::ROOT && side == Side::Left {
                     return Err(reader.expected("the right side of the root"));
                 }
-                let content = reader.content(kind)?;
-                let first = next;
-                next.counter = u32::try_from(content.len())
-                    .ok()
-                    .and_then(|len| next.counter.checked_add(len))
-                    .ok_or_else(|| reader.expected("counters of 32 bits"))?;
-                insertions.push(Insertion {
-                    first,
-                    parent,
-                    side,
-                    content,
-                });
+                self.left = reader.count()?;
+                if self.left == 0 {
+                    return Err(reader.expected("an element"));
+                }
+                self.content(reader, parent, side)
             }
             DELETE => {
                 let len = reader.counter()?;
                 let ascending = "elements to delete, in ascending order";
                 let first = id.ok_or_else(|| reader.expected(ascending))?;
                 let end = first.counter.checked_add(len).filter(|_| len > 0);
-                let is_behind = behind.is_none_or(|last| (name, first.counter) > last);
+                let is_behind = self.behind.is_none_or(|last| (name, first.counter) > last);
                 let end = end.filter(|_| is_behind);
-                behind = Some((name, end.ok_or_else(|| reader.expected(ascending))?));
-                deletions.push((first, len));
+                self.behind = Some((name, end.ok_or_else(|| reader.expected(ascending))?));
+                self.deletions.push((first, len));
+                Ok(())
             }
-            _ => return Err(reader.expected("an insertion, or a deletion behind all of these")),
+            _ => Err(reader.expected("an insertion, or a deletion behind all of these")),
         }
     }
-    if behind.is_none() && insertions.is_empty() {
-        return Err(reader.expected("an edit"));
+
+    /// Reads some more of what is inserted.
+    fn content(
+        &mut self,
+        reader: &mut Reader<'_>,
+        parent: Id,
+        side: Side,
+    ) -> Result<(), SequenceError> {
+        let (content, read) = reader.some_content(self.kind, self.left)?;
+        let first = self.next;
+        self.next.counter = u32::try_from(content.len())
+            .ok()
+            .and_then(|len| first.counter.checked_add(len))
+            .ok_or_else(|| reader.expected("counters of 32 bits"))?;
+        self.left -= read;
+        self.insertions.push(Insertion {
+            first,
+            parent,
+            side,
+            content,
+        });
+        Ok(())
     }
-    if names.used != names.others.len() {
-        return Err(reader.expected("no keys but those that are named"));
-    }
-    Ok(Decoded {
-        first,
-        inserted: (next.counter - first) as usize,
-        insertions,
-        deletions,
-    })
 }
 
 /// The authors that an update names, in the order in which it does.
+#[derive(Debug)]
 struct Names {
     own: u32,
     others: Vec<Option<u32>>,

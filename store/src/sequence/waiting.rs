@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::bounds::{check_bytes, check_edits};
-use super::content::Content;
+use super::content::{Content, SequenceKind};
 use super::error::SequenceError;
 use super::id::{Id, Side};
 use super::update::{Deletion, Insertion};
@@ -16,7 +16,7 @@ const EDIT_BYTES: usize = 64;
 const LENGTH_BYTES: usize = 5;
 
 /// Edits that wait to be taken or rolled back.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Waiting {
     pub(super) insertions: Vec<Insertion>,
     /// By first element; none touches another.
@@ -24,18 +24,38 @@ pub(super) struct Waiting {
     undo: Vec<Undo>,
     /// Bytes of the update, at most, without its deletions.
     bytes: usize,
-    /// Bytes that deleted elements held.
-    undo_bytes: usize,
+    /// What deleted elements held, one after the other.
+    held: Content,
+    held_bytes: usize,
 }
 
 /// How an edit is taken back.
 #[derive(Clone, Debug)]
 pub(super) enum Undo {
-    Insert { first: Id, len: u32 },
-    Delete { first: Id, content: Content },
+    Insert {
+        first: Id,
+        len: u32,
+    },
+    /// So many units of what is held.
+    Delete {
+        first: Id,
+        units: usize,
+    },
 }
 
 impl Waiting {
+    /// None, in a sequence of this kind.
+    pub(super) fn new(kind: SequenceKind) -> Self {
+        Self {
+            insertions: Vec::new(),
+            deletions: BTreeMap::new(),
+            undo: Vec::new(),
+            bytes: 0,
+            held: Content::empty(kind),
+            held_bytes: 0,
+        }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.insertions.is_empty() && self.deletions.is_empty()
     }
@@ -43,9 +63,17 @@ impl Waiting {
     /// About the bytes of memory that they take.
     pub(super) fn memory_bytes(&self) -> usize {
         2 * self.bytes
-            + self.undo_bytes
+            + self.held_bytes
+            + self.held_values() * size_of::<Box<[u8]>>()
             + self.undo.capacity() * size_of::<Undo>()
             + self.deletions.len() * EDIT_BYTES
+    }
+
+    fn held_values(&self) -> usize {
+        match &self.held {
+            Content::Values(values) => values.len(),
+            Content::Text(_) => 0,
+        }
     }
 
     /// Whether one more insertion can be made.
@@ -104,19 +132,38 @@ impl Waiting {
         self.deletions.insert(first, end - first.counter);
     }
 
-    /// Keeps what a deleted run held.
+    /// Keeps what deleted elements held.
     pub(super) fn keep(&mut self, first: Id, content: Content) {
-        self.undo_bytes += content.bytes();
-        self.undo.push(Undo::Delete { first, content });
+        let units = content.units();
+        self.held_bytes += content.bytes();
+        self.held.append(content);
+        self.undo.push(Undo::Delete { first, units });
     }
 
     pub(super) fn deletions(&self) -> impl Iterator<Item = Deletion> {
         self.deletions.iter().map(|(&first, &len)| (first, len))
     }
 
-    /// What has to be undone, the newest first. Nothing waits any more.
-    pub(super) fn roll_back(&mut self) -> impl Iterator<Item = Undo> + use<> {
-        std::mem::take(self).undo.into_iter().rev()
+    /// What has to be undone, the newest first. Nothing waits any more when there is nothing.
+    pub(super) fn last_undo(&mut self) -> Option<Undo> {
+        let last = self.undo.pop();
+        if last.is_none() {
+            *self = Self::new(self.held.kind());
+        }
+        last
+    }
+
+    /// To be undone next: a part of what was to be undone.
+    pub(super) fn put_back(&mut self, undo: Undo) {
+        self.undo.push(undo);
+    }
+
+    /// The last units of what is held.
+    pub(super) fn take_held(&mut self, units: usize) -> Content {
+        let all = self.held.units();
+        let held = self.held.take(all - units, all);
+        self.held_bytes -= held.bytes();
+        held
     }
 }
 

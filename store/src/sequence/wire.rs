@@ -1,9 +1,14 @@
 //! Numbers and bytes of both formats: LEB128 numbers in their shortest form.
 //! What they mean is in `update.rs` and `saved.rs`.
 
+use super::chunk::PIECE_MAX;
 use super::content::{Content, SequenceKind};
 use super::error::SequenceError;
+use super::work;
 use crate::ids::{ID_BYTES, NodeId};
+
+/// Bytes of a list's values that are read in one go, unless one alone has more.
+const VALUES_BYTES: usize = 64 << 10;
 
 /// Reads what [`put_number`] and its neighbours wrote.
 pub(super) struct Reader<'a> {
@@ -12,8 +17,14 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0 }
+    /// Reads on from where one has stopped.
+    pub(super) fn new(bytes: &'a [u8], at: usize) -> Self {
+        Self { bytes, at }
+    }
+
+    /// How far it has come.
+    pub(super) fn at(&self) -> usize {
+        self.at
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -69,45 +80,74 @@ impl<'a> Reader<'a> {
         ))
     }
 
-    /// Content of one element at least.
-    pub(super) fn content(&mut self, kind: SequenceKind) -> Result<Content, SequenceError> {
-        let count = self.count()?;
-        if count == 0 {
-            return Err(self.expected("an element"));
-        }
+    /// The first elements of a content that has `left` bytes of text, or values; and how many
+    /// of these that were.
+    pub(super) fn some_content(
+        &mut self,
+        kind: SequenceKind,
+        left: usize,
+    ) -> Result<(Content, usize), SequenceError> {
         match kind {
-            SequenceKind::Text => match std::str::from_utf8(self.take(count, "text")?) {
-                Ok(text) => Ok(Content::Text(text.to_owned())),
-                Err(_) => Err(self.expected("UTF-8")),
-            },
             SequenceKind::List => {
-                let mut values = Vec::new();
-                for _ in 0..count {
-                    values.push(Box::from(self.value()?));
+                let values = self.values(left.min(PIECE_MAX))?;
+                let count = values.len();
+                Ok((Content::Values(values), count))
+            }
+            SequenceKind::Text => {
+                let some = self.take(left.min(PIECE_MAX), "text")?;
+                work::bytes(some.len());
+                let end = match std::str::from_utf8(some) {
+                    Ok(_) => some.len(),
+                    // A character goes on in what comes then.
+                    Err(cut) if cut.error_len().is_none() && some.len() < left => cut.valid_up_to(),
+                    Err(_) => 0,
+                };
+                self.at -= some.len() - end;
+                match std::str::from_utf8(&some[..end]) {
+                    Ok(text) if end > 0 => Ok((Content::Text(text.to_owned()), end)),
+                    _ => Err(self.expected("UTF-8")),
                 }
-                Ok(Content::Values(values))
             }
         }
     }
 
-    /// All that is left, as what so many elements hold.
-    pub(super) fn contents(
+    /// What the next elements hold, which are at most `most`: of a list perhaps fewer of them.
+    pub(super) fn elements(
         &mut self,
         kind: SequenceKind,
-        count: u64,
-    ) -> Result<Contents<'_, 'a>, SequenceError> {
-        let text = match kind {
-            SequenceKind::List => None,
-            SequenceKind::Text => {
-                let rest = self.take(self.bytes.len() - self.at, "text")?;
-                let text = std::str::from_utf8(rest).map_err(|_| self.expected("UTF-8"))?;
-                if text.chars().count() as u64 != count {
-                    return Err(self.expected("as much text as elements"));
-                }
-                Some(text)
+        most: usize,
+    ) -> Result<Content, SequenceError> {
+        if kind == SequenceKind::List {
+            return Ok(Content::Values(self.values(most)?));
+        }
+        // A character has four bytes at most, and none begins in the midst of one.
+        let rest = &self.bytes[self.at..];
+        let window = &rest[..rest.len().min(most.saturating_mul(4).saturating_add(1))];
+        let is_first = |byte: &u8| byte & 0xc0 != 0x80;
+        let mut firsts = window.iter().enumerate().filter(|(_, byte)| is_first(byte));
+        let end = firsts.nth(most).map_or(window.len(), |(at, _)| at);
+        work::bytes(end);
+        match std::str::from_utf8(&window[..end]) {
+            Ok(text) if text.chars().count() == most => {
+                self.at += end;
+                Ok(Content::Text(text.to_owned()))
             }
-        };
-        Ok(Contents { reader: self, text })
+            Ok(_) => Err(self.expected("as much text as elements")),
+            Err(_) => Err(self.expected("UTF-8")),
+        }
+    }
+
+    /// At most so many values, fewer if they are large, but one at least.
+    fn values(&mut self, most: usize) -> Result<Vec<Box<[u8]>>, SequenceError> {
+        let (mut values, mut bytes) = (Vec::new(), 0);
+        while values.len() < most && bytes < VALUES_BYTES {
+            let value = self.value()?;
+            bytes += value.len();
+            values.push(Box::from(value));
+        }
+        work::steps(values.len());
+        work::bytes(bytes);
+        Ok(values)
     }
 
     fn value(&mut self) -> Result<&'a [u8], SequenceError> {
@@ -122,41 +162,6 @@ impl<'a> Reader<'a> {
                 Ok(taken)
             }
             None => Err(self.expected(expected)),
-        }
-    }
-}
-
-/// What elements hold, one after the other.
-pub(super) struct Contents<'r, 'a> {
-    reader: &'r mut Reader<'a>,
-    /// Of a text, what is left of it.
-    text: Option<&'a str>,
-}
-
-impl Contents<'_, '_> {
-    /// What the next elements hold.
-    pub(super) fn take(&mut self, count: usize) -> Result<Content, SequenceError> {
-        let Some(text) = &mut self.text else {
-            let mut values = Vec::new();
-            for _ in 0..count {
-                values.push(Box::from(self.reader.value()?));
-            }
-            return Ok(Content::Values(values));
-        };
-        let end = text
-            .char_indices()
-            .nth(count)
-            .map_or(text.len(), |(at, _)| at);
-        let (taken, rest) = text.split_at(end);
-        *text = rest;
-        Ok(Content::Text(taken.to_owned()))
-    }
-
-    /// That there is nothing more.
-    pub(super) fn end(self) -> Result<(), SequenceError> {
-        match self.reader.is_empty() {
-            true => Ok(()),
-            false => Err(self.reader.expected("no more values than elements")),
         }
     }
 }

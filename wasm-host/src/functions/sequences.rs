@@ -7,7 +7,7 @@ use wasmtime::component::{LinkerInstance, WasmList, WasmStr};
 
 use super::storage::{Bytes, answered, check_key, check_writer};
 use crate::costs::{self, HostCost};
-use crate::guest_sequences::{Elements, SequenceKind, SequenceStep};
+use crate::guest_sequences::{Elements, RemovalStep, SequenceKind, SequenceStep};
 use crate::guest_state::Space;
 use crate::host_context::{Cx, HostContext, charge, enter, slice_end, with_state};
 use crate::limits::Limits;
@@ -157,12 +157,23 @@ async fn remove(
     if charge(&mut cx, cost.per_row.saturating_mul(count))? {
         slice_end().await;
     }
-    let removed = with_state(&mut cx, |state, store| {
-        let key = door.key.as_le_slice(&store);
-        state.sequence_remove(door.kind, door.space, key, index, count)
-    })?;
-    answered(&mut cx, removed)?;
-    Ok((Ok(()),))
+    loop {
+        let step = with_state(&mut cx, |state, store| {
+            let key = door.key.as_le_slice(&store);
+            state.sequence_remove(door.kind, door.space, key, index, count)
+        })?;
+        let (work, is_whole) = match answered(&mut cx, step)? {
+            RemovalStep::Whole { work } => (work, true),
+            RemovalStep::More { work } => (work, false),
+        };
+        let is_slice = charge(&mut cx, costs::SEQUENCE_WORK.saturating_mul(work))?;
+        if is_slice || !is_whole {
+            slice_end().await;
+        }
+        if is_whole {
+            return Ok((Ok(()),));
+        }
+    }
 }
 
 async fn list_read(

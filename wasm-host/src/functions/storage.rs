@@ -426,6 +426,7 @@ pub(super) fn answered<R>(cx: &mut Cx<'_>, answer: Result<R, StateError>) -> was
         cx.data_mut().stop(match error {
             StateError::Store(source) => Failure::State(source),
             StateError::Misused(message) => Failure::Misused { message },
+            StateError::Busy { limit, used, max } => Failure::Busy { limit, used, max },
         })
     })
 }

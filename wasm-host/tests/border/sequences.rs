@@ -237,6 +237,37 @@ fn opening_a_long_one_ends_slices_and_costs_nothing() {
     assert_eq!(run(7), (none + 7, fuel));
 }
 
+/// What a removal has to go through is paid for, step by step, and the slice ends behind each.
+#[test]
+fn a_removal_ends_slices_and_pays_for_its_work() {
+    let body = "(call $remove-at (i64.const 0) (i64.const 2)) (call $ok-number (call $length))";
+    let module = host_with(Limits::default())
+        .load(&component(body))
+        .unwrap_or_else(|refused| panic!("{refused}"));
+    let run = |steps, removal_work| {
+        let mut state = MapState {
+            removal_work,
+            ..MapState::default()
+        };
+        let values = vec![b"a".to_vec(), b"b".to_vec(), b"c".to_vec()];
+        state
+            .sequences
+            .insert((Space::Shared, b"k".to_vec()), values);
+        state.removal_steps = steps;
+        let mut running = module.instantiate().unwrap().run(update("{}", state));
+        loop {
+            let slices = running.slices();
+            if let Poll::Ready(finished) = poll(&mut running) {
+                assert_eq!(output(&finished), "1");
+                return (slices, finished.fuel_used);
+            }
+        }
+    };
+    let (slices, fuel) = run(0, 0);
+    assert_eq!(run(9, 0), (slices + 9, fuel));
+    assert_eq!(run(9, 30), (slices + 9, fuel + 10 * 30 * 100));
+}
+
 #[test]
 fn elements_are_paid_for() {
     let fuel = |body: &str| {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use corelet_wasm_host::{
     AttachStep, AttachedBlob, AttachedFrom, AttachedPage, Elements, GuestBlobs, GuestSequences,
-    GuestState, Row, SequenceKind, SequenceStep, Space, StateError, StateWalk,
+    GuestState, RemovalStep, Row, SequenceKind, SequenceStep, Space, StateError, StateWalk,
 };
 
 /// Entries with their kinds, and how often they were asked for.
@@ -26,6 +26,10 @@ pub(crate) struct MapState {
     pub(crate) attached: BTreeMap<String, u64>,
     /// Slices that it takes to open a list or text, or to look for a blob.
     pub(crate) steps: u64,
+    /// Steps that a removal takes, beside the last one.
+    pub(crate) removal_steps: u64,
+    /// What each step of a removal says that it was.
+    pub(crate) removal_work: u64,
     pub(crate) reads: u64,
     pub(crate) writes: u64,
     /// Removals from before the turn that a scan walks over first, forwards.
@@ -251,10 +255,15 @@ impl GuestSequences for MapState {
         key: &[u8],
         index: u64,
         count: u64,
-    ) -> Result<(), StateError> {
+    ) -> Result<RemovalStep, StateError> {
+        let work = self.removal_work;
+        if self.removal_steps > 0 {
+            self.removal_steps -= 1;
+            return Ok(RemovalStep::More { work });
+        }
         let sequence = self.sequences.entry((space, key.to_vec())).or_default();
         sequence.drain(index as usize..(index + count) as usize);
-        Ok(())
+        Ok(RemovalStep::Whole { work })
     }
 
     fn sequence_read(

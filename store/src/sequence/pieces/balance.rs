@@ -3,7 +3,11 @@
 use super::super::chunk::{CHUNK_ELEMENTS_MAX, CHUNK_PIECES_MAX, Chunk};
 #[cfg(test)]
 use super::super::content::Content;
+use super::super::work;
 use super::{At, Pieces};
+
+/// Chunks that are numbered anew in one step.
+const NUMBERS_PER_STEP: usize = 64;
 
 /// A chunk with fewer pieces looks for a neighbour to join.
 const CHUNK_PIECES_MIN: usize = CHUNK_PIECES_MAX / 4;
@@ -110,6 +114,7 @@ impl Pieces {
 
     /// Says of the pieces of a chunk that they are in it.
     fn name(&mut self, chunk: u32) {
+        work::steps(self.chunks[chunk as usize].pieces().len());
         for piece in self.chunks[chunk as usize].pieces() {
             let index = match piece.is_visible() {
                 true => &mut self.visible,
@@ -121,6 +126,7 @@ impl Pieces {
 
     /// Says of the chunks from a position on where they are.
     fn number_from(&mut self, position: usize) {
+        work::steps((self.order.len() - position) / NUMBERS_PER_STEP);
         for (at, &chunk) in self.order.iter().enumerate().skip(position) {
             self.positions[chunk as usize] = at as u32;
         }

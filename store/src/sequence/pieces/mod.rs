@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use super::chunk::{Chunk, PIECE_MAX, Piece};
 use super::content::{Content, SequenceKind};
 use super::id::Id;
-use super::work::step;
+use super::work::{self, Allowance, step};
 
 /// A piece by its chunk and its index therein.
 #[derive(Clone, Copy, Debug)]
@@ -133,21 +133,25 @@ impl Pieces {
         (next.author == id.author).then_some(*next)
     }
 
-    /// The runs of elements that the visible ones from `index` on belong to.
-    pub(super) fn runs(&self, index: usize, mut len: usize) -> Vec<(Id, u32)> {
-        let mut runs: Vec<(Id, u32)> = Vec::new();
+    /// Shows the runs of elements that the visible ones from `index` on belong to, as many as
+    /// are allowed. Gives how many elements these are.
+    pub(super) fn runs(
+        &self,
+        index: usize,
+        len: usize,
+        allowance: &Allowance,
+        mut show: impl FnMut(Id, u32),
+    ) -> usize {
+        let mut left = len;
         self.each_visible(index, |chunk, piece, offset| {
             let piece = chunk.pieces()[piece];
-            let count = (piece.len as usize - offset).min(len);
-            let first = piece.first.plus(offset as u32);
-            match runs.last_mut() {
-                Some((start, run)) if start.plus(*run) == first => *run += count as u32,
-                _ => runs.push((first, count as u32)),
-            }
-            len -= count;
-            len > 0
+            let count = (piece.len as usize - offset).min(left);
+            show(piece.first.plus(offset as u32), count as u32);
+            step();
+            left -= count;
+            left > 0 && !allowance.is_used_up()
         });
-        runs
+        len - left
     }
 
     /// Appends visible elements from `index` on to `out`.
@@ -197,28 +201,40 @@ impl Pieces {
         let chunk = *self.order.last().expect("there is always a chunk");
         self.chunks[chunk as usize].push_deleted(first, len);
         self.deleted.insert(first, chunk);
+        step();
         let piece = self.chunks[chunk as usize].pieces().len() - 1;
         self.mend(At { chunk, piece });
     }
 
     /// Deletes elements, of which some may be deleted already; what was not, is shown.
-    /// Costs what there is to delete.
-    pub(super) fn delete(&mut self, first: Id, len: u32, mut gone: impl FnMut(Id, Content)) {
+    /// Costs what there is to delete. Gives what is left when no more is allowed.
+    pub(super) fn delete(
+        &mut self,
+        first: Id,
+        len: u32,
+        allowance: &Allowance,
+        mut gone: impl FnMut(Id, Content),
+    ) -> Option<(Id, u32)> {
         let end = first.counter + len;
         let mut next = first;
         while let Some(id) = self.visible_from(next)
             && id.counter < end
         {
+            if id != first && allowance.is_used_up() {
+                return Some((id, end - id.counter));
+            }
             let at = self.cut_out(id, end);
             let piece = self.chunks[at.chunk as usize].pieces()[at.piece];
             let content = self.chunks[at.chunk as usize].delete(at.piece);
             self.visible.remove(&piece.first);
             self.deleted.insert(piece.first, at.chunk);
+            work::steps(2);
             self.count(at.chunk, -1, piece.len as usize, content.bytes());
             self.mend(at);
             gone(piece.first, content);
             next = piece.end();
         }
+        None
     }
 
     /// Makes deleted elements visible again.
@@ -232,6 +248,7 @@ impl Pieces {
             content = self.chunks[at.chunk as usize].restore(at.piece, content);
             self.deleted.remove(&piece.first);
             self.visible.insert(piece.first, at.chunk);
+            work::steps(2);
             self.count(at.chunk, 1, piece.len as usize, bytes - content.bytes());
             self.mend(at);
             next = piece.end();
@@ -241,7 +258,7 @@ impl Pieces {
     /// Takes elements out without a trace.
     pub(super) fn remove(&mut self, first: Id, len: u32) {
         let end = first.counter + len;
-        self.delete(first, len, |_, _| {});
+        self.delete(first, len, &Allowance::unbounded(), |_, _| {});
         let mut next = first;
         while next.counter < end {
             let at = self.cut_out(next, end);
@@ -260,7 +277,11 @@ impl Pieces {
         }
         let (position, first, mut offset) = self.seek(index);
         let mut skip = first;
-        for &chunk in &self.order[position..] {
+        for (&chunk, &visible) in self.order[position..].iter().zip(&self.sums[position..]) {
+            if visible == 0 {
+                continue;
+            }
+            step();
             let chunk = &self.chunks[chunk as usize];
             for (at, piece) in chunk.pieces().iter().enumerate().skip(skip) {
                 if piece.is_visible() {
@@ -369,6 +390,8 @@ impl Pieces {
         let (mut at, mut first) = (at, first);
         for part in content.into_parts(PIECE_MAX) {
             let (len, bytes) = (part.len(), part.bytes());
+            work::bytes(bytes);
+            step();
             self.chunks[at.chunk as usize].put(at.piece, first, part, len);
             self.visible.insert(first, at.chunk);
             self.count(at.chunk, 1, len, bytes);

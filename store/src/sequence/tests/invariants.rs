@@ -1,9 +1,10 @@
 //! What holds of every sequence at any time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::id::{Id, Side};
-use super::super::tree::continues;
+use super::super::settle::Settling;
+use super::super::tree::{continues, precedes};
 use super::super::walk::Walk;
 use super::*;
 
@@ -54,7 +55,9 @@ fn check_elements(sequence: &Sequence) {
         assert_eq!(next, author.next);
     }
     assert!(by_author.is_empty());
-    let walked = join(Walk::new(&sequence.tree, &sequence.authors));
+    let mut walk = Walk::new();
+    let next = || walk.next(&sequence.tree, &sequence.authors);
+    let walked = join(std::iter::from_fn(next));
     let lying = join(sequence.pieces.iter().map(|piece| (piece.first, piece.len)));
     assert_eq!(walked, lying);
 }
@@ -72,16 +75,24 @@ fn join(runs: impl Iterator<Item = (Id, u32)>) -> Vec<(Id, u32)> {
 
 /// Runs hang on elements that are there, know how deep they are, and a run above.
 fn check_tree(sequence: &Sequence) {
-    let mut brothers = 0;
-    for (id, parent, side) in sequence.tree.starts() {
+    let (tree, authors) = (&sequence.tree, &sequence.authors);
+    let mut found = BTreeSet::new();
+    for (id, parent, side) in tree.starts() {
         assert!(!continues(id, parent, side));
-        let own = sequence.tree.brothers(parent, side);
-        assert!(own.contains(&id));
-        brothers += usize::from(own[0] == id) * own.len();
+        let first = tree.brother(authors, parent, side, None);
+        if first == Some(id) {
+            let next = |id: &Id| tree.brother(authors, parent, side, Some(*id));
+            let own: Vec<Id> = std::iter::successors(first, next).collect();
+            assert!(own.is_sorted_by(|a, b| precedes(authors, *a, *b)));
+            found.extend(own.into_iter().map(|id| (id, parent, side)));
+        }
     }
-    assert_eq!(brothers, sequence.tree.starts().len());
+    assert!(tree.starts().eq(found));
     let mut anew = sequence.tree.clone();
-    assert!(anew.settle_all(&sequence.authors));
+    anew.unsettle();
+    let mut settling = Settling::default();
+    let whole = settling.step(&mut anew, &Allowance::unbounded());
+    assert_eq!(whole, Some(true));
     assert!(anew.depths().eq(sequence.tree.depths()));
-    assert!(sequence.tree.brothers(Id::ROOT, Side::Left).is_empty());
+    assert!(tree.brother(authors, Id::ROOT, Side::Left, None).is_none());
 }

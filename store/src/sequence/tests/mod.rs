@@ -7,6 +7,7 @@
 //! | `liars.rs` | a lie changes nothing, or the same everywhere |
 //! | `damage.rs` | saved bytes are opened whole or refused |
 //! | `bounds.rs`, `cost.rs` | what an update may be, and what it costs |
+//! | `steps.rs` | what is long is done in parts |
 //! | `invariants.rs` | what holds of every sequence |
 
 mod bounds;
@@ -15,6 +16,7 @@ mod damage;
 mod invariants;
 mod liars;
 mod merging;
+mod steps;
 mod vector;
 
 use proptest::prelude::*;
