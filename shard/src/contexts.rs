@@ -33,6 +33,7 @@ fn failure_of(error: StateError) -> Failure {
     match error {
         StateError::Store(source) => Failure::State(source),
         StateError::Misused(message) => Failure::Misused { message },
+        StateError::Busy { limit, used, max } => Failure::Busy { limit, used, max },
     }
 }
 

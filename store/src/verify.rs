@@ -429,10 +429,18 @@ impl<'s> Scrub<'s> {
     }
 
     fn answer_age(&mut self, key: &[u8], bytes: &[u8]) -> Result<(), StoreError> {
-        let found = self.of(slot(key, "record of an answer's age")?);
-        if layout::split_answer_age(key).is_some() {
-            found.answers_by_age = found.answers_by_age.with(read_answer_bytes(key, bytes)?);
+        let slot = slot(key, "record of an answer's age")?;
+        if let Some((_, answer)) = layout::split_answer_age(key) {
+            let bytes = read_answer_bytes(key, bytes)?;
+            // In its place, and not only somewhere: that is how a call looks for it.
+            if self.snapshot.kept_answer(slot, &answer)?.is_none() {
+                let why = "the answer that it is about is not there";
+                return Err(StoreError::corrupt("record of an answer's age", key, why));
+            }
+            let found = self.of(slot);
+            found.answers_by_age = found.answers_by_age.with(bytes);
         } else {
+            let found = self.of(slot);
             found.answers_tally = AnswerTally::read(key, bytes)?;
         }
         Ok(())
