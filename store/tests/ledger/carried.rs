@@ -15,7 +15,7 @@ use corelet_store::{
     reshard, restore, verify, write_backup,
 };
 
-use crate::copies::{WITHOUT_LOG, WITHOUT_PRIVATE, content, export, other};
+use crate::copies::{WITHOUT_LOG, WITHOUT_PRIVATE, content, export, framed, other, rows};
 use crate::signed::{Key, Lie, LiedWrite, forge, vouched};
 use crate::{Bench, event, id, set};
 
@@ -344,6 +344,53 @@ fn deltas_from_before_a_context_was_shared_can_be_parents_in_a_copy() {
         }
         source.verify();
     }
+}
+
+/// A past that says what one of the time before sharing would say, of a delta that was made
+/// since: that its author has seen everything with a lower stamp.
+#[test]
+fn a_past_that_claims_to_be_from_before_a_context_was_shared_is_told() {
+    let mut source = Bench::new();
+    let slot = source.create(CONTEXT);
+    let mut own = Vec::new();
+    for n in 0..3 {
+        let call = source.call(CONTEXT, slot, vec![set([n], "1")]);
+        own.extend(source.commit(vec![call]).remove(0).delta_id());
+    }
+    source.commit(vec![Change::ShareContext(id(CONTEXT))]);
+    while source.ledger().sweep(100).unwrap().is_more {}
+    // It follows the first call, and not the two behind that.
+    let stamp = (source.now + 1000) << 12;
+    let foreign = set_by(2, source.now + 1000, &own[..1], "a");
+    apply(source.ledger(), slot, &foreign).unwrap();
+    let honest = rows(&export(source.ledger(), id(CONTEXT), ExportScope::ALL));
+    let at = honest.windows(foreign.len()).position(|it| it == foreign);
+    // Behind the delta: that its past follows, its dot, how many authors it has seen, the first.
+    let at = at.unwrap() + foreign.len() + 1 + 12 + 4 + 4;
+    let mut lie = honest.clone();
+    lie[at..at + 8].copy_from_slice(&(stamp - 1).to_le_bytes());
+    assert_ne!(lie, honest);
+    let target = other();
+    let error = import_context(target.ledger(), &framed(&lie)[..]).unwrap_err();
+    assert!(
+        matches!(error, corelet_store::ImportError::Disagrees { .. }),
+        "{error}"
+    );
+    import_context(target.ledger(), &framed(&honest)[..]).unwrap();
+    target.verify();
+}
+
+/// Until the sweep comes to it, what was kept of a deleted context lies there.
+#[test]
+fn what_is_left_of_a_deleted_context_is_no_damage() {
+    let (bench, _) = rich();
+    let delete = vec![Change::DeleteContext(id(CONTEXT))];
+    bench.ledger().writer().commit_shown(delete).unwrap();
+    bench.verify();
+    while bench.ledger().sweep(20).unwrap().is_more {
+        bench.verify();
+    }
+    bench.verify();
 }
 
 /// All rows that there are, as they have been written since.

@@ -140,7 +140,7 @@ fn nothing_is_left(bench: &Bench, before: &corelet_store::LedgerStats) {
 }
 
 /// The rows of a file, in front of which is the front, and behind which the end.
-fn rows(file: &[u8]) -> Vec<u8> {
+pub(crate) fn rows(file: &[u8]) -> Vec<u8> {
     let (mut at, mut rows) = (8, Vec::new());
     loop {
         let length = u32::from_le_bytes(*file[at..].first_chunk().unwrap()) as usize;
@@ -153,7 +153,7 @@ fn rows(file: &[u8]) -> Vec<u8> {
 }
 
 /// A file that is as its writer has written it, whatever the rows say.
-fn framed(rows: &[u8]) -> Vec<u8> {
+pub(crate) fn framed(rows: &[u8]) -> Vec<u8> {
     let mut file = b"CLX1\x02\x00\x01\x00".to_vec();
     let mut chain = *blake3::hash(&file).as_bytes();
     for (kind, content) in [(1, rows), (2, &[][..])] {
