@@ -51,9 +51,10 @@ pub(crate) fn measure(plan: &Plan) -> Result<(), Box<dyn Error>> {
         };
         // The first round brings both into memory.
         if round > 0 {
-            cpu.push(in_large.0.as_secs_f64() / in_empty.0.as_secs_f64());
-            wall.push(in_large.1.as_secs_f64() / in_empty.1.as_secs_f64());
-            each.push(micros(in_large.1, CALLS));
+            let [in_cpu, in_wall] = in_large.over(&in_empty);
+            cpu.push(in_cpu);
+            wall.push(in_wall);
+            each.push(micros(in_large.wall, CALLS));
         }
     }
     let what = format!("one set in a context of {} keys", plan.keys);

@@ -87,12 +87,9 @@ impl Bench {
         }
     }
 
-    /// Commits calls in batches of [`CALLS`], with a checkpoint at the end. Gives the
-    /// processor time of this thread, which does all the work, and the wall's.
-    pub(crate) fn commit(
-        &mut self,
-        calls: Vec<CallEffects>,
-    ) -> Result<(Duration, Duration), Box<dyn Error>> {
+    /// Commits calls in batches of [`CALLS`], with a checkpoint at the end. Gives how long
+    /// that takes this thread, which does all the work.
+    pub(crate) fn commit(&mut self, calls: Vec<CallEffects>) -> Result<Took, Box<dyn Error>> {
         let mut batches = Vec::new();
         let mut calls = calls.into_iter().map(Change::Call);
         loop {
@@ -102,15 +99,15 @@ impl Bench {
             }
             batches.push(batch);
         }
-        let (cpu, wall) = (cpu_time()?, Instant::now());
-        let mut writer = self.ledger.writer();
-        for batch in batches {
-            for verdict in writer.commit(batch)?.verdicts {
-                verdict?;
+        Took::of(|| {
+            let mut writer = self.ledger.writer();
+            for batch in batches {
+                for verdict in writer.commit(batch)?.verdicts {
+                    verdict?;
+                }
             }
-        }
-        writer.checkpoint()?;
-        Ok((cpu_time()? - cpu, wall.elapsed()))
+            Ok(writer.checkpoint()?)
+        })
     }
 }
 
@@ -149,6 +146,33 @@ pub(crate) fn cpu_time() -> Result<Duration, Box<dyn Error>> {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat")?;
     let nanos = text.split(' ').next().ok_or("schedstat is empty")?;
     Ok(Duration::from_nanos(nanos.parse()?))
+}
+
+/// Processor time of this thread and time by the clock.
+#[derive(Clone, Copy)]
+pub(crate) struct Took {
+    pub(crate) cpu: Duration,
+    pub(crate) wall: Duration,
+}
+
+impl Took {
+    /// How long `work` takes.
+    pub(crate) fn of(
+        work: impl FnOnce() -> Result<(), Box<dyn Error>>,
+    ) -> Result<Took, Box<dyn Error>> {
+        let (cpu, wall) = (cpu_time()?, Instant::now());
+        work()?;
+        Ok(Took {
+            cpu: cpu_time()? - cpu,
+            wall: wall.elapsed(),
+        })
+    }
+
+    /// How much longer than the other, by either.
+    pub(crate) fn over(&self, other: &Took) -> [f64; 2] {
+        [(self.cpu, other.cpu), (self.wall, other.wall)]
+            .map(|(ours, theirs)| ours.as_secs_f64() / theirs.as_secs_f64())
+    }
 }
 
 /// Microseconds per call.

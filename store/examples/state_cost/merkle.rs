@@ -111,7 +111,7 @@ impl Side {
         let (place, bench) = (self.place, &mut self.bench);
         let calls = keys.iter().map(|key| set(*key, round + 1));
         let calls = calls.map(|op| bench.call(place, vec![op])).collect();
-        let (cpu, _) = bench.commit(calls)?;
+        let cpu = bench.commit(calls)?.cpu;
         let with = self.with.write(&keys, round + 1)?;
         let without = self.without.write(&keys, round + 1)?;
         // The first round brings everything into memory that stays there.
