@@ -371,12 +371,12 @@ fn a_past_that_claims_to_be_from_before_a_context_was_shared_is_told() {
     lie[at..at + 8].copy_from_slice(&(stamp - 1).to_le_bytes());
     assert_ne!(lie, honest);
     let target = other();
-    let error = import_context(target.ledger(), &framed(&lie)[..]).unwrap_err();
+    let error = import_context(target.ledger(), &framed(&lie)[..], Hlc::MAX).unwrap_err();
     assert!(
         matches!(error, corelet_store::ImportError::Disagrees { .. }),
         "{error}"
     );
-    import_context(target.ledger(), &framed(&honest)[..]).unwrap();
+    import_context(target.ledger(), &framed(&honest)[..], Hlc::MAX).unwrap();
     target.verify();
 }
 
