@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use corelet_store::{
-    Change, Collected, ContextId, ContextSlot, Hlc, Ledger, LedgerWriter, Reach, Scrub, Scrubbed,
-    StepBounds, StoreError,
+    Change, Collected, ContextId, ContextSlot, Damage, Hlc, Ledger, LedgerWriter, Reach, Scrub,
+    Scrubbed, StepBounds, StoreError,
 };
 
 use crate::bounds::CollectorBounds;
@@ -137,8 +137,8 @@ impl Collector {
             self.answers_from = Some(ContextSlot::UNASSIGNED);
         }
         let ended = Instant::now();
-        let has_more =
-            self.is_in_round || self.answers_from.is_some() || collected.rows >= bounds.rows_max;
+        let is_full = collected.rows >= bounds.rows_max || collected.bytes >= bounds.bytes_max;
+        let has_more = self.is_in_round || self.answers_from.is_some() || is_full;
         self.step_due = match has_more {
             true => ended + (ended - started) * REST,
             false => ended + GROWN_EVERY,
@@ -147,7 +147,11 @@ impl Collector {
             tracing::warn!(%context, %member, "a member has acknowledged nothing for too long; its deltas are not kept any more, and it has to take a snapshot");
         }
         let damaged = collected.damaged.into_iter();
-        let damaged = damaged.map(|(slot, error)| (Some(slot), error));
+        let damaged = damaged.map(|(slot, error)| Damage {
+            slot: Some(slot),
+            context: None,
+            error,
+        });
         let mut outcome = self.put_out_of_service(ledger, writer, damaged)?;
         outcome.is_shown |= collected.is_shown;
         Ok(outcome)
@@ -196,6 +200,7 @@ impl Collector {
             rows,
             bytes,
             damaged,
+            derived,
             orphans,
             is_round_over,
         } = self.scrub.step(&ledger.snapshot()?, &SCRUB_STEP)?;
@@ -204,7 +209,9 @@ impl Collector {
         stats.collector_bytes.add(bytes);
         stats.scrub_bytes.add(bytes);
         stats.scrub_rounds.add(u64::from(is_round_over));
-        stats.damage_found.add(damaged.len() as u64);
+        stats
+            .damage_found
+            .add((damaged.len() + derived.len()) as u64);
         let rate = self.bounds.scrub_bytes_per_second.max(1);
         let mut rest = Duration::from_secs_f64(bytes as f64 / rate as f64);
         if is_round_over {
@@ -217,6 +224,12 @@ impl Collector {
             stats.orphans_dropped.add(dropped);
             tracing::warn!(dropped, "dropped records of no context");
         }
+        if !derived.is_empty() {
+            for derived in &derived {
+                tracing::warn!(error = %derived.error, "a record that is worked out from others is damaged; it is worked out again");
+            }
+            writer.drop_derived(&derived)?;
+        }
         self.put_out_of_service(ledger, writer, damaged.into_iter())
     }
 
@@ -225,19 +238,24 @@ impl Collector {
         &self,
         ledger: &Ledger,
         writer: &mut LedgerWriter<'_>,
-        damaged: impl Iterator<Item = (Option<ContextSlot>, StoreError)>,
+        damaged: impl Iterator<Item = Damage>,
     ) -> Result<Outcome, StoreError> {
         let mut outcome = Outcome::default();
         let mut changes = Vec::new();
-        for (slot, error) in damaged {
-            let context = match slot {
-                Some(slot) => self.in_service(ledger, slot)?,
-                None => {
-                    tracing::error!(%error, "a damaged record, of which nobody knows to which context it belongs");
-                    continue;
-                }
+        for damage in damaged {
+            let error = &damage.error;
+            let context = match damage.slot {
+                Some(slot) if self.is_out_of_service(ledger, slot)? => continue,
+                Some(slot) => match damage.context {
+                    Some(context) => Some(context),
+                    None => ledger.snapshot()?.context_in(slot, CONTEXTS_MAX)?,
+                },
+                None => None,
             };
-            let Some(context) = context else { continue };
+            let Some(context) = context else {
+                tracing::error!(slot = damage.slot.map(|slot| slot.number()), %error, "a damaged record, of which nothing says to which context it belongs");
+                continue;
+            };
             if outcome.quarantined.iter().any(|(id, _)| *id == context) {
                 continue;
             }
@@ -263,16 +281,10 @@ impl Collector {
         Ok(outcome)
     }
 
-    /// The context in a slot, unless it is out of service already or deleted.
-    fn in_service(
-        &self,
-        ledger: &Ledger,
-        slot: ContextSlot,
-    ) -> Result<Option<ContextId>, StoreError> {
-        let snapshot = ledger.snapshot()?;
-        match snapshot.quarantined(slot) {
-            Ok(None) => snapshot.context_in(slot, CONTEXTS_MAX),
-            Ok(Some(_)) | Err(StoreError::Corrupt { .. }) => Ok(None),
+    fn is_out_of_service(&self, ledger: &Ledger, slot: ContextSlot) -> Result<bool, StoreError> {
+        match ledger.snapshot()?.quarantined(slot) {
+            Ok(found) => Ok(found.is_some()),
+            Err(StoreError::Corrupt { .. }) => Ok(true),
             Err(error) => Err(error),
         }
     }

@@ -178,7 +178,12 @@ pub(crate) fn sum(
     let Some(bytes) = tables.attached_sums.get(txn, &key)? else {
         return Ok(AttachedSum::default());
     };
-    let row = open::<AttachedSumRow>(&key, bytes)?;
+    Ok(read_sum(&key, bytes)?)
+}
+
+/// Reads the record of how much a context has attached.
+pub(crate) fn read_sum(key: &[u8], bytes: &[u8]) -> Result<AttachedSum, StoreError> {
+    let row = open::<AttachedSumRow>(key, bytes)?;
     Ok(AttachedSum {
         blobs: row.blobs.to_native(),
         bytes: row.bytes.to_native(),
@@ -194,6 +199,22 @@ pub(crate) fn has(
 ) -> heed::Result<bool> {
     let found = tables.attached.get(txn, &attachment.row_key(slot))?;
     Ok(found.is_some())
+}
+
+/// Checks a row of the table that finds attachments by blob, by itself.
+pub(crate) fn check_row(key: &[u8], bytes: &[u8]) -> Result<(), StoreError> {
+    open::<AttachedRow>(key, bytes)?;
+    split_row_key(key)
+        .map(drop)
+        .ok_or_else(|| StoreError::corrupt("record of an attachment", key, "its key is cut off"))
+}
+
+/// The key of the entry of which such a row tells.
+pub(crate) fn entry_of_row(key: &[u8]) -> Option<Vec<u8>> {
+    let (slot, attachment) = split_row_key(key)?;
+    let mut entry = Vec::new();
+    entry_key(&mut entry, slot, Space::Attached, &attachment.key());
+    Some(entry)
 }
 
 /// Whether any context of the ledger refers to a blob.

@@ -10,7 +10,7 @@ use crate::change::Birth;
 use crate::error::StoreError;
 use crate::ids::NodeId;
 use crate::layout::{self, Table};
-use crate::record::{ArchivedEditRow, EditRow, open};
+use crate::record::{ArchivedEditRow, RecordKind, read_edit};
 use crate::version::Dot;
 
 /// The births that a sequence has.
@@ -24,6 +24,11 @@ pub(crate) struct Alive {
 pub(crate) struct StoredEdit<'t> {
     pub(crate) key: &'t [u8],
     pub(crate) dot: Dot,
+    /// Whether it says that there is a record of what it had seen. If it does not there
+    /// may be one all the same, from a format in which it could not say so.
+    pub(crate) has_seen: bool,
+    /// Bytes of key and record.
+    pub(crate) stored_bytes: u64,
     row: &'t ArchivedEditRow<'t>,
 }
 
@@ -102,10 +107,22 @@ pub(crate) fn read<'t>(
     };
     Ok(rows.take_while(is_here).map(|row| {
         let (key, bytes) = row.map_err(EditError::Engine)?;
-        let row = open::<EditRow>(key, bytes).map_err(EditError::Damaged)?;
+        let (row, has_seen) = read_edit(key, bytes).map_err(EditError::Damaged)?;
         let dot = layout::edit_dot(key).ok_or_else(|| {
             EditError::Damaged(StoreError::corrupt("edit", key, "its key is too short"))
         })?;
-        Ok(StoredEdit { key, dot, row })
+        Ok(StoredEdit {
+            key,
+            dot,
+            has_seen,
+            stored_bytes: (key.len() + bytes.len()) as u64,
+            row,
+        })
     }))
+}
+
+/// An edit says that it had seen others, and nothing says which: without that it would be
+/// void, or mean another place.
+pub(crate) fn seen_is_missing(key: &[u8]) -> StoreError {
+    StoreError::corrupt(RecordKind::EditSeen.what(), key, "it is missing")
 }

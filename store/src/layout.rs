@@ -66,7 +66,7 @@ macro_rules! tables {
             $($(#[$doc])* pub(crate) $field: Table,)*
         }
 
-        const TABLE_NAMES: &[&str] = &[$($name),*];
+        pub(crate) const TABLE_NAMES: &[&str] = &[$($name),*];
 
         impl Tables {
             /// All of them, in no order that matters.
@@ -331,6 +331,12 @@ pub(crate) fn saved_key(prefix: &[u8], part: u32) -> Vec<u8> {
 pub(crate) fn saved_prefix(key: &[u8]) -> Option<&[u8]> {
     let (prefix, _) = key.split_last_chunk::<4>()?;
     Some(prefix)
+}
+
+/// The part in such a key.
+pub(crate) fn saved_part(key: &[u8]) -> Option<u32> {
+    let (_, part) = key.split_last_chunk::<4>()?;
+    Some(u32::from_be_bytes(*part))
 }
 
 /// The dot in the key of an edit.

@@ -133,7 +133,7 @@ pub use retention::{Collected, Keep, Reach, Retention, StepBounds};
 pub use saved::{
     ReadingSaved, SavedSequence, SequenceName, begin_replay, replay, tell_void, unless_damaged,
 };
-pub use scrub::{Orphan, Scrub, Scrubbed};
+pub use scrub::{Damage, Derived, Orphan, Scrub, Scrubbed};
 pub use seal::{
     BRANCH_BYTES_MAX, BRANCH_DELTAS_MAX, BadBranch, BadSeal, Branch, Fork, SEAL_BYTES_MAX,
     SEAL_LEAVES_MAX, SEAL_PATH_MAX, Seal, SealChecker, Sealed, Sealer, make_seals,

@@ -68,6 +68,7 @@ pub(crate) enum RecordKind {
     BacklogWithoutStamps = 42,
     Backlog = 60,
     EditSeen = 43,
+    EditAfterOthers = 60,
     Saved = 44,
     SavedPart = 45,
     Answer = 46,
@@ -86,7 +87,7 @@ impl RecordKind {
             RecordKind::Entry => "entry",
             RecordKind::Log => "log record",
             RecordKind::Dag => "record of a delta's past",
-            RecordKind::Edit => "edit",
+            RecordKind::Edit | RecordKind::EditAfterOthers => "edit",
             RecordKind::EditSeen => "record of what an edit had seen",
             RecordKind::Trie => "node of a trie",
             RecordKind::Counters => "record of positions and stamps",
@@ -307,6 +308,13 @@ pub(crate) struct EditRow<'a> {
     pub(crate) births: &'a [[u8; BIRTH_BYTES]],
     #[rkyv(with = InlineAsBox)]
     pub(crate) update: &'a [u8],
+}
+
+/// The same of one that had seen edits of others: there is an [`EditSeenRow`] beside it. Until
+/// there was this kind, an edit did not say whether there is.
+#[derive(Archive, Serialize)]
+pub(crate) struct EditAfterOthersRow<'a> {
+    pub(crate) edit: EditRow<'a>,
 }
 
 /// What an edit had seen of the other authors of its sequence.
@@ -538,6 +546,9 @@ impl Record for HeadRow<'_> {
 }
 impl Record for EditRow<'_> {
     const KIND: RecordKind = RecordKind::Edit;
+}
+impl Record for EditAfterOthersRow<'_> {
+    const KIND: RecordKind = RecordKind::EditAfterOthers;
 }
 impl Record for TrieRow<'_> {
     const KIND: RecordKind = RecordKind::Trie;
@@ -782,6 +793,27 @@ pub(crate) fn read_seen(
     VersionVector::from_pairs(rows.iter().map(pair)).ok_or_else(|| {
         StoreError::corrupt(kind.what(), key, "its authors are not in ascending order")
     })
+}
+
+/// Writes the record of an edit. `has_seen` says whether there is one of what it had seen.
+pub(crate) fn seal_edit(out: &mut Vec<u8>, key: &[u8], edit: EditRow<'_>, has_seen: bool) {
+    match has_seen {
+        true => seal(out, key, &EditAfterOthersRow { edit }),
+        false => seal(out, key, &edit),
+    }
+}
+
+/// Reads the record of an edit, and whether it says that there is one of what it had seen.
+pub(crate) fn read_edit<'a>(
+    key: &[u8],
+    bytes: &'a [u8],
+) -> Result<(&'a ArchivedEditRow<'a>, bool), StoreError> {
+    match bytes.get(1) {
+        Some(&kind) if kind == RecordKind::EditAfterOthers as u8 => {
+            Ok((&open::<EditAfterOthersRow>(key, bytes)?.edit, true))
+        }
+        _ => Ok((open::<EditRow>(key, bytes)?, false)),
+    }
 }
 
 /// Writes the record of what an edit had seen.

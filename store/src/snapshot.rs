@@ -24,7 +24,7 @@ use crate::members::{Ack, Member};
 use crate::quarantine::Quarantined;
 use crate::record::{
     ContextRecord, DagNode, EventView, Head, LogRow, open, read_answer_bytes, read_author,
-    read_edit_seen, read_entry, read_name,
+    read_edit, read_edit_seen, read_entry, read_name,
 };
 use crate::trie::{self, EntryPath, NodePath, StoredNode};
 use crate::trie_table::{TrieTable, unreadable_trie};
@@ -142,6 +142,16 @@ pub struct Scan<'a> {
     pub limit: usize,
     /// From the largest key to the smallest.
     pub reverse: bool,
+}
+
+/// What was compared of a node of a trie.
+#[derive(Default)]
+pub(crate) struct CheckedNode {
+    /// Nodes, or entries and their bytes.
+    pub(crate) rows: u64,
+    pub(crate) bytes: u64,
+    /// The entry to go on with; none if that was the last.
+    pub(crate) next: Option<usize>,
 }
 
 pub(crate) struct TableCounts {
@@ -333,7 +343,11 @@ impl Snapshot {
                 continue;
             }
             seen.clear();
-            if let Some(found) = self.edit_seen(edit.key)? {
+            let found = self.edit_seen(edit.key)?;
+            if found.is_none() && edit.has_seen {
+                return Err(edits::seen_is_missing(edit.key));
+            }
+            if let Some(found) = found {
                 for (number, hlc) in found.pairs() {
                     seen.push((names.get(*number)?, *hlc));
                 }
@@ -522,24 +536,50 @@ impl Snapshot {
             .map_err(|error| unreadable_trie(slot, error))
     }
 
-    /// Whether what lies right below one node of a trie is what it says. Gives how much
-    /// that is.
+    /// Whether what lies right below one node of a trie is what it says. Of a bucket only
+    /// entries from the `from`th on are compared, until they have had `bytes_max` bytes; at
+    /// least one is.
     pub(crate) fn check_trie_node(
         &self,
         slot: ContextSlot,
         context: ContextId,
         path: &NodePath,
         authors: &Authors,
-    ) -> Result<u64, StoreError> {
+        from: usize,
+        bytes_max: u64,
+    ) -> Result<CheckedNode, StoreError> {
+        let table = self.trie_table(slot);
+        let unreadable = |error| unreadable_trie(slot, error);
+        let listed: Vec<[u8; 32]> = match trie::children(&table, path).map_err(unreadable)? {
+            Some(StoredNode::Bucket(bucket)) => {
+                bucket.entries().map(|(_, digest)| *digest).collect()
+            }
+            Some(StoredNode::Inner(_)) | None => Vec::new(),
+        };
         let mut digests = EntryDigest::default();
-        let mut digest_of = |key: &[u8]| self.entry_digest(slot, key, &mut digests, authors);
-        trie::check_node(
-            &self.trie_table(slot),
-            context.as_bytes(),
-            path,
-            &mut digest_of,
-        )
-        .map_err(|error| unreadable_trie(slot, error))
+        let mut checked = CheckedNode::default();
+        let mut at = 0;
+        let below = trie::check_node(&table, context.as_bytes(), path, &mut |key| {
+            let number = at;
+            at += 1;
+            if number < from || checked.next.is_some() {
+                // As if it were right: it was compared, or will be.
+                return Ok(listed.get(number).copied());
+            }
+            if checked.bytes >= bytes_max && number > from {
+                checked.next = Some(number);
+                return Ok(listed.get(number).copied());
+            }
+            checked.rows += 1;
+            let (digest, bytes) = self.entry_digest(slot, key, &mut digests, authors)?;
+            checked.bytes += bytes;
+            Ok(digest)
+        })
+        .map_err(unreadable)?;
+        if listed.is_empty() {
+            checked.rows = below;
+        }
+        Ok(checked)
     }
 
     /// Compares a context's trie with its entries, and gives how many nodes it has.
@@ -550,7 +590,10 @@ impl Snapshot {
         authors: &Authors,
     ) -> Result<u64, StoreError> {
         let mut digests = EntryDigest::default();
-        let mut digest_of = |key: &[u8]| self.entry_digest(slot, key, &mut digests, authors);
+        let mut digest_of = |key: &[u8]| {
+            let (digest, _) = self.entry_digest(slot, key, &mut digests, authors)?;
+            Ok(digest)
+        };
         let checked = trie::check(
             &self.trie_table(slot),
             head.context.as_bytes(),
@@ -569,32 +612,61 @@ impl Snapshot {
         }
     }
 
-    /// The digest of the entry that a bucket lists under this key, if it exists.
+    /// The digest of the entry that a bucket lists under this key, if it exists, and how many
+    /// bytes were read for it.
     fn entry_digest(
         &self,
         slot: ContextSlot,
         key: &[u8],
         digests: &mut EntryDigest,
         authors: &Authors,
-    ) -> Result<Option<[u8; 32]>, StoreError> {
+    ) -> Result<(Option<[u8; 32]>, u64), StoreError> {
         let corrupt = |why| StoreError::corrupt("node of a trie", key, why);
         let (space, key) = layout::split_trie_entry(key)
             .ok_or_else(|| corrupt("it lists a key of an unknown space"))?;
         let mut full = Vec::new();
         layout::entry_key(&mut full, slot, space, key);
         let Some(bytes) = self.get_raw(self.tables.entries, &full)? else {
-            return Ok(None);
+            return Ok((None, 0));
         };
         let digest = digests.of(space, key, &read_entry(&full, bytes)?, authors);
         let unknown = |_| StoreError::corrupt("entry", &full, "its author is unknown");
-        digest.map(Some).map_err(unknown)
+        Ok((Some(digest.map_err(unknown)?), bytes.len() as u64))
     }
 
-    /// Whether a context or a grave is in the slot.
+    /// Whether a context is in the slot, in service or not, or a grave.
     pub(crate) fn is_used(&self, slot: ContextSlot) -> Result<bool, StoreError> {
         let key = slot_key(slot);
-        Ok(self.get_raw(self.tables.heads, &key)?.is_some()
-            || self.get_raw(self.tables.graves, &key)?.is_some())
+        for table in [
+            self.tables.heads,
+            self.tables.graves,
+            self.tables.quarantine,
+        ] {
+            if self.get_raw(table, &key)?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether the context has the attachment of which a row of the table `attached` tells.
+    pub(crate) fn check_attached(&self, key: &[u8]) -> Result<(), StoreError> {
+        let missing = || {
+            let why = "its context has no such entry";
+            StoreError::corrupt("record of an attachment", key, why)
+        };
+        let entry = attachment::entry_of_row(key).ok_or_else(missing)?;
+        let found = self.get_raw(self.tables.entries, &entry)?;
+        found.map(drop).ok_or_else(missing)
+    }
+
+    /// Whether what an edit had seen is there, if it says so. Tells whether it does.
+    pub(crate) fn check_edit(&self, key: &[u8], bytes: &[u8]) -> Result<bool, StoreError> {
+        let (_, has_seen) = read_edit(key, bytes)?;
+        if has_seen && self.get_raw(self.tables.edits_seen, key)?.is_none() {
+            return Err(edits::seen_is_missing(key));
+        }
+        Ok(has_seen)
     }
 
     /// Shows records of a table behind `after` to `visit`, until it breaks.

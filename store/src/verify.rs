@@ -20,8 +20,8 @@ use crate::error::StoreError;
 use crate::ids::{ContextId, ContextSlot};
 use crate::layout::{self, SLOT_BITS, Table, Tables};
 use crate::record::{
-    AnswerTally, ContextRecord, DagNode, EditRow, EventView, GraveRow, Head, LitterRow, LogRow,
-    open, read_answer_bytes, read_entry, read_name,
+    AnswerTally, ContextRecord, DagNode, EventView, GraveRow, Head, LitterRow, LogRow, open,
+    read_answer_bytes, read_edit, read_entry, read_name,
 };
 use crate::saved::SequenceName;
 use crate::snapshot::Snapshot;
@@ -391,7 +391,7 @@ impl<'s> Scrub<'s> {
         let (slot, ..) =
             layout::split_entry(key).ok_or_else(|| corrupt("edit", key, "its space is unknown"))?;
         self.of(slot).edits += 1;
-        open::<EditRow>(key, bytes)?;
+        read_edit(key, bytes)?;
         let dot = layout::edit_dot(key);
         match dot.is_some_and(|dot| self.authors.get(dot.author).is_some()) {
             true => Ok(()),

@@ -25,7 +25,7 @@ use crate::ledger::{LedgerConfig, Shared, commit_error, engine_error, is_short_w
 use crate::record::{CountersRecord, Head, LogRow, SlotsRecord, open};
 use crate::retention::{Collected, Reach, Retention, Round, StepBounds};
 use crate::saved::{self, SavedSequence, SequenceName};
-use crate::scrub::Orphan;
+use crate::scrub::{Derived, Orphan};
 use crate::snapshot::Snapshot;
 use crate::sweep::{self, Swept};
 use crate::trie_cache::TrieCache;
@@ -523,6 +523,16 @@ impl<'l> LedgerWriter<'l> {
             writer.open_pass()?;
             let pass = writer.pass.as_mut().expect("it was opened above");
             pass.drop_orphans(orphans)
+        })
+    }
+
+    /// Drops damaged records that a scrub has found and that are worked out again when they are gone,
+    /// if they still are damaged; otherwise like [`drop_orphans`](Self::drop_orphans).
+    pub fn drop_derived(&mut self, derived: &[Derived]) -> Result<u64, StoreError> {
+        self.guarded(|writer| {
+            writer.open_pass()?;
+            let pass = writer.pass.as_mut().expect("it was opened above");
+            pass.drop_derived(derived)
         })
     }
 

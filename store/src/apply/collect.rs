@@ -13,10 +13,9 @@ use crate::delta::DeltaView;
 use crate::error::StoreError;
 use crate::hlc::Hlc;
 use crate::ids::{ContextSlot, DeltaId};
-use crate::layout::{self, Table, dag_key, event_key, mark_key, position_key, slot_key};
+use crate::layout::{self, dag_key, event_key, mark_key, position_key, slot_key};
 use crate::record::{DagNode, EventView, Head, LogRow, open, seal};
 use crate::retention::{Collected, Keep, Reach, Retention, Round, StepBounds, cutoff};
-use crate::scrub::Orphan;
 use crate::tally::{MarkRow, SPAN_BYTES, SPAN_DELTAS_MAX, Tally, read_mark};
 use crate::version::{Dot, VersionVector};
 
@@ -462,32 +461,6 @@ impl Pass<'_> {
         self.writes += 1;
         self.has_written = true;
         Ok(())
-    }
-
-    /// Drops records of slots in which there is neither a context nor a grave.
-    pub(crate) fn drop_orphans(&mut self, orphans: &[Orphan]) -> Result<u64, StoreError> {
-        let mut dropped = 0;
-        for orphan in orphans {
-            let key = slot_key(orphan.slot());
-            let is_there = |table: Table| {
-                let found = table.get(&self.txn, &key);
-                found
-                    .map(|found| found.is_some())
-                    .map_err(|error| self.engine(error))
-            };
-            if self.heads.contains_key(&orphan.slot())
-                || is_there(self.tables.heads)?
-                || is_there(self.tables.graves)?
-            {
-                continue;
-            }
-            let table = orphan.table(&self.tables);
-            let deleted = table.delete(&mut self.txn, orphan.key());
-            dropped += u64::from(deleted.map_err(|error| self.engine(error))?);
-        }
-        self.writes += dropped as usize;
-        self.has_written |= dropped > 0;
-        Ok(dropped)
     }
 
     /// Drops a span, and all that was known about it.

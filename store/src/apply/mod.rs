@@ -12,6 +12,7 @@ mod attached;
 mod bounds;
 mod call;
 mod collect;
+mod found;
 mod members;
 mod plan;
 mod quarantine;

@@ -18,7 +18,9 @@ use crate::hlc::Hlc;
 use crate::ids::{ContextSlot, NodeId, Root};
 use crate::layout::{self, slot_key};
 use crate::ledger::engine_error;
-use crate::record::{EditRow, EntryRow, Head, LitterRow, read_entry, seal, seal_edit_seen};
+use crate::record::{
+    EditRow, EntryRow, Head, LitterRow, read_entry, seal, seal_edit, seal_edit_seen,
+};
 use crate::saved::{self, SequenceName};
 use crate::trie::{Digest, Intent, Place};
 use crate::trie_table::{TrieTable, unreadable_trie};
@@ -520,14 +522,15 @@ impl Pass<'_> {
             births: births.as_slice(),
             update,
         };
-        seal(&mut self.buffers.record, key, &row);
+        let has_seen = !seen.pairs().is_empty();
+        seal_edit(&mut self.buffers.record, key, row, has_seen);
         let put = self
             .tables
             .edits
             .put(&mut self.txn, key, &self.buffers.record);
         self.writes += 1;
         put.map_err(|error| self.stop(error))?;
-        if seen.pairs().is_empty() {
+        if !has_seen {
             return Ok(());
         }
         let (key, record) = (&self.buffers.key, &mut self.buffers.record);

@@ -18,7 +18,8 @@ use crate::kept::KeptSeal;
 use crate::layout::{self, slot_key, space_key};
 use crate::members::{Ack, read_pruned};
 use crate::record::{
-    ContextRecord, DagNode, EditRow, EventView, ForkRow, Head, LitterRow, TrieRow, open, read_entry,
+    ContextRecord, DagNode, EventView, ForkRow, Head, LitterRow, TrieRow, open, read_edit,
+    read_entry,
 };
 use crate::snapshot::Snapshot;
 use crate::version::{Dot, VersionVector};
@@ -259,7 +260,7 @@ impl<S: RowSink> Source<'_, S> {
                 &prefix,
                 |key, record| {
                     let corrupt = || StoreError::corrupt("edit", key, "its key has another length");
-                    let edit = open::<EditRow>(key, record)?;
+                    let (edit, _) = read_edit(key, record)?;
                     let dot = layout::edit_dot(key).ok_or_else(corrupt)?;
                     self.author(dot.author)?;
                     let seen = match snapshot.edit_seen(key)? {

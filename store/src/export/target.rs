@@ -29,7 +29,8 @@ use crate::layout::{self, META_COUNTERS, META_SLOTS, Table, slot_key, space_key}
 use crate::members::Ack;
 use crate::record::{
     AnswerTally, ContextRecord, ContextRow, CountersRecord, DagNode, EditRow, EntryRow, EventRow,
-    GraveRow, Head, LitterRow, Record, RecordKind, SlotsRecord, TrieRow, seal, seal_edit_seen,
+    GraveRow, Head, LitterRow, Record, RecordKind, SlotsRecord, TrieRow, seal, seal_edit,
+    seal_edit_seen,
 };
 use crate::tally::Tally;
 use crate::verify::{Found, Listener, Scrubbed, scrub_incoming};
@@ -242,7 +243,10 @@ impl<'l> Target<'l> {
                     .key
                     .extend_from_slice(&layout::edit_suffix(dot));
                 let tables = writer.tables();
-                self.put(writer, tables.edits, &EditRow { births, update })?;
+                let Buffers { key, record, .. } = &mut self.buffers;
+                let row = EditRow { births, update };
+                seal_edit(record, key, row, !seen.is_empty());
+                self.put_sealed(writer, tables.edits, RecordKind::Edit)?;
                 if seen.is_empty() {
                     return Ok(());
                 }

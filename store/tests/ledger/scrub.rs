@@ -1,7 +1,7 @@
 //! The slow scrub: it comes by everything, a few records at a time, finds every flipped bit
 //! that is in use, and takes nothing for damage that is none.
 
-use corelet_store::{Change, ContextSlot, Op, Scrub, Scrubbed, StepBounds, Write};
+use corelet_store::{Change, ContextSlot, Damage, Op, Scrub, Scrubbed, StepBounds, Write};
 
 use crate::damage::flip;
 use crate::{Bench, event, id, set};
@@ -107,7 +107,37 @@ fn damage_is_found_with_the_context_that_it_has_hit() {
             .collect();
         // In its table and in the log, where it is also beyond telling whose it is.
         assert!(found.len() >= 2, "{found:?}");
-        assert!(found.iter().any(|(slot, _)| *slot == Some(slots[1])));
-        assert!(found.iter().all(|(slot, _)| *slot != Some(slots[0])));
+        assert!(found.iter().any(|damage| damage.slot == Some(slots[1])));
+        assert!(found.iter().all(|damage| damage.slot != Some(slots[0])));
+        let named = |damage: &Damage| damage.slot.is_none() || damage.context == Some(id(2));
+        assert!(found.iter().all(named), "{found:?}");
     }
+}
+
+/// A bucket lists up to 16 entries, each as large as it likes: they are not hashed in one go.
+#[test]
+fn a_step_over_large_entries_ends_between_two_of_them() {
+    const BYTES: u64 = 100 << 10;
+    let mut bench = Bench::new();
+    let slot = bench.create(1);
+    for n in 0..14_u8 {
+        let call = bench.call(1, slot, vec![set([n], vec![n; BYTES as usize])]);
+        bench.commit(vec![call]);
+    }
+    let bounds = StepBounds {
+        rows_max: 64,
+        bytes_max: 64 << 10,
+    };
+    let steps = scrub(&bench, &bounds);
+    for step in &steps {
+        assert!(
+            step.bytes < (64 << 10) + BYTES + 4096,
+            "{} bytes",
+            step.bytes
+        );
+        assert!(step.damaged.is_empty(), "{step:?}");
+    }
+    // Each of them in its own record, in the log, and for the bucket.
+    let bytes: u64 = steps.iter().map(|step| step.bytes).sum();
+    assert!((3 * 14 * BYTES..3 * 15 * BYTES).contains(&bytes), "{bytes}");
 }

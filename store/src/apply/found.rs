@@ -1,0 +1,67 @@
+//! What follows from what a scrub has found (`crate::scrub`), a while later: each record
+//! is looked at again before it goes. Like what the collector does it is in no journal.
+
+use super::Pass;
+use crate::error::StoreError;
+use crate::ids::ContextSlot;
+use crate::layout::slot_key;
+use crate::scrub::{Derived, Orphan};
+
+impl Pass<'_> {
+    /// Drops records of slots in which there is no context, in service or not, and no grave.
+    pub(crate) fn drop_orphans(&mut self, orphans: &[Orphan]) -> Result<u64, StoreError> {
+        let mut dropped = 0;
+        for orphan in orphans {
+            if self.is_used(orphan.slot())? {
+                continue;
+            }
+            let table = orphan.table(&self.tables);
+            let deleted = table.delete(&mut self.txn, orphan.key());
+            dropped += u64::from(deleted.map_err(|error| self.engine(error))?);
+        }
+        self.note_dropped(dropped);
+        Ok(dropped)
+    }
+
+    fn is_used(&self, slot: ContextSlot) -> Result<bool, StoreError> {
+        let key = slot_key(slot);
+        let tables = &self.tables;
+        for table in [tables.heads, tables.graves, tables.quarantine] {
+            let found = table.get(&self.txn, &key);
+            if found.map_err(|error| self.engine(error))?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(self.heads.contains_key(&slot) || self.is_quarantined(slot))
+    }
+
+    /// Drops records that are worked out again, if they are still damaged.
+    pub(crate) fn drop_derived(&mut self, derived: &[Derived]) -> Result<u64, StoreError> {
+        let mut dropped = 0;
+        for derived in derived {
+            let table = derived.table(&self.tables);
+            let found = table.get(&self.txn, derived.key());
+            let found = found.map_err(|error| self.engine(error))?;
+            if !found.is_some_and(|bytes| derived.is_damaged(bytes)) {
+                continue;
+            }
+            let rows = table.prefix_iter(&self.txn, derived.prefix());
+            let rows = rows.map_err(|error| self.engine(error))?;
+            let keys = rows.map(|row| row.map(|(key, _)| key.to_vec()));
+            let keys: Vec<_> = keys
+                .collect::<heed::Result<_>>()
+                .map_err(|error| self.engine(error))?;
+            for key in keys {
+                let deleted = table.delete(&mut self.txn, &key);
+                dropped += u64::from(deleted.map_err(|error| self.engine(error))?);
+            }
+        }
+        self.note_dropped(dropped);
+        Ok(dropped)
+    }
+
+    fn note_dropped(&mut self, dropped: u64) {
+        self.writes += usize::try_from(dropped).unwrap_or(usize::MAX);
+        self.has_written |= dropped > 0;
+    }
+}
