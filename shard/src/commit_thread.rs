@@ -577,6 +577,10 @@ impl Worker<'_> {
             Ok(swept) => {
                 self.thread.stats.swept.add(swept.records as u64);
                 self.sweeping = swept.is_more;
+                for (slot, error) in &swept.damaged {
+                    let slot = slot.map(|slot| slot.number());
+                    tracing::error!(slot, %error, "a damaged record keeps something from being swept; it stays, and the rest goes on");
+                }
             }
             Err(error) if error.is_fatal() => self.stop_in_doubt("sweep", &error),
             Err(error) => {

@@ -104,6 +104,42 @@ impl AttachedBounds {
     };
 }
 
+impl AttachedSum {
+    /// With one fewer; `None` if it does not count that one.
+    fn without(self, attachment: Attachment) -> Option<AttachedSum> {
+        Some(AttachedSum {
+            blobs: self.blobs.checked_sub(1)?,
+            bytes: self.bytes.checked_sub(attachment.bytes)?,
+        })
+    }
+}
+
+fn too_few(slot: ContextSlot) -> StoreError {
+    let why = "it counts fewer blobs or bytes than there are";
+    StoreError::corrupt("sum of attachments", &slot_key(slot), why)
+}
+
+/// Forgets an attachment of a context that is about to be swept, whose sum may be damaged.
+pub(crate) fn forget(
+    tables: Tables,
+    txn: &mut RwTxn<'_>,
+    record: &mut Vec<u8>,
+    slot: ContextSlot,
+    attachment: Attachment,
+) -> heed::Result<()> {
+    match note(tables, txn, record, slot, attachment, false) {
+        Ok(()) => Ok(()),
+        Err(Failure::Engine(error)) => Err(error),
+        Err(Failure::Store(_)) => {
+            tables.attached_sums.delete(txn, &slot_key(slot))?;
+            tables
+                .attached
+                .delete(txn, &attachment.row_key(slot))
+                .map(drop)
+        }
+    }
+}
+
 /// Why a table could not be changed.
 pub(crate) enum Failure {
     Engine(heed::Error),
@@ -119,6 +155,25 @@ impl From<heed::Error> for Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         Failure::Store(error)
+    }
+}
+
+/// Whether [`note`] can be called for an attachment: the sum can be read, and counts it if it
+/// is noted.
+pub(crate) fn check_sum(
+    tables: Tables,
+    txn: &RoTxn<'_>,
+    slot: ContextSlot,
+    attachment: Attachment,
+) -> Result<(), Failure> {
+    let sum = sum(tables, txn, slot)?;
+    let is_noted = tables
+        .attached
+        .get(txn, &attachment.row_key(slot))?
+        .is_some();
+    match is_noted && sum.without(attachment).is_none() {
+        true => Err(too_few(slot).into()),
+        false => Ok(()),
     }
 }
 
@@ -148,14 +203,7 @@ pub(crate) fn note(
         }
     } else {
         tables.attached.delete(txn, &key)?;
-        let corrupt = || {
-            let why = "it counts fewer blobs or bytes than there are";
-            StoreError::corrupt("sum of attachments", &slot_key(slot), why)
-        };
-        AttachedSum {
-            blobs: sum.blobs.checked_sub(1).ok_or_else(corrupt)?,
-            bytes: (sum.bytes.checked_sub(attachment.bytes)).ok_or_else(corrupt)?,
-        }
+        sum.without(attachment).ok_or_else(|| too_few(slot))?
     };
     let key = slot_key(slot);
     if sum.blobs == 0 {

@@ -10,12 +10,13 @@ use crate::delta::DeltaView;
 use crate::error::StoreError;
 use crate::hlc::Hlc;
 use crate::ids::{ContextSlot, DeltaId};
-use crate::layout::{self, Tables, dag_key, position_key, slot_key};
+use crate::layout::{self, Tables, dag_key, position_key};
 use crate::ledger::engine_error;
 use crate::record::{
     BacklogRow, BacklogRowWithoutStamps, DagNode, Head, LogRow, RecordKind, open, read_seen, seal,
     seen_rows,
 };
+use crate::sweep::{Damaged, Part, Rows};
 use crate::version::{Dot, VersionVector};
 
 /// The deltas of a context that are not entered yet.
@@ -71,53 +72,78 @@ impl Backlog {
     }
 }
 
-/// Enters up to `max` deltas. Gives how many it has looked at.
+/// Enters up to `max` deltas.
 pub(crate) fn enter(
     env: &Env<WithoutTls>,
     tables: Tables,
     txn: &mut RwTxn<'_>,
     max: usize,
+    damaged: &mut Damaged,
+) -> Result<Part, StoreError> {
+    let mut rows = Rows::of(env, tables, tables.backlog);
+    let mut known = None;
+    let mut seen = 0;
+    while let Some((key, record)) = rows.first(txn)? {
+        if seen >= max {
+            return Ok(Part {
+                records: max,
+                is_done: false,
+            });
+        }
+        if known.is_none() {
+            known = Some(Authors::load(env, tables, txn)?);
+        }
+        let known = known.as_ref().expect("they were read above");
+        match enter_of(env, tables, txn, known, (&key, &record), max - seen) {
+            Ok(records) => seen += records,
+            Err(error) => rows.pass_over(key, error, damaged)?,
+        }
+    }
+    Ok(Part {
+        records: seen.min(max),
+        is_done: true,
+    })
+}
+
+/// The same of one context.
+fn enter_of(
+    env: &Env<WithoutTls>,
+    tables: Tables,
+    txn: &mut RwTxn<'_>,
+    known: &Authors,
+    (key, bytes): (&[u8], &[u8]),
+    max: usize,
 ) -> Result<usize, StoreError> {
     let failed = |error| engine_error("a sweep", error, env);
-    if tables.backlog.is_empty(txn).map_err(failed)? {
-        return Ok(0);
-    }
-    let known = Authors::load(env, tables, txn)?;
+    let corrupt = || StoreError::corrupt("record of a backlog", key, "its key has no slot");
+    let slot = layout::read_u64(key)
+        .map(ContextSlot::new)
+        .ok_or_else(corrupt)?;
+    let mut backlog = Backlog::read(key, bytes)?;
+    let head = tables.heads.get(txn, key).map_err(failed)?;
+    let missing = || StoreError::corrupt("head record", key, "it is missing");
+    let pruned = Head::read(key, head.ok_or_else(missing)?)?.log_pruned;
     let mut record = Vec::new();
     let mut seen = 0;
-    while seen < max {
-        let Some((key, bytes)) = tables.backlog.first(txn).map_err(failed)? else {
-            break;
-        };
-        let corrupt = || StoreError::corrupt("record of a backlog", key, "its key has no slot");
-        let slot = layout::read_u64(key)
-            .map(ContextSlot::new)
-            .ok_or_else(corrupt)?;
-        let mut backlog = Backlog::read(key, bytes)?;
-        let key = slot_key(slot);
-        let head = tables.heads.get(txn, &key).map_err(failed)?;
-        let missing = || StoreError::corrupt("head record", &key, "it is missing");
-        let pruned = Head::read(&key, head.ok_or_else(missing)?)?.log_pruned;
-        while backlog.position > pruned && seen < max {
-            let (id, node, previous) = node_at(env, tables, txn, slot, &backlog, &known)?;
-            let dag_key = dag_key(slot, &id);
-            if tables.dag.get(txn, &dag_key).map_err(failed)?.is_none() {
-                node.seal(&mut record, &dag_key);
-                tables.dag.put(txn, &dag_key, &record).map_err(failed)?;
-            }
-            backlog.position = previous;
-            seen += 1;
+    while backlog.position > pruned && seen < max {
+        let (id, node, previous) = node_at(env, tables, txn, slot, &backlog, known)?;
+        let dag_key = dag_key(slot, &id);
+        if tables.dag.get(txn, &dag_key).map_err(failed)?.is_none() {
+            node.seal(&mut record, &dag_key);
+            tables.dag.put(txn, &dag_key, &record).map_err(failed)?;
         }
-        if backlog.position > pruned {
-            backlog.seal(&mut record, &key);
-            tables.backlog.put(txn, &key, &record).map_err(failed)?;
-        } else {
-            tables.backlog.delete(txn, &key).map_err(failed)?;
-            // The record itself was looked at.
-            seen += 1;
-        }
+        backlog.position = previous;
+        seen += 1;
     }
-    Ok(seen.min(max))
+    if backlog.position > pruned {
+        backlog.seal(&mut record, key);
+        tables.backlog.put(txn, key, &record).map_err(failed)?;
+    } else {
+        tables.backlog.delete(txn, key).map_err(failed)?;
+        // The record itself was looked at.
+        seen += 1;
+    }
+    Ok(seen)
 }
 
 /// The newest delta of the backlog, what it had seen, and the position of the one before it.

@@ -34,7 +34,8 @@ pub enum Change {
     /// is kept.
     KeepSeal(Sealed),
     /// Keeps proof against an author: this delta of it was refused as
-    /// [forked](Refused::Forked) or [not newer](Refused::NotNewer). No error if
+    /// [forked](Refused::Forked), [not newer](Refused::NotNewer) or
+    /// [pruned](Refused::Pruned). No error if
     /// there is proof against it already.
     KeepFork(Branch),
     /// From now on other nodes may have the context. Of the deltas that were made before, the

@@ -327,6 +327,18 @@ pub enum Refused {
         /// The stamp of its author's newest delta.
         newest: Hlc,
     },
+    /// The delta was here and was pruned, as every member had said that it has one which follows
+    /// it, or is one of a member that was not waited for. Whatever follows it and is not here
+    /// cannot be applied any more.
+    #[error(
+        "delta {delta} was pruned from context {context}; whoever still needs it lacks what was pruned: this node or that one has to take a snapshot"
+    )]
+    Pruned {
+        /// The delta.
+        delta: DeltaId,
+        /// Its context.
+        context: ContextId,
+    },
     /// The delta follows deltas that are not here.
     #[error("delta {delta} follows {} deltas that are not here", missing.len())]
     ParentsMissing {

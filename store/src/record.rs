@@ -68,7 +68,7 @@ pub(crate) enum RecordKind {
     BacklogWithoutStamps = 42,
     Backlog = 60,
     EditSeen = 43,
-    EditAfterOthers = 60,
+    EditAfterOthers = 61,
     Saved = 44,
     SavedPart = 45,
     Answer = 46,

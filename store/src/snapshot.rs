@@ -888,13 +888,27 @@ impl Snapshot {
         }
     }
 
-    /// Every context that is out of service.
+    /// Every context that is out of service. One of which the record of that is damaged still is;
+    /// which it is, its head says, or its own record.
     pub fn all_quarantined(&self) -> Result<Vec<Quarantined>, StoreError> {
         let mut all = Vec::new();
         self.each(
             |tables| tables.quarantine,
             |key, bytes| {
-                all.extend(Quarantined::read(key, bytes)?);
+                let damage = match Quarantined::read(key, bytes) {
+                    Ok(found) => {
+                        all.extend(found);
+                        return Ok(());
+                    }
+                    Err(damage) => damage,
+                };
+                let Some((slot, _)) = layout::split_slot(key) else {
+                    return Ok(());
+                };
+                if let Some(context) = self.context_in(slot, usize::MAX)? {
+                    let why = damage.to_string();
+                    all.push(Quarantined { context, slot, why });
+                }
                 Ok(())
             },
         )?;

@@ -3,6 +3,8 @@
 //! bounded number at a time, so that a context of a million entries never
 //! holds up a commit. Runs on the commit thread between batches.
 
+use std::ops::Bound;
+
 use heed::{Env, RwTxn, WithoutTls};
 
 use crate::attachment::{self, Attachment};
@@ -12,22 +14,112 @@ use crate::edits::{self, Alive, EditError};
 use crate::entry::{EntryKind, Space, Stored};
 use crate::error::StoreError;
 use crate::ids::ContextSlot;
-use crate::layout::{self, Table, Tables, position_key, slot_key, space_key};
+use crate::layout::{self, SLOT_BITS, Table, Tables, position_key, slot_key, space_key};
 use crate::ledger::{commit_error, engine_error};
 use crate::record::{GraveRow, LitterRow, LogRow, open, read_entry, seal};
 use crate::saved;
 use crate::version::Dot;
 
 /// What a sweep did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Swept {
     /// Records dropped.
     pub records: usize,
     /// Whether more are left to drop.
     pub is_more: bool,
+    /// What could not be swept, as a record is damaged, and in which slot. It stays until
+    /// somebody has looked into it.
+    pub damaged: Vec<(Option<ContextSlot>, StoreError)>,
 }
 
-/// See `LedgerWriter::sweep`.
+/// What a sweep of one of its tables has come to.
+pub(crate) struct Part {
+    /// Records dropped, or looked at.
+    pub(crate) records: usize,
+    /// Whether nothing is left but what is passed over.
+    pub(crate) is_done: bool,
+}
+
+/// One of the tables that say what is to be swept, and where in it a sweep is.
+pub(crate) struct Rows<'e> {
+    env: &'e Env<WithoutTls>,
+    tables: Tables,
+    table: Table,
+    /// Then nobody looks into what is damaged any more.
+    is_of_graves: bool,
+    start: Vec<u8>,
+}
+
+impl<'e> Rows<'e> {
+    pub(crate) fn of(env: &'e Env<WithoutTls>, tables: Tables, table: Table) -> Rows<'e> {
+        Rows {
+            env,
+            tables,
+            table,
+            is_of_graves: false,
+            start: Vec::new(),
+        }
+    }
+
+    /// The first that is not passed over.
+    pub(crate) fn first(
+        &mut self,
+        txn: &RwTxn<'_>,
+    ) -> Result<Option<(Vec<u8>, Vec<u8>)>, StoreError> {
+        let failed = |error| engine_error("a sweep", error, self.env);
+        loop {
+            let start = match &self.start[..] {
+                [] => Bound::Unbounded,
+                start => Bound::Included(start),
+            };
+            let mut rows = (self.table)
+                .range(txn, &(start, Bound::Unbounded))
+                .map_err(failed)?;
+            let Some((key, record)) = rows.next().transpose().map_err(failed)? else {
+                return Ok(None);
+            };
+            let quarantine = slot_of(key).map(slot_key);
+            let quarantine = quarantine.map(|slot| self.tables.quarantine.get(txn, &slot));
+            let is_quarantined = quarantine.transpose().map_err(failed)?.flatten().is_some();
+            if !is_quarantined || self.is_of_graves {
+                return Ok(Some((key.to_vec(), record.to_vec())));
+            }
+            let (slot, _) = key.split_at(size_of::<u64>());
+            let mut start = slot.to_vec();
+            layout::successor(&mut start);
+            self.start = start;
+        }
+    }
+
+    /// From now on the row with this key is passed over, as it is damaged or leads to something
+    /// that is; any other failure ends the sweep.
+    pub(crate) fn pass_over(
+        &mut self,
+        mut key: Vec<u8>,
+        why: StoreError,
+        damaged: &mut Damaged,
+    ) -> Result<(), StoreError> {
+        match why {
+            damage @ StoreError::Corrupt { .. } => damaged.push((slot_of(&key), damage)),
+            failure => return Err(failure),
+        }
+        key.push(0);
+        self.start = key;
+        Ok(())
+    }
+}
+
+/// The slot in front of a key, whatever space is said with it.
+fn slot_of(key: &[u8]) -> Option<ContextSlot> {
+    let (slot, _) = layout::split_slot(key)?;
+    Some(ContextSlot::new(slot.number() & ((1 << SLOT_BITS) - 1)))
+}
+
+/// What a sweep could not read, and in which slot.
+pub(crate) type Damaged = Vec<(Option<ContextSlot>, StoreError)>;
+
+/// See `LedgerWriter::sweep`. What is damaged is reported and passed over: it holds up nothing of
+/// others. Nothing is swept of a context that is out of service.
 pub(crate) fn sweep(
     env: &Env<WithoutTls>,
     tables: Tables,
@@ -36,17 +128,70 @@ pub(crate) fn sweep(
     let failed = |error| engine_error("a sweep", error, env);
     let mut txn = env.write_txn().map_err(failed)?;
     let mut left = records_max.max(1);
-    let budget = left;
-    let mut scratch = Vec::new();
-    while let Some((key, bytes)) = tables.graves.first(&txn).map_err(failed)? {
-        let slot = layout::read_u64(key).map(ContextSlot::new).ok_or_else(|| {
-            StoreError::corrupt("grave record", key, "its key is not 8 bytes long")
-        })?;
-        let grave = open::<GraveRow>(key, bytes)?;
-        let (context, mut log_last) = (grave.context, grave.log_last.to_native());
-        let log_pruned = grave.log_pruned.to_native();
-        let before = left;
-        left -= drop_attachments(env, tables, &mut txn, slot, left)?;
+    let mut swept = Swept {
+        records: 0,
+        is_more: false,
+        damaged: Vec::new(),
+    };
+    type Sweep = fn(
+        &Env<WithoutTls>,
+        Tables,
+        &mut RwTxn<'_>,
+        usize,
+        &mut Damaged,
+    ) -> Result<Part, StoreError>;
+    let parts: [Sweep; 3] = [sweep_graves, drop_litter, backlog::enter];
+    for sweep in parts {
+        let part = sweep(env, tables, &mut txn, left, &mut swept.damaged)?;
+        left -= part.records;
+        swept.is_more |= !part.is_done;
+        swept.records += part.records;
+    }
+    txn.commit().map_err(|error| commit_error(error, env))?;
+    Ok(swept)
+}
+
+/// Drops up to `max` records of deleted contexts.
+fn sweep_graves(
+    env: &Env<WithoutTls>,
+    tables: Tables,
+    txn: &mut RwTxn<'_>,
+    max: usize,
+    damaged: &mut Damaged,
+) -> Result<Part, StoreError> {
+    let failed = |error| engine_error("a sweep", error, env);
+    let mut left = max;
+    let mut rows = Rows {
+        is_of_graves: true,
+        ..Rows::of(env, tables, tables.graves)
+    };
+    while let Some((key, record)) = rows.first(txn)? {
+        if left == 0 {
+            return Ok(Part {
+                records: max,
+                is_done: false,
+            });
+        }
+        let malformed = || StoreError::corrupt("grave record", &key, "its key is not 8 bytes long");
+        let slot = layout::read_u64(&key).map(ContextSlot::new);
+        let grave = slot.ok_or_else(malformed).and_then(|slot| {
+            let grave = open::<GraveRow>(&key, &record)?;
+            Ok((
+                slot,
+                grave.context,
+                grave.log_last.to_native(),
+                grave.log_pruned.to_native(),
+            ))
+        });
+        let (slot, context, mut log_last, log_pruned) = match grave {
+            Ok(grave) => grave,
+            // Nobody knows for certain whose it is, so nothing goes.
+            Err(error) => {
+                rows.pass_over(key, error, damaged)?;
+                continue;
+            }
+        };
+        left -= drop_attachments(env, tables, txn, slot, left)?;
         let tables_of_spaces = [
             tables.entries,
             tables.edits,
@@ -57,7 +202,7 @@ pub(crate) fn sweep(
         for table in tables_of_spaces {
             for space in Space::ALL {
                 let prefix = space_key(slot, space);
-                left -= drop_prefix(&mut txn, table, &prefix, left).map_err(failed)?;
+                left -= drop_prefix(txn, table, &prefix, left).map_err(failed)?;
             }
         }
         let of_slot = [
@@ -75,54 +220,46 @@ pub(crate) fn sweep(
             tables.quarantine,
         ];
         for table in of_slot {
-            left -= drop_prefix(&mut txn, table, &slot_key(slot), left).map_err(failed)?;
+            left -= drop_prefix(txn, table, &slot_key(slot), left).map_err(failed)?;
         }
         while left > 0 && log_last != 0 {
             let key = position_key(log_last);
-            let Some(bytes) = tables.log.get(&txn, &key).map_err(failed)? else {
-                if log_last <= log_pruned {
-                    log_last = 0;
-                    break;
+            let found = tables.log.get(txn, &key).map_err(failed)?;
+            let missing = || StoreError::corrupt("log record", &key, "it is missing");
+            let previous = match found.ok_or_else(missing).and_then(|bytes| {
+                let row = open::<LogRow>(&key, bytes)?;
+                Ok(row.previous.to_native())
+            }) {
+                Ok(previous) => previous,
+                Err(_) if found.is_none() && log_last <= log_pruned => 0,
+                // There is no way to those before it: a scrub finds them, which are nobody's.
+                Err(damage) => {
+                    damaged.push((Some(slot), damage));
+                    0
                 }
-                return Err(StoreError::corrupt("log record", &key, "it is missing"));
             };
-            log_last = open::<LogRow>(&key, bytes)?.previous.to_native();
-            tables.log.delete(&mut txn, &key).map_err(failed)?;
-            left -= 1;
+            log_last = previous;
+            if tables.log.delete(txn, &key).map_err(failed)? {
+                left -= 1;
+            }
         }
-        let key = slot_key(slot);
         // With budget left over, every loop above ran to its end.
         if left > 0 {
-            tables.graves.delete(&mut txn, &key).map_err(failed)?;
+            tables.graves.delete(txn, &key).map_err(failed)?;
             continue;
         }
-        if before > 0 {
-            let row = GraveRow {
-                context,
-                log_last,
-                log_pruned,
-            };
-            seal(&mut scratch, &key, &row);
-            tables
-                .graves
-                .put(&mut txn, &key, &scratch)
-                .map_err(failed)?;
-        }
-        break;
+        let row = GraveRow {
+            context,
+            log_last,
+            log_pruned,
+        };
+        let mut scratch = Vec::new();
+        seal(&mut scratch, &key, &row);
+        tables.graves.put(txn, &key, &scratch).map_err(failed)?;
     }
-    if left > 0 {
-        left -= drop_litter(env, tables, &mut txn, left)?;
-    }
-    if left > 0 {
-        left -= backlog::enter(env, tables, &mut txn, left)?;
-    }
-    let is_done = tables.graves.is_empty(&txn).map_err(failed)?
-        && tables.backlog.is_empty(&txn).map_err(failed)?
-        && tables.litter.is_empty(&txn).map_err(failed)?;
-    txn.commit().map_err(|error| commit_error(error, env))?;
-    Ok(Swept {
-        records: budget - left,
-        is_more: !is_done,
+    Ok(Part {
+        records: max - left,
+        is_done: true,
     })
 }
 
@@ -143,24 +280,54 @@ fn drop_attachments(
     let mut record = Vec::new();
     for key in &keys {
         tables.entries.delete(txn, key).map_err(failed)?;
-        let attachment = Attachment::from_key(&key[prefix.len()..]);
-        let attachment = attachment
-            .ok_or_else(|| StoreError::corrupt("entry", key, "its key is no attachment's"))?;
-        let noted = attachment::note(tables, txn, &mut record, slot, attachment, false);
-        noted.map_err(|failure| match failure {
-            attachment::Failure::Engine(error) => failed(error),
-            attachment::Failure::Store(error) => error,
-        })?;
+        if let Some(attachment) = Attachment::from_key(&key[prefix.len()..]) {
+            attachment::forget(tables, txn, &mut record, slot, attachment).map_err(failed)?;
+        }
     }
     Ok(keys.len())
 }
 
 /// Looks through up to `max` edits of sequences that were removed, and drops those that
-/// no sequence has any more. Gives how many it has looked at.
+/// no sequence has any more.
 fn drop_litter(
     env: &Env<WithoutTls>,
     tables: Tables,
     txn: &mut RwTxn<'_>,
+    max: usize,
+    damaged: &mut Damaged,
+) -> Result<Part, StoreError> {
+    let mut rows = Rows::of(env, tables, tables.litter);
+    let mut authors = None;
+    let mut seen = 0;
+    while let Some((prefix, record)) = rows.first(txn)? {
+        if seen >= max {
+            return Ok(Part {
+                records: max,
+                is_done: false,
+            });
+        }
+        if authors.is_none() {
+            authors = Some(Authors::load(env, tables, txn)?);
+        }
+        let authors = authors.as_ref().expect("they were read above");
+        match drop_litter_of(env, tables, txn, authors, (&prefix, &record), max - seen) {
+            Ok(records) => seen += records,
+            Err(error) => rows.pass_over(prefix, error, damaged)?,
+        }
+    }
+    Ok(Part {
+        records: seen.min(max),
+        is_done: true,
+    })
+}
+
+/// The same of one sequence. Reads before it drops anything.
+fn drop_litter_of(
+    env: &Env<WithoutTls>,
+    tables: Tables,
+    txn: &mut RwTxn<'_>,
+    authors: &Authors,
+    (prefix, record): (&[u8], &[u8]),
     max: usize,
 ) -> Result<usize, StoreError> {
     let failed = |error| engine_error("a sweep", error, env);
@@ -168,52 +335,45 @@ fn drop_litter(
         EditError::Engine(error) => failed(error),
         EditError::Damaged(error) => error,
     };
-    let authors = Authors::load(env, tables, txn)?;
+    let row = open::<LitterRow>(prefix, record)?;
+    let (entry, after) = (row.key.get(), row.after.get());
+    let births = alive_births(env, tables, txn, prefix, entry)?;
+    let alive = Alive::of(&births, |number| Ok(authors.get(number)))?;
     let mut seen = 0;
-    while seen < max {
-        let Some((prefix, bytes)) = tables.litter.first(txn).map_err(failed)? else {
-            break;
-        };
-        let prefix = prefix.to_vec();
-        let row = open::<LitterRow>(&prefix, bytes)?;
-        let (entry, after) = (row.key.get().to_vec(), row.after.get().to_vec());
-        let births = alive_births(env, tables, txn, &prefix, &entry)?;
-        let alive = Alive::of(&births, |number| Ok(authors.get(number)))?;
-        let mut last = None;
-        let mut unneeded = Vec::new();
-        let stored = edits::read(tables.edits, txn, &prefix, &after).map_err(unread)?;
-        for edit in stored.take(max - seen) {
-            let edit = edit.map_err(unread)?;
-            if !alive.needs(&edit) {
-                unneeded.push(edit.key.to_vec());
-            }
-            last = Some(edit.key.to_vec());
+    let mut last = None;
+    let mut unneeded = Vec::new();
+    let stored = edits::read(tables.edits, txn, prefix, after).map_err(unread)?;
+    for edit in stored.take(max) {
+        let edit = edit.map_err(unread)?;
+        if !alive.needs(&edit) {
+            unneeded.push(edit.key.to_vec());
+        }
+        last = Some(edit.key.to_vec());
+        seen += 1;
+    }
+    for key in unneeded {
+        tables.edits.delete(txn, &key).map_err(failed)?;
+        tables.edits_seen.delete(txn, &key).map_err(failed)?;
+    }
+    match last {
+        Some(last) if seen == max => {
+            let row = LitterRow {
+                key: entry,
+                after: &last,
+            };
+            let mut record = Vec::new();
+            seal(&mut record, prefix, &row);
+            tables.litter.put(txn, prefix, &record).map_err(failed)?;
+        }
+        _ => {
+            tables.litter.delete(txn, prefix).map_err(failed)?;
+            // It was made of edits that are gone, or will be made again.
+            seen += saved::drop_all(txn, tables, prefix).map_err(failed)?;
+            // The record itself was looked at.
             seen += 1;
         }
-        for key in unneeded {
-            tables.edits.delete(txn, &key).map_err(failed)?;
-            tables.edits_seen.delete(txn, &key).map_err(failed)?;
-        }
-        match last {
-            Some(last) if seen == max => {
-                let row = LitterRow {
-                    key: &entry,
-                    after: &last,
-                };
-                let mut record = Vec::new();
-                seal(&mut record, &prefix, &row);
-                tables.litter.put(txn, &prefix, &record).map_err(failed)?;
-            }
-            _ => {
-                tables.litter.delete(txn, &prefix).map_err(failed)?;
-                // It was made of edits that are gone, or will be made again.
-                seen += saved::drop_all(txn, tables, &prefix).map_err(failed)?;
-                // The record itself was looked at.
-                seen += 1;
-            }
-        }
     }
-    Ok(seen.min(max))
+    Ok(seen)
 }
 
 /// The births of the sequence whose edits begin with `prefix`.

@@ -310,6 +310,7 @@ fn unstored_change(refused: &Unstored) -> Refusal {
         | Unstored::Malformed { .. }
         | Unstored::AppliedBefore { .. }
         | Unstored::NotNewer { .. }
+        | Unstored::Pruned { .. }
         | Unstored::ParentsMissing { .. }
         | Unstored::Forked { .. }
         | Unstored::RedundantParent { .. }

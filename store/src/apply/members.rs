@@ -7,6 +7,8 @@
 //! on its way, as an acknowledgement counts only when all deltas that the member
 //! had made until then are here.
 
+use std::collections::BTreeMap;
+
 use super::bounds::check_bound;
 use super::{Pass, Receipt, Stop, before_writing};
 use crate::change::Acknowledgement;
@@ -46,12 +48,17 @@ impl Pass<'_> {
         let slot = self.slot_of(context)?;
         let known = self.acks(slot).map_err(before_writing)?;
         let pruned = self.pruned(slot).map_err(before_writing)?;
+        // Before it is shared, when nothing else tells what came before.
+        let so_far = match &pruned {
+            Some(_) => None,
+            None => Some(self.pruned_so_far(slot).map_err(before_writing)?),
+        };
         self.note_unjournaled();
         if !members.is_empty() {
             self.share(slot)?;
         }
-        if pruned.is_none() {
-            self.put_pruned(slot, &VersionVector::default())?;
+        if let Some(pruned) = so_far {
+            self.put_pruned(slot, &pruned)?;
         }
         for ack in &known {
             if !members.contains(&ack.node) {
@@ -171,6 +178,59 @@ impl Pass<'_> {
         found.map(|bytes| read_pruned(slot, bytes)).transpose()
     }
 
+    /// Whether a delta of that name was pruned, as far as is known: of a fork nobody can tell.
+    pub(super) fn was_pruned(&self, slot: ContextSlot, dot: Dot) -> Result<bool, Stop> {
+        let pruned = self.pruned(slot).map_err(before_writing)?;
+        Ok(pruned.is_some_and(|pruned| pruned.has_seen(dot)))
+    }
+
+    /// What was pruned of a context before its members were known, or was not in the copy
+    /// that it was made of. Of an author of whom deltas are kept that is what comes before
+    /// the oldest of them, of another everything. Reads the log as far as it has to: of
+    /// a context that no other node has had the oldest delta says it for all, and there is
+    /// a mark near it.
+    fn pruned_so_far(&self, slot: ContextSlot) -> Result<VersionVector, StoreError> {
+        let head = &self.heads[&slot].head;
+        if head.log_pruned == 0 {
+            return Ok(VersionVector::default());
+        }
+        let first = self.mark_between(slot, head.log_pruned + 1, head.log_last, false)?;
+        let mut position = match head.is_shared {
+            true => head.log_last,
+            false => first.unwrap_or(head.log_last),
+        };
+        let mut kept = BTreeMap::new();
+        let mut oldest = None;
+        while position > head.log_pruned {
+            let delta = self.logged(slot, position, false)?;
+            kept.insert(delta.dot.author, (delta.dot, position));
+            oldest = Some(delta.dot);
+            position = delta.previous;
+        }
+        let mut pruned = VersionVector::default();
+        for &(author, newest) in head.seen.pairs() {
+            let hlc = match kept.get(&author) {
+                Some(&(dot, position)) => self.stamp_before(slot, dot, position)?,
+                None if head.is_shared => newest,
+                None => oldest.map_or(newest, |oldest| newest.min(before(oldest))),
+            };
+            if hlc > Hlc::ZERO {
+                pruned.see(Dot { author, hlc });
+            }
+        }
+        Ok(pruned)
+    }
+
+    /// The stamp of its author's delta before this one; or one in between, if that is not noted.
+    fn stamp_before(&self, slot: ContextSlot, dot: Dot, position: u64) -> Result<Hlc, StoreError> {
+        let id = self.logged(slot, position, true)?.id;
+        let node = match &id {
+            Some(id) => self.past_of(slot, id)?,
+            None => None,
+        };
+        Ok(node.map_or(before(dot), |node| node.seen.stamp(dot.author)))
+    }
+
     pub(super) fn put_pruned(
         &mut self,
         slot: ContextSlot,
@@ -192,4 +252,9 @@ impl Pass<'_> {
         self.writes += 1;
         put.map_err(|error| self.stop(error))
     }
+}
+
+/// The latest stamp before that of a delta.
+fn before(dot: Dot) -> Hlc {
+    Hlc::from_bits(dot.hlc.bits().saturating_sub(1))
 }

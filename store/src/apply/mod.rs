@@ -12,7 +12,9 @@ mod attached;
 mod bounds;
 mod call;
 mod collect;
+mod followed;
 mod found;
+mod history;
 mod members;
 mod plan;
 mod quarantine;
@@ -403,7 +405,11 @@ impl<'l> Pass<'l> {
         }
         match self.try_to_replay(call) {
             Ok(()) => Ok(None),
-            Err(Stop::Refuse(Refused::Damaged { source })) => Ok(Some(source)),
+            // Met while writing it is damage of this context as well.
+            Err(
+                Stop::Refuse(Refused::Damaged { source })
+                | Stop::Fail(source @ StoreError::Corrupt { .. }),
+            ) => Ok(Some(source)),
             Err(Stop::Refuse(_)) => Ok(Some(StoreError::corrupt(
                 "journaled delta",
                 &slot_key(call.slot),

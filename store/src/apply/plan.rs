@@ -30,6 +30,10 @@ use crate::version::{Dot, Past, VersionVector};
 /// saved when it has grown again.
 const DUE_MAX: usize = 64;
 
+/// What it takes to read one more edit, as bytes that are read take: so a batch reads no more
+/// than some hundred thousand of them.
+const EDIT_WORK_BYTES: u64 = 512;
+
 /// Whose writes are worked out.
 pub(super) struct Incoming {
     pub(super) slot: ContextSlot,
@@ -214,6 +218,9 @@ impl Pass<'_> {
             before_writing(StoreError::corrupt("entry", key, why))
         };
         plan.work_bytes += found.map_or(0, |bytes| bytes.len() as u64);
+        if op.space == Space::Attached {
+            self.check_sum(slot, op)?;
+        }
         let old_bytes = old.as_ref().map(Stored::bytes);
         let births;
         let effect = match write {
@@ -410,7 +417,7 @@ impl Pass<'_> {
             let stored = edits::read(self.tables.edits, &self.txn, &prefix, &[]).map_err(failed)?;
             for edit in stored {
                 let edit = edit.map_err(failed)?;
-                read_bytes += edit.update().len() as u64;
+                read_bytes += edit.stored_bytes + EDIT_WORK_BYTES;
                 if alive.needs(&edit) {
                     append(&mut anew, edit.dot, edit.update());
                 }
@@ -480,6 +487,17 @@ impl Pass<'_> {
             });
         }
         self.write_edit(incoming, kind, op, &planned.seen)
+    }
+
+    /// Whether it can be noted what becomes of an attachment: how much the context has
+    /// attached can be read, and counts this one if that is noted.
+    fn check_sum(&self, slot: ContextSlot, op: &OpView<'_>) -> Result<(), Stop> {
+        let attachment = Attachment::from_key(op.key).expect("bounds and deltas are checked");
+        let checked = attachment::check_sum(self.tables, &self.txn, slot, attachment);
+        checked.map_err(|failure| match failure {
+            attachment::Failure::Engine(error) => self.stop(error),
+            attachment::Failure::Store(error) => before_writing(error),
+        })
     }
 
     fn note_attachment(

@@ -4,6 +4,7 @@
 //! written down is in `crate::quarantine`.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use heed::{Env, RoTxn, WithoutTls};
 
@@ -12,7 +13,7 @@ use crate::delta::DeltaView;
 use crate::error::{Refused, StoreError};
 use crate::ids::{ContextId, ContextSlot};
 use crate::journal::JournaledCall;
-use crate::layout::{Tables, slot_key};
+use crate::layout::{Tables, read_u64, slot_key, split_slot};
 use crate::ledger::engine_error;
 use crate::quarantine::{AsideRow, QuarantineRow, Quarantined, aside_key, cut};
 use crate::record::{ContextRecord, open, seal};
@@ -149,9 +150,19 @@ impl Pass<'_> {
         let found = self.tables.quarantine.get(&self.txn, &key);
         let found = found.map_err(|error| self.engine(error))?;
         let missing = || StoreError::corrupt("record of a quarantine", &key, "it is missing");
-        let row = open::<QuarantineRow>(&key, found.ok_or_else(missing)?)?;
-        let context = ContextId::from_bytes(row.context);
-        let (number, why) = (row.aside.to_native(), row.why.get().to_owned());
+        let row = found.ok_or_else(missing);
+        let (context, number, why) = match row.and_then(|row| open::<QuarantineRow>(&key, row)) {
+            Ok(row) => {
+                let context = ContextId::from_bytes(row.context);
+                (context, row.aside.to_native(), row.why.get().to_owned())
+            }
+            Err(damage @ StoreError::Corrupt { .. }) => {
+                let context = self.context_of(call)?.ok_or(damage)?;
+                let why = self.quarantined.get(&slot).cloned().unwrap_or_default();
+                (context, self.aside_next(slot)?, why)
+            }
+            Err(error) => return Err(error),
+        };
         let key = aside_key(slot, number);
         let row = AsideRow {
             canonical: call.canonical,
@@ -162,10 +173,21 @@ impl Pass<'_> {
         self.write_quarantine(slot, context, number + 1, &why)
     }
 
+    /// The number behind those of the calls that were put aside.
+    fn aside_next(&self, slot: ContextSlot) -> Result<u64, StoreError> {
+        let (first, last) = (aside_key(slot, 0), aside_key(slot, u64::MAX));
+        let range = (Bound::Included(&first[..]), Bound::Included(&last[..]));
+        let rows = self.tables.quarantine.rev_range(&self.txn, &range);
+        let last = rows.and_then(|mut rows| rows.next().transpose());
+        let last = last.map_err(|error| self.engine(error))?;
+        let number = last.and_then(|(key, _)| split_slot(key).and_then(|(_, rest)| read_u64(rest)));
+        Ok(number.map_or(0, |number| number + 1))
+    }
+
     /// Brings in what was put aside, and puts the context back into service. If anything of
     /// it is still damaged, it stays where it is.
     fn release(&mut self, slot: ContextSlot) -> Result<(), Stop> {
-        if self.quarantined.remove(&slot).is_none() {
+        if !self.is_quarantined(slot) {
             return Ok(());
         }
         let prefix = slot_key(slot);
@@ -179,6 +201,8 @@ impl Pass<'_> {
                 aside.push((key.to_vec(), canonical.to_vec(), local.to_vec()));
             }
         }
+        // Refused before this it stays out of service.
+        self.quarantined.remove(&slot);
         for (_, canonical, local) in &aside {
             let call = JournaledCall {
                 slot,

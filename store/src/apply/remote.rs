@@ -64,6 +64,10 @@ impl Pass<'_> {
                 None if self.heads[&slot].head.deltas.contains(&id) => {
                     Err(Refused::AppliedBefore { delta: id }.into())
                 }
+                None if self.was_pruned(slot, incoming.dot)? => {
+                    let context = delta.context();
+                    Err(Refused::Pruned { delta: id, context }.into())
+                }
                 None => Err(Refused::NotNewer {
                     delta: id,
                     got: delta.hlc(),

@@ -2,6 +2,7 @@
 //! whether the record is whole by itself. What it is compared with is in `mod.rs`.
 
 use crate::attachment;
+use crate::backlog::Backlog;
 use crate::change::ApplicationRecord;
 use crate::delta::DeltaView;
 use crate::error::StoreError;
@@ -10,9 +11,9 @@ use crate::layout::{self, Table, Tables};
 use crate::members::{Ack, read_pruned};
 use crate::quarantine::{AsideRow, Quarantined};
 use crate::record::{
-    AnswerTally, BacklogRow, ContextRecord, DagNode, EventView, ForkRow, GraveRow, Head, LitterRow,
-    LogRow, SavedPartRow, SavedRow, SealRow, TrieRow, open, read_answer_bytes, read_author,
-    read_edit, read_edit_seen, read_entry, read_name,
+    AnswerTally, ContextRecord, DagNode, EventView, ForkRow, GraveRow, Head, LitterRow, LogRow,
+    SavedPartRow, SavedRow, SealRow, TrieRow, open, read_answer_bytes, read_author, read_edit,
+    read_edit_seen, read_entry, read_name,
 };
 use crate::tally::{Tally, read_mark};
 
@@ -158,7 +159,7 @@ impl Part {
             Part::Authors => drop(read_author(key, bytes)?),
             Part::Graves => drop(open::<GraveRow>(key, bytes)?),
             Part::Litter => drop(open::<LitterRow>(key, bytes)?),
-            Part::Backlog => drop(open::<BacklogRow>(key, bytes)?),
+            Part::Backlog => drop(Backlog::read(key, bytes)?),
             Part::Tallies => drop(Tally::read(key, bytes)?),
             Part::Marks => drop(read_mark(key, bytes)?),
             Part::Acks => match layout::read_u64(key).map(ContextSlot::new) {

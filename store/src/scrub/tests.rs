@@ -187,7 +187,7 @@ fn every_table_is_read() {
         });
         let found = round(&mut scrub, &ledger);
         let is_found = !(found.damaged.is_empty() && found.derived.is_empty());
-        let is_unread = UNREAD.iter().any(|(unread, _)| *unread == name);
+        let is_unread = UNREAD.iter().any(|(unread, _)| *unread == *name);
         assert!(is_found != is_unread, "{name}");
         lose(&ledger, |_, txn| table.delete(txn, &[0; 21]));
     }

@@ -1,9 +1,10 @@
 //! Deleting contexts: gone at once, swept in bounded steps, never mixed up
 //! with a later context of the same id.
 
-use corelet_store::{Change, ContextSlot};
+use bytes::Bytes;
+use corelet_store::{Births, Change, ContextSlot, EntryKind, Op, Write};
 
-use crate::{Bench, event, id, set};
+use crate::{Bench, event, id, remove, set};
 
 fn fill(bench: &mut Bench, n: u8, slot: ContextSlot, entries: u32) {
     for chunk in (0..entries).collect::<Vec<_>>().chunks(100) {
@@ -242,4 +243,68 @@ fn a_stamp_of_a_private_write_is_remembered() {
     bench.commit(vec![call]);
     bench.reopen();
     assert_eq!(bench.ledger().last_hlc(), stamp);
+}
+
+/// The sweep tells of it, and goes on with everything else.
+#[test]
+fn a_damaged_record_does_not_keep_others_from_being_swept() {
+    const NEEDLE: &[u8] = b"a needle in a haystack";
+    let mut bench = Bench::new();
+    let slots = [1, 2, 3].map(|n| bench.create(n));
+    fill(&mut bench, 2, slots[1], 50);
+    let call = bench.call(1, slots[0], vec![set("first", "x")]);
+    bench.commit(vec![call]);
+    let call = bench.call(1, slots[0], vec![set("second", NEEDLE)]);
+    bench.commit(vec![call]);
+    let call = bench.call(1, slots[0], vec![set("second", "y")]);
+    bench.commit(vec![call]);
+    // A text that was removed, of a context that is damaged later, and one of another.
+    let text = |update: &'static [u8]| {
+        let write = Write::Edit {
+            kind: EntryKind::Text,
+            births: Births::default(),
+            update: Bytes::from_static(update),
+        };
+        Op::shared("text".into(), write)
+    };
+    for (n, update) in [(3, NEEDLE), (1, b"fine")] {
+        let slot = slots[usize::from(n) - 1];
+        for ops in [vec![text(update)], vec![remove("text")]] {
+            let call = bench.call(n, slot, ops);
+            bench.commit(vec![call]);
+        }
+    }
+    bench.commit(
+        vec![1, 2]
+            .into_iter()
+            .map(id)
+            .map(Change::DeleteContext)
+            .collect(),
+    );
+    bench.ledger().writer().checkpoint().unwrap();
+    bench.close();
+    crate::damage::flip(&bench, NEEDLE, 3);
+    bench.reopen();
+    let mut damaged = Vec::new();
+    for step in 0.. {
+        let swept = bench.ledger().sweep(10).unwrap();
+        damaged.extend(swept.damaged.into_iter().filter_map(|(slot, _)| slot));
+        assert!(step < 100, "it never ends");
+        if !swept.is_more {
+            break;
+        }
+    }
+    damaged.sort_unstable();
+    damaged.dedup();
+    // A delta of the deleted one, and an edit of the one that lives.
+    assert_eq!(damaged, [slots[0], slots[2]]);
+    let stats = bench.ledger().stats().unwrap();
+    assert_eq!((stats.graves, stats.entries, stats.edits), (0, 0, 1));
+    // Out of service it is not looked at again.
+    bench.commit(vec![Change::Quarantine {
+        context: id(3),
+        why: Some("its text is damaged".to_owned()),
+    }]);
+    let swept = bench.ledger().sweep(10).unwrap();
+    assert!(swept.damaged.is_empty() && !swept.is_more, "{swept:?}");
 }

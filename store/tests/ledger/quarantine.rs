@@ -169,3 +169,33 @@ fn the_collector_reports_damage_and_goes_on_behind_it() {
         .unwrap();
     assert!(step.damaged.is_empty(), "{:?}", step.damaged);
 }
+
+/// Calls are put aside for it all the same, and none of them in the place of another.
+#[test]
+fn a_damaged_record_of_a_quarantine_keeps_its_context_out_of_service_and_the_others_open() {
+    let (mut bench, bad, good) = with_journal();
+    flip(&bench, NEEDLE, 3);
+    bench.reopen();
+    let reason = why(&bench, bad).unwrap();
+    bench.close();
+    flip(&bench, reason.as_bytes(), 3);
+    bench.reopen();
+    let snapshot = bench.ledger().snapshot().unwrap();
+    assert!(snapshot.quarantined(bad).is_err());
+    let all = snapshot.all_quarantined().unwrap();
+    assert_eq!(all.len(), 1);
+    assert_eq!((all[0].context, all[0].slot), (id(1), bad));
+    drop(snapshot);
+    let call = bench.call(1, bad, vec![set("x", "y")]);
+    let verdict = bench.ledger().commit(vec![call]).unwrap().remove(0);
+    assert!(matches!(verdict, Err(Refused::Quarantined { .. })));
+    assert_eq!(bench.get(good, b"key").unwrap(), b"better");
+    // Its entry is still damaged, so it stays out, also for the calls behind that.
+    for _ in 0..2 {
+        let refused = quarantine(&bench, 1, None).unwrap_err();
+        assert!(matches!(refused, Refused::Damaged { .. }), "{refused:?}");
+        let call = bench.call(1, bad, vec![set("x", "y")]);
+        let verdict = bench.ledger().commit(vec![call]).unwrap().remove(0);
+        assert!(matches!(verdict, Err(Refused::Quarantined { .. })));
+    }
+}

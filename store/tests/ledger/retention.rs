@@ -356,7 +356,12 @@ impl Node {
         let batch = vouched_log(deltas).into_iter().map(change).collect();
         for verdict in self.bench.ledger().commit(batch).unwrap() {
             match verdict {
-                Ok(_) | Err(Refused::AppliedBefore { .. } | Refused::NotNewer { .. }) => {}
+                Ok(_)
+                | Err(
+                    Refused::AppliedBefore { .. }
+                    | Refused::NotNewer { .. }
+                    | Refused::Pruned { .. },
+                ) => {}
                 Err(other) => panic!("{other}"),
             }
         }
@@ -587,4 +592,197 @@ fn whatever_is_pruned_nobody_needs_it_any_more() {
         }
         assert!(pruned > 0, "seed {seed} has pruned nothing");
     }
+}
+
+/// The first delta that one node has was made beside all that the next marks are at.
+#[test]
+fn history_is_cut_although_the_next_marks_do_not_follow_it() {
+    let mut nodes = Node::cluster(3);
+    nodes[1].write(1);
+    let lone = nodes[1].log();
+    nodes[0].receive(lone);
+    nodes[2].write(64 * 6);
+    let log = nodes[2].log();
+    nodes[0].receive(log);
+    for _ in 0..3 {
+        for from in 0..3 {
+            let log = nodes[from].log();
+            for to in (0..3).filter(|to| *to != from) {
+                nodes[to].receive(log.clone());
+            }
+        }
+        nodes[0].write(64 * 5);
+        let log = nodes[0].log();
+        for to in 1..3 {
+            nodes[to].receive(log.clone());
+        }
+        for member in [1, 2] {
+            let (seen, id) = (nodes[member].seen(), nodes[member].id);
+            nodes[0].hear(id, seen, 1 << 30).unwrap();
+        }
+        // The newest are not known to anybody yet, so no head of the context is of use.
+        nodes[0].write(70);
+        nodes[0].collect(&KEEP_NOTHING, 1 << 40);
+        let left = nodes[0].head().log_count;
+        assert!(left <= 70 + 3 * SPAN, "{left}");
+        nodes[0].bench.verify();
+    }
+}
+
+/// A member says that it has everything, and what it makes never follows what others have made:
+/// it is waited for up to a bound.
+#[test]
+fn what_nothing_follows_is_kept_up_to_a_bound() {
+    let mut nodes = Node::cluster(3);
+    nodes[1].write(1);
+    let lone = nodes[1].log();
+    nodes[0].receive(lone.clone());
+    let dear = Retention {
+        away_bytes_max: 100_000,
+        ..KEEP_NOTHING
+    };
+    for round in 0..3 {
+        let before = nodes[2].log().len();
+        nodes[2].write(64 * 5);
+        let log = nodes[2].log()[before..].to_vec();
+        nodes[0].receive(log);
+        for member in [1, 2] {
+            let (everything, id) = (nodes[0].seen(), nodes[member].id);
+            nodes[0].hear(id, everything, 1 << 30).unwrap();
+        }
+        nodes[0].collect(&KEEP_NOTHING, 1 << 40);
+        let kept = nodes[0].head().log_count;
+        assert_eq!(kept, 1 + 320 * (round + 1), "it is cheap still");
+        if round == 2 {
+            let steps = nodes[0].collect(&dear, 1 << 40);
+            let away: usize = steps.iter().map(|step| step.away.len()).sum();
+            assert_eq!(away, 2);
+        }
+    }
+    let left = nodes[0].head().log_count;
+    assert!(left <= 2 * SPAN, "{left}");
+    nodes[0].bench.verify();
+    // Both have all there is, as far as they say, and what is a head here can be followed.
+    for member in [1, 2] {
+        let (everything, id) = (nodes[0].seen(), nodes[member].id);
+        nodes[0].hear(id, everything, 1 << 30).unwrap();
+    }
+    nodes[1].write(1);
+    let next = nodes[1].log()[1..].to_vec();
+    nodes[0].receive(next);
+    assert_eq!(nodes[0].seen().len(), 2);
+    assert_eq!(
+        nodes[0].head().hlc,
+        nodes[0].head().hlc.max(nodes[1].head().hlc)
+    );
+    nodes[0].bench.verify();
+}
+
+#[test]
+fn a_member_of_a_context_that_was_pruned_before_it_had_members_takes_a_snapshot() {
+    for is_shared_first in [false, true] {
+        let mut bench = Bench::new();
+        let slot = bench.create(1);
+        tell(&mut bench, 1, slot, 300, b"x");
+        collect(bench.ledger(), &KEEP_NOTHING, at(bench.now));
+        assert!(head(&bench, slot).log_pruned > 0);
+        if is_shared_first {
+            bench.commit(vec![Change::ShareContext(id(1))]);
+            while bench.ledger().sweep(100).unwrap().is_more {}
+        }
+        let member = Key::new(50).node_id();
+        bench.commit(vec![Change::SetMembers {
+            context: id(1),
+            members: vec![member],
+            now: at(1),
+        }]);
+        let hear = |stamp: u64| {
+            let author = NodeId::from_bytes([0xaa; 32]);
+            let seen = match stamp {
+                0 => vec![],
+                stamp => vec![(author, at(stamp))],
+            };
+            let ack = Change::Acknowledge(Acknowledgement {
+                context: id(1),
+                member,
+                seen,
+                now: at(2),
+            });
+            bench.ledger().commit(vec![ack]).unwrap().remove(0)
+        };
+        let kept = head(&bench, slot).log_count;
+        let oldest = bench.now - kept + 1;
+        for stamp in [0, oldest - 2] {
+            let verdict = hear(stamp);
+            assert!(
+                matches!(verdict, Err(Refused::SnapshotNeeded { .. })),
+                "{verdict:?}"
+            );
+        }
+        hear(oldest).unwrap();
+        bench.verify();
+    }
+}
+
+/// What that costs is in `store/decisions/0012-what-is-kept.md`.
+#[test]
+fn what_was_pruned_on_a_false_word_is_refused_as_what_it_is() {
+    let mut nodes = Node::cluster(3);
+    nodes[0].write(300);
+    let log = nodes[0].log();
+    nodes[1].receive(log.clone());
+    nodes[2].receive(log[..50].to_vec());
+    let everything = nodes[0].seen();
+    let (honest, liar) = (nodes[1].id, nodes[2].id);
+    nodes[0].hear(honest, everything.clone(), 2).unwrap();
+    nodes[0].hear(liar, everything, 2).unwrap();
+    nodes[0].collect(&KEEP_NOTHING, 3);
+    assert!(nodes[0].head().log_count < 300);
+    let commit = |node: &Node, log: Vec<Bytes>| {
+        let slot = node.slot;
+        let change = |delta| Change::Delta(RemoteDelta { slot, delta });
+        let batch = vouched_log(log).into_iter().map(change).collect();
+        node.bench.ledger().commit(batch).unwrap()
+    };
+    let verdicts = commit(&nodes[0], log[..60].to_vec());
+    for verdict in verdicts {
+        assert!(
+            matches!(verdict, Err(Refused::Pruned { context, .. }) if context == id(1)),
+            "{verdict:?}"
+        );
+    }
+    nodes[2].write(1);
+    let follows = nodes[2].log()[50..].to_vec();
+    let verdict = commit(&nodes[0], follows).remove(0);
+    assert!(
+        matches!(verdict, Err(Refused::ParentsMissing { .. })),
+        "{verdict:?}"
+    );
+}
+
+/// It is not hashed, as nobody could name it as a parent: then a step would end behind it.
+#[test]
+fn large_deltas_and_events_are_counted() {
+    const BYTES: usize = 1 << 20;
+    let mut bench = Bench::new();
+    let slot = bench.create(1);
+    for _ in 0..4 {
+        tell(&mut bench, 1, slot, 1, &vec![1; BYTES]);
+    }
+    let mut steps = Vec::new();
+    while steps.len() < 20 {
+        let step = bench
+            .ledger()
+            .collect(&KEEP_NOTHING, at(bench.now), &StepBounds::default())
+            .unwrap();
+        let is_over = step.is_round_over;
+        // An event or a span with its mark, beside what the next look has come to.
+        assert!(step.bytes <= 3 * (2 * BYTES as u64 + 4096), "{step:?}");
+        assert!(step.events + step.deltas <= 2, "{step:?}");
+        steps.push(step);
+        if is_over && head(&bench, slot).log_count == 1 {
+            break;
+        }
+    }
+    assert!(steps.iter().map(|step| step.events).sum::<u64>() == 4);
 }
