@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use bytes::Bytes;
 
+use self::vouching::Vouchers;
 pub use self::vouching::{VouchedDelta, vouch};
 use crate::delta::{DeltaView, MalformedDelta};
 use crate::hlc::FromTheFuture;
@@ -32,12 +33,17 @@ pub const PENDING_PARENT_BYTES: usize = 640;
 /// What a seal takes, whose delta is here or has not come yet.
 pub const PENDING_SEAL_BYTES: usize = 640 + 32 * SEAL_PATH_MAX;
 
+/// What part of all bytes seals may take whose deltas have not come: one in so many. Deltas, with
+/// the seals on them, have the rest, so that neither can push the other out.
+const EARLY_SHARE: usize = 8;
+
 /// How much may wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PendingBounds {
     /// Deltas at most, and as many seals whose deltas have not come.
     pub count_max: usize,
-    /// Bytes of memory that they take at most.
+    /// Bytes of memory that they take at most: an eighth of them for such seals, the rest for
+    /// deltas.
     pub bytes_max: usize,
     /// Microseconds that one waits at most.
     pub age_micros_max: u64,
@@ -60,7 +66,7 @@ impl Default for PendingBounds {
 /// What became of a delta or seal that came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Held {
-    /// It is here. Others had to go for it, the oldest first.
+    /// It is here. Others of its kind had to go for it, the oldest first.
     Waits {
         /// Deltas that are dropped.
         dropped: Vec<DeltaId>,
@@ -86,18 +92,14 @@ pub struct PendingDeltas {
     /// Seals on deltas that have not come.
     early: BTreeMap<(DeltaId, NodeId), Early>,
     /// Authors whose seals vouch for what is here.
-    vouchers: Vec<NodeId>,
+    vouchers: Vouchers,
     /// In the order in which they came.
-    by_age: BTreeMap<u64, Aged>,
+    by_age: BTreeMap<u64, DeltaId>,
+    early_by_age: BTreeMap<u64, (DeltaId, NodeId)>,
     ready: VecDeque<DeltaId>,
     next_number: u64,
+    /// Of deltas and the seals on them.
     bytes: usize,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Aged {
-    Delta(DeltaId),
-    Seal(DeltaId, NodeId),
 }
 
 #[derive(Debug)]
@@ -148,8 +150,9 @@ impl PendingDeltas {
             waiting: HashMap::new(),
             followers: HashMap::new(),
             early: BTreeMap::new(),
-            vouchers: Vec::new(),
+            vouchers: Vouchers::default(),
             by_age: BTreeMap::new(),
+            early_by_age: BTreeMap::new(),
             ready: VecDeque::new(),
             next_number: 0,
             bytes: 0,
@@ -168,15 +171,19 @@ impl PendingDeltas {
 
     /// Bytes of memory that everything takes, as far as can be told.
     pub fn bytes(&self) -> usize {
-        self.bytes
+        self.bytes + PENDING_SEAL_BYTES * self.early.len()
     }
 
     /// How long the oldest has waited, in microseconds; 0 if none waits.
     pub fn age_micros(&self, now_micros: u64) -> u64 {
-        let oldest = self.by_age.first_key_value();
-        oldest.map_or(0, |(_, aged)| {
-            now_micros.saturating_sub(self.since_micros(aged))
-        })
+        let delta = self.by_age.first_key_value();
+        let seal = self.early_by_age.first_key_value();
+        let since = [
+            delta.map(|(_, id)| self.waiting[id].since_micros),
+            seal.map(|(_, key)| self.early[key].since_micros),
+        ];
+        let oldest = since.into_iter().flatten().min();
+        oldest.map_or(0, |since| now_micros.saturating_sub(since))
     }
 
     /// Takes a delta in, whoever has sent it. It waits until its author's seal on it, or on
@@ -203,13 +210,19 @@ impl PendingDeltas {
         let is_out = |parent: &DeltaId| self.waiting.get(parent).is_none_or(|w| w.is_handed_out);
         let lacks = parents.iter().filter(|parent| !is_out(parent));
         let lacks = lacks.copied().collect();
-        let Some(dropped) = self.make_room(delta_bytes(&canonical, parents.len())) else {
+        let sealed = match self.early.contains_key(&(id, author)) {
+            true => PENDING_SEAL_BYTES,
+            false => 0,
+        };
+        let bytes = delta_bytes(&canonical, parents.len()) + sealed;
+        let Some(dropped) = self.make_room(1, bytes, None) else {
             return Ok(Held::TooLarge);
         };
         for parent in &parents {
             self.followers.entry(*parent).or_default().insert(id);
         }
-        let number = self.number(Aged::Delta(id));
+        let number = self.number();
+        self.by_age.insert(number, id);
         let waiting = Waiting {
             canonical,
             author,
@@ -243,26 +256,35 @@ impl PendingDeltas {
             Some(waiting) if waiting.author != author => return Held::NotItsAuthor,
             Some(waiting) if waiting.sealed.is_some() => return Held::Already,
             Some(_) => {
+                let Some(dropped) = self.make_room(0, PENDING_SEAL_BYTES, Some(id)) else {
+                    return Held::TooLarge;
+                };
                 self.attach(id, sealed);
-                return Held::Waits { dropped: vec![] };
+                return Held::Waits { dropped };
             }
             None => {}
         }
         if self.early.contains_key(&(id, author)) {
             return Held::Already;
         }
-        let Some(dropped) = self.make_room(PENDING_SEAL_BYTES) else {
+        let early_max = self.early_max();
+        if early_max == 0 {
             return Held::TooLarge;
-        };
-        let number = self.number(Aged::Seal(id, author));
-        self.bytes += PENDING_SEAL_BYTES;
+        }
+        while self.early.len() >= early_max
+            && let Some((_, &(id, author))) = self.early_by_age.first_key_value()
+        {
+            self.take_early(id, author);
+        }
+        let number = self.number();
+        self.early_by_age.insert(number, (id, author));
         let early = Early {
             sealed,
             since_micros: now_micros,
             number,
         };
         self.early.insert((id, author), early);
-        Held::Waits { dropped }
+        Held::Waits { dropped: vec![] }
     }
 
     /// Up to `count_max` deltas that are vouched for and lack nothing that is known, each
@@ -357,68 +379,64 @@ impl PendingDeltas {
 
     /// Drops what has waited for too long, and gives the deltas among it.
     pub fn expire(&mut self, now_micros: u64) -> Vec<DeltaId> {
+        let is_old = |since: u64, bounds: &PendingBounds| {
+            now_micros.saturating_sub(since) > bounds.age_micros_max
+        };
+        while let Some((_, key)) = self.early_by_age.first_key_value()
+            && is_old(self.early[key].since_micros, &self.bounds)
+        {
+            let (id, author) = *key;
+            self.take_early(id, author);
+        }
         let mut expired = Vec::new();
-        while let Some((_, oldest)) = self.by_age.first_key_value() {
-            let oldest = *oldest;
-            let age_micros = now_micros.saturating_sub(self.since_micros(&oldest));
-            if age_micros <= self.bounds.age_micros_max {
-                break;
-            }
-            expired.extend(self.drop(oldest));
+        while let Some((_, id)) = self.by_age.first_key_value()
+            && is_old(self.waiting[id].since_micros, &self.bounds)
+        {
+            let id = *id;
+            self.remove(&id);
+            expired.push(id);
         }
         expired
     }
 
-    fn since_micros(&self, aged: &Aged) -> u64 {
-        match aged {
-            Aged::Delta(id) => self.waiting[id].since_micros,
-            Aged::Seal(id, author) => self.early[&(*id, *author)].since_micros,
-        }
-    }
-
-    fn number(&mut self, aged: Aged) -> u64 {
+    fn number(&mut self) -> u64 {
         let number = self.next_number;
         self.next_number += 1;
-        self.by_age.insert(number, aged);
         number
     }
 
-    /// Drops the oldest until there is room for one more of so many bytes. `None` if there
-    /// never is.
-    fn make_room(&mut self, bytes: usize) -> Option<Vec<DeltaId>> {
-        if bytes > self.bounds.bytes_max || self.bounds.count_max == 0 {
+    /// Seals whose deltas have not come, at most.
+    fn early_max(&self) -> usize {
+        let by_bytes = self.bounds.bytes_max / EARLY_SHARE / PENDING_SEAL_BYTES;
+        self.bounds.count_max.min(by_bytes)
+    }
+
+    /// Drops the oldest deltas but `spared` until there is room for so many more of so many
+    /// bytes together. `None` if there never is.
+    fn make_room(
+        &mut self,
+        count: usize,
+        bytes: usize,
+        spared: Option<DeltaId>,
+    ) -> Option<Vec<DeltaId>> {
+        let bytes_max = self.bounds.bytes_max - self.bounds.bytes_max / EARLY_SHARE;
+        let own = spared.map_or(0, |id| self.waiting[&id].bytes());
+        if own + bytes > bytes_max || self.bounds.count_max == 0 {
             return None;
         }
         let mut dropped = Vec::new();
-        while self.waiting.len() >= self.bounds.count_max
-            || self.early.len() >= self.bounds.count_max
-            || self.bytes + bytes > self.bounds.bytes_max
-        {
-            let (_, oldest) = self.by_age.first_key_value()?;
-            let oldest = *oldest;
-            dropped.extend(self.drop(oldest));
+        while self.waiting.len() + count > self.bounds.count_max || self.bytes + bytes > bytes_max {
+            let mut oldest = self.by_age.values().copied();
+            let oldest = oldest.find(|id| Some(*id) != spared)?;
+            self.remove(&oldest);
+            dropped.push(oldest);
         }
         Some(dropped)
     }
 
-    /// Gives the delta that it was.
-    fn drop(&mut self, aged: Aged) -> Option<DeltaId> {
-        match aged {
-            Aged::Delta(id) => {
-                self.remove(&id);
-                Some(id)
-            }
-            Aged::Seal(id, author) => {
-                self.take_early(id, author);
-                None
-            }
-        }
-    }
-
     fn take_early(&mut self, id: DeltaId, author: NodeId) -> Option<Early> {
         let early = self.early.remove(&(id, author))?;
-        self.by_age.remove(&early.number);
-        self.bytes -= PENDING_SEAL_BYTES;
+        self.early_by_age.remove(&early.number);
         Some(early)
     }
 
@@ -462,8 +480,8 @@ impl PendingDeltas {
                 }
             }
         }
+        self.vouchers.free(&waiting.reached);
         if self.waiting.is_empty() {
-            self.vouchers.clear();
             self.ready.clear();
         }
     }

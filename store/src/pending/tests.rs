@@ -109,6 +109,7 @@ proptest! {
         prop_assert_eq!(pending.bytes(), 0);
         prop_assert!(pending.wanted().is_empty() && pending.unsealed().is_empty());
         prop_assert!(pending.followers.is_empty() && pending.by_age.is_empty());
+        prop_assert!(pending.early_by_age.is_empty());
         prop_assert!(pending.early.is_empty());
     }
 }
@@ -189,42 +190,111 @@ fn what_is_wanted_is_what_nobody_has_sent() {
 fn the_oldest_make_room_and_the_too_old_go() {
     let key = Key::new(1);
     let row = row(&key, 6);
-    let one = delta_bytes(&row[1].1, 1);
     let mut pending = pending(PendingBounds {
         count_max: 3,
-        bytes_max: 3 * one,
+        bytes_max: 1 << 20,
         age_micros_max: 100,
         ahead_micros_max: 100,
     });
     for (at, now) in [(1, 0), (2, 1), (3, 2)] {
         pending.receive(row[at].1.clone(), now).unwrap();
     }
+    let dropped = vec![row[1].0];
     let held = pending.receive(row[4].1.clone(), 50).unwrap();
-    assert_eq!(
-        held,
-        Held::Waits {
-            dropped: vec![row[1].0]
-        }
-    );
+    assert_eq!(held, Held::Waits { dropped });
     assert_eq!(pending.len(), 3);
-    // A seal that is early takes room as well.
-    assert_eq!(
-        pending.seal(key.seal(CONTEXT, row[0].0), 60),
-        Held::Waits {
-            dropped: vec![row[2].0]
-        }
-    );
-    assert_eq!(
-        pending.receive(row[5].1.clone(), 70).unwrap(),
-        Held::Waits {
-            dropped: vec![row[3].0]
-        }
-    );
-    assert_eq!(pending.age_micros(90), 40);
-    assert!(pending.expire(150).is_empty());
+    // A seal that is early takes no delta's place.
+    let held = pending.seal(key.seal(CONTEXT, row[0].0), 60);
+    assert_eq!(held, Held::Waits { dropped: vec![] });
+    let dropped = vec![row[2].0];
+    let held = pending.receive(row[5].1.clone(), 70).unwrap();
+    assert_eq!(held, Held::Waits { dropped });
+    assert_eq!(pending.age_micros(90), 88);
+    assert!(pending.expire(102).is_empty());
+    assert_eq!(pending.expire(103), [row[3].0]);
     assert_eq!(pending.expire(160), [row[4].0]);
     assert_eq!(pending.expire(171), [row[5].0]);
     assert!(pending.is_empty() && pending.bytes() == 0);
+}
+
+/// One signature makes as many seals as its maker likes, on deltas that there are not.
+#[test]
+fn seals_on_deltas_that_never_come_push_no_delta_out() {
+    let key = Key::new(1);
+    let row = row(&key, 40);
+    let bounds = PendingBounds {
+        count_max: 1000,
+        bytes_max: 16 * PENDING_SEAL_BYTES * 8,
+        age_micros_max: 100,
+        ahead_micros_max: 100,
+    };
+    let mut pending = pending(bounds);
+    for (_, canonical) in &row {
+        let held = pending.receive(canonical.clone(), 0).unwrap();
+        assert_eq!(held, Held::Waits { dropped: vec![] });
+    }
+    let stranger = Key::new(2);
+    let early: Vec<_> = (0..60_u8)
+        .map(|n| stranger.seal(CONTEXT, DeltaId::from_bytes([n; 32])))
+        .collect();
+    for sealed in &early {
+        let held = pending.seal(sealed.clone(), 0);
+        assert_eq!(held, Held::Waits { dropped: vec![] });
+    }
+    assert_eq!((pending.len(), pending.early.len()), (40, 16));
+    assert!(pending.bytes() <= bounds.bytes_max);
+    // The oldest of them have gone, and a delta takes none of their places either.
+    assert_eq!(pending.seal(early[59].clone(), 0), Held::Already);
+    pending.seal(key.seal(CONTEXT, row[39].0), 0);
+    assert_eq!(pending.take_ready(99).len(), 40);
+}
+
+/// What a seal takes on a delta that is here counts as well.
+#[test]
+fn a_seal_on_a_delta_that_is_here_makes_its_own_room() {
+    let key = Key::new(1);
+    let row = row(&key, 60);
+    let bounds = PendingBounds {
+        count_max: 1000,
+        bytes_max: 30 * delta_bytes(&row[1].1, 1),
+        age_micros_max: 100,
+        ahead_micros_max: 100,
+    };
+    let mut pending = pending(bounds);
+    let mut dropped = 0;
+    for (id, canonical) in &row {
+        pending.receive(canonical.clone(), 0).unwrap();
+        let Held::Waits { dropped: gone } = pending.seal(key.seal(CONTEXT, *id), 0) else {
+            panic!("it was received above");
+        };
+        assert!(!gone.contains(id));
+        dropped += gone.len();
+        assert!(pending.bytes() <= bounds.bytes_max);
+    }
+    assert!(dropped > 0 && pending.len() < 26);
+}
+
+/// A place among those whose seals are looked after is free again with the last delta that they
+/// have come to, while others wait.
+#[test]
+fn authors_who_are_gone_take_no_place_from_others() {
+    let (first_id, first) = delta(CONTEXT, &Key::new(1), 1, &[]);
+    let mut pending = pending(PendingBounds::default());
+    pending.receive(first, 0).unwrap();
+    for n in 0..vouching::VOUCHERS_MAX + 10 {
+        let key = Key::new(2 + n as u16);
+        let low = delta(CONTEXT, &key, 2 + n as u64, &[first_id]);
+        let top = delta(CONTEXT, &key, 3 + n as u64, &[low.0]);
+        for (_, canonical) in [&low, &top] {
+            pending.receive(canonical.clone(), 0).unwrap();
+        }
+        pending.seal(key.seal(CONTEXT, top.0), 0);
+        pending.waits(&low.0, &[]);
+        assert!(pending.waiting[&low.0].is_vouched, "{n}");
+        for id in [low.0, top.0] {
+            pending.refused(&id);
+        }
+    }
 }
 
 /// What a delta takes grows with its parents far more than by their 32 bytes.
@@ -244,7 +314,7 @@ fn parents_are_charged_for_what_they_take() {
         let (_, canonical) = delta(CONTEXT, &key, hlc, &parents);
         pending.receive(canonical, 0).unwrap();
     }
-    assert_eq!(pending.len(), 6);
+    assert_eq!(pending.len(), 5);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::seal::Sealed;
 
 /// The most authors whose seals are looked after at once; a seal of one more vouches for the
 /// sealed delta alone.
-const VOUCHERS_MAX: usize = 256;
+pub(super) const VOUCHERS_MAX: usize = 256;
 
 /// The receipt: the author of this delta has sealed it, or one that follows it. Only made
 /// out of checked seals, and what a [`Change::Delta`](crate::Change::Delta) takes.
@@ -72,6 +72,52 @@ pub fn vouch(
     Ok(pending.take_ready(usize::MAX))
 }
 
+/// Authors whose seals have come to deltas that are here, each with how many these are: one that
+/// has come to none any more makes its place free.
+#[derive(Debug, Default)]
+pub(super) struct Vouchers(Vec<Option<(NodeId, usize)>>);
+
+impl Vouchers {
+    /// The place of an author; none if all are taken.
+    fn of(&mut self, author: NodeId) -> Option<u16> {
+        let is_its =
+            |place: &Option<(NodeId, usize)>| place.is_some_and(|(node, _)| node == author);
+        let found = self.0.iter().position(is_its);
+        let at = match found.or_else(|| self.0.iter().position(Option::is_none)) {
+            Some(at) => at,
+            None if self.0.len() >= VOUCHERS_MAX => return None,
+            None => {
+                self.0.push(None);
+                self.0.len() - 1
+            }
+        };
+        self.0[at].get_or_insert((author, 0));
+        Some(u16::try_from(at).expect("there are at most 256"))
+    }
+
+    /// Its seal has come to one more delta. Gives whose it is.
+    fn reach(&mut self, voucher: u16) -> Option<NodeId> {
+        let (author, count) = self.0.get_mut(usize::from(voucher))?.as_mut()?;
+        *count += 1;
+        Some(*author)
+    }
+
+    /// A delta goes to which the seals of these had come.
+    pub(super) fn free(&mut self, reached: &[u16]) {
+        for &voucher in reached {
+            let Some(place) = self.0.get_mut(usize::from(voucher)) else {
+                continue;
+            };
+            if let Some((_, count)) = place {
+                *count -= 1;
+                if *count == 0 {
+                    *place = None;
+                }
+            }
+        }
+    }
+}
+
 impl PendingDeltas {
     /// Puts a seal on a delta that is here and that its author has made.
     pub(super) fn attach(&mut self, id: DeltaId, sealed: Sealed) {
@@ -81,7 +127,7 @@ impl PendingDeltas {
         };
         waiting.sealed = Some(sealed);
         self.bytes += PENDING_SEAL_BYTES;
-        match self.voucher(author) {
+        match self.vouchers.of(author) {
             Some(voucher) => self.reach(vec![(id, voucher)]),
             None => self.accept(id),
         }
@@ -97,19 +143,6 @@ impl PendingDeltas {
         self.reach(vouchers.into_iter().map(|voucher| (id, voucher)).collect());
     }
 
-    fn voucher(&mut self, author: NodeId) -> Option<u16> {
-        let found = self.vouchers.iter().position(|other| *other == author);
-        let at = match found {
-            Some(at) => at,
-            None if self.vouchers.len() >= VOUCHERS_MAX => return None,
-            None => {
-                self.vouchers.push(author);
-                self.vouchers.len() - 1
-            }
-        };
-        Some(u16::try_from(at).expect("there are at most 256"))
-    }
-
     /// Goes down from where a seal has come to. Each delta is passed once for each voucher.
     fn reach(&mut self, mut next: Vec<(DeltaId, u16)>) {
         while let Some((id, voucher)) = next.pop() {
@@ -120,7 +153,7 @@ impl PendingDeltas {
                 continue;
             };
             waiting.reached.insert(at, voucher);
-            let is_its_author = self.vouchers[usize::from(voucher)] == waiting.author;
+            let is_its_author = self.vouchers.reach(voucher) == Some(waiting.author);
             next.extend(waiting.parents.iter().map(|parent| (*parent, voucher)));
             if is_its_author {
                 self.accept(id);

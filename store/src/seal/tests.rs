@@ -13,8 +13,11 @@ use crate::ids::Root;
 pub(crate) struct Key(SigningKey);
 
 impl Key {
-    pub(crate) fn new(number: u8) -> Key {
-        Key(SigningKey::from_bytes(&[number; 32]))
+    pub(crate) fn new(number: u16) -> Key {
+        let [high, low] = number.to_be_bytes();
+        let mut secret = [low; 32];
+        secret[0] ^= high;
+        Key(SigningKey::from_bytes(&secret))
     }
 
     pub(crate) fn seal(&self, context: ContextId, delta: DeltaId) -> Sealed {

@@ -13,6 +13,7 @@ mod deletion;
 mod fixtures;
 mod journal;
 mod loss;
+mod members;
 mod model;
 mod past;
 mod quarantine;

@@ -1,17 +1,13 @@
-//! What is kept of events and deltas, in steps: bounds by count, bytes and age, and what
-//! other nodes may still need.
+//! What is kept of events and deltas, in steps: bounds by count, bytes and age. What other nodes
+//! may still need is in `members.rs`.
 
-use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use bytes::Bytes;
 use corelet_store::{
-    Acknowledgement, Change, Collected, ContextSlot, Head, Hlc, Keep, Ledger, NodeId, Reach,
-    Refused, RemoteDelta, Retention, Sealer, StepBounds,
+    Change, Collected, ContextSlot, Head, Hlc, Keep, Ledger, Reach, Retention, StepBounds,
 };
 
-use crate::signed::{Key, vouched_log};
 use crate::{Bench, event, id, set};
 
 const ALL: Keep = Keep {
@@ -26,7 +22,7 @@ const KEEP_ALL: Retention = Retention {
     away_bytes_max: u64::MAX,
 };
 /// As little as possible.
-const KEEP_NOTHING: Retention = Retention {
+pub(crate) const KEEP_NOTHING: Retention = Retention {
     events: Keep {
         count_max: 0,
         ..ALL
@@ -37,14 +33,14 @@ const KEEP_NOTHING: Retention = Retention {
     },
     ..KEEP_ALL
 };
-const SPAN: u64 = 64;
+pub(crate) const SPAN: u64 = 64;
 
-fn at(micros: u64) -> Hlc {
+pub(crate) fn at(micros: u64) -> Hlc {
     Hlc::from_micros(micros)
 }
 
 /// Two rounds, as one may begin in the middle.
-fn collect(ledger: &Ledger, retention: &Retention, now: Hlc) -> Vec<Collected> {
+pub(crate) fn collect(ledger: &Ledger, retention: &Retention, now: Hlc) -> Vec<Collected> {
     let mut steps = Vec::new();
     let mut rounds = 0;
     while rounds < 2 {
@@ -58,12 +54,12 @@ fn collect(ledger: &Ledger, retention: &Retention, now: Hlc) -> Vec<Collected> {
     steps
 }
 
-fn head(bench: &Bench, slot: ContextSlot) -> Head {
+pub(crate) fn head(bench: &Bench, slot: ContextSlot) -> Head {
     bench.ledger().snapshot().unwrap().head(slot).unwrap()
 }
 
 /// So many calls, each with an event.
-fn tell(bench: &mut Bench, n: u8, slot: ContextSlot, calls: u32, payload: &[u8]) {
+pub(crate) fn tell(bench: &mut Bench, n: u8, slot: ContextSlot, calls: u32, payload: &[u8]) {
     let batch = (0..calls).map(|call| {
         let mut effects = bench.effects(n, slot, vec![set(call.to_be_bytes(), payload)]);
         effects.events = vec![event("told", payload)];
@@ -296,54 +292,20 @@ fn the_history_of_an_older_ledger_is_cut_as_well() {
     corelet_store::verify(&ledger.snapshot().unwrap()).unwrap();
 }
 
-/// A context on several nodes.
-struct Node {
-    bench: Bench,
-    slot: ContextSlot,
-    id: NodeId,
-}
-
-impl Node {
-    fn cluster(count: u8) -> Vec<Node> {
-        let ids: Vec<NodeId> = (0..count)
-            .map(|n| Key::new(40 + usize::from(n)).node_id())
-            .collect();
-        let node = |&id: &NodeId| {
-            let mut bench = Bench::new();
-            let slot = bench.create(1);
-            let members = ids.iter().copied().filter(|other| *other != id).collect();
-            bench.commit(vec![Change::SetMembers {
-                context: crate::id(1),
-                members,
-                now: at(1),
-            }]);
-            Node { bench, slot, id }
-        };
-        ids.iter().map(node).collect()
+/// It is not hashed, as nobody could name it as a parent: then a step would end behind it.
+#[test]
+fn large_deltas_and_events_are_counted() {
+    const BYTES: usize = 1 << 20;
+    let mut bench = Bench::new();
+    let slot = bench.create(1);
+    for _ in 0..4 {
+        tell(&mut bench, 1, slot, 1, &vec![1; BYTES]);
     }
-
-    fn write(&mut self, calls: u32) {
-        let batch = (0..calls).map(|call| {
-            let ops = vec![set(
-                [self.id.as_bytes()[0], call as u8 % 5],
-                [call as u8; 40],
-            )];
-            let mut effects = self.bench.effects(1, self.slot, ops);
-            effects.author = self.id;
-            Change::Call(effects)
-        });
-        let batch = batch.collect();
-        self.bench.commit(batch);
-    }
-
-    fn log(&self) -> Vec<Bytes> {
-        let snapshot = self.bench.ledger().snapshot().unwrap();
-        let mut deltas = Vec::new();
-        snapshot
-            .deltas(self.slot, usize::MAX, &mut |_, delta| {
-                deltas.push(Bytes::copy_from_slice(delta.canonical()));
-                ControlFlow::Continue(())
-            })
+    let mut steps = Vec::new();
+    while steps.len() < 20 {
+        let step = bench
+            .ledger()
+            .collect(&KEEP_NOTHING, at(bench.now), &StepBounds::default())
             .unwrap();
         deltas.reverse();
         deltas
@@ -365,233 +327,8 @@ impl Node {
                 Err(other) => panic!("{other}"),
             }
         }
-        let newest = self.head().hlc.micros();
-        self.bench.now = self.bench.now.max(newest);
     }
-
-    fn head(&self) -> Head {
-        head(&self.bench, self.slot)
-    }
-
-    fn seen(&self) -> Vec<(NodeId, Hlc)> {
-        let snapshot = self.bench.ledger().snapshot().unwrap();
-        snapshot
-            .applied(&snapshot.head(self.slot).unwrap())
-            .unwrap()
-    }
-
-    fn hear(&self, member: NodeId, seen: Vec<(NodeId, Hlc)>, now: u64) -> Result<(), Refused> {
-        let ack = Change::Acknowledge(Acknowledgement {
-            context: id(1),
-            member,
-            seen,
-            now: at(now),
-        });
-        let mut verdicts = self.bench.ledger().commit(vec![ack]).unwrap();
-        verdicts.remove(0).map(drop)
-    }
-
-    fn collect(&self, retention: &Retention, now: u64) -> Vec<Collected> {
-        collect(self.bench.ledger(), retention, at(now))
-    }
-}
-
-#[test]
-fn what_a_member_has_not_acknowledged_stays() {
-    let mut nodes = Node::cluster(3);
-    nodes[0].write(200);
-    let log = nodes[0].log();
-    nodes[1].receive(log.clone());
-    nodes[2].receive(log[..100].to_vec());
-    let steps = nodes[0].collect(&KEEP_NOTHING, 1);
-    assert!(steps.iter().any(|step| step.held_up > 0));
-    assert_eq!(nodes[0].head().log_count, 200);
-    for member in [1, 2] {
-        let (seen, member) = (nodes[member].seen(), nodes[member].id);
-        nodes[0].hear(member, seen, 2).unwrap();
-    }
-    nodes[0].collect(&KEEP_NOTHING, 3);
-    // The third has 100: with the span up to 64 goes none behind it, as none that follows
-    // it is known to everybody.
-    assert_eq!(nodes[0].head().log_count, 200);
-    nodes[2].receive(log[100..150].to_vec());
-    let (seen, member) = (nodes[2].seen(), nodes[2].id);
-    nodes[0].hear(member, seen, 4).unwrap();
-    nodes[0].collect(&KEEP_NOTHING, 5);
-    assert_eq!(nodes[0].head().log_count, 200 - SPAN);
-    nodes[0].bench.verify();
-    // What is left is all that it needs.
-    let rest = nodes[0].log();
-    nodes[2].receive(rest);
-    assert_eq!(nodes[2].head().root, nodes[0].head().root);
-    // Those that went are known all the same.
-    nodes[0].receive(log);
-    assert_eq!(nodes[0].head().log_count, 200 - SPAN);
-}
-
-#[test]
-fn a_member_that_is_away_is_not_waited_for_and_takes_a_snapshot() {
-    for by_bytes in [false, true] {
-        let mut nodes = Node::cluster(2);
-        nodes[0].write(200);
-        let start = nodes[1].seen();
-        let away = nodes[1].id;
-        let (retention, now) = match by_bytes {
-            true => (
-                Retention {
-                    away_bytes_max: 10_000,
-                    ..KEEP_NOTHING
-                },
-                10,
-            ),
-            false => (
-                Retention {
-                    away_max: Duration::from_micros(1 << 20),
-                    ..KEEP_NOTHING
-                },
-                1 << 21,
-            ),
-        };
-        let steps = nodes[0].collect(&retention, now);
-        let told: Vec<_> = steps.iter().flat_map(|step| step.away.clone()).collect();
-        assert_eq!(told, [(id(1), away)]);
-        assert!(nodes[0].head().log_count <= 2 * SPAN);
-        let snapshot = nodes[0].bench.ledger().snapshot().unwrap();
-        let members = snapshot.members(nodes[0].slot).unwrap();
-        drop(snapshot);
-        assert!(members[0].is_away && members[0].seen.is_empty());
-        nodes[0].bench.reopen();
-        nodes[0].bench.verify();
-        let refused = nodes[0].hear(away, start, now + 1);
-        assert!(
-            matches!(refused, Err(Refused::SnapshotNeeded { .. })),
-            "{refused:?}"
-        );
-        // With a snapshot it has everything, and counts again.
-        let everything = nodes[0].seen();
-        nodes[0].hear(away, everything, now + 2).unwrap();
-        nodes[0].write(200);
-        let left = nodes[0].head().log_count;
-        nodes[0].collect(&KEEP_NOTHING, now + 3);
-        assert!(nodes[0].head().log_count > left - 2 * SPAN - 1);
-        nodes[0].bench.verify();
-    }
-}
-
-#[test]
-fn acknowledgements_are_only_taken_from_members_and_of_what_is_here() {
-    let mut nodes = Node::cluster(2);
-    nodes[0].write(3);
-    nodes[1].write(3);
-    let (member, ahead) = (nodes[1].id, nodes[1].seen());
-    let stranger = NodeId::from_bytes([9; 32]);
-    let refused = nodes[0].hear(stranger, vec![], 1);
-    assert!(
-        matches!(refused, Err(Refused::NoMember { .. })),
-        "{refused:?}"
-    );
-    let refused = nodes[0].hear(member, ahead, 1);
-    assert!(
-        matches!(refused, Err(Refused::AheadOfHere { .. })),
-        "{refused:?}"
-    );
-    let others = nodes[0].seen();
-    nodes[0].hear(member, others.clone(), 2).unwrap();
-    // An older one takes nothing back.
-    nodes[0].hear(member, vec![], 3).unwrap();
-    let snapshot = nodes[0].bench.ledger().snapshot().unwrap();
-    let members = snapshot.members(nodes[0].slot).unwrap();
-    assert_eq!(members[0].seen, others);
-    let many = (0..129).map(|n| NodeId::from_bytes([n; 32])).collect();
-    let change = Change::SetMembers {
-        context: id(1),
-        members: many,
-        now: at(1),
-    };
-    let verdict = nodes[0]
-        .bench
-        .ledger()
-        .commit(vec![change])
-        .unwrap()
-        .remove(0);
-    assert!(matches!(
-        verdict,
-        Err(Refused::OutOfBounds { max: 128, .. })
-    ));
-}
-
-#[test]
-fn without_members_a_shared_context_keeps_nothing_for_others() {
-    let mut nodes = Node::cluster(2);
-    nodes[0].write(300);
-    let leave = Change::SetMembers {
-        context: id(1),
-        members: vec![],
-        now: at(5),
-    };
-    nodes[0].bench.commit(vec![leave]);
-    nodes[0].collect(&KEEP_NOTHING, 6);
-    assert!(nodes[0].head().log_count <= 2 * SPAN);
-    nodes[0].bench.verify();
-    let snapshot = nodes[0].bench.ledger().snapshot().unwrap();
-    assert_eq!(snapshot.members(nodes[0].slot).unwrap(), []);
-}
-
-/// Nodes write, send, acknowledge and prune all that they may, in random order: nobody ever
-/// lacks what a delta follows, and in the end all have the same.
-#[test]
-fn whatever_is_pruned_nobody_needs_it_any_more() {
-    for seed in 0..6_u64 {
-        let mut random = seed;
-        let mut below = |max: u64| {
-            random = random
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            (random >> 33) % max
-        };
-        let mut nodes = Node::cluster(3);
-        let mut heard: BTreeMap<(usize, usize), Vec<(NodeId, Hlc)>> = BTreeMap::new();
-        let mut pruned = 0;
-        for step in 0..400 {
-            let (from, to) = (below(3) as usize, below(3) as usize);
-            match below(5) {
-                0 | 1 => nodes[from].write(below(40) as u32 + 1),
-                2 if from != to => {
-                    let log = nodes[from].log();
-                    nodes[to].receive(log);
-                    // It travels, and arrives behind other things.
-                    heard.insert((from, to), nodes[from].seen());
-                    heard.insert((to, from), nodes[to].seen());
-                }
-                3 => {
-                    if let Some(seen) = heard.remove(&(from, to)) {
-                        let member = nodes[from].id;
-                        match nodes[to].hear(member, seen, step) {
-                            Ok(()) | Err(Refused::AheadOfHere { .. }) => {}
-                            Err(other) => panic!("seed {seed}: {other}"),
-                        }
-                    }
-                }
-                _ => {
-                    let steps = nodes[from].collect(&KEEP_NOTHING, step);
-                    pruned += steps.iter().map(|step| step.deltas).sum::<u64>();
-                }
-            }
-        }
-        for _ in 0..2 {
-            for from in 0..3 {
-                let log = nodes[from].log();
-                for to in (0..3).filter(|to| *to != from) {
-                    nodes[to].receive(log.clone());
-                }
-            }
-        }
-        for node in &nodes {
-            assert_eq!(node.head().root, nodes[0].head().root, "seed {seed}");
-            node.bench.verify();
-        }
-        assert!(pruned > 0, "seed {seed} has pruned nothing");
-    }
+    assert!(steps.iter().map(|step| step.events).sum::<u64>() == 4);
 }
 
 /// The first delta that one node has was made beside all that the next marks are at.

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use bytes::Bytes;
 use corelet_store::{
-    Change, ContextSlot, DeltaId, DeltaView, EntryKind, Hlc, Op, Refused, RemoteDelta, Root,
+    Birth, Change, ContextSlot, DeltaId, DeltaView, EntryKind, Hlc, Op, Refused, RemoteDelta, Root,
     Sealer, Space, Verdict, Write, verify,
 };
 
@@ -163,6 +163,56 @@ fn deltas_that_make_much_work_share_it_among_batches() {
         Some(VALUE_BYTES)
     );
     verify(&bench.ledger().snapshot().unwrap()).unwrap();
+}
+
+/// To bring such a delta in, all edits of the text are read, however short they are.
+#[test]
+fn deltas_beside_a_text_of_many_edits_share_them_among_batches() {
+    const EDITS: usize = 8000;
+    let mut bench = Bench::with_map(512 << 20);
+    let slot = shared(&mut bench);
+    let edit = |births: &[Birth], update| Write::Edit {
+        kind: EntryKind::Text,
+        births: births.iter().copied().collect(),
+        update: Bytes::from_static(update),
+    };
+    let mut births = Vec::new();
+    for _ in 0..EDITS / 1000 {
+        let batch = (0..1000).map(|_| {
+            let op = Op::shared("t".into(), edit(&births, b"xy"));
+            let effects = bench.effects(CONTEXT, slot, vec![op]);
+            if births.is_empty() {
+                births.push(Birth {
+                    author: effects.author,
+                    hlc: effects.hlc,
+                });
+            }
+            Change::Call(effects)
+        });
+        let batch = batch.collect();
+        bench.commit(batch);
+    }
+    // Each begins the text anew in the place of the one before it, and knows of none of those.
+    let begin = |micros, parents: &[&Bytes]| {
+        let write_of = LiedWrite::Edit {
+            is_list: false,
+            births: vec![],
+            update: b"y".to_vec(),
+        };
+        write(3, micros, parents, "t", write_of)
+    };
+    let mut row = vec![begin(1, &[])];
+    for micros in 2..60 {
+        row.push(begin(micros, &[row.last().unwrap()]));
+    }
+    let batch = row.iter().map(|canonical| delta_of(slot, canonical));
+    let verdicts = bench.ledger().commit(batch.collect()).unwrap();
+    let applied = verdicts.iter().filter(|verdict| verdict.is_ok()).count();
+    let full = verdicts
+        .iter()
+        .filter(|verdict| matches!(verdict, Err(Refused::BatchFull)));
+    assert_eq!(applied + full.count(), row.len());
+    assert!((10..40).contains(&applied), "{applied} at once");
 }
 
 #[test]
