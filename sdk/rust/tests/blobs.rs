@@ -3,6 +3,7 @@
 use corelet_sdk::prelude::*;
 use corelet_sdk::testing::{Context, Failed};
 
+/// Pictures with their titles.
 #[corelet::application]
 pub struct Album {
     titles: Map<String, String>,
@@ -10,6 +11,7 @@ pub struct Album {
 
 #[corelet::methods]
 impl Album {
+    /// Puts a picture into the album.
     #[update]
     pub fn put(&mut self, blob: String, title: String) -> Result<u64, Error> {
         let size = blobs::attach(&blob)?;
@@ -20,12 +22,14 @@ impl Album {
         Ok(size)
     }
 
+    /// Takes it out.
     #[update]
     pub fn take(&mut self, blob: String) -> bool {
         self.titles.remove(&blob);
         blobs::detach(&blob)
     }
 
+    /// All pictures.
     #[query]
     pub fn all(&self) -> Vec<(String, u64)> {
         blobs::attached()
@@ -33,11 +37,13 @@ impl Album {
             .collect()
     }
 
+    /// How large one is.
     #[query]
     pub fn size(&self, blob: &str) -> Option<u64> {
         blobs::size(blob)
     }
 
+    /// What no query may do.
     #[query]
     pub fn attach_in_a_query(&self, blob: &str) -> Result<u64, Error> {
         blobs::attach(blob)
