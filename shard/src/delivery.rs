@@ -5,7 +5,7 @@
 //! wait, as the state that they would see is about to change, and queries go on with
 //! the state before. Many deltas are handed over at once, and the commit thread makes a
 //! checkpoint for them soon, so that holding a context is short. Its guest never runs for a
-//! delta. Why so: `shard/decisions/0005-deltas-of-other-nodes.md`. Start at [`Shard::deliver_here`].
+//! delta. Why so: `shard/decisions/0006-deltas-of-other-nodes.md`. Start at [`Shard::deliver_here`].
 
 use std::rc::Rc;
 use std::sync::Arc;
