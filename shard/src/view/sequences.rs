@@ -302,6 +302,8 @@ impl View {
         let name = self.name(space, key, kind_of(kind), Role::Durable);
         let at = (space, name.key.clone());
         if self.look(space, key, kind, |_| ())?.is_some() {
+            // Somebody else may have finished it.
+            self.sequences.opening = None;
             return Ok(None);
         }
         let Some(cache) = self.sequences.access.cache.clone() else {
@@ -350,7 +352,9 @@ impl View {
                 Some(false) | None => cache.keep(name.clone(), live),
             }
         });
-        self.sequences.shared.insert((at, name.kind), shared);
+        if shared.look(|_| ()).is_some() {
+            self.sequences.shared.insert((at, name.kind), shared);
+        }
         Ok(None)
     }
 

@@ -1,0 +1,188 @@
+//! Long and fragmented texts: each step of what is done to them has so much work, those who
+//! want the same one make it together, and what is being made is bounded.
+
+use super::*;
+use crate::sequences::STEP_WORK;
+
+/// Whether a step has refused because others are at it.
+fn is_busy(error: &StateError) -> bool {
+    matches!(
+        error,
+        StateError::Busy {
+            limit: "sequence_opening_bytes_max",
+            ..
+        }
+    )
+}
+
+impl World {
+    /// A text of so many characters, each put in at a place of its own, made by updates of 2,000
+    /// edits; and it is in no memory.
+    fn with_fragmented(bounds: Bounds, count: u64) -> World {
+        let mut world = World::with(bounds);
+        let (name, _) = KEYS[1];
+        let mut place: u64 = 7;
+        for n in 0..count / 2_000 {
+            let hlc = world.bench.shard.clock.tick();
+            let mut view = world.update();
+            open(&mut view, 1);
+            for at in 0..2_000 {
+                place = place
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
+                let at = (place >> 33) % (n * 2_000 + at + 1);
+                let elements = Elements::Text("é".to_owned());
+                view.sequence_insert(Shared, name, at, elements).unwrap();
+            }
+            let written = view.into_written(hlc).unwrap();
+            world.submit(hlc, written.ops, written.shown);
+            written.edited.keep(&world.bench.shard.sequences);
+            world.pending.push(Model::new());
+            world.commit();
+        }
+        world.bench.checkpoint();
+        world.bench.shard.sequences.forget_all();
+        world
+    }
+}
+
+fn step(view: &mut View) -> Result<SequenceStep, StateError> {
+    let (name, kind) = KEYS[1];
+    view.sequence_open(kind, Shared, name)
+}
+
+fn length(view: &mut View) -> u64 {
+    let (name, kind) = KEYS[1];
+    view.sequence_length(kind, Shared, name).unwrap()
+}
+
+/// Five updates of 2,000 edits each, of which none may be applied in one go.
+#[test]
+fn an_edit_that_does_much_is_applied_in_steps() {
+    let world = World::with_fragmented(Bounds::default(), 10_000);
+    let mut update = world.update();
+    let steps = open(&mut update, 1) as u64;
+    assert_eq!(length(&mut update), 10_000);
+    // More than a few elementary steps for each edit.
+    assert!(steps > 5 * 10_000 / STEP_WORK, "{steps}");
+}
+
+#[test]
+fn a_long_removal_is_done_and_taken_back_in_steps() {
+    let world = World::with_fragmented(Bounds::default(), 10_000);
+    let (name, kind) = KEYS[1];
+    let mut update = world.update();
+    open(&mut update, 1);
+    let (mut steps, mut sum) = (0, 0);
+    loop {
+        let step = update.sequence_remove(kind, Shared, name, 0, 10_000);
+        steps += 1;
+        match step.unwrap() {
+            RemovalStep::More { work } => {
+                assert!(work >= STEP_WORK && work < 2 * STEP_WORK, "{work}");
+                sum += work;
+            }
+            RemovalStep::Whole { work } => {
+                sum += work;
+                break;
+            }
+        }
+    }
+    assert!(
+        sum >= 5 * 10_000 && steps >= sum / (2 * STEP_WORK),
+        "{steps}"
+    );
+    assert_eq!(length(&mut update), 0);
+    // It fails. What is durable is read as before, and the next update finishes to take it back.
+    drop(update);
+    let mut query = world.query();
+    open(&mut query, 1);
+    assert_eq!(length(&mut query), 10_000);
+    let mut update = world.update();
+    assert!(open(&mut update, 1) > 0);
+    assert_eq!(length(&mut update), 10_000);
+    assert_eq!(read(&mut update, 1), read(&mut query, 1));
+}
+
+/// However many want it at the same time.
+#[test]
+fn a_text_is_made_once_for_all_queries_that_want_it() {
+    let world = World::with_fragmented(Bounds::default(), 6_000);
+    let stats = &world.bench.shard.stats;
+    let alone = {
+        let mut query = world.query();
+        let steps = open(&mut query, 1);
+        world.bench.shard.sequences.forget_all();
+        steps
+    };
+    let before = stats.sequence_misses.get();
+    let mut queries: Vec<View> = (0..12).map(|_| world.query()).collect();
+    let (mut steps, mut largest) = (0, 0);
+    loop {
+        let mut is_more = false;
+        for query in &mut queries {
+            let step = step(query).unwrap();
+            steps += usize::from(matches!(step, SequenceStep::More { .. }));
+            is_more |= matches!(step, SequenceStep::More { .. });
+            largest = largest.max(stats.sequence_opening_bytes.get());
+            assert!(stats.sequences_opening.get() <= 1);
+        }
+        if !is_more {
+            break;
+        }
+    }
+    assert!(steps <= alone + queries.len(), "{steps} for {alone} alone");
+    assert_eq!(stats.sequence_misses.get(), before + 1);
+    for query in &mut queries {
+        assert_eq!(length(query), 6_000);
+    }
+    assert!(largest > 0);
+    assert_eq!(stats.sequence_opening_bytes.get(), 0);
+    assert_eq!(stats.sequences_opening.get(), 0);
+}
+
+/// One that no cache takes is still there once, as long as somebody looks at it.
+#[test]
+fn a_text_that_is_too_large_to_keep_is_shared_while_it_is_used() {
+    let bounds = Bounds {
+        sequence_memory_bytes_max: 1_000,
+        ..Bounds::default()
+    };
+    let world = World::with_fragmented(bounds, 4_000);
+    let stats = &world.bench.shard.stats;
+    let mut one = world.query();
+    open(&mut one, 1);
+    let bytes = stats.sequence_opening_bytes.get();
+    assert!(bytes > 0);
+    let mut other = world.query();
+    assert_eq!(open(&mut other, 1), 0, "it is there");
+    assert_eq!(stats.sequence_opening_bytes.get(), bytes);
+    drop(one);
+    assert_eq!(length(&mut other), 4_000);
+    drop(other);
+    assert_eq!(stats.sequence_opening_bytes.get(), 0);
+}
+
+#[test]
+fn what_is_being_made_is_bounded_and_the_oldest_goes_on() {
+    let bounds = Bounds {
+        sequence_opening_bytes_max: 10_000,
+        ..Bounds::default()
+    };
+    let world = World::with_fragmented(bounds, 6_000);
+    let mut first = world.query();
+    for _ in 0..5 {
+        let first = step(&mut first);
+        assert!(matches!(first, Ok(SequenceStep::More { .. })));
+    }
+    // An update makes one of its own.
+    let mut second = world.update();
+    let refused = step(&mut second).unwrap_err();
+    assert!(is_busy(&refused), "{refused}");
+    drop(second);
+    open(&mut first, 1);
+    assert_eq!(length(&mut first), 6_000);
+    let mut third = world.update();
+    open(&mut third, 1);
+    assert_eq!(length(&mut third), 6_000, "there is room again");
+}
