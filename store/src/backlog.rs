@@ -98,8 +98,6 @@ pub(crate) fn enter(
             Ok(records) => seen += records,
             Err(error) => rows.pass_over(key, error, damaged)?,
         }
-        position = previous;
-        seen += 1;
     }
     Ok(Part {
         records: seen.min(max),

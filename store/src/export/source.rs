@@ -11,6 +11,7 @@ use crate::answer::{AnswerKey, KeptAnswer};
 use crate::authors::Authors;
 use crate::backlog::Backlog;
 use crate::delta::DeltaView;
+use crate::edits;
 use crate::entry::{Space, Stored};
 use crate::error::{ExportError, StoreError};
 use crate::ids::{ContextId, ContextSlot, DeltaId};
@@ -260,11 +261,12 @@ impl<S: RowSink> Source<'_, S> {
                 &prefix,
                 |key, record| {
                     let corrupt = || StoreError::corrupt("edit", key, "its key has another length");
-                    let (edit, _) = read_edit(key, record)?;
+                    let (edit, has_seen) = read_edit(key, record)?;
                     let dot = layout::edit_dot(key).ok_or_else(corrupt)?;
                     self.author(dot.author)?;
                     let seen = match snapshot.edit_seen(key)? {
                         Some(seen) => self.seen(&seen)?,
+                        None if has_seen => return Err(edits::seen_is_missing(key).into()),
                         None => Seen::new(),
                     };
                     self.counts.edits += 1;
