@@ -105,8 +105,8 @@ pub use entry::{EntryKind, EntryValue, Space};
 pub use error::{BlobError, ExportError, ImportError, Loss, PastError, Refused, StoreError};
 pub use export::{
     BackupCounts, BackupSource, CopiedContext, EXPORT_VERSION, ExportKind, ExportScope,
-    ImportPlace, Resharded, RestoreOptions, Restored, add_keys, export_context, import_context,
-    import_into, read_copy, reshard, restore, write_backup,
+    ImportPlace, ReadCopy, Resharded, RestoreOptions, Restored, add_keys, export_context,
+    import_context, import_into, read_copy, reshard, restore, write_backup,
 };
 pub use hlc::{FromTheFuture, Hlc, HlcClock};
 pub use ids::{

@@ -10,7 +10,7 @@ use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use corelet_tests::{Client, Server, binary};
+use corelet_tests::{Client, Server, binary, flip};
 use serde_json::{Value, json};
 
 const CONTEXTS: usize = 4;
@@ -132,6 +132,41 @@ fn a_backup_of_a_server_under_load_holds_all_that_was_acknowledged_before() {
         note.as_str()
             .is_some_and(|note| note.contains("the key of node"))
     }));
+}
+
+/// Its neighbours can be backed up all the same, and nobody takes the backup for all there was.
+#[test]
+fn a_backup_says_which_context_is_not_in_it() {
+    const NEEDLE: &str = "a value that lies on disk as it is, long enough to be found there";
+    let home = tempfile::tempdir().expect("a directory");
+    let data = home.path().join("data");
+    let mut server = Server::start(&data, &["--shards", "1"]);
+    let client = server.client();
+    let kv = client.install("kv");
+    let [good, bad] = [(); 2].map(|()| client.create(&kv, None));
+    set(&client, &good, "key", "well");
+    set(&client, &bad, "key", NEEDLE);
+    assert_eq!(server.stop(), Some(0));
+    flip(&data, NEEDLE.as_bytes());
+    let mut server = Server::start(&data, &[]);
+    let args = json!({ "key": "key" });
+    let answer = server.client().call(&bad, "get", args).expect("an answer");
+    assert!(answer["error"].is_object(), "{answer}");
+    let file = home.path().join("b.clx");
+    let file = file.to_str().expect("text");
+    let told = done(&data, &["backup", file, "--with-keys"]);
+    assert_eq!(told["left_out"], json!([bad]));
+    assert_eq!(server.stop(), Some(0));
+    let restored = home.path().join("restored");
+    let told = done(&restored, &["restore", file]);
+    assert_eq!(
+        (&told["contexts"], &told["left_out"]),
+        (&json!(1), &json!(1))
+    );
+    assert_eq!(done(&restored, &["check"])["whole"], true);
+    let mut server = Server::start(&restored, &[]);
+    assert_eq!(value(&server.client(), &good, "key"), json!("well"));
+    assert_eq!(server.stop(), Some(0));
 }
 
 /// The node's key may be in it.

@@ -10,8 +10,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use corelet_net::Identity;
 use corelet_shard::component_file;
 use corelet_store::{
-    ExportError, Hlc, ImportError, ImportPlace, LedgerConfig, RestoreOptions, ShardCount,
-    StoreError, add_keys, import_into, read_copy, reshard, restore,
+    ContextId, ExportError, Hlc, ImportError, ImportPlace, LedgerConfig, RestoreOptions,
+    ShardCount, StoreError, add_keys, import_into, read_copy, reshard, restore,
 };
 use serde_json::json;
 
@@ -31,7 +31,18 @@ pub(super) fn back_up(args: &BackupArgs, global: &Global, out: &Out) -> Result<(
     let client = super::client(global)?;
     let body = client.download("/v1/backup")?;
     let keys = args.with_keys.then(|| global.data_dir.join("keys"));
-    let bytes = save(body, &args.file, keys.as_deref(), "backing up", out)?;
+    let saved = save(body, &args.file, keys.as_deref(), "backing up", out)?;
+    let bytes = saved.bytes;
+    for (context, why) in &saved.left_out {
+        out.say(&format!(
+            "context {context} is out of service, and so it is not in it: {why}"
+        ));
+    }
+    let left_out: Vec<_> = saved
+        .left_out
+        .iter()
+        .map(|(id, _)| id.to_string())
+        .collect();
     let file = args.file.display();
     let keys = match args.with_keys {
         true => "with the node's keys: keep it secret",
@@ -42,7 +53,7 @@ pub(super) fn back_up(args: &BackupArgs, global: &Global, out: &Out) -> Result<(
             "backed up to {file} ({}), {keys}",
             super::output::size(bytes)
         ),
-        || json!({ "file": args.file, "bytes": bytes, "keys": args.with_keys }),
+        || json!({ "file": args.file, "bytes": bytes, "keys": args.with_keys, "left_out": left_out }),
     )
 }
 
@@ -59,7 +70,7 @@ pub(super) fn export(
         io::copy(&mut body, &mut stdout).map_err(|error| broken_off(&error))?;
         return Ok(stdout.flush()?);
     };
-    let bytes = save(body, file, None, "exporting", out)?;
+    let bytes = save(body, file, None, "exporting", out)?.bytes;
     let size = super::output::size(bytes);
     out.done(
         &format!("exported {context} to {} ({size})", file.display()),
@@ -98,6 +109,13 @@ pub(super) fn import(file: &Path, global: &Global, out: &Out) -> Result<(), Fail
     )
 }
 
+/// A copy that is on disk.
+struct Saved {
+    bytes: u64,
+    /// Contexts that are not in it, and why.
+    left_out: Vec<(ContextId, String)>,
+}
+
 /// Saves a copy as it comes: beside its place, compared with its digests, on disk, and
 /// then under its name. Gives its size.
 fn save(
@@ -106,7 +124,7 @@ fn save(
     keys: Option<&Path>,
     what: &str,
     out: &Out,
-) -> Result<u64, Failure> {
+) -> Result<Saved, Failure> {
     if file.exists() {
         let text = format!("{} is there already; choose another name", file.display());
         return Err(Failure::new(Exit::Failed, text));
@@ -120,7 +138,7 @@ fn keep(
     file: &Path,
     keys: Option<&Path>,
     progress: &Progress,
-) -> Result<u64, Failure> {
+) -> Result<Saved, Failure> {
     let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty());
     let dir = dir.unwrap_or(Path::new("."));
     // A new file that nobody else reads, whatever is there: keys may be in it.
@@ -137,12 +155,15 @@ fn keep(
     }
     progress.say("comparing what came".to_owned());
     let reader = BufReader::with_capacity(READ_BYTES, part.reopen()?);
-    read_copy(reader).map_err(|error| Failure::failed(&error))?;
+    let read = read_copy(reader).map_err(|error| Failure::failed(&error))?;
     part.as_file().sync_all()?;
     let kept = part.persist_noclobber(file);
     kept.map_err(|error| not_written(file, &error.error))?;
     File::open(dir)?.sync_all()?;
-    Ok(std::fs::metadata(file)?.len())
+    Ok(Saved {
+        bytes: std::fs::metadata(file)?.len(),
+        left_out: read.left_out,
+    })
 }
 
 /// A server gives its keys to nobody, so they come from the data directory.
@@ -219,6 +240,12 @@ pub(super) fn restore_backup(
     drop(progress);
     let restored = restored.map_err(|error| not_restored(&error))?;
     let counts = restored.counts;
+    if counts.left_out > 0 {
+        out.say(&format!(
+            "{} contexts are not in the backup, as they were out of service when it was made",
+            counts.left_out
+        ));
+    }
     let dir = global.data_dir.display();
     let keys = match restored.has_keys {
         true => "with the node's keys",
@@ -236,6 +263,7 @@ pub(super) fn restore_backup(
                 "contexts": counts.contexts,
                 "applications": counts.applications,
                 "names": counts.names,
+                "left_out": counts.left_out,
                 "shards": restored.shards.get(),
                 "node_id": restored.node.to_string(),
                 "keys": restored.has_keys,

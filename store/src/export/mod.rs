@@ -117,13 +117,32 @@ pub fn import_context(
     taken
 }
 
+/// What a copy is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadCopy {
+    /// What it holds.
+    pub kind: ExportKind,
+    /// Contexts that are not in a backup, as they were out of service, and why they were.
+    pub left_out: Vec<(ContextId, String)>,
+}
+
 /// Reads all of a copy and compares the digests of its chunks: whether it is as it was
-/// written, and ends as it should. What it says is compared when it is taken in.
-pub fn read_copy(input: impl Read) -> Result<ExportKind, ImportError> {
+/// written, can be read, and ends as it should. What it says is compared when it is taken in.
+pub fn read_copy(input: impl Read) -> Result<ReadCopy, ImportError> {
     let mut frame = FrameReader::begin(input)?;
     let mut content = Vec::new();
-    while frame.next(&mut content)? {}
-    Ok(frame.kind())
+    let mut left_out = Vec::new();
+    while frame.next(&mut content)? {
+        let mut rest = Reader(&content);
+        while !rest.0.is_empty() {
+            let row = row::read(&mut rest).map_err(|error| ImportError::malformed(error.0))?;
+            if let Row::LeftOut { id, why } = row {
+                left_out.push((id, why.to_owned()));
+            }
+        }
+    }
+    let kind = frame.kind();
+    Ok(ReadCopy { kind, left_out })
 }
 
 /// Drops what did not become a context. What a failure leaves is left to the next sweep.

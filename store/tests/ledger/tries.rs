@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 
 use corelet_store::{
-    Change, ContextSlot, ExportScope, Hlc, Refused, Root, StoreError, Verdict, Write,
+    Change, ContextSlot, ExportError, ExportScope, Hlc, Refused, Root, StoreError, Verdict, Write,
     export_context, import_context,
 };
 use proptest::prelude::*;
@@ -183,7 +183,11 @@ impl World {
                 self.bench.ledger().writer().checkpoint().unwrap();
                 let snapshot = self.bench.ledger().snapshot().unwrap();
                 let mut file = Vec::new();
-                export_context(&snapshot, &id(*n), ExportScope::ALL, &mut file).unwrap();
+                match export_context(&snapshot, &id(*n), ExportScope::ALL, &mut file) {
+                    Ok(_) => drop(snapshot),
+                    Err(ExportError::Quarantined { .. }) => return,
+                    Err(other) => panic!("{other}"),
+                }
                 self.commit(vec![vec![Change::DeleteContext(id(*n))]], true);
                 import_context(self.bench.ledger(), &file[..], Hlc::MAX).unwrap();
             }
