@@ -480,7 +480,7 @@ impl PendingDeltas {
                 }
             }
         }
-        self.vouchers.free(&waiting.reached);
+        self.vouchers.leave(waiting.author, &waiting.reached);
         if self.waiting.is_empty() {
             self.ready.clear();
         }

@@ -72,47 +72,28 @@ pub fn vouch(
     Ok(pending.take_ready(usize::MAX))
 }
 
-/// Authors whose seals have come to deltas that are here, each with how many these are: one that
-/// has come to none any more makes its place free.
+/// Authors whose seals are looked after, each with how many of its own deltas are here that they
+/// have come to. Of one that has none any more the place can be taken by another.
 #[derive(Debug, Default)]
-pub(super) struct Vouchers(Vec<Option<(NodeId, usize)>>);
+pub(super) struct Vouchers(Vec<(NodeId, usize)>);
 
 impl Vouchers {
-    /// The place of an author; none if all are taken.
-    fn of(&mut self, author: NodeId) -> Option<u16> {
-        let is_its =
-            |place: &Option<(NodeId, usize)>| place.is_some_and(|(node, _)| node == author);
-        let found = self.0.iter().position(is_its);
-        let at = match found.or_else(|| self.0.iter().position(Option::is_none)) {
-            Some(at) => at,
-            None if self.0.len() >= VOUCHERS_MAX => return None,
-            None => {
-                self.0.push(None);
-                self.0.len() - 1
-            }
-        };
-        self.0[at].get_or_insert((author, 0));
-        Some(u16::try_from(at).expect("there are at most 256"))
+    fn author(&self, voucher: u16) -> Option<NodeId> {
+        self.0.get(usize::from(voucher)).map(|(author, _)| *author)
     }
 
-    /// Its seal has come to one more delta. Gives whose it is.
-    fn reach(&mut self, voucher: u16) -> Option<NodeId> {
-        let (author, count) = self.0.get_mut(usize::from(voucher))?.as_mut()?;
-        *count += 1;
-        Some(*author)
+    /// The seals of an author have come to one more of its own deltas.
+    fn reach(&mut self, voucher: u16) {
+        self.0[usize::from(voucher)].1 += 1;
     }
 
     /// A delta goes to which the seals of these had come.
-    pub(super) fn free(&mut self, reached: &[u16]) {
+    pub(super) fn leave(&mut self, author: NodeId, reached: &[u16]) {
         for &voucher in reached {
-            let Some(place) = self.0.get_mut(usize::from(voucher)) else {
-                continue;
-            };
-            if let Some((_, count)) = place {
-                *count -= 1;
-                if *count == 0 {
-                    *place = None;
-                }
+            if let Some((_, own)) =
+                (self.0.get_mut(usize::from(voucher))).filter(|(voucher, _)| *voucher == author)
+            {
+                *own -= 1;
             }
         }
     }
@@ -127,7 +108,7 @@ impl PendingDeltas {
         };
         waiting.sealed = Some(sealed);
         self.bytes += PENDING_SEAL_BYTES;
-        match self.vouchers.of(author) {
+        match self.voucher(author) {
             Some(voucher) => self.reach(vec![(id, voucher)]),
             None => self.accept(id),
         }
@@ -143,6 +124,32 @@ impl PendingDeltas {
         self.reach(vouchers.into_iter().map(|voucher| (id, voucher)).collect());
     }
 
+    /// The place of an author; none if all are taken.
+    fn voucher(&mut self, author: NodeId) -> Option<u16> {
+        let vouchers = &mut self.vouchers.0;
+        let found = vouchers.iter().position(|(other, _)| *other == author);
+        let at = match found {
+            Some(at) => at,
+            None if vouchers.len() < VOUCHERS_MAX => {
+                vouchers.push((author, 0));
+                vouchers.len() - 1
+            }
+            None => {
+                let free = vouchers.iter().position(|(_, own)| *own == 0)?;
+                vouchers[free] = (author, 0);
+                // What it has said of others' deltas was said of what has gone.
+                let voucher = u16::try_from(free).expect("there are at most 256");
+                for waiting in self.waiting.values_mut() {
+                    if let Ok(at) = waiting.reached.binary_search(&voucher) {
+                        waiting.reached.remove(at);
+                    }
+                }
+                free
+            }
+        };
+        Some(u16::try_from(at).expect("there are at most 256"))
+    }
+
     /// Goes down from where a seal has come to. Each delta is passed once for each voucher.
     fn reach(&mut self, mut next: Vec<(DeltaId, u16)>) {
         while let Some((id, voucher)) = next.pop() {
@@ -153,9 +160,10 @@ impl PendingDeltas {
                 continue;
             };
             waiting.reached.insert(at, voucher);
-            let is_its_author = self.vouchers.reach(voucher) == Some(waiting.author);
+            let is_its_author = self.vouchers.author(voucher) == Some(waiting.author);
             next.extend(waiting.parents.iter().map(|parent| (*parent, voucher)));
             if is_its_author {
+                self.vouchers.reach(voucher);
                 self.accept(id);
             }
         }
