@@ -332,8 +332,8 @@ fn history_is_cut_although_the_next_marks_do_not_follow_it() {
         }
         nodes[0].write(64 * 5);
         let log = nodes[0].log();
-        for to in 1..3 {
-            nodes[to].receive(log.clone());
+        for node in &mut nodes[1..] {
+            node.receive(log.clone());
         }
         for member in [1, 2] {
             let (seen, id) = (nodes[member].seen(), nodes[member].id);
