@@ -428,6 +428,7 @@ fn a_past_that_is_gone(catalogue: &Catalogue) {
             left.pop();
             break left.pop().expect("the newest are kept");
         }
+        #[expect(clippy::disallowed_methods, reason = "the collector does its part")]
         thread::sleep(Duration::from_millis(20));
     };
     let at = oldest["delta"].as_str().expect("an id");
