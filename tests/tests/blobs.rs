@@ -181,7 +181,8 @@ fn what_a_context_has_attached_stays_and_the_rest_goes() {
     }
     let mut left = listed(&client);
     let mut all: Vec<String> = kept.iter().map(ToString::to_string).collect();
-    (left.sort(), all.sort());
+    left.sort();
+    all.sort();
     assert_eq!(left, all);
 
     // One that is not there is the application's to refuse, and nothing has happened.

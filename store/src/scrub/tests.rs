@@ -173,7 +173,7 @@ const UNREAD: [(&str, &str); 1] = [("meta", "it is checked whenever the ledger i
 fn every_table_is_read() {
     let (_dir, ledger, _) = two();
     let tables = ledger.shared.tables;
-    for (name, table) in TABLE_NAMES.into_iter().zip(tables.all()) {
+    for (name, table) in TABLE_NAMES.iter().zip(tables.all()) {
         let mut scrub = Scrub::default();
         let before = round(&mut scrub, &ledger);
         assert!(

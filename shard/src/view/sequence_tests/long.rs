@@ -79,7 +79,7 @@ fn a_long_removal_is_done_and_taken_back_in_steps() {
         steps += 1;
         match step.unwrap() {
             RemovalStep::More { work } => {
-                assert!(work >= STEP_WORK && work < 2 * STEP_WORK, "{work}");
+                assert!((STEP_WORK..2 * STEP_WORK).contains(&work), "{work}");
                 sum += work;
             }
             RemovalStep::Whole { work } => {
