@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use corelet_store::{Allowance, Content, Hlc, Loading, NodeId, Sequence, SequenceKind};
 
 /// What a shard allows a step.
-const STEP_WORK: u64 = 4_000;
+const STEP_WORK: u64 = 1_000;
 
 fn main() {
     let pieces = std::env::args().nth(1).and_then(|n| n.parse().ok());

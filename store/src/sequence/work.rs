@@ -31,7 +31,7 @@ pub(super) fn bytes(count: usize) {
     steps(count / STEP_BYTES);
 }
 
-/// How much work may be done in one go, in elementary steps of about 100 ns. Counted on the
+/// How much work may be done in one go, in elementary steps of 100 to 400 ns. Counted on the
 /// thread that made it. Work stops behind the first part that goes beyond it, and the
 /// largest part is an insertion among other authors', some hundred steps.
 #[derive(Debug)]
