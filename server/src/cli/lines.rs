@@ -28,7 +28,7 @@ pub(super) fn deltas(path: &str, global: &Global, out: &Out) -> Result<(), Failu
         let (writes, events) = (line.get("writes")?, line.get("events")?);
         let author = word(line, "author")?;
         Some(format!(
-            "{delta} {time} {writes} writes, {events} events, by {author}"
+            "{delta} {time} writes: {writes}, events: {events}, by {author}"
         ))
     })
 }
