@@ -6,8 +6,8 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use corelet_store::{
-    ContextId, ExportScope, Hlc, ImportError, Ledger, Snapshot, Space, export_context,
-    import_context, verify,
+    BackupSource, Change, ContextId, ExportError, ExportScope, Hlc, ImportError, Ledger, Snapshot,
+    Space, export_context, import_context, verify, write_backup,
 };
 
 use crate::fixtures::open;
@@ -278,6 +278,70 @@ fn an_input_that_fails_leaves_nothing_of_what_came() {
 
 /// The file that the first program to write exports has written of a context of the
 /// fixture. It is read for ever.
+/// The clock of the node would be behind it for good, and all that is written then.
+#[test]
+fn a_copy_from_the_future_is_refused_and_leaves_nothing() {
+    let mut source = Bench::new();
+    let slot = source.create(1);
+    let call = source.call(1, slot, vec![set("key", "value")]);
+    source.commit(vec![call]);
+    source.ledger().writer().checkpoint().unwrap();
+    let snapshot = source.ledger().snapshot().unwrap();
+    let newest = snapshot.head(slot).unwrap().hlc;
+    let mut file = Vec::new();
+    export_context(&snapshot, &id(1), ExportScope::ALL, &mut file).unwrap();
+    let target = Bench::new();
+    let before = target.ledger().stats().unwrap();
+    let last = target.ledger().last_hlc();
+    let latest = Hlc::from_bits(newest.bits() - 1);
+    let refused = import_context(target.ledger(), &file[..], latest);
+    assert!(
+        matches!(refused, Err(ImportError::FromTheFuture { stamp, .. }) if stamp == newest),
+        "{refused:?}"
+    );
+    nothing_is_left(&target, &before);
+    assert_eq!(target.ledger().last_hlc(), last);
+    import_context(target.ledger(), &file[..], newest).unwrap();
+    target.verify();
+}
+
+/// Nobody could restore what it would be in.
+#[test]
+fn a_backup_with_another_component_than_the_one_installed_is_none() {
+    let bench = Bench::new();
+    let dir = tempfile::tempdir().unwrap();
+    let component = dir.path().join("component");
+    let id = corelet_store::ApplicationId::from_bytes(*blake3::hash(b"right").as_bytes());
+    let record = corelet_store::ApplicationRecord {
+        id,
+        name: "app".to_owned(),
+        version: "1".to_owned(),
+        size_bytes: 5,
+        installed: Hlc::from_micros(1),
+        description: String::new(),
+    };
+    let put = Change::PutApplication(record);
+    bench.ledger().writer().commit_shown(vec![put]).unwrap();
+    let snapshots = [bench.ledger().snapshot().unwrap()];
+    let source = BackupSource {
+        node: corelet_store::NodeId::from_bytes([4; 32]),
+        snapshots: &snapshots,
+        component: &|_| component.clone(),
+        blobs: None,
+    };
+    for (content, is_right) in [("right", true), ("wrong", false)] {
+        std::fs::write(&component, content).unwrap();
+        let written = write_backup(&source, Vec::new(), &mut |_| {});
+        match written {
+            Ok(counts) => assert!(is_right && counts.applications == 1),
+            Err(ExportError::WrongComponent { path }) => {
+                assert!(!is_right && path == component);
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+}
+
 #[test]
 fn a_file_of_the_first_version_is_taken_in() {
     let dir = tempfile::tempdir().unwrap();
