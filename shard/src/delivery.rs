@@ -97,8 +97,8 @@ impl Drop for Hold<'_> {
 /// Deltas that are on their way to the disk.
 struct Round {
     receipts: Vec<Answer<Receipt>>,
-    /// The number of the last of their changes.
-    last: u64,
+    /// The numbers of their changes.
+    numbers: Vec<u64>,
 }
 
 impl Shard {
@@ -135,6 +135,7 @@ impl Shard {
         };
         let live = hold.as_ref().map(|hold| &*hold.context);
         let mut delivered: Vec<Delivered> = Vec::with_capacity(deltas.len());
+        // The last that was applied: without one there may be no checkpoint to wait for.
         let mut last = 0;
         // The changes before them have left no room: a checkpoint makes some.
         let mut is_shown = false;
@@ -145,8 +146,7 @@ impl Shard {
                 continue;
             }
             let round = self.send_round(&deltas[before..], live)?;
-            last = round.last;
-            let is_full = take_round(round, &mut delivered).await?;
+            let is_full = take_round(round, &mut delivered, &mut last).await?;
             let is_vain = is_full && delivered.len() == before;
             if is_vain && is_shown {
                 let refused = Delivered::Refused(Arc::new(Refused::BatchFull));
@@ -200,7 +200,7 @@ impl Shard {
     ) -> Result<Round, CallError> {
         let mut round = Round {
             receipts: Vec::new(),
-            last: 0,
+            numbers: Vec::new(),
         };
         let mut bytes = 0;
         for (at, delta) in deltas.iter().take(ROUND_DELTAS).enumerate() {
@@ -217,13 +217,11 @@ impl Shard {
                 sent => sent?,
             };
             round.receipts.push(receipt);
-            round.last = number;
+            round.numbers.push(number);
             if let Some(sealed) = delta.sealed() {
                 // Without it, others ask somebody else for the delta.
                 let keep = Change::KeepSeal(sealed.clone());
-                if let Ok((_, number)) = self.commits.submit_delta(keep, live) {
-                    round.last = number;
-                }
+                drop(self.commits.submit_delta(keep, live));
             }
         }
         Ok(round)
@@ -235,16 +233,24 @@ impl Shard {
     }
 }
 
-/// Waits for what became of the deltas of a round. True if the batch had no room for one of
+/// Waits for what became of the deltas of a round, and notes the number of the last that was
+/// applied. True if the batch had no room for one of
 /// them: that one and those behind it are left out.
-async fn take_round(round: Round, delivered: &mut Vec<Delivered>) -> Result<bool, CallError> {
+async fn take_round(
+    round: Round,
+    delivered: &mut Vec<Delivered>,
+    last: &mut u64,
+) -> Result<bool, CallError> {
     let mut is_full = false;
-    for receipt in round.receipts {
+    for (receipt, number) in round.receipts.into_iter().zip(round.numbers) {
         let receipt = receipt
             .await
             .ok_or_else(|| CallError::bug("a delta was forgotten"))?;
         let outcome = match receipt {
-            Ok(_) => Delivered::Applied,
+            Ok(_) => {
+                *last = number;
+                Delivered::Applied
+            }
             Err(CallError::Uncommitted(refused)) => Delivered::Refused(refused),
             Err(error) => return Err(error),
         };
@@ -413,6 +419,25 @@ mod tests {
             (stats.deltas_applied.get(), stats.deltas_refused.get()),
             (2, 3)
         );
+    }
+
+    /// Nothing is written for it, so nothing is going to be shown either.
+    #[test]
+    fn what_is_known_already_waits_for_no_checkpoint() {
+        let disk = Disk::new();
+        disk.create(1);
+        let bench = Bench::new(disk);
+        let delta = Peer::new().write(9, "a", "theirs");
+        for is_known in [false, true] {
+            let mut delivery = deliver(&bench, vec![delta.clone()]);
+            assert!(now(&mut delivery).is_none());
+            bench.commit();
+            if !is_known {
+                assert!(now(&mut delivery).is_none());
+                bench.checkpoint();
+            }
+            assert_eq!(applied(now(&mut delivery)), [!is_known]);
+        }
     }
 
     #[test]
