@@ -30,13 +30,17 @@ use crate::snapshot::Snapshot;
 use crate::sweep::{self, Swept};
 use crate::trie_cache::TrieCache;
 
-/// Writes between two checkpoints. Each dirties a page of its own at worst, and
-/// LMDB keeps dirty pages in memory, sorted in an array that every new one is
-/// moved into.
-const CHECKPOINT_WRITES_MAX: usize = 8192;
+/// Writes between two checkpoints: what a shard then lets go of in one go, as its snapshot
+/// shows it.
+const CHECKPOINT_WRITES_MAX: usize = 32_768;
 
-/// Nodes of tries read into memory between two checkpoints, where they stay until then: 8,192
-/// writes in a context of ten million entries read about 20,000.
+/// Pages that are dirty between two checkpoints: 64 MiB of memory, and what a checkpoint has to
+/// write. So a few thousand calls that each go elsewhere in a large context are enough for
+/// one, while many more that write the same thousand keys share its cost.
+const CHECKPOINT_PAGES_MAX: usize = 16_384;
+
+/// Nodes of tries read into memory between two checkpoints, where they stay until then: 4,096
+/// writes in a context of ten million entries read about 10,000.
 const CHECKPOINT_TRIE_NODES_MAX: usize = 1 << 15;
 
 /// Bytes of entries that are written again between two checkpoints, though only a part of
@@ -430,7 +434,7 @@ impl<'l> LedgerWriter<'l> {
         let is_due = route == Route::Checkpoint
             || pass.has_unjournaled()
             || !journal.has_room()
-            || pass.writes() > CHECKPOINT_WRITES_MAX
+            || is_full(pass)
             || pass.trie_nodes() > CHECKPOINT_TRIE_NODES_MAX
             || pass.work_bytes() > CHECKPOINT_WORK_BYTES_MAX
             || pass.contexts() > state.checkpoint_contexts_max
@@ -506,9 +510,7 @@ impl<'l> LedgerWriter<'l> {
             let pass = writer.pass.as_mut().expect("it was opened above");
             let state = &mut *writer.state;
             let mut collected = pass.collect(&mut state.round, retention, now, bounds, reach)?;
-            if pass.writes() > CHECKPOINT_WRITES_MAX
-                || pages_of(pass, &state.journal) > state.pages_left
-            {
+            if is_full(pass) || pages_of(pass, &state.journal) > state.pages_left {
                 writer.bring_in()?;
                 collected.is_shown = true;
             }
@@ -564,6 +566,11 @@ impl<'l> LedgerWriter<'l> {
         (self.state.next, self.state.tries) = pass.finish(generation, bytes_noted)?;
         self.state.journal.restart(generation, bytes_noted)
     }
+}
+
+/// Whether a checkpoint is to bring in what was written since the last one.
+fn is_full(pass: &Pass<'_>) -> bool {
+    pass.writes() > CHECKPOINT_WRITES_MAX || pass.pages() > CHECKPOINT_PAGES_MAX
 }
 
 /// Pages that a checkpoint of `pass` needs at most. If there may be too few of

@@ -118,6 +118,7 @@ impl Pass<'_> {
         let head = &mut touched.head;
         self.has_written = true;
         self.writes += call.ops.len() + call.events.len() + 1;
+        self.beside += call.events.len() + 1;
         for (op, planned) in call.ops.iter().zip(&plan.writes) {
             self.write_entry(incoming, plan, planned, &op.view())?;
         }

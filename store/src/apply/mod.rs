@@ -7,6 +7,7 @@
 //! in `records.rs`. Answers that are kept with a call are in `answers.rs`. Start at
 //! [`Pass::apply_all`].
 
+mod again;
 mod answers;
 mod attached;
 mod bounds;
@@ -27,6 +28,7 @@ mod tallies;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::mem;
 
+use self::again::WrittenBefore;
 use self::bounds::check_bound;
 use self::plan::Plan;
 use self::tallies::TouchedTally;
@@ -176,6 +178,10 @@ pub(crate) struct Pass<'l> {
     pub(crate) grown: BTreeSet<ContextSlot>,
     /// Entries, events and deltas put so far.
     writes: usize,
+    /// How many of them lie where something was written before: entries that were put again,
+    /// and what is appended.
+    beside: usize,
+    written_before: WrittenBefore,
     /// Tries of contexts that were not needed yet.
     tries: TrieCache,
     /// Nodes of tries read into memory.
@@ -267,6 +273,8 @@ impl<'l> Pass<'l> {
             tallies: BTreeMap::new(),
             grown: BTreeSet::new(),
             writes: 0,
+            beside: 0,
+            written_before: WrittenBefore::default(),
             tries,
             trie_nodes: 0,
             trie_changes: 0,
@@ -281,6 +289,12 @@ impl<'l> Pass<'l> {
     /// Entries, events and deltas put since the last checkpoint.
     pub(crate) fn writes(&self) -> usize {
         self.writes
+    }
+
+    /// Pages that these and the nodes of tries have made dirty, if each that has to be read
+    /// for it is another one.
+    pub(crate) fn pages(&self) -> usize {
+        self.writes.saturating_sub(self.beside) + self.trie_changes
     }
 
     /// Nodes of tries that were read into memory since the last checkpoint.

@@ -459,6 +459,7 @@ impl Pass<'_> {
             }
             PlannedEntry::Sections(range) => Some(EntryRow::sections(&plan.arena[range.clone()])),
         };
+        self.beside += usize::from(self.written_before.note(key));
         let entries = self.tables.entries;
         let written = match row {
             Some(row) => {

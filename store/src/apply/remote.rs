@@ -194,6 +194,7 @@ impl Pass<'_> {
         self.has_written = true;
         // Its row of the log goes behind the one before, into pages that its bytes count for.
         self.writes += delta.op_count() as usize + delta.event_count() as usize;
+        self.beside += delta.event_count() as usize;
         for (op, planned) in delta.ops().zip(&plan.writes) {
             self.write_entry(incoming, plan, planned, &op)?;
         }

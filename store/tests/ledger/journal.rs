@@ -113,6 +113,34 @@ fn many_contexts_bring_the_journal_in() {
     assert_eq!(shown, [false, false, true]);
 }
 
+/// The number of the first batch that is a checkpoint, if each writes a thousand keys, from
+/// what `first` makes of its number on.
+fn first_checkpoint(first: fn(u32) -> u32) -> u32 {
+    let mut bench = Bench::new();
+    bench.config.journal_bytes_max = 64 << 20;
+    bench.reopen();
+    let slot = bench.create(1);
+    let ledger = bench.ledger().clone();
+    let mut writer = ledger.writer();
+    let mut batches = 0..100;
+    let found = batches.find(|batch| {
+        let keys = (first(*batch)..).take(1_000);
+        let ops = keys.map(|key| set(key.to_be_bytes(), batch.to_be_bytes()));
+        let call = bench.call(1, slot, ops.collect());
+        commit(&mut writer, vec![call])
+    });
+    found.unwrap()
+}
+
+#[test]
+fn calls_share_a_checkpoint_if_they_write_the_same_keys() {
+    // As many writes as may wait, less the one of each call that is its delta.
+    assert_eq!(first_checkpoint(|_| 0), 32_768 / 1_001);
+    // A page for each entry, and for each of some hundred nodes of the trie at first.
+    let elsewhere = first_checkpoint(|batch| 1_000 * batch);
+    assert!((8..16).contains(&elsewhere), "{elsewhere}");
+}
+
 #[test]
 fn a_batch_that_is_more_than_calls_is_shown_with_all_before_it() {
     let mut bench = Bench::new();
