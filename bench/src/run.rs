@@ -33,7 +33,7 @@ pub(crate) struct RunArgs {
     /// Keep-alive connections of the load tool.
     #[arg(long, default_value_t = 64)]
     connections: u32,
-    /// Keys in the large context, and elements of the long list.
+    /// A tenth of the keys in the large context, and elements of the long list.
     #[arg(long, default_value_t = 1_000_000)]
     keys: u64,
     /// Contexts of the idle measure.

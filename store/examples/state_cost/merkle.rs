@@ -19,11 +19,13 @@ use crate::ledger::{Bench, Place, PlainTable, cpu_time, micros, plain_table};
 use crate::report::{at_most, fact, median};
 use crate::trie::{Digest, Intent, NOTHING, NodePath, NodeSource, Trie, TrieError};
 
-/// Calls between two checkpoints, each with one write.
-const CALLS: usize = 8_192;
+/// Calls between two checkpoints, each with one write: about as many as a ledger has there,
+/// if they lie evenly among a hundred thousand keys.
+const CALLS: usize = 6_144;
 
-/// Keys of the context, at most.
-const KEYS: usize = 100_000;
+/// Keys of the contexts, at most: calls that meet most entries between two checkpoints, and
+/// calls that meet few twice.
+const KEYS: [usize; 2] = [10_000, 100_000];
 
 /// The first byte of a key says what it is the key of.
 const ENTRIES: u8 = 0;
@@ -34,10 +36,14 @@ const NODES: u8 = 2;
 const ENVELOPE_BYTES: usize = 10;
 
 pub(crate) fn measure(plan: &Plan) -> Result<(), Box<dyn Error>> {
+    KEYS.into_iter()
+        .try_for_each(|keys| measure_among(plan, keys.min(plan.keys as usize)))
+}
+
+fn measure_among(plan: &Plan, keys: usize) -> Result<(), Box<dyn Error>> {
     let bytes_max = LedgerConfig::default().trie_bytes_max;
-    let keys = KEYS.min(plan.keys as usize);
-    let mut kept = Side::new(plan, keys, "merkle-kept", bytes_max)?;
-    let mut anew = Side::new(plan, keys, "merkle-anew", 0)?;
+    let mut kept = Side::new(plan, keys, &format!("merkle-kept-{keys}"), bytes_max)?;
+    let mut anew = Side::new(plan, keys, &format!("merkle-anew-{keys}"), 0)?;
     for round in 0..=plan.rounds {
         for side in [&mut kept, &mut anew] {
             side.round(keys, round)?;
