@@ -14,14 +14,27 @@ use crate::change::{CallEffects, Op, Seen, Standing, Write};
 use crate::delta::{self, DeltaWriter, WriteView};
 use crate::error::Refused;
 use crate::hlc::Hlc;
-use crate::ids::{ContextSlot, DeltaId, NodeId, Root};
+use crate::ids::{ContextSlot, DeltaId, NodeId};
 use crate::layout::{dag_key, event_key, position_key};
 use crate::local;
 use crate::record::{DagNode, EventRow, Head, LogRow, seal};
 use crate::version::{Past, VersionVector};
 
+/// What a call leaves behind before its delta is written.
+pub(super) struct Left {
+    pub(super) standing: Standing,
+    /// What the call follows, in a context that others write to.
+    seen: Option<VersionVector>,
+}
+
 impl Pass<'_> {
     pub(super) fn call(&mut self, call: &CallEffects) -> Result<Receipt, Stop> {
+        let slot = self.slot_of_call(call)?;
+        self.call_in(slot, call)
+    }
+
+    /// Where the call belongs, if its sizes and what it needs beside its own entries are in order.
+    pub(super) fn slot_of_call(&mut self, call: &CallEffects) -> Result<ContextSlot, Stop> {
         check_call(call)?;
         let slot = match call.slot {
             ContextSlot::UNASSIGNED => self.find(&call.context)?.slot,
@@ -42,7 +55,7 @@ impl Pass<'_> {
             self.check_unanswered(slot, call, answer)?;
         }
         self.check_attached(Some(slot), call)?;
-        self.call_in(slot, call)
+        Ok(slot)
     }
 
     /// The same, in a slot that is known to be the context's.
@@ -63,13 +76,7 @@ impl Pass<'_> {
                 first_sequence: head.events_last + 1,
             });
         }
-        if let Some(read) = &call.read
-            && self.is_overtaken(head, read, call.author)
-        {
-            let context = call.context;
-            return Err(Refused::Overtaken { context }.into());
-        }
-        let hlc = stamp_of(call, head)?;
+        let hlc = self.stamp_of_call(slot, call)?;
         let answer = match &call.answer {
             Some(answer) => Some(self.plan_answer(slot, answer, hlc)?),
             None => None,
@@ -78,18 +85,42 @@ impl Pass<'_> {
             return self.write_only_answer(slot, call, hlc, answer);
         }
         let incoming = self.incoming(slot, call.author, hlc);
-        let mut plan = self.begin_plan(slot)?;
-        let planned = call.ops.iter().try_for_each(|op| {
-            let op = op.view();
-            self.plan_write(&mut plan, &incoming, &op, Past::Everything, Whose::Own)
-        });
-        let written = planned.and_then(|()| {
-            let ops = call.ops.iter().map(Op::view);
-            let root = self.change_trie(&mut plan, slot, ops);
-            self.write_call(&incoming, &plan, root, call, answer)
-        });
+        let mut plan = self.plan_call(&incoming, call)?;
+        let written = self.write_call(&incoming, &mut plan, call, answer);
         self.end_plan(plan);
         written
+    }
+
+    /// The stamp that the call gets, unless it has read too little.
+    pub(super) fn stamp_of_call(&self, slot: ContextSlot, call: &CallEffects) -> Result<Hlc, Stop> {
+        let head = &self.heads[&slot].head;
+        if let Some(read) = &call.read
+            && self.is_overtaken(head, read, call.author)
+        {
+            let context = call.context;
+            return Err(Refused::Overtaken { context }.into());
+        }
+        Ok(stamp_of(call, head)?)
+    }
+
+    /// Works out all writes of the call.
+    pub(super) fn plan_call(
+        &mut self,
+        incoming: &Incoming,
+        call: &CallEffects,
+    ) -> Result<Plan, Stop> {
+        let mut plan = self.begin_plan(incoming.slot)?;
+        let planned = call.ops.iter().try_for_each(|op| {
+            let op = op.view();
+            self.plan_write(&mut plan, incoming, &op, Past::Everything, Whose::Own)
+        });
+        match planned {
+            Ok(()) => Ok(plan),
+            Err(stop) => {
+                self.end_plan(plan);
+                Err(stop)
+            }
+        }
     }
 
     /// Whether the context has deltas of others that the turn of a call has not read,
@@ -103,19 +134,36 @@ impl Pass<'_> {
     }
 
     /// Everything about the call is checked: write it.
-    fn write_call(
+    pub(super) fn write_call(
         &mut self,
         incoming: &Incoming,
-        plan: &Plan,
-        root: Root,
+        plan: &mut Plan,
         call: &CallEffects,
         answer: Option<PlannedAnswer>,
     ) -> Result<Receipt, Stop> {
         let slot = incoming.slot;
-        let hlc = incoming.dot.hlc;
+        let root = self.change_trie(plan, slot, call.ops.iter().map(Op::view));
         self.keep_author()?;
         let mut touched = self.take_head(slot);
         let head = &mut touched.head;
+        let mut left = self.write_state(incoming, plan, call, head)?;
+        left.standing.root = root;
+        let receipt = self.write_history(incoming, plan, call, left, head)?;
+        self.heads.insert(slot, touched);
+        let (hlc, root) = (receipt.hlc, receipt.standing.root);
+        self.write_answer(slot, call, hlc, answer, receipt.delta_id, root)?;
+        Ok(receipt)
+    }
+
+    /// Writes what the call makes of entries. Its root may come later.
+    pub(super) fn write_state(
+        &mut self,
+        incoming: &Incoming,
+        plan: &Plan,
+        call: &CallEffects,
+        head: &mut Head,
+    ) -> Result<Left, Stop> {
+        let hlc = incoming.dot.hlc;
         self.has_written = true;
         self.writes += call.ops.len() + call.events.len() + 1;
         self.beside += call.events.len() + 1;
@@ -123,30 +171,48 @@ impl Pass<'_> {
             self.write_entry(incoming, plan, planned, &op.view())?;
         }
         plan.leave(head);
-        head.root = root;
         head.version += u64::from(!call.ops.is_empty());
+        let mut seen = None;
+        if call.is_replicated() {
+            seen = head.is_shared.then(|| head.seen.clone());
+            head.seen.see(incoming.dot);
+        }
+        head.hlc = hlc;
+        self.next.last_hlc = self.next.last_hlc.max(hlc);
+        Ok(Left {
+            standing: Standing::of(head),
+            seen,
+        })
+    }
+
+    /// Writes the call's delta and events, which say the root.
+    pub(super) fn write_history(
+        &mut self,
+        incoming: &Incoming,
+        plan: &Plan,
+        call: &CallEffects,
+        left: Left,
+        head: &mut Head,
+    ) -> Result<Receipt, Stop> {
+        let Left { standing, seen } = left;
+        let hlc = incoming.dot.hlc;
+        head.root = standing.root;
         let first_sequence = head.events_last + 1;
         let mut delta_id = None;
         self.buffers.canonical.clear();
         if call.is_replicated() {
             let id = self.canonical_of(head, plan, call, hlc);
-            self.write_log(incoming, &id, None, head)?;
+            self.write_log(incoming, &id, seen, head)?;
             head.deltas.clear();
             head.deltas.push(id);
             let events = call.events.iter();
             let events = events.map(|event| (&event.kind[..], &event.payload[..]));
             self.write_events(incoming, &id, events, head)?;
-            head.seen.see(incoming.dot);
             delta_id = Some(id);
         }
-        head.hlc = hlc;
-        self.next.last_hlc = self.next.last_hlc.max(hlc);
         local::write_call(&mut self.buffers.local, call, hlc);
-        let standing = Standing::of(head);
-        self.heads.insert(slot, touched);
-        self.write_answer(slot, call, hlc, answer, delta_id, standing.root)?;
         Ok(Receipt {
-            slot,
+            slot: incoming.slot,
             delta_id,
             is_written: true,
             standing,

@@ -2,7 +2,8 @@
 //! before it writes anything, so that a refusal leaves no trace and the batch
 //! goes on without it. Owned by the ledger's writer, which decides when the
 //! transaction is committed (`writer.rs`); what a change is, is in `change.rs`;
-//! how records look is in `record.rs`; calls are in `call.rs`, deltas of other nodes in
+//! how records look is in `record.rs`; calls are in `call.rs`, those that get their roots together in
+//! `later.rs`, deltas of other nodes in
 //! `remote.rs`, seals in `seals.rs`, what both lead to is worked out in `plan.rs`, and all other changes are
 //! in `records.rs`. Answers that are kept with a call are in `answers.rs`. Start at
 //! [`Pass::apply_all`].
@@ -16,6 +17,7 @@ mod collect;
 mod followed;
 mod found;
 mod history;
+mod later;
 mod members;
 mod plan;
 mod quarantine;
@@ -30,6 +32,7 @@ use std::mem;
 
 use self::again::WrittenBefore;
 use self::bounds::check_bound;
+use self::later::{Begun, Waiting};
 use self::plan::Plan;
 use self::tallies::TouchedTally;
 
@@ -165,7 +168,7 @@ pub(crate) struct Pass<'l> {
     authors: Authors,
     buffers: Buffers,
     digests: EntryDigest,
-    plan: Plan,
+    plans: Vec<Plan>,
     answer_bounds: AnswerBounds,
     attached_bounds: AttachedBounds,
     /// Heads of the contexts touched, each read once and written once.
@@ -266,7 +269,7 @@ impl<'l> Pass<'l> {
             next,
             buffers: Buffers::default(),
             digests: EntryDigest::default(),
-            plan: Plan::default(),
+            plans: Vec::new(),
             answer_bounds,
             attached_bounds,
             heads: BTreeMap::new(),
@@ -344,10 +347,11 @@ impl<'l> Pass<'l> {
         batch: &[Change],
         journal: &mut dyn FnMut(&JournaledCall<'_>),
     ) -> Result<Vec<Answer>, StoreError> {
-        let mut answers = Vec::with_capacity(batch.len());
+        let mut answers: Vec<Answer> = Vec::with_capacity(batch.len());
         // Contexts of which a call was refused: the calls behind it may have
         // seen what it would have written.
         let mut broken: Vec<ContextId> = Vec::new();
+        let mut waiting = Waiting::default();
         let work_bytes_max = self.work_bytes + BATCH_WORK_BYTES_MAX;
         for change in batch {
             if let Change::Delta(_) = change
@@ -373,7 +377,30 @@ impl<'l> Pass<'l> {
                     continue;
                 }
             }
-            let answer = match self.apply(change) {
+            let begun = match change {
+                Change::Call(call) if later::may_wait(call) => self.begin_call(call).map(Some),
+                _ => Ok(None),
+            };
+            let applied = match begun {
+                Ok(Some(Begun::Waits(call))) => {
+                    waiting.push(answers.len(), call);
+                    answers.push(Ok(Receipt::OF_NO_CALL));
+                    if waiting.is_full() {
+                        self.end_waiting(&mut waiting, &mut answers, journal)?;
+                    }
+                    continue;
+                }
+                // What follows is behind those that wait.
+                Ok(begun) => {
+                    self.end_waiting(&mut waiting, &mut answers, journal)?;
+                    match begun {
+                        Some(Begun::Now(call)) => self.end_call(call),
+                        _ => self.apply(change),
+                    }
+                }
+                Err(stop) => Err(stop),
+            };
+            let answer = match applied {
                 Ok(receipt) => Ok(receipt),
                 Err(Stop::Refuse(refused)) => {
                     self.authors.dismiss();
@@ -388,22 +415,28 @@ impl<'l> Pass<'l> {
                 (Change::Call(_) | Change::Delta(_) | Change::KeepSeal(_), Ok(receipt))
                     if receipt.is_written =>
                 {
-                    let Buffers {
-                        canonical, local, ..
-                    } = &self.buffers;
-                    journal(&JournaledCall {
-                        slot: receipt.slot,
-                        canonical,
-                        local,
-                    });
+                    self.tell(receipt.slot, journal);
                 }
                 _ => {}
             }
             answers.push(answer);
         }
+        self.end_waiting(&mut waiting, &mut answers, journal)?;
         self.buffers.shrink();
         self.digests.shrink(BUFFER_BYTES_KEPT_MAX);
         Ok(answers)
+    }
+
+    /// Shows the journal what was written last.
+    fn tell(&self, slot: ContextSlot, journal: &mut dyn FnMut(&JournaledCall<'_>)) {
+        let Buffers {
+            canonical, local, ..
+        } = &self.buffers;
+        journal(&JournaledCall {
+            slot,
+            canonical,
+            local,
+        });
     }
 
     /// Applies a call or delta as the journal has it: it was applied once before, and

@@ -22,7 +22,7 @@ use crate::record::{
     EditRow, EntryRow, Head, LitterRow, read_entry, seal, seal_edit, seal_edit_seen,
 };
 use crate::saved::{self, SequenceName};
-use crate::trie::{Digest, Intent, Place};
+use crate::trie::{Digest, Intent, Place, Trie};
 use crate::trie_table::{TrieTable, unreadable_trie};
 use crate::version::{Dot, Past, VersionVector};
 
@@ -33,6 +33,9 @@ const DUE_MAX: usize = 64;
 /// What it takes to read one more edit, as bytes that are read take: so a batch reads no more
 /// than some hundred thousand of them.
 const EDIT_WORK_BYTES: u64 = 512;
+
+/// What a plan that waits for its root may keep of its memory.
+const ARENA_BYTES_WAITING_MAX: usize = 4096;
 
 /// Whose writes are worked out.
 pub(super) struct Incoming {
@@ -140,6 +143,14 @@ impl Plan {
         Ok(())
     }
 
+    /// Lets go of what was only needed to write entries, if it is much.
+    pub(super) fn shrink(&mut self) {
+        self.work_bytes += self.arena.len() as u64;
+        self.arena.clear();
+        self.arena.shrink_to(ARENA_BYTES_WAITING_MAX);
+        self.writes.shrink_to(1);
+    }
+
     fn keep(&mut self, bytes: &[u8]) -> Range<usize> {
         let start = self.arena.len();
         self.arena.extend_from_slice(bytes);
@@ -170,7 +181,7 @@ impl Pass<'_> {
             .map_err(before_writing)?
             .begin_round();
         let head = &touched.head;
-        let mut plan = std::mem::take(&mut self.plan);
+        let mut plan = self.plans.pop().unwrap_or_default();
         plan.entries = head.entries;
         plan.replicated = head.replicated;
         plan.bytes = head.bytes;
@@ -184,7 +195,7 @@ impl Pass<'_> {
     pub(super) fn end_plan(&mut self, plan: Plan) {
         self.work_bytes += plan.work_bytes + plan.arena.len() as u64;
         if plan.arena.capacity() <= super::BUFFER_BYTES_KEPT_MAX {
-            self.plan = plan;
+            self.plans.push(plan);
         }
     }
 
@@ -358,9 +369,7 @@ impl Pass<'_> {
         slot: ContextSlot,
         ops: impl Iterator<Item = OpView<'o>>,
     ) -> Root {
-        let touched = self.heads.get_mut(&slot);
-        let trie = touched.and_then(|touched| touched.trie.as_mut());
-        let trie = trie.expect("the plan was begun with it");
+        let trie = self.trie(slot);
         let changes = trie.nodes_changed();
         for (op, planned) in ops.zip(&plan.writes) {
             if let Some(leaf) = &planned.leaf {
@@ -368,8 +377,54 @@ impl Pass<'_> {
                 trie.set(&leaf.place, &plan.trie_key, leaf.after.as_ref());
             }
         }
-        self.trie_changes += trie.nodes_changed() - changes;
-        Root::from_bytes(trie.root())
+        let (changes, root) = (trie.nodes_changed() - changes, trie.root());
+        self.trie_changes += changes;
+        Root::from_bytes(root)
+    }
+
+    /// The same for a plan of one write, whose root is worked out with those of others. `false`
+    /// if it is none for that: then nothing has changed.
+    pub(super) fn change_trie_for_later(
+        &mut self,
+        plan: &mut Plan,
+        slot: ContextSlot,
+        op: &OpView<'_>,
+    ) -> bool {
+        let [
+            PlannedWrite {
+                leaf: Some(leaf), ..
+            },
+        ] = &plan.writes[..]
+        else {
+            return false;
+        };
+        let Leaf {
+            place,
+            after: Some(after),
+        } = leaf
+        else {
+            return false;
+        };
+        layout::trie_entry(&mut plan.trie_key, op.space, op.key);
+        let trie = self.trie(slot);
+        let changes = trie.nodes_changed();
+        let is_set = trie.set_for_later(place, &plan.trie_key, after);
+        let changes = trie.nodes_changed() - changes;
+        self.trie_changes += changes;
+        is_set
+    }
+
+    /// The root after each of these that has none yet, in their order.
+    pub(super) fn roots(&mut self, slot: ContextSlot) -> Vec<Root> {
+        let roots = self.trie(slot).roots();
+        roots.into_iter().map(Root::from_bytes).collect()
+    }
+
+    /// The trie of a context for which a plan was begun.
+    fn trie(&mut self, slot: ContextSlot) -> &mut Trie {
+        let touched = self.heads.get_mut(&slot);
+        let trie = touched.and_then(|touched| touched.trie.as_mut());
+        trie.expect("the plan was begun with it")
     }
 
     /// Births as this ledger knows them. One of an author that it does not know is

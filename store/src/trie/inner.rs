@@ -71,6 +71,20 @@ impl Inner {
         std::hint::black_box((lines, self.stale));
     }
 
+    /// Gives a child another digest, and with it those of its group.
+    pub(super) fn replace(&mut self, nibble: usize, digest: Digest) -> [Digest; 4] {
+        self.children.digests[nibble] = digest;
+        self.stale &= !(1 << nibble);
+        let (groups, _) = self.children.digests.as_chunks();
+        groups[nibble / 4]
+    }
+
+    /// Gives the group of a child another digest, and with it those of all groups.
+    pub(super) fn replace_group(&mut self, nibble: usize, digest: Digest) -> [Digest; 4] {
+        self.groups[nibble / 4] = digest;
+        self.groups
+    }
+
     /// Works out what is stale, here and below, and the node's own digest.
     pub(super) fn refresh(&mut self) -> Digest {
         let mut groups = 0;

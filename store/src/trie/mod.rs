@@ -19,6 +19,7 @@
 //! | `path.rs`, `digest.rs` | where a node lies, and what stands for it |
 //! | `bucket.rs`, `inner.rs`, `node.rs` | nodes and their bytes |
 //! | `load.rs`, `change.rs` | a change of one entry |
+//! | `later.rs` | the roots after many changes, side by side |
 //! | `flush.rs` | giving nodes to the store, and memory back |
 //! | `read.rs`, `check.rs` | reading and checking what is stored |
 //! | `model.rs` | the whole against a naive model, in tests |
@@ -29,6 +30,7 @@ mod check;
 mod digest;
 mod flush;
 mod inner;
+mod later;
 mod load;
 #[cfg(test)]
 mod model;
@@ -39,6 +41,7 @@ mod read;
 use change::{Census, Change, Outcome};
 pub(crate) use check::{check, check_node, check_root};
 pub(crate) use digest::{Digest, NOTHING};
+use later::Later;
 pub(crate) use node::StoredNode;
 use node::{Below, Expected};
 pub(crate) use path::{EntryPath, NodePath};
@@ -92,6 +95,8 @@ pub(crate) struct Trie {
     expected: Expected,
     is_stale: bool,
     top: Below,
+    /// What was set and has no root yet, in its order.
+    later: Vec<Later>,
     census: Census,
     round: u64,
     /// For writing nodes; its memory is reused.
@@ -111,6 +116,7 @@ impl Trie {
             expected,
             is_stale: false,
             top: Below::Nothing,
+            later: Vec::new(),
             census: Census::default(),
             round: 1,
             buffer: Vec::new(),
@@ -120,6 +126,11 @@ impl Trie {
     /// Gives the entry this digest, or removes it. `place` is what loading the
     /// same key has given, since the last [`Trie::trim`].
     pub(crate) fn set(&mut self, place: &Place, key: &[u8], digest: Option<&Digest>) {
+        debug_assert!(self.later.is_empty(), "the form may change");
+        self.set_now(place, key, digest);
+    }
+
+    fn set_now(&mut self, place: &Place, key: &[u8], digest: Option<&Digest>) {
         debug_assert_eq!(place.path, EntryPath::of(&self.context, key));
         let change = Change {
             context: &self.context,
@@ -141,6 +152,7 @@ impl Trie {
     /// The digest of all entries, for which that of each node that has changed is
     /// worked out once. [`NOTHING`] if there are none.
     pub(crate) fn root(&mut self) -> Digest {
+        debug_assert!(self.later.is_empty(), "each of them has a root of its own");
         if self.is_stale {
             self.expected.digest = self.top.refresh();
             self.is_stale = false;

@@ -141,6 +141,8 @@ enum Step {
     /// Loads all keys, of which one may fail, then changes them.
     Call(Vec<(usize, Option<u8>)>, Option<u32>),
     Root,
+    /// Loads and changes one key after another, and then asks for the root after each.
+    Later(Vec<(usize, u8)>),
     Flush,
     Trim(usize),
     /// Drops the trie without a flush, and with it what has changed.
@@ -156,6 +158,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         8 => (call, fuse).prop_map(|(call, fuse)| Step::Call(call, fuse)),
         2 => Just(Step::Root),
+        4 => prop::collection::vec((0..KEYS.len(), any::<u8>()), 0..40).prop_map(Step::Later),
         2 => Just(Step::Flush),
         2 => (0..30_000_usize).prop_map(Step::Trim),
         1 => Just(Step::Crash),
@@ -222,6 +225,26 @@ impl World {
                         None => self.entries.remove(key),
                     };
                 }
+            }
+            Step::Later(changes) => {
+                self.trie.begin_round();
+                let mut expected = Vec::new();
+                for (key, digest) in changes {
+                    let (key, digest) = (&KEYS[key][..], [digest; 32]);
+                    let place = self.trie.load(&self.nodes, key, Intent::Put).unwrap();
+                    if !self.trie.set_for_later(&place, key, &digest) {
+                        assert_eq!(self.trie.roots(), std::mem::take(&mut expected));
+                        self.trie.set(&place, key, Some(&digest));
+                        self.trie.root();
+                        assert!(!self.entries.contains_key(key), "the form changes");
+                    }
+                    self.entries.insert(key.to_vec(), digest);
+                    if !self.trie.later.is_empty() {
+                        expected.push(by_the_letter(&self.entries).0);
+                    }
+                }
+                assert_eq!(self.trie.roots(), expected);
+                assert_eq!(self.trie.root(), by_the_letter(&self.entries).0);
             }
             Step::Root => assert_eq!(self.trie.root(), by_the_letter(&self.entries).0),
             Step::Flush => self.flush(),

@@ -19,6 +19,7 @@ mod past;
 mod quarantine;
 mod replicas;
 mod retention;
+mod roots;
 mod saved;
 mod scan;
 mod scrub;
