@@ -298,6 +298,11 @@ impl Source {
                 stats.bytes.get(),
             ),
             (
+                "corelet_blobs_kept_all",
+                "Whether no blob is removed, as damage hides who refers to them",
+                stats.kept_all.get(),
+            ),
+            (
                 "corelet_blob_uploads_under_way",
                 "Uploads of blobs under way",
                 self.blobs.uploads(),

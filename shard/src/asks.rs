@@ -68,7 +68,13 @@ impl CommitThreads {
         Ok(snapshots)
     }
 
-    fn snapshot(&self, shard: ShardId) -> Result<Snapshot, NotAnswered> {
+    /// Every shard.
+    pub(crate) fn shards(&self) -> impl Iterator<Item = ShardId> + use<> {
+        self.count.shards()
+    }
+
+    /// What is durable on one shard by now.
+    pub(crate) fn snapshot(&self, shard: ShardId) -> Result<Snapshot, NotAnswered> {
         let (answer, snapshot) = bounded(1);
         let asks = self.asks.get(usize::from(shard.number()));
         let asked = asks.and_then(|asks| asks.send(answer).ok());

@@ -3,17 +3,19 @@
 //! ledger, of which the test is the commit thread and the other shard.
 
 use std::cell::{Cell, RefCell};
+use std::fs;
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use corelet_store::{
     AnswerBounds, AnswerKey, ApplicationId, ApplicationRecord, Attachment, CallEffects, Change,
-    ContextId, ContextSlot, DataDir, EntryKind, Hlc, KeyedAnswer, Ledger, LedgerConfig, NewContext,
-    NodeId, Op, OpenOptions, RequestDigest, Said, Sealer, ShardCount, ShardId, Space, Standing,
-    VouchedDelta, Write, make_seals, vouch,
+    ContextId, ContextSlot, DataDir, EntryKind, Hlc, KeyedAnswer, Ledger, LedgerConfig,
+    LedgerPlace, NewContext, NodeId, Op, OpenOptions, RequestDigest, Said, Sealer, ShardCount,
+    ShardId, Space, Standing, VouchedDelta, Write, make_seals, vouch,
 };
 use corelet_wasm_host::{Entry, Host, HostConfig, Instance, Module, Turn};
 use crossbeam_channel::Receiver;
@@ -79,14 +81,17 @@ pub(crate) fn context(n: u8, slot: ContextSlot) -> Rc<Context> {
 
 /// The one ledger of a new data directory.
 pub(crate) fn ledger(dir: &Path, config: &LedgerConfig) -> Ledger {
+    Ledger::open(&ledger_place(dir), config).unwrap()
+}
+
+fn ledger_place(dir: &Path) -> LedgerPlace {
     let shards = ShardCount::new(1).unwrap();
     let options = OpenOptions {
         shards_if_new: shards,
         node_id_if_new: NodeId::from_bytes([2; 32]),
     };
     let data = DataDir::open(dir, &options).unwrap();
-    let shard = shards.shards().next().unwrap();
-    Ledger::open(&data.ledger_place(shard), config).unwrap()
+    data.ledger_place(shards.shards().next().unwrap())
 }
 
 /// An instance that has served nobody.
@@ -117,6 +122,7 @@ pub(crate) fn turn_in_progress(is_query: bool) -> TurnInProgress {
 /// A ledger in a directory of its own.
 pub(crate) struct Disk {
     pub(crate) ledger: Ledger,
+    data_file: PathBuf,
     dir: tempfile::TempDir,
 }
 
@@ -133,8 +139,12 @@ impl Disk {
             readers_max: 4,
             ..LedgerConfig::default()
         };
-        let ledger = ledger(dir.path(), &config);
-        Disk { ledger, dir }
+        let place = ledger_place(dir.path());
+        Disk {
+            ledger: Ledger::open(&place, &config).unwrap(),
+            data_file: place.dir().join("data.mdb"),
+            dir,
+        }
     }
 
     /// Makes the `n`th context.
@@ -153,6 +163,22 @@ impl Disk {
         });
         let verdicts = self.ledger.commit(vec![create]).unwrap();
         verdicts[0].as_ref().unwrap().slot()
+    }
+
+    /// Flips a bit behind each place where `needle` lies in the ledger's file, which may be
+    /// open.
+    pub(crate) fn flip(&self, needle: &[u8], offset: usize) {
+        let mut options = fs::OpenOptions::new();
+        let file = options.read(true).write(true).open(&self.data_file);
+        let file = file.unwrap();
+        let mut bytes = vec![0; file.metadata().unwrap().len() as usize];
+        file.read_exact_at(&mut bytes, 0).unwrap();
+        let places = (0..bytes.len() - needle.len()).filter(|&at| bytes[at..].starts_with(needle));
+        let places: Vec<usize> = places.map(|at| at + offset).collect();
+        assert!(!places.is_empty(), "the ledger does not contain the needle");
+        for at in places {
+            file.write_all_at(&[bytes[at] ^ 0x10], at as u64).unwrap();
+        }
     }
 
     /// What snapshots show of a context's key.

@@ -4,9 +4,13 @@
 //! for whoever removes blobs, and how much each context has attached, for its quota. The
 //! blobs themselves are files, of which nothing is known here (`blobs/`).
 //!
+//! Whether the two are what the entries say is compared in `attachment/compare.rs`.
+//!
 //! Start at [`Attachment`].
 
-use std::collections::BTreeMap;
+mod compare;
+
+pub use self::compare::AttachedCheck;
 
 use heed::{RoTxn, RwTxn};
 
@@ -14,7 +18,7 @@ use crate::blobs::BLOB_BYTES_MAX;
 use crate::entry::Space;
 use crate::error::StoreError;
 use crate::ids::{BlobId, ContextSlot, ID_BYTES};
-use crate::layout::{Tables, entry_key, slot_key, split_slot};
+use crate::layout::{Tables, entry_key, slot_key};
 use crate::record::{AttachedRow, AttachedSumRow, open, seal};
 
 /// Bytes of the number that says how long the content is.
@@ -105,6 +109,15 @@ impl AttachedBounds {
 }
 
 impl AttachedSum {
+    /// With one more.
+    fn with(self, attachment: Attachment) -> AttachedSum {
+        AttachedSum {
+            blobs: self.blobs + 1,
+            // Full only with 2^28 of the largest.
+            bytes: self.bytes.saturating_add(attachment.bytes),
+        }
+    }
+
     /// With one fewer; `None` if it does not count that one.
     fn without(self, attachment: Attachment) -> Option<AttachedSum> {
         Some(AttachedSum {
@@ -196,11 +209,7 @@ pub(crate) fn note(
     let sum = if is_attached {
         seal(record, &key, &AttachedRow {});
         tables.attached.put(txn, &key, record)?;
-        AttachedSum {
-            blobs: sum.blobs + 1,
-            // Full only with 2^28 of the largest.
-            bytes: sum.bytes.saturating_add(attachment.bytes),
-        }
+        sum.with(attachment)
     } else {
         tables.attached.delete(txn, &key)?;
         sum.without(attachment).ok_or_else(|| too_few(slot))?
@@ -249,12 +258,11 @@ pub(crate) fn has(
     Ok(found.is_some())
 }
 
-/// Checks a row of the table that finds attachments by blob, by itself.
-pub(crate) fn check_row(key: &[u8], bytes: &[u8]) -> Result<(), StoreError> {
+/// Reads a row of the table that finds attachments by blob: of which context it is.
+pub(crate) fn read_row(key: &[u8], bytes: &[u8]) -> Result<ContextSlot, StoreError> {
     open::<AttachedRow>(key, bytes)?;
-    split_row_key(key)
-        .map(drop)
-        .ok_or_else(|| StoreError::corrupt("record of an attachment", key, "its key is cut off"))
+    let cut_off = || StoreError::corrupt("record of an attachment", key, "its key is cut off");
+    split_row_key(key).map(|(slot, _)| slot).ok_or_else(cut_off)
 }
 
 /// The key of the entry of which such a row tells.
@@ -265,14 +273,8 @@ pub(crate) fn entry_of_row(key: &[u8]) -> Option<Vec<u8>> {
     Some(entry)
 }
 
-/// Whether any context of the ledger refers to a blob.
-pub(crate) fn is_attached(tables: Tables, txn: &RoTxn<'_>, blob: BlobId) -> heed::Result<bool> {
-    let mut rows = tables.attached.prefix_iter(txn, blob.as_bytes())?;
-    Ok(rows.next().transpose()?.is_some())
-}
-
 /// The first `max` contexts of the ledger that refer to a blob. One that was deleted is
-/// among them until its references are swept.
+/// among them until its references are swept. Fails if what says so is damaged.
 pub(crate) fn attached_by(
     tables: Tables,
     txn: &RoTxn<'_>,
@@ -281,9 +283,8 @@ pub(crate) fn attached_by(
 ) -> Result<Vec<ContextSlot>, Failure> {
     let mut slots: Vec<ContextSlot> = Vec::new();
     for row in tables.attached.prefix_iter(txn, blob.as_bytes())? {
-        let (key, _) = row?;
-        let corrupt = || StoreError::corrupt("record of an attachment", key, "its key is cut off");
-        let (slot, _) = split_row_key(key).ok_or_else(corrupt)?;
+        let (key, bytes) = row?;
+        let slot = read_row(key, bytes)?;
         if slots.last() == Some(&slot) {
             continue;
         }
@@ -293,56 +294,6 @@ pub(crate) fn attached_by(
         slots.push(slot);
     }
     Ok(slots)
-}
-
-/// Compares both tables with the entries.
-pub(crate) fn check(tables: Tables, txn: &RoTxn<'_>) -> Result<(), Failure> {
-    let mut sums: BTreeMap<ContextSlot, AttachedSum> = BTreeMap::new();
-    let mut entry = Vec::new();
-    for row in tables.attached.iter(txn)? {
-        let (key, bytes) = row?;
-        open::<AttachedRow>(key, bytes)?;
-        let corrupt = |why| StoreError::corrupt("record of an attachment", key, why);
-        let (slot, attachment) = split_row_key(key).ok_or_else(|| corrupt("its key is cut off"))?;
-        entry_key(&mut entry, slot, Space::Attached, &attachment.key());
-        if tables.entries.get(txn, &entry)?.is_none() {
-            return Err(corrupt("its context has no such entry").into());
-        }
-        let sum = sums.entry(slot).or_default();
-        sum.blobs += 1;
-        sum.bytes = sum.bytes.saturating_add(attachment.bytes);
-    }
-    let rows: u64 = sums.values().map(|sum| sum.blobs).sum();
-    let mut entries = 0;
-    for row in tables
-        .entries
-        .prefix_iter(txn, &[Space::Attached.number()])?
-    {
-        row?;
-        entries += 1;
-    }
-    if entries != rows {
-        let why = "there are entries of which nothing is noted";
-        return Err(StoreError::corrupt("record of an attachment", b"", why).into());
-    }
-    for row in tables.attached_sums.iter(txn)? {
-        let (key, bytes) = row?;
-        let noted = open::<AttachedSumRow>(key, bytes)?;
-        let found = split_slot(key).and_then(|(slot, _)| sums.remove(&slot));
-        let noted = AttachedSum {
-            blobs: noted.blobs.to_native(),
-            bytes: noted.bytes.to_native(),
-        };
-        if found != Some(noted) {
-            let why = "it counts other blobs or bytes than there are";
-            return Err(StoreError::corrupt("sum of attachments", key, why).into());
-        }
-    }
-    if let Some((slot, _)) = sums.first_key_value() {
-        let why = "it is missing";
-        return Err(StoreError::corrupt("sum of attachments", &slot_key(*slot), why).into());
-    }
-    Ok(())
 }
 
 #[cfg(test)]

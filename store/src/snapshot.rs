@@ -10,7 +10,7 @@ use heed::types::{Bytes, DecodeIgnore};
 use heed::{RoTxn, WithoutTls};
 
 use crate::answer::{ANSWER_AROUND_BYTES, AnswerKey, KeptAnswer};
-use crate::attachment::{self, AttachedSum};
+use crate::attachment::{self, AttachedCheck, AttachedSum};
 use crate::authors::Authors;
 use crate::change::{ApplicationRecord, Birth, Births};
 use crate::delta::DeltaView;
@@ -1065,14 +1065,31 @@ impl Snapshot {
     }
 
     /// The first `max` contexts that refer to a blob. One that was deleted is among them until
-    /// its references are swept.
+    /// its references are swept. Fails if what says so is damaged.
     pub fn attached_by(&self, blob: BlobId, max: usize) -> Result<Vec<ContextSlot>, StoreError> {
         attachment::attached_by(self.tables, &self.txn, blob, max).map_err(attachment_unreadable)
     }
 
-    /// Compares what is noted of attachments with their entries.
+    /// Compares what is noted of attachments with their entries, up to `records_max` records
+    /// more; says whether all were read. Another step may be given another snapshot of
+    /// the same ledger.
+    ///
+    /// Fails at the first record that is damaged or is not what others say; the next step goes on
+    /// behind it. As long as there is one, nobody may remove a blob on what
+    /// [`attached_by`](Snapshot::attached_by) says.
+    pub fn compare_attachments(
+        &self,
+        check: &mut AttachedCheck,
+        records_max: u64,
+    ) -> Result<bool, StoreError> {
+        let compared = check.step(self.tables, &self.txn, records_max);
+        compared.map_err(attachment_unreadable)
+    }
+
+    /// Compares all that is noted of attachments with their entries.
     pub(crate) fn check_attachments(&self) -> Result<(), StoreError> {
-        attachment::check(self.tables, &self.txn).map_err(attachment_unreadable)
+        let mut check = AttachedCheck::default();
+        self.compare_attachments(&mut check, u64::MAX).map(drop)
     }
 
     /// What a delta had seen, if that is noted.

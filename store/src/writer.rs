@@ -12,13 +12,13 @@ use heed::{Env, RoTxn, RwTxn, WithoutTls};
 
 use crate::answer::{AnswerBounds, ExpiredAnswers};
 use crate::apply::{Answer, Pass, verdict};
-use crate::attachment::{self, AttachedBounds};
+use crate::attachment::AttachedBounds;
 use crate::authors::Authors;
 use crate::change::{Change, Verdict};
 use crate::delta::DeltaView;
 use crate::error::{Refused, StoreError};
 use crate::hlc::Hlc;
-use crate::ids::{BlobId, ContextId, ContextSlot};
+use crate::ids::{ContextId, ContextSlot};
 use crate::journal::Journal;
 use crate::layout::{self, BATCH_BYTES_MAX, META_COUNTERS, META_SLOTS, Tables};
 use crate::ledger::{LedgerConfig, Shared, commit_error, engine_error, is_short_write};
@@ -265,25 +265,6 @@ impl<'l> LedgerWriter<'l> {
             writer.bring_in()?;
             writer.pass = None;
             sweep::sweep(&writer.shared.env, writer.shared.tables, records_max)
-        })
-    }
-
-    /// Which of these blobs a context of this ledger refers to, in the same order. Makes
-    /// a checkpoint if there is anything unshown, so that no reference is missed that is
-    /// durable now.
-    pub fn attached(&mut self, blobs: &[BlobId]) -> Result<Vec<bool>, StoreError> {
-        self.guarded(|writer| {
-            writer.bring_in()?;
-            writer.pass = None;
-            let Shared { env, tables, .. } = writer.shared;
-            let failed = |error| engine_error("look for attachments in", error, env);
-            let txn = env.read_txn().map_err(failed)?;
-            let is_attached = |blob: &BlobId| attachment::is_attached(*tables, &txn, *blob);
-            blobs
-                .iter()
-                .map(is_attached)
-                .collect::<heed::Result<_>>()
-                .map_err(failed)
         })
     }
 
@@ -637,7 +618,7 @@ mod tests {
     use crate::change::{CallEffects, NewContext, Op, Write};
     use crate::data_dir::{DataDir, OpenOptions};
     use crate::entry::Space;
-    use crate::ids::{ApplicationId, ContextId, NodeId, ShardCount};
+    use crate::ids::{ApplicationId, BlobId, ContextId, NodeId, ShardCount};
     use crate::ledger::{Ledger, open_env};
     use crate::record::seal;
 

@@ -25,9 +25,10 @@ impl From<BlobRequestError> for Refusal {
                     .with("contexts", contexts)
                     .with("held", is_held)
             }
-            BlobRequestError::BackupUnderWay | BlobRequestError::Stopping => {
-                Refusal::new(Code::Unavailable, message)
-            }
+            // Which record it is, the service has logged.
+            BlobRequestError::Unsure { .. }
+            | BlobRequestError::BackupUnderWay
+            | BlobRequestError::Stopping => Refusal::new(Code::Unavailable, message),
             BlobRequestError::Busy { limit, max } => {
                 let limit = format!("blobs.{limit}");
                 let message =

@@ -1,7 +1,7 @@
 //! Why something about blobs was not done. One variant per decision the caller can take;
 //! `server` maps each to its code.
 
-use corelet_store::{BlobError, BlobId, ContextId, StoreError};
+use corelet_store::{BlobError, BlobId, ContextId, ShardId, StoreError};
 
 use crate::asks::NotAnswered;
 use crate::places::NoPlace;
@@ -55,6 +55,17 @@ pub enum BlobRequestError {
     /// A ledger could not be asked who refers to the blob.
     #[error("cannot tell who refers to the blob")]
     Ledger(#[source] StoreError),
+    /// What a ledger has noted of attachments is damaged, so any blob may be attached.
+    #[error(
+        "shard {shard} cannot tell which blobs are attached, and so none is removed until that is mended: stop the server and let `corelet check` say what is damaged"
+    )]
+    Unsure {
+        /// Whose notes are wrong.
+        shard: ShardId,
+        /// The first that is.
+        #[source]
+        error: StoreError,
+    },
     /// The server is shutting down.
     #[error("the server is shutting down; retry elsewhere or later")]
     Stopping,

@@ -4,10 +4,15 @@
 //! A backup says that it is there before it takes its snapshots, and is asked after the
 //! ledgers were: so either it is seen, or its snapshots are newer than what the ledgers
 //! have said, and show the blob only if somebody has held it since.
+//!
+//! What the ledgers say is read from notes that they keep beside the entries. A lost note says
+//! nothing, so before anything is removed all notes are compared with the entries, and if
+//! there is a wrong one nothing is removed at all.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use corelet_store::{BlobId, ContextId, Snapshot};
+use corelet_store::{AttachedCheck, BlobId, ContextId, ShardId, Snapshot};
 
 use super::error::{BLOB_CONTEXTS_MAX, BlobRequestError};
 use crate::asks::CommitThreads;
@@ -16,11 +21,15 @@ use crate::places::{Place, Places};
 /// Contexts looked through for one whose head cannot be read.
 const CONTEXTS_MAX: usize = 2_048;
 
+/// Records compared with one snapshot: some tens of milliseconds.
+const COMPARED_MAX: u64 = 10_000;
+
 /// Who can say it.
-#[derive(Clone)]
 pub(super) struct Referrers {
     commit_threads: CommitThreads,
     backups: Arc<Places>,
+    /// Whether the last comparison has found every note right.
+    is_sound: AtomicBool,
 }
 
 /// What contexts say of a blob.
@@ -37,6 +46,7 @@ impl Referrers {
             commit_threads,
             // As many as there are copies, which are bounded where they begin.
             backups: Places::new("copies_max", usize::MAX),
+            is_sound: AtomicBool::new(false),
         }
     }
 
@@ -52,6 +62,50 @@ impl Referrers {
     /// What is durable everywhere by now.
     pub(super) fn ask(&self) -> Result<Vec<Snapshot>, BlobRequestError> {
         Ok(self.commit_threads.snapshots()?)
+    }
+
+    /// Whether what the ledgers say of blobs was right when it was last compared.
+    pub(super) fn is_sound(&self) -> bool {
+        self.is_sound.load(Relaxed)
+    }
+
+    /// Compares all that the ledgers have noted of attachments with the entries, a step at a
+    /// time, and calls `rest` behind each step that is not a ledger's last.
+    ///
+    /// Fails with what is wrong, or what `rest` says.
+    pub(super) fn compare<E: From<BlobRequestError>>(
+        &self,
+        rest: &mut dyn FnMut() -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut unsure = None;
+        for shard in self.commit_threads.shards() {
+            let mut check = AttachedCheck::default();
+            loop {
+                match self.compare_on(shard, &mut check) {
+                    Ok(true) => break,
+                    Ok(false) => rest()?,
+                    Err(BlobRequestError::Ledger(error)) => {
+                        // Every ledger is told of, by the first thing that is wrong there.
+                        tracing::error!(%shard, %error, "what is noted of attachments is not what the entries say, or could not be compared with them; no blob is removed");
+                        unsure.get_or_insert(BlobRequestError::Unsure { shard, error });
+                        break;
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        self.is_sound.store(unsure.is_none(), Relaxed);
+        unsure.map_or(Ok(()), |unsure| Err(unsure.into()))
+    }
+
+    fn compare_on(
+        &self,
+        shard: ShardId,
+        check: &mut AttachedCheck,
+    ) -> Result<bool, BlobRequestError> {
+        let snapshot = self.commit_threads.snapshot(shard)?;
+        let compared = snapshot.compare_attachments(check, COMPARED_MAX);
+        compared.map_err(BlobRequestError::Ledger)
     }
 
     /// Who refers to a blob.

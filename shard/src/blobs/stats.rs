@@ -41,6 +41,8 @@ pub struct BlobStats {
     pub swept_bytes: SharedCount,
     /// Times that the sweep has gone through all blobs.
     pub sweeps: SharedCount,
+    /// 1 while the sweep removes nothing, as no ledger may be believed that nobody refers to it.
+    pub kept_all: SharedCount,
     /// Times that a blob was found damaged and not served.
     pub damaged: SharedCount,
 }

@@ -47,6 +47,8 @@ impl Sweeper {
 
     /// Goes through all blobs once.
     fn round(&self) -> Result<(), Stop> {
+        let is_sound = self.is_sound()?;
+        self.service.stats().kept_all.set(u64::from(!is_sound));
         let mut sweep = self.service.blobs().sweep(self.ttl);
         let stats = self.service.stats();
         let (mut blobs, mut bytes, mut failures) = (0, 0, 0);
@@ -56,6 +58,9 @@ impl Sweeper {
             let mut snapshots = None;
             let referrers = self.service.referrers();
             let step = sweep.step(STEP, &mut |blob| {
+                if !is_sound {
+                    return Ok(true);
+                }
                 let snapshots = match &mut snapshots {
                     Some(snapshots) => snapshots,
                     none => none.insert(referrers.ask()?),
@@ -95,6 +100,23 @@ impl Sweeper {
         stats.bytes.set(bytes);
         stats.sweeps.add(1);
         Ok(())
+    }
+
+    /// Whether it may be believed that nobody refers to a blob. What speaks against it was
+    /// logged.
+    fn is_sound(&self) -> Result<bool, Stop> {
+        let mut began = Instant::now();
+        let mut rest = || {
+            self.rest(began.elapsed() * REST)
+                .map_err(|Stop| BlobRequestError::Stopping)?;
+            began = Instant::now();
+            Ok(())
+        };
+        match self.service.referrers().compare(&mut rest) {
+            Ok(()) => Ok(true),
+            Err(BlobRequestError::Stopping) => Err(Stop),
+            Err(_) => Ok(false),
+        }
     }
 
     fn rest(&self, time: Duration) -> Result<(), Stop> {

@@ -67,6 +67,21 @@ impl Bench {
         assert!(verdicts[0].is_ok());
     }
 
+    /// As if nobody had used it for more than an hour.
+    fn age(&self, blob: BlobId) {
+        let path = self.dir.path().join(format!("{:02x}", blob.as_bytes()[0]));
+        let file = fs::File::open(path.join(blob.to_string())).unwrap();
+        let modified = file.metadata().unwrap().modified().unwrap();
+        file.set_modified(modified - Duration::from_secs(4000))
+            .unwrap();
+    }
+
+    /// Waits until the sweep has begun anew and gone through all blobs.
+    fn sweep(&self) {
+        let from = self.service.stats().sweeps.get();
+        wait_for(|| self.service.stats().sweeps.get() > from + 2);
+    }
+
     fn unfinished(&self) -> usize {
         fs::read_dir(self.dir.path().join("unfinished"))
             .unwrap()
@@ -77,6 +92,15 @@ impl Bench {
         for thread in self.threads.take().unwrap().stop() {
             thread.join().unwrap();
         }
+    }
+}
+
+/// Past an hour, and without a rest.
+fn sweeping() -> BlobBounds {
+    BlobBounds {
+        ttl: Duration::from_secs(3600),
+        sweep_every: Duration::from_millis(1),
+        ..BlobBounds::default()
     }
 }
 
@@ -131,39 +155,59 @@ fn nothing_goes_while_a_backup_may_have_to_read_it() {
 /// Of each kind one: attached, not attached, and not attached during a backup.
 #[test]
 fn the_sweep_removes_what_nobody_refers_to_and_counts_the_rest() {
-    let bench = Bench::new(BlobBounds {
-        ttl: Duration::from_secs(3600),
-        sweep_every: Duration::from_millis(1),
-        ..BlobBounds::default()
-    });
+    let bench = Bench::new(sweeping());
     let (attached, free) = (bench.upload(b"attached"), bench.upload(b"free"));
     bench.attach(2, attached, 8);
     let backup = bench.service.keep_all();
     let stats = bench.service.stats();
-    let rounds = |count: u64| {
-        let from = stats.sweeps.get();
-        wait_for(|| stats.sweeps.get() > from + count);
-    };
-    let age = |blob: BlobId| {
-        let path = bench.dir.path().join(format!("{:02x}", blob.as_bytes()[0]));
-        let file = fs::File::open(path.join(blob.to_string())).unwrap();
-        let modified = file.metadata().unwrap().modified().unwrap();
-        file.set_modified(modified - Duration::from_secs(4000))
-            .unwrap();
-    };
-    age(attached);
-    age(free);
-    rounds(2);
+    bench.age(attached);
+    bench.age(free);
+    bench.sweep();
     assert_eq!((stats.blobs.get(), stats.bytes.get()), (2, 12));
     assert_eq!(stats.swept.get(), 0, "a backup may have to read it");
     drop(backup);
-    rounds(2);
+    bench.sweep();
     assert_eq!((stats.swept.get(), stats.swept_bytes.get()), (1, 4));
     assert_eq!((stats.blobs.get(), stats.bytes.get()), (1, 8));
     let left = block_on(bench.service.page(None, 10)).unwrap();
     assert_eq!(left.len(), 1);
     assert_eq!(left[0].id, attached);
     bench.stop();
+}
+
+/// What is noted of its attachment is damaged, or is not found any more.
+#[test]
+fn nothing_goes_as_long_as_a_note_of_an_attachment_is_damaged() {
+    // The last byte of the blob's id, and one of what is noted under it.
+    for offset in [31, 48 + 4] {
+        let bench = Bench::new(sweeping());
+        let (attached, free) = (bench.upload(b"attached"), bench.upload(b"free"));
+        bench.attach(2, attached, 8);
+        let slot = bench.slot.number().to_be_bytes();
+        let mut row = [attached.as_bytes(), &slot[..], &8_u64.to_be_bytes()].concat();
+        bench.disk.flip(&row, offset);
+        bench.age(attached);
+        bench.age(free);
+        bench.sweep();
+        let stats = bench.service.stats();
+        assert_eq!((stats.swept.get(), stats.kept_all.get()), (0, 1));
+        for blob in [attached, free] {
+            let refused = block_on(bench.service.remove(blob)).unwrap_err();
+            assert!(
+                matches!(refused, BlobRequestError::Unsure { .. }),
+                "{refused}"
+            );
+        }
+        // Mended, it goes on.
+        if let Some(byte) = row.get_mut(offset) {
+            *byte ^= 0x10;
+        }
+        bench.disk.flip(&row, offset);
+        block_on(bench.service.remove(free)).unwrap();
+        bench.sweep();
+        assert_eq!((stats.swept.get(), stats.kept_all.get()), (0, 0));
+        bench.stop();
+    }
 }
 
 /// Its file is closed and removed by the blobs' own threads, whatever it was at.

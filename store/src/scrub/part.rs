@@ -173,7 +173,7 @@ impl Part {
             }
             Part::Forks => drop(open::<ForkRow>(key, bytes)?),
             Part::AttachedSums => drop(attachment::read_sum(key, bytes)?),
-            Part::Attached => attachment::check_row(key, bytes)?,
+            Part::Attached => drop(attachment::read_row(key, bytes)?),
             Part::AnswersByAge => match layout::split_answer_age(key) {
                 Some(_) => drop(read_answer_bytes(key, bytes)?),
                 None => drop(AnswerTally::read(key, bytes)?),
