@@ -23,12 +23,23 @@ impl Shared {
         let first = after.map_or(0, |after| usize::from(after.as_bytes()[0]));
         for byte in first..FANS {
             let byte = u8::try_from(byte).expect("there is one for each byte");
-            for id in self.first_ids(byte, after, limit - page.len())? {
-                // Removed meanwhile, if it is not there.
-                page.extend(self.entry(id)?);
-            }
-            if page.len() >= limit {
-                break;
+            let mut after = after;
+            loop {
+                let wanted = limit - page.len();
+                let ids = self.first_ids(byte, after, wanted)?;
+                let is_last = ids.len() < wanted;
+                after = ids.last().copied().or(after);
+                for id in ids {
+                    // Removed meanwhile, if it is not there.
+                    page.extend(self.entry(id)?);
+                }
+                if page.len() >= limit {
+                    return Ok(page);
+                }
+                // Otherwise some of what was asked for has gone, and there may be more here.
+                if is_last {
+                    break;
+                }
             }
         }
         Ok(page)

@@ -616,6 +616,17 @@ fn pages_have_all_blobs_in_the_order_of_their_ids() {
     let mut expected: Vec<BlobId> = (0..700_u16).map(|n| bench.put(&n.to_le_bytes())).collect();
     expected.sort();
     fs::write(bench.file(expected[0]).with_file_name("note"), "x").unwrap();
+    // Names that a list finds and behind which there is no blob any more: before those of a
+    // directory, and between them.
+    for id in &expected[..100] {
+        let mut gone = *id.as_bytes();
+        gone[1..].fill(0);
+        for last in [0, 1] {
+            gone[31] = last;
+            let gone = bench.file(BlobId::from_bytes(gone));
+            fs::create_dir_all(gone).unwrap();
+        }
+    }
     for limit in [1, 7, 699, 700, 1000] {
         let (mut found, mut after) = (Vec::new(), None);
         loop {
