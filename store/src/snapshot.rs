@@ -888,6 +888,18 @@ impl Snapshot {
         }
     }
 
+    /// Where a context is that is out of service, or calls lie that were put aside, if there
+    /// is any: what such calls refer to is in no table.
+    pub fn any_quarantined(&self) -> Result<Option<ContextSlot>, StoreError> {
+        let first = self.tables.quarantine.first(&self.txn);
+        let Some((key, _)) = first.map_err(unreadable)? else {
+            return Ok(None);
+        };
+        let cut_off = || StoreError::corrupt("record of a quarantine", key, "its key is cut off");
+        let (slot, _) = layout::split_slot(key).ok_or_else(cut_off)?;
+        Ok(Some(slot))
+    }
+
     /// Every context that is out of service. One of which the record of that is damaged still is;
     /// which it is, its head says, or its own record.
     pub fn all_quarantined(&self) -> Result<Vec<Quarantined>, StoreError> {

@@ -27,6 +27,7 @@ impl From<BlobRequestError> for Refusal {
             }
             // Which record it is, the service has logged.
             BlobRequestError::Unsure { .. }
+            | BlobRequestError::OutOfService { .. }
             | BlobRequestError::BackupUnderWay
             | BlobRequestError::Stopping => Refusal::new(Code::Unavailable, message),
             BlobRequestError::Busy { limit, max } => {

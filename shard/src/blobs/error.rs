@@ -55,6 +55,15 @@ pub enum BlobRequestError {
     /// A ledger could not be asked who refers to the blob.
     #[error("cannot tell who refers to the blob")]
     Ledger(#[source] StoreError),
+    /// Calls that were answered may be put aside, and have attached any blob.
+    #[error(
+        "{} is out of service, and calls of it that are put aside may have attached the blob, so none is removed; put it back with `corelet context release`, or delete it",
+        context.map_or_else(|| "a context".to_owned(), |context| format!("context {context}"))
+    )]
+    OutOfService {
+        /// The first one of them, if its record can be read.
+        context: Option<ContextId>,
+    },
     /// What a ledger has noted of attachments is damaged, so any blob may be attached.
     #[error(
         "shard {shard} cannot tell which blobs are attached, and so none is removed until that is mended: stop the server and let `corelet check` say what is damaged"

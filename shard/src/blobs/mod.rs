@@ -259,10 +259,14 @@ impl BlobService {
             let removal = service.blobs().remove_unless(blob, || {
                 let referred = service.referrers().of(blob)?;
                 contexts = referred.contexts;
+                if referred.is_attached {
+                    return Ok(true);
+                }
+                referred.others?;
                 // Asked last: see `referrers.rs`.
                 match service.referrers().is_backup_under_way() {
-                    true if !referred.is_attached => Err(BlobRequestError::BackupUnderWay),
-                    _ => Ok(referred.is_attached),
+                    true => Err(BlobRequestError::BackupUnderWay),
+                    false => Ok(false),
                 }
             })?;
             let is_held = match removal {

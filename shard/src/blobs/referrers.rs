@@ -7,7 +7,8 @@
 //!
 //! What the ledgers say is read from notes that they keep beside the entries. A lost note says
 //! nothing, so before anything is removed all notes are compared with the entries, and if
-//! there is a wrong one nothing is removed at all.
+//! there is a wrong one nothing is removed at all. Nor is anything as long as a context is out
+//! of service: calls of it that were answered may be put aside, and what they attach is not noted.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -38,6 +39,8 @@ pub(super) struct Referred {
     pub(super) is_attached: bool,
     /// Those that are not being deleted, as far as they are asked for.
     pub(super) contexts: Vec<ContextId>,
+    /// Whether there may be others, of whom nothing is said.
+    pub(super) others: Result<(), BlobRequestError>,
 }
 
 impl Referrers {
@@ -108,13 +111,29 @@ impl Referrers {
         compared.map_err(BlobRequestError::Ledger)
     }
 
+    /// Fails if a context is out of service.
+    pub(super) fn check_service(snapshots: &[Snapshot]) -> Result<(), BlobRequestError> {
+        for snapshot in snapshots {
+            let slot = snapshot.any_quarantined();
+            let Some(slot) = slot.map_err(BlobRequestError::Ledger)? else {
+                continue;
+            };
+            // If nothing says which it is, one is all the same.
+            let context = snapshot.context_in(slot, CONTEXTS_MAX).unwrap_or_default();
+            return Err(BlobRequestError::OutOfService { context });
+        }
+        Ok(())
+    }
+
     /// Who refers to a blob.
     pub(super) fn of(&self, blob: BlobId) -> Result<Referred, BlobRequestError> {
+        let snapshots = self.ask()?;
         let mut referred = Referred {
             is_attached: false,
             contexts: Vec::new(),
+            others: Referrers::check_service(&snapshots),
         };
-        for snapshot in self.ask()? {
+        for snapshot in snapshots {
             let left = BLOB_CONTEXTS_MAX - referred.contexts.len();
             let slots = snapshot.attached_by(blob, left.max(1));
             for slot in slots.map_err(BlobRequestError::Ledger)? {

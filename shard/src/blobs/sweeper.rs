@@ -11,6 +11,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::BlobService;
 use super::error::BlobRequestError;
+use super::referrers::Referrers;
 
 /// Files looked at in one step.
 const STEP: usize = 256;
@@ -47,8 +48,7 @@ impl Sweeper {
 
     /// Goes through all blobs once.
     fn round(&self) -> Result<(), Stop> {
-        let is_sound = self.is_sound()?;
-        self.service.stats().kept_all.set(u64::from(!is_sound));
+        let mut may_remove = self.may_remove()?;
         let mut sweep = self.service.blobs().sweep(self.ttl);
         let stats = self.service.stats();
         let (mut blobs, mut bytes, mut failures) = (0, 0, 0);
@@ -58,12 +58,19 @@ impl Sweeper {
             let mut snapshots = None;
             let referrers = self.service.referrers();
             let step = sweep.step(STEP, &mut |blob| {
-                if !is_sound {
+                if !may_remove {
                     return Ok(true);
                 }
                 let snapshots = match &mut snapshots {
                     Some(snapshots) => snapshots,
-                    none => none.insert(referrers.ask()?),
+                    none => {
+                        let asked = none.insert(referrers.ask()?);
+                        if let Err(error) = Referrers::check_service(asked) {
+                            may_remove = false;
+                            return Err(error);
+                        }
+                        asked
+                    }
                 };
                 for snapshot in snapshots.iter() {
                     let found = snapshot.attached_by(*blob, 1);
@@ -102,20 +109,26 @@ impl Sweeper {
         Ok(())
     }
 
-    /// Whether it may be believed that nobody refers to a blob. What speaks against it was
+    /// Whether it may be believed that nobody refers to a blob. What speaks against it is
     /// logged.
-    fn is_sound(&self) -> Result<bool, Stop> {
+    fn may_remove(&self) -> Result<bool, Stop> {
         let mut began = Instant::now();
         let mut rest = || {
-            self.rest(began.elapsed() * REST)
-                .map_err(|Stop| BlobRequestError::Stopping)?;
+            let rested = self.rest(began.elapsed() * REST);
             began = Instant::now();
-            Ok(())
+            rested.map_err(|Stop| BlobRequestError::Stopping)
         };
-        match self.service.referrers().compare(&mut rest) {
+        let referrers = self.service.referrers();
+        let sure = referrers.compare(&mut rest);
+        let sure = sure.and_then(|()| Referrers::check_service(&referrers.ask()?));
+        self.service.stats().kept_all.set(u64::from(sure.is_err()));
+        match sure {
             Ok(()) => Ok(true),
             Err(BlobRequestError::Stopping) => Err(Stop),
-            Err(_) => Ok(false),
+            Err(error) => {
+                tracing::warn!(%error, "no blob is removed in this round");
+                Ok(false)
+            }
         }
     }
 

@@ -6,7 +6,7 @@ use std::future::poll_fn;
 use std::time::Duration;
 
 use bytes::Bytes;
-use corelet_store::{Attachment, ContextSlot};
+use corelet_store::{Attachment, Change, ContextSlot};
 use futures_lite::future::{block_on, poll_once};
 
 use super::*;
@@ -208,6 +208,43 @@ fn nothing_goes_as_long_as_a_note_of_an_attachment_is_damaged() {
         assert_eq!((stats.swept.get(), stats.kept_all.get()), (0, 0));
         bench.stop();
     }
+}
+
+/// Calls of it may be put aside, of whose attachments nothing is noted.
+#[test]
+fn nothing_goes_as_long_as_a_context_is_out_of_service() {
+    let bench = Bench::new(sweeping());
+    let free = bench.upload(b"free");
+    let quarantine = |why: Option<&str>| {
+        let (context, why) = (fixture::id(1), why.map(str::to_owned));
+        let change = Change::Quarantine { context, why };
+        bench
+            .disk
+            .ledger
+            .commit(vec![change])
+            .unwrap()
+            .remove(0)
+            .unwrap();
+    };
+    quarantine(Some("damage"));
+    bench.sweep();
+    bench.age(free);
+    bench.sweep();
+    let stats = bench.service.stats();
+    assert_eq!((stats.swept.get(), stats.kept_all.get()), (0, 1));
+    let refused = block_on(bench.service.remove(free)).unwrap_err();
+    let BlobRequestError::OutOfService { context } = refused else {
+        panic!("{refused}")
+    };
+    assert_eq!(context, Some(fixture::id(1)));
+    assert!(
+        refused.to_string().contains("corelet context release"),
+        "{refused}"
+    );
+    quarantine(None);
+    bench.sweep();
+    assert_eq!((stats.swept.get(), stats.kept_all.get()), (1, 0));
+    bench.stop();
 }
 
 /// Its file is closed and removed by the blobs' own threads, whatever it was at.
