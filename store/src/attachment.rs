@@ -8,8 +8,10 @@
 //!
 //! Start at [`Attachment`].
 
+mod all;
 mod compare;
 
+pub(crate) use self::all::each_attached;
 pub use self::compare::AttachedCheck;
 
 use heed::{RoTxn, RwTxn};

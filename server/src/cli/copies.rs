@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use corelet_net::Identity;
 use corelet_shard::component_file;
 use corelet_store::{
-    ContextId, ExportError, Hlc, ImportError, ImportPlace, LedgerConfig, RestoreOptions,
+    BlobId, ContextId, ExportError, Hlc, ImportError, ImportPlace, LedgerConfig, RestoreOptions,
     ShardCount, StoreError, add_keys, import_into, read_copy, reshard, restore,
 };
 use serde_json::json;
@@ -38,11 +38,13 @@ pub(super) fn back_up(args: &BackupArgs, global: &Global, out: &Out) -> Result<(
             "context {context} is out of service, and so it is not in it: {why}"
         ));
     }
-    let left_out: Vec<_> = saved
-        .left_out
-        .iter()
-        .map(|(id, _)| id.to_string())
-        .collect();
+    for (blob, why) in &saved.blobs_left_out {
+        out.say(&format!(
+            "blob {blob} is attached and not in it: {why}; upload its content again, and back up anew"
+        ));
+    }
+    let left_out = ids(&saved.left_out);
+    let blobs_left_out = ids(&saved.blobs_left_out);
     let file = args.file.display();
     let keys = match args.with_keys {
         true => "with the node's keys: keep it secret",
@@ -53,8 +55,20 @@ pub(super) fn back_up(args: &BackupArgs, global: &Global, out: &Out) -> Result<(
             "backed up to {file} ({}), {keys}",
             super::output::size(bytes)
         ),
-        || json!({ "file": args.file, "bytes": bytes, "keys": args.with_keys, "left_out": left_out }),
+        || {
+            json!({
+                "file": args.file,
+                "bytes": bytes,
+                "keys": args.with_keys,
+                "left_out": left_out,
+                "blobs_left_out": blobs_left_out,
+            })
+        },
     )
+}
+
+fn ids<T: ToString>(left_out: &[(T, String)]) -> Vec<String> {
+    left_out.iter().map(|(id, _)| id.to_string()).collect()
 }
 
 pub(super) fn export(
@@ -114,6 +128,8 @@ struct Saved {
     bytes: u64,
     /// Contexts that are not in it, and why.
     left_out: Vec<(ContextId, String)>,
+    /// Blobs that are attached and not in it, and why.
+    blobs_left_out: Vec<(BlobId, String)>,
 }
 
 /// Saves a copy as it comes: beside its place, compared with its digests, on disk, and
@@ -163,6 +179,7 @@ fn keep(
     Ok(Saved {
         bytes: std::fs::metadata(file)?.len(),
         left_out: read.left_out,
+        blobs_left_out: read.blobs_left_out,
     })
 }
 
@@ -246,6 +263,12 @@ pub(super) fn restore_backup(
             counts.left_out
         ));
     }
+    if counts.blobs_left_out > 0 {
+        out.say(&format!(
+            "{} attached blobs are not in the backup, as they were not there or damaged when it was made; `corelet check` names them: upload their contents again",
+            counts.blobs_left_out
+        ));
+    }
     let dir = global.data_dir.display();
     let keys = match restored.has_keys {
         true => "with the node's keys",
@@ -264,6 +287,7 @@ pub(super) fn restore_backup(
                 "applications": counts.applications,
                 "names": counts.names,
                 "left_out": counts.left_out,
+                "blobs_left_out": counts.blobs_left_out,
                 "shards": restored.shards.get(),
                 "node_id": restored.node.to_string(),
                 "keys": restored.has_keys,

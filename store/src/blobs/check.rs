@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::Shared;
 use super::reader::BlobReader;
-use super::scan::{BlobScan, Listed};
+use super::scan::{BlobEntry, BlobScan, Listed};
 use crate::error::BlobError;
 use crate::ids::BlobId;
 
@@ -57,6 +57,11 @@ impl BlobCheck {
             scan,
             open: None,
         }
+    }
+
+    /// What is known of one blob without reading it, if it is there.
+    pub fn entry(&self, id: BlobId) -> Result<Option<BlobEntry>, BlobError> {
+        self.shared.entry(id)
     }
 
     /// Goes on by a step, which reads a group at most, and says what it found; `None`

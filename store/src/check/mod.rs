@@ -13,6 +13,7 @@ use std::path::Path;
 
 pub use self::finding::Finding;
 use self::finding::Findings;
+use crate::attachment::each_attached;
 use crate::blobs::{Blobs, Checked};
 use crate::data_dir::DataDir;
 use crate::data_file::{self, pages};
@@ -26,6 +27,12 @@ use crate::place::LedgerPlace;
 use crate::snapshot::Snapshot;
 use crate::verify::{Listener, Scrubbed, Verified, scrub};
 
+/// So many notes are told one by one.
+const NOTES_MAX: usize = 1000;
+
+/// Of a blob that is said to have many lengths, so many are told.
+const LENGTHS_TOLD: usize = 3;
+
 /// Names and contexts read from a ledger at a time.
 const NAMES_PER_STEP: usize = 1024;
 
@@ -38,6 +45,8 @@ pub struct CheckReport {
     pub journaled: u64,
     /// Blobs that are whole.
     pub blobs: u64,
+    /// Blobs that contexts have attached and that are not here.
+    pub blobs_missing: u64,
     /// The applications that are installed. Their components are not the store's.
     pub applications: Vec<ApplicationId>,
     /// What is wrong; none if everything is whole.
@@ -144,6 +153,7 @@ fn check_data(
             .extend(applications.iter().map(|it| it.id));
     }
     check_blobs(data, report, findings, tell);
+    check_attached(data, &snapshots, report, findings);
 }
 
 /// Checks one ledger by itself. Gives what reads it, unless that could end the process.
@@ -363,10 +373,61 @@ fn check_blobs(
                 "{} is no blob and lies among them; nobody needs it",
                 path.display()
             )),
-            Err(error) => {
-                findings.add_files(&error);
-                break;
-            }
+            // The next step goes on behind what cannot be read.
+            Err(error) => findings.add_files(&error),
         }
+    }
+}
+
+/// Every blob that a context has attached is here, with a length that is said of it. Where
+/// one is not that may be as it should: what other nodes attach comes before its content.
+fn check_attached(
+    data: &DataDir,
+    snapshots: &[Option<Snapshot>],
+    report: &mut CheckReport,
+    findings: &mut Findings,
+) {
+    let snapshots: Vec<&Snapshot> = snapshots.iter().flatten().collect();
+    let blobs = Blobs::look(data.blobs_dir());
+    let mut untold = 0_u64;
+    let each = each_attached(&snapshots, &mut |blob, lengths| {
+        let found = match blobs.entry(blob) {
+            Ok(found) => found,
+            Err(error) => {
+                findings.add_blob(&blob, &error);
+                return Ok(());
+            }
+        };
+        let said: Vec<String> = lengths
+            .iter()
+            .take(LENGTHS_TOLD)
+            .map(u64::to_string)
+            .collect();
+        let said = said.join(" or ");
+        let note = match found.map(|found| found.bytes) {
+            None => {
+                report.blobs_missing += 1;
+                format!(
+                    "blob {blob} of {said} bytes is attached and not here: another node's content may not have come yet; otherwise upload it again, or take it from a backup"
+                )
+            }
+            // What is no blob by its length was told of when it was read.
+            Some(Some(bytes)) if !lengths.contains(&bytes) => {
+                format!("blob {blob} has {bytes} bytes, and was attached as one of {said}")
+            }
+            Some(_) => return Ok(()),
+        };
+        match report.notes.len() < NOTES_MAX {
+            true => report.notes.push(note),
+            false => untold += 1,
+        }
+        Ok::<_, StoreError>(())
+    });
+    if untold > 0 {
+        let note = format!("{untold} more blobs are attached and not here, or have another length");
+        report.notes.push(note);
+    }
+    if let Err(error) = each {
+        findings.add(None, None, &error);
     }
 }

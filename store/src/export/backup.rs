@@ -10,9 +10,11 @@ use std::path::{Path, PathBuf};
 use super::frame::{ExportKind, FrameWriter};
 use super::row::{BackupCounts, FileKind, Row};
 use super::source::{ExportScope, RowSink, RowWriter, write_context};
-use crate::blobs::{Blobs, Listed};
-use crate::error::ExportError;
+use crate::attachment::each_attached;
+use crate::blobs::Blobs;
+use crate::error::{BlobError, ExportError};
 use crate::ids::{ApplicationId, BlobId, NodeId};
+use crate::quarantine::cut;
 use crate::snapshot::Snapshot;
 
 /// Contexts and names read at a time.
@@ -39,7 +41,8 @@ pub struct BackupSource<'s> {
 ///
 /// Of a context that is out of service only its id and what was found of it are written, so
 /// that its neighbours can be backed up all the same; [`BackupCounts::left_out`] counts these, and
-/// whoever keeps backups has to look at it. Fails if anything else that belongs into it
+/// whoever keeps backups has to look at it. The same holds for blobs that are attached and not
+/// there, or damaged, and for [`BackupCounts::blobs_left_out`]. Fails if anything else that belongs into it
 /// cannot be read: a backup with a hole that nobody knows of is none.
 pub fn write_backup(
     source: &BackupSource<'_>,
@@ -94,7 +97,7 @@ pub fn write_backup(
         }
     }
     if let Some(blobs) = source.blobs {
-        counts.files += write_blobs(blobs, source.snapshots, &mut rows)?;
+        write_blobs(blobs, source.snapshots, &mut rows, &mut counts)?;
     }
     rows.push(&Row::BackupEnd(counts))?;
     rows.end()?;
@@ -133,53 +136,48 @@ fn write_file(
     }
 }
 
+/// What is attached says which blobs these are, and not what lies among the files: one that is
+/// lost has to be told, and one that somebody replaces is in no list for a moment.
 fn write_blobs(
     blobs: &Blobs,
     snapshots: &[Snapshot],
     rows: &mut impl RowSink,
-) -> Result<u64, ExportError> {
-    let mut scan = blobs.scan();
-    let mut written = 0;
-    loop {
-        let page = scan.step(PAGE)?;
-        if page.is_empty() {
-            return Ok(written);
-        }
-        for listed in page {
-            let Listed::Blob(entry) = listed else {
-                continue;
-            };
-            if !is_attached(snapshots, entry.id)? {
-                continue;
+    counts: &mut BackupCounts,
+) -> Result<(), ExportError> {
+    let snapshots: Vec<&Snapshot> = snapshots.iter().collect();
+    each_attached(&snapshots, &mut |blob, _| {
+        let why = match write_blob(blobs, blob, rows) {
+            Ok(true) => {
+                counts.files += 1;
+                return Ok(());
             }
-            // Removed by hand, if it is not there.
-            let Some(mut reader) = blobs.reader(entry.id)? else {
-                continue;
-            };
-            let id = *entry.id.as_bytes();
-            let mut at = 0;
-            loop {
-                let bytes = reader.part(at)?;
-                if bytes.is_empty() && at > 0 {
-                    break;
-                }
-                let kind = FileKind::Blob;
-                rows.push(&Row::FilePart { kind, id, bytes })?;
-                if bytes.is_empty() {
-                    break;
-                }
-                at += bytes.len() as u64;
-            }
-            written += 1;
-        }
-    }
+            Ok(false) => "it is not on this node".to_owned(),
+            Err(ExportError::Blob(error @ BlobError::Damaged { .. })) => error.to_string(),
+            Err(error) => return Err(error),
+        };
+        tracing::error!(%blob, why, "an attached blob is not in the backup");
+        counts.blobs_left_out += 1;
+        let (id, why) = (blob, cut(&why));
+        rows.push(&Row::BlobLeftOut { id, why })
+    })
 }
 
-fn is_attached(snapshots: &[Snapshot], blob: BlobId) -> Result<bool, ExportError> {
-    for snapshot in snapshots {
-        if !snapshot.attached_by(blob, 1)?.is_empty() {
+/// Says whether the blob is there. If it is found damaged in the middle, some of it is written.
+fn write_blob(blobs: &Blobs, blob: BlobId, rows: &mut impl RowSink) -> Result<bool, ExportError> {
+    let Some(mut reader) = blobs.reader(blob)? else {
+        return Ok(false);
+    };
+    let (id, kind) = (*blob.as_bytes(), FileKind::Blob);
+    let mut at = 0;
+    loop {
+        let bytes = reader.part(at)?;
+        if bytes.is_empty() && at > 0 {
             return Ok(true);
         }
+        rows.push(&Row::FilePart { kind, id, bytes })?;
+        if bytes.is_empty() {
+            return Ok(true);
+        }
+        at += bytes.len() as u64;
     }
-    Ok(false)
 }

@@ -42,7 +42,7 @@ use self::target::{Announced, Target};
 use crate::delta::Reader;
 use crate::error::{ExportError, ImportError};
 use crate::hlc::Hlc;
-use crate::ids::{ApplicationId, ContextId, Root};
+use crate::ids::{ApplicationId, BlobId, ContextId, Root};
 use crate::ledger::Ledger;
 use crate::snapshot::Snapshot;
 use crate::writer::LedgerWriter;
@@ -124,6 +124,9 @@ pub struct ReadCopy {
     pub kind: ExportKind,
     /// Contexts that are not in a backup, as they were out of service, and why they were.
     pub left_out: Vec<(ContextId, String)>,
+    /// Blobs that contexts have attached and that are not in a backup, as they were not there,
+    /// or damaged, and which of it.
+    pub blobs_left_out: Vec<(BlobId, String)>,
 }
 
 /// Reads all of a copy and compares the digests of its chunks: whether it is as it was
@@ -131,18 +134,24 @@ pub struct ReadCopy {
 pub fn read_copy(input: impl Read) -> Result<ReadCopy, ImportError> {
     let mut frame = FrameReader::begin(input)?;
     let mut content = Vec::new();
-    let mut left_out = Vec::new();
+    let (mut left_out, mut blobs_left_out) = (Vec::new(), Vec::new());
     while frame.next(&mut content)? {
         let mut rest = Reader(&content);
         while !rest.0.is_empty() {
             let row = row::read(&mut rest).map_err(|error| ImportError::malformed(error.0))?;
-            if let Row::LeftOut { id, why } = row {
-                left_out.push((id, why.to_owned()));
+            match row {
+                Row::LeftOut { id, why } => left_out.push((id, why.to_owned())),
+                Row::BlobLeftOut { id, why } => blobs_left_out.push((id, why.to_owned())),
+                _ => {}
             }
         }
     }
     let kind = frame.kind();
-    Ok(ReadCopy { kind, left_out })
+    Ok(ReadCopy {
+        kind,
+        left_out,
+        blobs_left_out,
+    })
 }
 
 /// Drops what did not become a context. What a failure leaves is left to the next sweep.

@@ -250,6 +250,12 @@ impl Making<'_> {
             (&row, &self.file),
             (Row::FilePart { kind, id, .. }, Some(file)) if (*kind, *id) == (file.kind, file.id)
         );
+        if let Row::BlobLeftOut { id, .. } = &row {
+            // It was found damaged when some of it was written already.
+            let is_it =
+                |file: &mut Incoming| (file.kind, file.id) == (FileKind::Blob, *id.as_bytes());
+            drop(self.file.take_if(is_it));
+        }
         if !is_same_file {
             self.close_file()?;
         }
@@ -283,6 +289,7 @@ impl Making<'_> {
                 }
             }
             Row::LeftOut { .. } => self.counts.left_out += 1,
+            Row::BlobLeftOut { .. } => self.counts.blobs_left_out += 1,
             Row::FilePart { kind, id, bytes } => self.part(kind, id, bytes)?,
             Row::Key { name, bytes } => self.key(name, bytes)?,
             Row::BackupEnd(counts) => {

@@ -34,7 +34,9 @@
 //! | 24 | key file | name (text), bytes |
 //! | 25 | end of a backup in version 1 | how many contexts, applications, files and names (8 each) |
 //! | 26 | context that was left out | id (32), why (text) |
-//! | 27 | end of a backup | how many contexts, applications, files, names and contexts that were left out (8 each) |
+//! | 27 | end of a backup that lacks no blob | how many contexts, applications, files, names and contexts that were left out (8 each) |
+//! | 28 | blob that was left out; parts of it that came right before are void | id (32), why (text) |
+//! | 29 | end of a backup that lacks blobs | the numbers of 27, and how many blobs were left out (8 each) |
 
 mod read;
 mod write;
@@ -45,11 +47,14 @@ use crate::change::ApplicationRecord;
 use crate::delta::BIRTH_BYTES;
 use crate::entry::Space;
 use crate::hlc::Hlc;
-use crate::ids::{ApplicationId, ContextId, DeltaId, NodeId, Root};
+use crate::ids::{ApplicationId, BlobId, ContextId, DeltaId, NodeId, Root};
 use crate::version::Dot;
 
 /// The most authors that one context can have in an export.
 pub(super) const AUTHORS_MAX: usize = 1 << 20;
+
+/// The longest reason why a blob was left out.
+pub(super) const BLOB_REASON_BYTES_MAX: usize = 512;
 
 /// The most nibbles of a node's place.
 const NIBBLES_MAX: usize = 64;
@@ -103,6 +108,8 @@ pub struct BackupCounts {
     pub names: u64,
     /// Contexts that are out of service, and so only named.
     pub left_out: u64,
+    /// Blobs that contexts have attached and that were not there, or damaged, and so only named.
+    pub blobs_left_out: u64,
 }
 
 /// A file beside the ledgers.
@@ -223,6 +230,11 @@ pub(super) enum Row<'a> {
         id: ContextId,
         why: &'a str,
     },
+    /// A blob that is attached and cannot be read.
+    BlobLeftOut {
+        id: BlobId,
+        why: &'a str,
+    },
     BackupEnd(BackupCounts),
 }
 
@@ -283,25 +295,36 @@ impl Counts {
 impl BackupCounts {
     /// How many of them version 1 has, the first ones.
     const OF_VERSION_1: usize = 4;
+    /// How many of them one has that lacks no blob.
+    const WITH_BLOBS: usize = 5;
 
-    fn from_array(numbers: [u64; 5]) -> BackupCounts {
-        let [contexts, applications, files, names, left_out] = numbers;
+    fn from_array(numbers: [u64; 6]) -> BackupCounts {
+        let [
+            contexts,
+            applications,
+            files,
+            names,
+            left_out,
+            blobs_left_out,
+        ] = numbers;
         BackupCounts {
             contexts,
             applications,
             files,
             names,
             left_out,
+            blobs_left_out,
         }
     }
 
-    fn as_array(&self) -> [u64; 5] {
+    fn as_array(&self) -> [u64; 6] {
         [
             self.contexts,
             self.applications,
             self.files,
             self.names,
             self.left_out,
+            self.blobs_left_out,
         ]
     }
 }

@@ -13,6 +13,7 @@ mod deletion;
 mod fixtures;
 mod journal;
 mod loss;
+mod lost_blobs;
 mod members;
 mod model;
 mod past;

@@ -4,8 +4,8 @@
 use bytes::Bytes;
 
 use super::{
-    AUTHORS_MAX, BackupCounts, Counts, FileKind, HeadFields, IS_ERROR, NIBBLES_MAX, PRUNED, Row,
-    SHARED, Seen, WITH_DELTA,
+    AUTHORS_MAX, BLOB_REASON_BYTES_MAX, BackupCounts, Counts, FileKind, HeadFields, IS_ERROR,
+    NIBBLES_MAX, PRUNED, Row, SHARED, Seen, WITH_DELTA,
 };
 use crate::answer::{AnswerKey, KeptAnswer, RequestDigest, Said};
 use crate::change::ApplicationRecord;
@@ -13,7 +13,7 @@ use crate::delta::{BIRTH_BYTES, BIRTHS_MAX, DELTA_PARENTS_MAX, MalformedDelta, R
 use crate::entry::Space;
 use crate::export::frame::CHUNK_BYTES_MAX;
 use crate::hlc::Hlc;
-use crate::ids::{ApplicationId, ContextId, DeltaId, NodeId, Root};
+use crate::ids::{ApplicationId, BlobId, ContextId, DeltaId, NodeId, Root};
 use crate::layout::{
     APPLICATION_BYTES_MAX, EVENT_KIND_BYTES_MAX, KEY_BYTES_MAX, NAME_BYTES_MAX, VALUE_BYTES_MAX,
 };
@@ -157,7 +157,12 @@ pub(in crate::export) fn read<'a>(rest: &mut Reader<'a>) -> Result<Row<'a>, Malf
             id: ContextId::from_bytes(*rest.array()?),
             why: text(rest, QUARANTINE_REASON_BYTES_MAX)?,
         },
-        27 => backup_end(rest, BackupCounts::default().as_array().len())?,
+        27 => backup_end(rest, BackupCounts::WITH_BLOBS)?,
+        28 => Row::BlobLeftOut {
+            id: BlobId::from_bytes(*rest.array()?),
+            why: text(rest, BLOB_REASON_BYTES_MAX)?,
+        },
+        29 => backup_end(rest, BackupCounts::default().as_array().len())?,
         _ => {
             return Err(MalformedDelta(
                 "a row is of a kind that this program does not know",

@@ -1,6 +1,6 @@
 //! A row's bytes as they are written. What the rows are is in `row.rs`.
 
-use super::{HeadFields, IS_ERROR, PRUNED, Row, SHARED, WITH_DELTA};
+use super::{BackupCounts, HeadFields, IS_ERROR, PRUNED, Row, SHARED, WITH_DELTA};
 use crate::answer::{AnswerKey, KeptAnswer};
 use crate::version::Dot;
 
@@ -174,8 +174,18 @@ impl Row<'_> {
                 out.extend_from_slice(id.as_bytes());
                 short(out, why.as_bytes());
             }
-            Row::BackupEnd(counts) => {
+            Row::BlobLeftOut { id, why } => {
+                out.push(28);
+                out.extend_from_slice(id.as_bytes());
+                short(out, why.as_bytes());
+            }
+            // What lacks nothing can be read by programs that do not know the other number.
+            Row::BackupEnd(counts) if counts.blobs_left_out == 0 => {
                 out.push(27);
+                write_numbers(out, &counts.as_array()[..BackupCounts::WITH_BLOBS]);
+            }
+            Row::BackupEnd(counts) => {
+                out.push(29);
                 write_numbers(out, &counts.as_array());
             }
         }
