@@ -346,11 +346,11 @@ impl CommitStage {
         answer
     }
 
-    /// Keeps what holds the blobs of the change that was submitted last, until it is durable
-    /// or lost.
+    /// Keeps what holds blobs of the change that was submitted last, or of those before it,
+    /// until it is durable or lost.
     pub(crate) fn hold(&self, holds: Vec<BlobHold>) {
         if let Some(Waiting::Change(last)) = self.waiting.borrow_mut().back_mut() {
-            last.holds = holds;
+            last.holds.extend(holds);
         }
     }
 

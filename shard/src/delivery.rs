@@ -145,7 +145,10 @@ impl Shard {
                 delivered.push(Delivered::FromTheFuture(early));
                 continue;
             }
+            let next = deltas[before..].iter().take(ROUND_DELTAS);
+            let holds = self.hold_attached(next).await;
             let round = self.send_round(&deltas[before..], live)?;
+            self.commits.hold(holds);
             let is_full = take_round(round, &mut delivered, &mut last).await?;
             let is_vain = is_full && delivered.len() == before;
             if is_vain && is_shown {

@@ -208,7 +208,18 @@ impl Peer {
 
     /// What it has written at microsecond `now`, for others.
     pub(crate) fn write(&self, now: u64, key: &'static str, value: &'static str) -> VouchedDelta {
-        let mut call = effects(1, self.slot, now, &[(key, value)]);
+        self.make(effects(1, self.slot, now, &[(key, value)]))
+    }
+
+    /// By what it has attached a blob at microsecond `now`, for others.
+    pub(crate) fn attach(&self, now: u64, attachment: Attachment) -> VouchedDelta {
+        match attach(1, self.slot, now, attachment) {
+            Change::Call(call) => self.make(call),
+            _ => unreachable!("it is attached by a call"),
+        }
+    }
+
+    fn make(&self, mut call: CallEffects) -> VouchedDelta {
         call.author = self.node_id();
         let verdicts = self
             .disk

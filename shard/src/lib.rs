@@ -14,6 +14,7 @@
 
 mod answer;
 mod asks;
+mod attaching;
 mod blobs;
 mod bounds;
 mod clock;

@@ -300,6 +300,25 @@ impl BlobService {
         pending.map(PendingHold)
     }
 
+    /// Begins to hold those of these blobs that are here; nothing if too many do so at this
+    /// moment. One that cannot be looked at is told in the log and not held.
+    pub(crate) fn begin_holds(
+        &self,
+        blobs: Vec<BlobId>,
+    ) -> Option<impl Future<Output = Result<Vec<BlobHold>, BlobRequestError>>> {
+        let service = self.clone();
+        self.shared.holder.try_run(move || {
+            let held = blobs.into_iter().filter_map(|blob| {
+                let held = service.blobs().hold(blob);
+                held.unwrap_or_else(|error| {
+                    tracing::warn!(%blob, %error, "a blob that another node attaches cannot be held");
+                    None
+                })
+            });
+            held.collect()
+        })
+    }
+
     /// As long as this lives, no blob is removed.
     pub(crate) fn keep_all(&self) -> Place {
         self.referrers().keep_all()

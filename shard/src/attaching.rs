@@ -1,0 +1,112 @@
+//! Blobs that deltas of other nodes attach: from before such deltas go to the disk until they
+//! are durable, those of them that are here are held, as those are that a turn attaches. One
+//! that is not here is fine, as its content may come later. Taking holds is work for the blobs'
+//! threads. How a delivery goes is in `delivery.rs`. Start at [`Shard::hold_attached`].
+
+use std::collections::BTreeSet;
+
+use corelet_store::{Attachment, BlobHold, BlobId, DeltaView, Space, VouchedDelta, WriteView};
+
+use crate::rt;
+use crate::shard::Shard;
+
+/// Holds that are taken in one piece of work, so that turns that wait for one do not wait long.
+const HOLDS_AT_ONCE: usize = 64;
+
+impl Shard {
+    /// Holds what these deltas attach, as far as it is here.
+    pub(crate) async fn hold_attached(
+        &self,
+        deltas: impl Iterator<Item = &VouchedDelta>,
+    ) -> Vec<BlobHold> {
+        let mut attached = BTreeSet::new();
+        deltas.for_each(|delta| collect(delta, &mut attached));
+        let attached: Vec<BlobId> = attached.into_iter().collect();
+        let mut holds = Vec::new();
+        for part in attached.chunks(HOLDS_AT_ONCE) {
+            let pending = loop {
+                match self.blobs.begin_holds(part.to_vec()) {
+                    Some(pending) => break pending,
+                    // Too many take holds at this moment. The threads outlive the shards' work.
+                    None => rt::yield_now().await,
+                }
+            };
+            // What could not be held was logged; it is attached all the same.
+            holds.extend(pending.await.unwrap_or_default());
+        }
+        holds
+    }
+}
+
+/// The blobs that a delta attaches. One that is malformed is refused by the commit.
+fn collect(delta: &VouchedDelta, attached: &mut BTreeSet<BlobId>) {
+    let Ok(view) = DeltaView::parse(delta.canonical()) else {
+        return;
+    };
+    let ops = view
+        .ops()
+        .filter(|op| op.space == Space::Attached && op.write == WriteView::Insert);
+    let attachments = ops.filter_map(|op| Attachment::from_key(op.key));
+    attached.extend(attachments.map(|attachment| attachment.blob));
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use futures_lite::future::{block_on, poll_once};
+
+    use super::*;
+    use crate::delivery::Delivered;
+    use crate::fixture::{self, Bench, Disk, Peer};
+
+    /// Until then a sweep that has asked the ledgers before would remove it.
+    #[test]
+    fn what_another_node_attaches_is_held_until_that_is_durable() {
+        let disk = Disk::new();
+        let slot = disk.create(1);
+        let bench = Bench::new(disk);
+        let blobs = &bench.shard.blobs;
+        let here = block_on(async {
+            let mut upload = blobs.upload(None, None).await?;
+            upload.write(Bytes::from_static(b"content")).await?;
+            upload.finish().await
+        });
+        let here = here.unwrap().hold.id();
+        let elsewhere = BlobId::of(b"of another node");
+        assert!(!blobs.blobs().is_held(&here));
+        let peer = Peer::new();
+        let deltas = vec![
+            peer.attach(
+                9,
+                Attachment {
+                    blob: here,
+                    bytes: 7,
+                },
+            ),
+            peer.attach(
+                10,
+                Attachment {
+                    blob: elsewhere,
+                    bytes: 15,
+                },
+            ),
+        ];
+        let mut delivery = Box::pin(bench.shard.deliver_here(fixture::id(1), deltas));
+        while bench.queue.is_empty() {
+            assert!(block_on(poll_once(&mut delivery)).is_none());
+            std::thread::yield_now();
+        }
+        assert!(blobs.blobs().is_held(&here));
+        assert!(!blobs.blobs().is_held(&elsewhere));
+        bench.commit();
+        assert!(!blobs.blobs().is_held(&here));
+        assert!(block_on(poll_once(&mut delivery)).is_none());
+        bench.checkpoint();
+        let delivered = block_on(poll_once(&mut delivery)).unwrap().unwrap();
+        assert!(delivered.iter().all(|it| matches!(it, Delivered::Applied)));
+        let snapshot = bench.disk.ledger.snapshot().unwrap();
+        for blob in [here, elsewhere] {
+            assert_eq!(snapshot.attached_by(blob, 2).unwrap(), [slot]);
+        }
+    }
+}
