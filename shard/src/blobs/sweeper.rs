@@ -7,7 +7,8 @@ use std::io;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use corelet_store::BlobSweep;
+use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 
 use super::BlobService;
 use super::error::BlobRequestError;
@@ -33,7 +34,8 @@ pub(super) struct Sweeper {
 }
 
 /// It is to end.
-struct Stop;
+#[derive(Debug)]
+pub(super) struct Stop;
 
 impl Sweeper {
     pub(super) fn start(self) -> io::Result<JoinHandle<()>> {
@@ -47,66 +49,86 @@ impl Sweeper {
     }
 
     /// Goes through all blobs once.
-    fn round(&self) -> Result<(), Stop> {
+    pub(super) fn round(&self) -> Result<(), Stop> {
         let mut may_remove = self.may_remove()?;
         let mut sweep = self.service.blobs().sweep(self.ttl);
         let stats = self.service.stats();
-        let (mut blobs, mut bytes, mut failures) = (0, 0, 0);
+        let mut failures = 0;
         loop {
             let started = Instant::now();
-            // Taken for one step: one that is kept for long keeps pages from being used again.
-            let mut snapshots = None;
-            let referrers = self.service.referrers();
-            let step = sweep.step(STEP, &mut |blob| {
-                if !may_remove {
-                    return Ok(true);
-                }
-                let snapshots = match &mut snapshots {
-                    Some(snapshots) => snapshots,
-                    none => {
-                        let asked = none.insert(referrers.ask()?);
-                        if let Err(error) = Referrers::check_service(asked) {
-                            may_remove = false;
-                            return Err(error);
-                        }
-                        asked
-                    }
-                };
-                for snapshot in snapshots.iter() {
-                    let found = snapshot.attached_by(*blob, 1);
-                    if !found.map_err(BlobRequestError::Ledger)?.is_empty() {
-                        return Ok(true);
-                    }
-                }
-                // Asked last: see `referrers.rs`.
-                Ok(referrers.is_backup_under_way())
-            });
-            drop(snapshots);
-            match step {
-                Ok(swept) => {
-                    blobs += swept.seen - swept.removed;
-                    bytes += swept.seen_bytes - swept.bytes;
-                    stats.swept.add(swept.removed);
-                    stats.swept_bytes.add(swept.bytes);
-                    if swept.is_over {
-                        break;
-                    }
-                }
-                Err(BlobRequestError::Stopping) => return Err(Stop),
-                Err(error) => {
-                    failures += 1;
-                    tracing::warn!(%error, "a blob could not be looked at or removed; it stays");
-                    if failures == FAILURES_MAX {
-                        return Ok(());
+            let looked = self.look(&mut sweep, &mut may_remove);
+            // Without the snapshots, as a large file takes long to remove.
+            let before = sweep.swept();
+            let removed = self.remove(&mut sweep);
+            let swept = sweep.swept();
+            stats.swept.add(swept.removed - before.removed);
+            stats.swept_bytes.add(swept.bytes - before.bytes);
+            for error in [looked.as_ref().err(), removed.as_ref().err()] {
+                match error {
+                    None => {}
+                    Some(BlobRequestError::Stopping) => return Err(Stop),
+                    Some(error) => {
+                        failures += 1;
+                        tracing::warn!(%error, "a blob could not be looked at or removed; it stays");
                     }
                 }
             }
+            if failures >= FAILURES_MAX {
+                return Ok(());
+            }
+            if let (Ok(false), Ok(())) = (looked, removed) {
+                break;
+            }
             self.rest(started.elapsed() * REST)?;
         }
-        stats.blobs.set(blobs);
-        stats.bytes.set(bytes);
+        let swept = sweep.swept();
+        stats.blobs.set(swept.seen - swept.removed);
+        stats.bytes.set(swept.seen_bytes - swept.bytes);
         stats.sweeps.add(1);
         Ok(())
+    }
+
+    /// Finds out which of the next blobs nobody refers to; says whether there are more.
+    fn look(&self, sweep: &mut BlobSweep, may_remove: &mut bool) -> Result<bool, BlobRequestError> {
+        // Taken for one step: one that is kept for long keeps pages from being used again.
+        let mut snapshots = None;
+        let referrers = self.service.referrers();
+        sweep.look(STEP, &mut |blob| {
+            if !*may_remove {
+                return Ok(true);
+            }
+            let snapshots = match &mut snapshots {
+                Some(snapshots) => snapshots,
+                none => {
+                    let asked = none.insert(referrers.ask()?);
+                    if let Err(error) = Referrers::check_service(asked) {
+                        *may_remove = false;
+                        return Err(error);
+                    }
+                    asked
+                }
+            };
+            for snapshot in snapshots.iter() {
+                let found = snapshot.attached_by(*blob, 1);
+                if !found.map_err(BlobRequestError::Ledger)?.is_empty() {
+                    return Ok(true);
+                }
+            }
+            // Asked last: see `referrers.rs`.
+            Ok(referrers.is_backup_under_way())
+        })
+    }
+
+    /// Removes what nobody refers to, one by one, until it is to end.
+    fn remove(&self, sweep: &mut BlobSweep) -> Result<(), BlobRequestError> {
+        loop {
+            if self.stop.try_recv() == Err(TryRecvError::Disconnected) {
+                return Err(BlobRequestError::Stopping);
+            }
+            if !sweep.remove_next()? {
+                return Ok(());
+            }
+        }
     }
 
     /// Whether it may be believed that nobody refers to a blob. What speaks against it is

@@ -210,6 +210,28 @@ fn nothing_goes_as_long_as_a_note_of_an_attachment_is_damaged() {
     }
 }
 
+/// A round that has found out what may go does not hold up the end of the server.
+#[test]
+fn a_sweep_that_is_to_end_removes_no_more() {
+    let bench = Bench::new(BlobBounds::default());
+    for content in [&b"one"[..], b"two", b"three"] {
+        let blob = bench.upload(content);
+        bench.age(blob);
+    }
+    let (stop, stopped) = bounded::<()>(0);
+    let sweeper = Sweeper {
+        service: bench.service.clone(),
+        stop: stopped,
+        ttl: Duration::from_secs(3600),
+        every: Duration::ZERO,
+    };
+    drop(stop);
+    sweeper.round().unwrap_err();
+    let left = block_on(bench.service.page(None, 10)).unwrap();
+    assert_eq!(left.len(), 3);
+    bench.stop();
+}
+
 /// Calls of it may be put aside, of whose attachments nothing is noted.
 #[test]
 fn nothing_goes_as_long_as_a_context_is_out_of_service() {

@@ -583,29 +583,24 @@ fn a_sweep_tells_what_it_did_before_it_failed() {
         let id = bench.put(&[n; 10]);
         bench.make_older(id, idle + Duration::from_secs(5));
     }
-    let (mut sweep, mut asked, mut all) = (bench.blobs.sweep(idle), 0, SweptBlobs::default());
-    let mut failures = 0;
+    let (mut sweep, mut asked, mut failures) = (bench.blobs.sweep(idle), 0, 0);
     loop {
-        let step = sweep.step(1000, &mut |_| {
+        let looked = sweep.look(1000, &mut |_| {
             asked += 1;
             match asked % 4 {
                 0 => Err(BlobError::Ended),
                 _ => Ok(false),
             }
         });
-        match step {
+        while sweep.remove_next().unwrap() {}
+        match looked {
             Err(_) => failures += 1,
-            Ok(step) => {
-                all.seen += step.seen;
-                all.removed += step.removed;
-                all.bytes += step.bytes;
-                if step.is_over {
-                    break;
-                }
-            }
+            Ok(true) => {}
+            Ok(false) => break,
         }
     }
     assert_eq!(failures, 5);
+    let all = sweep.swept();
     assert_eq!((all.seen, all.removed, all.bytes), (20, 15, 150));
     assert_eq!(bench.list().0.len(), 5);
 }
@@ -701,22 +696,15 @@ fn a_sweep_removes_what_is_old_and_referred_to_by_nobody() {
     bench.make_older(held, idle + Duration::from_secs(5));
     let mut asked = BTreeSet::new();
     let mut sweep = bench.blobs.sweep(idle);
-    let mut all = SweptBlobs::default();
-    loop {
-        let step = sweep
-            .step(1, &mut |id| {
-                asked.insert(*id);
-                Ok::<_, BlobError>(*id == referenced)
-            })
-            .unwrap();
-        all.seen += step.seen;
-        all.removed += step.removed;
-        all.bytes += step.bytes;
-        if step.is_over {
-            break;
-        }
+    let mut ask = |id: &BlobId| {
+        asked.insert(*id);
+        Ok::<_, BlobError>(*id == referenced)
+    };
+    while sweep.look(1, &mut ask).unwrap() {
+        while sweep.remove_next().unwrap() {}
     }
     drop(hold);
+    let all = sweep.swept();
     assert_eq!((all.seen, all.removed, all.bytes), (4, 1, 100));
     assert_eq!(asked, BTreeSet::from([old, referenced]));
     let left: BTreeSet<_> = bench.list().0.into_keys().collect();
@@ -727,16 +715,37 @@ fn a_sweep_removes_what_is_old_and_referred_to_by_nobody() {
     let unknown = BlobError::Ended;
     let mut failing = Some(unknown);
     let failed = loop {
-        let step = sweep.step(1, &mut |_| match failing.take() {
+        let looked = sweep.look(1, &mut |_| match failing.take() {
             Some(error) => Err(error),
             None => Ok(true),
         });
-        match step {
+        match looked {
             Err(error) => break Some(error),
-            Ok(step) if step.is_over => break None,
-            Ok(_) => {}
+            Ok(false) => break None,
+            Ok(true) => {}
         }
     };
     assert!(matches!(failed, Some(BlobError::Ended)));
     assert_eq!(bench.list().0.len(), 3);
+}
+
+/// Between the question and the removal there may be any time.
+#[test]
+fn what_is_used_after_it_was_found_unreferenced_stays() {
+    let bench = Bench::new();
+    let idle = Duration::from_secs(3600);
+    let ids = [1, 2, 3].map(|n: u8| bench.put(&[n; 10]));
+    for id in ids {
+        bench.make_older(id, idle + Duration::from_secs(5));
+    }
+    let mut sweep = bench.blobs.sweep(idle);
+    while sweep.look(10, &mut |_| Ok::<_, BlobError>(false)).unwrap() {}
+    assert_eq!(bench.list().0.len(), 3, "nothing is removed yet");
+    drop(bench.blobs.hold(ids[0]).unwrap().unwrap());
+    let hold = bench.blobs.hold(ids[1]).unwrap().unwrap();
+    while sweep.remove_next().unwrap() {}
+    drop(hold);
+    let left: BTreeSet<_> = bench.list().0.into_keys().collect();
+    assert_eq!(left, BTreeSet::from([ids[0], ids[1]]));
+    assert_eq!((sweep.swept().removed, sweep.swept().bytes), (1, 10));
 }

@@ -77,7 +77,7 @@ fn a_backup_names_the_attached_blobs_that_it_lacks_and_has_the_others() {
         ._dir
         .path()
         .join("blobs")
-        .join(&name_of_fan(damaged.blob))
+        .join(name_of_fan(damaged.blob))
         .join(name);
     let mut bytes = std::fs::read(&file).unwrap();
     bytes[BLOB_GROUP_BYTES + 7] ^= 1;
