@@ -606,7 +606,7 @@ fn is_release(change: &Change) -> bool {
 mod tests {
     use std::thread::JoinHandle;
 
-    use corelet_store::{ContextSlot, RemoteDelta};
+    use corelet_store::{Attachment, BlobId, ContextSlot, RemoteDelta};
     use crossbeam_channel::Sender;
     use futures_lite::future::{block_on, poll_once};
 
@@ -722,6 +722,31 @@ mod tests {
         assert_eq!(bench.verdicts().len(), 2);
         assert_eq!(bench.stats.batches.get(), 2);
         assert_eq!(bench.stats.batch_changes.sum(), 6);
+        bench.finish();
+    }
+
+    /// Whoever removes blobs has to hear of what was acknowledged, and a checkpoint may be far
+    /// off.
+    #[test]
+    fn who_asks_for_a_snapshot_sees_what_is_only_in_the_journal() {
+        let mut bench = Bench::new();
+        let (ask, asks) = crate::asks::asks();
+        bench.thread.as_mut().unwrap().asks = asks;
+        bench.start();
+        for now in 2..12 {
+            let attachment = Attachment {
+                blob: BlobId::of(&[now]),
+                bytes: 1,
+            };
+            let attach = fixture::attach(1, bench.slot, now.into(), attachment);
+            bench.send(attach, 0, 0);
+            assert_eq!(bench.verdicts(), ["committed"]);
+            let (answer, snapshot) = crossbeam_channel::bounded(1);
+            ask.send(answer).unwrap();
+            let snapshot = snapshot.recv().unwrap().unwrap();
+            let attached_by = snapshot.attached_by(attachment.blob, 2).unwrap();
+            assert_eq!(attached_by, [bench.slot]);
+        }
         bench.finish();
     }
 

@@ -300,30 +300,66 @@ fn a_context_attaches_so_many_blobs_and_bytes_and_the_refusal_names_the_bound() 
     assert_eq!(server.stop(), Some(0), "{}", server.log());
 }
 
+/// As if nobody had used it for longer than the sweep waits. Only for a blob that nobody is
+/// about to attach: what keeps it then is its time.
+fn age(data: &Path, blob: BlobId) {
+    let fan = format!("blobs/{:02x}", blob.as_bytes()[0]);
+    let file = fs::File::open(data.join(fan).join(blob.to_string())).expect("it is there");
+    let modified = file.metadata().and_then(|found| found.modified());
+    let old = modified.expect("it has a time") - Duration::from_secs(10);
+    file.set_modified(old).expect("it is ours");
+}
+
+fn is_there(client: &Client, blob: &str) -> bool {
+    let info = client.get(&format!("/v1/blobs/{blob}/info"));
+    let (status, answer) = info.expect("an answer");
+    assert!([200, 404].contains(&status), "{answer}");
+    status == 200
+}
+
+/// A number that the server counts.
+fn counted(client: &Client, name: &str) -> u64 {
+    let (_, page) = client.get("/metrics").expect("an answer");
+    let page = page.as_str().expect("text").to_owned();
+    let mut lines = page.lines();
+    let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    value.expect("it is counted").parse().expect("a number")
+}
+
 /// Attached and detached again and again, by calls and uploads that race with the sweep and
-/// with removals: whatever is attached in the end is there.
+/// with removals: whatever is attached in the end is there. Some contents are everybody's;
+/// others are of one round, and old before they are attached, so that the sweep takes them for
+/// what may go, and often wins.
 #[test]
 fn what_is_attached_is_there_however_much_is_swept_meanwhile() {
     let home = tempfile::tempdir().expect("a directory");
     let settings = "[blobs]\nttl = \"2 s\"\nsweep_every = \"100 ms\"\n";
     let mut server = with_docs(home.path(), settings);
+    let data = home.path().join("data");
     let contents: Vec<Vec<u8>> = (0..4).map(|n| content(500, n)).collect();
     thread::scope(|scope| {
         let worker = |first: usize| {
-            let (client, contents) = (server.client(), &contents);
+            let (client, contents, data) = (server.client(), &contents, &data);
             move || {
                 for round in 0..40 {
-                    let content = &contents[(first + round) % contents.len()];
-                    let blob = upload(&client, content);
-                    let said = comment(&client, &[blob]);
-                    // It may have been removed between the two; nothing else can go wrong.
-                    let is_gone = said["error"]["data"]["error"]["code"] == "unknown_blob";
-                    assert!(is_gone || said["result"].is_object(), "{said}");
-                    let (status, answer) = client
-                        .delete(&format!("/v1/blobs/{}", BlobId::of(content)))
-                        .expect("an answer");
-                    assert!([204, 404, 409].contains(&status), "{answer}");
-                    if round % 3 == 0 {
+                    let shared = &contents[(first + round) % contents.len()];
+                    let own = content(500, (1000 * (first + 1) + round) as u64);
+                    let blob = upload(&client, &own);
+                    age(data, blob);
+                    if round % 20 == 0 {
+                        wait_for("the sweep", || !is_there(&client, &blob.to_string()));
+                    }
+                    for blob in [blob, upload(&client, shared)] {
+                        let said = comment(&client, &[blob]);
+                        // It may have been removed between the two; nothing else can go wrong.
+                        let is_gone = said["error"]["data"]["error"]["code"] == "unknown_blob";
+                        assert!(is_gone || said["result"].is_object(), "{said}");
+                        let (status, answer) = client
+                            .delete(&format!("/v1/blobs/{blob}"))
+                            .expect("an answer");
+                        assert!([204, 404, 409].contains(&status), "{answer}");
+                    }
+                    if round % 3 > 0 {
                         let resolve = json!({ "title": "plan", "place": 0 });
                         client.call("docs", "resolve", resolve).expect("an answer");
                     }
@@ -335,10 +371,25 @@ fn what_is_attached_is_there_however_much_is_swept_meanwhile() {
         }
     });
     let client = server.client();
-    let there = listed(&client);
-    for (id, size) in attached(&client) {
-        assert_eq!(size, 500);
-        assert!(there.contains(&id), "{id} is attached and gone");
+    let swept = counted(&client, "corelet_blobs_swept_total");
+    assert!(swept >= 6, "the sweep has removed {swept}");
+    // What is attached stays also when nobody has used it for long: from a round on that
+    // has begun after it was attached, only that keeps it.
+    let in_use = attached(&client);
+    assert!(!in_use.is_empty());
+    let sweeps = || counted(&client, "corelet_blob_sweeps_total");
+    let rounds = |more: u64| {
+        let from = sweeps();
+        wait_for("the sweep", || sweeps() > from + more);
+    };
+    rounds(1);
+    for (id, size) in &in_use {
+        assert_eq!(*size, 500);
+        age(&data, id.parse().expect("an id"));
+    }
+    rounds(1);
+    for (id, _) in in_use {
+        assert!(is_there(&client, &id), "{id} is attached and gone");
     }
     assert_eq!(server.stop(), Some(0), "{}", server.log());
 }
