@@ -2,6 +2,8 @@
 //! the server and its token, sends one request at a time, and tells refusals from
 //! silence.
 
+mod upload;
+
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -263,16 +265,28 @@ impl Client {
         self.document(sent)
     }
 
-    /// Uploads a blob, however long it is.
+    /// Uploads a blob, however long it is: of so many bytes, if that is known. A server that
+    /// cannot take it says so before anything is sent, or else whenever it finds out.
     pub fn upload(
         &self,
         path: &str,
         content: impl Read + 'static,
+        bytes: Option<u64>,
     ) -> Result<api::BlobRef, ClientError> {
-        let request = self
-            .agent
+        let is_deaf = upload::IsDeaf::default();
+        let agent = upload::agent(self.agent.config().clone(), is_deaf.clone());
+        let mut request = agent
             .post(self.path(path))
-            .header("content-type", "application/octet-stream");
+            .header("content-type", "application/octet-stream")
+            .header("expect", "100-continue");
+        if let Some(bytes) = bytes {
+            request = request.header("content-length", bytes);
+        }
+        let content = upload::Content {
+            reader: content,
+            left: bytes,
+            is_deaf,
+        };
         let sent = self
             .signed(request)
             .send(SendBody::from_owned_reader(content));

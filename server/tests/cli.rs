@@ -765,8 +765,15 @@ fn blobs_are_put_listed_shown_got_and_removed() {
         "is there already",
     );
     fs::remove_file(&copy).unwrap();
+    // Whatever it is called, it is somebody else's.
+    let (part, nowhere) = (path("copy.part"), path("nowhere"));
+    fs::write(&part, "mine").unwrap();
+    std::os::unix::fs::symlink("none", &nowhere).unwrap();
+    let taken = ["blob", "get", &id, "--to", &nowhere];
+    fails(&data, &taken, 1, "is there already");
     let saved = document(&data, &["blob", "get", &id, "--to", &copy]);
     assert_eq!(saved["size"], content.len());
+    assert_eq!(fs::read(&part).unwrap(), b"mine");
     assert!(fs::read(&copy).unwrap() == content);
     assert_eq!(
         document(&data, &["blob", "rm", &id]),
@@ -774,4 +781,65 @@ fn blobs_are_put_listed_shown_got_and_removed() {
     );
     fails(&data, &["blob", "rm", &id], 1, "unknown_blob");
     assert_eq!(server.interrupt(), Some(0));
+}
+
+/// Both what is known to be too long and what turns out to be: the client reads the answer
+/// although nobody reads the rest of what it sends.
+#[test]
+fn a_refused_upload_says_which_bound_it_has_met() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let config = dir.path().join("corelet.toml");
+    fs::write(&config, "[limits]\nblob_bytes_max = \"300 KiB\"\n").unwrap();
+    let server = Server::start(&data, &[Path::new("--config"), &config]);
+    let file = dir.path().join("large");
+    fs::write(&file, vec![7; 64 << 20]).unwrap();
+    let put = ["blob", "put", file.to_str().unwrap()];
+    fails(&data, &put, 1, "limits.blob_bytes_max");
+    let put = corelet(&data)
+        .args(["blob", "put", "-"])
+        .stdin(fs::File::open(&file).unwrap())
+        .output()
+        .unwrap();
+    let talk = String::from_utf8_lossy(&put.stderr);
+    assert_eq!(put.status.code(), Some(1), "{talk}");
+    assert!(talk.contains("limits.blob_bytes_max"), "{talk}");
+    assert_eq!(document(&data, &["blob", "ls"])["blobs"], json!([]));
+    assert_eq!(server.interrupt(), Some(0));
+}
+
+/// A proxy, or a server that is not one of ours.
+#[test]
+fn a_blob_that_is_another_than_the_one_asked_for_is_not_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let token = dir.path().join("token");
+    fs::write(&token, "corelet_0123456789abcdef").unwrap();
+    fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let answer = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+        while lines.next().is_some_and(|line| !line.unwrap().is_empty()) {}
+        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
+        stream.write_all(answer).unwrap();
+    });
+    let to = dir.path().join("kept");
+    let (file, token) = (to.to_str().unwrap(), token.to_str().unwrap());
+    let id = "1".repeat(32);
+    let get = [
+        "blob",
+        "get",
+        &id,
+        "--to",
+        file,
+        "--url",
+        &url,
+        "--token-file",
+        token,
+    ];
+    fails(dir.path(), &get, 1, "not the one that was asked for");
+    answer.join().unwrap();
+    let left = fs::read_dir(dir.path()).unwrap();
+    assert_eq!(left.count(), 1, "only the token is there");
 }

@@ -1,15 +1,16 @@
 //! `corelet blob`: put, get, ls, info, rm.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use corelet_store::BlobId;
 use serde_json::json;
 
 use super::args::{BlobCommand, Global};
 use super::context::path_part;
 use super::failure::{Exit, Failure};
+use super::kept::keep;
 use super::output::{Out, date, size};
 use super::progress::during;
 use crate::api;
@@ -74,14 +75,19 @@ fn put(file: &Path, id: Option<&str>, global: &Global, out: &Out) -> Result<(), 
         path.push_str("?id=");
         path.push_str(path_part(id)?);
     }
-    let content: Box<dyn Read> = match file.as_os_str() == "-" {
-        true => Box::new(io::stdin()),
-        false => Box::new(File::open(file).map_err(|error| {
-            Failure::failed(&error).advise(format!("the content is {}", file.display()))
-        })?),
+    let (content, bytes): (Box<dyn Read>, _) = match file.as_os_str() == "-" {
+        true => (Box::new(io::stdin()), None),
+        false => {
+            let opened = File::open(file).and_then(|opened| Ok((opened.metadata()?, opened)));
+            let (found, opened) = opened.map_err(|error| {
+                Failure::failed(&error).advise(format!("the content is {}", file.display()))
+            })?;
+            // Others say nothing of how much comes.
+            (Box::new(opened), found.is_file().then_some(found.len()))
+        }
     };
     let client = super::client(global)?;
-    let uploaded = during(out, "uploading", || client.upload(&path, content))?;
+    let uploaded = during(out, "uploading", || client.upload(&path, content, bytes))?;
     out.text(&uploaded.id, || &uploaded)
 }
 
@@ -93,33 +99,48 @@ fn get(blob: &str, to: Option<&Path>, global: &Global, out: &Out) -> Result<(), 
         copy(body, &mut stdout)?;
         return Ok(stdout.flush()?);
     };
-    if file.exists() {
-        let text = format!("{} is there already; choose another name", file.display());
-        return Err(Failure::new(Exit::Failed, text));
-    }
-    let mut name = file.file_name().unwrap_or_default().to_owned();
-    name.push(".part");
-    let part = file.with_file_name(name);
-    let bytes = during(out, "downloading", || save(body, &part, file)).inspect_err(|_| {
-        let _ = fs::remove_file(&part);
-    })?;
+    let expected: Option<BlobId> = blob.parse().ok();
+    let save = || keep(file, |part| fetch(body, part, expected));
+    let ((), bytes) = during(out, "downloading", save)?;
     out.done(
         &format!("saved {blob} to {} ({})", file.display(), size(bytes)),
         || json!({ "id": blob, "file": file, "size": bytes }),
     )
 }
 
-/// Under its name only when all of it has come.
-fn save(body: impl Read, part: &Path, file: &Path) -> Result<u64, Failure> {
-    let mut kept = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(part)?;
-    let bytes = copy(body, &mut kept)?;
-    fs::rename(part, file)?;
-    Ok(bytes)
+/// Fetches a content and compares it with its id.
+fn fetch(body: impl Read, part: &File, expected: Option<BlobId>) -> Result<(), Failure> {
+    let mut hasher = blake3::Hasher::new();
+    let hashed = HashedRead {
+        body,
+        hasher: &mut hasher,
+    };
+    let mut to = part;
+    copy(hashed, &mut to)?;
+    let found = BlobId::from_bytes(*hasher.finalize().as_bytes());
+    match expected == Some(found) {
+        true => Ok(()),
+        false => Err(Failure::new(
+            Exit::Failed,
+            format!(
+                "what came is blob {found} and not the one that was asked for; nothing is kept"
+            ),
+        )),
+    }
+}
+
+/// Hashes what is read.
+struct HashedRead<'h, R> {
+    body: R,
+    hasher: &'h mut blake3::Hasher,
+}
+
+impl<R: Read> Read for HashedRead<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.body.read(buffer)?;
+        self.hasher.update(&buffer[..read]);
+        Ok(read)
+    }
 }
 
 fn copy(mut body: impl Read, to: &mut impl Write) -> Result<u64, Failure> {

@@ -3,7 +3,7 @@
 //! directories that no server has open.
 
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -18,6 +18,7 @@ use serde_json::json;
 use super::args::{BackupArgs, Global, ReshardArgs, RestoreArgs};
 use super::context;
 use super::failure::{Exit, Failure};
+use super::kept::keep;
 use super::output::Out;
 use super::progress::Progress;
 use super::settings;
@@ -132,69 +133,42 @@ struct Saved {
     blobs_left_out: Vec<(BlobId, String)>,
 }
 
-/// Saves a copy as it comes: beside its place, compared with its digests, on disk, and
-/// then under its name. Gives its size.
+/// Saves a copy, compared with its digests.
 fn save(
-    body: impl Read,
+    mut body: impl Read,
     file: &Path,
     keys: Option<&Path>,
     what: &str,
     out: &Out,
 ) -> Result<Saved, Failure> {
-    if file.exists() {
-        let text = format!("{} is there already; choose another name", file.display());
-        return Err(Failure::new(Exit::Failed, text));
-    }
     let progress = Progress::begin(out, what, None);
-    keep(body, file, keys, &progress)
-}
-
-fn keep(
-    mut body: impl Read,
-    file: &Path,
-    keys: Option<&Path>,
-    progress: &Progress,
-) -> Result<Saved, Failure> {
-    let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty());
-    let dir = dir.unwrap_or(Path::new("."));
-    // A new file that nobody else reads, whatever is there: keys may be in it.
-    let part = tempfile::Builder::new()
-        .prefix(".corelet-")
-        .suffix(".part")
-        .tempfile_in(dir)
-        .map_err(|error| not_written(dir, &error))?;
-    match keys {
-        None => {
-            io::copy(&mut body, &mut part.as_file()).map_err(|error| broken_off(&error))?;
+    let (read, bytes) = keep(file, |mut part| {
+        match keys {
+            None => {
+                io::copy(&mut body, &mut part).map_err(|error| broken_off(&error))?;
+            }
+            Some(keys) => copy_with_keys(body, keys, part)?,
         }
-        Some(keys) => copy_with_keys(body, keys, &part)?,
-    }
-    progress.say("comparing what came".to_owned());
-    let reader = BufReader::with_capacity(READ_BYTES, part.reopen()?);
-    let read = read_copy(reader).map_err(|error| Failure::failed(&error))?;
-    part.as_file().sync_all()?;
-    let kept = part.persist_noclobber(file);
-    kept.map_err(|error| not_written(file, &error.error))?;
-    File::open(dir)?.sync_all()?;
+        progress.say("comparing what came".to_owned());
+        part.seek(SeekFrom::Start(0))?;
+        let reader = BufReader::with_capacity(READ_BYTES, part);
+        read_copy(reader).map_err(|error| Failure::failed(&error))
+    })?;
     Ok(Saved {
-        bytes: std::fs::metadata(file)?.len(),
+        bytes,
         left_out: read.left_out,
         blobs_left_out: read.blobs_left_out,
     })
 }
 
 /// A server gives its keys to nobody, so they come from the data directory.
-fn copy_with_keys(
-    body: impl Read,
-    keys: &Path,
-    part: &tempfile::NamedTempFile,
-) -> Result<(), Failure> {
+fn copy_with_keys(body: impl Read, keys: &Path, part: &File) -> Result<(), Failure> {
     let own = Identity::load(keys).map_err(|error| {
         Failure::failed(&error).advise(
             "--with-keys takes them from the data directory: name the server's with --data-dir",
         )
     })?;
-    let out = BufWriter::with_capacity(READ_BYTES, part.as_file());
+    let out = BufWriter::with_capacity(READ_BYTES, part);
     let node = add_keys(body, keys, out).map_err(|error| Failure::failed(&error))?;
     match own.node_id() == node {
         true => Ok(()),
@@ -218,10 +192,6 @@ fn latest() -> Hlc {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let latest = now.unwrap_or_default() + AHEAD_MAX;
     Hlc::from_micros(u64::try_from(latest.as_micros()).unwrap_or(u64::MAX))
-}
-
-fn not_written(path: &Path, error: &io::Error) -> Failure {
-    Failure::failed(error).advise(format!("the copy was to be written to {}", path.display()))
 }
 
 fn broken_off(error: &io::Error) -> Failure {

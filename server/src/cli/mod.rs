@@ -14,6 +14,7 @@ mod copies;
 mod doctor;
 mod events;
 mod failure;
+mod kept;
 mod lines;
 mod logs;
 mod output;
