@@ -349,7 +349,7 @@ impl Source {
             ),
             (
                 "corelet_blobs_damaged",
-                "Times that a blob was found damaged and not served",
+                "Times that a blob was found damaged, and neither served nor attached",
                 stats.damaged.get(),
             ),
         ] {

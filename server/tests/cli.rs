@@ -817,7 +817,8 @@ fn a_blob_that_is_another_than_the_one_asked_for_is_not_kept() {
     fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let answer = std::thread::spawn(move || {
+    let server = std::thread::Builder::new().name("liar".to_owned());
+    let answer = server.spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
         let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
         while lines.next().is_some_and(|line| !line.unwrap().is_empty()) {}
@@ -839,7 +840,7 @@ fn a_blob_that_is_another_than_the_one_asked_for_is_not_kept() {
         token,
     ];
     fails(dir.path(), &get, 1, "not the one that was asked for");
-    answer.join().unwrap();
+    answer.unwrap().join().unwrap();
     let left = fs::read_dir(dir.path()).unwrap();
     assert_eq!(left.count(), 1, "only the token is there");
 }

@@ -19,6 +19,25 @@ pub enum AttachStep {
     },
 }
 
+/// How far detaching a blob has come: it may be attached with many lengths, as other nodes may
+/// have said so.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DetachStep {
+    /// How many attachments this step has removed.
+    pub detached: u64,
+    /// Where to go on if there may be more; the slice may end before.
+    pub resume: Option<Vec<u8>>,
+}
+
+/// What is known of the size of an attached blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SizeStep {
+    /// Somebody looks on the disk: as in [`AttachStep::More`].
+    More,
+    /// Bytes of its content; none if it is not attached.
+    Known(Option<u64>),
+}
+
 /// A blob that the context has attached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AttachedBlob {
@@ -57,14 +76,14 @@ pub trait GuestBlobs {
         Ok(AttachStep::Missing)
     }
 
-    /// Detaches a blob; tells whether it was attached.
-    fn detach(&mut self, _blob: &str) -> Result<bool, StateError> {
-        Ok(false)
+    /// Detaches a blob, going on behind what the step before has given.
+    fn detach(&mut self, _blob: &str, _from: Option<&[u8]>) -> Result<DetachStep, StateError> {
+        Ok(DetachStep::default())
     }
 
     /// Bytes of a blob that is attached.
-    fn attached_bytes(&mut self, _blob: &str) -> Result<Option<u64>, StateError> {
-        Ok(None)
+    fn attached_bytes(&mut self, _blob: &str) -> Result<SizeStep, StateError> {
+        Ok(SizeStep::Known(None))
     }
 
     /// Up to `limit` attached blobs.

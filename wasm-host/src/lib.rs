@@ -35,7 +35,9 @@ pub use costs::{HOST_COSTS, HostCost};
 pub use description::{Description, Method, MethodKind, Parameter};
 pub use engine::operator_costs;
 pub use failure::Failure;
-pub use guest_blobs::{AttachStep, AttachedBlob, AttachedFrom, AttachedPage, GuestBlobs};
+pub use guest_blobs::{
+    AttachStep, AttachedBlob, AttachedFrom, AttachedPage, DetachStep, GuestBlobs, SizeStep,
+};
 pub use guest_sequences::{Elements, GuestSequences, RemovalStep, SequenceKind, SequenceStep};
 pub use guest_state::{GuestState, NullState, Row, Space, StateError, Walk as StateWalk};
 pub use host::{Host, HostConfig, HostError, LoadReport, LoadSource};

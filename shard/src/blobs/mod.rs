@@ -62,6 +62,19 @@ impl PendingHold {
     }
 }
 
+/// A length that is being looked up.
+pub(crate) struct PendingLength(Pending<Result<Option<u64>, BlobError>>);
+
+impl PendingLength {
+    /// None if there is no such blob, or only a damaged one.
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<u64>, BlobRequestError>> {
+        self.0.poll(cx).map(|length| Ok(length??))
+    }
+}
+
 /// The blobs of this node. Clones are the same.
 #[derive(Clone)]
 pub struct BlobService {
@@ -292,12 +305,29 @@ impl BlobService {
             let Some(hold) = service.blobs().hold(blob)? else {
                 return Ok(None);
             };
-            let entry = service.blobs().entry(blob)?;
-            // One of an impossible length is damaged, and so it is not there.
-            let bytes = entry.and_then(|entry| entry.bytes);
+            let bytes = service.length(blob)?;
             Ok(bytes.map(|bytes| (hold, bytes)))
         });
         pending.map(PendingHold)
+    }
+
+    /// Begins to look how long a blob is; nothing if too many do so at this moment.
+    pub(crate) fn begin_length(&self, blob: BlobId) -> Option<PendingLength> {
+        let service = self.clone();
+        let pending = self.shared.holder.try_run(move || service.length(blob));
+        pending.map(PendingLength)
+    }
+
+    /// How long a blob is, if it is there. One that is damaged is not, until it is uploaded
+    /// again.
+    fn length(&self, blob: BlobId) -> Result<Option<u64>, BlobError> {
+        match self.blobs().length(blob) {
+            Err(error @ BlobError::Damaged { .. }) => {
+                self.note_damage(&error);
+                Ok(None)
+            }
+            length => length,
+        }
     }
 
     /// Begins to hold those of these blobs that are here; nothing if too many do so at this
@@ -370,7 +400,7 @@ impl BlobService {
     fn note_damage(&self, error: &BlobError) {
         if matches!(error, BlobError::Damaged { .. }) {
             self.stats().damaged.add(1);
-            tracing::error!(%error, "a blob is damaged and was not served");
+            tracing::error!(%error, "a blob is damaged, and was neither served nor attached");
         }
     }
 }

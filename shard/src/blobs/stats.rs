@@ -43,6 +43,6 @@ pub struct BlobStats {
     pub sweeps: SharedCount,
     /// 1 while the sweep removes nothing, as no ledger may be believed that nobody refers to it.
     pub kept_all: SharedCount,
-    /// Times that a blob was found damaged and not served.
+    /// Times that a blob was found damaged, and neither served nor attached.
     pub damaged: SharedCount,
 }

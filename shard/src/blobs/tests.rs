@@ -140,6 +140,26 @@ fn what_is_attached_stays_and_the_refusal_says_by_whom() {
     bench.stop();
 }
 
+/// Its length would be one that a blob can have, only not this one.
+#[test]
+fn a_blob_that_was_cut_off_is_not_attached() {
+    let bench = Bench::new(BlobBounds::default());
+    let blob = bench.upload(b"a content that is cut off");
+    let measure = || {
+        let mut pending = bench.service.begin_hold(blob).unwrap();
+        let held = block_on(poll_fn(|cx| pending.poll(cx))).unwrap();
+        held.map(|(_, bytes)| bytes)
+    };
+    assert_eq!(measure(), Some(25));
+    let dir = format!("{:02x}", blob.as_bytes()[0]);
+    let file = bench.dir.path().join(dir).join(blob.to_string());
+    let file = fs::OpenOptions::new().write(true).open(file).unwrap();
+    file.set_len(30).unwrap();
+    assert_eq!(measure(), None);
+    assert_eq!(bench.service.stats().damaged.get(), 1);
+    bench.stop();
+}
+
 #[test]
 fn nothing_goes_while_a_backup_may_have_to_read_it() {
     let bench = Bench::new(BlobBounds::default());

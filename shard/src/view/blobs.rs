@@ -8,17 +8,17 @@ use std::task::{Context, Poll, Waker};
 
 use corelet_store::{Attachment, BlobHold, BlobId};
 use corelet_wasm_host::{
-    AttachStep, AttachedBlob, AttachedFrom, AttachedPage, GuestBlobs, GuestState, Row, Space,
-    StateError, StateWalk,
+    AttachStep, AttachedBlob, AttachedFrom, AttachedPage, DetachStep, GuestBlobs, GuestState, Row,
+    SizeStep, Space, StateError, StateWalk,
 };
 
 use super::View;
-use crate::blobs::{BlobService, PendingHold};
+use crate::blobs::{BlobService, PendingHold, PendingLength};
 
 /// Entries that were detached before and that a page walks over in one slice: about 100 us.
 const HIDDEN_MAX: usize = 1_000;
 
-/// Lengths with which other nodes may have attached one blob that are detached at once.
+/// Lengths with which other nodes may have attached one blob that are detached in one slice.
 const LENGTHS_MAX: usize = 100;
 
 /// What a turn has to do with blobs.
@@ -28,6 +28,8 @@ pub(super) struct Attaching {
     service: Option<BlobService>,
     /// What is being asked for.
     asked: Option<(BlobId, PendingHold)>,
+    /// Whose length is being asked for.
+    measured: Option<(BlobId, PendingLength)>,
     /// Of everything that the turn has attached.
     holds: Vec<BlobHold>,
 }
@@ -73,6 +75,28 @@ impl Attaching {
     }
 }
 
+impl Attaching {
+    /// The length of a blob's content if this node has it.
+    fn poll_length(&mut self, blob: BlobId) -> Poll<Result<Option<u64>, StateError>> {
+        let Some(service) = &self.service else {
+            return Poll::Ready(Ok(None));
+        };
+        let mut pending = match self.measured.take() {
+            Some((measured, pending)) if measured == blob => pending,
+            _ => match service.begin_length(blob) {
+                Some(pending) => pending,
+                // Too many ask at this moment.
+                None => return Poll::Pending,
+            },
+        };
+        let polled = pending.poll(&mut Context::from_waker(Waker::noop()));
+        if polled.is_pending() {
+            self.measured = Some((blob, pending));
+        }
+        polled.map(|length| length.map_err(StateError::new))
+    }
+}
+
 impl GuestBlobs for View {
     fn attach(&mut self, blob: &str) -> Result<AttachStep, StateError> {
         let Ok(blob) = blob.parse::<BlobId>() else {
@@ -91,29 +115,57 @@ impl GuestBlobs for View {
         }
     }
 
-    fn detach(&mut self, blob: &str) -> Result<bool, StateError> {
+    fn detach(&mut self, blob: &str, from: Option<&[u8]>) -> Result<DetachStep, StateError> {
         let Ok(blob) = blob.parse::<BlobId>() else {
-            return Ok(false);
+            return Ok(DetachStep::default());
         };
-        let mut keys = Vec::new();
-        self.each_attachment(blob.as_bytes(), None, LENGTHS_MAX, |key| {
+        let mut keys: Vec<Vec<u8>> = Vec::new();
+        let resume = self.each_attachment(Walk::of(&blob, from), LENGTHS_MAX, |key| {
             keys.push(key.to_vec())
         })?;
         for key in &keys {
             GuestState::remove(self, Space::Attached, key)?;
         }
-        Ok(!keys.is_empty())
+        let is_full = keys.len() >= LENGTHS_MAX;
+        Ok(DetachStep {
+            detached: keys.len() as u64,
+            resume: resume.or_else(|| keys.pop().filter(|_| is_full)),
+        })
     }
 
-    fn attached_bytes(&mut self, blob: &str) -> Result<Option<u64>, StateError> {
+    fn attached_bytes(&mut self, blob: &str) -> Result<SizeStep, StateError> {
         let Ok(blob) = blob.parse::<BlobId>() else {
-            return Ok(None);
+            return Ok(SizeStep::Known(None));
         };
-        let mut found = None;
-        self.each_attachment(blob.as_bytes(), None, 1, |key| {
-            found = Attachment::from_key(key);
-        })?;
-        Ok(found.map(|attachment| attachment.bytes))
+        let said = self.lengths(Walk::of(&blob, None), 2)?;
+        let (first, others) = match said[..] {
+            [] => return Ok(SizeStep::Known(None)),
+            [first, ref others @ ..] => (first, others),
+        };
+        if others.is_empty() {
+            return Ok(SizeStep::Known(Some(first)));
+        }
+        // Other nodes have said different things, of which the content here is one or none.
+        let here = match self.attaching.poll_length(blob) {
+            Poll::Pending => return Ok(SizeStep::More),
+            Poll::Ready(here) => here?,
+        };
+        if let Some(bytes) = here {
+            let key = Attachment { blob, bytes }.key();
+            let this = Walk {
+                prefix: &key,
+                ..Walk::default()
+            };
+            if !self.lengths(this, 1)?.is_empty() {
+                return Ok(SizeStep::Known(Some(bytes)));
+            }
+        }
+        let backwards = Walk {
+            reverse: true,
+            ..Walk::of(&blob, None)
+        };
+        let largest = self.lengths(backwards, 1)?.pop();
+        Ok(SizeStep::Known(Some(largest.unwrap_or(first))))
     }
 
     fn attached(
@@ -134,7 +186,11 @@ impl GuestBlobs for View {
             },
         };
         let mut blobs = Vec::new();
-        let resume = self.each_attachment(&[], after.as_deref(), limit, |key| {
+        let walk = Walk {
+            after: after.as_deref(),
+            ..Walk::default()
+        };
+        let resume = self.each_attachment(walk, limit, |key| {
             let attachment = Attachment::from_key(key);
             blobs.extend(attachment.map(|Attachment { blob, bytes }| AttachedBlob {
                 id: blob.to_string(),
@@ -148,23 +204,63 @@ impl GuestBlobs for View {
 /// Bytes of an attachment's key behind the id.
 const KEY_REST: usize = size_of::<u64>();
 
+/// Which attachments are looked for.
+#[derive(Clone, Copy, Default)]
+struct Walk<'w> {
+    prefix: &'w [u8],
+    after: Option<&'w [u8]>,
+    reverse: bool,
+}
+
+impl<'w> Walk<'w> {
+    /// Those of one blob.
+    fn of(blob: &'w BlobId, after: Option<&'w [u8]>) -> Walk<'w> {
+        Walk {
+            prefix: blob.as_bytes(),
+            after,
+            reverse: false,
+        }
+    }
+}
+
 impl View {
-    /// Tells `limit` attachments whose keys begin with `prefix`; gives where to go on if
+    /// The first `limit` lengths of what is looked for.
+    fn lengths(&mut self, walk: Walk<'_>, limit: usize) -> Result<Vec<u64>, StateError> {
+        let mut lengths = Vec::new();
+        let mut behind: Option<Vec<u8>> = None;
+        loop {
+            let walk = Walk {
+                after: behind.as_deref().or(walk.after),
+                ..walk
+            };
+            let left = limit - lengths.len();
+            let resume = self.each_attachment(walk, left, |key| {
+                let attachment = Attachment::from_key(key);
+                lengths.extend(attachment.map(|attachment| attachment.bytes));
+            })?;
+            // Only what the turn itself has detached is in the way.
+            match resume {
+                Some(place) if lengths.len() < limit => behind = Some(place),
+                _ => return Ok(lengths),
+            }
+        }
+    }
+
+    /// Tells `limit` attachments of those that are looked for; gives where to go on if
     /// there was too much in the way.
     fn each_attachment(
         &mut self,
-        prefix: &[u8],
-        after: Option<&[u8]>,
+        walk: Walk<'_>,
         limit: usize,
         mut tell: impl FnMut(&[u8]),
     ) -> Result<Option<Vec<u8>>, StateError> {
         let (mut hidden, mut resume) = (0, None);
         let walk = StateWalk {
             space: Space::Attached,
-            prefix,
-            after,
+            prefix: walk.prefix,
+            after: walk.after,
             limit,
-            reverse: false,
+            reverse: walk.reverse,
         };
         GuestState::scan(self, walk, &mut |key, row| {
             match row {
@@ -178,5 +274,71 @@ impl View {
             ControlFlow::Break(())
         })?;
         Ok(resume)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use bytes::Bytes;
+    use corelet_store::NodeId;
+    use futures_lite::future::block_on;
+
+    use super::*;
+    use crate::fixture::{self, Disk};
+    use crate::view::SequenceAccess;
+
+    fn size(view: &mut View, blob: &str) -> Option<u64> {
+        loop {
+            match view.attached_bytes(blob).unwrap() {
+                SizeStep::More => std::thread::yield_now(),
+                SizeStep::Known(bytes) => return bytes,
+            }
+        }
+    }
+
+    /// A member may say any lengths of it, and as many as it likes.
+    #[test]
+    fn a_blob_with_many_lengths_has_that_of_its_content_and_is_detached_with_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let service = BlobService::of_no_shards(dir.path());
+        let uploaded = block_on(async {
+            let mut upload = service.upload(None, None).await?;
+            upload.write(Bytes::from_static(b"content")).await?;
+            upload.finish().await
+        });
+        let blob = uploaded.unwrap().hold.id();
+        let disk = Disk::new();
+        let slot = disk.create(1);
+        let said = (1..=250).map(|bytes| Attachment { blob, bytes });
+        let said = said.map(|it| fixture::attach(1, slot, 1 + it.bytes, it));
+        let verdicts = disk.ledger.commit(said.collect()).unwrap();
+        assert!(verdicts.iter().all(Result::is_ok));
+        let settled = fixture::context(1, slot).overlay.borrow().settled();
+        let snapshot = Rc::new(disk.ledger.snapshot().unwrap());
+        let access = SequenceAccess::without_cache(NodeId::from_bytes([2; 32]));
+        let view = View::of_query(slot, snapshot, settled, access);
+        let (mut view, id) = (view.with_blobs(&service), blob.to_string());
+        assert_eq!(size(&mut view, &id), Some(7));
+        let fan = dir.path().join(format!("{:02x}", blob.as_bytes()[0]));
+        std::fs::remove_file(fan.join(&id)).unwrap();
+        assert_eq!(
+            size(&mut view, &id),
+            Some(250),
+            "the largest, if it is not here"
+        );
+        let (mut detached, mut from) = (0, None);
+        loop {
+            let step = view.detach(&id, from.as_deref()).unwrap();
+            assert!(step.detached <= LENGTHS_MAX as u64);
+            detached += step.detached;
+            from = step.resume;
+            if from.is_none() {
+                break;
+            }
+        }
+        assert_eq!(detached, 250);
+        assert_eq!(size(&mut view, &id), None);
     }
 }

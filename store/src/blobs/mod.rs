@@ -72,6 +72,14 @@ impl Shared {
         };
         BlobReader::new(id, file, self.dirs.file(&id)).map(Some)
     }
+
+    fn length(&self, id: BlobId) -> Result<Option<u64>, BlobError> {
+        let Some(file) = self.dirs.open_file(&id)? else {
+            return Ok(None);
+        };
+        let measured = BlobReader::measured(id, file, self.dirs.file(&id))?;
+        Ok(Some(measured.bytes()))
+    }
 }
 
 impl Blobs {
@@ -156,6 +164,14 @@ impl Blobs {
     /// What is known of one blob without reading it, if it is there.
     pub fn entry(&self, id: BlobId) -> Result<Option<BlobEntry>, BlobError> {
         self.shared.entry(id)
+    }
+
+    /// How many bytes a blob has, if it is there: by the length of its file, which has to end
+    /// as a blob does. Nothing of the content is read.
+    ///
+    /// Fails if it is damaged as far as that shows, as when it was cut off.
+    pub fn length(&self, id: BlobId) -> Result<Option<u64>, BlobError> {
+        self.shared.length(id)
     }
 
     /// The first `limit` blobs whose ids come after `after`, in the order of their ids.

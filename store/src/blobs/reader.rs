@@ -31,6 +31,14 @@ impl BlobReader {
     /// Opens what is in `file` as the blob `id`: verifies the outline, and the last
     /// group, without which nobody knows how long the content is.
     pub(super) fn new(id: BlobId, file: File, path: PathBuf) -> Result<BlobReader, BlobError> {
+        let mut reader = BlobReader::measured(id, file, path)?;
+        reader.read_outline()?;
+        reader.read_group(reader.bytes.saturating_sub(1) / GROUP)?;
+        Ok(reader)
+    }
+
+    /// As long as the file says, which ends as a blob does. Nothing else is verified.
+    pub(super) fn measured(id: BlobId, file: File, path: PathBuf) -> Result<BlobReader, BlobError> {
         let mut reader = BlobReader {
             id,
             file,
@@ -48,8 +56,6 @@ impl BlobReader {
         reader.bytes = content_bytes(found.len())
             .ok_or_else(|| reader.damaged(0, "no blob is as long as it"))?;
         reader.read_footer()?;
-        reader.read_outline()?;
-        reader.read_group(reader.bytes.saturating_sub(1) / GROUP)?;
         Ok(reader)
     }
 

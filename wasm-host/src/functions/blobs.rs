@@ -6,7 +6,7 @@ use wasmtime::component::{Linker, WasmStr};
 use super::storage::{answered, check_key, count_write};
 use crate::costs::{self, HostCost};
 use crate::failure::Failure;
-use crate::guest_blobs::{AttachStep, AttachedFrom};
+use crate::guest_blobs::{AttachStep, AttachedFrom, SizeStep};
 use crate::host_context::{Cx, HostContext, Phase, charge, enter, slice_end, with_state};
 use crate::world::{self, RawAttachment};
 
@@ -46,14 +46,37 @@ async fn detach(mut cx: Cx<'_>, blob: WasmStr) -> wasmtime::Result<(bool,)> {
     let blob = begin(&mut cx, &costs::BLOBS_DETACH, &blob).await?;
     check_writer(&mut cx)?;
     count_write(&mut cx, ATTACHMENT_BYTES)?;
-    let detached = with_state(&mut cx, |state, _| state.detach(&blob))?;
-    Ok((answered(&mut cx, detached)?,))
+    let (mut from, mut detached) = (None, 0);
+    loop {
+        let step = with_state(&mut cx, |state, _| state.detach(&blob, from.as_deref()))?;
+        let step = answered(&mut cx, step)?;
+        let mut price = 0;
+        for _ in 0..step.detached {
+            // The first one is counted and paid for.
+            if detached > 0 {
+                count_write(&mut cx, ATTACHMENT_BYTES)?;
+                price += costs::BLOBS_DETACH.fixed;
+            }
+            detached += 1;
+        }
+        charge(&mut cx, price)?;
+        if step.resume.is_none() {
+            return Ok((detached > 0,));
+        }
+        from = step.resume;
+        slice_end().await;
+    }
 }
 
 async fn size(mut cx: Cx<'_>, blob: WasmStr) -> wasmtime::Result<(Option<u64>,)> {
     let blob = begin(&mut cx, &costs::BLOBS_SIZE, &blob).await?;
-    let bytes = with_state(&mut cx, |state, _| state.attached_bytes(&blob))?;
-    Ok((answered(&mut cx, bytes)?,))
+    loop {
+        let step = with_state(&mut cx, |state, _| state.attached_bytes(&blob))?;
+        match answered(&mut cx, step)? {
+            SizeStep::More => slice_end().await,
+            SizeStep::Known(bytes) => return Ok((bytes,)),
+        }
+    }
 }
 
 async fn attached(

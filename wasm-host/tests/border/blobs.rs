@@ -59,6 +59,30 @@ fn a_blob_is_attached_if_it_is_there_and_the_guest_learns_its_size() {
     check(state(), body, "1008");
 }
 
+/// Other nodes may have attached it with any lengths: each costs a write.
+#[test]
+fn a_blob_with_many_lengths_is_detached_with_all_of_them() {
+    let detach = "(call $detach (i32.const 276) (i32.const 1))";
+    let body = format!("(call $put-k) (call $ok-number (i64.extend_i32_u {detach}))");
+    assert!(check(state(), &body, "1").attached.is_empty());
+    // One to attach it, and eight.
+    for (writes_max, is_enough) in [(9, true), (8, false)] {
+        let limits = Limits {
+            writes_max,
+            ..Limits::default()
+        };
+        let finished = run_with(limits, MethodKind::Update, state(), &body);
+        if is_enough {
+            assert_eq!(output(&finished), "1");
+            continue;
+        }
+        let Failure::LimitExceeded { limit, used, max } = failure(finished) else {
+            panic!("writes without end")
+        };
+        assert_eq!((limit, used, max), ("writes_max", 9, 8));
+    }
+}
+
 #[test]
 fn the_list_goes_on_behind_each_pause_up_to_its_limit() {
     let list = |limit: u32| {

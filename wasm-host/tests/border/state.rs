@@ -6,8 +6,9 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use corelet_wasm_host::{
-    AttachStep, AttachedBlob, AttachedFrom, AttachedPage, Elements, GuestBlobs, GuestSequences,
-    GuestState, RemovalStep, Row, SequenceKind, SequenceStep, Space, StateError, StateWalk,
+    AttachStep, AttachedBlob, AttachedFrom, AttachedPage, DetachStep, Elements, GuestBlobs,
+    GuestSequences, GuestState, RemovalStep, Row, SequenceKind, SequenceStep, SizeStep, Space,
+    StateError, StateWalk,
 };
 
 /// Entries with their kinds, and how often they were asked for.
@@ -168,12 +169,28 @@ impl GuestBlobs for MapState {
         Ok(AttachStep::Attached { bytes })
     }
 
-    fn detach(&mut self, blob: &str) -> Result<bool, StateError> {
-        Ok(self.attached.remove(blob).is_some())
+    /// One of its lengths at a time; "k" has as many as it is long.
+    fn detach(&mut self, blob: &str, from: Option<&[u8]>) -> Result<DetachStep, StateError> {
+        let left = match from {
+            Some(left) => left.len(),
+            None => match self.attached.remove(blob) {
+                Some(bytes) if blob == "k" => bytes as usize,
+                Some(_) => 1,
+                None => return Ok(DetachStep::default()),
+            },
+        };
+        Ok(DetachStep {
+            detached: 1,
+            resume: (left > 1).then(|| vec![0; left - 1]),
+        })
     }
 
-    fn attached_bytes(&mut self, blob: &str) -> Result<Option<u64>, StateError> {
-        Ok(self.attached.get(blob).copied())
+    fn attached_bytes(&mut self, blob: &str) -> Result<SizeStep, StateError> {
+        if let Some(left) = self.steps.checked_sub(1) {
+            self.steps = left;
+            return Ok(SizeStep::More);
+        }
+        Ok(SizeStep::Known(self.attached.get(blob).copied()))
     }
 
     /// One at a time, with a pause behind each.
