@@ -346,6 +346,12 @@ impl CommitStage {
         answer
     }
 
+    /// Whether a context has what came from other nodes and no snapshot shows: its updates wait.
+    pub(crate) fn has_unshown_deltas(&self, context: &Rc<Context>) -> bool {
+        let unshown = self.unshown_deltas.borrow();
+        unshown.iter().any(|(other, _)| Rc::ptr_eq(other, context))
+    }
+
     /// Keeps what holds blobs of the change that was submitted last, or of those before it,
     /// until it is durable or lost.
     pub(crate) fn hold(&self, holds: Vec<BlobHold>) {

@@ -134,9 +134,30 @@ impl Shard {
             None => None,
         };
         let live = hold.as_ref().map(|hold| &*hold.context);
-        let mut delivered: Vec<Delivered> = Vec::with_capacity(deltas.len());
-        // The last that was applied: without one there may be no checkpoint to wait for.
+        let mut delivered = Vec::with_capacity(deltas.len());
         let mut last = 0;
+        let end = self.deliver_rounds(&deltas, live, &mut delivered, &mut last);
+        let end = end.await;
+        // However it has ended: whoever comes now has to see what was applied.
+        let shown = self.shown(last).await;
+        for outcome in &delivered {
+            match outcome {
+                Delivered::Applied => self.stats.deltas_applied.one(),
+                _ => self.stats.deltas_refused.one(),
+            }
+        }
+        end.and(shown).map(|()| delivered)
+    }
+
+    /// Hands over all deltas, and notes what became of each, as far as it is known, and the
+    /// number of the last that was applied: without one there may be no checkpoint to wait for.
+    async fn deliver_rounds(
+        &self,
+        deltas: &[VouchedDelta],
+        live: Option<&Rc<Context>>,
+        delivered: &mut Vec<Delivered>,
+        last: &mut u64,
+    ) -> Result<(), CallError> {
         // The changes before them have left no room: a checkpoint makes some.
         let mut is_shown = false;
         while delivered.len() < deltas.len() {
@@ -149,25 +170,18 @@ impl Shard {
             let holds = self.hold_attached(next).await;
             let round = self.send_round(&deltas[before..], live)?;
             self.commits.hold(holds);
-            let is_full = take_round(round, &mut delivered, &mut last).await?;
+            let is_full = take_round(round, delivered, last).await?;
             let is_vain = is_full && delivered.len() == before;
             if is_vain && is_shown {
                 let refused = Delivered::Refused(Arc::new(Refused::BatchFull));
                 delivered.resize(deltas.len(), refused);
             }
             if is_vain {
-                self.shown(last).await?;
+                self.shown(*last).await?;
             }
             is_shown = is_vain;
         }
-        self.shown(last).await?;
-        for outcome in &delivered {
-            match outcome {
-                Delivered::Applied => self.stats.deltas_applied.one(),
-                _ => self.stats.deltas_refused.one(),
-            }
-        }
-        Ok(delivered)
+        Ok(())
     }
 
     /// Waits until no deltas are being delivered to a context, so that what the snapshot shows
@@ -216,7 +230,8 @@ impl Shard {
                 delta: delta.clone(),
             });
             let (receipt, number) = match self.commits.submit_delta(change, live) {
-                Err(CallError::Busy { .. }) if at > 0 => break,
+                // The next round meets it again, when this one has been taken.
+                Err(_) if at > 0 => break,
                 sent => sent?,
             };
             round.receipts.push(receipt);
@@ -236,7 +251,7 @@ impl Shard {
     }
 }
 
-/// Waits for what became of the deltas of a round, and notes the number of the last that was
+/// Waits for what became of all deltas of a round, and notes the number of the last that was
 /// applied. True if the batch had no room for one of
 /// them: that one and those behind it are left out.
 async fn take_round(
@@ -245,24 +260,27 @@ async fn take_round(
     last: &mut u64,
 ) -> Result<bool, CallError> {
     let mut is_full = false;
+    let mut failed = None;
     for (receipt, number) in round.receipts.into_iter().zip(round.numbers) {
-        let receipt = receipt
-            .await
-            .ok_or_else(|| CallError::bug("a delta was forgotten"))?;
+        let receipt = receipt.await;
+        let receipt = receipt.unwrap_or_else(|| Err(CallError::bug("a delta was forgotten")));
         let outcome = match receipt {
             Ok(_) => {
                 *last = number;
                 Delivered::Applied
             }
             Err(CallError::Uncommitted(refused)) => Delivered::Refused(refused),
-            Err(error) => return Err(error),
+            Err(error) => {
+                failed.get_or_insert(error);
+                continue;
+            }
         };
         is_full |= matches!(&outcome, Delivered::Refused(refused) if matches!(**refused, Refused::BatchFull));
-        if !is_full {
+        if !is_full && failed.is_none() {
             delivered.push(outcome);
         }
     }
-    Ok(is_full)
+    failed.map_or(Ok(is_full), Err)
 }
 
 fn check_size(deltas: &[VouchedDelta]) -> Result<(), CallError> {
@@ -281,15 +299,15 @@ fn check_size(deltas: &[VouchedDelta]) -> Result<(), CallError> {
 
 #[cfg(test)]
 mod tests {
+    mod failing;
+
     use std::ops::ControlFlow;
     use std::pin::Pin;
 
     use bytes::Bytes;
-    use corelet_store::StoreError;
     use futures_lite::future::{block_on, poll_once};
 
     use super::*;
-    use crate::commit_stage::Report;
     use crate::fixture::{self, Bench, Disk, Peer};
     use crate::message::{Call, Reply};
 
@@ -454,9 +472,7 @@ mod tests {
         assert!(now(&mut delivery).is_none());
         let second = now(&mut deliver(&bench, vec![delta.clone()]));
         assert!(matches!(second, Some(Err(CallError::Busy { .. }))));
-        bench.queue.try_iter().for_each(drop);
-        let report = Report::Failed(StoreError::MapFull { bytes_max: 1 });
-        bench.shard.commits.settle(report, &bench.shard.snapshots);
+        bench.fail();
         assert!(matches!(now(&mut delivery), Some(Err(CallError::Store(_)))));
         drop(delivery);
         let mut update = call(&bench, "keep");

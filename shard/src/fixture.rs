@@ -12,10 +12,11 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use corelet_store::{
-    AnswerBounds, AnswerKey, ApplicationId, ApplicationRecord, Attachment, CallEffects, Change,
-    ContextId, ContextSlot, DataDir, EntryKind, Hlc, KeyedAnswer, Ledger, LedgerConfig,
-    LedgerPlace, NewContext, NodeId, Op, OpenOptions, RequestDigest, Said, Sealer, ShardCount,
-    ShardId, Space, Standing, VouchedDelta, Write, make_seals, vouch,
+    AnswerBounds, AnswerKey, ApplicationId, ApplicationRecord, Attachment, Birth, Births,
+    CallEffects, Change, Content, ContextId, ContextSlot, DataDir, EntryKind, Hlc, KeyedAnswer,
+    Ledger, LedgerConfig, LedgerPlace, NewContext, NodeId, Op, OpenOptions, RequestDigest, Said,
+    Sealer, Sequence, SequenceKind, ShardCount, ShardId, Space, Standing, StoreError, VouchedDelta,
+    Write, make_seals, vouch,
 };
 use corelet_wasm_host::{Entry, Host, HostConfig, Instance, Module, Turn};
 use crossbeam_channel::Receiver;
@@ -194,15 +195,21 @@ pub(crate) struct Peer {
     key: SigningKey,
     disk: Disk,
     slot: ContextSlot,
+    // Its one text, and by which edit that was begun.
+    text: RefCell<(Sequence, Births)>,
 }
 
 impl Peer {
     pub(crate) fn new() -> Peer {
         let disk = Disk::new();
+        let key = SigningKey::from_bytes(&[7; 32]);
+        let author = NodeId::from_bytes(key.verifying_key().to_bytes());
+        let text = Sequence::new(SequenceKind::Text, author);
         Peer {
-            key: SigningKey::from_bytes(&[7; 32]),
+            key,
             slot: disk.create(1),
             disk,
+            text: RefCell::new((text, Births::default())),
         }
     }
 
@@ -217,6 +224,29 @@ impl Peer {
             Change::Call(call) => self.make(call),
             _ => unreachable!("it is attached by a call"),
         }
+    }
+
+    /// What it has put at the front of its text at microsecond `now`, for others.
+    pub(crate) fn put_in_front(&self, now: u64, key: &'static str, what: &str) -> VouchedDelta {
+        let mut call = effects(1, self.slot, now, &[]);
+        let (text, births) = &mut *self.text.borrow_mut();
+        text.insert(0, Content::Text(what.to_owned())).unwrap();
+        let update = text.take_update(call.hlc).unwrap().unwrap();
+        call.ops.push(Op {
+            space: Space::Shared,
+            key: Bytes::from_static(key.as_bytes()),
+            removes_first: false,
+            write: Write::Edit {
+                kind: EntryKind::Text,
+                births: births.clone(),
+                update: Bytes::from(update),
+            },
+        });
+        if births.is_empty() {
+            let (author, hlc) = (self.node_id(), call.hlc);
+            *births = [Birth { author, hlc }].into_iter().collect();
+        }
+        self.make(call)
     }
 
     fn make(&self, mut call: CallEffects) -> VouchedDelta {
@@ -335,6 +365,13 @@ impl Bench {
             verdicts: self.disk.ledger.writer().commit(batch).unwrap().verdicts,
             shown: None,
         };
+        self.shard.commits.settle(report, &self.shard.snapshots);
+    }
+
+    /// Loses everything that the shard has sent to the disk.
+    pub(crate) fn fail(&self) {
+        self.queue.try_iter().for_each(drop);
+        let report = Report::Failed(StoreError::MapFull { bytes_max: 1 });
         self.shard.commits.settle(report, &self.shard.snapshots);
     }
 

@@ -219,7 +219,7 @@ fn forgotten() -> CallError {
 mod tests {
     use std::pin::Pin;
 
-    use corelet_store::{DeltaId, Refused, Root, StoreError};
+    use corelet_store::{DeltaId, Refused, Root};
     use futures_lite::future::poll_once;
 
     use super::*;
@@ -271,12 +271,6 @@ mod tests {
 
     fn version(bench: &Bench) -> u64 {
         bench.shard.show_here(fixture::id(1)).unwrap().version
-    }
-
-    fn fail(bench: &Bench) {
-        bench.queue.try_iter().for_each(drop);
-        let report = Report::Failed(StoreError::MapFull { bytes_max: 1 });
-        bench.shard.commits.settle(report, &bench.shard.snapshots);
     }
 
     #[test]
@@ -357,7 +351,7 @@ mod tests {
                 assert!(now(&mut first).await.is_none());
                 assert!(now(&mut again).await.is_none());
                 if round == "the batch" {
-                    fail(&bench);
+                    bench.fail();
                 } else {
                     bench.queue.try_iter().for_each(drop);
                     let context = fixture::id(1);
@@ -417,7 +411,7 @@ mod tests {
             };
             let mut first = call(&bench, "deny", "k", "{}");
             assert!(now(&mut first).await.is_none(), "it is not durable yet");
-            fail(&bench);
+            bench.fail();
             assert!(!is_denied(now(&mut first).await), "it was lost");
             let mut second = call(&bench, "deny", "k", "{}");
             assert!(now(&mut second).await.is_none());

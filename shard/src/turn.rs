@@ -152,6 +152,10 @@ impl Shard {
     pub(crate) fn begin(&self, context: &Rc<Context>, begin: Begin) -> Step {
         let is_exclusive = begin.is_exclusive();
         if is_exclusive {
+            debug_assert!(
+                !self.commits.has_unshown_deltas(context),
+                "an update begins on a state without deltas that its own is said to follow"
+            );
             context.updating.set(true);
         }
         let promise = begin.promise;

@@ -3,6 +3,7 @@
 ;;
 ;; keep  an update: writes, and remembers the version that this will make
 ;; deny  the same, and then says no
+;; note  the same, and writes a text too
 ;; peek  a query: whether it remembers a version beyond the one it is told
 ;;
 ;; A core module in the shape that the component tooling expects of the world in
@@ -10,31 +11,34 @@
 (module
   (import "corelet:app/context@0.2.0" "state-version" (func $state-version (result i64)))
   (import "corelet:app/storage@0.2.0" "set" (func $set (param i32 i32 i32 i32 i32)))
+  (import "corelet:app/storage@0.2.0" "text-append" (func $text-append (param i32 i32 i32 i32 i32)))
   (memory (export "memory") 2)
   (global $remembered (mut i64) (i64.const 0))
 
-  (data (i32.const 16) "peekkeepdeny")
+  (data (i32.const 16) "peekkeepdenynote")
   (data (i32.const 32) "null")
   (data (i32.const 40) "true")
   (data (i32.const 48) "false")
-  (data (i32.const 56) "k")
+  (data (i32.const 56) "kt")
   (data (i32.const 64) "caching")
   (data (i32.const 72) "0.1.0")
 
-  ;; Three records of 36 bytes: name, kind (1: update), parameters, returns, doc.
+  ;; Four records of 36 bytes: name, kind (1: update), parameters, returns, doc.
   (data (i32.const 1024)
     "\10\00\00\00" "\04\00\00\00" "\00\00\00\00" "\00\00\00\00" "\00\00\00\00"
     "\20\00\00\00" "\04\00\00\00" "\00\00\00\00" "\00\00\00\00"
     "\14\00\00\00" "\04\00\00\00" "\01\00\00\00" "\00\00\00\00" "\00\00\00\00"
     "\20\00\00\00" "\04\00\00\00" "\00\00\00\00" "\00\00\00\00"
     "\18\00\00\00" "\04\00\00\00" "\01\00\00\00" "\00\00\00\00" "\00\00\00\00"
+    "\20\00\00\00" "\04\00\00\00" "\00\00\00\00" "\00\00\00\00"
+    "\1c\00\00\00" "\04\00\00\00" "\01\00\00\00" "\00\00\00\00" "\00\00\00\00"
     "\20\00\00\00" "\04\00\00\00" "\00\00\00\00" "\00\00\00\00")
 
   ;; The description at 192: name, version, methods, nothing for init.
   (data (i32.const 192)
     "\40\00\00\00" "\07\00\00\00"
     "\48\00\00\00" "\05\00\00\00"
-    "\00\04\00\00" "\03\00\00\00"
+    "\00\04\00\00" "\04\00\00\00"
     "\00\00\00\00" "\00\00\00\00")
 
   ;; The answers: `ok` with "null", "true" and "false", and an error with "null".
@@ -55,6 +59,8 @@
     (if (i32.eq (local.get $way) (i32.const 0x70)) (then
       (return (select (i32.const 272) (i32.const 288)
         (i64.gt_u (global.get $remembered) (local.get $version))))))
+    (if (i32.eq (local.get $way) (i32.const 0x6e)) (then
+      (call $text-append (i32.const 0) (i32.const 57) (i32.const 1) (i32.const 16) (i32.const 4))))
     (call $set (i32.const 0) (i32.const 56) (i32.const 1) (i32.const 32) (i32.const 4))
     (global.set $remembered (i64.add (local.get $version) (i64.const 1)))
     (select (i32.const 304) (i32.const 256) (i32.eq (local.get $way) (i32.const 0x64))))

@@ -7,7 +7,7 @@ mod long;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use corelet_store::{CallEffects, Change, ContextSlot, Op, StoreError, Write};
+use corelet_store::{CallEffects, Change, ContextSlot, Op, Write};
 use corelet_wasm_host::Space::Shared;
 use corelet_wasm_host::{
     Elements, GuestSequences, GuestState, RemovalStep, SequenceKind, SequenceStep, StateError,
@@ -17,7 +17,6 @@ use proptest::prelude::*;
 
 use super::{SequenceAccess, View};
 use crate::bounds::Bounds;
-use crate::commit_stage::Report;
 use crate::context::InUse;
 use crate::fixture::{self, Bench, Disk};
 
@@ -234,10 +233,7 @@ impl World {
             Step::Update(deeds, fails) => self.run_update(deeds, *fails)?,
             Step::Commit => self.commit(),
             Step::Lose => {
-                self.bench.queue.try_iter().for_each(drop);
-                let shard = &self.bench.shard;
-                let report = Report::Failed(StoreError::MapFull { bytes_max: 1 });
-                shard.commits.settle(report, &shard.snapshots);
+                self.bench.fail();
                 self.pending.clear();
             }
             // It shows what is durable, and nothing else is on its way then.
