@@ -84,6 +84,7 @@ figures! {
     Gauge mailbox = "corelet_mailbox_depth" "Messages in the shard's mailbox";
     Counter batches = "corelet_batches" "Batches committed";
     Counter checkpoints = "corelet_checkpoints" "Times that the journal was brought into the ledger";
+    Counter checkpoint_failures = "corelet_checkpoint_failures" "Times that it could not be brought in";
     Gauge journal_bytes = "corelet_journal_bytes" "Bytes in the journal since the last checkpoint";
     Gauge map_bytes = "corelet_ledger_bytes" [ledger_bytes] "Bytes of the ledger in use";
     Gauge map_bytes_max = "corelet_ledger_bytes_max" [ledger_bytes_max] "Bytes to which the ledger can grow";

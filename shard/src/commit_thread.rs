@@ -83,6 +83,7 @@ pub(crate) fn run(ledger: Ledger, thread: CommitThread, ending: Ending) {
         sweeping: true,
         rested: Instant::now(),
         owes_deltas: false,
+        cannot_checkpoint: false,
         batches: 0,
         saver: start_saver(&ledger),
     };
@@ -145,6 +146,9 @@ struct Worker<'l> {
     // is something of it that no snapshot shows.
     rested: Instant,
     owes_deltas: bool,
+    // Whether the last checkpoint has failed. Until one succeeds, batches go by the journal: what
+    // the disk has no room for must not take calls along that the journal has room for.
+    cannot_checkpoint: bool,
     batches: u64,
     saver: Option<Saver>,
 }
@@ -361,8 +365,18 @@ impl Worker<'_> {
                 Ok(())
             }
             Err(error) if error.is_fatal() => self.stop_in_doubt("checkpoint", &error),
-            Err(error) => Err(error),
+            Err(error) => {
+                self.rest_from_checkpoints();
+                Err(error)
+            }
         }
+    }
+
+    /// One has failed: the next is tried later, and with no batch.
+    fn rest_from_checkpoints(&mut self) {
+        self.cannot_checkpoint = true;
+        self.rested = Instant::now() + CHECKPOINT_IDLE;
+        self.thread.stats.checkpoint_failures.one();
     }
 
     /// Gives the shard what shows a checkpoint that was made without a batch.
@@ -416,7 +430,8 @@ impl Worker<'_> {
         let started = Instant::now();
         let is_delta = |change: &Change| matches!(change, Change::Delta(_));
         let has_deltas = self.owes_deltas || changes.iter().any(is_delta);
-        let committed = match self.owes_snapshot || (has_deltas && self.rested <= started) {
+        let is_for_deltas = has_deltas && self.rested <= started && !self.cannot_checkpoint;
+        let committed = match self.owes_snapshot || is_for_deltas {
             false => self.writer.commit(changes),
             true => self.writer.commit_shown(changes),
         };
@@ -444,6 +459,9 @@ impl Worker<'_> {
             Err(error) => {
                 self.lost = Some(epoch);
                 self.report(Report::Failed(error));
+                if is_for_deltas {
+                    self.rest_from_checkpoints();
+                }
                 // The writer may have made a checkpoint of the batches before
                 // this one, to make room for it.
                 if had_unshown && !self.writer.has_unshown() {
@@ -479,6 +497,7 @@ impl Worker<'_> {
     }
 
     fn count_checkpoint(&mut self, took: Duration) {
+        self.cannot_checkpoint = false;
         self.owes_deltas = false;
         self.rested = Instant::now() + took * REST;
         let stats = &self.thread.stats;
@@ -604,6 +623,8 @@ fn is_release(change: &Change) -> bool {
 
 #[cfg(test)]
 mod tests {
+    mod full_disk;
+
     use std::thread::JoinHandle;
 
     use corelet_store::{Attachment, BlobId, ContextSlot, RemoteDelta};

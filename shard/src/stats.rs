@@ -172,6 +172,8 @@ pub struct ShardStats {
     /// Times that everything durable was brought from the journal into LMDB.
     /// Written by the commit thread, like the two below.
     pub checkpoints: Counter,
+    /// Tries of it that failed, as there was no room: each some time behind the last.
+    pub checkpoint_failures: Counter,
     /// Microseconds per checkpoint, flush included.
     pub checkpoint_micros: Histogram,
     /// Bytes in the journal since the last checkpoint.
