@@ -26,6 +26,7 @@ use crate::record::{
     ContextRecord, DagNode, EventView, Head, LogRow, open, read_answer_bytes, read_author,
     read_edit, read_edit_seen, read_entry, read_name,
 };
+use crate::sequence::Allowance;
 use crate::trie::{self, EntryPath, NodePath, StoredNode};
 use crate::trie_table::{TrieTable, unreadable_trie};
 use crate::version::{Dot, VersionVector};
@@ -295,7 +296,9 @@ impl Snapshot {
         kind: EntryKind,
         visit: &mut dyn FnMut(EditView<'_>) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
-        self.visit_edits(slot, space, key, kind, None, visit)
+        let all = Allowance::unbounded();
+        self.walk_edits(slot, space, key, kind, None, &all, visit)
+            .map(drop)
     }
 
     /// The same, of those behind a place.
@@ -308,20 +311,29 @@ impl Snapshot {
         place: EditPlace,
         visit: &mut dyn FnMut(EditView<'_>) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
-        self.visit_edits(slot, space, key, kind, Some(place), visit)
+        let all = Allowance::unbounded();
+        self.walk_edits(slot, space, key, kind, Some(place), &all, visit)
+            .map(drop)
     }
 
-    fn visit_edits(
+    /// The same as far as `allowance` goes, at least one row: what is read counts as well, also
+    /// what a removal has left. The place to go on from; none if there are no more.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "four of them are the list's place"
+    )]
+    pub fn walk_edits(
         &self,
         slot: ContextSlot,
         space: Space,
         key: &[u8],
         kind: EntryKind,
         behind: Option<EditPlace>,
+        allowance: &Allowance,
         visit: &mut dyn FnMut(EditView<'_>) -> ControlFlow<()>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Option<EditPlace>, StoreError> {
         let Some(births) = self.births(slot, space, key, kind)? else {
-            return Ok(());
+            return Ok(None);
         };
         let names = Names::of(self);
         let alive = Alive::of(&births, |number| names.get(number).map(Some))?;
@@ -339,32 +351,34 @@ impl Snapshot {
         let mut seen = Vec::new();
         for edit in edits::read(self.tables.edits, &self.txn, &prefix, &start).map_err(unread)? {
             let edit = edit.map_err(unread)?;
-            if !alive.needs(&edit) {
-                continue;
-            }
+            let place = EditPlace(edit.dot);
             seen.clear();
-            let found = self.edit_seen(edit.key)?;
-            if found.is_none() && edit.has_seen {
-                return Err(edits::seen_is_missing(edit.key));
-            }
-            if let Some(found) = found {
-                for (number, hlc) in found.pairs() {
-                    seen.push((names.get(*number)?, *hlc));
+            let mut shown = ControlFlow::Continue(());
+            if alive.needs(&edit) {
+                let found = self.edit_seen(edit.key)?;
+                if found.is_none() && edit.has_seen {
+                    return Err(edits::seen_is_missing(edit.key));
                 }
-                seen.sort_unstable();
+                if let Some(found) = found {
+                    for (number, hlc) in found.pairs() {
+                        seen.push((names.get(*number)?, *hlc));
+                    }
+                    seen.sort_unstable();
+                }
+                shown = visit(EditView {
+                    author: names.get(edit.dot.author)?,
+                    hlc: edit.dot.hlc,
+                    update: edit.update(),
+                    seen: &seen,
+                    place,
+                });
             }
-            let view = EditView {
-                author: names.get(edit.dot.author)?,
-                hlc: edit.dot.hlc,
-                update: edit.update(),
-                seen: &seen,
-                place: EditPlace(edit.dot),
-            };
-            if visit(view).is_break() {
-                break;
+            allowance.row(edit.stored_bytes, seen.len());
+            if shown.is_break() || allowance.is_used_up() {
+                return Ok(Some(place));
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// The births of the list or text under `key`; none if the entry has none.
@@ -514,7 +528,7 @@ impl Snapshot {
                 births: expected.births.clone(),
                 ..SequenceState::default()
             };
-            self.visit_edits(slot, space, key, kind, None, &mut |edit| {
+            self.edits(slot, space, key, kind, &mut |edit| {
                 append(&mut found, edit.place.0, edit.update);
                 ControlFlow::Continue(())
             })?;

@@ -30,6 +30,9 @@ pub(crate) struct Opening {
     kind: SequenceKind,
     stage: Stage,
     from: From,
+    /// Behind which edits of the snapshot to go on, once it has been gone through some of them:
+    /// those that a removal has left are not counted and take their time.
+    walked: Option<EditPlace>,
     /// An edit that is applied in parts.
     arriving: Option<OnItsWay>,
 }
@@ -90,6 +93,7 @@ impl Opening {
             kind,
             stage,
             from: From::Nothing,
+            walked: None,
             arriving: None,
         }
     }
@@ -117,6 +121,7 @@ impl Opening {
             kind,
             stage: Stage::RollingBack { then },
             from: From::Kept,
+            walked: None,
             arriving: None,
         }
     }
@@ -192,6 +197,7 @@ impl Opening {
             (Some(_), From::Saved | From::Nothing) => Stage::Shown,
         };
         self.from = From::Nothing;
+        self.walked = None;
     }
 
     fn snapshot(&self) -> Option<Rc<Snapshot>> {
@@ -264,33 +270,34 @@ impl Opening {
         } = &self.source.place;
         let (live, arriving) = (&mut self.live, &mut self.arriving);
         let (mut edits, mut bytes) = (0, 0);
-        let mut is_more = false;
-        let behind = live.place;
-        snapshot.edits_behind(*slot, *space, key, *kind, behind, &mut |edit| {
-            if edits == STEP_EDITS || bytes > STEP_BYTES || allowance.is_used_up() {
-                is_more = true;
-                return ControlFlow::Break(());
-            }
-            edits += 1;
-            bytes += edit.update.len();
-            let begun = begin_replay(&live.sequence, &edit);
-            let left = begun
-                .and_then(|begun| live.go_on_applying(begun, edit.author, edit.update, allowance));
-            let Some(begun) = left else {
-                live.count(edit.place);
-                return ControlFlow::Continue(());
-            };
-            *arriving = Some(OnItsWay {
-                arriving: begun,
-                author: edit.author,
-                update: Bytes::copy_from_slice(edit.update),
-                place: edit.place,
-            });
-            is_more = true;
-            ControlFlow::Break(())
-        })?;
+        let behind = Some(self.walked.unwrap_or(live.place));
+        self.walked =
+            snapshot.walk_edits(*slot, *space, key, *kind, behind, allowance, &mut |edit| {
+                edits += 1;
+                bytes += edit.update.len();
+                let begun = begin_replay(&live.sequence, &edit);
+                let left = begun.and_then(|begun| {
+                    live.go_on_applying(begun, edit.author, edit.update, allowance)
+                });
+                let is_over = edits == STEP_EDITS || bytes > STEP_BYTES || left.is_some();
+                match left {
+                    None => live.count(edit.place),
+                    Some(begun) => {
+                        *arriving = Some(OnItsWay {
+                            arriving: begun,
+                            author: edit.author,
+                            update: Bytes::copy_from_slice(edit.update),
+                            place: edit.place,
+                        });
+                    }
+                }
+                match is_over {
+                    true => ControlFlow::Break(()),
+                    false => ControlFlow::Continue(()),
+                }
+            })?;
         live.measure();
-        Ok(is_more)
+        Ok(self.walked.is_some())
     }
 
     /// Applies edits that the snapshot has not, from one on.

@@ -58,6 +58,14 @@ impl Allowance {
         Self::steps(u64::MAX)
     }
 
+    /// Counts a row that was read: as another step, with its bytes and with what else was looked
+    /// up for it.
+    pub(crate) fn row(&self, row_bytes: u64, looked_up: usize) {
+        step();
+        bytes(usize::try_from(row_bytes).unwrap_or(usize::MAX));
+        steps(looked_up);
+    }
+
     /// Whether it is time to stop.
     pub fn is_used_up(&self) -> bool {
         STEPS.get() >= self.end

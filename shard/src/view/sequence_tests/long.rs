@@ -186,3 +186,22 @@ fn what_is_being_made_is_bounded_and_the_oldest_goes_on() {
     open(&mut third, 1);
     assert_eq!(length(&mut third), 6_000, "there is room again");
 }
+
+/// What a removal has left lies there until it is swept, and is gone through like the rest.
+#[test]
+fn a_list_that_was_begun_anew_is_opened_in_steps_past_its_removed_edits() {
+    let mut world = World::with(Bounds::default());
+    append(&mut world, 2_400);
+    world.commit();
+    append(&mut world, 2_400);
+    world.commit();
+    let anew = [(0, Deed::Clear), (0, Deed::Insert(0, 2))];
+    world.run_update(&anew, false).unwrap();
+    world.commit();
+    world.bench.checkpoint();
+    world.bench.shard.sequences.forget_all();
+    let mut query = world.query();
+    let steps = open(&mut query, 0) as u64;
+    assert!(steps >= 4_800 / STEP_WORK, "{steps}");
+    assert_eq!(read(&mut query, 0), world.durable[&0]);
+}
