@@ -23,6 +23,8 @@ pub(crate) struct Openings {
 
 struct Entry {
     bytes: u64,
+    /// It is whole, and nobody waits for it to go on.
+    is_whole: bool,
     /// What queries make together.
     shared: Option<(Name, Made, Weak<SharedOpening>)>,
 }
@@ -87,6 +89,7 @@ impl Openings {
         self.next.set(number + 1);
         let entry = Entry {
             bytes: 0,
+            is_whole: false,
             shared: None,
         };
         self.list.borrow_mut().insert(number, entry);
@@ -133,11 +136,22 @@ impl Openings {
 }
 
 impl Ticket {
-    /// Notes what it takes now. If all together take too much, only the oldest may go on: so
-    /// one always comes to its end.
+    /// It is whole, and takes so much for as long as somebody looks at it: the next one is the
+    /// oldest.
+    fn is_whole(&self, bytes: u64) -> Result<(), OpeningsFull> {
+        let taken = self.takes(bytes);
+        if let Some(entry) = self.openings.list.borrow_mut().get_mut(&self.number) {
+            entry.is_whole = true;
+        }
+        taken
+    }
+
+    /// Notes what it takes now. If all together take too much, only the oldest may go on that is
+    /// not whole: so one always comes to its end.
     pub(crate) fn takes(&self, bytes: u64) -> Result<(), OpeningsFull> {
         let mut list = self.openings.list.borrow_mut();
-        let is_oldest = list.keys().next() == Some(&self.number);
+        let mut unfinished = list.iter().filter(|(_, entry)| !entry.is_whole);
+        let is_oldest = unfinished.next().map(|(number, _)| *number) == Some(self.number);
         let Some(entry) = list.get_mut(&self.number) else {
             return Ok(());
         };
@@ -185,7 +199,7 @@ impl SharedOpening {
             ControlFlow::Break(live) => {
                 let bytes = live.bytes;
                 *state = Shared::Whole(Box::new(live));
-                self.ticket.takes(bytes).map_err(SharedError::Full)?;
+                self.ticket.is_whole(bytes).map_err(SharedError::Full)?;
                 Ok(SharedStep::Whole)
             }
         }

@@ -187,6 +187,30 @@ fn what_is_being_made_is_bounded_and_the_oldest_goes_on() {
     assert_eq!(length(&mut third), 6_000, "there is room again");
 }
 
+/// As one that has come to its end has nothing to go on with, however long it is looked at.
+#[test]
+fn one_that_is_whole_and_in_no_cache_lets_the_next_go_on() {
+    let bounds = Bounds {
+        sequence_memory_bytes_max: 1_000,
+        sequence_opening_bytes_max: 10_000,
+        ..Bounds::default()
+    };
+    let world = World::with_fragmented(bounds, 6_000);
+    let mut first = world.query();
+    open(&mut first, 1);
+    assert_eq!(length(&mut first), 6_000);
+    let taken = world.bench.shard.stats.sequence_opening_bytes.get();
+    assert!(taken > 10_000, "{taken} are still in use");
+    let mut second = world.update();
+    assert!(matches!(step(&mut second), Ok(SequenceStep::More { .. })));
+    let mut third = world.update();
+    let refused = step(&mut third).unwrap_err();
+    assert!(is_busy(&refused), "{refused}");
+    open(&mut second, 1);
+    assert_eq!(length(&mut second), 6_000);
+    assert_eq!(length(&mut first), 6_000);
+}
+
 /// What a removal has left lies there until it is swept, and is gone through like the rest.
 #[test]
 fn a_list_that_was_begun_anew_is_opened_in_steps_past_its_removed_edits() {
