@@ -331,6 +331,26 @@ fn a_list_in_memory_stays_there() {
     assert!(hits > 6, "{hits} hits");
 }
 
+/// The one before has more edits, and none of them is of this.
+#[test]
+fn a_list_that_was_begun_anew_is_kept_in_the_place_of_the_one_before() {
+    let mut world = World::new(1 << 20);
+    append(&mut world, 30);
+    world.commit();
+    // Not durable, so that queries keep one of their own.
+    append(&mut world, 1);
+    assert_eq!(read(&mut world.query(), 0), world.durable[&0]);
+    let anew = [(0, Deed::Clear), (0, Deed::Insert(0, 0))];
+    world.run_update(&anew, false).unwrap();
+    append(&mut world, 2);
+    world.commit();
+    append(&mut world, 1);
+    assert_eq!(read(&mut world.query(), 0), world.durable[&0]);
+    let (hits, misses) = counts(&world);
+    assert_eq!(read(&mut world.query(), 0), world.durable[&0]);
+    assert_eq!(counts(&world), (hits + 1, misses));
+}
+
 /// A long one is made in steps, between which others may run.
 #[test]
 fn a_long_list_is_opened_in_steps() {

@@ -54,6 +54,8 @@ pub(super) struct Sequences {
     access: SequenceAccess,
     /// Those that it has for itself.
     held: BTreeMap<At, Held>,
+    /// Those of which it has removed the entry.
+    gone: Vec<Held>,
     /// What a query has found those to be made of that it looks at; none of those that
     /// are not there.
     wanted: BTreeMap<(At, EntryKind), Option<Made>>,
@@ -82,16 +84,26 @@ struct Held {
     home: Option<Rc<SequenceCache>>,
 }
 
-impl Drop for Held {
-    fn drop(&mut self) {
+impl Held {
+    fn give_back(&mut self, allowance: &Allowance) {
         if let (Some(mut live), Some(home)) = (self.live.take(), &self.home) {
             // What is more than that, whoever takes it out next takes back.
-            live.sequence.roll_back_some(&Allowance::steps(STEP_WORK));
+            live.sequence.roll_back_some(allowance);
             live.measure();
             // One that this turn has begun is nothing without its edits.
             if !live.made.births.is_empty() {
                 drop(home.keep(self.name.clone(), live));
             }
+        }
+    }
+}
+
+impl Drop for Sequences {
+    fn drop(&mut self) {
+        // For all together, however many a turn has edited that fails.
+        let allowance = Allowance::steps(STEP_WORK);
+        for held in self.gone.iter_mut().chain(self.held.values_mut()) {
+            held.give_back(&allowance);
         }
     }
 }
@@ -114,6 +126,7 @@ impl Sequences {
         Sequences {
             access,
             held: BTreeMap::new(),
+            gone: Vec::new(),
             wanted: BTreeMap::new(),
             shared: BTreeMap::new(),
             opening: None,
@@ -124,7 +137,8 @@ impl Sequences {
     /// The entry is removed: what was edited of it is not.
     pub(super) fn let_go(&mut self, space: Space, key: &[u8]) {
         if !self.held.is_empty() {
-            self.held.remove(&(space, Bytes::copy_from_slice(key)));
+            let held = self.held.remove(&(space, Bytes::copy_from_slice(key)));
+            self.gone.extend(held);
         }
     }
 
@@ -149,7 +163,8 @@ impl Sequences {
 
     /// Memory of those that the turn has for itself.
     fn bytes(&self) -> u64 {
-        let lives = self.held.values().flat_map(|held| &held.live);
+        let all = self.held.values().chain(&self.gone);
+        let lives = all.flat_map(|held| &held.live);
         let own: u64 = lives.map(|live| live.bytes).sum();
         let shared = self.shared.values();
         own + shared
@@ -159,7 +174,8 @@ impl Sequences {
 
     fn hold(&mut self, at: At, name: Name, live: Live, home: Option<Rc<SequenceCache>>) {
         let live = Some(live);
-        self.held.insert(at, Held { live, name, home });
+        let before = self.held.insert(at, Held { live, name, home });
+        self.gone.extend(before);
     }
 }
 
@@ -346,7 +362,9 @@ impl View {
         }
         // What a later query has made stays, and this is for those who want it.
         shared.give(|live| {
-            let is_newer = |kept: &Live| kept.made.edits > live.made.edits;
+            let is_newer = |kept: &Live| {
+                kept.made.births == live.made.births && kept.made.edits > live.made.edits
+            };
             match cache.look(&name, is_newer) {
                 Some(true) => Some(live),
                 Some(false) | None => cache.keep(name.clone(), live),

@@ -1,6 +1,8 @@
 //! Long and fragmented texts: each step of what is done to them has so much work, those who
 //! want the same one make it together, and what is being made is bounded.
 
+use corelet_store::Allowance;
+
 use super::*;
 use crate::sequences::STEP_WORK;
 
@@ -209,6 +211,32 @@ fn one_that_is_whole_and_in_no_cache_lets_the_next_go_on() {
     open(&mut second, 1);
     assert_eq!(length(&mut second), 6_000);
     assert_eq!(length(&mut first), 6_000);
+}
+
+/// However many lists and texts a turn has edited that fails.
+#[test]
+fn what_a_failed_turn_has_edited_is_taken_back_in_one_step_together() {
+    let mut world = World::with(Bounds::default());
+    let both = [(0, Deed::Insert(0, 0)), (1, Deed::Insert(0, 0))];
+    world.run_update(&both, false).unwrap();
+    let mut update = world.update();
+    for (key, (name, kind)) in KEYS.iter().enumerate() {
+        open(&mut update, key);
+        for _ in 0..1_500 {
+            let elements = match kind {
+                SequenceKind::Text => Elements::Text("x".to_owned()),
+                SequenceKind::List => Elements::Values(vec![vec![1]]),
+            };
+            update.sequence_insert(Shared, name, 0, elements).unwrap();
+        }
+    }
+    let all = Allowance::unbounded();
+    drop(update);
+    let used = all.used();
+    assert!((STEP_WORK..STEP_WORK * 3 / 2).contains(&used), "{used}");
+    for key in 0..KEYS.len() {
+        assert_eq!(read(&mut world.update(), key), world.tip()[&key]);
+    }
 }
 
 /// What a removal has left lies there until it is swept, and is gone through like the rest.
