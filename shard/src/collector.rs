@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use corelet_store::{
     Change, Collected, ContextId, ContextSlot, Damage, Hlc, Ledger, LedgerWriter, Reach, Scrub,
-    Scrubbed, StepBounds, StoreError,
+    Scrubbed, Snapshot, StepBounds, StoreError,
 };
 
 use crate::bounds::CollectorBounds;
@@ -244,14 +244,15 @@ impl Collector {
         let mut changes = Vec::new();
         for damage in damaged {
             let error = &damage.error;
-            let context = match damage.slot {
-                Some(slot) if self.is_out_of_service(ledger, slot)? => continue,
-                Some(slot) => match damage.context {
-                    Some(context) => Some(context),
-                    None => ledger.snapshot()?.context_in(slot, CONTEXTS_MAX)?,
-                },
-                None => None,
+            let snapshot = ledger.snapshot()?;
+            let context = match (damage.slot, damage.context) {
+                (Some(slot), _) if is_out_of_service(&snapshot, slot)? => continue,
+                (None, Some(context)) if is_known(&snapshot, context)? => continue,
+                (_, Some(context)) => Some(context),
+                (Some(slot), None) => snapshot.context_in(slot, CONTEXTS_MAX)?,
+                (None, None) => None,
             };
+            drop(snapshot);
             let Some(context) = context else {
                 tracing::error!(slot = damage.slot.map(|slot| slot.number()), %error, "a damaged record, of which nothing says to which context it belongs");
                 continue;
@@ -280,12 +281,18 @@ impl Collector {
         }
         Ok(outcome)
     }
+}
 
-    fn is_out_of_service(&self, ledger: &Ledger, slot: ContextSlot) -> Result<bool, StoreError> {
-        match ledger.snapshot()?.quarantined(slot) {
-            Ok(found) => Ok(found.is_some()),
-            Err(StoreError::Corrupt { .. }) => Ok(true),
-            Err(error) => Err(error),
-        }
+fn is_out_of_service(snapshot: &Snapshot, slot: ContextSlot) -> Result<bool, StoreError> {
+    match snapshot.quarantined(slot) {
+        Ok(found) => Ok(found.is_some()),
+        Err(StoreError::Corrupt { .. }) => Ok(true),
+        Err(error) => Err(error),
     }
+}
+
+/// Whether a context is out of service of which only the id is known.
+fn is_known(snapshot: &Snapshot, context: ContextId) -> Result<bool, StoreError> {
+    let all = snapshot.all_quarantined()?;
+    Ok(all.iter().any(|known| known.context == context))
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use corelet_store::{
-    ApplicationId, BlobHold, BlobId, Change, Committed, ContextId, ContextSlot, Refused,
-    ShardCount, ShardId, Standing, StoreError,
+    ApplicationId, BlobHold, BlobId, Change, Committed, ContextId, ContextRecord, ContextSlot, Hlc,
+    Refused, ShardCount, ShardId, Standing, StoreError,
 };
 use corelet_wasm_host::{AttachedBlob, AttachedFrom, Failure, GuestBlobs, StateError};
 
@@ -212,11 +212,12 @@ impl Shard {
         let not_found = || CallError::ContextNotFound {
             context: id.to_string(),
         };
-        let record = self
-            .snapshots
-            .latest()
-            .context(&id)?
-            .ok_or_else(not_found)?;
+        let name = match self.snapshots.latest().context(&id) {
+            Ok(record) => record.ok_or_else(not_found)?.name.map(Arc::from),
+            // What is damaged can be deleted all the same.
+            Err(StoreError::Corrupt { .. }) => self.directory.name_of(id),
+            Err(error) => return Err(error.into()),
+        };
         self.commit(Change::DeleteContext(id)).await?;
         self.forget_quarantine(id);
         let live = self.contexts.borrow_mut().remove(&id);
@@ -226,7 +227,7 @@ impl Shard {
             self.count_live();
         }
         self.guest_logs.forget(id);
-        if let Some(name) = record.name.map(Arc::from)
+        if let Some(name) = name
             && let Err(error) = self.free_name(&name).await
         {
             // The context is gone all the same. The name points nowhere, which the
@@ -237,30 +238,58 @@ impl Shard {
     }
 
     pub(crate) fn show_here(&self, id: ContextId) -> Result<ContextInfo, CallError> {
-        let snapshot = self.snapshots.latest();
-        let record = snapshot
-            .context(&id)?
-            .ok_or_else(|| CallError::ContextNotFound {
+        let found = match self.snapshots.latest().context(&id) {
+            Ok(record) => Ok(record.ok_or_else(|| CallError::ContextNotFound {
                 context: id.to_string(),
-            })?;
+            })?),
+            Err(error) => Err(error),
+        };
+        self.info_of(id, found)
+    }
+
+    /// What there is to tell of a context that exists. Where it is damaged, that it is there and
+    /// what is wrong with it is told all the same.
+    fn info_of(
+        &self,
+        id: ContextId,
+        found: Result<ContextRecord, StoreError>,
+    ) -> Result<ContextInfo, CallError> {
+        let mut out_of_service = self.quarantined.borrow().get(&id).cloned();
+        let mut unless_damaged = |error: StoreError| match error {
+            damage @ StoreError::Corrupt { .. } => {
+                out_of_service.get_or_insert_with(|| Arc::from(damage.to_string()));
+                Ok(())
+            }
+            error => Err(error),
+        };
+        let (slot, name, application, created) = match found {
+            Ok(record) => {
+                let slot = Some(record.slot);
+                (slot, record.name, record.application, record.created)
+            }
+            Err(error) => {
+                unless_damaged(error)?;
+                let name = self.directory.name_of(id).map(|name| name.to_string());
+                (None, name, ContextInfo::UNKNOWN, Hlc::ZERO)
+            }
+        };
         // What is in memory may be newer than the snapshot.
-        let out_of_service = self.quarantined.borrow().get(&id).cloned();
-        let standing = match self.contexts.borrow().peek(&id) {
-            Some(context) => context.standing.get(),
-            None => match snapshot.head(record.slot) {
+        let standing = match (self.contexts.borrow().peek(&id), slot) {
+            (Some(context), _) => context.standing.get(),
+            (None, None) => Standing::OF_NO_CONTEXT,
+            (None, Some(slot)) => match self.snapshots.latest().head(slot) {
                 Ok(head) => Standing::of(&head),
-                // That it is there can be told all the same.
-                Err(StoreError::Corrupt { .. }) if out_of_service.is_some() => {
+                Err(error) => {
+                    unless_damaged(error)?;
                     Standing::OF_NO_CONTEXT
                 }
-                Err(error) => return Err(error.into()),
             },
         };
         Ok(ContextInfo {
             id,
-            name: record.name,
-            application: record.application,
-            created: record.created,
+            name,
+            application,
+            created,
             version: standing.version,
             root: standing.root,
             entries: standing.entries,
@@ -326,11 +355,9 @@ impl Shard {
         after: Option<ContextId>,
         limit: usize,
     ) -> Result<Vec<ContextInfo>, CallError> {
-        let records = self.snapshots.latest().contexts(after, limit)?;
-        records
-            .iter()
-            .map(|record| self.show_here(record.id))
-            .collect()
+        let found = self.snapshots.latest().contexts_found(after, limit)?;
+        let infos = found.into_iter().map(|(id, found)| self.info_of(id, found));
+        infos.collect()
     }
 
     /// One of this shard's contexts that runs an application, or will as soon as

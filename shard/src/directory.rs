@@ -88,6 +88,14 @@ impl Directory {
         self.data.borrow().names.get(name).copied()
     }
 
+    /// The name that stands for a context. Looks through all names.
+    pub(crate) fn name_of(&self, context: ContextId) -> Option<Arc<str>> {
+        let data = self.data.borrow();
+        let mut names = data.names.iter();
+        let found = names.find(|(_, holder)| **holder == context);
+        found.map(|(name, _)| Arc::clone(name))
+    }
+
     pub(crate) fn application(&self, id: &ApplicationId) -> Option<Arc<ApplicationRecord>> {
         self.data.borrow().applications.get(id).cloned()
     }

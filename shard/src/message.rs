@@ -61,9 +61,9 @@ pub struct ContextInfo {
     pub id: ContextId,
     /// Its name, if it has one.
     pub name: Option<String>,
-    /// The application that it runs.
+    /// The application that it runs; [`UNKNOWN`](Self::UNKNOWN) if its record is damaged.
     pub application: ApplicationId,
-    /// When it was made.
+    /// When it was made; zero if its record is damaged.
     pub created: Hlc,
     /// How often its state has changed.
     pub version: u64,
@@ -77,6 +77,11 @@ pub struct ContextInfo {
     pub out_of_service: Option<Arc<str>>,
     /// The shard that owns it.
     pub shard: ShardId,
+}
+
+impl ContextInfo {
+    /// In the place of an application of which nothing can be read.
+    pub const UNKNOWN: ApplicationId = ApplicationId::from_bytes([0; 32]);
 }
 
 /// A change of the node's directory of applications and names.

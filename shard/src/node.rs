@@ -549,24 +549,34 @@ async fn take_messages(
 /// Reads the directory from its keeper, without names whose context was never
 /// finished or is gone.
 fn load_directory(ledgers: &[Ledger]) -> Result<DirectoryData, StoreError> {
-    for name in corelet_store::reconcile_names(ledgers)? {
+    let reconciled = corelet_store::reconcile_names(ledgers)?;
+    for name in reconciled.freed {
         tracing::info!(name, "dropped a name whose context does not exist");
+    }
+    for name in reconciled.mended {
+        tracing::warn!(
+            name,
+            "the record of a name was damaged or lost; its context says it, and has it again"
+        );
+    }
+    for error in reconciled.damaged {
+        tracing::error!(%error, "a name is damaged; which context has it cannot be told before all contexts can be read");
     }
     let keeper = ledgers[0].snapshot()?;
     let mut data = DirectoryData::default();
     for record in keeper.applications()? {
         data.applications.insert(record.id, Arc::new(record));
     }
-    let mut after: Option<String> = None;
+    let mut after: Option<Vec<u8>> = None;
     loop {
         let page = keeper.names(after.as_deref(), NAMES_PAGE)?;
         let Some((last, _)) = page.last() else {
             return Ok(data);
         };
         after = Some(last.clone());
-        data.names.extend(
-            page.into_iter()
-                .map(|(name, context)| (Arc::from(name), context)),
-        );
+        // Of those that are damaged it was told above.
+        let sound = page.into_iter().filter_map(|(_, found)| found.ok());
+        data.names
+            .extend(sound.map(|(name, context)| (Arc::from(name), context)));
     }
 }

@@ -3,7 +3,7 @@
 //! in `store/decisions/0001-layout-and-slots.md`. Start at [`Tables`].
 
 use heed::types::Bytes;
-use heed::{CommitOrAbort, Database, Env, WithoutTls};
+use heed::{CommitOrAbort, Database, Env, RoTxn, WithoutTls};
 
 use crate::answer::AnswerKey;
 use crate::entry::{EntryKind, Space};
@@ -179,6 +179,26 @@ impl Tables {
             CommitOrAbort::Commit(tables) => Some(Tables::named(tables)),
             CommitOrAbort::Abort(()) => None,
         })
+    }
+}
+
+impl Tables {
+    /// Whether a context is in the slot, in service or not, or a grave; with `is_headless` also if
+    /// its head does not count.
+    pub(crate) fn is_used(
+        &self,
+        txn: &RoTxn<'_, WithoutTls>,
+        slot: ContextSlot,
+        is_headless: bool,
+    ) -> heed::Result<bool> {
+        let key = slot_key(slot);
+        let heads = Some(self.heads).filter(|_| !is_headless);
+        for table in heads.into_iter().chain([self.graves, self.quarantine]) {
+            if table.get(txn, &key)?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 

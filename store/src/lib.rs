@@ -42,6 +42,8 @@ mod blobs;
 mod change;
 mod check;
 mod create;
+#[cfg(test)]
+mod damage_tests;
 mod data_dir;
 mod data_file;
 mod delta;
@@ -49,6 +51,8 @@ mod edits;
 mod entry;
 mod error;
 mod export;
+#[cfg(test)]
+mod fixture;
 mod hlc;
 mod ids;
 mod journal;
@@ -120,7 +124,7 @@ pub use layout::{
 pub use ledger::{Ledger, LedgerConfig, LedgerStats};
 pub use manifest::{DATA_FORMAT_VERSION, Manifest};
 pub use members::{MEMBERS_MAX, Member};
-pub use names::reconcile_names;
+pub use names::{Reconciled, reconcile_names};
 pub use past::{PAST_DELTAS_MAX, PAST_WRITES_MAX, PastState};
 pub use pending::{
     Held, PENDING_DELTA_BYTES, PENDING_PARENT_BYTES, PENDING_SEAL_BYTES, PendingBounds,

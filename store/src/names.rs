@@ -1,9 +1,13 @@
-//! Names that point nowhere. A name and the context that it stands for may lie
-//! in different ledgers, so that a crash between two commits can leave a name
-//! without a context. `main` reconciles all ledgers once, before any serves.
+//! Names that point nowhere, and names of which the record is damaged. A name and the context
+//! that it stands for may lie in different ledgers, so that a crash between two commits can
+//! leave a name without a context. `main` reconciles all ledgers once, before any serves:
+//! one damaged record keeps none of the others from that.
+
+use std::collections::BTreeMap;
 
 use crate::change::Change;
 use crate::error::StoreError;
+use crate::hlc::Hlc;
 use crate::ids::{ContextId, ShardCount, ShardId};
 use crate::ledger::Ledger;
 use crate::snapshot::Snapshot;
@@ -11,12 +15,24 @@ use crate::snapshot::Snapshot;
 /// How many names are looked at and removed at a time.
 const NAMES_PER_STEP: usize = 1024;
 
-/// Frees every name whose context does not exist and gives their list.
-/// `ledgers` are all shards of one data directory, in order.
-pub fn reconcile_names(ledgers: &[Ledger]) -> Result<Vec<String>, StoreError> {
+/// What has become of names.
+#[derive(Debug, Default)]
+pub struct Reconciled {
+    /// Those that were freed, as their context does not exist.
+    pub freed: Vec<String>,
+    /// Those of which the record was damaged or lost, and that their contexts have again.
+    pub mended: Vec<String>,
+    /// Damaged records that stay: a context that cannot be read may have the name.
+    pub damaged: Vec<StoreError>,
+}
+
+/// Frees every name whose context does not exist, and writes anew what is damaged of the
+/// others: a context's record says its name as well. `ledgers` are all shards of one data
+/// directory, in order. A context whose record is damaged exists.
+pub fn reconcile_names(ledgers: &[Ledger]) -> Result<Reconciled, StoreError> {
     let count = u16::try_from(ledgers.len()).ok().and_then(ShardCount::new);
     let count = count.expect("a data directory has between 1 and SHARDS_MAX shards");
-    let mut freed = Vec::new();
+    let mut reconciled = Reconciled::default();
     for keeper in ledgers {
         let snapshots = ledgers
             .iter()
@@ -24,30 +40,111 @@ pub fn reconcile_names(ledgers: &[Ledger]) -> Result<Vec<String>, StoreError> {
             .collect::<Result<Vec<_>, _>>()?;
         let exists = |id: &ContextId| -> Result<bool, StoreError> {
             let owner: &Snapshot = &snapshots[usize::from(ShardId::of(id, count).number())];
-            Ok(owner.context(id)?.is_some())
+            match owner.context(id) {
+                Ok(found) => Ok(found.is_some()),
+                Err(StoreError::Corrupt { .. }) => Ok(true),
+                Err(error) => Err(error),
+            }
         };
         let names = keeper.snapshot()?;
-        let mut after: Option<String> = None;
+        let mut after: Option<Vec<u8>> = None;
+        let mut damaged = Vec::new();
         loop {
             let step = names.names(after.as_deref(), NAMES_PER_STEP)?;
             let Some((last, _)) = step.last() else { break };
             after = Some(last.clone());
             let mut dangling = Vec::new();
-            for (name, context) in step {
-                if !exists(&context)? {
-                    dangling.push(name);
+            for (key, found) in step {
+                match found {
+                    Ok((name, context)) if !exists(&context)? => dangling.push(name),
+                    Ok(_) => {}
+                    Err(error @ StoreError::Corrupt { .. }) => {
+                        damaged.push((String::from_utf8(key).ok(), error));
+                    }
+                    Err(error) => return Err(error),
                 }
             }
             if dangling.is_empty() {
                 continue;
             }
-            let batch = dangling
-                .iter()
-                .map(|name| Change::RemoveName { name: name.clone() })
-                .collect();
-            keeper.commit(batch)?;
-            freed.append(&mut dangling);
+            keeper.commit(dangling.iter().map(removal).collect())?;
+            reconciled.freed.append(&mut dangling);
+        }
+        drop(names);
+        if !damaged.is_empty() {
+            mend(keeper, &snapshots, damaged, &mut reconciled)?;
         }
     }
-    Ok(freed)
+    Ok(reconciled)
+}
+
+fn removal(name: &String) -> Change {
+    Change::RemoveName { name: name.clone() }
+}
+
+/// Writes the records anew that are damaged, and those that are lost: a bit of a key may have
+/// been hit. What is left of them is nobody's if all contexts can be read.
+fn mend(
+    keeper: &Ledger,
+    snapshots: &[Snapshot],
+    damaged: Vec<(Option<String>, StoreError)>,
+    reconciled: &mut Reconciled,
+) -> Result<(), StoreError> {
+    let (lost, are_all_read) = lost_names(keeper, snapshots)?;
+    let mut left = Vec::new();
+    for (name, error) in damaged {
+        match name {
+            Some(name) if are_all_read || lost.contains_key(&name) => left.push(name),
+            _ => reconciled.damaged.push(error),
+        }
+    }
+    let put = |(name, (_, context)): (&String, &(Hlc, ContextId))| Change::PutName {
+        name: name.clone(),
+        context: *context,
+    };
+    // At once: without its damaged record nothing would say that a name is lost.
+    let changes = left.iter().map(removal).chain(lost.iter().map(put));
+    keeper.commit(changes.collect())?;
+    left.retain(|name| !lost.contains_key(name));
+    reconciled.freed.append(&mut left);
+    reconciled.mended.extend(lost.into_keys());
+    Ok(())
+}
+
+/// The names that contexts say they have, of which the directory does not say who has them; and
+/// whether every context could be read. Of two that say the same it is the younger one's.
+#[expect(clippy::type_complexity, reason = "a map and a word about it")]
+fn lost_names(
+    keeper: &Ledger,
+    snapshots: &[Snapshot],
+) -> Result<(BTreeMap<String, (Hlc, ContextId)>, bool), StoreError> {
+    let directory = keeper.snapshot()?;
+    let (mut lost, mut are_all_read) = (BTreeMap::new(), true);
+    for snapshot in snapshots {
+        let mut after = None;
+        loop {
+            let page = snapshot.contexts_found(after, NAMES_PER_STEP)?;
+            let Some((last, _)) = page.last() else { break };
+            after = Some(*last);
+            for (context, record) in page {
+                let record = match record {
+                    Ok(record) => record,
+                    Err(StoreError::Corrupt { .. }) => {
+                        are_all_read = false;
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                };
+                let Some(name) = record.name else { continue };
+                match directory.name(&name) {
+                    Ok(Some(_)) => continue,
+                    Ok(None) | Err(StoreError::Corrupt { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+                let holder = lost.entry(name).or_insert((record.created, context));
+                *holder = (*holder).max((record.created, context));
+            }
+        }
+    }
+    Ok((lost, are_all_read))
 }

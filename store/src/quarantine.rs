@@ -3,13 +3,14 @@
 //! whole again. Their neighbours on the shard go on. How one gets in and out is in
 //! `apply/quarantine.rs`.
 
+use heed::{RoTxn, WithoutTls};
 use rkyv::with::InlineAsBox;
 use rkyv::{Archive, Serialize};
 
 use crate::error::StoreError;
 use crate::ids::{ContextId, ContextSlot};
-use crate::layout::{self, slot_key};
-use crate::record::{Record, RecordKind, open};
+use crate::layout::{self, Tables, slot_key};
+use crate::record::{Head, Record, RecordKind, open};
 
 /// The longest reason that is kept.
 pub const QUARANTINE_REASON_BYTES_MAX: usize = 512;
@@ -64,6 +65,30 @@ impl Quarantined {
             why: row.why.get().to_owned(),
         }))
     }
+}
+
+/// The slot of a context whose record is damaged, if what is written of its being out of service
+/// or its head says so. Takes time in proportion to the ledger's contexts.
+pub(crate) fn slot_by_others(
+    tables: Tables,
+    txn: &RoTxn<'_, WithoutTls>,
+    id: &ContextId,
+) -> heed::Result<Option<ContextSlot>> {
+    for row in tables.quarantine.iter(txn)? {
+        let (key, bytes) = row?;
+        if let Ok(Some(found)) = Quarantined::read(key, bytes)
+            && found.context == *id
+        {
+            return Ok(Some(found.slot));
+        }
+    }
+    for row in tables.heads.iter(txn)? {
+        let (key, bytes) = row?;
+        if Head::read(key, bytes).is_ok_and(|head| head.context == *id) {
+            return Ok(layout::read_u64(key).map(ContextSlot::new));
+        }
+    }
+    Ok(None)
 }
 
 /// The key of a call that was put aside.

@@ -1008,7 +1008,7 @@ pub(crate) fn read_author(key: &[u8], bytes: &[u8]) -> Result<NodeId, StoreError
     Ok(NodeId::from_bytes(open::<AuthorRow>(key, bytes)?.node))
 }
 
-fn id_key(key: &[u8], kind: RecordKind) -> Result<[u8; 32], StoreError> {
+pub(crate) fn id_key(key: &[u8], kind: RecordKind) -> Result<[u8; 32], StoreError> {
     key.try_into()
         .map_err(|_| StoreError::corrupt(kind.what(), key, "its key is not 32 bytes long"))
 }

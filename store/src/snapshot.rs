@@ -21,10 +21,10 @@ use crate::hlc::Hlc;
 use crate::ids::{ApplicationId, BlobId, ContextId, ContextSlot, DeltaId, NodeId};
 use crate::layout::{self, Table, Tables, event_key, position_key, slot_key};
 use crate::members::{Ack, Member};
-use crate::quarantine::Quarantined;
+use crate::quarantine::{self, Quarantined};
 use crate::record::{
-    ContextRecord, DagNode, EventView, Head, LogRow, open, read_answer_bytes, read_author,
-    read_edit, read_edit_seen, read_entry, read_name,
+    ContextRecord, DagNode, EventView, Head, LogRow, RecordKind, id_key, open, read_answer_bytes,
+    read_author, read_edit, read_edit_seen, read_entry, read_name,
 };
 use crate::sequence::Allowance;
 use crate::trie::{self, EntryPath, NodePath, StoredNode};
@@ -201,14 +201,44 @@ impl Snapshot {
             .transpose()
     }
 
-    /// Up to `limit` contexts in the order of their ids, behind `after`.
+    /// Up to `limit` contexts in the order of their ids, behind `after`. A damaged record fails it.
     pub fn contexts(
         &self,
         after: Option<ContextId>,
         limit: usize,
     ) -> Result<Vec<ContextRecord>, StoreError> {
+        let found = self.contexts_found(after, limit)?.into_iter();
+        found.map(|(_, record)| record).collect()
+    }
+
+    /// The same, each with its record or with what is wrong with that: for those to whom one
+    /// context is no reason to do without its neighbours.
+    #[expect(
+        clippy::type_complexity,
+        reason = "a list of keys and what they led to"
+    )]
+    pub fn contexts_found(
+        &self,
+        after: Option<ContextId>,
+        limit: usize,
+    ) -> Result<Vec<(ContextId, Result<ContextRecord, StoreError>)>, StoreError> {
         let after = after.as_ref().map(|id| &id.as_bytes()[..]);
-        self.list(self.tables.contexts, after, limit, ContextRecord::read)
+        self.list(self.tables.contexts, after, limit, |key, bytes| {
+            let id = ContextId::from_bytes(id_key(key, RecordKind::Context)?);
+            Ok((id, ContextRecord::read(key, bytes)))
+        })
+    }
+
+    /// The slot of a context that exists, if anything that can be read says so: its record, what
+    /// is written of its being out of service, or its head. Looks through all heads if its
+    /// record is damaged.
+    pub fn slot_of(&self, id: &ContextId) -> Result<Option<ContextSlot>, StoreError> {
+        match self.context(id) {
+            Ok(record) => return Ok(record.map(|record| record.slot)),
+            Err(StoreError::Corrupt { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        quarantine::slot_by_others(self.tables, &self.txn, id).map_err(unreadable)
     }
 
     /// How many contexts there are.
@@ -650,17 +680,8 @@ impl Snapshot {
 
     /// Whether a context is in the slot, in service or not, or a grave.
     pub(crate) fn is_used(&self, slot: ContextSlot) -> Result<bool, StoreError> {
-        let key = slot_key(slot);
-        for table in [
-            self.tables.heads,
-            self.tables.graves,
-            self.tables.quarantine,
-        ] {
-            if self.get_raw(table, &key)?.is_some() {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        let found = self.tables.is_used(&self.txn, slot, false);
+        found.map_err(unreadable)
     }
 
     /// Whether the context has the attachment of which a row of the table `attached` tells.
@@ -831,22 +852,23 @@ impl Snapshot {
             .transpose()
     }
 
-    /// Up to `limit` names that this ledger keeps, in order, behind `after`.
+    /// Up to `limit` names that this ledger keeps, in the order of their bytes, behind `after`: the
+    /// bytes, and the name with its context or what is wrong with their record.
+    #[expect(
+        clippy::type_complexity,
+        reason = "a list of keys and what they led to"
+    )]
     pub fn names(
         &self,
-        after: Option<&str>,
+        after: Option<&[u8]>,
         limit: usize,
-    ) -> Result<Vec<(String, ContextId)>, StoreError> {
-        self.list(
-            self.tables.names,
-            after.map(str::as_bytes),
-            limit,
-            |key, bytes| {
-                let name = std::str::from_utf8(key)
-                    .map_err(|_| StoreError::corrupt("name record", key, "its key is not UTF-8"))?;
-                Ok((name.to_owned(), read_name(key, bytes)?))
-            },
-        )
+    ) -> Result<Vec<(Vec<u8>, Result<(String, ContextId), StoreError>)>, StoreError> {
+        self.list(self.tables.names, after, limit, |key, bytes| {
+            let not_text = |_| StoreError::corrupt("name record", key, "its key is not UTF-8");
+            let name = std::str::from_utf8(key).map_err(not_text);
+            let found = name.and_then(|name| Ok((name.to_owned(), read_name(key, bytes)?)));
+            Ok((key.to_vec(), found))
+        })
     }
 
     /// The context that has this name, if this ledger keeps it.

@@ -3,8 +3,7 @@
 
 use super::Pass;
 use crate::error::StoreError;
-use crate::ids::ContextSlot;
-use crate::layout::slot_key;
+use crate::record::Head;
 use crate::scrub::{Derived, Orphan};
 
 impl Pass<'_> {
@@ -12,7 +11,7 @@ impl Pass<'_> {
     pub(crate) fn drop_orphans(&mut self, orphans: &[Orphan]) -> Result<u64, StoreError> {
         let mut dropped = 0;
         for orphan in orphans {
-            if self.is_used(orphan.slot())? {
+            if self.is_used(orphan)? {
                 continue;
             }
             let table = orphan.table(&self.tables);
@@ -23,16 +22,18 @@ impl Pass<'_> {
         Ok(dropped)
     }
 
-    fn is_used(&self, slot: ContextSlot) -> Result<bool, StoreError> {
-        let key = slot_key(slot);
-        let tables = &self.tables;
-        for table in [tables.heads, tables.graves, tables.quarantine] {
-            let found = table.get(&self.txn, &key);
-            if found.map_err(|error| self.engine(error))?.is_some() {
+    fn is_used(&self, orphan: &Orphan) -> Result<bool, StoreError> {
+        let slot = orphan.slot();
+        if orphan.is_head() {
+            let found = self.tables.heads.get(&self.txn, orphan.key());
+            let found = found.map_err(|error| self.engine(error))?;
+            if found.is_some_and(|bytes| Head::read(orphan.key(), bytes).is_ok()) {
                 return Ok(true);
             }
         }
-        Ok(self.heads.contains_key(&slot) || self.is_quarantined(slot))
+        let found = self.tables.is_used(&self.txn, slot, orphan.is_head());
+        let is_used = found.map_err(|error| self.engine(error))?;
+        Ok(is_used || self.heads.contains_key(&slot) || self.is_quarantined(slot))
     }
 
     /// Drops records that are worked out again, if they are still damaged.

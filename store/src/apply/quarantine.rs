@@ -15,7 +15,7 @@ use crate::ids::{ContextId, ContextSlot};
 use crate::journal::JournaledCall;
 use crate::layout::{Tables, read_u64, slot_key, split_slot};
 use crate::ledger::engine_error;
-use crate::quarantine::{AsideRow, QuarantineRow, Quarantined, aside_key, cut};
+use crate::quarantine::{AsideRow, QuarantineRow, Quarantined, aside_key, cut, slot_by_others};
 use crate::record::{ContextRecord, open, seal};
 
 /// Every context that is out of service. A damaged record of one still says which.
@@ -67,7 +67,14 @@ impl Pass<'_> {
         context: &ContextId,
         why: Option<&str>,
     ) -> Result<Receipt, Stop> {
-        let slot = self.find(context)?.slot;
+        let slot = match self.find(context) {
+            Ok(record) => record.slot,
+            Err(Stop::Refuse(Refused::Damaged { source })) => {
+                let slot = self.slot_by_others(context)?;
+                slot.ok_or_else(|| before_writing(source))?
+            }
+            Err(stop) => return Err(stop),
+        };
         self.note_unjournaled();
         match why {
             Some(why) if self.is_quarantined(slot) => {
@@ -82,6 +89,12 @@ impl Pass<'_> {
             slot,
             ..Receipt::OF_NO_CALL
         })
+    }
+
+    /// The slot of a context whose record is damaged, if anything else says it.
+    pub(super) fn slot_by_others(&self, context: &ContextId) -> Result<Option<ContextSlot>, Stop> {
+        let found = slot_by_others(self.tables, &self.txn, context);
+        found.map_err(|error| self.stop(error))
     }
 
     /// Whose the call of the journal is, if anything still says so.

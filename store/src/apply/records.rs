@@ -83,13 +83,21 @@ impl Pass<'_> {
     }
 
     pub(super) fn delete(&mut self, id: &ContextId) -> Result<Receipt, Stop> {
-        let context = self.find(id)?;
-        let slot = context.slot;
+        let (slot, name) = match self.find(id) {
+            Ok(record) => (record.slot, record.name),
+            Err(Stop::Refuse(Refused::Damaged { .. })) => match self.slot_by_others(id)? {
+                Some(slot) => (slot, None),
+                None => return self.delete_record(id),
+            },
+            Err(stop) => return Err(stop),
+        };
         let head = self.head_there(slot)?;
         let (log_last, log_pruned) = (head.log_last, head.log_pruned);
-        let name_is_here = match &context.name {
-            Some(name) => self.name_holder(name)? == Some(*id),
-            None => false,
+        let name_is_here = match name.as_ref().map(|name| self.name_holder(name)) {
+            Some(Ok(holder)) => holder == Some(*id),
+            // Whoever reads names next finds that out (`crate::names`).
+            Some(Err(Stop::Refuse(Refused::Damaged { .. }))) | None => false,
+            Some(Err(stop)) => return Err(stop),
         };
         self.note_unjournaled();
         self.heads.remove(&slot);
@@ -100,7 +108,7 @@ impl Pass<'_> {
         let mut delete = || -> heed::Result<()> {
             self.tables.contexts.delete(&mut self.txn, id.as_bytes())?;
             self.tables.heads.delete(&mut self.txn, &key)?;
-            if let Some(name) = context.name.as_ref().filter(|_| name_is_here) {
+            if let Some(name) = name.as_ref().filter(|_| name_is_here) {
                 self.tables.names.delete(&mut self.txn, name.as_bytes())?;
             }
             seal(
@@ -121,6 +129,15 @@ impl Pass<'_> {
             slot,
             ..Receipt::OF_NO_CALL
         })
+    }
+
+    /// The same where nothing says in which slot the context is: what else it has is then
+    /// nobody's, and the scrub finds that (`crate::scrub`).
+    fn delete_record(&mut self, id: &ContextId) -> Result<Receipt, Stop> {
+        self.note_unjournaled();
+        let deleted = self.tables.contexts.delete(&mut self.txn, id.as_bytes());
+        deleted.map_err(|error| self.stop(error))?;
+        Ok(Receipt::OF_NO_CALL)
     }
 
     pub(super) fn put_application(&mut self, record: &ApplicationRecord) -> Result<Receipt, Stop> {

@@ -281,10 +281,12 @@ fn check_places(data: &DataDir, snapshots: &[Option<Snapshot>], findings: &mut F
         let Some(snapshot) = snapshot else { continue };
         let mut after = None;
         // What cannot be read was told of by the scrub.
-        while let Ok(contexts) = snapshot.contexts(after, NAMES_PER_STEP) {
-            let Some(last) = contexts.last() else { break };
-            after = Some(last.id);
-            for context in contexts {
+        while let Ok(contexts) = snapshot.contexts_found(after, NAMES_PER_STEP) {
+            let Some((last, _)) = contexts.last() else {
+                break;
+            };
+            after = Some(*last);
+            for context in contexts.into_iter().filter_map(|(_, record)| record.ok()) {
                 if ShardId::of(&context.id, count) != shard {
                     let key = context.id.as_bytes();
                     let why = "it belongs to another shard, where nobody finds it";
@@ -306,11 +308,11 @@ fn check_names(
     let count = data.manifest().shards;
     for (shard, snapshot) in count.shards().zip(snapshots) {
         let Some(snapshot) = snapshot else { continue };
-        let mut after: Option<String> = None;
+        let mut after: Option<Vec<u8>> = None;
         while let Ok(names) = snapshot.names(after.as_deref(), NAMES_PER_STEP) {
             let Some((last, _)) = names.last() else { break };
             after = Some(last.clone());
-            for (name, context) in names {
+            for (name, context) in names.into_iter().filter_map(|(_, found)| found.ok()) {
                 let owner = ShardId::of(&context, count).number();
                 let Some(owner) = snapshots.get(usize::from(owner)).and_then(Option::as_ref) else {
                     continue;
@@ -329,10 +331,12 @@ fn check_names(
             }
         }
         let mut after = None;
-        while let Ok(contexts) = snapshot.contexts(after, NAMES_PER_STEP) {
-            let Some(last) = contexts.last() else { break };
-            after = Some(last.id);
-            for context in contexts {
+        while let Ok(contexts) = snapshot.contexts_found(after, NAMES_PER_STEP) {
+            let Some((last, _)) = contexts.last() else {
+                break;
+            };
+            after = Some(*last);
+            for context in contexts.into_iter().filter_map(|(_, record)| record.ok()) {
                 let Some(name) = &context.name else { continue };
                 let is_kept = |keeper: &Snapshot| {
                     // A keeper that cannot be read was told of.

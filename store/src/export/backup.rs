@@ -12,9 +12,10 @@ use super::row::{BackupCounts, FileKind, Row};
 use super::source::{ExportScope, RowSink, RowWriter, write_context};
 use crate::attachment::each_attached;
 use crate::blobs::Blobs;
-use crate::error::{BlobError, ExportError};
+use crate::error::{BlobError, ExportError, StoreError};
 use crate::ids::{ApplicationId, BlobId, NodeId};
 use crate::quarantine::cut;
+use crate::record::ContextRecord;
 use crate::snapshot::Snapshot;
 
 /// Contexts and names read at a time.
@@ -57,19 +58,21 @@ pub fn write_backup(
     for snapshot in source.snapshots {
         let mut after = None;
         loop {
-            let page = snapshot.contexts(after, PAGE)?;
-            let Some(last) = page.last() else { break };
-            after = Some(last.id);
-            for record in &page {
-                if let Some(found) = snapshot.quarantined(record.slot)? {
-                    let (id, why) = (record.id, &found.why);
-                    rows.push(&Row::LeftOut { id, why })?;
-                    counts.left_out += 1;
-                    continue;
+            let page = snapshot.contexts_found(after, PAGE)?;
+            let Some((last, _)) = page.last() else { break };
+            after = Some(*last);
+            for (id, found) in page {
+                match reason_to_leave_out(snapshot, found)? {
+                    Err(why) => {
+                        rows.push(&Row::LeftOut { id, why: &why })?;
+                        counts.left_out += 1;
+                    }
+                    Ok(record) => {
+                        write_context(snapshot, &record, ExportScope::ALL, &mut rows)?;
+                        counts.contexts += 1;
+                        tell(counts.contexts);
+                    }
                 }
-                write_context(snapshot, record, ExportScope::ALL, &mut rows)?;
-                counts.contexts += 1;
-                tell(counts.contexts);
             }
         }
     }
@@ -84,12 +87,13 @@ pub fn write_backup(
             counts.applications += 1;
             rows.push(&Row::Application(record))?;
         }
-        let mut after: Option<String> = None;
+        let mut after: Option<Vec<u8>> = None;
         loop {
             let page = snapshot.names(after.as_deref(), PAGE)?;
             let Some((last, _)) = page.last() else { break };
             after = Some(last.clone());
-            for (name, context) in &page {
+            // What is damaged of a name its context says as well.
+            for (name, context) in page.iter().filter_map(|(_, found)| found.as_ref().ok()) {
                 counts.names += 1;
                 let context = *context;
                 rows.push(&Row::Name { name, context })?;
@@ -102,6 +106,22 @@ pub fn write_backup(
     rows.push(&Row::BackupEnd(counts))?;
     rows.end()?;
     Ok(counts)
+}
+
+/// A context that can be copied, or why it is left out.
+fn reason_to_leave_out(
+    snapshot: &Snapshot,
+    found: Result<ContextRecord, StoreError>,
+) -> Result<Result<ContextRecord, String>, ExportError> {
+    let out_of_service = |record: &ContextRecord| snapshot.quarantined(record.slot);
+    let damage = match found.and_then(|record| Ok((out_of_service(&record)?, record))) {
+        Ok((None, record)) => return Ok(Ok(record)),
+        Ok((Some(found), _)) => return Ok(Err(found.why)),
+        // Either record says that it is not in service.
+        Err(damage @ StoreError::Corrupt { .. }) => damage.to_string(),
+        Err(error) => return Err(error.into()),
+    };
+    Ok(Err(cut(&damage).to_owned()))
 }
 
 /// Gives the digest of what was written: what nobody could restore is not to be found out then.

@@ -170,13 +170,15 @@ fn copy_directory(snapshot: &Snapshot, keeper: &mut LedgerWriter<'_>) -> Result<
         }
     }
     commit(batch)?;
-    let mut after: Option<String> = None;
+    let mut after: Option<Vec<u8>> = None;
     loop {
         let page = snapshot.names(after.as_deref(), PAGE)?;
         let Some((last, _)) = page.last() else { break };
         after = Some(last.clone());
+        // One that is damaged is no context's of those that were read, and those are all.
+        let sound = page.into_iter().filter_map(|(_, found)| found.ok());
         let put = |(name, context)| Change::PutName { name, context };
-        commit(page.into_iter().map(put).collect())?;
+        commit(sound.map(put).collect())?;
     }
     Ok(())
 }

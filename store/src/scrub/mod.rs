@@ -80,8 +80,9 @@ pub struct Damage {
 }
 
 /// A record of a slot in which there is no context, of which none is left to be swept or
-/// looked into. Two rounds have found it so, and no context that the second of them has read
-/// is in that slot: one that has only lost its head is not taken for none.
+/// looked into; or a damaged head that no context has. Two rounds have found it so, and no
+/// context that the second of them has read is in that slot: one that has only lost its head is
+/// not taken for none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Orphan {
     part: Part,
@@ -111,6 +112,11 @@ impl Orphan {
 
     pub(crate) fn slot(&self) -> ContextSlot {
         self.slot
+    }
+
+    /// Whether it is a head, which would otherwise say that there is a context.
+    pub(crate) fn is_head(&self) -> bool {
+        self.part == Part::Heads
     }
 }
 
@@ -259,7 +265,10 @@ impl Reader<'_> {
             Ok(ControlFlow::Break(())) => return Ok(ControlFlow::Break(())),
             Ok(ControlFlow::Continue(())) => {}
             Err(error @ StoreError::Corrupt { .. }) => {
-                let context = self.context_of(part, key, bytes, slot)?;
+                let context = self.context_of(part, key, slot)?;
+                if let (Part::Heads, Some(slot), None) = (part, slot, context) {
+                    self.suspect(part, key, slot, done);
+                }
                 done.damaged.push(Damage {
                     slot,
                     context,
@@ -273,19 +282,21 @@ impl Reader<'_> {
         if let Some(slot) = slot.filter(|_| is_of_context)
             && !self.snapshot.is_used(slot)?
         {
-            let known = &mut *self.known;
-            if known.suspects.len() < SUSPECTS_MAX {
-                known.suspects.insert(slot);
-            }
-            if known.nobodys.contains(&slot) && !known.has_doubts {
-                done.orphans.push(Orphan {
-                    part,
-                    key: key.to_vec(),
-                    slot,
-                });
-            }
+            self.suspect(part, key, slot, done);
         }
         Ok(ControlFlow::Continue(()))
+    }
+
+    /// No context is known that this is of: it is nobody's if that was so a round ago.
+    fn suspect(&mut self, part: Part, key: &[u8], slot: ContextSlot, done: &mut Scrubbed) {
+        let known = &mut *self.known;
+        if known.suspects.len() < SUSPECTS_MAX {
+            known.suspects.insert(slot);
+        }
+        if known.nobodys.contains(&slot) && !known.has_doubts {
+            let key = key.to_vec();
+            done.orphans.push(Orphan { part, key, slot });
+        }
     }
 
     /// Whose a damaged record is, if anything says so that can be read.
@@ -293,17 +304,19 @@ impl Reader<'_> {
         &mut self,
         part: Part,
         key: &[u8],
-        bytes: &[u8],
         slot: Option<ContextSlot>,
     ) -> Result<Option<ContextId>, StoreError> {
-        let Some(slot) = slot else { return Ok(None) };
         if part == Part::Contexts {
-            let context = ContextRecord::read(key, bytes)?.id;
-            if self.known.headless.len() < HEADLESS_MAX {
+            // Its key says it, also where its record says nothing.
+            let context = <[u8; 32]>::try_from(key).ok().map(ContextId::from_bytes);
+            if let (Some(slot), Some(context)) = (slot, context)
+                && self.known.headless.len() < HEADLESS_MAX
+            {
                 self.known.headless.insert(slot, context);
             }
-            return Ok(Some(context));
+            return Ok(context);
         }
+        let Some(slot) = slot else { return Ok(None) };
         let by_head = self.by_head(slot)?;
         Ok(by_head.or_else(|| self.known.headless.get(&slot).copied()))
     }

@@ -1,80 +1,15 @@
 //! What belongs to no context, what is derived, and that no table is left out.
 
-use bytes::Bytes;
-
 use super::*;
-use crate::change::{Birth, CallEffects, Change, NewContext, Op, Write};
-use crate::data_dir::{DataDir, OpenOptions};
+use crate::change::{Birth, CallEffects, Change, Op, Write};
 use crate::entry::{EntryKind, Space};
+use crate::fixture::{SMALL, alter, round, two};
 use crate::hlc::Hlc;
-use crate::ids::{ApplicationId, NodeId, ShardCount};
+use crate::ids::NodeId;
 use crate::layout::{TABLE_NAMES, slot_key};
-use crate::ledger::{Ledger, LedgerConfig};
+use crate::ledger::Ledger;
 use crate::sequence::{Content, Sequence, SequenceKind};
 use crate::verify::verify;
-
-fn create(ledger: &Ledger, n: u8) -> ContextSlot {
-    let id = ContextId::from_bytes([n; 32]);
-    let ops = (0..40).map(|key| Op::set(vec![key].into(), Bytes::from_static(b"value")));
-    let call = CallEffects {
-        context: id,
-        slot: ContextSlot::UNASSIGNED,
-        author: NodeId::from_bytes([4; 32]),
-        hlc: Hlc::from_micros(n.into()),
-        ops: ops.collect(),
-        events: vec![],
-        read: None,
-        answer: None,
-    };
-    let new = NewContext {
-        id,
-        name: None,
-        application: ApplicationId::from_bytes([1; 32]),
-        created: call.hlc,
-        call,
-    };
-    let mut verdicts = ledger.commit(vec![Change::CreateContext(new)]).unwrap();
-    verdicts.remove(0).unwrap().slot()
-}
-
-fn lose(ledger: &Ledger, lose: impl FnOnce(Tables, &mut heed::RwTxn<'_>) -> heed::Result<bool>) {
-    let mut txn = ledger.shared.env.write_txn().unwrap();
-    assert!(lose(ledger.shared.tables, &mut txn).unwrap());
-    txn.commit().unwrap();
-}
-
-const SMALL: StepBounds = StepBounds {
-    rows_max: 5,
-    bytes_max: u64::MAX,
-};
-
-/// A ledger with two contexts.
-fn two() -> (tempfile::TempDir, Ledger, [ContextSlot; 2]) {
-    let dir = tempfile::tempdir().unwrap();
-    let options = OpenOptions {
-        shards_if_new: ShardCount::new(1).unwrap(),
-        node_id_if_new: NodeId::from_bytes([4; 32]),
-    };
-    let data = DataDir::open(dir.path(), &options).unwrap();
-    let place = data.ledger_place(options.shards_if_new.shards().next().unwrap());
-    let ledger = Ledger::open(&place, &LedgerConfig::default()).unwrap();
-    let slots = [1, 2].map(|n| create(&ledger, n));
-    (dir, ledger, slots)
-}
-
-/// What is left of a round, in one.
-fn round(scrub: &mut Scrub, ledger: &Ledger) -> Scrubbed {
-    let mut all = Scrubbed::default();
-    while !all.is_round_over {
-        let step = scrub.step(&ledger.snapshot().unwrap(), &SMALL).unwrap();
-        all.rows += step.rows;
-        all.damaged.extend(step.damaged);
-        all.derived.extend(step.derived);
-        all.orphans.extend(step.orphans);
-        all.is_round_over = step.is_round_over;
-    }
-    all
-}
 
 /// A context whose head is lost keeps everything else: it may be all that there is of it.
 #[test]
@@ -84,7 +19,7 @@ fn what_belongs_to_no_context_goes_and_what_has_only_lost_its_head_stays() {
     let clean = round(&mut scrub, &ledger);
     assert!(clean.orphans.is_empty() && clean.damaged.is_empty());
 
-    lose(&ledger, |tables, txn| {
+    alter(&ledger, |tables, txn| {
         tables.heads.delete(txn, &slot_key(slots[0]))
     });
     for _ in 0..3 {
@@ -97,7 +32,7 @@ fn what_belongs_to_no_context_goes_and_what_has_only_lost_its_head_stays() {
         assert_eq!((damage.slot, damage.context), (Some(slots[0]), context));
     }
 
-    lose(&ledger, |tables, txn| tables.contexts.delete(txn, &[1; 32]));
+    alter(&ledger, |tables, txn| tables.contexts.delete(txn, &[1; 32]));
     // The round before this one has called it nobody's, but there was a context then.
     let mut scrub = Scrub::default();
     assert_eq!(round(&mut scrub, &ledger).orphans, vec![]);
@@ -125,13 +60,13 @@ fn a_head_that_is_lost_in_the_midst_of_a_round_does_not_take_its_context_along()
             assert!(step.orphans.is_empty());
         }
         let mut record = Vec::new();
-        lose(&ledger, |tables, txn| {
+        alter(&ledger, |tables, txn| {
             let head = tables.heads.get(txn, &slot_key(slot))?;
             record = head.unwrap_or_default().to_vec();
             tables.heads.delete(txn, &slot_key(slot))
         });
         assert_eq!(round(&mut scrub, &ledger).orphans, vec![]);
-        lose(&ledger, |tables, txn| {
+        alter(&ledger, |tables, txn| {
             tables
                 .heads
                 .put(txn, &slot_key(slot), &record)
@@ -152,7 +87,7 @@ fn nothing_is_an_orphan_while_a_context_cannot_be_read_or_is_out_of_service() {
             };
             ledger.commit(vec![change]).unwrap().remove(0).unwrap();
         }
-        lose(&ledger, |tables, txn| {
+        alter(&ledger, |tables, txn| {
             tables.heads.delete(txn, &slot_key(slot))?;
             match is_quarantined {
                 true => tables.contexts.delete(txn, &[1; 32]),
@@ -180,7 +115,7 @@ fn every_table_is_read() {
             before.damaged.is_empty() && before.derived.is_empty(),
             "{name}"
         );
-        lose(&ledger, |_, txn| {
+        alter(&ledger, |_, txn| {
             table
                 .put(txn, &[0; 21], b"no record of ours")
                 .map(|()| true)
@@ -189,7 +124,7 @@ fn every_table_is_read() {
         let is_found = !(found.damaged.is_empty() && found.derived.is_empty());
         let is_unread = UNREAD.iter().any(|(unread, _)| *unread == *name);
         assert!(is_found != is_unread, "{name}");
-        lose(&ledger, |_, txn| table.delete(txn, &[0; 21]));
+        alter(&ledger, |_, txn| table.delete(txn, &[0; 21]));
     }
 }
 
@@ -199,7 +134,7 @@ fn what_is_derived_and_damaged_goes_and_is_made_anew() {
     let (_dir, ledger, [slot, _]) = two();
     let tally = slot_key(slot);
     let mark = layout::mark_key(slot, 1);
-    lose(&ledger, |tables, txn| {
+    alter(&ledger, |tables, txn| {
         tables.tallies.put(txn, &tally, b"junk")?;
         tables.marks.put(txn, &mark, b"junk")?;
         Ok(true)
@@ -267,7 +202,7 @@ fn an_edit_whose_record_of_what_it_had_seen_is_lost_is_damaged() {
     assert_eq!(read(&ledger).unwrap(), Content::Text("aXb".into()));
     let mut scrub = Scrub::default();
     assert!(round(&mut scrub, &ledger).damaged.is_empty());
-    lose(&ledger, |tables, txn| {
+    alter(&ledger, |tables, txn| {
         tables.edits_seen.clear(txn).map(|()| true)
     });
     assert!(matches!(read(&ledger), Err(StoreError::Corrupt { .. })));
