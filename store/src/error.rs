@@ -602,6 +602,16 @@ pub enum PastError {
         /// The one asked for.
         delta: DeltaId,
     },
+    /// Its author has said another root than the deltas give.
+    #[error(
+        "the deltas up to {delta} give another root than its author {author} has said; what that has seen cannot be shown"
+    )]
+    OtherRoot {
+        /// The one asked for.
+        delta: DeltaId,
+        /// Who has made it.
+        author: NodeId,
+    },
     /// There is too much to be made anew.
     #[error("the state is made of more than {max} {limit}, which is the bound")]
     TooLong {
@@ -633,6 +643,16 @@ pub enum ExportError {
         context: ContextId,
         /// What was found of it.
         why: String,
+    },
+    /// A record of the context is damaged. Out of service it is left out of the next backup.
+    #[error(
+        "context {context} cannot be copied; delete it, or take it out of service and copy again"
+    )]
+    Damaged {
+        /// Which context.
+        context: ContextId,
+        /// What is damaged.
+        source: StoreError,
     },
     /// One record is longer than a copy takes.
     #[error(

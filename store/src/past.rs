@@ -135,7 +135,7 @@ impl Snapshot {
             entries: BTreeMap::new(),
         };
         let mut pasts: HashMap<DeltaId, VersionVector> = HashMap::new();
-        let mut said = Root::EMPTY;
+        let mut said = (Root::EMPTY, NodeId::from_bytes([0; 32]));
         let mut writes = 0;
         for position in positions.into_iter().rev() {
             let (_, view) = self.delta_at(slot, position)?;
@@ -170,12 +170,18 @@ impl Snapshot {
             view.ops().for_each(|op| state.write(&op, dot, &before));
             seen.see(dot);
             pasts.insert(view.id(), seen);
-            said = view.root();
+            said = (view.root(), view.author());
         }
-        let context = self.head(slot)?.context;
-        state.root = state.digest(context.as_bytes())?;
-        match state.root == said {
+        let head = self.head(slot)?;
+        state.root = state.digest(head.context.as_bytes())?;
+        let (root, author) = said;
+        match state.root == root {
             true => Ok(state),
+            // What a peer says of its own nobody has checked.
+            false if head.is_shared => {
+                let delta = *delta;
+                Err(PastError::OtherRoot { delta, author })
+            }
             false => {
                 let why = "the deltas up to it give another root than it says";
                 Err(StoreError::corrupt("delta", delta.as_bytes(), why).into())

@@ -38,7 +38,7 @@ impl From<CallError> for Refusal {
                 PastError::Unknown { delta } => {
                     Refusal::new(Code::UnknownDelta, message).with("delta", delta.to_string())
                 }
-                PastError::NotRetained { delta } => {
+                PastError::NotRetained { delta } | PastError::OtherRoot { delta, author: _ } => {
                     Refusal::new(Code::PastNotRetained, message).with("delta", delta.to_string())
                 }
                 PastError::TooLong { limit, max } => {

@@ -6,11 +6,12 @@ use std::ops::ControlFlow;
 
 use bytes::Bytes;
 use corelet_store::{
-    Change, ContextId, ContextSlot, DeltaId, EntryKind, Op, PastError, PastState, Snapshot, Space,
-    Write,
+    Change, ContextId, ContextSlot, DeltaId, EntryKind, Op, PastError, PastState, RemoteDelta,
+    Sealer, Snapshot, Space, Write,
 };
 
 use crate::fixtures::open;
+use crate::signed::{Key, Lie, LiedWrite, forge, vouched};
 use crate::words::{Content, SEQUENCES, content, edit_in_words};
 use crate::{Bench, id, remove, set};
 
@@ -146,4 +147,32 @@ fn a_past_that_is_not_retained_is_said_to_be_gone() {
     let newest = snapshot.head(slot).unwrap().deltas[0];
     let error = snapshot.at(slot, &newest).err().unwrap();
     assert!(matches!(error, PastError::NotRetained { .. }), "{error}");
+}
+
+/// Its author has said it, and nobody has checked: that is no damage of a disk.
+#[test]
+fn a_root_that_a_peer_has_said_and_its_deltas_do_not_give_is_told_as_the_peers() {
+    let mut bench = Bench::new();
+    let slot = bench.create(1);
+    bench.commit(vec![Change::ShareContext(id(1))]);
+    let liar = Key::new(3);
+    let lie = Lie {
+        space: Space::Shared,
+        key: "key".into(),
+        removes_first: false,
+        write: LiedWrite::Set(b"value".to_vec()),
+    };
+    let lies = BTreeMap::from([((0, "key".into()), lie)]);
+    let forged = forge(id(1), liar.node_id(), 5000 << 12, &[], &lies, [9; 32]);
+    let delta = vouched(&forged);
+    let change = Change::Delta(RemoteDelta { slot, delta });
+    let id_of = bench.commit(vec![change]).remove(0).delta_id().unwrap();
+    let snapshot = bench.ledger().snapshot().unwrap();
+    let error = snapshot.at(slot, &id_of).err().unwrap();
+    let PastError::OtherRoot { delta, author } = &error else {
+        panic!("{error}");
+    };
+    assert_eq!((*delta, *author), (id_of, liar.node_id()));
+    let text = error.to_string();
+    assert!(text.contains(&id_of.to_string()) && text.contains(&author.to_string()));
 }
