@@ -91,8 +91,12 @@ impl Pass<'_> {
             },
             Err(stop) => return Err(stop),
         };
-        let head = self.head_there(slot)?;
-        let (log_last, log_pruned) = (head.log_last, head.log_pruned);
+        let (log_last, log_pruned) = match self.head_there(slot) {
+            Ok(head) => (head.log_last, head.log_pruned),
+            // Nothing leads to its deltas: a scrub finds them, which are nobody's by then.
+            Err(Stop::Refuse(Refused::Damaged { .. })) => (0, 0),
+            Err(stop) => return Err(stop),
+        };
         let name_is_here = match name.as_ref().map(|name| self.name_holder(name)) {
             Some(Ok(holder)) => holder == Some(*id),
             // Whoever reads names next finds that out (`crate::names`).
