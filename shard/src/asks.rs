@@ -1,9 +1,10 @@
-//! Asking commit threads for snapshots that show all that is durable by then. For threads
-//! that may wait, and never for a shard: see `copies.rs` and `blobs/`.
+//! Asking commit threads for snapshots that show all that is durable by then, and telling them
+//! what was found damaged in one. For threads that may wait, and never for a shard: see
+//! `copies.rs` and `blobs/`.
 
 use std::sync::Arc;
 
-use corelet_store::{ContextId, ShardCount, ShardId, Snapshot, StoreError};
+use corelet_store::{ContextId, Damage, ShardCount, ShardId, Snapshot, StoreError};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::error::CallError;
@@ -12,7 +13,13 @@ use crate::error::CallError;
 const ASKS_MAX: usize = 4;
 
 /// Asked of a commit thread.
-pub(crate) type Ask = Sender<Result<Snapshot, StoreError>>;
+pub(crate) enum Ask {
+    /// To show all that is durable.
+    Snapshot(Sender<Result<Snapshot, StoreError>>),
+    /// To take the context out of service of which this is, and say so when that is durable or
+    /// has failed.
+    PutOutOfService(Damage, Sender<()>),
+}
 
 /// Places for asks at each commit thread.
 pub(crate) fn asks() -> (Sender<Ask>, Receiver<Ask>) {
@@ -76,9 +83,30 @@ impl CommitThreads {
     /// What is durable on one shard by now.
     pub(crate) fn snapshot(&self, shard: ShardId) -> Result<Snapshot, NotAnswered> {
         let (answer, snapshot) = bounded(1);
-        let asks = self.asks.get(usize::from(shard.number()));
-        let asked = asks.and_then(|asks| asks.send(answer).ok());
-        asked.ok_or(NotAnswered::Stopping)?;
+        self.ask(shard, Ask::Snapshot(answer))?;
         Ok(snapshot.recv().map_err(|_| NotAnswered::Stopping)??)
+    }
+
+    /// Has a context taken out of service, a record of which is damaged.
+    pub(crate) fn put_out_of_service(
+        &self,
+        context: ContextId,
+        error: StoreError,
+    ) -> Result<(), NotAnswered> {
+        let damage = Damage {
+            slot: None,
+            context: Some(context),
+            error,
+        };
+        let (answer, done) = bounded(1);
+        let shard = ShardId::of(&context, self.count);
+        self.ask(shard, Ask::PutOutOfService(damage, answer))?;
+        done.recv().map_err(|_| NotAnswered::Stopping)
+    }
+
+    fn ask(&self, shard: ShardId, ask: Ask) -> Result<(), NotAnswered> {
+        let asks = self.asks.get(usize::from(shard.number()));
+        let asked = asks.and_then(|asks| asks.send(ask).ok());
+        asked.ok_or(NotAnswered::Stopping)
     }
 }

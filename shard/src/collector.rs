@@ -97,7 +97,7 @@ impl Collector {
             && (self.step_due > started || self.scrub_due < Some(self.step_due));
         let worked = match self.answers_from {
             _ if is_scrub => self.scrub(ledger, writer),
-            Some(from) => self.expire_answers(writer, now, from, started),
+            Some(from) => self.expire_answers(ledger, writer, now, from, started),
             None => self.collect(ledger, writer, now, started),
         };
         let took = started.elapsed();
@@ -146,12 +146,7 @@ impl Collector {
         for (context, member) in &collected.away {
             tracing::warn!(%context, %member, "a member has acknowledged nothing for too long; its deltas are not kept any more, and it has to take a snapshot");
         }
-        let damaged = collected.damaged.into_iter();
-        let damaged = damaged.map(|(slot, error)| Damage {
-            slot: Some(slot),
-            context: None,
-            error,
-        });
+        let damaged = in_slots(collected.damaged);
         let mut outcome = self.put_out_of_service(ledger, writer, damaged)?;
         outcome.is_shown |= collected.is_shown;
         Ok(outcome)
@@ -161,13 +156,14 @@ impl Collector {
     /// is called go with its calls.
     fn expire_answers(
         &mut self,
+        ledger: &Ledger,
         writer: &mut LedgerWriter<'_>,
         now: Hlc,
         from: ContextSlot,
         started: Instant,
     ) -> Result<Outcome, StoreError> {
         let rows_max = usize::try_from(StepBounds::default().rows_max).unwrap_or(usize::MAX);
-        // One that cannot be read ends the round, and the scrub says whose it is.
+        // A table that cannot be read ends the round.
         self.answers_from = None;
         let expired = writer.expire_answers(now, from, rows_max)?;
         self.answers_from = expired.next;
@@ -177,7 +173,8 @@ impl Collector {
             Some(_) => ended + (ended - started) * REST,
             None => ended + GROWN_EVERY,
         };
-        Ok(Outcome::default())
+        self.stats.damage_found.add(expired.damaged.len() as u64);
+        self.put_out_of_service(ledger, writer, in_slots(expired.damaged))
     }
 
     fn count(&self, collected: &Collected) {
@@ -234,7 +231,7 @@ impl Collector {
     }
 
     /// Takes contexts with damage out of service, durably.
-    fn put_out_of_service(
+    pub(crate) fn put_out_of_service(
         &self,
         ledger: &Ledger,
         writer: &mut LedgerWriter<'_>,
@@ -281,6 +278,14 @@ impl Collector {
         }
         Ok(outcome)
     }
+}
+
+fn in_slots(damaged: Vec<(ContextSlot, StoreError)>) -> impl Iterator<Item = Damage> {
+    damaged.into_iter().map(|(slot, error)| Damage {
+        slot: Some(slot),
+        context: None,
+        error,
+    })
 }
 
 fn is_out_of_service(snapshot: &Snapshot, slot: ContextSlot) -> Result<bool, StoreError> {

@@ -12,7 +12,7 @@ use corelet_store::{
     BATCH_BYTES_MAX, BatchOutcome, Change, ContextId, Ledger, LedgerWriter, Refused, SavedSequence,
     SequenceName, Snapshot, StoreError, Verdict,
 };
-use crossbeam_channel::{Receiver, TryRecvError, never};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, never};
 
 use crate::asks::Ask;
 use crate::bounds::CollectorBounds;
@@ -180,7 +180,7 @@ impl Worker<'_> {
     /// while there is none.
     fn next(&mut self) -> Option<Queued> {
         while let Ok(ask) = self.thread.asks.try_recv() {
-            self.answer(&ask);
+            self.answer(ask);
         }
         if let Some(held) = self.held.take() {
             return Some(held);
@@ -193,7 +193,7 @@ impl Worker<'_> {
             }
             // A large context takes long, and others wait.
             while let Ok(ask) = self.thread.asks.try_recv() {
-                self.answer(&ask);
+                self.answer(ask);
             }
             if self.collector.due(self.writer.has_grown()) <= Instant::now() {
                 self.step_collector();
@@ -248,7 +248,7 @@ impl Worker<'_> {
             }
             recv(self.thread.asks) -> ask => {
                 match ask {
-                    Ok(ask) => self.answer(&ask),
+                    Ok(ask) => self.answer(ask),
                     // Nobody is left who could ask.
                     Err(_) => self.thread.asks = never(),
                 }
@@ -281,8 +281,22 @@ impl Worker<'_> {
         }
     }
 
+    /// Does what another thread has asked for.
+    fn answer(&mut self, ask: Ask) {
+        match ask {
+            Ask::Snapshot(answer) => self.give_snapshot(&answer),
+            Ask::PutOutOfService(damage, done) => {
+                self.have_collector(|collector, ledger, writer| {
+                    collector.put_out_of_service(ledger, writer, [damage].into_iter())
+                });
+                // Who asked may be gone.
+                let _ = done.try_send(());
+            }
+        }
+    }
+
     /// Gives a snapshot that shows everything that was reported as durable so far.
-    fn answer(&mut self, ask: &Ask) {
+    fn give_snapshot(&mut self, answer: &Sender<Result<Snapshot, StoreError>>) {
         // Without anything unshown there is no report either, so that there is a place
         // for every report, however often somebody asks.
         let shown = match self.writer.has_unshown() {
@@ -290,15 +304,23 @@ impl Worker<'_> {
             false => Ok(()),
         };
         // Who asked may be gone.
-        let _ = ask.try_send(shown.and_then(|()| self.ledger.snapshot()));
+        let _ = answer.try_send(shown.and_then(|()| self.ledger.snapshot()));
     }
 
     /// One step of the collector.
     fn step_collector(&mut self) {
+        self.have_collector(|collector, ledger, writer| {
+            collector.work(ledger, writer, clock::wall())
+        });
+    }
+
+    /// Has the collector do something, of which the shard hears.
+    fn have_collector(
+        &mut self,
+        work: impl FnOnce(&mut Collector, &Ledger, &mut LedgerWriter<'_>) -> Result<Outcome, StoreError>,
+    ) {
         let had_unshown = self.writer.has_unshown();
-        let worked = self
-            .collector
-            .work(self.ledger, &mut self.writer, clock::wall());
+        let worked = work(&mut self.collector, self.ledger, &mut self.writer);
         match worked {
             Ok(Outcome {
                 is_shown,

@@ -155,7 +155,9 @@ impl Copier {
         match wanted {
             Wanted::Context { id, scope } => {
                 let snapshot = self.commit_threads.snapshot_of(&id)?;
-                export_context(&snapshot, &id, scope, out).map_err(failed)?;
+                let exported = export_context(&snapshot, &id, scope, out);
+                drop(snapshot);
+                exported.map_err(|error| self.unmade(error))?;
             }
             Wanted::Read { id, read } => {
                 let snapshot = self.commit_threads.snapshot_of(&id)?;
@@ -180,10 +182,25 @@ impl Copier {
                     component: &|id| self.components.join(component_file(id)),
                     blobs: Some(self.blobs.blobs()),
                 };
-                write_backup(&source, out, &mut |_| {}).map_err(failed)?;
+                let written = write_backup(&source, out, &mut |_| {});
+                drop(snapshots);
+                written.map_err(|error| self.unmade(error))?;
             }
         }
         Ok(())
+    }
+
+    /// Why there is no copy. A context that has met damage is out of service from then on, so
+    /// that the next backup is made without it: what is damaged may be read by nothing else.
+    fn unmade(&self, error: ExportError) -> CallError {
+        let ExportError::Damaged { context, source } = error else {
+            return failed(error);
+        };
+        let why = Arc::from(source.to_string());
+        match self.commit_threads.put_out_of_service(context, source) {
+            Ok(()) => CallError::OutOfService { context, why },
+            Err(error) => error.into(),
+        }
     }
 }
 

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::error::hex;
+use crate::error::{StoreError, hex};
 use crate::hlc::Hlc;
-use crate::ids::{DeltaId, Root};
+use crate::ids::{ContextSlot, DeltaId, Root};
 
 /// What an answer counts for beside its text: key, digests, and its two rows.
 pub const ANSWER_AROUND_BYTES: u64 = 256;
@@ -174,12 +174,15 @@ impl AnswerBounds {
 }
 
 /// What a step of expiring has done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct ExpiredAnswers {
     /// Answers dropped.
     pub answers: usize,
+    /// Contexts, by their slots, of which a record is damaged, so that none of their answers
+    /// went, and which.
+    pub damaged: Vec<(ContextSlot, StoreError)>,
     /// Where to go on; `None` if everything was looked at.
-    pub next: Option<crate::ids::ContextSlot>,
+    pub next: Option<ContextSlot>,
 }
 
 #[cfg(test)]

@@ -285,7 +285,8 @@ impl<'l> LedgerWriter<'l> {
 
     /// Drops answers that are too old at `now`, of the contexts from slot `from` on,
     /// looking at up to `records_max` of them and their contexts. What is dropped is gone with
-    /// this writer's next checkpoint; should it come back before, it is as old as it was.
+    /// this writer's next checkpoint; should it come back before, it is as old as it was. What is
+    /// damaged is told and holds up nothing; of contexts that are out of service nothing goes.
     pub fn expire_answers(
         &mut self,
         now: Hlc,

@@ -10,7 +10,7 @@ use corelet_store::{Attachment, Change, ContextSlot};
 use futures_lite::future::{block_on, poll_once};
 
 use super::*;
-use crate::asks::asks;
+use crate::asks::{Ask, asks};
 use crate::fixture::{self, Disk};
 
 struct Bench {
@@ -31,7 +31,9 @@ impl Bench {
         let commits = std::thread::Builder::new().name("commits".to_owned());
         let answer = move || {
             for ask in asks {
-                let _ = ask.send(ledger.snapshot());
+                if let Ask::Snapshot(answer) = ask {
+                    let _ = answer.send(ledger.snapshot());
+                }
             }
         };
         commits.spawn(answer).unwrap();

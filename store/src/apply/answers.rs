@@ -150,7 +150,7 @@ impl Pass<'_> {
         records_max: usize,
     ) -> Result<ExpiredAnswers, StoreError> {
         let mut left = records_max.max(1);
-        let mut answers = 0;
+        let mut expired = ExpiredAnswers::default();
         let mut from = slot_key(from);
         while let Some((key, _)) = self
             .tables
@@ -162,25 +162,35 @@ impl Pass<'_> {
                 || StoreError::corrupt("record of an answer's age", key, "it has no slot");
             let (slot, _) = split_slot(key).ok_or_else(no_slot)?;
             if left == 0 {
-                let next = Some(slot);
-                return Ok(ExpiredAnswers { answers, next });
+                expired.next = Some(slot);
+                return Ok(expired);
             }
             // Its context.
             left -= 1;
-            let (gone, is_more) = self.expired_in(slot, now, left).map_err(fatal)?;
-            left -= gone.len();
-            answers += gone.len();
-            self.drop_expired(slot, &gone)?;
-            if is_more {
-                let next = Some(slot);
-                return Ok(ExpiredAnswers { answers, next });
-            }
             from = slot_key(ContextSlot::new(slot.number() + 1));
+            if self.is_quarantined(slot) {
+                continue;
+            }
+            let gone = self.expired_in(slot, now, left).map_err(fatal);
+            let dropped = gone.and_then(|(gone, is_more)| {
+                self.drop_expired(slot, &gone)?;
+                Ok((gone.len(), is_more))
+            });
+            match dropped {
+                Ok((count, is_more)) => {
+                    left -= count;
+                    expired.answers += count;
+                    if is_more {
+                        expired.next = Some(slot);
+                        return Ok(expired);
+                    }
+                }
+                // Its neighbours' go all the same.
+                Err(damage @ StoreError::Corrupt { .. }) => expired.damaged.push((slot, damage)),
+                Err(error) => return Err(error),
+            }
         }
-        Ok(ExpiredAnswers {
-            answers,
-            next: None,
-        })
+        Ok(expired)
     }
 
     /// Up to `max` answers of a context that are too old, and whether there are more.
@@ -215,6 +225,7 @@ impl Pass<'_> {
         Ok((gone, false))
     }
 
+    /// Reads everything before it writes anything.
     fn drop_expired(&mut self, slot: ContextSlot, gone: &[Gone]) -> Result<(), StoreError> {
         if gone.is_empty() {
             return Ok(());
@@ -226,6 +237,8 @@ impl Pass<'_> {
                 let after = before.without(gone.bytes);
                 tally = Some(after.ok_or_else(|| too_few(slot))?);
             }
+        }
+        for gone in gone {
             self.delete_answer(slot, gone)
                 .map_err(|error| self.engine(error))?;
         }

@@ -123,13 +123,32 @@ pub(super) fn write_context<S: RowSink>(
             why: found.why,
         });
     }
+    // Of no context, but of all.
+    let authors = snapshot.authors()?;
+    let written = write_rows(snapshot, record, scope, authors, out);
+    written.map_err(|error| match error {
+        ExportError::Store(source @ StoreError::Corrupt { .. }) => ExportError::Damaged {
+            context: record.id,
+            source,
+        },
+        error => error,
+    })
+}
+
+fn write_rows<S: RowSink>(
+    snapshot: &Snapshot,
+    record: &ContextRecord,
+    scope: ExportScope,
+    authors: Authors,
+    out: &mut S,
+) -> Result<Head, ExportError> {
     let head = snapshot.head(record.slot)?;
     let mut source = Source {
         snapshot,
         slot: record.slot,
         scope,
         backlog: backlog(snapshot, record.slot)?,
-        authors: snapshot.authors()?,
+        authors,
         out,
         named: BTreeSet::new(),
         counts: Counts::default(),
