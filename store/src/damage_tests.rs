@@ -3,15 +3,22 @@
 
 use std::path::PathBuf;
 
-use crate::change::Change;
-use crate::error::ExportError;
-use crate::error::StoreError;
+use bytes::Bytes;
+
+use crate::answer::{AnswerKey, KeyedAnswer, RequestDigest, Said};
+use crate::change::{Births, Change, Op, Write};
+use crate::check::check;
+use crate::entry::{EntryKind, Space};
+use crate::error::{ExportError, ImportError, StoreError};
 use crate::export::{BackupCounts, BackupSource, write_backup};
-use crate::fixture::{alter, flip, id, name, open, round, scrub_twice, two};
-use crate::ids::NodeId;
-use crate::layout::slot_key;
-use crate::ledger::Ledger;
+use crate::fixture::{alter, call, flip, id, name, open, round, scrub_twice, two};
+use crate::hlc::Hlc;
+use crate::ids::{ContextSlot, NodeId, ShardCount};
+use crate::layout::{self, position_key, slot_key};
+use crate::ledger::{Ledger, LedgerConfig};
 use crate::names::reconcile_names;
+use crate::quarantine::{AsideRow, QuarantineRow, aside_key};
+use crate::record::{LitterRow, seal};
 use crate::scrub::Scrub;
 use crate::verify::verify;
 
@@ -164,4 +171,174 @@ fn a_damaged_name_stays_while_a_context_cannot_be_read() {
     let reconciled = reconcile_names(std::slice::from_ref(&ledger)).unwrap();
     assert_eq!(reconciled.freed, [name(1)]);
     verify(&ledger.snapshot().unwrap()).unwrap();
+}
+
+/// Nothing else reads it, and the scrub cannot say whose it is.
+#[test]
+fn a_delta_that_is_damaged_in_the_log_alone_is_told_by_a_backup_with_its_context() {
+    let (_dir, ledger, slots) = two();
+    let position = ledger.snapshot().unwrap().head(slots[0]).unwrap().log_last;
+    flip(&ledger, |tables| tables.log, &position_key(position));
+    let damaged = round(&mut Scrub::default(), &ledger).damaged;
+    assert!(damaged.iter().all(|damage| damage.context.is_none()));
+    let error = backup(&ledger).unwrap_err();
+    let ExportError::Damaged { context, .. } = error else {
+        panic!("{error}");
+    };
+    assert_eq!(context, id(1));
+    quarantine(&ledger, 1);
+    let (counts, file) = backup(&ledger).unwrap();
+    assert_eq!((counts.contexts, counts.left_out), (1, 1));
+    let left_out = crate::read_copy(&file[..]).unwrap().left_out;
+    assert_eq!(left_out, [(id(1), "it is damaged".to_owned())]);
+    // So it is also where that is damaged itself.
+    flip(&ledger, |tables| tables.quarantine, &slot_key(slots[0]));
+    assert_eq!(backup(&ledger).unwrap().0.left_out, 1);
+}
+
+#[test]
+fn a_context_without_a_head_can_be_deleted_and_then_nothing_is_in_the_way() {
+    for is_head_there in [true, false] {
+        let (dir, ledger, slots) = two();
+        let head = slot_key(slots[0]);
+        match is_head_there {
+            true => flip(&ledger, |tables| tables.heads, &head),
+            false => alter(&ledger, |tables, txn| tables.heads.delete(txn, &head)),
+        }
+        delete(&ledger, 1);
+        sweep(&ledger);
+        scrub_twice(&ledger);
+        verify(&ledger.snapshot().unwrap()).unwrap();
+        let stats = ledger.stats().unwrap();
+        assert_eq!((stats.entries, stats.deltas, stats.graves), (40, 1, 0));
+        drop(ledger);
+        let report = check(dir.path(), &mut |_| {}).unwrap();
+        assert!(report.is_whole(), "{:?}", report.findings);
+        let shards = ShardCount::new(3).unwrap();
+        let config = LedgerConfig::default();
+        let resharded = crate::reshard(dir.path(), shards, &config, &mut |_, _| {}).unwrap();
+        assert_eq!(resharded.contexts, 1);
+    }
+}
+
+/// Such a record says that the edits under its key are of a list that was removed.
+#[test]
+fn removed_edits_are_swept_only_if_their_record_is_of_those_under_its_key() {
+    let (_dir, ledger, [slot, _]) = two();
+    let write = Write::Edit {
+        kind: EntryKind::Text,
+        births: Births::default(),
+        update: Bytes::from_static(b"an edit"),
+    };
+    let call = call(1, slot, 100, vec![Op::shared("text".into(), write)]);
+    let mut verdicts = ledger.commit(vec![Change::Call(call)]).unwrap();
+    verdicts.remove(0).unwrap();
+    ledger.writer().checkpoint().unwrap();
+    let mut key = Vec::new();
+    layout::edits_prefix(&mut key, slot, Space::Shared, b"text", EntryKind::Text);
+    alter(&ledger, |tables, txn| {
+        let (mut record, after) = (Vec::new(), &[][..]);
+        seal(
+            &mut record,
+            &key,
+            &LitterRow {
+                key: b"other",
+                after,
+            },
+        );
+        tables.litter.put(txn, &key, &record).map(|()| true)
+    });
+    assert!(verify(&ledger.snapshot().unwrap()).is_err());
+    let damaged = round(&mut Scrub::default(), &ledger).damaged;
+    assert!(damaged.iter().any(|damage| damage.slot == Some(slot)));
+    let mut file = Vec::new();
+    let snapshot = ledger.snapshot().unwrap();
+    crate::export_context(&snapshot, &id(1), crate::ExportScope::ALL, &mut file).unwrap();
+    drop(snapshot);
+    let (_dir, other, _) = two();
+    delete(&other, 1);
+    let error = crate::import_context(&other, &file[..], Hlc::MAX).unwrap_err();
+    assert!(matches!(error, ImportError::Malformed { .. }), "{error}");
+    let swept = ledger.sweep(100).unwrap();
+    assert!(matches!(&swept.damaged[..], [(Some(found), _)] if *found == slot));
+    assert_eq!(ledger.stats().unwrap().edits, 1);
+}
+
+#[test]
+fn a_damaged_record_of_an_answers_age_does_not_keep_the_answers_behind_it() {
+    let (_dir, ledger, slots) = two();
+    for (n, slot) in (1..).zip(slots) {
+        let mut call = call(n, slot, 100, vec![]);
+        call.answer = Some(Box::new(KeyedAnswer {
+            key: AnswerKey::of(b"key"),
+            request: RequestDigest::of(b"method", b""),
+            fuel_used: 1,
+            said: Said::Output(Bytes::from_static(b"1")),
+        }));
+        let mut verdicts = ledger.commit(vec![Change::Call(call)]).unwrap();
+        verdicts.remove(0).unwrap();
+    }
+    ledger.writer().checkpoint().unwrap();
+    let key = layout::answer_age_key(slots[0], Hlc::from_micros(100), &AnswerKey::of(b"key"));
+    flip(&ledger, |tables| tables.answers_by_age, &key);
+    for is_out_of_service in [false, true] {
+        if is_out_of_service {
+            quarantine(&ledger, 1);
+        }
+        let mut writer = ledger.writer();
+        let expired = writer.expire_answers(Hlc::MAX, ContextSlot::UNASSIGNED, 100);
+        let expired = expired.unwrap();
+        writer.checkpoint().unwrap();
+        let damaged: Vec<_> = expired.damaged.iter().map(|(slot, _)| *slot).collect();
+        match is_out_of_service {
+            false => assert_eq!((damaged, expired.answers), (vec![slots[0]], 1)),
+            true => assert_eq!((damaged, expired.answers), (vec![], 0)),
+        }
+        assert_eq!(expired.next, None);
+    }
+    assert_eq!(ledger.stats().unwrap().answers, 1);
+}
+
+/// What waits was acknowledged.
+#[test]
+fn a_check_reads_what_waits_for_a_context_and_notes_who_is_out_of_service() {
+    let (dir, ledger, [slot, _]) = two();
+    quarantine(&ledger, 1);
+    ledger.writer().checkpoint().unwrap();
+    let (key, aside) = (slot_key(slot), aside_key(slot, 0));
+    let put_aside = |aside_said: u64| {
+        alter(&ledger, |tables, txn| {
+            let mut record = Vec::new();
+            let row = QuarantineRow {
+                context: *id(1).as_bytes(),
+                aside: aside_said,
+                why: "its head is odd",
+            };
+            seal(&mut record, &key, &row);
+            tables.quarantine.put(txn, &key, &record)?;
+            let row = AsideRow {
+                canonical: b"a delta",
+                local: b"",
+            };
+            seal(&mut record, &aside, &row);
+            tables.quarantine.put(txn, &aside, &record).map(|()| true)
+        });
+    };
+    put_aside(2);
+    assert!(verify(&ledger.snapshot().unwrap()).is_err());
+    put_aside(1);
+    verify(&ledger.snapshot().unwrap()).unwrap();
+    drop(ledger);
+    let report = check(dir.path(), &mut |_| {}).unwrap();
+    assert!(report.is_whole(), "{:?}", report.findings);
+    let [note] = &report.notes[..] else {
+        panic!("{:?}", report.notes);
+    };
+    let context = id(1).to_string();
+    for part in [&context[..], "its head is odd", "1 acknowledged call"] {
+        assert!(note.contains(part), "{note}");
+    }
+    let ledger = open(&dir);
+    flip(&ledger, |tables| tables.quarantine, &aside);
+    assert!(verify(&ledger.snapshot().unwrap()).is_err());
 }

@@ -333,6 +333,19 @@ pub(crate) fn edits_prefix(
     out.push(kind.number());
 }
 
+/// The slot in front of a key, whatever space is said with it.
+pub(crate) fn slot_of(key: &[u8]) -> Option<ContextSlot> {
+    let (slot, _) = split_slot(key)?;
+    Some(ContextSlot::new(slot.number() & ((1 << SLOT_BITS) - 1)))
+}
+
+/// Whether these are the first bytes of the keys of the edits of a sequence under `key`.
+pub(crate) fn is_prefix_of(prefix: &[u8], key: &[u8]) -> bool {
+    let digest = blake3::hash(key);
+    let found = split_entry(prefix).and_then(|(.., rest)| rest.split_first_chunk::<16>());
+    found.is_some_and(|(found, kind)| digest.as_bytes()[..16] == *found && kind.len() == 1)
+}
+
 /// What follows the prefix in the key of an edit. In order of stamps, so in one that
 /// causes allow.
 pub(crate) fn edit_suffix(dot: Dot) -> [u8; 12] {

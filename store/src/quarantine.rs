@@ -24,6 +24,8 @@ pub struct Quarantined {
     pub slot: ContextSlot,
     /// What is damaged.
     pub why: String,
+    /// Calls that were acknowledged and wait for it; 0 if the record of that is damaged.
+    pub aside: u64,
 }
 
 /// Why a context is out of service.
@@ -63,6 +65,7 @@ impl Quarantined {
             context: ContextId::from_bytes(row.context),
             slot,
             why: row.why.get().to_owned(),
+            aside: row.aside.to_native(),
         }))
     }
 }

@@ -955,7 +955,12 @@ impl Snapshot {
                 };
                 if let Some(context) = self.context_in(slot, usize::MAX)? {
                     let why = damage.to_string();
-                    all.push(Quarantined { context, slot, why });
+                    all.push(Quarantined {
+                        context,
+                        slot,
+                        why,
+                        aside: 0,
+                    });
                 }
                 Ok(())
             },

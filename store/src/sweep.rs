@@ -14,7 +14,7 @@ use crate::edits::{self, Alive, EditError};
 use crate::entry::{EntryKind, Space, Stored};
 use crate::error::StoreError;
 use crate::ids::ContextSlot;
-use crate::layout::{self, SLOT_BITS, Table, Tables, position_key, slot_key, space_key};
+use crate::layout::{self, Table, Tables, position_key, slot_key, slot_of, space_key};
 use crate::ledger::{commit_error, engine_error};
 use crate::record::{GraveRow, LitterRow, LogRow, open, read_entry, seal};
 use crate::saved;
@@ -107,12 +107,6 @@ impl<'e> Rows<'e> {
         self.start = key;
         Ok(())
     }
-}
-
-/// The slot in front of a key, whatever space is said with it.
-fn slot_of(key: &[u8]) -> Option<ContextSlot> {
-    let (slot, _) = layout::split_slot(key)?;
-    Some(ContextSlot::new(slot.number() & ((1 << SLOT_BITS) - 1)))
 }
 
 /// What a sweep could not read, and in which slot.
@@ -335,6 +329,7 @@ fn drop_litter_of(
         EditError::Engine(error) => failed(error),
         EditError::Damaged(error) => error,
     };
+    check_litter(prefix, record)?;
     let row = open::<LitterRow>(prefix, record)?;
     let (entry, after) = (row.key.get(), row.after.get());
     let births = alive_births(env, tables, txn, prefix, entry)?;
@@ -374,6 +369,18 @@ fn drop_litter_of(
         }
     }
     Ok(seen)
+}
+
+/// Whether a record of removed edits is of those under its key.
+pub(crate) fn check_litter(key: &[u8], bytes: &[u8]) -> Result<(), StoreError> {
+    let row = open::<LitterRow>(key, bytes)?;
+    match layout::is_prefix_of(key, row.key.get()) {
+        true => Ok(()),
+        false => {
+            let why = "it is of another list or text than its key says";
+            Err(StoreError::corrupt("record of removed edits", key, why))
+        }
+    }
 }
 
 /// The births of the sequence whose edits begin with `prefix`.

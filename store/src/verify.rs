@@ -18,13 +18,15 @@ use crate::change::ApplicationRecord;
 use crate::entry::{EntryKind, Space, Stored};
 use crate::error::StoreError;
 use crate::ids::{ContextId, ContextSlot};
-use crate::layout::{self, SLOT_BITS, Table, Tables};
+use crate::layout::{self, Table, Tables, slot_of};
+use crate::quarantine::{AsideRow, Quarantined};
 use crate::record::{
-    AnswerTally, ContextRecord, DagNode, EventView, GraveRow, Head, LitterRow, LogRow, open,
+    AnswerTally, ContextRecord, DagNode, EventView, GraveRow, Head, LogRow, open,
     read_answer_bytes, read_edit, read_entry, read_name,
 };
 use crate::saved::SequenceName;
 use crate::snapshot::Snapshot;
+use crate::sweep::check_litter;
 use crate::version::VersionVector;
 
 /// What a clean ledger holds.
@@ -86,6 +88,9 @@ pub(crate) struct Found {
     answers: AnswerTally,
     answers_by_age: AnswerTally,
     answers_tally: AnswerTally,
+    /// Calls that wait for it while it is out of service, by their count and as found.
+    aside_said: u64,
+    aside: u64,
     /// A record of it was told of already, so that its counts say nothing.
     is_damaged: bool,
 }
@@ -189,7 +194,7 @@ fn records<'s>() -> [(Pick, Keyed, Check<'s>); 22] {
         (|tables| tables.tallies, Slot, Scrub::of_context),
         (|tables| tables.marks, Slot, Scrub::of_context),
         (|tables| tables.acks, Slot, Scrub::of_context),
-        (|tables| tables.quarantine, Slot, Scrub::of_context),
+        (|tables| tables.quarantine, Slot, Scrub::quarantined),
         (|tables| tables.seals, Slot, Scrub::of_context),
         (|tables| tables.forks, Slot, Scrub::of_context),
         (|tables| tables.backlog, Slot, Scrub::of_context),
@@ -405,7 +410,7 @@ impl<'s> Scrub<'s> {
             layout::split_entry(key).ok_or_else(|| corrupt(what, key, "its space is unknown"))?;
         self.of(slot).has_litter = true;
         self.sequences.insert(key.to_vec());
-        open::<LitterRow>(key, bytes).map(drop)
+        check_litter(key, bytes)
     }
 
     /// Whatever is saved is of a sequence that there is, or will be swept.
@@ -451,6 +456,23 @@ impl<'s> Scrub<'s> {
     fn of_context(&mut self, key: &[u8], _: &[u8]) -> Result<(), StoreError> {
         self.of(slot(key, "ledger")?);
         Ok(())
+    }
+
+    /// That a context is out of service, or a call that waits for it.
+    fn quarantined(&mut self, key: &[u8], bytes: &[u8]) -> Result<(), StoreError> {
+        let slot = slot(key, "record of a quarantine")?;
+        let Some(quarantined) = Quarantined::read(key, bytes)? else {
+            self.of(slot).aside += 1;
+            return open::<AsideRow>(key, bytes).map(drop);
+        };
+        self.of(slot).aside_said = quarantined.aside;
+        match self.contexts.get(&slot) {
+            Some(context) if *context != quarantined.context => {
+                let why = "another context has its slot";
+                Err(corrupt("record of a quarantine", key, why))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn trie_node(&mut self, key: &[u8], bytes: &[u8]) -> Result<(), StoreError> {
@@ -552,13 +574,6 @@ impl<'s> Scrub<'s> {
         }
         verified
     }
-}
-
-/// The slot in front of a key, whatever space is said with it.
-fn slot_of(key: &[u8]) -> Option<ContextSlot> {
-    let (front, _) = key.split_first_chunk::<8>()?;
-    let number = u64::from_be_bytes(*front) & ((1 << SLOT_BITS) - 1);
-    Some(ContextSlot::new(number))
 }
 
 fn slot(key: &[u8], what: &'static str) -> Result<ContextSlot, StoreError> {

@@ -209,6 +209,13 @@ fn check_ledger(
         tell,
     };
     let held = scrub(&snapshot, &mut heard);
+    // What of this is damaged was told of.
+    for out in snapshot.all_quarantined().unwrap_or_default() {
+        report.notes.push(format!(
+            "shard {}: context {} is out of service ({}); {} acknowledged calls wait until it is put back into service, and are lost if it is deleted",
+            place.identity().shard, out.context, out.why, out.aside
+        ));
+    }
     let Verified {
         contexts,
         entries,

@@ -11,10 +11,11 @@ use crate::layout::{self, Table, Tables};
 use crate::members::{Ack, read_pruned};
 use crate::quarantine::{AsideRow, Quarantined};
 use crate::record::{
-    AnswerTally, ContextRecord, DagNode, EventView, ForkRow, GraveRow, Head, LitterRow, LogRow,
-    SavedPartRow, SavedRow, SealRow, TrieRow, open, read_answer_bytes, read_author, read_edit,
-    read_edit_seen, read_entry, read_name,
+    AnswerTally, ContextRecord, DagNode, EventView, ForkRow, GraveRow, Head, LogRow, SavedPartRow,
+    SavedRow, SealRow, TrieRow, open, read_answer_bytes, read_author, read_edit, read_edit_seen,
+    read_entry, read_name,
 };
+use crate::sweep::check_litter;
 use crate::tally::{Tally, read_mark};
 
 /// A table.
@@ -158,7 +159,7 @@ impl Part {
             Part::Names => drop(read_name(key, bytes)?),
             Part::Authors => drop(read_author(key, bytes)?),
             Part::Graves => drop(open::<GraveRow>(key, bytes)?),
-            Part::Litter => drop(open::<LitterRow>(key, bytes)?),
+            Part::Litter => check_litter(key, bytes)?,
             Part::Backlog => drop(Backlog::read(key, bytes)?),
             Part::Tallies => drop(Tally::read(key, bytes)?),
             Part::Marks => drop(read_mark(key, bytes)?),

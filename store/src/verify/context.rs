@@ -35,6 +35,7 @@ impl Context<'_> {
             self.edits(),
             self.events(),
             self.answers(),
+            self.aside(),
             self.trie(),
             self.log(),
             check_kept(self.snapshot, self.slot(), self.head),
@@ -122,6 +123,18 @@ impl Context<'_> {
             false => {
                 let why = "it counts other answers or bytes than there are";
                 Err(self.wrong("tally of answers", why))
+            }
+        }
+    }
+
+    /// Every call that waits for it is there: each was acknowledged.
+    fn aside(&self) -> Result<(), StoreError> {
+        let found = self.found;
+        match found.aside == found.aside_said || found.is_damaged {
+            true => Ok(()),
+            false => {
+                let why = "it counts other calls than wait";
+                Err(self.wrong("record of a quarantine", why))
             }
         }
     }

@@ -4,6 +4,7 @@
 use crate::authors::Authors;
 use crate::backlog::Backlog;
 use crate::error::StoreError;
+use crate::hlc::Hlc;
 use crate::ids::{ContextSlot, NodeId};
 use crate::kept::{KeptSeal, read_fork};
 use crate::layout;
@@ -31,6 +32,11 @@ pub(super) fn check_signed(
             let sealed = sealed.map_err(|_| corrupt("its signature does not hold"))?;
             if Some(sealed.author()) != author_of(key) {
                 return Err(corrupt("it is another author's"));
+            }
+            let author = layout::seal_author(key);
+            let seen = author.map_or(Hlc::ZERO, |author| head.seen.stamp(author));
+            if kept.stamp > seen || kept.version > head.version {
+                return Err(corrupt("it is of more than its context has"));
             }
             match snapshot.dag_node(slot, &delta)? {
                 Some(node) if node.dot.hlc != kept.stamp => {
