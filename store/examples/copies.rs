@@ -225,7 +225,8 @@ fn show(dir: &Path) -> Outcome {
                 head.events_last
             ));
         }
-        for (name, context) in snapshot.names(None, usize::MAX)? {
+        for (_, found) in snapshot.names(None, usize::MAX)? {
+            let (name, context) = found?;
             lines.push(format!("{name} {context}"));
         }
         for application in snapshot.applications()? {

@@ -634,6 +634,16 @@ impl ContextRecord {
             created: Hlc::from_bits(row.created.to_native()),
         })
     }
+
+    pub(crate) fn seal(&self, out: &mut Vec<u8>) {
+        let row = ContextRow {
+            slot: self.slot.number(),
+            created: self.created.bits(),
+            application: *self.application.as_bytes(),
+            name: self.name.as_deref(),
+        };
+        seal(out, self.id.as_bytes(), &row);
+    }
 }
 
 /// Where a context stands.

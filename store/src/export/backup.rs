@@ -44,7 +44,9 @@ pub struct BackupSource<'s> {
 /// that its neighbours can be backed up all the same; [`BackupCounts::left_out`] counts these, and
 /// whoever keeps backups has to look at it. The same holds for blobs that are attached and not
 /// there, or damaged, and for [`BackupCounts::blobs_left_out`]. Fails if anything else that belongs into it
-/// cannot be read: a backup with a hole that nobody knows of is none.
+/// cannot be read: a backup with a hole that nobody knows of is none. If that is of a context it
+/// is [`ExportError::Damaged`], which says of which one: once that is out of service the next backup
+/// goes on without it.
 pub fn write_backup(
     source: &BackupSource<'_>,
     out: impl Write,
@@ -67,7 +69,10 @@ pub fn write_backup(
                         rows.push(&Row::LeftOut { id, why: &why })?;
                         counts.left_out += 1;
                     }
-                    Ok(record) => {
+                    Ok(mut record) => {
+                        if is_anothers(&source.snapshots[0], &record)? {
+                            record.name = None;
+                        }
                         write_context(snapshot, &record, ExportScope::ALL, &mut rows)?;
                         counts.contexts += 1;
                         tell(counts.contexts);
@@ -106,6 +111,20 @@ pub fn write_backup(
     rows.push(&Row::BackupEnd(counts))?;
     rows.end()?;
     Ok(counts)
+}
+
+/// Whether the name that a context has in its shard's snapshot is another's in that of the keeper,
+/// which is younger: the context was deleted in between, and comes back without it.
+fn is_anothers(keeper: &Snapshot, record: &ContextRecord) -> Result<bool, ExportError> {
+    let Some(name) = &record.name else {
+        return Ok(false);
+    };
+    match keeper.name(name) {
+        Ok(holder) => Ok(holder.is_some_and(|holder| holder != record.id)),
+        // What is damaged of a name its context says as well.
+        Err(StoreError::Corrupt { .. }) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// A context that can be copied, or why it is left out.

@@ -23,9 +23,12 @@ mod restore;
 mod row;
 mod source;
 mod target;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
+use std::ops::Bound;
 
 pub use self::backup::{BackupSource, write_backup};
 pub use self::frame::{EXPORT_VERSION, ExportKind};
@@ -40,9 +43,10 @@ pub use self::source::ExportScope;
 use self::source::{RowWriter, write_context};
 use self::target::{Announced, Target};
 use crate::delta::Reader;
-use crate::error::{ExportError, ImportError};
+use crate::error::{ExportError, ImportError, StoreError};
 use crate::hlc::Hlc;
 use crate::ids::{ApplicationId, BlobId, ContextId, Root};
+use crate::layout;
 use crate::ledger::Ledger;
 use crate::snapshot::Snapshot;
 use crate::writer::LedgerWriter;
@@ -110,9 +114,10 @@ pub fn import_context(
     latest: Hlc,
 ) -> Result<CopiedContext, ImportError> {
     let mut writer = ledger.writer();
+    let known = authors(&mut writer)?;
     let taken = take_in(&mut writer, input, latest);
     if taken.is_err() {
-        sweep(&mut writer);
+        take_back(&mut writer, known);
     }
     taken
 }
@@ -157,6 +162,32 @@ pub fn read_copy(input: impl Read) -> Result<ReadCopy, ImportError> {
 /// Drops what did not become a context. What a failure leaves is left to the next sweep.
 fn sweep(writer: &mut LedgerWriter<'_>) {
     while writer.sweep(SWEEP_RECORDS).is_ok_and(|swept| swept.is_more) {}
+}
+
+/// The same of a copy that was refused, with the authors that only it has named: beside them
+/// there were so many. Nobody else has had the writer since.
+fn take_back(writer: &mut LedgerWriter<'_>, authors: u64) {
+    if let Err(error) = forget_authors(writer, authors) {
+        tracing::warn!(%error, "authors whom only a refused copy has named stay in the ledger");
+    }
+    sweep(writer);
+}
+
+fn authors(writer: &mut LedgerWriter<'_>) -> Result<u64, StoreError> {
+    let txn = writer.begin_aside()?;
+    let count = writer.tables().authors.len(&txn);
+    count.map_err(|error| writer.engine(error))
+}
+
+fn forget_authors(writer: &mut LedgerWriter<'_>, known: u64) -> Result<(), StoreError> {
+    let table = writer.tables().authors;
+    let mut txn = writer.begin_aside()?;
+    let first = layout::author_key(u32::try_from(known).unwrap_or(u32::MAX));
+    let range = (Bound::Included(&first[..]), Bound::Unbounded);
+    let deleted = table.delete_range(&mut txn, &range);
+    deleted.map_err(|error| writer.engine(error))?;
+    let next = writer.next();
+    writer.commit_aside(txn, next)
 }
 
 fn take_in(
@@ -208,18 +239,21 @@ impl<'l> Intake<'l> {
         }
     }
 
+    fn check_stamp(&self, stamp: Hlc) -> Result<(), ImportError> {
+        let latest = self.latest;
+        match stamp > latest {
+            true => Err(ImportError::FromTheFuture { stamp, latest }),
+            false => Ok(()),
+        }
+    }
+
     /// What a head says has to be possible before anything is counted on it.
     fn check_head(&self, created: Hlc, head: &HeadFields) -> Result<(), ImportError> {
-        let stamp = created.max(head.hlc);
-        if stamp > self.latest {
-            return Err(ImportError::FromTheFuture {
-                stamp,
-                latest: self.latest,
-            });
-        }
+        self.check_stamp(created.max(head.hlc))?;
         let is_possible = head.events_last < COUNT_MAX
             && head.events_first <= head.events_last + 1
-            && head.log_follows < COUNT_MAX;
+            && head.log_follows < COUNT_MAX
+            && head.version < COUNT_MAX;
         match is_possible {
             true => Ok(()),
             false => Err(ImportError::malformed("its counts are impossible")),
@@ -229,6 +263,12 @@ impl<'l> Intake<'l> {
     fn row(&mut self, writer: &mut LedgerWriter<'l>, row: Row<'_>) -> Result<(), ImportError> {
         if self.end.is_some() {
             return Err(ImportError::malformed("rows follow the end of a context"));
+        }
+        // What is not of the context's own clock.
+        match &row {
+            Row::Answer { answer, .. } => self.check_stamp(answer.hlc)?,
+            Row::Member { since, .. } => self.check_stamp(*since)?,
+            _ => {}
         }
         if let Some((target, _)) = &mut self.target {
             match row {

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::Path;
 
 use super::row::Row;
-use super::{CopiedContext, Intake, each_row, sweep};
+use super::{CopiedContext, Intake, authors, each_row, take_back};
 use crate::change::Change;
 use crate::data_dir::{DataDir, OpenOptions};
 use crate::error::{ImportError, StoreError};
@@ -44,6 +44,8 @@ pub fn import_into(
         ledgers.push(Ledger::open(&data.ledger_place(shard), &place.ledger)?);
     }
     let mut writers: Vec<LedgerWriter<'_>> = ledgers.iter().map(Ledger::writer).collect();
+    let known = writers.iter_mut().map(authors);
+    let known = known.collect::<Result<Vec<_>, _>>()?;
     let mut intake = Intake::until(place.latest);
     let mut owner = 0;
     let mut name = None;
@@ -67,9 +69,11 @@ pub fn import_into(
     });
     let taken = came.and_then(|()| intake.finish(&mut writers[owner]));
     if taken.is_err() {
-        sweep(&mut writers[owner]);
-        if let Some(name) = name {
-            writers[0].commit_shown(vec![Change::RemoveName { name }])?;
+        take_back(&mut writers[owner], known[owner]);
+        if let Some(name) = name
+            && let Err(error) = writers[0].commit_shown(vec![Change::RemoveName { name }])
+        {
+            tracing::warn!(%error, "the name of a refused copy is still there; the next start frees it");
         }
     }
     taken

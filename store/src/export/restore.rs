@@ -4,6 +4,7 @@
 //! disk, and then gets its name. The number of shards may be another than the source's:
 //! each context goes where its id says. Start at [`restore`].
 
+use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -23,6 +24,7 @@ use crate::hlc::Hlc;
 use crate::ids::{ApplicationId, BlobId, ContextId, NodeId, ShardCount, ShardId};
 use crate::ledger::{Ledger, LedgerConfig};
 use crate::manifest::Manifest;
+use crate::record::ContextRecord;
 use crate::writer::LedgerWriter;
 
 /// Behind the name of the directory that is being restored.
@@ -418,25 +420,49 @@ impl Making<'_> {
     }
 
     /// A context may have lost its name while the backup was written, by being deleted: in
-    /// the backup it is there, and has it.
+    /// the backup it is there, and has it, unless another has it since.
     fn name_all(&mut self, ledgers: &[Ledger]) -> Result<(), ImportError> {
-        for ledger in ledgers {
+        for (shard, ledger) in ledgers.iter().enumerate() {
             let snapshot = ledger.snapshot()?;
             let mut after = None;
             loop {
                 let page = snapshot.contexts(after, BATCH)?;
                 let Some(last) = page.last() else { break };
                 after = Some(last.id);
-                for record in page {
+                let directory = self.writers[0].snapshot()?;
+                let mut given = HashSet::new();
+                for mut record in page {
                     let context = record.id;
-                    if let Some(name) = record.name {
-                        self.change(Change::PutName { name, context })?;
+                    let Some(name) = record.name.take() else {
+                        continue;
+                    };
+                    match directory.name(&name)? {
+                        Some(holder) if holder == context => {}
+                        None if given.insert(name.clone()) => {
+                            self.change(Change::PutName { name, context })?;
+                        }
+                        Some(_) | None => put_context(&mut self.writers[shard], &record)?,
                     }
                 }
+                // The next page finds these.
+                self.commit()?;
             }
         }
-        self.commit()
+        Ok(())
     }
+}
+
+/// Writes the record of a context anew.
+fn put_context(writer: &mut LedgerWriter<'_>, record: &ContextRecord) -> Result<(), ImportError> {
+    let mut txn = writer.begin_aside()?;
+    let mut bytes = Vec::new();
+    record.seal(&mut bytes);
+    let (table, key) = (writer.tables().contexts, record.id.as_bytes());
+    let put = table.put(&mut txn, key, &bytes);
+    put.map_err(|error| writer.engine(error))?;
+    let next = writer.next();
+    writer.commit_aside(txn, next)?;
+    Ok(())
 }
 
 fn new_file(path: &Path) -> Result<File, ImportError> {

@@ -28,9 +28,8 @@ use crate::ids::{ApplicationId, ContextId, ContextSlot, NodeId, Root};
 use crate::layout::{self, META_COUNTERS, META_SLOTS, Table, slot_key, space_key};
 use crate::members::Ack;
 use crate::record::{
-    AnswerTally, ContextRecord, ContextRow, CountersRecord, DagNode, EditRow, EntryRow, EventRow,
-    GraveRow, Head, LitterRow, Record, RecordKind, SlotsRecord, TrieRow, seal, seal_edit,
-    seal_edit_seen,
+    AnswerTally, ContextRecord, CountersRecord, DagNode, EditRow, EntryRow, EventRow, GraveRow,
+    Head, LitterRow, Record, RecordKind, SlotsRecord, TrieRow, seal, seal_edit, seal_edit_seen,
 };
 use crate::tally::Tally;
 use crate::verify::{Found, Listener, Scrubbed, scrub_incoming};
@@ -261,6 +260,10 @@ impl<'l> Target<'l> {
                 key,
             } => {
                 self.sequence_key(*space, sequence);
+                if !layout::is_prefix_of(&self.buffers.key, key) {
+                    let why = "edits that were removed are of another key than they say";
+                    return Err(ImportError::malformed(why));
+                }
                 let table = writer.tables().litter;
                 self.put(writer, table, &LitterRow { key, after: &[] })
             }
@@ -376,14 +379,8 @@ impl<'l> Target<'l> {
         let tables = writer.tables();
         let step = self.step.as_mut().expect("it was opened above");
         let (txn, record) = (&mut step.txn, &mut self.buffers.record);
-        let row = ContextRow {
-            slot: self.record.slot.number(),
-            created: self.record.created.bits(),
-            application: *self.record.application.as_bytes(),
-            name: self.record.name.as_deref(),
-        };
         let id = self.record.id;
-        seal(record, id.as_bytes(), &row);
+        self.record.seal(record);
         put(writer, tables.contexts, txn, id.as_bytes(), record)?;
         let key = slot_key(self.record.slot);
         self.head.seal(record, &key);
@@ -574,10 +571,15 @@ impl<'l> Target<'l> {
         // Behind all others a record fills its page; in between, pages are halved.
         let flags = match key > end {
             true => PutFlags::APPEND,
-            false => PutFlags::empty(),
+            false => PutFlags::NO_OVERWRITE,
         };
-        let put = table.put_with_flags(&mut step.txn, flags, key, record);
-        put.map_err(|error| writer.engine(error))?;
+        match table.put_with_flags(&mut step.txn, flags, key, record) {
+            Ok(()) => {}
+            Err(heed::Error::Mdb(heed::MdbError::KeyExist)) => {
+                return Err(ImportError::malformed("a record is given twice"));
+            }
+            Err(error) => return Err(writer.engine(error).into()),
+        }
         if key > end {
             end.clone_from(key);
         }

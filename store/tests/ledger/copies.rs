@@ -208,6 +208,8 @@ fn a_file_that_lies_is_refused_or_says_something_that_could_be() {
                 Ok(copied) => {
                     taken += 1;
                     target.verify();
+                    write_to(&target, copied.id);
+                    target.verify();
                     let delete = corelet_store::Change::DeleteContext(copied.id);
                     target.commit(vec![delete]);
                     while target.ledger().sweep(1000).unwrap().is_more {}
@@ -222,6 +224,24 @@ fn a_file_that_lies_is_refused_or_says_something_that_could_be() {
     }
     println!("{refused} lies were refused, {taken} could be");
     assert!(refused > 10 * taken, "{refused} and {taken}");
+}
+
+/// Whatever a ledger has taken in is a context like any other: a call of it is committed or
+/// refused.
+fn write_to(bench: &Bench, context: ContextId) {
+    let snapshot = bench.ledger().snapshot().unwrap();
+    let slot = snapshot.context(&context).unwrap().unwrap().slot;
+    let head = snapshot.head(slot).unwrap();
+    let author = corelet_store::NodeId::from_bytes([0xaa; 32]);
+    let call = corelet_store::CallEffects {
+        slot,
+        ops: vec![set("after", "the lie")],
+        ..corelet_store::CallEffects::new(context, author, Hlc::from_bits(head.hlc.bits() + 1))
+    };
+    drop(snapshot);
+    let committed = bench.ledger().commit(vec![Change::Call(call)]).unwrap();
+    assert!(committed[0].is_ok(), "{:?}", committed[0]);
+    bench.ledger().writer().checkpoint().unwrap();
 }
 
 /// The first byte of a value, which its digest and so the root covers.
@@ -276,8 +296,6 @@ fn an_input_that_fails_leaves_nothing_of_what_came() {
     target.verify();
 }
 
-/// The file that the first program to write exports has written of a context of the
-/// fixture. It is read for ever.
 /// The clock of the node would be behind it for good, and all that is written then.
 #[test]
 fn a_copy_from_the_future_is_refused_and_leaves_nothing() {
@@ -342,6 +360,8 @@ fn a_backup_with_another_component_than_the_one_installed_is_none() {
     }
 }
 
+/// The file that the first program to write exports has written of a context of the
+/// fixture. It is read for ever.
 #[test]
 fn a_file_of_the_first_version_is_taken_in() {
     let dir = tempfile::tempdir().unwrap();

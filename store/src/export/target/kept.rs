@@ -24,6 +24,10 @@ impl<'l> Target<'l> {
     ) -> Result<(), ImportError> {
         let malformed = |_| ImportError::malformed("a seal in it is malformed");
         let author = self.known(Seal::read(bytes).map_err(malformed)?.author())?;
+        if hlc > self.head.seen.stamp(author) || version > self.head.version {
+            let why = "a seal is of more than its context has";
+            return Err(ImportError::malformed(why));
+        }
         self.counts.seals += 1;
         self.key([&seal_key(self.record.slot, author, hlc), &[]]);
         let table = writer.tables().seals;

@@ -1,0 +1,376 @@
+//! Copies that say what is not so, by way of the rows: somebody has written them by our rules.
+//! They are refused, and nothing of them is there.
+
+use std::path::PathBuf;
+
+use bytes::Bytes;
+
+use super::source::RowSink;
+use super::*;
+use crate::answer::{AnswerKey, KeyedAnswer, RequestDigest, Said};
+use crate::change::{CallEffects, Change, NewContext, Op};
+use crate::data_dir::{DataDir, OpenOptions};
+use crate::entry::Space;
+use crate::fixture::{id, two};
+use crate::ids::{ContextSlot, NodeId, ShardCount, ShardId};
+use crate::layout::TABLE_NAMES;
+use crate::ledger::LedgerConfig;
+use crate::seal::Sealer;
+use crate::seal::tests::Key;
+use crate::version::Dot;
+
+const CONTEXT: u8 = 9;
+const MICROS: u64 = 1000;
+
+fn call(author: NodeId, slot: ContextSlot, micros: u64) -> CallEffects {
+    let private = Op {
+        space: Space::Private,
+        ..Op::set("own".into(), "value".into())
+    };
+    CallEffects {
+        slot,
+        ops: vec![Op::set("key".into(), "value".into()), private],
+        ..CallEffects::new(id(CONTEXT), author, Hlc::from_micros(micros))
+    }
+}
+
+/// A context with a seal, an answer and a member.
+fn source() -> (tempfile::TempDir, Ledger) {
+    let (dir, ledger, _) = two();
+    let key = Key::new(1);
+    let mut made = call(key.node_id(), ContextSlot::UNASSIGNED, MICROS);
+    made.ops.truncate(1);
+    let new = NewContext {
+        id: id(CONTEXT),
+        name: None,
+        application: ApplicationId::from_bytes([1; 32]),
+        created: made.hlc,
+        call: made,
+    };
+    let commit = |change| ledger.commit(vec![change]).unwrap().remove(0).unwrap();
+    let slot = commit(Change::CreateContext(new)).slot();
+    commit(Change::ShareContext(id(CONTEXT)));
+    while ledger.sweep(1000).unwrap().is_more {}
+    let mut effects = call(key.node_id(), slot, MICROS + 1);
+    effects.answer = Some(Box::new(KeyedAnswer {
+        key: AnswerKey::of(b"key"),
+        request: RequestDigest::of(b"method", b""),
+        fuel_used: 1,
+        said: Said::Output(Bytes::from_static(b"1")),
+    }));
+    let delta = commit(Change::Call(effects)).delta_id().unwrap();
+    commit(Change::KeepSeal(key.seal(id(CONTEXT), delta)));
+    commit(Change::SetMembers {
+        context: id(CONTEXT),
+        members: vec![Key::new(2).node_id()],
+        now: Hlc::from_micros(MICROS + 2),
+    });
+    ledger.writer().checkpoint().unwrap();
+    (dir, ledger)
+}
+
+/// Rows on their way into another ledger, of which some are others than they were.
+struct Lying<'h, 'l> {
+    writer: &'h mut LedgerWriter<'l>,
+    intake: Intake<'l>,
+    lie: &'h dyn Fn(&mut Row<'_>) -> Vec<Row<'static>>,
+}
+
+impl RowSink for Lying<'_, '_> {
+    fn push(&mut self, row: &Row<'_>) -> Result<(), ExportError> {
+        let mut row = row.clone();
+        let before = (self.lie)(&mut row);
+        for row in before.into_iter().chain([row]) {
+            let taken = self.intake.row(self.writer, row);
+            taken.map_err(|error| ExportError::Refused(Box::new(error)))?;
+        }
+        Ok(())
+    }
+}
+
+/// How many records each table has, but for those that say what comes next.
+fn records(ledger: &Ledger) -> Vec<(&'static str, u64)> {
+    let tables = ledger.shared.tables;
+    let txn = ledger.shared.env.read_txn().unwrap();
+    let lens = tables.all().map(|table| table.len(&txn).unwrap());
+    TABLE_NAMES.iter().copied().zip(lens).collect()
+}
+
+/// Takes the context in, with rows that are changed or preceded by others.
+fn import(
+    source: &Ledger,
+    target: &Ledger,
+    latest: Hlc,
+    lie: &dyn Fn(&mut Row<'_>) -> Vec<Row<'static>>,
+) -> Result<CopiedContext, ImportError> {
+    let snapshot = source.snapshot().unwrap();
+    let record = snapshot.context(&id(CONTEXT)).unwrap().unwrap();
+    let mut writer = target.writer();
+    let known = authors(&mut writer).unwrap();
+    let mut lying = Lying {
+        writer: &mut writer,
+        intake: Intake::until(latest),
+        lie,
+    };
+    let written = write_context(&snapshot, &record, ExportScope::ALL, &mut lying);
+    let Lying { intake, .. } = lying;
+    let taken = match written {
+        Ok(_) => intake.finish(&mut writer),
+        Err(ExportError::Refused(error)) => {
+            drop(intake);
+            Err(*error)
+        }
+        Err(error) => panic!("{error}"),
+    };
+    if taken.is_err() {
+        take_back(&mut writer, known);
+    }
+    taken
+}
+
+/// The lie is refused, and leaves nothing in any table.
+#[track_caller]
+fn refused(lie: &dyn Fn(&mut Row<'_>) -> Vec<Row<'static>>) -> ImportError {
+    let ((_one, source), (_other, target, _)) = (source(), two());
+    let before = records(&target);
+    let latest = Hlc::from_micros(MICROS + 2);
+    let error = import(&source, &target, latest, lie).expect_err("it is a lie");
+    assert_eq!(records(&target), before);
+    import(&source, &target, latest, &|_| vec![]).expect("the truth is taken in");
+    // It goes on there.
+    let slot = target
+        .snapshot()
+        .unwrap()
+        .slot_of(&id(CONTEXT))
+        .unwrap()
+        .unwrap();
+    let key = Key::new(1);
+    let goes_on = call(key.node_id(), slot, 2 * MICROS);
+    let committed = target
+        .commit(vec![Change::Call(goes_on)])
+        .unwrap()
+        .remove(0)
+        .unwrap();
+    let sealed = key.seal(id(CONTEXT), committed.delta_id().unwrap());
+    let kept = target
+        .commit(vec![Change::KeepSeal(sealed)])
+        .unwrap()
+        .remove(0);
+    kept.unwrap();
+    crate::verify(&target.snapshot().unwrap()).unwrap();
+    error
+}
+
+fn changed(lie: impl Fn(&mut Row<'_>)) -> impl Fn(&mut Row<'_>) -> Vec<Row<'static>> {
+    move |row| {
+        lie(row);
+        vec![]
+    }
+}
+
+#[test]
+fn counts_that_would_overflow_are_refused() {
+    let version = |far| {
+        changed(move |row| {
+            if let Row::Head(head) = row {
+                head.version = far;
+            }
+        })
+    };
+    for far in [u64::MAX, u64::MAX - 1, COUNT_MAX] {
+        let error = refused(&version(far));
+        assert!(matches!(error, ImportError::Malformed { .. }), "{error}");
+    }
+    let of_seal = changed(|row| {
+        if let Row::Seal { version, .. } = row {
+            *version = u64::MAX;
+        }
+    });
+    let error = refused(&of_seal);
+    assert!(matches!(error, ImportError::Malformed { .. }), "{error}");
+}
+
+/// A later seal of the same author would be taken for an older one for good.
+#[test]
+fn a_seal_of_what_its_context_has_not_seen_is_refused() {
+    let error = refused(&changed(|row| {
+        if let Row::Seal { hlc, .. } = row {
+            *hlc = Hlc::MAX;
+        }
+    }));
+    assert!(matches!(error, ImportError::Malformed { .. }), "{error}");
+}
+
+/// An answer would never be past its time, and a member never be away.
+#[test]
+fn answers_and_members_from_the_future_are_refused() {
+    for is_member in [false, true] {
+        let error = refused(&changed(|row| match row {
+            Row::Member { since, .. } if is_member => *since = Hlc::MAX,
+            Row::Answer { answer, .. } if !is_member => answer.hlc = Hlc::MAX,
+            _ => {}
+        }));
+        let is_told = matches!(
+            error,
+            ImportError::FromTheFuture {
+                stamp: Hlc::MAX,
+                ..
+            }
+        );
+        assert!(is_told, "{error}");
+    }
+}
+
+/// No trie tells: it would be counted twice and be there once.
+#[test]
+fn a_private_entry_that_is_given_twice_is_refused() {
+    let again = |row: &mut Row<'_>| match row {
+        Row::Value {
+            space: Space::Private,
+            dot,
+            ..
+        } => vec![Row::Value {
+            space: Space::Private,
+            key: b"own",
+            dot: *dot,
+            bytes: b"value",
+        }],
+        _ => vec![],
+    };
+    let error = refused(&again);
+    let is_told = matches!(&error, ImportError::Malformed { why } if why.contains("twice"));
+    assert!(is_told, "{error}");
+}
+
+/// Numbers of authors are never given again, and all of them are read with each commit.
+#[test]
+fn authors_that_only_a_refused_copy_has_named_are_none_of_the_ledger() {
+    let named = |row: &mut Row<'_>| match row {
+        Row::Head(head) => {
+            let dots = (1000..1500).map(|author| Dot {
+                author,
+                hlc: Hlc::from_micros(1),
+            });
+            head.seen.extend(dots);
+            let node =
+                |number: u32| NodeId::from_bytes(*blake3::hash(&number.to_le_bytes()).as_bytes());
+            let row = |number| Row::Author {
+                number,
+                node: node(number),
+            };
+            (1000..1500).map(row).collect()
+        }
+        Row::ContextEnd(counts, _) => {
+            counts.events += 1;
+            vec![]
+        }
+        _ => vec![],
+    };
+    refused(&named);
+}
+
+/// A name that moves to another context between the snapshots of two shards.
+#[test]
+fn a_backup_taken_while_a_name_moves_can_be_restored() {
+    let dir = tempfile::tempdir().unwrap();
+    let shards = ShardCount::new(2).unwrap();
+    let options = OpenOptions {
+        shards_if_new: shards,
+        node_id_if_new: NodeId::from_bytes([4; 32]),
+    };
+    let data = DataDir::open(dir.path(), &options).unwrap();
+    let config = LedgerConfig::default();
+    let ledgers: Vec<_> = (shards.shards())
+        .map(|shard| Ledger::open(&data.ledger_place(shard), &config).unwrap())
+        .collect();
+    let on = |wanted: u16| {
+        let mut ids = (0..=u8::MAX).map(id);
+        ids.find(|id| ShardId::of(id, shards).number() == wanted)
+            .unwrap()
+    };
+    let (first, second) = (on(1), on(0));
+    let create = |context: ContextId, micros: u64| {
+        let author = NodeId::from_bytes([4; 32]);
+        let call = CallEffects::new(context, author, Hlc::from_micros(micros));
+        Change::CreateContext(NewContext {
+            id: context,
+            name: Some("room".to_owned()),
+            application: ApplicationId::from_bytes([1; 32]),
+            created: call.hlc,
+            call,
+        })
+    };
+    let put = |context| Change::PutName {
+        name: "room".to_owned(),
+        context,
+    };
+    let commit = |shard: usize, change| {
+        let mut writer = ledgers[shard].writer();
+        let mut outcome = writer.commit_shown(vec![change]).unwrap();
+        outcome.verdicts.remove(0).unwrap();
+    };
+    commit(0, put(first));
+    commit(1, create(first, 1));
+    let before = ledgers[1].snapshot().unwrap();
+    commit(1, Change::DeleteContext(first));
+    let name = "room".to_owned();
+    commit(0, Change::RemoveName { name });
+    commit(0, put(second));
+    commit(0, create(second, 2));
+    let snapshots = [ledgers[0].snapshot().unwrap(), before];
+    let source = BackupSource {
+        node: NodeId::from_bytes([4; 32]),
+        snapshots: &snapshots,
+        component: &|_| PathBuf::new(),
+        blobs: None,
+    };
+    let mut file = Vec::new();
+    write_backup(&source, &mut file, &mut |_| {}).unwrap();
+    for file in [file, first_backup(&snapshots, second)] {
+        let to = tempfile::tempdir().unwrap();
+        let options = RestoreOptions {
+            shards: None,
+            component: &|_| String::new(),
+            ledger: LedgerConfig::default(),
+            latest: Hlc::MAX,
+        };
+        let path = to.path().join("data");
+        restore(&file[..], &path, &options, &mut |_| {}).unwrap();
+        let data = DataDir::look(&path).unwrap();
+        let open = |shard| Ledger::open(&data.ledger_place(shard), &config).unwrap();
+        let ledgers: Vec<_> = shards.shards().map(open).collect();
+        let name = |shard: usize, context| {
+            let snapshot = ledgers[shard].snapshot().unwrap();
+            snapshot.context(&context).unwrap().unwrap().name
+        };
+        assert_eq!(
+            (name(1, first), name(0, second)),
+            (None, Some("room".to_owned()))
+        );
+        let directory = ledgers[0].snapshot().unwrap();
+        assert_eq!(directory.name("room").unwrap(), Some(second));
+    }
+}
+
+/// As one was written before names were looked up: both contexts have the name.
+fn first_backup(snapshots: &[Snapshot], holder: ContextId) -> Vec<u8> {
+    let mut file = Vec::new();
+    let mut rows = RowWriter::new(FrameWriter::begin(&mut file, ExportKind::Backup).unwrap());
+    let id = NodeId::from_bytes([4; 32]);
+    rows.push(&Row::Node { id, shards: 2 }).unwrap();
+    for snapshot in snapshots {
+        for record in snapshot.contexts(None, 9).unwrap() {
+            write_context(snapshot, &record, ExportScope::ALL, &mut rows).unwrap();
+        }
+    }
+    let (name, context) = ("room", holder);
+    rows.push(&Row::Name { name, context }).unwrap();
+    let counts = BackupCounts {
+        contexts: 2,
+        names: 1,
+        ..BackupCounts::default()
+    };
+    rows.push(&Row::BackupEnd(counts)).unwrap();
+    rows.end().unwrap();
+    file
+}
