@@ -169,6 +169,44 @@ fn a_backup_says_which_context_is_not_in_it() {
     assert_eq!(server.stop(), Some(0));
 }
 
+/// A delta that nobody reads again, unless somebody asks for a copy.
+#[test]
+fn a_backup_that_meets_damage_fails_once_and_the_next_one_goes_on_without_its_context() {
+    const NEEDLE: &str = "a value that lies on disk as it is, long enough to be found there";
+    let home = tempfile::tempdir().expect("a directory");
+    let data = home.path().join("data");
+    let mut server = Server::start(&data, &["--shards", "1"]);
+    let client = server.client();
+    let kv = client.install("kv");
+    let [good, bad] = [(); 2].map(|()| client.create(&kv, None));
+    set(&client, &good, "key", "well");
+    set(&client, &bad, "key", NEEDLE);
+    set(&client, &bad, "key", "replaced");
+    assert_eq!(server.stop(), Some(0));
+    flip(&data, NEEDLE.as_bytes());
+    let mut server = Server::start(&data, &[]);
+    let client = server.client();
+    assert_eq!(value(&client, &bad, "key"), json!("replaced"));
+    let file = home.path().join("b.clx");
+    let file = file.to_str().expect("text");
+    let broken_off = corelet(&data, &["backup", file]);
+    assert_ne!(broken_off.status.code(), Some(0), "{broken_off:?}");
+    let told = done(&data, &["backup", file]);
+    assert_eq!(told["left_out"], json!([bad]));
+    // The shard has heard of it before the backup was asked for again, or is about to.
+    while client
+        .call(&bad, "get", json!({ "key": "key" }))
+        .expect("an answer")["error"]["data"]["name"]
+        != "context_damaged"
+    {}
+    assert_eq!(value(&client, &good, "key"), json!("well"));
+    assert_eq!(server.stop(), Some(0));
+    assert!(server.log().contains("is damaged; it is out of service"));
+    let read = corelet(&data, &["check"]);
+    let table = String::from_utf8_lossy(&read.stdout);
+    assert!(table.contains("is out of service"), "{table}");
+}
+
 /// The node's key may be in it.
 #[test]
 fn a_backup_is_read_by_its_owner_alone_and_goes_into_no_file_of_others() {
@@ -231,6 +269,37 @@ fn a_context_travels_from_a_server_to_another_node() {
     set(&client, &context, "key-3", "changed there");
     assert_eq!(value(&client, &context, "key-3"), json!("changed there"));
     assert_eq!(server.stop(), Some(0));
+}
+
+/// Its ledgers are those of the configuration, as when a server has them open.
+#[test]
+fn an_import_keeps_within_what_is_configured() {
+    let home = tempfile::tempdir().expect("a directory");
+    let [here, there] = ["here", "there"].map(|name| home.path().join(name));
+    let mut server = Server::start(&here, &["--shards", "1"]);
+    let client = server.client();
+    let kv = client.install("kv");
+    let context = client.create(&kv, Some("large"));
+    let value = "0123456789abcdef".repeat(4 << 10);
+    for n in 0..200 {
+        set(&client, &context, &format!("key-{n}"), &value);
+    }
+    let file = home.path().join("large.clx");
+    let file = file.to_str().expect("text");
+    done(&here, &["context", "export", "large", "--to", file]);
+    assert_eq!(server.stop(), Some(0));
+    let mut server = Server::start(&there, &["--shards", "1"]);
+    assert_eq!(server.stop(), Some(0));
+    let config = home.path().join("corelet.toml");
+    fs::write(&config, "[storage]\nmap_bytes_max = \"16 MiB\"\n").expect("a file");
+    let config = config.to_str().expect("text");
+    let full = corelet(&there, &["context", "import", file, "--config", config]);
+    assert_eq!(full.status.code(), Some(1), "{full:?}");
+    let told = String::from_utf8_lossy(&full.stderr);
+    assert!(told.contains("16777216"), "{told}");
+    assert_eq!(done(&there, &["check"])["whole"], true);
+    let told = done(&there, &["context", "import", file]);
+    assert_eq!(told["id"], context);
 }
 
 #[test]

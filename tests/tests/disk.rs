@@ -121,6 +121,48 @@ fn metric(client: &Client, name: &str) -> u64 {
     value.expect("the figure").parse().expect("a number")
 }
 
+/// The name is in the record of the context as well, and in the directory under itself.
+#[test]
+fn a_node_starts_with_a_damaged_record_of_a_named_context_and_deletes_it() {
+    const NAME: &str = "a-name-in-a-haystack";
+    let home = tempfile::tempdir().expect("a directory for data");
+    let data = home.path().join("data");
+    let mut server = Server::start(&data, &["--shards", "2"]);
+    let client = server.client();
+    let kv = client.install("kv");
+    let [bad, good] = [NAME, "good"].map(|name| client.create(&kv, Some(name)));
+    goes_on(&client, &good);
+    assert_eq!(server.stop(), Some(0), "{}", server.log());
+    // Its key in the directory is hit too, so that no name is there.
+    flip(&data, NAME.as_bytes());
+    let mut server = Server::start(&data, &[]);
+    let client = server.client();
+    goes_on(&client, &good);
+    let answer = get(&client, &bad);
+    assert!(answer["error"].is_object(), "{answer}");
+    let (status, list) = client.get("/v1/contexts").expect("an answer");
+    assert_eq!(
+        (status, list["contexts"].as_array().map(Vec::len)),
+        (200, Some(2))
+    );
+    let (status, shown) = client
+        .get(&format!("/v1/contexts/{bad}"))
+        .expect("an answer");
+    assert_eq!(status, 200, "{shown}");
+    assert!(shown["out_of_service"].is_string(), "{shown}");
+    let (status, answer) = client
+        .delete(&format!("/v1/contexts/{bad}"))
+        .expect("an answer");
+    assert_eq!(status, 204, "{answer}");
+    assert_eq!(server.stop(), Some(0), "{}", server.log());
+    let mut server = Server::start(&data, &[]);
+    let client = server.client();
+    goes_on(&client, &good);
+    let (_, list) = client.get("/v1/contexts").expect("an answer");
+    assert_eq!(list["contexts"].as_array().map(Vec::len), Some(1));
+    assert_eq!(server.stop(), Some(0), "{}", server.log());
+}
+
 #[test]
 fn a_context_with_a_damaged_record_goes_out_of_service_and_its_neighbours_go_on() {
     let home = tempfile::tempdir().expect("a directory for data");

@@ -520,6 +520,10 @@ installed before it is called.")]
     Import {
         /// The file.
         file: PathBuf,
+
+        /// Settings, those of storage above all.
+        #[command(flatten)]
+        settings: SettingsArgs,
     },
     /// Put a context back into service that was found damaged, when its disk gives the right bytes again.
     #[command(after_help = "\

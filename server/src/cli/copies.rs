@@ -15,7 +15,7 @@ use corelet_store::{
 };
 use serde_json::json;
 
-use super::args::{BackupArgs, Global, ReshardArgs, RestoreArgs};
+use super::args::{BackupArgs, Global, ReshardArgs, RestoreArgs, SettingsArgs};
 use super::context;
 use super::failure::{Exit, Failure};
 use super::kept::keep;
@@ -93,7 +93,13 @@ pub(super) fn export(
     )
 }
 
-pub(super) fn import(file: &Path, global: &Global, out: &Out) -> Result<(), Failure> {
+pub(super) fn import(
+    file: &Path,
+    settings: &SettingsArgs,
+    global: &Global,
+    out: &Out,
+) -> Result<(), Failure> {
+    let (config, _) = settings::load(settings, global, "import")?;
     let input = File::open(file).map_err(|error| {
         Failure::failed(&error).advise(format!("the context is to come from {}", file.display()))
     })?;
@@ -101,7 +107,7 @@ pub(super) fn import(file: &Path, global: &Global, out: &Out) -> Result<(), Fail
     let progress = Progress::begin(out, "importing", None);
     let place = ImportPlace {
         path: &global.data_dir,
-        ledger: LedgerConfig::default(),
+        ledger: ledger(&config),
         latest: latest(),
     };
     let imported = import_into(&place, input);
@@ -330,7 +336,7 @@ fn not_restored(error: &ImportError) -> Failure {
 
 fn not_resharded(error: &ExportError) -> Failure {
     let store = match error {
-        ExportError::Store(error) => Some(error),
+        ExportError::Store(error) | ExportError::Damaged { source: error, .. } => Some(error),
         _ => None,
     };
     let failure = Failure::new(exit_of(store), chain(error));
