@@ -31,7 +31,6 @@ impl From<BlobRequestError> for Refusal {
             | BlobRequestError::BackupUnderWay
             | BlobRequestError::Stopping => Refusal::new(Code::Unavailable, message),
             BlobRequestError::Busy { limit, max } => {
-                let limit = format!("blobs.{limit}");
                 let message =
                     format!("{limit} is reached ({max} of {max}); try again with backoff");
                 Refusal::new(Code::Busy, message)

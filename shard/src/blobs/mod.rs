@@ -85,8 +85,10 @@ struct Shared {
     dir: PathBuf,
     blobs: Blobs,
     threads: Threads,
-    /// One that only takes holds, so that no turn waits for a content.
+    /// One that only takes holds and looks at lengths, so that no turn waits for a content.
     holder: Threads,
+    /// One that answers questions, which may have to wait for all commit threads.
+    answerer: Threads,
     bounds: BlobBounds,
     referrers: Referrers,
     uploads: Arc<Places>,
@@ -120,6 +122,7 @@ impl BlobThreads {
         drop(self.stop);
         self.service.threads().stop();
         self.service.shared.holder.stop();
+        self.service.shared.answerer.stop();
         self.handles
     }
 }
@@ -132,21 +135,24 @@ impl BlobService {
         bounds: &BlobBounds,
         commit_threads: CommitThreads,
     ) -> io::Result<(BlobService, BlobThreads)> {
-        let askers = bounds.uploads_max + bounds.downloads_max + QUESTIONS_MAX;
+        let askers = bounds.uploads_max + bounds.downloads_max;
         let (threads, mut handles) = Threads::start("blob", bounds.threads.max(1), askers)?;
         let (holder, held) = Threads::start("blob-hold", 1, HOLDS_MAX)?;
         handles.extend(held);
+        let (answerer, answering) = Threads::start("blob-ask", 1, QUESTIONS_MAX)?;
+        handles.extend(answering);
         let service = BlobService {
             shared: Arc::new(Shared {
                 dir: dir.to_owned(),
                 blobs,
                 threads,
                 holder,
+                answerer,
                 bounds: bounds.clone(),
                 referrers: Referrers::new(commit_threads),
-                uploads: Places::new("uploads_max", bounds.uploads_max),
-                downloads: Places::new("downloads_max", bounds.downloads_max),
-                questions: Places::new("questions_max", QUESTIONS_MAX),
+                uploads: Places::new("blobs.uploads_max", bounds.uploads_max),
+                downloads: Places::new("blobs.downloads_max", bounds.downloads_max),
+                questions: Places::new("questions about blobs", QUESTIONS_MAX),
                 stats: BlobStats::default(),
             }),
         };
@@ -373,7 +379,7 @@ impl BlobService {
     ) -> Result<T, BlobRequestError> {
         let place = self.shared.questions.take()?;
         let service = self.clone();
-        let answered = self.threads().run(move || {
+        let answered = self.shared.answerer.run(move || {
             let _place = place;
             answer(&service)
         })?;
@@ -400,7 +406,7 @@ impl BlobService {
     fn note_damage(&self, error: &BlobError) {
         if matches!(error, BlobError::Damaged { .. }) {
             self.stats().damaged.add(1);
-            tracing::error!(%error, "a blob is damaged, and was neither served nor attached");
+            tracing::error!(%error, "a blob is damaged and was not served, nor attached");
         }
     }
 }

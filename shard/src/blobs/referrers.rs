@@ -48,7 +48,7 @@ impl Referrers {
         Referrers {
             commit_threads,
             // As many as there are copies, which are bounded where they begin.
-            backups: Places::new("copies_max", usize::MAX),
+            backups: Places::new("backups", usize::MAX),
             is_sound: AtomicBool::new(false),
         }
     }
