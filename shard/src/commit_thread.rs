@@ -785,7 +785,7 @@ mod tests {
             bench.send(attach, 0, 0);
             assert_eq!(bench.verdicts(), ["committed"]);
             let (answer, snapshot) = crossbeam_channel::bounded(1);
-            ask.send(answer).unwrap();
+            ask.send(crate::asks::Ask::Snapshot(answer)).unwrap();
             let snapshot = snapshot.recv().unwrap().unwrap();
             let attached_by = snapshot.attached_by(attachment.blob, 2).unwrap();
             assert_eq!(attached_by, [bench.slot]);
