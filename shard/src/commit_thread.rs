@@ -355,6 +355,7 @@ impl Worker<'_> {
     fn report_collected(&mut self, had_unshown: bool) {
         // Only a snapshot that shows every call that was told as durable may be given.
         let has_unshown = self.writer.has_unshown();
+        self.owes_deltas &= has_unshown;
         let is_due = had_unshown && !has_unshown;
         let is_shown = (self.owes_collected.is_shown || is_due) && !has_unshown;
         self.owes_collected.is_shown = is_shown;
@@ -451,11 +452,14 @@ impl Worker<'_> {
         let had_unshown = self.writer.has_unshown();
         let started = Instant::now();
         let is_delta = |change: &Change| matches!(change, Change::Delta(_));
-        let has_deltas = self.owes_deltas || changes.iter().any(is_delta);
-        let is_for_deltas = has_deltas && self.rested <= started && !self.cannot_checkpoint;
-        let committed = match self.owes_snapshot || is_for_deltas {
-            false => self.writer.commit(changes),
-            true => self.writer.commit_shown(changes),
+        let deltas: Vec<bool> = changes.iter().map(is_delta).collect();
+        let has_rested = self.rested <= started && !self.cannot_checkpoint;
+        let is_for_deltas = has_rested && (self.owes_deltas || deltas.contains(&true));
+        let committed = match (self.owes_snapshot, self.owes_deltas) {
+            (true, _) => self.writer.commit_shown(changes),
+            (false, _) if !is_for_deltas => self.writer.commit(changes),
+            (false, true) => self.writer.commit_shown(changes),
+            (false, false) => self.writer.commit_deltas_shown(changes),
         };
         match committed {
             Ok(BatchOutcome {
@@ -465,7 +469,8 @@ impl Worker<'_> {
                 due,
             }) => {
                 self.sweeping |= leaves_litter;
-                self.owes_deltas = has_deltas;
+                let mut deltas = deltas.iter().zip(&verdicts);
+                self.owes_deltas |= deltas.any(|(is_delta, verdict)| *is_delta && verdict.is_ok());
                 if let Some(saver) = &self.saver {
                     due.into_iter().for_each(|name| saver.save(name));
                 }
@@ -923,31 +928,59 @@ mod tests {
         bench.finish();
     }
 
-    /// Its context is held until then. Checkpoints for it leave time for calls all the same.
+    /// Its context is held until then, and a shard may never be idle.
     #[test]
     fn what_comes_from_other_nodes_is_shown_soon() {
         let mut bench = Bench::new();
-        let peer = fixture::Peer::new();
+        let (peer, slot) = (fixture::Peer::new(), bench.slot);
+        let delta = |now| {
+            let delta = peer.write(now, "theirs", "value");
+            Change::Delta(RemoteDelta { slot, delta })
+        };
+        bench.send(delta(2), 0, 0);
         bench.start();
-        for now in 2..40 {
-            let delta = peer.write(now, "key", "theirs");
-            let slot = bench.slot;
-            bench.send(Change::Delta(RemoteDelta { slot, delta }), 0, 0);
-            let mut is_shown = false;
-            let mut is_durable = false;
-            while !(is_shown && is_durable) {
+        assert_eq!(bench.verdicts(), ["committed"]);
+        // It may come while checkpoints rest from the first.
+        bench.send(delta(3), 0, 0);
+        let is_shown = (4..2_000).any(|now| {
+            bench.send(bench.write(now, "ours"), 0, 0);
+            loop {
                 match bench.report() {
                     Report::Durable { verdicts, shown } => {
-                        assert!(verdicts[0].is_ok());
-                        is_durable = true;
-                        is_shown |= shown.is_some();
+                        assert!(verdicts.iter().all(Result::is_ok));
+                        return shown.is_some();
                     }
-                    Report::Shown(_) => is_shown = true,
+                    Report::Shown(_) => return true,
                     _ => {}
                 }
             }
+        });
+        assert!(is_shown, "there was always a call");
+        bench.finish();
+    }
+
+    /// A stranger can send them without end.
+    #[test]
+    fn what_other_nodes_have_made_and_is_refused_makes_no_checkpoint() {
+        let mut bench = Bench::new();
+        let delta = fixture::Peer::new().write(2, "key", "theirs");
+        let slot = bench.slot;
+        let change = Change::Delta(RemoteDelta { slot, delta });
+        let applied = bench
+            .disk
+            .ledger
+            .writer()
+            .commit_shown(vec![change.clone()]);
+        assert!(applied.unwrap().verdicts[0].is_ok());
+        bench.start();
+        for now in 3..63 {
+            bench.send(bench.write(now, "ours"), 0, 0);
+            assert_eq!(bench.verdicts(), ["committed"]);
+            bench.send(change.clone(), 0, 0);
+            assert_eq!(bench.verdicts(), ["refused"]);
         }
-        assert!(bench.stats.checkpoints.get() >= 38);
+        // For what an earlier life may have left to sweep.
+        assert!(bench.stats.checkpoints.get() <= 1);
         bench.finish();
     }
 

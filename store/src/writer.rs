@@ -96,6 +96,8 @@ pub struct LedgerWriter<'l> {
 enum Route {
     /// By the journal, unless it has to be a checkpoint.
     Journal,
+    /// The same, unless a delta of another node is applied.
+    CheckpointOfDeltas,
     Checkpoint,
 }
 
@@ -208,6 +210,11 @@ impl<'l> LedgerWriter<'l> {
     /// The same, but snapshots taken from now on show the batch.
     pub fn commit_shown(&mut self, batch: Vec<Change>) -> Result<BatchOutcome, StoreError> {
         self.commit_by(batch, Route::Checkpoint)
+    }
+
+    /// The same if a delta of another node is applied by it; otherwise as [`commit`](Self::commit).
+    pub fn commit_deltas_shown(&mut self, batch: Vec<Change>) -> Result<BatchOutcome, StoreError> {
+        self.commit_by(batch, Route::CheckpointOfDeltas)
     }
 
     fn commit_by(&mut self, batch: Vec<Change>, route: Route) -> Result<BatchOutcome, StoreError> {
@@ -413,7 +420,15 @@ impl<'l> LedgerWriter<'l> {
         let answers = pass.apply_all(batch, &mut |call| journal.add(call))?;
         let leaves_litter = pass.has_litter();
         let due = pass.take_due();
-        let is_due = route == Route::Checkpoint
+        let is_applied = |(change, answer): (&Change, &Answer)| {
+            matches!(change, Change::Delta(_)) && answer.is_ok()
+        };
+        let is_shown = match route {
+            Route::Journal => false,
+            Route::CheckpointOfDeltas => batch.iter().zip(&answers).any(is_applied),
+            Route::Checkpoint => true,
+        };
+        let is_due = is_shown
             || pass.has_unjournaled()
             || !journal.has_room()
             || is_full(pass)
