@@ -24,8 +24,8 @@ use corelet_shard::{
     WatchdogConfig, available_cores, rt,
 };
 use corelet_store::{
-    AnswerBounds, AttachedBounds, DataDir, Keep, LedgerConfig, OpenOptions, Retention, SHARDS_MAX,
-    ShardCount, StoreError,
+    AnswerBounds, AttachedBounds, DataDir, Keep, LedgerConfig, OpenOptions, PendingBounds,
+    Retention, SHARDS_MAX, ShardCount, StoreError,
 };
 use corelet_wasm_host::{CompileIn, Host, HostConfig, HostError, WorkerCommand};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -435,6 +435,7 @@ fn node_config(config: &Config, count: ShardCount) -> NodeConfig {
             guest_log_lines_max: shards.guest_log_lines_max as usize,
             guest_log_context_bytes_max: shards.guest_log_context_bytes_max.0,
             guest_log_bytes_max: shards.guest_log_bytes_max.0,
+            pending: PendingBounds::default(),
             collector: collector_bounds(&config.collector),
         },
         ledger: LedgerConfig {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use corelet_store::Retention;
+use corelet_store::{PendingBounds, Retention};
 
 /// How much one shard takes on before it says no. `server` fills it from the
 /// configuration.
@@ -63,6 +63,8 @@ pub struct Bounds {
     /// What those of all contexts of the shard take. At least as much as those of one
     /// may.
     pub guest_log_bytes_max: u64,
+    /// What of other nodes' deltas is believed, and how much of them waits.
+    pub pending: PendingBounds,
     /// What the collector keeps, and how much it takes on itself.
     pub collector: CollectorBounds,
 }
@@ -91,6 +93,7 @@ impl Default for Bounds {
             guest_log_lines_max: 1_000,
             guest_log_context_bytes_max: 256 << 10,
             guest_log_bytes_max: 16 << 20,
+            pending: PendingBounds::default(),
             collector: CollectorBounds::default(),
         }
     }

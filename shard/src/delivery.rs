@@ -11,9 +11,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use corelet_store::{
-    Change, ContextId, ContextSlot, DeltaView, FromTheFuture, NodeId, PendingBounds, Refused,
-    RemoteDelta, VouchedDelta,
+    Change, ContextId, ContextSlot, FromTheFuture, NodeId, Refused, RemoteDelta, VouchedDelta,
 };
+use futures_lite::future::yield_now;
 
 use crate::answer::{Answer, Promise, promise};
 use crate::commit_stage::Receipt;
@@ -94,11 +94,13 @@ impl Drop for Hold<'_> {
     }
 }
 
-/// Deltas that are on their way to the disk.
-struct Round {
-    receipts: Vec<Answer<Receipt>>,
-    /// The numbers of their changes.
-    numbers: Vec<u64>,
+/// A delta that is on its way to the disk.
+struct Sent {
+    /// Its place among those that are delivered.
+    at: usize,
+    /// Its change's.
+    number: u64,
+    receipt: Answer<Receipt>,
 }
 
 impl Shard {
@@ -134,47 +136,53 @@ impl Shard {
             None => None,
         };
         let live = hold.as_ref().map(|hold| &*hold.context);
-        let mut delivered = Vec::with_capacity(deltas.len());
+        let mut known = vec![None; deltas.len()];
         let mut last = 0;
-        let end = self.deliver_rounds(&deltas, live, &mut delivered, &mut last);
+        let end = self.deliver_rounds(id, &deltas, live, &mut known, &mut last);
         let end = end.await;
         // However it has ended: whoever comes now has to see what was applied.
         let shown = self.shown(last).await;
-        for outcome in &delivered {
+        for outcome in known.iter().flatten() {
             match outcome {
                 Delivered::Applied => self.stats.deltas_applied.one(),
                 _ => self.stats.deltas_refused.one(),
             }
         }
-        end.and(shown).map(|()| delivered)
+        end.and(shown)?;
+        Ok(known.into_iter().flatten().collect())
     }
 
     /// Hands over all deltas, and notes what became of each, as far as it is known, and the
     /// number of the last that was applied: without one there may be no checkpoint to wait for.
     async fn deliver_rounds(
-        &self,
+        self: &Rc<Self>,
+        id: ContextId,
         deltas: &[VouchedDelta],
         live: Option<&Rc<Context>>,
-        delivered: &mut Vec<Delivered>,
+        known: &mut [Option<Delivered>],
         last: &mut u64,
     ) -> Result<(), CallError> {
         // The changes before them have left no room: a checkpoint makes some.
         let mut is_shown = false;
-        while delivered.len() < deltas.len() {
-            let before = delivered.len();
-            if let Err(early) = self.believe(&deltas[before]) {
-                delivered.push(Delivered::FromTheFuture(early));
+        while let Some(first) = known.iter().position(Option::is_none) {
+            let unknown = deltas[first..].iter().zip(&known[first..]);
+            let unknown = unknown.filter(|(_, outcome)| outcome.is_none());
+            let next = unknown.take(ROUND_DELTAS).map(|(delta, _)| delta);
+            let holds = self.hold_attached(next).await;
+            let round = self.send_round(deltas, first, live, known)?;
+            self.commits.hold(holds);
+            if round.is_empty() {
+                // All that it has looked at are from the future.
+                yield_now().await;
                 continue;
             }
-            let next = deltas[before..].iter().take(ROUND_DELTAS);
-            let holds = self.hold_attached(next).await;
-            let round = self.send_round(&deltas[before..], live)?;
-            self.commits.hold(holds);
-            let is_full = take_round(round, delivered, last).await?;
-            let is_vain = is_full && delivered.len() == before;
+            let is_vain = self.take_round(id, round, known, last).await?;
+            // What it has met, or somebody else.
+            self.check_service(id)?;
             if is_vain && is_shown {
                 let refused = Delivered::Refused(Arc::new(Refused::BatchFull));
-                delivered.resize(deltas.len(), refused);
+                let left = known.iter_mut().filter(|outcome| outcome.is_none());
+                left.for_each(|outcome| *outcome = Some(refused.clone()));
             }
             if is_vain {
                 self.shown(*last).await?;
@@ -199,30 +207,32 @@ impl Shard {
 
     /// Takes note of a delta's stamp, so that those of calls are greater.
     fn believe(&self, delta: &VouchedDelta) -> Result<(), FromTheFuture> {
-        match DeltaView::parse(delta.canonical()) {
-            Ok(view) => self
-                .clock
-                .observe(view.hlc(), PendingBounds::default().ahead_micros_max),
-            // The commit refuses it.
-            Err(_) => Ok(()),
-        }
+        let ahead_micros_max = self.bounds.pending.ahead_micros_max;
+        self.clock.observe(delta.hlc(), ahead_micros_max)
     }
 
-    /// Hands over as many as may be on their way at once, or as there is room for, each with
-    /// its author's seal behind it if that has come.
+    /// Hands over as many as may be on their way at once, or as there is room for, of those from
+    /// `first` on of which nothing is known, each with its author's seal behind it if that
+    /// has come. Those from the future are known then.
     fn send_round(
         &self,
         deltas: &[VouchedDelta],
+        first: usize,
         live: Option<&Rc<Context>>,
-    ) -> Result<Round, CallError> {
-        let mut round = Round {
-            receipts: Vec::new(),
-            numbers: Vec::new(),
-        };
+        known: &mut [Option<Delivered>],
+    ) -> Result<Vec<Sent>, CallError> {
+        let mut round = Vec::new();
         let mut bytes = 0;
-        for (at, delta) in deltas.iter().take(ROUND_DELTAS).enumerate() {
+        let unknown = (first..deltas.len()).zip(&deltas[first..]);
+        let unknown = unknown.filter(|(at, _)| known[*at].is_none());
+        let unknown: Vec<_> = unknown.take(ROUND_DELTAS).collect();
+        for (at, delta) in unknown {
+            if let Err(early) = self.believe(delta) {
+                known[at] = Some(Delivered::FromTheFuture(early));
+                continue;
+            }
             bytes += delta.canonical().len() as u64;
-            if at > 0 && (bytes > ROUND_BYTES || self.believe(delta).is_err()) {
+            if !round.is_empty() && bytes > ROUND_BYTES {
                 break;
             }
             let change = Change::Delta(RemoteDelta {
@@ -231,11 +241,14 @@ impl Shard {
             });
             let (receipt, number) = match self.commits.submit_delta(change, live) {
                 // The next round meets it again, when this one has been taken.
-                Err(_) if at > 0 => break,
+                Err(_) if !round.is_empty() => break,
                 sent => sent?,
             };
-            round.receipts.push(receipt);
-            round.numbers.push(number);
+            round.push(Sent {
+                at,
+                number,
+                receipt,
+            });
             if let Some(sealed) = delta.sealed() {
                 // Without it, others ask somebody else for the delta.
                 let keep = Change::KeepSeal(sealed.clone());
@@ -245,49 +258,59 @@ impl Shard {
         Ok(round)
     }
 
+    /// Waits for what became of all deltas of a round, and notes the number of the last that was
+    /// applied. True if there was no room for any of them. What is refused behind one that had
+    /// no room may be so for want of that, so it comes again with it. One that meets damage
+    /// takes the context out of service.
+    async fn take_round(
+        self: &Rc<Self>,
+        id: ContextId,
+        round: Vec<Sent>,
+        known: &mut [Option<Delivered>],
+        last: &mut u64,
+    ) -> Result<bool, CallError> {
+        let (mut is_full, mut is_vain) = (false, true);
+        let mut failed = None;
+        for sent in round {
+            let receipt = sent.receipt.await;
+            let receipt = receipt.unwrap_or_else(|| Err(CallError::bug("a delta was forgotten")));
+            if let Some(damage) = receipt.as_ref().err().and_then(CallError::damage) {
+                self.quarantine(id, &damage);
+            }
+            let outcome = match receipt {
+                Ok(_) => {
+                    *last = sent.number;
+                    Delivered::Applied
+                }
+                Err(CallError::Uncommitted(refused)) => {
+                    is_full |= matches!(*refused, Refused::BatchFull);
+                    if is_full {
+                        continue;
+                    }
+                    Delivered::Refused(refused)
+                }
+                Err(error) => {
+                    failed.get_or_insert(error);
+                    continue;
+                }
+            };
+            is_vain = false;
+            known[sent.at] = Some(outcome);
+        }
+        failed.map_or(Ok(is_full && is_vain), Err)
+    }
+
     async fn shown(&self, number: u64) -> Result<(), CallError> {
         let shown = self.commits.until_shown(number).await;
         shown.ok_or_else(|| CallError::bug("a delivery was forgotten"))
     }
 }
 
-/// Waits for what became of all deltas of a round, and notes the number of the last that was
-/// applied. True if the batch had no room for one of
-/// them: that one and those behind it are left out.
-async fn take_round(
-    round: Round,
-    delivered: &mut Vec<Delivered>,
-    last: &mut u64,
-) -> Result<bool, CallError> {
-    let mut is_full = false;
-    let mut failed = None;
-    for (receipt, number) in round.receipts.into_iter().zip(round.numbers) {
-        let receipt = receipt.await;
-        let receipt = receipt.unwrap_or_else(|| Err(CallError::bug("a delta was forgotten")));
-        let outcome = match receipt {
-            Ok(_) => {
-                *last = number;
-                Delivered::Applied
-            }
-            Err(CallError::Uncommitted(refused)) => Delivered::Refused(refused),
-            Err(error) => {
-                failed.get_or_insert(error);
-                continue;
-            }
-        };
-        is_full |= matches!(&outcome, Delivered::Refused(refused) if matches!(**refused, Refused::BatchFull));
-        if !is_full && failed.is_none() {
-            delivered.push(outcome);
-        }
-    }
-    failed.map_or(Ok(is_full), Err)
-}
-
 fn check_size(deltas: &[VouchedDelta]) -> Result<(), CallError> {
     let bytes = deltas.iter().map(|delta| delta.canonical().len() as u64);
     let check = |limit, used, max| match used <= max {
         true => Ok(()),
-        false => Err(CallError::Busy { limit, used, max }),
+        false => Err(CallError::TooMuch { limit, used, max }),
     };
     check(
         "deltas in one delivery",
@@ -300,6 +323,7 @@ fn check_size(deltas: &[VouchedDelta]) -> Result<(), CallError> {
 #[cfg(test)]
 mod tests {
     mod failing;
+    mod refusing;
 
     use std::ops::ControlFlow;
     use std::pin::Pin;
@@ -497,7 +521,7 @@ mod tests {
         let refused = now(&mut deliver(&bench, too_many));
         assert!(matches!(
             refused,
-            Some(Err(CallError::Busy { max: 10_000, .. }))
+            Some(Err(CallError::TooMuch { max: 10_000, .. }))
         ));
         let mut delivery = deliver(&bench, deltas);
         assert!(now(&mut delivery).is_none());

@@ -117,6 +117,16 @@ pub enum CallError {
         /// The bound.
         max: u64,
     },
+    /// More was handed over at once than is ever taken.
+    #[error("{used} exceeds the bound of {max} on {limit}; hand over fewer at once")]
+    TooMuch {
+        /// The bound's name.
+        limit: &'static str,
+        /// How much was handed over.
+        used: u64,
+        /// The bound.
+        max: u64,
+    },
     /// The server is shutting down.
     #[error("the server is shutting down; retry elsewhere or later")]
     Draining,

@@ -1,5 +1,5 @@
 //! Contexts of this shard that are out of service, as a record of theirs is damaged: found by
-//! a call, by the collector, or in an earlier life. Calls to them are refused; their
+//! a call, by a delivery, by the collector, or in an earlier life. Calls to them are refused; their
 //! neighbours go on. What is written down about it is the store's.
 
 use std::collections::HashMap;
@@ -34,7 +34,7 @@ impl Shard {
         if self.quarantined.borrow().contains_key(&id) {
             return;
         }
-        tracing::error!(context = %id, error = %damage, "a call has met damage; its context is out of service");
+        tracing::error!(context = %id, error = %damage, "damage was met; its context is out of service");
         let why = damage.to_string();
         self.put_out_of_service(id, Arc::from(&*why));
         let change = Change::Quarantine {

@@ -83,6 +83,9 @@ impl From<CallError> for Refusal {
                     .with("used", used)
                     .with("max", max)
             }
+            CallError::TooMuch { limit, used, max } => {
+                Refusal::limit_of(Code::LimitExceeded, limit.to_owned(), used, max)
+            }
             CallError::Draining => Refusal::new(Code::Unavailable, message),
             CallError::Store(error) | CallError::BatchDamaged(error) => unstored_batch(&error),
             CallError::OutOfService { context, why } => Refusal::new(Code::ContextDamaged, message)

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use self::vouching::Vouchers;
 pub use self::vouching::{VouchedDelta, vouch};
 use crate::delta::{DeltaView, MalformedDelta};
-use crate::hlc::FromTheFuture;
+use crate::hlc::{FromTheFuture, Hlc};
 use crate::ids::{ContextId, DeltaId, NodeId};
 use crate::seal::{BRANCH_DELTAS_MAX, Branch, SEAL_PATH_MAX, Sealed};
 
@@ -111,6 +111,7 @@ struct Early {
 
 #[derive(Debug)]
 struct Waiting {
+    hlc: Hlc,
     canonical: Bytes,
     author: NodeId,
     parents: Vec<DeltaId>,
@@ -205,7 +206,7 @@ impl PendingDeltas {
                 ahead_micros_max: self.bounds.ahead_micros_max,
             }));
         }
-        let author = delta.author();
+        let (author, hlc) = (delta.author(), delta.hlc());
         let parents: Vec<DeltaId> = delta.parents().collect();
         let is_out = |parent: &DeltaId| self.waiting.get(parent).is_none_or(|w| w.is_handed_out);
         let lacks = parents.iter().filter(|parent| !is_out(parent));
@@ -224,6 +225,7 @@ impl PendingDeltas {
         let number = self.number();
         self.by_age.insert(number, id);
         let waiting = Waiting {
+            hlc,
             canonical,
             author,
             parents,
@@ -301,6 +303,7 @@ impl PendingDeltas {
             waiting.is_handed_out = true;
             ready.push(VouchedDelta::of(
                 id,
+                waiting.hlc,
                 waiting.canonical.clone(),
                 waiting.sealed.clone(),
             ));

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::{Held, PENDING_SEAL_BYTES, PendingBounds, PendingDeltas};
 use crate::delta::MalformedDelta;
+use crate::hlc::Hlc;
 use crate::ids::{ContextId, DeltaId, NodeId};
 use crate::seal::Sealed;
 
@@ -19,14 +20,21 @@ pub(super) const VOUCHERS_MAX: usize = 256;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VouchedDelta {
     id: DeltaId,
+    hlc: Hlc,
     canonical: Bytes,
     sealed: Option<Sealed>,
 }
 
 impl VouchedDelta {
-    pub(super) fn of(id: DeltaId, canonical: Bytes, sealed: Option<Sealed>) -> VouchedDelta {
+    pub(super) fn of(
+        id: DeltaId,
+        hlc: Hlc,
+        canonical: Bytes,
+        sealed: Option<Sealed>,
+    ) -> VouchedDelta {
         VouchedDelta {
             id,
+            hlc,
             canonical,
             sealed,
         }
@@ -35,6 +43,11 @@ impl VouchedDelta {
     /// Its id.
     pub fn id(&self) -> DeltaId {
         self.id
+    }
+
+    /// Its stamp.
+    pub fn hlc(&self) -> Hlc {
+        self.hlc
     }
 
     /// Its canonical bytes, of a delta that is none but this.

@@ -1,0 +1,102 @@
+//! Deliveries of which something is refused by the batch, by the clock, or for damage.
+
+use corelet_store::StoreError;
+
+use super::*;
+use crate::commit_stage::Report;
+
+/// Commits what was sent, but for the first change, which is refused so.
+fn commit_but_first(bench: &Bench, refused: Refused) {
+    let mut batch = bench.queue.try_iter().map(|queued| queued.change);
+    drop(batch.next());
+    let outcome = bench.disk.ledger.writer().commit(batch.collect());
+    let mut verdicts = outcome.unwrap().verdicts;
+    verdicts.insert(0, Err(refused));
+    let shown = None;
+    let report = Report::Durable { verdicts, shown };
+    bench.shard.commits.settle(report, &bench.shard.snapshots);
+}
+
+fn bench() -> Bench {
+    let disk = Disk::new();
+    disk.create(1);
+    Bench::new(disk)
+}
+
+/// They may have been in a later batch.
+#[test]
+fn what_is_applied_behind_one_that_had_no_room_is_told_so_and_not_sent_again() {
+    let bench = bench();
+    // Neither has seen the other.
+    let deltas = vec![
+        Peer::new().write(9, "a", "1"),
+        Peer::new().write(10, "a", "2"),
+    ];
+    let mut delivery = deliver(&bench, deltas.clone());
+    assert!(now(&mut delivery).is_none());
+    commit_but_first(&bench, Refused::BatchFull);
+    assert!(now(&mut delivery).is_none());
+    let again: Vec<_> = bench.queue.try_iter().map(|queued| queued.change).collect();
+    let is_first = |change: &Change| match change {
+        Change::Delta(sent) => sent.delta.id() == deltas[0].id(),
+        _ => true,
+    };
+    assert!(again.iter().all(is_first), "{again:?}");
+    let verdicts = bench.disk.ledger.writer().commit(again).unwrap().verdicts;
+    let shown = None;
+    let report = Report::Durable { verdicts, shown };
+    bench.shard.commits.settle(report, &bench.shard.snapshots);
+    assert!(now(&mut delivery).is_none());
+    bench.checkpoint();
+    let delivered = now(&mut delivery).expect("it has ended").unwrap();
+    assert!(matches!(delivered[1], Delivered::Applied), "{delivered:?}");
+}
+
+/// What is in memory of it may be wrong as well, and the next call would meet it.
+#[test]
+fn damage_takes_the_context_out_of_service() {
+    let config = crate::rt::ExecutorConfig::default();
+    let scenario = async || {
+        let bench = bench();
+        let peer = Peer::new();
+        let deltas = vec![peer.write(9, "a", "1"), peer.write(10, "a", "2")];
+        let mut delivery = deliver(&bench, deltas);
+        assert!(poll_once(&mut delivery).await.is_none());
+        let (what, key, why) = ("entry", String::new(), "a test says so");
+        let source = StoreError::Corrupt { what, key, why };
+        commit_but_first(&bench, Refused::Damaged { source });
+        bench.checkpoint();
+        let end = poll_once(&mut delivery).await.expect("it has ended");
+        assert!(
+            matches!(end, Err(CallError::OutOfService { .. })),
+            "{end:?}"
+        );
+        let refused = bench.shard.check_service(fixture::id(1));
+        assert!(matches!(refused, Err(CallError::OutOfService { .. })));
+        assert_eq!(
+            bench.shard.stats.deltas_refused.get(),
+            2,
+            "and it is counted"
+        );
+        crate::rt::breathe().await;
+        let noted = bench.queue.try_iter().map(|queued| queued.change);
+        let is_noted = |change: &Change| matches!(change, Change::Quarantine { why: Some(_), .. });
+        assert_eq!(noted.filter(is_noted).count(), 1);
+    };
+    crate::rt::run("a test", &config, scenario).unwrap();
+}
+
+/// However many there are, the shard goes on between them.
+#[test]
+fn many_from_the_future_are_looked_at_in_rounds() {
+    let bench = bench();
+    let early = Peer::new().write(u64::MAX >> 12, "a", "1");
+    let mut delivery = deliver(&bench, vec![early; 2 * ROUND_DELTAS + 1]);
+    for _ in 0..3 {
+        assert!(now(&mut delivery).is_none());
+    }
+    let delivered = now(&mut delivery).expect("it has ended").unwrap();
+    assert!(bench.queue.is_empty());
+    let is_early = |outcome: &Delivered| matches!(outcome, Delivered::FromTheFuture(_));
+    assert!(delivered.iter().all(is_early));
+}
