@@ -933,15 +933,15 @@ mod tests {
     fn what_comes_from_other_nodes_is_shown_soon() {
         let mut bench = Bench::new();
         let (peer, slot) = (fixture::Peer::new(), bench.slot);
-        let delta = |now| {
+        let [first, second] = [2, 3].map(|now| {
             let delta = peer.write(now, "theirs", "value");
             Change::Delta(RemoteDelta { slot, delta })
-        };
-        bench.send(delta(2), 0, 0);
+        });
+        bench.send(first, 0, 0);
         bench.start();
         assert_eq!(bench.verdicts(), ["committed"]);
-        // It may come while checkpoints rest from the first.
-        bench.send(delta(3), 0, 0);
+        // It comes while checkpoints rest from the first.
+        bench.send(second, 0, 0);
         let is_shown = (4..2_000).any(|now| {
             bench.send(bench.write(now, "ours"), 0, 0);
             loop {
