@@ -202,9 +202,13 @@ fn a_backup_that_meets_damage_fails_once_and_the_next_one_goes_on_without_its_co
     assert_eq!(value(&client, &good, "key"), json!("well"));
     assert_eq!(server.stop(), Some(0));
     assert!(server.log().contains("is damaged; it is out of service"));
-    let read = corelet(&data, &["check"]);
-    let table = String::from_utf8_lossy(&read.stdout);
-    assert!(table.contains("is out of service"), "{table}");
+    let checked = corelet(&data, &["check", "-o", "json"]);
+    let told: Value = serde_json::from_slice(&checked.stdout).expect("a document");
+    let notes = told["notes"].to_string();
+    assert!(
+        notes.contains(&bad) && notes.contains("is out of service"),
+        "{notes}"
+    );
 }
 
 /// The node's key may be in it.
