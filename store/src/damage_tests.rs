@@ -221,6 +221,21 @@ fn a_context_without_a_head_can_be_deleted_and_then_nothing_is_in_the_way() {
     }
 }
 
+/// Nothing leads from it to what is left of its context.
+#[test]
+fn what_lies_under_a_damaged_grave_is_nobodys_and_goes() {
+    let (_dir, ledger, slots) = two();
+    delete(&ledger, 1);
+    flip(&ledger, |tables| tables.graves, &slot_key(slots[0]));
+    sweep(&ledger);
+    assert_eq!(ledger.stats().unwrap().entries, 80);
+    scrub_twice(&ledger);
+    scrub_twice(&ledger);
+    let stats = ledger.stats().unwrap();
+    assert_eq!((stats.entries, stats.deltas, stats.graves), (40, 1, 0));
+    verify(&ledger.snapshot().unwrap()).unwrap();
+}
+
 /// Such a record says that the edits under its key are of a list that was removed.
 #[test]
 fn removed_edits_are_swept_only_if_their_record_is_of_those_under_its_key() {

@@ -182,19 +182,31 @@ impl Tables {
     }
 }
 
+/// A record that says that its slot is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum User {
+    Head,
+    Grave,
+    Quarantine,
+}
+
 impl Tables {
-    /// Whether a context is in the slot, in service or not, or a grave; with `is_headless` also if
-    /// its head does not count.
+    /// Whether a context is in the slot, in service or not, or a grave: a record says so that is not
+    /// one of `but_for`.
     pub(crate) fn is_used(
         &self,
         txn: &RoTxn<'_, WithoutTls>,
         slot: ContextSlot,
-        is_headless: bool,
+        but_for: Option<User>,
     ) -> heed::Result<bool> {
         let key = slot_key(slot);
-        let heads = Some(self.heads).filter(|_| !is_headless);
-        for table in heads.into_iter().chain([self.graves, self.quarantine]) {
-            if table.get(txn, &key)?.is_some() {
+        let users = [
+            (User::Head, self.heads),
+            (User::Grave, self.graves),
+            (User::Quarantine, self.quarantine),
+        ];
+        for (user, table) in users {
+            if Some(user) != but_for && table.get(txn, &key)?.is_some() {
                 return Ok(true);
             }
         }

@@ -680,7 +680,7 @@ impl Snapshot {
 
     /// Whether a context is in the slot, in service or not, or a grave.
     pub(crate) fn is_used(&self, slot: ContextSlot) -> Result<bool, StoreError> {
-        let found = self.tables.is_used(&self.txn, slot, false);
+        let found = self.tables.is_used(&self.txn, slot, None);
         found.map_err(unreadable)
     }
 

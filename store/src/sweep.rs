@@ -179,7 +179,8 @@ fn sweep_graves(
         });
         let (slot, context, mut log_last, log_pruned) = match grave {
             Ok(grave) => grave,
-            // Nobody knows for certain whose it is, so nothing goes.
+            // Nobody knows for certain whose it is, so nothing goes before a scrub has found that
+            // it is nobody's.
             Err(error) => {
                 rows.pass_over(key, error, damaged)?;
                 continue;

@@ -126,19 +126,24 @@ impl Found {
 /// reported as [`StoreError::Corrupt`]. Takes time and memory in proportion to
 /// the ledger's entries and contexts.
 pub fn verify(snapshot: &Snapshot) -> Result<Verified, StoreError> {
-    struct First(Option<StoreError>);
-    impl Listener for First {
-        fn found(&mut self, _: Option<ContextId>, error: StoreError) {
-            self.0.get_or_insert(error);
-        }
-        fn passed(&mut self, _: Scrubbed) {}
-    }
-    let mut first = First(None);
+    let mut first = First::default();
     let verified = scrub(snapshot, &mut first);
     match first.0 {
         None => Ok(verified),
         Some(error) => Err(error),
     }
+}
+
+/// What is wrong first of all, if anything is.
+#[derive(Default)]
+pub(crate) struct First(pub(crate) Option<StoreError>);
+
+impl Listener for First {
+    fn found(&mut self, _: Option<ContextId>, error: StoreError) {
+        self.0.get_or_insert(error);
+    }
+
+    fn passed(&mut self, _: Scrubbed) {}
 }
 
 /// Checks everything, and tells of each disagreement. Gives what the contexts hold

@@ -3,7 +3,6 @@
 
 use super::Pass;
 use crate::error::StoreError;
-use crate::record::Head;
 use crate::scrub::{Derived, Orphan};
 
 impl Pass<'_> {
@@ -24,14 +23,14 @@ impl Pass<'_> {
 
     fn is_used(&self, orphan: &Orphan) -> Result<bool, StoreError> {
         let slot = orphan.slot();
-        if orphan.is_head() {
-            let found = self.tables.heads.get(&self.txn, orphan.key());
+        if orphan.user().is_some() {
+            let found = orphan.table(&self.tables).get(&self.txn, orphan.key());
             let found = found.map_err(|error| self.engine(error))?;
-            if found.is_some_and(|bytes| Head::read(orphan.key(), bytes).is_ok()) {
+            if found.is_some_and(|bytes| !orphan.is_damaged(bytes)) {
                 return Ok(true);
             }
         }
-        let found = self.tables.is_used(&self.txn, slot, orphan.is_head());
+        let found = self.tables.is_used(&self.txn, slot, orphan.user());
         let is_used = found.map_err(|error| self.engine(error))?;
         Ok(is_used || self.heads.contains_key(&slot) || self.is_quarantined(slot))
     }

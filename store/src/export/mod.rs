@@ -138,19 +138,15 @@ pub struct ReadCopy {
 /// written, can be read, and ends as it should. What it says is compared when it is taken in.
 pub fn read_copy(input: impl Read) -> Result<ReadCopy, ImportError> {
     let mut frame = FrameReader::begin(input)?;
-    let mut content = Vec::new();
     let (mut left_out, mut blobs_left_out) = (Vec::new(), Vec::new());
-    while frame.next(&mut content)? {
-        let mut rest = Reader(&content);
-        while !rest.0.is_empty() {
-            let row = row::read(&mut rest).map_err(|error| ImportError::malformed(error.0))?;
-            match row {
-                Row::LeftOut { id, why } => left_out.push((id, why.to_owned())),
-                Row::BlobLeftOut { id, why } => blobs_left_out.push((id, why.to_owned())),
-                _ => {}
-            }
+    each_row_of(&mut frame, &mut |row| {
+        match row {
+            Row::LeftOut { id, why } => left_out.push((id, why.to_owned())),
+            Row::BlobLeftOut { id, why } => blobs_left_out.push((id, why.to_owned())),
+            _ => {}
         }
-    }
+        Ok(())
+    })?;
     let kind = frame.kind();
     Ok(ReadCopy {
         kind,
@@ -210,6 +206,13 @@ fn each_row(
     if frame.kind() != ExportKind::Context {
         return Err(ImportError::malformed("it is no export of one context"));
     }
+    each_row_of(&mut frame, visit)
+}
+
+fn each_row_of(
+    frame: &mut FrameReader<impl Read>,
+    visit: &mut dyn FnMut(Row<'_>) -> Result<(), ImportError>,
+) -> Result<(), ImportError> {
     let mut content = Vec::new();
     while frame.next(&mut content)? {
         let mut rest = Reader(&content);

@@ -22,7 +22,7 @@ use crate::attachment::{self, Attachment};
 use crate::authors::Authors;
 use crate::delta::BirthsView;
 use crate::entry::{Space, State, Stored, Value};
-use crate::error::{ImportError, StoreError};
+use crate::error::ImportError;
 use crate::hlc::Hlc;
 use crate::ids::{ApplicationId, ContextId, ContextSlot, NodeId, Root};
 use crate::layout::{self, META_COUNTERS, META_SLOTS, Table, slot_key, space_key};
@@ -32,7 +32,7 @@ use crate::record::{
     Head, LitterRow, Record, RecordKind, SlotsRecord, TrieRow, seal, seal_edit, seal_edit_seen,
 };
 use crate::tally::Tally;
-use crate::verify::{Found, Listener, Scrubbed, scrub_incoming};
+use crate::verify::{First, Found, scrub_incoming};
 use crate::version::{Dot, VersionVector};
 use crate::writer::{Counters, LedgerWriter};
 
@@ -356,14 +356,7 @@ impl<'l> Target<'l> {
         self.open_step(writer)?;
         self.sums(writer)?;
         self.close_step(writer)?;
-        struct First(Option<StoreError>);
-        impl Listener for First {
-            fn found(&mut self, _: Option<ContextId>, error: StoreError) {
-                self.0.get_or_insert(error);
-            }
-            fn passed(&mut self, _: Scrubbed) {}
-        }
-        let mut first = First(None);
+        let mut first = First::default();
         let mut found = std::mem::take(&mut self.found);
         found.trie_nodes = self.counts.trie_nodes;
         let snapshot = writer.snapshot()?;

@@ -14,7 +14,7 @@ use crate::answer::KeptAnswer;
 use crate::authors::Authors;
 use crate::error::StoreError;
 use crate::ids::{ContextId, ContextSlot};
-use crate::layout::{self, Table, Tables};
+use crate::layout::{self, Table, Tables, User};
 use crate::record::{ContextRecord, Head};
 use crate::retention::StepBounds;
 use crate::snapshot::Snapshot;
@@ -80,7 +80,7 @@ pub struct Damage {
 }
 
 /// A record of a slot in which there is no context, of which none is left to be swept or
-/// looked into; or a damaged head that no context has. Two rounds have found it so, and no
+/// looked into; or a damaged head or grave that no context has. Two rounds have found it so, and no
 /// context that the second of them has read is in that slot: one that has only lost its head is
 /// not taken for none.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,9 +114,18 @@ impl Orphan {
         self.slot
     }
 
-    /// Whether it is a head, which would otherwise say that there is a context.
-    pub(crate) fn is_head(&self) -> bool {
-        self.part == Part::Heads
+    /// What it would say of its slot if it was not damaged.
+    pub(crate) fn user(&self) -> Option<User> {
+        match self.part {
+            Part::Heads => Some(User::Head),
+            Part::Graves => Some(User::Grave),
+            _ => None,
+        }
+    }
+
+    /// Whether what is under its key now is damaged by itself.
+    pub(crate) fn is_damaged(&self, bytes: &[u8]) -> bool {
+        self.part.check(&self.key, bytes).is_err()
     }
 }
 
@@ -266,7 +275,7 @@ impl Reader<'_> {
             Ok(ControlFlow::Continue(())) => {}
             Err(error @ StoreError::Corrupt { .. }) => {
                 let context = self.context_of(part, key, slot)?;
-                if let (Part::Heads, Some(slot), None) = (part, slot, context) {
+                if let (Part::Heads | Part::Graves, Some(slot), None) = (part, slot, context) {
                     self.suspect(part, key, slot, done);
                 }
                 done.damaged.push(Damage {

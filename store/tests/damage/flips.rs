@@ -141,7 +141,7 @@ enum Outcome {
 const SHORTCOMINGS: [(Outcome, usize); 4] = [
     (Outcome::VerifyOnly, 100),
     (Outcome::Late, 500),
-    (Outcome::NewestLeftOut, 50),
+    (Outcome::NewestLeftOut, 100),
     (Outcome::Died, 200),
 ];
 
