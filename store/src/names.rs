@@ -67,7 +67,7 @@ pub fn reconcile_names(ledgers: &[Ledger]) -> Result<Reconciled, StoreError> {
             if dangling.is_empty() {
                 continue;
             }
-            keeper.commit(dangling.iter().map(removal).collect())?;
+            keeper.commit(dangling.iter().map(|name| removal(name)).collect())?;
             reconciled.freed.append(&mut dangling);
         }
         drop(names);
@@ -78,8 +78,10 @@ pub fn reconcile_names(ledgers: &[Ledger]) -> Result<Reconciled, StoreError> {
     Ok(reconciled)
 }
 
-fn removal(name: &String) -> Change {
-    Change::RemoveName { name: name.clone() }
+fn removal(name: &str) -> Change {
+    Change::RemoveName {
+        name: name.to_owned(),
+    }
 }
 
 /// Writes the records anew that are damaged, and those that are lost: a bit of a key may have
@@ -103,7 +105,10 @@ fn mend(
         context: *context,
     };
     // At once: without its damaged record nothing would say that a name is lost.
-    let changes = left.iter().map(removal).chain(lost.iter().map(put));
+    let changes = left
+        .iter()
+        .map(|name| removal(name))
+        .chain(lost.iter().map(put));
     keeper.commit(changes.collect())?;
     left.retain(|name| !lost.contains_key(name));
     reconciled.freed.append(&mut left);
