@@ -34,8 +34,8 @@ use crate::trie_cache::TrieCache;
 /// shows it.
 const CHECKPOINT_WRITES_MAX: usize = 32_768;
 
-/// Pages that are dirty between two checkpoints: 64 MiB of memory, and what a checkpoint has to
-/// write. So a few thousand calls that each go elsewhere in a large context are enough for
+/// Pages that are dirty between two checkpoints, if each node and entry that has changed lies on
+/// one: 64 MiB of memory, and what a checkpoint has to write. So a few thousand calls that each go elsewhere in a large context are enough for
 /// one, while many more that write the same thousand keys share its cost.
 const CHECKPOINT_PAGES_MAX: usize = 16_384;
 

@@ -81,7 +81,7 @@ impl Pass<'_> {
         let mut touched = self.take_head(slot);
         let left = self.write_state(&incoming, &plan, call, &mut touched.head)?;
         self.heads.insert(slot, touched);
-        plan.shrink();
+        self.work_bytes += plan.shrink();
         let planned = PlannedCall {
             call,
             incoming,

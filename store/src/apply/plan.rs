@@ -143,12 +143,14 @@ impl Plan {
         Ok(())
     }
 
-    /// Lets go of what was only needed to write entries, if it is much.
-    pub(super) fn shrink(&mut self) {
-        self.work_bytes += self.arena.len() as u64;
+    /// Lets go of what was only needed to write entries, if it is much. Gives the bytes of work
+    /// that it took so far.
+    pub(super) fn shrink(&mut self) -> u64 {
+        let work_bytes = std::mem::take(&mut self.work_bytes) + self.arena.len() as u64;
         self.arena.clear();
         self.arena.shrink_to(ARENA_BYTES_WAITING_MAX);
         self.writes.shrink_to(1);
+        work_bytes
     }
 
     fn keep(&mut self, bytes: &[u8]) -> Range<usize> {

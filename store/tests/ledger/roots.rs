@@ -4,7 +4,7 @@
 use corelet_store::{Change, ContextSlot, Op, Space, Write};
 use proptest::prelude::*;
 
-use crate::{Bench, event, remove, set};
+use crate::{Bench, event, id, remove, set};
 
 const CONTEXTS: std::ops::Range<u8> = 1..4;
 
@@ -78,6 +78,8 @@ fn commit(batches: &[Vec<(u8, Kind)>], is_apart: bool) -> (Bench, Vec<String>) {
         let register = bench.call(context, ContextSlot::UNASSIGNED, vec![set("register", "")]);
         bench.commit(vec![register]);
     }
+    // There each delta is noted with all that it follows.
+    bench.commit(vec![Change::ShareContext(id(1))]);
     let mut told = Vec::new();
     let ledger = bench.ledger().clone();
     let mut writer = ledger.writer();
