@@ -58,13 +58,12 @@ pub(crate) fn large_context(plan: &Plan) -> Result<Found> {
             ));
         }
         let measure = format!("set in a context of {keys} keys, {}", subject.name());
-        found.figures.push(Figure::of_costs(
-            &measure,
-            in_large,
-            "an empty context",
-            in_empty,
-            target,
+        let figure = Figure::of_costs(&measure, in_large, "an empty context", in_empty, target);
+        (plan.say)(&format!(
+            "{measure}: {:.2} of one in an empty context",
+            figure.ratio
         ));
+        found.figures.push(figure);
         subject.stop()?;
     }
     Ok(found)
@@ -79,7 +78,6 @@ fn fill(plan: &Plan, subject: &Subject, context: &str, keys: u64) -> Result<()> 
         // the tool stopped is not counted.
         let load = Load {
             counting_from: Some(filled),
-            check: true,
             ..plan.load(&body)
         };
         filled += load.run(subject)?.requests;
