@@ -3,8 +3,9 @@
 
 use bytes::Bytes;
 use corelet_store::{
-    Attachment, BLOB_GROUP_BYTES, BackupSource, BlobId, BlobLimit, Blobs, Hlc, LedgerConfig,
-    NodeId, Op, RestoreOptions, Space, Write, check, read_copy, restore, write_backup,
+    Attachment, BLOB_GROUP_BYTES, BackupSource, BlobId, BlobLimit, Blobs, ContextSlot, Hlc,
+    LedgerConfig, NodeId, Op, RestoreOptions, Space, Write, check, read_copy, restore,
+    write_backup,
 };
 
 use crate::damage::flip;
@@ -26,18 +27,27 @@ fn with_attached(contents: &[Vec<u8>], stored: usize) -> (Bench, Blobs, Vec<Atta
             blob: BlobId::of(content),
             bytes: content.len() as u64,
         };
-        let op = Op {
-            space: Space::Attached,
-            key: Bytes::copy_from_slice(&attachment.key()),
-            removes_first: false,
-            write: Write::Insert,
-        };
-        let call = bench.call(1, slot, vec![op]);
-        bench.commit(vec![call]);
+        attach(&mut bench, slot, attachment);
         attachments.push(attachment);
     }
     bench.ledger().writer().checkpoint().unwrap();
     (bench, blobs, attachments)
+}
+
+fn attach(bench: &mut Bench, slot: ContextSlot, attachment: Attachment) {
+    let op = Op {
+        space: Space::Attached,
+        key: Bytes::copy_from_slice(&attachment.key()),
+        removes_first: false,
+        write: Write::Insert,
+    };
+    let call = bench.call(1, slot, vec![op]);
+    bench.commit(vec![call]);
+}
+
+fn slot_of(bench: &Bench) -> ContextSlot {
+    let snapshot = bench.ledger().snapshot().unwrap();
+    snapshot.context(&id(1)).unwrap().unwrap().slot
 }
 
 fn contents() -> Vec<Vec<u8>> {
@@ -57,14 +67,7 @@ fn contents() -> Vec<Vec<u8>> {
 #[test]
 fn a_backup_names_the_attached_blobs_that_it_lacks_and_has_the_others() {
     let (mut bench, blobs, attachments) = with_attached(&contents(), 3);
-    let slot = bench
-        .ledger()
-        .snapshot()
-        .unwrap()
-        .context(&id(1))
-        .unwrap()
-        .unwrap()
-        .slot;
+    let slot = slot_of(&bench);
     bench.close();
     let [first, _, damaged, lost] = attachments[..] else {
         panic!("there are four")
@@ -140,22 +143,8 @@ fn a_check_tells_of_attached_blobs_that_are_not_here_or_of_another_length() {
     let mut writer = blobs.writer(None, BlobLimit::FORMAT).unwrap();
     writer.write(b"another length").unwrap();
     drop(writer.finish().unwrap());
-    let slot = bench
-        .ledger()
-        .snapshot()
-        .unwrap()
-        .context(&id(1))
-        .unwrap()
-        .unwrap()
-        .slot;
-    let op = Op {
-        space: Space::Attached,
-        key: Bytes::copy_from_slice(&other.key()),
-        removes_first: false,
-        write: Write::Insert,
-    };
-    let call = bench.call(1, slot, vec![op]);
-    bench.commit(vec![call]);
+    let slot = slot_of(&bench);
+    attach(&mut bench, slot, other);
     bench.ledger().writer().checkpoint().unwrap();
     let lost = attachments[0].blob;
     std::fs::remove_file(
