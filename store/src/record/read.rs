@@ -1,0 +1,230 @@
+//! Records read into what the rest of the store works with, and written from it. Contexts and
+//! heads are in `context.rs`, the archives in `rows.rs`.
+
+use bytes::Bytes;
+
+use super::rows::{
+    AnswerAgeRow, AnswerRow, AnswerTally, ApplicationRow, ArchivedEditRow, AuthorRow, DagRow,
+    EditAfterOthersRow, EditRow, EditSeenRow, EntryRow, EventRow, NameRow, SECTIONS,
+};
+use super::{RecordKind, id_key, open, read_seen, seal, seen_rows};
+use crate::answer::{KeptAnswer, RequestDigest, Said};
+use crate::change::ApplicationRecord;
+use crate::entry::{EntryKind, State, Stored, Value};
+use crate::error::StoreError;
+use crate::hlc::Hlc;
+use crate::ids::{ApplicationId, ContextId, DeltaId, NodeId, Root};
+use crate::version::{Dot, VersionVector};
+
+/// Writes the record of an edit. `has_seen` says whether there is one of what it had seen.
+pub(crate) fn seal_edit(out: &mut Vec<u8>, key: &[u8], edit: EditRow<'_>, has_seen: bool) {
+    match has_seen {
+        true => seal(out, key, &EditAfterOthersRow { edit }),
+        false => seal(out, key, &edit),
+    }
+}
+
+/// Reads the record of an edit, and whether it says that there is one of what it had seen.
+pub(crate) fn read_edit<'a>(
+    key: &[u8],
+    bytes: &'a [u8],
+) -> Result<(&'a ArchivedEditRow<'a>, bool), StoreError> {
+    match bytes.get(1) {
+        Some(&kind) if kind == RecordKind::EditAfterOthers as u8 => {
+            Ok((&open::<EditAfterOthersRow>(key, bytes)?.edit, true))
+        }
+        _ => Ok((open::<EditRow>(key, bytes)?, false)),
+    }
+}
+
+/// Writes the record of what an edit had seen.
+pub(crate) fn seal_edit_seen(out: &mut Vec<u8>, key: &[u8], seen: &VersionVector) {
+    let seen = &seen_rows(seen);
+    seal(out, key, &EditSeenRow { seen });
+}
+
+/// Reads the record of what an edit had seen.
+pub(crate) fn read_edit_seen(key: &[u8], bytes: &[u8]) -> Result<VersionVector, StoreError> {
+    let row = open::<EditSeenRow>(key, bytes)?;
+    read_seen(RecordKind::EditSeen, key, &row.seen)
+}
+
+/// A delta that others may name as a parent, as stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DagNode {
+    pub(crate) position: u64,
+    pub(crate) dot: Dot,
+    /// Without the delta itself.
+    pub(crate) seen: VersionVector,
+}
+
+impl DagNode {
+    pub(crate) fn read(key: &[u8], bytes: &[u8]) -> Result<DagNode, StoreError> {
+        let row = open::<DagRow>(key, bytes)?;
+        Ok(DagNode {
+            position: row.position.to_native(),
+            dot: Dot {
+                author: row.author.to_native(),
+                hlc: Hlc::from_bits(row.hlc.to_native()),
+            },
+            seen: read_seen(RecordKind::Dag, key, &row.seen)?,
+        })
+    }
+
+    pub(crate) fn seal(&self, out: &mut Vec<u8>, key: &[u8]) {
+        let row = DagRow {
+            position: self.position,
+            author: self.dot.author,
+            hlc: self.dot.hlc.bits(),
+            seen: &seen_rows(&self.seen),
+        };
+        seal(out, key, &row);
+    }
+}
+
+/// Reads the record of an entry.
+pub(crate) fn read_entry<'a>(key: &[u8], bytes: &'a [u8]) -> Result<Stored<'a>, StoreError> {
+    let row = open::<EntryRow>(key, bytes)?;
+    let corrupt = |why| StoreError::corrupt(RecordKind::Entry.what(), key, why);
+    if row.kind == EntryKind::Register.number() {
+        let dot = Dot {
+            author: row.author.to_native(),
+            hlc: Hlc::from_bits(row.hlc.to_native()),
+        };
+        return Ok(Stored::Value(Value {
+            dot,
+            bytes: row.value.get(),
+        }));
+    }
+    if row.kind != SECTIONS {
+        return Err(corrupt("its kind is unknown to this program"));
+    }
+    let state = State::read(row.value.get()).map_err(|_| corrupt("its state is malformed"))?;
+    match state.kind() {
+        Some(_) => Ok(Stored::Sections(state)),
+        None => Err(corrupt("its state is empty")),
+    }
+}
+
+impl KeptAnswer {
+    pub(crate) fn read(key: &[u8], bytes: &[u8]) -> Result<KeptAnswer, StoreError> {
+        let row = open::<AnswerRow>(key, bytes)?;
+        let delta = row.delta.as_ref();
+        Ok(KeptAnswer {
+            request: RequestDigest::from_bytes(row.request),
+            hlc: Hlc::from_bits(row.hlc.to_native()),
+            fuel_used: row.fuel_used.to_native(),
+            delta_id: delta.map(|delta| DeltaId::from_bytes(*delta)),
+            root: Root::from_bytes(row.root),
+            said: Said::of(Bytes::copy_from_slice(row.text.get()), row.is_error),
+        })
+    }
+
+    pub(crate) fn seal(&self, out: &mut Vec<u8>, key: &[u8]) {
+        let row = AnswerRow {
+            request: *self.request.as_bytes(),
+            root: *self.root.as_bytes(),
+            delta: self.delta_id.map(|delta| *delta.as_bytes()),
+            hlc: self.hlc.bits(),
+            fuel_used: self.fuel_used,
+            is_error: self.said.is_error(),
+            text: self.said.text(),
+        };
+        seal(out, key, &row);
+    }
+}
+
+impl AnswerTally {
+    pub(crate) fn read(key: &[u8], bytes: &[u8]) -> Result<AnswerTally, StoreError> {
+        let row = open::<AnswerTally>(key, bytes)?;
+        Ok(AnswerTally {
+            count: row.count.to_native(),
+            bytes: row.bytes.to_native(),
+        })
+    }
+
+    /// With one more.
+    pub(crate) fn with(self, bytes: u64) -> AnswerTally {
+        AnswerTally {
+            count: self.count + 1,
+            bytes: self.bytes + bytes,
+        }
+    }
+
+    /// With one fewer; `None` if it does not count that one.
+    pub(crate) fn without(self, bytes: u64) -> Option<AnswerTally> {
+        Some(AnswerTally {
+            count: self.count.checked_sub(1)?,
+            bytes: self.bytes.checked_sub(bytes)?,
+        })
+    }
+}
+
+/// Reads what one answer counts for.
+pub(crate) fn read_answer_bytes(key: &[u8], bytes: &[u8]) -> Result<u64, StoreError> {
+    Ok(open::<AnswerAgeRow>(key, bytes)?.bytes.to_native())
+}
+
+/// An event as stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventView<'a> {
+    /// Counts the context's events, from 1.
+    pub sequence: u64,
+    /// The delta that it came with.
+    pub delta: DeltaId,
+    /// When.
+    pub hlc: Hlc,
+    /// What happened.
+    pub kind: &'a str,
+    /// The details.
+    pub payload: &'a [u8],
+}
+
+impl<'a> EventView<'a> {
+    pub(crate) fn read(key: &[u8], bytes: &'a [u8]) -> Result<EventView<'a>, StoreError> {
+        let row = open::<EventRow>(key, bytes)?;
+        let sequence = key.last_chunk::<8>().ok_or_else(|| {
+            StoreError::corrupt(RecordKind::Event.what(), key, "its key is too short")
+        })?;
+        Ok(EventView {
+            sequence: u64::from_be_bytes(*sequence),
+            delta: DeltaId::from_bytes(row.delta),
+            hlc: Hlc::from_bits(row.hlc.to_native()),
+            kind: row.kind.get(),
+            payload: row.payload.get(),
+        })
+    }
+}
+
+impl ApplicationRecord {
+    pub(crate) fn read(key: &[u8], bytes: &[u8]) -> Result<ApplicationRecord, StoreError> {
+        let row = open::<ApplicationRow>(key, bytes)?;
+        Ok(ApplicationRecord {
+            id: ApplicationId::from_bytes(id_key(key, RecordKind::Application)?),
+            name: row.name.get().to_owned(),
+            version: row.version.get().to_owned(),
+            size_bytes: row.size_bytes.to_native(),
+            installed: Hlc::from_bits(row.installed.to_native()),
+            description: row.description.get().to_owned(),
+        })
+    }
+
+    pub(crate) fn seal(&self, out: &mut Vec<u8>) {
+        let row = ApplicationRow {
+            size_bytes: self.size_bytes,
+            installed: self.installed.bits(),
+            name: &self.name,
+            version: &self.version,
+            description: &self.description,
+        };
+        seal(out, self.id.as_bytes(), &row);
+    }
+}
+
+pub(crate) fn read_name(key: &[u8], bytes: &[u8]) -> Result<ContextId, StoreError> {
+    Ok(ContextId::from_bytes(open::<NameRow>(key, bytes)?.context))
+}
+
+pub(crate) fn read_author(key: &[u8], bytes: &[u8]) -> Result<NodeId, StoreError> {
+    Ok(NodeId::from_bytes(open::<AuthorRow>(key, bytes)?.node))
+}
