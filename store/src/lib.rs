@@ -53,6 +53,8 @@ mod error;
 mod export;
 #[cfg(test)]
 mod fixture;
+#[cfg(test)]
+mod golden;
 mod hlc;
 mod ids;
 mod journal;

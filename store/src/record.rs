@@ -14,6 +14,8 @@
 //! up under another key is noticed as well.
 
 mod context;
+#[cfg(test)]
+mod golden;
 mod kind;
 mod read;
 mod rows;

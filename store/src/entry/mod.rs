@@ -13,6 +13,8 @@
 //! | `model.rs` | tests of the merge against what its rules say of whole histories |
 
 mod digest;
+#[cfg(test)]
+mod golden;
 mod kind;
 mod merge;
 #[cfg(test)]

@@ -38,6 +38,8 @@
 //! | 28 | blob that was left out; parts of it that came right before are void | id (32), why (text) |
 //! | 29 | end of a backup that lacks blobs | the numbers of 27, and how many blobs were left out (8 each) |
 
+#[cfg(test)]
+mod golden;
 mod read;
 mod write;
 

@@ -14,6 +14,8 @@
 //! copy.
 
 mod front;
+#[cfg(test)]
+mod golden;
 mod header;
 mod mend;
 

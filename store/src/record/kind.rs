@@ -1,91 +1,69 @@
 //! What a record is: the number in its envelope, and its name in messages.
 
-/// What a record is. The numbers are part of the disk format.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum RecordKind {
-    Format = 1,
-    Slots = 2,
-    Context = 3,
-    HeadOfFormat3 = 4,
-    Entry = 5,
-    Event = 7,
-    Application = 8,
-    Name = 9,
-    Author = 10,
-    Journal = 12,
-    Identity = 13,
-    JournalFile = 14,
-    Head = 15,
-    Log = 16,
-    Dag = 17,
-    Edit = 18,
-    Litter = 19,
-    Trie = 21,
-    Counters = 22,
-    Attached = 30,
-    AttachedSum = 31,
-    Tally = 50,
-    Mark = 51,
-    Members = 52,
-    Ack = 53,
-    Quarantine = 54,
-    Aside = 55,
-    GraveOfFormat3 = 11,
-    Grave = 20,
-    Seal = 40,
-    Fork = 41,
-    BacklogWithoutStamps = 42,
-    Backlog = 60,
-    EditSeen = 43,
-    EditAfterOthers = 61,
-    Saved = 44,
-    SavedPart = 45,
-    Answer = 46,
-    AnswerAge = 47,
-    AnswerTally = 48,
+/// The kinds in one place: variant, number and name of each.
+macro_rules! kinds {
+    ($($kind:ident = $number:literal: $what:literal,)*) => {
+        /// What a record is. The numbers are part of the disk format.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u8)]
+        pub(crate) enum RecordKind {
+            $($kind = $number,)*
+        }
+
+        impl RecordKind {
+            /// Every kind, in no order that matters.
+            #[cfg(test)]
+            pub(crate) const ALL: &[RecordKind] = &[$(RecordKind::$kind),*];
+
+            /// The kind's name in messages.
+            pub(crate) const fn what(self) -> &'static str {
+                match self {
+                    $(RecordKind::$kind => $what,)*
+                }
+            }
+        }
+    };
 }
 
-impl RecordKind {
-    /// The kind's name in messages.
-    pub(crate) const fn what(self) -> &'static str {
-        match self {
-            RecordKind::Format => "format record",
-            RecordKind::Slots => "slots record",
-            RecordKind::Context => "context record",
-            RecordKind::HeadOfFormat3 | RecordKind::Head => "head record",
-            RecordKind::Entry => "entry",
-            RecordKind::Log => "log record",
-            RecordKind::Dag => "record of a delta's past",
-            RecordKind::Edit | RecordKind::EditAfterOthers => "edit",
-            RecordKind::EditSeen => "record of what an edit had seen",
-            RecordKind::Trie => "node of a trie",
-            RecordKind::Counters => "record of positions and stamps",
-            RecordKind::Tally => "record of a context's sizes",
-            RecordKind::Mark => "mark in a context's history",
-            RecordKind::Members => "record of a context's members",
-            RecordKind::Ack => "acknowledgement of a member",
-            RecordKind::Quarantine => "record of a quarantine",
-            RecordKind::Aside => "call that was put aside",
-            RecordKind::Litter => "record of removed edits",
-            RecordKind::Attached => "record of an attachment",
-            RecordKind::AttachedSum => "sum of attachments",
-            RecordKind::Saved => "saved list",
-            RecordKind::SavedPart => "part of a saved list",
-            RecordKind::Event => "event record",
-            RecordKind::Application => "application record",
-            RecordKind::Name => "name record",
-            RecordKind::Author => "author record",
-            RecordKind::GraveOfFormat3 | RecordKind::Grave => "grave record",
-            RecordKind::Answer => "answer",
-            RecordKind::AnswerAge => "record of an answer's age",
-            RecordKind::AnswerTally => "tally of answers",
-            RecordKind::Journal => "record of the journal",
-            RecordKind::Identity => "identity record",
-            RecordKind::JournalFile => "record of the journal's file",
-            RecordKind::Seal => "seal",
-            RecordKind::Fork => "proof against an author",
-            RecordKind::BacklogWithoutStamps | RecordKind::Backlog => "record of a backlog",
-        }
-    }
+kinds! {
+    Format = 1: "format record",
+    Slots = 2: "slots record",
+    Context = 3: "context record",
+    HeadOfFormat3 = 4: "head record",
+    Entry = 5: "entry",
+    Event = 7: "event record",
+    Application = 8: "application record",
+    Name = 9: "name record",
+    Author = 10: "author record",
+    GraveOfFormat3 = 11: "grave record",
+    Journal = 12: "record of the journal",
+    Identity = 13: "identity record",
+    JournalFile = 14: "record of the journal's file",
+    Head = 15: "head record",
+    Log = 16: "log record",
+    Dag = 17: "record of a delta's past",
+    Edit = 18: "edit",
+    Litter = 19: "record of removed edits",
+    Grave = 20: "grave record",
+    Trie = 21: "node of a trie",
+    Counters = 22: "record of positions and stamps",
+    Attached = 30: "record of an attachment",
+    AttachedSum = 31: "sum of attachments",
+    Seal = 40: "seal",
+    Fork = 41: "proof against an author",
+    BacklogWithoutStamps = 42: "record of a backlog",
+    EditSeen = 43: "record of what an edit had seen",
+    Saved = 44: "saved list",
+    SavedPart = 45: "part of a saved list",
+    Answer = 46: "answer",
+    AnswerAge = 47: "record of an answer's age",
+    AnswerTally = 48: "tally of answers",
+    Tally = 50: "record of a context's sizes",
+    Mark = 51: "mark in a context's history",
+    Members = 52: "record of a context's members",
+    Ack = 53: "acknowledgement of a member",
+    Quarantine = 54: "record of a quarantine",
+    Aside = 55: "call that was put aside",
+    Backlog = 60: "record of a backlog",
+    EditAfterOthers = 61: "edit",
 }

@@ -29,6 +29,8 @@ mod change;
 mod check;
 mod digest;
 mod flush;
+#[cfg(test)]
+mod golden;
 mod inner;
 mod later;
 mod load;
