@@ -7,9 +7,10 @@ use std::error::Error;
 
 use bytes::Bytes;
 use corelet_store::{
-    ApplicationId, ApplicationRecord, Birth, Births, CallEffects, Change, ContextId, ContextSlot,
-    DataDir, EntryKind, Event, Hlc, Ledger, LedgerConfig, NewContext, NodeId, Op, OpenOptions,
-    RemoteDelta, Sealer, ShardCount, ShardId, Space, Write, make_seals, vouch,
+    Acknowledgement, AnswerKey, ApplicationId, ApplicationRecord, Attachment, Birth, Births,
+    BlobId, BlobLimit, Blobs, CallEffects, Change, ContextId, ContextSlot, DataDir, EntryKind,
+    Event, Hlc, KeyedAnswer, Ledger, LedgerConfig, NewContext, NodeId, Op, OpenOptions,
+    RemoteDelta, RequestDigest, Said, Sealer, ShardCount, ShardId, Space, Write, make_seals, vouch,
 };
 use ed25519_dalek::{Signer, SigningKey};
 
@@ -162,6 +163,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     writer.commit(vec![Change::DeleteContext(id(4))])?;
     kinds(&mut writer)?;
     two_nodes(&mut writer, &dir)?;
+    attachments(&mut writer, &dir)?;
+    answers(&mut writer)?;
     journal(&mut writer)
 }
 
@@ -243,6 +246,71 @@ fn two_nodes(writer: &mut Writer, dir: &str) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// What the `n`th blob holds: a group and a bit of the next.
+fn blob(n: u8) -> Vec<u8> {
+    vec![n; 20_000]
+}
+
+/// Attaches the `n`th blob, or no longer.
+fn attachment(n: u8, write: Write) -> Op {
+    let attachment = Attachment {
+        blob: BlobId::of(&blob(n)),
+        bytes: blob(n).len() as u64,
+    };
+    Op {
+        space: Space::Attached,
+        key: Bytes::copy_from_slice(&attachment.key()),
+        removes_first: false,
+        write,
+    }
+}
+
+/// Context 7 has attached two blobs, and a third no longer. All are there, but for one that
+/// another node may have.
+fn attachments(writer: &mut Writer, dir: &str) -> Result<(), Box<dyn Error>> {
+    let blobs = Blobs::open(std::path::Path::new(dir).join("blobs"))?;
+    for n in [1, 2, 4] {
+        let mut blob_writer = blobs.writer(None, BlobLimit::FORMAT)?;
+        blob_writer.write(&blob(n))?;
+        drop(blob_writer.finish()?);
+    }
+    writer.create(7, vec![])?;
+    let attach = |n| attachment(n, Write::Insert);
+    writer.call(7, vec![attach(1), attach(2), attach(3)])?;
+    writer.call(7, vec![attachment(2, Write::Remove)])?;
+    Ok(())
+}
+
+/// Context 7 keeps an answer, and context 6 has members, one of which has acknowledged what
+/// there is.
+fn answers(writer: &mut Writer) -> Result<(), Box<dyn Error>> {
+    let mut call = writer.effects(7, vec![set("answered", b"value")], vec![]);
+    call.answer = Some(Box::new(KeyedAnswer {
+        key: AnswerKey::of(b"key"),
+        request: RequestDigest::of(b"method", b"arguments"),
+        fuel_used: 1000,
+        said: Said::Output(Bytes::from_static(b"\"done\"")),
+    }));
+    writer.commit(vec![Change::Call(call)])?;
+    let members = [20, 21].map(|n| NodeId::from_bytes([n; 32]));
+    let snapshot = writer.ledger.snapshot()?;
+    let slot = snapshot.context(&id(6))?.ok_or("it was made above")?.slot;
+    let seen = snapshot.applied(&snapshot.head(slot)?)?;
+    drop(snapshot);
+    let (since, now) = (writer.next(), writer.next());
+    writer.commit(vec![Change::SetMembers {
+        context: id(6),
+        members: members.to_vec(),
+        now: since,
+    }])?;
+    writer.commit(vec![Change::Acknowledge(Acknowledgement {
+        context: id(6),
+        member: members[0],
+        seen,
+        now,
+    })])
+}
+
 /// Calls that only the journal has.
 fn journal(writer: &mut Writer) -> Result<(), Box<dyn Error>> {
     let mut batches = Vec::new();
@@ -260,11 +328,14 @@ fn journal(writer: &mut Writer) -> Result<(), Box<dyn Error>> {
         };
         let two = writer.effects(3, vec![set("m0000", b"again")], vec![]);
         let three = writer.effects(5, vec![private], vec![]);
-        batches.push([one, two, three].map(Change::Call));
+        batches.push([one, two, three].map(Change::Call).to_vec());
     }
+    let four = writer.effects(7, vec![attachment(4, Write::Insert)], vec![]);
+    let five = writer.effects(7, vec![attachment(1, Write::Remove)], vec![]);
+    batches.push([four, five].map(Change::Call).to_vec());
     let mut ledger = writer.ledger.writer();
     for batch in batches {
-        let outcome = ledger.commit(batch.into())?;
+        let outcome = ledger.commit(batch)?;
         for verdict in outcome.verdicts {
             verdict?;
         }

@@ -5,9 +5,11 @@
 use std::path::Path;
 use std::process::Command;
 
+use bytes::Bytes;
 use corelet_store::{
-    ApplicationId, DataDir, EntryKind, EntryValue, Ledger, LedgerConfig, NodeId, OpenOptions, Scan,
-    ShardCount, ShardId, Space, Verified, verify,
+    AnswerKey, ApplicationId, BlobId, ContextSlot, DataDir, EntryKind, EntryValue, Ledger,
+    LedgerConfig, NodeId, OpenOptions, Said, Scan, ShardCount, ShardId, Snapshot, Space, Verified,
+    check, verify,
 };
 
 use crate::{id, set};
@@ -137,6 +139,42 @@ fn a_directory_of_format_3_is_taken_over() {
     verify(&ledger.snapshot().unwrap()).unwrap();
 }
 
+fn slot_of(snapshot: &Snapshot, n: u8) -> ContextSlot {
+    snapshot.context(&id(n)).unwrap().unwrap().slot
+}
+
+/// What it has done since there are kinds of entries: one of each kind in context 5, and in
+/// context 6 writes of two nodes.
+fn check_kinds(snapshot: &Snapshot) {
+    let value = |n, space, key: &[u8]| snapshot.get(slot_of(snapshot, n), space, key).unwrap();
+    let shared = |key: &str| value(5, Space::Shared, key.as_bytes());
+    assert_eq!(shared("counter"), Some(EntryValue::Counter(42)));
+    assert_eq!(shared("element"), Some(EntryValue::SetElement));
+    assert_eq!(shared("once"), Some(EntryValue::WriteOnce(b"first")));
+    assert_eq!(shared("list"), Some(EntryValue::List));
+    assert_eq!(shared("text"), Some(EntryValue::Text));
+    assert_eq!(shared("gone"), None);
+    let owned = [&[7; 32][..], b"mine"].concat();
+    let register = |value| Some(EntryValue::Register(value));
+    assert_eq!(value(5, Space::Owned, &owned), register(b"value"));
+    assert_eq!(value(5, Space::Private, b"secret"), register(b"journaled"));
+    let list = snapshot.sequence(
+        slot_of(snapshot, 5),
+        Space::Shared,
+        b"list",
+        EntryKind::List,
+    );
+    assert_eq!(list.unwrap().unwrap().edits, 2);
+    // Two nodes have written at once; theirs was later.
+    assert_eq!(value(6, Space::Shared, b"both"), register(b"theirs"));
+    assert_eq!(value(6, Space::Shared, b"one"), register(b"theirs"));
+    assert_eq!(
+        value(6, Space::Shared, b"added"),
+        Some(EntryValue::Counter(1))
+    );
+    assert_eq!(snapshot.head(slot_of(snapshot, 6)).unwrap().deltas.len(), 2);
+}
+
 #[test]
 fn a_directory_of_format_4_is_whole() {
     let dir = tempfile::tempdir().unwrap();
@@ -144,33 +182,42 @@ fn a_directory_of_format_4_is_whole() {
         let ledger = open(dir.path(), "format-4");
         check_content(&ledger);
         let snapshot = ledger.snapshot().unwrap();
-        let slot = |n| snapshot.context(&id(n)).unwrap().unwrap().slot;
-        let value = |n, space, key: &[u8]| snapshot.get(slot(n), space, key).unwrap();
-        let shared = |key: &str| value(5, Space::Shared, key.as_bytes());
-        assert_eq!(shared("counter"), Some(EntryValue::Counter(42)));
-        assert_eq!(shared("element"), Some(EntryValue::SetElement));
-        assert_eq!(shared("once"), Some(EntryValue::WriteOnce(b"first")));
-        assert_eq!(shared("list"), Some(EntryValue::List));
-        assert_eq!(shared("text"), Some(EntryValue::Text));
-        assert_eq!(shared("gone"), None);
-        let owned = [&[7; 32][..], b"mine"].concat();
-        let register = |value| Some(EntryValue::Register(value));
-        assert_eq!(value(5, Space::Owned, &owned), register(b"value"));
-        assert_eq!(value(5, Space::Private, b"secret"), register(b"journaled"));
-        let list = snapshot.sequence(slot(5), Space::Shared, b"list", EntryKind::List);
-        assert_eq!(list.unwrap().unwrap().edits, 2);
-        // Two nodes have written at once; theirs was later.
-        assert_eq!(value(6, Space::Shared, b"both"), register(b"theirs"));
-        assert_eq!(value(6, Space::Shared, b"one"), register(b"theirs"));
-        assert_eq!(
-            value(6, Space::Shared, b"added"),
-            Some(EntryValue::Counter(1))
-        );
-        assert_eq!(snapshot.head(slot(6)).unwrap().deltas.len(), 2);
+        check_kinds(&snapshot);
         verify(&snapshot).unwrap();
         let edits = ledger.stats().unwrap().edits;
         assert_eq!(edits, if is_swept { 3 } else { 4 });
         drop(snapshot);
         while ledger.sweep(100).unwrap().is_more {}
     }
+}
+
+/// Since there are attachments: context 7 has attached four blobs, two of them no longer, and
+/// keeps an answer, and context 6 has members. The last two calls are in the journal.
+#[test]
+fn a_directory_of_format_5_is_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    for _ in 0..2 {
+        let ledger = open(dir.path(), "format-5");
+        check_content(&ledger);
+        let snapshot = ledger.snapshot().unwrap();
+        check_kinds(&snapshot);
+        let slot = slot_of(&snapshot, 7);
+        let blobs = [1, 2, 3, 4].map(|n| BlobId::of(&[n; 20_000]));
+        let attached_by = blobs.map(|blob| snapshot.attached_by(blob, 2).unwrap());
+        assert_eq!(attached_by, [vec![], vec![], vec![slot], vec![slot]]);
+        let sum = snapshot.attached(slot).unwrap();
+        assert_eq!((sum.blobs, sum.bytes), (2, 40_000));
+        let kept = snapshot.kept_answer(slot, &AnswerKey::of(b"key")).unwrap();
+        let expected = Said::Output(Bytes::from_static(b"\"done\""));
+        assert_eq!(kept.unwrap().said, expected);
+        let members = snapshot.members(slot_of(&snapshot, 6)).unwrap();
+        let seen = members.iter().map(|member| member.seen.len());
+        assert_eq!(seen.collect::<Vec<_>>(), [2, 0]);
+        verify(&snapshot).unwrap();
+        drop(snapshot);
+        while ledger.sweep(100).unwrap().is_more {}
+    }
+    let report = check(&dir.path().join("format-5"), &mut |_| {}).unwrap();
+    assert!(report.is_whole(), "{:?}", report.findings);
+    assert_eq!((report.blobs, report.blobs_missing), (3, 1));
 }
