@@ -1,12 +1,12 @@
 //! What the batches of `torture` write, so that what is in a ledger follows from
 //! the numbers of its batches alone. Comparing is in `check.rs`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use corelet_store::{
-    AnswerKey, ApplicationId, CallEffects, Change, ContextId, Event, Hlc, KeyedAnswer, NewContext,
-    NodeId, Op, RequestDigest, Said, Write,
+    AnswerKey, ApplicationId, Attachment, BlobId, CallEffects, Change, ContextId, Event, Hlc,
+    KeyedAnswer, NewContext, NodeId, Op, RequestDigest, Said, Space, Write,
 };
 
 /// Contexts that each batch calls. One more comes and goes.
@@ -18,6 +18,12 @@ pub(crate) const KEYED: u8 = 1;
 
 /// Keys in a context that remember older batches.
 const HISTORY: u64 = 50;
+
+/// Blobs that are attached in turn. There are none of them here: another node may have them.
+pub(crate) const BLOBS: u64 = 7;
+
+/// How many blobs a context has attached after a few batches.
+const ATTACHED: u64 = 3;
 
 /// In every so many batches a context comes and goes.
 pub(crate) fn batch(n: u64, passing_every: u64) -> Vec<Change> {
@@ -65,8 +71,8 @@ pub(crate) fn create(context: u8, n: u64) -> [Change; 2] {
     [named, created]
 }
 
-/// Several keys that must agree, one that tells the history, and sometimes one
-/// that is large, growing and shrinking.
+/// Several keys that must agree, one that tells the history, sometimes one
+/// that is large, growing and shrinking, a blob that is attached and one that is no longer.
 fn call(context: u8, n: u64) -> CallEffects {
     let mut ops: Vec<Op> = (0..4)
         .map(|copy| set(format!("copy{copy}"), n.to_be_bytes().to_vec()))
@@ -80,6 +86,13 @@ fn call(context: u8, n: u64) -> CallEffects {
         1 => Op::remove(Bytes::from_static(b"large")),
         _ => set("small".to_owned(), vec![n as u8]),
     });
+    // After what is in the shared space, and in the order of their keys.
+    let mut attachments = [
+        attachment(n, Write::Insert),
+        attachment(n + BLOBS - ATTACHED, Write::Remove),
+    ];
+    attachments.sort_by(|a, b| a.key.cmp(&b.key));
+    ops.extend(attachments);
     CallEffects {
         ops,
         events: vec![Event {
@@ -106,6 +119,23 @@ pub(crate) fn answer(n: u64) -> KeyedAnswer {
     }
 }
 
+/// The blob that batch `n` attaches.
+pub(crate) fn blob(n: u64) -> Attachment {
+    Attachment {
+        blob: BlobId::of(&(n % BLOBS).to_be_bytes()),
+        bytes: 1 << (n % BLOBS),
+    }
+}
+
+fn attachment(n: u64, write: Write) -> Op {
+    Op {
+        space: Space::Attached,
+        key: Bytes::copy_from_slice(&blob(n).key()),
+        removes_first: false,
+        write,
+    }
+}
+
 fn large(n: u64) -> Vec<u8> {
     vec![n as u8; 5000 + (n as usize * 997) % 20_000]
 }
@@ -114,17 +144,32 @@ fn set(key: String, value: Vec<u8>) -> Op {
     Op::set(key.into(), value.into())
 }
 
-/// What a context's entries are after these batches.
-pub(crate) fn entries(batches: &[u64]) -> BTreeMap<String, Vec<u8>> {
-    let mut entries = BTreeMap::new();
-    for &n in batches {
-        for op in call(0, n).ops {
+/// What a context has after these batches.
+#[derive(Default)]
+pub(crate) struct Expected {
+    pub(crate) entries: BTreeMap<String, Vec<u8>>,
+    pub(crate) attached: BTreeSet<Attachment>,
+}
+
+impl Expected {
+    pub(crate) fn after(batches: &[u64]) -> Expected {
+        let mut expected = Expected::default();
+        for op in batches.iter().flat_map(|n| call(0, *n).ops) {
+            if let Some(attachment) = Attachment::from_key(&op.key)
+                && op.space == Space::Attached
+            {
+                match op.write {
+                    Write::Insert => expected.attached.insert(attachment),
+                    _ => expected.attached.remove(&attachment),
+                };
+                continue;
+            }
             let key = String::from_utf8(op.key.to_vec()).expect("a key of ours is text");
             match op.write {
-                Write::Set(value) => entries.insert(key, value.to_vec()),
-                _ => entries.remove(&key),
+                Write::Set(value) => expected.entries.insert(key, value.to_vec()),
+                _ => expected.entries.remove(&key),
             };
         }
+        expected
     }
-    entries
 }

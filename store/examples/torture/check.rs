@@ -2,12 +2,12 @@
 //! the reads that a server does. Whether the ledger agrees with itself is for the
 //! store's own `verify` to say.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use corelet_store::{ContextId, ContextSlot, EntryValue, Quarantined, Scan, Snapshot, StoreError};
 
-use crate::batch::{CONTEXTS, KEYED, answer, entries, id, name};
+use crate::batch::{BLOBS, CONTEXTS, Expected, KEYED, answer, blob, id, name};
 
 /// Older answers may have made room for others.
 const ANSWERS: usize = 1_000;
@@ -77,7 +77,7 @@ pub(crate) fn compare(snapshot: &Snapshot, said: &Said) -> Result<usize, Finding
     if let Some(back) = failed.find(|n| there.contains(n)) {
         return wrong(format!("failed batch {back} is there"));
     }
-    let expected = entries(&all);
+    let expected = Expected::after(&all);
     for context in in_service() {
         if batches_in(snapshot, context)? != all {
             return wrong(format!(
@@ -88,6 +88,7 @@ pub(crate) fn compare(snapshot: &Snapshot, said: &Said) -> Result<usize, Finding
             return wrong(format!("context {context} has lost its name"));
         }
         compare_entries(snapshot, context, &expected)?;
+        compare_attached(snapshot, context, &expected)?;
     }
     let answers = if is_out(id(KEYED)) { 0 } else { ANSWERS };
     let slot = slot(snapshot, KEYED)?;
@@ -107,13 +108,9 @@ pub(crate) fn compare(snapshot: &Snapshot, said: &Said) -> Result<usize, Finding
 }
 
 /// One by one, and in a row.
-fn compare_entries(
-    snapshot: &Snapshot,
-    context: u8,
-    expected: &BTreeMap<String, Vec<u8>>,
-) -> Result<(), Finding> {
+fn compare_entries(snapshot: &Snapshot, context: u8, expected: &Expected) -> Result<(), Finding> {
     let slot = slot(snapshot, context)?;
-    for (key, value) in expected {
+    for (key, value) in &expected.entries {
         if snapshot.register(slot, key.as_bytes())? != Some(value) {
             return wrong(format!(
                 "half of a call: context {context} has a wrong {key:?}"
@@ -131,7 +128,7 @@ fn compare_entries(
         }
         Ok(ControlFlow::Continue(()))
     })?;
-    let expected = expected.iter();
+    let expected = expected.entries.iter();
     let expected = expected.map(|(key, value)| (key.as_bytes(), &value[..]));
     if !found
         .iter()
@@ -140,6 +137,28 @@ fn compare_entries(
     {
         return wrong(format!(
             "half of a call: context {context} has other entries than it was given"
+        ));
+    }
+    Ok(())
+}
+
+/// By blob, as whoever removes blobs asks, and all together.
+fn compare_attached(snapshot: &Snapshot, context: u8, expected: &Expected) -> Result<(), Finding> {
+    let slot = slot(snapshot, context)?;
+    for attachment in (0..BLOBS).map(blob) {
+        // Contexts that came and went may not be swept yet.
+        let slots = snapshot.attached_by(attachment.blob, usize::MAX)?;
+        if slots.contains(&slot) != expected.attached.contains(&attachment) {
+            return wrong(format!(
+                "half of a call: context {context} has other blobs attached than it was given"
+            ));
+        }
+    }
+    let sum = snapshot.attached(slot)?;
+    let bytes = expected.attached.iter().map(|attachment| attachment.bytes);
+    if (sum.blobs, sum.bytes) != (expected.attached.len() as u64, bytes.sum()) {
+        return wrong(format!(
+            "context {context} counts {sum:?} of attachments and has others"
         ));
     }
     Ok(())

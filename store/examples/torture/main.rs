@@ -158,11 +158,23 @@ fn serve() -> Result<ExitCode, Box<dyn Error>> {
 fn inspect(dir: &str) -> String {
     match corelet_store::check(dir.as_ref(), &mut |_| {}) {
         Err(error) => format!("reported: {error}"),
-        Ok(report) => match (report.findings.first(), report.notes.first()) {
-            (Some(finding), _) => format!("reported: {finding}"),
-            (None, Some(note)) => format!("wrong: {note}"),
-            (None, None) => format!("right: {:?}", report.held),
-        },
+        Ok(report) => {
+            // There never were blobs here, of which it has to tell.
+            let is_of_blob = |note: &&String| note.contains("is attached and not here");
+            let told = report.notes.iter().filter(is_of_blob).count() as u64;
+            let mut others = report.notes.iter().filter(|note| !is_of_blob(note));
+            match (report.findings.first(), others.next()) {
+                (Some(finding), _) => format!("reported: {finding}"),
+                (None, Some(note)) => format!("wrong: {note}"),
+                (None, None) if told != report.blobs_missing => {
+                    format!(
+                        "wrong: {told} of {} blobs are told of",
+                        report.blobs_missing
+                    )
+                }
+                (None, None) => format!("right: {:?}", report.held),
+            }
+        }
     }
 }
 
