@@ -246,7 +246,7 @@ fn check_ledger(
             ));
             continue;
         }
-        let why = "one bit of it is another than it was written; the next start puts it right";
+        let why = "bits of it are others than they were written; the next start puts it right";
         let error = StoreError::corrupt("journal record", &batch.to_be_bytes(), why);
         findings.add(shard, None, &error);
     }

@@ -16,6 +16,10 @@ pub(super) const HEADER_BYTES: usize = 40;
 /// Where the header's own checksum lies.
 const HEADER_SUM_AT: usize = HEADER_BYTES - 8;
 
+/// So many bits of a header may be others for it to be known again. A page without anything
+/// differs from a header in those of the magic that are set, which are three times as many.
+const RESEMBLING_BITS_MAX: u32 = 4;
+
 /// The first bytes of a record.
 #[derive(Clone, Copy)]
 pub(super) struct Header {
@@ -48,6 +52,20 @@ impl Header {
         is_one.then_some(header)
     }
 
+    /// Whether at most so many bits of the first ones are others than every header has.
+    pub(super) fn may_be(bytes: &[u8; HEADER_BYTES], bits_max: u32) -> bool {
+        bits_between(&bytes[..4], MAGIC) <= bits_max
+    }
+
+    /// Whether these bytes, which are no header, were the one of batch `number` of `generation`, as far
+    /// as what every such header has can tell. An older one that is damaged may be taken for it.
+    pub(super) fn resembles(bytes: &[u8; HEADER_BYTES], generation: u64, number: u64) -> bool {
+        let differ = bits_between(&bytes[..4], MAGIC)
+            + bits_between(&bytes[8..16], &generation.to_le_bytes())
+            + bits_between(&bytes[16..24], &number.to_le_bytes());
+        differ <= RESEMBLING_BITS_MAX
+    }
+
     /// The number of the generation that the record is of.
     pub(super) fn generation(&self) -> u64 {
         self.number_at(8)
@@ -76,4 +94,8 @@ impl Header {
         let bytes = self.bytes[at..].first_chunk();
         u64::from_le_bytes(*bytes.expect("a header has five numbers of 8 bytes"))
     }
+}
+
+fn bits_between(a: &[u8], b: &[u8]) -> u32 {
+    a.iter().zip(b).map(|(a, b)| (a ^ b).count_ones()).sum()
 }

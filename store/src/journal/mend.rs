@@ -1,5 +1,5 @@
-//! One bit of a record that is another than it was written, found by trying: its checksums
-//! tell when the record is whole again. To bring such a record in is right whatever has
+//! One bit of a record that is another than it was written, or two of its header, found by trying:
+//! its checksums tell when the record is whole again. To bring such a record in is right whatever has
 //! happened. If the bit was flipped on the disk, the record was acknowledged, and would be lost
 //! otherwise; if the write was torn and lacked nothing but that bit, it may be there as
 //! well as not. Pure functions.
@@ -18,16 +18,30 @@ pub(crate) enum Mended {
     Payload,
 }
 
-/// The header that these bytes were, if it is one that `is_wanted`.
+/// The header that these bytes were, if it is one that `is_wanted` and at most two bits
+/// are others. So many are tried because a header that is nothing to anybody looks like the end of
+/// the journal: all pairs are fifty thousand short hashes, and a checksum of 64 bits is not met by chance.
 pub(super) fn header(
     mut bytes: [u8; HEADER_BYTES],
     seed: u64,
     is_wanted: impl Fn(&Header) -> bool,
 ) -> Option<Header> {
-    (0..8 * HEADER_BYTES).find_map(|bit| {
-        flip(&mut bytes, bit);
-        let found = Header::parse(bytes, seed).filter(&is_wanted);
-        flip(&mut bytes, bit);
+    if !Header::may_be(&bytes, 2) {
+        return None;
+    }
+    let wanted = |bytes| Header::parse(bytes, seed).filter(&is_wanted);
+    let bits = 8 * HEADER_BYTES;
+    (0..bits).find_map(|first| {
+        flip(&mut bytes, first);
+        let found = wanted(bytes).or_else(|| {
+            (first + 1..bits).find_map(|second| {
+                flip(&mut bytes, second);
+                let found = wanted(bytes);
+                flip(&mut bytes, second);
+                found
+            })
+        });
+        flip(&mut bytes, first);
         found
     })
 }

@@ -98,7 +98,7 @@ pub(crate) struct Journal {
     end: u64,
     /// Whether a record that is not whole was found behind them.
     is_torn: bool,
-    /// Batches of which a bit was another than it was written.
+    /// Batches of which bits were others than they were written.
     mended: Vec<(u64, Mended)>,
     /// The record of the next batch, behind a place for its header.
     record: Vec<u8>,
@@ -175,7 +175,7 @@ impl Journal {
     }
 
     /// Finds the batches that the last checkpoint does not hold. A record of which one bit is
-    /// another counts as whole (`mend.rs`). One that
+    /// another, or two of its header, counts as whole (`mend.rs`). One that
     /// is cut off or torn was never acknowledged and ends the search; whole
     /// records behind it show that it is damage instead. `data_file` is what
     /// would be too old if there were records of a later generation.
@@ -199,7 +199,11 @@ impl Journal {
         let size = size_of_file(&self.file, &self.path)?.saturating_sub(front::RECORDS_AT);
         let mut is_torn = false;
         for at in (end..size).step_by(ALIGN_BYTES as usize) {
-            let Some(header) = self.header_of_any_generation(at)? else {
+            let Some(bytes) = self.header_bytes(at)? else {
+                break;
+            };
+            let Some(header) = Header::parse(bytes, self.generation.seed) else {
+                is_torn |= at == end && self.was_header_of(bytes, batches);
                 continue;
             };
             if header.generation() > self.generation.number {
@@ -230,7 +234,7 @@ impl Journal {
         for (batch, _) in &all_mended {
             tracing::error!(
                 batch,
-                "a bit of a record of the journal was another than it was written; the record is whole again, but the disk is not to be trusted"
+                "bits of a record of the journal were others than they were written; the record is whole again, but the disk is not to be trusted"
             );
         }
         (self.batches, self.end, self.is_torn) = (batches, end, is_torn);
@@ -244,7 +248,7 @@ impl Journal {
         self.is_torn
     }
 
-    /// Batches of which a bit was another than it was written, by number.
+    /// Batches of which bits were others than they were written, by number.
     pub(crate) fn mended(&self) -> &[(u64, Mended)] {
         &self.mended
     }
@@ -448,7 +452,7 @@ impl Journal {
             .read_exact_at(payload, payload_at)
             .map_err(reading)?;
         if !header.covers(payload, seed) {
-            // Of a record of which two bits are others nothing is believed.
+            // A record that is damaged in its header and behind it is not believed.
             if mended.is_some() || !mend::payload(&header, payload, seed) {
                 return Ok(None);
             }
@@ -458,10 +462,17 @@ impl Journal {
         Ok(Some(Found { end, mended }))
     }
 
-    /// What claims to be the header of a record of this ledger.
-    fn header_of_any_generation(&self, at: u64) -> Result<Option<Header>, StoreError> {
-        let bytes = self.header_bytes(at)?;
-        Ok(bytes.and_then(|bytes| Header::parse(bytes, self.generation.seed)))
+    /// Whether these bytes, which are no header, were the one of batch `number` of this
+    /// generation, and not of an older record that lay there, or of nothing.
+    fn was_header_of(&self, bytes: [u8; HEADER_BYTES], number: u64) -> bool {
+        let Generation {
+            seed,
+            number: generation,
+        } = self.generation;
+        match mend::header(bytes, seed, |_| true) {
+            Some(header) => header.generation() == generation && header.number() == number,
+            None => Header::resembles(&bytes, generation, number),
+        }
     }
 
     /// `None` at the end of the file.
@@ -696,6 +707,77 @@ mod tests {
         assert!(left.is_torn() && left.batches() == 2);
     }
 
+    /// Two bits of the last header, anywhere in it, are put right.
+    #[test]
+    fn a_header_of_which_two_bits_are_others_is_what_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut written = journal(&dir);
+        append(&mut written, &[(1, b"one")]);
+        append(&mut written, &[(2, b"two")]);
+        let whole = calls(&written);
+        for first in (0..HEADER_BYTES as u64).step_by(3) {
+            for second in (first + 1..HEADER_BYTES as u64).step_by(5) {
+                let both = |file: &File| {
+                    flip(ALIGN_BYTES + first, 16)(file);
+                    flip(ALIGN_BYTES + second, 2)(file);
+                };
+                both(&written.file);
+                let found = found(&dir, GENERATION).unwrap();
+                assert_eq!(calls(&found), whole, "bytes {first} and {second}");
+                assert_eq!(found.mended(), [(1, Mended::Header)]);
+                both(&written.file);
+            }
+        }
+    }
+
+    /// The last record is damaged where nothing puts it right: that it is left out is told. In
+    /// three bits of each field of its header, in a bit of its header and one behind it, and in two
+    /// and one.
+    #[test]
+    fn a_last_record_with_a_damaged_header_is_not_taken_for_an_older_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut written = journal(&dir);
+        append(&mut written, &[(1, b"one")]);
+        append(&mut written, &[(2, b"two")]);
+        let fields = [0, 4, 8, 16, 24, 32].map(|at| vec![(at, 7)]);
+        let behind = [vec![(9, 1), (45, 1)], vec![(9, 1), (33, 4), (45, 1)]];
+        for damage in fields.into_iter().chain(behind) {
+            let flip_all = |file: &File| {
+                for (at, bits) in &damage {
+                    flip(ALIGN_BYTES + at, *bits)(file);
+                }
+            };
+            flip_all(&written.file);
+            let left = found(&dir, GENERATION).unwrap();
+            assert!(left.is_torn() && left.batches() == 1, "{damage:?}");
+            flip_all(&written.file);
+        }
+    }
+
+    /// What an earlier life of the file has left is not taken for a lost record, though bits of its
+    /// header are others as well: its generation tells.
+    #[test]
+    fn an_older_record_with_a_damaged_header_is_not_taken_for_the_last_one() {
+        let next = Generation {
+            number: 4,
+            ..GENERATION
+        };
+        for bits in [1, 3] {
+            for at in [0, 8, 33] {
+                let dir = tempfile::tempdir().unwrap();
+                let mut written = journal(&dir);
+                append(&mut written, &[(1, b"one")]);
+                append(&mut written, &[(2, b"two")]);
+                let noted = written.bytes_noted;
+                written.restart(next, noted).unwrap();
+                append(&mut written, &[(1, b"three")]);
+                flip(ALIGN_BYTES + at, bits)(&written.file);
+                let found = found(&dir, next).unwrap();
+                assert!(!found.is_torn() && found.batches() == 1, "byte {at}");
+            }
+        }
+    }
+
     #[test]
     fn what_was_appended_is_found_again_in_order() {
         let expected = [
@@ -710,7 +792,7 @@ mod tests {
     #[test]
     fn a_last_record_that_is_not_whole_is_left_out() {
         for at in [3 * ALIGN_BYTES, 3 * ALIGN_BYTES + 30, 3 * ALIGN_BYTES + 45] {
-            assert_eq!(recovered(flip(at, 3)).unwrap().len(), 3);
+            assert_eq!(recovered(flip(at, 7)).unwrap().len(), 3);
         }
         let cut = |file: &File| {
             file.set_len(front::RECORDS_AT + 3 * ALIGN_BYTES + 20)
@@ -732,7 +814,7 @@ mod tests {
             ALIGN_BYTES + 4000,
             ALIGN_BYTES + 16,
         ] {
-            let error = recovered(flip(at, 3)).unwrap_err();
+            let error = recovered(flip(at, 7)).unwrap_err();
             assert!(
                 matches!(
                     error,
