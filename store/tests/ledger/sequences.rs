@@ -5,8 +5,9 @@ use std::ops::ControlFlow;
 
 use bytes::Bytes;
 use corelet_store::{
-    Births, CallEffects, Change, Content, ContextSlot, DeltaView, EntryKind, Hlc, NodeId, Op,
-    Refused, RemoteDelta, Sealer, Sequence, SequenceKind, SequenceName, Space, Write, replay,
+    Allowance, Births, CallEffects, Change, Content, ContextSlot, DeltaView, EntryKind, Hlc,
+    NodeId, Op, Refused, RemoteDelta, Sealer, Sequence, SequenceKind, SequenceName, Space, Write,
+    replay,
 };
 use proptest::prelude::*;
 
@@ -389,4 +390,45 @@ fn an_author_has_one_birth_of_a_sequence() {
     assert_eq!(a.check().unwrap().1, b.check().unwrap().1);
     b.bench.ledger().sweep(100).unwrap();
     b.bench.verify();
+}
+
+/// What an edit had seen is looked up author by author, however little the edit itself does.
+#[test]
+fn what_edits_had_seen_counts_as_work_of_a_step() {
+    const AUTHORS: usize = 60;
+    const STEP: u64 = 100;
+    let mut replica = Replica::new(0);
+    for n in 0..AUTHORS {
+        replica.author = Key::new(100 + n).node_id();
+        let (births, update) = replica.edit(255, 0, "x").unwrap();
+        replica.write(births, update);
+    }
+    let snapshot = replica.bench.ledger().snapshot().unwrap();
+    let (mut behind, mut steps, mut edits, mut pasts) = (None, 0, 0, 0);
+    loop {
+        let allowance = Allowance::steps(STEP);
+        let (slot, kind) = (replica.slot, EntryKind::Text);
+        let more = snapshot.walk_edits(
+            slot,
+            Space::Shared,
+            KEY,
+            kind,
+            behind,
+            &allowance,
+            &mut |edit| {
+                edits += 1;
+                pasts += edit.seen.len();
+                ControlFlow::Continue(())
+            },
+        );
+        // It stops behind the first row with which it has done enough.
+        assert!(allowance.used() < STEP + AUTHORS as u64 + 2);
+        steps += 1;
+        behind = more.unwrap();
+        if behind.is_none() {
+            break;
+        }
+    }
+    assert_eq!((edits, pasts), (AUTHORS, AUTHORS * (AUTHORS - 1) / 2));
+    assert!(steps > pasts as u64 / (2 * STEP), "{steps} for {pasts}");
 }
