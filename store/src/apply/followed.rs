@@ -19,8 +19,8 @@ use crate::version::{Dot, VersionVector};
 /// Marks further on that are looked at if those do not do.
 const PROBES_MAX: usize = 12;
 
-/// How many times the bytes of a step may be hashed for that: of a delta that has a mark the id
-/// is not written down.
+/// How many times the bytes of a step may be hashed to look near, and again to look further: of
+/// a delta that has a mark the id is not written down.
 const PROBE_STEPS: u64 = 4;
 
 /// What deltas that every member has follow, as far as was looked.
@@ -77,8 +77,14 @@ pub(super) enum Held {
     Nowise,
 }
 
+/// How many bytes a step may have looked into when it ends to look for one thing.
+fn probe_bytes_max(step: &Step) -> u64 {
+    step.done.bytes + PROBE_STEPS * step.bounds.bytes_max
+}
+
 impl Pass<'_> {
-    /// Looks at the deltas at the marks right behind a span, and at the context's heads.
+    /// Looks at the deltas at the marks right behind a span, at least one of them, and at the
+    /// context's heads, of which the pasts alone are read.
     pub(super) fn look_near(
         &self,
         slot: ContextSlot,
@@ -88,8 +94,12 @@ impl Pass<'_> {
         followed: &mut Followed,
         step: &mut Step,
     ) -> Result<(), StoreError> {
+        let bytes_max = probe_bytes_max(step);
         for &(position, _) in marks {
             self.look_at(slot, position, stable, followed, step)?;
+            if step.done.bytes >= bytes_max {
+                break;
+            }
         }
         for id in head.deltas.iter().take(FOLLOWERS_MAX) {
             step.done.rows += 1;
@@ -112,7 +122,7 @@ impl Pass<'_> {
         step: &mut Step,
     ) -> Result<(), StoreError> {
         let (mut low, mut high) = (top, head.log_last);
-        let bytes_max = step.done.bytes + PROBE_STEPS * step.bounds.bytes_max;
+        let bytes_max = probe_bytes_max(step);
         let mut probes = 0;
         while low < high && probes < PROBES_MAX && step.done.bytes < bytes_max {
             let middle = low + (high - low).div_ceil(2);

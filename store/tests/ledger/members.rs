@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use corelet_store::{
     Acknowledgement, Change, Collected, ContextSlot, Head, Hlc, NodeId, Refused, RemoteDelta,
-    Retention, Sealer,
+    Retention, Sealer, StepBounds,
 };
 
 use crate::retention::{KEEP_NOTHING, SPAN, at, collect, head, tell};
@@ -346,6 +346,39 @@ fn history_is_cut_although_the_next_marks_do_not_follow_it() {
         assert!(left <= 70 + 3 * SPAN, "{left}");
         nodes[0].bench.verify();
     }
+}
+
+/// To look whether a span is followed, whole deltas are hashed: no more of them in one step than
+/// it has bytes for, but for the first.
+#[test]
+fn a_step_that_looks_at_large_deltas_is_bounded() {
+    const DELTA: usize = 300 << 10;
+    let bounds = StepBounds {
+        rows_max: 128,
+        bytes_max: 64 << 10,
+    };
+    let mut nodes = Node::cluster(2);
+    for n in 0..10 {
+        let node = &mut nodes[0];
+        let mut effects = (node.bench).effects(1, node.slot, vec![set([n], vec![n; DELTA])]);
+        effects.author = node.id;
+        node.bench.commit(vec![Change::Call(effects)]);
+    }
+    let log = nodes[0].log();
+    nodes[1].receive(log);
+    let (seen, id) = (nodes[1].seen(), nodes[1].id);
+    nodes[0].hear(id, seen, 1 << 30).unwrap();
+    let ledger = nodes[0].bench.ledger();
+    let mut rounds = 0;
+    while rounds < 2 {
+        let step = ledger.collect(&KEEP_NOTHING, at(1 << 40), &bounds).unwrap();
+        rounds += u32::from(step.is_round_over);
+        // One that is looked at, and one that goes: each of them in a span of its own.
+        assert!(step.bytes < 2 * DELTA as u64 + 10_000, "{step:?}");
+    }
+    let left = nodes[0].head().log_count;
+    assert!(left <= 2, "{left}");
+    nodes[0].bench.verify();
 }
 
 /// A member says that it has everything, and what it makes never follows what others have made:
