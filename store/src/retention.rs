@@ -109,6 +109,11 @@ pub struct Collected {
 pub(crate) struct Round {
     /// The context that was looked at last.
     pub(crate) after: Option<ContextSlot>,
+    /// How many steps in a row of the round have ended at the context behind that one.
+    pub(crate) steps_there: u32,
+    /// The context that was looked at last because it had grown. The next step goes on behind
+    /// it, so that one that always grows does not keep others waiting.
+    pub(crate) grown_after: Option<ContextSlot>,
     /// Contexts that have grown and were not yet looked at, between two transactions.
     pub(crate) grown: BTreeSet<ContextSlot>,
     /// Whether the last step began with contexts that have grown.

@@ -16,6 +16,10 @@ use crate::record::{EventView, Head};
 use crate::retention::{Collected, Reach, Retention, Round, StepBounds, cutoff};
 use crate::tally::Tally;
 
+/// Steps of a round that one context takes in a row. One that needs more, as it may grow as fast
+/// as it is collected, is gone on with among those that have grown.
+const STEPS_IN_A_ROW_MAX: u32 = 64;
+
 /// One step, and what it has done so far.
 pub(super) struct Step {
     pub(super) retention: Retention,
@@ -77,9 +81,11 @@ impl Pass<'_> {
         round.is_for_grown = !round.is_for_grown;
         let begins_with_grown = round.is_for_grown || reach == Reach::Grown;
         while begins_with_grown && !step.is_full() {
-            let Some(slot) = self.grown.pop_first() else {
+            let Some(slot) = self.grown_behind(round.grown_after) else {
                 break;
             };
+            self.grown.remove(&slot);
+            round.grown_after = Some(slot);
             if self.collect_context(slot, &mut step)? == Progress::More {
                 self.grown.insert(slot);
                 break;
@@ -92,11 +98,23 @@ impl Pass<'_> {
                 break;
             };
             if self.collect_context(slot, &mut step)? == Progress::More {
-                break;
+                round.steps_there += 1;
+                if round.steps_there < STEPS_IN_A_ROW_MAX {
+                    break;
+                }
+                self.grown.insert(slot);
             }
+            round.steps_there = 0;
             round.after = Some(slot);
         }
         Ok(step.done)
+    }
+
+    /// The first context behind this one that has grown, and behind the last one the first.
+    fn grown_behind(&self, after: Option<ContextSlot>) -> Option<ContextSlot> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut behind = self.grown.range((from, Bound::Unbounded));
+        behind.next().or_else(|| self.grown.first()).copied()
     }
 
     /// The first slot with a head behind this one.

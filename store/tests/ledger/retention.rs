@@ -273,6 +273,49 @@ fn a_step_is_bounded_and_a_crash_between_two_loses_nothing() {
     );
 }
 
+/// Steps of which each can do less than what the first context tells between two of them; and
+/// how many of those were needed until the second one, which has told something before, is done.
+fn steps_beside_a_hot_context(reach: Reach) -> u32 {
+    const STEPS: u32 = 200;
+    let mut bench = Bench::new();
+    let [hot, other] = [1, 2].map(|n| bench.create(n));
+    tell(&mut bench, 2, other, 30, &[3; 30]);
+    if reach == Reach::All {
+        // Then nobody remembers that it has grown.
+        bench.reopen();
+    }
+    let bounds = StepBounds {
+        rows_max: 10,
+        bytes_max: 1 << 20,
+    };
+    for step in 1..=STEPS {
+        tell(&mut bench, 1, hot, 40, &[3; 30]);
+        let mut writer = bench.ledger().writer();
+        let now = at(bench.now);
+        let collected = writer.collect(&KEEP_NOTHING, now, &bounds, reach).unwrap();
+        assert!(collected.rows >= 10, "there is always more: {collected:?}");
+        writer.checkpoint().unwrap();
+        drop(writer);
+        if sequences(&bench, other).is_empty() {
+            return step;
+        }
+    }
+    panic!("after {STEPS} steps it has never come to the other context");
+}
+
+#[test]
+fn a_context_that_always_grows_does_not_keep_others_that_have_grown_waiting() {
+    let steps = steps_beside_a_hot_context(Reach::Grown);
+    assert!(steps <= 12, "{steps}, although every second one is its own");
+}
+
+/// Nor does it hold up a round for longer than some steps.
+#[test]
+fn a_context_that_always_grows_does_not_hold_up_a_round() {
+    let steps = steps_beside_a_hot_context(Reach::All);
+    assert!(steps <= 150, "{steps}");
+}
+
 /// A format without marks has left it.
 #[test]
 fn the_history_of_an_older_ledger_is_cut_as_well() {
