@@ -17,6 +17,7 @@ pub use self::compare::AttachedCheck;
 use heed::{RoTxn, RwTxn};
 
 use crate::blobs::BLOB_BYTES_MAX;
+use crate::delta::{DeltaView, OpView, WriteView};
 use crate::entry::Space;
 use crate::error::StoreError;
 use crate::ids::{BlobId, ContextSlot, ID_BYTES};
@@ -273,6 +274,14 @@ pub(crate) fn entry_of_row(key: &[u8]) -> Option<Vec<u8>> {
     let mut entry = Vec::new();
     entry_key(&mut entry, slot, Space::Attached, &attachment.key());
     Some(entry)
+}
+
+/// The blobs that a delta attaches, one of them twice if it does so with two lengths.
+pub(crate) fn attached_by_delta(delta: &DeltaView<'_>) -> impl Iterator<Item = BlobId> {
+    let is_insert = |op: &OpView<'_>| op.space == Space::Attached && op.write == WriteView::Insert;
+    let attachments = delta.ops().filter(is_insert);
+    let attachments = attachments.filter_map(|op| Attachment::from_key(op.key));
+    attachments.map(|attachment| attachment.blob)
 }
 
 /// The first `max` contexts of the ledger that refer to a blob. One that was deleted is

@@ -129,8 +129,8 @@ pub use members::{MEMBERS_MAX, Member};
 pub use names::{Reconciled, reconcile_names};
 pub use past::{PAST_DELTAS_MAX, PAST_WRITES_MAX, PastState};
 pub use pending::{
-    Held, PENDING_DELTA_BYTES, PENDING_PARENT_BYTES, PENDING_SEAL_BYTES, PendingBounds,
-    PendingDeltas, VouchedDelta, vouch,
+    Held, PENDING_ATTACHED_BYTES, PENDING_DELTA_BYTES, PENDING_PARENT_BYTES, PENDING_SEAL_BYTES,
+    PendingBounds, PendingDeltas, VouchedDelta, vouch,
 };
 pub use place::{LedgerIdentity, LedgerPlace};
 pub use quarantine::{QUARANTINE_REASON_BYTES_MAX, Quarantined};

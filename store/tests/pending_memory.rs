@@ -48,8 +48,8 @@ impl Sealer for Key {
     }
 }
 
-/// Without writes and events, of the form in `store/src/delta.rs`.
-fn delta(author: NodeId, hlc: u64, parents: u64) -> Bytes {
+/// Attaches blobs and has no events, of the form in `store/src/delta.rs`.
+fn delta(author: NodeId, hlc: u64, parents: u64, attached: u32) -> Bytes {
     let mut ids: Vec<[u8; 32]> = (0..parents)
         .map(|n| *blake3::hash(&[hlc.to_le_bytes(), n.to_le_bytes()].concat()).as_bytes())
         .collect();
@@ -60,7 +60,15 @@ fn delta(author: NodeId, hlc: u64, parents: u64) -> Bytes {
     out.extend_from_slice(&hlc.to_le_bytes());
     out.extend_from_slice(&(parents as u16).to_le_bytes());
     out.extend_from_slice(ids.as_flattened());
-    out.extend_from_slice(&[0; 4 + 4 + 32]);
+    out.extend_from_slice(&attached.to_le_bytes());
+    for n in 0..attached {
+        let mut key = [0; 40];
+        key[..4].copy_from_slice(&n.to_be_bytes());
+        // Inserts, in the space of attached blobs.
+        out.extend_from_slice(&[4, 3, 40, 0]);
+        out.extend_from_slice(&key);
+    }
+    out.extend_from_slice(&[0; 4 + 32]);
     Bytes::from(out)
 }
 
@@ -85,11 +93,20 @@ fn check(what: &str, came_bytes: usize, fill: impl FnOnce(&mut PendingDeltas)) {
 fn what_waits_takes_no_more_memory_than_it_is_charged_for() {
     let key = Key(SigningKey::from_bytes(&[1; 32]));
     let author = key.node_id();
-    for (count, parents) in [(3000, 0), (3000, 1), (1000, 10), (60, 1024)] {
-        let deltas: Vec<Bytes> = (1..=count).map(|hlc| delta(author, hlc, parents)).collect();
+    for (count, parents, attached) in [
+        (3000, 0, 0),
+        (3000, 1, 0),
+        (1000, 10, 0),
+        (60, 1024, 0),
+        (1000, 1, 2),
+        (20, 1, 10_000),
+    ] {
+        let deltas: Vec<Bytes> = (1..=count)
+            .map(|hlc| delta(author, hlc, parents, attached))
+            .collect();
         let came = deltas.iter().map(Bytes::len).sum();
         check(
-            &format!("{count} deltas with {parents} parents"),
+            &format!("{count} deltas with {parents} parents and {attached} blobs"),
             came,
             |pending| {
                 for canonical in &deltas {

@@ -11,17 +11,20 @@
 //! the ledger says what became of it: [`applied`](PendingDeltas::applied),
 //! [`waits`](PendingDeltas::waits) or [`refused`](PendingDeltas::refused).
 
+mod spreading;
 mod vouching;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
-use self::vouching::Vouchers;
+use self::vouching::{Unspread, VoucherSet, Vouchers};
 pub use self::vouching::{VouchedDelta, vouch};
+use crate::attachment::attached_by_delta;
 use crate::delta::{DeltaView, MalformedDelta};
 use crate::hlc::{FromTheFuture, Hlc};
-use crate::ids::{ContextId, DeltaId, NodeId};
+use crate::ids::{BlobId, ContextId, DeltaId, NodeId};
 use crate::seal::{BRANCH_DELTAS_MAX, Branch, SEAL_PATH_MAX, Sealed};
 
 /// What a delta that waits takes in memory beside its own bytes and its parents.
@@ -29,6 +32,9 @@ pub const PENDING_DELTA_BYTES: usize = 1536;
 
 /// What each of its parents takes.
 pub const PENDING_PARENT_BYTES: usize = 640;
+
+/// What each blob takes that it attaches.
+pub const PENDING_ATTACHED_BYTES: usize = size_of::<BlobId>();
 
 /// What a seal takes, whose delta is here or has not come yet.
 pub const PENDING_SEAL_BYTES: usize = 640 + 32 * SEAL_PATH_MAX;
@@ -93,6 +99,7 @@ pub struct PendingDeltas {
     early: BTreeMap<(DeltaId, NodeId), Early>,
     /// Authors whose seals vouch for what is here.
     vouchers: Vouchers,
+    unspread: Unspread,
     /// In the order in which they came.
     by_age: BTreeMap<u64, DeltaId>,
     early_by_age: BTreeMap<u64, (DeltaId, NodeId)>,
@@ -115,10 +122,12 @@ struct Waiting {
     canonical: Bytes,
     author: NodeId,
     parents: Vec<DeltaId>,
+    /// None if it attaches no blob, as most deltas do not.
+    attached: Option<Arc<[BlobId]>>,
     /// Those that have to be handed out before.
     lacks: Vec<DeltaId>,
-    /// Places among the vouchers of those whose seals are on it or above it, in order.
-    reached: Vec<u16>,
+    /// Those whose seals are on it or above it, as far as they have spread.
+    reached: VoucherSet,
     is_vouched: bool,
     is_handed_out: bool,
     /// Its author's seal on it itself.
@@ -130,7 +139,8 @@ struct Waiting {
 impl Waiting {
     fn bytes(&self) -> usize {
         let seal = self.sealed.as_ref().map_or(0, |_| PENDING_SEAL_BYTES);
-        delta_bytes(&self.canonical, self.parents.len()) + seal
+        let attached = self.attached.as_deref().map_or(0, <[BlobId]>::len);
+        delta_bytes(&self.canonical, self.parents.len(), attached) + seal
     }
 
     fn is_ready(&self) -> bool {
@@ -138,8 +148,9 @@ impl Waiting {
     }
 }
 
-fn delta_bytes(canonical: &Bytes, parents: usize) -> usize {
-    canonical.len() + PENDING_DELTA_BYTES + PENDING_PARENT_BYTES * parents
+fn delta_bytes(canonical: &Bytes, parents: usize, attached: usize) -> usize {
+    let own = canonical.len() + PENDING_DELTA_BYTES;
+    own + PENDING_PARENT_BYTES * parents + PENDING_ATTACHED_BYTES * attached
 }
 
 impl PendingDeltas {
@@ -152,6 +163,7 @@ impl PendingDeltas {
             followers: HashMap::new(),
             early: BTreeMap::new(),
             vouchers: Vouchers::default(),
+            unspread: Unspread::default(),
             by_age: BTreeMap::new(),
             early_by_age: BTreeMap::new(),
             ready: VecDeque::new(),
@@ -208,6 +220,7 @@ impl PendingDeltas {
         }
         let (author, hlc) = (delta.author(), delta.hlc());
         let parents: Vec<DeltaId> = delta.parents().collect();
+        let attached: Vec<BlobId> = attached_by_delta(&delta).collect();
         let is_out = |parent: &DeltaId| self.waiting.get(parent).is_none_or(|w| w.is_handed_out);
         let lacks = parents.iter().filter(|parent| !is_out(parent));
         let lacks = lacks.copied().collect();
@@ -215,7 +228,7 @@ impl PendingDeltas {
             true => PENDING_SEAL_BYTES,
             false => 0,
         };
-        let bytes = delta_bytes(&canonical, parents.len()) + sealed;
+        let bytes = delta_bytes(&canonical, parents.len(), attached.len()) + sealed;
         let Some(dropped) = self.make_room(1, bytes, None) else {
             return Ok(Held::TooLarge);
         };
@@ -229,8 +242,9 @@ impl PendingDeltas {
             canonical,
             author,
             parents,
+            attached: (!attached.is_empty()).then(|| Arc::from(attached)),
             lacks,
-            reached: Vec::new(),
+            reached: VoucherSet::default(),
             is_vouched: false,
             is_handed_out: false,
             sealed: None,
@@ -292,6 +306,7 @@ impl PendingDeltas {
     /// Up to `count_max` deltas that are vouched for and lack nothing that is known, each
     /// behind its parents: to be committed in this order.
     pub fn take_ready(&mut self, count_max: usize) -> Vec<VouchedDelta> {
+        self.spread();
         let mut ready = Vec::new();
         while ready.len() < count_max {
             let Some(id) = self.ready.pop_front() else {
@@ -301,12 +316,13 @@ impl PendingDeltas {
                 continue;
             };
             waiting.is_handed_out = true;
-            ready.push(VouchedDelta::of(
+            ready.push(VouchedDelta {
                 id,
-                waiting.hlc,
-                waiting.canonical.clone(),
-                waiting.sealed.clone(),
-            ));
+                hlc: waiting.hlc,
+                canonical: waiting.canonical.clone(),
+                attached: waiting.attached.clone(),
+                sealed: waiting.sealed.clone(),
+            });
             self.supply(&id);
         }
         ready
@@ -374,7 +390,8 @@ impl PendingDeltas {
     }
 
     /// Whose seals are waited for, in ascending order.
-    pub fn unsealed(&self) -> Vec<NodeId> {
+    pub fn unsealed(&mut self) -> Vec<NodeId> {
+        self.spread();
         let unvouched = self.waiting.values().filter(|w| !w.is_vouched);
         let authors: BTreeSet<NodeId> = unvouched.map(|waiting| waiting.author).collect();
         authors.into_iter().collect()
@@ -470,6 +487,7 @@ impl PendingDeltas {
     }
 
     fn remove(&mut self, id: &DeltaId) {
+        self.spread();
         let Some(waiting) = self.waiting.remove(id) else {
             return;
         };

@@ -256,7 +256,7 @@ fn a_seal_on_a_delta_that_is_here_makes_its_own_room() {
     let row = row(&key, 60);
     let bounds = PendingBounds {
         count_max: 1000,
-        bytes_max: 30 * delta_bytes(&row[1].1, 1),
+        bytes_max: 30 * delta_bytes(&row[1].1, 1, 0),
         age_micros_max: 100,
         ahead_micros_max: 100,
     };
@@ -290,6 +290,7 @@ fn authors_who_are_gone_take_no_place_from_others() {
         }
         pending.seal(key.seal(CONTEXT, top.0), 0);
         pending.waits(&low.0, &[]);
+        pending.spread();
         assert!(pending.waiting[&low.0].is_vouched, "{n}");
         for id in [low.0, top.0] {
             pending.refused(&id);

@@ -1,45 +1,79 @@
 //! What a seal vouches for: the delta that it is on, and every delta of the same author
 //! from which a row of parents leads up to that one. The row may lead through deltas of
 //! others, as each names its parents by their digests; but those of others are not
-//! vouched for by it, as only an author says what it has made.
+//! vouched for by it, as only an author says what it has made. How a seal gets down is in
+//! `spreading.rs`.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::spreading::Spread;
 use super::{Held, PENDING_SEAL_BYTES, PendingBounds, PendingDeltas};
 use crate::delta::MalformedDelta;
 use crate::hlc::Hlc;
-use crate::ids::{ContextId, DeltaId, NodeId};
+use crate::ids::{BlobId, ContextId, DeltaId, NodeId};
 use crate::seal::Sealed;
 
 /// The most authors whose seals are looked after at once; a seal of one more vouches for the
 /// sealed delta alone.
 pub(super) const VOUCHERS_MAX: usize = 256;
 
+/// Some of these authors, by their places. Of all of them it takes 32 bytes, and joins with another
+/// in four steps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct VoucherSet([u64; VOUCHERS_MAX / 64]);
+
+const _: () = assert!(VOUCHERS_MAX.is_multiple_of(64), "each has a bit");
+
+impl VoucherSet {
+    fn of(voucher: usize) -> VoucherSet {
+        let mut set = VoucherSet::default();
+        set.0[voucher / 64] |= 1 << (voucher % 64);
+        set
+    }
+
+    pub(super) fn has_all(&self, others: &VoucherSet) -> bool {
+        others.without(self).is_empty()
+    }
+
+    pub(super) fn add_all(&mut self, others: &VoucherSet) {
+        let pairs = self.0.iter_mut().zip(&others.0);
+        pairs.for_each(|(own, others)| *own |= others);
+    }
+
+    fn without(mut self, others: &VoucherSet) -> VoucherSet {
+        let pairs = self.0.iter_mut().zip(&others.0);
+        pairs.for_each(|(own, others)| *own &= !others);
+        self
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.iter().all(|word| *word == 0)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = usize> {
+        let words = self.0.into_iter().enumerate();
+        words.flat_map(|(at, word)| {
+            let some = |word: u64| Some(word).filter(|word| *word != 0);
+            let bits = std::iter::successors(some(word), move |word| some(word & (word - 1)));
+            bits.map(move |word| 64 * at + word.trailing_zeros() as usize)
+        })
+    }
+}
+
 /// The receipt: the author of this delta has sealed it, or one that follows it. Only made
 /// out of checked seals, and what a [`Change::Delta`](crate::Change::Delta) takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VouchedDelta {
-    id: DeltaId,
-    hlc: Hlc,
-    canonical: Bytes,
-    sealed: Option<Sealed>,
+    pub(super) id: DeltaId,
+    pub(super) hlc: Hlc,
+    pub(super) canonical: Bytes,
+    pub(super) attached: Option<Arc<[BlobId]>>,
+    pub(super) sealed: Option<Sealed>,
 }
 
 impl VouchedDelta {
-    pub(super) fn of(
-        id: DeltaId,
-        hlc: Hlc,
-        canonical: Bytes,
-        sealed: Option<Sealed>,
-    ) -> VouchedDelta {
-        VouchedDelta {
-            id,
-            hlc,
-            canonical,
-            sealed,
-        }
-    }
-
     /// Its id.
     pub fn id(&self) -> DeltaId {
         self.id
@@ -53,6 +87,12 @@ impl VouchedDelta {
     /// Its canonical bytes, of a delta that is none but this.
     pub fn canonical(&self) -> &Bytes {
         &self.canonical
+    }
+
+    /// The blobs that it attaches, found where it was checked: a shard, which holds them, has
+    /// no time to read the delta.
+    pub fn attached(&self) -> &[BlobId] {
+        self.attached.as_deref().unwrap_or_default()
     }
 
     /// Its author's seal on it itself, if that has come: to be kept when it was applied.
@@ -91,25 +131,31 @@ pub fn vouch(
 pub(super) struct Vouchers(Vec<(NodeId, usize)>);
 
 impl Vouchers {
-    fn author(&self, voucher: u16) -> Option<NodeId> {
-        self.0.get(usize::from(voucher)).map(|(author, _)| *author)
+    fn is(&self, voucher: usize, author: NodeId) -> bool {
+        (self.0.get(voucher)).is_some_and(|(voucher, _)| *voucher == author)
     }
 
     /// The seals of an author have come to one more of its own deltas.
-    fn reach(&mut self, voucher: u16) {
-        self.0[usize::from(voucher)].1 += 1;
+    fn reach(&mut self, voucher: usize) {
+        self.0[voucher].1 += 1;
     }
 
     /// A delta goes to which the seals of these had come.
-    pub(super) fn leave(&mut self, author: NodeId, reached: &[u16]) {
-        for &voucher in reached {
-            if let Some((_, own)) =
-                (self.0.get_mut(usize::from(voucher))).filter(|(voucher, _)| *voucher == author)
-            {
-                *own -= 1;
+    pub(super) fn leave(&mut self, author: NodeId, reached: &VoucherSet) {
+        for voucher in reached.iter() {
+            if self.is(voucher, author) {
+                self.0[voucher].1 -= 1;
             }
         }
     }
+}
+
+/// Deltas to which seals have come that have not spread from there.
+#[derive(Debug, Default)]
+pub(super) struct Unspread {
+    tops: Vec<DeltaId>,
+    /// Whose seals they are.
+    news: VoucherSet,
 }
 
 impl PendingDeltas {
@@ -122,7 +168,7 @@ impl PendingDeltas {
         waiting.sealed = Some(sealed);
         self.bytes += PENDING_SEAL_BYTES;
         match self.voucher(author) {
-            Some(voucher) => self.reach(vec![(id, voucher)]),
+            Some(voucher) => self.reach(id, VoucherSet::of(voucher)),
             None => self.accept(id),
         }
     }
@@ -131,55 +177,70 @@ impl PendingDeltas {
     pub(super) fn reach_by_followers(&mut self, id: DeltaId) {
         let followers = self.followers.get(&id).into_iter().flatten();
         let above = followers.filter_map(|follower| self.waiting.get(follower));
-        let mut vouchers: Vec<u16> = above.flat_map(|w| w.reached.iter().copied()).collect();
-        vouchers.sort_unstable();
-        vouchers.dedup();
-        self.reach(vouchers.into_iter().map(|voucher| (id, voucher)).collect());
+        let mut vouchers = VoucherSet::default();
+        above.for_each(|waiting| vouchers.add_all(&waiting.reached));
+        self.reach(id, vouchers);
+    }
+
+    /// Brings all seals as far down as they go. To be called before anything is told that
+    /// depends on it, and before a delta goes by which one may have come.
+    pub(super) fn spread(&mut self) {
+        if self.unspread.tops.is_empty() {
+            return;
+        }
+        let Unspread { tops, news } = std::mem::take(&mut self.unspread);
+        let spread = Spread::below(&self.waiting, tops.into_iter(), &news);
+        for (id, reached) in spread.reached() {
+            self.come_to(id, reached);
+        }
     }
 
     /// The place of an author; none if all are taken.
-    fn voucher(&mut self, author: NodeId) -> Option<u16> {
-        let vouchers = &mut self.vouchers.0;
-        let found = vouchers.iter().position(|(other, _)| *other == author);
-        let at = match found {
-            Some(at) => at,
-            None if vouchers.len() < VOUCHERS_MAX => {
-                vouchers.push((author, 0));
-                vouchers.len() - 1
-            }
-            None => {
-                let free = vouchers.iter().position(|(_, own)| *own == 0)?;
-                vouchers[free] = (author, 0);
-                // What it has said of others' deltas was said of what has gone.
-                let voucher = u16::try_from(free).expect("there are at most 256");
-                for waiting in self.waiting.values_mut() {
-                    if let Ok(at) = waiting.reached.binary_search(&voucher) {
-                        waiting.reached.remove(at);
-                    }
-                }
-                free
-            }
-        };
-        Some(u16::try_from(at).expect("there are at most 256"))
+    fn voucher(&mut self, author: NodeId) -> Option<usize> {
+        let places = 0..self.vouchers.0.len();
+        let found = places.clone().find(|at| self.vouchers.is(*at, author));
+        if found.is_some() {
+            return found;
+        }
+        if places.len() < VOUCHERS_MAX {
+            self.vouchers.0.push((author, 0));
+            return Some(places.len());
+        }
+        // It may be about to come to one of its own.
+        self.spread();
+        let free = places.clone().find(|at| self.vouchers.0[*at].1 == 0)?;
+        self.vouchers.0[free] = (author, 0);
+        // What it has said of others' deltas was said of what has gone.
+        let gone = VoucherSet::of(free);
+        for waiting in self.waiting.values_mut() {
+            waiting.reached = waiting.reached.without(&gone);
+        }
+        Some(free)
     }
 
-    /// Goes down from where a seal has come to. Each delta is passed once for each voucher.
-    fn reach(&mut self, mut next: Vec<(DeltaId, u16)>) {
-        while let Some((id, voucher)) = next.pop() {
-            let Some(waiting) = self.waiting.get_mut(&id) else {
-                continue;
-            };
-            let Err(at) = waiting.reached.binary_search(&voucher) else {
-                continue;
-            };
-            waiting.reached.insert(at, voucher);
-            let is_its_author = self.vouchers.author(voucher) == Some(waiting.author);
-            next.extend(waiting.parents.iter().map(|parent| (*parent, voucher)));
-            if is_its_author {
-                self.vouchers.reach(voucher);
-                self.accept(id);
-            }
+    /// Seals of these have come to a delta, and go on from there.
+    fn reach(&mut self, id: DeltaId, by: VoucherSet) {
+        let news = self.come_to(id, by);
+        if !news.is_empty() {
+            self.unspread.tops.push(id);
+            self.unspread.news.add_all(&news);
         }
+    }
+
+    /// Seals of these have come to a delta. Which of them had not before.
+    fn come_to(&mut self, id: DeltaId, by: VoucherSet) -> VoucherSet {
+        let Some(waiting) = self.waiting.get_mut(&id) else {
+            return VoucherSet::default();
+        };
+        let news = by.without(&waiting.reached);
+        waiting.reached.add_all(&news);
+        let author = waiting.author;
+        let own = news.iter().find(|at| self.vouchers.is(*at, author));
+        if let Some(voucher) = own {
+            self.vouchers.reach(voucher);
+            self.accept(id);
+        }
+        news
     }
 
     fn accept(&mut self, id: DeltaId) {
@@ -192,3 +253,6 @@ impl PendingDeltas {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
