@@ -253,6 +253,88 @@ fn what_is_attached_is_attached_after_a_kill_and_in_a_backup() {
     assert_eq!(server.stop(), Some(0), "{}", server.log());
 }
 
+/// Two of three attached blobs are gone, and one is damaged: a backup has the whole one and
+/// names the others, as do its restoring and a check of what was restored.
+#[test]
+fn a_backup_a_restore_and_a_check_name_the_blobs_that_are_left_out() {
+    let home = tempfile::tempdir().expect("a directory");
+    let data = home.path().join("data");
+    let mut server = with_docs(home.path(), "");
+    let client = server.client();
+    let all: Vec<BlobId> = (0..3)
+        .map(|n| upload(&client, &content(GROUP + 7, n)))
+        .collect();
+    comment(&client, &all);
+    assert_eq!(attached(&client).len(), 3);
+    assert_eq!(server.stop(), Some(0), "{}", server.log());
+    let [whole, gone, damaged] = [all[0], all[1], all[2]].map(|blob| blob.to_string());
+    let file_of = |blob: &BlobId| {
+        let fan = format!("{:02x}", blob.as_bytes()[0]);
+        data.join("blobs").join(fan).join(blob.to_string())
+    };
+    fs::remove_file(file_of(&all[1])).expect("it was there");
+    let mut bytes = fs::read(file_of(&all[2])).expect("it is there");
+    bytes[GROUP + 1] ^= 1;
+    fs::write(file_of(&all[2]), bytes).expect("it can be written");
+
+    let run = |args: &[&str], data: &Path| {
+        let command = std::process::Command::new(corelet_tests::binary())
+            .args(args)
+            .arg("--data-dir")
+            .arg(data)
+            .output()
+            .expect("the binary starts");
+        assert!(command.status.success(), "{args:?}: {command:?}");
+        let told = String::from_utf8(command.stderr).expect("text");
+        let document = serde_json::from_slice(&command.stdout).unwrap_or(Value::Null);
+        (told, document)
+    };
+    let names_both = |ids: &Value| {
+        let mut ids: Vec<&str> = ids
+            .as_array()
+            .expect("a list")
+            .iter()
+            .filter_map(Value::as_str)
+            .collect();
+        let mut expected = [gone.as_str(), damaged.as_str()];
+        ids.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(ids, expected);
+    };
+    let says_both = |told: &str| {
+        for (blob, why) in [(&gone, "not on this node"), (&damaged, "hash")] {
+            let line = told.lines().find(|line| line.contains(blob.as_str()));
+            let line = line.unwrap_or_else(|| panic!("{blob} is not told: {told}"));
+            assert!(
+                line.contains(why) && line.contains("upload its content again"),
+                "{line}"
+            );
+        }
+        assert!(!told.contains(&whole), "{told}");
+    };
+    let mut server = with_docs(home.path(), "");
+    let files = ["1.clx", "2.clx"].map(|name| home.path().join(name));
+    let [first, second] = [0, 1].map(|n| files[n].to_str().expect("a path in UTF-8"));
+    says_both(&run(&["backup", "--with-keys", first], &data).0);
+    names_both(&run(&["backup", "-o", "json", second], &data).1["blobs_left_out"]);
+    assert_eq!(server.stop(), Some(0), "{}", server.log());
+
+    let [one, other] = ["one", "other"].map(|name| home.path().join(name));
+    says_both(&run(&["restore", first], &one).0);
+    let (_, document) = run(&["restore", "-o", "json", second], &other);
+    assert_eq!(document["blobs_left_out"], 2);
+    names_both(&document["blobs_left_out_ids"]);
+
+    let (_, document) = run(&["check", "-o", "json"], &one);
+    assert_eq!(
+        (&document["whole"], &document["blobs_missing"]),
+        (&json!(true), &json!(2))
+    );
+    let notes = document["notes"].to_string();
+    assert!(notes.contains(&gone) && notes.contains(&damaged), "{notes}");
+    assert!(!notes.contains(&whole), "{notes}");
+}
+
 #[test]
 fn a_context_attaches_so_many_blobs_and_bytes_and_the_refusal_names_the_bound() {
     let home = tempfile::tempdir().expect("a directory");

@@ -19,6 +19,7 @@ use super::args::{BackupArgs, Global, ReshardArgs, RestoreArgs, SettingsArgs};
 use super::context;
 use super::failure::{Exit, Failure};
 use super::kept::keep;
+use super::left_out::LeftOut;
 use super::output::Out;
 use super::progress::Progress;
 use super::settings;
@@ -34,18 +35,14 @@ pub(super) fn back_up(args: &BackupArgs, global: &Global, out: &Out) -> Result<(
     let keys = args.with_keys.then(|| global.data_dir.join("keys"));
     let saved = save(body, &args.file, keys.as_deref(), "backing up", out)?;
     let bytes = saved.bytes;
-    for (context, why) in &saved.left_out {
-        out.say(&format!(
-            "context {context} is out of service, and so it is not in it: {why}"
-        ));
-    }
-    for (blob, why) in &saved.blobs_left_out {
-        out.say(&format!(
-            "blob {blob} is attached and not in it: {why}; upload its content again, and back up anew"
-        ));
-    }
-    let left_out = ids(&saved.left_out);
-    let blobs_left_out = ids(&saved.blobs_left_out);
+    let contexts = LeftOut::all(&saved.left_out);
+    contexts.say(out, "contexts are out of service", |context, why| {
+        format!("context {context} is out of service, and so it is not in it: {why}")
+    });
+    let blobs = LeftOut::all(&saved.blobs_left_out);
+    blobs.say(out, "blobs are attached", |blob, why| {
+        format!("blob {blob} is attached and not in it: {why}; upload its content again, and back up anew")
+    });
     let file = args.file.display();
     let keys = match args.with_keys {
         true => "with the node's keys: keep it secret",
@@ -61,15 +58,11 @@ pub(super) fn back_up(args: &BackupArgs, global: &Global, out: &Out) -> Result<(
                 "file": args.file,
                 "bytes": bytes,
                 "keys": args.with_keys,
-                "left_out": left_out,
-                "blobs_left_out": blobs_left_out,
+                "left_out": contexts.ids(),
+                "blobs_left_out": blobs.ids(),
             })
         },
     )
-}
-
-fn ids<T: ToString>(left_out: &[(T, String)]) -> Vec<String> {
-    left_out.iter().map(|(id, _)| id.to_string()).collect()
 }
 
 pub(super) fn export(
@@ -233,18 +226,20 @@ pub(super) fn restore_backup(
     drop(progress);
     let restored = restored.map_err(|error| not_restored(&error))?;
     let counts = restored.counts;
-    if counts.left_out > 0 {
-        out.say(&format!(
-            "{} contexts are not in the backup, as they were out of service when it was made",
-            counts.left_out
-        ));
-    }
-    if counts.blobs_left_out > 0 {
-        out.say(&format!(
-            "{} attached blobs are not in the backup, as they were not there or damaged when it was made; `corelet check` names them: upload their contents again",
-            counts.blobs_left_out
-        ));
-    }
+    let contexts = LeftOut {
+        first: &restored.left_out,
+        count: counts.left_out,
+    };
+    contexts.say(out, "contexts were out of service", |context, why| {
+        format!("context {context} is not in the backup, as it was out of service: {why}")
+    });
+    let blobs = LeftOut {
+        first: &restored.blobs_left_out,
+        count: counts.blobs_left_out,
+    };
+    blobs.say(out, "blobs are attached", |blob, why| {
+        format!("blob {blob} is attached and not in the backup: {why}; upload its content again")
+    });
     let dir = global.data_dir.display();
     let keys = match restored.has_keys {
         true => "with the node's keys",
@@ -263,7 +258,9 @@ pub(super) fn restore_backup(
                 "applications": counts.applications,
                 "names": counts.names,
                 "left_out": counts.left_out,
+                "left_out_ids": contexts.ids(),
                 "blobs_left_out": counts.blobs_left_out,
+                "blobs_left_out_ids": blobs.ids(),
                 "shards": restored.shards.get(),
                 "node_id": restored.node.to_string(),
                 "keys": restored.has_keys,

@@ -15,6 +15,7 @@ mod doctor;
 mod events;
 mod failure;
 mod kept;
+mod left_out;
 mod lines;
 mod logs;
 mod output;

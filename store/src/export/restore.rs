@@ -56,9 +56,16 @@ pub struct Restored {
     pub shards: ShardCount,
     /// What it holds.
     pub counts: BackupCounts,
+    /// The first thousand contexts that are not in the backup, as they were out of service, and why.
+    pub left_out: Vec<(ContextId, String)>,
+    /// The first thousand blobs that are attached and not in the backup, and why.
+    pub blobs_left_out: Vec<(BlobId, String)>,
     /// Whether the backup had the node's keys.
     pub has_keys: bool,
 }
+
+/// So many of what a backup lacks are named.
+const LEFT_OUT_NAMED_MAX: usize = 1000;
 
 /// Makes the data directory at `path`, where nothing may be, of the backup that `input` gives;
 /// `tell` hears how many contexts are there. What an attempt that was cut short has left
@@ -175,6 +182,8 @@ fn make(
         change_bytes: 0,
         latest: options.latest,
         counts: BackupCounts::default(),
+        left_out: Vec::new(),
+        blobs_left_out: Vec::new(),
         has_keys: false,
         is_whole: false,
     };
@@ -188,6 +197,8 @@ fn make(
         }
         rest = Reader(&content);
     }
+    let left_out = std::mem::take(&mut making.left_out);
+    let blobs_left_out = std::mem::take(&mut making.blobs_left_out);
     let (counts, has_keys) = making.finish(&ledgers)?;
     drop(ledgers);
     for dir in [data.blobs_dir(), data.keys_dir()] {
@@ -204,6 +215,8 @@ fn make(
         node,
         shards,
         counts,
+        left_out,
+        blobs_left_out,
         has_keys,
     })
 }
@@ -222,6 +235,8 @@ struct Making<'m> {
     change_bytes: u64,
     latest: Hlc,
     counts: BackupCounts,
+    left_out: Vec<(ContextId, String)>,
+    blobs_left_out: Vec<(BlobId, String)>,
     has_keys: bool,
     is_whole: bool,
 }
@@ -290,8 +305,14 @@ impl Making<'_> {
                     self.change(Change::PutName { name, context })?;
                 }
             }
-            Row::LeftOut { .. } => self.counts.left_out += 1,
-            Row::BlobLeftOut { .. } => self.counts.blobs_left_out += 1,
+            Row::LeftOut { id, why } => {
+                self.counts.left_out += 1;
+                name_first(&mut self.left_out, id, why);
+            }
+            Row::BlobLeftOut { id, why } => {
+                self.counts.blobs_left_out += 1;
+                name_first(&mut self.blobs_left_out, id, why);
+            }
             Row::FilePart { kind, id, bytes } => self.part(kind, id, bytes)?,
             Row::Key { name, bytes } => self.key(name, bytes)?,
             Row::BackupEnd(counts) => {
@@ -475,4 +496,10 @@ fn new_file(path: &Path) -> Result<File, ImportError> {
         path: path.to_owned(),
         source,
     })
+}
+
+fn name_first<T>(named: &mut Vec<(T, String)>, id: T, why: &str) {
+    if named.len() < LEFT_OUT_NAMED_MAX {
+        named.push((id, why.to_owned()));
+    }
 }

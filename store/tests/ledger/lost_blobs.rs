@@ -119,6 +119,7 @@ fn a_backup_names_the_attached_blobs_that_it_lacks_and_has_the_others() {
     };
     let restored = restore(&backup[..], &target, &options, &mut |_| {}).unwrap();
     assert_eq!(restored.counts, counts);
+    assert_eq!(restored.blobs_left_out, told);
     let report = check(&target, &mut |_| {}).unwrap();
     assert!(report.is_whole(), "{:?}", report.findings);
     assert_eq!((report.blobs, report.blobs_missing), (2, 2));
