@@ -1,7 +1,7 @@
 //! Answers that are kept under a key of the caller's, so that a call which is sent
 //! again is answered again and not run again. What a key and a request are known by,
 //! what is kept, and for how long. How it is written is in `apply/answers.rs`, how it
-//! is read in `snapshot.rs`; the reasons are in
+//! is read in `snapshot/history.rs`; the reasons are in
 //! `store/decisions/0014-answers-under-keys.md`.
 
 use std::fmt;

@@ -20,8 +20,8 @@
 //! | `create.rs`, `takeover.rs` | new ledgers, and those of older formats |
 //! | `writer.rs`, `journal/` | making batches durable |
 //! | `apply/`, `authors.rs`, `sweep.rs`, `backlog.rs` | writing into LMDB |
-//! | `snapshot.rs`, `kept.rs`, `edits.rs`, `past.rs` | reading what is, and what was |
-//! | `layout.rs`, `record.rs`, `delta.rs`, `local.rs` | the format |
+//! | `snapshot/`, `kept.rs`, `edits.rs`, `past.rs` | reading what is, and what was |
+//! | `layout.rs`, `record/`, `delta.rs`, `local.rs` | the format |
 //! | `trie/`, `trie_table.rs` | what a root is the digest of, and where it is kept |
 //! | `sequence/` | lists and texts that merge |
 //! | `retention.rs`, `tally.rs`, `members.rs` | what is kept of log and events, and for whom |

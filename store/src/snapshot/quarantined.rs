@@ -1,0 +1,104 @@
+//! Contexts that are out of service, and who is in a slot.
+
+use std::ops::ControlFlow;
+
+use super::{Snapshot, unreadable};
+use crate::error::StoreError;
+use crate::ids::{ContextId, ContextSlot};
+use crate::layout::{self, slot_key};
+use crate::quarantine::Quarantined;
+use crate::record::ContextRecord;
+
+impl Snapshot {
+    /// The context in `slot`, if anything that can be read says so. Looks through all
+    /// contexts if its head is damaged, but not through more than `contexts_max`.
+    pub fn context_in(
+        &self,
+        slot: ContextSlot,
+        contexts_max: usize,
+    ) -> Result<Option<ContextId>, StoreError> {
+        match self.head(slot) {
+            Ok(head) => return Ok(Some(head.context)),
+            Err(StoreError::Corrupt { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        let mut found = None;
+        let mut left = contexts_max;
+        self.each_after(
+            |tables| tables.contexts,
+            None,
+            |key, bytes| {
+                left = left.saturating_sub(1);
+                found = ContextRecord::read(key, bytes)
+                    .ok()
+                    .filter(|context| context.slot == slot)
+                    .map(|context| context.id);
+                Ok(match found.is_some() || left == 0 {
+                    true => ControlFlow::Break(()),
+                    false => ControlFlow::Continue(()),
+                })
+            },
+        )?;
+        Ok(found)
+    }
+
+    /// Why the context in `slot` is out of service; none if it is not.
+    pub fn quarantined(&self, slot: ContextSlot) -> Result<Option<Quarantined>, StoreError> {
+        let key = slot_key(slot);
+        let found = self.get_raw(self.tables.quarantine, &key)?;
+        match found.map(|bytes| Quarantined::read(&key, bytes)) {
+            Some(read) => read,
+            None => Ok(None),
+        }
+    }
+
+    /// Where a context is that is out of service, or calls lie that were put aside, if there
+    /// is any: what such calls refer to is in no table.
+    pub fn any_quarantined(&self) -> Result<Option<ContextSlot>, StoreError> {
+        let first = self.tables.quarantine.first(&self.txn);
+        let Some((key, _)) = first.map_err(unreadable)? else {
+            return Ok(None);
+        };
+        let cut_off = || StoreError::corrupt("record of a quarantine", key, "its key is cut off");
+        let (slot, _) = layout::split_slot(key).ok_or_else(cut_off)?;
+        Ok(Some(slot))
+    }
+
+    /// Every context that is out of service. One of which the record of that is damaged still is;
+    /// which it is, its head says, or its own record.
+    pub fn all_quarantined(&self) -> Result<Vec<Quarantined>, StoreError> {
+        let mut all = Vec::new();
+        self.each(
+            |tables| tables.quarantine,
+            |key, bytes| {
+                let damage = match Quarantined::read(key, bytes) {
+                    Ok(found) => {
+                        all.extend(found);
+                        return Ok(());
+                    }
+                    Err(damage) => damage,
+                };
+                let Some((slot, _)) = layout::split_slot(key) else {
+                    return Ok(());
+                };
+                if let Some(context) = self.context_in(slot, usize::MAX)? {
+                    let why = damage.to_string();
+                    all.push(Quarantined {
+                        context,
+                        slot,
+                        why,
+                        aside: 0,
+                    });
+                }
+                Ok(())
+            },
+        )?;
+        Ok(all)
+    }
+
+    /// Whether a context is in the slot, in service or not, or a grave.
+    pub(crate) fn is_used(&self, slot: ContextSlot) -> Result<bool, StoreError> {
+        let found = self.tables.is_used(&self.txn, slot, None);
+        found.map_err(unreadable)
+    }
+}
