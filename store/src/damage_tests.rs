@@ -357,3 +357,55 @@ fn a_check_reads_what_waits_for_a_context_and_notes_who_is_out_of_service() {
     flip(&ledger, |tables| tables.quarantine, &aside);
     assert!(verify(&ledger.snapshot().unwrap()).is_err());
 }
+
+fn import(ledger: &Ledger, copy: &[u8]) {
+    crate::import_context(ledger, copy, Hlc::MAX).unwrap();
+}
+
+/// What the deleted one has left is not swept yet.
+#[test]
+fn a_context_that_comes_back_after_it_was_deleted_out_of_service_is_in_service() {
+    let (dir, ledger, [slot, _]) = two();
+    let mut copy = Vec::new();
+    let snapshot = ledger.snapshot().unwrap();
+    crate::export_context(&snapshot, &id(1), crate::ExportScope::ALL, &mut copy).unwrap();
+    drop(snapshot);
+    quarantine(&ledger, 1);
+    let mut row = Vec::new();
+    alter(&ledger, |tables, txn| {
+        row.extend_from_slice(tables.quarantine.get(txn, &slot_key(slot))?.unwrap());
+        Ok(true)
+    });
+    delete(&ledger, 1);
+    let out = || ledger.snapshot().unwrap().all_quarantined().unwrap();
+    assert_eq!(out(), []);
+    import(&ledger, &copy);
+    assert_eq!(out(), []);
+    let snapshot = ledger.snapshot().unwrap();
+    let back = snapshot.context(&id(1)).unwrap().unwrap().slot;
+    assert_eq!(snapshot.quarantined(back).unwrap(), None);
+    drop(snapshot);
+
+    // Nor does one count that a deletion has left to the sweep, whether it can be read or not.
+    for is_damaged in [false, true] {
+        alter(&ledger, |tables, txn| {
+            let put = tables.quarantine.put(txn, &slot_key(slot), &row);
+            put.map(|()| true)
+        });
+        if is_damaged {
+            flip(&ledger, |tables| tables.quarantine, &slot_key(slot));
+        }
+        assert_eq!(out(), []);
+        flip(&ledger, |tables| tables.contexts, id(1).as_bytes());
+        // Which of the slots is its own says its head.
+        let found = ledger.snapshot().unwrap().slot_of(&id(1)).unwrap();
+        assert_eq!(found, Some(back));
+        flip(&ledger, |tables| tables.contexts, id(1).as_bytes());
+    }
+    drop(ledger);
+    let ledger = open(&dir);
+    let verdicts = ledger.commit(vec![Change::Call(call(1, back, 200, vec![]))]);
+    assert!(verdicts.unwrap()[0].is_ok());
+    sweep(&ledger);
+    assert_eq!(verify(&ledger.snapshot().unwrap()).unwrap().contexts, 2);
+}

@@ -81,6 +81,8 @@ pub(crate) fn slot_by_others(
         let (key, bytes) = row?;
         if let Ok(Some(found)) = Quarantined::read(key, bytes)
             && found.context == *id
+            // What a context has left behind that was deleted says nothing of a later one.
+            && tables.graves.get(txn, key)?.is_none()
         {
             return Ok(Some(found.slot));
         }

@@ -112,6 +112,9 @@ impl Pass<'_> {
         let mut delete = || -> heed::Result<()> {
             self.tables.contexts.delete(&mut self.txn, id.as_bytes())?;
             self.tables.heads.delete(&mut self.txn, &key)?;
+            // Not by the sweep: whoever comes back under this id by then is in service. Calls that
+            // were put aside are of the slot, and stay for it.
+            self.tables.quarantine.delete(&mut self.txn, &key)?;
             if let Some(name) = name.as_ref().filter(|_| name_is_here) {
                 self.tables.names.delete(&mut self.txn, name.as_bytes())?;
             }

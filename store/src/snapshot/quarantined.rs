@@ -65,12 +65,17 @@ impl Snapshot {
     }
 
     /// Every context that is out of service. One of which the record of that is damaged still is;
-    /// which it is, its head says, or its own record.
+    /// which it is, its head says, or its own record. What a deleted one has left behind counts
+    /// for nothing: a context may have come back under its id.
     pub fn all_quarantined(&self) -> Result<Vec<Quarantined>, StoreError> {
         let mut all = Vec::new();
         self.each(
             |tables| tables.quarantine,
             |key, bytes| {
+                // The key of a call that was put aside is longer, and in no table of slots.
+                if self.get_raw(self.tables.graves, key)?.is_some() {
+                    return Ok(());
+                }
                 let damage = match Quarantined::read(key, bytes) {
                     Ok(found) => {
                         all.extend(found);
