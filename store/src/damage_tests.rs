@@ -314,23 +314,31 @@ fn a_damaged_record_of_an_answers_age_does_not_keep_the_answers_behind_it() {
     assert_eq!(ledger.stats().unwrap().answers, 1);
 }
 
+/// Writes down that so many calls of the first context wait for it.
+fn say_aside(ledger: &Ledger, slot: ContextSlot, aside: u64) {
+    alter(ledger, |tables, txn| {
+        let (key, mut record) = (slot_key(slot), Vec::new());
+        let row = QuarantineRow {
+            context: *id(1).as_bytes(),
+            aside,
+            why: "its head is odd",
+        };
+        seal(&mut record, &key, &row);
+        tables.quarantine.put(txn, &key, &record).map(|()| true)
+    });
+}
+
 /// What waits was acknowledged.
 #[test]
 fn a_check_reads_what_waits_for_a_context_and_notes_who_is_out_of_service() {
     let (dir, ledger, [slot, _]) = two();
     quarantine(&ledger, 1);
     ledger.writer().checkpoint().unwrap();
-    let (key, aside) = (slot_key(slot), aside_key(slot, 0));
+    let aside = aside_key(slot, 0);
     let put_aside = |aside_said: u64| {
+        say_aside(&ledger, slot, aside_said);
         alter(&ledger, |tables, txn| {
             let mut record = Vec::new();
-            let row = QuarantineRow {
-                context: *id(1).as_bytes(),
-                aside: aside_said,
-                why: "its head is odd",
-            };
-            seal(&mut record, &key, &row);
-            tables.quarantine.put(txn, &key, &record)?;
             let row = AsideRow {
                 canonical: b"a delta",
                 local: b"",
@@ -356,6 +364,56 @@ fn a_check_reads_what_waits_for_a_context_and_notes_who_is_out_of_service() {
     let ledger = open(&dir);
     flip(&ledger, |tables| tables.quarantine, &aside);
     assert!(verify(&ledger.snapshot().unwrap()).is_err());
+}
+
+/// Of which its record still knows.
+#[test]
+fn a_context_stays_out_of_service_while_calls_that_wait_for_it_are_lost() {
+    let (_dir, ledger, [slot, _]) = two();
+    quarantine(&ledger, 1);
+    let release = || {
+        let back = Change::Quarantine {
+            context: id(1),
+            why: None,
+        };
+        let released = ledger.commit(vec![back]).unwrap().remove(0);
+        ledger.writer().checkpoint().unwrap();
+        released.map(drop)
+    };
+    let out = || ledger.snapshot().unwrap().all_quarantined().unwrap().len();
+    let refuse = || {
+        let error = release().unwrap_err();
+        let said = std::error::Error::source(&error).map(ToString::to_string);
+        let said = said.unwrap_or_else(|| error.to_string());
+        assert!(said.contains("it counts other calls than wait"), "{said}");
+        assert_eq!(out(), 1);
+    };
+    let seal_aside = |number| {
+        alter(&ledger, |tables, txn| {
+            let (key, mut record) = (aside_key(slot, number), Vec::new());
+            let (canonical, local) = (&b"a delta"[..], &b""[..]);
+            seal(&mut record, &key, &AsideRow { canonical, local });
+            tables.quarantine.put(txn, &key, &record).map(|()| true)
+        });
+    };
+    // The only one, and the last one.
+    say_aside(&ledger, slot, 1);
+    refuse();
+    seal_aside(0);
+    say_aside(&ledger, slot, 2);
+    refuse();
+    // One in the midst, which shows without the record as well.
+    seal_aside(2);
+    refuse();
+    flip(&ledger, |tables| tables.quarantine, &slot_key(slot));
+    refuse();
+    for number in [0, 2] {
+        alter(&ledger, |tables, txn| {
+            tables.quarantine.delete(txn, &aside_key(slot, number))
+        });
+    }
+    release().unwrap();
+    assert_eq!(out(), 0);
 }
 
 fn import(ledger: &Ledger, copy: &[u8]) {

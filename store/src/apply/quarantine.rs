@@ -198,21 +198,40 @@ impl Pass<'_> {
     }
 
     /// Brings in what was put aside, and puts the context back into service. If anything of
-    /// it is still damaged, it stays where it is.
+    /// it is still damaged, or was lost, it stays where it is.
+    ///
+    /// All of it comes in one step, or none: a context in service has nothing aside. That is not
+    /// more than a journal holds, as calls are refused from when it went out of service on; the
+    /// shard's other calls wait as long as they would while a journal is read again at a start.
     fn release(&mut self, slot: ContextSlot) -> Result<(), Stop> {
         if !self.is_quarantined(slot) {
             return Ok(());
         }
         let prefix = slot_key(slot);
+        let lost = || {
+            let why = "it counts other calls than wait";
+            before_writing(StoreError::corrupt("record of a quarantine", &prefix, why))
+        };
+        let mut aside_said = None;
         let mut aside = Vec::new();
         let rows = self.tables.quarantine.prefix_iter(&self.txn, &prefix);
         for row in rows.map_err(|error| self.stop(error))? {
             let (key, bytes) = row.map_err(|error| self.stop(error))?;
-            if key.len() > prefix.len() {
+            if key.len() == prefix.len() {
+                // Where it is damaged nothing says how many there were.
+                let row = open::<QuarantineRow>(key, bytes);
+                aside_said = row.ok().map(|row| row.aside.to_native());
+            } else {
+                if key != aside_key(slot, aside.len() as u64) {
+                    return Err(lost());
+                }
                 let row = open::<AsideRow>(key, bytes).map_err(before_writing)?;
                 let (canonical, local) = (row.canonical.get(), row.local.get());
                 aside.push((key.to_vec(), canonical.to_vec(), local.to_vec()));
             }
+        }
+        if aside_said.is_some_and(|said| said != aside.len() as u64) {
+            return Err(lost());
         }
         // Refused before this it stays out of service.
         self.quarantined.remove(&slot);
