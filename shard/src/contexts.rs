@@ -159,7 +159,7 @@ impl Shard {
             }
             Err(error) => {
                 if let Some(name) = name
-                    && let Err(second) = self.free_name(&name).await
+                    && let Err(second) = self.free_name(&name, id).await
                 {
                     // It points nowhere, which the next start mends.
                     tracing::warn!(%name, error = %second, "a name could not be given back");
@@ -228,7 +228,7 @@ impl Shard {
         }
         self.guest_logs.forget(id);
         if let Some(name) = name
-            && let Err(error) = self.free_name(&name).await
+            && let Err(error) = self.free_name(&name, id).await
         {
             // The context is gone all the same. The name points nowhere, which the
             // next start mends.
@@ -486,11 +486,17 @@ impl Shard {
         Ok(())
     }
 
-    /// Gives a name back, which must not fail because others are quicker.
-    async fn free_name(self: &Rc<Self>, name: &Arc<str>) -> Result<(), CallError> {
+    /// Gives back a context's name, which must not fail because others are quicker. One that
+    /// is another's by now stays.
+    async fn free_name(
+        self: &Rc<Self>,
+        name: &Arc<str>,
+        context: ContextId,
+    ) -> Result<(), CallError> {
         loop {
             let change = DirectoryChange::RemoveName {
                 name: Arc::clone(name),
+                context,
             };
             match self.record(change).await {
                 Err(CallError::Busy { .. }) => crate::rt::sleep(BUSY_PAUSE).await,
@@ -591,13 +597,13 @@ mod tests {
         let asked = block_on(bench.keeper.take());
         let Message::Request {
             ticket,
-            request: Request::Record(DirectoryChange::RemoveName { name }),
+            request: Request::Record(DirectoryChange::RemoveName { name, context }),
             ..
         } = asked
         else {
             panic!("it asks for something else");
         };
-        assert_eq!(&*name, "room");
+        assert_eq!((&*name, context), ("room", id));
         let failed = Response::Record(Err(CallError::Draining));
         shard
             .mesh

@@ -146,8 +146,10 @@ impl Directory {
             DirectoryChange::PutName { name, context } => {
                 data.names.insert(name, context);
             }
-            DirectoryChange::RemoveName { name } => {
-                data.names.remove(&name);
+            DirectoryChange::RemoveName { name, context } => {
+                if data.names.get(&name) == Some(&context) {
+                    data.names.remove(&name);
+                }
             }
         }
     }
@@ -164,8 +166,9 @@ pub(crate) fn durable_change(change: &DirectoryChange) -> Change {
             name: name.to_string(),
             context: *context,
         },
-        DirectoryChange::RemoveName { name } => Change::RemoveName {
+        DirectoryChange::RemoveName { name, context } => Change::RemoveName {
             name: name.to_string(),
+            context: *context,
         },
     }
 }
@@ -196,6 +199,25 @@ pub(crate) fn check_name(name: &str) -> Result<(), CallError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The deleted one may only say that it has the name.
+    #[test]
+    fn a_name_is_forgotten_only_for_the_context_that_has_it() {
+        let directory = Directory::new(DirectoryData::default());
+        let [elder, holder] = [1, 2].map(|n| ContextId::from_bytes([n; 32]));
+        let name: Arc<str> = Arc::from("room");
+        let remove = |context| {
+            let name = Arc::clone(&name);
+            directory.learn(DirectoryChange::RemoveName { name, context });
+            directory.name("room")
+        };
+        directory.learn(DirectoryChange::PutName {
+            name: Arc::clone(&name),
+            context: holder,
+        });
+        assert_eq!(remove(elder), Some(holder));
+        assert_eq!(remove(holder), None);
+    }
 
     #[test]
     fn a_name_is_short_plain_and_no_id() {

@@ -224,6 +224,7 @@ mod tests {
         let name: Arc<str> = Arc::from("room");
         let record = || DirectoryChange::RemoveName {
             name: Arc::clone(&name),
+            context: id,
         };
         for n in 0..HOUSEKEEPING_INFLIGHT_MAX {
             let request = match n % 4 {

@@ -90,7 +90,7 @@ pub(crate) enum DirectoryChange {
     PutApplication(Arc<ApplicationRecord>),
     RemoveApplication(ApplicationId),
     PutName { name: Arc<str>, context: ContextId },
-    RemoveName { name: Arc<str> },
+    RemoveName { name: Arc<str>, context: ContextId },
 }
 
 /// What one shard asks of another.

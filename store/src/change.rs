@@ -77,11 +77,15 @@ pub enum Change {
         /// What it stands for.
         context: ContextId,
     },
-    /// Frees a name. No error if it is free.
+    /// Frees a name of a context. No error if it is free, or another context's.
     RemoveName {
         /// The name.
         name: String,
+        /// What it stands for.
+        context: ContextId,
     },
+    /// Drops what the directory has under the bytes of a name, if it is damaged.
+    DropDamagedName(Vec<u8>),
 }
 
 impl Change {
@@ -105,7 +109,8 @@ impl Change {
             | Change::DeleteContext(_)
             | Change::RemoveApplication(_)
             | Change::PutName { .. }
-            | Change::RemoveName { .. } => 0,
+            | Change::RemoveName { .. }
+            | Change::DropDamagedName(_) => 0,
         };
         bytes as u64
     }
@@ -123,7 +128,8 @@ impl Change {
             | Change::PutApplication(_)
             | Change::RemoveApplication(_)
             | Change::PutName { .. }
-            | Change::RemoveName { .. } => 0,
+            | Change::RemoveName { .. }
+            | Change::DropDamagedName(_) => 0,
         }
     }
 }

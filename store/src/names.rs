@@ -18,7 +18,8 @@ const NAMES_PER_STEP: usize = 1024;
 /// What has become of names.
 #[derive(Debug, Default)]
 pub struct Reconciled {
-    /// Those that were freed, as their context does not exist.
+    /// Those that were freed, as their context does not exist. What is no text of one that was
+    /// damaged is shown as U+FFFD.
     pub freed: Vec<String>,
     /// Those of which the record was damaged or lost, and that their contexts have again.
     pub mended: Vec<String>,
@@ -56,10 +57,10 @@ pub fn reconcile_names(ledgers: &[Ledger]) -> Result<Reconciled, StoreError> {
             let mut dangling = Vec::new();
             for (key, found) in step {
                 match found {
-                    Ok((name, context)) if !exists(&context)? => dangling.push(name),
+                    Ok((name, context)) if !exists(&context)? => dangling.push((name, context)),
                     Ok(_) => {}
                     Err(error @ StoreError::Corrupt { .. }) => {
-                        damaged.push((String::from_utf8(key).ok(), error));
+                        damaged.push((key, error));
                     }
                     Err(error) => return Err(error),
                 }
@@ -67,8 +68,14 @@ pub fn reconcile_names(ledgers: &[Ledger]) -> Result<Reconciled, StoreError> {
             if dangling.is_empty() {
                 continue;
             }
-            keeper.commit(dangling.iter().map(|name| removal(name)).collect())?;
-            reconciled.freed.append(&mut dangling);
+            let removal = |(name, context): &(String, ContextId)| Change::RemoveName {
+                name: name.clone(),
+                context: *context,
+            };
+            keeper.commit(dangling.iter().map(removal).collect())?;
+            reconciled
+                .freed
+                .extend(dangling.into_iter().map(|(name, _)| name));
         }
         drop(names);
         if !damaged.is_empty() {
@@ -78,26 +85,22 @@ pub fn reconcile_names(ledgers: &[Ledger]) -> Result<Reconciled, StoreError> {
     Ok(reconciled)
 }
 
-fn removal(name: &str) -> Change {
-    Change::RemoveName {
-        name: name.to_owned(),
-    }
-}
-
 /// Writes the records anew that are damaged, and those that are lost: a bit of a key may have
 /// been hit. What is left of them is nobody's if all contexts can be read.
 fn mend(
     keeper: &Ledger,
     snapshots: &[Snapshot],
-    damaged: Vec<(Option<String>, StoreError)>,
+    damaged: Vec<(Vec<u8>, StoreError)>,
     reconciled: &mut Reconciled,
 ) -> Result<(), StoreError> {
     let (lost, are_all_read) = lost_names(keeper, snapshots)?;
+    // By their bytes: no name has them if one bit of a key was hit.
+    let is_lost = |key: &[u8]| str::from_utf8(key).is_ok_and(|name| lost.contains_key(name));
     let mut left = Vec::new();
-    for (name, error) in damaged {
-        match name {
-            Some(name) if are_all_read || lost.contains_key(&name) => left.push(name),
-            _ => reconciled.damaged.push(error),
+    for (key, error) in damaged {
+        match are_all_read || is_lost(&key) {
+            true => left.push(key),
+            false => reconciled.damaged.push(error),
         }
     }
     let put = |(name, (_, context)): (&String, &(Hlc, ContextId))| Change::PutName {
@@ -107,11 +110,12 @@ fn mend(
     // At once: without its damaged record nothing would say that a name is lost.
     let changes = left
         .iter()
-        .map(|name| removal(name))
+        .map(|key| Change::DropDamagedName(key.clone()))
         .chain(lost.iter().map(put));
     keeper.commit(changes.collect())?;
-    left.retain(|name| !lost.contains_key(name));
-    reconciled.freed.append(&mut left);
+    left.retain(|key| !is_lost(key));
+    let shown = |key: &Vec<u8>| String::from_utf8_lossy(key).into_owned();
+    reconciled.freed.extend(left.iter().map(shown));
     reconciled.mended.extend(lost.into_keys());
     Ok(())
 }
@@ -153,3 +157,6 @@ fn lost_names(
     }
     Ok((lost, are_all_read))
 }
+
+#[cfg(test)]
+mod tests;

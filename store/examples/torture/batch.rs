@@ -36,6 +36,7 @@ pub(crate) fn batch(n: u64, passing_every: u64) -> Vec<Change> {
         batch.push(Change::DeleteContext(id(PASSING)));
         batch.push(Change::RemoveName {
             name: name(PASSING),
+            context: id(PASSING),
         });
     }
     batch

@@ -555,7 +555,8 @@ impl<'l> Pass<'l> {
             Change::PutApplication(record) => self.put_application(record),
             Change::RemoveApplication(id) => self.remove_application(id),
             Change::PutName { name, context } => self.put_name(name, *context),
-            Change::RemoveName { name } => self.remove_name(name),
+            Change::RemoveName { name, context } => self.remove_name(name, *context),
+            Change::DropDamagedName(key) => self.drop_damaged_name(key),
         }
     }
 

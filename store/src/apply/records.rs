@@ -8,7 +8,7 @@ use crate::error::{Refused, StoreError};
 use crate::hlc::Hlc;
 use crate::ids::{ApplicationId, ContextId, ContextSlot};
 use crate::layout::{APPLICATION_BYTES_MAX, META_SLOTS, slot_key};
-use crate::record::{ContextRow, GraveRow, Head, NameRow, SlotsRecord, seal};
+use crate::record::{ContextRow, GraveRow, Head, NameRow, SlotsRecord, read_name, seal};
 
 impl Pass<'_> {
     pub(super) fn create(&mut self, new: &NewContext) -> Result<Receipt, Stop> {
@@ -202,9 +202,28 @@ impl Pass<'_> {
         Ok(Receipt::OF_NO_CALL)
     }
 
-    pub(super) fn remove_name(&mut self, name: &str) -> Result<Receipt, Stop> {
+    pub(super) fn remove_name(&mut self, name: &str, context: ContextId) -> Result<Receipt, Stop> {
         check_name(name)?;
-        let removed = self.tables.names.delete(&mut self.txn, name.as_bytes());
+        match self.name_holder(name) {
+            // Two contexts may say that they have it; the directory decides.
+            Ok(Some(holder)) if holder != context => Ok(Receipt::OF_NO_CALL),
+            // Should it be another's, that one's record says so to the next start.
+            Ok(_) | Err(Stop::Refuse(Refused::Damaged { .. })) => self.drop_name(name.as_bytes()),
+            Err(stop) => Err(stop),
+        }
+    }
+
+    pub(super) fn drop_damaged_name(&mut self, key: &[u8]) -> Result<Receipt, Stop> {
+        let found = self.tables.names.get(&self.txn, key);
+        let found = found.map_err(|error| self.stop(error))?;
+        match found.is_some_and(|bytes| read_name(key, bytes).is_err()) {
+            true => self.drop_name(key),
+            false => Ok(Receipt::OF_NO_CALL),
+        }
+    }
+
+    fn drop_name(&mut self, key: &[u8]) -> Result<Receipt, Stop> {
+        let removed = self.tables.names.delete(&mut self.txn, key);
         if removed.map_err(|error| self.stop(error))? {
             self.note_unjournaled();
         }

@@ -60,7 +60,7 @@ pub fn import_into(
         if let Some(wanted) = wanted
             && take_name(&mut writers[0], &wanted, id)?
         {
-            name = Some(wanted.clone());
+            name = Some((wanted.clone(), id));
             if let Some(announced) = &mut intake.announced {
                 announced.name = Some(wanted);
             }
@@ -70,8 +70,8 @@ pub fn import_into(
     let taken = came.and_then(|()| intake.finish(&mut writers[owner]));
     if taken.is_err() {
         take_back(&mut writers[owner], known[owner]);
-        if let Some(name) = name
-            && let Err(error) = writers[0].commit_shown(vec![Change::RemoveName { name }])
+        if let Some((name, context)) = name
+            && let Err(error) = writers[0].commit_shown(vec![Change::RemoveName { name, context }])
         {
             tracing::warn!(%error, "the name of a refused copy is still there; the next start frees it");
         }

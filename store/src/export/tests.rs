@@ -314,7 +314,11 @@ fn a_backup_taken_while_a_name_moves_can_be_restored() {
     let before = ledgers[1].snapshot().unwrap();
     commit(1, Change::DeleteContext(first));
     let name = "room".to_owned();
-    commit(0, Change::RemoveName { name });
+    let removal = Change::RemoveName {
+        name,
+        context: first,
+    };
+    commit(0, removal);
     commit(0, put(second));
     commit(0, create(second, 2));
     let snapshots = [ledgers[0].snapshot().unwrap(), before];

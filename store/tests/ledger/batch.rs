@@ -375,6 +375,7 @@ fn applications_and_names_are_kept() {
         Change::RemoveApplication(record.id),
         Change::RemoveName {
             name: "a".to_owned(),
+            context: id(1),
         },
     ]);
     let snapshot = bench.ledger().snapshot().unwrap();

@@ -30,8 +30,10 @@ fn deliver_half(bench: &Bench, deltas: Vec<VouchedDelta>, fails: Fails) -> Deliv
     bench.commit();
     if matches!(fails, Fails::Stage) {
         while bench.shard.commits.check_room(0).is_ok() {
-            let name = "of nobody".to_owned();
-            let change = Change::RemoveName { name };
+            let change = Change::RemoveName {
+                name: "of nobody".to_owned(),
+                context: fixture::id(9),
+            };
             drop(bench.shard.commits.submit(change, 0, None).unwrap());
         }
     }
