@@ -49,29 +49,22 @@ const QUESTIONS_MAX: usize = 64;
 /// Turns that wait for a hold at the same time; one more asks again in its next slice.
 const HOLDS_MAX: usize = 1_024;
 
-/// A hold that is being taken, with the size of the blob's content.
-pub(crate) struct PendingHold(Pending<Result<Option<(BlobHold, u64)>, BlobError>>);
+/// Something about a blob that is being worked out.
+pub(crate) struct PendingAnswer<T>(Pending<Result<Option<T>, BlobError>>);
 
-impl PendingHold {
+/// A hold that is being taken, with the size of the blob's content.
+pub(crate) type PendingHold = PendingAnswer<(BlobHold, u64)>;
+
+/// A length that is being looked up; none if there is only a damaged blob.
+pub(crate) type PendingLength = PendingAnswer<u64>;
+
+impl<T> PendingAnswer<T> {
     /// None if there is no such blob.
     pub(crate) fn poll(
         &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<Option<(BlobHold, u64)>, BlobRequestError>> {
-        self.0.poll(cx).map(|held| Ok(held??))
-    }
-}
-
-/// A length that is being looked up.
-pub(crate) struct PendingLength(Pending<Result<Option<u64>, BlobError>>);
-
-impl PendingLength {
-    /// None if there is no such blob, or only a damaged one.
-    pub(crate) fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<Option<u64>, BlobRequestError>> {
-        self.0.poll(cx).map(|length| Ok(length??))
+    ) -> Poll<Result<Option<T>, BlobRequestError>> {
+        self.0.poll(cx).map(|answer| Ok(answer??))
     }
 }
 
@@ -314,14 +307,14 @@ impl BlobService {
             let bytes = service.length(blob)?;
             Ok(bytes.map(|bytes| (hold, bytes)))
         });
-        pending.map(PendingHold)
+        pending.map(PendingAnswer)
     }
 
     /// Begins to look how long a blob is; nothing if too many do so at this moment.
     pub(crate) fn begin_length(&self, blob: BlobId) -> Option<PendingLength> {
         let service = self.clone();
         let pending = self.shared.holder.try_run(move || service.length(blob));
-        pending.map(PendingLength)
+        pending.map(PendingAnswer)
     }
 
     /// How long a blob is, if it is there. One that is damaged is not, until it is uploaded

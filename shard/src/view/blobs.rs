@@ -13,7 +13,7 @@ use corelet_wasm_host::{
 };
 
 use super::View;
-use crate::blobs::{BlobService, PendingHold, PendingLength};
+use crate::blobs::{BlobService, PendingAnswer, PendingHold, PendingLength};
 
 /// Entries that were detached before and that a page walks over in one slice: about 100 us.
 const HIDDEN_MAX: usize = 1_000;
@@ -51,50 +51,43 @@ impl Attaching {
         let Some(service) = &self.service else {
             return Poll::Ready(Ok(None));
         };
-        let mut pending = match self.asked.take() {
-            Some((asked, pending)) if asked == blob => pending,
-            _ => match service.begin_hold(blob) {
-                Some(pending) => pending,
-                // Too many ask at this moment.
-                None => return Poll::Pending,
-            },
-        };
-        match pending.poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Pending => {
-                self.asked = Some((blob, pending));
-                Poll::Pending
-            }
-            Poll::Ready(held) => Poll::Ready(match held.map_err(StateError::new)? {
-                None => Ok(None),
-                Some((hold, bytes)) => {
-                    self.holds.push(hold);
-                    Ok(Some(bytes))
-                }
-            }),
-        }
+        let held = poll_asked(&mut self.asked, blob, || service.begin_hold(blob));
+        held.map_ok(|held| {
+            held.map(|(hold, bytes)| {
+                self.holds.push(hold);
+                bytes
+            })
+        })
     }
-}
 
-impl Attaching {
     /// The length of a blob's content if this node has it.
     fn poll_length(&mut self, blob: BlobId) -> Poll<Result<Option<u64>, StateError>> {
         let Some(service) = &self.service else {
             return Poll::Ready(Ok(None));
         };
-        let mut pending = match self.measured.take() {
-            Some((measured, pending)) if measured == blob => pending,
-            _ => match service.begin_length(blob) {
-                Some(pending) => pending,
-                // Too many ask at this moment.
-                None => return Poll::Pending,
-            },
-        };
-        let polled = pending.poll(&mut Context::from_waker(Waker::noop()));
-        if polled.is_pending() {
-            self.measured = Some((blob, pending));
-        }
-        polled.map(|length| length.map_err(StateError::new))
+        poll_asked(&mut self.measured, blob, || service.begin_length(blob))
     }
+}
+
+/// Goes on with what was asked of this blob in an earlier slice, or begins to ask, which
+/// gives nothing if too many ask at this moment.
+fn poll_asked<T>(
+    asked: &mut Option<(BlobId, PendingAnswer<T>)>,
+    blob: BlobId,
+    begin: impl FnOnce() -> Option<PendingAnswer<T>>,
+) -> Poll<Result<Option<T>, StateError>> {
+    let begun = match asked.take() {
+        Some((of, pending)) if of == blob => Some(pending),
+        _ => begin(),
+    };
+    let Some(mut pending) = begun else {
+        return Poll::Pending;
+    };
+    let polled = pending.poll(&mut Context::from_waker(Waker::noop()));
+    if polled.is_pending() {
+        *asked = Some((blob, pending));
+    }
+    polled.map_err(StateError::new)
 }
 
 impl GuestBlobs for View {
