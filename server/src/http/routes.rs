@@ -103,7 +103,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Named, Response> {
         let Path(name) = Path::from_request_parts(parts, state).await.map_err(|_| {
             let message = "the path is not UTF-8 behind its percent signs";
-            refused(Refusal::new(Code::InvalidParams, message).with("parameter", "path"))
+            refused(bad_parameter("path", message))
         })?;
         Ok(Named(name))
     }
@@ -334,12 +334,10 @@ async fn list_entries(
 ) -> Response {
     at_home(door, async move |front| {
         let entries = entries_wanted(query.as_deref().unwrap_or(""))?;
-        let id = front.shard.resolve(&wanted)?;
         let read: ContextReader = Box::new(move |snapshot, context, out| {
             lines::entries(snapshot, context, &entries, out)
         });
-        let stream = front.shard.read_context(id, read)?;
-        Ok(copy::lines(stream, pace).await?)
+        lines_of(&front, &wanted, read, pace).await
     })
     .await
 }
@@ -353,14 +351,19 @@ async fn list_deltas(
 ) -> Response {
     at_home(door, async move |front| {
         let ReadOn { limit, .. } = read_on(query.as_deref().unwrap_or(""), &["limit"])?;
-        let id = front.shard.resolve(&wanted)?;
         let read: ContextReader = Box::new(move |snapshot, context, out| {
             lines::deltas(snapshot, context.slot, limit, out)
         });
-        let stream = front.shard.read_context(id, read)?;
-        Ok(copy::lines(stream, pace).await?)
+        lines_of(&front, &wanted, read, pace).await
     })
     .await
+}
+
+/// The lines that `read` makes of a context, while it is read.
+async fn lines_of(front: &Front, wanted: &str, read: ContextReader, pace: Pace) -> Answer {
+    let id = front.shard.resolve(wanted)?;
+    let stream = front.shard.read_context(id, read)?;
+    Ok(copy::lines(stream, pace).await?)
 }
 
 async fn list_logs(
@@ -522,40 +525,44 @@ fn find_application(shard: &ShardHandle, wanted: &str) -> Result<ApplicationId, 
     })
 }
 
+/// The parameters of a query string, each with its value; an empty one if it has none.
+fn parameters(query: &str) -> impl Iterator<Item = (&str, &str)> {
+    let pairs = query.split('&').filter(|pair| !pair.is_empty());
+    pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+}
+
+/// The refusal of a parameter, of whose name no more is shown than any of ours has.
+fn bad_parameter(parameter: &str, message: impl Into<String>) -> Refusal {
+    let shown: String = parameter.chars().take(64).collect();
+    Refusal::new(Code::InvalidParams, message.into()).with("parameter", shown)
+}
+
+/// The value of `limit`.
+fn limit_of(value: &str) -> Result<usize, Refusal> {
+    let count = value.parse().ok();
+    count
+        .filter(|count| (1..=PAGE_MAX).contains(count))
+        .ok_or_else(|| {
+            bad_parameter(
+                "limit",
+                format!("limit must be a number from 1 to {PAGE_MAX}"),
+            )
+        })
+}
+
 /// `after` and `limit` of a query string, `after` being the id of `what`. Neither needs
 /// escapes.
 fn page<T: FromStr>(query: &str, what: &str) -> Result<(Option<T>, usize), Refusal> {
     let (mut after, mut limit) = (None, PAGE_DEFAULT);
-    let refuse = |parameter: &str, message: String| {
-        Refusal::new(Code::InvalidParams, message)
-            .with("parameter", parameter.chars().take(64).collect::<String>())
-    };
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        match pair.split_once('=') {
-            Some(("after", id)) => {
-                let id = id
-                    .parse()
-                    .map_err(|_| refuse("after", format!("after must be the id of {what}")))?;
-                after = Some(id);
+    for (name, value) in parameters(query) {
+        match name {
+            "after" => {
+                let id = value.parse();
+                let must = || bad_parameter(name, format!("after must be the id of {what}"));
+                after = Some(id.map_err(|_| must())?);
             }
-            Some(("limit", count)) => {
-                limit = count
-                    .parse()
-                    .ok()
-                    .filter(|count| (1..=PAGE_MAX).contains(count))
-                    .ok_or_else(|| {
-                        refuse(
-                            "limit",
-                            format!("limit must be a number from 1 to {PAGE_MAX}"),
-                        )
-                    })?;
-            }
-            _ => {
-                return Err(refuse(
-                    pair,
-                    "the parameters are after and limit".to_owned(),
-                ));
-            }
+            "limit" => limit = limit_of(value)?,
+            _ => return Err(bad_parameter(name, "the parameters are after and limit")),
         }
     }
     Ok((after, limit))
@@ -571,28 +578,20 @@ struct ReadOn {
 /// The numbers of a query string, of which these are allowed.
 fn read_on(query: &str, allowed: &[&str]) -> Result<ReadOn, Refusal> {
     let (mut after, mut limit) = (0, PAGE_DEFAULT);
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let refuse = |message: String| {
-            let shown: String = name.chars().take(64).collect();
-            Refusal::new(Code::InvalidParams, message).with("parameter", shown)
-        };
-        let number = value.parse::<u64>().ok();
-        match (name, number) {
-            _ if !allowed.contains(&name) => {
-                let allowed = allowed.join(" and ");
-                return Err(refuse(format!("what can be asked for is {allowed}")));
+    for (name, value) in parameters(query) {
+        if !allowed.contains(&name) {
+            let allowed = allowed.join(" and ");
+            return Err(bad_parameter(
+                name,
+                format!("what can be asked for is {allowed}"),
+            ));
+        }
+        match name {
+            "limit" => limit = limit_of(value)?,
+            _ => {
+                let must = |_| bad_parameter(name, format!("{name} must be a number from 0"));
+                after = value.parse().map_err(must)?;
             }
-            ("after", Some(number)) => after = number,
-            ("limit", Some(number)) if (1..=PAGE_MAX as u64).contains(&number) => {
-                limit = number as usize;
-            }
-            ("limit", _) => {
-                return Err(refuse(format!(
-                    "limit must be a number from 1 to {PAGE_MAX}"
-                )));
-            }
-            _ => return Err(refuse(format!("{name} must be a number from 0"))),
         }
     }
     Ok(ReadOn { after, limit })
@@ -601,28 +600,24 @@ fn read_on(query: &str, allowed: &[&str]) -> Result<ReadOn, Refusal> {
 /// Which entries a query string asks for.
 fn entries_wanted(query: &str) -> Result<lines::Wanted, Refusal> {
     let mut wanted = lines::Wanted::default();
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let refuse = |message: &str| {
-            let shown: String = name.chars().take(64).collect();
-            Refusal::new(Code::InvalidParams, message.to_owned()).with("parameter", shown)
-        };
+    for (name, value) in parameters(query) {
         match name {
             "at" => {
                 let delta = value.parse();
-                let delta = delta.map_err(|_| refuse("at must be a delta's id"))?;
+                let delta = delta.map_err(|_| bad_parameter(name, "at must be a delta's id"))?;
                 wanted.at = Some(delta);
             }
             "space" => {
                 let space = lines::space(value);
                 let names = "space must be shared, owned, private or attached";
-                wanted.space = Some(space.ok_or_else(|| refuse(names))?);
+                wanted.space = Some(space.ok_or_else(|| bad_parameter(name, names))?);
             }
-            "prefix" => {
-                wanted.prefix = percent_decode_str(value).collect();
-            }
+            "prefix" => wanted.prefix = percent_decode_str(value).collect(),
             _ => {
-                return Err(refuse("what can be asked for is at, space and prefix"));
+                return Err(bad_parameter(
+                    name,
+                    "what can be asked for is at, space and prefix",
+                ));
             }
         }
     }
