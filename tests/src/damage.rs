@@ -3,6 +3,46 @@
 use std::fs;
 use std::path::Path;
 
+use serde_json::json;
+
+use crate::{Client, Server};
+
+/// A server on one shard of a new directory, with two contexts of the application `kv`.
+pub struct GoodAndBad {
+    /// The server.
+    pub server: Server,
+    /// Of it.
+    pub client: Client,
+    /// A context whose `key` is `"well"`.
+    pub good: String,
+    /// A context whose `key` is what is going to be damaged.
+    pub bad: String,
+}
+
+impl GoodAndBad {
+    /// `needle` is a value that lies on disk as it is.
+    ///
+    /// # Panics
+    /// If a call fails.
+    pub fn start(data: &Path, needle: &str) -> GoodAndBad {
+        let server = Server::start(data, &["--shards", "1"]);
+        let client = server.client();
+        let kv = client.install("kv");
+        let [bad, good] = ["bad", "good"].map(|name| client.create(&kv, Some(name)));
+        for (context, value) in [(&bad, needle), (&good, "well")] {
+            let args = json!({ "key": "key", "value": value });
+            let answer = client.call(context, "set", args).expect("an answer");
+            assert!(answer["result"].is_object(), "{answer}");
+        }
+        GoodAndBad {
+            server,
+            client,
+            good,
+            bad,
+        }
+    }
+}
+
 /// Flips a bit in each place of the ledgers where `needle` lies; again, and it is as before.
 ///
 /// # Panics

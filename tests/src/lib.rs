@@ -9,6 +9,6 @@ mod server;
 pub mod worker;
 
 pub use component::{caching, component, component_path, hostile, many, spinner};
-pub use damage::flip;
+pub use damage::{GoodAndBad, flip};
 pub use node::{NodeKey, TestNode};
 pub use server::{ANY_PORT, Answer, Client, Server, binary, free_address};

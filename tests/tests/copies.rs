@@ -10,10 +10,12 @@ use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use corelet_tests::{Client, Server, binary, flip};
+use corelet_tests::{Client, GoodAndBad, Server, binary, flip};
 use serde_json::{Value, json};
 
 const CONTEXTS: usize = 4;
+
+const NEEDLE: &str = "a value that lies on disk as it is, long enough to be found there";
 
 /// Calls that each writer has made before the backup begins, and while it goes on at
 /// least, so that it is one of a server that is written to.
@@ -137,15 +139,14 @@ fn a_backup_of_a_server_under_load_holds_all_that_was_acknowledged_before() {
 /// Its neighbours can be backed up all the same, and nobody takes the backup for all there was.
 #[test]
 fn a_backup_says_which_context_is_not_in_it() {
-    const NEEDLE: &str = "a value that lies on disk as it is, long enough to be found there";
     let home = tempfile::tempdir().expect("a directory");
     let data = home.path().join("data");
-    let mut server = Server::start(&data, &["--shards", "1"]);
-    let client = server.client();
-    let kv = client.install("kv");
-    let [good, bad] = [(); 2].map(|()| client.create(&kv, None));
-    set(&client, &good, "key", "well");
-    set(&client, &bad, "key", NEEDLE);
+    let GoodAndBad {
+        mut server,
+        good,
+        bad,
+        ..
+    } = GoodAndBad::start(&data, NEEDLE);
     assert_eq!(server.stop(), Some(0));
     flip(&data, NEEDLE.as_bytes());
     let mut server = Server::start(&data, &[]);
@@ -172,15 +173,14 @@ fn a_backup_says_which_context_is_not_in_it() {
 /// A delta that nobody reads again, unless somebody asks for a copy.
 #[test]
 fn a_backup_that_meets_damage_fails_once_and_the_next_one_goes_on_without_its_context() {
-    const NEEDLE: &str = "a value that lies on disk as it is, long enough to be found there";
     let home = tempfile::tempdir().expect("a directory");
     let data = home.path().join("data");
-    let mut server = Server::start(&data, &["--shards", "1"]);
-    let client = server.client();
-    let kv = client.install("kv");
-    let [good, bad] = [(); 2].map(|()| client.create(&kv, None));
-    set(&client, &good, "key", "well");
-    set(&client, &bad, "key", NEEDLE);
+    let GoodAndBad {
+        mut server,
+        client,
+        good,
+        bad,
+    } = GoodAndBad::start(&data, NEEDLE);
     set(&client, &bad, "key", "replaced");
     assert_eq!(server.stop(), Some(0));
     flip(&data, NEEDLE.as_bytes());

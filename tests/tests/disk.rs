@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use corelet_tests::{ANY_PORT, Client, Server, component, flip};
+use corelet_tests::{ANY_PORT, Client, GoodAndBad, Server, component, flip};
 use serde_json::{Value, json};
 
 #[test]
@@ -40,7 +40,7 @@ fn a_damaged_application_is_told_to_the_operator_and_not_blamed_on_the_caller() 
     assert_eq!(server.stop(), Some(0));
     let file = data.join("blobs").join(format!("{kv}.wasm"));
     let good = std::fs::read(&file).expect("the application's file");
-    let set = json!({ "key": "k", "value": "v" });
+    let set = json!({ "key": "key", "value": "v" });
     for damaged in [
         Some(&good[..good.len() / 2]),
         Some(b"no component".as_slice()),
@@ -86,28 +86,18 @@ const NEEDLE: &str = "a needle in a haystack";
 
 /// A context with a value that is going to be damaged, and a neighbour on its shard.
 fn filled(data: &Path) -> (String, String) {
-    let mut server = Server::start(data, &["--shards", "1"]);
-    let client = server.client();
-    let kv = client.install("kv");
-    let [bad, good] = ["bad", "good"].map(|name| client.create(&kv, Some(name)));
-    let set = |context: &str, value: &str| {
-        let args = json!({ "key": "k", "value": value });
-        let answer = client.call(context, "set", args).expect("an answer");
-        assert!(answer["result"].is_object(), "{answer}");
-    };
-    set(&bad, NEEDLE);
-    set(&good, "well");
-    assert_eq!(server.stop(), Some(0), "{}", server.log());
-    (bad, good)
+    let mut filled = GoodAndBad::start(data, NEEDLE);
+    assert_eq!(filled.server.stop(), Some(0), "{}", filled.server.log());
+    (filled.bad, filled.good)
 }
 
 fn get(client: &Client, context: &str) -> Value {
-    let args = json!({ "key": "k" });
+    let args = json!({ "key": "key" });
     client.call(context, "get", args).expect("an answer")
 }
 
 fn goes_on(client: &Client, good: &str) {
-    let set = json!({ "key": "k", "value": "well" });
+    let set = json!({ "key": "key", "value": "well" });
     let answer = client.call(good, "set", set).expect("an answer");
     assert!(answer["result"]["delta_id"].is_string(), "{answer}");
     assert_eq!(get(client, good)["result"]["output"], "well");
@@ -288,7 +278,7 @@ fn the_collector_keeps_a_context_within_bounds_while_it_is_called() {
     let mut calls = 0_u64;
     while metric(&client, "corelet_deltas_dropped_total{") < 256 {
         for _ in 0..20 {
-            let args = json!({ "key": "k", "value": calls.to_string() });
+            let args = json!({ "key": "key", "value": calls.to_string() });
             let answer = client.call(&context, "set", args).expect("an answer");
             assert!(answer["result"].is_object(), "{answer}");
             calls += 1;
