@@ -51,11 +51,9 @@ fn main() {
     let mut longest = Longest::default();
     let mut replayed = Sequence::new(SequenceKind::Text, other);
     for (stamp, update) in &typed {
-        let mut arriving = replayed
-            .begin_apply(author, *stamp, seen_all, update)
-            .unwrap();
+        let mut arriving = replayed.begin_apply(author, *stamp, update).unwrap();
         while !longest.part(|allowance| {
-            let done = replayed.go_on_applying(&mut arriving, update, allowance);
+            let done = replayed.go_on_applying(&mut arriving, seen_all, update, allowance);
             done.unwrap()
         }) {}
     }
@@ -76,9 +74,9 @@ fn main() {
     let stamp = Hlc::from_bits(1 << 40);
     let erasing = copy.take_update(stamp).unwrap().unwrap();
     let mut longest = Longest::default();
-    let mut arriving = text.begin_apply(other, stamp, seen_all, &erasing).unwrap();
+    let mut arriving = text.begin_apply(other, stamp, &erasing).unwrap();
     while !longest.part(|allowance| {
-        let done = text.go_on_applying(&mut arriving, &erasing, allowance);
+        let done = text.go_on_applying(&mut arriving, seen_all, &erasing, allowance);
         done.unwrap()
     }) {}
     let mut again = Sequence::open(author, &saved).unwrap();

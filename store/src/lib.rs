@@ -137,7 +137,8 @@ pub use quarantine::{QUARANTINE_REASON_BYTES_MAX, Quarantined};
 pub use record::{ContextRecord, EventView, Head};
 pub use retention::{Collected, Keep, Reach, Retention, StepBounds};
 pub use saved::{
-    ReadingSaved, SavedSequence, SequenceName, begin_replay, replay, tell_void, unless_damaged,
+    ReadingSaved, SavedSequence, SequenceName, begin_replay, replay, seen_in, tell_void,
+    unless_damaged,
 };
 pub use scrub::{Damage, Derived, Orphan, Scrub, Scrubbed};
 pub use seal::{

@@ -91,28 +91,28 @@ pub(crate) fn is_due(before: u64, after: u64) -> bool {
 /// gone for its author by a removal which E's delta had seen too, and is gone here. An author
 /// who lies about births can void its own edits by that, but no other author's.
 pub fn replay(sequence: &mut Sequence, edit: &EditView<'_>) -> bool {
-    let applied = sequence.apply(edit.author, edit.hlc, seen_by(edit), edit.update);
+    let seen = seen_in(edit.seen);
+    let applied = sequence.apply(edit.author, edit.hlc, seen, edit.update);
     if let Err(refused) = &applied {
         tell_void(edit.author, refused);
     }
     applied.is_ok()
 }
 
-/// Begins the same, to be done in parts by [`Sequence::go_on_applying`]. None if the edit is
-/// void; it can also turn out to be later.
+/// Begins the same, to be done in parts by [`Sequence::go_on_applying`] with what is
+/// [`seen_in`] the edit. None if the edit is void; it can also turn out to be later.
 pub fn begin_replay(sequence: &Sequence, edit: &EditView<'_>) -> Option<Arriving> {
-    let begun = sequence.begin_apply(edit.author, edit.hlc, seen_by(edit), edit.update);
+    let begun = sequence.begin_apply(edit.author, edit.hlc, edit.update);
     begun
         .inspect_err(|refused| tell_void(edit.author, refused))
         .ok()
 }
 
-fn seen_by<'a>(edit: &'a EditView<'_>) -> impl Fn(&NodeId) -> Hlc + 'a {
+/// Up to which stamp an author was seen, by [`EditView::seen`].
+pub fn seen_in(pairs: &[(NodeId, Hlc)]) -> impl Fn(&NodeId) -> Hlc {
     |author| {
-        let found = edit
-            .seen
-            .binary_search_by_key(author, |(author, _)| *author);
-        found.map_or(Hlc::ZERO, |at| edit.seen[at].1)
+        let found = pairs.binary_search_by_key(author, |(author, _)| *author);
+        found.map_or(Hlc::ZERO, |at| pairs[at].1)
     }
 }
 

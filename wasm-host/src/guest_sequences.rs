@@ -40,6 +40,31 @@ impl Elements {
             Elements::Text(text) => text.is_empty(),
         }
     }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> u64 {
+        match self {
+            Elements::Values(values) => values.len() as u64,
+            Elements::Text(text) => text.chars().count() as u64,
+        }
+    }
+
+    /// The bytes that they have together.
+    pub(crate) fn bytes(&self) -> u64 {
+        match self {
+            Elements::Values(values) => values.iter().map(|value| value.len() as u64).sum(),
+            Elements::Text(text) => text.len() as u64,
+        }
+    }
+
+    /// Takes over those that follow, of the same kind.
+    pub(crate) fn append(&mut self, more: Elements) {
+        match (self, more) {
+            (Elements::Values(values), Elements::Values(mut more)) => values.append(&mut more),
+            (Elements::Text(text), Elements::Text(more)) => text.push_str(&more),
+            _ => unreachable!("a sequence holds one kind of elements"),
+        }
+    }
 }
 
 /// How far a sequence is from being usable.
@@ -97,7 +122,8 @@ pub trait GuestSequences {
         key: &[u8],
     ) -> Result<u64, StateError>;
 
-    /// Inserts elements, one at least, before the one at `index`, or at the end.
+    /// Inserts elements, one at least, before the one at `index`, or at the end. Many come in
+    /// parts, one behind the other, each about half a slice of work at most.
     fn sequence_insert(
         &mut self,
         space: Space,
@@ -118,7 +144,8 @@ pub trait GuestSequences {
     ) -> Result<RemovalStep, StateError>;
 
     /// `count` elements from `index` on; fewer if they come to more than
-    /// `bytes_max`, but with those that exceed it.
+    /// `bytes_max`, but with those that exceed it; and fewer, but one at least, if that is about
+    /// a slice of work: the slice ends, and it is opened again and asked for the rest.
     fn sequence_read(
         &mut self,
         kind: SequenceKind,

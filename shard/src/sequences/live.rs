@@ -1,18 +1,29 @@
 //! A list or text in memory, with what it is made of.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use corelet_store::{
-    Allowance, Arriving, EditPlace, Hlc, NodeId, Sequence, SequenceError, SequenceKind, tell_void,
+    Allowance, Arriving, EditPlace, Hlc, NodeId, Sequence, SequenceError, SequenceKind, seen_in,
+    tell_void,
 };
 
-use super::{Edit, Made};
+use super::{Edit, Large, Made};
 
 /// A delta of this node has seen everything that is here before it.
 const EVERYTHING: Hlc = Hlc::from_bits(u64::MAX);
 
+/// What the delta of an edit had seen of the sequence's authors.
+pub(crate) enum Seen<'a> {
+    /// This node's own: all that is here.
+    Everything,
+    /// Each up to a stamp, as an edit that is stored says.
+    UpTo(Cow<'a, [(NodeId, Hlc)]>),
+}
+
 /// A sequence, and what it is made of.
 pub(crate) struct Live {
-    pub(crate) sequence: Sequence,
+    pub(crate) sequence: Large<Sequence>,
     pub(crate) made: Made,
     /// The last of its edits.
     pub(crate) place: EditPlace,
@@ -29,7 +40,7 @@ impl Live {
         let bytes = sequence.memory_bytes() as u64;
         Live {
             bytes,
-            sequence,
+            sequence: Large::new(sequence),
             made: Made {
                 births: Default::default(),
                 edits: 0,
@@ -39,19 +50,27 @@ impl Live {
         }
     }
 
-    /// Goes on with an update of an author. Gives it back if not all of it could be done; one
-    /// that turns out to be void is done.
+    /// Goes on with an update of an author, of which `seen` tells what it had seen. Gives it
+    /// back if not all of it could be done; one that turns out to be void is done.
     pub(crate) fn go_on_applying(
         &mut self,
-        mut arriving: Arriving,
+        mut arriving: Large<Arriving>,
         author: NodeId,
+        seen: &Seen,
         update: &[u8],
         allowance: &Allowance,
-    ) -> Option<Arriving> {
-        match self
-            .sequence
-            .go_on_applying(&mut arriving, update, allowance)
-        {
+    ) -> Option<Large<Arriving>> {
+        let sequence = &mut self.sequence;
+        let applied = match seen {
+            Seen::Everything => {
+                let seen = |_: &NodeId| EVERYTHING;
+                sequence.go_on_applying(&mut arriving, seen, update, allowance)
+            }
+            Seen::UpTo(pairs) => {
+                sequence.go_on_applying(&mut arriving, seen_in(pairs), update, allowance)
+            }
+        };
+        match applied {
             Ok(true) => None,
             Ok(false) => Some(arriving),
             Err(refused) => {
@@ -79,16 +98,17 @@ impl Live {
         author: NodeId,
         edit: &Edit,
         allowance: &Allowance,
-    ) -> Option<Arriving> {
+    ) -> Option<Large<Arriving>> {
         if edit.begins {
             self.made = Made::begun(author, edit.hlc, 0);
         }
-        let seen = |_: &NodeId| EVERYTHING;
-        let begun = self
-            .sequence
-            .begin_apply(author, edit.hlc, seen, &edit.update);
+        let begun = self.sequence.begin_apply(author, edit.hlc, &edit.update);
         let left = match begun {
-            Ok(arriving) => self.go_on_applying(arriving, author, &edit.update, allowance),
+            Ok(arriving) => {
+                let seen = Seen::Everything;
+                let arriving = Large::new(arriving);
+                self.go_on_applying(arriving, author, &seen, &edit.update, allowance)
+            }
             Err(refused) => {
                 tell_void(author, &refused);
                 None

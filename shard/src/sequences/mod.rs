@@ -10,6 +10,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `live.rs` | a sequence in memory |
+//! | `large.rs` | how one is let go of |
 //! | `source.rs` | where its edits are |
 //! | `opening.rs` | making one, a slice at a time |
 //! | `openings.rs` | those that are being made, and their bound |
@@ -18,6 +19,7 @@
 //! All of it belongs to the shard's thread.
 
 mod cache;
+mod large;
 mod live;
 mod opening;
 mod openings;
@@ -29,7 +31,8 @@ use bytes::Bytes;
 use corelet_store::{Birth, Births, EntryKind, Hlc, NodeId, SequenceKind};
 
 pub(crate) use self::cache::{Name, Role, SequenceCache};
-pub(crate) use self::live::Live;
+pub(crate) use self::large::Large;
+pub(crate) use self::live::{Live, Seen};
 pub(crate) use self::opening::Opening;
 pub(crate) use self::openings::{
     Openings, OpeningsFull, SharedError, SharedOpening, SharedStep, Ticket,

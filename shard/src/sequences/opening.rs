@@ -5,6 +5,7 @@
 //! has not. Each step has so much work, whatever an edit or a saved one comes to: how an
 //! update is applied in parts, and a saved one opened, is the store's.
 
+use std::borrow::Cow;
 use std::ops::ControlFlow;
 use std::rc::Rc;
 
@@ -15,7 +16,7 @@ use corelet_store::{
 };
 
 use super::source::{Place, Source};
-use super::{Edit, Live, STEP_WORK};
+use super::{Edit, Large, Live, STEP_WORK, Seen};
 
 /// Edits that are read in one step, however little each does, and bytes of edits.
 const STEP_EDITS: usize = 500;
@@ -56,7 +57,7 @@ enum Stage {
     /// That is read.
     Reading(ReadingSaved),
     /// And opened; without its bytes.
-    Loading(Box<Loading>, SavedSequence),
+    Loading(Box<Large<Loading>>, SavedSequence),
     /// The edits of the snapshot are applied.
     Shown,
     /// From so many on, those that it has not.
@@ -66,8 +67,9 @@ enum Stage {
 }
 
 struct OnItsWay {
-    arriving: Arriving,
+    arriving: Large<Arriving>,
     author: NodeId,
+    seen: Seen<'static>,
     update: Bytes,
     place: EditPlace,
 }
@@ -159,7 +161,9 @@ impl Opening {
                         return Ok(ControlFlow::Continue(self));
                     }
                 }
-                Stage::Loading(loading, saved) => self.load(*loading, saved, &allowance),
+                Stage::Loading(loading, saved) => {
+                    self.load(loading.into_inner(), saved, &allowance)
+                }
                 Stage::Shown => {
                     if self.apply_shown(&allowance)? {
                         self.stage = Stage::Shown;
@@ -234,7 +238,7 @@ impl Opening {
                 let mut saved = reading.end();
                 let bytes = std::mem::take(&mut saved.bytes);
                 match Loading::begin(self.source.author, bytes) {
-                    Ok(loading) => Stage::Loading(Box::new(loading), saved),
+                    Ok(loading) => Stage::Loading(Box::new(Large::new(loading)), saved),
                     Err(_) => Stage::Shown,
                 }
             }
@@ -244,10 +248,12 @@ impl Opening {
 
     fn load(&mut self, loading: Loading, saved: SavedSequence, allowance: &Allowance) {
         self.stage = match loading.step(allowance) {
-            Ok(ControlFlow::Continue(loading)) => Stage::Loading(Box::new(loading), saved),
+            Ok(ControlFlow::Continue(loading)) => {
+                Stage::Loading(Box::new(Large::new(loading)), saved)
+            }
             Ok(ControlFlow::Break(sequence)) => {
                 self.from = From::Saved;
-                self.live.sequence = sequence;
+                self.live.sequence = Large::new(sequence);
                 self.live.made.edits = saved.edits;
                 self.live.place = saved.place;
                 self.live.measure();
@@ -276,8 +282,15 @@ impl Opening {
                 edits += 1;
                 bytes += edit.update.len();
                 let begun = begin_replay(&live.sequence, &edit);
+                let seen = Seen::UpTo(Cow::Borrowed(edit.seen));
                 let left = begun.and_then(|begun| {
-                    live.go_on_applying(begun, edit.author, edit.update, allowance)
+                    live.go_on_applying(
+                        Large::new(begun),
+                        edit.author,
+                        &seen,
+                        edit.update,
+                        allowance,
+                    )
                 });
                 let is_over = edits == STEP_EDITS || bytes > STEP_BYTES || left.is_some();
                 match left {
@@ -286,6 +299,7 @@ impl Opening {
                         *arriving = Some(OnItsWay {
                             arriving: begun,
                             author: edit.author,
+                            seen: Seen::UpTo(Cow::Owned(edit.seen.to_vec())),
                             update: Bytes::copy_from_slice(edit.update),
                             place: edit.place,
                         });
@@ -312,6 +326,7 @@ impl Opening {
                 self.arriving = Some(OnItsWay {
                     arriving,
                     author,
+                    seen: Seen::Everything,
                     update: edit.update.clone(),
                     place: EditPlace::behind(edit.hlc),
                 });
@@ -327,12 +342,13 @@ impl Opening {
         let OnItsWay {
             arriving,
             author,
+            seen,
             update,
             place,
         } = on_its_way;
         let left = self
             .live
-            .go_on_applying(arriving, author, &update, allowance);
+            .go_on_applying(arriving, author, &seen, &update, allowance);
         match left {
             None => self.live.count(place),
             Some(arriving) => {
@@ -340,6 +356,7 @@ impl Opening {
                 self.arriving = Some(OnItsWay {
                     arriving,
                     author,
+                    seen,
                     update,
                     place,
                 });

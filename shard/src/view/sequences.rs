@@ -19,9 +19,14 @@ use corelet_wasm_host::{
 use super::{Base, Own, View, no_private, store_space};
 use crate::overlay::Shown;
 use crate::sequences::{
-    Edit, Live, Made, Name, Opening, OpeningsFull, Pending, Place, Role, STEP_WORK, SequenceCache,
-    SharedError, SharedOpening, SharedStep, Source, Ticket, entry_kind,
+    Edit, Large, Live, Made, Name, Opening, OpeningsFull, Pending, Place, Role, STEP_WORK,
+    SequenceCache, SharedError, SharedOpening, SharedStep, Source, Ticket, entry_kind,
 };
+
+/// What is read in one go: so much work, of a list so many bytes. A query that reads on may have
+/// to open it anew, so it is more than what a shard allows else: half a millisecond.
+const READ_WORK: u64 = 4 * STEP_WORK;
+const READ_BYTES: u64 = 1 << 20;
 
 /// Elements of a list that are read before their bytes are looked at again.
 const READ_AT_ONCE: u64 = 16;
@@ -64,7 +69,9 @@ pub(super) struct Sequences {
     /// The one that is being made.
     opening: Option<Open>,
     /// A removal of which a part is done.
-    deleting: Option<Deleting>,
+    deleting: Option<Large<Deleting>>,
+    /// Whether a part of what was asked for last is read, and the rest is asked for next.
+    reads_on: bool,
 }
 
 /// A sequence in the making.
@@ -131,6 +138,7 @@ impl Sequences {
             shared: BTreeMap::new(),
             opening: None,
             deleting: None,
+            reads_on: false,
         }
     }
 
@@ -360,16 +368,19 @@ impl View {
             SharedStep::Gone => return Ok(Some(self.sequences.bytes())),
             SharedStep::Whole => {}
         }
-        // What a later query has made stays, and this is for those who want it.
-        shared.give(|live| {
-            let is_newer = |kept: &Live| {
-                kept.made.births == live.made.births && kept.made.edits > live.made.edits
-            };
-            match cache.look(&name, is_newer) {
-                Some(true) => Some(live),
-                Some(false) | None => cache.keep(name.clone(), live),
-            }
-        });
+        // What a later query has made stays, and this is for those who want it. Who has lost it
+        // in the midst of a read keeps it, and so loses it once at most.
+        if !self.sequences.reads_on {
+            shared.give(|live| {
+                let is_newer = |kept: &Live| {
+                    kept.made.births == live.made.births && kept.made.edits > live.made.edits
+                };
+                match cache.look(&name, is_newer) {
+                    Some(true) => Some(live),
+                    Some(false) | None => cache.keep(name.clone(), live),
+                }
+            });
+        }
         if shared.look(|_| ()).is_some() {
             self.sequences.shared.insert((at, name.kind), shared);
         }
@@ -571,7 +582,7 @@ impl GuestSequences for View {
         let left = self.edit(store_space(space), key, kind, |live| {
             let mut deleting = match deleting {
                 Some(deleting) => deleting,
-                None => live.sequence.begin_delete(index as usize, count as usize)?,
+                None => Large::new(live.sequence.begin_delete(index as usize, count as usize)?),
             };
             let is_whole = live.sequence.go_on_deleting(&mut deleting, &allowance)?;
             Ok((!is_whole).then_some(deleting))
@@ -599,23 +610,27 @@ impl GuestSequences for View {
             SequenceKind::Text => read_text(live, index, count.min(bytes_max.saturating_add(1))),
         };
         let elements = self.look(store_space(space), key, kind, read)?;
-        let elements = elements.transpose().map_err(refused)?;
-        Ok(elements.unwrap_or(match kind {
-            SequenceKind::List => Elements::Values(Vec::new()),
-            SequenceKind::Text => Elements::Text(String::new()),
-        }))
+        let Some((elements, is_whole)) = elements.transpose().map_err(refused)? else {
+            return Ok(match kind {
+                SequenceKind::List => Elements::Values(Vec::new()),
+                SequenceKind::Text => Elements::Text(String::new()),
+            });
+        };
+        self.sequences.reads_on = !is_whole;
+        Ok(elements)
     }
 }
 
+/// As many values as are read in one go, and whether that is all.
 fn read_list(
     live: &Live,
     index: u64,
     count: u64,
     bytes_max: u64,
-) -> Result<Elements, SequenceError> {
+) -> Result<(Elements, bool), SequenceError> {
     let (mut values, mut bytes) = (Vec::new(), 0);
     let mut left = count;
-    while left > 0 && bytes <= bytes_max {
+    while left > 0 && bytes <= bytes_max.min(READ_BYTES) {
         let some = left.min(READ_AT_ONCE);
         let at = (index + count - left) as usize;
         let Content::Values(read) = live.sequence.slice(at, some as usize)? else {
@@ -627,12 +642,17 @@ fn read_list(
         }
         left -= some;
     }
-    Ok(Elements::Values(values))
+    Ok((Elements::Values(values), left == 0 || bytes > bytes_max))
 }
 
-fn read_text(live: &Live, index: u64, count: u64) -> Result<Elements, SequenceError> {
-    Ok(match live.sequence.slice(index as usize, count as usize)? {
-        Content::Text(text) => Elements::Text(text),
-        Content::Values(_) => Elements::Text(String::new()),
+/// As much of a text as is read in one go, and whether that is all.
+fn read_text(live: &Live, index: u64, count: u64) -> Result<(Elements, bool), SequenceError> {
+    let allowance = Allowance::steps(READ_WORK);
+    let sequence = &live.sequence;
+    let read = sequence.slice_some(index as usize, count as usize, &allowance)?;
+    let is_whole = !allowance.is_used_up() || read.len() as u64 == count;
+    Ok(match read {
+        Content::Text(text) => (Elements::Text(text), is_whole),
+        Content::Values(_) => (Elements::Text(String::new()), true),
     })
 }

@@ -28,8 +28,27 @@ pub struct Arriving {
     own: u32,
     stamp: Hlc,
     /// How many elements of each author that is named the update's author knew.
-    seen: HashMap<u32, u32>,
+    counts: HashMap<u32, u32>,
+    /// Of the whole update.
+    update_bytes: usize,
     stage: Stage,
+}
+
+/// Bytes of memory for one of an update: a value of one byte is two there.
+const BYTES_OF_ONE: usize = 16;
+
+impl Arriving {
+    /// The bytes of memory that it takes at most, about; 0 once all is in.
+    pub fn memory_bytes(&self) -> usize {
+        match &self.stage {
+            Stage::Applying {
+                insertions,
+                deletions,
+                ..
+            } if insertions.len() + deletions.len() == 0 => 0,
+            _ => self.update_bytes * BYTES_OF_ONE,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -59,8 +78,9 @@ impl Sequence {
         seen: impl Fn(&NodeId) -> Hlc,
         update: &[u8],
     ) -> Result<(), SequenceError> {
-        let mut arriving = self.begin_apply(author, stamp, seen, update)?;
-        let whole = self.go_on_applying(&mut arriving, update, &Allowance::unbounded())?;
+        let mut arriving = self.begin_apply(author, stamp, update)?;
+        let all = Allowance::unbounded();
+        let whole = self.go_on_applying(&mut arriving, seen, update, &all)?;
         assert!(whole, "without a bound it is not stopped");
         Ok(())
     }
@@ -73,7 +93,6 @@ impl Sequence {
         &self,
         author: NodeId,
         stamp: Hlc,
-        seen: impl Fn(&NodeId) -> Hlc,
         update: &[u8],
     ) -> Result<Arriving, SequenceError> {
         if !self.waiting.is_empty() {
@@ -82,34 +101,37 @@ impl Sequence {
         check_bytes(update.len())?;
         let known = self.numbers.get(&author).copied();
         let own = known.unwrap_or(self.authors.len() as u32);
-        let mut counts = HashMap::new();
-        let number = |key: &NodeId| {
-            let number = self.numbers.get(key).copied()?;
-            counts.insert(number, self.pasts[number as usize].count(seen(key)));
-            Some(number)
-        };
-        let decoding = Decoding::begin(update, self.kind, author, own, number)?;
+        let decoding = Decoding::begin(update, self.kind, author, own)?;
         Ok(Arriving {
             author,
             own,
             stamp,
-            seen: counts,
+            counts: HashMap::new(),
+            update_bytes: update.len(),
             stage: Stage::Reading(decoding),
         })
     }
 
-    /// Does some more of it, with the same bytes. Tells whether the update is in.
+    /// Does some more of it, with the same bytes, and with what the delta had seen as
+    /// [`Sequence::apply`] is told. Tells whether the update is in.
     ///
     /// # Errors
     /// As [`Sequence::apply`]: nothing has changed then.
     pub fn go_on_applying(
         &mut self,
         arriving: &mut Arriving,
+        seen: impl Fn(&NodeId) -> Hlc,
         update: &[u8],
         allowance: &Allowance,
     ) -> Result<bool, SequenceError> {
         if let Stage::Reading(decoding) = &mut arriving.stage {
-            if !decoding.step(update, allowance)? {
+            let number = |key: &NodeId| {
+                let number = self.numbers.get(key).copied()?;
+                let count = self.pasts[number as usize].count(seen(key));
+                arriving.counts.insert(number, count);
+                Some(number)
+            };
+            if !decoding.step(update, allowance, number)? {
                 return Ok(false);
             }
             self.judge(arriving)?;
@@ -155,7 +177,7 @@ impl Sequence {
         }
         self.check_later(author, known, arriving.stamp)?;
         check_elements(expected, decoding.inserted())?;
-        check_seen(author, arriving.own, &arriving.seen, decoding)?;
+        check_seen(author, arriving.own, &arriving.counts, decoding)?;
         self.number(author);
         arriving.stage = Stage::Applying {
             insertions: std::mem::take(&mut decoding.insertions).into_iter(),

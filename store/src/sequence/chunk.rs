@@ -109,11 +109,15 @@ impl Chunk {
         (before, before + self.pieces[at].units as usize)
     }
 
-    /// Appends what some elements of a visible piece hold.
-    pub(super) fn read(&self, at: usize, from: usize, to: usize, out: &mut Content) {
-        let (start, end) = self.units(at);
-        let from_unit = start + self.content.units_of(start, end, from);
-        let to_unit = match to == self.pieces[at].len as usize {
+    /// Appends what some of its visible elements hold, of which it has so many. They lie one
+    /// behind the other, in however many pieces.
+    pub(super) fn read(&self, from: usize, to: usize, visible: usize, out: &mut Content) {
+        let end = self.content.units();
+        let from_unit = match from {
+            0 => 0,
+            from => self.content.units_of(0, end, from),
+        };
+        let to_unit = match to == visible {
             true => end,
             false => from_unit + self.content.units_of(from_unit, end, to - from),
         };

@@ -76,10 +76,12 @@ impl Content {
                 std::iter::from_fn(next).collect()
             }
             Content::Text(text) => {
-                let mut chars = text.chars();
+                let mut rest = &text[..];
                 let next = || {
-                    let part: String = chars.by_ref().take(max).collect();
-                    (!part.is_empty()).then_some(Content::Text(part))
+                    let end = rest.char_indices().nth(max);
+                    let (part, behind) = rest.split_at(end.map_or(rest.len(), |(byte, _)| byte));
+                    rest = behind;
+                    (!part.is_empty()).then(|| Content::Text(part.to_owned()))
                 };
                 std::iter::from_fn(next).collect()
             }

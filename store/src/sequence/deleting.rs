@@ -11,6 +11,7 @@ use super::Sequence;
 use super::bounds::UPDATE_EDITS_MAX;
 use super::error::SequenceError;
 use super::id::Id;
+use super::memory::{ROOM, TAKEN};
 use super::update::Deletion;
 use super::work::{Allowance, step};
 
@@ -25,6 +26,14 @@ pub struct Deleting {
     found: BTreeMap<Id, u32>,
     joined: Vec<Deletion>,
     is_joined: bool,
+}
+
+impl Deleting {
+    /// About the bytes of memory that it takes.
+    pub fn memory_bytes(&self) -> usize {
+        let entry = size_of::<Deletion>();
+        (self.found.len() * ROOM / TAKEN + self.joined.capacity()) * entry
+    }
 }
 
 impl Sequence {

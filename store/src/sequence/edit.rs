@@ -13,7 +13,9 @@ use super::work::Allowance;
 use crate::hlc::Hlc;
 
 impl Sequence {
-    /// Inserts before the element that has this index now, or at the end.
+    /// Inserts before the element that has this index now, or at the end. All in one go: what is
+    /// much is inserted in parts, one behind the other, which comes to the same edit. Of 2,000
+    /// values or 64 KiB of text each takes 0.25 ms at most (`examples/sequence_bulk.rs`).
     ///
     /// # Errors
     /// [`SequenceError::WrongKind`], `OutOfRange`, or `TooLarge`, also if the update
@@ -39,7 +41,7 @@ impl Sequence {
             content,
         };
         self.waiting.check_insertion(&new)?;
-        self.waiting.insert(new.clone());
+        self.waiting.insert(&new);
         self.integrate(new);
         Ok(())
     }

@@ -8,8 +8,8 @@ use super::past::Past;
 use super::tree::Author;
 
 /// What of the room in a growing list or a tree is taken is between a half and all.
-const ROOM: usize = 3;
-const TAKEN: usize = 2;
+pub(super) const ROOM: usize = 3;
+pub(super) const TAKEN: usize = 2;
 
 /// Bytes of a piece: its record, and its entry in the index.
 const PIECE_BYTES: usize = 16 + size_of::<(Id, u32)>();

@@ -111,11 +111,23 @@ impl Sequence {
     /// # Errors
     /// [`SequenceError::OutOfRange`].
     pub fn slice(&self, index: usize, len: usize) -> Result<Content, SequenceError> {
+        self.slice_some(index, len, &Allowance::unbounded())
+    }
+
+    /// A copy of the first of them, as many as are allowed and one at least. Large values of a
+    /// list count for nothing.
+    ///
+    /// # Errors
+    /// [`SequenceError::OutOfRange`].
+    pub fn slice_some(
+        &self,
+        index: usize,
+        len: usize,
+        allowance: &Allowance,
+    ) -> Result<Content, SequenceError> {
         self.check_range(index, len)?;
         let mut out = Content::empty(self.kind);
-        if len > 0 {
-            self.pieces.read(index, len, &mut out);
-        }
+        self.pieces.read(index, len, allowance, &mut out);
         Ok(out)
     }
 

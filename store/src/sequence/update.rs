@@ -10,11 +10,17 @@ use super::content::{Content, SequenceKind};
 use super::error::SequenceError;
 use super::id::{Id, Side};
 use super::tree::Author;
-use super::wire::{Reader, put_content, put_number};
+use super::wire::{Reader, put_elements, put_number};
 use super::work::{self, Allowance};
-use crate::ids::NodeId;
+use crate::ids::{ID_BYTES, NodeId};
 
 const VERSION: u8 = 1;
+
+/// What it takes to read a key and to look up its author, and what of that was seen.
+const KEY_STEPS: usize = 3;
+
+/// Bytes of an edit without keys and elements, mostly: only room is made by it.
+const EDIT_BYTES: usize = 16;
 
 const INSERT_RIGHT: u8 = 0;
 const INSERT_LEFT: u8 = 1;
@@ -35,6 +41,47 @@ pub(super) struct Insertion {
     pub(super) content: Content,
 }
 
+/// An insertion as an update carries it. Written when it is made, part by part, so that to take
+/// an update is to put bytes together, however many elements there are.
+#[derive(Clone, Debug)]
+pub(super) struct Written {
+    first: Id,
+    parent: Id,
+    side: Side,
+    /// How many elements.
+    len: u32,
+    /// How much they hold: bytes of a text, values of a list.
+    units: usize,
+    elements: Vec<u8>,
+}
+
+impl Written {
+    pub(super) fn of(new: &Insertion) -> Self {
+        let mut written = Self {
+            first: new.first,
+            parent: new.parent,
+            side: new.side,
+            len: 0,
+            units: 0,
+            elements: Vec::new(),
+        };
+        written.append(&new.content);
+        written
+    }
+
+    /// Makes it longer by elements that follow its last one.
+    pub(super) fn append(&mut self, content: &Content) {
+        self.len += content.len() as u32;
+        self.units += content.units();
+        put_elements(&mut self.elements, content);
+    }
+
+    /// The element behind its last one.
+    pub(super) fn end(&self) -> Id {
+        self.first.plus(self.len)
+    }
+}
+
 /// Elements of one author that go: the first, and how many. Some of them may have
 /// gone before.
 pub(super) type Deletion = (Id, u32);
@@ -45,7 +92,7 @@ pub(super) fn encode(
     authors: &[Author],
     own: u32,
     first: u32,
-    insertions: &[Insertion],
+    insertions: &[Written],
     deletions: impl Iterator<Item = Deletion>,
 ) -> Vec<u8> {
     let mut names = HashMap::from([(Id::ROOT.author, NO_AUTHOR), (own, OWN)]);
@@ -56,41 +103,41 @@ pub(super) fn encode(
             keys.len() as u64 - 1 + FIRST_OTHER
         })
     };
-    let mut body = Vec::new();
-    for Insertion {
-        parent,
-        side,
-        content,
-        ..
-    } in insertions
-    {
-        body.push(match side {
-            Side::Right => INSERT_RIGHT,
-            Side::Left => INSERT_LEFT,
-        });
-        let name = name_of(parent.author);
-        put_number(&mut body, name);
-        if name != NO_AUTHOR {
-            put_number(&mut body, parent.counter);
-        }
-        put_content(&mut body, content);
-    }
+    let parents: Vec<u64> = insertions
+        .iter()
+        .map(|insertion| name_of(insertion.parent.author))
+        .collect();
     let named = deletions.map(|(first, len)| (name_of(first.author), first.counter, len));
     let mut deletions: Vec<(u64, u32, u32)> = named.collect();
     deletions.sort_unstable();
-    for (name, counter, len) in deletions {
-        body.push(DELETE);
-        put_number(&mut body, name);
-        put_number(&mut body, counter);
-        put_number(&mut body, len);
-    }
-    let mut out = vec![VERSION, kind.code()];
+    let elements: usize = insertions.iter().map(|i| i.elements.len()).sum();
+    let edits = insertions.len() + deletions.len();
+    let room = elements + keys.len() * ID_BYTES + edits * EDIT_BYTES;
+    let mut out = Vec::with_capacity(room + EDIT_BYTES);
+    out.extend([VERSION, kind.code()]);
     put_number(&mut out, keys.len() as u64);
     for key in keys {
         out.extend_from_slice(key.as_bytes());
     }
     put_number(&mut out, first);
-    out.append(&mut body);
+    for (insertion, name) in insertions.iter().zip(parents) {
+        out.push(match insertion.side {
+            Side::Right => INSERT_RIGHT,
+            Side::Left => INSERT_LEFT,
+        });
+        put_number(&mut out, name);
+        if name != NO_AUTHOR {
+            put_number(&mut out, insertion.parent.counter);
+        }
+        put_number(&mut out, insertion.units as u64);
+        out.extend_from_slice(&insertion.elements);
+    }
+    for (name, counter, len) in deletions {
+        out.push(DELETE);
+        put_number(&mut out, name);
+        put_number(&mut out, counter);
+        put_number(&mut out, len);
+    }
     out
 }
 
@@ -101,6 +148,8 @@ pub(super) struct Decoding {
     kind: SequenceKind,
     /// How far it is read.
     at: usize,
+    /// How many keys are still to be read, and those that were; none once all are.
+    keys: Option<(usize, BTreeSet<NodeId>)>,
     names: Names,
     /// The counter of its first new element.
     pub(super) first: u32,
@@ -118,13 +167,11 @@ pub(super) struct Decoding {
 
 impl Decoding {
     /// Begins an update of the author with this key, whose number is `own`.
-    /// `number` knows the numbers of authors that have elements here.
     pub(super) fn begin(
         bytes: &[u8],
         kind: SequenceKind,
         key: NodeId,
         own: u32,
-        mut number: impl FnMut(&NodeId) -> Option<u32>,
     ) -> Result<Self, SequenceError> {
         let mut reader = Reader::new(bytes, 0);
         if reader.byte("a version")? != VERSION {
@@ -133,34 +180,24 @@ impl Decoding {
         if reader.byte("a kind")? != kind.code() {
             return Err(reader.expected("the kind of the sequence"));
         }
-        let mut others = Vec::new();
-        let mut named = BTreeSet::from([key]);
         let count = reader.count()?;
         if count > UPDATE_EDITS_MAX {
             // Each edit names one author.
             return Err(reader.expected("no more keys than edits"));
         }
-        for _ in 0..count {
-            work::step();
-            let other = reader.key()?;
-            if !named.insert(other) {
-                return Err(reader.expected("a key that was not named yet"));
-            }
-            others.push(number(&other));
-        }
-        let first = reader.counter()?;
         Ok(Self {
             kind,
             at: reader.at(),
+            keys: Some((count, BTreeSet::from([key]))),
             names: Names {
                 own,
-                others,
+                others: Vec::new(),
                 used: 0,
             },
-            first,
+            first: 0,
             next: Id {
                 author: own,
-                counter: first,
+                counter: 0,
             },
             edits: 0,
             left: 0,
@@ -170,13 +207,20 @@ impl Decoding {
         })
     }
 
-    /// Reads on in the same bytes. Tells whether all of it is read.
+    /// Reads on in the same bytes. Tells whether all of it is read. `number` knows the numbers
+    /// of authors that have elements here.
     pub(super) fn step(
         &mut self,
         bytes: &[u8],
         allowance: &Allowance,
+        number: impl FnMut(&NodeId) -> Option<u32>,
     ) -> Result<bool, SequenceError> {
         let mut reader = Reader::new(bytes, self.at);
+        let are_read = self.keys(&mut reader, allowance, number)?;
+        self.at = reader.at();
+        if !are_read {
+            return Ok(false);
+        }
         while self.left > 0 || !reader.is_empty() {
             if allowance.is_used_up() {
                 return Ok(false);
@@ -197,6 +241,35 @@ impl Decoding {
         if self.names.used != self.names.others.len() {
             return Err(reader.expected("no keys but those that are named"));
         }
+        Ok(true)
+    }
+
+    /// Reads some more of the keys, and behind them where its elements go on. Tells whether
+    /// that is done.
+    fn keys(
+        &mut self,
+        reader: &mut Reader<'_>,
+        allowance: &Allowance,
+        mut number: impl FnMut(&NodeId) -> Option<u32>,
+    ) -> Result<bool, SequenceError> {
+        let Some((left, named)) = &mut self.keys else {
+            return Ok(true);
+        };
+        while *left > 0 {
+            if allowance.is_used_up() {
+                return Ok(false);
+            }
+            work::steps(KEY_STEPS);
+            *left -= 1;
+            let other = reader.key()?;
+            if !named.insert(other) {
+                return Err(reader.expected("a key that was not named yet"));
+            }
+            self.names.others.push(number(&other));
+        }
+        self.keys = None;
+        self.first = reader.counter()?;
+        self.next.counter = self.first;
         Ok(true)
     }
 

@@ -7,7 +7,7 @@ use super::bounds::{check_bytes, check_edits};
 use super::content::{Content, SequenceKind};
 use super::error::SequenceError;
 use super::id::{Id, Side};
-use super::update::{Deletion, Insertion};
+use super::update::{Deletion, Insertion, Written};
 
 /// Bytes that an edit takes in an update beside its content, at most.
 const EDIT_BYTES: usize = 64;
@@ -18,7 +18,7 @@ const LENGTH_BYTES: usize = 5;
 /// Edits that wait to be taken or rolled back.
 #[derive(Clone, Debug)]
 pub(super) struct Waiting {
-    pub(super) insertions: Vec<Insertion>,
+    pub(super) insertions: Vec<Written>,
     /// By first element; none touches another.
     deletions: BTreeMap<Id, u32>,
     undo: Vec<Undo>,
@@ -94,23 +94,22 @@ impl Waiting {
 
     /// Typing makes one insertion of many.
     fn goes_on(&self, new: &Insertion) -> bool {
-        let end = |last: &Insertion| last.first.plus(last.content.len() as u32);
         let is_typed = new.side == Side::Right && new.parent.plus(1) == new.first;
         is_typed
             && new.parent != Id::ROOT
             && self
                 .insertions
                 .last()
-                .is_some_and(|last| end(last) == new.first)
+                .is_some_and(|last| last.end() == new.first)
     }
 
-    pub(super) fn insert(&mut self, new: Insertion) {
+    pub(super) fn insert(&mut self, new: &Insertion) {
         let (first, len) = (new.first, new.content.len() as u32);
-        let goes_on = self.goes_on(&new);
+        let goes_on = self.goes_on(new);
         self.bytes += bytes_of(&new.content, usize::from(!goes_on));
         match self.insertions.last_mut() {
-            Some(last) if goes_on => last.content.append(new.content),
-            _ => self.insertions.push(new),
+            Some(last) if goes_on => last.append(&new.content),
+            _ => self.insertions.push(Written::of(new)),
         }
         match self.undo.last_mut() {
             Some(Undo::Insert { len: before, .. }) if goes_on => *before += len,

@@ -175,14 +175,11 @@ pub(super) fn put_number(out: &mut Vec<u8>, number: impl Into<u64>) {
     out.push(number as u8);
 }
 
-pub(super) fn put_content(out: &mut Vec<u8>, content: &Content) {
+/// What elements hold, without how much that is.
+pub(super) fn put_elements(out: &mut Vec<u8>, content: &Content) {
     match content {
-        Content::Text(text) => {
-            put_number(out, text.len() as u64);
-            out.extend_from_slice(text.as_bytes());
-        }
+        Content::Text(text) => out.extend_from_slice(text.as_bytes()),
         Content::Values(values) => {
-            put_number(out, values.len() as u64);
             for value in values {
                 put_number(out, value.len() as u64);
                 out.extend_from_slice(value);

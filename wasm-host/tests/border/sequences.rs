@@ -268,6 +268,99 @@ fn a_removal_ends_slices_and_pays_for_its_work() {
     assert_eq!(run(9, 30), (slices + 9, fuel + 10 * 30 * 100));
 }
 
+/// Runs an update to its end; gives its slices, of which none ends for its fuel, and its answer.
+fn slices_of(state: MapState, body: &str) -> (u64, String, MapState) {
+    let limits = Limits {
+        slice_fuel: 1_000_000_000,
+        ..Limits::default()
+    };
+    let module = host_with(limits).load(&component(body));
+    let module = module.unwrap_or_else(|refused| panic!("{body}: {refused}"));
+    let mut running = module.instantiate().unwrap().run(update("{}", state));
+    loop {
+        let slices = running.slices();
+        if let Poll::Ready(finished) = poll(&mut running) {
+            let answer = output(&finished).to_owned();
+            return (slices, answer, state_of(finished));
+        }
+    }
+}
+
+/// However much it is, the guest is told once, and all of it is there, in its order.
+#[test]
+fn what_is_inserted_comes_in_parts_with_the_end_of_a_slice_behind_each() {
+    // Memory of zeros: values that are empty, and a text of characters of one byte.
+    let list = |count: u32| {
+        format!(
+            "(drop (memory.grow (i32.const 4)))
+             (call $append)
+             (call $list-insert (i32.const 0) (i32.const 276) (i32.const 1) (i64.const 1)
+               (i32.const 65536) (i32.const {count}) (i32.const 704))
+             (call $ok-number (call $length))"
+        )
+    };
+    let (one, ..) = slices_of(MapState::default(), &list(1));
+    let (many, length, state) = slices_of(MapState::default(), &list(5_000));
+    assert_eq!(length, "5003");
+    // Twice while their lengths are added up, and twice while they are inserted.
+    assert_eq!(many, one + 4);
+    let elements = elements(&state);
+    assert_eq!(
+        [&*elements[0], &elements[5_001], &elements[5_002]],
+        ["gu", "e", "text"]
+    );
+    let text = |bytes: u32| {
+        format!(
+            "(drop (memory.grow (i32.const 4)))
+             (call $text-append (i32.const 0) (i32.const 276) (i32.const 1)
+               (i32.const 65536) (i32.const {bytes}))
+             (call $ok-number
+               (call $text-length (i32.const 0) (i32.const 276) (i32.const 1)))"
+        )
+    };
+    let (one, ..) = slices_of(MapState::default(), &text(1));
+    let (many, length, _) = slices_of(MapState::default(), &text(150_000));
+    assert_eq!(length, "150000");
+    assert_eq!(many, one + 2);
+}
+
+/// The guest gets it as one, and its bound is on all parts together.
+#[test]
+fn what_is_read_in_parts_is_one_answer() {
+    let mut state = MapState::default();
+    let values = ["ä", "ö", "ü", "g", "u"].map(|text| text.as_bytes().to_vec());
+    state
+        .sequences
+        .insert((Space::Shared, b"k".to_vec()), values.to_vec());
+    let text = "(call $text-read (i32.const 0) (i32.const 276) (i32.const 1) (i64.const 0)
+          (i64.const -1) (i32.const 704))
+        (call $ok-number (i64.load32_u (i32.const 708)))";
+    let list = "(call $read (i64.const 1) (i32.const 9))
+        (call $ok-number (i64.load32_u (i32.const 708)))";
+    for (body, expected, exceeding) in [(text, "8", 7), (list, "4", 6)] {
+        let (whole, answer, _) = slices_of(state.clone(), body);
+        assert_eq!(answer, expected);
+        let parts = MapState {
+            read_part: 2,
+            ..state.clone()
+        };
+        let (slices, answer, _) = slices_of(parts.clone(), body);
+        assert_eq!(answer, expected);
+        assert!(slices > whole, "{slices} {whole}");
+        let limits = Limits {
+            scan_bytes_max: 5,
+            ..Limits::default()
+        };
+        let finished = run_with(limits, MethodKind::Update, parts, body);
+        let failure = failure(finished);
+        let Failure::LimitExceeded { limit, used, .. } = failure else {
+            panic!("{body}: {failure}")
+        };
+        // It ends with the part that exceeds it.
+        assert_eq!((limit, used), ("scan_bytes_max", exceeding), "{body}");
+    }
+}
+
 #[test]
 fn elements_are_paid_for() {
     let fuel = |body: &str| {

@@ -31,6 +31,8 @@ pub(crate) struct MapState {
     pub(crate) removal_steps: u64,
     /// What each step of a removal says that it was.
     pub(crate) removal_work: u64,
+    /// Elements that are read at once; all, if it is 0.
+    pub(crate) read_part: u64,
     pub(crate) reads: u64,
     pub(crate) writes: u64,
     /// Removals from before the turn that a scan walks over first, forwards.
@@ -294,6 +296,10 @@ impl GuestSequences for MapState {
     ) -> Result<Elements, StateError> {
         let found = self.sequences.get(&(space, key.to_vec()));
         let all = found.map_or(&[][..], Vec::as_slice);
+        let count = match self.read_part {
+            0 => count,
+            part => count.min(part),
+        };
         let read = all[index as usize..(index + count) as usize].to_vec();
         Ok(match kind {
             SequenceKind::List => Elements::Values(read),

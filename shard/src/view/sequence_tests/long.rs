@@ -25,26 +25,33 @@ impl World {
         let (name, _) = KEYS[1];
         let mut place: u64 = 7;
         for n in 0..count / 2_000 {
-            let hlc = world.bench.shard.clock.tick();
-            let mut view = world.update();
-            open(&mut view, 1);
-            for at in 0..2_000 {
-                place = place
-                    .wrapping_mul(6_364_136_223_846_793_005)
-                    .wrapping_add(1);
-                let at = (place >> 33) % (n * 2_000 + at + 1);
-                let elements = Elements::Text("é".to_owned());
-                view.sequence_insert(Shared, name, at, elements).unwrap();
-            }
-            let written = view.into_written(hlc).unwrap();
-            world.submit(hlc, written.ops, written.shown);
-            written.edited.keep(&world.bench.shard.sequences);
-            world.pending.push(Model::new());
-            world.commit();
+            world.edit_text(|view| {
+                for at in 0..2_000 {
+                    place = place
+                        .wrapping_mul(6_364_136_223_846_793_005)
+                        .wrapping_add(1);
+                    let at = (place >> 33) % (n * 2_000 + at + 1);
+                    let elements = Elements::Text("é".to_owned());
+                    view.sequence_insert(Shared, name, at, elements).unwrap();
+                }
+            });
         }
         world.bench.checkpoint();
         world.bench.shard.sequences.forget_all();
         world
+    }
+
+    /// Commits an update of the text, which no model follows.
+    fn edit_text(&mut self, edit: impl FnOnce(&mut View)) {
+        let hlc = self.bench.shard.clock.tick();
+        let mut view = self.update();
+        open(&mut view, 1);
+        edit(&mut view);
+        let written = view.into_written(hlc).unwrap();
+        self.submit(hlc, written.ops, written.shown);
+        written.edited.keep(&self.bench.shard.sequences);
+        self.pending.push(Model::new());
+        self.commit();
     }
 }
 
@@ -237,6 +244,46 @@ fn what_a_failed_turn_has_edited_is_taken_back_in_one_step_together() {
     for key in 0..KEYS.len() {
         assert_eq!(read(&mut world.update(), key), world.tip()[&key]);
     }
+}
+
+/// A query that reads on finds what was durable when it began, and has to bring it into memory
+/// anew at most once, whatever becomes of it in between.
+#[test]
+fn a_long_text_is_read_in_parts_while_others_edit_it() {
+    const CHARS: u64 = 1 << 20;
+    let mut world = World::with(Bounds::default());
+    let (name, kind) = KEYS[1];
+    let long = "é".repeat(CHARS as usize);
+    world.edit_text(|view| {
+        let elements = Elements::Text(long.clone());
+        view.sequence_insert(Shared, name, 0, elements).unwrap();
+    });
+    let mut query = world.query();
+    open(&mut query, 1);
+    let (mut text, mut at, mut opened) = (String::new(), 0, Vec::new());
+    while at < CHARS {
+        let all = Allowance::unbounded();
+        let part = query.sequence_read(kind, Shared, name, at, CHARS - at, u64::MAX);
+        assert!(all.used() < 5 * STEP_WORK, "{}", all.used());
+        let Ok(Elements::Text(part)) = part else {
+            panic!("{part:?}");
+        };
+        assert!(!part.is_empty());
+        at += part.chars().count() as u64;
+        text.push_str(&part);
+        world.edit_text(|view| {
+            let elements = Elements::Text("x".to_owned());
+            view.sequence_insert(Shared, name, 0, elements).unwrap();
+        });
+        world.bench.shard.sequences.forget_all();
+        opened.push(open(&mut query, 1));
+    }
+    assert!(text == long);
+    assert!(opened.len() > 2, "{opened:?}");
+    assert!(
+        opened[0] > 0 && opened[1..].iter().all(|steps| *steps == 0),
+        "{opened:?}"
+    );
 }
 
 /// What a removal has left lies there until it is swept, and is gone through like the rest.

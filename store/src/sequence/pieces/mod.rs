@@ -154,14 +154,36 @@ impl Pieces {
         len - left
     }
 
-    /// Appends visible elements from `index` on to `out`.
-    pub(super) fn read(&self, index: usize, mut len: usize, out: &mut Content) {
-        self.each_visible(index, |chunk, piece, offset| {
-            let count = (chunk.pieces()[piece].len as usize - offset).min(len);
-            chunk.read(piece, offset, offset + count, out);
-            len -= count;
-            len > 0
-        });
+    /// Appends visible elements from `index` on to `out`, as many as are allowed and what lies in
+    /// one chunk at least. Gives how many these are.
+    pub(super) fn read(
+        &self,
+        index: usize,
+        len: usize,
+        allowance: &Allowance,
+        out: &mut Content,
+    ) -> usize {
+        let mut left = len.min(self.len.saturating_sub(index));
+        if left == 0 {
+            return 0;
+        }
+        let len = left;
+        let (position, mut from) = self.seek_chunk(index);
+        for (&chunk, &visible) in self.order[position..].iter().zip(&self.sums[position..]) {
+            let to = visible.min(from + left);
+            if to > from {
+                let before = out.units();
+                self.chunks[chunk as usize].read(from, to, visible, out);
+                step();
+                work::bytes(out.units() - before);
+                left -= to - from;
+                if left == 0 || allowance.is_used_up() {
+                    break;
+                }
+            }
+            from = 0;
+        }
+        len - left
     }
 
     /// Puts new elements directly behind one, or before all.
@@ -298,6 +320,15 @@ impl Pieces {
     /// The visible element with this index: its chunk's position, its piece, and
     /// where it is therein. There is one.
     fn seek(&self, index: usize) -> (usize, usize, usize) {
+        let (position, left) = self.seek_chunk(index);
+        let found = self.at_position(position).seek(left);
+        let (piece, offset) = found.expect("a chunk has as many as its sum says");
+        (position, piece, offset)
+    }
+
+    /// The chunk of the visible element with this index, by its position, and how many visible
+    /// ones come before it therein. There is one.
+    fn seek_chunk(&self, index: usize) -> (usize, usize) {
         assert!(index < self.len, "an index is below the length");
         let mut left = index;
         let is_here = |&sum: &usize| {
@@ -309,9 +340,7 @@ impl Pieces {
         };
         let position = self.sums.iter().position(is_here);
         let position = position.expect("the sums add up to the length");
-        let found = self.at_position(position).seek(left);
-        let (piece, offset) = found.expect("a chunk has as many as its sum says");
-        (position, piece, offset)
+        (position, left)
     }
 
     fn at_position(&self, position: usize) -> &Chunk {

@@ -2,7 +2,7 @@
 //! what is there, however the sequence was made.
 
 use super::super::id::{Id, Side};
-use super::super::update::{Insertion, encode};
+use super::super::update::{Insertion, Written, encode};
 use super::super::work::steps_of;
 use super::*;
 
@@ -46,7 +46,8 @@ fn a_deep_tree_costs_its_logarithm() {
                 side: if left { Side::Left } else { Side::Right },
                 content: values(0..1),
             };
-            let insertions: Vec<Insertion> = (0..UPDATE_EDITS_MAX).map(insertion).collect();
+            let insertions = (0..UPDATE_EDITS_MAX).map(|n| Written::of(&insertion(n)));
+            let insertions: Vec<Written> = insertions.collect();
             let none = std::iter::empty();
             let update = encode(liar.kind, &liar.authors, liar.own, 0, &insertions, none);
             let stamp = hlc((1 << 40) + u64::from(n));
@@ -78,7 +79,8 @@ fn many_brothers_cost_their_logarithm() {
             side: Side::Right,
             content: values(0..1),
         };
-        let insertions: Vec<Insertion> = (0..UPDATE_EDITS_MAX).map(insertion).collect();
+        let insertions = (0..UPDATE_EDITS_MAX).map(|n| Written::of(&insertion(n)));
+        let insertions: Vec<Written> = insertions.collect();
         let none = std::iter::empty();
         let update = encode(liar.kind, &liar.authors, liar.own, 0, &insertions, none);
         let apply = || sequence.apply(author, hlc(n as u64 + 1), |_| Hlc::ZERO, &update);

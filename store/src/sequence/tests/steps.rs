@@ -4,7 +4,7 @@
 use std::ops::ControlFlow;
 
 use super::super::id::{Id, Side};
-use super::super::update::{Insertion, encode};
+use super::super::update::{Insertion, Written, encode};
 use super::super::work::steps_of;
 use super::*;
 
@@ -95,16 +95,70 @@ fn an_update_is_applied_in_parts_of_bounded_work() {
     other.insert(0, values(0..30_000)).unwrap();
     let update = other.take_update(hlc(1 << 30)).unwrap().unwrap();
     let seen_all = |_: &NodeId| hlc(1 << 29);
-    let mut arriving = sequence
-        .begin_apply(key(2), hlc(1 << 30), seen_all, &update)
-        .unwrap();
+    let mut arriving = sequence.begin_apply(key(2), hlc(1 << 30), &update).unwrap();
     let mut parts = Parts::default();
     while !parts
-        .part(|allowance| sequence.go_on_applying(&mut arriving, &update, allowance))
+        .part(|allowance| sequence.go_on_applying(&mut arriving, seen_all, &update, allowance))
         .unwrap()
     {}
     parts.check("applying", 20_000);
     assert!(sequence.save().unwrap() == other.save().unwrap());
+    check_invariants(&sequence);
+}
+
+/// An update can name as many authors as it has edits, and each has to be looked up.
+#[test]
+fn the_authors_that_an_update_names_are_read_in_parts_of_bounded_work() {
+    const AUTHORS: usize = UPDATE_EDITS_MAX;
+    let many = |n: usize| {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&Random(n as u64).next().to_be_bytes());
+        NodeId::from_bytes(bytes)
+    };
+    let mut sequence = Sequence::new(SequenceKind::List, key(1));
+    for n in 0..AUTHORS {
+        let mut other = Sequence::new(SequenceKind::List, many(n));
+        other.insert(0, values(0..1)).unwrap();
+        let update = other.take_update(hlc(1)).unwrap().unwrap();
+        sequence
+            .apply(many(n), hlc(1), |_| Hlc::ZERO, &update)
+            .unwrap();
+    }
+    let before = sequence.save().unwrap();
+    let mut other = Sequence::open(key(2), &before).unwrap();
+    other.delete(0, AUTHORS).unwrap();
+    let update = other.take_update(hlc(2)).unwrap().unwrap();
+    // All but the last one was seen: that is known when its key is read, and judged behind.
+    for (unseen, is_void) in [(many(AUTHORS - 1), true), (key(2), false)] {
+        let seen = |author: &NodeId| hlc(u64::from(*author != unseen));
+        let (begun, arriving) = steps_of(|| sequence.begin_apply(key(2), hlc(2), &update));
+        assert_eq!(begun, 0, "nothing is looked up when it begins");
+        let mut arriving = arriving.unwrap();
+        let mut parts = Parts::default();
+        // The keys alone, which are the first of what it says.
+        while parts.sum < AUTHORS as u64 {
+            let step = parts
+                .part(|allowance| sequence.go_on_applying(&mut arriving, seen, &update, allowance));
+            assert!(!step.unwrap());
+        }
+        assert!(parts.count > 10 && parts.largest <= 2 * ALLOWED, "keys");
+        let applied = loop {
+            let step = parts
+                .part(|allowance| sequence.go_on_applying(&mut arriving, seen, &update, allowance));
+            match step {
+                Ok(false) => {}
+                other => break other,
+            }
+        };
+        parts.check("naming many", AUTHORS);
+        if is_void {
+            assert_eq!(applied, Err(SequenceError::Unseen { author: key(2) }));
+            assert!(sequence.save().unwrap() == before);
+        } else {
+            applied.unwrap();
+            assert!(sequence.save().unwrap() == other.save().unwrap());
+        }
+    }
     check_invariants(&sequence);
 }
 
@@ -130,16 +184,17 @@ fn an_update_that_is_refused_in_parts_changes_nothing() {
         side: Side::Right,
         content: text("x"),
     };
-    let insertions: Vec<Insertion> = (0..4_000).map(insertion).collect();
+    let insertions = (0..4_000).map(|n| Written::of(&insertion(n)));
+    let insertions: Vec<Written> = insertions.collect();
     let none = std::iter::empty();
     let update = encode(liar.kind, &liar.authors, liar.own, 0, &insertions, none);
     let seen_all = |_: &NodeId| hlc(1 << 29);
-    let mut arriving = sequence
-        .begin_apply(key(2), hlc(1 << 30), seen_all, &update)
-        .unwrap();
+    let mut arriving = sequence.begin_apply(key(2), hlc(1 << 30), &update).unwrap();
     let mut parts = Parts::default();
     let refused = loop {
-        match parts.part(|allowance| sequence.go_on_applying(&mut arriving, &update, allowance)) {
+        match parts
+            .part(|allowance| sequence.go_on_applying(&mut arriving, seen_all, &update, allowance))
+        {
             Ok(whole) => assert!(!whole),
             Err(refused) => break refused,
         }

@@ -1,0 +1,162 @@
+//! What is let go of beside the shard, if it is large: to free the memory of a million pieces takes
+//! tens of milliseconds, and nobody waits for it. One thread of the process does it, started by
+//! the first who needs it; it ends with the process, as there is nothing to be lost.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use corelet_store::{Arriving, Deleting, Loading, Sequence};
+use crossbeam_channel::Sender;
+
+/// What takes less is let go of where it is: that takes a tenth of a millisecond at most.
+const LARGE_BYTES: usize = 64 << 10;
+
+/// What may wait to be let go of: how many, and of how many bytes. What would be more is let go of
+/// where it is, so that memory stays within its bounds however fast it is filled.
+const WAITING_MAX: usize = 1_024;
+const WAITING_BYTES_MAX: usize = 256 << 20;
+
+/// How much memory something takes, about.
+pub(crate) trait Weigh: Send + 'static {
+    fn memory_bytes(&self) -> usize;
+}
+
+macro_rules! weigh {
+    ($($large:ty),*) => {
+        $(impl Weigh for $large {
+            fn memory_bytes(&self) -> usize {
+                <$large>::memory_bytes(self)
+            }
+        })*
+    };
+}
+
+weigh!(Sequence, Loading, Arriving, Deleting);
+
+/// Something that may be large. To drop it costs the shard little.
+pub(crate) struct Large<T: Weigh>(Option<T>);
+
+impl<T: Weigh> Large<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Large(Some(value))
+    }
+
+    pub(crate) fn into_inner(mut self) -> T {
+        self.0.take().expect(IS_THERE)
+    }
+}
+
+const IS_THERE: &str = "it is there until it is dropped";
+
+impl<T: Weigh> Deref for Large<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.0.as_ref().expect(IS_THERE)
+    }
+}
+
+impl<T: Weigh> DerefMut for Large<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        self.0.as_mut().expect(IS_THERE)
+    }
+}
+
+impl<T: Weigh> Drop for Large<T> {
+    fn drop(&mut self) {
+        let Some(value) = self.0.take() else {
+            return;
+        };
+        let bytes = value.memory_bytes();
+        if bytes >= LARGE_BYTES {
+            FREEING.get_or_init(Freeing::start).take(value, bytes);
+        }
+    }
+}
+
+static FREEING: OnceLock<Freeing> = OnceLock::new();
+
+/// The thread, as those who hand something over see it.
+struct Freeing {
+    /// None if it could not be started.
+    waiting: Option<Sender<(Box<dyn Send>, usize)>>,
+}
+
+/// Bytes that wait for the thread.
+static WAITING_BYTES: AtomicUsize = AtomicUsize::new(0);
+
+impl Freeing {
+    fn start() -> Freeing {
+        let (waiting, taken) = crossbeam_channel::bounded(WAITING_MAX);
+        let thread = std::thread::Builder::new().name("let-go".to_owned());
+        let started = thread.spawn(move || {
+            for (large, bytes) in taken {
+                drop::<Box<dyn Send>>(large);
+                WAITING_BYTES.fetch_sub(bytes, Ordering::Relaxed);
+            }
+        });
+        if let Err(error) = &started {
+            tracing::warn!(%error, "large lists and texts are let go of by their shards, which takes up to some tens of milliseconds each");
+        }
+        Freeing {
+            waiting: started.is_ok().then_some(waiting),
+        }
+    }
+
+    /// Lets the thread have something, if it has time for it.
+    fn take(&self, large: impl Send + 'static, bytes: usize) {
+        let before = WAITING_BYTES.fetch_add(bytes, Ordering::Relaxed);
+        // One that is larger than all may be is taken alone.
+        let has_room = before == 0 || before + bytes <= WAITING_BYTES_MAX;
+        let is_sent = has_room
+            && (self.waiting.as_ref())
+                .is_some_and(|waiting| waiting.try_send((Box::new(large), bytes)).is_ok());
+        if !is_sent {
+            WAITING_BYTES.fetch_sub(bytes, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread::{self, ThreadId};
+
+    use crossbeam_channel::{Receiver, unbounded};
+
+    use super::*;
+
+    /// Tells where it is dropped.
+    struct Told(usize, Sender<ThreadId>);
+
+    impl Weigh for Told {
+        fn memory_bytes(&self) -> usize {
+            self.0
+        }
+    }
+
+    impl Drop for Told {
+        fn drop(&mut self) {
+            let _ = self.1.send(thread::current().id());
+        }
+    }
+
+    fn dropped_by(bytes: usize) -> (Large<Told>, Receiver<ThreadId>) {
+        let (tell, told) = unbounded();
+        (Large::new(Told(bytes, tell)), told)
+    }
+
+    #[test]
+    fn what_is_large_is_let_go_of_by_another_thread() {
+        let here = thread::current().id();
+        let (small, told) = dropped_by(LARGE_BYTES - 1);
+        drop(small);
+        assert_eq!(told.recv().unwrap(), here);
+        let (taken, told) = dropped_by(LARGE_BYTES);
+        drop(taken.into_inner());
+        assert_eq!(told.recv().unwrap(), here, "it is large no longer");
+        let (large, told) = dropped_by(LARGE_BYTES);
+        drop(large);
+        assert_ne!(told.recv().unwrap(), here);
+    }
+}
