@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use corelet_store::{Attachment, BlobHold, BlobId, DeltaView, Space, VouchedDelta, WriteView};
+use corelet_store::{BlobHold, BlobId, VouchedDelta};
 
 use crate::rt;
 use crate::shard::Shard;
@@ -19,8 +19,8 @@ impl Shard {
         &self,
         deltas: impl Iterator<Item = &VouchedDelta>,
     ) -> Vec<BlobHold> {
-        let mut attached = BTreeSet::new();
-        deltas.for_each(|delta| collect(delta, &mut attached));
+        let attached = deltas.flat_map(VouchedDelta::attached).copied();
+        let attached: BTreeSet<BlobId> = attached.collect();
         let attached: Vec<BlobId> = attached.into_iter().collect();
         let mut holds = Vec::new();
         for part in attached.chunks(HOLDS_AT_ONCE) {
@@ -38,22 +38,12 @@ impl Shard {
     }
 }
 
-/// The blobs that a delta attaches. One that is malformed is refused by the commit.
-fn collect(delta: &VouchedDelta, attached: &mut BTreeSet<BlobId>) {
-    let Ok(view) = DeltaView::parse(delta.canonical()) else {
-        return;
-    };
-    let ops = view
-        .ops()
-        .filter(|op| op.space == Space::Attached && op.write == WriteView::Insert);
-    let attachments = ops.filter_map(|op| Attachment::from_key(op.key));
-    attached.extend(attachments.map(|attachment| attachment.blob));
-}
-
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
     use futures_lite::future::{block_on, poll_once};
+
+    use corelet_store::Attachment;
 
     use super::*;
     use crate::delivery::Delivered;
@@ -108,5 +98,26 @@ mod tests {
         for blob in [here, elsewhere] {
             assert_eq!(snapshot.attached_by(blob, 2).unwrap(), [slot]);
         }
+    }
+
+    /// They may be any number, and whoever has sent them sends them again.
+    #[test]
+    fn nothing_is_held_for_deltas_from_the_future() {
+        let disk = Disk::new();
+        disk.create(1);
+        let bench = Bench::new(disk);
+        // A hold that is asked for is waited for.
+        bench.shard.blobs.stop_holds();
+        let attachment = Attachment {
+            blob: BlobId::of(b"content"),
+            bytes: 7,
+        };
+        let far = u64::MAX >> 12;
+        let deltas = vec![Peer::new().attach(far, attachment)];
+        assert_eq!(deltas[0].attached(), [attachment.blob]);
+        let mut delivery = Box::pin(bench.shard.deliver_here(fixture::id(1), deltas));
+        let mut polls = (0..9).filter_map(|_| block_on(poll_once(&mut delivery)));
+        let delivered = polls.next().expect("it waits for no hold").unwrap();
+        assert!(matches!(delivered[..], [Delivered::FromTheFuture(_)]));
     }
 }

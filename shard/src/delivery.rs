@@ -165,17 +165,16 @@ impl Shard {
         // The changes before them have left no room: a checkpoint makes some.
         let mut is_shown = false;
         while let Some(first) = known.iter().position(Option::is_none) {
-            let unknown = deltas[first..].iter().zip(&known[first..]);
-            let unknown = unknown.filter(|(_, outcome)| outcome.is_none());
-            let next = unknown.take(ROUND_DELTAS).map(|(delta, _)| delta);
-            let holds = self.hold_attached(next).await;
-            let round = self.send_round(deltas, first, live, known)?;
-            self.commits.hold(holds);
+            let round = self.choose_round(deltas, first, known);
             if round.is_empty() {
                 // All that it has looked at are from the future.
                 yield_now().await;
                 continue;
             }
+            let chosen = round.iter().map(|at| &deltas[*at]);
+            let holds = self.hold_attached(chosen).await;
+            let round = self.send_round(deltas, &round, live)?;
+            self.commits.hold(holds);
             let is_vain = self.take_round(id, round, known, last).await?;
             // What it has met, or somebody else.
             self.check_service(id)?;
@@ -211,40 +210,53 @@ impl Shard {
         self.clock.observe(delta.hlc(), ahead_micros_max)
     }
 
-    /// Hands over as many as may be on their way at once, or as there is room for, of those from
-    /// `first` on of which nothing is known, each with its author's seal behind it if that
-    /// has come. Those from the future are known then.
-    fn send_round(
+    /// The places of as many as may be on their way at once, of those from `first` on of which
+    /// nothing is known. Those from the future are known then.
+    fn choose_round(
         &self,
         deltas: &[VouchedDelta],
         first: usize,
-        live: Option<&Rc<Context>>,
         known: &mut [Option<Delivered>],
-    ) -> Result<Vec<Sent>, CallError> {
+    ) -> Vec<usize> {
         let mut round = Vec::new();
         let mut bytes = 0;
-        let unknown = (first..deltas.len()).zip(&deltas[first..]);
-        let unknown = unknown.filter(|(at, _)| known[*at].is_none());
-        let unknown: Vec<_> = unknown.take(ROUND_DELTAS).collect();
-        for (at, delta) in unknown {
-            if let Err(early) = self.believe(delta) {
+        let unknown = (first..deltas.len()).filter(|at| known[*at].is_none());
+        let unknown: Vec<usize> = unknown.take(ROUND_DELTAS).collect();
+        for at in unknown {
+            if let Err(early) = self.believe(&deltas[at]) {
                 known[at] = Some(Delivered::FromTheFuture(early));
                 continue;
             }
-            bytes += delta.canonical().len() as u64;
+            bytes += deltas[at].canonical().len() as u64;
             if !round.is_empty() && bytes > ROUND_BYTES {
                 break;
             }
+            round.push(at);
+        }
+        round
+    }
+
+    /// Hands over as many of a round as there is room for, each with its author's seal behind
+    /// it if that has come.
+    fn send_round(
+        &self,
+        deltas: &[VouchedDelta],
+        round: &[usize],
+        live: Option<&Rc<Context>>,
+    ) -> Result<Vec<Sent>, CallError> {
+        let mut sent = Vec::new();
+        for &at in round {
+            let delta = &deltas[at];
             let change = Change::Delta(RemoteDelta {
                 slot: ContextSlot::UNASSIGNED,
                 delta: delta.clone(),
             });
             let (receipt, number) = match self.commits.submit_delta(change, live) {
                 // The next round meets it again, when this one has been taken.
-                Err(_) if !round.is_empty() => break,
-                sent => sent?,
+                Err(_) if !sent.is_empty() => break,
+                submitted => submitted?,
             };
-            round.push(Sent {
+            sent.push(Sent {
                 at,
                 number,
                 receipt,
@@ -255,7 +267,7 @@ impl Shard {
                 drop(self.commits.submit_delta(keep, live));
             }
         }
-        Ok(round)
+        Ok(sent)
     }
 
     /// Waits for what became of all deltas of a round, and notes the number of the last that was

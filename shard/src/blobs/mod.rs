@@ -176,6 +176,12 @@ impl BlobService {
         started.unwrap().0
     }
 
+    /// From now on whoever waits for a hold does so for ever.
+    #[cfg(test)]
+    pub(crate) fn stop_holds(&self) {
+        self.shared.holder.stop();
+    }
+
     /// What is counted.
     pub fn stats(&self) -> &BlobStats {
         &self.shared.stats
