@@ -95,6 +95,23 @@ impl Bench {
         }
     }
 
+    /// Whether the next batch, of which nothing is refused, or a checkpoint before it shows
+    /// what is durable.
+    fn next_shows(&mut self) -> bool {
+        let mut is_shown = false;
+        loop {
+            match self.report() {
+                Report::Durable { verdicts, shown } => {
+                    assert!(verdicts.iter().all(Result::is_ok));
+                    return is_shown || shown.is_some();
+                }
+                Report::Failed(error) => panic!("{error}"),
+                Report::Shown(_) => is_shown = true,
+                Report::Collected { shown, .. } => is_shown |= shown.is_some(),
+            }
+        }
+    }
+
     fn finish(&mut self) {
         self.queue = None;
         self.running.take().unwrap().join().unwrap();
@@ -278,34 +295,49 @@ fn an_idle_thread_shows_what_is_durable() {
     bench.finish();
 }
 
-/// Its context is held until then, and a shard may never be idle.
+/// Its context is held until then, and a shard may never be idle: the first checkpoint for
+/// one makes others rest, and the second one comes when they have rested.
 #[test]
 fn what_comes_from_other_nodes_is_shown_soon() {
     let mut bench = Bench::new();
-    let (peer, slot) = (fixture::Peer::new(), bench.slot);
-    let [first, second] = [2, 3].map(|now| {
-        let delta = peer.write(now, "theirs", "value");
-        Change::Delta(RemoteDelta { slot, delta })
-    });
-    bench.send(first, 0, 0);
+    let (ask, asks) = crate::asks::asks();
+    bench.thread.as_mut().unwrap().asks = asks;
     bench.start();
-    assert_eq!(bench.verdicts(), ["committed"]);
-    // It comes while checkpoints rest from the first.
-    bench.send(second, 0, 0);
-    let is_shown = (4..2_000).any(|now| {
-        bench.send(bench.write(now, "ours"), 0, 0);
-        loop {
-            match bench.report() {
-                Report::Durable { verdicts, shown } => {
-                    assert!(verdicts.iter().all(Result::is_ok));
-                    return shown.is_some();
-                }
-                Report::Shown(_) => return true,
-                _ => {}
-            }
+    // The second is answered behind the first sweep, which makes a checkpoint as well.
+    for _ in 0..2 {
+        let (answer, snapshot) = crossbeam_channel::bounded(1);
+        ask.send(Ask::Snapshot(answer)).unwrap();
+        snapshot.recv().unwrap().unwrap();
+    }
+    let (peer, slot) = (fixture::Peer::new(), bench.slot);
+    let mut is_resting = false;
+    for pair in 1..100 {
+        let deltas = [2 * pair, 2 * pair + 1].map(|now| peer.write(now, "theirs", "value"));
+        // Of different epochs, so that the second is a batch of its own right behind the first.
+        for (epoch, delta) in (2 * pair..).zip(deltas) {
+            bench.send(Change::Delta(RemoteDelta { slot, delta }), epoch, 0);
         }
-    });
-    assert!(is_shown, "there was always a call");
+        bench.next_shows();
+        // Unless the thread was held up between them.
+        is_resting = !bench.next_shows();
+        if is_resting {
+            break;
+        }
+    }
+    assert!(is_resting, "each was shown at once");
+    let micros = bench.stats.checkpoint_micros.sum() + 1;
+    let rested = Instant::now() + Duration::from_micros(micros) * REST;
+    for now in 1_000.. {
+        let has_rested = rested <= Instant::now();
+        bench.send(bench.write(now, "ours"), 1_000, 0);
+        if bench.next_shows() {
+            break;
+        }
+        assert!(
+            !has_rested,
+            "it is not shown, although checkpoints have rested"
+        );
+    }
     bench.finish();
 }
 
