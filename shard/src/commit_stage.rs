@@ -335,6 +335,11 @@ impl CommitStage {
         answer
     }
 
+    /// The number of the change that is submitted next.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.next_number.get()
+    }
+
     /// Resolves when a change with this number, and all before it, can be read in the shard's
     /// snapshot, as far as they were committed.
     pub(crate) fn until_shown(&self, number: u64) -> Answer<()> {

@@ -152,7 +152,7 @@ impl Shard {
             })
             .await?;
         }
-        match self.commit(change).await {
+        match self.commit_shown(change).await {
             Ok(_) => {
                 self.guest_logs.take_init(id, log);
                 self.show_here(id)
@@ -218,7 +218,8 @@ impl Shard {
             Err(StoreError::Corrupt { .. }) => self.directory.name_of(id),
             Err(error) => return Err(error.into()),
         };
-        self.commit(Change::DeleteContext(id)).await?;
+        // Before that whoever read it would find it where it was.
+        self.commit_shown(Change::DeleteContext(id)).await?;
         self.forget_quarantine(id);
         let live = self.contexts.borrow_mut().remove(&id);
         if let Some(context) = live {
@@ -505,6 +506,17 @@ impl Shard {
         }
     }
 
+    /// Makes a change durable that makes a checkpoint, as what is not in the journal does, and
+    /// waits until the snapshot shows it. That comes later if too many snapshots are in use.
+    pub(crate) async fn commit_shown(&self, change: Change) -> Result<Committed, CallError> {
+        let number = self.commits.next_number();
+        let committed = self.commit(change).await?;
+        let shown = self.commits.until_shown(number).await;
+        shown.ok_or_else(|| CallError::bug("a change was forgotten"))?;
+        Ok(committed)
+    }
+
+    /// Makes a change durable.
     pub(crate) async fn commit(&self, change: Change) -> Result<Committed, CallError> {
         let bytes = change.bytes();
         let receipt = self.commits.submit(change, bytes, None)?;
@@ -593,6 +605,9 @@ mod tests {
         let mut deleting = Box::pin(shard.delete_here(id));
         assert!(block_on(poll_once(&mut deleting)).is_none());
         bench.commit();
+        assert!(block_on(poll_once(&mut deleting)).is_none());
+        assert_eq!(shard.stats.live_contexts.get(), 1, "no snapshot shows it");
+        bench.checkpoint();
         assert!(block_on(poll_once(&mut deleting)).is_none());
         let asked = block_on(bench.keeper.take());
         let Message::Request {

@@ -65,7 +65,8 @@ impl Shard {
     }
 
     /// Puts a context back into service, if everything that was put aside for it can be
-    /// brought in.
+    /// brought in, when the snapshot shows that: who came before would read what is older than
+    /// what it was told, and keep that in memory.
     pub(crate) async fn release_here(self: &Rc<Self>, id: ContextId) -> Result<(), CallError> {
         if !self.quarantined.borrow().contains_key(&id) {
             // It need not exist.
@@ -75,7 +76,7 @@ impl Shard {
             context: id,
             why: None,
         };
-        self.commit(change).await?;
+        self.commit_shown(change).await?;
         self.forget_quarantine(id);
         Ok(())
     }
@@ -89,5 +90,40 @@ impl Shard {
     pub(crate) fn count_quarantined(&self) {
         let count = self.quarantined.borrow().len();
         self.stats.quarantined.set(count as u64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_lite::future::{block_on, poll_once};
+
+    use super::*;
+    use crate::fixture::{self, Bench, Disk};
+
+    /// All snapshots may be in use when the batch is durable.
+    #[test]
+    fn a_released_context_is_served_with_all_that_is_durable_or_not_yet() {
+        let disk = Disk::new();
+        let slot = disk.create(1);
+        let bench = Bench::new(disk);
+        let id = fixture::id(1);
+        // It was answered, and no snapshot shows it.
+        let call = fixture::call(1, slot, 2, &[("key", "answered")]);
+        let answered = bench.disk.ledger.writer().commit(vec![call]).unwrap();
+        let root = answered.verdicts[0].as_ref().unwrap().standing().root;
+        bench.shard.put_out_of_service(id, Arc::from("damage"));
+        let mut releasing = Box::pin(bench.shard.release_here(id));
+        assert!(block_on(poll_once(&mut releasing)).is_none());
+        bench.commit();
+        assert!(block_on(poll_once(&mut releasing)).is_none());
+        assert!(matches!(
+            block_on(bench.shard.revive(id)).map(drop),
+            Err(CallError::OutOfService { .. })
+        ));
+        bench.checkpoint();
+        let released = block_on(poll_once(&mut releasing)).expect("it is shown");
+        assert!(released.is_ok(), "{released:?}");
+        let context = block_on(bench.shard.revive(id)).unwrap();
+        assert_eq!(context.standing.get().root, root);
     }
 }
