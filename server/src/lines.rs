@@ -195,7 +195,9 @@ impl Lines<'_> {
             EntryValue::Register(bytes) | EntryValue::WriteOnce(bytes) => {
                 insert_bytes(&mut line, bytes);
             }
-            EntryValue::Counter(sum) => drop(line.insert("value".to_owned(), sum.into())),
+            EntryValue::Counter(sum) => {
+                line.insert("value".to_owned(), sum.nearest().into());
+            }
             EntryValue::SetElement => {}
             EntryValue::List => {
                 let sequence = made_of(SequenceKind::List, kind, edits)?;

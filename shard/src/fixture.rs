@@ -403,10 +403,7 @@ pub(crate) fn shown_by(change: &Change) -> Vec<overlay::Write> {
         space: op.space,
         key: op.key.clone(),
         shown: match &op.write {
-            Write::Set(bytes) => Some(Shown {
-                kind: EntryKind::Register,
-                bytes: bytes.clone(),
-            }),
+            Write::Set(bytes) => Some(Shown::new(EntryKind::Register, bytes.clone())),
             _ => None,
         },
         edit: None,

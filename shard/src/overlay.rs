@@ -16,7 +16,7 @@ use std::ops::Bound;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use corelet_store::{EntryKind, Space};
+use corelet_store::{CounterSum, EntryKind, Space};
 
 use crate::sequences::{Edit, Pending as PendingEdits, Tail};
 
@@ -60,6 +60,26 @@ pub(crate) struct Shown {
     pub(crate) kind: EntryKind,
     /// The value, as guests see it.
     pub(crate) bytes: Bytes,
+    /// A counter's sum, as that goes on from it; of other kinds 0.
+    pub(crate) sum: CounterSum,
+}
+
+impl Shown {
+    pub(crate) fn new(kind: EntryKind, bytes: Bytes) -> Shown {
+        Shown {
+            kind,
+            bytes,
+            sum: CounterSum::default(),
+        }
+    }
+
+    pub(crate) fn counter(sum: CounterSum) -> Shown {
+        Shown {
+            kind: EntryKind::Counter,
+            bytes: Bytes::copy_from_slice(&sum.nearest().to_le_bytes()),
+            sum,
+        }
+    }
 }
 
 /// What writes have made of entries.
@@ -292,10 +312,7 @@ mod tests {
     }
 
     fn shown(value: &'static str) -> Shown {
-        Shown {
-            kind: EntryKind::Register,
-            bytes: bytes(value),
-        }
+        Shown::new(EntryKind::Register, bytes(value))
     }
 
     fn write(key: &'static str, value: Option<&'static str>) -> Write {
@@ -369,10 +386,7 @@ mod tests {
             begins,
             update: bytes("edit"),
         };
-        let shown = Shown {
-            kind: EntryKind::List,
-            bytes: Bytes::new(),
-        };
+        let shown = Shown::new(EntryKind::List, Bytes::new());
         Write {
             edit: Some(edit),
             shown: Some(shown),

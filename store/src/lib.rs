@@ -107,7 +107,7 @@ pub use delta::{
     BIRTHS_MAX, BirthsView, DELTA_PARENTS_MAX, DELTA_PARTS_MAX, DeltaEventView, DeltaView,
     MalformedDelta, OpView, WriteView,
 };
-pub use entry::{EntryKind, EntryValue, Space};
+pub use entry::{CounterSum, EntryKind, EntryValue, Space};
 pub use error::{BlobError, ExportError, ImportError, Loss, PastError, Refused, StoreError};
 pub use export::{
     BackupCounts, BackupSource, CopiedContext, EXPORT_VERSION, ExportKind, ExportScope,

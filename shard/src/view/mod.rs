@@ -21,8 +21,8 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use corelet_store::{
-    BlobHold, ContextSlot, EntryKind, EntryValue, Hlc, Op, Scan, ScannedEntry, SequenceError,
-    Snapshot, Space, Write,
+    BlobHold, ContextSlot, CounterSum, EntryKind, EntryValue, Hlc, Op, Scan, ScannedEntry,
+    SequenceError, Snapshot, Space, Write,
 };
 use corelet_wasm_host::{GuestState, Row, StateError, StateWalk};
 
@@ -168,24 +168,24 @@ impl View {
         })
     }
 
-    /// Reads below the changeset: the kind and, for whoever wants them, the bytes.
+    /// Reads below the changeset.
     fn base_get<T>(
         &self,
         space: Space,
         key: &[u8],
-        found: impl FnOnce(Option<(EntryKind, &[u8])>) -> T,
+        found: impl FnOnce(Option<Found<'_>>) -> T,
     ) -> Result<T, StateError> {
         match &self.base {
             Base::Nothing => Ok(found(None)),
             Base::Fixed { snapshot, settled } => {
                 if let Some(shown) = settled.of(space).get(key) {
-                    return Ok(found(of_layer(shown.as_ref())));
+                    return Ok(found(shown.as_ref().map(Found::of_shown)));
                 }
                 self.snapshot_get(snapshot, space, key, found)
             }
             Base::Moving { snapshots, overlay } => {
                 if let Some(shown) = overlay.borrow().get(space, key) {
-                    return Ok(found(of_layer(shown)));
+                    return Ok(found(shown.map(Found::of_shown)));
                 }
                 self.snapshot_get(&snapshots.latest(), space, key, found)
             }
@@ -197,14 +197,21 @@ impl View {
         snapshot: &Snapshot,
         space: Space,
         key: &[u8],
-        found: impl FnOnce(Option<(EntryKind, &[u8])>) -> T,
+        found: impl FnOnce(Option<Found<'_>>) -> T,
     ) -> Result<T, StateError> {
         let value = snapshot
             .get(self.slot, space, key)
             .map_err(StateError::new)?;
         Ok(match value {
             None => found(None),
-            Some(value) => with_bytes(value, |bytes| found(Some((value.kind(), bytes)))),
+            Some(value) => {
+                let sum = match value {
+                    EntryValue::Counter(sum) => sum,
+                    _ => CounterSum::default(),
+                };
+                let kind = value.kind();
+                with_bytes(value, |bytes| found(Some(Found { kind, bytes, sum })))
+            }
         })
     }
 
@@ -217,12 +224,9 @@ impl View {
             return Ok((own.shown.clone(), is_anew));
         }
         let shown = self.base_get(space, key, |found| {
-            found.map(|(kind, bytes)| Shown {
-                kind,
-                bytes: match kind {
-                    EntryKind::Counter => Bytes::copy_from_slice(bytes),
-                    _ => Bytes::new(),
-                },
+            found.map(|found| match found.kind {
+                EntryKind::Counter => Shown::counter(found.sum),
+                kind => Shown::new(kind, Bytes::new()),
             })
         })?;
         Ok((shown, false))
@@ -237,15 +241,28 @@ impl View {
     }
 }
 
-fn of_layer(shown: Option<&Shown>) -> Option<(EntryKind, &[u8])> {
-    shown.map(|shown| (shown.kind, &shown.bytes[..]))
+/// What is below the changeset, as [`Shown`] has it.
+struct Found<'a> {
+    kind: EntryKind,
+    bytes: &'a [u8],
+    sum: CounterSum,
+}
+
+impl Found<'_> {
+    fn of_shown(shown: &Shown) -> Found<'_> {
+        Found {
+            kind: shown.kind,
+            bytes: &shown.bytes,
+            sum: shown.sum,
+        }
+    }
 }
 
 /// The value as guests see it.
 fn with_bytes<T>(value: EntryValue<'_>, f: impl FnOnce(&[u8]) -> T) -> T {
     match value {
         EntryValue::Register(bytes) | EntryValue::WriteOnce(bytes) => f(bytes),
-        EntryValue::Counter(sum) => f(&sum.to_le_bytes()),
+        EntryValue::Counter(sum) => f(&sum.nearest().to_le_bytes()),
         EntryValue::SetElement | EntryValue::List | EntryValue::Text => f(&[]),
     }
 }
@@ -293,7 +310,7 @@ impl GuestState for View {
         {
             return Ok(own.shown.as_ref().map(|shown| shown.bytes.to_vec()));
         }
-        self.base_get(space, key, |found| found.map(|(_, bytes)| bytes.to_vec()))
+        self.base_get(space, key, |found| found.map(|found| found.bytes.to_vec()))
     }
 
     /// Does not look at what is there, for that is the commonest write: a kind that
@@ -314,10 +331,7 @@ impl GuestState for View {
         let own = Own {
             removes_first,
             write: Write::Set(value.clone()),
-            shown: Some(Shown {
-                kind: EntryKind::Register,
-                bytes: value,
-            }),
+            shown: Some(Shown::new(EntryKind::Register, value)),
         };
         self.put(space, key, own);
         Ok(())
@@ -333,8 +347,8 @@ impl GuestState for View {
         no_private(space, EntryKind::Counter)?;
         let (shown, removes_first) = self.meet(space, key)?;
         agree(shown.as_ref(), EntryKind::Counter)?;
-        let sum = shown.and_then(|shown| shown.bytes.first_chunk().copied());
-        let sum = sum.map_or(0, i64::from_le_bytes).saturating_add(amount);
+        let sum = shown.map(|shown| shown.sum).unwrap_or_default();
+        let sum = sum.plus(amount);
         let before = match self.changeset.of(space).get(key) {
             Some(Own {
                 write: Write::Add(before),
@@ -349,13 +363,10 @@ impl GuestState for View {
         let own = Own {
             removes_first,
             write: Write::Add(added),
-            shown: Some(Shown {
-                kind: EntryKind::Counter,
-                bytes: Bytes::copy_from_slice(&sum.to_le_bytes()),
-            }),
+            shown: Some(Shown::counter(sum)),
         };
         self.put(space, key, own);
-        Ok(sum)
+        Ok(sum.nearest())
     }
 
     /// Writes it also if it is there: so it stays if somebody else removes it meanwhile.
@@ -367,10 +378,7 @@ impl GuestState for View {
         let own = Own {
             removes_first,
             write: Write::Insert,
-            shown: Some(Shown {
-                kind: EntryKind::SetElement,
-                bytes: Bytes::new(),
-            }),
+            shown: Some(Shown::new(EntryKind::SetElement, Bytes::new())),
         };
         self.put(space, key, own);
         Ok(shown.is_none())
@@ -393,10 +401,7 @@ impl GuestState for View {
         let own = Own {
             removes_first,
             write: Write::WriteOnce(value.clone()),
-            shown: Some(Shown {
-                kind: EntryKind::WriteOnce,
-                bytes: value,
-            }),
+            shown: Some(Shown::new(EntryKind::WriteOnce, value)),
         };
         self.put(space, key, own);
         Ok(true)
@@ -404,7 +409,7 @@ impl GuestState for View {
 
     fn remove(&mut self, space: corelet_wasm_host::Space, key: &[u8]) -> Result<bool, StateError> {
         let space = store_space(space);
-        let below = self.base_get(space, key, |found| found.map(|(kind, _)| kind))?;
+        let below = self.base_get(space, key, |found| found.map(|found| found.kind))?;
         let own = self.changeset.of(space).get(key);
         let kind = match own {
             Some(own) => own.shown.as_ref().map(|shown| shown.kind),
@@ -588,10 +593,7 @@ mod tests {
             space: Space::Shared,
             key: op.key,
             shown: match op.write {
-                Write::Set(bytes) => Some(Shown {
-                    kind: EntryKind::Register,
-                    bytes,
-                }),
+                Write::Set(bytes) => Some(Shown::new(EntryKind::Register, bytes)),
                 _ => None,
             },
             edit: None,
@@ -734,6 +736,48 @@ mod tests {
         let expected = [(b"a".to_vec(), "removed"), (b"ab".to_vec(), "hidden")];
         assert_eq!(rows[..2], expected);
         assert_eq!(rows[2..], [(b"b".to_vec(), "shown")]);
+    }
+
+    /// What is beyond 64 bits is not lost: what is taken away afterwards is taken from it.
+    #[test]
+    fn a_counter_beyond_64_bits_reads_the_same_before_and_after_its_commit() {
+        let (max, min) = (i64::MAX, i64::MIN);
+        // With the overlay alone, and from the disk alone.
+        for is_committed in [false, true] {
+            let disk = fixture::Disk::new();
+            let slot = disk.create(1);
+            let overlay = Rc::new(RefCell::new(Overlay::default()));
+            let mut sum = 0_i128;
+            for (now, amount) in (2..).zip([max, max, -5, min, min, min, min, 7, max]) {
+                sum += i128::from(amount);
+                let nearest = sum.clamp(min.into(), max.into()) as i64;
+                let snapshots = Rc::new(Snapshots::new(disk.ledger.clone()).unwrap());
+                let mut view = View::of_update(slot, snapshots, Rc::clone(&overlay), access());
+                // Within its own call, too.
+                let half = amount / 2;
+                view.add(Shared, b"key", half).unwrap();
+                assert_eq!(view.add(Shared, b"key", amount - half).unwrap(), nearest);
+                let read = view.get(Shared, b"key").unwrap().unwrap();
+                assert_eq!(read, nearest.to_le_bytes());
+                let Change::Call(mut call) = fixture::call(1, slot, now, &[]) else {
+                    unreachable!("it is made as a call");
+                };
+                let written = view.into_written(call.hlc).unwrap();
+                if is_committed {
+                    call.ops = written.ops;
+                    let verdicts = disk.ledger.commit(vec![Change::Call(call)]).unwrap();
+                    assert!(verdicts[0].is_ok());
+                    let snapshot = disk.ledger.snapshot().unwrap();
+                    let value = snapshot.get(slot, Space::Shared, b"key").unwrap();
+                    let Some(EntryValue::Counter(found)) = value else {
+                        panic!("it was added to");
+                    };
+                    assert_eq!(found.nearest(), nearest);
+                } else {
+                    overlay.borrow_mut().absorb(now, &written.shown);
+                }
+            }
+        }
     }
 
     fn writes() -> impl Strategy<Value = Vec<(usize, Option<u8>)>> {

@@ -482,10 +482,7 @@ impl View {
                 births,
                 update: Bytes::new(),
             },
-            shown: Some(Shown {
-                kind: kind_of(kind),
-                bytes: Bytes::new(),
-            }),
+            shown: Some(Shown::new(kind_of(kind), Bytes::new())),
         };
         self.put(space, key, own);
         Ok(edited)
@@ -514,7 +511,7 @@ impl GuestSequences for View {
                 None => {
                     self.sequences.opening.is_none() && {
                         let found =
-                            self.base_get(space, key, |found| found.map(|(kind, _)| kind))?;
+                            self.base_get(space, key, |found| found.map(|found| found.kind))?;
                         check_read(found, kind_of(kind))?;
                         found.is_none()
                     }

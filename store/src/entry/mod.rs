@@ -26,4 +26,4 @@ pub(crate) use digest::{EntryDigest, UnknownAuthor};
 pub use kind::{EntryKind, Space};
 pub(crate) use merge::{Effect, append, merge};
 pub(crate) use state::{SequenceState, State, Stored, Value};
-pub use value::EntryValue;
+pub use value::{CounterSum, EntryValue};

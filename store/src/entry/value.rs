@@ -8,8 +8,8 @@ use crate::entry::state::{Cell, Stored, Value};
 pub enum EntryValue<'a> {
     /// The bytes of the last writer.
     Register(&'a [u8]),
-    /// The sum of what was added, or the nearest number that there is.
-    Counter(i64),
+    /// The sum of what was added.
+    Counter(CounterSum),
     /// It is there.
     SetElement,
     /// Its values are made of its edits.
@@ -18,6 +18,27 @@ pub enum EntryValue<'a> {
     Text,
     /// The bytes of the first writer.
     WriteOnce(&'a [u8]),
+}
+
+/// What was added to a counter, by everybody together. Beyond 64 bits it is read as the
+/// nearest number that there is, and kept as it is: what is subtracted afterwards is
+/// subtracted from the sum.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CounterSum(i128);
+
+impl CounterSum {
+    /// What it is read as.
+    pub fn nearest(self) -> i64 {
+        let Self(sum) = self;
+        sum.clamp(i64::MIN.into(), i64::MAX.into()) as i64
+    }
+
+    /// When `amount` is added.
+    #[must_use]
+    pub fn plus(self, amount: i64) -> CounterSum {
+        // As many additions as an overflow needs fit into no log.
+        CounterSum(self.0.saturating_add(amount.into()))
+    }
 }
 
 impl EntryValue<'_> {
@@ -59,9 +80,7 @@ impl<'a> Stored<'a> {
     }
 }
 
-fn sum(cells: &[Cell]) -> i64 {
-    let sum = cells
-        .iter()
-        .fold(0_i128, |sum, cell| sum.saturating_add(cell.sum));
-    sum.clamp(i64::MIN.into(), i64::MAX.into()) as i64
+fn sum(cells: &[Cell]) -> CounterSum {
+    let sums = cells.iter().map(|cell| cell.sum);
+    CounterSum(sums.fold(0, i128::saturating_add))
 }

@@ -7,9 +7,9 @@ use std::process::Command;
 
 use bytes::Bytes;
 use corelet_store::{
-    AnswerKey, ApplicationId, BlobId, ContextSlot, DataDir, EntryKind, EntryValue, Ledger,
-    LedgerConfig, NodeId, OpenOptions, Said, Scan, ShardCount, ShardId, Snapshot, Space, Verified,
-    check, verify,
+    AnswerKey, ApplicationId, BlobId, ContextSlot, CounterSum, DataDir, EntryKind, EntryValue,
+    Ledger, LedgerConfig, NodeId, OpenOptions, Said, Scan, ShardCount, ShardId, Snapshot, Space,
+    Verified, check, verify,
 };
 
 use crate::{id, set};
@@ -148,7 +148,10 @@ fn slot_of(snapshot: &Snapshot, n: u8) -> ContextSlot {
 fn check_kinds(snapshot: &Snapshot) {
     let value = |n, space, key: &[u8]| snapshot.get(slot_of(snapshot, n), space, key).unwrap();
     let shared = |key: &str| value(5, Space::Shared, key.as_bytes());
-    assert_eq!(shared("counter"), Some(EntryValue::Counter(42)));
+    assert_eq!(
+        shared("counter"),
+        Some(EntryValue::Counter(CounterSum::default().plus(42)))
+    );
     assert_eq!(shared("element"), Some(EntryValue::SetElement));
     assert_eq!(shared("once"), Some(EntryValue::WriteOnce(b"first")));
     assert_eq!(shared("list"), Some(EntryValue::List));
@@ -170,7 +173,7 @@ fn check_kinds(snapshot: &Snapshot) {
     assert_eq!(value(6, Space::Shared, b"one"), register(b"theirs"));
     assert_eq!(
         value(6, Space::Shared, b"added"),
-        Some(EntryValue::Counter(1))
+        Some(EntryValue::Counter(CounterSum::default().plus(1)))
     );
     assert_eq!(snapshot.head(slot_of(snapshot, 6)).unwrap().deltas.len(), 2);
 }
