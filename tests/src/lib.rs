@@ -6,9 +6,11 @@ mod damage;
 pub mod made;
 mod node;
 mod server;
+mod waiting;
 pub mod worker;
 
 pub use component::{caching, component, component_path, hostile, many, spinner};
 pub use damage::{GoodAndBad, flip};
 pub use node::{NodeKey, TestNode};
 pub use server::{ANY_PORT, Answer, Client, Server, binary, free_address};
+pub use waiting::wait_for;

@@ -5,10 +5,10 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::path::Path;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use corelet_store::{BLOB_GROUP_BYTES, BlobId};
-use corelet_tests::{Client, Server};
+use corelet_tests::{Client, Server, wait_for};
 use serde_json::{Value, json};
 
 const GROUP: usize = BLOB_GROUP_BYTES;
@@ -50,17 +50,6 @@ fn unfinished(data: &Path) -> Vec<u64> {
         .collect()
 }
 
-fn wait_for(what: &str, mut reached: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !reached() {
-        assert!(
-            began.elapsed() < Duration::from_secs(60),
-            "waited in vain for {what}"
-        );
-        thread::park_timeout(Duration::from_millis(2));
-    }
-}
-
 /// A connection that has begun to upload, and sends no more.
 fn begin_upload(server: &Server, announced: usize, sent: &[u8]) -> TcpStream {
     let mut stream = TcpStream::connect(server.address()).expect("it listens");
@@ -93,6 +82,7 @@ fn a_kill_leaves_whole_blobs_and_nothing_of_an_upload() {
             unfinished(&data)
                 .iter()
                 .any(|bytes| *bytes >= 4 * GROUP as u64)
+                .then_some(())
         });
         server.kill();
     }
@@ -177,7 +167,9 @@ fn what_a_context_has_attached_stays_and_the_rest_goes() {
     // Until others that are younger are gone, again and again.
     for round in 0..2 {
         let free = upload(&client, &content(2000, 100 + round));
-        wait_for("the sweep", || !listed(&client).contains(&free.to_string()));
+        wait_for("the sweep", || {
+            (!listed(&client).contains(&free.to_string())).then_some(())
+        });
     }
     let mut left = listed(&client);
     let mut all: Vec<String> = kept.iter().map(ToString::to_string).collect();
@@ -196,7 +188,7 @@ fn what_a_context_has_attached_stays_and_the_rest_goes() {
 
     ok(&client, "resolve", json!({ "title": "plan", "place": 0 }));
     assert_eq!(attached(&client), []);
-    wait_for("the sweep", || listed(&client).is_empty());
+    wait_for("the sweep", || listed(&client).is_empty().then_some(()));
     assert_eq!(server.stop(), Some(0), "{}", server.log());
 }
 
@@ -218,7 +210,9 @@ fn what_is_attached_is_attached_after_a_kill_and_in_a_backup() {
     let mut server = with_docs(home.path(), settings);
     let client = server.client();
     let free = upload(&client, b"of no context");
-    wait_for("the sweep", || !listed(&client).contains(&free.to_string()));
+    wait_for("the sweep", || {
+        (!listed(&client).contains(&free.to_string())).then_some(())
+    });
     assert_eq!(attached(&client).len(), kept.len());
     let spare = upload(&client, b"not in the backup");
     let backup = home.path().join("backup.clx");
@@ -429,7 +423,9 @@ fn what_is_attached_is_there_however_much_is_swept_meanwhile() {
                     let blob = upload(&client, &own);
                     age(data, blob);
                     if round % 20 == 0 {
-                        wait_for("the sweep", || !is_there(&client, &blob.to_string()));
+                        wait_for("the sweep", || {
+                            (!is_there(&client, &blob.to_string())).then_some(())
+                        });
                     }
                     for blob in [blob, upload(&client, shared)] {
                         let said = comment(&client, &[blob]);
@@ -462,7 +458,7 @@ fn what_is_attached_is_there_however_much_is_swept_meanwhile() {
     let sweeps = || counted(&client, "corelet_blob_sweeps_total");
     let rounds = |more: u64| {
         let from = sweeps();
-        wait_for("the sweep", || sweeps() > from + more);
+        wait_for("the sweep", || (sweeps() > from + more).then_some(()));
     };
     rounds(1);
     for (id, size) in &in_use {

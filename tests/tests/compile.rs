@@ -11,16 +11,12 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use corelet_tests::worker::{self, is_alive, status};
-use corelet_tests::{ANY_PORT, Client, Server, binary, made};
+use corelet_tests::{ANY_PORT, Client, Server, binary, made, wait_for};
 use corelet_wasm_host::Limits;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-
-/// Longer than anything here takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Enough for the examples, and nothing for size.
 const SMALL: [(&str, &str); 4] = [
@@ -60,17 +56,6 @@ fn install(client: &Client, wasm: &[u8]) -> (u16, Value) {
 fn begin(server: &Server, wasm: Vec<u8>) -> thread::JoinHandle<(u16, Value)> {
     let client = Client::new(server.address(), &server.token());
     thread::spawn(move || install(&client, &wasm))
-}
-
-fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let began = Instant::now();
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(began.elapsed() < PATIENCE, "waited in vain for {what}");
-        thread::park_timeout(Duration::from_millis(2));
-    }
 }
 
 /// One figure of /metrics.

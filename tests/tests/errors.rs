@@ -15,7 +15,7 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use corelet_tests::{Client, Server, binary, component, flip, made, worker};
+use corelet_tests::{Client, Server, binary, component, flip, made, wait_for, worker};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Map, Value, json};
 
@@ -422,15 +422,13 @@ fn a_past_that_is_gone(catalogue: &Catalogue) {
             .collect();
         lines
     };
-    let oldest = loop {
+    let oldest = wait_for("the collector to drop deltas", || {
         let mut left = deltas();
-        if left.len() < 200 {
+        (left.len() < 200).then(|| {
             left.pop();
-            break left.pop().expect("the newest are kept");
-        }
-        #[expect(clippy::disallowed_methods, reason = "the collector does its part")]
-        thread::sleep(Duration::from_millis(20));
-    };
+            left.pop().expect("the newest are kept")
+        })
+    });
     let at = oldest["delta"].as_str().expect("an id");
     let path = format!("/v1/contexts/neighbour/entries?at={at}");
     let answer = stage.client.get(&path).expect("an answer");

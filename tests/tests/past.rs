@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use corelet_tests::{Server, binary};
+use corelet_tests::{Server, binary, wait_for};
 use serde_json::{Value, json};
 
 struct Stage {
@@ -195,15 +195,11 @@ fn a_reader_that_is_behind_is_told_of_the_gap() {
     for n in 1..=count {
         stage.call("append", json!({ "message": n.to_string() }));
     }
-    let page = loop {
+    let page = wait_for("the collector to drop events", || {
         let (status, page) = stage.get("events?after=2&limit=100");
         assert_eq!(status, 200, "{page}");
-        if !page["gap"].is_null() {
-            break page;
-        }
-        #[expect(clippy::disallowed_methods, reason = "the collector does its part")]
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    };
+        (!page["gap"].is_null()).then_some(page)
+    });
     assert_eq!(page["gap"]["from"], 3);
     let kept = page["gap"]["to"].as_u64().expect("a number") + 1;
     let events = page["events"].as_array().expect("a list");
