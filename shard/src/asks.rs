@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use corelet_store::{ContextId, Damage, ShardCount, ShardId, Snapshot, StoreError};
+use corelet_store::{ContextId, ShardCount, ShardId, Snapshot, StoreError};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::error::CallError;
@@ -16,9 +16,12 @@ const ASKS_MAX: usize = 4;
 pub(crate) enum Ask {
     /// To show all that is durable.
     Snapshot(Sender<Result<Snapshot, StoreError>>),
-    /// To take the context out of service of which this is, and say so when that is durable or
-    /// has failed.
-    PutOutOfService(Damage, Sender<()>),
+    /// To take a context out of service, of which a record is damaged, and say whether it is.
+    PutOutOfService {
+        context: ContextId,
+        error: StoreError,
+        is_out: Sender<bool>,
+    },
 }
 
 /// Places for asks at each commit thread.
@@ -87,20 +90,21 @@ impl CommitThreads {
         Ok(snapshot.recv().map_err(|_| NotAnswered::Stopping)??)
     }
 
-    /// Has a context taken out of service, a record of which is damaged.
+    /// Has a context taken out of service, a record of which is damaged. Says whether it is: it
+    /// may have been deleted meanwhile, or the disk be full.
     pub(crate) fn put_out_of_service(
         &self,
         context: ContextId,
         error: StoreError,
-    ) -> Result<(), NotAnswered> {
-        let damage = Damage {
-            slot: None,
-            context: Some(context),
-            error,
-        };
-        let (answer, done) = bounded(1);
+    ) -> Result<bool, NotAnswered> {
+        let (is_out, done) = bounded(1);
         let shard = ShardId::of(&context, self.count);
-        self.ask(shard, Ask::PutOutOfService(damage, answer))?;
+        let ask = Ask::PutOutOfService {
+            context,
+            error,
+            is_out,
+        };
+        self.ask(shard, ask)?;
         done.recv().map_err(|_| NotAnswered::Stopping)
     }
 

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use corelet_store::{
-    Change, Collected, ContextId, ContextSlot, Damage, Hlc, Ledger, LedgerWriter, Reach, Scrub,
-    Scrubbed, Snapshot, StepBounds, StoreError,
+    Change, Collected, ContextId, ContextSlot, Damage, Hlc, Ledger, LedgerWriter, Reach, Refused,
+    Scrub, Scrubbed, Snapshot, StepBounds, StoreError,
 };
 
 use crate::bounds::CollectorBounds;
@@ -238,7 +238,7 @@ impl Collector {
         damaged: impl Iterator<Item = Damage>,
     ) -> Result<Outcome, StoreError> {
         let mut outcome = Outcome::default();
-        let mut changes = Vec::new();
+        let mut found: Vec<Quarantined> = Vec::new();
         for damage in damaged {
             let error = &damage.error;
             let snapshot = ledger.snapshot()?;
@@ -254,27 +254,36 @@ impl Collector {
                 tracing::error!(slot = damage.slot.map(|slot| slot.number()), %error, "a damaged record, of which nothing says to which context it belongs");
                 continue;
             };
-            if outcome.quarantined.iter().any(|(id, _)| *id == context) {
-                continue;
+            if found.iter().all(|(id, _)| *id != context) {
+                found.push((context, Arc::from(error.to_string())));
             }
-            tracing::error!(%context, %error, "a record of a context is damaged; it is out of service");
-            let why = error.to_string();
-            outcome.quarantined.push((context, Arc::from(&*why)));
-            changes.push(Change::Quarantine {
-                context,
-                why: Some(why),
-            });
         }
-        if changes.is_empty() {
+        if found.is_empty() {
             return Ok(outcome);
         }
-        let committed = writer.commit(changes)?;
+        let change = |(context, why): &Quarantined| Change::Quarantine {
+            context: *context,
+            why: Some(why.to_string()),
+        };
+        let committed = writer.commit(found.iter().map(change).collect())?;
         outcome.is_shown = committed.is_shown;
-        for verdict in committed.verdicts {
-            if let Err(error) = verdict {
-                // It is out of service until the next start, which finds it again.
-                tracing::warn!(%error, "that a context is out of service could not be written down");
+        for ((context, why), verdict) in found.into_iter().zip(committed.verdicts) {
+            match verdict {
+                Ok(_) => {
+                    tracing::error!(%context, %why, "a record of a context is damaged; it is out of service");
+                }
+                // Nothing says in which slot it is: it is out of service until the next start,
+                // which finds it again.
+                Err(error @ Refused::Damaged { .. }) => {
+                    tracing::error!(%context, %why, %error, "a record of a context is damaged; it is out of service, which could not be written down");
+                }
+                // It was deleted meanwhile, most often: nobody is to believe that it is there.
+                Err(error) => {
+                    tracing::warn!(%context, %why, %error, "damage was found of a context that cannot be put out of service");
+                    continue;
+                }
             }
+            outcome.quarantined.push((context, why));
         }
         Ok(outcome)
     }
@@ -297,7 +306,48 @@ fn is_out_of_service(snapshot: &Snapshot, slot: ContextSlot) -> Result<bool, Sto
 }
 
 /// Whether a context is out of service of which only the id is known.
-fn is_known(snapshot: &Snapshot, context: ContextId) -> Result<bool, StoreError> {
+pub(crate) fn is_known(snapshot: &Snapshot, context: ContextId) -> Result<bool, StoreError> {
     let all = snapshot.all_quarantined()?;
     Ok(all.iter().any(|known| known.context == context))
+}
+
+#[cfg(test)]
+mod tests {
+    use corelet_store::Change;
+
+    use super::*;
+    use crate::fixture::{self, Disk};
+
+    /// A copy may read what was there an hour ago.
+    #[test]
+    fn damage_of_a_context_that_was_deleted_meanwhile_puts_nothing_out_of_service() {
+        let disk = Disk::new();
+        disk.create(1);
+        let ledger = &disk.ledger;
+        let collector = Collector::new(CollectorBounds::default(), Arc::default());
+        let found = |n| Damage {
+            slot: None,
+            context: Some(fixture::id(n)),
+            error: StoreError::Corrupt {
+                what: "log record",
+                key: "00".to_owned(),
+                why: "its sum is wrong",
+            },
+        };
+        let put_out = |n| {
+            let damaged = [found(n), found(n)].into_iter();
+            let outcome = collector.put_out_of_service(ledger, &mut ledger.writer(), damaged);
+            let all = outcome.unwrap().quarantined;
+            all.into_iter().map(|(id, _)| id).collect::<Vec<_>>()
+        };
+        assert_eq!(put_out(2), []);
+        assert_eq!(put_out(1), [fixture::id(1)]);
+        // It is known by now.
+        assert_eq!(put_out(1), []);
+        let delete = Change::DeleteContext(fixture::id(1));
+        ledger.commit(vec![delete]).unwrap().remove(0).unwrap();
+        assert_eq!(put_out(1), []);
+        let snapshot = ledger.snapshot().unwrap();
+        assert!(snapshot.all_quarantined().unwrap().is_empty());
+    }
 }

@@ -9,15 +9,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use corelet_store::{
-    BATCH_BYTES_MAX, BatchOutcome, Change, ContextId, Ledger, LedgerWriter, Refused, SavedSequence,
-    SequenceName, Snapshot, StoreError, Verdict,
+    BATCH_BYTES_MAX, BatchOutcome, Change, ContextId, Damage, Ledger, LedgerWriter, Refused,
+    SavedSequence, SequenceName, Snapshot, StoreError, Verdict,
 };
 use crossbeam_channel::{Receiver, Sender, TryRecvError, never};
 
 use crate::asks::Ask;
 use crate::bounds::CollectorBounds;
 use crate::clock;
-use crate::collector::{Collector, Outcome};
+use crate::collector::{Collector, Outcome, is_known};
 use crate::commit_stage::Report;
 use crate::ending::Ending;
 use crate::mailbox::Outbox;
@@ -285,12 +285,26 @@ impl Worker<'_> {
     fn answer(&mut self, ask: Ask) {
         match ask {
             Ask::Snapshot(answer) => self.give_snapshot(&answer),
-            Ask::PutOutOfService(damage, done) => {
+            Ask::PutOutOfService {
+                context,
+                error,
+                is_out,
+            } => {
+                let damage = Damage {
+                    slot: None,
+                    context: Some(context),
+                    error,
+                };
+                let mut is_it = false;
                 self.have_collector(|collector, ledger, writer| {
-                    collector.put_out_of_service(ledger, writer, [damage].into_iter())
+                    let damaged = [damage].into_iter();
+                    let outcome = collector.put_out_of_service(ledger, writer, damaged)?;
+                    is_it = outcome.quarantined.iter().any(|(id, _)| *id == context)
+                        || is_known(&ledger.snapshot()?, context)?;
+                    Ok(outcome)
                 });
                 // Who asked may be gone.
-                let _ = done.try_send(());
+                let _ = is_out.try_send(is_it);
             }
         }
     }

@@ -18,7 +18,7 @@ use corelet_store::{
 };
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::asks::CommitThreads;
+use crate::asks::{CommitThreads, NotAnswered};
 use crate::blobs::BlobService;
 use crate::components::component_file;
 use crate::error::CallError;
@@ -196,11 +196,34 @@ impl Copier {
         let ExportError::Damaged { context, source } = error else {
             return failed(error);
         };
-        let why = Arc::from(source.to_string());
-        match self.commit_threads.put_out_of_service(context, source) {
-            Ok(()) => CallError::OutOfService { context, why },
+        match self.put_out_of_service(context) {
+            Ok(Some(why)) => CallError::OutOfService { context, why },
+            // The copy was made of what was there when it began, and has met it all the same.
+            Ok(None) => CallError::Store(Arc::new(source)),
             Err(error) => error.into(),
         }
+    }
+
+    /// Has a context taken out of service if it is damaged as it is now. A copy may have begun
+    /// long ago: the record that it has met, or the whole context, may be gone. Says why it is
+    /// out of service, if it is.
+    fn put_out_of_service(&self, context: ContextId) -> Result<Option<Arc<str>>, NotAnswered> {
+        let snapshot = self.commit_threads.snapshot_of(&context)?;
+        let looked = export_context(&snapshot, &context, ExportScope::ALL, &mut io::sink());
+        drop(snapshot);
+        let damage = match looked {
+            Err(
+                ExportError::Damaged { source, .. }
+                | ExportError::Store(source @ StoreError::Corrupt { .. }),
+            ) => source,
+            // Somebody else has met it.
+            Err(ExportError::Quarantined { why, .. }) => return Ok(Some(Arc::from(why))),
+            Err(ExportError::Store(error)) => return Err(error.into()),
+            _ => return Ok(None),
+        };
+        let why = Arc::from(damage.to_string());
+        let is_out = self.commit_threads.put_out_of_service(context, damage)?;
+        Ok(is_out.then_some(why))
     }
 }
 
