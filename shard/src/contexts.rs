@@ -362,7 +362,8 @@ impl Shard {
     }
 
     /// One of this shard's contexts that runs an application, or will as soon as
-    /// it is made.
+    /// it is made. Fails with one whose record is damaged if that may be the only one: nothing
+    /// says what it runs.
     pub(crate) async fn find_user_here(
         &self,
         application: ApplicationId,
@@ -371,16 +372,30 @@ impl Shard {
         if let Some(id) = self.in_the_making(application) {
             return Ok(Some(id));
         }
-        let mut after = None;
+        let (mut after, mut unread) = (None, None);
         loop {
-            let page = self.snapshots.latest().contexts(after, PAGE)?;
-            if let Some(user) = page.iter().find(|record| record.application == application) {
-                return Ok(Some(user.id));
+            let page = self.snapshots.latest().contexts_found(after, PAGE)?;
+            let next = page
+                .last()
+                .filter(|_| page.len() == PAGE)
+                .map(|(id, _)| *id);
+            for (id, found) in page {
+                match found {
+                    Ok(record) if record.application == application => return Ok(Some(id)),
+                    Ok(_) => {}
+                    Err(damage @ StoreError::Corrupt { .. }) => {
+                        unread.get_or_insert_with(|| CallError::OutOfService {
+                            context: id,
+                            why: Arc::from(damage.to_string()),
+                        });
+                    }
+                    Err(error) => return Err(error.into()),
+                }
             }
-            match page.last() {
-                Some(last) if page.len() == PAGE => after = Some(last.id),
-                _ => return Ok(None),
+            if next.is_none() {
+                return unread.map_or(Ok(None), Err);
             }
+            after = next;
             crate::rt::breathe().await;
         }
     }
@@ -412,24 +427,30 @@ impl Shard {
         self: &Rc<Self>,
         application: ApplicationId,
     ) -> Result<Option<ContextId>, CallError> {
+        let mut unread = None;
         for shard in self.count.shards() {
             let user = if shard == self.id {
-                self.find_user_here(application).await?
+                self.find_user_here(application).await
             } else {
                 match self
                     .mesh
                     .ask(shard, Request::FindUser { application })
                     .await?
                 {
-                    Response::FindUser(result) => result?,
+                    Response::FindUser(result) => result,
                     _ => return Err(CallError::bug("a shard answered another question")),
                 }
             };
-            if user.is_some() {
-                return Ok(user);
+            match user {
+                Ok(None) => {}
+                // One that surely runs it is the better reason.
+                Err(error @ CallError::OutOfService { .. }) => {
+                    unread.get_or_insert(error);
+                }
+                found => return found,
             }
         }
-        Ok(None)
+        unread.map_or(Ok(None), Err)
     }
 
     /// Has a shard do what must not fail because others are quicker.
@@ -590,6 +611,25 @@ mod tests {
         // Nor does one that was given up keep a place.
         assert_eq!(full(&mut put(8)), None);
         assert_eq!(full(&mut put(9)), None);
+    }
+
+    /// Nothing says what a context runs of which the record is damaged.
+    #[test]
+    fn an_application_that_others_run_is_found_although_a_context_cannot_be_read() {
+        let disk = Disk::new();
+        disk.create_named(1, Some("hit-by-a-ray"));
+        disk.create(2);
+        disk.flip(b"hit-by-a-ray", 0);
+        let bench = Bench::new(disk);
+        let find = |n| {
+            let application = ApplicationId::from_bytes([n; 32]);
+            block_on(bench.shard.find_user_here(application))
+        };
+        assert_eq!(find(1).unwrap(), Some(fixture::id(2)));
+        let Err(CallError::OutOfService { context, .. }) = find(9) else {
+            panic!("the damaged one may run it");
+        };
+        assert_eq!(context, fixture::id(1));
     }
 
     #[test]
