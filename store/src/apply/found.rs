@@ -2,20 +2,28 @@
 //! is looked at again before it goes. Like what the collector does it is in no journal.
 
 use super::Pass;
+use crate::attachment;
 use crate::error::StoreError;
 use crate::scrub::{Derived, Orphan};
 
 impl Pass<'_> {
     /// Drops records of slots in which there is no context, in service or not, and no grave.
+    /// What is noted of an attachment goes with its entry, of which a round finds it out long
+    /// after: an entry of which nothing is noted would keep every blob (`crate::attachment`).
     pub(crate) fn drop_orphans(&mut self, orphans: &[Orphan]) -> Result<u64, StoreError> {
         let mut dropped = 0;
         for orphan in orphans {
-            if self.is_used(orphan)? {
+            if self.is_used(orphan)? || self.has_entry(orphan)? {
                 continue;
             }
             let table = orphan.table(&self.tables);
             let deleted = table.delete(&mut self.txn, orphan.key());
             dropped += u64::from(deleted.map_err(|error| self.engine(error))?);
+            if let Some(attachment) = orphan.attachment() {
+                let (tables, slot, record) = (self.tables, orphan.slot(), &mut self.buffers.record);
+                let forgot = attachment::forget(tables, &mut self.txn, record, slot, attachment);
+                forgot.map_err(|error| self.engine(error))?;
+            }
         }
         self.note_dropped(dropped);
         Ok(dropped)
@@ -33,6 +41,15 @@ impl Pass<'_> {
         let found = self.tables.is_used(&self.txn, slot, orphan.user());
         let is_used = found.map_err(|error| self.engine(error))?;
         Ok(is_used || self.heads.contains_key(&slot) || self.is_quarantined(slot))
+    }
+
+    /// Whether it notes an attachment of which the entry is there.
+    fn has_entry(&self, orphan: &Orphan) -> Result<bool, StoreError> {
+        let Some(entry) = orphan.entry_noted() else {
+            return Ok(false);
+        };
+        let found = self.tables.entries.get(&self.txn, &entry);
+        Ok(found.map_err(|error| self.engine(error))?.is_some())
     }
 
     /// Drops records that are worked out again, if they are still damaged.

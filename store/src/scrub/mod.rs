@@ -11,7 +11,9 @@ use std::ops::ControlFlow;
 
 use self::part::{PARTS, Part};
 use crate::answer::KeptAnswer;
+use crate::attachment::{self, Attachment};
 use crate::authors::Authors;
+use crate::entry::Space;
 use crate::error::StoreError;
 use crate::ids::{ContextId, ContextSlot};
 use crate::layout::{self, Table, Tables, User};
@@ -119,6 +121,22 @@ impl Orphan {
         match self.part {
             Part::Heads => Some(User::Head),
             Part::Graves => Some(User::Grave),
+            _ => None,
+        }
+    }
+
+    /// The key of the entry of which it is a note, if it notes an attachment.
+    pub(crate) fn entry_noted(&self) -> Option<Vec<u8>> {
+        match self.part {
+            Part::Attached => attachment::entry_of_row(&self.key),
+            _ => None,
+        }
+    }
+
+    /// What is attached by it, if it is such an entry.
+    pub(crate) fn attachment(&self) -> Option<Attachment> {
+        match (self.part, layout::split_entry(&self.key)) {
+            (Part::Entries, Some((_, Space::Attached, key))) => Attachment::from_key(key),
             _ => None,
         }
     }

@@ -1,11 +1,13 @@
 //! What belongs to no context, what is derived, and that no table is left out.
 
+use bytes::Bytes;
+
 use super::*;
 use crate::change::{Birth, CallEffects, Change, Op, Write};
 use crate::entry::{EntryKind, Space};
-use crate::fixture::{SMALL, alter, round, two};
+use crate::fixture::{SMALL, alter, call, round, two};
 use crate::hlc::Hlc;
-use crate::ids::NodeId;
+use crate::ids::{BlobId, NodeId};
 use crate::layout::{TABLE_NAMES, slot_key};
 use crate::ledger::Ledger;
 use crate::sequence::{Content, Sequence, SequenceKind};
@@ -212,4 +214,50 @@ fn an_edit_whose_record_of_what_it_had_seen_is_lost_is_damaged() {
         "{found:?}"
     );
     assert!(verify(&ledger.snapshot().unwrap()).is_err());
+}
+
+/// Without them nobody may remove a blob, and of a large ledger a round takes hours.
+#[test]
+fn what_is_noted_of_attachments_goes_with_their_entries() {
+    let (_dir, ledger, [slot, _]) = two();
+    let insert = |n: u8| Op {
+        space: Space::Attached,
+        key: Bytes::copy_from_slice(&attachment(n).key()),
+        removes_first: false,
+        write: Write::Insert,
+    };
+    let mut ops: Vec<Op> = (0..12).map(insert).collect();
+    ops.sort_by(|a, b| a.key.cmp(&b.key));
+    let call = Change::Call(call(1, slot, 100, ops));
+    ledger.commit(vec![call]).unwrap().remove(0).unwrap();
+    ledger.writer().checkpoint().unwrap();
+    alter(&ledger, |tables, txn| {
+        tables.heads.delete(txn, &slot_key(slot))?;
+        tables.contexts.delete(txn, &[1; 32])
+    });
+    let mut scrub = Scrub::default();
+    round(&mut scrub, &ledger);
+    loop {
+        let step = scrub.step(&ledger.snapshot().unwrap(), &SMALL).unwrap();
+        let mut writer = ledger.writer();
+        writer.drop_orphans(&step.orphans).unwrap();
+        writer.checkpoint().unwrap();
+        drop(writer);
+        ledger.snapshot().unwrap().check_attachments().unwrap();
+        if step.is_round_over {
+            break;
+        }
+    }
+    let snapshot = ledger.snapshot().unwrap();
+    assert_eq!(verify(&snapshot).unwrap().entries, 40);
+    let left = |table: Table| table.len(&snapshot.txn).unwrap();
+    let tables = &snapshot.tables;
+    assert_eq!((left(tables.attached), left(tables.attached_sums)), (0, 0));
+}
+
+fn attachment(n: u8) -> Attachment {
+    Attachment {
+        blob: BlobId::of(&[n]),
+        bytes: u64::from(n),
+    }
 }
