@@ -14,7 +14,7 @@ use crate::change::{CallEffects, Op, Seen, Standing, Write};
 use crate::delta::{self, DeltaWriter, WriteView};
 use crate::error::Refused;
 use crate::hlc::Hlc;
-use crate::ids::{ContextSlot, DeltaId, NodeId};
+use crate::ids::{ContextSlot, DeltaId, NodeId, Root};
 use crate::layout::{dag_key, event_key, position_key};
 use crate::local;
 use crate::record::{DagNode, EventRow, Head, LogRow, seal};
@@ -22,9 +22,29 @@ use crate::version::{Past, VersionVector};
 
 /// What a call leaves behind before its delta is written.
 pub(super) struct Left {
-    pub(super) standing: Standing,
+    version: u64,
+    entries: u64,
+    bytes: u64,
     /// What the call follows, in a context that others write to.
     seen: Option<VersionVector>,
+}
+
+impl Left {
+    /// What the state amounts to, now that its root is known.
+    fn standing(&self, root: Root) -> Standing {
+        let &Left {
+            version,
+            entries,
+            bytes,
+            ..
+        } = self;
+        Standing {
+            root,
+            version,
+            entries,
+            bytes,
+        }
+    }
 }
 
 impl Pass<'_> {
@@ -146,9 +166,8 @@ impl Pass<'_> {
         self.keep_author()?;
         let mut touched = self.take_head(slot);
         let head = &mut touched.head;
-        let mut left = self.write_state(incoming, plan, call, head)?;
-        left.standing.root = root;
-        let receipt = self.write_history(incoming, plan, call, left, head)?;
+        let left = self.write_state(incoming, plan, call, head)?;
+        let receipt = self.write_history(incoming, plan, call, (left, root), head)?;
         self.heads.insert(slot, touched);
         let (hlc, root) = (receipt.hlc, receipt.standing.root);
         self.write_answer(slot, call, hlc, answer, receipt.delta_id, root)?;
@@ -180,7 +199,9 @@ impl Pass<'_> {
         head.hlc = hlc;
         self.next.last_hlc = self.next.last_hlc.max(hlc);
         Ok(Left {
-            standing: Standing::of(head),
+            version: head.version,
+            entries: head.entries,
+            bytes: head.bytes,
             seen,
         })
     }
@@ -191,12 +212,13 @@ impl Pass<'_> {
         incoming: &Incoming,
         plan: &Plan,
         call: &CallEffects,
-        left: Left,
+        (left, root): (Left, Root),
         head: &mut Head,
     ) -> Result<Receipt, Stop> {
-        let Left { standing, seen } = left;
+        let standing = left.standing(root);
+        let seen = left.seen;
         let hlc = incoming.dot.hlc;
-        head.root = standing.root;
+        head.root = root;
         let first_sequence = head.events_last + 1;
         let mut delta_id = None;
         self.buffers.canonical.clear();

@@ -106,11 +106,11 @@ impl Pass<'_> {
     pub(super) fn end_waiting(
         &mut self,
         waiting: &mut Waiting<'_>,
-        answers: &mut [Answer],
+        answers: &mut [Option<Answer>],
         journal: &mut dyn FnMut(&JournaledCall<'_>),
     ) -> Result<(), StoreError> {
         let mut roots: BTreeMap<ContextSlot, vec::IntoIter<Root>> = BTreeMap::new();
-        for (answer, WaitingCall { planned, mut left }) in waiting.0.drain(..) {
+        for (answer, WaitingCall { planned, left }) in waiting.0.drain(..) {
             let PlannedCall {
                 call,
                 incoming,
@@ -119,14 +119,15 @@ impl Pass<'_> {
             let slot = incoming.slot;
             let roots = roots.entry(slot);
             let roots = roots.or_insert_with(|| self.roots(slot).into_iter());
-            left.standing.root = roots.next().expect("each call that waits has one");
+            let root = roots.next().expect("each call that waits has one");
+            let left = (left, root);
             let mut touched = self.take_head(slot);
             let receipt = self.write_history(&incoming, &plan, call, left, &mut touched.head);
             let receipt = receipt.map_err(super::fatal)?;
             self.heads.insert(slot, touched);
             self.end_plan(plan);
             self.tell(slot, journal);
-            answers[answer] = Ok(receipt);
+            answers[answer] = Some(Ok(receipt));
         }
         Ok(())
     }

@@ -347,7 +347,8 @@ impl<'l> Pass<'l> {
         batch: &[Change],
         journal: &mut dyn FnMut(&JournaledCall<'_>),
     ) -> Result<Vec<Answer>, StoreError> {
-        let mut answers: Vec<Answer> = Vec::with_capacity(batch.len());
+        // None of a call that waits for its root.
+        let mut answers: Vec<Option<Answer>> = Vec::with_capacity(batch.len());
         // Contexts of which a call was refused: the calls behind it may have
         // seen what it would have written.
         let mut broken: Vec<ContextId> = Vec::new();
@@ -357,14 +358,14 @@ impl<'l> Pass<'l> {
             if let Change::Delta(_) = change
                 && (self.work_bytes > work_bytes_max || self.trie_nodes > BATCH_TRIE_NODES_MAX)
             {
-                answers.push(Err(Refused::BatchFull));
+                answers.push(Some(Err(Refused::BatchFull)));
                 continue;
             }
             if let Change::Call(call) = change
                 && broken.contains(&call.context)
             {
                 let context = call.context;
-                answers.push(Err(Refused::BehindRefused { context }));
+                answers.push(Some(Err(Refused::BehindRefused { context })));
                 continue;
             }
             if let Change::Quarantine { why: None, .. } = change {
@@ -373,7 +374,7 @@ impl<'l> Pass<'l> {
                 let beside = batch.len() - 1;
                 let limit = "the changes in one batch with the end of a quarantine";
                 if let Err(refused) = check_bound(limit, beside, 0, 0) {
-                    answers.push(Err(refused));
+                    answers.push(Some(Err(refused)));
                     continue;
                 }
             }
@@ -384,7 +385,7 @@ impl<'l> Pass<'l> {
             let applied = match begun {
                 Ok(Some(Begun::Waits(call))) => {
                     waiting.push(answers.len(), call);
-                    answers.push(Ok(Receipt::OF_NO_CALL));
+                    answers.push(None);
                     if waiting.is_full() {
                         self.end_waiting(&mut waiting, &mut answers, journal)?;
                     }
@@ -419,12 +420,15 @@ impl<'l> Pass<'l> {
                 }
                 _ => {}
             }
-            answers.push(answer);
+            answers.push(Some(answer));
         }
         self.end_waiting(&mut waiting, &mut answers, journal)?;
         self.buffers.shrink();
         self.digests.shrink(BUFFER_BYTES_KEPT_MAX);
-        Ok(answers)
+        let answers = answers.into_iter();
+        Ok(answers
+            .map(|answer| answer.expect("no call waits any more"))
+            .collect())
     }
 
     /// Shows the journal what was written last.
