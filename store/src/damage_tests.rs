@@ -437,6 +437,8 @@ fn a_context_that_comes_back_after_it_was_deleted_out_of_service_is_in_service()
     delete(&ledger, 1);
     let out = || ledger.snapshot().unwrap().all_quarantined().unwrap();
     assert_eq!(out(), []);
+    let left = ledger.snapshot().unwrap().quarantined(slot).unwrap();
+    assert_eq!(left, None);
     import(&ledger, &copy);
     assert_eq!(out(), []);
     let snapshot = ledger.snapshot().unwrap();
