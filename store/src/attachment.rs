@@ -183,10 +183,7 @@ pub(crate) fn check_sum(
     attachment: Attachment,
 ) -> Result<(), Failure> {
     let sum = sum(tables, txn, slot)?;
-    let is_noted = tables
-        .attached
-        .get(txn, &attachment.row_key(slot))?
-        .is_some();
+    let is_noted = has(tables, txn, slot, attachment)?;
     match is_noted && sum.without(attachment).is_none() {
         true => Err(too_few(slot).into()),
         false => Ok(()),
@@ -204,8 +201,7 @@ pub(crate) fn note(
     is_attached: bool,
 ) -> Result<(), Failure> {
     let key = attachment.row_key(slot);
-    let was_attached = tables.attached.get(txn, &key)?.is_some();
-    if was_attached == is_attached {
+    if has(tables, txn, slot, attachment)? == is_attached {
         return Ok(());
     }
     let sum = sum(tables, txn, slot)?;

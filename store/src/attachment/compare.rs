@@ -8,7 +8,7 @@
 
 use heed::RoTxn;
 
-use super::{AttachedSum, Attachment, Failure, entry_of_row, read_sum, sum};
+use super::{AttachedSum, Attachment, Failure, entry_of_row, has, read_sum, sum};
 use crate::entry::Space;
 use crate::error::StoreError;
 use crate::ids::ContextSlot;
@@ -128,9 +128,10 @@ impl AttachedCheck {
         };
         begun.found = begun.found.with(attachment);
         last.map_or(Ok(()), |last| last.compare(tables, txn))?;
-        let row = tables.attached.get(txn, &attachment.row_key(slot))?;
-        row.ok_or_else(|| corrupt("nothing is noted of this attachment"))?;
-        Ok(())
+        match has(tables, txn, slot, attachment)? {
+            true => Ok(()),
+            false => Err(corrupt("nothing is noted of this attachment").into()),
+        }
     }
 }
 
