@@ -4,8 +4,10 @@
 //! not in it (`keys.rs`). Any thread that may block.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
 
 use super::frame::{ExportKind, FrameWriter};
 use super::row::{BackupCounts, FileKind, Row};
@@ -43,7 +45,7 @@ pub struct BackupSource<'s> {
 /// Of a context that is out of service only its id and what was found of it are written, so
 /// that its neighbours can be backed up all the same; [`BackupCounts::left_out`] counts these, and
 /// whoever keeps backups has to look at it. The same holds for blobs that are attached and not
-/// there, or damaged, and for [`BackupCounts::blobs_left_out`]. Fails if anything else that belongs into it
+/// there, damaged or not readable, and for [`BackupCounts::blobs_left_out`]. Fails if anything else that belongs into it
 /// cannot be read: a backup with a hole that nobody knows of is none. If that is of a context it
 /// is [`ExportError::Damaged`], which says of which one: once that is out of service the next backup
 /// goes on without it.
@@ -191,7 +193,7 @@ fn write_blobs(
                 return Ok(());
             }
             Ok(false) => "it is not on this node".to_owned(),
-            Err(ExportError::Blob(error @ BlobError::Damaged { .. })) => error.to_string(),
+            Err(ExportError::Blob(error)) => reason_it_lacks(error)?,
             Err(error) => return Err(error),
         };
         tracing::error!(%blob, why, "an attached blob is not in the backup");
@@ -201,7 +203,27 @@ fn write_blobs(
     })
 }
 
-/// Says whether the blob is there. If it is found damaged in the middle, some of it is written.
+/// Why a blob is left out that could not be read. A bad sector under one file is as good as damage,
+/// and must not keep all others from being copied. What the process lacks, though, would
+/// leave out every blob, and is gone when the next backup is made.
+fn reason_it_lacks(error: BlobError) -> Result<String, BlobError> {
+    match error {
+        BlobError::Damaged { .. } => Ok(error.to_string()),
+        BlobError::File { ref source, .. } if !lacks_room(source) => {
+            Ok(format!("{error}: {source}"))
+        }
+        error => Err(error),
+    }
+}
+
+/// Whether the process or the machine has no file handle or memory left.
+fn lacks_room(error: &io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    errno.is_some_and(|errno| [Errno::MFILE, Errno::NFILE, Errno::NOMEM].contains(&errno))
+}
+
+/// Says whether the blob is there. If it turns out in the middle that it cannot be read, some of it is
+/// written.
 fn write_blob(blobs: &Blobs, blob: BlobId, rows: &mut impl RowSink) -> Result<bool, ExportError> {
     let Some(mut reader) = blobs.reader(blob)? else {
         return Ok(false);
@@ -218,5 +240,23 @@ fn write_blob(blobs: &Blobs, blob: BlobId, rows: &mut impl RowSink) -> Result<bo
             return Ok(true);
         }
         at += bytes.len() as u64;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_blob_that_cannot_be_read_is_left_out_unless_no_other_could_be_either() {
+        let reason = |errno: Errno| {
+            let path = PathBuf::from("blobs/ab/id");
+            reason_it_lacks(BlobError::file("read", &path)(errno.into()))
+        };
+        let why = reason(Errno::IO).unwrap();
+        assert!(why.starts_with("cannot read blobs/ab/id: "), "{why}");
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOMEM] {
+            reason(errno).unwrap_err();
+        }
     }
 }

@@ -50,13 +50,14 @@ use crate::delta::BIRTH_BYTES;
 use crate::entry::Space;
 use crate::hlc::Hlc;
 use crate::ids::{ApplicationId, BlobId, ContextId, DeltaId, NodeId, Root};
+use crate::quarantine::QUARANTINE_REASON_BYTES_MAX;
 use crate::version::Dot;
 
 /// The most authors that one context can have in an export.
 pub(super) const AUTHORS_MAX: usize = 1 << 20;
 
-/// The longest reason why a blob was left out.
-pub(super) const BLOB_REASON_BYTES_MAX: usize = 512;
+/// The longest reason why a blob was left out: whoever writes one cuts it like that of a context.
+pub(super) const BLOB_REASON_BYTES_MAX: usize = QUARANTINE_REASON_BYTES_MAX;
 
 /// The most nibbles of a node's place.
 const NIBBLES_MAX: usize = 64;

@@ -129,6 +129,30 @@ fn a_backup_names_the_attached_blobs_that_it_lacks_and_has_the_others() {
     }
 }
 
+/// Its name is there, and it cannot be opened: the same as a disk that gives an error for it.
+#[test]
+fn a_blob_that_cannot_be_read_is_named_and_ends_no_backup() {
+    let (bench, blobs, attachments) = with_attached(&contents(), 4);
+    let blob = attachments[0].blob;
+    let dir = bench._dir.path().join("blobs").join(name_of_fan(blob));
+    let file = dir.join(blob.to_string());
+    std::fs::remove_file(&file).unwrap();
+    std::os::unix::fs::symlink(&file, &file).unwrap();
+    let snapshots = [bench.ledger().snapshot().unwrap()];
+    let source = BackupSource {
+        node: NodeId::from_bytes([4; 32]),
+        snapshots: &snapshots,
+        component: &|_| unreachable!("no application is installed"),
+        blobs: Some(&blobs),
+    };
+    let mut backup = Vec::new();
+    let counts = write_backup(&source, &mut backup, &mut |_| {}).unwrap();
+    assert_eq!((counts.files, counts.blobs_left_out), (3, 1));
+    let told = read_copy(&backup[..]).unwrap().blobs_left_out;
+    assert_eq!(told[0].0, blob);
+    assert!(told[0].1.contains("cannot open"), "{}", told[0].1);
+}
+
 fn name_of_fan(blob: BlobId) -> String {
     format!("{:02x}", blob.as_bytes()[0])
 }
