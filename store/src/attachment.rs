@@ -4,15 +4,18 @@
 //! for whoever removes blobs, and how much each context has attached, for its quota. The
 //! blobs themselves are files, of which nothing is known here (`blobs/`).
 //!
-//! Whether the two are what the entries say is compared in `attachment/compare.rs`.
+//! Whether the two are what the entries say is compared in `attachment/compare.rs`, and for one
+//! blob in `attachment/noted.rs`.
 //!
 //! Start at [`Attachment`].
 
 mod all;
 mod compare;
+mod noted;
 
 pub(crate) use self::all::each_attached;
 pub use self::compare::AttachedCheck;
+pub use self::noted::NotedCheck;
 
 use heed::{RoTxn, RwTxn};
 

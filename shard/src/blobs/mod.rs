@@ -267,12 +267,9 @@ impl BlobService {
     /// Removes a blob to which nobody refers.
     pub async fn remove(&self, blob: BlobId) -> Result<(), BlobRequestError> {
         self.ask(move |service| {
-            if !service.referrers().is_sound() {
-                // Whoever has mended it need not wait for the sweep to find out.
-                service
-                    .referrers()
-                    .compare(&mut || Ok::<_, BlobRequestError>(()))?;
-            }
+            // Before it is asked for the last time, as it may take long: what is attached
+            // meanwhile is noted.
+            service.referrers().check_noted(blob)?;
             let mut contexts = Vec::new();
             let removal = service.blobs().remove_unless(blob, || {
                 let referred = service.referrers().of(blob)?;

@@ -6,14 +6,15 @@
 //! have said, and show the blob only if somebody has held it since.
 //!
 //! What the ledgers say is read from notes that they keep beside the entries. A lost note says
-//! nothing, so before anything is removed all notes are compared with the entries, and if
-//! there is a wrong one nothing is removed at all. Nor is anything as long as a context is out
-//! of service: calls of it that were answered may be put aside, and what they attach is not noted.
+//! nothing. So before the sweep removes anything, all notes are compared with the entries, and if
+//! there is a wrong one it removes nothing at all; that takes too long for one blob that somebody
+//! wants to be gone, which is looked for among the entries themselves. Nothing is removed
+//! as long as a context is out of service: calls of it that were answered may be put aside, and
+//! what they attach is not noted.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use corelet_store::{AttachedCheck, BlobId, ContextId, ShardId, Snapshot};
+use corelet_store::{AttachedCheck, BlobId, ContextId, NotedCheck, ShardId, Snapshot, StoreError};
 
 use super::error::{BLOB_CONTEXTS_MAX, BlobRequestError};
 use crate::asks::CommitThreads;
@@ -25,12 +26,14 @@ const CONTEXTS_MAX: usize = 2_048;
 /// Records compared with one snapshot: some tens of milliseconds.
 const COMPARED_MAX: u64 = 10_000;
 
+/// Contexts among whose entries a blob is looked for with one snapshot: some tens of
+/// milliseconds.
+const LOOKED_MAX: u64 = 10_000;
+
 /// Who can say it.
 pub(super) struct Referrers {
     commit_threads: CommitThreads,
     backups: Arc<Places>,
-    /// Whether the last comparison has found every note right.
-    is_sound: AtomicBool,
 }
 
 /// What contexts say of a blob.
@@ -49,7 +52,6 @@ impl Referrers {
             commit_threads,
             // As many as there are copies, which are bounded where they begin.
             backups: Places::new("backups", usize::MAX),
-            is_sound: AtomicBool::new(false),
         }
     }
 
@@ -67,15 +69,11 @@ impl Referrers {
         Ok(self.commit_threads.snapshots()?)
     }
 
-    /// Whether what the ledgers say of blobs was right when it was last compared.
-    pub(super) fn is_sound(&self) -> bool {
-        self.is_sound.load(Relaxed)
-    }
-
     /// Compares all that the ledgers have noted of attachments with the entries, a step at a
     /// time, and calls `rest` behind each step that is not a ledger's last.
     ///
-    /// Fails with what is wrong, or what `rest` says.
+    /// Fails with what is wrong, or what `rest` says, or that a ledger could not be asked, which
+    /// says nothing of its notes.
     pub(super) fn compare<E: From<BlobRequestError>>(
         &self,
         rest: &mut dyn FnMut() -> Result<(), E>,
@@ -87,17 +85,16 @@ impl Referrers {
                 match self.compare_on(shard, &mut check) {
                     Ok(true) => break,
                     Ok(false) => rest()?,
-                    Err(BlobRequestError::Ledger(error)) => {
+                    Err(error @ BlobRequestError::Unsure { .. }) => {
                         // Every ledger is told of, by the first thing that is wrong there.
-                        tracing::error!(%shard, %error, "what is noted of attachments is not what the entries say, or could not be compared with them; no blob is removed");
-                        unsure.get_or_insert(BlobRequestError::Unsure { shard, error });
+                        tracing::error!(%error, "what is noted of attachments is not what the entries say; the sweep removes no blob");
+                        unsure.get_or_insert(error);
                         break;
                     }
                     Err(error) => return Err(error.into()),
                 }
             }
         }
-        self.is_sound.store(unsure.is_none(), Relaxed);
         unsure.map_or(Ok(()), |unsure| Err(unsure.into()))
     }
 
@@ -108,7 +105,23 @@ impl Referrers {
     ) -> Result<bool, BlobRequestError> {
         let snapshot = self.commit_threads.snapshot(shard)?;
         let compared = snapshot.compare_attachments(check, COMPARED_MAX);
-        compared.map_err(BlobRequestError::Ledger)
+        compared.map_err(|error| doubt(shard, error))
+    }
+
+    /// Fails if a context has attached the blob and has not noted that, so that nobody who
+    /// asks for notes is told of it.
+    pub(super) fn check_noted(&self, blob: BlobId) -> Result<(), BlobRequestError> {
+        for shard in self.commit_threads.shards() {
+            let mut check = NotedCheck::of(blob);
+            loop {
+                let snapshot = self.commit_threads.snapshot(shard)?;
+                let checked = snapshot.check_noted(&mut check, LOOKED_MAX);
+                if checked.map_err(|error| doubt(shard, error))? {
+                    break;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Fails if a context is out of service.
@@ -133,10 +146,10 @@ impl Referrers {
             contexts: Vec::new(),
             others: Referrers::check_service(&snapshots),
         };
-        for snapshot in snapshots {
+        for (shard, snapshot) in self.commit_threads.shards().zip(snapshots) {
             let left = BLOB_CONTEXTS_MAX - referred.contexts.len();
             let slots = snapshot.attached_by(blob, left.max(1));
-            for slot in slots.map_err(BlobRequestError::Ledger)? {
+            for slot in slots.map_err(|error| doubt(shard, error))? {
                 referred.is_attached = true;
                 let context = snapshot.context_in(slot, CONTEXTS_MAX);
                 let context = context.map_err(BlobRequestError::Ledger)?;
@@ -145,5 +158,14 @@ impl Referrers {
             referred.contexts.truncate(BLOB_CONTEXTS_MAX);
         }
         Ok(referred)
+    }
+}
+
+/// What a ledger could not say. Only damage hides who refers to a blob; a full disk, say, is
+/// told as what it is.
+fn doubt(shard: ShardId, error: StoreError) -> BlobRequestError {
+    match error {
+        error @ StoreError::Corrupt { .. } => BlobRequestError::Unsure { shard, error },
+        error => BlobRequestError::Ledger(error),
     }
 }

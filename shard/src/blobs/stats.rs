@@ -42,6 +42,7 @@ pub struct BlobStats {
     /// Times that the sweep has gone through all blobs.
     pub sweeps: SharedCount,
     /// 1 while the sweep removes nothing, as no ledger may be believed that nobody refers to it.
+    /// Stays as it was if one could not be asked.
     pub kept_all: SharedCount,
     /// Times that a blob was found damaged, and neither served nor attached.
     pub damaged: SharedCount,

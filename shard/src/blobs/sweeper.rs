@@ -143,11 +143,18 @@ impl Sweeper {
         let referrers = self.service.referrers();
         let sure = referrers.compare(&mut rest);
         let sure = sure.and_then(|()| Referrers::check_service(&referrers.ask()?));
-        self.service.stats().kept_all.set(u64::from(sure.is_err()));
+        let kept_all = &self.service.stats().kept_all;
         match sure {
-            Ok(()) => Ok(true),
+            Ok(()) => {
+                kept_all.set(0);
+                Ok(true)
+            }
             Err(BlobRequestError::Stopping) => Err(Stop),
             Err(error) => {
+                // That a ledger could not be asked says nothing of what it would have said.
+                if !matches!(error, BlobRequestError::Ledger(_)) {
+                    kept_all.set(1);
+                }
                 tracing::warn!(%error, "no blob is removed in this round");
                 Ok(false)
             }

@@ -1,7 +1,7 @@
 //! Which blobs contexts have attached.
 
 use super::{Snapshot, unreadable};
-use crate::attachment::{self, AttachedCheck, AttachedSum};
+use crate::attachment::{self, AttachedCheck, AttachedSum, NotedCheck};
 use crate::error::StoreError;
 use crate::ids::{BlobId, ContextSlot};
 
@@ -31,6 +31,20 @@ impl Snapshot {
     ) -> Result<bool, StoreError> {
         let compared = check.step(self.tables, &self.txn, records_max);
         compared.map_err(attachment_unreadable)
+    }
+
+    /// Looks at up to `contexts_max` contexts more for one that has attached a blob without a note
+    /// of it, which [`attached_by`](Snapshot::attached_by) does not tell; says whether all were
+    /// looked at. Another step may be given another snapshot of the same ledger.
+    ///
+    /// Fails at the first one that there is, and if an entry cannot be read.
+    pub fn check_noted(
+        &self,
+        check: &mut NotedCheck,
+        contexts_max: u64,
+    ) -> Result<bool, StoreError> {
+        let checked = check.step(self.tables, &self.txn, contexts_max);
+        checked.map_err(attachment_unreadable)
     }
 
     /// Compares all that is noted of attachments with their entries.

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use heed::RwTxn;
 
 use super::*;
+use crate::attachment::NotedCheck;
 use crate::change::{CallEffects, Change, NewContext, Op, Write};
 use crate::data_dir::{DataDir, OpenOptions};
 use crate::hlc::Hlc;
@@ -98,18 +99,28 @@ impl Bench {
 
     /// What is found after `spoil`, so many records a step.
     fn found(
-        mut self,
+        self,
         spoil: impl FnOnce(Tables, &mut RwTxn<'_>, &[ContextSlot]),
         records_max: u64,
+    ) -> Vec<StoreError> {
+        let mut check = AttachedCheck::default();
+        self.told(spoil, |tables, txn| check.step(tables, txn, records_max))
+    }
+
+    /// What the steps of a check tell after `spoil`.
+    fn told(
+        mut self,
+        spoil: impl FnOnce(Tables, &mut RwTxn<'_>, &[ContextSlot]),
+        mut step: impl FnMut(Tables, &RoTxn<'_>) -> Result<bool, Failure>,
     ) -> Vec<StoreError> {
         drop(self.ledger.take());
         let env = open_env(&self.place, &LedgerConfig::default()).unwrap();
         let tables = Tables::open(&env).unwrap().unwrap();
         let mut txn = env.write_txn().unwrap();
         spoil(tables, &mut txn, &self.slots);
-        let (mut check, mut found) = (AttachedCheck::default(), Vec::new());
+        let mut found = Vec::new();
         loop {
-            match check.step(tables, &txn, records_max) {
+            match step(tables, &txn) {
                 Ok(true) => return found,
                 Ok(false) => {}
                 Err(Failure::Store(error)) => found.push(error),
@@ -203,4 +214,35 @@ fn what_is_attached_and_detached_between_the_steps_is_no_damage() {
         }
     }
     crate::verify::verify(&bench.ledger.unwrap().snapshot().unwrap()).unwrap();
+}
+
+/// Whichever context has attached it, and whether or not others have noted that they did.
+#[test]
+fn a_blob_that_is_attached_without_a_note_is_found_by_its_id() {
+    // The last one is attached by nobody.
+    for n in [0, 3, 5, 6] {
+        for contexts_max in [1, u64::MAX] {
+            for lacking in [None, Some(0), Some(1)] {
+                let attached = match lacking {
+                    None => false,
+                    Some(context) => (context..context + 5).contains(&n),
+                };
+                let spoil = |tables: Tables, txn: &mut RwTxn<'_>, slots: &[ContextSlot]| {
+                    if let Some(context) = lacking {
+                        let key = attachment(n).row_key(slots[usize::from(context)]);
+                        let was_there = tables.attached.delete(txn, &key).unwrap();
+                        assert_eq!(was_there, attached);
+                    }
+                };
+                let mut check = NotedCheck::of(attachment(n).blob);
+                let step = |tables: Tables, txn: &RoTxn<'_>| check.step(tables, txn, contexts_max);
+                let found = Bench::new().told(spoil, step);
+                let is_told = found.len() == usize::from(attached)
+                    && found
+                        .iter()
+                        .all(|error| error.to_string().contains("nothing is noted"));
+                assert!(is_told, "{n}, {lacking:?}: {found:?}");
+            }
+        }
+    }
 }
