@@ -413,14 +413,24 @@ pub(crate) fn shown_by(change: &Change) -> Vec<overlay::Write> {
 
 /// The `n`th context's call at microsecond `now`, by which it attaches a blob.
 pub(crate) fn attach(n: u8, slot: ContextSlot, now: u64, attachment: Attachment) -> Change {
-    let op = Op {
+    attach_all(n, slot, now, [attachment])
+}
+
+/// The same with several, in the order of their keys.
+pub(crate) fn attach_all(
+    n: u8,
+    slot: ContextSlot,
+    now: u64,
+    attachments: impl IntoIterator<Item = Attachment>,
+) -> Change {
+    let op = |attachment: Attachment| Op {
         space: Space::Attached,
         key: Bytes::copy_from_slice(&attachment.key()),
         removes_first: false,
         write: Write::Insert,
     };
     Change::Call(CallEffects {
-        ops: vec![op],
+        ops: attachments.into_iter().map(op).collect(),
         ..effects(n, slot, now, &[])
     })
 }

@@ -64,10 +64,11 @@ host_costs! {
     STORAGE_TEXT_APPEND    = "storage.text-append":   6000,    6,     0;
     STORAGE_TEXT_REMOVE    = "storage.text-remove":   6000,    4,     4;
     STORAGE_TEXT_READ      = "storage.text-read":     2000,    2,     0;
-    // What it takes to look for the blob on the disk has no price.
+    // What it takes to look for the blob on the disk has no price. Per row: what the turn has
+    // detached before, and what the list has.
     BLOBS_ATTACH           = "blobs.attach":          6000,    4,     0;
-    BLOBS_DETACH           = "blobs.detach":          4000,    4,     0;
-    BLOBS_SIZE             = "blobs.size":            2000,    1,     0;
+    BLOBS_DETACH           = "blobs.detach":          4000,    4,   500;
+    BLOBS_SIZE             = "blobs.size":            2000,    1,   500;
     BLOBS_ATTACHED         = "blobs.attached":        2000,    1,   700;
     EVENTS_EMIT            = "events.emit":           1000,    2,     0;
     LOG_WRITE              = "log.write":             1000,    2,     0;

@@ -25,17 +25,39 @@ pub enum AttachStep {
 pub struct DetachStep {
     /// How many attachments this step has removed.
     pub detached: u64,
+    /// Entries that the turn has removed before, and that were walked over.
+    pub walked: u64,
     /// Where to go on if there may be more; the slice may end before.
     pub resume: Option<Vec<u8>>,
 }
 
+/// How far looking for the size of an attached blob has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SizeStep {
+    /// Entries that the turn has removed before, and that were walked over.
+    pub walked: u64,
+    /// What is known by now.
+    pub known: SizeKnown,
+}
+
 /// What is known of the size of an attached blob.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SizeStep {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SizeKnown {
     /// Somebody looks on the disk: as in [`AttachStep::More`].
-    More,
+    Later,
+    /// Nothing yet, as much was in the way that was detached before. The slice may end.
+    From(SizeFrom),
     /// Bytes of its content; none if it is not attached.
-    Known(Option<u64>),
+    Is(Option<u64>),
+}
+
+/// Where looking for the size of an attached blob goes on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SizeFrom {
+    /// The last entry that was looked at; none at the beginning.
+    pub place: Option<Vec<u8>>,
+    /// The largest of its lengths, if one was found.
+    pub largest: Option<u64>,
 }
 
 /// A blob that the context has attached.
@@ -63,6 +85,8 @@ pub enum AttachedFrom<'a> {
 pub struct AttachedPage {
     /// In the order of their ids' bytes.
     pub blobs: Vec<AttachedBlob>,
+    /// Entries that the turn has removed before, and that were walked over.
+    pub walked: u64,
     /// Where to go on if the slice has to end first: there was much in the way that was
     /// detached before.
     pub resume: Option<Vec<u8>>,
@@ -76,14 +100,23 @@ pub trait GuestBlobs {
         Ok(AttachStep::Missing)
     }
 
-    /// Detaches a blob, going on behind what the step before has given.
-    fn detach(&mut self, _blob: &str, _from: Option<&[u8]>) -> Result<DetachStep, StateError> {
+    /// Removes up to `limit` attachments of a blob, going on behind what the step before has
+    /// given.
+    fn detach(
+        &mut self,
+        _blob: &str,
+        _from: Option<&[u8]>,
+        _limit: usize,
+    ) -> Result<DetachStep, StateError> {
         Ok(DetachStep::default())
     }
 
-    /// Bytes of a blob that is attached.
-    fn attached_bytes(&mut self, _blob: &str) -> Result<SizeStep, StateError> {
-        Ok(SizeStep::Known(None))
+    /// Looks for the bytes of a blob that is attached.
+    fn attached_bytes(&mut self, _blob: &str, _from: &SizeFrom) -> Result<SizeStep, StateError> {
+        Ok(SizeStep {
+            walked: 0,
+            known: SizeKnown::Is(None),
+        })
     }
 
     /// Up to `limit` attached blobs.

@@ -66,6 +66,8 @@ pub(crate) struct Used {
     pub(crate) host_calls: u64,
     pub(crate) writes: u64,
     pub(crate) edits: u64,
+    /// Lengths of blobs that were detached beside one for each write.
+    pub(crate) lengths: u64,
     pub(crate) write_bytes: u64,
     pub(crate) event_bytes: u64,
     pub(crate) log_bytes: u64,

@@ -36,7 +36,8 @@ pub use description::{Description, Method, MethodKind, Parameter};
 pub use engine::operator_costs;
 pub use failure::Failure;
 pub use guest_blobs::{
-    AttachStep, AttachedBlob, AttachedFrom, AttachedPage, DetachStep, GuestBlobs, SizeStep,
+    AttachStep, AttachedBlob, AttachedFrom, AttachedPage, DetachStep, GuestBlobs, SizeFrom,
+    SizeKnown, SizeStep,
 };
 pub use guest_sequences::{Elements, GuestSequences, RemovalStep, SequenceKind, SequenceStep};
 pub use guest_state::{GuestState, NullState, Row, Space, StateError, Walk as StateWalk};

@@ -26,7 +26,9 @@ pub fn attach(blob: &str) -> Result<u64, Error> {
         .ok_or_else(|| Error::new("unknown_blob", format!("there is no blob {blob}")))
 }
 
-/// Takes the reference away; tells whether there was one.
+/// Takes the reference away; tells whether there was one. Other nodes may have said of the blob that it
+/// has other sizes: up to 16384 of these go in one call beside one for each write, and with more
+/// than that it stays attached until it is detached again.
 pub fn detach(blob: &str) -> bool {
     host::detach_blob(blob)
 }

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use corelet_store::{Attachment, BlobHold, BlobId};
 use corelet_wasm_host::{
     AttachStep, AttachedBlob, AttachedFrom, AttachedPage, DetachStep, GuestBlobs, GuestState, Row,
-    SizeStep, Space, StateError, StateWalk,
+    SizeFrom, SizeKnown, SizeStep, Space, StateError, StateWalk,
 };
 
 use super::View;
@@ -108,39 +108,62 @@ impl GuestBlobs for View {
         }
     }
 
-    fn detach(&mut self, blob: &str, from: Option<&[u8]>) -> Result<DetachStep, StateError> {
+    fn detach(
+        &mut self,
+        blob: &str,
+        from: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<DetachStep, StateError> {
         let Ok(blob) = blob.parse::<BlobId>() else {
             return Ok(DetachStep::default());
         };
+        let limit = limit.min(LENGTHS_MAX);
         let mut keys: Vec<Vec<u8>> = Vec::new();
-        let resume = self.each_attachment(Walk::of(&blob, from), LENGTHS_MAX, |key| {
-            keys.push(key.to_vec())
-        })?;
+        let InTheWay { walked, resume } =
+            self.each_attachment(Walk::of(&blob, from), limit, |key| keys.push(key.to_vec()))?;
         for key in &keys {
             GuestState::remove(self, Space::Attached, key)?;
         }
-        let is_full = keys.len() >= LENGTHS_MAX;
+        let is_full = keys.len() >= limit;
         Ok(DetachStep {
             detached: keys.len() as u64,
+            walked,
             resume: resume.or_else(|| keys.pop().filter(|_| is_full)),
         })
     }
 
-    fn attached_bytes(&mut self, blob: &str) -> Result<SizeStep, StateError> {
+    fn attached_bytes(&mut self, blob: &str, from: &SizeFrom) -> Result<SizeStep, StateError> {
+        let mut step = SizeStep {
+            walked: 0,
+            known: SizeKnown::Is(None),
+        };
         let Ok(blob) = blob.parse::<BlobId>() else {
-            return Ok(SizeStep::Known(None));
+            return Ok(step);
         };
-        let said = self.lengths(Walk::of(&blob, None), 2)?;
-        let (first, others) = match said[..] {
-            [] => return Ok(SizeStep::Known(None)),
-            [first, ref others @ ..] => (first, others),
+        let backwards = Walk {
+            reverse: true,
+            ..Walk::of(&blob, from.place.as_deref())
         };
-        if others.is_empty() {
-            return Ok(SizeStep::Known(Some(first)));
+        let mut lengths: Vec<u64> = from.largest.into_iter().collect();
+        let way = self.each_attachment(backwards, 2 - lengths.len(), |key| {
+            lengths.extend(Attachment::from_key(key).map(|attachment| attachment.bytes));
+        })?;
+        step.walked = way.walked;
+        let largest = lengths.first().copied();
+        step.known = match way.resume {
+            place @ Some(_) if lengths.len() < 2 => SizeKnown::From(SizeFrom { place, largest }),
+            _ => SizeKnown::Is(largest),
+        };
+        if lengths.len() < 2 {
+            return Ok(step);
         }
-        // Other nodes have said different things, of which the content here is one or none.
+        // Other nodes have said different things, of which the content here is one or none. The
+        // largest is believed of a content that is not here.
         let here = match self.attaching.poll_length(blob) {
-            Poll::Pending => return Ok(SizeStep::More),
+            Poll::Pending => {
+                step.known = SizeKnown::Later;
+                return Ok(step);
+            }
             Poll::Ready(here) => here?,
         };
         if let Some(bytes) = here {
@@ -149,16 +172,13 @@ impl GuestBlobs for View {
                 prefix: &key,
                 ..Walk::default()
             };
-            if !self.lengths(this, 1)?.is_empty() {
-                return Ok(SizeStep::Known(Some(bytes)));
+            let mut is_said = false;
+            self.each_attachment(this, 1, |_| is_said = true)?;
+            if is_said {
+                step.known = SizeKnown::Is(Some(bytes));
             }
         }
-        let backwards = Walk {
-            reverse: true,
-            ..Walk::of(&blob, None)
-        };
-        let largest = self.lengths(backwards, 1)?.pop();
-        Ok(SizeStep::Known(Some(largest.unwrap_or(first))))
+        Ok(step)
     }
 
     fn attached(
@@ -183,14 +203,18 @@ impl GuestBlobs for View {
             after: after.as_deref(),
             ..Walk::default()
         };
-        let resume = self.each_attachment(walk, limit, |key| {
+        let InTheWay { walked, resume } = self.each_attachment(walk, limit, |key| {
             let attachment = Attachment::from_key(key);
             blobs.extend(attachment.map(|Attachment { blob, bytes }| AttachedBlob {
                 id: blob.to_string(),
                 bytes,
             }));
         })?;
-        Ok(AttachedPage { blobs, resume })
+        Ok(AttachedPage {
+            blobs,
+            walked,
+            resume,
+        })
     }
 }
 
@@ -216,38 +240,24 @@ impl<'w> Walk<'w> {
     }
 }
 
-impl View {
-    /// The first `limit` lengths of what is looked for.
-    fn lengths(&mut self, walk: Walk<'_>, limit: usize) -> Result<Vec<u64>, StateError> {
-        let mut lengths = Vec::new();
-        let mut behind: Option<Vec<u8>> = None;
-        loop {
-            let walk = Walk {
-                after: behind.as_deref().or(walk.after),
-                ..walk
-            };
-            let left = limit - lengths.len();
-            let resume = self.each_attachment(walk, left, |key| {
-                let attachment = Attachment::from_key(key);
-                lengths.extend(attachment.map(|attachment| attachment.bytes));
-            })?;
-            // Only what the turn itself has detached is in the way.
-            match resume {
-                Some(place) if lengths.len() < limit => behind = Some(place),
-                _ => return Ok(lengths),
-            }
-        }
-    }
+/// What was in the way of those that are looked for.
+#[derive(Default)]
+struct InTheWay {
+    /// Entries that the turn itself has removed.
+    walked: u64,
+    /// Where to go on, if there was too much.
+    resume: Option<Vec<u8>>,
+}
 
-    /// Tells `limit` attachments of those that are looked for; gives where to go on if
-    /// there was too much in the way.
+impl View {
+    /// Tells `limit` attachments of those that are looked for; gives what was in the way.
     fn each_attachment(
         &mut self,
         walk: Walk<'_>,
         limit: usize,
         mut tell: impl FnMut(&[u8]),
-    ) -> Result<Option<Vec<u8>>, StateError> {
-        let (mut hidden, mut resume) = (0, None);
+    ) -> Result<InTheWay, StateError> {
+        let (mut hidden, mut way) = (0, InTheWay::default());
         let walk = StateWalk {
             space: Space::Attached,
             prefix: walk.prefix,
@@ -258,15 +268,16 @@ impl View {
         GuestState::scan(self, walk, &mut |key, row| {
             match row {
                 Row::Shown(_) => tell(key),
-                Row::Removed | Row::Hidden => hidden += 1,
+                Row::Removed => (hidden, way.walked) = (hidden + 1, way.walked + 1),
+                Row::Hidden => hidden += 1,
             }
             if hidden < HIDDEN_MAX {
                 return ControlFlow::Continue(());
             }
-            resume = Some(key.to_vec());
+            way.resume = Some(key.to_vec());
             ControlFlow::Break(())
         })?;
-        Ok(resume)
+        Ok(way)
     }
 }
 
@@ -282,13 +293,25 @@ mod tests {
     use crate::fixture::{self, Disk};
     use crate::view::SequenceAccess;
 
-    fn size(view: &mut View, blob: &str) -> Option<u64> {
+    /// With how many entries were walked over, and in how many slices.
+    fn look(view: &mut View, blob: &str) -> (Option<u64>, u64, u64) {
+        let (mut from, mut walked, mut slices) = (SizeFrom::default(), 0, 1);
         loop {
-            match view.attached_bytes(blob).unwrap() {
-                SizeStep::More => std::thread::yield_now(),
-                SizeStep::Known(bytes) => return bytes,
+            let step = view.attached_bytes(blob, &from).unwrap();
+            assert!(step.walked <= HIDDEN_MAX as u64);
+            match step.known {
+                SizeKnown::Later => std::thread::yield_now(),
+                SizeKnown::From(place) => {
+                    (walked, slices) = (walked + step.walked, slices + 1);
+                    from = place;
+                }
+                SizeKnown::Is(bytes) => return (bytes, walked + step.walked, slices),
             }
         }
+    }
+
+    fn size(view: &mut View, blob: &str) -> Option<u64> {
+        look(view, blob).0
     }
 
     /// A member may say any lengths of it, and as many as it likes.
@@ -304,10 +327,9 @@ mod tests {
         let blob = uploaded.unwrap().hold.id();
         let disk = Disk::new();
         let slot = disk.create(1);
-        let said = (1..=250).map(|bytes| Attachment { blob, bytes });
-        let said = said.map(|it| fixture::attach(1, slot, 1 + it.bytes, it));
-        let verdicts = disk.ledger.commit(said.collect()).unwrap();
-        assert!(verdicts.iter().all(Result::is_ok));
+        let said = (1..=10_001).map(|bytes| Attachment { blob, bytes });
+        let said = fixture::attach_all(1, slot, 2, said);
+        disk.ledger.commit(vec![said]).unwrap().remove(0).unwrap();
         let settled = fixture::context(1, slot).overlay.borrow().settled();
         let snapshot = Rc::new(disk.ledger.snapshot().unwrap());
         let access = SequenceAccess::without_cache(NodeId::from_bytes([2; 32]));
@@ -318,20 +340,21 @@ mod tests {
         std::fs::remove_file(fan.join(&id)).unwrap();
         assert_eq!(
             size(&mut view, &id),
-            Some(250),
+            Some(10_001),
             "the largest, if it is not here"
         );
         let (mut detached, mut from) = (0, None);
         loop {
-            let step = view.detach(&id, from.as_deref()).unwrap();
-            assert!(step.detached <= LENGTHS_MAX as u64);
+            let step = view.detach(&id, from.as_deref(), 70).unwrap();
+            assert!(step.detached <= 70);
             detached += step.detached;
             from = step.resume;
             if from.is_none() {
                 break;
             }
         }
-        assert_eq!(detached, 250);
-        assert_eq!(size(&mut view, &id), None);
+        assert_eq!(detached, 10_001);
+        // What the turn has detached is in the way, and not all of it in one slice.
+        assert_eq!(look(&mut view, &id), (None, 10_001, 11));
     }
 }

@@ -6,12 +6,17 @@ use wasmtime::component::{Linker, WasmStr};
 use super::storage::{answered, check_key, count_write};
 use crate::costs::{self, HostCost};
 use crate::failure::Failure;
-use crate::guest_blobs::{AttachStep, AttachedFrom, SizeStep};
+use crate::guest_blobs::{AttachStep, AttachedFrom, SizeFrom, SizeKnown};
 use crate::host_context::{Cx, HostContext, Phase, charge, enter, slice_end, with_state};
 use crate::world::{self, RawAttachment};
 
 /// What an attachment counts for among the bytes written: an id and a length.
 const ATTACHMENT_BYTES: u64 = 40;
+
+/// Lengths that one turn detaches beside one for each write. Other nodes may have attached a
+/// blob with as many as they like, so these are no writes of the guest's: if they were, there
+/// could be too many for every turn, and the blob would stay for ever.
+const LENGTHS_MAX: u64 = 1 << 14;
 
 pub(super) fn add_to(linker: &mut Linker<HostContext>) -> wasmtime::Result<()> {
     let mut interface = linker.instance(world::BLOBS)?;
@@ -46,20 +51,25 @@ async fn detach(mut cx: Cx<'_>, blob: WasmStr) -> wasmtime::Result<(bool,)> {
     let blob = begin(&mut cx, &costs::BLOBS_DETACH, &blob).await?;
     check_writer(&mut cx)?;
     count_write(&mut cx, ATTACHMENT_BYTES)?;
+    let cost = &costs::BLOBS_DETACH;
     let (mut from, mut detached) = (None, 0);
     loop {
-        let step = with_state(&mut cx, |state, _| state.detach(&blob, from.as_deref()))?;
-        let step = answered(&mut cx, step)?;
-        let mut price = 0;
-        for _ in 0..step.detached {
-            // The first one is counted and paid for.
-            if detached > 0 {
-                count_write(&mut cx, ATTACHMENT_BYTES)?;
-                price += costs::BLOBS_DETACH.fixed;
-            }
-            detached += 1;
+        // The first one is counted and paid for.
+        let first = u64::from(detached == 0);
+        let limit = first + LENGTHS_MAX.saturating_sub(cx.data().used.lengths);
+        let limit = usize::try_from(limit).expect("it is bounded");
+        if limit == 0 {
+            // The next call goes on with it.
+            return Ok((true,));
         }
-        charge(&mut cx, price)?;
+        let step = with_state(&mut cx, |state, _| {
+            state.detach(&blob, from.as_deref(), limit)
+        })?;
+        let step = answered(&mut cx, step)?;
+        let further = step.detached.saturating_sub(first);
+        cx.data_mut().used.lengths += further;
+        detached += step.detached;
+        charge(&mut cx, further * cost.fixed + step.walked * cost.per_row)?;
         if step.resume.is_none() {
             return Ok((detached > 0,));
         }
@@ -69,12 +79,24 @@ async fn detach(mut cx: Cx<'_>, blob: WasmStr) -> wasmtime::Result<(bool,)> {
 }
 
 async fn size(mut cx: Cx<'_>, blob: WasmStr) -> wasmtime::Result<(Option<u64>,)> {
-    let blob = begin(&mut cx, &costs::BLOBS_SIZE, &blob).await?;
+    let cost = &costs::BLOBS_SIZE;
+    let blob = begin(&mut cx, cost, &blob).await?;
+    let mut from = SizeFrom::default();
     loop {
-        let step = with_state(&mut cx, |state, _| state.attached_bytes(&blob))?;
-        match answered(&mut cx, step)? {
-            SizeStep::More => slice_end().await,
-            SizeStep::Known(bytes) => return Ok((bytes,)),
+        let step = with_state(&mut cx, |state, _| state.attached_bytes(&blob, &from))?;
+        let step = answered(&mut cx, step)?;
+        match step.known {
+            // It walks the same way again.
+            SizeKnown::Later => slice_end().await,
+            SizeKnown::From(place) => {
+                charge(&mut cx, step.walked * cost.per_row)?;
+                from = place;
+                slice_end().await;
+            }
+            SizeKnown::Is(bytes) => {
+                charge(&mut cx, step.walked * cost.per_row)?;
+                return Ok((bytes,));
+            }
         }
     }
 }
@@ -104,7 +126,7 @@ async fn attached(
         let page = with_state(&mut cx, |state, _| state.attached(from, left))?;
         let page = answered(&mut cx, page)?;
         let bytes: u64 = page.blobs.iter().map(|blob| blob.id.len() as u64).sum();
-        let rows = page.blobs.len() as u64;
+        let rows = page.blobs.len() as u64 + page.walked;
         found.extend(page.blobs.into_iter().map(|blob| RawAttachment {
             blob: blob.id,
             size: blob.bytes,

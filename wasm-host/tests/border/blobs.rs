@@ -3,7 +3,7 @@
 
 use std::task::Poll;
 
-use corelet_wasm_host::{Failure, Finished, Limits, MethodKind};
+use corelet_wasm_host::{Failure, Finished, Limits, MethodKind, Turn};
 
 use crate::state::MapState;
 use crate::{failure, finish, guest, host_with, output, poll, state_of, turn};
@@ -24,7 +24,12 @@ fn component(body: &str) -> Vec<u8> {
 fn run_with(limits: Limits, kind: MethodKind, state: MapState, body: &str) -> Finished {
     let module = host_with(limits).load(&component(body));
     let module = module.unwrap_or_else(|refused| panic!("{body}: {refused}"));
-    finish(module.instantiate().unwrap().run(turn(kind, "{}", state)))
+    let turn = Turn {
+        // Enough for all lengths that one turn detaches.
+        fuel_max: 100_000_000,
+        ..turn(kind, "{}", state)
+    };
+    finish(module.instantiate().unwrap().run(turn))
 }
 
 /// With two blobs, of 7 and of 8 bytes.
@@ -59,28 +64,54 @@ fn a_blob_is_attached_if_it_is_there_and_the_guest_learns_its_size() {
     check(state(), body, "1008");
 }
 
-/// Other nodes may have attached it with any lengths: each costs a write.
+/// Other nodes may have attached it with as many lengths as they like, which must not be too
+/// many for every turn.
 #[test]
-fn a_blob_with_many_lengths_is_detached_with_all_of_them() {
+fn a_blob_with_many_lengths_is_detached_with_all_of_them_by_one_write() {
     let detach = "(call $detach (i32.const 276) (i32.const 1))";
-    let body = format!("(call $put-k) (call $ok-number (i64.extend_i32_u {detach}))");
-    assert!(check(state(), &body, "1").attached.is_empty());
-    // One to attach it, and eight.
-    for (writes_max, is_enough) in [(9, true), (8, false)] {
+    let run = |lengths: u64, calls: usize| {
         let limits = Limits {
-            writes_max,
+            // To attach it, and to detach it.
+            writes_max: 1 + calls as u64,
             ..Limits::default()
         };
-        let finished = run_with(limits, MethodKind::Update, state(), &body);
-        if is_enough {
-            assert_eq!(output(&finished), "1");
-            continue;
-        }
-        let Failure::LimitExceeded { limit, used, max } = failure(finished) else {
-            panic!("writes without end")
+        let calls = format!("(drop {detach})").repeat(calls - 1);
+        let body = format!("(call $put-k) {calls} (call $ok-number (i64.extend_i32_u {detach}))");
+        let state = MapState {
+            blobs: [("k".to_owned(), lengths)].into(),
+            ..MapState::default()
         };
-        assert_eq!((limit, used, max), ("writes_max", 9, 8));
-    }
+        let finished = run_with(limits, MethodKind::Update, state, &body);
+        assert_eq!(output(&finished), "1", "{lengths}");
+        let fuel = finished.fuel_used;
+        (state_of(finished).attached.get("k").copied(), fuel)
+    };
+    let (left, one) = run(1, 1);
+    assert_eq!(left, None);
+    let (left, many) = run(10_001, 1);
+    assert_eq!(
+        (left, many - one),
+        (None, 10_000 * 4_000),
+        "each is paid for"
+    );
+    // What is too much for one turn is left to the next one, and each call gets on.
+    assert_eq!(run((1 << 14) + 1, 1).0, None);
+    assert_eq!(run((1 << 14) + 8, 1).0, Some(7));
+    assert_eq!(run((1 << 14) + 8, 3).0, Some(5));
+}
+
+/// What the turn has detached itself is in the way, and it pays for walking over that.
+#[test]
+fn looking_for_a_size_ends_slices_and_pays_for_what_is_in_the_way() {
+    let body = "(call $put-k) (call $size (i32.const 276) (i32.const 1) (i32.const 704))
+                (call $ok-number (call $found))";
+    let run = |hidden: u32| {
+        let state = MapState { hidden, ..state() };
+        let finished = run_with(Limits::default(), MethodKind::Update, state, body);
+        assert_eq!(output(&finished), "1008");
+        finished.fuel_used
+    };
+    assert_eq!(run(7) - run(0), 7 * 500);
 }
 
 #[test]

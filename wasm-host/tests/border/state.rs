@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use corelet_wasm_host::{
     AttachStep, AttachedBlob, AttachedFrom, AttachedPage, DetachStep, Elements, GuestBlobs,
-    GuestSequences, GuestState, RemovalStep, Row, SequenceKind, SequenceStep, SizeStep, Space,
-    StateError, StateWalk,
+    GuestSequences, GuestState, RemovalStep, Row, SequenceKind, SequenceStep, SizeFrom, SizeKnown,
+    SizeStep, Space, StateError, StateWalk,
 };
 
 /// Entries with their kinds, and how often they were asked for.
@@ -172,27 +172,48 @@ impl GuestBlobs for MapState {
     }
 
     /// One of its lengths at a time; "k" has as many as it is long.
-    fn detach(&mut self, blob: &str, from: Option<&[u8]>) -> Result<DetachStep, StateError> {
-        let left = match from {
-            Some(left) => left.len(),
-            None => match self.attached.remove(blob) {
-                Some(bytes) if blob == "k" => bytes as usize,
-                Some(_) => 1,
-                None => return Ok(DetachStep::default()),
-            },
+    fn detach(
+        &mut self,
+        blob: &str,
+        from: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<DetachStep, StateError> {
+        assert!(limit > 0, "nothing can be done");
+        let Some(bytes) = self.attached.get_mut(blob) else {
+            return Ok(DetachStep::default());
         };
+        *bytes -= 1;
+        if blob != "k" || *bytes == 0 {
+            self.attached.remove(blob);
+        }
+        let is_left = self.attached.contains_key(blob);
+        assert!(from.is_none() || blob == "k");
         Ok(DetachStep {
             detached: 1,
-            resume: (left > 1).then(|| vec![0; left - 1]),
+            walked: 0,
+            resume: is_left.then(|| vec![0]),
         })
     }
 
-    fn attached_bytes(&mut self, blob: &str) -> Result<SizeStep, StateError> {
+    /// Behind as many rows as `hidden` says, one at a time.
+    fn attached_bytes(&mut self, blob: &str, from: &SizeFrom) -> Result<SizeStep, StateError> {
+        let step = |walked, known| Ok(SizeStep { walked, known });
         if let Some(left) = self.steps.checked_sub(1) {
             self.steps = left;
-            return Ok(SizeStep::More);
+            return step(0, SizeKnown::Later);
         }
-        Ok(SizeStep::Known(self.attached.get(blob).copied()))
+        let walked = from.place.as_ref().map_or(0, Vec::len);
+        if walked < self.hidden as usize {
+            let place = Some(vec![0; walked + 1]);
+            return step(
+                1,
+                SizeKnown::From(SizeFrom {
+                    place,
+                    largest: None,
+                }),
+            );
+        }
+        step(0, SizeKnown::Is(self.attached.get(blob).copied()))
     }
 
     /// One at a time, with a pause behind each.
@@ -213,6 +234,7 @@ impl GuestBlobs for MapState {
                     id: id.clone(),
                     bytes: *bytes,
                 }],
+                walked: 0,
                 resume: Some(id.clone().into_bytes()),
             }),
         )
