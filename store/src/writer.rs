@@ -107,6 +107,7 @@ struct Written {
     is_shown: bool,
     leaves_litter: bool,
     due: Vec<SequenceName>,
+    roots_together: usize,
 }
 
 /// What became of a batch.
@@ -123,6 +124,9 @@ pub struct BatchOutcome {
     /// [`LedgerWriter::keep_saved`]. Nothing is wrong if they are not: to open one
     /// takes longer.
     pub due: Vec<SequenceName>,
+    /// Calls whose roots were worked out together with those of others. Nothing but the
+    /// time depends on it.
+    pub roots_together: usize,
 }
 
 impl WriterState {
@@ -223,6 +227,7 @@ impl<'l> LedgerWriter<'l> {
             is_shown,
             leaves_litter,
             due,
+            roots_together,
         } = self.guarded(|writer| writer.write(&batch, route))?;
         let verdicts = batch.into_iter().zip(answers);
         Ok(BatchOutcome {
@@ -232,6 +237,7 @@ impl<'l> LedgerWriter<'l> {
             is_shown,
             leaves_litter,
             due,
+            roots_together,
         })
     }
 
@@ -398,6 +404,7 @@ impl<'l> LedgerWriter<'l> {
                     is_shown: false,
                     leaves_litter: false,
                     due: Vec::new(),
+                    roots_together: 0,
                 })
             }
             outcome => outcome,
@@ -420,6 +427,7 @@ impl<'l> LedgerWriter<'l> {
         let answers = pass.apply_all(batch, &mut |call| journal.add(call))?;
         let leaves_litter = pass.has_litter();
         let due = pass.take_due();
+        let roots_together = pass.take_roots_together();
         let is_applied = |(change, answer): (&Change, &Answer)| {
             matches!(change, Change::Delta(_)) && answer.is_ok()
         };
@@ -446,6 +454,7 @@ impl<'l> LedgerWriter<'l> {
             is_shown: is_due,
             leaves_litter,
             due,
+            roots_together,
         })
     }
 

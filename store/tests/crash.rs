@@ -33,9 +33,9 @@ const WRITING_CALLS: [&str; 4] = ["pwrite64", "writev", "fdatasync", "pwritev2"]
 const MAKING_CALLS: [&str; 5] = ["mkdir", "rename", "unlink", "fsync", "fallocate"];
 
 /// How batches become durable, and how many a ledger gets while each of its
-/// writes is hit once: enough for a context to come and go, a sweep to run, and
-/// the journal to fill up and begin anew.
-const ROUTES: [(&str, u64); 2] = [("checkpoint", 11), ("journal", 22)];
+/// writes is hit once: enough for a context to come and go, upkeep to run, and
+/// the journal to begin anew.
+const ROUTES: [(&str, u64); 2] = [("checkpoint", 6), ("journal", 11)];
 
 /// Calls that LMDB or the journal might come to write with instead.
 const UNEXPECTED_CALLS: &str = "pwritev,msync,sync_file_range,sendfile";
@@ -289,7 +289,7 @@ fn kill(kills: usize, seed: u64) -> usize {
         let (route, _) = ROUTES[(random >> 4) as usize % ROUTES.len()];
         let calls = if route == "journal" { 4 } else { 3 };
         let call = WRITING_CALLS[(random >> 40) as usize % calls];
-        let nth = 1 + (random >> 8) % if call == "fdatasync" { 20 } else { 60 };
+        let nth = 1 + (random >> 8) % if call == "fdatasync" { 20 } else { 50 };
         let inject = format!("{call}:signal=SIGKILL:when={nth}");
         let status = victim.write(&inject, 1000, route);
         assert!(was_killed(status), "{inject} did not kill, but {status}");

@@ -2,12 +2,16 @@
 //! the reads that a server does. Whether the ledger agrees with itself is for the
 //! store's own `verify` to say.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
-use corelet_store::{ContextId, ContextSlot, EntryValue, Quarantined, Scan, Snapshot, StoreError};
+use corelet_store::{
+    Attachment, ContextId, ContextSlot, CounterSum, EntryValue, Quarantined, Scan, Snapshot, Space,
+    StoreError,
+};
 
-use crate::batch::{BLOBS, CONTEXTS, Expected, KEYED, answer, blob, id, name};
+use crate::batch::{BLOBS, CONTEXTS, KEYED, SHARED, answer, attached, blob, entries, id, name};
+use crate::shared::{Shared, all_entries};
 
 /// Older answers may have made room for others.
 const ANSWERS: usize = 1_000;
@@ -24,6 +28,32 @@ pub(crate) enum Finding {
     /// The store has given this for true.
     #[error("{0}")]
     Wrong(String),
+}
+
+/// What an entry is expected to be. What lists and texts are made of is compared beside that.
+pub(crate) enum Value {
+    Register(Vec<u8>),
+    Counter(i64),
+    Element,
+    Once(Vec<u8>),
+    List,
+    Text,
+}
+
+impl Value {
+    fn is(&self, found: &EntryValue<'_>) -> bool {
+        match (self, found) {
+            (Value::Register(value), EntryValue::Register(found))
+            | (Value::Once(value), EntryValue::WriteOnce(found)) => value == found,
+            (Value::Counter(sum), EntryValue::Counter(found)) => {
+                *found == CounterSum::default().plus(*sum)
+            }
+            (Value::Element, EntryValue::SetElement)
+            | (Value::List, EntryValue::List)
+            | (Value::Text, EntryValue::Text) => true,
+            _ => false,
+        }
+    }
 }
 
 /// What writers have said of their batches.
@@ -77,7 +107,7 @@ pub(crate) fn compare(snapshot: &Snapshot, said: &Said) -> Result<usize, Finding
     if let Some(back) = failed.find(|n| there.contains(n)) {
         return wrong(format!("failed batch {back} is there"));
     }
-    let expected = Expected::after(&all);
+    let expected = entries(&all);
     for context in in_service() {
         if batches_in(snapshot, context)? != all {
             return wrong(format!(
@@ -87,8 +117,15 @@ pub(crate) fn compare(snapshot: &Snapshot, said: &Said) -> Result<usize, Finding
         if snapshot.name(&name(context))? != Some(id(context)) {
             return wrong(format!("context {context} has lost its name"));
         }
-        compare_entries(snapshot, context, &expected)?;
-        compare_attached(snapshot, context, &expected)?;
+        match context == SHARED {
+            true => {
+                compare_entries(snapshot, context, &all_entries(&all))?;
+                let made = Shared::read(snapshot)?;
+                made.compare(&all).or_else(wrong)?;
+            }
+            false => compare_entries(snapshot, context, &expected)?,
+        }
+        compare_attached(snapshot, context, &attached(&all))?;
     }
     let answers = if is_out(id(KEYED)) { 0 } else { ANSWERS };
     let slot = slot(snapshot, KEYED)?;
@@ -108,33 +145,37 @@ pub(crate) fn compare(snapshot: &Snapshot, said: &Said) -> Result<usize, Finding
 }
 
 /// One by one, and in a row.
-fn compare_entries(snapshot: &Snapshot, context: u8, expected: &Expected) -> Result<(), Finding> {
+fn compare_entries(
+    snapshot: &Snapshot,
+    context: u8,
+    expected: &BTreeMap<(Space, Vec<u8>), Value>,
+) -> Result<(), Finding> {
     let slot = slot(snapshot, context)?;
-    for (key, value) in &expected.entries {
-        if snapshot.register(slot, key.as_bytes())? != Some(value) {
+    for ((space, key), value) in expected {
+        let found = snapshot.get(slot, *space, key)?;
+        if found.is_none_or(|found| !value.is(&found)) {
+            let key = String::from_utf8_lossy(key);
             return wrong(format!(
                 "half of a call: context {context} has a wrong {key:?}"
             ));
         }
     }
-    let mut found = Vec::new();
-    let scan = Scan {
-        limit: usize::MAX,
-        ..Scan::default()
-    };
-    snapshot.scan(slot, scan, &mut |entry| {
-        if let EntryValue::Register(value) = entry.value()? {
-            found.push((entry.key().to_vec(), value.to_vec()));
-        }
-        Ok(ControlFlow::Continue(()))
-    })?;
-    let expected = expected.entries.iter();
-    let expected = expected.map(|(key, value)| (key.as_bytes(), &value[..]));
-    if !found
-        .iter()
-        .map(|(key, value)| (&key[..], &value[..]))
-        .eq(expected)
-    {
+    let (mut left, mut is_same) = (expected.iter(), true);
+    for space in [Space::Shared, Space::Owned, Space::Private] {
+        let scan = Scan {
+            space,
+            limit: usize::MAX,
+            ..Scan::default()
+        };
+        snapshot.scan(slot, scan, &mut |entry| {
+            let found = entry.value()?;
+            is_same &= left.next().is_some_and(|((expected, key), value)| {
+                (*expected, &key[..]) == (space, entry.key()) && value.is(&found)
+            });
+            Ok(ControlFlow::Continue(()))
+        })?;
+    }
+    if !is_same || left.next().is_some() {
         return wrong(format!(
             "half of a call: context {context} has other entries than it was given"
         ));
@@ -143,20 +184,24 @@ fn compare_entries(snapshot: &Snapshot, context: u8, expected: &Expected) -> Res
 }
 
 /// By blob, as whoever removes blobs asks, and all together.
-fn compare_attached(snapshot: &Snapshot, context: u8, expected: &Expected) -> Result<(), Finding> {
+fn compare_attached(
+    snapshot: &Snapshot,
+    context: u8,
+    expected: &BTreeSet<Attachment>,
+) -> Result<(), Finding> {
     let slot = slot(snapshot, context)?;
     for attachment in (0..BLOBS).map(blob) {
         // Contexts that came and went may not be swept yet.
         let slots = snapshot.attached_by(attachment.blob, usize::MAX)?;
-        if slots.contains(&slot) != expected.attached.contains(&attachment) {
+        if slots.contains(&slot) != expected.contains(&attachment) {
             return wrong(format!(
                 "half of a call: context {context} has other blobs attached than it was given"
             ));
         }
     }
     let sum = snapshot.attached(slot)?;
-    let bytes = expected.attached.iter().map(|attachment| attachment.bytes);
-    if (sum.blobs, sum.bytes) != (expected.attached.len() as u64, bytes.sum()) {
+    let bytes = expected.iter().map(|attachment| attachment.bytes);
+    if (sum.blobs, sum.bytes) != (expected.len() as u64, bytes.sum()) {
         return wrong(format!(
             "context {context} counts {sum:?} of attachments and has others"
         ));
@@ -182,7 +227,7 @@ pub(crate) fn batches_in(snapshot: &Snapshot, context: u8) -> Result<Vec<u64>, F
     Ok(seen)
 }
 
-fn slot(snapshot: &Snapshot, context: u8) -> Result<ContextSlot, Finding> {
+pub(crate) fn slot(snapshot: &Snapshot, context: u8) -> Result<ContextSlot, Finding> {
     match snapshot.context(&id(context))? {
         Some(record) => Ok(record.slot),
         None => wrong(format!("context {context} is missing")),

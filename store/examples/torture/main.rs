@@ -1,6 +1,6 @@
 //! The writer that the crash tests kill, and the reader that checks what is
 //! left. Says what it was told to say only after a durable commit. What it writes
-//! is in `batch.rs`, what it compares in `check.rs`.
+//! is in `batch.rs` and `shared.rs`, what it compares in `check.rs`.
 //!
 //! `torture write DIR BATCHES ROUTE` goes on behind the last batch in DIR and
 //! prints `acked N` after each commit, `failed N` after one that failed without
@@ -21,6 +21,10 @@
 
 mod batch;
 mod check;
+mod shared;
+#[path = "../../tests/ledger/signed.rs"]
+#[allow(dead_code, reason = "the tests of ledgers use more of it")]
+mod signed;
 
 use std::error::Error;
 use std::io::{BufRead, Write};
@@ -30,8 +34,14 @@ use corelet_store::{
     DataDir, Ledger, LedgerConfig, NodeId, OpenOptions, ShardCount, StoreError, verify,
 };
 
-use self::batch::{CONTEXTS, batch, create};
+use self::batch::{batch, create_all};
 use self::check::{Finding, Said, batches_in, compare};
+use self::shared::{Shared, Upkeep, upkeep};
+
+/// Calls of each batch that get their roots together, at least: without them nothing that
+/// strikes here would strike how these are committed. Some of a batch go alone, as they remove or
+/// split a node.
+const ROOTS_TOGETHER_MIN: usize = 10;
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
     let args: Vec<String> = std::env::args().collect();
@@ -84,7 +94,7 @@ fn write(
     out: &mut dyn Write,
 ) -> Result<ExitCode, Box<dyn Error>> {
     if ledger.snapshot()?.context_count()? == 0 {
-        let verdicts = ledger.commit((0..CONTEXTS).flat_map(|n| create(n, 0)).collect())?;
+        let verdicts = ledger.commit(create_all())?;
         verdicts.into_iter().collect::<Result<Vec<_>, _>>()?;
     }
     let first = batches_in(&ledger.snapshot()?, 0)?
@@ -92,11 +102,13 @@ fn write(
         .copied()
         .unwrap_or(0)
         + 1;
+    let mut shared = Shared::read(&ledger.snapshot()?)?;
     let mut writer = ledger.writer();
     for n in first..first + batches {
+        let mut next = shared.clone();
         let committed = match journal {
-            true => writer.commit(batch(n, 10)),
-            false => writer.commit_shown(batch(n, 5)),
+            true => writer.commit(batch(n, 10, &mut next)?),
+            false => writer.commit_shown(batch(n, 5, &mut next)?),
         };
         match committed {
             Ok(outcome) => {
@@ -104,6 +116,11 @@ fn write(
                     .verdicts
                     .into_iter()
                     .collect::<Result<Vec<_>, _>>()?;
+                let together = outcome.roots_together;
+                if together < ROOTS_TOGETHER_MIN {
+                    return Err(format!("only {together} calls got their roots together").into());
+                }
+                shared = next;
                 writeln!(out, "acked {n}")?;
             }
             Err(error) if error.is_fatal() => {
@@ -118,9 +135,11 @@ fn write(
         }
         out.flush()?;
         if n % if journal { 7 } else { 3 } == 0 {
-            match writer.sweep(8) {
-                Err(error) if error.is_fatal() => return Ok(ExitCode::from(3)),
-                Ok(_) | Err(_) => {}
+            match upkeep(ledger, &mut writer, n, &shared) {
+                Err(Upkeep::Failed(error)) if error.is_fatal() => return Ok(ExitCode::from(3)),
+                // It is done again later.
+                Ok(()) | Err(Upkeep::Failed(_)) => {}
+                Err(error) => return Err(error.into()),
             }
         }
     }

@@ -109,6 +109,9 @@ impl Pass<'_> {
         answers: &mut [Option<Answer>],
         journal: &mut dyn FnMut(&JournaledCall<'_>),
     ) -> Result<(), StoreError> {
+        if waiting.0.len() > 1 {
+            self.roots_together += waiting.0.len();
+        }
         let mut roots: BTreeMap<ContextSlot, vec::IntoIter<Root>> = BTreeMap::new();
         for (answer, WaitingCall { planned, left }) in waiting.0.drain(..) {
             let PlannedCall {

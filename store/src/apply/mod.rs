@@ -198,6 +198,8 @@ pub(crate) struct Pass<'l> {
     has_litter: bool,
     /// Lists and texts that have grown so much that they are to be saved.
     due: Vec<SequenceName>,
+    /// Calls whose roots were worked out together.
+    roots_together: usize,
 }
 
 struct TouchedHead {
@@ -286,6 +288,7 @@ impl<'l> Pass<'l> {
             has_unjournaled: false,
             has_litter: false,
             due: Vec::new(),
+            roots_together: 0,
         })
     }
 
@@ -338,6 +341,11 @@ impl<'l> Pass<'l> {
     /// Takes the lists and texts that are due to be saved.
     pub(crate) fn take_due(&mut self) -> Vec<SequenceName> {
         mem::take(&mut self.due)
+    }
+
+    /// How many calls' roots were worked out together since this was asked.
+    pub(crate) fn take_roots_together(&mut self) -> usize {
+        mem::take(&mut self.roots_together)
     }
 
     /// Applies every change that is not refused; `journal` is shown what each

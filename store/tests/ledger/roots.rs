@@ -122,3 +122,34 @@ proptest! {
         together.verify();
     }
 }
+
+/// If they did not, the test above would compare one way with itself, and no fault would
+/// strike the other.
+#[test]
+fn calls_of_one_batch_do_get_their_roots_together() {
+    let mut bench = Bench::new();
+    for context in CONTEXTS {
+        bench.create(context);
+    }
+    let ledger = bench.ledger().clone();
+    let mut together = |kinds: &[(u8, Kind)]| {
+        let calls = kinds.iter().map(|(n, kind)| call(&mut bench, *n, kind));
+        let outcome = ledger.writer().commit(calls.collect()).unwrap();
+        assert!(outcome.verdicts.iter().all(Result::is_ok));
+        outcome.roots_together
+    };
+    let puts: Vec<(u8, Kind)> = (0..12)
+        .map(|n| (1 + n % 3, Kind::PutAndTell(n.into(), n)))
+        .collect();
+    assert_eq!(together(&puts), 12, "of three contexts, and with events");
+    let same: Vec<(u8, Kind)> = (0..5).map(|n| (1, Kind::Put(0, n))).collect();
+    assert_eq!(together(&same), 5, "of one key");
+    assert_eq!(together(&[(1, Kind::Put(0, 9))]), 0, "there is no other");
+    let parted = [
+        (1, Kind::Put(0, 1)),
+        (2, Kind::Add(2)),
+        (1, Kind::Remove(0)),
+        (1, Kind::Put(0, 2)),
+    ];
+    assert_eq!(together(&parted), 2, "a removal waits for none");
+}

@@ -1,6 +1,7 @@
 //! Nodes with keys, for tests: honest seals, and deltas that say whatever a liar wants.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use bytes::Bytes;
 use corelet_store::{
@@ -36,9 +37,12 @@ impl Sealer for Key {
 }
 
 /// Keys of the nodes 0 to 49.
-pub(crate) fn keys() -> BTreeMap<NodeId, Key> {
-    let keys = (0..50).map(Key::new);
-    keys.map(|key| (key.node_id(), key)).collect()
+pub(crate) fn keys() -> &'static BTreeMap<NodeId, Key> {
+    static KEYS: LazyLock<BTreeMap<NodeId, Key>> = LazyLock::new(|| {
+        let keys = (0..50).map(Key::new);
+        keys.map(|key| (key.node_id(), key)).collect()
+    });
+    &KEYS
 }
 
 /// The seal of each author on its newest of these deltas.
