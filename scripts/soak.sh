@@ -7,7 +7,8 @@
 #   CORELET_COPY_KILLS   how often a restore, a reshard and an import are (default 2000 each)
 #   CORELET_IMAGES       how many disks after a power cut are opened (default 1 million)
 #   CORELET_FLIPS        how many bits are flipped, one by one (default 500000)
-#   CORELET_HISTORIES    how many histories of one key are merged (default 1 million)
+#   CORELET_HISTORIES    how many histories of one key are merged, and as many of several
+#                        nodes with ledgers (default 1 million each)
 #   CORELET_HOPS         how many calls go from one shard to another (default 10 million)
 #
 # A test counts when it prints a line that begins with a number and one of the

@@ -11,6 +11,7 @@ mod damage;
 mod data_dir;
 mod deletion;
 mod fixtures;
+mod histories;
 mod journal;
 mod loss;
 mod lost_blobs;
@@ -18,6 +19,8 @@ mod members;
 mod model;
 mod past;
 mod quarantine;
+#[path = "../damage/random.rs"]
+mod random;
 mod replicas;
 mod retention;
 mod roots;
@@ -56,7 +59,10 @@ impl Bench {
     }
 
     fn with_map(map_bytes_max: u64) -> Bench {
-        let dir = tempfile::tempdir().unwrap();
+        Bench::in_dir(tempfile::tempdir().unwrap(), map_bytes_max)
+    }
+
+    fn in_dir(dir: TempDir, map_bytes_max: u64) -> Bench {
         let config = LedgerConfig {
             map_bytes_max,
             readers_max: 8,
