@@ -73,7 +73,7 @@ fn open(dir: &str) -> Result<Ledger, StoreError> {
         map_bytes_max: 256 << 20,
         readers_max: 16,
         // Three batches with small values fit, and few with large ones.
-        journal_bytes_max: 48 << 10,
+        journal_bytes_max: 64 << 10,
         ..LedgerConfig::default()
     };
     let shards_if_new = ShardCount::new(1).expect("a directory has shards");
