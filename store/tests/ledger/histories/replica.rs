@@ -122,8 +122,8 @@ pub(super) fn content_of(kind: SequenceKind, elements: &[u32]) -> Content {
 pub(super) fn elements_of(sequence: &Sequence) -> Vec<u32> {
     match sequence.slice(0, sequence.len()).unwrap() {
         Content::Values(values) => {
-            let number = |value: &Box<[u8]>| u32::from_be_bytes((**value).try_into().unwrap());
-            values.iter().map(number).collect()
+            let values = values.iter().map(|value| (**value).try_into().unwrap());
+            values.map(u32::from_be_bytes).collect()
         }
         Content::Text(text) => text.chars().map(|c| u32::from(c) - FIRST_LETTER).collect(),
     }
