@@ -344,11 +344,23 @@ impl CommitStage {
     /// snapshot, as far as they were committed.
     pub(crate) fn until_shown(&self, number: u64) -> Answer<()> {
         let (promise, answer) = promise();
-        match number <= self.shown.get() {
+        match self.is_shown(number) {
             true => promise.keep(()),
             false => self.until_shown.borrow_mut().push((number, promise)),
         }
         answer
+    }
+
+    /// Whether that is so already.
+    pub(crate) fn is_shown(&self, number: u64) -> bool {
+        number <= self.shown.get()
+    }
+
+    /// What a context, which was not live when deltas were applied to it, amounts to as soon as
+    /// the next snapshot shows them.
+    pub(crate) fn show_later(&self, context: &Rc<Context>, standing: Standing) {
+        let mut unshown = self.unshown_deltas.borrow_mut();
+        unshown.push((Rc::clone(context), standing));
     }
 
     /// Whether a context has what came from other nodes and no snapshot shows: its updates wait.

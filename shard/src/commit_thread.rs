@@ -4,6 +4,8 @@
 //! checkpoint and for sweeping, and sleeps in the flush while its shard goes on
 //! working. The shard's side is in `commit_stage.rs`. Start at [`run`].
 
+mod room;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,6 +26,8 @@ use crate::mailbox::Outbox;
 use crate::saver::Saver;
 use crate::stats::ShardStats;
 
+use self::room::Room;
+
 /// Records of deleted contexts dropped in one transaction.
 const SWEEP_RECORDS: usize = 256;
 
@@ -38,10 +42,8 @@ const SWEEP_EVERY_BATCHES: u64 = 16;
 /// then has nothing to replay, and idle contexts need no memory.
 const CHECKPOINT_IDLE: Duration = Duration::from_secs(1);
 
-/// What was applied of other nodes is read through a snapshot only, and its context's updates
-/// wait for that. So checkpoints are made for it, with rests in between of so many times as
-/// long as the last one has taken.
-const REST: u32 = 4;
+const CHECKPOINT_FAILED: &str =
+    "a checkpoint failed; what is in the journal is safe, and the next one tries again";
 
 /// A change on its way to the disk.
 pub(crate) struct Queued {
@@ -81,9 +83,8 @@ pub(crate) fn run(ledger: Ledger, thread: CommitThread, ending: Ending) {
         broken: VecDeque::new(),
         taken: 0,
         sweeping: true,
-        rested: Instant::now(),
         owes_deltas: false,
-        cannot_checkpoint: false,
+        room: Room::new(Instant::now()),
         batches: 0,
         saver: start_saver(&ledger),
     };
@@ -142,13 +143,9 @@ struct Worker<'l> {
     // Whether deleted contexts have left records behind; at the start, whether
     // an earlier life has.
     sweeping: bool,
-    // When the next checkpoint may be made for what is of other nodes, and whether there
-    // is something of it that no snapshot shows.
-    rested: Instant,
+    // Whether there is something of other nodes that no snapshot shows.
     owes_deltas: bool,
-    // Whether the last checkpoint has failed. Until one succeeds, batches go by the journal: what
-    // the disk has no room for must not take calls along that the journal has room for.
-    cannot_checkpoint: bool,
+    room: Room,
     batches: u64,
     saver: Option<Saver>,
 }
@@ -167,7 +164,10 @@ struct Broken {
 struct Batch {
     // Of what is in it; what was dropped before does not count.
     epoch: u64,
+    // Whether it began with what other nodes have made.
+    is_of_others: bool,
     changes: Vec<Change>,
+    bytes: u64,
     writes: usize,
     // Whose call each change is, and what that context had lost.
     calls: Vec<Option<(ContextId, u64)>>,
@@ -205,7 +205,7 @@ impl Worker<'_> {
             let collect_due = self.collector.due(self.writer.has_grown());
             let has_collected = self.writer.has_collected();
             if self.owes_deltas {
-                checkpoint_due = checkpoint_due.min(self.rested);
+                checkpoint_due = checkpoint_due.min(self.room.rested());
             }
             let is_for_checkpoint = (has_unshown || has_collected) && checkpoint_due < collect_due;
             let due = match is_for_checkpoint {
@@ -225,7 +225,7 @@ impl Worker<'_> {
                 Err(Waited::InVain) if !has_unshown => self.bring_in_collected(),
                 Err(Waited::InVain) => {
                     if let Err(error) = self.checkpoint() {
-                        tracing::warn!(%error, "a checkpoint failed; what is in the journal is safe, and the next one tries again");
+                        tracing::warn!(%error, "{CHECKPOINT_FAILED}");
                     }
                     checkpoint_due = Instant::now() + CHECKPOINT_IDLE;
                 }
@@ -403,17 +403,11 @@ impl Worker<'_> {
             }
             Err(error) if error.is_fatal() => self.stop_in_doubt("checkpoint", &error),
             Err(error) => {
-                self.rest_from_checkpoints();
+                self.room.missed(&error);
+                self.thread.stats.checkpoint_failures.one();
                 Err(error)
             }
         }
-    }
-
-    /// One has failed: the next is tried later, and with no batch.
-    fn rest_from_checkpoints(&mut self) {
-        self.cannot_checkpoint = true;
-        self.rested = Instant::now() + CHECKPOINT_IDLE;
-        self.thread.stats.checkpoint_failures.one();
     }
 
     /// Gives the shard what shows a checkpoint that was made without a batch.
@@ -450,24 +444,78 @@ impl Worker<'_> {
 
     /// Commits what has queued up behind `first`.
     fn commit(&mut self, first: Queued) {
+        let batch = self.collect(first);
+        if batch.changes.is_empty() && batch.refused.is_empty() {
+            return;
+        }
+        match self.has_room_for(&batch) {
+            true => self.write(batch),
+            false => self.refuse(batch.changes.len()),
+        }
+        self.batches += 1;
+        let saved = self
+            .saver
+            .as_ref()
+            .and_then(|saver| saver.saved.try_recv().ok());
+        if let Some((name, saved)) = saved {
+            self.keep_saved(&name, &saved);
+        }
+        if self.sweeping && self.batches.is_multiple_of(SWEEP_EVERY_BATCHES) {
+            self.sweep();
+        }
+        if self.collector.due(self.writer.has_grown()) <= Instant::now() {
+            self.step_collector();
+        }
+    }
+
+    /// Whether a batch is to be tried. While checkpoints fail, one that needs one is not; but
+    /// now and then a checkpoint is tried for it, or if there is nothing to bring in, the batch.
+    fn has_room_for(&mut self, batch: &Batch) -> bool {
+        if !self.room.is_lacking() || !batch.is_of_others && !self.owes_deltas {
+            return true;
+        }
+        if !self.room.must_wait() {
+            if !self.writer.has_unshown() {
+                return true;
+            }
+            match self.checkpoint() {
+                Ok(()) => return true,
+                Err(error) => tracing::warn!(%error, "{CHECKPOINT_FAILED}"),
+            }
+        }
+        !batch.is_of_others
+    }
+
+    /// Refuses a batch of so many changes of other nodes that has left nothing. Nobody sees them
+    /// before a snapshot shows them, so what is behind them goes on.
+    fn refuse(&mut self, count: usize) {
+        let verdicts = (0..count).map(|_| Err(Refused::DiskFull)).collect();
+        let shown = None;
+        self.report(Report::Durable { verdicts, shown });
+    }
+
+    /// Makes a batch durable.
+    fn write(&mut self, batch: Batch) {
         let Batch {
             epoch,
             changes,
             calls,
             refused,
             ..
-        } = self.collect(first);
-        if changes.is_empty() && refused.is_empty() {
-            return;
-        }
+        } = batch;
         let deletes = |change: &Change| matches!(change, Change::DeleteContext(_));
         self.sweeping |= changes.iter().any(deletes);
-        let count = changes.len() as u64;
+        let count = changes.len();
         let had_unshown = self.writer.has_unshown();
         let started = Instant::now();
         let is_delta = |change: &Change| matches!(change, Change::Delta(_));
         let deltas: Vec<bool> = changes.iter().map(is_delta).collect();
-        let has_rested = self.rested <= started && !self.cannot_checkpoint;
+        let is_all_of_others = refused.is_empty() && changes.iter().all(is_of_others);
+        // While checkpoints fail, it is here only to be tried.
+        let has_rested = match self.room.is_lacking() {
+            true => is_all_of_others,
+            false => self.room.rested() <= started,
+        };
         let is_for_deltas = has_rested && (self.owes_deltas || deltas.contains(&true));
         let committed = match (self.owes_snapshot, self.owes_deltas) {
             (true, _) => self.writer.commit_shown(changes),
@@ -488,7 +536,7 @@ impl Worker<'_> {
                 if let Some(saver) = &self.saver {
                     due.into_iter().for_each(|name| saver.save(name));
                 }
-                self.count(count, is_shown, started.elapsed());
+                self.count(count as u64, is_shown, started.elapsed());
                 self.remember_refusals(&calls, &verdicts);
                 for (place, context) in refused {
                     verdicts.insert(place, Err(Refused::BehindRefused { context }));
@@ -498,31 +546,22 @@ impl Worker<'_> {
             }
             Err(error) if error.is_fatal() => self.stop_in_doubt("commit", &error),
             Err(error) => {
+                let is_disk_full = matches!(error, StoreError::DiskFull { .. });
+                if is_for_deltas && is_disk_full {
+                    self.room.missed(&error);
+                    self.thread.stats.checkpoint_failures.one();
+                }
+                if is_all_of_others && is_disk_full {
+                    return self.refuse(count);
+                }
                 self.lost = Some(epoch);
                 self.report(Report::Failed(error));
-                if is_for_deltas {
-                    self.rest_from_checkpoints();
-                }
                 // The writer may have made a checkpoint of the batches before
                 // this one, to make room for it.
                 if had_unshown && !self.writer.has_unshown() {
                     self.show(started.elapsed());
                 }
             }
-        }
-        self.batches += 1;
-        let saved = self
-            .saver
-            .as_ref()
-            .and_then(|saver| saver.saved.try_recv().ok());
-        if let Some((name, saved)) = saved {
-            self.keep_saved(&name, &saved);
-        }
-        if self.sweeping && self.batches.is_multiple_of(SWEEP_EVERY_BATCHES) {
-            self.sweep();
-        }
-        if self.collector.due(self.writer.has_grown()) <= Instant::now() {
-            self.step_collector();
         }
     }
 
@@ -538,9 +577,8 @@ impl Worker<'_> {
     }
 
     fn count_checkpoint(&mut self, took: Duration) {
-        self.cannot_checkpoint = false;
+        self.room.found(took);
         self.owes_deltas = false;
-        self.rested = Instant::now() + took * REST;
         let stats = &self.thread.stats;
         stats.checkpoints.one();
         stats.checkpoint_micros.observe_micros(took);
@@ -569,9 +607,9 @@ impl Worker<'_> {
     /// `first` and what waits behind it, up to the bounds of a batch. All of
     /// one epoch: a batch that fails ends it.
     fn collect(&mut self, first: Queued) -> Batch {
-        let mut bytes = 0;
         let mut batch = Batch {
             epoch: first.epoch,
+            is_of_others: is_of_others(&first.change),
             ..Batch::default()
         };
         let mut next = Some(first);
@@ -581,20 +619,22 @@ impl Worker<'_> {
                 && (queued.epoch != batch.epoch
                     || is_release(&queued.change)
                     || batch.changes.last().is_some_and(is_release)
-                    || bytes + queued.bytes > BATCH_BYTES_MAX
+                    || self.room.is_lacking()
+                        && is_of_others(&queued.change) != batch.is_of_others
+                    || batch.bytes + queued.bytes > BATCH_BYTES_MAX
                     || batch.writes + queued.change.writes() > BATCH_WRITES_MAX
                     || batch.changes.len() >= self.thread.batch_changes_max);
             if is_other {
                 self.held = Some(queued);
                 break;
             }
-            self.take(queued, &mut batch, &mut bytes);
+            self.take(queued, &mut batch);
             next = self.thread.queue.try_recv().ok();
         }
         batch
     }
 
-    fn take(&mut self, queued: Queued, batch: &mut Batch, bytes: &mut u64) {
+    fn take(&mut self, queued: Queued, batch: &mut Batch) {
         self.taken += 1;
         while self
             .broken
@@ -620,7 +660,7 @@ impl Worker<'_> {
                 .push((batch.changes.len() + batch.refused.len(), call.0));
             return;
         }
-        *bytes += queued.bytes;
+        batch.bytes += queued.bytes;
         batch.writes += queued.change.writes();
         batch.changes.push(queued.change);
         batch.calls.push(call);
@@ -655,6 +695,11 @@ impl Worker<'_> {
         let why = format!("cannot tell what is on disk after a failed {what}");
         self.ending.in_doubt(&why, error)
     }
+}
+
+/// Whether it is a delta of another node, or comes with one.
+fn is_of_others(change: &Change) -> bool {
+    matches!(change, Change::Delta(_) | Change::KeepSeal(_))
 }
 
 /// Whether it has to be in a batch of its own: what it does may fail half way.

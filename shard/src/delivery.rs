@@ -11,7 +11,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use corelet_store::{
-    Change, ContextId, ContextSlot, FromTheFuture, NodeId, Refused, RemoteDelta, VouchedDelta,
+    Change, ContextId, ContextSlot, FromTheFuture, NodeId, Refused, RemoteDelta, Standing,
+    VouchedDelta,
 };
 use futures_lite::future::yield_now;
 
@@ -43,7 +44,19 @@ pub enum Delivered {
     FromTheFuture(FromTheFuture),
 }
 
-/// A context that deltas are delivered to. Whoever brings it into memory waits for the end.
+/// What is known of a delivery to a context.
+#[derive(Default)]
+pub(crate) struct Delivery {
+    /// Who wants to bring the context into memory.
+    waiting: Vec<Promise<()>>,
+    /// The last delta that was applied, if no others are on their way: it only waits for a checkpoint, which may be far off if the disk is full.
+    unshown: Option<Applied>,
+    /// The context, if somebody has brought it into memory during such a wait.
+    revived: Option<InUse>,
+}
+
+/// A context that deltas are delivered to. Whoever brings it into memory waits until none are on
+/// their way to the disk.
 struct Delivering<'a> {
     shard: &'a Shard,
     id: ContextId,
@@ -59,15 +72,21 @@ impl<'a> Delivering<'a> {
                 max: 1,
             });
         }
-        delivering.insert(id, Vec::new());
+        delivering.insert(id, Delivery::default());
         Ok(Delivering { shard, id })
     }
 }
 
 impl Drop for Delivering<'_> {
     fn drop(&mut self) {
-        let waiting = self.shard.delivering.borrow_mut().remove(&self.id);
-        for promise in waiting.into_iter().flatten() {
+        let ended = self.shard.delivering.borrow_mut().remove(&self.id);
+        let Delivery {
+            waiting, revived, ..
+        } = ended.unwrap_or_default();
+        if let Some(context) = revived {
+            self.shard.schedule.update_ended(&context);
+        }
+        for promise in waiting {
             promise.keep(());
         }
     }
@@ -92,6 +111,15 @@ impl Drop for Hold<'_> {
     fn drop(&mut self) {
         self.shard.schedule.update_ended(&self.context);
     }
+}
+
+/// The last delta that was applied.
+#[derive(Clone, Copy)]
+struct Applied {
+    /// Its change's number.
+    number: u64,
+    /// What its context amounts to with it.
+    standing: Standing,
 }
 
 /// A delta that is on its way to the disk.
@@ -137,11 +165,11 @@ impl Shard {
         };
         let live = hold.as_ref().map(|hold| &*hold.context);
         let mut known = vec![None; deltas.len()];
-        let mut last = 0;
+        let mut last = None;
         let end = self.deliver_rounds(id, &deltas, live, &mut known, &mut last);
         let end = end.await;
         // However it has ended: whoever comes now has to see what was applied.
-        let shown = self.shown(last).await;
+        let shown = self.shown(id, last).await;
         for outcome in known.iter().flatten() {
             match outcome {
                 Delivered::Applied => self.stats.deltas_applied.one(),
@@ -153,14 +181,14 @@ impl Shard {
     }
 
     /// Hands over all deltas, and notes what became of each, as far as it is known, and the
-    /// number of the last that was applied: without one there may be no checkpoint to wait for.
+    /// last that was applied: without one there may be no checkpoint to wait for.
     async fn deliver_rounds(
         self: &Rc<Self>,
         id: ContextId,
         deltas: &[VouchedDelta],
         live: Option<&Rc<Context>>,
         known: &mut [Option<Delivered>],
-        last: &mut u64,
+        last: &mut Option<Applied>,
     ) -> Result<(), CallError> {
         // The changes before them have left no room: a checkpoint makes some.
         let mut is_shown = false;
@@ -173,6 +201,8 @@ impl Shard {
             }
             let chosen = round.iter().map(|at| &deltas[*at]);
             let holds = self.hold_attached(chosen).await;
+            let revived = self.revived(id);
+            let live = live.or(revived.as_ref());
             let round = self.send_round(deltas, &round, live)?;
             self.commits.hold(holds);
             let is_vain = self.take_round(id, round, known, last).await?;
@@ -184,24 +214,49 @@ impl Shard {
                 left.for_each(|outcome| *outcome = Some(refused.clone()));
             }
             if is_vain {
-                self.shown(*last).await?;
+                self.shown(id, *last).await?;
             }
             is_shown = is_vain;
         }
         Ok(())
     }
 
-    /// Waits until no deltas are being delivered to a context, so that what the snapshot shows
-    /// of it is all there is.
+    /// Waits until no deltas are on their way into a context, so that what the snapshot shows
+    /// of it is all there is, but for what [`hold_revived`](Self::hold_revived) knows of.
     pub(crate) async fn delivered(&self, id: ContextId) {
         loop {
             let (promise, answer): (Promise<()>, _) = promise();
             match self.delivering.borrow_mut().get_mut(&id) {
-                Some(waiting) => waiting.push(promise),
-                None => return,
+                Some(delivery) if delivery.unshown.is_none() => delivery.waiting.push(promise),
+                _ => return,
             }
             answer.await;
         }
+    }
+
+    /// Holds a context that was brought into memory while deltas wait to be shown in it, as if
+    /// it had been there before.
+    pub(crate) fn hold_revived(&self, context: &Rc<Context>) {
+        let mut delivering = self.delivering.borrow_mut();
+        let Some(delivery) = delivering.get_mut(&context.id) else {
+            return;
+        };
+        let Some(last) = delivery.unshown else {
+            return;
+        };
+        if self.commits.is_shown(last.number) {
+            return;
+        }
+        // It has had no other turn, so it is held at once.
+        drop(self.schedule.hold(context));
+        self.commits.show_later(context, last.standing);
+        delivery.revived = Some(InUse::new(Rc::clone(context)));
+    }
+
+    fn revived(&self, id: ContextId) -> Option<Rc<Context>> {
+        let delivering = self.delivering.borrow();
+        let revived = delivering.get(&id)?.revived.as_ref()?;
+        Some(Rc::clone(revived))
     }
 
     /// Takes note of a delta's stamp, so that those of calls are greater.
@@ -270,7 +325,7 @@ impl Shard {
         Ok(sent)
     }
 
-    /// Waits for what became of all deltas of a round, and notes the number of the last that was
+    /// Waits for what became of all deltas of a round, and notes the last that was
     /// applied. True if there was no room for any of them. What is refused behind one that had
     /// no room may be so for want of that, so it comes again with it. One that meets damage
     /// takes the context out of service.
@@ -279,7 +334,7 @@ impl Shard {
         id: ContextId,
         round: Vec<Sent>,
         known: &mut [Option<Delivered>],
-        last: &mut u64,
+        last: &mut Option<Applied>,
     ) -> Result<bool, CallError> {
         let (mut is_full, mut is_vain) = (false, true);
         let mut failed = None;
@@ -290,9 +345,16 @@ impl Shard {
                 self.quarantine(id, &damage);
             }
             let outcome = match receipt {
-                Ok(_) => {
-                    *last = sent.number;
+                Ok(committed) => {
+                    *last = Some(Applied {
+                        number: sent.number,
+                        standing: committed.standing(),
+                    });
                     Delivered::Applied
+                }
+                Err(error) if is_disk_full(&error) => {
+                    failed.get_or_insert(error);
+                    continue;
                 }
                 Err(CallError::Uncommitted(refused)) => {
                     is_full |= matches!(*refused, Refused::BatchFull);
@@ -312,10 +374,37 @@ impl Shard {
         failed.map_or(Ok(is_full && is_vain), Err)
     }
 
-    async fn shown(&self, number: u64) -> Result<(), CallError> {
-        let shown = self.commits.until_shown(number).await;
+    /// Waits until what was applied last to a context is shown. Meanwhile nothing is on its way,
+    /// and the context can be brought into memory.
+    async fn shown(&self, id: ContextId, last: Option<Applied>) -> Result<(), CallError> {
+        let Some(last) = last else {
+            return Ok(());
+        };
+        let shown = self.commits.until_shown(last.number);
+        for promise in self.note_unshown(id, Some(last)) {
+            promise.keep(());
+        }
+        let shown = shown.await;
+        self.note_unshown(id, None);
         shown.ok_or_else(|| CallError::bug("a delivery was forgotten"))
     }
+
+    /// Notes what is not shown, and gives who waits for a context.
+    fn note_unshown(&self, id: ContextId, unshown: Option<Applied>) -> Vec<Promise<()>> {
+        let mut delivering = self.delivering.borrow_mut();
+        let Some(delivery) = delivering.get_mut(&id) else {
+            return Vec::new();
+        };
+        delivery.unshown = unshown;
+        match unshown {
+            Some(_) => std::mem::take(&mut delivery.waiting),
+            None => Vec::new(),
+        }
+    }
+}
+
+fn is_disk_full(error: &CallError) -> bool {
+    matches!(error, CallError::Uncommitted(refused) if matches!(**refused, Refused::DiskFull))
 }
 
 fn check_size(deltas: &[VouchedDelta]) -> Result<(), CallError> {
@@ -372,6 +461,65 @@ mod tests {
         let delivered = delivered.expect("it has ended").unwrap();
         let applied = delivered.iter().map(|it| matches!(it, Delivered::Applied));
         applied.collect()
+    }
+
+    /// The disk may have become full just then.
+    #[test]
+    fn a_context_that_waits_for_a_checkpoint_can_be_brought_into_memory() {
+        let disk = Disk::new();
+        let slot = disk.create(1);
+        let bench = Bench::new(disk);
+        let mut delivery = deliver(&bench, vec![Peer::new().write(9, "a", "theirs")]);
+        assert!(now(&mut delivery).is_none());
+        let mut query = call(&bench, "peek");
+        assert!(now(&mut query).is_none(), "nobody knows what it comes to");
+        bench.commit();
+        assert!(now(&mut delivery).is_none(), "no snapshot shows it");
+        assert!(now(&mut query).is_some_and(|end| end.is_ok()));
+        let context = block_on(bench.shard.revive(fixture::id(1))).unwrap();
+        let before = context.standing.get();
+        let mut update = call(&bench, "keep");
+        assert!(now(&mut update).is_none());
+        bench.shard.run_stretch();
+        assert!(bench.queue.is_empty(), "the update has not run");
+        let standing = || {
+            let head = bench.disk.ledger.snapshot().unwrap().head(slot).unwrap();
+            Standing::of(&head)
+        };
+        bench.checkpoint();
+        assert_ne!(context.standing.get(), before);
+        assert_eq!(context.standing.get(), standing());
+        assert_eq!(applied(now(&mut delivery)), [true]);
+        drop(delivery);
+        bench.shard.run_stretch();
+        bench.commit();
+        let reply = now(&mut update).expect("it has run").unwrap();
+        bench.checkpoint();
+        assert_eq!(reply.root, standing().root);
+        assert_eq!(context.standing.get(), standing());
+    }
+
+    /// As far as the snapshot goes it has ended already.
+    #[test]
+    fn what_is_shown_holds_no_context_that_is_brought_into_memory() {
+        let disk = Disk::new();
+        disk.create(1);
+        let bench = Bench::new(disk);
+        let mut delivery = deliver(&bench, vec![Peer::new().write(9, "a", "theirs")]);
+        assert!(now(&mut delivery).is_none());
+        bench.commit();
+        assert!(now(&mut delivery).is_none(), "no snapshot shows it");
+        bench.checkpoint();
+        let mut update = call(&bench, "keep");
+        assert!(now(&mut update).is_none());
+        assert!(!bench.queue.is_empty(), "the update has run");
+        bench.commit();
+        let context = block_on(bench.shard.revive(fixture::id(1))).unwrap();
+        let standing = context.standing.get();
+        bench.checkpoint();
+        assert_eq!(context.standing.get(), standing, "the update's");
+        assert!(now(&mut update).is_some_and(|end| end.is_ok()));
+        assert_eq!(applied(now(&mut delivery)), [true]);
     }
 
     #[test]

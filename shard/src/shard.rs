@@ -24,6 +24,7 @@ use crate::commit_stage::CommitStage;
 use crate::compiler::Task;
 use crate::context::{Context, InUse};
 use crate::copies::Copier;
+use crate::delivery::Delivery;
 use crate::directory::Directory;
 use crate::error::CallError;
 use crate::guest_log::GuestLogs;
@@ -71,9 +72,8 @@ pub(crate) struct Shard {
     pub(crate) installing: RefCell<HashMap<ApplicationId, usize>>,
     /// Contexts in the making here, with their applications.
     pub(crate) creating: RefCell<HashMap<ContextId, ApplicationId>>,
-    /// Contexts that deltas of other nodes are delivered to, and who waits for the end of
-    /// that.
-    pub(crate) delivering: RefCell<HashMap<ContextId, Vec<Promise<()>>>>,
+    /// Contexts that deltas of other nodes are delivered to.
+    pub(crate) delivering: RefCell<HashMap<ContextId, Delivery>>,
     /// The live contexts, least recently called first to go.
     pub(crate) contexts: RefCell<LruCache<ContextId, Rc<Context>>>,
     /// Contexts that are out of service, and why.
@@ -273,6 +273,7 @@ impl Shard {
             self.commits.losses(),
         );
         let in_use = InUse::new(Rc::clone(&context));
+        self.hold_revived(&context);
         self.contexts.borrow_mut().insert(id, context);
         while self.contexts.borrow().len() > self.bounds.live_contexts_max && self.forget_one() {}
         self.count_live();

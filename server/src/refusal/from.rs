@@ -302,6 +302,7 @@ fn unstored_change(refused: &Unstored) -> Refusal {
         | Unstored::Overtaken { .. }
         | Unstored::AnsweredBefore { .. }
         | Unstored::BatchFull => Refusal::new(Code::Unavailable, message),
+        Unstored::DiskFull => disk_full(),
         Unstored::Damaged { source } => unstored_batch(source),
         Unstored::Quarantined { context, why } => Refusal::new(Code::ContextDamaged, message)
             .with("context", context.to_string())

@@ -122,6 +122,7 @@ fn in_a_word(verdict: &Verdict) -> &'static str {
     match verdict {
         Ok(_) => "committed",
         Err(Refused::BehindRefused { .. }) => "behind refused",
+        Err(Refused::DiskFull) => "no room",
         Err(_) => "refused",
     }
 }

@@ -100,3 +100,41 @@ fn many_from_the_future_are_looked_at_in_rounds() {
     let is_early = |outcome: &Delivered| matches!(outcome, Delivered::FromTheFuture(_));
     assert!(delivered.iter().all(is_early));
 }
+
+/// Whoever waits for it would wait for the disk.
+#[test]
+fn a_delivery_for_which_the_disk_has_no_room_ends_and_its_context_goes_on() {
+    for is_live in [true, false] {
+        let bench = bench();
+        if is_live {
+            block_on(bench.shard.revive(fixture::id(1))).unwrap();
+        }
+        let delta = Peer::new().write(9, "a", "theirs");
+        let mut delivery = deliver(&bench, vec![delta.clone()]);
+        assert!(now(&mut delivery).is_none());
+        let mut update = call(&bench, "keep");
+        let mut query = call(&bench, "peek");
+        assert!(now(&mut update).is_none());
+        assert_eq!(now(&mut query).is_some(), is_live);
+        commit_but_first(&bench, Refused::DiskFull);
+        let end = now(&mut delivery).expect("it has ended");
+        let Err(CallError::Uncommitted(refused)) = end else {
+            panic!("{end:?}")
+        };
+        assert!(matches!(*refused, Refused::DiskFull));
+        drop(delivery);
+        if !is_live {
+            assert!(now(&mut query).is_some_and(|end| end.is_ok()));
+        }
+        assert!(now(&mut update).is_none());
+        bench.shard.run_stretch();
+        bench.commit();
+        assert!(now(&mut update).is_some_and(|end| end.is_ok()));
+        // There is room again.
+        let mut again = deliver(&bench, vec![delta]);
+        assert!(now(&mut again).is_none());
+        bench.commit();
+        bench.checkpoint();
+        assert_eq!(applied(now(&mut again)), [true]);
+    }
+}
