@@ -26,7 +26,7 @@ use crate::mailbox::Outbox;
 use crate::saver::Saver;
 use crate::stats::ShardStats;
 
-use self::room::Room;
+use self::room::{Room, disk_full};
 
 /// Records of deleted contexts dropped in one transaction.
 const SWEEP_RECORDS: usize = 256;
@@ -195,14 +195,14 @@ impl Worker<'_> {
             while let Ok(ask) = self.thread.asks.try_recv() {
                 self.answer(ask);
             }
-            if self.collector.due(self.writer.has_grown()) <= Instant::now() {
+            if self.collect_due() <= Instant::now() {
                 self.step_collector();
             }
         }
         let mut checkpoint_due = Instant::now() + CHECKPOINT_IDLE;
         loop {
             let has_unshown = self.writer.has_unshown() || self.owes_snapshot;
-            let collect_due = self.collector.due(self.writer.has_grown());
+            let collect_due = self.collect_due();
             let has_collected = self.writer.has_collected();
             if self.owes_deltas {
                 checkpoint_due = checkpoint_due.min(self.room.rested());
@@ -267,10 +267,7 @@ impl Worker<'_> {
     /// Keeps a list or text as a whole, if it is still there.
     fn keep_saved(&mut self, name: &SequenceName, saved: &SavedSequence) {
         // It takes a checkpoint, of which the shard has to hear.
-        let shown = match self.writer.has_unshown() {
-            true => self.checkpoint(),
-            false => Ok(()),
-        };
+        let shown = self.show_all();
         match shown.and_then(|()| self.writer.keep_saved(name, saved)) {
             Ok(true) => self.thread.stats.sequences_saved.one(),
             Ok(false) => {}
@@ -313,12 +310,15 @@ impl Worker<'_> {
     fn give_snapshot(&mut self, answer: &Sender<Result<Snapshot, StoreError>>) {
         // Without anything unshown there is no report either, so that there is a place
         // for every report, however often somebody asks.
-        let shown = match self.writer.has_unshown() {
-            true => self.checkpoint(),
-            false => Ok(()),
-        };
+        let shown = self.show_all();
         // Who asked may be gone.
         let _ = answer.try_send(shown.and_then(|()| self.ledger.snapshot()));
+    }
+
+    /// When the collector's next step is due. It may need a checkpoint.
+    fn collect_due(&self) -> Instant {
+        let due = self.collector.due(self.writer.has_grown());
+        self.room.or_next_try(due)
     }
 
     /// One step of the collector.
@@ -345,6 +345,10 @@ impl Worker<'_> {
             }
             Err(error) if error.is_fatal() => self.stop_in_doubt("step of the collector", &error),
             Err(error) => {
+                if matches!(error, StoreError::DiskFull { .. }) {
+                    self.room.missed(&error);
+                    self.thread.stats.checkpoint_failures.one();
+                }
                 tracing::warn!(%error, "the collector could not go on; it tries again later");
             }
         }
@@ -354,10 +358,15 @@ impl Worker<'_> {
     /// Brings in what the collector has done, if that is all there is.
     fn bring_in_collected(&mut self) {
         match self.writer.checkpoint() {
-            Ok(()) => self.owes_collected.is_shown = true,
+            Ok(()) => {
+                self.room.found(Duration::ZERO);
+                self.owes_collected.is_shown = true;
+            }
             Err(error) if error.is_fatal() => self.stop_in_doubt("checkpoint", &error),
             Err(error) => {
                 // The transaction is gone, and with it what was done: there is nothing to bring in.
+                self.room.missed(&error);
+                self.thread.stats.checkpoint_failures.one();
                 tracing::warn!(%error, "what the collector has done could not be brought in; it does it again");
             }
         }
@@ -371,6 +380,9 @@ impl Worker<'_> {
         let has_unshown = self.writer.has_unshown();
         self.owes_deltas &= has_unshown;
         let is_due = had_unshown && !has_unshown;
+        if is_due {
+            self.room.found(Duration::ZERO);
+        }
         let is_shown = (self.owes_collected.is_shown || is_due) && !has_unshown;
         self.owes_collected.is_shown = is_shown;
         if !is_shown && self.owes_collected.quarantined.is_empty() {
@@ -391,6 +403,16 @@ impl Worker<'_> {
             quarantined,
             _place: Arc::clone(&self.collected),
         });
+    }
+
+    /// Brings everything into LMDB, if it is not there, for what goes on from that. While the disk
+    /// has no room, that is not tried again for everyone who comes.
+    fn show_all(&mut self) -> Result<(), StoreError> {
+        match self.writer.has_unshown() {
+            true if self.room.must_wait() => Err(disk_full()),
+            true => self.checkpoint(),
+            false => Ok(()),
+        }
     }
 
     /// Brings everything into LMDB and gives the shard the snapshot that shows it.
@@ -450,7 +472,11 @@ impl Worker<'_> {
         }
         match self.has_room_for(&batch) {
             true => self.write(batch),
-            false => self.refuse(batch.changes.len()),
+            false if batch.is_of_others => self.refuse(batch.changes.len()),
+            false => {
+                self.lost = Some(batch.epoch);
+                self.report(Report::Failed(disk_full()));
+            }
         }
         self.batches += 1;
         let saved = self
@@ -463,7 +489,7 @@ impl Worker<'_> {
         if self.sweeping && self.batches.is_multiple_of(SWEEP_EVERY_BATCHES) {
             self.sweep();
         }
-        if self.collector.due(self.writer.has_grown()) <= Instant::now() {
+        if self.collect_due() <= Instant::now() {
             self.step_collector();
         }
     }
@@ -471,7 +497,8 @@ impl Worker<'_> {
     /// Whether a batch is to be tried. While checkpoints fail, one that needs one is not; but
     /// now and then a checkpoint is tried for it, or if there is nothing to bring in, the batch.
     fn has_room_for(&mut self, batch: &Batch) -> bool {
-        if !self.room.is_lacking() || !batch.is_of_others && !self.owes_deltas {
+        let needs_checkpoint = batch.is_of_others || !self.room.may_journal(batch.bytes);
+        if !self.room.is_lacking() || !needs_checkpoint && !self.owes_deltas {
             return true;
         }
         if !self.room.must_wait() {
@@ -483,7 +510,7 @@ impl Worker<'_> {
                 Err(error) => tracing::warn!(%error, "{CHECKPOINT_FAILED}"),
             }
         }
-        !batch.is_of_others
+        !needs_checkpoint
     }
 
     /// Refuses a batch of so many changes of other nodes that has left nothing. Nobody sees them
@@ -499,6 +526,7 @@ impl Worker<'_> {
         let Batch {
             epoch,
             changes,
+            bytes,
             calls,
             refused,
             ..
@@ -510,6 +538,8 @@ impl Worker<'_> {
         let started = Instant::now();
         let is_delta = |change: &Change| matches!(change, Change::Delta(_));
         let deltas: Vec<bool> = changes.iter().map(is_delta).collect();
+        let is_call = |change: &Change| matches!(change, Change::Call(_));
+        let is_all_calls = changes.iter().all(is_call);
         let is_all_of_others = refused.is_empty() && changes.iter().all(is_of_others);
         // While checkpoints fail, it is here only to be tried.
         let has_rested = match self.room.is_lacking() {
@@ -547,8 +577,11 @@ impl Worker<'_> {
             Err(error) if error.is_fatal() => self.stop_in_doubt("commit", &error),
             Err(error) => {
                 let is_disk_full = matches!(error, StoreError::DiskFull { .. });
-                if is_for_deltas && is_disk_full {
-                    self.room.missed(&error);
+                if is_disk_full {
+                    match is_for_deltas || !is_all_calls {
+                        true => self.room.missed(&error),
+                        false => self.room.missed_in_journal(&error, bytes),
+                    }
                     self.thread.stats.checkpoint_failures.one();
                 }
                 if is_all_of_others && is_disk_full {
@@ -669,10 +702,7 @@ impl Worker<'_> {
     /// Drops some records of deleted contexts.
     fn sweep(&mut self) {
         // It takes a checkpoint, of which the shard has to hear.
-        let shown = match self.writer.has_unshown() {
-            true => self.checkpoint(),
-            false => Ok(()),
-        };
+        let shown = self.show_all();
         match shown.and_then(|()| self.writer.sweep(SWEEP_RECORDS)) {
             Ok(swept) => {
                 self.thread.stats.swept.add(swept.records as u64);

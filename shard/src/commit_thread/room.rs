@@ -1,6 +1,7 @@
 //! What a commit thread knows of a disk without room: that checkpoints fail, when the next one
 //! may be tried, and what can go on meanwhile. Nothing is tried here (see `commit_thread.rs`).
 
+use std::io::{Error, ErrorKind};
 use std::time::{Duration, Instant};
 
 use corelet_store::StoreError;
@@ -22,6 +23,9 @@ pub(super) struct Room {
     // what needs a checkpoint is refused: it must not take calls along that the journal has room
     // for. To fail costs more than to refuse, as what the journal has is applied anew after it.
     is_lacking: bool,
+    // As long as it is: batches of more bytes find no room in the journal either. Half of the
+    // smallest that has found none.
+    journaled_max: u64,
 }
 
 impl Room {
@@ -29,6 +33,7 @@ impl Room {
         Room {
             rested: now,
             is_lacking: false,
+            journaled_max: u64::MAX,
         }
     }
 
@@ -43,6 +48,12 @@ impl Room {
         self.is_lacking |= matches!(error, StoreError::DiskFull { .. });
     }
 
+    /// The same for a batch of so many bytes that the journal had no room for.
+    pub(super) fn missed_in_journal(&mut self, error: &StoreError, bytes: u64) {
+        self.missed(error);
+        self.journaled_max = self.journaled_max.min(bytes / 2);
+    }
+
     /// Whether checkpoints fail.
     pub(super) fn is_lacking(&self) -> bool {
         self.is_lacking
@@ -53,8 +64,30 @@ impl Room {
         self.is_lacking && Instant::now() < self.rested
     }
 
+    /// Whether the journal may take a batch of so many bytes.
+    pub(super) fn may_journal(&self, bytes: u64) -> bool {
+        bytes <= self.journaled_max
+    }
+
     /// Before it no checkpoint is made for what is of other nodes.
     pub(super) fn rested(&self) -> Instant {
         self.rested
     }
+
+    /// `due`, or when the next try may be made if that is later.
+    pub(super) fn or_next_try(&self, due: Instant) -> Instant {
+        match self.is_lacking {
+            true => due.max(self.rested),
+            false => due,
+        }
+    }
+}
+
+/// What is said of what is not even tried.
+pub(super) fn disk_full() -> StoreError {
+    let source = Error::new(
+        ErrorKind::StorageFull,
+        "a checkpoint has found no room a moment ago",
+    );
+    StoreError::DiskFull { source }
 }

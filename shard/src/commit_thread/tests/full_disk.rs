@@ -132,3 +132,59 @@ fn what_was_refused_for_want_of_room_is_taken_once_there_is_some() {
     bench.finish();
     assert_eq!(bench.disk.get(slot, "theirs").unwrap(), "value");
 }
+
+/// Each failure costs what the journal has: it is applied anew for the next batch.
+#[test]
+fn a_full_journal_on_a_full_disk_refuses_updates_without_trying_each() {
+    if !prepared(
+        "commit_thread::tests::full_disk::a_full_journal_on_a_full_disk_refuses_updates_without_trying_each",
+    ) {
+        return;
+    }
+    let started = Instant::now();
+    let mut bench = Bench::new();
+    let (limit, _shown) = fill(&bench);
+    bench.start();
+    static LARGE: [u8; 1 << 20] = [b'x'; 1 << 20];
+    let large = std::str::from_utf8(&LARGE).unwrap();
+    let update = |bench: &mut Bench, now, epoch| {
+        bench.send(bench.write(now, large), epoch, epoch);
+        loop {
+            match bench.report() {
+                Report::Durable { verdicts, .. } => {
+                    assert!(verdicts.iter().all(Result::is_ok));
+                    return true;
+                }
+                Report::Failed(StoreError::DiskFull { .. }) => return false,
+                Report::Failed(error) => panic!("{error}"),
+                Report::Shown(_) | Report::Collected { .. } => {}
+            }
+        }
+    };
+    let (mut now, mut epoch) = (200, 0);
+    while update(&mut bench, now, epoch) {
+        now += 1;
+        assert!(now < 300, "the journal is never full");
+    }
+    for _ in 0..20 {
+        (now, epoch) = (now + 1, epoch + 1);
+        assert!(!update(&mut bench, now, epoch));
+    }
+    let failures = bench.stats.checkpoint_failures.get();
+    // One with the batch that has found the journal full, and one for the sweep at the start.
+    let tries = 2 + started.elapsed().as_secs() / CHECKPOINT_IDLE.as_secs();
+    assert!((1..=tries).contains(&failures), "{failures} of {tries}");
+    // What is small goes on.
+    epoch += 1;
+    bench.send(bench.write(now + 1, "value"), epoch, epoch);
+    assert_eq!(bench.verdicts(), ["committed"]);
+    setrlimit(Resource::Fsize, limit).unwrap();
+    loop {
+        (now, epoch) = (now + 2, epoch + 1);
+        if update(&mut bench, now, epoch) {
+            break;
+        }
+    }
+    bench.finish();
+    assert_eq!(bench.disk.get(bench.slot, "key").unwrap(), large);
+}
