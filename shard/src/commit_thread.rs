@@ -559,6 +559,7 @@ impl Worker<'_> {
                 is_shown,
                 leaves_litter,
                 due,
+                ..
             }) => {
                 self.sweeping |= leaves_litter;
                 let mut deltas = deltas.iter().zip(&verdicts);

@@ -12,7 +12,7 @@ const TRY_AGAIN: Duration = Duration::from_secs(1);
 /// What was applied of other nodes is read through a snapshot only, and its context's updates
 /// wait for that. So checkpoints are made for it, with rests in between of so many times as
 /// long as the last one has taken.
-const REST: u32 = 4;
+pub(super) const REST: u32 = 4;
 
 /// Room on the disk, as far as the last tries tell.
 pub(super) struct Room {

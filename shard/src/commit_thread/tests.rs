@@ -8,6 +8,7 @@ use corelet_store::{Attachment, BlobId, ContextSlot, RemoteDelta};
 use crossbeam_channel::Sender;
 use futures_lite::future::{block_on, poll_once};
 
+use super::room::REST;
 use super::*;
 use crate::fixture::{self, Disk};
 use crate::mailbox::{Inbox, mailbox};

@@ -232,7 +232,7 @@ impl<'p> History<'p> {
                 let place = (space, entry.key().to_vec());
                 let value = match entry.value()? {
                     EntryValue::Register(value) => Value::Register(value.to_vec()),
-                    EntryValue::Counter(sum) => Value::Counter(sum),
+                    EntryValue::Counter(sum) => Value::Counter(sum.nearest()),
                     EntryValue::SetElement => Value::Element,
                     EntryValue::WriteOnce(value) => Value::Once(value.to_vec()),
                     EntryValue::List => Value::List(self.elements(on, &place, EntryKind::List)),
