@@ -66,7 +66,7 @@ pub enum BlobRequestError {
     },
     /// What a ledger has noted of attachments is damaged, so any blob may be attached.
     #[error(
-        "shard {shard} cannot tell which blobs are attached, and so none is removed until that is mended: stop the server and let `corelet check` say what is damaged"
+        "shard {shard} cannot tell which blobs are attached, and what may be stays until that is mended: stop the server and let `corelet check` say what is damaged"
     )]
     Unsure {
         /// Whose notes are wrong.

@@ -103,6 +103,7 @@ impl Sweeper {
                     let asked = none.insert(referrers.ask()?);
                     if let Err(error) = Referrers::check_service(asked) {
                         *may_remove = false;
+                        self.service.stats().kept_all.set(1);
                         return Err(error);
                     }
                     asked
