@@ -137,6 +137,8 @@ impl Ledger {
         let started = Instant::now();
         data_file::check(&place.data_file())?;
         let env = open_env(place, config)?;
+        // Those of a process that was killed go with the lock file, which whoever opens the ledger
+        // alone begins anew; this is for one that was not alone.
         env.clear_stale_readers()
             .map_err(|error| engine("clear stale readers of", error, config))?;
         assert_eq!(
