@@ -14,6 +14,7 @@ use corelet_wasm_host::Module;
 
 use crate::events::EventRecord;
 use crate::keyed::KeyedCalls;
+use crate::large::Large;
 use crate::overlay::Overlay;
 use crate::schedule::{Exclusive, Ready};
 use crate::warm_sum::Kept;
@@ -35,7 +36,7 @@ pub(crate) struct Context {
     /// Calls with a key that no snapshot shows yet.
     pub(crate) keyed: RefCell<KeyedCalls>,
     /// Durable events that no snapshot shows yet.
-    pub(crate) events: RefCell<VecDeque<EventRecord>>,
+    pub(crate) events: RefCell<Large<VecDeque<EventRecord>>>,
     /// How many changes its updates have sent to the disk: each has its number.
     pub(crate) changes: Cell<u64>,
     /// How many of them are on their way.

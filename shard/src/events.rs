@@ -2,12 +2,14 @@
 //! behind that, from what is durable and in no snapshot yet. Reads only: which events
 //! are kept is the store's to say.
 
+use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
 use corelet_store::{ContextId, DeltaId, Hlc};
 
 use crate::error::CallError;
+use crate::large::{PIECE_BYTES, Weigh};
 use crate::shard::Shard;
 
 /// Kinds and payloads in one page, beyond its first event. A page is made in one go.
@@ -26,6 +28,13 @@ pub struct EventRecord {
     pub kind: String,
     /// The details: JSON.
     pub payload: Bytes,
+}
+
+impl Weigh for VecDeque<EventRecord> {
+    fn memory_bytes(&self) -> usize {
+        // A kind and a payload.
+        self.len() * 2 * PIECE_BYTES
+    }
 }
 
 /// A part of a context's event log.

@@ -18,6 +18,7 @@ use corelet_wasm_host::Failure;
 use crate::answer::{Promise, promise};
 use crate::context::{Context, InUse};
 use crate::error::CallError;
+use crate::large::{Large, PIECE_BYTES, Weigh};
 use crate::message::Reply;
 use crate::rt;
 use crate::shard::{Shard, Started, settle};
@@ -30,6 +31,12 @@ pub(crate) struct Keyed {
     pub(crate) request: RequestDigest,
 }
 
+impl Weigh for HashMap<AnswerKey, KeptAnswer> {
+    fn memory_bytes(&self) -> usize {
+        self.len() * PIECE_BYTES
+    }
+}
+
 /// The keyed calls of one context that its snapshot does not show.
 #[derive(Default)]
 pub(crate) struct KeyedCalls {
@@ -37,7 +44,7 @@ pub(crate) struct KeyedCalls {
     /// How many wait for the calls of others.
     followers: usize,
     /// What is durable, until the snapshot shows it.
-    settled: HashMap<AnswerKey, KeptAnswer>,
+    settled: Large<HashMap<AnswerKey, KeptAnswer>>,
 }
 
 /// A call between its beginning and its durable answer.
@@ -86,7 +93,7 @@ impl KeyedCalls {
 
     /// The snapshot shows everything that is durable.
     pub(crate) fn shown(&mut self) {
-        self.settled = HashMap::new();
+        self.settled = Large::default();
     }
 
     pub(crate) fn is_shown(&self) -> bool {

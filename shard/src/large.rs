@@ -1,5 +1,6 @@
 //! What is let go of beside the shard, if it is large: to free the memory of a million pieces takes
-//! tens of milliseconds, and nobody waits for it. One thread of the process does it, started by
+//! tens of milliseconds, and nobody waits for it. So are lists and texts, and what a context's
+//! calls have made between two checkpoints. One thread of the process does it, started by
 //! the first who needs it; it ends with the process, as there is nothing to be lost.
 
 use std::ops::{Deref, DerefMut};
@@ -34,7 +35,11 @@ macro_rules! weigh {
 
 weigh!(Sequence, Loading, Arriving, Deleting);
 
+/// About what a piece takes that is allocated by itself, such as a value, with its place among others.
+pub(crate) const PIECE_BYTES: usize = 128;
+
 /// Something that may be large. To drop it costs the shard little.
+#[derive(Clone, Debug)]
 pub(crate) struct Large<T: Weigh>(Option<T>);
 
 impl<T: Weigh> Large<T> {
@@ -44,6 +49,12 @@ impl<T: Weigh> Large<T> {
 
     pub(crate) fn into_inner(mut self) -> T {
         self.0.take().expect(IS_THERE)
+    }
+}
+
+impl<T: Weigh + Default> Default for Large<T> {
+    fn default() -> Self {
+        Large::new(T::default())
     }
 }
 

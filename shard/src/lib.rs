@@ -36,6 +36,7 @@ mod fixture;
 mod guest_log;
 mod handle;
 mod keyed;
+mod large;
 mod mailbox;
 mod mesh;
 mod message;

@@ -18,6 +18,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use corelet_store::{CounterSum, EntryKind, Space};
 
+use crate::large::{Large, PIECE_BYTES, Weigh};
 use crate::sequences::{Edit, Pending as PendingEdits, Tail};
 
 /// A map of keys for each space.
@@ -82,11 +83,19 @@ impl Shown {
     }
 }
 
+impl Weigh for BySpace<Option<Shown>> {
+    fn memory_bytes(&self) -> usize {
+        let entries = self.0.iter().map(BTreeMap::len);
+        // A key and a value.
+        entries.sum::<usize>() * 2 * PIECE_BYTES
+    }
+}
+
 /// What writes have made of entries.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Layer {
     /// `None` if they are gone.
-    shown: BySpace<Option<Shown>>,
+    shown: Large<BySpace<Option<Shown>>>,
     /// The edits of those that are lists or texts.
     tails: BySpace<Tail>,
 }
@@ -305,6 +314,8 @@ impl Overlay {
 
 #[cfg(test)]
 mod tests {
+    use std::thread::{self, ThreadId};
+
     use super::*;
 
     fn bytes(text: &'static str) -> Bytes {
@@ -330,6 +341,44 @@ mod tests {
 
     fn in_settled<'a>(settled: &'a Layer, key: &str) -> Option<&'a Option<Shown>> {
         settled.of(Space::Shared).get(key.as_bytes())
+    }
+
+    /// Bytes that tell which thread has freed them.
+    struct Told(crossbeam_channel::Sender<ThreadId>);
+
+    impl AsRef<[u8]> for Told {
+        fn as_ref(&self) -> &[u8] {
+            b"value"
+        }
+    }
+
+    impl Drop for Told {
+        fn drop(&mut self) {
+            let _ = self.0.send(thread::current().id());
+        }
+    }
+
+    #[test]
+    fn what_a_snapshot_shows_of_many_calls_is_freed_beside_the_shard() {
+        for (keys, is_beside) in [(10_u32, false), (10_000, true)] {
+            let (tell, told) = crossbeam_channel::unbounded();
+            let mut overlay = Overlay::default();
+            for key in 0..keys {
+                let value = Bytes::from_owner(Told(tell.clone()));
+                let mut write = set("", "");
+                write.key = Bytes::copy_from_slice(&key.to_be_bytes());
+                write.shown = Some(Shown::new(EntryKind::Register, value));
+                overlay.settle(u64::from(key), vec![write]);
+            }
+            let of_query = overlay.settled();
+            overlay.shown();
+            assert!(told.is_empty(), "a query reads it");
+            drop((of_query, tell));
+            let threads: Vec<ThreadId> = told.iter().collect();
+            assert_eq!(threads.len(), keys as usize);
+            let here = thread::current().id();
+            assert!(threads.iter().all(|thread| (*thread != here) == is_beside));
+        }
     }
 
     #[test]

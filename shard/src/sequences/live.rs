@@ -8,7 +8,8 @@ use corelet_store::{
     tell_void,
 };
 
-use super::{Edit, Large, Made};
+use super::{Edit, Made};
+use crate::large::Large;
 
 /// A delta of this node has seen everything that is here before it.
 const EVERYTHING: Hlc = Hlc::from_bits(u64::MAX);

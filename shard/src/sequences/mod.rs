@@ -10,7 +10,6 @@
 //! | file | holds |
 //! |---|---|
 //! | `live.rs` | a sequence in memory |
-//! | `large.rs` | how one is let go of |
 //! | `source.rs` | where its edits are |
 //! | `opening.rs` | making one, a slice at a time |
 //! | `openings.rs` | those that are being made, and their bound |
@@ -19,7 +18,6 @@
 //! All of it belongs to the shard's thread.
 
 mod cache;
-mod large;
 mod live;
 mod opening;
 mod openings;
@@ -30,8 +28,9 @@ use std::rc::Rc;
 use bytes::Bytes;
 use corelet_store::{Birth, Births, EntryKind, Hlc, NodeId, SequenceKind};
 
+use crate::large::{Large, PIECE_BYTES, Weigh};
+
 pub(crate) use self::cache::{Name, Role, SequenceCache};
-pub(crate) use self::large::Large;
 pub(crate) use self::live::{Live, Seen};
 pub(crate) use self::opening::Opening;
 pub(crate) use self::openings::{
@@ -52,8 +51,14 @@ pub(crate) struct Edit {
     pub(crate) update: Bytes,
 }
 
+impl Weigh for Vec<Edit> {
+    fn memory_bytes(&self) -> usize {
+        self.len() * PIECE_BYTES
+    }
+}
+
 /// Edits that have settled since the last checkpoint, or since the sequence has begun.
-pub(crate) type Tail = Rc<Vec<Edit>>;
+pub(crate) type Tail = Rc<Large<Vec<Edit>>>;
 
 /// What a sequence is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]

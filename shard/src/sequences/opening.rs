@@ -16,7 +16,8 @@ use corelet_store::{
 };
 
 use super::source::{Place, Source};
-use super::{Edit, Large, Live, STEP_WORK, Seen};
+use super::{Edit, Live, STEP_WORK, Seen};
+use crate::large::Large;
 
 /// Edits that are read in one step, however little each does, and bytes of edits.
 const STEP_EDITS: usize = 500;

@@ -17,10 +17,11 @@ use corelet_wasm_host::{
 };
 
 use super::{Base, Own, View, no_private, store_space};
+use crate::large::Large;
 use crate::overlay::Shown;
 use crate::sequences::{
-    Edit, Large, Live, Made, Name, Opening, OpeningsFull, Pending, Place, Role, STEP_WORK,
-    SequenceCache, SharedError, SharedOpening, SharedStep, Source, Ticket, entry_kind,
+    Edit, Live, Made, Name, Opening, OpeningsFull, Pending, Place, Role, STEP_WORK, SequenceCache,
+    SharedError, SharedOpening, SharedStep, Source, Ticket, entry_kind,
 };
 
 /// What is read in one go: so much work, of a list so many bytes. A query that reads on may have
