@@ -3,9 +3,9 @@
 
 use bytes::Bytes;
 use corelet_store::{
-    Attachment, BLOB_GROUP_BYTES, BackupSource, BlobId, BlobLimit, Blobs, ContextSlot, Hlc,
-    LedgerConfig, NodeId, Op, RestoreOptions, Space, Write, check, read_copy, restore,
-    write_backup,
+    Attachment, BLOB_GROUP_BYTES, BackupCounts, BackupSource, BlobId, BlobLimit, Blobs,
+    ContextSlot, Hlc, LedgerConfig, NodeId, Op, RestoreOptions, Space, Write, check, read_copy,
+    restore, write_backup,
 };
 
 use crate::damage::flip;
@@ -50,6 +50,19 @@ fn slot_of(bench: &Bench) -> ContextSlot {
     snapshot.context(&id(1)).unwrap().unwrap().slot
 }
 
+fn backed_up(bench: &Bench, blobs: &Blobs) -> (Vec<u8>, BackupCounts) {
+    let snapshots = [bench.ledger().snapshot().unwrap()];
+    let source = BackupSource {
+        node: NodeId::from_bytes([4; 32]),
+        snapshots: &snapshots,
+        component: &|_| unreachable!("no application is installed"),
+        blobs: Some(blobs),
+    };
+    let mut backup = Vec::new();
+    let counts = write_backup(&source, &mut backup, &mut |_| {}).unwrap();
+    (backup, counts)
+}
+
 fn contents() -> Vec<Vec<u8>> {
     let long = |n: u8| {
         [
@@ -87,15 +100,7 @@ fn a_backup_names_the_attached_blobs_that_it_lacks_and_has_the_others() {
     std::fs::write(&file, bytes).unwrap();
 
     bench.reopen();
-    let snapshots = [bench.ledger().snapshot().unwrap()];
-    let source = BackupSource {
-        node: NodeId::from_bytes([4; 32]),
-        snapshots: &snapshots,
-        component: &|_| unreachable!("no application is installed"),
-        blobs: Some(&blobs),
-    };
-    let mut backup = Vec::new();
-    let counts = write_backup(&source, &mut backup, &mut |_| {}).unwrap();
+    let (backup, counts) = backed_up(&bench, &blobs);
     // The one that the damaged row names is attached by nobody, and told all the same.
     assert_eq!((counts.files, counts.blobs_left_out), (2, 3));
     let told = read_copy(&backup[..]).unwrap().blobs_left_out;
@@ -138,15 +143,7 @@ fn a_blob_that_cannot_be_read_is_named_and_ends_no_backup() {
     let file = dir.join(blob.to_string());
     std::fs::remove_file(&file).unwrap();
     std::os::unix::fs::symlink(&file, &file).unwrap();
-    let snapshots = [bench.ledger().snapshot().unwrap()];
-    let source = BackupSource {
-        node: NodeId::from_bytes([4; 32]),
-        snapshots: &snapshots,
-        component: &|_| unreachable!("no application is installed"),
-        blobs: Some(&blobs),
-    };
-    let mut backup = Vec::new();
-    let counts = write_backup(&source, &mut backup, &mut |_| {}).unwrap();
+    let (backup, counts) = backed_up(&bench, &blobs);
     assert_eq!((counts.files, counts.blobs_left_out), (3, 1));
     let told = read_copy(&backup[..]).unwrap().blobs_left_out;
     assert_eq!(told[0].0, blob);
