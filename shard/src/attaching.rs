@@ -27,8 +27,9 @@ impl Shard {
             let pending = loop {
                 match self.blobs.begin_holds(part.to_vec()) {
                     Some(pending) => break pending,
-                    // Too many take holds at this moment. The threads outlive the shards' work.
-                    None => rt::yield_now().await,
+                    // Too many take holds at this moment. The threads outlive the shards' work,
+                    // and they may take long: they read from the disk.
+                    None => rt::breathe().await,
                 }
             };
             // What could not be held was logged; it is attached all the same.
@@ -40,14 +41,22 @@ impl Shard {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+    use std::future::poll_fn;
+    use std::rc::Rc;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+    use std::task::Poll;
+
     use bytes::Bytes;
-    use futures_lite::future::{block_on, poll_once};
+    use futures_lite::future::{block_on, or, poll_once};
 
     use corelet_store::Attachment;
 
     use super::*;
     use crate::delivery::Delivered;
     use crate::fixture::{self, Bench, Disk, Peer};
+    use crate::mailbox::mailbox;
 
     /// Until then a sweep that has asked the ledgers before would remove it.
     #[test]
@@ -98,6 +107,61 @@ mod tests {
         for blob in [here, elsewhere] {
             assert_eq!(snapshot.attached_by(blob, 2).unwrap(), [slot]);
         }
+    }
+
+    /// The disk decides for how long the blobs' threads have no room.
+    #[test]
+    fn who_waits_for_room_among_the_holds_lets_the_shard_go_on() {
+        let config = rt::ExecutorConfig::default();
+        let scenario = async || {
+            let disk = Disk::new();
+            disk.create(1);
+            let bench = Bench::new(disk);
+            let attachment = Attachment {
+                blob: BlobId::of(b"content"),
+                bytes: 7,
+            };
+            let deltas = vec![Peer::new().attach(9, attachment)];
+            let full = bench.shard.blobs.fill_holds();
+            let mut delivery = Box::pin(bench.shard.deliver_here(fixture::id(1), deltas));
+            let delivered = async { Some((&mut delivery).await.map(drop)) };
+            // Another task hears another thread's word when sockets are heard, too.
+            let (outbox, mut inbox) = mailbox(1);
+            let is_heard = Rc::new(Cell::new(false));
+            let hears = Rc::clone(&is_heard);
+            let (begin, begun) = crossbeam_channel::bounded(1);
+            let is_said = Arc::new(AtomicBool::new(false));
+            let says = Arc::clone(&is_said);
+            let other = std::thread::Builder::new().spawn(move || {
+                begun.recv().unwrap();
+                outbox.post(()).unwrap();
+                says.store(true, Relaxed);
+            });
+            rt::spawn(async move {
+                begin.send(()).unwrap();
+                inbox.take().await;
+                hears.set(true);
+            });
+            let mut asked_since = 0;
+            let heard = poll_fn(|_| {
+                asked_since += u32::from(is_said.load(Relaxed));
+                match is_heard.get() {
+                    true => Poll::Ready(None),
+                    false => Poll::Pending,
+                }
+            });
+            let first = or(delivered, heard).await;
+            assert!(first.is_none(), "there was room: {first:?}");
+            assert!(bench.queue.is_empty());
+            other.unwrap().join().unwrap();
+            assert!(asked_since < 100, "asked {asked_since} times meanwhile");
+            drop(full);
+            while bench.queue.is_empty() {
+                assert!(poll_once(&mut delivery).await.is_none());
+                rt::breathe().await;
+            }
+        };
+        rt::run("a test", &config, scenario).unwrap();
     }
 
     /// They may be any number, and whoever has sent them sends them again.

@@ -182,6 +182,18 @@ impl BlobService {
         self.shared.holder.stop();
     }
 
+    /// Until the result is dropped there is no room for another hold.
+    #[cfg(test)]
+    pub(crate) fn fill_holds(&self) -> crossbeam_channel::Sender<()> {
+        let (full, gate) = crossbeam_channel::bounded(0);
+        let wait = || {
+            let gate = gate.clone();
+            move || gate.recv().unwrap_or_default()
+        };
+        while self.shared.holder.try_run(wait()).is_some() {}
+        full
+    }
+
     /// What is counted.
     pub fn stats(&self) -> &BlobStats {
         &self.shared.stats
