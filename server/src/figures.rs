@@ -89,6 +89,7 @@ figures! {
     Gauge map_bytes = "corelet_ledger_bytes" [ledger_bytes] "Bytes of the ledger in use";
     Gauge map_bytes_max = "corelet_ledger_bytes_max" [ledger_bytes_max] "Bytes to which the ledger can grow";
     Gauge map_bytes_free = "corelet_ledger_bytes_free" "Bytes of the ledger's file that are free to be used again";
+    Gauge map_bytes_reserved = "corelet_ledger_bytes_reserved" "Bytes of the disk that are reserved behind the ledger's file for what was acknowledged and for deletions";
     Gauge readers = "corelet_ledger_readers" "Places for snapshots that have been in use at the same time";
     Gauge readers_max = "corelet_ledger_readers_max" "Places for snapshots that there are";
     Counter swept = "corelet_swept_records" "Records of deleted contexts swept away";

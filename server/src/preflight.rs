@@ -313,12 +313,12 @@ fn disk(free: Option<u64>) -> Finding {
         Some(free) if free < DISK_LEAST => Finding::warning(
             what,
             bytes(free),
-            "free some space, or move the data directory to a larger disk: nearly every write will be refused, deletions among them; reads go on",
+            "free some space, or move the data directory to a larger disk: nearly every write will be refused; reads and deletions go on",
         ),
         Some(free) if free < DISK_WANTED => Finding::warning(
             what,
             bytes(free),
-            "writes are refused when it is full; reads go on",
+            "writes are refused when it is full; reads and deletions go on",
         ),
         Some(free) => Finding::good(what, bytes(free)),
         None => Finding::warning(what, "cannot be found out", "make sure that there is some"),

@@ -69,7 +69,11 @@ impl RunFile {
     pub(crate) fn leave(&self, data: &DataDir) -> Result<LeftBehind, corelet_store::StoreError> {
         let text = serde_json::to_vec_pretty(self).unwrap_or_default();
         let path = data.run_file();
-        write_atomically(&path, &text)?;
+        write_atomically(&path, &text).or_else(|_| {
+            // A full disk has no room for two. The one that is there is of a server that has ended.
+            let _ = fs::remove_file(&path);
+            write_atomically(&path, &text)
+        })?;
         Ok(LeftBehind { path })
     }
 

@@ -204,7 +204,7 @@ impl Server {
         // A disk that is full can still be read, and a client can be told by hand.
         let run_file = RunFile::of_this_process(address).leave(&data);
         let run_file = run_file.inspect_err(|error| {
-            tracing::warn!(error = %chain(error), "local clients will not find this server by itself; give them --url");
+            tracing::warn!(error = %chain(error), "local clients will not find this server by itself; give them --url and --token-file");
         });
         tracing::info!(
             %address,

@@ -166,6 +166,8 @@ struct Batch {
     epoch: u64,
     // Whether it began with what other nodes have made.
     is_of_others: bool,
+    // Whether it began with what makes room.
+    frees: bool,
     changes: Vec<Change>,
     bytes: u64,
     writes: usize,
@@ -496,7 +498,11 @@ impl Worker<'_> {
 
     /// Whether a batch is to be tried. While checkpoints fail, one that needs one is not; but
     /// now and then a checkpoint is tried for it, or if there is nothing to bring in, the batch.
+    /// What makes room always is.
     fn has_room_for(&mut self, batch: &Batch) -> bool {
+        if batch.frees {
+            return true;
+        }
         let needs_checkpoint = batch.is_of_others || !self.room.may_journal(batch.bytes);
         if !self.room.is_lacking() || !needs_checkpoint && !self.owes_deltas {
             return true;
@@ -644,6 +650,7 @@ impl Worker<'_> {
         let mut batch = Batch {
             epoch: first.epoch,
             is_of_others: is_of_others(&first.change),
+            frees: first.change.frees(),
             ..Batch::default()
         };
         let mut next = Some(first);
@@ -654,7 +661,8 @@ impl Worker<'_> {
                     || is_release(&queued.change)
                     || batch.changes.last().is_some_and(is_release)
                     || self.room.is_lacking()
-                        && is_of_others(&queued.change) != batch.is_of_others
+                        && (is_of_others(&queued.change) != batch.is_of_others
+                            || queued.change.frees() != batch.frees)
                     || batch.bytes + queued.bytes > BATCH_BYTES_MAX
                     || batch.writes + queued.change.writes() > BATCH_WRITES_MAX
                     || batch.changes.len() >= self.thread.batch_changes_max);

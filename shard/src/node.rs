@@ -480,6 +480,7 @@ async fn beat(shard: Rc<Shard>) {
             shard.stats.map_bytes.set(ledger.map_bytes_used);
             shard.stats.map_bytes_max.set(ledger.map_bytes_max);
             shard.stats.map_bytes_free.set(ledger.free_bytes);
+            shard.stats.map_bytes_reserved.set(ledger.reserved_bytes);
             shard.stats.readers.set(ledger.readers_used.into());
             shard.stats.readers_max.set(ledger.readers_max.into());
         }

@@ -188,6 +188,8 @@ pub struct ShardStats {
     pub map_bytes_max: Gauge,
     /// Bytes of it that are free to be used again.
     pub map_bytes_free: Gauge,
+    /// Bytes of the disk that are reserved behind its file.
+    pub map_bytes_reserved: Gauge,
     /// Places for snapshots that have been in use at the same time.
     pub readers: Gauge,
     /// How many there are.

@@ -115,6 +115,28 @@ impl Change {
         bytes as u64
     }
 
+    /// Whether it makes room, or says what is damaged. On a full disk it has some space that
+    /// others have not.
+    pub fn frees(&self) -> bool {
+        match self {
+            Change::DeleteContext(_)
+            | Change::RemoveApplication(_)
+            | Change::RemoveName { .. }
+            | Change::DropDamagedName(_)
+            | Change::Quarantine { .. } => true,
+            Change::CreateContext(_)
+            | Change::Call(_)
+            | Change::Delta(_)
+            | Change::KeepSeal(_)
+            | Change::KeepFork(_)
+            | Change::ShareContext(_)
+            | Change::SetMembers { .. }
+            | Change::Acknowledge(_)
+            | Change::PutApplication(_)
+            | Change::PutName { .. } => false,
+        }
+    }
+
     /// How many entries it writes, as far as can be told without reading it.
     pub fn writes(&self) -> usize {
         match self {

@@ -29,6 +29,7 @@ use crate::journal::Journal;
 use crate::layout::{self, FORMAT_VERSION, LMDB_KEY_BYTES_MAX, Tables};
 use crate::meta::{self, Meta};
 use crate::place::LedgerPlace;
+use crate::reserve::{Reserve, Reserved};
 use crate::retention::{Collected, Reach, Retention, StepBounds};
 use crate::snapshot::Snapshot;
 use crate::sweep::Swept;
@@ -96,6 +97,10 @@ pub struct LedgerStats {
     /// Bytes of these that are in no record and no list of free pages: they are used again
     /// before the file grows, as soon as no snapshot needs them.
     pub free_bytes: u64,
+    /// Bytes of the disk that are reserved behind these, so that what was acknowledged can
+    /// go there however full the disk is: none before the first write, nor where the file system
+    /// reserves none.
+    pub reserved_bytes: u64,
     /// Snapshots open at most.
     pub readers_max: u32,
     /// Places for snapshots that have been used so far, of `readers_max`.
@@ -125,6 +130,7 @@ pub struct Ledger {
 pub(crate) struct Shared {
     pub(crate) env: Env<WithoutTls>,
     pub(crate) tables: Tables,
+    reserved: Reserved,
     /// One writer at a time is LMDB's own rule; the mutex makes it ours.
     writer: Mutex<WriterState>,
 }
@@ -177,7 +183,8 @@ impl Ledger {
         )?;
         journal.recover(&place.data_file())?;
         let bytes = journal.bytes();
-        let ledger = Ledger::with(env.clone(), tables, config, journal)?;
+        let reserve = Reserve::of(&place.data_file())?;
+        let ledger = Ledger::with(env.clone(), tables, config, journal, reserve)?;
         let calls = ledger.writer().bring_in_journal()?;
         let took = started.elapsed();
         if took >= OPENING_WORTH_A_WORD {
@@ -199,12 +206,15 @@ impl Ledger {
         tables: Tables,
         config: &LedgerConfig,
         journal: Journal,
+        reserve: Reserve,
     ) -> Result<Ledger, StoreError> {
-        let writer = WriterState::load(&env, tables, config, journal)?;
+        let reserved = reserve.reserved();
+        let writer = WriterState::load(&env, tables, config, journal, reserve)?;
         Ok(Ledger {
             shared: Arc::new(Shared {
                 env,
                 tables,
+                reserved,
                 writer: Mutex::new(writer),
             }),
         })
@@ -264,12 +274,12 @@ impl Ledger {
         let page_bytes = u64::from(self.shared.env.unnamed_database_stat().page_size);
         let snapshot = self.snapshot()?;
         let counts = snapshot.table_counts()?;
+        let pages = info.last_page_number as u64 + 1;
         Ok(LedgerStats {
             map_bytes_max: info.map_size as u64,
-            map_bytes_used: (info.last_page_number as u64 + 1) * page_bytes,
-            free_bytes: (info.last_page_number as u64 + 1)
-                .saturating_sub(snapshot.pages()? + META_PAGES)
-                * page_bytes,
+            map_bytes_used: pages * page_bytes,
+            free_bytes: free_pages(pages, &snapshot)? * page_bytes,
+            reserved_bytes: self.shared.reserved.behind(pages * page_bytes),
             readers_max: info.maximum_number_of_readers,
             readers_used: info.number_of_readers,
             contexts: counts.contexts,
@@ -294,6 +304,11 @@ impl Ledger {
     fn engine(&self, doing: &'static str, error: heed::Error) -> StoreError {
         engine_error(doing, error, &self.shared.env)
     }
+}
+
+/// Of so many pages of a data file those that are in no table, nor in the list of free pages.
+pub(crate) fn free_pages(pages: u64, snapshot: &Snapshot) -> Result<u64, StoreError> {
+    Ok(pages.saturating_sub(snapshot.pages()? + META_PAGES))
 }
 
 pub(crate) fn open_env(

@@ -72,6 +72,7 @@ mod pending;
 mod place;
 mod quarantine;
 mod record;
+mod reserve;
 mod retention;
 mod saved;
 mod scrub;

@@ -21,8 +21,9 @@ use crate::hlc::Hlc;
 use crate::ids::{ContextId, ContextSlot};
 use crate::journal::Journal;
 use crate::layout::{self, BATCH_BYTES_MAX, META_COUNTERS, META_SLOTS, Tables};
-use crate::ledger::{LedgerConfig, Shared, commit_error, engine_error, is_short_write};
+use crate::ledger::{LedgerConfig, Shared, commit_error, engine_error, free_pages, is_short_write};
 use crate::record::{CountersRecord, Head, LogRow, SlotsRecord, open};
+use crate::reserve::Reserve;
 use crate::retention::{Collected, Reach, Retention, Round, StepBounds};
 use crate::saved::{self, SavedSequence, SequenceName};
 use crate::scrub::{Derived, Orphan};
@@ -55,6 +56,13 @@ const CHECKPOINT_PAGES: u64 = 256;
 /// split it into, and the same above them; a large value has pages of its own, which count by their bytes.
 const WRITE_PAGES: u64 = 4;
 
+/// The same of the disk, where more than needed takes space from others: of one write that goes
+/// elsewhere than those before it, a page and one to split it into.
+const DIRTY_PAGES: u64 = 2;
+
+/// The same of a context that was written to: its head, its tally and its last event.
+const CONTEXT_PAGES: u64 = 3;
+
 /// What the writing side of a ledger knows without reading.
 pub(crate) struct WriterState {
     /// As of the last checkpoint.
@@ -64,8 +72,11 @@ pub(crate) struct WriterState {
     checkpoint_contexts_max: usize,
     answers: AnswerBounds,
     attached: AttachedBounds,
-    /// Pages by which the ledger could still grow at the last checkpoint.
-    pages_left: u64,
+    /// Pages of the data file at the last checkpoint.
+    pages: u64,
+    /// Pages that it can have.
+    pages_max: u64,
+    reserve: Reserve,
     /// Where the collector is.
     round: Round,
     /// Tries as the last checkpoint has stored them, unless a transaction has them.
@@ -136,6 +147,7 @@ impl WriterState {
         tables: Tables,
         config: &LedgerConfig,
         journal: Journal,
+        reserve: Reserve,
     ) -> Result<WriterState, StoreError> {
         let failed = |error| engine_error("read the counters of", error, env);
         let txn = env.read_txn().map_err(failed)?;
@@ -181,7 +193,9 @@ impl WriterState {
             checkpoint_contexts_max: config.checkpoint_contexts_max,
             answers: config.answers.clone(),
             attached: config.attached,
-            pages_left: pages_left(env),
+            pages: pages_used(env),
+            pages_max: env.info().map_size as u64 / layout::PAGE_BYTES,
+            reserve,
             round: Round::default(),
             tries: TrieCache::new(config.trie_bytes_max),
             is_stopped: false,
@@ -283,7 +297,7 @@ impl<'l> LedgerWriter<'l> {
 
     /// Makes a checkpoint if there is anything unshown, then keeps a list or text as a
     /// whole, in the place of what was kept of it before. Tells whether it did: nothing
-    /// is kept of what was removed meanwhile.
+    /// is kept of what was removed meanwhile, nor on a full disk.
     pub fn keep_saved(
         &mut self,
         name: &SequenceName,
@@ -292,6 +306,10 @@ impl<'l> LedgerWriter<'l> {
         self.guarded(|writer| {
             writer.bring_in()?;
             writer.pass = None;
+            let growth = saved.bytes.len() as u64 / layout::PAGE_BYTES + CHECKPOINT_PAGES;
+            if !writer.reach(growth)? {
+                return Ok(false);
+            }
             saved::keep(&writer.shared.env, writer.shared.tables, name, saved)
         })
     }
@@ -319,6 +337,9 @@ impl<'l> LedgerWriter<'l> {
         self.guarded(|writer| {
             writer.bring_in()?;
             writer.pass = None;
+            if !writer.reach(CHECKPOINT_PAGES)? {
+                return Err(nothing_reserved());
+            }
             // Nobody tells here what is written then.
             writer.state.tries.take_all();
             let txn = writer.shared.env.write_txn();
@@ -388,9 +409,16 @@ impl<'l> LedgerWriter<'l> {
 
     /// Applies a batch and makes it durable.
     fn write(&mut self, batch: &[Change], route: Route) -> Result<Written, StoreError> {
-        match self.try_to_write(batch, route) {
-            // Alone, and with what the batches before it free, it may fit.
-            Err(StoreError::MapFull { .. }) if !self.state.journal.is_empty() => {
+        let outcome = self.try_to_write(batch, route);
+        let has_more_alone = match &outcome {
+            Err(StoreError::MapFull { .. }) => true,
+            // There is space for what was acknowledged.
+            Err(StoreError::DiskFull { .. }) => self.state.reserve.is_sure(),
+            _ => false,
+        };
+        match outcome {
+            // With what the batches before it free, it may fit.
+            Err(_) if has_more_alone && !self.state.journal.is_empty() => {
                 self.pass = None;
                 self.bring_in()?;
                 self.try_to_write(batch, Route::Checkpoint)
@@ -442,12 +470,20 @@ impl<'l> LedgerWriter<'l> {
             || is_full(pass)
             || pass.trie_nodes() > CHECKPOINT_TRIE_NODES_MAX
             || pass.work_bytes() > CHECKPOINT_WORK_BYTES_MAX
-            || pass.contexts() > state.checkpoint_contexts_max
-            || pages_of(pass, journal) > state.pages_left;
+            || pass.contexts() > state.checkpoint_contexts_max;
+        let pages = state.pages;
+        let growth = growth_of(pass, journal);
+        let is_in_map = pages + pages_of(pass, journal) <= state.pages_max;
+        let has_space = state.reserve.reach(pages + growth)?;
+        // What is acknowledged must fit into LMDB later.
+        let is_due = is_due || !is_in_map || !has_space;
         if is_due {
+            if !has_space && !batch.iter().any(Change::frees) && self.free_pages() < growth {
+                return Err(nothing_reserved());
+            }
             self.bring_in()?;
-        } else if !journal.has_nothing_to_append() {
-            journal.append()?;
+        } else if !self.state.journal.has_nothing_to_append() {
+            self.state.journal.append()?;
         }
         Ok(Written {
             answers,
@@ -458,13 +494,27 @@ impl<'l> LedgerWriter<'l> {
         })
     }
 
+    /// Whether the disk has space for so many pages more than at the last checkpoint, and for
+    /// what frees some.
+    fn reach(&mut self, growth: u64) -> Result<bool, StoreError> {
+        let pages = pages_used(&self.shared.env);
+        self.state.reserve.reach(pages + growth)
+    }
+
+    /// Pages inside the file that are used again before it grows. Snapshots may need some of
+    /// them, and then it grows all the same, into what is kept for freeing.
+    fn free_pages(&self) -> u64 {
+        let free = |snapshot| free_pages(self.state.pages, &snapshot);
+        self.snapshot().and_then(free).unwrap_or_default()
+    }
+
     /// The transaction that goes on from the last checkpoint, with what the
     /// journal has since then. Gives how many calls had to be replayed for it.
     fn open_pass(&mut self) -> Result<u64, StoreError> {
         if self.pass.is_some() {
             return Ok(0);
         }
-        self.state.pages_left = pages_left(&self.shared.env);
+        self.state.pages = pages_used(&self.shared.env);
         // Contexts that damage keeps from taking what the journal has of them.
         let mut damaged: BTreeMap<ContextSlot, (ContextId, String)> = BTreeMap::new();
         loop {
@@ -516,7 +566,10 @@ impl<'l> LedgerWriter<'l> {
             let pass = writer.pass.as_mut().expect("it was opened above");
             let state = &mut *writer.state;
             let mut collected = pass.collect(&mut state.round, retention, now, bounds, reach)?;
-            if is_full(pass) || pages_of(pass, &state.journal) > state.pages_left {
+            let pages = state.pages;
+            let is_in_map = pages + pages_of(pass, &state.journal) <= state.pages_max;
+            let growth = growth_of(pass, &state.journal);
+            if is_full(pass) || !is_in_map || !state.reserve.reach(pages + growth)? {
                 writer.bring_in()?;
                 collected.is_shown = true;
             }
@@ -579,8 +632,7 @@ fn is_full(pass: &Pass<'_>) -> bool {
     pass.writes() > CHECKPOINT_WRITES_MAX || pass.pages() > CHECKPOINT_PAGES_MAX
 }
 
-/// Pages that a checkpoint of `pass` needs at most. If there may be too few of
-/// them, a batch must not be acknowledged before it is in LMDB.
+/// Pages that a checkpoint of `pass` needs at the very most.
 fn pages_of(pass: &Pass<'_>, journal: &Journal) -> u64 {
     // Large values lie in an entry and in the log; an entry of which a small write changes a
     // part is put as a whole.
@@ -588,9 +640,26 @@ fn pages_of(pass: &Pass<'_>, journal: &Journal) -> u64 {
     WRITE_PAGES * (pass.writes() + pass.trie_changes()) as u64 + large + CHECKPOINT_PAGES
 }
 
-fn pages_left(env: &Env<WithoutTls>) -> u64 {
-    let info = env.info();
-    (info.map_size as u64 / layout::PAGE_BYTES).saturating_sub(info.last_page_number as u64 + 1)
+/// By how many pages a checkpoint of `pass` lets the file grow at most, as far as can be told
+/// without looking at each table: what is a little more finds its space among the pages for
+/// freeing.
+fn growth_of(pass: &Pass<'_>, journal: &Journal) -> u64 {
+    // Values and rows of the log lie on pages that may be half full.
+    let large = (4 * journal.bytes_with_next() + pass.work_bytes()) / layout::PAGE_BYTES;
+    let apart = DIRTY_PAGES * pass.pages() as u64 + CONTEXT_PAGES * pass.contexts() as u64;
+    apart + large + CHECKPOINT_PAGES
+}
+
+fn pages_used(env: &Env<WithoutTls>) -> u64 {
+    env.info().last_page_number as u64 + 1
+}
+
+/// What is said of a write for which nothing can be reserved.
+fn nothing_reserved() -> StoreError {
+    let why = "the file system has no space left to reserve for the ledger";
+    StoreError::DiskFull {
+        source: std::io::Error::new(std::io::ErrorKind::StorageFull, why),
+    }
 }
 
 /// The slot to be given next.

@@ -326,9 +326,15 @@ fn a_full_disk_at_any_write_fails_one_batch_and_no_more() {
         victim.goes_on(inject, route);
     };
     each_write("error=ENOSPC", fill);
-    // A journal that gets no space is done without.
+    // Before anything can be written, space is reserved: behind that of two lock files.
     let mut victim = Victim::new();
-    let status = victim.write("fallocate:error=ENOSPC:when=3+", 12, "journal"); // the lock file is first
+    let reserving = "fallocate:error=ENOSPC:when=3+";
+    assert_eq!(victim.write(reserving, 12, "journal").code(), Some(1));
+    assert_eq!(victim.said("acked"), 0);
+    victim.goes_on(reserving, "journal");
+    // A journal that gets no space is done without. It is the next to take some.
+    let mut victim = Victim::new();
+    let status = victim.write("fallocate:error=ENOSPC:when=4+", 12, "journal");
     assert!(status.success(), "{status}");
     assert_eq!(victim.said("acked"), 12);
     assert_eq!(count_calls("pwritev2", victim.dir.path(), 0, "journal"), 0);

@@ -6,6 +6,7 @@ mod damage;
 pub mod made;
 mod node;
 mod server;
+mod small_disk;
 mod waiting;
 pub mod worker;
 
@@ -13,4 +14,5 @@ pub use component::{caching, component, component_path, hostile, many, spinner};
 pub use damage::{GoodAndBad, flip};
 pub use node::{NodeKey, TestNode};
 pub use server::{ANY_PORT, Answer, Client, Server, binary, free_address};
+pub use small_disk::SmallDisk;
 pub use waiting::wait_for;

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::small_disk::SmallDisk;
+
 /// Longer than a start takes on a busy machine; only a broken server needs it.
 const START_MAX: Duration = Duration::from_secs(60);
 /// Longer than an end takes on a busy machine, with the whole of a drain in it;
@@ -20,6 +22,8 @@ pub struct Server {
     child: Child,
     address: SocketAddr,
     data: PathBuf,
+    // The same as this process sees it.
+    data_seen: PathBuf,
 }
 
 /// The binary under test.
@@ -92,7 +96,19 @@ impl Server {
             child,
             address,
             data: data.to_owned(),
+            data_seen: data.to_owned(),
         }
+    }
+
+    /// Starts a server with its data on a small disk. It need not be ready yet.
+    ///
+    /// # Panics
+    /// If its process cannot be started.
+    pub fn spawn_on(disk: &SmallDisk, address: SocketAddr, more: &[&str]) -> Server {
+        let data = disk.path().join("data");
+        let mut server = Server::spawn(&data, address, &disk.inside(), more);
+        server.data_seen = disk.seen(&data);
+        server
     }
 
     /// Starts a server and waits until it is ready.
@@ -130,10 +146,10 @@ impl Server {
     fn is_ready(&mut self) -> bool {
         if self.address.port() != 0 {
             let answers = TcpStream::connect(self.address).is_ok();
-            return answers && self.data.join("keys/token").exists();
+            return answers && self.data_seen.join("keys/token").exists();
         }
         // Written whole when it is ready. One that was killed has left one, too.
-        let Ok(text) = std::fs::read(self.data.join("server.json")) else {
+        let Ok(text) = std::fs::read(self.data_seen.join("server.json")) else {
             return false;
         };
         let word: Value = serde_json::from_slice(&text).expect("the server's word is JSON");
@@ -221,7 +237,7 @@ impl Server {
     /// # Panics
     /// If it has made none yet.
     pub fn token(&self) -> String {
-        let token = std::fs::read_to_string(self.data.join("keys/token")).expect("a token");
+        let token = std::fs::read_to_string(self.data_seen.join("keys/token")).expect("a token");
         token.trim_end().to_owned()
     }
 
