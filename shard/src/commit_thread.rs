@@ -26,7 +26,7 @@ use crate::mailbox::Outbox;
 use crate::saver::Saver;
 use crate::stats::ShardStats;
 
-use self::room::{Room, disk_full};
+use self::room::{Claim, Room, TRY_AGAIN, disk_full};
 
 /// Records of deleted contexts dropped in one transaction.
 const SWEEP_RECORDS: usize = 256;
@@ -83,6 +83,7 @@ pub(crate) fn run(ledger: Ledger, thread: CommitThread, ending: Ending) {
         broken: VecDeque::new(),
         taken: 0,
         sweeping: true,
+        sweep_due: Instant::now(),
         owes_deltas: false,
         room: Room::new(Instant::now()),
         batches: 0,
@@ -131,8 +132,9 @@ struct Worker<'l> {
     // A change that did not fit into the batch before.
     held: Option<Queued>,
     // Whether the shard has not been given the snapshot of the last checkpoint,
-    // because all were in use. Until it is, every batch is a checkpoint: a
-    // snapshot must not come with less than what was reported before it.
+    // because all were in use. Until it is, every batch is a checkpoint, unless there
+    // is no room for one: a snapshot must not come with less than what was reported
+    // before it.
     owes_snapshot: bool,
     // Everything of an epoch up to this one is lost.
     lost: Option<u64>,
@@ -143,6 +145,8 @@ struct Worker<'l> {
     // Whether deleted contexts have left records behind; at the start, whether
     // an earlier life has.
     sweeping: bool,
+    // Later than now if they found no room to go.
+    sweep_due: Instant,
     // Whether there is something of other nodes that no snapshot shows.
     owes_deltas: bool,
     room: Room,
@@ -164,10 +168,10 @@ struct Broken {
 struct Batch {
     // Of what is in it; what was dropped before does not count.
     epoch: u64,
-    // Whether it began with what other nodes have made.
-    is_of_others: bool,
-    // Whether it began with what makes room.
-    frees: bool,
+    // Of all that is in it, if the disk has no room; else of what it began with.
+    claim: Claim,
+    // Whether there is a call in it, of which others may have seen the effects.
+    has_calls: bool,
     changes: Vec<Change>,
     bytes: u64,
     writes: usize,
@@ -187,22 +191,22 @@ impl Worker<'_> {
         if let Some(held) = self.held.take() {
             return Some(held);
         }
-        while self.sweeping {
-            match self.thread.queue.try_recv() {
-                Ok(first) => return Some(first),
-                Err(TryRecvError::Disconnected) => return None,
-                Err(TryRecvError::Empty) => self.sweep(),
-            }
-            // A large context takes long, and others wait.
-            while let Ok(ask) = self.thread.asks.try_recv() {
-                self.answer(ask);
-            }
-            if self.collect_due() <= Instant::now() {
-                self.step_collector();
-            }
-        }
         let mut checkpoint_due = Instant::now() + CHECKPOINT_IDLE;
         loop {
+            while self.may_sweep() {
+                match self.thread.queue.try_recv() {
+                    Ok(first) => return Some(first),
+                    Err(TryRecvError::Disconnected) => return None,
+                    Err(TryRecvError::Empty) => self.sweep(),
+                }
+                // A large context takes long, and others wait.
+                while let Ok(ask) = self.thread.asks.try_recv() {
+                    self.answer(ask);
+                }
+                if self.collect_due() <= Instant::now() {
+                    self.step_collector();
+                }
+            }
             let has_unshown = self.writer.has_unshown() || self.owes_snapshot;
             let collect_due = self.collect_due();
             let has_collected = self.writer.has_collected();
@@ -214,24 +218,41 @@ impl Worker<'_> {
                 true => checkpoint_due,
                 false => collect_due,
             };
+            let is_for_sweep = self.sweeping && self.sweep_due < due;
+            let due = match is_for_sweep {
+                true => self.sweep_due,
+                false => due,
+            };
             match self.wait(due) {
                 Ok(first) => return Some(first),
                 Err(Waited::Closed) => return None,
                 Err(Waited::Aside) => {}
+                Err(Waited::InVain) if is_for_sweep => {}
                 Err(Waited::InVain) if !is_for_checkpoint => {
                     self.step_collector();
                     if !has_unshown && !has_collected {
                         checkpoint_due = Instant::now() + CHECKPOINT_IDLE;
                     }
                 }
-                Err(Waited::InVain) if !has_unshown => self.bring_in_collected(),
                 Err(Waited::InVain) => {
-                    if let Err(error) = self.checkpoint() {
-                        tracing::warn!(%error, "{CHECKPOINT_FAILED}");
-                    }
+                    self.bring_in_idle();
                     checkpoint_due = Instant::now() + CHECKPOINT_IDLE;
                 }
             }
+        }
+    }
+
+    /// Brings in what there is, and gives the shard what it is owed.
+    fn bring_in_idle(&mut self) {
+        if self.writer.has_unshown() {
+            if let Err(error) = self.checkpoint() {
+                tracing::warn!(%error, "{CHECKPOINT_FAILED}");
+            }
+            return;
+        }
+        self.show_owed();
+        if self.writer.has_collected() {
+            self.bring_in_collected();
         }
     }
 
@@ -348,8 +369,7 @@ impl Worker<'_> {
             Err(error) if error.is_fatal() => self.stop_in_doubt("step of the collector", &error),
             Err(error) => {
                 if matches!(error, StoreError::DiskFull { .. }) {
-                    self.room.missed(&error);
-                    self.thread.stats.checkpoint_failures.one();
+                    self.missed(&error);
                 }
                 tracing::warn!(%error, "the collector could not go on; it tries again later");
             }
@@ -367,8 +387,7 @@ impl Worker<'_> {
             Err(error) if error.is_fatal() => self.stop_in_doubt("checkpoint", &error),
             Err(error) => {
                 // The transaction is gone, and with it what was done: there is nothing to bring in.
-                self.room.missed(&error);
-                self.thread.stats.checkpoint_failures.one();
+                self.missed(&error);
                 tracing::warn!(%error, "what the collector has done could not be brought in; it does it again");
             }
         }
@@ -408,10 +427,10 @@ impl Worker<'_> {
     }
 
     /// Brings everything into LMDB, if it is not there, for what goes on from that. While the disk
-    /// has no room, that is not tried again for everyone who comes.
+    /// has no room for it, that is not tried again for everyone who comes.
     fn show_all(&mut self) -> Result<(), StoreError> {
         match self.writer.has_unshown() {
-            true if self.room.must_wait() => Err(disk_full()),
+            true if self.room.is_stuck() => Err(disk_full()),
             true => self.checkpoint(),
             false => Ok(()),
         }
@@ -427,11 +446,16 @@ impl Worker<'_> {
             }
             Err(error) if error.is_fatal() => self.stop_in_doubt("checkpoint", &error),
             Err(error) => {
-                self.room.missed(&error);
-                self.thread.stats.checkpoint_failures.one();
+                self.missed(&error);
                 Err(error)
             }
         }
+    }
+
+    /// Notes that a checkpoint has failed, also one for a batch.
+    fn missed(&mut self, error: &StoreError) {
+        self.room.missed(error, self.writer.has_unshown());
+        self.thread.stats.checkpoint_failures.one();
     }
 
     /// Gives the shard what shows a checkpoint that was made without a batch.
@@ -442,7 +466,17 @@ impl Worker<'_> {
         }
     }
 
-    /// The snapshot of a checkpoint that was just made.
+    /// Gives the shard the snapshot that it is owed, if that shows all that was reported.
+    fn show_owed(&mut self) {
+        if self.owes_snapshot
+            && !self.writer.has_unshown()
+            && let Some(snapshot) = self.snapshot()
+        {
+            self.report(Report::Shown(snapshot));
+        }
+    }
+
+    /// The snapshot of the last checkpoint, which shows all that was reported.
     fn snapshot(&mut self) -> Option<Snapshot> {
         match self.ledger.snapshot() {
             Ok(snapshot) => {
@@ -450,7 +484,9 @@ impl Worker<'_> {
                 Some(snapshot)
             }
             Err(error @ StoreError::ReadersFull { .. }) => {
-                tracing::warn!(%error, "what was committed is shown later");
+                if !self.owes_snapshot {
+                    tracing::warn!(%error, "what was committed is shown later");
+                }
                 self.owes_snapshot = true;
                 None
             }
@@ -472,13 +508,15 @@ impl Worker<'_> {
         if batch.changes.is_empty() && batch.refused.is_empty() {
             return;
         }
+        self.show_owed();
         match self.has_room_for(&batch) {
             true => self.write(batch),
-            false if batch.is_of_others => self.refuse(batch.changes.len()),
-            false => {
-                self.lost = Some(batch.epoch);
-                self.report(Report::Failed(disk_full()));
-            }
+            false => self.give_up(
+                batch.epoch,
+                batch.changes.len(),
+                batch.has_calls,
+                disk_full(),
+            ),
         }
         self.batches += 1;
         let saved = self
@@ -488,7 +526,7 @@ impl Worker<'_> {
         if let Some((name, saved)) = saved {
             self.keep_saved(&name, &saved);
         }
-        if self.sweeping && self.batches.is_multiple_of(SWEEP_EVERY_BATCHES) {
+        if self.may_sweep() && self.batches.is_multiple_of(SWEEP_EVERY_BATCHES) {
             self.sweep();
         }
         if self.collect_due() <= Instant::now() {
@@ -496,41 +534,43 @@ impl Worker<'_> {
         }
     }
 
-    /// Whether a batch is to be tried. While checkpoints fail, one that needs one is not; but
-    /// now and then a checkpoint is tried for it, or if there is nothing to bring in, the batch.
-    /// What makes room always is.
+    /// Whether a batch is to be tried. What is like something that has found no room is not, but
+    /// for now and then. What the journal may have room for is, and what makes room.
     fn has_room_for(&mut self, batch: &Batch) -> bool {
-        if batch.frees {
+        if !self.room.is_lacking() || batch.claim == Claim::Margin {
             return true;
         }
-        let needs_checkpoint = batch.is_of_others || !self.room.may_journal(batch.bytes);
-        if !self.room.is_lacking() || !needs_checkpoint && !self.owes_deltas {
-            return true;
+        let may_journal = batch.claim == Claim::Journal && self.room.may_journal(batch.bytes);
+        if self.room.must_wait() || may_journal && !self.owes_deltas {
+            return may_journal;
         }
-        if !self.room.must_wait() {
-            if !self.writer.has_unshown() {
-                return true;
-            }
-            match self.checkpoint() {
-                Ok(()) => return true,
-                Err(error) => tracing::warn!(%error, "{CHECKPOINT_FAILED}"),
+        // Without the batch: should it fail, it would take what the journal has out of memory.
+        match self.show_all() {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::warn!(%error, "{CHECKPOINT_FAILED}");
+                may_journal
             }
         }
-        !needs_checkpoint
     }
 
-    /// Refuses a batch of so many changes of other nodes that has left nothing. Nobody sees them
-    /// before a snapshot shows them, so what is behind them goes on.
-    fn refuse(&mut self, count: usize) {
-        let verdicts = (0..count).map(|_| Err(Refused::DiskFull)).collect();
-        let shown = None;
-        self.report(Report::Durable { verdicts, shown });
+    /// Tells that a batch of so many changes has left nothing. What is behind calls is lost with
+    /// them; of anything else nobody has seen a trace, so that it is refused alone.
+    fn give_up(&mut self, epoch: u64, count: usize, has_calls: bool, error: StoreError) {
+        if !has_calls && matches!(error, StoreError::DiskFull { .. }) {
+            let verdicts = (0..count).map(|_| Err(Refused::DiskFull)).collect();
+            let shown = None;
+            return self.report(Report::Durable { verdicts, shown });
+        }
+        self.lost = Some(epoch);
+        self.report(Report::Failed(error));
     }
 
     /// Makes a batch durable.
     fn write(&mut self, batch: Batch) {
         let Batch {
             epoch,
+            has_calls,
             changes,
             bytes,
             calls,
@@ -546,18 +586,21 @@ impl Worker<'_> {
         let deltas: Vec<bool> = changes.iter().map(is_delta).collect();
         let is_call = |change: &Change| matches!(change, Change::Call(_));
         let is_all_calls = changes.iter().all(is_call);
-        let is_all_of_others = refused.is_empty() && changes.iter().all(is_of_others);
-        // While checkpoints fail, it is here only to be tried.
-        let has_rested = match self.room.is_lacking() {
-            true => is_all_of_others,
+        let is_lacking = self.room.is_lacking();
+        // Without room, what is of other nodes is here only to be tried.
+        let has_rested = match is_lacking {
+            true => !has_calls,
             false => self.room.rested() <= started,
         };
         let is_for_deltas = has_rested && (self.owes_deltas || deltas.contains(&true));
-        let committed = match (self.owes_snapshot, self.owes_deltas) {
-            (true, _) => self.writer.commit_shown(changes),
-            (false, _) if !is_for_deltas => self.writer.commit(changes),
-            (false, true) => self.writer.commit_shown(changes),
-            (false, false) => self.writer.commit_deltas_shown(changes),
+        let is_for_snapshot = self.owes_snapshot && !is_lacking;
+        let is_for_journal = is_all_calls && !is_for_deltas && !is_for_snapshot;
+        let committed = if is_for_snapshot || is_for_deltas && self.owes_deltas {
+            self.writer.commit_shown(changes)
+        } else if is_for_deltas {
+            self.writer.commit_deltas_shown(changes)
+        } else {
+            self.writer.commit(changes)
         };
         match committed {
             Ok(BatchOutcome {
@@ -583,19 +626,13 @@ impl Worker<'_> {
             }
             Err(error) if error.is_fatal() => self.stop_in_doubt("commit", &error),
             Err(error) => {
-                let is_disk_full = matches!(error, StoreError::DiskFull { .. });
-                if is_disk_full {
-                    match is_for_deltas || !is_all_calls {
-                        true => self.room.missed(&error),
-                        false => self.room.missed_in_journal(&error, bytes),
+                if matches!(error, StoreError::DiskFull { .. }) {
+                    self.missed(&error);
+                    if is_for_journal {
+                        self.room.missed_in_journal(bytes);
                     }
-                    self.thread.stats.checkpoint_failures.one();
                 }
-                if is_all_of_others && is_disk_full {
-                    return self.refuse(count);
-                }
-                self.lost = Some(epoch);
-                self.report(Report::Failed(error));
+                self.give_up(epoch, count, has_calls, error);
                 // The writer may have made a checkpoint of the batches before
                 // this one, to make room for it.
                 if had_unshown && !self.writer.has_unshown() {
@@ -649,8 +686,6 @@ impl Worker<'_> {
     fn collect(&mut self, first: Queued) -> Batch {
         let mut batch = Batch {
             epoch: first.epoch,
-            is_of_others: is_of_others(&first.change),
-            frees: first.change.frees(),
             ..Batch::default()
         };
         let mut next = Some(first);
@@ -660,9 +695,7 @@ impl Worker<'_> {
                 && (queued.epoch != batch.epoch
                     || is_release(&queued.change)
                     || batch.changes.last().is_some_and(is_release)
-                    || self.room.is_lacking()
-                        && (is_of_others(&queued.change) != batch.is_of_others
-                            || queued.change.frees() != batch.frees)
+                    || self.room.is_lacking() && Claim::of(&queued.change) != batch.claim
                     || batch.bytes + queued.bytes > BATCH_BYTES_MAX
                     || batch.writes + queued.change.writes() > BATCH_WRITES_MAX
                     || batch.changes.len() >= self.thread.batch_changes_max);
@@ -689,11 +722,15 @@ impl Worker<'_> {
             // Its shard has failed it, or will when it reads the report.
             return;
         }
-        batch.epoch = queued.epoch;
+        if batch.changes.is_empty() && batch.refused.is_empty() {
+            batch.epoch = queued.epoch;
+            batch.claim = Claim::of(&queued.change);
+        }
         let call = match &queued.change {
             Change::Call(effects) => Some((effects.context, queued.losses)),
             _ => None,
         };
+        batch.has_calls |= call.is_some();
         if let Some(call) = call
             && self.is_broken(call)
         {
@@ -706,6 +743,10 @@ impl Worker<'_> {
         batch.writes += queued.change.writes();
         batch.changes.push(queued.change);
         batch.calls.push(call);
+    }
+
+    fn may_sweep(&self) -> bool {
+        self.sweeping && self.sweep_due <= Instant::now()
     }
 
     /// Drops some records of deleted contexts.
@@ -722,6 +763,11 @@ impl Worker<'_> {
                 }
             }
             Err(error) if error.is_fatal() => self.stop_in_doubt("sweep", &error),
+            // They make room when there is some.
+            Err(error @ StoreError::DiskFull { .. }) => {
+                tracing::warn!(%error, "deleted contexts could not be swept; it is tried again");
+                self.sweep_due = Instant::now() + TRY_AGAIN;
+            }
             Err(error) => {
                 // What is left only takes space; the next deletion tries again.
                 tracing::warn!(%error, "deleted contexts could not be swept");
@@ -734,11 +780,6 @@ impl Worker<'_> {
         let why = format!("cannot tell what is on disk after a failed {what}");
         self.ending.in_doubt(&why, error)
     }
-}
-
-/// Whether it is a delta of another node, or comes with one.
-fn is_of_others(change: &Change) -> bool {
-    matches!(change, Change::Delta(_) | Change::KeepSeal(_))
 }
 
 /// Whether it has to be in a batch of its own: what it does may fail half way.

@@ -402,11 +402,9 @@ pub enum Refused {
     /// The deltas before it have taken up what a batch may take. Nothing is wrong with it.
     #[error("the deltas of this batch take too much work; hand the rest over with the next one")]
     BatchFull,
-    /// What other nodes have made is shown by a checkpoint alone, and the disk has no room for one.
-    /// Nothing is wrong with it: it may come again once there is space.
-    #[error(
-        "no space left on the disk to bring in what other nodes have made; free disk space and deliver it again"
-    )]
+    /// The disk has no room for what is no call, or had none a moment ago. Nothing is wrong with it,
+    /// and nobody has seen a trace of it: it may come again once there is space.
+    #[error("no space left on the disk; free some and try again")]
     DiskFull,
     /// A delta of another node came between the turn of the call and its commit. Nothing is
     /// wrong with it, but it may have read what is no more.

@@ -386,7 +386,7 @@ fn setting(limit: &str) -> String {
 pub(super) fn disk_full() -> Refusal {
     Refusal::new(
         Code::StorageFull,
-        "no space is left on the server's disk; reads and deletions go on, so delete what nobody needs, or free some elsewhere on that disk",
+        "no space is left on the server's disk; reads go on, and deletions as long as the little that is kept for them lasts: delete what nobody needs, or free some elsewhere on that disk",
     )
 }
 

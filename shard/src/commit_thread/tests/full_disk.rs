@@ -1,4 +1,5 @@
-//! A disk without room for a checkpoint while what other nodes have made waits for one.
+//! A disk without room. Its files may not grow, though space may be reserved for them: so what the
+//! ledger takes to be sure fails as well, as on a file system that does not keep its word.
 
 use std::process::Command;
 
@@ -29,20 +30,46 @@ fn prepared(test: &str) -> bool {
     false
 }
 
+static MEBIBYTE: [u8; 1 << 20] = [b'x'; 1 << 20];
+
+fn mebibyte() -> &'static str {
+    std::str::from_utf8(&MEBIBYTE).unwrap()
+}
+
+/// Takes so much that the journal's file, which has its space, is within the limits below for some
+/// time.
+fn prepare(bench: &Bench) {
+    let large = fixture::call(1, bench.slot, 2, &[("large", mebibyte())]);
+    let written = bench.disk.ledger.writer().commit_shown(vec![large]);
+    assert!(written.unwrap().verdicts[0].is_ok());
+}
+
+/// No file grows beyond what the ledger has, until the old limit is set.
+fn limit(bench: &Bench) -> Rlimit {
+    let limit = getrlimit(Resource::Fsize);
+    let current = Some(bench.disk.ledger.stats().unwrap().map_bytes_used);
+    setrlimit(Resource::Fsize, Rlimit { current, ..limit }).unwrap();
+    limit
+}
+
+/// The same with some space inside the ledger's file, for a few dozen calls: where something large
+/// was. (A write across the limit would be done in part, and so be in doubt.)
+fn limit_with_some_space(bench: &Bench) -> Rlimit {
+    prepare(bench);
+    for now in 3..6 {
+        let small = fixture::call(1, bench.slot, now, &[("large", "small")]);
+        let written = bench.disk.ledger.writer().commit_shown(vec![small]);
+        assert!(written.unwrap().verdicts[0].is_ok());
+    }
+    limit(bench)
+}
+
 /// No file grows any more, until the old limit is set; and what the snapshot shows is not
 /// used again.
 fn fill(bench: &Bench) -> (Rlimit, Snapshot) {
-    // So the journal's file, which has its space, is within the limit for some time.
-    static LARGE: [u8; 1 << 20] = [b'x'; 1 << 20];
-    let large = [("large", std::str::from_utf8(&LARGE).unwrap())];
-    let large = fixture::call(1, bench.slot, 2, &large);
-    let written = bench.disk.ledger.writer().commit_shown(vec![large]);
-    assert!(written.unwrap().verdicts[0].is_ok());
+    prepare(bench);
     let shown = bench.disk.ledger.snapshot().unwrap();
-    let limit = getrlimit(Resource::Fsize);
-    let bytes = bench.disk.ledger.stats().unwrap().map_bytes_used;
-    let current = Some(bytes);
-    setrlimit(Resource::Fsize, Rlimit { current, ..limit }).unwrap();
+    let limit = limit(bench);
     for now in 3..100 {
         let change = bench.write(now, "value");
         match bench.disk.ledger.writer().commit_shown(vec![change]) {
@@ -54,6 +81,34 @@ fn fill(bench: &Bench) -> (Rlimit, Snapshot) {
         }
     }
     panic!("there is always room");
+}
+
+fn put_name(name: &str) -> Change {
+    Change::PutName {
+        name: name.to_owned(),
+        context: fixture::id(1),
+    }
+}
+
+/// The verdicts of so many changes, whatever batches they are in.
+fn verdicts_of(bench: &mut Bench, count: usize) -> Vec<&'static str> {
+    let mut verdicts = Vec::new();
+    while verdicts.len() < count {
+        verdicts.extend(bench.verdicts());
+    }
+    verdicts
+}
+
+#[track_caller]
+fn expect_loss(bench: &mut Bench) {
+    loop {
+        match bench.report() {
+            Report::Failed(StoreError::DiskFull { .. }) => return,
+            Report::Failed(error) => panic!("{error}"),
+            Report::Durable { verdicts, .. } => panic!("{verdicts:?}"),
+            Report::Shown(_) | Report::Collected { .. } => {}
+        }
+    }
 }
 
 /// The journal has its room already, so calls go on. What other nodes have made is refused, as no
@@ -80,11 +135,7 @@ fn calls_go_on_while_checkpoints_for_other_nodes_fail() {
     for now in 100..140 {
         bench.send(delta(), 0, 0);
         bench.send(bench.write(now, "value"), 0, 0);
-        let mut verdicts = bench.verdicts();
-        if verdicts.len() == 1 {
-            verdicts.extend(bench.verdicts());
-        }
-        assert_eq!(verdicts, ["no room", "committed"]);
+        assert_eq!(verdicts_of(&mut bench, 2), ["no room", "committed"]);
     }
     let failures = bench.stats.checkpoint_failures.get();
     // One with the first batch, and one for what an earlier life may have left to sweep.
@@ -145,8 +196,7 @@ fn a_full_journal_on_a_full_disk_refuses_updates_without_trying_each() {
     let mut bench = Bench::new();
     let (limit, _shown) = fill(&bench);
     bench.start();
-    static LARGE: [u8; 1 << 20] = [b'x'; 1 << 20];
-    let large = std::str::from_utf8(&LARGE).unwrap();
+    let large = mebibyte();
     let update = |bench: &mut Bench, now, epoch| {
         bench.send(bench.write(now, large), epoch, epoch);
         loop {
@@ -187,4 +237,189 @@ fn a_full_journal_on_a_full_disk_refuses_updates_without_trying_each() {
     }
     bench.finish();
     assert_eq!(bench.disk.get(bench.slot, "key").unwrap(), large);
+}
+
+/// As one of a new context, an application, or a name: nobody knows of them yet. What makes room
+/// is tried whenever it comes.
+#[test]
+fn what_is_no_call_is_refused_alone_on_a_full_disk() {
+    if !prepared("commit_thread::tests::full_disk::what_is_no_call_is_refused_alone_on_a_full_disk")
+    {
+        return;
+    }
+    let mut bench = Bench::new();
+    let named = bench.disk.ledger.commit(vec![put_name("kept")]).unwrap();
+    assert!(named[0].is_ok());
+    let remove = || Change::RemoveName {
+        name: "kept".to_owned(),
+        context: fixture::id(1),
+    };
+    let (limit, _shown) = fill(&bench);
+    // Of an epoch of its own, and so in a batch of its own.
+    bench.send(put_name("first"), 0, 0);
+    bench.send(bench.write(100, "value"), 1, 0);
+    bench.send(put_name("second"), 1, 0);
+    bench.send(remove(), 1, 0);
+    bench.send(bench.write(101, "newest"), 1, 0);
+    bench.start();
+    assert_eq!(
+        verdicts_of(&mut bench, 5),
+        ["no room", "committed", "no room", "no room", "committed"]
+    );
+    setrlimit(Resource::Fsize, limit).unwrap();
+    bench.send(remove(), 1, 0);
+    assert_eq!(bench.verdicts(), ["committed"]);
+    bench.finish();
+    assert_eq!(bench.disk.get(bench.slot, "key").unwrap(), "newest");
+}
+
+/// Whoever came behind it and has seen its effects would be answered, and it would not.
+#[test]
+fn a_call_is_not_taken_for_the_lost_delta_before_it() {
+    if !prepared(
+        "commit_thread::tests::full_disk::a_call_is_not_taken_for_the_lost_delta_before_it",
+    ) {
+        return;
+    }
+    let mut bench = Bench::new();
+    let delta = fixture::Peer::new().write(1, "theirs", "value");
+    let slot = bench.slot;
+    let delta = || {
+        let delta = delta.clone();
+        Change::Delta(RemoteDelta { slot, delta })
+    };
+    let large: &str = mebibyte().repeat(4).leak();
+    let (_limit, _shown) = fill(&bench);
+    bench.send(delta(), 0, 0);
+    // Not in one batch with the delta behind it, as something has found no room.
+    bench.send(bench.write(100, large), 1, 0);
+    bench.send(delta(), 1, 0);
+    bench.send(bench.write(101, "value"), 2, 1);
+    bench.send(bench.write(102, "has seen it"), 2, 1);
+    bench.start();
+    assert_eq!(bench.verdicts(), ["no room"]);
+    expect_loss(&mut bench);
+    assert_eq!(bench.verdicts(), ["committed", "committed"]);
+    bench.finish();
+}
+
+/// Where space is reserved, the writer brings in what the journal has before it refuses what is
+/// new; and from then on, too, only what is new has no room.
+#[test]
+fn what_was_acknowledged_is_shown_on_a_full_disk() {
+    if !prepared("commit_thread::tests::full_disk::what_was_acknowledged_is_shown_on_a_full_disk") {
+        return;
+    }
+    let mut bench = Bench::new();
+    let large: &str = mebibyte().repeat(8).leak();
+    let delta = fixture::Peer::new().write(1, "theirs", large);
+    let slot = bench.slot;
+    let (ask, asks) = crate::asks::asks();
+    bench.thread.as_mut().unwrap().asks = asks;
+    limit_with_some_space(&bench);
+    bench.send(bench.write(100, "value"), 0, 0);
+    bench.send(Change::Delta(RemoteDelta { slot, delta }), 1, 0);
+    bench.start();
+    assert_eq!(bench.verdicts(), ["committed"]);
+    assert_eq!(bench.verdicts(), ["no room"]);
+    bench.send(bench.write(101, "newest"), 1, 0);
+    assert!(bench.next_shows(), "the first call is kept secret");
+    let (answer, snapshot) = crossbeam_channel::bounded(1);
+    ask.send(Ask::Snapshot(answer)).unwrap();
+    let snapshot = snapshot.recv().unwrap().unwrap();
+    let value = snapshot.register(slot, b"key").unwrap();
+    assert_eq!(value, Some(&b"newest"[..]));
+    bench.finish();
+}
+
+/// All places for snapshots are in use, and then the disk becomes full.
+#[test]
+fn calls_do_not_wait_for_a_snapshot_that_is_owed() {
+    if !prepared("commit_thread::tests::full_disk::calls_do_not_wait_for_a_snapshot_that_is_owed") {
+        return;
+    }
+    for is_free in [true, false] {
+        let mut bench = Bench::new();
+        let delta = fixture::Peer::new().write(1, "theirs", "value");
+        let slot = bench.slot;
+        let limit = limit_with_some_space(&bench);
+        let mut readers = Vec::new();
+        while let Ok(reader) = bench.disk.ledger.snapshot() {
+            readers.push(reader);
+        }
+        bench.start();
+        bench.send(Change::Delta(RemoteDelta { slot, delta }), 0, 0);
+        assert!(!bench.next_shows());
+        let mut now = 100;
+        loop {
+            now += 1;
+            bench.send(bench.write(now, "value"), 0, 0);
+            match bench.report() {
+                Report::Durable { verdicts, shown } => {
+                    assert!(verdicts[0].is_ok() && shown.is_none());
+                }
+                Report::Failed(StoreError::DiskFull { .. }) => break,
+                _ => panic!("nothing can be shown"),
+            }
+        }
+        if is_free {
+            readers.clear();
+            bench.send(bench.write(now + 1, "value"), 1, 1);
+            let Report::Shown(snapshot) = bench.report() else {
+                panic!("it is shown before anything that it does not show")
+            };
+            let value = snapshot.register(slot, b"theirs").unwrap();
+            assert_eq!(value, Some(&b"value"[..]));
+            assert_eq!(bench.verdicts(), ["committed"]);
+        } else {
+            for more in 1..10 {
+                bench.send(bench.write(now + more, "value"), 1, 1);
+                assert_eq!(bench.verdicts(), ["committed"]);
+            }
+            readers.clear();
+        }
+        setrlimit(Resource::Fsize, limit).unwrap();
+        let Report::Shown(_) = bench.report() else {
+            panic!("there is room again, and nothing to do")
+        };
+        bench.finish();
+    }
+}
+
+/// Nothing else would try it: the next deletion may be far off.
+#[test]
+fn what_could_not_be_swept_for_want_of_room_is_swept_later() {
+    if !prepared(
+        "commit_thread::tests::full_disk::what_could_not_be_swept_for_want_of_room_is_swept_later",
+    ) {
+        return;
+    }
+    let mut bench = Bench::new();
+    let (ask, asks) = crate::asks::asks();
+    bench.thread.as_mut().unwrap().asks = asks;
+    let deleted = bench.disk.create(2);
+    let keys: Vec<&str> = (0..1_000).map(|n| &*format!("{n:0100}").leak()).collect();
+    let writes: Vec<_> = keys.iter().map(|key| (*key, "value")).collect();
+    let batch = vec![
+        fixture::call(2, deleted, 2, &writes),
+        Change::DeleteContext(fixture::id(2)),
+    ];
+    let verdicts = bench.disk.ledger.commit(batch).unwrap();
+    assert!(verdicts.iter().all(Result::is_ok));
+    let (limit, shown) = fill(&bench);
+    bench.start();
+    // The second is answered behind the first sweep.
+    for _ in 0..2 {
+        let (answer, snapshot) = crossbeam_channel::bounded(1);
+        ask.send(Ask::Snapshot(answer)).unwrap();
+        snapshot.recv().unwrap().unwrap();
+    }
+    let graves = |bench: &Bench| bench.disk.ledger.stats().unwrap().graves;
+    assert_eq!(graves(&bench), 1);
+    drop(shown);
+    setrlimit(Resource::Fsize, limit).unwrap();
+    while graves(&bench) > 0 {
+        std::thread::yield_now();
+    }
+    bench.finish();
 }
