@@ -159,14 +159,10 @@ impl Shard {
         self.check_service(id)?;
         check_size(&deltas)?;
         let _delivering = Delivering::begin(self, id)?;
-        let hold = match self.live(id) {
-            Some(context) => Some(Hold::of(self, context).await?),
-            None => None,
-        };
-        let live = hold.as_ref().map(|hold| &*hold.context);
+        let mut hold = None;
         let mut known = vec![None; deltas.len()];
         let mut last = None;
-        let end = self.deliver_rounds(id, &deltas, live, &mut known, &mut last);
+        let end = self.deliver_rounds(id, &deltas, &mut hold, &mut known, &mut last);
         let end = end.await;
         // However it has ended: whoever comes now has to see what was applied.
         let shown = self.shown(id, last).await;
@@ -182,17 +178,22 @@ impl Shard {
 
     /// Hands over all deltas, and notes what became of each, as far as it is known, and the
     /// last that was applied: without one there may be no checkpoint to wait for.
-    async fn deliver_rounds(
-        self: &Rc<Self>,
+    async fn deliver_rounds<'a>(
+        self: &'a Rc<Self>,
         id: ContextId,
         deltas: &[VouchedDelta],
-        live: Option<&Rc<Context>>,
+        hold: &mut Option<Hold<'a>>,
         known: &mut [Option<Delivered>],
         last: &mut Option<Applied>,
     ) -> Result<(), CallError> {
         // The changes before them have left no room: a checkpoint makes some.
         let mut is_shown = false;
         while let Some(first) = known.iter().position(Option::is_none) {
+            // When the round before has waited for a checkpoint, somebody may have brought it in.
+            if hold.is_none() {
+                *hold = self.hold_live(id).await?;
+            }
+            let live = hold.as_ref().map(|hold| &*hold.context);
             let round = self.choose_round(deltas, first, known);
             if round.is_empty() {
                 // All that it has looked at are from the future.
@@ -201,8 +202,6 @@ impl Shard {
             }
             let chosen = round.iter().map(|at| &deltas[*at]);
             let holds = self.hold_attached(chosen).await;
-            let revived = self.revived(id);
-            let live = live.or(revived.as_ref());
             let round = self.send_round(deltas, &round, live)?;
             self.commits.hold(holds);
             let is_vain = self.take_round(id, round, known, last).await?;
@@ -253,10 +252,21 @@ impl Shard {
         delivery.revived = Some(InUse::new(Rc::clone(context)));
     }
 
-    fn revived(&self, id: ContextId) -> Option<Rc<Context>> {
-        let delivering = self.delivering.borrow();
-        let revived = delivering.get(&id)?.revived.as_ref()?;
-        Some(Rc::clone(revived))
+    /// Holds the context if it is in memory. If it is not, nobody brings it in before the delivery
+    /// waits for a checkpoint: see [`delivered`](Self::delivered).
+    async fn hold_live(&self, id: ContextId) -> Result<Option<Hold<'_>>, CallError> {
+        let revived = match self.delivering.borrow_mut().get_mut(&id) {
+            Some(delivery) => delivery.revived.take(),
+            None => None,
+        };
+        match (revived, self.live(id)) {
+            (Some(context), _) => Ok(Some(Hold {
+                shard: self,
+                context,
+            })),
+            (None, Some(context)) => Ok(Some(Hold::of(self, context).await?)),
+            (None, None) => Ok(None),
+        }
     }
 
     /// Takes note of a delta's stamp, so that those of calls are greater.

@@ -23,6 +23,19 @@ fn bench() -> Bench {
     Bench::new(disk)
 }
 
+/// Commits the first so many changes of what was sent, and tells that the others found the batch
+/// full.
+fn commit_first(bench: &Bench, count: usize) {
+    let mut batch: Vec<_> = bench.queue.try_iter().map(|queued| queued.change).collect();
+    let left = batch.split_off(count);
+    let outcome = bench.disk.ledger.writer().commit(batch);
+    let mut verdicts = outcome.unwrap().verdicts;
+    verdicts.extend(left.iter().map(|_| Err(Refused::BatchFull)));
+    let shown = None;
+    let report = Report::Durable { verdicts, shown };
+    bench.shard.commits.settle(report, &bench.shard.snapshots);
+}
+
 /// They may have been in a later batch.
 #[test]
 fn what_is_applied_behind_one_that_had_no_room_is_told_so_and_not_sent_again() {
@@ -50,6 +63,40 @@ fn what_is_applied_behind_one_that_had_no_room_is_told_so_and_not_sent_again() {
     bench.checkpoint();
     let delivered = now(&mut delivery).expect("it has ended").unwrap();
     assert!(matches!(delivered[1], Delivered::Applied), "{delivered:?}");
+}
+
+/// The update would say that it follows what it has not seen. Whoever brings the context in
+/// comes between the report of the checkpoint and the delivery that has waited for it.
+#[test]
+fn no_update_runs_beside_a_delivery_that_goes_on_behind_a_checkpoint() {
+    let bench = bench();
+    let peer = Peer::new();
+    let deltas = vec![peer.write(9, "a", "1"), peer.write(10, "a", "2")];
+    let mut delivery = deliver(&bench, deltas);
+    assert!(now(&mut delivery).is_none());
+    // Each has its seal behind it.
+    commit_first(&bench, 2);
+    assert!(now(&mut delivery).is_none());
+    commit_first(&bench, 0);
+    assert!(now(&mut delivery).is_none(), "it waits for a checkpoint");
+    bench.checkpoint();
+    let context = block_on(bench.shard.revive(fixture::id(1))).unwrap();
+    let before = context.standing.get();
+    assert!(now(&mut delivery).is_none());
+    let mut update = call(&bench, "keep");
+    assert!(now(&mut update).is_none());
+    bench.shard.run_stretch();
+    assert_eq!(bench.queue.len(), 2, "a delta, its seal, and no update");
+    bench.commit();
+    assert!(now(&mut delivery).is_none(), "no snapshot shows it");
+    assert_eq!(context.standing.get(), before);
+    bench.checkpoint();
+    assert_ne!(context.standing.get(), before);
+    assert_eq!(applied(now(&mut delivery)), [true, true]);
+    drop(delivery);
+    bench.shard.run_stretch();
+    bench.commit();
+    assert!(now(&mut update).is_some_and(|end| end.is_ok()));
 }
 
 /// What is in memory of it may be wrong as well, and the next call would meet it.
