@@ -26,6 +26,7 @@ use crate::commit_thread::{CommitThread, Queued};
 use crate::context::Context;
 use crate::error::CallError;
 use crate::guest_log::{GuestLogs, TurnLog};
+use crate::large::Together;
 use crate::mailbox::{Inbox, mailbox};
 use crate::overlay::Write;
 use crate::snapshots::Snapshots;
@@ -457,8 +458,12 @@ impl CommitStage {
     /// From now on the snapshot shows what the overlays had to keep.
     fn shown(&self, snapshot: Snapshot, snapshots: &Snapshots) {
         snapshots.renew(snapshot);
-        for context in self.unshown.take() {
-            context.shown();
+        {
+            // Thousands of contexts may have a few writes each.
+            let _together = Together::begin();
+            for context in self.unshown.take() {
+                context.shown();
+            }
         }
         // Only now, as the root and the version belong to what is read.
         for (context, standing) in self.unshown_deltas.take() {
@@ -572,13 +577,15 @@ impl CommitStage {
 
 #[cfg(test)]
 mod tests {
-    use corelet_store::{ContextSlot, Refused, Space};
+    use bytes::Bytes;
+    use corelet_store::{ContextSlot, EntryKind, Refused, Space};
     use crossbeam_channel::Receiver;
     use futures_lite::future::{block_on, poll_once};
 
     use super::*;
     use crate::bounds::Bounds;
     use crate::fixture::{self, Disk};
+    use crate::overlay::Shown;
 
     /// A stage whose commit thread is the test.
     struct Bench {
@@ -716,6 +723,51 @@ mod tests {
         assert!(bench.context.is_shown());
         assert_eq!(bench.pending(), None);
         assert_eq!(bench.disk.get(bench.slot(), "key").as_deref(), Some("new"));
+    }
+
+    /// Bytes that tell which thread has freed them.
+    struct Told(crossbeam_channel::Sender<std::thread::ThreadId>);
+
+    impl AsRef<[u8]> for Told {
+        fn as_ref(&self) -> &[u8] {
+            b"value"
+        }
+    }
+
+    impl Drop for Told {
+        fn drop(&mut self) {
+            let _ = self.0.send(std::thread::current().id());
+        }
+    }
+
+    /// None of them is large, and all of them are.
+    #[test]
+    fn what_a_checkpoint_shows_of_many_contexts_is_freed_beside_the_shard() {
+        let bench = Bench::new();
+        let (tell, told) = crossbeam_channel::unbounded();
+        let contexts: Vec<_> = (0..100)
+            .map(|n| fixture::context(n, bench.slot()))
+            .collect();
+        for context in &contexts {
+            let writes = (0..10_u8).map(|key| {
+                let value = Bytes::from_owner(Told(tell.clone()));
+                Write {
+                    space: Space::Shared,
+                    key: Bytes::copy_from_slice(&[key]),
+                    shown: Some(Shown::new(EntryKind::Register, value)),
+                    edit: None,
+                }
+            });
+            context.overlay.borrow_mut().settle(1, writes.collect());
+            bench.stage.unshown.borrow_mut().push(Rc::clone(context));
+        }
+        drop(tell);
+        bench.checkpoint();
+        assert!(contexts.iter().all(|context| context.is_shown()));
+        let here = std::thread::current().id();
+        let freed: Vec<_> = told.iter().collect();
+        assert_eq!(freed.len(), 1_000);
+        assert!(freed.iter().all(|thread| *thread != here));
     }
 
     #[test]

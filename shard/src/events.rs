@@ -33,7 +33,10 @@ pub struct EventRecord {
 impl Weigh for VecDeque<EventRecord> {
     fn memory_bytes(&self) -> usize {
         // A kind and a payload.
-        self.len() * 2 * PIECE_BYTES
+        let bytes = self
+            .iter()
+            .map(|event| event.kind.len() + event.payload.len());
+        self.len() * 2 * PIECE_BYTES + bytes.sum::<usize>()
     }
 }
 

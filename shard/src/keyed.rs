@@ -33,7 +33,8 @@ pub(crate) struct Keyed {
 
 impl Weigh for HashMap<AnswerKey, KeptAnswer> {
     fn memory_bytes(&self) -> usize {
-        self.len() * PIECE_BYTES
+        let said = self.values().map(|kept| kept.said.text().len());
+        self.len() * PIECE_BYTES + said.sum::<usize>()
     }
 }
 

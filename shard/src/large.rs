@@ -1,8 +1,10 @@
 //! What is let go of beside the shard, if it is large: to free the memory of a million pieces takes
 //! tens of milliseconds, and nobody waits for it. So are lists and texts, and what a context's
-//! calls have made between two checkpoints. One thread of the process does it, started by
-//! the first who needs it; it ends with the process, as there is nothing to be lost.
+//! calls have made between two checkpoints, which may be little of each of many contexts. One
+//! thread of the process does it, started by the first who needs it; it ends with the process, as
+//! there is nothing to be lost.
 
+use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -35,7 +37,8 @@ macro_rules! weigh {
 
 weigh!(Sequence, Loading, Arriving, Deleting);
 
-/// About what a piece takes that is allocated by itself, such as a value, with its place among others.
+/// About what a piece takes that is allocated by itself, such as a value, with its place among
+/// others and without its bytes.
 pub(crate) const PIECE_BYTES: usize = 128;
 
 /// Something that may be large. To drop it costs the shard little.
@@ -82,7 +85,58 @@ impl<T: Weigh> Drop for Large<T> {
         let bytes = value.memory_bytes();
         if bytes >= LARGE_BYTES {
             FREEING.get_or_init(Freeing::start).take(value, bytes);
+        } else if bytes > 0 {
+            drop(gather(value, bytes));
         }
+    }
+}
+
+/// What is let go of together, each too small to be handed over alone.
+#[derive(Default)]
+struct Heap {
+    things: Vec<Box<dyn Send>>,
+    bytes: usize,
+}
+
+impl Weigh for Heap {
+    fn memory_bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+thread_local! {
+    /// Of this shard, while it lets go of many things in one go.
+    static HEAP: RefCell<Option<Heap>> = const { RefCell::new(None) };
+}
+
+/// Puts something on the heap, or gives it back if there is none.
+fn gather<T: Send + 'static>(value: T, bytes: usize) -> Option<T> {
+    let mut value = Some(value);
+    // A thread that ends has none any more.
+    let _ = HEAP.try_with(|heap| {
+        if let Some(heap) = &mut *heap.borrow_mut()
+            && let Some(value) = value.take()
+        {
+            heap.things.push(Box::new(value));
+            heap.bytes += bytes;
+        }
+    });
+    value
+}
+
+/// Until it is dropped, what this thread lets go of is kept; then it goes together.
+pub(crate) struct Together(());
+
+impl Together {
+    pub(crate) fn begin() -> Together {
+        HEAP.set(Some(Heap::default()));
+        Together(())
+    }
+}
+
+impl Drop for Together {
+    fn drop(&mut self) {
+        drop(HEAP.take().map(Large::new));
     }
 }
 
@@ -169,5 +223,24 @@ mod tests {
         let (large, told) = dropped_by(LARGE_BYTES);
         drop(large);
         assert_ne!(told.recv().unwrap(), here);
+    }
+
+    #[test]
+    fn much_that_is_small_is_let_go_of_together() {
+        let here = thread::current().id();
+        for (count, is_beside) in [(2, false), (3, true)] {
+            let (small, told): (Vec<_>, Vec<_>) =
+                (0..count).map(|_| dropped_by(LARGE_BYTES / 3 + 1)).unzip();
+            let together = Together::begin();
+            drop(small);
+            assert!(told.iter().all(Receiver::is_empty), "they are kept");
+            drop(together);
+            for told in told {
+                assert_eq!(told.recv().unwrap() != here, is_beside);
+            }
+        }
+        let (small, told) = dropped_by(LARGE_BYTES - 1);
+        drop(small);
+        assert_eq!(told.recv().unwrap(), here, "nothing is kept any more");
     }
 }

@@ -83,26 +83,45 @@ impl Shown {
     }
 }
 
-impl Weigh for BySpace<Option<Shown>> {
+/// Entries as they are read, `None` if they are gone.
+#[derive(Clone, Debug, Default)]
+struct Entries {
+    entries: BySpace<Option<Shown>>,
+    /// Of their keys and values. To count them in the end would take as long as to let go of them.
+    bytes: usize,
+}
+
+impl Entries {
+    fn insert(&mut self, space: Space, key: Bytes, shown: Option<Shown>) {
+        let bytes = |shown: &Option<Shown>| shown.as_ref().map_or(0, |shown| shown.bytes.len());
+        self.bytes += bytes(&shown);
+        let key_bytes = key.len();
+        match self.entries.of_mut(space).insert(key, shown) {
+            Some(old) => self.bytes -= bytes(&old),
+            None => self.bytes += key_bytes,
+        }
+    }
+}
+
+impl Weigh for Entries {
     fn memory_bytes(&self) -> usize {
-        let entries = self.0.iter().map(BTreeMap::len);
+        let entries = self.entries.0.iter().map(BTreeMap::len);
         // A key and a value.
-        entries.sum::<usize>() * 2 * PIECE_BYTES
+        entries.sum::<usize>() * 2 * PIECE_BYTES + self.bytes
     }
 }
 
 /// What writes have made of entries.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Layer {
-    /// `None` if they are gone.
-    shown: Large<BySpace<Option<Shown>>>,
+    shown: Large<Entries>,
     /// The edits of those that are lists or texts.
     tails: BySpace<Tail>,
 }
 
 impl Layer {
     pub(crate) fn of(&self, space: Space) -> &BTreeMap<Bytes, Option<Shown>> {
-        self.shown.of(space)
+        self.shown.entries.of(space)
     }
 
     /// The edits of a list or text.
@@ -111,7 +130,7 @@ impl Layer {
     }
 
     fn is_empty(&self) -> bool {
-        self.shown.is_empty()
+        self.shown.entries.is_empty()
     }
 
     fn put(&mut self, write: Write) {
@@ -133,7 +152,7 @@ impl Layer {
                 Rc::make_mut(tail).push(edit);
             }
         }
-        self.shown.of_mut(space).insert(key, shown);
+        self.shown.insert(space, key, shown);
     }
 }
 
@@ -344,11 +363,11 @@ mod tests {
     }
 
     /// Bytes that tell which thread has freed them.
-    struct Told(crossbeam_channel::Sender<ThreadId>);
+    struct Told(crossbeam_channel::Sender<ThreadId>, usize);
 
     impl AsRef<[u8]> for Told {
         fn as_ref(&self) -> &[u8] {
-            b"value"
+            &[b'x'; 16 << 10][..self.1]
         }
     }
 
@@ -360,13 +379,14 @@ mod tests {
 
     #[test]
     fn what_a_snapshot_shows_of_many_calls_is_freed_beside_the_shard() {
-        for (keys, is_beside) in [(10_u32, false), (10_000, true)] {
+        for (keys, bytes, is_beside) in [(10, 10, false), (10_000, 10, true), (10, 16 << 10, true)]
+        {
             let (tell, told) = crossbeam_channel::unbounded();
             let mut overlay = Overlay::default();
             for key in 0..keys {
-                let value = Bytes::from_owner(Told(tell.clone()));
+                let value = Bytes::from_owner(Told(tell.clone(), bytes));
                 let mut write = set("", "");
-                write.key = Bytes::copy_from_slice(&key.to_be_bytes());
+                write.key = Bytes::copy_from_slice(&u32::to_be_bytes(key));
                 write.shown = Some(Shown::new(EntryKind::Register, value));
                 overlay.settle(u64::from(key), vec![write]);
             }

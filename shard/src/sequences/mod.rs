@@ -53,7 +53,8 @@ pub(crate) struct Edit {
 
 impl Weigh for Vec<Edit> {
     fn memory_bytes(&self) -> usize {
-        self.len() * PIECE_BYTES
+        let updates = self.iter().map(|edit| edit.update.len());
+        self.len() * PIECE_BYTES + updates.sum::<usize>()
     }
 }
 
