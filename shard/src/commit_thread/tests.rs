@@ -78,6 +78,19 @@ impl Bench {
         self.running = Some(commits.spawn(run).unwrap());
     }
 
+    /// The same, and waits until it has swept once, for which it may make a checkpoint.
+    fn start_and_sweep(&mut self) {
+        let (ask, asks) = crate::asks::asks();
+        self.thread.as_mut().unwrap().asks = asks;
+        self.start();
+        // The second is answered behind the first sweep.
+        for _ in 0..2 {
+            let (answer, snapshot) = crossbeam_channel::bounded(1);
+            ask.send(Ask::Snapshot(answer)).unwrap();
+            snapshot.recv().unwrap().unwrap();
+        }
+    }
+
     fn report(&mut self) -> Report {
         block_on(self.inbox.take())
     }
@@ -276,7 +289,7 @@ fn a_batch_never_holds_changes_of_two_epochs() {
 #[test]
 fn an_idle_thread_shows_what_is_durable() {
     let mut bench = Bench::new();
-    bench.start();
+    bench.start_and_sweep();
     bench.send(bench.write(2, "value"), 0, 0);
     assert_eq!(bench.verdicts(), ["committed"]);
     assert_eq!(
@@ -302,15 +315,7 @@ fn an_idle_thread_shows_what_is_durable() {
 #[test]
 fn what_comes_from_other_nodes_is_shown_soon() {
     let mut bench = Bench::new();
-    let (ask, asks) = crate::asks::asks();
-    bench.thread.as_mut().unwrap().asks = asks;
-    bench.start();
-    // The second is answered behind the first sweep, which makes a checkpoint as well.
-    for _ in 0..2 {
-        let (answer, snapshot) = crossbeam_channel::bounded(1);
-        ask.send(Ask::Snapshot(answer)).unwrap();
-        snapshot.recv().unwrap().unwrap();
-    }
+    bench.start_and_sweep();
     let (peer, slot) = (fixture::Peer::new(), bench.slot);
     let mut is_resting = false;
     for pair in 1..100 {

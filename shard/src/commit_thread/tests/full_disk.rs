@@ -395,8 +395,6 @@ fn what_could_not_be_swept_for_want_of_room_is_swept_later() {
         return;
     }
     let mut bench = Bench::new();
-    let (ask, asks) = crate::asks::asks();
-    bench.thread.as_mut().unwrap().asks = asks;
     let deleted = bench.disk.create(2);
     let keys: Vec<&str> = (0..1_000).map(|n| &*format!("{n:0100}").leak()).collect();
     let writes: Vec<_> = keys.iter().map(|key| (*key, "value")).collect();
@@ -407,13 +405,7 @@ fn what_could_not_be_swept_for_want_of_room_is_swept_later() {
     let verdicts = bench.disk.ledger.commit(batch).unwrap();
     assert!(verdicts.iter().all(Result::is_ok));
     let (limit, shown) = fill(&bench);
-    bench.start();
-    // The second is answered behind the first sweep.
-    for _ in 0..2 {
-        let (answer, snapshot) = crossbeam_channel::bounded(1);
-        ask.send(Ask::Snapshot(answer)).unwrap();
-        snapshot.recv().unwrap().unwrap();
-    }
+    bench.start_and_sweep();
     let graves = |bench: &Bench| bench.disk.ledger.stats().unwrap().graves;
     assert_eq!(graves(&bench), 1);
     drop(shown);
