@@ -475,10 +475,12 @@ impl<'l> LedgerWriter<'l> {
         let growth = growth_of(pass, journal);
         let is_in_map = pages + pages_of(pass, journal) <= state.pages_max;
         let has_space = state.reserve.reach(pages + growth)?;
+        let has_written = pass.has_unjournaled() || !journal.has_nothing_to_append();
         // What is acknowledged must fit into LMDB later.
         let is_due = is_due || !is_in_map || !has_space;
         if is_due {
-            if !has_space && !batch.iter().any(Change::frees) && self.free_pages() < growth {
+            let takes = has_written && !batch.iter().all(Change::frees);
+            if !has_space && takes && self.free_pages() < growth {
                 return Err(nothing_reserved());
             }
             self.bring_in()?;
