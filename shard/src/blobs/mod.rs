@@ -186,10 +186,17 @@ impl BlobService {
     #[cfg(test)]
     pub(crate) fn fill_holds(&self) -> crossbeam_channel::Sender<()> {
         let (full, gate) = crossbeam_channel::bounded(0);
+        let (begin, begun) = crossbeam_channel::unbounded();
         let wait = || {
-            let gate = gate.clone();
-            move || gate.recv().unwrap_or_default()
+            let (gate, begin) = (gate.clone(), begin.clone());
+            move || {
+                let _ = begin.send(());
+                gate.recv().unwrap_or_default();
+            }
         };
+        // The thread has one, and the queue all others.
+        assert!(self.shared.holder.try_run(wait()).is_some());
+        begun.recv().unwrap();
         while self.shared.holder.try_run(wait()).is_some() {}
         full
     }
