@@ -73,7 +73,11 @@ impl DataDir {
             // Ledgers without a manifest: making a new one could cut them
             // up by another shard count, so that half of them is not found.
             // And where applications were installed, there were ledgers.
-            if path.join(SHARDS).exists() || has_files(&path.join(BLOBS))? {
+            let shards = path.join(SHARDS);
+            let has_shards = shards
+                .try_exists()
+                .map_err(StoreError::file("look for", &shards))?;
+            if has_shards || has_files(&path.join(BLOBS))? {
                 return Err(StoreError::ManifestMissing {
                     path: path.to_owned(),
                 });
@@ -153,17 +157,27 @@ impl DataDir {
     }
 
     /// Puts the new ledgers, which are whole and on disk, into the place of the old ones.
-    /// The manifest decides: with its name changed, they count.
-    pub(crate) fn switch(&mut self, manifest: Manifest) -> Result<(), StoreError> {
+    /// The manifest decides: with its name changed, they count. If this fails, it
+    /// [may have been](Self::may_say).
+    pub(crate) fn switch(&mut self, manifest: &Manifest) -> Result<(), StoreError> {
         let id = manifest.data_id.to_string();
         write_atomically(&self.shards_new().join(SHARDS_OF), id.as_bytes())?;
         sync_dir(&self.path)?;
         self.manifest = Manifest {
             are_ledgers_made: true,
-            ..manifest
+            ..manifest.clone()
         };
         self.write_manifest()?;
         self.settle_shards()
+    }
+
+    /// Whether the manifest that lies there speaks of this data. One that cannot be read may.
+    pub(crate) fn may_say(&self, manifest: &Manifest) -> bool {
+        let path = self.path.join(MANIFEST);
+        match fs::read(&path).map(|text| Manifest::parse(&path, &text)) {
+            Ok(Ok(Found::Manifest(found))) => found.data_id == manifest.data_id,
+            _ => true,
+        }
     }
 
     /// Whether the new ledgers are those that the manifest speaks of.
@@ -184,19 +198,25 @@ impl DataDir {
             fs::rename(from, to).map_err(StoreError::file("rename", from))?;
             sync_dir(&self.path)
         };
+        let are_there = || {
+            let found = shards.try_exists();
+            found.map_err(StoreError::file("look for", &shards))
+        };
         if self.counts_new_shards()? {
-            if shards.exists() {
+            if are_there()? {
                 done_or_missing(fs::remove_dir_all(&old))
                     .map_err(StoreError::file("remove", &old))?;
                 rename(&shards, &old)?;
             }
             rename(&new, &shards)?;
         }
+        // Without ledgers in their place, nothing is left over.
+        if !are_there()? {
+            return Ok(());
+        }
         for left in [new, old] {
-            // Without ledgers in their place, nothing is left over.
-            if shards.exists() {
-                done_or_missing(fs::remove_dir_all(&left))
-                    .map_err(StoreError::file("remove", &left))?;
+            if let Err(error) = done_or_missing(fs::remove_dir_all(&left)) {
+                tracing::warn!(%error, path = %left.display(), "ledgers that do not count any more are still there; the next start removes them");
             }
         }
         Ok(())
@@ -392,7 +412,12 @@ pub fn write_atomically(path: &Path, content: &[u8]) -> Result<(), StoreError> {
         file.sync_all()?;
         fs::rename(&neighbour, path)
     };
-    write().map_err(StoreError::file("write", path))?;
+    if let Err(error) = write() {
+        // It may take the room that was lacking. If it cannot be removed, the next attempt begins
+        // with that.
+        let _ = fs::remove_file(&neighbour);
+        return Err(StoreError::file("write", path)(error));
+    }
     let parent = path
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty());
@@ -446,11 +471,20 @@ fn sync_names_above(path: &Path) -> Result<(), StoreError> {
 }
 
 pub(crate) fn make_private_dir(path: &Path) -> Result<(), StoreError> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(StoreError::file("make the directory", path))
+    let made = match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            DirBuilder::new().recursive(true).mode(0o700).create(path)
+        }
+        // What cannot be looked at is not told as being in the way.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            fs::metadata(path).and_then(|found| match found.is_dir() {
+                true => Ok(()),
+                false => Err(error),
+            })
+        }
+        made => made,
+    };
+    made.map_err(StoreError::file("make the directory", path))
 }
 
 /// How often and for how long the lock of a process that is gone is waited for.

@@ -697,6 +697,15 @@ pub enum ExportError {
     /// Whoever takes the copy in has refused it.
     #[error("the copy was not taken in")]
     Refused(#[source] Box<ImportError>),
+    /// All is copied into another number of shards, and that it counts may be decided, but not all
+    /// is in its place. Nothing is lost: opening the data directory finishes what was decided.
+    #[error(
+        "the ledgers of the new shards are whole, but could not be put into their place; start the server or run this again, which finishes it"
+    )]
+    Unfinished {
+        /// Which step failed.
+        source: StoreError,
+    },
 }
 
 /// A copy was not taken in. Nothing of it is there.

@@ -339,6 +339,7 @@ fn not_resharded(error: &ExportError) -> Failure {
     let failure = Failure::new(exit_of(store), chain(error));
     match store {
         Some(StoreError::Locked { .. }) => failure.advise("stop the server; nothing was changed"),
+        _ if matches!(error, ExportError::Unfinished { .. }) => failure,
         _ => failure
             .advise("nothing was changed; `corelet check` tells what is damaged, if anything is"),
     }

@@ -35,14 +35,18 @@ pub(super) fn keep<T>(
     part.as_file()
         .sync_all()
         .map_err(|error| not_written(file, &error))?;
-    let kept = part
-        .persist_noclobber(file)
+    let bytes = part.as_file().metadata()?.len();
+    part.persist_noclobber(file)
         .map_err(|error| match error.error.kind() {
             io::ErrorKind::AlreadyExists => is_taken(),
             _ => not_written(file, &error.error),
         })?;
-    File::open(dir)?.sync_all()?;
-    Ok((written, kept.metadata()?.len()))
+    if let Err(error) = File::open(dir).and_then(|dir| dir.sync_all()) {
+        // Its name may be gone with the power, so nobody is to count on it.
+        let _ = std::fs::remove_file(file);
+        return Err(not_written(dir, &error));
+    }
+    Ok((written, bytes))
 }
 
 fn not_written(path: &Path, error: &io::Error) -> Failure {

@@ -1,8 +1,8 @@
 //! The node's keys, put into a backup by whoever has the directory that they lie in. A server
 //! hands them to nobody: who may ask for a backup may not act as the node.
 
-use std::fs::File;
-use std::io::{Read, Write};
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 use super::frame::{ExportKind, FrameReader, FrameWriter};
@@ -56,17 +56,24 @@ fn write_keys(keys: &Path, rows: &mut impl RowSink) -> Result<(), ExportError> {
         let path = path.to_owned();
         move |source| ExportError::File { path, source }
     };
-    for entry in std::fs::read_dir(keys).map_err(failed(keys))? {
+    for entry in fs::read_dir(keys).map_err(failed(keys))? {
         let path = entry.map_err(failed(keys))?.path();
         let name = path.file_name().and_then(|name| name.to_str());
-        let (Some(name), true) = (name.filter(|name| is_key_name(name)), path.is_file()) else {
+        let Some(name) = name.filter(|name| is_key_name(name)) else {
             continue;
         };
+        // One that cannot be looked at may be a key, without which the backup has a hole.
+        match fs::metadata(&path) {
+            Ok(found) if found.is_file() => {}
+            Ok(_) => continue,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(failed(&path)(error)),
+        }
         let mut bytes = Vec::new();
         let file = File::open(&path).map_err(failed(&path))?;
         let read = file.take(KEY_BYTES_MAX + 1).read_to_end(&mut bytes);
         if read.map_err(failed(&path))? as u64 > KEY_BYTES_MAX {
-            let source = std::io::Error::from(std::io::ErrorKind::FileTooLarge);
+            let source = io::Error::from(io::ErrorKind::FileTooLarge);
             return Err(ExportError::File { path, source });
         }
         let bytes = &bytes;

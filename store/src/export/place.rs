@@ -12,6 +12,7 @@ use crate::error::{ImportError, StoreError};
 use crate::hlc::Hlc;
 use crate::ids::{ContextId, ShardCount, ShardId};
 use crate::ledger::{Ledger, LedgerConfig};
+use crate::names::reconcile_names;
 use crate::writer::LedgerWriter;
 
 /// A data directory that no server has open.
@@ -43,6 +44,9 @@ pub fn import_into(
     for shard in count.shards() {
         ledgers.push(Ledger::open(&data.ledger_place(shard), &place.ledger)?);
     }
+    // An import that was cut short may have left the name without its context, and it would be
+    // taken for another's.
+    reconcile_names(&ledgers)?;
     let mut writers: Vec<LedgerWriter<'_>> = ledgers.iter().map(Ledger::writer).collect();
     let known = writers.iter_mut().map(authors);
     let known = known.collect::<Result<Vec<_>, _>>()?;

@@ -2,7 +2,7 @@
 //! are filled beside the old ones, from their snapshots, each context compared with its
 //! root; then the manifest is changed, which decides, and the old ones are removed
 //! (`data_dir.rs`). A run that is cut short before that has changed nothing, and what it
-//! left goes with the next start; one that is cut short behind it is finished by that.
+//! left goes with the next start; one that is cut short behind it, or fails there, is finished by that.
 //! Needs as much free disk as the ledgers take. Start at [`reshard`].
 
 use std::path::Path;
@@ -42,7 +42,9 @@ pub struct Resharded {
 /// Gives the data directory at `path` another number of shards; `tell` hears how many of how
 /// many contexts are copied.
 ///
-/// Fails if a server has it open or anything in it is damaged; then it is as it was.
+/// Fails if a server has it open, anything in it is damaged, or the disk is full or fails; then it
+/// is as it was. Only after [`ExportError::Unfinished`] the change is decided: whoever opens the
+/// directory next finishes it.
 pub fn reshard(
     path: &Path,
     shards: ShardCount,
@@ -77,15 +79,22 @@ pub fn reshard(
     let manifest = Manifest::new(shards, data.manifest().node_id);
     let filled = fill(&data, &manifest, &old, config, tell);
     drop(old);
-    if filled.is_err() {
-        // Its room is most wanted where it has just run out.
-        if let Err(error) = data.clear_shards_new() {
-            tracing::warn!(%error, "what was copied so far is still there; the next start removes it");
+    resharded.contexts = filled.inspect_err(|_| give_room_back(&data))?;
+    match data.switch(&manifest) {
+        Ok(()) => Ok(resharded),
+        Err(source) if data.may_say(&manifest) => Err(ExportError::Unfinished { source }),
+        Err(error) => {
+            give_room_back(&data);
+            Err(error.into())
         }
     }
-    resharded.contexts = filled?;
-    data.switch(manifest)?;
-    Ok(resharded)
+}
+
+/// Removes what was made in vain: its room is most wanted where it has just run out.
+fn give_room_back(data: &DataDir) {
+    if let Err(error) = data.clear_shards_new() {
+        tracing::warn!(%error, "what was copied so far is still there; the next start removes it");
+    }
 }
 
 /// Makes the new ledgers beside the old ones, and fills them.

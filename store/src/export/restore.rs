@@ -79,11 +79,11 @@ pub fn restore(
     tell: &mut dyn FnMut(u64),
 ) -> Result<Restored, ImportError> {
     let path = &real_path(path)?;
-    let is_free = match fs::read_dir(path) {
-        Ok(mut entries) => entries.next().is_none(),
-        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| ImportError::File { path, source }
     };
-    if !is_free {
+    if !is_free(path).map_err(failed(path))? {
         let path = path.to_owned();
         return Err(ImportError::PlaceTaken { path });
     }
@@ -92,27 +92,44 @@ pub fn restore(
     let beside = path.with_file_name(name);
     // Unless another restore is at it now, it is what a kill has left.
     let lock = lock_to_look(&beside)?;
-    let failed = |path: &Path| {
-        let path = path.to_owned();
-        move |source| ImportError::File { path, source }
-    };
     done_or_missing(fs::remove_dir_all(&beside)).map_err(failed(&beside))?;
     drop(lock);
-    let made = make(input, &beside, options, tell);
-    let restored = match made {
-        Ok(restored) => restored,
-        Err(error) => {
-            let _ = fs::remove_dir_all(&beside);
-            return Err(error);
-        }
+    let restored = make(input, &beside, options, tell).and_then(|restored| {
+        place(&beside, path)?;
+        Ok(restored)
+    });
+    if restored.is_err() {
+        let _ = fs::remove_dir_all(&beside);
+    }
+    restored
+}
+
+/// Whether there is nothing at `path`, or a directory with nothing in it.
+fn is_free(path: &Path) -> io::Result<bool> {
+    let mut entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => return Ok(false),
+        Err(error) => return Err(error),
     };
+    Ok(entries.next().transpose()?.is_none())
+}
+
+/// Gives what is whole its name.
+fn place(beside: &Path, path: &Path) -> Result<(), ImportError> {
     // An empty directory gives way to it.
-    fs::rename(&beside, path).map_err(failed(path))?;
-    sync_dir(match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
+    fs::rename(beside, path).map_err(|source| ImportError::File {
+        path: path.to_owned(),
+        source,
     })?;
-    Ok(restored)
+    let parent = path.parent().filter(|it| !it.as_os_str().is_empty());
+    let synced = sync_dir(parent.unwrap_or(Path::new(".")));
+    if synced.is_err() {
+        // Its name may be gone with the power, so it is not restored. If it cannot be taken back
+        // either, it is there, and whole as long as the power lasts.
+        let _ = fs::rename(path, beside);
+    }
+    Ok(synced?)
 }
 
 /// Where it is to be: the end of a link, and a name where there is only `.`. The root of
