@@ -1,33 +1,62 @@
-//! The copier that the tests kill: fills data directories, backs them up, restores and
-//! reshards them, and says what is in them. Speaks only of what is done.
+//! The copier that the tests kill, or whose calls they let fail: fills data directories,
+//! backs them up, restores and reshards them, and says what is in them. Speaks only of what
+//! is done, and on an error of that and its causes, as `corelet` does.
 //!
-//! `copies fill DIR SHARDS CONTEXTS` writes contexts with all kinds of records.
+//! `copies fill DIR SHARDS FIRST..LAST` writes contexts with all kinds of records.
 //! `copies backup DIR FILE`, `copies restore FILE DIR SHARDS`, `copies reshard DIR SHARDS`
-//! `copies export DIR FILE` and `copies import FILE DIR` do what they say. `copies show DIR` prints a line for each
-//! context and name, in order. `copies check DIR` prints findings, and ends with 1 if
-//! there are any. How quick copies are is measured by `state_cost`.
+//! `copies export DIR FILE` and `copies import FILE DIR` do what they say. `copies show DIR` starts as a
+//! server does, and prints a line for each context, name, application and blob, in order. `copies check DIR`
+//! prints findings, and ends with 1 if there are any. How quick copies are is measured by `state_cost`.
 
 use std::error::Error;
 use std::fs::File;
 use std::io::{BufReader, BufWriter};
+use std::ops::Range;
 use std::path::Path;
+use std::process::ExitCode;
 
 use bytes::Bytes;
 use corelet_store::{
-    ApplicationId, ApplicationRecord, BackupSource, CallEffects, Change, ContextId, DataDir, Event,
-    ExportScope, Hlc, Ledger, LedgerConfig, NewContext, NodeId, Op, OpenOptions, RestoreOptions,
-    ShardCount, ShardId, Space, Write as EntryWrite, add_keys, check, export_context,
-    import_context, reshard, restore, write_backup,
+    ApplicationId, ApplicationRecord, Attachment, BLOB_GROUP_BYTES, BackupSource, BlobId,
+    BlobLimit, Blobs, CallEffects, Change, ContextId, DataDir, Event, ExportScope, Hlc,
+    ImportPlace, Ledger, LedgerConfig, NewContext, NodeId, Op, OpenOptions, RestoreOptions,
+    ShardCount, ShardId, Space, Write as EntryWrite, add_keys, check, export_context, import_into,
+    read_copy, reconcile_names, reshard, restore, write_backup,
 };
 
 type Outcome = Result<(), Box<dyn Error>>;
 
 const NODE: NodeId = NodeId::from_bytes([7; 32]);
 
-fn main() -> Outcome {
+/// The context that is exported: it has a name.
+const EXPORTED: u64 = 0;
+
+/// The one that has a blob attached.
+const ATTACHING: u64 = 1;
+
+fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["fill", dir, shards, contexts] => fill(dir.as_ref(), count(shards)?, contexts.parse()?),
+    let Err(error) = work(&args.iter().map(String::as_str).collect::<Vec<_>>()) else {
+        return ExitCode::SUCCESS;
+    };
+    let mut told = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        told.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    eprintln!("{told}");
+    ExitCode::FAILURE
+}
+
+fn work(args: &[&str]) -> Outcome {
+    match *args {
+        ["fill", dir, shards, contexts] => {
+            let (first, last) = contexts
+                .split_once("..")
+                .ok_or("contexts are FIRST..LAST")?;
+            fill(dir.as_ref(), count(shards)?, first.parse()?..last.parse()?)
+        }
         ["backup", dir, file] => backup(dir.as_ref(), file.as_ref()),
         ["restore", file, dir, shards] => {
             let options = RestoreOptions {
@@ -45,14 +74,20 @@ fn main() -> Outcome {
             Ok(())
         }
         ["export", dir, file] => {
-            let (_data, ledgers) = open(dir.as_ref(), count("1")?)?;
-            let file = BufWriter::new(File::create(file)?);
-            export_context(&ledgers[0].snapshot()?, &id(1), ExportScope::ALL, file)?;
-            Ok(())
+            let (data, ledgers) = open(dir.as_ref(), count("1")?)?;
+            let owner = &ledgers[owner(EXPORTED, data.manifest().shards)];
+            let file = File::create(file)?;
+            let (context, scope) = (id(EXPORTED), ExportScope::ALL);
+            export_context(&owner.snapshot()?, &context, scope, BufWriter::new(&file))?;
+            Ok(file.sync_all()?)
         }
         ["import", file, dir] => {
-            let (_data, ledgers) = open(dir.as_ref(), count("1")?)?;
-            import_context(&ledgers[0], BufReader::new(File::open(file)?), Hlc::MAX)?;
+            let place = ImportPlace {
+                path: dir.as_ref(),
+                ledger: config(),
+                latest: Hlc::MAX,
+            };
+            import_into(&place, BufReader::new(File::open(file)?))?;
             Ok(())
         }
         ["show", dir] => show(dir.as_ref()),
@@ -79,6 +114,8 @@ fn config() -> LedgerConfig {
     LedgerConfig {
         map_bytes_max: 16 << 30,
         readers_max: 16,
+        // Each page of it is read by a call of its own.
+        journal_bytes_max: 256 << 10,
         ..LedgerConfig::default()
     }
 }
@@ -103,6 +140,17 @@ fn id(n: u64) -> ContextId {
     ContextId::from_bytes(*blake3::hash(&n.to_le_bytes()).as_bytes())
 }
 
+fn owner(n: u64, shards: ShardCount) -> usize {
+    usize::from(ShardId::of(&id(n), shards).number())
+}
+
+/// What is attached: three groups, of which the last is no whole one.
+fn blob() -> Vec<u8> {
+    let mut content = vec![0; 2 * BLOB_GROUP_BYTES + 7];
+    blake3::Hasher::new().finalize_xof().fill(&mut content);
+    content
+}
+
 fn set(space: Space, key: String, value: Vec<u8>) -> Op {
     Op {
         space,
@@ -121,7 +169,7 @@ fn effects(n: u64, hlc: u64, mut ops: Vec<Op>, events: Vec<Event>) -> CallEffect
     }
 }
 
-fn fill(dir: &Path, shards: ShardCount, contexts: u64) -> Outcome {
+fn fill(dir: &Path, shards: ShardCount, contexts: Range<u64>) -> Outcome {
     let (data, ledgers) = open(dir, shards)?;
     let content = b"a component";
     let application = ApplicationId::from_bytes(*blake3::hash(content).as_bytes());
@@ -138,13 +186,19 @@ fn fill(dir: &Path, shards: ShardCount, contexts: u64) -> Outcome {
         })],
     )?;
     std::fs::write(data.keys_dir().join("node.key"), b"not a real one")?;
-    for n in 0..contexts {
+    let mut writer = Blobs::open(data.blobs_dir())?.writer(None, BlobLimit::FORMAT)?;
+    writer.write(&blob())?;
+    let attachment = Attachment {
+        blob: writer.finish()?.id(),
+        bytes: blob().len() as u64,
+    };
+    for n in contexts {
         let name = (n % 3 == 0).then(|| format!("context-{n}"));
         if let Some(name) = name.clone() {
             let context = id(n);
             commit(&ledgers[0], vec![Change::PutName { name, context }])?;
         }
-        let owner = &ledgers[usize::from(ShardId::of(&id(n), shards).number())];
+        let owner = &ledgers[owner(n, shards)];
         let ops = (0..40).map(|k| set(Space::Shared, format!("key-{k:03}"), vec![n as u8; 100]));
         let new = NewContext {
             id: id(n),
@@ -161,7 +215,16 @@ fn fill(dir: &Path, shards: ShardCount, contexts: u64) -> Outcome {
             kind: "made".into(),
             payload: Bytes::from(n.to_string()),
         };
-        let call = effects(n, 11, vec![add, private, large], vec![event]);
+        let mut ops = vec![add, private, large];
+        if n == ATTACHING {
+            ops.push(Op {
+                space: Space::Attached,
+                key: Bytes::copy_from_slice(&attachment.key()),
+                removes_first: false,
+                write: EntryWrite::Insert,
+            });
+        }
+        let call = effects(n, 11, ops, vec![event]);
         commit(owner, vec![Change::Call(call)])?;
         // This one stays in the journal.
         let last = effects(
@@ -194,13 +257,16 @@ fn backup(dir: &Path, file: &Path) -> Outcome {
         node: data.manifest().node_id,
         snapshots: &snapshots,
         component: &|id| data.blobs_dir().join(component(id)),
-        blobs: None,
+        blobs: Some(&Blobs::open(data.blobs_dir())?),
     };
     let mut backup = Vec::new();
     write_backup(&source, &mut backup, &mut |_| {})?;
-    let out = BufWriter::new(File::create(file)?);
-    add_keys(&backup[..], &data.keys_dir(), out)?;
-    Ok(())
+    for (blob, why) in read_copy(&backup[..])?.blobs_left_out {
+        println!("blob {blob} is not in it: {why}");
+    }
+    let file = File::create(file)?;
+    add_keys(&backup[..], &data.keys_dir(), BufWriter::new(&file))?;
+    Ok(file.sync_all()?)
 }
 
 fn show(dir: &Path) -> Outcome {
@@ -208,7 +274,12 @@ fn show(dir: &Path) -> Outcome {
         return Err("there is no data directory".into());
     }
     let (data, ledgers) = open(dir, count("1")?)?;
+    reconcile_names(&ledgers)?;
     let mut lines = Vec::new();
+    let blob = BlobId::of(&blob());
+    if let Some(bytes) = Blobs::open(data.blobs_dir())?.check(blob)? {
+        lines.push(format!("{blob} {bytes} bytes attached"));
+    }
     for ledger in &ledgers {
         let snapshot = ledger.snapshot()?;
         for record in snapshot.contexts(None, usize::MAX)? {
