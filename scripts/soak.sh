@@ -6,6 +6,8 @@
 #   CORELET_STORE_KILLS  how often a process that only writes is (default 20000)
 #   CORELET_KEYED_KILLS  how often a server whose callers use idempotency keys is (default 500)
 #   CORELET_COPY_KILLS   how often a restore, a reshard and an import are (default 2000 each)
+#   CORELET_COPY_FAULTS  how many calls of each name fail in each kind of copy, with each
+#                        error (default 100000, which is all of them)
 #   CORELET_IMAGES       how many disks after a power cut are opened (default 1 million)
 #   CORELET_FLIPS        how many bits are flipped, one by one (default 500000)
 #   CORELET_HISTORIES    how many histories of one key are merged, and as many of several
@@ -13,15 +15,15 @@
 #   CORELET_HOPS         how many calls go from one shard to another (default 10 million)
 #
 # A test counts when it prints a line that begins with a number and one of the
-# words kills, images, flips, histories and hops. They run one after the other, each alone on the machine:
-# with cargo-nextest where it is installed, which also ends what hangs, and with
+# words kills, faults, images, flips, histories and hops. They run one after the
+# other, each alone on the machine: with cargo-nextest where it is installed, which also ends what hangs, and with
 # `cargo test` where not.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export CORELET_SOAK=1 CORELET_KILLS=${CORELET_KILLS:-5000} CORELET_HOPS=${CORELET_HOPS:-10000000}
 export CORELET_HISTORIES=${CORELET_HISTORIES:-100000} CORELET_KEYED_KILLS=${CORELET_KEYED_KILLS:-500}
 export CORELET_STORE_KILLS=${CORELET_STORE_KILLS:-20000}
-export CORELET_COPY_KILLS=${CORELET_COPY_KILLS:-2000}
+export CORELET_COPY_KILLS=${CORELET_COPY_KILLS:-2000} CORELET_COPY_FAULTS=${CORELET_COPY_FAULTS:-100000}
 export CORELET_IMAGES=${CORELET_IMAGES:-1000000} CORELET_FLIPS=${CORELET_FLIPS:-500000}
 ledger=tests/LEDGER.md
 log=$(mktemp)
@@ -31,11 +33,11 @@ result=passed
 long_runs() {
     if cargo nextest --version >/dev/null 2>&1; then
         cargo nextest run --release --locked --workspace --profile soak --no-capture \
-            -E 'test(kill) | test(images) | test(flips) | test(histories) | test(hops)'
+            -E 'test(kill) | test(faults_of) | test(images) | test(flips) | test(histories) | test(hops)'
     else
         echo "soak: cargo-nextest is not installed: using cargo test, which does not end what hangs" >&2
         cargo test --release --locked --no-fail-fast --workspace --bins --lib --tests \
-            -- --test-threads 1 --nocapture kill images flips histories hops
+            -- --test-threads 1 --nocapture kill faults_of images flips histories hops
     fi
 }
 long_runs 2>&1 | tee "$log" || result=FAILED
@@ -50,24 +52,26 @@ if [ ! -e "$ledger" ]; then
 
 Written by `make soak`: what has been tried to break, and what came of it. Kills
 are SIGKILLs of a process in the middle of its writes, each followed by a check
-that every acknowledged write is there and no half of any other; images are
-disks as a power cut could have left them, checked in the same way; flips are
-bits of a ledger's files, each turned over by itself; histories are of several
-nodes, which have to end with the same; hops are calls from one shard to another.
+that every acknowledged write is there and no half of any other; faults are system
+calls of a backup, a restore and the like that were made to fail, each followed by a
+check that what was there is whole; images are disks as a power cut could have left
+them, checked in the same way; flips are bits of a ledger's files, each turned over by
+itself; histories are of several nodes, which have to end with the same; hops are calls
+from one shard to another.
 
-| date | commit | kernel | kills | images | flips | histories | hops | result |
-|---|---|---|---|---|---|---|---|---|
+| date | commit | kernel | kills | faults | images | flips | histories | hops | result |
+|---|---|---|---|---|---|---|---|---|---|
 PAGE
 fi
 # The row goes where the sums are, and they behind it again.
 sed -i '/^Together: /d' "$ledger"
 sed -i -e :a -e '/^\n*$/{$d;N;ba' -e '}' "$ledger"
-echo "| $(date -u +%Y-%m-%d) | $(git rev-parse --short=12 HEAD 2>/dev/null || echo '?') | $(uname -r) | $(count kills) | $(count images) | $(count flips) | $(count histories) | $(count hops) | $result |" >>"$ledger"
+echo "| $(date -u +%Y-%m-%d) | $(git rev-parse --short=12 HEAD 2>/dev/null || echo '?') | $(uname -r) | $(count kills) | $(count faults) | $(count images) | $(count flips) | $(count histories) | $(count hops) | $result |" >>"$ledger"
 awk -F '|' '$2 ~ /^ *[0-9]+-/ {
-        runs++; kills += $5; images += $6; flips += $7; histories += $8; hops += $9
-        if ($10 !~ /passed/) bad++
+        runs++; kills += $5; faults += $6; images += $7; flips += $8; histories += $9; hops += $10
+        if ($11 !~ /passed/) bad++
     }
-    END { printf "\nTogether: %d runs, %d kills, %d images, %d flips, %d histories, %d hops, %d failed runs.\n", runs, kills, images, flips, histories, hops, bad }' "$ledger" >"$log"
+    END { printf "\nTogether: %d runs, %d kills, %d faults, %d images, %d flips, %d histories, %d hops, %d failed runs.\n", runs, kills, faults, images, flips, histories, hops, bad }' "$ledger" >"$log"
 cat "$log" >>"$ledger"
 tail -n 3 "$ledger"
 [ "$result" = passed ]
