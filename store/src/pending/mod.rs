@@ -1,8 +1,9 @@
 //! Deltas that have come and cannot be applied yet: they lack a parent, or a seal that
 //! vouches for them. A plain state machine in memory: who has sent a delta sends it again
 //! if it is dropped here. Bounded in number, bytes and age, because a stranger can make
-//! deltas that wait for ever. Each delta and each of its parents is handled once, so that
-//! a long row that comes backwards costs no more than one that comes in order. Owned by
+//! deltas that wait for ever. Each delta and each of its parents is handled once, and looked at
+//! once more for each author whose seals come to it, so that a long row that comes backwards
+//! costs no more than one that comes in order, and nobody makes work with nothing new. Owned by
 //! whoever applies the deltas of its context. What a seal vouches for is in `vouching.rs`.
 //!
 //! The way of a delta: [`receive`](PendingDeltas::receive), and its author's
@@ -107,6 +108,8 @@ pub struct PendingDeltas {
     next_number: u64,
     /// Of deltas and the seals on them.
     bytes: usize,
+    /// How many parents the deltas have together.
+    parents: usize,
 }
 
 #[derive(Debug)]
@@ -169,6 +172,7 @@ impl PendingDeltas {
             ready: VecDeque::new(),
             next_number: 0,
             bytes: 0,
+            parents: 0,
         }
     }
 
@@ -252,6 +256,7 @@ impl PendingDeltas {
             number,
         };
         self.bytes += waiting.bytes();
+        self.parents += waiting.parents.len();
         self.waiting.insert(id, waiting);
         self.hold_back_followers(&id);
         self.reach_by_followers(id);
@@ -493,6 +498,7 @@ impl PendingDeltas {
         };
         self.by_age.remove(&waiting.number);
         self.bytes -= waiting.bytes();
+        self.parents -= waiting.parents.len();
         for parent in &waiting.parents {
             if let Some(followers) = self.followers.get_mut(parent) {
                 followers.remove(id);

@@ -42,13 +42,13 @@ impl VoucherSet {
         pairs.for_each(|(own, others)| *own |= others);
     }
 
-    fn without(mut self, others: &VoucherSet) -> VoucherSet {
+    pub(super) fn without(mut self, others: &VoucherSet) -> VoucherSet {
         let pairs = self.0.iter_mut().zip(&others.0);
         pairs.for_each(|(own, others)| *own &= !others);
         self
     }
 
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.0.iter().all(|word| *word == 0)
     }
 
@@ -153,9 +153,11 @@ impl Vouchers {
 /// Deltas to which seals have come that have not spread from there.
 #[derive(Debug, Default)]
 pub(super) struct Unspread {
-    tops: Vec<DeltaId>,
-    /// Whose seals they are.
-    news: VoucherSet,
+    /// Each with whose seals they are.
+    tops: Vec<(DeltaId, VoucherSet)>,
+    /// How often a parent was looked at for all that has spread.
+    #[cfg(test)]
+    looks: usize,
 }
 
 impl PendingDeltas {
@@ -188,9 +190,14 @@ impl PendingDeltas {
         if self.unspread.tops.is_empty() {
             return;
         }
-        let Unspread { tops, news } = std::mem::take(&mut self.unspread);
-        let spread = Spread::below(&self.waiting, tops.into_iter(), &news);
-        for (id, reached) in spread.reached() {
+        let tops = std::mem::take(&mut self.unspread.tops);
+        let spread = Spread::below(&self.waiting, &tops, self.parents);
+        #[cfg(test)]
+        {
+            self.unspread.looks += spread.looks();
+        }
+        let reached: Vec<_> = spread.reached().collect();
+        for (id, reached) in reached {
             self.come_to(id, reached);
         }
     }
@@ -222,8 +229,7 @@ impl PendingDeltas {
     fn reach(&mut self, id: DeltaId, by: VoucherSet) {
         let news = self.come_to(id, by);
         if !news.is_empty() {
-            self.unspread.tops.push(id);
-            self.unspread.news.add_all(&news);
+            self.unspread.tops.push((id, news));
         }
     }
 

@@ -165,3 +165,75 @@ fn an_author_whose_seal_is_on_its_way_keeps_its_place() {
     pending.spread();
     assert!(pending.waiting[&low.0].is_vouched);
 }
+
+/// A row of deltas of one author, each behind up to so many of those before it. The last is the
+/// newest.
+fn row(pending: &mut PendingDeltas, key: &Key, count: usize, parents: usize) -> Vec<DeltaId> {
+    let mut row: Vec<DeltaId> = Vec::new();
+    for n in 0..count {
+        let mut ids = row[n.saturating_sub(parents)..].to_vec();
+        ids.sort_unstable();
+        let (id, canonical) = delta(CONTEXT, key, 1 + n as u64, &ids);
+        pending.receive(canonical, 0).unwrap();
+        row.push(id);
+    }
+    row
+}
+
+/// Looks that were made at parents since this was asked.
+fn looks(pending: &mut PendingDeltas) -> usize {
+    pending.spread();
+    std::mem::take(&mut pending.unspread.looks)
+}
+
+/// One is known to the whole row, and the other comes to nothing of it.
+#[test]
+fn who_brings_nothing_that_others_lack_makes_nobody_look_at_them() {
+    let (mine, other) = (Key::new(1), Key::new(2));
+    let mut pending = PendingDeltas::new(CONTEXT, PendingBounds::default());
+    let row = row(&mut pending, &mine, 300, 32);
+    let newest = row[row.len() - 1];
+    pending.seal(mine.seal(CONTEXT, newest), 0);
+    assert!(looks(&mut pending) <= 3 * pending.parents);
+    for n in 0..20 {
+        for (key, parents) in [(&mine, vec![newest]), (&other, vec![])] {
+            let (id, canonical) = delta(CONTEXT, key, 1000 + n, &parents);
+            pending.receive(canonical, 0).unwrap();
+            pending.seal(key.seal(CONTEXT, id), 0);
+        }
+        // At the one parent that there is.
+        assert_eq!(looks(&mut pending), 1);
+    }
+    // Whoever comes to all of them makes one more look at each, once.
+    for (n, expected) in [(0, pending.parents + 1), (1, 1)] {
+        let (id, canonical) = delta(CONTEXT, &other, 2000 + n, &[newest]);
+        pending.receive(canonical, 0).unwrap();
+        pending.seal(other.seal(CONTEXT, id), 0);
+        let made = looks(&mut pending);
+        assert!(made <= expected, "{made} looks");
+    }
+}
+
+/// Each comes to a long row at another place, so that the lowest hear of them one by one.
+#[test]
+fn many_authors_who_come_at_once_look_at_each_parent_a_few_times() {
+    let mut pending = PendingDeltas::new(CONTEXT, PendingBounds::default());
+    let row = row(&mut pending, &Key::new(1), 4 * VOUCHERS_MAX, 2);
+    for n in 0..VOUCHERS_MAX {
+        let key = Key::new(2 + n as u16);
+        let (id, canonical) = delta(CONTEXT, &key, 9000, &[row[4 * n]]);
+        pending.receive(canonical, 0).unwrap();
+        pending.seal(key.seal(CONTEXT, id), 0);
+    }
+    let made = looks(&mut pending);
+    assert!(
+        made <= 3 * pending.parents + 2,
+        "{made} looks at {} parents",
+        pending.parents
+    );
+    for (n, id) in row.iter().enumerate() {
+        let reached = pending.waiting[id].reached.iter().count();
+        assert_eq!(reached, VOUCHERS_MAX - n.div_ceil(4), "{n}");
+    }
+    assert_eq!(looks(&mut pending), 0);
+}
