@@ -60,6 +60,7 @@ figures! {
     Counter replays = "corelet_replays" "Calls with an idempotency key that were told what an earlier one was told";
     Counter deltas_applied = "corelet_deltas_applied" "Deltas of other nodes applied";
     Counter deltas_refused = "corelet_deltas_refused" "Deltas of other nodes that were not, most often as they were before";
+    Counter authors_refused = "corelet_deltas_refused_of_authors" "Deltas among them whose author would be one more than their context takes from other nodes";
     Counter guest_failures = "corelet_guest_failures" [guest_failures] "Calls that ended in an error of the guest";
     Counter refused = "corelet_calls_refused_by_bounds" [refused] "Calls and requests refused at a bound of the shard";
     Counter commit_failures = "corelet_commit_failures" "Calls whose batch could not be committed";

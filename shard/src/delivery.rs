@@ -171,6 +171,11 @@ impl Shard {
                 Delivered::Applied => self.stats.deltas_applied.one(),
                 _ => self.stats.deltas_refused.one(),
             }
+            if let Delivered::Refused(refused) = outcome
+                && matches!(**refused, Refused::TooManyAuthors { .. })
+            {
+                self.stats.authors_refused.one();
+            }
         }
         end.and(shown)?;
         Ok(known.into_iter().flatten().collect())

@@ -108,6 +108,8 @@ pub struct ShardStats {
     pub deltas_applied: Counter,
     /// Deltas of other nodes that were not, most often as they were before.
     pub deltas_refused: Counter,
+    /// Those among them of an author who would be one more than their context takes.
+    pub authors_refused: Counter,
     /// Calls with a key that were told what another with the same key was told.
     pub replays: Counter,
     /// What the lines that guests have logged take in memory.

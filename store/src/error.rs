@@ -368,6 +368,20 @@ pub enum Refused {
         /// The bound.
         max: usize,
     },
+    /// So many authors have made deltas of the context, and the delta is of one more. Those who
+    /// are known go on; another one can write on its own node, and elsewhere once its context
+    /// has begun anew as another one.
+    #[error(
+        "{author} would be one more than the {max} authors that context {context} takes from other nodes"
+    )]
+    TooManyAuthors {
+        /// Who.
+        author: NodeId,
+        /// The context.
+        context: ContextId,
+        /// The bound.
+        max: usize,
+    },
     /// The delta names a parent that another of its parents follows. Its past would be the
     /// same without it, so no honest node says so.
     #[error("delta {delta} names {parent} as a parent, which another of its parents follows")]

@@ -156,4 +156,5 @@ pub use snapshot::{
 };
 pub use sweep::Swept;
 pub use verify::{Verified, verify};
+pub use version::CONTEXT_AUTHORS_MAX;
 pub use writer::{BatchOutcome, LedgerWriter};

@@ -7,6 +7,14 @@
 
 use crate::hlc::Hlc;
 
+/// The most authors that deltas of other nodes can bring into a context: many times as many as it
+/// can have members, as a node that has lost its key goes on as another author. Each author takes
+/// 16 bytes of the head and of what is noted of each delta that has seen it. This node's own calls are not
+/// counted.
+pub const CONTEXT_AUTHORS_MAX: usize = 1024;
+
+const _: () = assert!(CONTEXT_AUTHORS_MAX >= 4 * crate::members::MEMBERS_MAX);
+
 /// The name of a delta within its context, and of what it wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Dot {

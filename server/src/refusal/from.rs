@@ -322,6 +322,7 @@ fn unstored_change(refused: &Unstored) -> Refusal {
         | Unstored::NotItsAuthor { .. }
         | Unstored::NoFork { .. }
         | Unstored::TooManyHeads { .. }
+        | Unstored::TooManyAuthors { .. }
         | Unstored::NoMember { .. }
         | Unstored::AheadOfHere { .. }
         | Unstored::SnapshotNeeded { .. }

@@ -17,7 +17,7 @@ use crate::ids::{ContextId, ContextSlot, DeltaId, Root};
 use crate::layout::{dag_key, slot_key};
 use crate::local;
 use crate::record::DagNode;
-use crate::version::{Dot, Past, VersionVector};
+use crate::version::{CONTEXT_AUTHORS_MAX, Dot, Past, VersionVector};
 
 /// What a delta follows.
 enum Follows {
@@ -43,7 +43,27 @@ impl Pass<'_> {
             return Err(Refused::WrongSlot { context, slot }.into());
         }
         self.check_service(slot, context)?;
+        self.check_authors(slot, &delta)?;
         self.remote_in(slot, remote.delta.id(), &delta)
+    }
+
+    /// Refuses an author who would be one more than a context takes from other nodes. Not asked when
+    /// the journal is replayed, as that has what was taken.
+    fn check_authors(&self, slot: ContextSlot, delta: &DeltaView<'_>) -> Result<(), Refused> {
+        let seen = &self.heads[&slot].head.seen;
+        if seen.pairs().len() < CONTEXT_AUTHORS_MAX {
+            return Ok(());
+        }
+        let author = delta.author();
+        let number = self.authors.find(author);
+        match number.is_some_and(|number| seen.stamp(number) > Hlc::ZERO) {
+            true => Ok(()),
+            false => Err(Refused::TooManyAuthors {
+                author,
+                context: delta.context(),
+                max: CONTEXT_AUTHORS_MAX,
+            }),
+        }
     }
 
     /// The same, in a slot that is known to be the context's.

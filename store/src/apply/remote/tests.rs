@@ -98,6 +98,56 @@ fn a_refused_delta_leaves_no_author() {
     });
 }
 
+/// A member makes keys as it likes. What it has brought is written by whoever follows.
+#[test]
+fn so_many_authors_write_to_a_context_and_these_go_on() {
+    with_pass(|pass, slot| {
+        let keys: Vec<Key> = (1..=CONTEXT_AUTHORS_MAX as u16 + 2).map(Key::new).collect();
+        let (last, known) = keys[1..].split_last().unwrap();
+        let apply = |pass: &mut Pass<'_>, change: Change| {
+            let answers = pass.apply_all(&[change], &mut |_| {}).unwrap();
+            answers.into_iter().next().unwrap()
+        };
+        let mut newest = Vec::new();
+        for (key, hlc) in known.iter().zip(5..) {
+            let (id, change) = change(slot, key, hlc, &newest);
+            newest = vec![id];
+            assert!(apply(pass, change).is_ok(), "{hlc}");
+        }
+        for key in [&keys[0], last] {
+            let (_, change) = change(slot, key, 9000, &newest);
+            let refused = apply(pass, change).err().unwrap();
+            let Refused::TooManyAuthors { author, max, .. } = refused else {
+                panic!("{refused}");
+            };
+            assert_eq!((author, max), (key.node_id(), CONTEXT_AUTHORS_MAX));
+            assert_eq!(pass.authors.find(key.node_id()), None);
+        }
+        // What the journal has was taken once.
+        let (_, canonical) = delta(CONTEXT, last, 9000, &newest);
+        let mut local = Vec::new();
+        local::write_remote(&mut local, Root::EMPTY);
+        let call = JournaledCall {
+            slot,
+            canonical: &canonical,
+            local: &local,
+        };
+        assert!(pass.replay(&call).unwrap().is_none());
+        let top = DeltaView::parse(&canonical).unwrap().id();
+        let (_, change) = change(slot, &known[0], 9001, &[top]);
+        assert!(apply(pass, change).is_ok());
+        // This node writes on, whoever it is.
+        let own = CallEffects::new(CONTEXT, keys[0].node_id(), Hlc::from_micros(9));
+        let own = CallEffects {
+            ops: vec![crate::change::Op::set("key".into(), "value".into())],
+            ..own
+        };
+        assert!(apply(pass, Change::Call(own)).is_ok());
+        let seen = &pass.heads[&slot].head.seen;
+        assert_eq!(seen.pairs().len(), CONTEXT_AUTHORS_MAX + 2);
+    });
+}
+
 #[test]
 fn a_replayed_delta_has_to_lead_to_the_root_that_was_noted() {
     with_pass(|pass, slot| {
