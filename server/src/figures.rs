@@ -106,6 +106,7 @@ figures! {
     Counter deltas_held_up = "corelet_deltas_held_up" "Times that a context's deltas stayed because another node may need them";
     Counter members_away = "corelet_members_away" "Nodes that are not waited for any more and have to take a snapshot";
     Counter orphans_dropped = "corelet_orphans_dropped" "Records of no context that were dropped";
+    Counter authors_dropped = "corelet_authors_dropped" "Nodes whose numbers were dropped, as no record of the shard names them any more";
     Counter scrub_rounds = "corelet_scrub_rounds" "Times that every record was read to look for damage";
     Counter scrub_bytes = "corelet_scrub_bytes" "Bytes read to look for damage";
     Counter damage_found = "corelet_damage_found" "Damaged records that collector and scrub have met, each time that they have";

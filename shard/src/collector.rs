@@ -199,6 +199,7 @@ impl Collector {
             damaged,
             derived,
             orphans,
+            unnamed,
             is_round_over,
         } = self.scrub.step(&ledger.snapshot()?, &SCRUB_STEP)?;
         let stats = &self.stats;
@@ -226,6 +227,11 @@ impl Collector {
                 tracing::warn!(error = %derived.error, "a record that is worked out from others is damaged; it is worked out again");
             }
             writer.drop_derived(&derived)?;
+        }
+        if !unnamed.is_empty() {
+            let dropped = writer.drop_authors(&unnamed)?;
+            stats.authors_dropped.add(dropped);
+            tracing::debug!(dropped, "dropped authors whom no record names");
         }
         self.put_out_of_service(ledger, writer, damaged.into_iter())
     }

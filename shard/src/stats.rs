@@ -223,6 +223,8 @@ pub struct ShardStats {
     pub members_away: Counter,
     /// Records of no context that were dropped.
     pub orphans_dropped: Counter,
+    /// Authors that were dropped, as no record names them.
+    pub authors_dropped: Counter,
     /// Times that the scrub has read everything.
     pub scrub_rounds: Counter,
     /// Bytes that it has read.

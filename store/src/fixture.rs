@@ -104,18 +104,21 @@ pub(crate) fn round(scrub: &mut Scrub, ledger: &Ledger) -> Scrubbed {
         all.damaged.extend(step.damaged);
         all.derived.extend(step.derived);
         all.orphans.extend(step.orphans);
+        all.unnamed.extend(step.unnamed);
         all.is_round_over = step.is_round_over;
     }
     all
 }
 
-/// Two rounds of a scrub, and what they lead to: records of no context go.
+/// Two rounds of a scrub, and what they lead to: records of no context go, and authors whom
+/// none names.
 pub(crate) fn scrub_twice(ledger: &Ledger) {
     let mut scrub = Scrub::default();
     for _ in 0..2 {
         let found = round(&mut scrub, ledger);
         let mut writer = ledger.writer();
         writer.drop_orphans(&found.orphans).unwrap();
+        writer.drop_authors(&found.unnamed).unwrap();
         writer.checkpoint().unwrap();
     }
 }

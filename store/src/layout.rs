@@ -83,7 +83,7 @@ macro_rules! tables {
 }
 
 tables! {
-    /// `"counters"`, `"format"`, `"identity"`, `"journal"`, `"journal-file"` and `"slots"`.
+    /// `"authors"`, `"counters"`, `"format"`, `"identity"`, `"journal"`, `"journal-file"` and `"slots"`.
     meta: "meta",
     /// Context id -> its record, with its slot.
     contexts: "contexts",
@@ -237,6 +237,7 @@ fn all<T>(tables: Vec<T>) -> [T; TABLE_NAMES.len()] {
     }
 }
 
+pub(crate) const META_AUTHORS: &[u8] = b"authors";
 pub(crate) const META_COUNTERS: &[u8] = b"counters";
 pub(crate) const META_FORMAT: &[u8] = b"format";
 pub(crate) const META_IDENTITY: &[u8] = b"identity";

@@ -141,7 +141,7 @@ pub use saved::{
     ReadingSaved, SavedSequence, SequenceName, begin_replay, replay, seen_in, tell_void,
     unless_damaged,
 };
-pub use scrub::{Damage, Derived, Orphan, Scrub, Scrubbed};
+pub use scrub::{Damage, Derived, Orphan, Scrub, Scrubbed, UnnamedAuthor};
 pub use seal::{
     BRANCH_BYTES_MAX, BRANCH_DELTAS_MAX, BadBranch, BadSeal, Branch, Fork, SEAL_BYTES_MAX,
     SEAL_LEAVES_MAX, SEAL_PATH_MAX, Seal, SealChecker, Sealed, Sealer, make_seals,

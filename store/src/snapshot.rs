@@ -32,9 +32,12 @@ use crate::change::ApplicationRecord;
 use crate::entry::{EntryValue, Space};
 use crate::error::StoreError;
 use crate::ids::{ApplicationId, ContextId, ContextSlot, NodeId};
-use crate::layout::{self, Table, Tables, slot_key};
+use crate::layout::{self, META_AUTHORS, META_JOURNAL, Table, Tables, slot_key};
 use crate::quarantine;
-use crate::record::{ContextRecord, Head, RecordKind, id_key, read_author, read_entry, read_name};
+use crate::record::{
+    ContextRecord, Head, JournalRecord, RecordKind, id_key, open, read_author, read_entry,
+    read_name,
+};
 
 /// A ledger at one moment.
 pub struct Snapshot {
@@ -177,12 +180,22 @@ impl Snapshot {
 
     /// Every author.
     pub(crate) fn authors(&self) -> Result<Authors, StoreError> {
-        let mut authors = Authors::default();
+        let record = self.get_raw(self.tables.meta, META_AUTHORS)?;
+        let mut authors = Authors::begin(record)?;
         self.each(
             |tables| tables.authors,
             |key, bytes| authors.read(key, bytes),
         )?;
-        Ok(authors)
+        authors.end()
+    }
+
+    /// The generation of the journal that follows what is shown here.
+    pub(crate) fn generation(&self) -> Result<u64, StoreError> {
+        let missing =
+            || StoreError::corrupt("record of the journal", META_JOURNAL, "it is missing");
+        let record = self.get_raw(self.tables.meta, META_JOURNAL)?;
+        let record = open::<JournalRecord>(META_JOURNAL, record.ok_or_else(missing)?)?;
+        Ok(record.generation.to_native())
     }
 
     /// The author with this number.

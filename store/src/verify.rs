@@ -355,8 +355,7 @@ impl<'s> Scrub<'s> {
         let slot = slot(key, "head record")?;
         self.heads.insert(slot);
         let head = Head::read(key, bytes)?;
-        let is_known = head.seen.pairs().last();
-        match is_known.is_none_or(|(author, _)| self.authors.get(*author).is_some()) {
+        match self.knows_all(&head.seen) {
             true => Ok(()),
             false => Err(corrupt(
                 "head record",
@@ -364,6 +363,11 @@ impl<'s> Scrub<'s> {
                 "an author that it has seen is unknown",
             )),
         }
+    }
+
+    fn knows_all(&self, seen: &VersionVector) -> bool {
+        let mut pairs = seen.pairs().iter();
+        pairs.all(|(author, _)| self.authors.get(*author).is_some())
     }
 
     fn entry(&mut self, key: &[u8], bytes: &[u8]) -> Result<(), StoreError> {
@@ -490,9 +494,7 @@ impl<'s> Scrub<'s> {
         let slot = slot(key, "record of a delta's past")?;
         self.of(slot).dag_nodes += 1;
         let node = DagNode::read(key, bytes)?;
-        let last = node.seen.pairs().last().map(|pair| pair.0);
-        let mut authors = [Some(node.dot.author), last].into_iter().flatten();
-        match authors.all(|author| self.authors.get(author).is_some()) {
+        match self.authors.get(node.dot.author).is_some() && self.knows_all(&node.seen) {
             true => Ok(()),
             false => Err(corrupt(
                 "record of a delta's past",

@@ -26,7 +26,7 @@ use crate::record::{CountersRecord, Head, LogRow, SlotsRecord, open};
 use crate::reserve::Reserve;
 use crate::retention::{Collected, Reach, Retention, Round, StepBounds};
 use crate::saved::{self, SavedSequence, SequenceName};
-use crate::scrub::{Derived, Orphan};
+use crate::scrub::{Derived, Orphan, UnnamedAuthor};
 use crate::snapshot::Snapshot;
 use crate::sweep::{self, Swept};
 use crate::trie_cache::TrieCache;
@@ -81,6 +81,12 @@ pub(crate) struct WriterState {
     round: Round,
     /// Tries as the last checkpoint has stored them, unless a transaction has them.
     tries: TrieCache,
+    /// Authors whose numbers were asked for since the ledger was opened, each with the generation
+    /// of the journal behind the checkpoint that has what was written with it.
+    authors_used: BTreeMap<u32, u64>,
+    /// The first generation behind the last transaction of somebody else, of which no such note
+    /// was taken.
+    authors_noted_from: u64,
     /// Set by a fatal error, after which nothing is written any more.
     is_stopped: bool,
 }
@@ -198,6 +204,8 @@ impl WriterState {
             reserve,
             round: Round::default(),
             tries: TrieCache::new(config.trie_bytes_max),
+            authors_used: BTreeMap::new(),
+            authors_noted_from: 0,
             is_stopped: false,
         })
     }
@@ -356,6 +364,8 @@ impl<'l> LedgerWriter<'l> {
         self.guarded(|writer| {
             let committed = txn.commit();
             committed.map_err(|error| commit_error(error, &writer.shared.env))?;
+            // A snapshot of this generation may have been taken before.
+            writer.state.authors_noted_from = writer.state.journal.generation().number + 1;
             writer.state.next = next;
             Ok(())
         })
@@ -599,6 +609,22 @@ impl<'l> LedgerWriter<'l> {
         })
     }
 
+    /// Drops authors whom a scrub has found named by no record, unless somebody has asked for their
+    /// numbers since that round of it began; otherwise like [`drop_orphans`](Self::drop_orphans). One that comes back gets
+    /// another number.
+    pub fn drop_authors(&mut self, unnamed: &[UnnamedAuthor]) -> Result<u64, StoreError> {
+        self.guarded(|writer| {
+            writer.open_pass()?;
+            let pass = writer.pass.as_mut().expect("it was opened above");
+            let state = &*writer.state;
+            let is_unused = |it: &&UnnamedAuthor| {
+                let used = state.authors_used.get(&it.number);
+                it.since >= state.authors_noted_from && used.is_none_or(|used| *used <= it.since)
+            };
+            pass.drop_authors(unnamed.iter().filter(is_unused))
+        })
+    }
+
     /// Whether there is something for the collector in [`Reach::Grown`].
     pub fn has_grown(&self) -> bool {
         let grown = self.pass.as_ref().map(|pass| &pass.grown);
@@ -624,7 +650,11 @@ impl<'l> LedgerWriter<'l> {
         generation.number += 1;
         let bytes_noted = self.state.journal.take_space()?;
         self.state.round.grown = std::mem::take(&mut pass.grown);
+        let authors_used = pass.take_used_authors();
         (self.state.next, self.state.tries) = pass.finish(generation, bytes_noted)?;
+        let authors_used = authors_used.into_iter();
+        let authors_used = authors_used.map(|number| (number, generation.number));
+        self.state.authors_used.extend(authors_used);
         self.state.journal.restart(generation, bytes_noted)
     }
 }

@@ -1,10 +1,12 @@
 //! What follows from what a scrub has found (`crate::scrub`), a while later: each record
 //! is looked at again before it goes. Like what the collector does it is in no journal.
 
+use std::collections::BTreeSet;
+
 use super::Pass;
 use crate::attachment;
 use crate::error::StoreError;
-use crate::scrub::{Derived, Orphan};
+use crate::scrub::{Derived, Orphan, UnnamedAuthor};
 
 impl Pass<'_> {
     /// Drops records of slots in which there is no context, in service or not, and no grave.
@@ -75,6 +77,30 @@ impl Pass<'_> {
         }
         self.note_dropped(dropped);
         Ok(dropped)
+    }
+
+    /// Drops authors whom no record names that the scrub has read, unless somebody has asked for their numbers in this
+    /// pass.
+    pub(crate) fn drop_authors<'u>(
+        &mut self,
+        unnamed: impl Iterator<Item = &'u UnnamedAuthor>,
+    ) -> Result<u64, StoreError> {
+        let is_unused = |it: &&UnnamedAuthor| {
+            self.authors.get(it.number) == Some(it.node) && !self.authors.is_used(it.number)
+        };
+        let gone: BTreeSet<u32> = unnamed.filter(is_unused).map(|it| it.number).collect();
+        if gone.is_empty() {
+            return Ok(0);
+        }
+        let dropped = self.authors.drop_all(&gone, self.tables, &mut self.txn);
+        dropped.map_err(|error| self.engine(error))?;
+        self.note_dropped(gone.len() as u64);
+        Ok(gone.len() as u64)
+    }
+
+    /// Authors whose numbers somebody has asked for in this pass, to write them.
+    pub(crate) fn take_used_authors(&mut self) -> BTreeSet<u32> {
+        self.authors.take_used()
     }
 
     fn note_dropped(&mut self, dropped: u64) {

@@ -42,6 +42,7 @@ use self::row::{Counts, HeadFields, Row};
 pub use self::source::ExportScope;
 use self::source::{RowWriter, write_context};
 use self::target::{Announced, Target};
+use crate::authors::Authors;
 use crate::delta::Reader;
 use crate::error::{ExportError, ImportError, StoreError};
 use crate::hlc::Hlc;
@@ -161,24 +162,25 @@ fn sweep(writer: &mut LedgerWriter<'_>) {
 }
 
 /// The same of a copy that was refused, with the authors that only it has named: beside them
-/// there were so many. Nobody else has had the writer since.
-fn take_back(writer: &mut LedgerWriter<'_>, authors: u64) {
+/// the next number was this. Nobody else has had the writer since.
+fn take_back(writer: &mut LedgerWriter<'_>, authors: u32) {
     if let Err(error) = forget_authors(writer, authors) {
         tracing::warn!(%error, "authors whom only a refused copy has named stay in the ledger");
     }
     sweep(writer);
 }
 
-fn authors(writer: &mut LedgerWriter<'_>) -> Result<u64, StoreError> {
+/// The number that the next author gets.
+fn authors(writer: &mut LedgerWriter<'_>) -> Result<u32, StoreError> {
     let txn = writer.begin_aside()?;
-    let count = writer.tables().authors.len(&txn);
-    count.map_err(|error| writer.engine(error))
+    let authors = Authors::load(writer.env(), writer.tables(), &txn)?;
+    Ok(authors.next_number())
 }
 
-fn forget_authors(writer: &mut LedgerWriter<'_>, known: u64) -> Result<(), StoreError> {
+fn forget_authors(writer: &mut LedgerWriter<'_>, known: u32) -> Result<(), StoreError> {
     let table = writer.tables().authors;
     let mut txn = writer.begin_aside()?;
-    let first = layout::author_key(u32::try_from(known).unwrap_or(u32::MAX));
+    let first = layout::author_key(known);
     let range = (Bound::Included(&first[..]), Bound::Unbounded);
     let deleted = table.delete_range(&mut txn, &range);
     deleted.map_err(|error| writer.engine(error))?;

@@ -11,7 +11,7 @@ use crate::answer::{AnswerKey, KeyedAnswer, RequestDigest, Said};
 use crate::change::{CallEffects, Change, NewContext, Op};
 use crate::data_dir::{DataDir, OpenOptions};
 use crate::entry::Space;
-use crate::fixture::{id, two};
+use crate::fixture::{id, scrub_twice, two};
 use crate::ids::{ContextSlot, NodeId, ShardCount, ShardId};
 use crate::layout::TABLE_NAMES;
 use crate::ledger::LedgerConfig;
@@ -267,6 +267,57 @@ fn authors_that_only_a_refused_copy_has_named_are_none_of_the_ledger() {
         _ => vec![],
     };
     refused(&named);
+}
+
+/// A number that is nobody's any more does not make the next one smaller.
+#[test]
+fn a_refused_copy_takes_no_author_along_where_others_were_dropped() {
+    let (_dir, target, _) = two();
+    let write = |n: u8, author: u8, micros| CallEffects {
+        ops: vec![Op::set("key".into(), "value".into())],
+        ..CallEffects::new(
+            id(n),
+            NodeId::from_bytes([author; 32]),
+            Hlc::from_micros(micros),
+        )
+    };
+    let commit = |change| target.commit(vec![change]).unwrap().remove(0).unwrap();
+    let first = write(3, 5, 10);
+    commit(Change::CreateContext(NewContext {
+        id: id(3),
+        name: None,
+        application: ApplicationId::from_bytes([1; 32]),
+        created: first.hlc,
+        call: first,
+    }));
+    commit(Change::Call(write(1, 6, 11)));
+    commit(Change::DeleteContext(id(3)));
+    while target.sweep(1000).unwrap().is_more {}
+    let known = |ledger: &Ledger| {
+        let authors = ledger.snapshot().unwrap().authors().unwrap();
+        authors.numbers().collect::<Vec<_>>()
+    };
+    assert_eq!(known(&target), [0, 1, 2]);
+    scrub_twice(&target);
+    assert_eq!(known(&target), [0, 2]);
+    let (_other, source) = source();
+    let latest = Hlc::from_micros(MICROS + 2);
+    let far = changed(|row| {
+        if let Row::ContextEnd(counts, _) = row {
+            counts.events += 1;
+        }
+    });
+    import(&source, &target, latest, &far).expect_err("it is a lie");
+    assert_eq!(known(&target), [0, 2]);
+    crate::verify(&target.snapshot().unwrap()).unwrap();
+    import(&source, &target, latest, &|_| vec![]).expect("the truth is taken in");
+    assert_eq!(known(&target), [0, 2, 3]);
+    crate::verify(&target.snapshot().unwrap()).unwrap();
+    // And from here on.
+    let (_another, further, _) = two();
+    let latest = Hlc::from_micros(MICROS + 2);
+    import(&target, &further, latest, &|_| vec![]).expect("numbers are this ledger's alone");
+    crate::verify(&further.snapshot().unwrap()).unwrap();
 }
 
 /// A name that moves to another context between the snapshots of two shards.

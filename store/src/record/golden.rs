@@ -34,7 +34,7 @@ const EDIT: EditRow<'_> = EditRow {
     update: b"update",
 };
 
-/// The record, which this program reads.
+/// The record under `KEY`, which this program reads.
 fn sealed<R>(value: &R) -> Vec<u8>
 where
     R: Record,
@@ -205,6 +205,10 @@ fn record_of(kind: RecordKind) -> Vec<u8> {
         RecordKind::Backlog => sealed(&BacklogRow {
             position: 1,
             seen: SEEN,
+        }),
+        RecordKind::Authors => sealed(&AuthorsRecord {
+            next: 258,
+            dropped: 3,
         }),
         RecordKind::EditAfterOthers => sealed(&EditAfterOthersRow { edit: EDIT }),
     }

@@ -15,6 +15,14 @@ macro_rules! kinds {
             #[cfg(test)]
             pub(crate) const ALL: &[RecordKind] = &[$(RecordKind::$kind),*];
 
+            /// The kind that a record says it is of.
+            pub(crate) fn of(record: &[u8]) -> Option<RecordKind> {
+                match *record.get(1)? {
+                    $($number => Some(RecordKind::$kind),)*
+                    _ => None,
+                }
+            }
+
             /// The kind's name in messages.
             pub(crate) const fn what(self) -> &'static str {
                 match self {
@@ -66,4 +74,5 @@ kinds! {
     Aside = 55: "call that was put aside",
     Backlog = 60: "record of a backlog",
     EditAfterOthers = 61: "edit",
+    Authors = 62: "record of authors' numbers",
 }

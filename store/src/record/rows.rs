@@ -31,6 +31,14 @@ pub(crate) struct CountersRecord {
     pub(crate) hlc: u64,
 }
 
+/// The numbers of authors given so far, and how many of them are nobody's any more. There is none before
+/// the first author is dropped; those given since are in their own table.
+#[derive(Archive, Serialize)]
+pub(crate) struct AuthorsRecord {
+    pub(crate) next: u32,
+    pub(crate) dropped: u32,
+}
+
 /// Which records of the journal follow what is in the ledger.
 #[derive(Archive, Serialize)]
 pub(crate) struct JournalRecord {
@@ -368,6 +376,9 @@ impl Record for SlotsRecord {
 }
 impl Record for CountersRecord {
     const KIND: RecordKind = RecordKind::Counters;
+}
+impl Record for AuthorsRecord {
+    const KIND: RecordKind = RecordKind::Authors;
 }
 impl Record for JournalRecord {
     const KIND: RecordKind = RecordKind::Journal;

@@ -2,22 +2,25 @@
 //! a time, so that damage is found before somebody needs what it has hit. Each step takes
 //! a snapshot of its own and compares only what lies side by side; what needs the whole
 //! is in `verify.rs`. It changes nothing: what follows from what it finds is its caller's.
-//! Which tables there are and how their records look is in `part.rs`.
+//! Which tables there are and how their records look is in `part.rs`, which authors these name in
+//! `named.rs`.
 
+mod named;
 mod part;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
+use self::named::{Named, Numbers};
 use self::part::{PARTS, Part};
 use crate::answer::KeptAnswer;
 use crate::attachment::{self, Attachment};
 use crate::authors::Authors;
 use crate::entry::Space;
 use crate::error::StoreError;
-use crate::ids::{ContextId, ContextSlot};
+use crate::ids::{ContextId, ContextSlot, NodeId};
 use crate::layout::{self, Table, Tables, User};
-use crate::record::{ContextRecord, Head};
+use crate::record::{ContextRecord, Head, read_author};
 use crate::retention::StepBounds;
 use crate::snapshot::Snapshot;
 use crate::trie::NodePath;
@@ -51,6 +54,16 @@ struct Known {
     suspects: BTreeSet<ContextSlot>,
     /// Whether there may be a context that it could not read.
     has_doubts: bool,
+    /// The generation of the journal behind the first snapshot.
+    since: Option<u64>,
+    /// Authors whom a record names of those that this round has read.
+    named: Named,
+    /// Whether there may be others: something is damaged, or out of service.
+    may_name_more: bool,
+    /// Authors whom the round before has found named by no record.
+    unnamed_before: Numbers,
+    /// Those whom this round has.
+    unnamed: Numbers,
 }
 
 /// What a step of the scrub has found.
@@ -66,6 +79,8 @@ pub struct Scrubbed {
     pub derived: Vec<Derived>,
     /// Records of no context.
     pub orphans: Vec<Orphan>,
+    /// Authors whom no record names.
+    pub unnamed: Vec<UnnamedAuthor>,
     /// Whether every record was read since the round began. The next step begins another.
     pub is_round_over: bool,
 }
@@ -90,6 +105,17 @@ pub struct Orphan {
     part: Part,
     key: Vec<u8>,
     slot: ContextSlot,
+}
+
+/// An author whom two rounds have found named by no record, while nothing was damaged or out of
+/// service in either.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnnamedAuthor {
+    pub(crate) number: u32,
+    pub(crate) node: NodeId,
+    /// The generation of the journal behind the first snapshot of the second round: what was written
+    /// in later ones may name it.
+    pub(crate) since: u64,
 }
 
 /// A damaged record that was worked out from others. Without it, it is worked out again: sizes
@@ -178,10 +204,14 @@ impl Scrub {
         bounds: &StepBounds,
     ) -> Result<Scrubbed, StoreError> {
         let mut done = Scrubbed::default();
+        if self.known.since.is_none() {
+            self.known.since = Some(snapshot.generation()?);
+        }
         if self.read_on(snapshot, bounds, &mut done)?.is_continue() {
             *self = Scrub {
                 known: Known {
                     nobodys: std::mem::take(&mut self.known.suspects),
+                    unnamed_before: std::mem::take(&mut self.known.unnamed),
                     ..Known::default()
                 },
                 ..Scrub::default()
@@ -229,6 +259,7 @@ impl Scrub {
                 // The table's own pages: there is no way to what lies behind them.
                 Err(error @ StoreError::Corrupt { .. }) => {
                     reader.known.has_doubts = true;
+                    reader.known.may_name_more = true;
                     done.damaged.push(Damage {
                         slot: None,
                         context: None,
@@ -281,6 +312,7 @@ impl Reader<'_> {
         let checked = part.check(key, bytes);
         let checked = match checked {
             Err(error @ StoreError::Corrupt { .. }) if part.is_derived() => {
+                self.known.may_name_more = true;
                 let key = key.to_vec();
                 done.derived.push(Derived { part, key, error });
                 return Ok(ControlFlow::Continue(()));
@@ -292,6 +324,7 @@ impl Reader<'_> {
             Ok(ControlFlow::Break(())) => return Ok(ControlFlow::Break(())),
             Ok(ControlFlow::Continue(())) => {}
             Err(error @ StoreError::Corrupt { .. }) => {
+                self.known.may_name_more = true;
                 let context = self.context_of(part, key, slot)?;
                 if let (Part::Heads | Part::Graves, Some(slot), None) = (part, slot, context) {
                     self.suspect(part, key, slot, done);
@@ -357,7 +390,10 @@ impl Reader<'_> {
         done: &mut Scrubbed,
     ) -> Result<ControlFlow<()>, StoreError> {
         let snapshot = self.snapshot;
+        self.known.named.take_in(key, bytes)?;
         match part {
+            Part::Quarantine => self.known.may_name_more = true,
+            Part::Authors => self.look_for_author(key, bytes, done)?,
             Part::Contexts => {
                 let context = ContextRecord::read(key, bytes)?;
                 let head = snapshot.head(context.slot)?;
@@ -394,6 +430,33 @@ impl Reader<'_> {
             _ => {}
         }
         Ok(ControlFlow::Continue(()))
+    }
+
+    /// All other records were read, so it is known who names this author.
+    fn look_for_author(
+        &mut self,
+        key: &[u8],
+        bytes: &[u8],
+        done: &mut Scrubbed,
+    ) -> Result<(), StoreError> {
+        let corrupt = |_| StoreError::corrupt("author record", key, "its key is not 4 bytes long");
+        let number = u32::from_be_bytes(key.try_into().map_err(corrupt)?);
+        let node = read_author(key, bytes)?;
+        let known = &mut *self.known;
+        if known.may_name_more || known.named.has(number, &node) {
+            return Ok(());
+        }
+        known.unnamed.insert(number);
+        if let Some(since) = known.since
+            && known.unnamed_before.contains(number)
+        {
+            done.unnamed.push(UnnamedAuthor {
+                number,
+                node,
+                since,
+            });
+        }
+        Ok(())
     }
 
     /// Compares what lies right below a node of a trie, entry by entry until the step is full.

@@ -50,14 +50,14 @@ pub(super) enum Part {
 }
 
 /// In the order in which they are read: contexts, so that it is known whose the rest is; then
-/// the small ones, which are of more weight. The table `meta` is not among them: its few
+/// the small ones, which are of more weight; authors last, so that it is known who of them is
+/// named by any record. The table `meta` is not among them: its few
 /// records are checked whenever the ledger is opened, and written with each checkpoint.
 pub(super) const PARTS: [Part; 26] = [
     Part::Contexts,
     Part::Heads,
     Part::Applications,
     Part::Names,
-    Part::Authors,
     Part::Graves,
     Part::Litter,
     Part::Backlog,
@@ -79,6 +79,7 @@ pub(super) const PARTS: [Part; 26] = [
     Part::Log,
     Part::Dag,
     Part::Events,
+    Part::Authors,
 ];
 
 impl Part {
