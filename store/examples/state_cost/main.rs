@@ -12,6 +12,7 @@ mod keys;
 mod ledger;
 mod lists;
 mod merkle;
+mod nodes;
 mod remote;
 mod report;
 mod texts;

@@ -1,6 +1,7 @@
 //! Applying deltas of other nodes: processor time of this thread per delta, each of which
-//! writes one entry, by one author and by two who write at once. What it costs to vouch for
-//! them and to check signatures is told apart.
+//! writes one entry, by one author and by two who write at once. Everything that it takes to get
+//! from the bytes as they came to the entries is in it: to parse and hash them, to find that
+//! they are vouched for, to merge and commit them. Only signatures are told apart.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -11,17 +12,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use corelet_store::{
-    ApplicationId, CallEffects, Change, ContextId, ContextSlot, DeltaId, DeltaView, Hlc, Ledger,
-    LedgerConfig, NewContext, NodeId, Op, RemoteDelta, Seal, SealChecker, Sealed, Sealer,
-    VouchedDelta, make_seals, verify, vouch,
+    Change, ContextId, DeltaId, DeltaView, LedgerConfig, NodeId, Op, RemoteDelta, Seal,
+    SealChecker, Sealed, Sealer, make_seals, verify, vouch,
 };
-use ed25519_dalek::{Signer, SigningKey};
 
 use crate::Plan;
 use crate::ledger::{cpu_time, open};
+use crate::nodes::{CONTEXT, Key, create, effects, stamp};
 use crate::report::{fact, median, rate_at_least};
-
-const CONTEXT: ContextId = ContextId::from_bytes([5; 32]);
 
 /// Keys that the deltas write to, each as often as any other.
 const KEYS: usize = 10_000;
@@ -32,19 +30,6 @@ const BATCH_DELTAS: usize = 1024;
 /// Contexts whose newest deltas one signature covers.
 const SEALED_AT_ONCE: [usize; 3] = [1, 64, 4096];
 
-struct Key(SigningKey);
-
-impl Sealer for Key {
-    fn node_id(&self) -> NodeId {
-        NodeId::from_bytes(self.0.verifying_key().to_bytes())
-    }
-
-    fn sign_delta(&self, message: &[u8]) -> [u8; 64] {
-        let signed = [b"corelet/v1/delta\0", message].concat();
-        self.0.sign(&signed).to_bytes()
-    }
-}
-
 pub(crate) fn measure(plan: &Plan) -> Result<(), Box<dyn Error>> {
     for authors in [1, 2] {
         applied(plan, authors)?;
@@ -53,10 +38,8 @@ pub(crate) fn measure(plan: &Plan) -> Result<(), Box<dyn Error>> {
 }
 
 fn applied(plan: &Plan, authors: usize) -> Result<(), Box<dyn Error>> {
-    let dir = plan.dir.join(format!("remote-by-{authors}"));
-    let signers: Vec<Key> = (0..authors)
-        .map(|author| Key(SigningKey::from_bytes(&[author as u8 + 1; 32])))
-        .collect();
+    let dir = plan.dir.join(format!("by-{authors}"));
+    let signers: Vec<Key> = (1..).take(authors).map(Key::new).collect();
     let mut rows = Vec::new();
     for (at, key) in signers.iter().enumerate() {
         let dir = dir.join(format!("author-{at}"));
@@ -68,72 +51,92 @@ fn applied(plan: &Plan, authors: usize) -> Result<(), Box<dyn Error>> {
         .flat_map(|n| rows.iter().map(move |row| row[n].clone()))
         .collect();
     drop(rows);
-    let (mut rates, mut vouching, mut sealing) = (Vec::new(), Vec::new(), Vec::new());
-    for round in 0..plan.rounds {
-        let (mut vouched, mut took) = (Vec::with_capacity(deltas.len()), Duration::ZERO);
-        let mut checked = Duration::ZERO;
-        for chunk in deltas.chunks(BATCH_DELTAS) {
-            let begin = cpu_time()?;
-            let seals = newest_seals(&signers, chunk)?;
-            checked += cpu_time()? - begin;
-            let begin = cpu_time()?;
-            vouched.extend(vouch(CONTEXT, chunk.iter().cloned(), seals)?);
-            took += cpu_time()? - begin;
-        }
-        vouching.push(nanos(took, deltas.len()));
-        sealing.push(nanos(checked, deltas.len().div_ceil(BATCH_DELTAS)) / 1e3);
-        let target = dir.join(format!("target-{round}"));
-        let took = apply(&target, signers[0].node_id(), vouched, round == 0)?;
-        rates.push(deltas.len() as f64 / took.as_secs_f64());
-    }
     let what = format!("{count} single-entry deltas each of {authors} other nodes");
+    let mut spent: Vec<Spent> = Vec::new();
+    for round in 0..plan.rounds {
+        eprintln!(
+            "state_cost: remote: {what}, round {} of {}",
+            round + 1,
+            plan.rounds
+        );
+        let target = dir.join(format!("target-{round}"));
+        spent.push(take_in(&target, &signers, &deltas, round == 0)?);
+        std::fs::remove_dir_all(target)?;
+    }
+    let each = |of: fn(&Spent) -> Duration| {
+        median(
+            spent
+                .iter()
+                .map(|spent| nanos(of(spent), deltas.len()))
+                .collect(),
+        )
+    };
     rate_at_least(
-        format!("{what}, applied per second and core"),
-        median(rates),
+        format!("{what}, parsed, hashed, vouched for and applied per second and core"),
+        1e9 / each(|spent| spent.vouching + spent.applying),
         100_000.0,
     );
     fact(
-        format!("{what}, beside that"),
+        format!("{what}, each"),
         format!(
-            "{:.0} ns to hash and vouch for each, {:.0} us to make and check the signatures of {BATCH_DELTAS}",
-            median(vouching),
-            median(sealing),
+            "{:.0} ns to parse, hash and vouch for, {:.0} ns to apply; beside that {:.0} us to make and check the signatures of {BATCH_DELTAS}",
+            each(|spent| spent.vouching),
+            each(|spent| spent.applying),
+            each(|spent| spent.signatures) * BATCH_DELTAS as f64 / 1e3,
         ),
     );
     Ok(())
 }
 
-/// The processor time that it takes to bring them into a new ledger, in batches.
-fn apply(
+/// Processor time.
+#[derive(Default)]
+struct Spent {
+    /// To parse and hash deltas, and to find that seals vouch for them.
+    vouching: Duration,
+    /// To bring them into the ledger, with checkpoints.
+    applying: Duration,
+    /// To make the seals and to check them.
+    signatures: Duration,
+}
+
+/// Brings deltas into a new ledger as they come from other nodes, in batches.
+fn take_in(
     dir: &Path,
-    creator: NodeId,
-    vouched: Vec<VouchedDelta>,
+    signers: &[Key],
+    deltas: &[Bytes],
     is_checked: bool,
-) -> Result<Duration, Box<dyn Error>> {
+) -> Result<Spent, Box<dyn Error>> {
     let ledger = open(dir, &LedgerConfig::default())?;
-    let slot = create(&ledger, creator)?;
+    let slot = create(&ledger, signers[0].node_id())?;
     ledger.commit(vec![Change::ShareContext(CONTEXT)])?;
     let mut writer = ledger.writer();
-    let mut vouched = vouched.into_iter().peekable();
-    let mut cpu = Duration::ZERO;
-    while vouched.peek().is_some() {
-        let change = |delta| Change::Delta(RemoteDelta { slot, delta });
-        let changes = vouched.by_ref().take(BATCH_DELTAS).map(change).collect();
+    let mut spent = Spent::default();
+    for chunk in deltas.chunks(BATCH_DELTAS) {
         let begin = cpu_time()?;
-        let outcome = writer.commit(changes)?;
-        cpu += cpu_time()? - begin;
+        let seals = newest_seals(signers, chunk)?;
+        let sealed = cpu_time()?;
+        let vouched = vouch(CONTEXT, chunk.iter().cloned(), seals)?;
+        let known = cpu_time()?;
+        let change = |delta| Change::Delta(RemoteDelta { slot, delta });
+        let outcome = writer.commit(vouched.into_iter().map(change).collect())?;
+        spent.signatures += sealed - begin;
+        spent.vouching += known - sealed;
+        spent.applying += cpu_time()? - known;
+        if outcome.verdicts.len() != chunk.len() {
+            return Err("a delta was not vouched for".into());
+        }
         for verdict in outcome.verdicts {
             verdict?;
         }
     }
     let begin = cpu_time()?;
     writer.checkpoint()?;
-    cpu += cpu_time()? - begin;
+    spent.applying += cpu_time()? - begin;
     drop(writer);
     if is_checked {
         verify(&ledger.snapshot()?)?;
     }
-    Ok(cpu)
+    Ok(spent)
 }
 
 /// The deltas of one node that has run as many calls.
@@ -149,7 +152,7 @@ fn made_by(key: &Key, dir: &Path, calls: usize) -> Result<Vec<Bytes>, Box<dyn Er
                 Bytes::from(format!("key{name:08}")),
                 Bytes::from(vec![*n as u8; 32]),
             );
-            Change::Call(effects(key.node_id(), slot, *n as u64 + 2, vec![op]))
+            Change::Call(effects(key.node_id(), slot, stamp(*n as u64 + 2), vec![op]))
         };
         for verdict in writer.commit(numbers.iter().map(call).collect())?.verdicts {
             verdict?;
@@ -189,7 +192,7 @@ fn newest_seals(signers: &[Key], chunk: &[Bytes]) -> Result<Vec<Sealed>, Box<dyn
 
 /// What seals cost by themselves.
 fn seals(contexts: usize) -> Result<(), Box<dyn Error>> {
-    let key = Key(SigningKey::from_bytes(&[9; 32]));
+    let key = Key::new(9);
     let newest: Vec<(ContextId, DeltaId)> = (0..contexts as u64)
         .map(|n| *blake3::hash(&n.to_le_bytes()).as_bytes())
         .map(|bytes| (ContextId::from_bytes(bytes), DeltaId::from_bytes(bytes)))
@@ -221,29 +224,4 @@ fn seals(contexts: usize) -> Result<(), Box<dyn Error>> {
 
 fn nanos(time: Duration, count: usize) -> f64 {
     time.as_nanos() as f64 / count as f64
-}
-
-fn create(ledger: &Ledger, author: NodeId) -> Result<ContextSlot, Box<dyn Error>> {
-    let new = NewContext {
-        id: CONTEXT,
-        name: None,
-        application: ApplicationId::from_bytes([2; 32]),
-        created: Hlc::from_bits(1 << 12),
-        call: effects(author, ContextSlot::UNASSIGNED, 1, vec![]),
-    };
-    let mut verdicts = ledger.commit(vec![Change::CreateContext(new)])?;
-    Ok(verdicts.remove(0)?.slot())
-}
-
-fn effects(author: NodeId, slot: ContextSlot, micros: u64, ops: Vec<Op>) -> CallEffects {
-    CallEffects {
-        context: CONTEXT,
-        slot,
-        author,
-        hlc: Hlc::from_bits(micros << 12),
-        read: None,
-        ops,
-        events: vec![],
-        answer: None,
-    }
 }
