@@ -53,8 +53,12 @@ test: setup-test fmt-check lint apps bench-quick ## all that a change has to pas
 	scripts/tests.sh --workspace
 
 .PHONY: bench
-bench: setup-bench apps ## measure against the baseline: core 0 serves, core 1 loads (about 25 minutes)
+bench: setup-bench apps trace ## measure against the baseline: core 0 serves, core 1 loads (about 25 minutes)
 	target/release/corelet-bench run --results bench/RESULTS.md $(BENCH_ARGS)
+
+.PHONY: trace
+trace: ## bring the recorded typing that `make bench` applies; without a network it makes some up
+	@scripts/trace.sh
 
 .PHONY: bench-quick
 bench-quick: setup-test apps

@@ -51,6 +51,10 @@ pub(crate) struct RunArgs {
     /// The one with lists; target/apps/docs.wasm if not said.
     #[arg(long, default_value = "target/apps/docs.wasm")]
     docs: PathBuf,
+    /// The recorded trace of a text, which scripts/trace.sh brings; typing is made up if it is not
+    /// there.
+    #[arg(long, default_value = "target/traces/automerge-paper.json")]
+    trace: PathBuf,
     /// Where the servers keep their data while they run; the system's temporary
     /// directory if not said.
     #[arg(long)]
@@ -110,6 +114,9 @@ pub(crate) struct Plan {
     pub(crate) connections: u32,
     pub(crate) keys: u64,
     pub(crate) contexts: usize,
+    /// A recorded trace of a text, if it is there, and how much of it is typed at most.
+    pub(crate) trace: PathBuf,
+    pub(crate) edits: Option<usize>,
     /// Names the measure in progress.
     pub(crate) say: fn(&str),
 }
@@ -228,6 +235,8 @@ fn plan(args: &RunArgs, scratch: &Path) -> Result<Plan> {
         connections: args.connections,
         keys: if quick { 2_000 } else { args.keys },
         contexts: if quick { 200 } else { args.contexts },
+        trace: args.trace.clone(),
+        edits: quick.then_some(500),
         say: |what| eprintln!("bench: {what}"),
     })
 }

@@ -24,7 +24,8 @@ struct Line {
 
 pub(crate) fn state(plan: &Plan) -> Result<Found> {
     (plan.say)("state: what ledgers cost; takes minutes with many keys");
-    let output = Command::new("taskset")
+    let mut command = Command::new("taskset");
+    command
         .args(["-c", &plan.programs.core.to_string()])
         .arg(&plan.programs.state_cost)
         .arg(plan.scratch.join("state"))
@@ -32,7 +33,17 @@ pub(crate) fn state(plan: &Plan) -> Result<Found> {
         .args(["--elements", &plan.keys.to_string()])
         .args(["--deltas", &(plan.keys / 5).to_string()])
         .args(["--copied-mib", &(plan.keys >> 14).max(1).to_string()])
-        .args(["--rounds", &plan.rounds.to_string()])
+        .args(["--rounds", &plan.rounds.to_string()]);
+    if let Some(edits) = plan.edits {
+        command.args(["--edits", &edits.to_string()]);
+    }
+    match plan.trace.is_file() {
+        true => drop(command.arg("--trace").arg(&plan.trace)),
+        false => (plan.say)(
+            "state: the recorded trace is not there, so typing is made up: scripts/trace.sh brings it",
+        ),
+    }
+    let output = command
         .stderr(Stdio::inherit())
         .output()
         .context("run state_cost: make build builds it")?;

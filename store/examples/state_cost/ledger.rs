@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use corelet_store::{
-    ApplicationId, CallEffects, Change, ContextId, ContextSlot, DataDir, HlcClock, Ledger,
+    ApplicationId, CallEffects, Change, ContextId, ContextSlot, DataDir, Hlc, HlcClock, Ledger,
     LedgerConfig, NewContext, NodeId, Op, OpenOptions, ShardCount, Snapshot, StoreError,
 };
 use heed::types::Bytes;
@@ -108,6 +108,37 @@ impl Bench {
             }
             Ok(writer.checkpoint()?)
         })
+    }
+
+    /// Commits in the same way calls of one write each, which `next` makes with the stamp of
+    /// each until it has no more. So none is in memory for longer than its batch.
+    pub(crate) fn commit_each(
+        &mut self,
+        place: Place,
+        mut next: impl FnMut(Hlc) -> Result<Option<Op>, Box<dyn Error>>,
+    ) -> Result<(), Box<dyn Error>> {
+        let mut writer = self.ledger.writer();
+        loop {
+            let mut batch = Vec::with_capacity(CALLS);
+            while batch.len() < CALLS {
+                let hlc = self.clock.tick(1);
+                let Some(op) = next(hlc)? else {
+                    break;
+                };
+                batch.push(Change::Call(CallEffects {
+                    slot: place.slot,
+                    ops: vec![op],
+                    ..CallEffects::new(place.id, AUTHOR, hlc)
+                }));
+            }
+            let is_last = batch.len() < CALLS;
+            for verdict in writer.commit(batch)?.verdicts {
+                verdict?;
+            }
+            if is_last {
+                return Ok(writer.checkpoint()?);
+            }
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What state costs, inside one process and on a real disk: `state_cost DIR [--keys N]
-//! [--elements N] [--deltas N] [--copied-mib N] [--rounds N] [--only MEASURE,MEASURE]`. Prints
-//! one JSON object a line: `name`, `value` and, where
+//! [--elements N] [--edits N] [--trace FILE] [--deltas N] [--copied-mib N] [--rounds N]
+//! [--only MEASURE,MEASURE]`. Prints one JSON object a line: `name`, `value` and, where
 //! the project has set itself an aim, `aim` and `reached`. `make bench` puts them
 //! into its table.
 //!
@@ -16,6 +16,8 @@ mod nodes;
 mod remote;
 mod report;
 mod texts;
+mod together;
+mod trace;
 
 // The trie is private to the crate, and sees nothing of it.
 #[expect(dead_code, unused_imports, reason = "only its costs are of interest")]
@@ -31,8 +33,13 @@ struct Plan {
     dir: PathBuf,
     /// Keys of the large context.
     keys: u64,
-    /// Elements of the long list, and four times the keys that are typed into a text.
+    /// Elements of the long list.
     elements: usize,
+    /// Edits of one author's text, at most, and of texts by several.
+    edits: usize,
+    edits_together: usize,
+    /// A recorded trace of a text. Otherwise the typing is made up.
+    trace: Option<PathBuf>,
     /// Deltas of other nodes.
     deltas: usize,
     /// Bytes of values in the contexts that are copied.
@@ -43,17 +50,21 @@ struct Plan {
 
 type Measure = fn(&Plan) -> Result<(), Box<dyn Error>>;
 
-const MEASURES: [(&str, Measure); 6] = [
+const MEASURES: [(&str, Measure); 7] = [
     ("keys", keys::measure),
     ("merkle", merkle::measure),
     ("lists", lists::measure),
     ("texts", texts::measure),
+    ("together", together::measure),
     ("remote", remote::measure),
     ("copies", copies::measure),
 ];
 
-const USAGE: &str = "usage: state_cost DIR [--keys N] [--elements N] [--deltas N] \
-                     [--copied-mib N] [--rounds N] [--only MEASURE,MEASURE]";
+/// As many as the recorded sessions of two and three people have.
+const EDITS_TOGETHER_MAX: usize = 25_000;
+
+const USAGE: &str = "usage: state_cost DIR [--keys N] [--elements N] [--edits N] [--trace FILE] \
+                     [--deltas N] [--copied-mib N] [--rounds N] [--only MEASURE,MEASURE]";
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
@@ -61,6 +72,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         dir: args.next().ok_or(USAGE)?.into(),
         keys: 10_000_000,
         elements: 1_000_000,
+        edits: usize::MAX,
+        edits_together: EDITS_TOGETHER_MAX,
+        trace: None,
         deltas: 200_000,
         copied_bytes: 64 << 20,
         rounds: 7,
@@ -71,6 +85,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         match &name[..] {
             "--keys" => plan.keys = value.parse()?,
             "--elements" => plan.elements = value.parse()?,
+            "--edits" => {
+                plan.edits = value.parse()?;
+                plan.edits_together = plan.edits.min(EDITS_TOGETHER_MAX);
+            }
+            "--trace" => plan.trace = Some(value.into()),
             "--deltas" => plan.deltas = value.parse()?,
             "--copied-mib" => plan.copied_bytes = value.parse::<usize>()? << 20,
             "--rounds" => plan.rounds = value.parse()?,
@@ -85,9 +104,13 @@ fn main() -> Result<(), Box<dyn Error>> {
             _ => return Err(USAGE.into()),
         }
     }
+    let dir = plan.dir;
     for (name, measure) in measures {
         eprintln!("state_cost: {name}");
+        plan.dir = dir.join(name);
+        std::fs::create_dir_all(&plan.dir)?;
         measure(&plan)?;
+        std::fs::remove_dir_all(&plan.dir)?;
     }
     Ok(())
 }

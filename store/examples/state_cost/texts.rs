@@ -1,146 +1,187 @@
-//! Typing a text: what the ledger adds to the sequence that works out the edits. The typing
-//! is made up here, like people type: runs of letters at the cursor, backspaces, and now and
-//! then a jump to another place. Each burst of keys is one call, and a call has a price of its own
-//! whatever it carries, so the ratio is told for bursts of several lengths.
+//! Typing a text by one author: what the ledger adds to the sequence that works out the edits. Each
+//! burst of edits is one call, and a call has a price of its own whatever it carries, so the ratio is
+//! told for bursts of several lengths: single keys, as the trace has recorded them, words, sentences,
+//! paragraphs. Texts of several authors are in `together.rs`.
 
 use std::error::Error;
 
 use bytes::Bytes;
 use corelet_store::{
-    Birth, Births, Content, EntryKind, Hlc, Op, Sequence, SequenceKind, Space, Write,
+    Birth, Births, Content, EntryKind, Hlc, Op, Sequence, SequenceKind, Space, UPDATE_EDITS_MAX,
+    Write,
 };
 
 use crate::Plan;
-use crate::ledger::{AUTHOR, Bench, Place, Took, micros};
+use crate::ledger::{AUTHOR, Bench, Took, micros};
 use crate::report::{at_most, fact, median};
+use crate::trace::{Edit, Trace};
 
-/// Keys of one call: a word, a sentence, a paragraph. Libraries are measured with whole
-/// traces, so the aim is for the last.
-const BURSTS: [(usize, Option<f64>); 3] = [(8, None), (64, None), (512, Some(2.0))];
+/// Edits of one call.
+const BURSTS: [usize; 4] = [1, 8, 64, 512];
 
-enum Key {
-    Letter { at: usize, letter: char },
-    Backspace { at: usize },
-}
+/// Edits of an update in which each can delete and insert.
+const UPDATE_EDITS: usize = UPDATE_EDITS_MAX / 2;
 
 pub(crate) fn measure(plan: &Plan) -> Result<(), Box<dyn Error>> {
-    let keys = typing(plan.elements / 4);
-    for (burst, aim) in BURSTS {
-        let (mut cpu, mut wall, mut each) = (Vec::new(), Vec::new(), Vec::new());
+    let trace = match &plan.trace {
+        Some(file) => Trace::recorded(file, plan.edits)?,
+        None => Trace::made_up(plan.edits),
+    };
+    for burst in BURSTS {
+        let what = format!(
+            "{} ({} edits), {burst} a call",
+            trace.name,
+            trace.edits.len()
+        );
+        eprintln!("state_cost: texts: {what}");
+        let mut sides = Sides::default();
         for round in 0..plan.rounds {
-            let alone = alone(&keys, burst)?;
-            let stored = stored(plan, &format!("text-{burst}-{round}"), &keys, burst)?;
-            let [in_cpu, in_wall] = stored.over(&alone);
-            cpu.push(in_cpu);
-            wall.push(in_wall);
-            each.push(micros(alone.cpu, keys.len()));
+            // The library has no transactions without a bound: it gives updates, and be they as
+            // large as they can.
+            let in_memory = alone(&trace, UPDATE_EDITS)?;
+            let with_updates = alone(&trace, burst)?;
+            let name = format!("text-{burst}-{round}");
+            let stored = stored(plan, &name, &trace, burst)?;
+            sides.push(&in_memory, &with_updates, &stored);
+            std::fs::remove_dir_all(plan.dir.join(name))?;
         }
-        let what = format!("typing {} keys, {burst} a call", keys.len());
-        let name = format!("{what}, stored over the sequence alone, time");
-        match aim {
-            Some(aim) => at_most(name, median(wall), aim),
-            None => fact(name, format!("{:.2}", median(wall))),
-        }
-        fact(
-            format!("{what}, stored over the sequence alone, processor time"),
-            format!("{:.2}", median(cpu)),
-        );
-        fact(
-            format!("{what}, the sequence alone, processor time"),
-            format!("{:.2} us a key", median(each)),
-        );
+        sides.report(&what, trace.edits.len());
     }
     Ok(())
+}
+
+/// The same edits by the sequence alone and through the ledger.
+#[derive(Default)]
+pub(crate) struct Sides {
+    /// Over the sequence in memory, and over the sequence with an update a call: by processor
+    /// time and by the clock.
+    over_memory: [Vec<f64>; 2],
+    over_updates: [Vec<f64>; 2],
+    /// Of each side.
+    took: [Vec<Took>; 3],
+}
+
+impl Sides {
+    pub(crate) fn push(&mut self, in_memory: &Took, with_updates: &Took, stored: &Took) {
+        let others = [
+            (&mut self.over_memory, in_memory),
+            (&mut self.over_updates, with_updates),
+        ];
+        for (ratios, other) in others {
+            for (ratios, ratio) in ratios.iter_mut().zip(stored.over(other)) {
+                ratios.push(ratio);
+            }
+        }
+        for (all, took) in self.took.iter_mut().zip([in_memory, with_updates, stored]) {
+            all.push(*took);
+        }
+    }
+
+    pub(crate) fn report(self, what: &str, edits: usize) {
+        let each = |side: usize, time: fn(&Took) -> std::time::Duration| {
+            median(
+                self.took[side]
+                    .iter()
+                    .map(|took| micros(time(took), edits))
+                    .collect(),
+            )
+        };
+        let [memory, updates, stored] = [0, 1, 2].map(|side| each(side, |took| took.cpu));
+        let by_the_clock = [0, 1, 2].map(|side| each(side, |took| took.wall));
+        let over = "stored over the sequence alone";
+        let [cpu_over_memory, over_memory] = self.over_memory.map(median);
+        let [cpu_over_updates, over_updates] = self.over_updates.map(median);
+        at_most(format!("{what}, {over} in memory, time"), over_memory, 2.0);
+        at_most(
+            format!("{what}, {over} with an update a call, time"),
+            over_updates,
+            2.0,
+        );
+        fact(
+            format!("{what}, {over}, processor time"),
+            format!("{cpu_over_memory:.2} in memory, {cpu_over_updates:.2} with an update a call"),
+        );
+        fact(
+            format!("{what}, each edit"),
+            format!(
+                "{:.2} us in memory, {:.2} us with updates, {:.2} us stored; processor time {memory:.2}, {updates:.2}, {stored:.2} us",
+                by_the_clock[0], by_the_clock[1], by_the_clock[2],
+            ),
+        );
+    }
 }
 
 /// The sequence with its updates, which nobody stores.
-fn alone(keys: &[Key], burst: usize) -> Result<Took, Box<dyn Error>> {
+fn alone(trace: &Trace, burst: usize) -> Result<Took, Box<dyn Error>> {
     let mut text = Sequence::new(SequenceKind::Text, AUTHOR);
-    Took::of(|| {
-        for (keys, stamp) in keys.chunks(burst).zip(1..) {
-            press(&mut text, keys)?;
+    let took = Took::of(|| {
+        for (edits, stamp) in trace.edits.chunks(burst).zip(1..) {
+            press(&mut text, edits)?;
             std::hint::black_box(text.take_update(Hlc::from_bits(stamp))?);
         }
         Ok(())
-    })
+    })?;
+    if let Some(end) = &trace.end {
+        check_end(&text, end)?;
+    }
+    Ok(took)
 }
 
 /// The same, committed in batches.
-fn stored(plan: &Plan, name: &str, keys: &[Key], burst: usize) -> Result<Took, Box<dyn Error>> {
+fn stored(plan: &Plan, name: &str, trace: &Trace, burst: usize) -> Result<Took, Box<dyn Error>> {
     let mut bench = Bench::new(&plan.dir, name)?;
     let place = bench.create()?;
-    Took::of(|| type_into(&mut bench, place, keys, burst))
-}
-
-fn type_into(
-    bench: &mut Bench,
-    place: Place,
-    keys: &[Key],
-    burst: usize,
-) -> Result<(), Box<dyn Error>> {
     let mut text = Sequence::new(SequenceKind::Text, AUTHOR);
     let mut birth = None;
-    let mut calls = Vec::new();
-    for keys in keys.chunks(burst) {
-        press(&mut text, keys)?;
-        let mut call = bench.call(place, vec![]);
-        let Some(update) = text.take_update(call.hlc)? else {
-            continue;
-        };
-        call.ops.push(Op {
-            space: Space::Shared,
-            key: Bytes::from_static(b"text"),
-            removes_first: false,
-            write: Write::Edit {
-                kind: EntryKind::Text,
-                births: birth.into_iter().collect::<Births>(),
-                update: update.into(),
-            },
-        });
-        birth.get_or_insert(Birth {
-            author: AUTHOR,
-            hlc: call.hlc,
-        });
-        calls.push(call);
-    }
-    bench.commit(calls).map(drop)
+    Took::of(|| {
+        let mut bursts = trace.edits.chunks(burst);
+        bench.commit_each(place, |hlc| {
+            for edits in bursts.by_ref() {
+                press(&mut text, edits)?;
+                if let Some(op) = take_op(&mut text, hlc, birth)? {
+                    birth.get_or_insert(Birth {
+                        author: AUTHOR,
+                        hlc,
+                    });
+                    return Ok(Some(op));
+                }
+            }
+            Ok(None)
+        })
+    })
 }
 
-fn press(text: &mut Sequence, keys: &[Key]) -> Result<(), Box<dyn Error>> {
-    for key in keys {
-        match *key {
-            Key::Letter { at, letter } => text.insert(at, Content::Text(letter.into()))?,
-            Key::Backspace { at } => text.delete(at, 1)?,
-        }
+/// Edits in a row.
+pub(crate) fn press(text: &mut Sequence, edits: &[Edit]) -> Result<(), Box<dyn Error>> {
+    for edit in edits {
+        edit.apply(text)?;
     }
     Ok(())
 }
 
-fn typing(count: usize) -> Vec<Key> {
-    let mut seed = 1_u64;
-    let mut random = |below: usize| {
-        seed ^= seed << 13;
-        seed ^= seed >> 7;
-        seed ^= seed << 17;
-        (seed >> 11) as usize % below
-    };
-    let (mut cursor, mut len) = (0, 0);
-    let mut keys = Vec::with_capacity(count);
-    while keys.len() < count {
-        match random(100) {
-            0 => cursor = random(len + 1),
-            1..=12 if cursor > 0 => {
-                cursor -= 1;
-                len -= 1;
-                keys.push(Key::Backspace { at: cursor });
-            }
-            _ => {
-                let letter = char::from(b'a' + random(26) as u8);
-                keys.push(Key::Letter { at: cursor, letter });
-                cursor += 1;
-                len += 1;
-            }
-        }
+/// The write of a call that has edited the text, if it has.
+pub(crate) fn take_op(
+    text: &mut Sequence,
+    hlc: Hlc,
+    birth: Option<Birth>,
+) -> Result<Option<Op>, Box<dyn Error>> {
+    let update = text.take_update(hlc)?;
+    Ok(update.map(|update| Op {
+        space: Space::Shared,
+        key: Bytes::from_static(b"text"),
+        removes_first: false,
+        write: Write::Edit {
+            kind: EntryKind::Text,
+            births: birth.into_iter().collect::<Births>(),
+            update: update.into(),
+        },
+    }))
+}
+
+/// Fails unless the text is this one.
+pub(crate) fn check_end(text: &Sequence, end: &str) -> Result<(), Box<dyn Error>> {
+    match text.slice(0, text.len())? {
+        Content::Text(text) if text == end => Ok(()),
+        _ => Err("the edits have led to another text".into()),
     }
-    keys
 }
