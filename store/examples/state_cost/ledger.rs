@@ -10,6 +10,8 @@ use corelet_store::{
 };
 use heed::types::Bytes;
 
+use crate::instructions::instructions;
+
 /// Calls in a batch, as 64 connections make them.
 pub(crate) const CALLS: usize = 64;
 
@@ -172,18 +174,30 @@ pub(crate) fn plain_table(dir: &Path) -> Result<(heed::Env, PlainTable), Box<dyn
     Ok((env, made.unwrap_commit()))
 }
 
-/// How long this thread has run, as the scheduler counts it.
+/// How long this thread has run, to the nanosecond.
+#[expect(unsafe_code, reason = "no library that is used here has this clock")]
 pub(crate) fn cpu_time() -> Result<Duration, Box<dyn Error>> {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat")?;
-    let nanos = text.split(' ').next().ok_or("schedstat is empty")?;
-    Ok(Duration::from_nanos(nanos.parse()?))
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the pointer is to a value of its own.
+    let failed = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    if failed != 0 {
+        return Err(std::io::Error::last_os_error().into());
+    }
+    Ok(Duration::new(
+        time.tv_sec.try_into()?,
+        time.tv_nsec.try_into()?,
+    ))
 }
 
-/// Processor time of this thread and time by the clock.
+/// Processor time of this thread, time by the clock, and instructions if they are counted.
 #[derive(Clone, Copy)]
 pub(crate) struct Took {
     pub(crate) cpu: Duration,
     pub(crate) wall: Duration,
+    pub(crate) instructions: Option<u64>,
 }
 
 impl Took {
@@ -191,15 +205,31 @@ impl Took {
     pub(crate) fn of(
         work: impl FnOnce() -> Result<(), Box<dyn Error>>,
     ) -> Result<Took, Box<dyn Error>> {
+        let before = instructions();
         let (cpu, wall) = (cpu_time()?, Instant::now());
         work()?;
+        let (cpu, wall) = (cpu_time()? - cpu, wall.elapsed());
+        let after = instructions();
         Ok(Took {
-            cpu: cpu_time()? - cpu,
-            wall: wall.elapsed(),
+            cpu,
+            wall,
+            instructions: before
+                .zip(after)
+                .map(|(before, after)| after.saturating_sub(before)),
         })
     }
 
-    /// How much longer than the other, by either.
+    /// What it takes more than the other.
+    pub(crate) fn beyond(&self, other: &Took) -> Took {
+        let counted = self.instructions.zip(other.instructions);
+        Took {
+            cpu: self.cpu.saturating_sub(other.cpu),
+            wall: self.wall.saturating_sub(other.wall),
+            instructions: counted.map(|(ours, theirs)| ours.saturating_sub(theirs)),
+        }
+    }
+
+    /// How much longer than the other, by either time.
     pub(crate) fn over(&self, other: &Took) -> [f64; 2] {
         [(self.cpu, other.cpu), (self.wall, other.wall)]
             .map(|(ours, theirs)| ours.as_secs_f64() / theirs.as_secs_f64())

@@ -8,6 +8,7 @@
 //! over the rounds: single figures say more about the machine than about the ledger.
 
 mod copies;
+mod instructions;
 mod keys;
 mod ledger;
 mod lists;
@@ -26,6 +27,10 @@ mod trie;
 
 use std::error::Error;
 use std::path::PathBuf;
+
+/// As the server has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// What the measures share.
 struct Plan {

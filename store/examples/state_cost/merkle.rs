@@ -1,13 +1,13 @@
-//! The trie's part of a write batch: loading, setting and hashing one entry for each call, and
-//! writing at a checkpoint what has changed, against the whole of the same calls in a ledger.
-//! What a trie costs is what it adds to a model of a ledger, which has entries and a log in
-//! LMDB and nothing else: so what it does to caches and to the checkpoint is in it. The digest of
-//! the entry itself is not. Both are measured with tries that stay in memory from one checkpoint
-//! to the next, as ledgers do it, and without.
+//! The trie's part of a write batch: hashing an entry for each call, loading, setting and hashing
+//! what lies above it, and writing at a checkpoint what has changed, against the whole of the same
+//! calls in a ledger: batches that are durable by the journal, and a checkpoint behind them. What a
+//! trie costs is what it adds to a model of a ledger, which has entries and a log in LMDB and nothing
+//! else: so what it does to caches, and what a checkpoint writes and waits for because of it, is in it. Both
+//! are measured with tries that stay in memory from one checkpoint to the next, as ledgers do it,
+//! and without.
 
 use std::error::Error;
 use std::path::Path;
-use std::time::Duration;
 
 use bytes::Bytes;
 use corelet_store::{LedgerConfig, Op};
@@ -15,7 +15,7 @@ use heed::{Env, RoTxn};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::Plan;
-use crate::ledger::{self, Bench, Place, PlainTable, cpu_time, micros, plain_table};
+use crate::ledger::{self, AUTHOR, Bench, Place, PlainTable, Took, plain_table};
 use crate::report::{at_most, fact, median};
 use crate::trie::{Digest, Intent, NOTHING, NodePath, NodeSource, Trie, TrieError};
 
@@ -23,9 +23,14 @@ use crate::trie::{Digest, Intent, NOTHING, NodePath, NodeSource, Trie, TrieError
 /// if they lie evenly among a hundred thousand keys.
 const CALLS: usize = 6_144;
 
-/// Keys of the contexts, at most: calls that meet most entries between two checkpoints, and
-/// calls that meet few twice.
-const KEYS: [usize; 2] = [10_000, 100_000];
+/// Keys of the contexts: calls that meet most entries between two checkpoints, calls
+/// that meet few twice, and more of a trie than stays in memory.
+const KEYS: [usize; 3] = [10_000, 100_000, 1_000_000];
+
+/// Rounds for each that other measures have: single ones are short, and each waits for a disk.
+const ROUNDS: usize = 3;
+
+const VALUE_BYTES: usize = 64;
 
 /// The first byte of a key says what it is the key of.
 const ENTRIES: u8 = 0;
@@ -36,36 +41,58 @@ const NODES: u8 = 2;
 const ENVELOPE_BYTES: usize = 10;
 
 pub(crate) fn measure(plan: &Plan) -> Result<(), Box<dyn Error>> {
-    KEYS.into_iter()
-        .try_for_each(|keys| measure_among(plan, keys.min(plan.keys as usize)))
+    let mut sizes = KEYS.into_iter().filter(|keys| *keys as u64 <= plan.keys);
+    sizes.try_for_each(|keys| measure_among(plan, keys))
 }
 
 fn measure_among(plan: &Plan, keys: usize) -> Result<(), Box<dyn Error>> {
+    let what = format!("{CALLS} single writes among {keys} keys");
+    eprintln!("state_cost: merkle: {what}");
     let bytes_max = LedgerConfig::default().trie_bytes_max;
-    let mut kept = Side::new(plan, keys, &format!("merkle-kept-{keys}"), bytes_max)?;
-    let mut anew = Side::new(plan, keys, &format!("merkle-anew-{keys}"), 0)?;
-    for round in 0..=plan.rounds {
+    let mut kept = Side::new(plan, keys, &format!("kept-{keys}"), bytes_max)?;
+    let mut anew = Side::new(plan, keys, &format!("anew-{keys}"), 0)?;
+    let rounds = match plan.rounds {
+        1 => 1,
+        rounds => rounds * ROUNDS,
+    };
+    for round in 0..=rounds {
         for side in [&mut kept, &mut anew] {
             side.round(keys, round)?;
         }
     }
-    let what = format!("{CALLS} single writes among {keys} keys");
+    let part = format!("the trie's part of {what}");
     at_most(
-        format!("the trie's part of {what}"),
-        median(kept.shares.clone()),
+        format!("{part}, durable, 64 at once, by the clock"),
+        kept.share(|took| Some(took.wall.as_secs_f64()))?,
         0.3,
     );
+    let cpu = |took: &Took| Some(took.cpu.as_secs_f64());
     fact(
-        format!("the trie's part of {what}, if each checkpoint began without it in memory"),
-        format!("{:.2}", median(anew.shares.clone())),
+        format!("{part}, processor time"),
+        format!("{:.2}", kept.share(cpu)?),
+    );
+    if let Ok(share) = kept.share(|took| took.instructions.map(|count| count as f64)) {
+        fact(format!("{part}, instructions"), format!("{share:.2}"));
+    }
+    fact(
+        format!("{part}, processor time, if each checkpoint began without it in memory"),
+        format!("{:.2}", anew.share(cpu)?),
     );
     for (side, how) in [(kept, "kept in memory"), (anew, "read anew")] {
+        let each = |of: fn(&Took) -> f64, all: &[(Took, Took)], which: usize| {
+            let all = all.iter().map(|pair| of([&pair.0, &pair.1][which]));
+            median(all.collect()) * 1e6 / CALLS as f64
+        };
+        let wall = |which| each(|took| took.wall.as_secs_f64(), &side.took, which);
+        let cpu = |which| each(|took| took.cpu.as_secs_f64(), &side.took, which);
         fact(
-            format!("{what}, processor time of each, tries {how}"),
+            format!("{what}, each, tries {how}"),
             format!(
-                "{:.2} us, of these {:.2} us in the trie",
-                median(side.whole),
-                median(side.trie)
+                "{:.2} us by the clock, of these {:.2} us for the trie; processor time {:.2} us and {:.2} us",
+                wall(1),
+                wall(0),
+                cpu(1),
+                cpu(0),
             ),
         );
     }
@@ -78,9 +105,8 @@ struct Side {
     place: Place,
     with: Model,
     without: Model,
-    shares: Vec<f64>,
-    trie: Vec<f64>,
-    whole: Vec<f64>,
+    /// What the trie takes and what the ledger takes, in each round.
+    took: Vec<(Took, Took)>,
 }
 
 impl Side {
@@ -106,9 +132,7 @@ impl Side {
             place,
             with,
             without,
-            shares: Vec::new(),
-            trie: Vec::new(),
-            whole: Vec::new(),
+            took: Vec::new(),
         })
     }
 
@@ -117,22 +141,29 @@ impl Side {
         let (place, bench) = (self.place, &mut self.bench);
         let calls = keys.iter().map(|key| set(*key, round + 1));
         let calls = calls.map(|op| bench.call(place, vec![op])).collect();
-        let cpu = bench.commit(calls)?.cpu;
+        let whole = bench.commit(calls)?;
         let with = self.with.write(&keys, round + 1)?;
         let without = self.without.write(&keys, round + 1)?;
         // The first round brings everything into memory that stays there.
         if round > 0 {
-            let in_trie = with.saturating_sub(without);
-            self.shares.push(in_trie.as_secs_f64() / cpu.as_secs_f64());
-            self.trie.push(micros(in_trie, CALLS));
-            self.whole.push(micros(cpu, CALLS));
+            self.took.push((with.beyond(&without), whole));
         }
         Ok(())
+    }
+
+    /// The trie's share of it, if it was counted.
+    fn share(&self, of: impl Fn(&Took) -> Option<f64>) -> Result<f64, Box<dyn Error>> {
+        let shares = self.took.iter();
+        let shares: Option<Vec<f64>> = shares
+            .map(|(trie, whole)| Some(of(trie)? / of(whole)?))
+            .collect();
+        Ok(median(shares.ok_or("it was not counted")?))
     }
 }
 
 fn set(key: usize, round: usize) -> Op {
-    Op::set(name(key), Bytes::from(format!("{round:064}")))
+    let value = format!("{round:0width$}", width = VALUE_BYTES);
+    Op::set(name(key), Bytes::from(value))
 }
 
 fn name(key: usize) -> Bytes {
@@ -145,6 +176,8 @@ struct Model {
     table: PlainTable,
     position: u64,
     trie: Option<(Trie, usize)>,
+    /// What the digest of an entry is made of.
+    hashed: Vec<u8>,
 }
 
 struct Nodes<'t> {
@@ -176,23 +209,28 @@ impl Model {
             table,
             position: 0,
             trie: trie_bytes_max.map(|bytes_max| (trie, bytes_max)),
+            hashed: Vec::new(),
         })
     }
 
     /// Writes keys one after another, with the root after each, worked out together for those of a
-    /// batch as in a ledger, and then all nodes that have changed. Gives the processor time.
-    fn write(&mut self, keys: &[usize], round: usize) -> Result<Duration, Box<dyn Error>> {
-        let begin = cpu_time()?;
+    /// batch as in a ledger, and then all nodes that have changed.
+    fn write(&mut self, keys: &[usize], round: usize) -> Result<Took, Box<dyn Error>> {
+        Took::of(|| self.write_all(keys, round))
+    }
+
+    fn write_all(&mut self, keys: &[usize], round: usize) -> Result<(), Box<dyn Error>> {
         let table = self.table;
         let mut txn = self.env.write_txn()?;
         let mut record = Vec::new();
         for (number, key) in keys.iter().enumerate() {
             let name = name(*key);
-            let mut digest: Digest = [1; 32];
-            digest[..8].copy_from_slice(&(round as u64).to_le_bytes());
+            let mut content = [1; 32];
+            content[..8].copy_from_slice(&(round as u64).to_le_bytes());
             let entry = [&[ENTRIES], &name[..]].concat();
             std::hint::black_box(table.get(&txn, &entry)?.map(|found| sum(&entry, found)));
             if let Some((trie, _)) = &mut self.trie {
+                let digest = digest_of(&mut self.hashed, &name, round);
                 let leaf = [&[0][..], &name].concat();
                 trie.begin_round();
                 let place = trie.load(&Nodes { table, txn: &txn }, &leaf, Intent::Put);
@@ -209,10 +247,10 @@ impl Model {
                     std::hint::black_box(trie.roots());
                 }
             }
-            seal(&mut record, &entry, &[digest; 3].concat());
+            seal(&mut record, &entry, &[content; 3].concat());
             table.put(&mut txn, &entry, &record)?;
             let row = [&[LOG][..], &self.position.to_be_bytes()].concat();
-            seal(&mut record, &row, &[digest; 8].concat());
+            seal(&mut record, &row, &[content; 8].concat());
             table.put(&mut txn, &row, &record)?;
             self.position += 1;
         }
@@ -231,8 +269,26 @@ impl Model {
         } else {
             txn.commit()?;
         }
-        Ok(cpu_time()? - begin)
+        Ok(())
     }
+}
+
+/// The digest of an entry with one value, in the form that a ledger gives it: nothing but a trie has
+/// a use for it.
+fn digest_of(hashed: &mut Vec<u8>, name: &[u8], round: usize) -> Digest {
+    hashed.clear();
+    hashed.extend_from_slice(b"CLE2");
+    hashed.extend_from_slice(&(1 + name.len() as u16).to_le_bytes());
+    hashed.push(0);
+    hashed.extend_from_slice(name);
+    hashed.push(0);
+    hashed.extend_from_slice(&1_u32.to_le_bytes());
+    hashed.extend_from_slice(AUTHOR.as_bytes());
+    hashed.extend_from_slice(&(round as u64).to_le_bytes());
+    hashed.extend_from_slice(&(VALUE_BYTES as u32).to_le_bytes());
+    let value = hashed.len();
+    hashed.resize(value + VALUE_BYTES, round as u8);
+    *blake3::hash(hashed).as_bytes()
 }
 
 /// A record: room for version and kind, a checksum, the content.
