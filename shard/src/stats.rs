@@ -188,10 +188,16 @@ pub struct ShardStats {
     pub map_bytes_max: Gauge,
     /// Bytes of it that are free to be used again.
     pub map_bytes_free: Gauge,
-    /// Places for snapshots that have been in use at the same time.
+    /// Snapshots that are in use.
     pub readers: Gauge,
-    /// How many there are.
+    /// The most that were in use at the same time.
+    pub readers_peak: Gauge,
+    /// Places for them.
     pub readers_max: Gauge,
+    /// Readers of other processes that had ended and whose places were cleared.
+    pub stale_readers: Gauge,
+    /// Milliseconds for which the oldest snapshot has kept pages from being used again.
+    pub held_up_millis: Gauge,
     /// Records of deleted contexts swept away. Written by the commit thread.
     pub swept: Counter,
     /// Steps of the collector, those of the scrub included. Written by the commit thread,
