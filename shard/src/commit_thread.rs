@@ -236,6 +236,7 @@ impl Worker<'_> {
     /// Waits for a change. What the saver has made meanwhile is kept, and who asks is
     /// answered.
     fn wait(&mut self, until: Instant) -> Result<Queued, Waited> {
+        self.tell_room();
         let never_saved = never();
         let saved = self
             .saver
@@ -478,6 +479,7 @@ impl Worker<'_> {
                 self.report(Report::Failed(disk_full()));
             }
         }
+        self.tell_room();
         self.batches += 1;
         let saved = self
             .saver
@@ -720,6 +722,12 @@ impl Worker<'_> {
                 self.sweeping = false;
             }
         }
+    }
+
+    /// Tells whether the disk has room, as far as it is known.
+    fn tell_room(&self) {
+        let is_lacking = self.room.is_lacking();
+        self.thread.stats.disk_full.set(u64::from(is_lacking));
     }
 
     fn stop_in_doubt(&self, what: &str, error: &StoreError) -> ! {

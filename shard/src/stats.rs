@@ -198,6 +198,13 @@ pub struct ShardStats {
     pub stale_readers: Gauge,
     /// Milliseconds for which the oldest snapshot has kept pages from being used again.
     pub held_up_millis: Gauge,
+    /// Whether the last try to bring the journal into the ledger, or to write into it, has found
+    /// no space on the disk. Written by the commit thread.
+    pub disk_full: Gauge,
+    /// Changes refused as the disk had no space left.
+    pub refused_by_full_disk: Counter,
+    /// Changes refused as the ledger had grown to its bound.
+    pub refused_by_full_ledger: Counter,
     /// Records of deleted contexts swept away. Written by the commit thread.
     pub swept: Counter,
     /// Steps of the collector, those of the scrub included. Written by the commit thread,
