@@ -102,6 +102,13 @@ impl prometheus_client::collector::Collector for Source {
         )?;
         self.histogram(
             &mut encoder,
+            "corelet_sweep_step_seconds",
+            "A step of the sweep of what deleted contexts leave, its flush included",
+            MICROS,
+            |s| &s.sweep_micros,
+        )?;
+        self.histogram(
+            &mut encoder,
             "corelet_batch_changes",
             "Changes in a batch",
             1.0,

@@ -35,8 +35,12 @@ const SWEEP_RECORDS: usize = 256;
 /// go, at some tenths of a microsecond each.
 const BATCH_WRITES_MAX: usize = 16_384;
 
-/// On a shard that is never idle, sweep after so many batches.
-const SWEEP_EVERY_BATCHES: u64 = 16;
+/// After each step the sweep rests for so many times as long as that has taken, with the
+/// checkpoint that it needs before it: calls go first.
+const SWEEP_REST: u32 = 4;
+
+/// After it has found no room on the disk it waits so long.
+const SWEEP_PAUSE: Duration = Duration::from_secs(10);
 
 /// Without work for so long, the commit thread makes a checkpoint: a restart
 /// then has nothing to replay, and idle contexts need no memory.
@@ -83,9 +87,9 @@ pub(crate) fn run(ledger: Ledger, thread: CommitThread, ending: Ending) {
         broken: VecDeque::new(),
         taken: 0,
         sweeping: true,
+        sweep_due: Instant::now(),
         owes_deltas: false,
         room: Room::new(Instant::now()),
-        batches: 0,
         saver: start_saver(&ledger),
     };
     while let Some(first) = worker.next() {
@@ -143,10 +147,11 @@ struct Worker<'l> {
     // Whether deleted contexts have left records behind; at the start, whether
     // an earlier life has.
     sweeping: bool,
+    // When the next step of the sweep may be made.
+    sweep_due: Instant,
     // Whether there is something of other nodes that no snapshot shows.
     owes_deltas: bool,
     room: Room,
-    batches: u64,
     saver: Option<Saver>,
 }
 
@@ -185,20 +190,6 @@ impl Worker<'_> {
         if let Some(held) = self.held.take() {
             return Some(held);
         }
-        while self.sweeping {
-            match self.thread.queue.try_recv() {
-                Ok(first) => return Some(first),
-                Err(TryRecvError::Disconnected) => return None,
-                Err(TryRecvError::Empty) => self.sweep(),
-            }
-            // A large context takes long, and others wait.
-            while let Ok(ask) = self.thread.asks.try_recv() {
-                self.answer(ask);
-            }
-            if self.collect_due() <= Instant::now() {
-                self.step_collector();
-            }
-        }
         let mut checkpoint_due = Instant::now() + CHECKPOINT_IDLE;
         loop {
             let has_unshown = self.writer.has_unshown() || self.owes_snapshot;
@@ -212,10 +203,21 @@ impl Worker<'_> {
                 true => checkpoint_due,
                 false => collect_due,
             };
-            match self.wait(due) {
+            let sweep_due = self.sweep_due();
+            if sweep_due.is_some_and(|sweep_due| sweep_due <= Instant::now()) {
+                match self.thread.queue.try_recv() {
+                    Ok(first) => return Some(first),
+                    Err(TryRecvError::Disconnected) => return None,
+                    Err(TryRecvError::Empty) => self.sweep(),
+                }
+                continue;
+            }
+            let is_for_sweep = sweep_due.is_some_and(|sweep_due| sweep_due < due);
+            match self.wait(sweep_due.map_or(due, |sweep_due| due.min(sweep_due))) {
                 Ok(first) => return Some(first),
                 Err(Waited::Closed) => return None,
                 Err(Waited::Aside) => {}
+                Err(Waited::InVain) if is_for_sweep => {}
                 Err(Waited::InVain) if !is_for_checkpoint => {
                     self.step_collector();
                     if !has_unshown && !has_collected {
@@ -480,7 +482,6 @@ impl Worker<'_> {
             }
         }
         self.tell_room();
-        self.batches += 1;
         let saved = self
             .saver
             .as_ref()
@@ -488,7 +489,7 @@ impl Worker<'_> {
         if let Some((name, saved)) = saved {
             self.keep_saved(&name, &saved);
         }
-        if self.sweeping && self.batches.is_multiple_of(SWEEP_EVERY_BATCHES) {
+        if self.sweep_due().is_some_and(|due| due <= Instant::now()) {
             self.sweep();
         }
         if self.collect_due() <= Instant::now() {
@@ -702,26 +703,43 @@ impl Worker<'_> {
         batch.calls.push(call);
     }
 
+    /// When the next step of the sweep is due, if there is one. It may need a checkpoint.
+    fn sweep_due(&self) -> Option<Instant> {
+        self.sweeping.then(|| self.room.or_next_try(self.sweep_due))
+    }
+
     /// Drops some records of deleted contexts.
     fn sweep(&mut self) {
+        let began = Instant::now();
         // It takes a checkpoint, of which the shard has to hear.
         let shown = self.show_all();
+        let started = Instant::now();
         match shown.and_then(|()| self.writer.sweep(SWEEP_RECORDS)) {
             Ok(swept) => {
-                self.thread.stats.swept.add(swept.records as u64);
+                let stats = &self.thread.stats;
+                stats.swept.add(swept.records as u64);
+                stats.sweep_micros.observe_micros(started.elapsed());
                 self.sweeping = swept.is_more;
                 for (slot, error) in &swept.damaged {
                     let slot = slot.map(|slot| slot.number());
                     tracing::error!(slot, %error, "a damaged record keeps something from being swept; it stays, and the rest goes on");
                 }
+                // What the shard reads from holds up every page that the sweep frees, and each
+                // step frees some that the one before has made.
+                self.owes_collected.is_shown |= swept.records > 0;
+                self.report_collected(false);
             }
             Err(error) if error.is_fatal() => self.stop_in_doubt("sweep", &error),
             Err(error) => {
-                // What is left only takes space; the next deletion tries again.
+                // What is left only takes space; the next deletion tries again. On a full disk space
+                // is what everybody waits for.
                 tracing::warn!(%error, "deleted contexts could not be swept");
-                self.sweeping = false;
+                self.sweeping = matches!(error, StoreError::DiskFull { .. });
+                self.sweep_due = Instant::now() + SWEEP_PAUSE;
+                return;
             }
         }
+        self.sweep_due = Instant::now() + began.elapsed() * SWEEP_REST;
     }
 
     /// Tells whether the disk has room, as far as it is known.

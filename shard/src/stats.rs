@@ -205,8 +205,10 @@ pub struct ShardStats {
     pub refused_by_full_disk: Counter,
     /// Changes refused as the ledger had grown to its bound.
     pub refused_by_full_ledger: Counter,
-    /// Records of deleted contexts swept away. Written by the commit thread.
+    /// Records of deleted contexts swept away. Written by the commit thread, like the one below.
     pub swept: Counter,
+    /// Microseconds per step of this sweep, flush included.
+    pub sweep_micros: Histogram,
     /// Steps of the collector, those of the scrub included. Written by the commit thread,
     /// like all that follows down to the scrub's.
     pub collector_steps: Counter,
