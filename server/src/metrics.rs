@@ -196,6 +196,18 @@ impl Source {
                 }
             }
         }
+        let mut by_limit = encoder.encode_descriptor(
+            "corelet_refused_by_limit",
+            "Calls and other requests refused at a limit, by its name",
+            None,
+            MetricType::Counter,
+        )?;
+        for (shard, board) in self.boards() {
+            for (limit, count) in board.door.refused_by_limit.all() {
+                let labels = [("shard", shard.as_str()), ("limit", limit)];
+                ConstCounter::new(count).encode(by_limit.encode_family(&labels)?)?;
+            }
+        }
         let mut requests = encoder.encode_descriptor(
             "corelet_http_requests",
             "Requests that are not calls, by the class of their status",
