@@ -314,8 +314,21 @@ impl Worker<'_> {
         // Without anything unshown there is no report either, so that there is a place
         // for every report, however often somebody asks.
         let shown = self.show_all();
+        let snapshot = shown.and_then(|()| self.snapshot_for_others());
         // Who asked may be gone.
-        let _ = answer.try_send(shown.and_then(|()| self.ledger.snapshot()));
+        let _ = answer.try_send(snapshot);
+    }
+
+    /// A snapshot for who may keep it for long. Half of the places are left to calls: without one
+    /// for what the next checkpoint shows, all that is written would stay in memory.
+    fn snapshot_for_others(&self) -> Result<Snapshot, StoreError> {
+        let used = self.ledger.in_use();
+        match used.readers < used.readers_max / 2 {
+            true => self.ledger.snapshot(),
+            false => Err(StoreError::ReadersFull {
+                readers_max: used.readers_max,
+            }),
+        }
     }
 
     /// When the collector's next step is due. It may need a checkpoint.

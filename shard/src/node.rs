@@ -214,7 +214,7 @@ impl Node {
             ask_all.clone(),
         )
         .map_err(system("a thread for blobs"))?;
-        let copier = Copier::new(data, ask_all, blobs.clone(), config.bounds.copies_max);
+        let copier = Copier::new(data, ask_all, blobs.clone(), &config.bounds);
         let mut shards = Vec::new();
         let asks = inboxes.into_iter().zip(asks);
         for ((id, ledger), (inbox, asks)) in count.shards().zip(ledgers).zip(asks) {
