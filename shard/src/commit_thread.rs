@@ -35,6 +35,10 @@ const SWEEP_RECORDS: usize = 256;
 /// go, at some tenths of a microsecond each.
 const BATCH_WRITES_MAX: usize = 16_384;
 
+/// On a shard that is never idle it is looked after so many batches whether a step of the sweep
+/// is due.
+const SWEEP_EVERY_BATCHES: u64 = 16;
+
 /// After each step the sweep rests for so many times as long as that has taken, with the
 /// checkpoint that it needs before it: calls go first.
 const SWEEP_REST: u32 = 4;
@@ -90,6 +94,7 @@ pub(crate) fn run(ledger: Ledger, thread: CommitThread, ending: Ending) {
         sweep_due: Instant::now(),
         owes_deltas: false,
         room: Room::new(Instant::now()),
+        batches: 0,
         saver: start_saver(&ledger),
     };
     while let Some(first) = worker.next() {
@@ -152,6 +157,7 @@ struct Worker<'l> {
     // Whether there is something of other nodes that no snapshot shows.
     owes_deltas: bool,
     room: Room,
+    batches: u64,
     saver: Option<Saver>,
 }
 
@@ -495,6 +501,7 @@ impl Worker<'_> {
             }
         }
         self.tell_room();
+        self.batches += 1;
         let saved = self
             .saver
             .as_ref()
@@ -502,7 +509,9 @@ impl Worker<'_> {
         if let Some((name, saved)) = saved {
             self.keep_saved(&name, &saved);
         }
-        if self.sweep_due().is_some_and(|due| due <= Instant::now()) {
+        if self.batches.is_multiple_of(SWEEP_EVERY_BATCHES)
+            && self.sweep_due().is_some_and(|due| due <= Instant::now())
+        {
             self.sweep();
         }
         if self.collect_due() <= Instant::now() {

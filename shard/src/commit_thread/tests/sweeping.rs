@@ -88,6 +88,5 @@ fn a_sweep_uses_again_what_it_frees_although_nobody_calls() {
     bench.finish();
     drop(latest);
     let before = before.expect("the shard was never told");
-    println!("{before} {after}");
     assert!(after < before + (1 << 20), "{before} became {after}");
 }
