@@ -194,7 +194,7 @@ settings! {
         journal_bytes_max: Bytes [0, 256 * MIB] = "8 MiB";
         /// Memory of one shard for hash trees of the contexts that were written to last, each at most half of it. 0 reads them anew whenever the journal is full, which makes writes into contexts of many keys slower.
         trie_bytes_max: Bytes [0, 16 * GIB] = "32 MiB";
-        /// Snapshots that may be open on one shard at the same time. Half of them are left to calls: a backup, an export or a listing beyond the other half is refused with code -32005 and 429.
+        /// Snapshots that may be open on one shard at the same time, but at least shards.instances_max and 16 more, so that no call is without one. Half of them are left to calls: a backup, an export or a listing beyond the other half is refused with code -32005 and 429.
         readers_max: u64 [16, 10_000] = "256";
         /// How long the answer to a call with an idempotency key is kept, unless one of the next two bounds comes first. The same call within this time is told the same and does not run again.
         answers_age_max: Duration [SECOND, 90 * 24 * HOUR] = "24 h";
