@@ -12,7 +12,7 @@ use corelet_store::NodeId;
 
 use crate::auth::Guard;
 use crate::config::Config;
-use crate::refusal::Code;
+use crate::refusal::{Code, Refused};
 
 /// The process, as its front doors know it.
 pub(crate) struct Facts {
@@ -101,6 +101,8 @@ pub(crate) struct DoorStats {
     pub calls_ok: Counter,
     /// JSON-RPC calls refused, by code.
     pub calls_refused: ByCode,
+    /// Calls and other requests refused at a limit, by its name.
+    pub refused_by_limit: ByLimit,
     /// Other requests, by the first digit of their status.
     pub requests: [Counter; 6],
 }
@@ -123,12 +125,60 @@ impl Default for ByCode {
     }
 }
 
+/// Limits that have a counter of their own: more than there are.
+const LIMITS: usize = 256;
+
+/// A counter for each limit at which somebody was refused, in the order in which they were met.
+/// Their names are the program's own, so there are so many and no more. One writer, as for
+/// the counters.
+#[derive(Debug)]
+pub(crate) struct ByLimit {
+    met: Box<[(OnceLock<Box<str>>, Counter)]>,
+    others: Counter,
+}
+
+impl Default for ByLimit {
+    fn default() -> ByLimit {
+        ByLimit {
+            met: (0..LIMITS).map(|_| Default::default()).collect(),
+            others: Counter::default(),
+        }
+    }
+}
+
+impl ByLimit {
+    /// The counter of this one.
+    fn of(&self, limit: &str) -> &Counter {
+        let mut met = self.met.iter();
+        let found = met.find(|(name, _)| &**name.get_or_init(|| Box::from(limit)) == limit);
+        found.map_or(&self.others, |(_, counter)| counter)
+    }
+
+    /// Each that was met, and how often.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&str, u64)> {
+        let met = self.met.iter();
+        let met = met.map_while(|(name, counter)| Some((&**name.get()?, counter.get())));
+        let others = self.others.get();
+        met.chain((others > 0).then_some(("others", others)))
+    }
+}
+
 impl DoorStats {
     /// Counts a call by how it ended.
-    pub(crate) fn count_call(&self, refused: Option<Code>) {
+    pub(crate) fn count_call(&self, refused: Option<&Refused>) {
         match refused {
             None => self.calls_ok.one(),
-            Some(code) => self.calls_refused.of(code).one(),
+            Some(refused) => {
+                self.calls_refused.of(refused.code).one();
+                self.count_limit(refused.limit.as_deref());
+            }
+        }
+    }
+
+    /// Counts a call or a request that was refused at this limit, if at one.
+    pub(crate) fn count_limit(&self, limit: Option<&str>) {
+        if let Some(limit) = limit {
+            self.refused_by_limit.of(limit).one();
         }
     }
 
@@ -137,5 +187,32 @@ impl DoorStats {
         if let Some(counter) = self.requests.get(usize::from(status / 100)) {
             counter.one();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_limit_is_counted_by_its_name_and_those_beyond_all_bounds_together() {
+        let stats = DoorStats::default();
+        for limit in ["one", "other", "one"] {
+            stats.count_limit(Some(limit));
+        }
+        stats.count_limit(None);
+        let counted = |stats: &DoorStats| -> Vec<(String, u64)> {
+            let all = stats.refused_by_limit.all();
+            all.map(|(limit, count)| (limit.to_owned(), count))
+                .collect()
+        };
+        let expected = [("one".to_owned(), 2), ("other".to_owned(), 1)];
+        assert_eq!(counted(&stats), expected);
+        for n in 0..LIMITS {
+            stats.count_limit(Some(&n.to_string()));
+        }
+        let all = counted(&stats);
+        assert_eq!(all.len(), LIMITS + 1);
+        assert_eq!(all[LIMITS], ("others".to_owned(), 2));
     }
 }

@@ -91,8 +91,14 @@ figures! {
     Gauge map_bytes_max = "corelet_ledger_bytes_max" [ledger_bytes_max] "Bytes to which the ledger can grow";
     Gauge map_bytes_free = "corelet_ledger_bytes_free" "Bytes of the ledger's file that are free to be used again";
     Gauge map_bytes_reserved = "corelet_ledger_bytes_reserved" "Bytes of the disk that are reserved behind the ledger's file for what was acknowledged and for deletions";
-    Gauge readers = "corelet_ledger_readers" "Places for snapshots that have been in use at the same time";
+    Gauge readers = "corelet_ledger_readers" "Snapshots of the ledger in use";
+    Gauge readers_peak = "corelet_ledger_readers_peak" "The most snapshots of the ledger that were in use at the same time since the start";
     Gauge readers_max = "corelet_ledger_readers_max" "Places for snapshots that there are";
+    Counter stale_readers = "corelet_ledger_stale_readers" "Places of other processes' readers that were cleared, as these had ended without giving them back";
+    Gauge held_up_millis = "corelet_ledger_held_up_milliseconds" "For how long the oldest snapshot in use has kept freed pages from being used again";
+    Gauge disk_full = "corelet_ledger_disk_full" "Whether the ledger has last found no space on the disk, so that writes are refused";
+    Counter refused_by_full_disk = "corelet_changes_refused_by_full_disk" "Changes refused as the disk had no space left";
+    Counter refused_by_full_ledger = "corelet_changes_refused_by_full_ledger" "Changes refused as the ledger had grown to its bound";
     Counter swept = "corelet_swept_records" "Records of deleted contexts swept away";
     Gauge guest_log_bytes = "corelet_guest_log_bytes" "Lines that guests have logged, kept in memory for their contexts' owners";
     Counter guest_lines_dropped = "corelet_guest_log_lines_dropped" "Such lines that made room for others";

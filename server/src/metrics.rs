@@ -102,6 +102,13 @@ impl prometheus_client::collector::Collector for Source {
         )?;
         self.histogram(
             &mut encoder,
+            "corelet_sweep_step_seconds",
+            "A step of the sweep of what deleted contexts leave, its flush included",
+            MICROS,
+            |s| &s.sweep_micros,
+        )?;
+        self.histogram(
+            &mut encoder,
             "corelet_batch_changes",
             "Changes in a batch",
             1.0,
@@ -187,6 +194,18 @@ impl Source {
                     let labels = [("shard", shard), ("outcome", code.entry().name)];
                     ConstCounter::new(count).encode(calls.encode_family(&labels)?)?;
                 }
+            }
+        }
+        let mut by_limit = encoder.encode_descriptor(
+            "corelet_refused_by_limit",
+            "Calls and other requests refused at a limit, by its name",
+            None,
+            MetricType::Counter,
+        )?;
+        for (shard, board) in self.boards() {
+            for (limit, count) in board.door.refused_by_limit.all() {
+                let labels = [("shard", shard.as_str()), ("limit", limit)];
+                ConstCounter::new(count).encode(by_limit.encode_family(&labels)?)?;
             }
         }
         let mut requests = encoder.encode_descriptor(

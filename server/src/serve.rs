@@ -432,6 +432,7 @@ fn node_config(config: &Config, count: ShardCount) -> NodeConfig {
             compile_threads: shards.compile_threads as usize,
             applications_max: shards.applications_max as usize,
             copies_max: shards.copies_max as usize,
+            copy_age_max: shards.copy_age_max,
             guest_log_lines_max: shards.guest_log_lines_max as usize,
             guest_log_context_bytes_max: shards.guest_log_context_bytes_max.0,
             guest_log_bytes_max: shards.guest_log_bytes_max.0,

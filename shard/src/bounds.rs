@@ -56,6 +56,9 @@ pub struct Bounds {
     /// Copies that are made at the same time, and whatever else reads contexts for
     /// somebody outside, over all shards.
     pub copies_max: usize,
+    /// So long each of them may take, with its client: as long its snapshots keep pages of
+    /// the ledgers from being used again.
+    pub copy_age_max: Duration,
     /// Lines of one context's guests that are kept for its owner.
     pub guest_log_lines_max: usize,
     /// What these take in memory, with what is around each.
@@ -90,6 +93,7 @@ impl Default for Bounds {
             compile_threads: 1,
             applications_max: 1_000,
             copies_max: 4,
+            copy_age_max: Duration::from_secs(6 * 3_600),
             guest_log_lines_max: 1_000,
             guest_log_context_bytes_max: 256 << 10,
             guest_log_bytes_max: 16 << 20,

@@ -16,7 +16,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use corelet_store::{
-    BATCH_BYTES_MAX, BlobHold, Change, Committed, Root, Snapshot, Standing, StoreError, Verdict,
+    BATCH_BYTES_MAX, BlobHold, Change, Committed, Refused, Root, Snapshot, Standing, StoreError,
+    Verdict,
 };
 use crossbeam_channel::{Sender, TrySendError};
 
@@ -485,6 +486,9 @@ impl CommitStage {
         };
         self.forget(&done);
         self.settled.set(done.number);
+        if let Err(Refused::DiskFull) = &verdict {
+            self.stats.refused_by_full_disk.one();
+        }
         match done.whose {
             Whose::Nobody => {}
             Whose::Call(context, writes) => {
@@ -535,6 +539,14 @@ impl CommitStage {
         self.settled.set(self.next_number.get() - 1);
         let failed = std::mem::take(&mut *self.waiting.borrow_mut());
         tracing::error!(%error, calls = failed.len(), "a batch could not be committed");
+        let for_want_of_space = match &error {
+            CallError::Store(error) => match &**error {
+                StoreError::DiskFull { .. } => Some(&self.stats.refused_by_full_disk),
+                StoreError::MapFull { .. } => Some(&self.stats.refused_by_full_ledger),
+                _ => None,
+            },
+            _ => None,
+        };
         for waiting in failed {
             match waiting {
                 Waiting::Change(lost) => {
@@ -544,6 +556,9 @@ impl CommitStage {
                         self.lose_effects(context);
                     }
                     self.stats.commit_failures.one();
+                    if let Some(counter) = for_want_of_space {
+                        counter.one();
+                    }
                     lost.promise.keep(Err(error.clone()));
                 }
                 Waiting::Barrier(barrier) => {
@@ -577,7 +592,6 @@ impl CommitStage {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
     use corelet_store::{ContextSlot, EntryKind, Refused, Space};
     use crossbeam_channel::Receiver;
     use futures_lite::future::{block_on, poll_once};
@@ -790,6 +804,41 @@ mod tests {
         );
         bench.checkpoint();
         assert_eq!(bench.disk.get(bench.slot(), "key"), None);
+    }
+
+    #[test]
+    fn what_is_refused_for_want_of_space_is_counted_by_what_is_full() {
+        let bench = Bench::new();
+        let counted = || {
+            let of = |counter: &crate::stats::Counter| counter.get();
+            (
+                of(&bench.stats.refused_by_full_disk),
+                of(&bench.stats.refused_by_full_ledger),
+            )
+        };
+        let settle = |report| {
+            bench.queue.try_iter().for_each(drop);
+            bench.stage.settle(report, &bench.snapshots);
+        };
+        let full_disk = || StoreError::DiskFull {
+            source: std::io::Error::from(std::io::ErrorKind::StorageFull),
+        };
+        let _receipts = [2, 3].map(|now| bench.submit(now, "value").unwrap());
+        settle(Report::Failed(full_disk()));
+        assert_eq!(counted(), (2, 0));
+        let _receipt = bench.submit(4, "value").unwrap();
+        bench.fail();
+        assert_eq!(counted(), (2, 1));
+        let _receipt = bench.submit(5, "value").unwrap();
+        settle(Report::Durable {
+            verdicts: vec![Err(Refused::DiskFull)],
+            shown: None,
+        });
+        assert_eq!(counted(), (3, 1));
+        let _receipt = bench.submit(6, "value").unwrap();
+        settle(Report::Failed(StoreError::Stopped));
+        bench.refuse();
+        assert_eq!(counted(), (3, 1), "it was for something else");
     }
 
     #[test]

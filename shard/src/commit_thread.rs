@@ -35,8 +35,13 @@ const SWEEP_RECORDS: usize = 256;
 /// go, at some tenths of a microsecond each.
 const BATCH_WRITES_MAX: usize = 16_384;
 
-/// On a shard that is never idle, sweep after so many batches.
+/// On a shard that is never idle it is looked after so many batches whether a step of the sweep
+/// is due.
 const SWEEP_EVERY_BATCHES: u64 = 16;
+
+/// After each step the sweep rests for so many times as long as that has taken, with the
+/// checkpoint that it needs before it: calls go first.
+const SWEEP_REST: u32 = 4;
 
 /// Without work for so long, the commit thread makes a checkpoint: a restart
 /// then has nothing to replay, and idle contexts need no memory.
@@ -145,7 +150,7 @@ struct Worker<'l> {
     // Whether deleted contexts have left records behind; at the start, whether
     // an earlier life has.
     sweeping: bool,
-    // Later than now if they found no room to go.
+    // When the next step of the sweep may be made.
     sweep_due: Instant,
     // Whether there is something of other nodes that no snapshot shows.
     owes_deltas: bool,
@@ -259,6 +264,7 @@ impl Worker<'_> {
     /// Waits for a change. What the saver has made meanwhile is kept, and who asks is
     /// answered.
     fn wait(&mut self, until: Instant) -> Result<Queued, Waited> {
+        self.tell_room();
         let never_saved = never();
         let saved = self
             .saver
@@ -334,8 +340,21 @@ impl Worker<'_> {
         // Without anything unshown there is no report either, so that there is a place
         // for every report, however often somebody asks.
         let shown = self.show_all();
+        let snapshot = shown.and_then(|()| self.snapshot_for_others());
         // Who asked may be gone.
-        let _ = answer.try_send(shown.and_then(|()| self.ledger.snapshot()));
+        let _ = answer.try_send(snapshot);
+    }
+
+    /// A snapshot for who may keep it for long. Half of the places are left to calls: without one
+    /// for what the next checkpoint shows, all that is written would stay in memory.
+    fn snapshot_for_others(&self) -> Result<Snapshot, StoreError> {
+        let used = self.ledger.in_use();
+        match used.readers < used.readers_max / 2 {
+            true => self.ledger.snapshot(),
+            false => Err(StoreError::ReadersFull {
+                readers_max: used.readers_max,
+            }),
+        }
     }
 
     /// When the collector's next step is due. It may need a checkpoint.
@@ -518,6 +537,7 @@ impl Worker<'_> {
                 disk_full(),
             ),
         }
+        self.tell_room();
         self.batches += 1;
         let saved = self
             .saver
@@ -745,35 +765,53 @@ impl Worker<'_> {
         batch.calls.push(call);
     }
 
+    /// Whether a step of the sweep is due.
     fn may_sweep(&self) -> bool {
         self.sweeping && self.sweep_due <= Instant::now()
     }
 
     /// Drops some records of deleted contexts.
     fn sweep(&mut self) {
+        let began = Instant::now();
         // It takes a checkpoint, of which the shard has to hear.
         let shown = self.show_all();
+        let started = Instant::now();
         match shown.and_then(|()| self.writer.sweep(SWEEP_RECORDS)) {
             Ok(swept) => {
-                self.thread.stats.swept.add(swept.records as u64);
+                let stats = &self.thread.stats;
+                stats.swept.add(swept.records as u64);
+                stats.sweep_micros.observe_micros(started.elapsed());
                 self.sweeping = swept.is_more;
                 for (slot, error) in &swept.damaged {
                     let slot = slot.map(|slot| slot.number());
                     tracing::error!(slot, %error, "a damaged record keeps something from being swept; it stays, and the rest goes on");
                 }
+                // What the shard reads from holds up every page that the sweep frees, and each
+                // step frees some that the one before has made.
+                self.owes_collected.is_shown |= swept.records > 0;
+                self.report_collected(false);
             }
             Err(error) if error.is_fatal() => self.stop_in_doubt("sweep", &error),
-            // They make room when there is some.
+            // Space is what everybody waits for.
             Err(error @ StoreError::DiskFull { .. }) => {
                 tracing::warn!(%error, "deleted contexts could not be swept; it is tried again");
                 self.sweep_due = Instant::now() + TRY_AGAIN;
+                return;
             }
             Err(error) => {
                 // What is left only takes space; the next deletion tries again.
                 tracing::warn!(%error, "deleted contexts could not be swept");
                 self.sweeping = false;
+                return;
             }
         }
+        self.sweep_due = Instant::now() + began.elapsed() * SWEEP_REST;
+    }
+
+    /// Tells whether the disk has room, as far as it is known.
+    fn tell_room(&self) {
+        let is_lacking = self.room.is_lacking();
+        self.thread.stats.disk_full.set(u64::from(is_lacking));
     }
 
     fn stop_in_doubt(&self, what: &str, error: &StoreError) -> ! {

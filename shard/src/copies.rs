@@ -4,22 +4,24 @@
 //! what it reads from them in parts. The parts go through a mailbox to the shard that answers the client, as
 //! many ahead as [`PARTS_AHEAD`], so that a slow client slows the thread down and takes no
 //! memory. While a copy goes on, its snapshots keep pages of the ledgers from being used
-//! again.
+//! again: so its time is bounded, however slowly or oddly its client takes it.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use corelet_store::{
     BackupSource, ContextId, ContextRecord, DataDir, ExportError, ExportScope, NodeId, PastError,
     Snapshot, StoreError, export_context, write_backup,
 };
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::asks::{CommitThreads, NotAnswered};
 use crate::blobs::BlobService;
+use crate::bounds::Bounds;
 use crate::components::component_file;
 use crate::error::CallError;
 use crate::mailbox::{Inbox, Outbox, mailbox};
@@ -39,6 +41,8 @@ pub(crate) struct Copier {
     commit_threads: CommitThreads,
     blobs: BlobService,
     places: Arc<Places>,
+    /// So long a copy may take, with its client.
+    age_max: Duration,
 }
 
 /// Reads a context in a snapshot of its shard, and writes what is wanted of it.
@@ -88,14 +92,15 @@ impl Copier {
         data: &DataDir,
         commit_threads: CommitThreads,
         blobs: BlobService,
-        copies_max: usize,
+        bounds: &Bounds,
     ) -> Copier {
         Copier {
             node: data.manifest().node_id,
             components: data.blobs_dir(),
             commit_threads,
             blobs,
-            places: Places::new("copies_max", copies_max),
+            places: Places::new("copies_max", bounds.copies_max),
+            age_max: bounds.copy_age_max,
         }
     }
 
@@ -109,6 +114,7 @@ impl Copier {
             commit_threads: CommitThreads::new(count, Vec::new()),
             blobs,
             places: Places::new("copies_max", 0),
+            age_max: Duration::ZERO,
         }
     }
 
@@ -124,16 +130,24 @@ impl Copier {
             taken.send(()).expect("there is a place for each");
         }
         let copier = self.clone();
+        let deadline = Instant::now() + self.age_max;
         let work = move || {
             let _places = (place, keeping);
             let mut out = Parts {
                 outbox,
                 room,
                 part: Vec::with_capacity(PART_BYTES),
+                deadline,
+                is_overdue: false,
             };
             let made = copier.make(wanted, &mut out);
             let last = match made.and_then(|()| out.send().map_err(unwritten)) {
                 Ok(()) => Part::End,
+                Err(_) if out.is_overdue => {
+                    let max = copier.age_max;
+                    tracing::warn!(copy_age_max = ?max, "a copy was broken off, as its client has not taken all of it in time; what it held up is free again");
+                    Part::Failed(CallError::CopyTooOld { max })
+                }
                 Err(error) => Part::Failed(error),
             };
             // Where the client has gone, nobody minds.
@@ -280,6 +294,10 @@ struct Parts {
     outbox: Outbox<Part>,
     room: Receiver<()>,
     part: Vec<u8>,
+    /// Until when the client may take parts.
+    deadline: Instant,
+    /// Whether it has taken longer.
+    is_overdue: bool,
 }
 
 impl Parts {
@@ -288,7 +306,19 @@ impl Parts {
             return Ok(());
         }
         let gone = || io::Error::new(io::ErrorKind::BrokenPipe, "the client is gone");
-        self.room.recv().map_err(|_| gone())?;
+        let room = match self.deadline <= Instant::now() {
+            true => Err(RecvTimeoutError::Timeout),
+            false => self.room.recv_deadline(self.deadline),
+        };
+        match room {
+            Ok(()) => {}
+            Err(RecvTimeoutError::Disconnected) => return Err(gone()),
+            Err(RecvTimeoutError::Timeout) => {
+                self.is_overdue = true;
+                let late = "the client has not taken the copy in time";
+                return Err(io::Error::new(io::ErrorKind::TimedOut, late));
+            }
+        }
         let part = std::mem::replace(&mut self.part, Vec::with_capacity(PART_BYTES));
         let posted = self.outbox.post(Part::Bytes(part.into()));
         posted.map_err(|_| gone())

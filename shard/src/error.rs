@@ -2,6 +2,7 @@
 //! decision the caller can take; `server` maps each to its code.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use corelet_store::{ApplicationId, ContextId, PastError, Refused, StoreError};
 use corelet_wasm_host::{Failure, GuestLog, LogLevel};
@@ -126,6 +127,12 @@ pub enum CallError {
         used: u64,
         /// The bound.
         max: u64,
+    },
+    /// A copy was not taken in time by who has asked for it.
+    #[error("the copy was not taken within {max:?}; retry over a faster link, or raise the bound")]
+    CopyTooOld {
+        /// The bound, `copy_age_max`.
+        max: Duration,
     },
     /// The server is shutting down.
     #[error("the server is shutting down; retry elsewhere or later")]

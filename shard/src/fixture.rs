@@ -137,7 +137,7 @@ impl Disk {
         let dir = tempfile::tempdir().unwrap();
         let config = LedgerConfig {
             map_bytes_max,
-            readers_max: 4,
+            readers_max: 16,
             ..LedgerConfig::default()
         };
         let place = ledger_place(dir.path());

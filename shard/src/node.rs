@@ -50,6 +50,9 @@ const LEAVE_PATIENCE: Duration = Duration::from_secs(5);
 /// The ledger's size is looked at once a second.
 const BEATS_PER_LEDGER_LOOK: u64 = 20;
 
+/// Once a minute readers that others have left behind are looked for, and what fails is told.
+const BEATS_PER_LEDGER_WORD: u64 = 60 * BEATS_PER_LEDGER_LOOK;
+
 /// Names read from the keeper at a time.
 const NAMES_PAGE: usize = 1_024;
 
@@ -211,7 +214,7 @@ impl Node {
             ask_all.clone(),
         )
         .map_err(system("a thread for blobs"))?;
-        let copier = Copier::new(data, ask_all, blobs.clone(), config.bounds.copies_max);
+        let copier = Copier::new(data, ask_all, blobs.clone(), &config.bounds);
         let mut shards = Vec::new();
         let asks = inboxes.into_iter().zip(asks);
         for ((id, ledger), (inbox, asks)) in count.shards().zip(ledgers).zip(asks) {
@@ -474,17 +477,36 @@ async fn beat(shard: Rc<Shard>) {
     for count in 0u64.. {
         shard.stats.beats.one();
         shard.stats.mailbox.set(shard.mesh.depth() as u64);
-        if count.is_multiple_of(BEATS_PER_LEDGER_LOOK)
-            && let Ok(ledger) = shard.snapshots.ledger_stats()
-        {
-            shard.stats.map_bytes.set(ledger.map_bytes_used);
-            shard.stats.map_bytes_max.set(ledger.map_bytes_max);
-            shard.stats.map_bytes_free.set(ledger.free_bytes);
-            shard.stats.map_bytes_reserved.set(ledger.reserved_bytes);
-            shard.stats.readers.set(ledger.readers_used.into());
-            shard.stats.readers_max.set(ledger.readers_max.into());
+        if count.is_multiple_of(BEATS_PER_LEDGER_LOOK) {
+            look_at_ledger(&shard, count.is_multiple_of(BEATS_PER_LEDGER_WORD));
         }
         rt::sleep(BEAT).await;
+    }
+}
+
+/// Notes how full the ledger is. Without a snapshot of its own: it is most worth knowing when
+/// there is no place for one. What fails is told `if_worth_a_word`, and else tried again.
+fn look_at_ledger(shard: &Shard, if_worth_a_word: bool) {
+    let (stats, snapshots) = (&shard.stats, &shard.snapshots);
+    if if_worth_a_word && let Err(error) = snapshots.clear_stale_readers() {
+        tracing::warn!(shard = shard.id.number(), %error, "cannot tell whether other processes have left readers behind");
+    }
+    let used = snapshots.ledger_use();
+    stats.map_bytes.set(used.map_bytes_used);
+    stats.map_bytes_max.set(used.map_bytes_max);
+    stats.map_bytes_reserved.set(used.reserved_bytes);
+    stats.readers.set(used.readers.into());
+    stats.readers_peak.set(used.readers_peak.into());
+    stats.readers_max.set(used.readers_max.into());
+    stats.stale_readers.set(used.stale_readers);
+    let held_up = u64::try_from(used.held_up.as_millis()).unwrap_or(u64::MAX);
+    stats.held_up_millis.set(held_up);
+    match snapshots.ledger_free_bytes() {
+        Ok(free) => stats.map_bytes_free.set(free),
+        Err(error) if if_worth_a_word => {
+            tracing::warn!(shard = shard.id.number(), %error, "cannot tell how much of the ledger is free");
+        }
+        Err(_) => {}
     }
 }
 

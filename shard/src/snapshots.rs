@@ -32,8 +32,18 @@ impl Snapshots {
         self.latest.replace(Rc::new(snapshot));
     }
 
-    /// How full the ledger is.
-    pub(crate) fn ledger_stats(&self) -> Result<corelet_store::LedgerStats, StoreError> {
-        self.ledger.stats()
+    /// What of the ledger's bounds is in use.
+    pub(crate) fn ledger_use(&self) -> corelet_store::LedgerUse {
+        self.ledger.in_use()
+    }
+
+    /// Bytes of the ledger's file that are free to be used again. Needs no snapshot of its own.
+    pub(crate) fn ledger_free_bytes(&self) -> Result<u64, StoreError> {
+        self.ledger.free_bytes(&self.latest())
+    }
+
+    /// Gives back the places of other processes' readers that have ended.
+    pub(crate) fn clear_stale_readers(&self) -> Result<u64, StoreError> {
+        self.ledger.clear_stale_readers()
     }
 }

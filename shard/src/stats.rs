@@ -192,12 +192,27 @@ pub struct ShardStats {
     pub map_bytes_free: Gauge,
     /// Bytes of the disk that are reserved behind its file.
     pub map_bytes_reserved: Gauge,
-    /// Places for snapshots that have been in use at the same time.
+    /// Snapshots that are in use.
     pub readers: Gauge,
-    /// How many there are.
+    /// The most that were in use at the same time.
+    pub readers_peak: Gauge,
+    /// Places for them.
     pub readers_max: Gauge,
-    /// Records of deleted contexts swept away. Written by the commit thread.
+    /// Readers of other processes that had ended and whose places were cleared.
+    pub stale_readers: Gauge,
+    /// Milliseconds for which the oldest snapshot has kept pages from being used again.
+    pub held_up_millis: Gauge,
+    /// Whether the last try to bring the journal into the ledger, or to write into it, has found
+    /// no space on the disk. Written by the commit thread.
+    pub disk_full: Gauge,
+    /// Changes refused as the disk had no space left.
+    pub refused_by_full_disk: Counter,
+    /// Changes refused as the ledger had grown to its bound.
+    pub refused_by_full_ledger: Counter,
+    /// Records of deleted contexts swept away. Written by the commit thread, like the one below.
     pub swept: Counter,
+    /// Microseconds per step of this sweep, flush included.
+    pub sweep_micros: Histogram,
     /// Steps of the collector, those of the scrub included. Written by the commit thread,
     /// like all that follows down to the scrub's.
     pub collector_steps: Counter,

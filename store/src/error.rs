@@ -114,7 +114,9 @@ pub enum StoreError {
         source: io::Error,
     },
     /// More snapshots at once than configured.
-    #[error("all {readers_max} snapshots of the ledger are in use; retry or raise readers_max")]
+    #[error(
+        "no place for a snapshot of the ledger is left, of {readers_max}; retry or raise readers_max"
+    )]
     ReadersFull {
         /// The configured count.
         readers_max: u32,

@@ -12,10 +12,11 @@ use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use heed::{Env, EnvFlags, EnvOpenOptions, WithoutTls};
+use heed::{Env, EnvFlags, EnvInfo, EnvOpenOptions, WithoutTls};
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
@@ -29,6 +30,7 @@ use crate::journal::Journal;
 use crate::layout::{self, FORMAT_VERSION, LMDB_KEY_BYTES_MAX, Tables};
 use crate::meta::{self, Meta};
 use crate::place::LedgerPlace;
+use crate::readers::Readers;
 use crate::reserve::{Reserve, Reserved};
 use crate::retention::{Collected, Reach, Retention, StepBounds};
 use crate::snapshot::Snapshot;
@@ -87,24 +89,36 @@ impl Default for LedgerConfig {
     }
 }
 
-/// How full a ledger is.
+/// What of a ledger's bounds is in use: what can be told without a snapshot, so that it can be
+/// told when there is no place for one, too.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LedgerStats {
+pub struct LedgerUse {
     /// The size to which it can grow.
     pub map_bytes_max: u64,
     /// The size to which it has grown. Freed space inside is used again.
     pub map_bytes_used: u64,
-    /// Bytes of these that are in no record and no list of free pages: they are used again
-    /// before the file grows, as soon as no snapshot needs them.
-    pub free_bytes: u64,
     /// Bytes of the disk that are reserved behind these, so that what was acknowledged can
     /// go there however full the disk is: none before the first write, nor where the file system
     /// reserves none.
     pub reserved_bytes: u64,
     /// Snapshots open at most.
     pub readers_max: u32,
-    /// Places for snapshots that have been used so far, of `readers_max`.
-    pub readers_used: u32,
+    /// Snapshots open now, of `readers_max`.
+    pub readers: u32,
+    /// The most that were open at the same time since the ledger was opened.
+    pub readers_peak: u32,
+    /// For how long the oldest open snapshot has kept pages from being used again: since the
+    /// first transaction that it does not show, give or take the time between two looks.
+    pub held_up: Duration,
+    /// Readers of other processes that had ended and whose places were cleared.
+    pub stale_readers: u64,
+}
+
+/// How full a ledger is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LedgerStats {
+    /// The size to which it has grown. Freed space inside is used again.
+    pub map_bytes_used: u64,
     /// Contexts.
     pub contexts: u64,
     /// Entries of all contexts, and of deleted ones that are not yet swept.
@@ -131,6 +145,9 @@ pub(crate) struct Shared {
     pub(crate) env: Env<WithoutTls>,
     pub(crate) tables: Tables,
     reserved: Reserved,
+    pub(crate) readers: Arc<Readers>,
+    /// How many were cleared so far.
+    stale_readers: AtomicU64,
     /// One writer at a time is LMDB's own rule; the mutex makes it ours.
     writer: Mutex<WriterState>,
 }
@@ -143,10 +160,6 @@ impl Ledger {
         let started = Instant::now();
         data_file::check(&place.data_file())?;
         let env = open_env(place, config)?;
-        // Those of a process that was killed go with the lock file, which whoever opens the ledger
-        // alone begins anew; this is for one that was not alone.
-        env.clear_stale_readers()
-            .map_err(|error| engine("clear stale readers of", error, config))?;
         assert_eq!(
             env.max_key_size(),
             LMDB_KEY_BYTES_MAX,
@@ -185,6 +198,9 @@ impl Ledger {
         let bytes = journal.bytes();
         let reserve = Reserve::of(&place.data_file())?;
         let ledger = Ledger::with(env.clone(), tables, config, journal, reserve)?;
+        // Those of an earlier life went with LMDB's lock file, which whoever opens it alone begins
+        // anew; this is for when it was not alone.
+        ledger.clear_stale_readers()?;
         let calls = ledger.writer().bring_in_journal()?;
         let took = started.elapsed();
         if took >= OPENING_WORTH_A_WORD {
@@ -215,6 +231,8 @@ impl Ledger {
                 env,
                 tables,
                 reserved,
+                readers: Arc::default(),
+                stale_readers: AtomicU64::new(0),
                 writer: Mutex::new(writer),
             }),
         })
@@ -230,7 +248,7 @@ impl Ledger {
             .clone()
             .static_read_txn()
             .map_err(|error| self.engine("read", error))?;
-        Ok(Snapshot::new(txn, self.shared.tables))
+        Ok(Snapshot::new(txn, self.shared.tables, &self.shared.readers))
     }
 
     /// The right to write. Waits for the writer before it to be dropped.
@@ -268,20 +286,57 @@ impl Ledger {
         self.lock_writer().next.last_hlc
     }
 
+    /// Gives back the places of readers whose processes have ended, and tells how many those were.
+    ///
+    /// There are none of this process: its snapshots end with their owners, and with itself goes
+    /// everything that LMDB knew of it. Nor has any other one of ours a reader here, as a data
+    /// directory has one process. But LMDB's own tools ask nobody: `mdb_copy` or `mdb_stat` of
+    /// an open ledger is a reader of it, and one that is killed would keep its place, and every
+    /// page that is freed from then on, for as long as this process lives.
+    pub fn clear_stale_readers(&self) -> Result<u64, StoreError> {
+        let cleared = self.shared.env.clear_stale_readers();
+        let cleared = cleared.map_err(|error| self.engine("clear stale readers of", error))? as u64;
+        if cleared > 0 {
+            let ledger = self.shared.env.path().display();
+            tracing::warn!(cleared, %ledger, "another process had opened a ledger to read it and was killed; what it held up is free again");
+            self.shared.stale_readers.fetch_add(cleared, Relaxed);
+        }
+        Ok(cleared)
+    }
+
+    /// What of the ledger's bounds is in use. Takes no snapshot, and does not fail.
+    pub fn in_use(&self) -> LedgerUse {
+        let info = self.shared.env.info();
+        let readers = &self.shared.readers;
+        LedgerUse {
+            map_bytes_max: info.map_size as u64,
+            map_bytes_used: used_bytes(&info, &self.shared.env),
+            reserved_bytes: self
+                .shared
+                .reserved
+                .behind(used_bytes(&info, &self.shared.env)),
+            readers_max: info.maximum_number_of_readers,
+            readers: readers.in_use(),
+            readers_peak: info.number_of_readers,
+            held_up: readers.held_up(info.last_txn_id, Instant::now()),
+            stale_readers: self.shared.stale_readers.load(Relaxed),
+        }
+    }
+
+    /// Bytes of its file that are in no record and no list of free pages, if `snapshot` is one of
+    /// its newest: they are used again before the file grows, as soon as no snapshot needs them.
+    pub fn free_bytes(&self, snapshot: &Snapshot) -> Result<u64, StoreError> {
+        let page_bytes = u64::from(self.shared.env.unnamed_database_stat().page_size);
+        let pages = snapshot.pages()? + META_PAGES;
+        let used = used_bytes(&self.shared.env.info(), &self.shared.env);
+        Ok(used.saturating_sub(pages * page_bytes))
+    }
+
     /// How full the ledger is, as of the last checkpoint.
     pub fn stats(&self) -> Result<LedgerStats, StoreError> {
-        let info = self.shared.env.info();
-        let page_bytes = u64::from(self.shared.env.unnamed_database_stat().page_size);
-        let snapshot = self.snapshot()?;
-        let counts = snapshot.table_counts()?;
-        let pages = info.last_page_number as u64 + 1;
+        let counts = self.snapshot()?.table_counts()?;
         Ok(LedgerStats {
-            map_bytes_max: info.map_size as u64,
-            map_bytes_used: pages * page_bytes,
-            free_bytes: free_pages(pages, &snapshot)? * page_bytes,
-            reserved_bytes: self.shared.reserved.behind(pages * page_bytes),
-            readers_max: info.maximum_number_of_readers,
-            readers_used: info.number_of_readers,
+            map_bytes_used: self.in_use().map_bytes_used,
             contexts: counts.contexts,
             entries: counts.entries,
             edits: counts.edits,
@@ -309,6 +364,12 @@ impl Ledger {
 /// Of so many pages of a data file those that are in no table, nor in the list of free pages.
 pub(crate) fn free_pages(pages: u64, snapshot: &Snapshot) -> Result<u64, StoreError> {
     Ok(pages.saturating_sub(snapshot.pages()? + META_PAGES))
+}
+
+/// The size to which a ledger's file has grown.
+fn used_bytes(info: &EnvInfo, env: &Env<WithoutTls>) -> u64 {
+    let page_bytes = u64::from(env.unnamed_database_stat().page_size);
+    (info.last_page_number as u64 + 1) * page_bytes
 }
 
 pub(crate) fn open_env(

@@ -21,6 +21,7 @@
 //! | `writer.rs`, `journal/` | making batches durable |
 //! | `apply/`, `authors.rs`, `sweep.rs`, `backlog.rs` | writing into LMDB |
 //! | `snapshot/`, `kept.rs`, `edits.rs`, `past.rs` | reading what is, and what was |
+//! | `readers.rs` | which snapshots are in use, and for how long |
 //! | `layout.rs`, `record/`, `delta.rs`, `local.rs` | the format |
 //! | `trie/`, `trie_table.rs` | what a root is the digest of, and where it is kept |
 //! | `sequence/` | lists and texts that merge |
@@ -71,6 +72,7 @@ mod past;
 mod pending;
 mod place;
 mod quarantine;
+mod readers;
 mod record;
 mod reserve;
 mod retention;
@@ -124,7 +126,7 @@ pub use layout::{
     APPLICATION_BYTES_MAX, BATCH_BYTES_MAX, EVENT_KIND_BYTES_MAX, KEY_BYTES_MAX, NAME_BYTES_MAX,
     VALUE_BYTES_MAX,
 };
-pub use ledger::{Ledger, LedgerConfig, LedgerStats};
+pub use ledger::{Ledger, LedgerConfig, LedgerStats, LedgerUse};
 pub use manifest::{DATA_FORMAT_VERSION, Manifest};
 pub use members::{MEMBERS_MAX, Member};
 pub use names::{Reconciled, reconcile_names};

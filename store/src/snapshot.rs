@@ -21,6 +21,7 @@ mod tries;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ops::{Bound, ControlFlow};
+use std::sync::Arc;
 
 use heed::{RoTxn, WithoutTls};
 
@@ -34,6 +35,7 @@ use crate::error::StoreError;
 use crate::ids::{ApplicationId, ContextId, ContextSlot, NodeId};
 use crate::layout::{self, META_AUTHORS, META_JOURNAL, Table, Tables, slot_key};
 use crate::quarantine;
+use crate::readers::{Reader, Readers};
 use crate::record::{
     ContextRecord, Head, JournalRecord, RecordKind, id_key, open, read_author, read_entry,
     read_name,
@@ -41,8 +43,10 @@ use crate::record::{
 
 /// A ledger at one moment.
 pub struct Snapshot {
+    // Dropped in this order: a snapshot counts until its place is free again.
     pub(crate) txn: RoTxn<'static, WithoutTls>,
     pub(crate) tables: Tables,
+    _reader: Reader,
 }
 
 pub(crate) struct TableCounts {
@@ -56,8 +60,17 @@ pub(crate) struct TableCounts {
 }
 
 impl Snapshot {
-    pub(crate) fn new(txn: RoTxn<'static, WithoutTls>, tables: Tables) -> Snapshot {
-        Snapshot { txn, tables }
+    pub(crate) fn new(
+        txn: RoTxn<'static, WithoutTls>,
+        tables: Tables,
+        readers: &Arc<Readers>,
+    ) -> Snapshot {
+        let _reader = readers.enter(txn.id());
+        Snapshot {
+            txn,
+            tables,
+            _reader,
+        }
     }
 
     /// The context's record, if it exists on this shard.

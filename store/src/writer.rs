@@ -375,7 +375,7 @@ impl<'l> LedgerWriter<'l> {
     pub(crate) fn snapshot(&self) -> Result<Snapshot, StoreError> {
         let txn = self.shared.env.clone().static_read_txn();
         let txn = txn.map_err(|error| engine_error("read", error, &self.shared.env))?;
-        Ok(Snapshot::new(txn, self.shared.tables))
+        Ok(Snapshot::new(txn, self.shared.tables, &self.shared.readers))
     }
 
     pub(crate) fn env(&self) -> &'l Env<WithoutTls> {

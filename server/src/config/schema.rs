@@ -176,6 +176,8 @@ settings! {
         applications_max: u64 [1, 10_000] = "1000";
         /// Backups, exports and listings of entries and changes that are made at the same time, of the whole node. Each has a thread, and keeps pages of the ledgers from being used again for as long as its client takes.
         copies_max: u64 [1, 64] = "4";
+        /// One that its client has not taken as a whole within this time is broken off. Until then the client has http.idle_timeout for each 256 KiB.
+        copy_age_max: Duration [SECOND, 30 * 24 * HOUR] = "6 h";
         /// Lines that the guests of one context have logged, kept in memory for `corelet logs`. The oldest go first.
         guest_log_lines_max: u64 [1, 100_000] = "1000";
         /// What these take in memory, with 128 bytes around each. A line of more than 4 KiB is cut.
@@ -192,7 +194,7 @@ settings! {
         journal_bytes_max: Bytes [0, 256 * MIB] = "8 MiB";
         /// Memory of one shard for hash trees of the contexts that were written to last, each at most half of it. 0 reads them anew whenever the journal is full, which makes writes into contexts of many keys slower.
         trie_bytes_max: Bytes [0, 16 * GIB] = "32 MiB";
-        /// Snapshots that may be open on one shard at the same time.
+        /// Snapshots that may be open on one shard at the same time, but at least shards.instances_max and 16 more, so that no call is without one. Half of them are left to calls: a backup, an export or a listing beyond the other half is refused with code -32005 and 429.
         readers_max: u64 [16, 10_000] = "256";
         /// How long the answer to a call with an idempotency key is kept, unless one of the next two bounds comes first. The same call within this time is told the same and does not run again.
         answers_age_max: Duration [SECOND, 90 * 24 * HOUR] = "24 h";

@@ -99,9 +99,10 @@ pub(super) fn with_status_of(
     response
 }
 
-/// A problem document (RFC 9457).
+/// A problem document (RFC 9457), with what is counted of it.
 pub(super) fn problem<B: From<Vec<u8>>>(refusal: &Refusal) -> Response<B> {
     let mut response = Response::new(B::from(refusal.problem()));
+    response.extensions_mut().insert(refusal.refused());
     *response.status_mut() = status(refusal.code);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, PROBLEM);

@@ -18,7 +18,7 @@ use super::door::Front;
 use super::reply::{self, Body, REQUEST_ID};
 use super::watch::{Phase, Watch};
 use crate::auth::{Claims, Unauthenticated};
-use crate::refusal::{Code, Refusal};
+use crate::refusal::{Code, Refusal, Refused};
 use crate::rpc::{self, Served};
 
 /// Where JSON-RPC lives.
@@ -53,7 +53,7 @@ async fn call(
     request: Request<Incoming>,
 ) -> Result<Response<Body>, BrokenOff> {
     let refuse = |refusal: Refusal| {
-        front.stats().count_call(Some(refusal.code));
+        front.stats().count_call(Some(&refusal.refused()));
         reply::closing(reply::rpc_refusal(&refusal))
     };
     let claims = match front.admit(request.headers()) {
@@ -70,9 +70,9 @@ async fn call(
         Err(NoBody::Gone) => return Err(BrokenOff),
     };
     let stats = front.stats();
-    let count = |outcomes: &[Result<(), Code>]| {
+    let count = |outcomes: &[Result<(), Refused>]| {
         for outcome in outcomes {
-            stats.count_call(outcome.err());
+            stats.count_call(outcome.as_ref().err());
         }
     };
     Ok(
@@ -82,7 +82,7 @@ async fn call(
                 reply::json_in(headers, body)
             }
             Served::Refused(body, refusal) => {
-                stats.count_call(Some(refusal.code));
+                stats.count_call(Some(&refusal.refused()));
                 reply::with_status_of(reply::json(body), &refusal, refusal.code.entry().transport)
             }
             Served::Batch(body, outcomes) => {
@@ -121,6 +121,9 @@ async fn route(
     };
     let status = response.status().as_u16();
     front.stats().count_request(status);
+    let refused: Option<&Refused> = response.extensions().get();
+    let limit = refused.and_then(|refused| refused.limit.as_deref());
+    front.stats().count_limit(limit);
     tracing::debug!(%method, path, status, request = id, "answered");
     if let Ok(id) = HeaderValue::try_from(id) {
         response.headers_mut().insert(REQUEST_ID, id);

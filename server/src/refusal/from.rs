@@ -86,6 +86,9 @@ impl From<CallError> for Refusal {
             CallError::TooMuch { limit, used, max } => {
                 Refusal::limit_of(Code::LimitExceeded, limit.to_owned(), used, max)
             }
+            CallError::CopyTooOld { max } => Refusal::new(Code::Unavailable, message)
+                .with("limit", setting("copy_age_max"))
+                .with("max", millis(&max)),
             CallError::Draining => Refusal::new(Code::Unavailable, message),
             CallError::Store(error) | CallError::BatchDamaged(error) => unstored_batch(&error),
             CallError::OutOfService { context, why } => Refusal::new(Code::ContextDamaged, message)
@@ -144,7 +147,6 @@ fn refused_component(refused: &Refused) -> Refusal {
 fn not_compiled(why: &NotCompiled, refusal: Refusal) -> Refusal {
     let message = refusal.message.clone();
     let broken = |how: &str| Refusal::new(Code::CompilerFailed, message.clone()).with("how", how);
-    let millis = |time: &Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     match why {
         NotCompiled::Invalid { .. } => refusal,
         NotCompiled::TooLarge { used, max } => refusal
@@ -244,7 +246,7 @@ pub(super) fn unstored_batch(error: &StoreError) -> Refusal {
         StoreError::ReadersFull { readers_max } => {
             let max = u64::from(*readers_max);
             let message = format!(
-                "all snapshots are in use (storage.readers_max = {max}); try again with backoff"
+                "no place for a snapshot is left (storage.readers_max = {max}, half of them for calls alone); try again with backoff"
             );
             Refusal::new(Code::Busy, message)
                 .with("limit", "storage.readers_max")
@@ -373,6 +375,10 @@ fn message_in(error: &RawValue) -> Option<String> {
         _ => return None,
     };
     serde_json::from_str(text).ok()
+}
+
+fn millis(time: &Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A limit by the name that it has in the configuration.

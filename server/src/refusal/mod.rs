@@ -163,6 +163,15 @@ catalogue! {
         "What lies on disk is not the blob's content. Nothing of it that is damaged is served. Uploading the content again heals it.";
 }
 
+/// What is counted of a refusal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refused {
+    /// Which line of the catalogue.
+    pub(crate) code: Code,
+    /// The limit that was reached, if it names one.
+    pub(crate) limit: Option<Box<str>>,
+}
+
 /// A refusal on its way out. Holds only what the caller may see.
 #[derive(Debug, Clone)]
 pub struct Refusal {
@@ -241,6 +250,15 @@ impl Refusal {
         self.with("limit", limit)
             .with("used", used)
             .with("max", max)
+    }
+
+    /// What is counted of it.
+    pub(crate) fn refused(&self) -> Refused {
+        let limit = self.data.get("limit").and_then(Value::as_str);
+        Refused {
+            code: self.code,
+            limit: limit.map(Box::from),
+        }
     }
 
     /// The error object of JSON-RPC.

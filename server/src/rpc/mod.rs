@@ -18,7 +18,7 @@ use corelet_store::{DeltaId, Root};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
-use crate::refusal::{Code, Refusal};
+use crate::refusal::{Code, Refusal, Refused};
 use answer::{Answer, Joined, Success};
 use envelope::{Bounds, Envelope, Execute, Id, Request};
 
@@ -29,9 +29,9 @@ pub(crate) enum Served {
     /// The answer to a single call that was refused, and why.
     Refused(Vec<u8>, Refusal),
     /// The answers to a batch, and how its calls ended.
-    Batch(VecDeque<Bytes>, Vec<Result<(), Code>>),
+    Batch(VecDeque<Bytes>, Vec<Result<(), Refused>>),
     /// Only notifications: nothing is to be said.
-    Silent(Vec<Result<(), Code>>),
+    Silent(Vec<Result<(), Refused>>),
 }
 
 /// Answers one body on behalf of `caller`.
@@ -128,7 +128,7 @@ async fn batch(
             .with("limit", "http.batch_answers_bytes_max")
             .with("max", max);
         answers[place] = Answer::refusal(request.id, &refusal);
-        outcomes[place] = Err(refusal.code);
+        outcomes[place] = Err(refusal.refused());
     }
     match join(answers).await {
         Some(body) => Served::Batch(body, outcomes),
@@ -173,10 +173,10 @@ fn success(reply: &Reply) -> Success<'_, DeltaId, Root> {
 }
 
 /// How a call ended, for those who count.
-fn ended(outcome: &Result<Reply, Refusal>) -> Result<(), Code> {
+fn ended(outcome: &Result<Reply, Refusal>) -> Result<(), Refused> {
     match outcome {
         Ok(_) => Ok(()),
-        Err(refusal) => Err(refusal.code),
+        Err(refusal) => Err(refusal.refused()),
     }
 }
 

@@ -11,5 +11,6 @@ mod auth;
 mod blobs;
 mod bounds;
 mod calls;
+mod ledger;
 mod server;
 mod stopping;

@@ -1,6 +1,7 @@
 //! Batches of a commit thread, and how it goes on when one fails.
 
 mod full_disk;
+mod sweeping;
 
 use std::thread::JoinHandle;
 

@@ -10,6 +10,7 @@ mod journal;
 
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
 pub use self::finding::Finding;
 use self::finding::Findings;
@@ -196,7 +197,7 @@ fn check_ledger(
     }
     let tables = Tables::open(&env).map_err(failed)?.ok_or_else(lacking)?;
     let txn = env.clone().static_read_txn().map_err(failed)?;
-    let snapshot = Snapshot::new(txn, tables);
+    let snapshot = Snapshot::new(txn, tables, &Arc::default());
     let meta = Meta {
         place,
         env: &env,

@@ -137,6 +137,7 @@ fn calls_go_on_while_checkpoints_for_other_nodes_fail() {
         bench.send(bench.write(now, "value"), 0, 0);
         assert_eq!(verdicts_of(&mut bench, 2), ["no room", "committed"]);
     }
+    assert_eq!(bench.stats.disk_full.get(), 1);
     let failures = bench.stats.checkpoint_failures.get();
     // One with the first batch, and one for what an earlier life may have left to sweep.
     let tries = 2 + started.elapsed().as_secs() / CHECKPOINT_IDLE.as_secs();
@@ -149,6 +150,7 @@ fn calls_go_on_while_checkpoints_for_other_nodes_fail() {
     bench.send(delta(), 0, 0);
     assert_eq!(bench.verdicts(), ["committed"]);
     bench.finish();
+    assert_eq!(bench.stats.disk_full.get(), 0);
     assert_eq!(bench.disk.get(slot, "theirs").unwrap(), "value");
 }
 
