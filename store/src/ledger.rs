@@ -31,6 +31,7 @@ use crate::meta::{self, Meta};
 use crate::place::LedgerPlace;
 use crate::retention::{Collected, Reach, Retention, StepBounds};
 use crate::snapshot::Snapshot;
+use crate::start_check::{look_over, put_out_of_service};
 use crate::sweep::Swept;
 use crate::takeover;
 use crate::writer::{LedgerWriter, WriterState};
@@ -70,6 +71,9 @@ pub struct LedgerConfig {
     pub answers: AnswerBounds,
     /// How much calls of this node may attach to a context.
     pub attached: AttachedBounds,
+    /// Bytes of a ledger's file of which every page and record is read when it is opened, to look
+    /// for damage. Of a larger one only the pages that lead to records are; with 0 nothing is.
+    pub start_check_bytes_max: u64,
 }
 
 impl Default for LedgerConfig {
@@ -82,6 +86,7 @@ impl Default for LedgerConfig {
             trie_bytes_max: 32 << 20,
             answers: AnswerBounds::default(),
             attached: AttachedBounds::NONE,
+            start_check_bytes_max: 1 << 30,
         }
     }
 }
@@ -125,6 +130,8 @@ pub struct Ledger {
 pub(crate) struct Shared {
     pub(crate) env: Env<WithoutTls>,
     pub(crate) tables: Tables,
+    /// Whether its records are yet to be looked at, as they were too many.
+    is_left_unread: bool,
     /// One writer at a time is LMDB's own rule; the mutex makes it ours.
     writer: Mutex<WriterState>,
 }
@@ -132,10 +139,12 @@ pub(crate) struct Shared {
 impl Ledger {
     /// Opens the ledger in `place`, and takes it over if it is of an older format.
     /// Nothing that is missing is made: a ledger whose files are gone, cut off,
-    /// swapped or old copies is refused.
+    /// swapped or old copies is refused, as is one with pages that the engine must not believe.
+    /// Contexts of which a record is found to be damaged are out of service.
     pub fn open(place: &LedgerPlace, config: &LedgerConfig) -> Result<Ledger, StoreError> {
         let started = Instant::now();
         data_file::check(&place.data_file())?;
+        let looked = look_over(place, config.start_check_bytes_max)?;
         let env = open_env(place, config)?;
         // Those of a process that was killed go with the lock file, which whoever opens the ledger
         // alone begins anew; this is for one that was not alone.
@@ -177,8 +186,11 @@ impl Ledger {
         )?;
         journal.recover(&place.data_file())?;
         let bytes = journal.bytes();
-        let ledger = Ledger::with(env.clone(), tables, config, journal)?;
+        let ledger = Ledger::with(env.clone(), tables, config, journal, looked.is_left_unread)?;
         let calls = ledger.writer().bring_in_journal()?;
+        if looked.has_damage {
+            put_out_of_service(&ledger)?;
+        }
         let took = started.elapsed();
         if took >= OPENING_WORTH_A_WORD {
             let milliseconds = took.as_millis() as u64;
@@ -199,15 +211,23 @@ impl Ledger {
         tables: Tables,
         config: &LedgerConfig,
         journal: Journal,
+        is_left_unread: bool,
     ) -> Result<Ledger, StoreError> {
         let writer = WriterState::load(&env, tables, config, journal)?;
         Ok(Ledger {
             shared: Arc::new(Shared {
                 env,
                 tables,
+                is_left_unread,
                 writer: Mutex::new(writer),
             }),
         })
+    }
+
+    /// Whether it was too large for its records to be read when it was opened: a [`Scrub`](crate::Scrub)
+    /// has yet to come by them.
+    pub fn is_left_unread(&self) -> bool {
+        self.shared.is_left_unread
     }
 
     /// What the last checkpoint has brought into LMDB, unmoved by later ones.
