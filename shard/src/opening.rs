@@ -35,8 +35,8 @@ pub(crate) fn open_ledgers(
                     Err(panic) => std::panic::resume_unwind(panic),
                 }
             };
-            let opened: Result<Vec<_>, StartError> = threads.into_iter().map(wait).collect();
-            opened
+            let opened = threads.into_iter().map(wait);
+            opened.collect::<Result<Vec<_>, StartError>>()
         })?;
         for (shard, opened) in shards.iter().zip(opened) {
             let failed = |source: StoreError| StartError::Ledger {
