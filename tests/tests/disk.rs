@@ -278,7 +278,19 @@ fn a_bit_that_was_hit_while_no_server_ran_is_put_right_at_the_start() {
 fn what_was_too_large_to_be_read_at_the_start_is_read_at_once() {
     let home = tempfile::tempdir().expect("a directory for data");
     let data = home.path().join("data");
-    let (bad, good) = filled(&data);
+    let GoodAndBad {
+        mut server,
+        client,
+        good,
+        bad,
+    } = GoodAndBad::start(&data, NEEDLE);
+    // What fits into one page leads to nothing else, and is read all the same.
+    for n in 0..100 {
+        let args = json!({ "key": format!("key {n}"), "value": "v".repeat(200) });
+        let answer = client.call(&good, "set", args).expect("an answer");
+        assert!(answer["result"].is_object(), "{answer}");
+    }
+    assert_eq!(server.stop(), Some(0), "{}", server.log());
     flip(&data, NEEDLE.as_bytes());
     let config = home.path().join("corelet.toml");
     let settings = "[storage]\nstart_check_bytes_max = \"1 B\"\n[collector]\nevery = \"24 h\"\nscrub_bytes_per_second = \"1 B\"\n";
