@@ -443,6 +443,7 @@ fn node_config(config: &Config, count: ShardCount) -> NodeConfig {
             map_bytes_max: config.storage.map_bytes_max.0,
             journal_bytes_max: config.storage.journal_bytes_max.0,
             trie_bytes_max: config.storage.trie_bytes_max.0 as usize,
+            start_check_bytes_max: config.storage.start_check_bytes_max.0,
             // One for every turn that can run at once, and those beside them: the
             // latest snapshot, those in reports that were not yet read, statistics.
             // With fewer, checkpoints are shown later.

@@ -57,12 +57,23 @@ pub(crate) struct Collector {
     answers_from: Option<ContextSlot>,
     scrub: Scrub,
     scrub_due: Option<Instant>,
+    /// Whether the scrub reads as fast as it may, as nobody has read these records since the start.
+    is_scrub_urgent: bool,
 }
 
 impl Collector {
-    pub(crate) fn new(bounds: CollectorBounds, stats: Arc<ShardStats>) -> Collector {
+    /// `is_unread` says that the ledger was not looked over when it was opened.
+    pub(crate) fn new(
+        bounds: CollectorBounds,
+        stats: Arc<ShardStats>,
+        is_unread: bool,
+    ) -> Collector {
         let now = Instant::now();
-        let scrub_due = (bounds.scrub_bytes_per_second > 0).then(|| now + bounds.every);
+        let first = match is_unread {
+            true => now,
+            false => now + bounds.every,
+        };
+        let scrub_due = (bounds.scrub_bytes_per_second > 0).then_some(first);
         Collector {
             round_due: now + bounds.every,
             bounds,
@@ -72,6 +83,7 @@ impl Collector {
             answers_from: None,
             scrub: Scrub::default(),
             scrub_due,
+            is_scrub_urgent: is_unread,
         }
     }
 
@@ -96,7 +108,7 @@ impl Collector {
         let is_scrub = self.scrub_due.is_some_and(|due| due <= started)
             && (self.step_due > started || self.scrub_due < Some(self.step_due));
         let worked = match self.answers_from {
-            _ if is_scrub => self.scrub(ledger, writer),
+            _ if is_scrub => self.scrub(ledger, writer, started),
             Some(from) => self.expire_answers(ledger, writer, now, from, started),
             None => self.collect(ledger, writer, now, started),
         };
@@ -192,6 +204,7 @@ impl Collector {
         &mut self,
         ledger: &Ledger,
         writer: &mut LedgerWriter<'_>,
+        started: Instant,
     ) -> Result<Outcome, StoreError> {
         let Scrubbed {
             rows,
@@ -212,7 +225,11 @@ impl Collector {
             .add((damaged.len() + derived.len()) as u64);
         let rate = self.bounds.scrub_bytes_per_second.max(1);
         let mut rest = Duration::from_secs_f64(bytes as f64 / rate as f64);
+        if self.is_scrub_urgent {
+            rest = rest.min(started.elapsed() * REST);
+        }
         if is_round_over {
+            self.is_scrub_urgent = false;
             // What is small would be read all the time.
             rest = rest.max(self.bounds.every);
         }
@@ -330,7 +347,7 @@ mod tests {
         let disk = Disk::new();
         disk.create(1);
         let ledger = &disk.ledger;
-        let collector = Collector::new(CollectorBounds::default(), Arc::default());
+        let collector = Collector::new(CollectorBounds::default(), Arc::default(), false);
         let found = |n| Damage {
             slot: None,
             context: Some(fixture::id(n)),

@@ -73,7 +73,11 @@ pub(crate) struct CommitThread {
 
 /// The commit thread: until its shard lets go of the queue.
 pub(crate) fn run(ledger: Ledger, thread: CommitThread, ending: Ending) {
-    let collector = Collector::new(thread.collector.clone(), Arc::clone(&thread.stats));
+    let collector = Collector::new(
+        thread.collector.clone(),
+        Arc::clone(&thread.stats),
+        ledger.is_left_unread(),
+    );
     let mut worker = Worker {
         ledger: &ledger,
         collector,

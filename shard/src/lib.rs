@@ -41,6 +41,7 @@ mod mailbox;
 mod mesh;
 mod message;
 mod node;
+mod opening;
 mod overlay;
 mod placement;
 mod places;

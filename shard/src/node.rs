@@ -35,6 +35,7 @@ use crate::handle::ShardHandle;
 use crate::mailbox::{Inbox, Outbox, mailbox};
 use crate::mesh::{self, Mesh};
 use crate::message::Message;
+use crate::opening::open_ledgers;
 use crate::placement::{Cores, pin};
 use crate::quarantine;
 use crate::rt;
@@ -177,14 +178,7 @@ impl Node {
                 .clamp(1, crate::shard::EVICTION_TRIES / 2),
             ..config.ledger.clone()
         };
-        let mut ledgers = Vec::new();
-        for shard in count.shards() {
-            let ledger = Ledger::open(&data.ledger_place(shard), &ledger_config);
-            ledgers.push(ledger.map_err(|source| StartError::Ledger {
-                shard: shard.number(),
-                source,
-            })?);
-        }
+        let ledgers = open_ledgers(data, &ledger_config)?;
         let directory =
             load_directory(&ledgers).map_err(|source| StartError::Ledger { shard: 0, source })?;
         let is_installed = |id: &_| directory.applications.contains_key(id);

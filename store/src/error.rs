@@ -143,6 +143,19 @@ pub enum StoreError {
         /// Which check failed.
         why: &'static str,
     },
+    /// Pages of a ledger's file are not as the engine writes them. It would believe them, and read
+    /// or write anywhere, so it does not get them.
+    #[error("page {page} of {} is damaged: {why}{}; no server can be started on it, as the engine would believe its pages: restore the data directory from a backup", path.display(), beside(*others))]
+    DamagedPages {
+        /// The ledger's file.
+        path: PathBuf,
+        /// The number of the first of them, from 0.
+        page: u64,
+        /// What is wrong with it.
+        why: &'static str,
+        /// How many more were found.
+        others: usize,
+    },
     /// A write or sync failed, so what is on disk is in doubt. The process must
     /// stop; opening again finds the last state that is certain.
     #[error(
@@ -207,6 +220,7 @@ impl StoreError {
             | StoreError::DiskFull { .. }
             | StoreError::ReadersFull { .. }
             | StoreError::BatchTooLarge { .. }
+            | StoreError::DamagedPages { .. }
             | StoreError::Corrupt { .. } => false,
         }
     }
@@ -845,6 +859,13 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
         text.push('…');
     }
     text
+}
+
+fn beside(others: usize) -> String {
+    match others {
+        0 => String::new(),
+        others => format!(", and {others} more are"),
+    }
 }
 
 fn holder(pid: Option<u32>) -> String {

@@ -34,6 +34,7 @@ use crate::readers::Readers;
 use crate::reserve::{Reserve, Reserved};
 use crate::retention::{Collected, Reach, Retention, StepBounds};
 use crate::snapshot::Snapshot;
+use crate::start_check::{look_over, put_out_of_service};
 use crate::sweep::Swept;
 use crate::takeover;
 use crate::writer::{LedgerWriter, WriterState};
@@ -73,6 +74,9 @@ pub struct LedgerConfig {
     pub answers: AnswerBounds,
     /// How much calls of this node may attach to a context.
     pub attached: AttachedBounds,
+    /// Bytes of a ledger's file of which every page and record is read when it is opened, to look
+    /// for damage. Of a larger one only the pages that lead to records are; with 0 nothing is.
+    pub start_check_bytes_max: u64,
 }
 
 impl Default for LedgerConfig {
@@ -85,6 +89,7 @@ impl Default for LedgerConfig {
             trie_bytes_max: 32 << 20,
             answers: AnswerBounds::default(),
             attached: AttachedBounds::NONE,
+            start_check_bytes_max: 1 << 30,
         }
     }
 }
@@ -148,6 +153,8 @@ pub(crate) struct Shared {
     pub(crate) readers: Arc<Readers>,
     /// How many were cleared so far.
     stale_readers: AtomicU64,
+    /// Whether its records are yet to be looked at, as they were too many.
+    is_left_unread: bool,
     /// One writer at a time is LMDB's own rule; the mutex makes it ours.
     writer: Mutex<WriterState>,
 }
@@ -155,10 +162,12 @@ pub(crate) struct Shared {
 impl Ledger {
     /// Opens the ledger in `place`, and takes it over if it is of an older format.
     /// Nothing that is missing is made: a ledger whose files are gone, cut off,
-    /// swapped or old copies is refused.
+    /// swapped or old copies is refused, as is one with pages that the engine must not believe.
+    /// Contexts of which a record is found to be damaged are out of service.
     pub fn open(place: &LedgerPlace, config: &LedgerConfig) -> Result<Ledger, StoreError> {
         let started = Instant::now();
         data_file::check(&place.data_file())?;
+        let looked = look_over(place, config.start_check_bytes_max)?;
         let env = open_env(place, config)?;
         assert_eq!(
             env.max_key_size(),
@@ -197,11 +206,21 @@ impl Ledger {
         journal.recover(&place.data_file())?;
         let bytes = journal.bytes();
         let reserve = Reserve::of(&place.data_file())?;
-        let ledger = Ledger::with(env.clone(), tables, config, journal, reserve)?;
+        let ledger = Ledger::with(
+            env.clone(),
+            tables,
+            config,
+            journal,
+            reserve,
+            looked.is_left_unread,
+        )?;
         // Those of an earlier life went with LMDB's lock file, which whoever opens it alone begins
         // anew; this is for when it was not alone.
         ledger.clear_stale_readers()?;
         let calls = ledger.writer().bring_in_journal()?;
+        if looked.has_damage {
+            put_out_of_service(&ledger)?;
+        }
         let took = started.elapsed();
         if took >= OPENING_WORTH_A_WORD {
             let milliseconds = took.as_millis() as u64;
@@ -223,6 +242,7 @@ impl Ledger {
         config: &LedgerConfig,
         journal: Journal,
         reserve: Reserve,
+        is_left_unread: bool,
     ) -> Result<Ledger, StoreError> {
         let reserved = reserve.reserved();
         let writer = WriterState::load(&env, tables, config, journal, reserve)?;
@@ -233,9 +253,16 @@ impl Ledger {
                 reserved,
                 readers: Arc::default(),
                 stale_readers: AtomicU64::new(0),
+                is_left_unread,
                 writer: Mutex::new(writer),
             }),
         })
+    }
+
+    /// Whether it was too large for its records to be read when it was opened: a [`Scrub`](crate::Scrub)
+    /// has yet to come by them.
+    pub fn is_left_unread(&self) -> bool {
+        self.shared.is_left_unread
     }
 
     /// What the last checkpoint has brought into LMDB, unmoved by later ones.

@@ -17,6 +17,7 @@
 //! | `pending/` | deltas that came before their parents or before their seals |
 //! | `seal/` | proof of who has made a delta |
 //! | `ledger.rs`, `data_file.rs`, `meta.rs` | opening; the two ways in |
+//! | `start_check.rs` | looking for damage before anything is served |
 //! | `create.rs`, `takeover.rs` | new ledgers, and those of older formats |
 //! | `writer.rs`, `journal/` | making batches durable |
 //! | `apply/`, `authors.rs`, `sweep.rs`, `backlog.rs` | writing into LMDB |
@@ -81,6 +82,7 @@ mod scrub;
 mod seal;
 mod sequence;
 mod snapshot;
+mod start_check;
 mod sweep;
 mod takeover;
 mod tally;

@@ -8,6 +8,7 @@
 //! | `record/rows.rs` | the archives |
 //! | `record/context.rs` | contexts and heads |
 //! | `record/read.rs` | everything else that is read into something |
+//! | `record/mend.rs` | which bit of a damaged one is another |
 //!
 //! Envelope: version (1 byte), kind (1 byte), checksum (8 bytes), archive. The
 //! checksum covers version, kind, key and archive, so that a record that turns
@@ -17,6 +18,7 @@ mod context;
 #[cfg(test)]
 mod golden;
 mod kind;
+mod mend;
 mod read;
 mod rows;
 
@@ -31,6 +33,7 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 pub use self::context::{ContextRecord, Head};
 pub(crate) use self::context::{read_seen, seen_rows};
 pub(crate) use self::kind::RecordKind;
+pub(crate) use self::mend::{Bit, odd_bit};
 pub use self::read::EventView;
 pub(crate) use self::read::{
     DagNode, read_answer_bytes, read_author, read_edit, read_edit_seen, read_entry, read_name,
@@ -85,6 +88,15 @@ where
         return Err(corrupt("it is a record of another kind"));
     }
     rkyv::access::<R::Archived, Failure>(archive).map_err(|_| corrupt("its archive is malformed"))
+}
+
+/// Whether the record is one that was written under `key`, whatever it is of.
+pub(crate) fn is_whole(key: &[u8], bytes: &[u8]) -> bool {
+    let Some((envelope, archive)) = bytes.split_first_chunk::<ENVELOPE_BYTES>() else {
+        return false;
+    };
+    let [version, kind, sum @ ..] = *envelope;
+    u64::from_le_bytes(sum) == checksum(version, kind, key, archive)
 }
 
 fn checksum(version: u8, kind: u8, key: &[u8], archive: &[u8]) -> u64 {

@@ -812,7 +812,10 @@ mod tests {
             };
             let data = DataDir::open(dir.path(), &options).unwrap();
             let place = data.ledger_place(options.shards_if_new.shards().next().unwrap());
-            let config = LedgerConfig::default();
+            let config = LedgerConfig {
+                start_check_bytes_max: 0,
+                ..LedgerConfig::default()
+            };
             let id = |n| ContextId::from_bytes([n; 32]);
             let call = |n, slot, now: u64, blob: u8| {
                 let attachment = Attachment {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::{Client, Server};
+use crate::{ANY_PORT, Client, Server};
 
 /// A server on one shard of a new directory, with two contexts of the application `kv`.
 pub struct GoodAndBad {
@@ -41,6 +41,18 @@ impl GoodAndBad {
             bad,
         }
     }
+}
+
+/// A server that does not look its ledgers over when it starts, so that what is damaged is met
+/// when it is read, as what is hit while it runs.
+///
+/// # Panics
+/// If it does not become ready.
+pub fn start_unlooked(data: &Path, more: &[&str]) -> Server {
+    let unlooked = ["env", "CORELET__STORAGE__START_CHECK_BYTES_MAX=0"].map(str::to_owned);
+    let mut server = Server::spawn(data, ANY_PORT, &unlooked, more);
+    assert!(server.wait_ready(), "{}", server.log());
+    server
 }
 
 /// Flips a bit in each place of the ledgers where `needle` lies; again, and it is as before.

@@ -11,7 +11,7 @@ mod waiting;
 pub mod worker;
 
 pub use component::{caching, component, component_path, hostile, many, spinner};
-pub use damage::{GoodAndBad, flip};
+pub use damage::{GoodAndBad, flip, start_unlooked};
 pub use node::{NodeKey, TestNode};
 pub use server::{ANY_PORT, Answer, Client, Server, binary, free_address};
 pub use small_disk::SmallDisk;

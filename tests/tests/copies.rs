@@ -10,7 +10,7 @@ use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use corelet_tests::{Client, GoodAndBad, Server, binary, flip};
+use corelet_tests::{Client, GoodAndBad, Server, binary, flip, start_unlooked};
 use serde_json::{Value, json};
 
 const CONTEXTS: usize = 4;
@@ -149,7 +149,7 @@ fn a_backup_says_which_context_is_not_in_it() {
     } = GoodAndBad::start(&data, NEEDLE);
     assert_eq!(server.stop(), Some(0));
     flip(&data, NEEDLE.as_bytes());
-    let mut server = Server::start(&data, &[]);
+    let mut server = start_unlooked(&data, &[]);
     let args = json!({ "key": "key" });
     let answer = server.client().call(&bad, "get", args).expect("an answer");
     assert!(answer["error"].is_object(), "{answer}");
@@ -184,7 +184,7 @@ fn a_backup_that_meets_damage_fails_once_and_the_next_one_goes_on_without_its_co
     set(&client, &bad, "key", "replaced");
     assert_eq!(server.stop(), Some(0));
     flip(&data, NEEDLE.as_bytes());
-    let mut server = Server::start(&data, &[]);
+    let mut server = start_unlooked(&data, &[]);
     let client = server.client();
     assert_eq!(value(&client, &bad, "key"), json!("replaced"));
     let file = home.path().join("b.clx");

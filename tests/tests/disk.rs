@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use corelet_tests::{ANY_PORT, Client, GoodAndBad, Server, component, flip};
+use corelet_tests::{ANY_PORT, Client, GoodAndBad, Server, component, flip, start_unlooked};
 use serde_json::{Value, json};
 
 #[test]
@@ -125,7 +125,7 @@ fn a_node_starts_with_a_damaged_record_of_a_named_context_and_deletes_it() {
     assert_eq!(server.stop(), Some(0), "{}", server.log());
     // Its key in the directory is hit too, so that no name is there.
     flip(&data, NAME.as_bytes());
-    let mut server = Server::start(&data, &[]);
+    let mut server = start_unlooked(&data, &[]);
     let client = server.client();
     goes_on(&client, &good);
     let answer = get(&client, &bad);
@@ -159,7 +159,7 @@ fn a_context_with_a_damaged_record_goes_out_of_service_and_its_neighbours_go_on(
     let data = home.path().join("data");
     let (bad, good) = filled(&data);
     flip(&data, NEEDLE.as_bytes());
-    let mut server = Server::start(&data, &[]);
+    let mut server = start_unlooked(&data, &[]);
     let client = server.client();
     assert_eq!(
         get(&client, &bad)["error"]["data"]["name"],
@@ -196,7 +196,7 @@ fn a_context_with_a_damaged_record_goes_out_of_service_and_its_neighbours_go_on(
     assert!(server.log().contains("its context is out of service"));
 
     // Still after a restart, until the disk gives the right bytes and somebody says so.
-    let mut server = Server::start(&data, &[]);
+    let mut server = start_unlooked(&data, &[]);
     let client = server.client();
     assert_eq!(
         get(&client, &bad)["error"]["data"]["name"],
@@ -229,7 +229,7 @@ fn the_scrub_finds_damage_that_nobody_has_met() {
     let config = home.path().join("corelet.toml");
     let settings = "[collector]\nevery = \"100 ms\"\nscrub_bytes_per_second = \"1 GiB\"\n";
     fs::write(&config, settings).expect("a configuration");
-    let mut server = Server::start(&data, &["--config", config.to_str().expect("a path")]);
+    let mut server = start_unlooked(&data, &["--config", config.to_str().expect("a path")]);
     let client = server.client();
     while metric(&client, "corelet_contexts_out_of_service{") == 0 {
         goes_on(&client, &good);
@@ -254,6 +254,54 @@ fn the_scrub_finds_damage_that_nobody_has_met() {
         .expect("an answer");
     assert_eq!(status, 204, "{answer}");
     assert_eq!(metric(&client, "corelet_contexts_out_of_service{"), 0);
+    assert_eq!(server.stop(), Some(0), "{}", server.log());
+}
+
+/// Nobody is told that the value is not there, or is another, and no context stops.
+#[test]
+fn a_bit_that_was_hit_while_no_server_ran_is_put_right_at_the_start() {
+    let home = tempfile::tempdir().expect("a directory for data");
+    let data = home.path().join("data");
+    let (bad, good) = filled(&data);
+    flip(&data, NEEDLE.as_bytes());
+    let mut server = Server::start(&data, &[]);
+    let client = server.client();
+    assert_eq!(get(&client, &bad)["result"]["output"], NEEDLE);
+    goes_on(&client, &good);
+    assert_eq!(metric(&client, "corelet_contexts_out_of_service{"), 0);
+    assert_eq!(server.stop(), Some(0), "{}", server.log());
+    assert!(server.log().contains("it is put right"), "{}", server.log());
+}
+
+/// By its own pace the scrub would come to it in a day, and take as many seconds as there are bytes.
+#[test]
+fn what_was_too_large_to_be_read_at_the_start_is_read_at_once() {
+    let home = tempfile::tempdir().expect("a directory for data");
+    let data = home.path().join("data");
+    let GoodAndBad {
+        mut server,
+        client,
+        good,
+        bad,
+    } = GoodAndBad::start(&data, NEEDLE);
+    // What fits into one page leads to nothing else, and is read all the same.
+    for n in 0..100 {
+        let args = json!({ "key": format!("key {n}"), "value": "v".repeat(200) });
+        let answer = client.call(&good, "set", args).expect("an answer");
+        assert!(answer["result"].is_object(), "{answer}");
+    }
+    assert_eq!(server.stop(), Some(0), "{}", server.log());
+    flip(&data, NEEDLE.as_bytes());
+    let config = home.path().join("corelet.toml");
+    let settings = "[storage]\nstart_check_bytes_max = \"1 B\"\n[collector]\nevery = \"24 h\"\nscrub_bytes_per_second = \"1 B\"\n";
+    fs::write(&config, settings).expect("a configuration");
+    let mut server = Server::start(&data, &["--config", config.to_str().expect("a path")]);
+    let client = server.client();
+    while metric(&client, "corelet_contexts_out_of_service{") == 0 {
+        goes_on(&client, &good);
+    }
+    let answer = get(&client, &bad);
+    assert_eq!(answer["error"]["data"]["name"], "context_damaged");
     assert_eq!(server.stop(), Some(0), "{}", server.log());
 }
 

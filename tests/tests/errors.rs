@@ -15,7 +15,9 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use corelet_tests::{Client, Server, binary, component, flip, made, wait_for, worker};
+use corelet_tests::{
+    Client, Server, binary, component, flip, made, start_unlooked, wait_for, worker,
+};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Map, Value, json};
 
@@ -756,7 +758,7 @@ fn a_context_that_is_damaged(catalogue: &Catalogue) {
     assert_eq!(stage.server.stop(), Some(0), "{}", stage.server.log());
     let data = stage.home.path().join("data");
     flip(&data, b"a needle in a haystack");
-    stage.server = Server::start(&data, &[]);
+    stage.server = start_unlooked(&data, &[]);
     stage.client = stage.server.client();
     let get = json!({ "key": "k" });
     catalogue.rpc("storage_damaged", &stage.call(&context, "get", &get));

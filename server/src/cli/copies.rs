@@ -309,6 +309,7 @@ fn ledger(config: &Config) -> LedgerConfig {
     LedgerConfig {
         map_bytes_max: config.storage.map_bytes_max.0,
         journal_bytes_max: config.storage.journal_bytes_max.0,
+        start_check_bytes_max: config.storage.start_check_bytes_max.0,
         ..LedgerConfig::default()
     }
 }

@@ -278,6 +278,7 @@ pub(super) fn unstored_batch(error: &StoreError) -> Refusal {
         | StoreError::Stale { .. }
         | StoreError::File { .. }
         | StoreError::AlreadyOpen { .. }
+        | StoreError::DamagedPages { .. }
         | StoreError::Engine { .. } => {
             tracing::error!(error = %chain(error), "the ledger could not be used");
             internal()

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::data_file::pages::{Flaw, Harm, OddBit};
 use crate::error::{BlobError, StoreError};
 use crate::ids::{BlobId, ContextId, ShardId};
 
@@ -41,6 +42,8 @@ impl fmt::Display for Finding {
 const CONTEXT: &str = "restore this context from a peer or a backup; the others are not concerned";
 const LEDGER: &str = "restore the data directory from a backup";
 const PAGES: &str = "do not start a server on it, as the engine would believe its pages; restore the data directory from a backup";
+const SPACE: &str = "nothing is lost, but its space is not used again; restore the data directory from a backup to have it back";
+const ODD_BIT: &str = "start a server on it, which puts it right if storage.start_check_bytes_max lets it read all of the ledger, and check again";
 const BLOB: &str = "store its content again, from a peer or a backup";
 
 /// A bounded list of findings.
@@ -92,14 +95,31 @@ impl Findings {
         });
     }
 
-    pub(super) fn add_page(&mut self, shard: Option<ShardId>, page: u64, why: &'static str) {
+    pub(super) fn add_page(&mut self, shard: Option<ShardId>, flaw: &Flaw) {
         self.push(Finding {
             shard: shard.map(ShardId::number),
             context: None,
             what: "page of the ledger's file".to_owned(),
-            key: page.to_string(),
-            why: why.to_owned(),
-            advice: PAGES,
+            key: flaw.page.to_string(),
+            why: flaw.why.to_owned(),
+            advice: match flaw.harm {
+                Harm::Engine => PAGES,
+                Harm::Space => SPACE,
+            },
+        });
+    }
+
+    pub(super) fn add_odd_bit(&mut self, shard: Option<ShardId>, odd: &OddBit) {
+        self.push(Finding {
+            shard: shard.map(ShardId::number),
+            context: None,
+            what: "record on page of the ledger's file".to_owned(),
+            key: odd.page.to_string(),
+            why: format!(
+                "one bit of it is another than it was written (byte {} of the file, mask {:#04x})",
+                odd.byte, odd.mask
+            ),
+            advice: ODD_BIT,
         });
     }
 

@@ -17,7 +17,8 @@ use self::finding::Findings;
 use crate::attachment::each_attached;
 use crate::blobs::{Blobs, Checked};
 use crate::data_dir::DataDir;
-use crate::data_file::{self, pages};
+use crate::data_file;
+use crate::data_file::pages::{self, Extent, Walked};
 use crate::error::StoreError;
 use crate::ids::{ApplicationId, ContextId, ShardId};
 use crate::journal::{Journal, Mended};
@@ -167,18 +168,24 @@ fn check_ledger(
     let shard = Some(place.identity().shard);
     data_file::check(&place.data_file())?;
     let mut pages = 0;
-    let flaws = pages::walk(&place.data_file(), &mut || {
+    // Which records are damaged is told below, with their contexts.
+    let Walked {
+        flaws, odd_bits, ..
+    } = pages::walk(&place.data_file(), Extent::All, &mut || {
         pages += 1;
         if pages % 1024 == 0 {
             let stage = Stage::Pages(pages);
             tell(CheckProgress { shard, stage });
         }
     })?;
-    if !flaws.is_empty() {
-        // LMDB would believe them.
-        flaws
-            .iter()
-            .for_each(|flaw| findings.add_page(shard, flaw.page, flaw.why));
+    for flaw in &flaws {
+        findings.add_page(shard, flaw);
+    }
+    for odd in &odd_bits {
+        findings.add_odd_bit(shard, odd);
+    }
+    if !flaws.is_empty() || odd_bits.iter().any(|odd| odd.is_of_key) {
+        // LMDB would believe them, and search by that key.
         return Ok(None);
     }
     let env = look_env(place)?;

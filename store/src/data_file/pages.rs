@@ -1,22 +1,27 @@
 //! Every page of LMDB's data file, by plain reads. LMDB's pages have no checksums, and
 //! a wrong offset or number on one of them sends LMDB anywhere, even out of its map. So
-//! a check of a data directory walks all trees here before LMDB has the file: each page
-//! has the form that LMDB gives it and lies in one tree or in the list of free pages,
-//! keys are in order and below the branches that lead to them, and what a tree says of
-//! itself is what was found. What is in keys and values is left to the records' checksums.
-//! Start at [`walk`].
+//! all trees are walked here before LMDB has the file, when a ledger is opened and when a data
+//! directory is checked: each page has the form that LMDB gives it and lies in one tree or in the
+//! list of free pages, keys are in order and below the branches that lead to them, what a
+//! tree says of itself is what was found, and each record is the one that was written
+//! under its key. So whatever bit of a page in use is another, it is found. Nothing is changed
+//! here. Start at [`walk`].
 //!
 //! The layout is said in `data_file.rs`. Nodes fill a page from its end on, without
 //! gaps, each on an even place.
 
+use std::num::NonZeroU64;
 use std::ops::Range;
 use std::path::Path;
+
+use rustix::fs::Advice;
 
 use super::{
     DataFile, F_BIGDATA, Meta, NO_PAGE, NODE_HEADER_BYTES, P_BRANCH, P_LEAF, PAGE_HEADER_BYTES,
     u16_at, u32_at, u64_at,
 };
 use crate::error::StoreError;
+use crate::record::{Bit, is_whole, odd_bit};
 
 const P_OVERFLOW: u16 = 0x04;
 const F_SUBDATA: u16 = 0x02;
@@ -36,20 +41,78 @@ const DEPTH_MAX: u16 = 32;
 /// So many flaws are told; a file that has more is no better known by all of them.
 const FLAWS_MAX: usize = 64;
 
+/// Of so many records the bit is told that is another.
+const ODD_BITS_MAX: usize = 1024;
+
+/// Bytes hashed to find such bits: about a second.
+const WORK_MAX: u64 = 8 << 30;
+
+/// The disk is asked for so much at a time before it is needed; it takes no more at once.
+const AHEAD_BYTES: u64 = 128 << 10;
+
+/// How much of a file is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// Every page that is in use, and every record.
+    All,
+    /// What leads to the leaves of the tables, and the list of free pages.
+    Branches,
+}
+
+/// What is wrong with a file.
+#[derive(Debug, Default)]
+pub(crate) struct Walked {
+    /// With its pages, the first ones.
+    pub(crate) flaws: Vec<Flaw>,
+    /// With records of which one bit is another.
+    pub(crate) odd_bits: Vec<OddBit>,
+    /// How many records are damaged beside these.
+    pub(crate) records_damaged: u64,
+}
+
 /// Something that is not as LMDB writes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Flaw {
     /// The number of the page, from 0.
     pub(crate) page: u64,
     pub(crate) why: &'static str,
+    pub(crate) harm: Harm,
 }
 
-/// Reads every page that is in use in the file at `path`, which [`check`](super::check)
-/// has found to be whole, and gives what is wrong. `tell` hears of each page that was
-/// read. Takes a bit of memory for each page.
-pub(crate) fn walk(path: &Path, tell: &mut dyn FnMut()) -> Result<Vec<Flaw>, StoreError> {
+/// What a flaw leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Harm {
+    /// LMDB would read or write where it must not, or not find what is there.
+    Engine,
+    /// A page is never used again.
+    Space,
+}
+
+/// A bit that is another than it was written, as the checksum of its record tells. In what
+/// else is told it counts as put right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OddBit {
+    /// The page with the record's key.
+    pub(crate) page: u64,
+    /// The byte in the file, and the bit in it.
+    pub(crate) byte: u64,
+    pub(crate) mask: u8,
+    /// Whether it is one of the key, by which LMDB searches.
+    pub(crate) is_of_key: bool,
+}
+
+/// Reads the file at `path`, which [`check`](super::check) has found to be whole, and gives
+/// what is wrong. `tell` hears of each page that was read. Takes a bit of memory for each page.
+pub(crate) fn walk(
+    path: &Path,
+    extent: Extent,
+    tell: &mut dyn FnMut(),
+) -> Result<Walked, StoreError> {
     let data = DataFile::open(path)?;
     let meta = data.newer_meta()?;
+    if extent == Extent::All {
+        data.read_ahead();
+    }
     let last = usize::try_from(meta.last_page).unwrap_or(usize::MAX);
     // A file has no more pages than LMDB's map can have, which `check` has compared.
     let words = last / 64 + 1;
@@ -57,9 +120,11 @@ pub(crate) fn walk(path: &Path, tell: &mut dyn FnMut()) -> Result<Vec<Flaw>, Sto
         pages: data.bytes / meta.page_bytes,
         data: &data,
         meta: &meta,
+        extent,
         used: vec![0; words],
         free: vec![0; words],
-        flaws: Vec::new(),
+        found: Walked::default(),
+        work_left: WORK_MAX,
         tables: Vec::new(),
         tell,
     };
@@ -70,7 +135,18 @@ pub(crate) fn walk(path: &Path, tell: &mut dyn FnMut()) -> Result<Vec<Flaw>, Sto
         walk.tree(&db, Tree::Table, 0, page)?;
     }
     walk.compare_with_free();
-    Ok(walk.flaws)
+    Ok(walk.found)
+}
+
+impl DataFile<'_> {
+    /// Trees lead to and fro, and a disk is much faster in a row.
+    fn read_ahead(&self) {
+        for at in (0..self.bytes).step_by(AHEAD_BYTES as usize) {
+            // It is a hint. Where the system does not take it, reading takes longer.
+            let bytes = NonZeroU64::new(AHEAD_BYTES);
+            let _ = rustix::fs::fadvise(&self.file, at, bytes, Advice::WillNeed);
+        }
+    }
 }
 
 /// Which tree a page is of.
@@ -115,9 +191,12 @@ struct Walk<'f> {
     meta: &'f Meta,
     /// That the file has.
     pages: u64,
+    extent: Extent,
     used: Vec<u64>,
     free: Vec<u64>,
-    flaws: Vec<Flaw>,
+    found: Walked,
+    /// Bytes that may still be hashed to put records right.
+    work_left: u64,
     /// With the page that tells of them.
     tables: Vec<(u64, Db)>,
     tell: &'f mut dyn FnMut(),
@@ -141,8 +220,12 @@ struct Bounds<'k> {
 
 impl Walk<'_> {
     fn flaw(&mut self, page: u64, why: &'static str) {
-        if self.flaws.len() < FLAWS_MAX {
-            self.flaws.push(Flaw { page, why });
+        self.tell_flaw(page, why, Harm::Engine);
+    }
+
+    fn tell_flaw(&mut self, page: u64, why: &'static str, harm: Harm) {
+        if self.found.flaws.len() < FLAWS_MAX {
+            self.found.flaws.push(Flaw { page, why, harm });
         }
     }
 
@@ -170,12 +253,19 @@ impl Walk<'_> {
                 return Ok(());
             }
             self.page(db.root, 1, db.depth, tree, Bounds::default(), &mut found)?;
+            if self.are_leaves_skipped(tree) && db.depth > 1 {
+                (found.entries, found.large) = (db.entries, db.large);
+            }
         }
         if found != *db {
             let why = "it tells of a tree with other pages or entries than there are";
             self.flaw(said_on, why);
         }
         Ok(())
+    }
+
+    fn are_leaves_skipped(&self, tree: Tree) -> bool {
+        self.extent == Extent::Branches && tree == Tree::Table
     }
 
     /// A page of a tree, and all that is below it.
@@ -191,8 +281,12 @@ impl Walk<'_> {
         if !self.claim(number, 1) {
             return Ok(());
         }
+        if self.are_leaves_skipped(tree) && 1 < level && level == depth {
+            found.leaves += 1;
+            return Ok(());
+        }
         (self.tell)();
-        let page = self.data.page(number, self.meta)?;
+        let mut page = self.data.page(number, self.meta)?;
         let flags = u16_at(&page, 10).unwrap_or(0);
         let expected = if level == depth { P_LEAF } else { P_BRANCH };
         if u64_at(&page, 0) != Some(number) || flags != expected {
@@ -203,6 +297,13 @@ impl Walk<'_> {
             self.flaw(number, "its nodes do not lie as LMDB lays them");
             return Ok(());
         };
+        if flags == P_LEAF {
+            found.leaves += 1;
+            for part in &parts {
+                found.entries += 1;
+                self.leaf(number, &mut page, part, tree, found)?;
+            }
+        }
         let key = |part: &Part| &page[part.key.clone()];
         // The first key of a branch says nothing; its place is below its parent's.
         let named = if flags == P_BRANCH {
@@ -234,57 +335,82 @@ impl Walk<'_> {
                 let child = part.low | (u64::from(part.flags) << 32);
                 self.page(child, level + 1, depth, tree, below, found)?;
             }
-            return Ok(());
-        }
-        found.leaves += 1;
-        for part in &parts {
-            found.entries += 1;
-            self.leaf(number, &page, part, tree, found)?;
         }
         Ok(())
     }
 
-    /// One key of a leaf, and its value.
+    /// One key of a leaf, and its value. If a bit of the key is another, it is put right in `page`.
     fn leaf(
         &mut self,
         number: u64,
-        page: &[u8],
+        page: &mut [u8],
         part: &Part,
         tree: Tree,
         found: &mut Db,
     ) -> Result<(), StoreError> {
-        let value = &page[part.value_at..];
+        let inline = part.value_at..page.len();
         let bytes = part.low;
-        let value = match part.flags {
-            F_BIGDATA => {
-                let first = u64_at(value, 0).unwrap_or(NO_PAGE);
+        match part.flags {
+            F_BIGDATA if tree != Tree::Names => {
+                let first = u64_at(&page[inline], 0).unwrap_or(NO_PAGE);
                 let Some(pages) = self.large(first, bytes)? else {
                     return Ok(());
                 };
                 found.large += pages;
+                let at = first * self.meta.page_bytes + PAGE_HEADER_BYTES as u64;
+                let value = self.data.read(at, bytes as usize, 0)?;
                 match tree {
-                    Tree::Free => {
-                        let at = first * self.meta.page_bytes + PAGE_HEADER_BYTES as u64;
-                        self.data.read(at, bytes as usize, 0)?
-                    }
-                    _ => return Ok(()),
+                    Tree::Free => self.list(number, &value),
+                    _ if is_whole(&page[part.key.clone()], &value) => {}
+                    _ => self.damaged(number, page, part, at, &value),
                 }
             }
             F_SUBDATA if tree == Tree::Names && bytes == DB_BYTES as u64 => {
-                let db = Db::read(value).expect("its node lies on the page");
+                let db = Db::read(&page[inline]).expect("its node lies on the page");
                 self.tables.push((number, db));
-                return Ok(());
             }
-            0 if tree != Tree::Names => value[..bytes as usize].to_vec(),
-            _ => {
-                self.flaw(number, "a node on it has impossible flags");
-                return Ok(());
+            0 if tree != Tree::Names => {
+                let value = &page[inline][..bytes as usize];
+                match tree {
+                    Tree::Free => self.list(number, value),
+                    _ if is_whole(&page[part.key.clone()], value) => {}
+                    _ => {
+                        let at = number * self.meta.page_bytes + part.value_at as u64;
+                        let value = value.to_vec();
+                        self.damaged(number, page, part, at, &value);
+                    }
+                }
             }
-        };
-        if tree == Tree::Free {
-            self.list(number, &value);
+            _ => self.flaw(number, "a node on it has impossible flags"),
         }
         Ok(())
+    }
+
+    /// A record that lies at `at` and is not what was written under its key.
+    fn damaged(&mut self, number: u64, page: &mut [u8], part: &Part, at: u64, value: &[u8]) {
+        let key = &mut page[part.key.clone()];
+        let odd = match self.found.odd_bits.len() < ODD_BITS_MAX {
+            true => odd_bit(key, value, &mut self.work_left),
+            false => None,
+        };
+        let (bit, at, is_of_key) = match odd {
+            None => {
+                self.found.records_damaged += 1;
+                return;
+            }
+            Some(Bit::Key(bit)) => {
+                key[bit / 8] ^= 1 << (bit % 8);
+                let at = number * self.meta.page_bytes + part.key.start as u64;
+                (bit, at, true)
+            }
+            Some(Bit::Record(bit)) => (bit, at, false),
+        };
+        self.found.odd_bits.push(OddBit {
+            page: number,
+            byte: at + (bit / 8) as u64,
+            mask: 1 << (bit % 8),
+            is_of_key,
+        });
     }
 
     /// The pages of a large value; gives their number.
@@ -357,14 +483,17 @@ impl Walk<'_> {
 
     /// Every page is in a tree or free.
     fn compare_with_free(&mut self) {
-        if !self.flaws.is_empty() {
+        if !self.found.flaws.is_empty() {
             // What lies below a flaw was not seen.
             return;
         }
         for number in 2..=self.meta.last_page {
             match (is_set(&self.used, number), is_set(&self.free, number)) {
                 (true, true) => self.flaw(number, "it is in use, and listed as free"),
-                (false, false) => self.flaw(number, "it is in no tree, and not listed as free"),
+                (false, false) if self.extent == Extent::All => {
+                    let why = "it is in no tree, and not listed as free";
+                    self.tell_flaw(number, why, Harm::Space);
+                }
                 _ => {}
             }
         }

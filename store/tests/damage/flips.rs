@@ -1,9 +1,10 @@
 //! Flipped bits: in a copy of a closed ledger one bit is another, anywhere in any
-//! of its files. Then the store says that something is damaged, or nothing of
-//! importance is: everything is there, is read and verified, and stays so when the
-//! ledger is written to. What today's format falls short of is listed in
-//! [`SHORTCOMINGS`], each with a bound. The check of a directory that nobody has open
-//! falls short of nothing: what it takes for whole is whole, and what it reports lies in
+//! of its files. Then the store says that something is damaged before anything is served, or
+//! everything is there, is read and verified, and stays so when the
+//! ledger is written to: as the bit is of no importance, or as it was put right. What falls
+//! short of that is listed in [`SHORTCOMINGS`], with a bound. The check of a directory that nobody
+//! has open falls short of nothing: what it takes for whole is whole, and what it reports, or
+//! keeps a ledger from being opened, lies in
 //! bytes that are in use. It is asked here as the library has it; that `corelet check` says the
 //! same by its exit code is shown where that program is.
 //!
@@ -33,6 +34,8 @@ const LEDGER_FLIPS: usize = 500;
 struct Subject {
     image: Image,
     said: String,
+    /// Parts of files of which it is known whether they are free.
+    known: BTreeMap<(PathBuf, usize), bool>,
 }
 
 impl Subject {
@@ -53,6 +56,7 @@ impl Subject {
         Subject {
             image: read_image(dir.path()),
             said,
+            known: BTreeMap::new(),
         }
     }
 
@@ -74,23 +78,37 @@ impl Subject {
         if !is_truth(&inspected, outcome) {
             return (Outcome::Untold, inspected);
         }
-        let is_alarm = matches!(inspected, Answer::Reported(_)) && outcome == Outcome::Harmless;
-        match is_alarm && self.is_free(checker, path, at) {
-            true => (Outcome::FalseAlarm, inspected),
-            false => (outcome, answer),
+        let is_refused = matches!(&answer, Answer::Reported(what) if what.contains("when opened"));
+        let is_alarm =
+            is_refused || matches!(inspected, Answer::Reported(_)) && outcome == Outcome::Harmless;
+        match is_alarm {
+            true if self.is_free(checker, path, at) => (Outcome::FalseAlarm, inspected),
+            true if outcome == Outcome::Harmless => (Outcome::PutRight, answer),
+            _ => (outcome, answer),
         }
     }
 
-    /// Whether nothing depends on what this is a part of: with other bytes in the whole of it
-    /// everything is there, and stays there when it is written to.
     fn is_free(&mut self, checker: &mut Checker, path: &Path, at: usize) -> bool {
+        let part = (path.to_owned(), at / PAGE_BYTES);
+        if let Some(is_free) = self.known.get(&part) {
+            return *is_free;
+        }
+        let is_free = self.find_out_if_free(checker, path, at);
+        self.known.insert(part, is_free);
+        is_free
+    }
+
+    /// Whether nothing depends on what this is a part of: with other bytes in the whole of it
+    /// everything is there, and stays there when it is written to. Who looks
+    /// the ledger over when it is opened is not asked.
+    fn find_out_if_free(&mut self, checker: &mut Checker, path: &Path, at: usize) -> bool {
         let file = self.image.get_mut(path).and_then(Option::as_mut);
         let file = file.expect("a place lies in a file");
         let first = at - at % PAGE_BYTES;
         let last = file.len().min(first + PAGE_BYTES);
         let page = file[first..last].to_vec();
         file[first..last].fill(0xa5);
-        let is_free = self.ask(checker, "go-on", &self.said) == Answer::Right;
+        let is_free = self.ask(checker, "trust", &self.said) == Answer::Right;
         let file = self.image.get_mut(path).and_then(Option::as_mut);
         file.expect("it was there above")[first..last].copy_from_slice(&page);
         is_free
@@ -99,12 +117,13 @@ impl Subject {
     fn outcome(&self, answer: &Answer, checker: &mut Checker) -> Outcome {
         match answer {
             Answer::Right => Outcome::Harmless,
-            Answer::Reported(what) if what.contains("after going on") => Outcome::Late,
+            Answer::Reported(what) if is_late(what) => Outcome::Late,
             Answer::Reported(what) if what.contains("but wrong") => Outcome::VerifyOnly,
             Answer::Reported(_) => Outcome::Reported,
             Answer::Wrong(_) if self.is_right_but_for_the_newest(checker) => Outcome::NewestLeftOut,
             Answer::Wrong(_) => Outcome::Served,
-            Answer::Died(how) if how.contains("SIGSEGV") || how.contains("SIGBUS") => Outcome::Died,
+            // Of the allocator, too, whose memory LMDB may write to.
+            Answer::Died(how) if how.starts_with("signal: ") => Outcome::Died,
             Answer::Died(_) => Outcome::Panicked,
             Answer::Hangs => Outcome::Hung,
         }
@@ -115,6 +134,11 @@ impl Subject {
         let older = lines.rfind('\n').map_or("", |end| &lines[..=end]);
         self.ask(checker, "check", older) == Answer::Right
     }
+}
+
+/// Whether it was told by a write, or after one.
+fn is_late(what: &str) -> bool {
+    what.contains("after going on") || what.contains("does not go on")
 }
 
 /// Whether a check has said of a directory what is true of it. Whether what it reports is in
@@ -134,6 +158,8 @@ fn is_truth(inspected: &Answer, outcome: Outcome) -> bool {
 enum Outcome {
     /// Everything is there and stays there.
     Harmless,
+    /// The same, and a check tells of it: it was put right when the ledger was opened.
+    PutRight,
     /// An error tells of it wherever it would matter.
     Reported,
     /// Verifying tells of it, but some read has given what is not so, such as that
@@ -145,7 +171,7 @@ enum Outcome {
     /// is taken for one that was torn, which nobody was told of. Only of a record that is too
     /// long to try each of its bits.
     NewestLeftOut,
-    /// The process died by a bad access to memory.
+    /// The process died by a signal, as it had read or written where it must not.
     Died,
     /// No error tells of it, and something is lost or other than it was written.
     Served,
@@ -157,19 +183,15 @@ enum Outcome {
     FalseAlarm,
 }
 
-/// What is not as it should be by the format of today: of so many flips one at
-/// most. LMDB's pages have no checksums, so a flip in a key, in an offset or in the
-/// number of a page is only found where it makes two things disagree
-/// (decision 0001), and LMDB trusts such numbers; that a long newest record of the
+/// What is not as it should be: of so many flips one at
+/// most. That a long newest record of the
 /// journal is torn cannot be told from that it was damaged (decision 0004). A bit of its
 /// header, or of a shorter one, is put right. In 12,000 flips the newest was left out 81
 /// times, and never without a word of it by a check.
-const SHORTCOMINGS: [(Outcome, usize); 4] = [
-    (Outcome::VerifyOnly, 100),
-    (Outcome::Late, 500),
-    (Outcome::NewestLeftOut, 100),
-    (Outcome::Died, 200),
-];
+const SHORTCOMINGS: [(Outcome, usize); 1] = [(Outcome::NewestLeftOut, 100)];
+
+/// How it should be.
+const GOOD: [Outcome; 3] = [Outcome::Harmless, Outcome::PutRight, Outcome::Reported];
 
 #[derive(Default)]
 struct Tally {
@@ -190,7 +212,7 @@ fn flip(seed: u64, flips: usize) -> Tally {
         subject.flip(&path, at, bit);
         let (outcome, answer) = subject.try_out(&mut checker, &path, at);
         subject.flip(&path, at, bit);
-        if !matches!(outcome, Outcome::Harmless | Outcome::Reported) {
+        if !GOOD.contains(&outcome) {
             let path = path.display();
             let told = format!("{outcome:?}: {path} byte {at} bit {bit}: {answer:?}");
             tally.told.push(told);
@@ -225,7 +247,7 @@ fn place(image: &Image, random: &mut Random) -> (PathBuf, usize, usize) {
 }
 
 #[test]
-fn a_bit_that_flips_is_reported_or_of_no_importance_in_all_flips_but_some() {
+fn a_bit_that_flips_is_put_right_or_told_before_it_matters() {
     let flips = how_often("CORELET_FLIPS", FLIPS);
     let mut seeds = Random::of(Random::seed());
     let tallies: Vec<Tally> = thread::scope(|scope| {
@@ -252,7 +274,7 @@ fn a_bit_that_flips_is_reported_or_of_no_importance_in_all_flips_but_some() {
     }
     println!("{flips} flips of one bit each: {sums:?}");
     for (outcome, count) in sums {
-        let is_good = matches!(outcome, Outcome::Harmless | Outcome::Reported);
+        let is_good = GOOD.contains(&outcome);
         let shortcoming = SHORTCOMINGS.iter().find(|(it, _)| *it == outcome);
         let count_max = shortcoming.map_or(0, |(_, of)| flips / of + 3);
         assert!(is_good || count <= count_max, "{outcome:?} {count} times");

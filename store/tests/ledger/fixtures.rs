@@ -40,6 +40,7 @@ pub(crate) fn open(dir: &Path, name: &str) -> Ledger {
         trie_bytes_max: 48 << 10,
         answers: corelet_store::AnswerBounds::DEFAULT,
         attached: corelet_store::AttachedBounds::NONE,
+        start_check_bytes_max: 1 << 30,
     };
     let shard = ShardId::new(0, options.shards_if_new).unwrap();
     Ledger::open(&data.ledger_place(shard), &config).unwrap()

@@ -20,6 +20,7 @@ const CONFIG: LedgerConfig = LedgerConfig {
     trie_bytes_max: 48 << 10,
     answers: corelet_store::AnswerBounds::DEFAULT,
     attached: corelet_store::AttachedBounds::NONE,
+    start_check_bytes_max: 1 << 30,
 };
 
 fn open_data(dir: &Path) -> Result<DataDir, StoreError> {

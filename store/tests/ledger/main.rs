@@ -30,6 +30,7 @@ mod scrub;
 mod seals;
 mod sequences;
 mod signed;
+mod start_check;
 mod tries;
 mod words;
 
@@ -71,6 +72,8 @@ impl Bench {
             trie_bytes_max: 48 << 10,
             answers: corelet_store::AnswerBounds::DEFAULT,
             attached: corelet_store::AttachedBounds::NONE,
+            // Tests of damage meet it when it is read.
+            start_check_bytes_max: 0,
         };
         let place = new_place(dir.path());
         let ledger = Ledger::open(&place, &config).unwrap();

@@ -1,0 +1,186 @@
+//! What a ledger is looked over for when it is opened, before anything is served from it. Its
+//! pages, before LMDB believes them: a ledger whose pages lead elsewhere is refused. Its
+//! records: one of which a single bit is another is put right in its place, and of any other that
+//! is damaged the context goes out of service. Called by `ledger.rs`; how pages are walked is in
+//! `data_file/pages.rs`, and what comes to be damaged later is the scrub's to find.
+
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use crate::change::Change;
+use crate::data_file::pages::{self, Extent, Harm, OddBit, Walked};
+use crate::error::{Refused, StoreError};
+use crate::ids::ContextId;
+use crate::ledger::Ledger;
+use crate::place::LedgerPlace;
+use crate::retention::StepBounds;
+use crate::scrub::{Damage, Scrub};
+use crate::verify::{self, Listener};
+
+/// Damage of no context of which so much is logged.
+const TOLD_MAX: usize = 64;
+
+/// What was looked over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LookedOver {
+    /// Whether records are damaged, so that contexts have to go out of service.
+    pub(crate) has_damage: bool,
+    /// Whether there was too much to read all records.
+    pub(crate) is_left_unread: bool,
+}
+
+/// Looks over the file of a ledger, which nobody has open. If it has more than `bytes_max`, only
+/// the pages that lead to records are read; with 0 nothing is.
+pub(crate) fn look_over(place: &LedgerPlace, bytes_max: u64) -> Result<LookedOver, StoreError> {
+    if bytes_max == 0 {
+        return Ok(LookedOver {
+            has_damage: false,
+            is_left_unread: false,
+        });
+    }
+    let path = &place.data_file();
+    // While this process writes to it, what is read here and there does not fit together.
+    let dir = place.dir().canonicalize();
+    let dir = dir.map_err(StoreError::file("look for", place.dir()))?;
+    if heed::env_closing_event(&dir).is_some() {
+        return Err(StoreError::AlreadyOpen {
+            path: place.dir().to_owned(),
+        });
+    }
+    let bytes = fs::metadata(path).map_err(StoreError::file("read the size of", path))?;
+    let extent = match bytes.len() <= bytes_max {
+        true => Extent::All,
+        false => Extent::Branches,
+    };
+    let Walked {
+        flaws,
+        odd_bits,
+        records_damaged,
+    } = pages::walk(path, extent, &mut || {})?;
+    let mut lethal = flaws.iter().filter(|flaw| flaw.harm == Harm::Engine);
+    if let Some(flaw) = lethal.next() {
+        return Err(StoreError::DamagedPages {
+            path: path.to_owned(),
+            page: flaw.page,
+            why: flaw.why,
+            others: lethal.count(),
+        });
+    }
+    if let Some(flaw) = flaws.first() {
+        tracing::warn!(path = %path.display(), page = flaw.page, why = flaw.why, pages = flaws.len(), "pages of the ledger are not used any more");
+    }
+    put_right(path, &odd_bits).map_err(StoreError::file("put a bit right in", path))?;
+    Ok(LookedOver {
+        has_damage: records_damaged > 0,
+        is_left_unread: extent == Extent::Branches,
+    })
+}
+
+/// Gives records the bits that they were written with. If this is cut short, the next start goes
+/// on: each bit counts by itself.
+fn put_right(path: &Path, odd_bits: &[OddBit]) -> std::io::Result<()> {
+    if odd_bits.is_empty() {
+        return Ok(());
+    }
+    let file = OpenOptions::new().read(true).write(true).open(path)?;
+    for odd in odd_bits {
+        let OddBit {
+            page, byte, mask, ..
+        } = *odd;
+        let mut found = [0];
+        file.read_exact_at(&mut found, byte)?;
+        file.write_all_at(&[found[0] ^ mask], byte)?;
+        tracing::warn!(path = %path.display(), page, byte, mask, "a bit of a record was another than it was written, as its checksum tells; it is put right");
+    }
+    file.sync_data()
+}
+
+/// Takes every context with damage out of service, durably. Reads the whole ledger, unless
+/// all that is damaged is out of service already.
+pub(crate) fn put_out_of_service(ledger: &Ledger) -> Result<(), StoreError> {
+    let all = StepBounds {
+        rows_max: u64::MAX,
+        bytes_max: u64::MAX,
+    };
+    let round = Scrub::default().step(&ledger.snapshot()?, &all)?;
+    if !round.derived.is_empty() {
+        for derived in &round.derived {
+            tracing::warn!(error = %derived.error, "a record that is worked out from others is damaged; it is worked out again");
+        }
+        let mut writer = ledger.writer();
+        writer.drop_derived(&round.derived)?;
+        writer.checkpoint()?;
+    }
+    let snapshot = ledger.snapshot()?;
+    let mut found = Found::default();
+    let mut are_all_known = true;
+    let out = snapshot.all_quarantined()?;
+    for Damage {
+        slot,
+        context,
+        error,
+    } in round.damaged
+    {
+        let context = match (context, slot) {
+            (None, Some(slot)) => snapshot.context_in(slot, usize::MAX)?,
+            (context, _) => context,
+        };
+        are_all_known &= out.iter().any(|out| Some(out.context) == context);
+        found.found(context, error);
+    }
+    if are_all_known {
+        return Ok(());
+    }
+    // Whose a record was of which the key is another, tells what lacks it.
+    verify::scrub(&snapshot, &mut found);
+    drop(snapshot);
+    found
+        .contexts
+        .retain(|context, _| out.iter().all(|out| out.context != *context));
+    let changes = found.contexts.iter().map(|(context, why)| {
+        tracing::error!(%context, %why, "a record of a context is damaged; it is out of service");
+        Change::Quarantine {
+            context: *context,
+            why: Some(why.clone()),
+        }
+    });
+    let changes: Vec<Change> = changes.collect();
+    for verdict in ledger.commit(changes)? {
+        match verdict {
+            Ok(_) => {}
+            // Nothing says in which slot it is, so nobody finds it.
+            Err(error @ Refused::Damaged { .. }) => {
+                tracing::error!(%error, "that a context is out of service could not be written down");
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a context with damage cannot be put out of service");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Contexts with damage, and the first of it.
+#[derive(Default)]
+struct Found {
+    contexts: BTreeMap<ContextId, String>,
+    told: usize,
+}
+
+impl Listener for Found {
+    fn found(&mut self, context: Option<ContextId>, error: StoreError) {
+        if let Some(context) = context {
+            let why = || error.to_string();
+            self.contexts.entry(context).or_insert_with(why);
+            return;
+        }
+        self.told += 1;
+        if self.told <= TOLD_MAX {
+            tracing::error!(%error, "a damaged record, of which nothing says to which context it belongs");
+        }
+    }
+
+    fn passed(&mut self, _: verify::Scrubbed) {}
+}
