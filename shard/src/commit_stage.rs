@@ -592,6 +592,7 @@ impl CommitStage {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use corelet_store::{ContextSlot, EntryKind, Refused, Space};
     use crossbeam_channel::Receiver;
     use futures_lite::future::{block_on, poll_once};
