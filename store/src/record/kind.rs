@@ -66,4 +66,5 @@ kinds! {
     Aside = 55: "call that was put aside",
     Backlog = 60: "record of a backlog",
     EditAfterOthers = 61: "edit",
+    LogWithBefores = 62: "log record",
 }
