@@ -17,6 +17,10 @@ pub(crate) const BEFORES_BYTES_MAX: usize = 16 << 20;
 
 /// What an entry was before a write.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is taken apart where it is read"
+)]
 pub(crate) enum Before<'a> {
     /// What it is after it.
     Same,

@@ -232,7 +232,7 @@ impl<'s> PastState<'s> {
         dot: Dot,
         seen: &Rc<VersionVector>,
     ) -> Result<(), PastError> {
-        self.load(op)?;
+        self.load(op, dot, seen)?;
         let past = Past::Seen(seen);
         let authors = &self.authors;
         let order = |a: u32, b: u32| authors.get(a).cmp(&authors.get(b));
@@ -275,7 +275,7 @@ impl<'s> PastState<'s> {
     }
 
     /// Takes from the base what a write needs.
-    fn load(&mut self, op: &OpView<'s>) -> Result<(), PastError> {
+    fn load(&mut self, op: &OpView<'s>, dot: Dot, seen: &VersionVector) -> Result<(), PastError> {
         let Some(base) = &self.base else {
             return Ok(());
         };
@@ -295,8 +295,19 @@ impl<'s> PastState<'s> {
         };
         for kind in [EntryKind::List, EntryKind::Text] {
             let had = sequence(state, kind);
-            // Only of several births can some go and others stay.
-            if had.births.len() < 2 || entry.loaded.contains(&kind) {
+            let removes = op.removes_first || op.write == WriteView::Remove;
+            let is_birth = match op.write {
+                WriteView::Edit {
+                    kind: of, births, ..
+                } => of == kind && births.iter().len() == 0,
+                _ => false,
+            };
+            let goes = |birth: &&Dot| {
+                removes && seen.has_seen(**birth) || is_birth && birth.author == dot.author
+            };
+            let gone = had.births.iter().filter(goes).count();
+            // What stays of a sequence that is parted has its chains worked out anew.
+            if gone == 0 || gone == had.births.len() || entry.loaded.contains(&kind) {
                 continue;
             }
             base.find_edits(

@@ -393,8 +393,17 @@ fn a_past_that_is_not_retained_is_said_to_be_gone() {
     let ledger = open(dir.path(), "format-3");
     let snapshot = ledger.snapshot().unwrap();
     let slot = snapshot.context(&id(1)).unwrap().unwrap().slot;
-    let newest = snapshot.head(slot).unwrap().deltas[0];
-    let error = snapshot.at(slot, &newest).err().unwrap();
+    let head = snapshot.head(slot).unwrap();
+    let newest = snapshot.at(slot, &head.deltas[0]).unwrap();
+    assert_eq!(newest.root(), head.root);
+    // The deltas of that format are gone.
+    let mut before = None;
+    let visit = &mut |_, delta: corelet_store::DeltaView<'_>| {
+        before = delta.parents().next();
+        ControlFlow::Continue(())
+    };
+    snapshot.deltas(slot, usize::MAX, visit).unwrap();
+    let error = snapshot.at(slot, &before.unwrap()).err().unwrap();
     assert!(matches!(error, PastError::NotRetained { .. }), "{error}");
 }
 
