@@ -10,8 +10,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use corelet_shard::ReadError;
 use corelet_store::{
-    Content, ContextRecord, ContextSlot, DeltaId, EditView, EntryKind, EntryValue, NodeId, Scan,
-    Sequence, SequenceKind, Snapshot, Space, StoreError, replay,
+    Content, ContextRecord, ContextSlot, DeltaId, EditView, EntryKind, EntryValue, NodeId,
+    PastError, Scan, Sequence, SequenceKind, Snapshot, Space, replay,
 };
 use serde_json::{Map, Value, json};
 
@@ -88,7 +88,8 @@ fn entries_now(
         snapshot.scan(slot, scan, &mut |entry| {
             let value = entry.value()?;
             let mut edits = |kind, visit: &mut dyn FnMut(EditView<'_>) -> ControlFlow<()>| {
-                snapshot.edits(slot, space, entry.key(), kind, visit)
+                let shown = snapshot.edits(slot, space, entry.key(), kind, visit);
+                shown.map_err(PastError::from)
             };
             match lines.entry(space, entry.key(), value, &mut edits) {
                 Ok(()) => Ok(ControlFlow::Continue(())),
@@ -118,16 +119,23 @@ fn entries_then(
         "root": past.root().to_string(),
         "at": delta.to_string(),
     }))?;
-    let is_wanted = |space: Space, key: &[u8]| {
-        wanted.space.is_none_or(|it| it == space) && key.starts_with(&wanted.prefix)
-    };
-    for (space, key, value) in past.entries() {
-        if is_wanted(space, key) {
+    let spaces = SPACES.iter().map(|(space, _)| *space);
+    for space in spaces.filter(|space| wanted.space.is_none_or(|it| it == *space)) {
+        let mut failed = None;
+        past.scan(space, &wanted.prefix, &mut |key, value| {
             let mut edits = |kind, visit: &mut dyn FnMut(EditView<'_>) -> ControlFlow<()>| {
-                past.edits(space, key, kind, visit);
-                Ok(())
+                past.edits(space, key, kind, visit)
             };
-            lines.entry(space, key, value, &mut edits)?;
+            match lines.entry(space, key, value, &mut edits) {
+                Ok(()) => Ok(ControlFlow::Continue(())),
+                Err(error) => {
+                    failed = Some(error);
+                    Ok(ControlFlow::Break(()))
+                }
+            }
+        })?;
+        if let Some(error) = failed {
+            return Err(error);
         }
     }
     Ok(())
@@ -167,7 +175,7 @@ pub(crate) fn deltas(
 }
 
 /// Shows the edits of a list or text.
-type Edits<'e> = dyn FnMut(EntryKind, &mut dyn FnMut(EditView<'_>) -> ControlFlow<()>) -> Result<(), StoreError>
+type Edits<'e> = dyn FnMut(EntryKind, &mut dyn FnMut(EditView<'_>) -> ControlFlow<()>) -> Result<(), PastError>
     + 'e;
 
 struct Lines<'o> {

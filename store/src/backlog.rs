@@ -6,14 +6,13 @@
 use heed::{Env, RwTxn, WithoutTls};
 
 use crate::authors::Authors;
-use crate::delta::DeltaView;
 use crate::error::StoreError;
 use crate::hlc::Hlc;
 use crate::ids::{ContextSlot, DeltaId};
 use crate::layout::{self, Tables, dag_key, position_key};
 use crate::ledger::engine_error;
 use crate::record::{
-    BacklogRow, BacklogRowWithoutStamps, DagNode, Head, LogRow, RecordKind, open, read_seen, seal,
+    BacklogRow, BacklogRowWithoutStamps, DagNode, Head, Logged, RecordKind, open, read_seen, seal,
     seen_rows,
 };
 use crate::sweep::{Damaged, Part, Rows};
@@ -160,12 +159,11 @@ fn node_at(
     let corrupt = |why| StoreError::corrupt("log record", &key, why);
     let found = tables.log.get(txn, &key);
     let found = found.map_err(|error| engine_error("a sweep", error, env))?;
-    let row = open::<LogRow>(&key, found.ok_or_else(|| corrupt("it is missing"))?)?;
-    if row.slot.to_native() != slot.number() || row.previous.to_native() >= position {
+    let row = Logged::read(&key, found.ok_or_else(|| corrupt("it is missing"))?)?;
+    if row.slot != slot || row.previous >= position {
         return Err(corrupt("it is not one of the context that points to it"));
     }
-    let delta = DeltaView::parse(row.canonical.get());
-    let delta = delta.map_err(|_| corrupt("its canonical bytes are malformed"))?;
+    let delta = row.delta(&key)?;
     let author = known.find(delta.author());
     let author = author.ok_or_else(|| corrupt("its author is unknown to the ledger"))?;
     let dot = Dot {
@@ -173,5 +171,5 @@ fn node_at(
         hlc: delta.hlc(),
     };
     let node = backlog.past_of(dot, position);
-    Ok((delta.id(), node, row.previous.to_native()))
+    Ok((delta.id(), node, row.previous))
 }

@@ -69,6 +69,11 @@ impl Alive {
 }
 
 impl<'t> StoredEdit<'t> {
+    /// What it builds on; none if it has begun the sequence.
+    pub(crate) fn births(&self) -> impl Iterator<Item = Birth> {
+        self.row.births.iter().map(Birth::of)
+    }
+
     /// The edit, as its delta has it.
     pub(crate) fn update(&self) -> &'t [u8] {
         self.row.update.get()

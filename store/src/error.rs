@@ -628,13 +628,26 @@ pub enum PastError {
         /// The one asked for.
         delta: DeltaId,
     },
-    /// Deltas that lead to it are gone, or it came with a copy that did not have them.
+    /// It is gone, or what was replaced since is, or it came with a copy.
     #[error(
-        "not all deltas up to {delta} are retained in the log; only states whose whole past is retained can be shown"
+        "what it takes to show the state after {delta} is not retained in the log, where it is pruned with the oldest deltas and does not come with a copy; later states can be shown"
     )]
     NotRetained {
         /// The one asked for.
         delta: DeltaId,
+    },
+    /// Of a list or text that was removed since not all edits are there any more. Everything else
+    /// in the state is.
+    #[error(
+        "not all edits of the {kind} {key:?} as it was after {delta} are retained: it was removed since, and deltas that had edited it are pruned; everything else can be shown"
+    )]
+    EditsNotRetained {
+        /// The one asked for.
+        delta: DeltaId,
+        /// A list or a text.
+        kind: EntryKind,
+        /// The key, as text.
+        key: String,
     },
     /// Its author has said another root than the deltas give.
     #[error(

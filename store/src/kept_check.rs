@@ -72,9 +72,9 @@ fn check_tally(
     let mut log_bytes = 0;
     let mut position = head.log_last;
     while position > tally.log_from.max(head.log_pruned) {
-        let (previous, delta) = snapshot.delta_at(slot, position)?;
-        log_bytes += delta.canonical().len() as u64;
-        position = previous;
+        let logged = snapshot.logged(slot, position)?;
+        log_bytes += logged.bytes();
+        position = logged.previous;
     }
     let events_bytes = Cell::new(0_u64);
     snapshot.events(slot, tally.events_from, usize::MAX, &mut |event| {

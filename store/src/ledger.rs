@@ -194,7 +194,7 @@ impl Ledger {
         match format {
             FORMAT_VERSION => {}
             takeover::OLDEST => takeover::take_over(&meta, config)?,
-            // It has only gained tables, and the journal's records new kinds.
+            // It has only gained tables, and records new kinds.
             _ => meta.write_format()?,
         }
         let mut journal = Journal::open(

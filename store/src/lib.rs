@@ -21,7 +21,8 @@
 //! | `create.rs`, `takeover.rs` | new ledgers, and those of older formats |
 //! | `writer.rs`, `journal/` | making batches durable |
 //! | `apply/`, `authors.rs`, `sweep.rs`, `backlog.rs` | writing into LMDB |
-//! | `snapshot/`, `kept.rs`, `edits.rs`, `past.rs` | reading what is, and what was |
+//! | `snapshot/`, `kept.rs`, `edits.rs`, `past/` | reading what is, and what was |
+//! | `befores.rs` | what a delta has replaced, beside it in the log |
 //! | `readers.rs` | which snapshots are in use, and for how long |
 //! | `layout.rs`, `record/`, `delta.rs`, `local.rs` | the format |
 //! | `trie/`, `trie_table.rs` | what a root is the digest of, and where it is kept |
@@ -40,6 +41,7 @@ mod apply;
 mod attachment;
 mod authors;
 mod backlog;
+mod befores;
 mod blobs;
 mod change;
 mod check;

@@ -36,8 +36,8 @@ pub(crate) use self::kind::RecordKind;
 pub(crate) use self::mend::{Bit, odd_bit};
 pub use self::read::EventView;
 pub(crate) use self::read::{
-    DagNode, read_answer_bytes, read_author, read_edit, read_edit_seen, read_entry, read_name,
-    seal_edit, seal_edit_seen,
+    DagNode, Logged, read_answer_bytes, read_author, read_edit, read_edit_seen, read_entry,
+    read_name, seal_edit, seal_edit_seen, seal_log,
 };
 pub(crate) use self::rows::*;
 use crate::error::StoreError;

@@ -16,7 +16,7 @@ use crate::error::StoreError;
 use crate::ids::ContextSlot;
 use crate::layout::{self, Table, Tables, position_key, slot_key, slot_of, space_key};
 use crate::ledger::{commit_error, engine_error};
-use crate::record::{GraveRow, LitterRow, LogRow, open, read_entry, seal};
+use crate::record::{GraveRow, LitterRow, Logged, open, read_entry, seal};
 use crate::saved;
 use crate::version::Dot;
 
@@ -221,10 +221,10 @@ fn sweep_graves(
             let key = position_key(log_last);
             let found = tables.log.get(txn, &key).map_err(failed)?;
             let missing = || StoreError::corrupt("log record", &key, "it is missing");
-            let previous = match found.ok_or_else(missing).and_then(|bytes| {
-                let row = open::<LogRow>(&key, bytes)?;
-                Ok(row.previous.to_native())
-            }) {
+            let previous = match found
+                .ok_or_else(missing)
+                .and_then(|bytes| Ok(Logged::read(&key, bytes)?.previous))
+            {
                 Ok(previous) => previous,
                 Err(_) if found.is_none() && log_last <= log_pruned => 0,
                 // There is no way to those before it: a scrub finds them, which are nobody's.

@@ -14,6 +14,7 @@ use bytes::Bytes;
 
 use crate::answer::KeptAnswer;
 use crate::authors::Authors;
+use crate::befores::Before;
 use crate::change::ApplicationRecord;
 use crate::entry::{EntryKind, Space, Stored};
 use crate::error::StoreError;
@@ -21,7 +22,7 @@ use crate::ids::{ContextId, ContextSlot};
 use crate::layout::{self, Table, Tables, slot_of};
 use crate::quarantine::{AsideRow, Quarantined};
 use crate::record::{
-    AnswerTally, ContextRecord, DagNode, EventView, GraveRow, Head, LogRow, open,
+    AnswerTally, ContextRecord, DagNode, EventView, GraveRow, Head, Logged, open,
     read_answer_bytes, read_edit, read_entry, read_name,
 };
 use crate::saved::SequenceName;
@@ -505,9 +506,22 @@ impl<'s> Scrub<'s> {
     }
 
     fn delta(&mut self, key: &[u8], bytes: &[u8]) -> Result<(), StoreError> {
-        let row = open::<LogRow>(key, bytes)?;
-        self.of(ContextSlot::new(row.slot.to_native())).deltas += 1;
-        Ok(())
+        let row = Logged::read(key, bytes)?;
+        self.of(row.slot).deltas += 1;
+        let authors = &self.authors;
+        let mut is_known = true;
+        row.each_before(key, &row.delta(key)?, |_, before| {
+            if let Before::State(state) = before {
+                state.dots(&mut |dot| is_known &= authors.get(dot.author).is_some());
+            }
+        })?;
+        match is_known {
+            true => Ok(()),
+            false => {
+                let why = "an author of what the delta has replaced is unknown";
+                Err(corrupt("log record", key, why))
+            }
+        }
     }
 
     fn event(&mut self, key: &[u8], bytes: &[u8]) -> Result<(), StoreError> {

@@ -15,14 +15,13 @@ use crate::apply::{Answer, Pass, verdict};
 use crate::attachment::AttachedBounds;
 use crate::authors::Authors;
 use crate::change::{Change, Verdict};
-use crate::delta::DeltaView;
 use crate::error::{Refused, StoreError};
 use crate::hlc::Hlc;
 use crate::ids::{ContextId, ContextSlot};
 use crate::journal::Journal;
 use crate::layout::{self, BATCH_BYTES_MAX, META_COUNTERS, META_SLOTS, Tables};
 use crate::ledger::{LedgerConfig, Shared, commit_error, engine_error, free_pages, is_short_write};
-use crate::record::{CountersRecord, Head, LogRow, SlotsRecord, open};
+use crate::record::{CountersRecord, Head, Logged, SlotsRecord, open};
 use crate::reserve::Reserve;
 use crate::retention::{Collected, Reach, Retention, Round, StepBounds};
 use crate::saved::{self, SavedSequence, SequenceName};
@@ -718,9 +717,7 @@ pub(crate) fn next_slot(
 }
 
 fn stamp_of(key: &[u8], bytes: &[u8]) -> Result<Hlc, StoreError> {
-    let delta = DeltaView::parse(open::<LogRow>(key, bytes)?.canonical.get());
-    let malformed = |_| StoreError::corrupt("log record", key, "its canonical bytes are malformed");
-    delta.map(|delta| delta.hlc()).map_err(malformed)
+    Ok(Logged::read(key, bytes)?.delta(key)?.hlc())
 }
 
 fn newest_stamp_of_heads(

@@ -410,10 +410,12 @@ fn what_is_not_there(catalogue: &Catalogue) {
 
 fn a_past_that_is_gone(catalogue: &Catalogue) {
     let stage = Stage::start("[collector]\nevery = \"100 ms\"\nhistory_max = 0\n");
+    let mut set = Vec::new();
     for n in 0..200 {
         let args = json!({ "key": "k", "value": n.to_string() });
         let answer = stage.call("neighbour", "set", &args);
-        assert!(answer.1["result"].is_object(), "{}", answer.1);
+        let delta = answer.1["result"]["delta_id"].as_str();
+        set.push(delta.expect("it has changed something").to_owned());
     }
     let deltas = || {
         let path = "/v1/contexts/neighbour/deltas?limit=1000";
@@ -431,11 +433,22 @@ fn a_past_that_is_gone(catalogue: &Catalogue) {
             left.pop().expect("the newest are kept")
         })
     });
-    let at = oldest["delta"].as_str().expect("an id");
-    let path = format!("/v1/contexts/neighbour/entries?at={at}");
-    let answer = stage.client.get(&path).expect("an answer");
-    let data = catalogue.rest("past_not_retained", &answer);
-    assert_eq!(data["delta"], at);
+    let at = |delta: &str| {
+        let path = format!("/v1/contexts/neighbour/entries?at={delta}");
+        stage.client.get(&path).expect("an answer")
+    };
+    let data = catalogue.rest("past_not_retained", &at(&set[0]));
+    assert_eq!(data["delta"], set[0]);
+    // What is kept is read as it was, although what led to it is not.
+    let oldest = oldest["delta"].as_str().expect("an id");
+    let (status, text) = at(oldest);
+    assert_eq!(status, 200, "{text}");
+    let n = set.iter().position(|delta| delta == oldest);
+    let n = n.expect("it is one of them").to_string();
+    let lines = text.as_str().expect("lines").lines();
+    let lines = lines.map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    let values: Vec<Value> = lines.map(|line| line["value"].clone()).collect();
+    assert!(values.contains(&json!(n)), "{values:?}");
     stage.stop();
 }
 

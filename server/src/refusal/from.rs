@@ -38,7 +38,9 @@ impl From<CallError> for Refusal {
                 PastError::Unknown { delta } => {
                     Refusal::new(Code::UnknownDelta, message).with("delta", delta.to_string())
                 }
-                PastError::NotRetained { delta } | PastError::OtherRoot { delta, author: _ } => {
+                PastError::NotRetained { delta }
+                | PastError::EditsNotRetained { delta, .. }
+                | PastError::OtherRoot { delta, author: _ } => {
                     Refusal::new(Code::PastNotRetained, message).with("delta", delta.to_string())
                 }
                 PastError::TooLong { limit, max } => {

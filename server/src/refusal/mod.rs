@@ -128,7 +128,7 @@ catalogue! {
     UnknownDelta = -32028 "unknown_delta", 404 call, "delta",
         "The context has no such delta.";
     PastNotRetained = -32029 "past_not_retained", 410 call, "delta?, limit?, max?",
-        "The state after this delta cannot be shown: not all deltas that lead to it are kept (`collector.history_max` and the settings beside it say how long they are), they are more than `max`, or they give another root than the peer has said who has made it. Later states can be.";
+        "The state after this delta, or a list or text in it that was removed since, cannot be shown: the delta, or what was replaced since, is not kept any more (`collector.history_max` and the settings beside it say how long it is) or did not come with a copy; or more than `max` has changed since; or the deltas give another root than the peer has said who has made it. Later states can be.";
     UnknownBlob = -32016 "unknown_blob", 404 call, "blob",
         "There is no blob with this id on this node.";
     BlobMismatch = -32017 "blob_mismatch", 422 call, "expected, found",

@@ -17,7 +17,7 @@ use crate::hlc::Hlc;
 use crate::ids::{ContextSlot, DeltaId, NodeId, Root};
 use crate::layout::{dag_key, event_key, position_key};
 use crate::local;
-use crate::record::{DagNode, EventRow, Head, LogRow, seal};
+use crate::record::{DagNode, EventRow, Head, LogRow, seal, seal_log};
 use crate::version::{Past, VersionVector};
 
 /// What a call leaves behind before its delta is written.
@@ -224,7 +224,7 @@ impl Pass<'_> {
         self.buffers.canonical.clear();
         if call.is_replicated() {
             let id = self.canonical_of(head, plan, call, hlc);
-            self.write_log(incoming, &id, seen, head)?;
+            self.write_log(incoming, &id, plan.befores.bytes(), seen, head)?;
             head.deltas.clear();
             head.deltas.push(id);
             let events = call.events.iter();
@@ -304,13 +304,14 @@ impl Pass<'_> {
         touched
     }
 
-    /// Puts the delta in the buffer into the log. `seen` is what its author had seen;
-    /// none if that is everything. Gives what others have to know who name it as a parent, if
+    /// Puts the delta in the buffer into the log, with what it has replaced if that is to be
+    /// kept. `seen` is what its author had seen; none if that is everything. Gives what others have to know who name it as a parent, if
     /// there are others.
     pub(super) fn write_log(
         &mut self,
         incoming: &Incoming,
         id: &DeltaId,
+        befores: Option<&[u8]>,
         seen: Option<VersionVector>,
         head: &mut Head,
     ) -> Result<Option<DagNode>, Stop> {
@@ -321,7 +322,7 @@ impl Pass<'_> {
             previous: head.log_last,
             canonical: &self.buffers.canonical,
         };
-        seal(&mut self.buffers.record, &key, &row);
+        seal_log(&mut self.buffers.record, &key, row, befores);
         let put = self.tables.log.put_with_flags(
             &mut self.txn,
             PutFlags::APPEND,
@@ -331,7 +332,8 @@ impl Pass<'_> {
         put.map_err(|error| self.stop(error))?;
         self.next.position += 1;
         self.next.last_hlc = self.next.last_hlc.max(incoming.dot.hlc);
-        self.count_delta(incoming, position, head)?;
+        let bytes = self.buffers.canonical.len() + befores.map_or(0, <[u8]>::len);
+        self.count_delta(incoming, position, bytes as u64, head)?;
         head.log_last = position;
         head.log_count += 1;
         if !head.is_shared {

@@ -6,12 +6,11 @@ use super::Pass;
 use super::collect::{Progress, Step, written};
 use super::followed::{Followed, Held};
 use super::members::Stable;
-use crate::delta::DeltaView;
 use crate::error::StoreError;
 use crate::hlc::Hlc;
 use crate::ids::{ContextSlot, DeltaId};
 use crate::layout::{self, dag_key, mark_key, position_key, slot_key};
-use crate::record::{Head, LogRow, open, seal};
+use crate::record::{self, Head, seal};
 use crate::retention::Keep;
 use crate::tally::{MarkRow, SPAN_BYTES, SPAN_DELTAS_MAX, Tally, read_mark};
 use crate::version::{Dot, VersionVector};
@@ -186,17 +185,16 @@ impl Pass<'_> {
         let corrupt = |why| StoreError::corrupt("log record", &key, why);
         let found = self.tables.log.get(&self.txn, &key);
         let found = found.map_err(|error| self.engine(error))?;
-        let row = open::<LogRow>(&key, found.ok_or_else(|| corrupt("it is missing"))?)?;
-        if row.slot.to_native() != slot.number() {
+        let found = found.ok_or_else(|| corrupt("it is missing"))?;
+        let row = record::Logged::read(&key, found)?;
+        if row.slot != slot {
             return Err(corrupt("it belongs to another context"));
         }
-        let previous = row.previous.to_native();
+        let previous = row.previous;
         if previous >= position {
             return Err(corrupt("the delta before it is not before it"));
         }
-        let canonical = row.canonical.get();
-        let delta = DeltaView::parse(canonical)
-            .map_err(|_| corrupt("its canonical bytes are malformed"))?;
+        let delta = row.delta(&key)?;
         let author = self.authors.find(delta.author());
         Ok(Logged {
             position,
@@ -206,7 +204,7 @@ impl Pass<'_> {
                 author: author.ok_or_else(|| corrupt("its author is unknown"))?,
                 hlc: delta.hlc(),
             },
-            bytes: canonical.len() as u64,
+            bytes: row.bytes(),
         })
     }
 

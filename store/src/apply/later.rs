@@ -19,6 +19,9 @@ use crate::journal::JournaledCall;
 /// Calls that wait for their roots: a batch of 64 connections.
 const WAITING_MAX: usize = 64;
 
+/// What one of them may replace, as that is kept in memory until its delta is written.
+const BEFORES_BYTES_MAX: usize = 64 << 10;
+
 /// A call that is checked and worked out.
 pub(super) enum Begun<'c> {
     /// It has changed the state, and waits for its root.
@@ -70,7 +73,9 @@ impl Pass<'_> {
         let incoming = self.incoming(slot, call.author, hlc);
         let mut plan = self.plan_call(&incoming, call)?;
         let op = call.ops[0].view();
-        if !self.change_trie_for_later(&mut plan, slot, &op) {
+        let befores = plan.befores.bytes();
+        let is_small = befores.is_some_and(|befores| befores.len() <= BEFORES_BYTES_MAX);
+        if !is_small || !self.change_trie_for_later(&mut plan, slot, &op) {
             return Ok(Begun::Now(PlannedCall {
                 call,
                 incoming,

@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::{Pass, Stop, before_writing};
 use crate::attachment::{self, Attachment};
+use crate::befores::Befores;
 use crate::change::Birth;
 use crate::delta::{OpView, WriteView};
 use crate::edits::{self, Alive, EditError};
@@ -53,6 +54,8 @@ pub(super) struct Plan {
     pub(super) writes: Vec<PlannedWrite>,
     /// Bytes of entries that are not those of their write.
     arena: Vec<u8>,
+    /// What the writes of the delta replace.
+    pub(super) befores: Befores,
     /// An entry's key in the trie.
     trie_key: Vec<u8>,
     /// Bytes that were read or are written again for it, beside those that it brings.
@@ -189,6 +192,7 @@ impl Pass<'_> {
         plan.bytes = head.bytes;
         plan.writes.clear();
         plan.arena.clear();
+        plan.befores.clear();
         plan.work_bytes = 0;
         Ok(plan)
     }
@@ -196,7 +200,8 @@ impl Pass<'_> {
     /// Keeps its memory for the next one.
     pub(super) fn end_plan(&mut self, plan: Plan) {
         self.work_bytes += plan.work_bytes + plan.arena.len() as u64;
-        if plan.arena.capacity() <= super::BUFFER_BYTES_KEPT_MAX {
+        let capacity = plan.arena.capacity().max(plan.befores.capacity());
+        if capacity <= super::BUFFER_BYTES_KEPT_MAX {
             self.plans.push(plan);
         }
     }
@@ -235,6 +240,10 @@ impl Pass<'_> {
             self.check_sum(slot, op)?;
         }
         let old_bytes = old.as_ref().map(Stored::bytes);
+        let is_in_delta = op.space.is_replicated();
+        if is_in_delta {
+            plan.befores.add(old.as_ref());
+        }
         let births;
         let effect = match write {
             WriteView::Set(value) => Effect::Set(value),
@@ -265,6 +274,9 @@ impl Pass<'_> {
         let order = |a: u32, b: u32| authors.get(a).cmp(&authors.get(b));
         let mut merged = merge(old, op.removes_first, &effect, dot, past, order);
         if merged.is_kept {
+            if is_in_delta {
+                plan.befores.last_is_same();
+            }
             plan.writes.push(PlannedWrite {
                 entry: PlannedEntry::Kept,
                 dropped: Vec::new(),

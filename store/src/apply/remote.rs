@@ -228,7 +228,7 @@ impl Pass<'_> {
             Follows::Everything => (None, Some(delta.root()).filter(|there| *there != root)),
             Follows::Some(seen) => (Some(seen), None),
         };
-        let node = self.write_log(incoming, id, seen, head)?;
+        let node = self.write_log(incoming, id, plan.befores.bytes(), seen, head)?;
         let first_sequence = head.events_last + 1;
         let events = delta.events().map(|event| (event.kind, event.payload));
         self.write_events(incoming, id, events, head)?;

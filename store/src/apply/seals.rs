@@ -10,7 +10,7 @@ use crate::hlc::Hlc;
 use crate::ids::{ContextSlot, DeltaId};
 use crate::layout::{author_in_slot_key, position_key, seal_key, seal_stamp};
 use crate::local;
-use crate::record::{ForkRow, LogRow, SealRow, open, seal};
+use crate::record::{ForkRow, Logged, SealRow, open, seal};
 use crate::seal::{Branch, Seal, Sealed};
 
 /// Of seals that newer ones have replaced, one is kept per so many changes of the context: who
@@ -198,8 +198,8 @@ impl Pass<'_> {
         let found = self.tables.log.get(&self.txn, &position);
         let found = found.map_err(|error| self.stop(error))?;
         let found = found.ok_or(Refused::SealOfUnknown { delta })?;
-        let row = open::<LogRow>(&position, found).map_err(before_writing)?;
-        let canonical = bytes::Bytes::copy_from_slice(row.canonical.get());
+        let row = Logged::read(&position, found).map_err(before_writing)?;
+        let canonical = bytes::Bytes::copy_from_slice(row.canonical);
         Branch::check(vec![canonical], sealed).map_err(|_| corrupt("its delta is another one"))
     }
 }

@@ -20,14 +20,14 @@ pub(super) struct TouchedTally {
 }
 
 impl Pass<'_> {
-    /// Counts the delta that is in the buffer and is about to be the head's last.
+    /// Counts the delta that is about to be the head's last.
     pub(super) fn count_delta(
         &mut self,
         incoming: &Incoming,
         position: u64,
+        bytes: u64,
         head: &Head,
     ) -> Result<(), Stop> {
-        let bytes = self.buffers.canonical.len() as u64;
         let slot = incoming.slot;
         let is_marked = self.tally_mut(slot, head)?.add_delta(bytes);
         if !is_marked {

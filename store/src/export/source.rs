@@ -147,7 +147,7 @@ fn write_rows<S: RowSink>(
         snapshot,
         slot: record.slot,
         scope,
-        backlog: backlog(snapshot, record.slot)?,
+        backlog: snapshot.backlog(record.slot)?,
         authors,
         out,
         named: BTreeSet::new(),
@@ -539,10 +539,4 @@ impl<S: RowSink> Source<'_, S> {
             },
         )
     }
-}
-
-fn backlog(snapshot: &Snapshot, slot: ContextSlot) -> Result<Option<Backlog>, StoreError> {
-    let key = slot_key(slot);
-    let found = snapshot.get_raw(snapshot.tables.backlog, &key)?;
-    found.map(|bytes| Backlog::read(&key, bytes)).transpose()
 }

@@ -119,6 +119,14 @@ fn record_of(kind: RecordKind) -> Vec<u8> {
             previous: 2,
             canonical: b"canonical bytes",
         }),
+        RecordKind::LogWithBefores => sealed(&LogWithBeforesRow {
+            log: LogRow {
+                slot: 1,
+                previous: 2,
+                canonical: b"canonical bytes",
+            },
+            befores: b"what it has replaced",
+        }),
         RecordKind::Dag => sealed(&DagRow {
             position: 1,
             author: 2,

@@ -74,5 +74,7 @@ kinds! {
     Aside = 55: "call that was put aside",
     Backlog = 60: "record of a backlog",
     EditAfterOthers = 61: "edit",
-    Authors = 62: "record of authors' numbers",
+    LogWithBefores = 62: "log record",
+    // What of numbers of authors was given and dropped.
+    Authors = 63: "record of authors' numbers",
 }

@@ -5,15 +5,18 @@ use bytes::Bytes;
 
 use super::rows::{
     AnswerAgeRow, AnswerRow, AnswerTally, ApplicationRow, ArchivedEditRow, AuthorRow, DagRow,
-    EditAfterOthersRow, EditRow, EditSeenRow, EntryRow, EventRow, NameRow, SECTIONS,
+    EditAfterOthersRow, EditRow, EditSeenRow, EntryRow, EventRow, LogRow, LogWithBeforesRow,
+    NameRow, SECTIONS,
 };
 use super::{RecordKind, id_key, open, read_seen, seal, seen_rows};
 use crate::answer::{KeptAnswer, RequestDigest, Said};
+use crate::befores::{self, Before};
 use crate::change::ApplicationRecord;
+use crate::delta::{DeltaView, OpView};
 use crate::entry::{EntryKind, State, Stored, Value};
 use crate::error::StoreError;
 use crate::hlc::Hlc;
-use crate::ids::{ApplicationId, ContextId, DeltaId, NodeId, Root};
+use crate::ids::{ApplicationId, ContextId, ContextSlot, DeltaId, NodeId, Root};
 use crate::version::{Dot, VersionVector};
 
 /// Writes the record of an edit. `has_seen` says whether there is one of what it had seen.
@@ -47,6 +50,74 @@ pub(crate) fn seal_edit_seen(out: &mut Vec<u8>, key: &[u8], seen: &VersionVector
 pub(crate) fn read_edit_seen(key: &[u8], bytes: &[u8]) -> Result<VersionVector, StoreError> {
     let row = open::<EditSeenRow>(key, bytes)?;
     read_seen(RecordKind::EditSeen, key, &row.seen)
+}
+
+/// Writes the record of a delta, with what it has replaced if that is kept.
+pub(crate) fn seal_log(out: &mut Vec<u8>, key: &[u8], log: LogRow<'_>, befores: Option<&[u8]>) {
+    match befores {
+        Some(befores) => seal(out, key, &LogWithBeforesRow { log, befores }),
+        None => seal(out, key, &log),
+    }
+}
+
+/// A delta in the log, as stored.
+pub(crate) struct Logged<'a> {
+    pub(crate) slot: ContextSlot,
+    pub(crate) previous: u64,
+    pub(crate) canonical: &'a [u8],
+    /// What it has replaced, if that is kept.
+    pub(crate) befores: Option<&'a [u8]>,
+}
+
+impl<'a> Logged<'a> {
+    pub(crate) fn read(key: &[u8], bytes: &'a [u8]) -> Result<Logged<'a>, StoreError> {
+        let (row, befores) = match bytes.get(1) {
+            Some(&kind) if kind == RecordKind::LogWithBefores as u8 => {
+                let row = open::<LogWithBeforesRow>(key, bytes)?;
+                (&row.log, Some(row.befores.get()))
+            }
+            _ => (open::<LogRow>(key, bytes)?, None),
+        };
+        Ok(Logged {
+            slot: ContextSlot::new(row.slot.to_native()),
+            previous: row.previous.to_native(),
+            canonical: row.canonical.get(),
+            befores,
+        })
+    }
+
+    pub(crate) fn delta(&self, key: &[u8]) -> Result<DeltaView<'a>, StoreError> {
+        DeltaView::parse(self.canonical).map_err(|_| {
+            let why = "its canonical bytes are malformed";
+            StoreError::corrupt(RecordKind::Log.what(), key, why)
+        })
+    }
+
+    /// What it counts for where the log is bounded by bytes.
+    pub(crate) fn bytes(&self) -> u64 {
+        let befores = self.befores.map_or(0, <[u8]>::len);
+        (self.canonical.len() + befores) as u64
+    }
+
+    /// Shows what each write of its `delta` has replaced to `visit`, as far as that is kept.
+    pub(crate) fn each_before(
+        &self,
+        key: &[u8],
+        delta: &DeltaView<'a>,
+        mut visit: impl FnMut(OpView<'a>, Before<'a>),
+    ) -> Result<(), StoreError> {
+        let Some(befores) = self.befores else {
+            return Ok(());
+        };
+        let mut ops = delta.ops();
+        let read = befores::each(befores, delta.op_count(), |before| {
+            visit(ops.next().expect("it has so many"), before);
+        });
+        read.ok_or_else(|| {
+            let why = "what it says that the delta has replaced is malformed";
+            StoreError::corrupt(RecordKind::Log.what(), key, why)
+        })
+    }
 }
 
 /// A delta that others may name as a parent, as stored.

@@ -241,6 +241,14 @@ pub(crate) struct LogRow<'a> {
     pub(crate) canonical: &'a [u8],
 }
 
+/// The same of one of which it is kept what it has replaced (`befores.rs`).
+#[derive(Archive, Serialize)]
+pub(crate) struct LogWithBeforesRow<'a> {
+    pub(crate) log: LogRow<'a>,
+    #[rkyv(with = InlineAsBox)]
+    pub(crate) befores: &'a [u8],
+}
+
 #[derive(Archive, Serialize)]
 pub(crate) struct EventRow<'a> {
     pub(crate) delta: [u8; 32],
@@ -433,6 +441,9 @@ impl Record for EntryRow<'_> {
 }
 impl Record for LogRow<'_> {
     const KIND: RecordKind = RecordKind::Log;
+}
+impl Record for LogWithBeforesRow<'_> {
+    const KIND: RecordKind = RecordKind::LogWithBefores;
 }
 impl Record for EventRow<'_> {
     const KIND: RecordKind = RecordKind::Event;

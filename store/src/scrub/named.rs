@@ -10,6 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::backlog::Backlog;
+use crate::befores::Before;
 use crate::delta::DeltaView;
 use crate::error::StoreError;
 use crate::ids::{ContextSlot, NodeId};
@@ -18,7 +19,7 @@ use crate::local::{self, Local};
 use crate::members::{Ack, read_pruned};
 use crate::quarantine::AsideRow;
 use crate::record::{
-    DagNode, Head, LitterRow, LogRow, RecordKind, SavedRow, open, read_edit_seen, read_entry,
+    DagNode, Head, LitterRow, Logged, RecordKind, SavedRow, open, read_edit_seen, read_entry,
 };
 use crate::version::VersionVector;
 
@@ -99,9 +100,15 @@ impl Named {
             RecordKind::Backlog | RecordKind::BacklogWithoutStamps => {
                 self.seen(&Backlog::read(key, bytes)?.seen);
             }
-            RecordKind::Log => {
-                let row = open::<LogRow>(key, bytes)?;
-                self.author_of(kind, key, row.canonical.get())?;
+            RecordKind::Log | RecordKind::LogWithBefores => {
+                let row = Logged::read(key, bytes)?;
+                let delta = row.delta(key)?;
+                self.nodes.insert(delta.author());
+                row.each_before(key, &delta, |_, before| {
+                    if let Before::State(state) = before {
+                        state.dots(&mut |dot| self.numbers.insert(dot.author));
+                    }
+                })?;
             }
             RecordKind::Aside => {
                 let row = open::<AsideRow>(key, bytes)?;

@@ -4,14 +4,13 @@
 use crate::attachment;
 use crate::backlog::Backlog;
 use crate::change::ApplicationRecord;
-use crate::delta::DeltaView;
 use crate::error::StoreError;
 use crate::ids::ContextSlot;
 use crate::layout::{self, Table, Tables};
 use crate::members::{Ack, read_pruned};
 use crate::quarantine::{AsideRow, Quarantined};
 use crate::record::{
-    AnswerTally, ContextRecord, DagNode, EventView, ForkRow, GraveRow, Head, LogRow, SavedPartRow,
+    AnswerTally, ContextRecord, DagNode, EventView, ForkRow, GraveRow, Head, Logged, SavedPartRow,
     SavedRow, SealRow, TrieRow, open, read_answer_bytes, read_author, read_edit, read_edit_seen,
     read_entry, read_name,
 };
@@ -124,8 +123,8 @@ impl Part {
             }
             Part::Attached => attachment::split_row_key(key).map(|(slot, _)| slot),
             Part::Log => {
-                let row = open::<LogRow>(key, bytes).ok()?;
-                Some(ContextSlot::new(row.slot.to_native()))
+                let row = Logged::read(key, bytes).ok()?;
+                Some(row.slot)
             }
             Part::Heads
             | Part::Graves
@@ -191,12 +190,8 @@ impl Part {
             },
             Part::Trie => drop(open::<TrieRow>(key, bytes)?),
             Part::Log => {
-                let row = open::<LogRow>(key, bytes)?;
-                let malformed = |_| {
-                    let why = "its canonical bytes are malformed";
-                    StoreError::corrupt("log record", key, why)
-                };
-                DeltaView::parse(row.canonical.get()).map_err(malformed)?;
+                let row = Logged::read(key, bytes)?;
+                row.each_before(key, &row.delta(key)?, |_, _| ())?;
             }
             Part::Dag => drop(DagNode::read(key, bytes)?),
             Part::Events => drop(EventView::read(key, bytes)?),

@@ -4,13 +4,14 @@ use std::ops::{Bound, ControlFlow};
 
 use super::{Snapshot, unreadable};
 use crate::answer::{ANSWER_AROUND_BYTES, AnswerKey, KeptAnswer};
+use crate::backlog::Backlog;
 use crate::delta::DeltaView;
 use crate::error::StoreError;
 use crate::hlc::Hlc;
 use crate::ids::{ContextSlot, DeltaId, NodeId};
 use crate::layout::{self, event_key, position_key, slot_key};
 use crate::members::{Ack, Member};
-use crate::record::{DagNode, EventView, Head, LogRow, open, read_answer_bytes};
+use crate::record::{DagNode, EventView, Head, Logged, read_answer_bytes};
 use crate::version::VersionVector;
 
 impl Snapshot {
@@ -137,25 +138,39 @@ impl Snapshot {
         slot: ContextSlot,
         position: u64,
     ) -> Result<(u64, DeltaView<'_>), StoreError> {
+        let row = self.logged(slot, position)?;
+        Ok((row.previous, row.delta(&position_key(position))?))
+    }
+
+    /// The same, as it is stored.
+    pub(crate) fn logged(
+        &self,
+        slot: ContextSlot,
+        position: u64,
+    ) -> Result<Logged<'_>, StoreError> {
         let key = position_key(position);
         let corrupt = |why| StoreError::corrupt("log record", &key, why);
         let bytes = self
             .get_raw(self.tables.log, &key)?
             .ok_or_else(|| corrupt("it is missing"))?;
-        let row = open::<LogRow>(&key, bytes)?;
-        if row.slot.to_native() != slot.number() {
+        let row = Logged::read(&key, bytes)?;
+        if row.slot != slot {
             return Err(corrupt(
                 "it belongs to another context than the one that points to it",
             ));
         }
         // Going back strictly, the walk ends.
-        let previous = row.previous.to_native();
-        if previous >= position {
-            return Err(corrupt("the delta before it is not before it"));
+        match row.previous < position {
+            true => Ok(row),
+            false => Err(corrupt("the delta before it is not before it")),
         }
-        let delta = DeltaView::parse(row.canonical.get())
-            .map_err(|_| corrupt("its canonical bytes are malformed"))?;
-        Ok((previous, delta))
+    }
+
+    /// Which deltas of a context that was shared others cannot name as parents yet.
+    pub(crate) fn backlog(&self, slot: ContextSlot) -> Result<Option<Backlog>, StoreError> {
+        let key = slot_key(slot);
+        let found = self.get_raw(self.tables.backlog, &key)?;
+        found.map(|bytes| Backlog::read(&key, bytes)).transpose()
     }
 
     /// What a delta had seen, if that is noted.

@@ -237,7 +237,7 @@ impl Snapshot {
         Ok((Some(digest.map_err(unknown)?), bytes.len() as u64))
     }
 
-    fn trie_table(&self, slot: ContextSlot) -> TrieTable<'_> {
+    pub(crate) fn trie_table(&self, slot: ContextSlot) -> TrieTable<'_> {
         TrieTable {
             table: self.tables.trie,
             txn: &self.txn,

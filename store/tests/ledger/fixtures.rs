@@ -2,16 +2,18 @@
 //! Each opens, and is whole. Before the format changes: write one with
 //! `examples/fixture.rs`, as that is then, and pack it here without its locks.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::Command;
 
 use bytes::Bytes;
 use corelet_store::{
-    AnswerKey, ApplicationId, BlobId, ContextSlot, CounterSum, DataDir, EntryKind, EntryValue,
-    Ledger, LedgerConfig, NodeId, OpenOptions, Said, Scan, ShardCount, ShardId, Snapshot, Space,
-    Verified, check, verify,
+    AnswerKey, ApplicationId, BlobId, ContextSlot, CounterSum, DataDir, DeltaView, EntryKind,
+    EntryValue, Hlc, Ledger, LedgerConfig, NodeId, OpenOptions, Said, Scan, ShardCount, ShardId,
+    Snapshot, Space, Verified, check, verify,
 };
 
+use crate::retention::{KEEP_NOTHING, collect};
 use crate::{id, set};
 
 /// Unpacks the fixture and opens its only ledger.
@@ -199,9 +201,38 @@ fn a_directory_of_format_4_is_whole() {
 /// keeps an answer, and context 6 has members. The last two calls are in the journal.
 #[test]
 fn a_directory_of_format_5_is_whole() {
+    check_since_attachments("format-5", |_| {});
+}
+
+/// Since there are befores: what a delta has replaced can be undone. Otherwise it is like one of
+/// format 5.
+#[test]
+fn a_directory_of_format_6_is_whole() {
+    check_since_attachments("format-6", |ledger| {
+        collect(ledger, &KEEP_NOTHING, Hlc::from_micros(10_000));
+        let snapshot = ledger.snapshot().unwrap();
+        let slot = slot_of(&snapshot, 1);
+        assert!(snapshot.head(slot).unwrap().log_pruned > 0);
+        for n in [1, 5, 6, 7] {
+            let slot = slot_of(&snapshot, n);
+            let mut deltas = Vec::new();
+            let visit = &mut |_, delta: DeltaView<'_>| {
+                deltas.push((delta.id(), delta.root()));
+                ControlFlow::Continue(())
+            };
+            snapshot.deltas(slot, usize::MAX, visit).unwrap();
+            assert!(!deltas.is_empty());
+            for (delta, root) in deltas {
+                assert_eq!(snapshot.at(slot, &delta).unwrap().root(), root);
+            }
+        }
+    });
+}
+
+fn check_since_attachments(format: &str, check_more: impl Fn(&Ledger)) {
     let dir = tempfile::tempdir().unwrap();
     for _ in 0..2 {
-        let ledger = open(dir.path(), "format-5");
+        let ledger = open(dir.path(), format);
         check_content(&ledger);
         let snapshot = ledger.snapshot().unwrap();
         check_kinds(&snapshot);
@@ -221,7 +252,8 @@ fn a_directory_of_format_5_is_whole() {
         drop(snapshot);
         while ledger.sweep(100).unwrap().is_more {}
     }
-    let report = check(&dir.path().join("format-5"), &mut |_| {}).unwrap();
+    check_more(&open(dir.path(), format));
+    let report = check(&dir.path().join(format), &mut |_| {}).unwrap();
     assert!(report.is_whole(), "{:?}", report.findings);
     assert_eq!((report.blobs, report.blobs_missing), (3, 1));
 }

@@ -6,32 +6,56 @@ use std::ops::ControlFlow;
 
 use bytes::Bytes;
 use corelet_store::{
-    Change, ContextId, ContextSlot, DeltaId, EntryKind, Op, PastError, PastState, RemoteDelta,
-    Sealer, Snapshot, Space, Write,
+    Change, ContextId, ContextSlot, DeltaId, EntryKind, EntryValue, ExportScope, Hlc, Keep, Op,
+    PastError, PastState, RemoteDelta, Retention, Sealer, Snapshot, Space, Write, export_context,
+    import_context,
 };
 
 use crate::fixtures::open;
+use crate::retention::{KEEP_NOTHING, at, collect, head};
 use crate::signed::{Key, Lie, LiedWrite, forge, vouched};
 use crate::words::{Content, SEQUENCES, content, edit_in_words};
 use crate::{Bench, id, remove, set};
 
 fn now(snapshot: &Snapshot, slot: ContextSlot) -> Content {
-    content(snapshot, slot, &[Space::Shared, Space::Owned])
+    content(snapshot, slot, &SPACES)
+}
+
+const SPACES: [Space; 2] = [Space::Shared, Space::Owned];
+
+fn entries_then(state: &PastState<'_>) -> BTreeMap<(Space, Vec<u8>), String> {
+    let mut entries = BTreeMap::new();
+    for space in [Space::Shared, Space::Owned, Space::Private, Space::Attached] {
+        let visit = &mut |key: &[u8], value: EntryValue<'_>| {
+            entries.insert((space, key.to_vec()), format!("{value:?}"));
+            Ok(ControlFlow::Continue(()))
+        };
+        state.scan(space, &[], visit).unwrap();
+    }
+    for ((space, key), value) in &entries {
+        let found = state.get(*space, key).unwrap();
+        assert_eq!(format!("{:?}", found.unwrap()), *value);
+    }
+    entries
+}
+
+fn edits_then(state: &PastState<'_>, space: Space, key: &[u8]) -> Result<Vec<String>, PastError> {
+    let mut edits = Vec::new();
+    for kind in SEQUENCES {
+        state.edits(space, key, kind, &mut |edit| {
+            edits.push(edit_in_words(key, &edit));
+            ControlFlow::Continue(())
+        })?;
+    }
+    Ok(edits)
 }
 
 fn then(state: &PastState<'_>) -> Content {
-    let entries = state.entries();
-    let entries = entries.map(|(space, key, value)| ((space, key.to_vec()), format!("{value:?}")));
-    let entries: BTreeMap<_, _> = entries.collect();
-    let mut edits = Vec::new();
-    for (space, key) in entries.keys() {
-        for kind in SEQUENCES {
-            state.edits(*space, key, kind, &mut |edit| {
-                edits.push(edit_in_words(key, &edit));
-                ControlFlow::Continue(())
-            });
-        }
-    }
+    let entries = entries_then(state);
+    let edits = entries
+        .keys()
+        .flat_map(|(space, key)| edits_then(state, *space, key).unwrap());
+    let edits = edits.collect();
     (entries, edits)
 }
 
@@ -92,12 +116,237 @@ fn a_context_is_seen_as_it_was_after_each_of_its_deltas() {
     }
     let newest = snapshot.at(slot, &history[119].0).unwrap();
     assert_eq!(newest.root(), snapshot.head(slot).unwrap().root);
-    assert_eq!(newest.get(Space::Private, b"secret"), None);
+    assert_eq!(newest.get(Space::Private, b"secret").unwrap(), None);
     let nobody = DeltaId::from_bytes([9; 32]);
     assert!(matches!(
         snapshot.at(slot, &nobody),
         Err(PastError::Unknown { .. })
     ));
+}
+
+/// Deltas that the log has, the newest first, with their stamps.
+fn retained(snapshot: &Snapshot, slot: ContextSlot) -> Vec<(DeltaId, Hlc)> {
+    let mut deltas = Vec::new();
+    let visit = &mut |_, delta: corelet_store::DeltaView<'_>| {
+        deltas.push((delta.id(), delta.hlc()));
+        ControlFlow::Continue(())
+    };
+    snapshot.deltas(slot, usize::MAX, visit).unwrap();
+    deltas
+}
+
+fn keep(count_max: u64) -> Retention {
+    let history = Keep {
+        count_max,
+        ..KEEP_NOTHING.history
+    };
+    Retention {
+        history,
+        ..KEEP_NOTHING
+    }
+}
+
+/// What is pruned is refused, and all else is what it was; but for a list that was removed
+/// since, of which edits are neither stored nor in the log.
+#[test]
+fn after_any_prune_each_delta_that_is_kept_is_read_as_it_was() {
+    let mut bench = Bench::new();
+    let slot = bench.create(1);
+    let mut history: BTreeMap<DeltaId, Content> = BTreeMap::new();
+    let (mut read, mut pruned, mut removed) = (0, 0, 0);
+    for n in 0..700_u64 {
+        let op = op(&bench, slot, n * 7 + n / 50);
+        let mut effects = bench.effects(1, slot, vec![op]);
+        if n % 4 == 0 {
+            effects.ops.push(Op {
+                space: Space::Private,
+                ..set("secret", n.to_string())
+            });
+        }
+        let committed = bench.commit(vec![Change::Call(effects)]).remove(0);
+        let snapshot = bench.ledger().snapshot().unwrap();
+        history.insert(committed.delta_id().unwrap(), now(&snapshot, slot));
+        drop(snapshot);
+        if n % 90 != 89 {
+            continue;
+        }
+        collect(bench.ledger(), &keep(n % 200), at(bench.now));
+        while bench.ledger().sweep(100).unwrap().is_more {}
+        bench.reopen();
+        bench.verify();
+        let snapshot = bench.ledger().snapshot().unwrap();
+        let retained = retained(&snapshot, slot);
+        let (_, oldest) = retained[retained.len() - 1];
+        let (_, edits_now) = now(&snapshot, slot);
+        for delta in history.keys() {
+            if retained.iter().all(|(kept, _)| kept != delta) {
+                let error = snapshot.at(slot, delta).err().unwrap();
+                assert!(matches!(error, PastError::NotRetained { .. }), "{error}");
+                pruned += 1;
+                continue;
+            }
+            let state = snapshot.at(slot, delta).unwrap();
+            let (entries, edits) = &history[delta];
+            assert_eq!(&entries_then(&state), entries);
+            for (space, key) in entries.keys() {
+                let begin = format!("{key:?} ");
+                let here = |edit: &&String| edit.starts_with(&begin);
+                let expected: Vec<String> = edits.iter().filter(here).cloned().collect();
+                match edits_then(&state, *space, key) {
+                    Ok(found) => assert_eq!(found, expected),
+                    Err(PastError::EditsNotRetained { .. }) => {
+                        assert!(expected.iter().any(|edit| !edits_now.contains(edit)));
+                        let in_log = |edit: &String| {
+                            let of = |hlc: &Hlc| edit.contains(&format!("{hlc:?}"));
+                            retained.iter().any(|(_, hlc)| of(hlc))
+                        };
+                        assert!(!expected.iter().all(in_log), "after {oldest:?}");
+                        removed += 1;
+                    }
+                    Err(other) => panic!("{other}"),
+                }
+            }
+            read += 1;
+        }
+        let newest = snapshot.at(slot, &retained[0].0).unwrap();
+        assert_eq!(newest.root(), snapshot.head(slot).unwrap().root);
+    }
+    assert!(
+        read > 400 && pruned > 400 && removed > 0,
+        "{read} {pruned} {removed}"
+    );
+}
+
+/// A prefix that is read shows what was there of it, also what is there no more.
+#[test]
+fn a_range_of_the_past_is_what_it_was() {
+    let mut bench = Bench::new();
+    let slot = bench.create(1);
+    let keys = ["a", "b-1", "b-2", "b-3", "c"];
+    let ops = keys[..4].iter().map(|key| set(*key, "before"));
+    let call = bench.effects(1, slot, ops.collect());
+    let delta = bench.commit(vec![Change::Call(call)])[0]
+        .delta_id()
+        .unwrap();
+    let mut since = vec![
+        remove("a"),
+        remove("b-1"),
+        set("b-2", "after"),
+        set("c", "after"),
+    ];
+    since.insert(3, set("b-4", "after"));
+    let call = bench.effects(1, slot, since);
+    bench.commit(vec![Change::Call(call)]);
+    let snapshot = bench.ledger().snapshot().unwrap();
+    let state = snapshot.at(slot, &delta).unwrap();
+    let scan = |prefix: &str, limit: usize| {
+        let mut found = Vec::new();
+        let visit = &mut |key: &[u8], value: EntryValue<'_>| {
+            assert_eq!(value, EntryValue::Register(b"before"));
+            found.push(String::from_utf8(key.to_vec()).unwrap());
+            Ok(match found.len() < limit {
+                true => ControlFlow::Continue(()),
+                false => ControlFlow::Break(()),
+            })
+        };
+        state.scan(Space::Shared, prefix.as_bytes(), visit).unwrap();
+        found
+    };
+    assert_eq!(scan("", usize::MAX), &keys[..4]);
+    assert_eq!(scan("b-", usize::MAX), &keys[1..4]);
+    for limit in 1..4 {
+        assert_eq!(scan("", limit), &keys[..limit]);
+    }
+    assert_eq!(scan("c", usize::MAX), &[] as &[&str]);
+    assert_eq!(state.get(Space::Shared, b"c").unwrap(), None);
+}
+
+/// It has removed more than is kept beside a delta.
+#[test]
+fn behind_a_delta_that_has_replaced_too_much_nothing_is_retained() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::in_dir(dir, 512 << 20);
+    let slot = bench.create(1);
+    let large = vec![7; 9 << 20];
+    let mut deltas = Vec::new();
+    for ops in [
+        vec![set("a", large.clone())],
+        vec![set("b", large)],
+        vec![set("c", "small")],
+        vec![remove("a"), remove("b")],
+        vec![set("c", "other")],
+    ] {
+        let call = bench.effects(1, slot, ops);
+        deltas.push(
+            bench.commit(vec![Change::Call(call)])[0]
+                .delta_id()
+                .unwrap(),
+        );
+    }
+    let is_there = |bench: &Bench, n: usize| {
+        let snapshot = bench.ledger().snapshot().unwrap();
+        match snapshot.at(slot, &deltas[n]) {
+            Ok(state) => state.get(Space::Shared, b"a").unwrap().is_some(),
+            Err(PastError::NotRetained { .. }) => panic!("delta {n} is not retained"),
+            Err(other) => panic!("{other}"),
+        }
+    };
+    // The log reaches back to the beginning, so that all is made anew.
+    assert!(is_there(&bench, 2) && !is_there(&bench, 3));
+    collect(bench.ledger(), &KEEP_NOTHING, at(bench.now));
+    assert_eq!(head(&bench, slot).log_count, 3);
+    assert!(!is_there(&bench, 3) && !is_there(&bench, 4));
+    let snapshot = bench.ledger().snapshot().unwrap();
+    let error = snapshot.at(slot, &deltas[2]).err().unwrap();
+    assert!(matches!(error, PastError::NotRetained { .. }), "{error}");
+    bench.verify();
+}
+
+/// What came with a copy is the newest state, and from there on all is kept.
+#[test]
+fn behind_a_copy_without_its_log_nothing_is_retained() {
+    let mut bench = Bench::new();
+    let slot = bench.create(1);
+    let mut history = Vec::new();
+    let mut call = |bench: &mut Bench, slot, n: u64| {
+        let op = op(bench, slot, n);
+        let effects = bench.effects(1, slot, vec![op]);
+        let committed = bench.commit(vec![Change::Call(effects)]).remove(0);
+        let snapshot = bench.ledger().snapshot().unwrap();
+        history.push((committed.delta_id().unwrap(), now(&snapshot, slot)));
+    };
+    for n in 0..30 {
+        call(&mut bench, slot, n);
+    }
+    let mut copy = Vec::new();
+    let scope = ExportScope {
+        private: false,
+        log: false,
+    };
+    let snapshot = bench.ledger().snapshot().unwrap();
+    export_context(&snapshot, &id(1), scope, &mut copy).unwrap();
+    drop(snapshot);
+    bench.commit(vec![Change::DeleteContext(id(1))]);
+    import_context(bench.ledger(), &copy[..], Hlc::MAX).unwrap();
+    let snapshot = bench.ledger().snapshot().unwrap();
+    let slot = snapshot.context(&id(1)).unwrap().unwrap().slot;
+    drop(snapshot);
+    for n in 30..60 {
+        call(&mut bench, slot, n);
+    }
+    let snapshot = bench.ledger().snapshot().unwrap();
+    for (n, (delta, content)) in history.iter().enumerate() {
+        match snapshot.at(slot, delta) {
+            Ok(state) => {
+                assert!(n >= 30, "delta {n}");
+                assert_eq!(&entries_then(&state), &content.0, "after delta {n}");
+            }
+            Err(error) => {
+                assert!(n < 30, "delta {n}: {error}");
+                assert!(matches!(error, PastError::NotRetained { .. }), "{error}");
+            }
+        }
+    }
 }
 
 /// Two nodes have written at once: each delta shows what its author had seen.
@@ -144,8 +393,17 @@ fn a_past_that_is_not_retained_is_said_to_be_gone() {
     let ledger = open(dir.path(), "format-3");
     let snapshot = ledger.snapshot().unwrap();
     let slot = snapshot.context(&id(1)).unwrap().unwrap().slot;
-    let newest = snapshot.head(slot).unwrap().deltas[0];
-    let error = snapshot.at(slot, &newest).err().unwrap();
+    let head = snapshot.head(slot).unwrap();
+    let newest = snapshot.at(slot, &head.deltas[0]).unwrap();
+    assert_eq!(newest.root(), head.root);
+    // The deltas of that format are gone.
+    let mut before = None;
+    let visit = &mut |_, delta: corelet_store::DeltaView<'_>| {
+        before = delta.parents().next();
+        ControlFlow::Continue(())
+    };
+    snapshot.deltas(slot, usize::MAX, visit).unwrap();
+    let error = snapshot.at(slot, &before.unwrap()).err().unwrap();
     assert!(matches!(error, PastError::NotRetained { .. }), "{error}");
 }
 

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::befores::Befores;
 use crate::change::{CallEffects, Change, NewContext, Op};
-use crate::entry::Space;
+use crate::entry::{Space, Stored, Value};
 use crate::fixture::{alter, id, open, round, two};
 use crate::hlc::Hlc;
 use crate::ids::{ApplicationId, ContextId};
@@ -13,7 +14,8 @@ use crate::members::{AckRow, MembersRow};
 use crate::quarantine::AsideRow;
 use crate::record::{
     AuthorRow, BacklogRow, BacklogRowWithoutStamps, DagRow, EditAfterOthersRow, EditRow,
-    EditSeenRow, EntryRow, ForkRow, HeadRow, Record, SealRow, SeenRow, seal,
+    EditSeenRow, EntryRow, ForkRow, HeadRow, LogRow, LogWithBeforesRow, Record, SealRow, SeenRow,
+    seal,
 };
 use crate::retention::StepBounds;
 use crate::scrub::part::PARTS;
@@ -122,13 +124,26 @@ fn each_kind_of_record_says_whom_it_names() {
         canonical,
         local: b"",
     };
-    let value = EntryRow::value(
-        Dot {
-            author: 3,
-            hlc: Hlc::from_bits(4096),
+    let dot = Dot {
+        author: 3,
+        hlc: Hlc::from_bits(4096),
+    };
+    let value = EntryRow::value(dot, b"value");
+    let mut befores = Befores::default();
+    for _ in DeltaView::parse(canonical).unwrap().ops() {
+        befores.add(Some(&Stored::Value(Value {
+            dot,
+            bytes: b"value",
+        })));
+    }
+    let replacing = LogWithBeforesRow {
+        log: LogRow {
+            slot: 1,
+            previous: 2,
+            canonical,
         },
-        b"value",
-    );
+        befores: befores.bytes().unwrap(),
+    };
     let records = [
         (of(slot, &head), vec![1, 7]),
         (of(key, &value), vec![3]),
@@ -145,6 +160,7 @@ fn each_kind_of_record_says_whom_it_names() {
         (of(slot, &backlog), vec![1, 7]),
         (of(slot, &before), vec![2, 3]),
         (of(key, &log), vec![]),
+        (of(key, &replacing), vec![3]),
         (of(key, &aside), vec![]),
     ];
     for ((kind, key, record), expected) in &records {
@@ -154,7 +170,9 @@ fn each_kind_of_record_says_whom_it_names() {
         assert_eq!(numbers, *expected, "{kind:?}");
         let node = match kind {
             RecordKind::Ack => NodeId::from_bytes(*key.last_chunk().unwrap()),
-            RecordKind::Log | RecordKind::Aside => Key::new(1).node_id(),
+            RecordKind::Log | RecordKind::LogWithBefores | RecordKind::Aside => {
+                Key::new(1).node_id()
+            }
             _ => {
                 assert!(named.nodes.is_empty(), "{kind:?}");
                 continue;

@@ -1,12 +1,14 @@
 //! Histories of several nodes that each have a ledger: calls of every kind, also in nested
 //! maps; deltas that come late, twice and in any order, as far as partitions let them through;
 //! a node that is lost and goes on from another's copy. All come to the same root and read the
-//! same, and that is what the rules say (`naive.rs`). Nodes that lie are in `replicas.rs`.
+//! same, and that is what the rules say (`naive.rs`), of the past as well (`past.rs`). Nodes that
+//! lie are in `replicas.rs`.
 //!
 //! `CORELET_HISTORIES` sets how many, and `CORELET_SEED` which.
 
 mod calls;
 mod naive;
+mod past;
 mod replica;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -108,6 +110,7 @@ impl<'p> History<'p> {
             let edits = |replica: &Replica<'_>| replica.edits(&places);
             assert_eq!(edits(&self.replicas[to]), edits(&self.replicas[0]));
         }
+        self.check_pasts(0, false, &mut past::Read::default());
     }
 
     fn known(&self, replica: usize) -> Set<'_> {
