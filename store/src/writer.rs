@@ -687,7 +687,7 @@ fn pages_used(env: &Env<WithoutTls>) -> u64 {
 
 /// What is said of a write for which nothing can be reserved.
 fn nothing_reserved() -> StoreError {
-    let why = "the file system has no space left to reserve for the ledger";
+    let why = "No space left on device: none can be reserved for the ledger";
     StoreError::DiskFull {
         source: std::io::Error::new(std::io::ErrorKind::StorageFull, why),
     }

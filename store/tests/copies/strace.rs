@@ -35,8 +35,9 @@ pub(crate) const READING: [&str; 6] = [
 ];
 
 /// What else is done with them. None of these asks a disk for anything.
-pub(crate) const HARMLESS: [&str; 7] = [
+pub(crate) const HARMLESS: [&str; 8] = [
     "close",
+    "fadvise64",
     "fcntl",
     "fstat",
     "fstatfs",

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::befores::Befores;
 use crate::change::{CallEffects, Change, NewContext, Op};
+use crate::delta::{DeltaWriter, OpView, WriteView, write_op, write_op_count};
 use crate::entry::{Space, Stored, Value};
 use crate::fixture::{alter, id, open, round, two};
 use crate::hlc::Hlc;
-use crate::ids::{ApplicationId, ContextId};
+use crate::ids::{ApplicationId, ContextId, Root};
 use crate::ledger::Ledger;
 use crate::members::{AckRow, MembersRow};
 use crate::quarantine::AsideRow;
@@ -130,17 +131,34 @@ fn each_kind_of_record_says_whom_it_names() {
     };
     let value = EntryRow::value(dot, b"value");
     let mut befores = Befores::default();
-    for _ in DeltaView::parse(canonical).unwrap().ops() {
-        befores.add(Some(&Stored::Value(Value {
-            dot,
-            bytes: b"value",
-        })));
-    }
+    befores.add(Some(&Stored::Value(Value {
+        dot,
+        bytes: b"value",
+    })));
+    let mut writing = Vec::new();
+    let context = ContextId::from_bytes([1; 32]);
+    let mut writer = DeltaWriter::begin(
+        &mut writing,
+        context,
+        Key::new(1).node_id(),
+        Hlc::from_bits(6),
+        &[],
+    );
+    write_op_count(writer.out(), 1);
+    let op = OpView {
+        space: Space::Shared,
+        key: b"key",
+        removes_first: false,
+        write: WriteView::Remove,
+    };
+    write_op(writer.out(), &op);
+    writer.events(&[]);
+    writer.finish(Root::EMPTY);
     let replacing = LogWithBeforesRow {
         log: LogRow {
             slot: 1,
             previous: 2,
-            canonical,
+            canonical: &writing,
         },
         befores: befores.bytes().unwrap(),
     };
