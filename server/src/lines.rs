@@ -207,20 +207,14 @@ impl Lines<'_> {
                 line.insert("value".to_owned(), sum.nearest().into());
             }
             EntryValue::SetElement => {}
-            EntryValue::List => {
-                let sequence = made_of(SequenceKind::List, kind, edits)?;
-                insert_list(&mut line, &sequence);
-            }
-            EntryValue::Text => {
-                let sequence = made_of(SequenceKind::Text, kind, edits)?;
-                let mut text = String::with_capacity(sequence.len());
-                each_part(&sequence, |part| {
-                    if let Content::Text(part) = part {
-                        text.push_str(&part);
-                    }
-                });
-                line.insert("value".to_owned(), text.into());
-            }
+            EntryValue::List => match made_of(SequenceKind::List, kind, edits)? {
+                Some(list) => insert_list(&mut line, &list),
+                None => insert_not_retained(&mut line),
+            },
+            EntryValue::Text => match made_of(SequenceKind::Text, kind, edits)? {
+                Some(text) => insert_text(&mut line, &text),
+                None => insert_not_retained(&mut line),
+            },
         }
         self.count += 1;
         self.write(&Value::Object(line))
@@ -242,6 +236,21 @@ fn insert_bytes(line: &mut Map<String, Value>, bytes: &[u8]) {
         Some(value) => line.insert("value".to_owned(), value),
         None => line.insert("value_base64".to_owned(), STANDARD.encode(bytes).into()),
     };
+}
+
+/// Its edits are gone, and everything else can be shown.
+fn insert_not_retained(line: &mut Map<String, Value>) {
+    line.insert("not_retained".to_owned(), true.into());
+}
+
+fn insert_text(line: &mut Map<String, Value>, text: &Sequence) {
+    let mut value = String::with_capacity(text.len());
+    each_part(text, |part| {
+        if let Content::Text(part) = part {
+            value.push_str(&part);
+        }
+    });
+    line.insert("value".to_owned(), value.into());
 }
 
 /// As values if all of them are JSON, else as bytes, so that nobody takes one for the other.
@@ -266,18 +275,23 @@ fn json_of(bytes: &[u8]) -> Option<Value> {
     serde_json::from_slice(bytes).ok()
 }
 
+/// None of one whose edits are not retained.
 fn made_of(
     kind: SequenceKind,
     of: EntryKind,
     edits: &mut Edits<'_>,
-) -> Result<Sequence, ReadError> {
+) -> Result<Option<Sequence>, ReadError> {
     // Nobody edits it.
     let mut sequence = Sequence::new(kind, NodeId::from_bytes([0; 32]));
-    edits(of, &mut |edit| {
+    let shown = edits(of, &mut |edit| {
         replay(&mut sequence, &edit);
         ControlFlow::Continue(())
-    })?;
-    Ok(sequence)
+    });
+    match shown {
+        Ok(()) => Ok(Some(sequence)),
+        Err(PastError::EditsNotRetained { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn each_part(sequence: &Sequence, mut visit: impl FnMut(Content)) {

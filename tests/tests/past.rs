@@ -212,3 +212,33 @@ fn a_reader_that_is_behind_is_told_of_the_gap() {
     let shown: Value = serde_json::from_str(&shown).expect("JSON");
     assert_eq!(shown["gap"]["from"], 3);
 }
+
+/// The text's first edits go with the history, and all that is left of it when it is discarded.
+#[test]
+fn a_text_that_is_not_retained_keeps_nothing_else_from_being_read() {
+    let settings = "[collector]\nevery = \"100 ms\"\nhistory_max = 10\n";
+    let stage = Stage::start("docs", settings);
+    let write = |title: &str| stage.call("append", json!({ "title": title, "what": "x" }));
+    let begun = write("a plan");
+    let mut count = 0;
+    wait_for("the first delta to go", || {
+        write("zeal");
+        count += 1;
+        (stage.get(&format!("entries?at={begun}")).0 != 200).then_some(())
+    });
+    let before = write("zeal");
+    count += 1;
+    stage.call("discard", json!({ "title": "a plan" }));
+    let (plan, others) = wait_for("the text's edits to go", || {
+        let (lines, _) = stage.lines(&format!("entries?at={before}"));
+        let is_gone = |line: &&Value| line["not_retained"] == true;
+        let plan = lines.iter().find(is_gone)?.clone();
+        Some((plan, lines))
+    });
+    assert_eq!(plan["kind"], "text");
+    assert!(plan["value"].is_null(), "{plan}");
+    assert_eq!(
+        values(&others, "text"),
+        [Value::Null, "x".repeat(count).into()]
+    );
+}
