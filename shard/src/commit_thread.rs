@@ -797,7 +797,7 @@ impl Worker<'_> {
             }
             Err(error) if error.is_fatal() => self.stop_in_doubt("sweep", &error),
             // Space is what everybody waits for.
-            Err(error @ StoreError::DiskFull { .. }) => {
+            Err(error @ (StoreError::DiskFull { .. } | StoreError::MapFull { .. })) => {
                 tracing::warn!(%error, "deleted contexts could not be swept; it is tried again");
                 self.sweep_due = Instant::now() + TRY_AGAIN;
                 return;

@@ -413,26 +413,29 @@ impl Walk<'_> {
         });
     }
 
-    /// The pages of a large value; gives their number.
+    /// The pages of a large value; gives their number. They may be more than it needs: where a
+    /// value takes the place of a larger one that was written by the same transaction, LMDB
+    /// lets it have all of that one's.
     fn large(&mut self, first: u64, bytes: u64) -> Result<Option<u64>, StoreError> {
-        let pages = (PAGE_HEADER_BYTES as u64 - 1 + bytes) / self.meta.page_bytes + 1;
-        if !self.claim(first, pages) {
+        let needed = (PAGE_HEADER_BYTES as u64 - 1 + bytes) / self.meta.page_bytes + 1;
+        if !self.claim(first, needed) {
             return Ok(None);
         }
         let page = self
             .data
             .read(first * self.meta.page_bytes, PAGE_HEADER_BYTES, 0)?;
-        let is_one = u64_at(&page, 0) == Some(first)
-            && u16_at(&page, 10) == Some(P_OVERFLOW)
-            && u32_at(&page, 12).map(u64::from) == Some(pages);
-        if !is_one {
+        let said = u32_at(&page, 12).map(u64::from);
+        let said = said.filter(|said| *said >= needed);
+        let is_one = u64_at(&page, 0) == Some(first) && u16_at(&page, 10) == Some(P_OVERFLOW);
+        let Some(pages) = said.filter(|_| is_one) else {
             self.flaw(
                 first,
                 "it is another page than the large value that is needed here",
             );
             return Ok(None);
-        }
-        Ok(Some(pages))
+        };
+        let has_rest = pages == needed || self.claim(first + needed, pages - needed);
+        Ok(has_rest.then_some(pages))
     }
 
     /// A part of the list of free pages: a count, and as many numbers, the greatest first.

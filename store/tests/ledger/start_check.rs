@@ -190,3 +190,29 @@ fn of_a_large_ledger_what_leads_to_records_is_read_and_the_rest_left_to_the_scru
     assert!(!bench.ledger().is_left_unread());
     assert_eq!(bench.get(slots[0], b"needle-100").unwrap(), b"1 has 100");
 }
+
+/// LMDB leaves it the pages that it had, and says in one place how many these are and in another how
+/// many bytes it has.
+#[test]
+fn a_large_value_that_has_become_smaller_between_two_checkpoints_is_no_damage() {
+    for bytes in [9_000, 3_000, 10] {
+        let mut bench = Bench::new();
+        bench.config.start_check_bytes_max = u64::MAX;
+        let slot = bench.create(1);
+        let calls = [20_000, bytes].map(|bytes| {
+            let ops = vec![set("large", "x".repeat(bytes))];
+            Change::Call(bench.effects(1, slot, ops))
+        });
+        let mut writer = bench.ledger().writer();
+        for call in calls {
+            let outcome = writer.commit(vec![call]).unwrap();
+            assert!(outcome.verdicts[0].is_ok() && !outcome.is_shown);
+        }
+        writer.checkpoint().unwrap();
+        drop(writer);
+        bench.close();
+        let found = check(bench._dir.path(), &mut |_| {}).unwrap().findings;
+        assert!(found.is_empty(), "{bytes}: {found:?}");
+        drop(bench.open().unwrap());
+    }
+}
