@@ -74,7 +74,11 @@ const USAGE: &str = "usage: state_cost DIR [--keys N] [--elements N] [--edits N]
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
     let mut plan = Plan {
-        dir: args.next().ok_or(USAGE)?.into(),
+        dir: args
+            .next()
+            .filter(|dir| !dir.starts_with('-'))
+            .ok_or(USAGE)?
+            .into(),
         keys: 10_000_000,
         elements: 1_000_000,
         edits: usize::MAX,
