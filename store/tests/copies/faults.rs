@@ -172,42 +172,37 @@ fn file_is_whole_or_refused(file: &str, whole: &[u8], ended: &Ended, blow: &Blow
     }
 }
 
-#[test]
-fn faults_of_a_backup_leave_its_source_as_it_was_and_no_backup_with_a_hole() {
-    let subject = Subject::new();
-    let whole = std::fs::read(subject.path("backup")).unwrap();
+/// Of a command that makes the file with these bytes of a data directory.
+fn each_fault_of_a_copy(subject: &Subject, command: &str, whole: &[u8]) {
     let (victim, file) = (subject.path("victim"), subject.path("file"));
-    let args = ["backup", &victim, &file];
+    let args = [command, &victim, &file];
     let prepare = || {
         subject.copy("data", "victim");
         let _ = std::fs::remove_file(&file);
     };
-    each_fault(&subject, &args, prepare, |blow, ended| {
-        file_is_whole_or_refused(&file, &whole, ended, blow);
-        source_is_whole(&subject, "victim", &subject.shown, blow);
+    each_fault(subject, &args, prepare, |blow, ended| {
+        file_is_whole_or_refused(&file, whole, ended, blow);
+        source_is_whole(subject, "victim", &subject.shown, blow);
         done(&args);
         assert!(std::fs::read(&file).unwrap() == whole, "after {blow}");
     });
 }
 
 #[test]
+fn faults_of_a_backup_leave_its_source_as_it_was_and_no_backup_with_a_hole() {
+    let subject = Subject::new();
+    let whole = std::fs::read(subject.path("backup")).unwrap();
+    each_fault_of_a_copy(&subject, "backup", &whole);
+}
+
+#[test]
 fn faults_of_an_export_leave_its_source_as_it_was_and_no_copy_with_a_hole() {
     let subject = Subject::new();
     let (victim, file) = (subject.path("victim"), subject.path("file"));
-    let args = ["export", &victim, &file];
-    let prepare = || {
-        subject.copy("data", "victim");
-        let _ = std::fs::remove_file(&file);
-    };
-    prepare();
-    done(&args);
+    subject.copy("data", "victim");
+    done(&["export", &victim, &file]);
     let whole = std::fs::read(&file).unwrap();
-    each_fault(&subject, &args, prepare, |blow, ended| {
-        file_is_whole_or_refused(&file, &whole, ended, blow);
-        source_is_whole(&subject, "victim", &subject.shown, blow);
-        done(&args);
-        assert!(std::fs::read(&file).unwrap() == whole, "after {blow}");
-    });
+    each_fault_of_a_copy(&subject, "export", &whole);
 }
 
 #[test]

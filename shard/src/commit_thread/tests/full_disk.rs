@@ -111,6 +111,15 @@ fn expect_loss(bench: &mut Bench) {
     }
 }
 
+/// One delta, as often as it is asked for.
+fn delta_of_another_node(slot: ContextSlot) -> impl Fn() -> Change {
+    let delta = fixture::Peer::new().write(1, "theirs", "value");
+    move || {
+        let delta = delta.clone();
+        Change::Delta(RemoteDelta { slot, delta })
+    }
+}
+
 /// The journal has its room already, so calls go on. What other nodes have made is refused, as no
 /// snapshot could show it; and what is tried in vain is tried seldom.
 #[test]
@@ -122,12 +131,8 @@ fn calls_go_on_while_checkpoints_for_other_nodes_fail() {
     }
     let started = Instant::now();
     let mut bench = Bench::new();
-    let delta = fixture::Peer::new().write(1, "theirs", "value");
     let slot = bench.slot;
-    let delta = || {
-        let delta = delta.clone();
-        Change::Delta(RemoteDelta { slot, delta })
-    };
+    let delta = delta_of_another_node(slot);
     let (limit, _shown) = fill(&bench);
     bench.send(delta(), 0, 0);
     bench.start();
@@ -163,12 +168,8 @@ fn what_was_refused_for_want_of_room_is_taken_once_there_is_some() {
         return;
     }
     let mut bench = Bench::new();
-    let delta = fixture::Peer::new().write(1, "theirs", "value");
     let slot = bench.slot;
-    let delta = || {
-        let delta = delta.clone();
-        Change::Delta(RemoteDelta { slot, delta })
-    };
+    let delta = delta_of_another_node(slot);
     let (limit, _shown) = fill(&bench);
     bench.start();
     bench.send(delta(), 0, 0);
@@ -284,12 +285,8 @@ fn a_call_is_not_taken_for_the_lost_delta_before_it() {
         return;
     }
     let mut bench = Bench::new();
-    let delta = fixture::Peer::new().write(1, "theirs", "value");
     let slot = bench.slot;
-    let delta = || {
-        let delta = delta.clone();
-        Change::Delta(RemoteDelta { slot, delta })
-    };
+    let delta = delta_of_another_node(slot);
     let large: &str = mebibyte().repeat(4).leak();
     let (_limit, _shown) = fill(&bench);
     bench.send(delta(), 0, 0);
