@@ -12,6 +12,7 @@
 //! the ledger says what became of it: [`applied`](PendingDeltas::applied),
 //! [`waits`](PendingDeltas::waits) or [`refused`](PendingDeltas::refused).
 
+mod graph;
 mod spreading;
 mod vouching;
 
@@ -20,6 +21,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use self::graph::{Graph, Place};
 use self::vouching::{Unspread, VoucherSet, Vouchers};
 pub use self::vouching::{VouchedDelta, vouch};
 use crate::attachment::attached_by_delta;
@@ -93,18 +95,16 @@ pub enum Held {
 pub struct PendingDeltas {
     context: ContextId,
     bounds: PendingBounds,
-    waiting: HashMap<DeltaId, Waiting>,
-    /// Which of them name a delta as a parent, whether that is here or not.
-    followers: HashMap<DeltaId, BTreeSet<DeltaId>>,
+    graph: Graph,
     /// Seals on deltas that have not come.
     early: BTreeMap<(DeltaId, NodeId), Early>,
     /// Authors whose seals vouch for what is here.
     vouchers: Vouchers,
     unspread: Unspread,
     /// In the order in which they came.
-    by_age: BTreeMap<u64, DeltaId>,
+    by_age: BTreeMap<u64, Place>,
     early_by_age: BTreeMap<u64, (DeltaId, NodeId)>,
-    ready: VecDeque<DeltaId>,
+    ready: VecDeque<Place>,
     next_number: u64,
     /// Of deltas and the seals on them.
     bytes: usize,
@@ -121,14 +121,15 @@ struct Early {
 
 #[derive(Debug)]
 struct Waiting {
+    id: DeltaId,
     hlc: Hlc,
     canonical: Bytes,
     author: NodeId,
-    parents: Vec<DeltaId>,
+    parents: Vec<Place>,
     /// None if it attaches no blob, as most deltas do not.
     attached: Option<Arc<[BlobId]>>,
     /// Those that have to be handed out before.
-    lacks: Vec<DeltaId>,
+    lacks: Vec<Place>,
     /// Those whose seals are on it or above it, as far as they have spread.
     reached: VoucherSet,
     is_vouched: bool,
@@ -162,8 +163,7 @@ impl PendingDeltas {
         PendingDeltas {
             context,
             bounds,
-            waiting: HashMap::new(),
-            followers: HashMap::new(),
+            graph: Graph::default(),
             early: BTreeMap::new(),
             vouchers: Vouchers::default(),
             unspread: Unspread::default(),
@@ -178,12 +178,12 @@ impl PendingDeltas {
 
     /// How many deltas are here, those that are handed out among them.
     pub fn len(&self) -> usize {
-        self.waiting.len()
+        self.graph.len()
     }
 
     /// Whether no delta is here.
     pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+        self.graph.is_empty()
     }
 
     /// Bytes of memory that everything takes, as far as can be told.
@@ -194,9 +194,10 @@ impl PendingDeltas {
     /// How long the oldest has waited, in microseconds; 0 if none waits.
     pub fn age_micros(&self, now_micros: u64) -> u64 {
         let delta = self.by_age.first_key_value();
+        let delta = delta.and_then(|(_, at)| self.graph.get(*at));
         let seal = self.early_by_age.first_key_value();
         let since = [
-            delta.map(|(_, id)| self.waiting[id].since_micros),
+            delta.map(|waiting| waiting.since_micros),
             seal.map(|(_, key)| self.early[key].since_micros),
         ];
         let oldest = since.into_iter().flatten().min();
@@ -211,7 +212,7 @@ impl PendingDeltas {
             return Err(MalformedDelta("it changes another context"));
         }
         let id = delta.id();
-        if self.waiting.contains_key(&id) {
+        if self.graph.by_id(&id).is_some() {
             return Ok(Held::Already);
         }
         let ahead_micros = delta.hlc().micros().saturating_sub(now_micros);
@@ -223,25 +224,24 @@ impl PendingDeltas {
             }));
         }
         let (author, hlc) = (delta.author(), delta.hlc());
-        let parents: Vec<DeltaId> = delta.parents().collect();
         let attached: Vec<BlobId> = attached_by_delta(&delta).collect();
-        let is_out = |parent: &DeltaId| self.waiting.get(parent).is_none_or(|w| w.is_handed_out);
-        let lacks = parents.iter().filter(|parent| !is_out(parent));
-        let lacks = lacks.copied().collect();
         let sealed = match self.early.contains_key(&(id, author)) {
             true => PENDING_SEAL_BYTES,
             false => 0,
         };
-        let bytes = delta_bytes(&canonical, parents.len(), attached.len()) + sealed;
+        let bytes = delta_bytes(&canonical, delta.parents().len(), attached.len()) + sealed;
         let Some(dropped) = self.make_room(1, bytes, None) else {
             return Ok(Held::TooLarge);
         };
-        for parent in &parents {
-            self.followers.entry(*parent).or_default().insert(id);
-        }
+        let parents: Vec<Place> = delta.parents().map(|id| self.graph.enter(id)).collect();
+        let is_out = |at: Place| self.graph.get(at).is_none_or(|w| w.is_handed_out);
+        let lacks = parents.iter().filter(|parent| !is_out(**parent));
+        let lacks = lacks.copied().collect();
+        let at = self.graph.enter(id);
         let number = self.number();
-        self.by_age.insert(number, id);
-        let waiting = Waiting {
+        self.by_age.insert(number, at);
+        let waiting = Box::new(Waiting {
+            id,
             hlc,
             canonical,
             author,
@@ -254,14 +254,14 @@ impl PendingDeltas {
             sealed: None,
             since_micros: now_micros,
             number,
-        };
+        });
         self.bytes += waiting.bytes();
         self.parents += waiting.parents.len();
-        self.waiting.insert(id, waiting);
-        self.hold_back_followers(&id);
-        self.reach_by_followers(id);
+        self.graph.insert(at, waiting);
+        self.hold_back_followers(at);
+        self.reach_by_followers(at);
         if let Some(early) = self.take_early(id, author) {
-            self.attach(id, early.sealed);
+            self.attach(at, early.sealed);
         }
         Ok(Held::Waits { dropped })
     }
@@ -273,17 +273,19 @@ impl PendingDeltas {
         if sealed.context() != self.context {
             return Held::NotItsAuthor;
         }
-        match self.waiting.get(&id) {
-            Some(waiting) if waiting.author != author => return Held::NotItsAuthor,
-            Some(waiting) if waiting.sealed.is_some() => return Held::Already,
-            Some(_) => {
-                let Some(dropped) = self.make_room(0, PENDING_SEAL_BYTES, Some(id)) else {
-                    return Held::TooLarge;
-                };
-                self.attach(id, sealed);
-                return Held::Waits { dropped };
+        let here = self.graph.find(&id);
+        if let Some((at, waiting)) = here.and_then(|at| Some((at, self.graph.get(at)?))) {
+            if waiting.author != author {
+                return Held::NotItsAuthor;
             }
-            None => {}
+            if waiting.sealed.is_some() {
+                return Held::Already;
+            }
+            let Some(dropped) = self.make_room(0, PENDING_SEAL_BYTES, Some(at)) else {
+                return Held::TooLarge;
+            };
+            self.attach(at, sealed);
+            return Held::Waits { dropped };
         }
         if self.early.contains_key(&(id, author)) {
             return Held::Already;
@@ -314,70 +316,80 @@ impl PendingDeltas {
         self.spread();
         let mut ready = Vec::new();
         while ready.len() < count_max {
-            let Some(id) = self.ready.pop_front() else {
+            let Some(at) = self.ready.pop_front() else {
                 break;
             };
-            let Some(waiting) = self.waiting.get_mut(&id).filter(|w| w.is_ready()) else {
+            // It may have gone, and another may have come to its place.
+            let Some(waiting) = self.graph.get_mut(at).filter(|w| w.is_ready()) else {
                 continue;
             };
             waiting.is_handed_out = true;
             ready.push(VouchedDelta {
-                id,
+                id: waiting.id,
                 hlc: waiting.hlc,
                 canonical: waiting.canonical.clone(),
                 attached: waiting.attached.clone(),
                 sealed: waiting.sealed.clone(),
             });
-            self.supply(&id);
+            self.supply(at);
         }
         ready
     }
 
     /// A delta was applied, now or long ago, by whatever way it came.
     pub fn applied(&mut self, id: &DeltaId) {
-        self.remove(id);
-        self.supply(id);
+        if let Some(at) = self.graph.find(id) {
+            // Those that lack it are told first: without them its place is forgotten.
+            self.supply(at);
+            self.remove(at);
+        }
     }
 
     /// A delta that was handed out lacks these, as the ledger says; or nothing, and shall be
     /// handed out once more.
     pub fn waits(&mut self, id: &DeltaId, missing: &[DeltaId]) {
-        let Some(waiting) = self.waiting.get_mut(id) else {
+        let missing = missing.iter().filter_map(|id| self.graph.find(id));
+        let missing: Vec<Place> = missing.collect();
+        let at = self.graph.find(id);
+        let Some((at, waiting)) = at.and_then(|at| Some((at, self.graph.get_mut(at)?))) else {
             return;
         };
-        let is_parent = |parent: &&DeltaId| waiting.parents.contains(parent);
-        waiting.lacks = missing.iter().filter(is_parent).copied().collect();
+        let is_parent = |parent: &Place| waiting.parents.contains(parent);
+        waiting.lacks = missing.into_iter().filter(is_parent).collect();
         waiting.is_handed_out = false;
         if waiting.is_ready() {
-            self.ready.push_back(*id);
+            self.ready.push_back(at);
         }
     }
 
     /// A delta was refused for good.
     pub fn refused(&mut self, id: &DeltaId) {
-        self.remove(id);
+        if let Some(at) = self.graph.find(id) {
+            self.remove(at);
+        }
     }
 
     /// Proof that its author has made a delta that is here: the way from it up to a delta
     /// that the author has sealed. `None` if there is no such way, or a too long one.
     pub fn branch(&self, id: &DeltaId) -> Option<Branch> {
-        let author = self.waiting.get(id)?.author;
+        let first = self.graph.find(id)?;
+        let author = self.graph.get(first)?.author;
         // Where each was come to from; the breadth first finds the shortest way.
-        let mut from: HashMap<DeltaId, DeltaId> = HashMap::new();
-        let mut next = VecDeque::from([*id]);
+        let mut from: HashMap<Place, Place> = HashMap::new();
+        let mut next = VecDeque::from([first]);
         while let Some(at) = next.pop_front() {
-            let waiting = self.waiting.get(&at)?;
+            let waiting = self.graph.get(at)?;
             if let Some(sealed) = waiting.sealed.as_ref().filter(|_| waiting.author == author) {
                 let way = std::iter::successors(Some(at), |at| {
-                    from.get(at).copied().filter(|_| at != id)
+                    from.get(at).copied().filter(|_| *at != first)
                 });
-                let way: Vec<DeltaId> = way.take(BRANCH_DELTAS_MAX + 1).collect();
-                let path = way.iter().rev();
-                let path = path.map(|id| self.waiting[id].canonical.clone());
+                let way: Vec<Place> = way.take(BRANCH_DELTAS_MAX + 1).collect();
+                let path = way.iter().rev().filter_map(|at| self.graph.get(*at));
+                let path = path.map(|waiting| waiting.canonical.clone());
                 return Branch::check(path.collect(), sealed.clone()).ok();
             }
-            for follower in self.followers.get(&at).into_iter().flatten() {
-                if follower != id && !from.contains_key(follower) {
+            for follower in &self.graph[at].followers {
+                if *follower != first && !from.contains_key(follower) {
                     from.insert(*follower, at);
                     next.push_back(*follower);
                 }
@@ -388,16 +400,16 @@ impl PendingDeltas {
 
     /// What is waited for and is not here: what to ask for. In ascending order.
     pub fn wanted(&self) -> Vec<DeltaId> {
-        let lacks = self.waiting.values().flat_map(|waiting| &waiting.lacks);
-        let absent = lacks.filter(|parent| !self.waiting.contains_key(parent));
-        let wanted: BTreeSet<DeltaId> = absent.copied().collect();
+        let lacks = self.graph.iter().flat_map(|waiting| &waiting.lacks);
+        let absent = lacks.filter(|parent| self.graph.get(**parent).is_none());
+        let wanted: BTreeSet<DeltaId> = absent.map(|parent| self.graph[*parent].id).collect();
         wanted.into_iter().collect()
     }
 
     /// Whose seals are waited for, in ascending order.
     pub fn unsealed(&mut self) -> Vec<NodeId> {
         self.spread();
-        let unvouched = self.waiting.values().filter(|w| !w.is_vouched);
+        let unvouched = self.graph.iter().filter(|w| !w.is_vouched);
         let authors: BTreeSet<NodeId> = unvouched.map(|waiting| waiting.author).collect();
         authors.into_iter().collect()
     }
@@ -414,12 +426,12 @@ impl PendingDeltas {
             self.take_early(id, author);
         }
         let mut expired = Vec::new();
-        while let Some((_, id)) = self.by_age.first_key_value()
-            && is_old(self.waiting[id].since_micros, &self.bounds)
+        while let Some((_, at)) = self.by_age.first_key_value()
+            && let Some(waiting) = self.graph.get(*at)
+            && is_old(waiting.since_micros, &self.bounds)
         {
-            let id = *id;
-            self.remove(&id);
-            expired.push(id);
+            expired.push(waiting.id);
+            self.remove(*at);
         }
         expired
     }
@@ -442,19 +454,21 @@ impl PendingDeltas {
         &mut self,
         count: usize,
         bytes: usize,
-        spared: Option<DeltaId>,
+        spared: Option<Place>,
     ) -> Option<Vec<DeltaId>> {
         let bytes_max = self.bounds.bytes_max - self.bounds.bytes_max / EARLY_SHARE;
-        let own = spared.map_or(0, |id| self.waiting[&id].bytes());
+        let own = spared
+            .and_then(|at| self.graph.get(at))
+            .map_or(0, Waiting::bytes);
         if own + bytes > bytes_max || self.bounds.count_max == 0 {
             return None;
         }
         let mut dropped = Vec::new();
-        while self.waiting.len() + count > self.bounds.count_max || self.bytes + bytes > bytes_max {
+        while self.graph.len() + count > self.bounds.count_max || self.bytes + bytes > bytes_max {
             let mut oldest = self.by_age.values().copied();
-            let oldest = oldest.find(|id| Some(*id) != spared)?;
-            self.remove(&oldest);
-            dropped.push(oldest);
+            let oldest = oldest.find(|at| Some(*at) != spared)?;
+            dropped.push(self.graph[oldest].id);
+            self.remove(oldest);
         }
         Some(dropped)
     }
@@ -466,49 +480,36 @@ impl PendingDeltas {
     }
 
     /// A delta has come that others here follow: they go behind it.
-    fn hold_back_followers(&mut self, id: &DeltaId) {
-        for follower in self.followers.get(id).into_iter().flatten() {
-            if let Some(waiting) = self.waiting.get_mut(follower)
-                && !waiting.is_handed_out
-                && !waiting.lacks.contains(id)
-            {
-                waiting.lacks.push(*id);
+    fn hold_back_followers(&mut self, at: Place) {
+        self.graph.each_follower(at, |_, waiting| {
+            if !waiting.is_handed_out && !waiting.lacks.contains(&at) {
+                waiting.lacks.push(at);
             }
-        }
+        });
     }
 
     /// What lacks this delta lacks it no more.
-    fn supply(&mut self, id: &DeltaId) {
-        for follower in self.followers.get(id).into_iter().flatten() {
-            let Some(waiting) = self.waiting.get_mut(follower) else {
-                continue;
-            };
+    fn supply(&mut self, at: Place) {
+        let ready = &mut self.ready;
+        self.graph.each_follower(at, |follower, waiting| {
             let before = waiting.lacks.len();
-            waiting.lacks.retain(|parent| parent != id);
+            waiting.lacks.retain(|parent| *parent != at);
             if waiting.lacks.len() < before && waiting.is_ready() {
-                self.ready.push_back(*follower);
+                ready.push_back(follower);
             }
-        }
+        });
     }
 
-    fn remove(&mut self, id: &DeltaId) {
+    fn remove(&mut self, at: Place) {
         self.spread();
-        let Some(waiting) = self.waiting.remove(id) else {
+        let Some(waiting) = self.graph.remove(at) else {
             return;
         };
         self.by_age.remove(&waiting.number);
         self.bytes -= waiting.bytes();
         self.parents -= waiting.parents.len();
-        for parent in &waiting.parents {
-            if let Some(followers) = self.followers.get_mut(parent) {
-                followers.remove(id);
-                if followers.is_empty() {
-                    self.followers.remove(parent);
-                }
-            }
-        }
         self.vouchers.leave(waiting.author, &waiting.reached);
-        if self.waiting.is_empty() {
+        if self.graph.is_empty() {
             self.ready.clear();
         }
     }

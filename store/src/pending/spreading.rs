@@ -12,13 +12,15 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use foldhash::fast::RandomState;
+
 use super::Waiting;
+use super::graph::{Graph, Place};
 use super::vouching::VoucherSet;
-use crate::ids::DeltaId;
 
 /// A delta that is reached by more than it was, or may be.
 struct Below {
-    id: DeltaId,
+    at: Place,
     reached: VoucherSet,
     /// What of that its parents have not been told.
     untold: VoucherSet,
@@ -30,9 +32,9 @@ struct Below {
 
 /// Deltas from which something spreads, and those below them that it reaches.
 pub(super) struct Spread<'w> {
-    waiting: &'w HashMap<DeltaId, Waiting>,
+    graph: &'w Graph,
     all: Vec<Below>,
-    places: HashMap<DeltaId, usize>,
+    places: HashMap<Place, usize, RandomState>,
     /// Those with something to tell.
     next: VecDeque<usize>,
     looks: usize,
@@ -42,21 +44,21 @@ impl<'w> Spread<'w> {
     /// Spreads what has come to each of `tops` to all below them. All that wait have so many
     /// parents together.
     pub(super) fn below(
-        waiting: &'w HashMap<DeltaId, Waiting>,
-        tops: &[(DeltaId, VoucherSet)],
+        graph: &'w Graph,
+        tops: &[(Place, VoucherSet)],
         parents: usize,
     ) -> Spread<'w> {
         let mut spread = Spread {
-            waiting,
+            graph,
             all: Vec::new(),
-            places: HashMap::new(),
+            places: HashMap::default(),
             next: VecDeque::new(),
             looks: 0,
         };
         let mut all_news = VoucherSet::default();
-        for (id, news) in tops {
+        for (at, news) in tops {
             all_news.add_all(news);
-            if let Some(at) = spread.place(*id) {
+            if let Some(at) = spread.place(*at) {
                 spread.tell(at, news);
             }
         }
@@ -72,8 +74,8 @@ impl<'w> Spread<'w> {
     }
 
     /// Each of them with everything that reaches it.
-    pub(super) fn reached(&self) -> impl Iterator<Item = (DeltaId, VoucherSet)> {
-        self.all.iter().map(|below| (below.id, below.reached))
+    pub(super) fn reached(&self) -> impl Iterator<Item = (Place, VoucherSet)> {
+        self.all.iter().map(|below| (below.at, below.reached))
     }
 
     /// How often it has looked at a parent of a delta.
@@ -83,12 +85,12 @@ impl<'w> Spread<'w> {
     }
 
     /// The place of a delta among these, if it waits.
-    fn place(&mut self, id: DeltaId) -> Option<usize> {
-        let found = self.waiting.get(&id)?;
+    fn place(&mut self, at: Place) -> Option<usize> {
+        let found = self.graph.get(at)?;
         let all = &mut self.all;
-        let place = *self.places.entry(id).or_insert_with(|| {
+        let place = *self.places.entry(at).or_insert_with(|| {
             all.push(Below {
-                id,
+                at,
                 reached: found.reached,
                 untold: VoucherSet::default(),
                 parents: Vec::new(),
@@ -110,11 +112,11 @@ impl<'w> Spread<'w> {
     }
 
     fn tell_parents(&mut self, at: usize) {
-        let waiting = self.waiting;
+        let graph = self.graph;
         let news = std::mem::take(&mut self.all[at].untold);
-        for parent in &waiting[&self.all[at].id].parents {
+        for parent in parents_of(graph, self.all[at].at) {
             self.looks += 1;
-            let reached = match (self.places.get(parent), waiting.get(parent)) {
+            let reached = match (self.places.get(parent), graph.get(*parent)) {
                 (Some(place), _) => self.all[*place].reached,
                 (None, Some(found)) => found.reached,
                 (None, None) => continue,
@@ -130,14 +132,14 @@ impl<'w> Spread<'w> {
 
     /// Finds everything below that may lack any of `news`, and who follows whom.
     fn order(&mut self, news: &VoucherSet) {
-        let waiting = self.waiting;
+        let graph = self.graph;
         let mut at = 0;
         while at < self.all.len() {
-            for parent in &waiting[&self.all[at].id].parents {
+            for parent in parents_of(graph, self.all[at].at) {
                 self.looks += 1;
                 let is_known = self.places.contains_key(parent);
                 let lacks = |found: &Waiting| !found.reached.has_all(news);
-                if (is_known || waiting.get(parent).is_some_and(lacks))
+                if (is_known || graph.get(*parent).is_some_and(lacks))
                     && let Some(place) = self.place(*parent)
                 {
                     self.all[at].parents.push(place);
@@ -166,4 +168,8 @@ impl<'w> Spread<'w> {
             }
         }
     }
+}
+
+fn parents_of(graph: &Graph, at: Place) -> &[Place] {
+    graph.get(at).map_or(&[], |waiting| &waiting.parents)
 }

@@ -108,7 +108,7 @@ proptest! {
         prop_assert!(pending.is_empty());
         prop_assert_eq!(pending.bytes(), 0);
         prop_assert!(pending.wanted().is_empty() && pending.unsealed().is_empty());
-        prop_assert!(pending.followers.is_empty() && pending.by_age.is_empty());
+        prop_assert!(pending.graph.has_nothing() && pending.by_age.is_empty());
         prop_assert!(pending.early_by_age.is_empty());
         prop_assert!(pending.early.is_empty());
     }
@@ -291,7 +291,7 @@ fn authors_who_are_gone_take_no_place_from_others() {
         pending.seal(key.seal(CONTEXT, top.0), 0);
         pending.waits(&low.0, &[]);
         pending.spread();
-        assert!(pending.waiting[&low.0].is_vouched, "{n}");
+        assert!(pending.graph.by_id(&low.0).unwrap().is_vouched, "{n}");
         for id in [low.0, top.0] {
             pending.refused(&id);
         }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::graph::Place;
 use super::spreading::Spread;
 use super::{Held, PENDING_SEAL_BYTES, PendingBounds, PendingDeltas};
 use crate::delta::MalformedDelta;
@@ -154,7 +155,7 @@ impl Vouchers {
 #[derive(Debug, Default)]
 pub(super) struct Unspread {
     /// Each with whose seals they are.
-    tops: Vec<(DeltaId, VoucherSet)>,
+    tops: Vec<(Place, VoucherSet)>,
     /// How often a parent was looked at for all that has spread.
     #[cfg(test)]
     looks: usize,
@@ -162,26 +163,26 @@ pub(super) struct Unspread {
 
 impl PendingDeltas {
     /// Puts a seal on a delta that is here and that its author has made.
-    pub(super) fn attach(&mut self, id: DeltaId, sealed: Sealed) {
+    pub(super) fn attach(&mut self, at: Place, sealed: Sealed) {
         let author = sealed.author();
-        let Some(waiting) = self.waiting.get_mut(&id) else {
+        let Some(waiting) = self.graph.get_mut(at) else {
             return;
         };
         waiting.sealed = Some(sealed);
         self.bytes += PENDING_SEAL_BYTES;
         match self.voucher(author) {
-            Some(voucher) => self.reach(id, VoucherSet::of(voucher)),
-            None => self.accept(id),
+            Some(voucher) => self.reach(at, VoucherSet::of(voucher)),
+            None => self.accept(at),
         }
     }
 
     /// A delta has come: what vouches for deltas that follow it vouches for it.
-    pub(super) fn reach_by_followers(&mut self, id: DeltaId) {
-        let followers = self.followers.get(&id).into_iter().flatten();
-        let above = followers.filter_map(|follower| self.waiting.get(follower));
+    pub(super) fn reach_by_followers(&mut self, at: Place) {
+        let followers = self.graph[at].followers.iter();
+        let above = followers.filter_map(|follower| self.graph.get(*follower));
         let mut vouchers = VoucherSet::default();
         above.for_each(|waiting| vouchers.add_all(&waiting.reached));
-        self.reach(id, vouchers);
+        self.reach(at, vouchers);
     }
 
     /// Brings all seals as far down as they go. To be called before anything is told that
@@ -191,14 +192,14 @@ impl PendingDeltas {
             return;
         }
         let tops = std::mem::take(&mut self.unspread.tops);
-        let spread = Spread::below(&self.waiting, &tops, self.parents);
+        let spread = Spread::below(&self.graph, &tops, self.parents);
         #[cfg(test)]
         {
             self.unspread.looks += spread.looks();
         }
         let reached: Vec<_> = spread.reached().collect();
-        for (id, reached) in reached {
-            self.come_to(id, reached);
+        for (at, reached) in reached {
+            self.come_to(at, reached);
         }
     }
 
@@ -219,23 +220,23 @@ impl PendingDeltas {
         self.vouchers.0[free] = (author, 0);
         // What it has said of others' deltas was said of what has gone.
         let gone = VoucherSet::of(free);
-        for waiting in self.waiting.values_mut() {
+        for waiting in self.graph.iter_mut() {
             waiting.reached = waiting.reached.without(&gone);
         }
         Some(free)
     }
 
     /// Seals of these have come to a delta, and go on from there.
-    fn reach(&mut self, id: DeltaId, by: VoucherSet) {
-        let news = self.come_to(id, by);
+    fn reach(&mut self, at: Place, by: VoucherSet) {
+        let news = self.come_to(at, by);
         if !news.is_empty() {
-            self.unspread.tops.push((id, news));
+            self.unspread.tops.push((at, news));
         }
     }
 
     /// Seals of these have come to a delta. Which of them had not before.
-    fn come_to(&mut self, id: DeltaId, by: VoucherSet) -> VoucherSet {
-        let Some(waiting) = self.waiting.get_mut(&id) else {
+    fn come_to(&mut self, at: Place, by: VoucherSet) -> VoucherSet {
+        let Some(waiting) = self.graph.get_mut(at) else {
             return VoucherSet::default();
         };
         let news = by.without(&waiting.reached);
@@ -244,18 +245,18 @@ impl PendingDeltas {
         let own = news.iter().find(|at| self.vouchers.is(*at, author));
         if let Some(voucher) = own {
             self.vouchers.reach(voucher);
-            self.accept(id);
+            self.accept(at);
         }
         news
     }
 
-    fn accept(&mut self, id: DeltaId) {
-        let Some(waiting) = self.waiting.get_mut(&id) else {
+    fn accept(&mut self, at: Place) {
+        let Some(waiting) = self.graph.get_mut(at) else {
             return;
         };
         let was_vouched = std::mem::replace(&mut waiting.is_vouched, true);
         if !was_vouched && waiting.is_ready() {
-            self.ready.push_back(id);
+            self.ready.push_back(at);
         }
     }
 }

@@ -122,7 +122,7 @@ proptest! {
                     pending.spread();
                     prop_assert_eq!(pending.len(), naive.here.len());
                     for (at, here) in &naive.here {
-                        let found = &pending.waiting[&made[*at].0];
+                        let found = pending.graph.by_id(&made[*at].0).unwrap();
                         prop_assert_eq!(&authors(&pending, &keys, &found.reached), &here.reached);
                         prop_assert_eq!(found.is_vouched, here.reached.contains(&here.author));
                     }
@@ -163,7 +163,7 @@ fn an_author_whose_seal_is_on_its_way_keeps_its_place() {
     pending.receive(late.1, 0).unwrap();
     sealed(&mut pending, VOUCHERS_MAX);
     pending.spread();
-    assert!(pending.waiting[&low.0].is_vouched);
+    assert!(pending.graph.by_id(&low.0).unwrap().is_vouched);
 }
 
 /// A row of deltas of one author, each behind up to so many of those before it. The last is the
@@ -232,7 +232,7 @@ fn many_authors_who_come_at_once_look_at_each_parent_a_few_times() {
         pending.parents
     );
     for (n, id) in row.iter().enumerate() {
-        let reached = pending.waiting[id].reached.iter().count();
+        let reached = pending.graph.by_id(id).unwrap().reached.iter().count();
         assert_eq!(reached, VOUCHERS_MAX - n.div_ceil(4), "{n}");
     }
     assert_eq!(looks(&mut pending), 0);
