@@ -316,6 +316,18 @@ impl Shard {
     /// Up to `limit` blobs of which it is durable that a context has attached them, by id, behind
     /// `after`.
     pub(crate) async fn attached_here(
+        self: &Rc<Self>,
+        id: ContextId,
+        after: Option<BlobId>,
+        limit: usize,
+    ) -> Result<Vec<AttachedBlob>, CallError> {
+        self.check_service(id)?;
+        let end = self.read_attached(id, after, limit).await;
+        self.quarantine_if_damaged(id, &end);
+        end
+    }
+
+    async fn read_attached(
         &self,
         id: ContextId,
         after: Option<BlobId>,
@@ -326,7 +338,6 @@ impl Shard {
         let record = record.ok_or_else(|| CallError::ContextNotFound {
             context: id.to_string(),
         })?;
-        self.check_service(id)?;
         let settled = match self.contexts.borrow().peek(&id) {
             Some(context) => context.overlay.borrow().settled(),
             None => Rc::default(),

@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
+use std::rc::Rc;
 
 use bytes::Bytes;
 use corelet_store::{ContextId, DeltaId, Hlc};
@@ -69,6 +70,20 @@ fn go_on(after: u64, first: u64, last: u64) -> Result<(u64, Option<(u64, u64)>),
 impl Shard {
     /// Up to `limit` durable events of a context behind number `after`.
     pub(crate) fn events_here(
+        self: &Rc<Self>,
+        id: ContextId,
+        after: u64,
+        limit: usize,
+    ) -> Result<EventsPage, CallError> {
+        // Of a context out of service some that readers have got may be put aside: the log
+        // that is left would tell them that they cannot have them.
+        self.check_service(id)?;
+        let end = self.read_events(id, after, limit);
+        self.quarantine_if_damaged(id, &end);
+        end
+    }
+
+    fn read_events(
         &self,
         id: ContextId,
         after: u64,
@@ -142,11 +157,14 @@ impl Page {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use corelet_store::{Change, ContextSlot, Event};
     use futures_lite::future::block_on;
 
     use super::*;
     use crate::fixture::{self, Bench, Disk};
+    use crate::rt::ExecutorConfig;
 
     #[test]
     fn a_reader_goes_on_behind_what_it_has_and_is_told_of_a_gap() {
@@ -228,6 +246,51 @@ mod tests {
         ));
         let unknown = bench.shard.events_here(fixture::id(9), 0, 10);
         assert!(matches!(unknown, Err(CallError::ContextNotFound { .. })));
+    }
+
+    #[test]
+    fn a_context_out_of_service_gives_no_events() {
+        let disk = Disk::new();
+        let slot = disk.create(1);
+        let bench = Bench::new(disk);
+        tell(&bench, slot, 2, &[b"1", b"2"]);
+        bench.commit();
+        assert_eq!(read(&bench, 0, 10), (vec![1, 2], 2, 2));
+        bench
+            .shard
+            .put_out_of_service(fixture::id(1), Arc::from("damage"));
+        // Not that nobody can have seen the second, as no snapshot has any.
+        for after in [0, 2] {
+            let refused = bench.shard.events_here(fixture::id(1), after, 10);
+            assert!(
+                matches!(refused, Err(CallError::OutOfService { .. })),
+                "{refused:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_damaged_event_takes_its_context_out_of_service() {
+        let scenario = async || {
+            let disk = Disk::new();
+            let slot = disk.create(1);
+            let bench = Bench::new(disk);
+            tell(&bench, slot, 2, &[b"an event that is damaged"]);
+            bench.commit();
+            bench.checkpoint();
+            bench.disk.flip(b"an event that is", 3);
+            let met = bench.shard.events_here(fixture::id(1), 0, 10);
+            assert!(
+                matches!(&met, Err(error) if error.damage().is_some()),
+                "{met:?}"
+            );
+            let then = bench.shard.events_here(fixture::id(1), 0, 10);
+            assert!(
+                matches!(then, Err(CallError::OutOfService { .. })),
+                "{then:?}"
+            );
+        };
+        crate::rt::run("a test", &ExecutorConfig::default(), scenario).unwrap();
     }
 
     #[test]

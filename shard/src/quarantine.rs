@@ -1,6 +1,6 @@
 //! Contexts of this shard that are out of service, as a record of theirs is damaged: found by
-//! a call, by a delivery, by the collector, or in an earlier life. Calls to them are refused; their
-//! neighbours go on. What is written down about it is the store's.
+//! a call, by who reads events or attached blobs, by a delivery, by the collector, or in an earlier
+//! life. All that is refused to them; their neighbours go on. What is written down about it is the store's.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -26,6 +26,19 @@ impl Shard {
                 context: id,
                 why: Arc::clone(why),
             }),
+        }
+    }
+
+    /// Takes a context out of service if what was done with it has met damage.
+    pub(crate) fn quarantine_if_damaged<T>(
+        self: &Rc<Self>,
+        id: ContextId,
+        end: &Result<T, CallError>,
+    ) {
+        if let Err(error) = end
+            && let Some(damage) = error.damage()
+        {
+            self.quarantine(id, &damage);
         }
     }
 

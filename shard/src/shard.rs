@@ -92,8 +92,7 @@ impl Shard {
         ShardId::of(context, self.count)
     }
 
-    /// Runs a call on a context of this shard, from its queue to its answer. One that
-    /// meets damage takes the context out of service.
+    /// Runs a call on a context of this shard, from its queue to its answer.
     pub(crate) async fn call_here(
         self: &Rc<Self>,
         id: ContextId,
@@ -101,11 +100,7 @@ impl Shard {
     ) -> Result<Reply, CallError> {
         self.check_service(id)?;
         let end = self.answer_call(id, call).await;
-        if let Err(error) = &end
-            && let Some(damage) = error.damage()
-        {
-            self.quarantine(id, &damage);
-        }
+        self.quarantine_if_damaged(id, &end);
         end
     }
 
