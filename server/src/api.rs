@@ -127,7 +127,8 @@ pub struct LogLines {
     pub lines: Vec<LogLine>,
     /// What to send as `after` for what comes later.
     pub next: u64,
-    /// Whether lines behind `after` may have been dropped.
+    /// Whether lines behind `after` may have been dropped; without `after`, whether any may that was
+    /// logged since the server has started.
     pub cut: bool,
 }
 

@@ -50,7 +50,8 @@ pub struct GuestLines {
     pub lines: Vec<GuestLine>,
     /// What to ask for next: the lines behind this number.
     pub next: u64,
-    /// Whether lines behind the number that was asked for may have been dropped.
+    /// Whether lines behind the number that was asked for may have been dropped; with 0, whether
+    /// any may that was logged since the server has started.
     pub is_cut: bool,
 }
 
@@ -87,6 +88,8 @@ pub(crate) struct GuestLogs {
     next_number: Cell<u64>,
     /// Up to this number, lines of contexts without a ring may have been dropped.
     horizon: Cell<u64>,
+    /// Up to this number, lines are of earlier lives.
+    began: u64,
     lines_max: usize,
     context_bytes_max: u64,
     bytes_max: u64,
@@ -104,11 +107,13 @@ struct Ring {
 impl GuestLogs {
     /// No lines yet; the first one will have this number.
     pub(crate) fn new(bounds: &Bounds, stats: &Arc<ShardStats>, first: u64) -> GuestLogs {
+        let began = first.saturating_sub(1);
         GuestLogs {
             rings: LruCache::new_unbounded().into(),
             bytes: Cell::new(0),
             next_number: Cell::new(first),
-            horizon: Cell::new(first.saturating_sub(1)),
+            horizon: Cell::new(began),
+            began,
             lines_max: bounds.guest_log_lines_max,
             context_bytes_max: bounds.guest_log_context_bytes_max,
             bytes_max: bounds.guest_log_bytes_max,
@@ -193,9 +198,14 @@ impl GuestLogs {
             None => (Vec::new(), self.horizon.get()),
         };
         let last = lines.last().map_or(horizon, |line: &GuestLine| line.number);
+        // Whoever asks for all there are means those of this life of the server.
+        let wanted = match after {
+            0 => self.began,
+            after => after,
+        };
         GuestLines {
             next: last.max(after),
-            is_cut: after > 0 && after < horizon,
+            is_cut: wanted < horizon,
             lines,
         }
     }
@@ -291,7 +301,8 @@ mod tests {
     fn the_oldest_lines_of_a_context_go_and_a_reader_is_told() {
         let logs = logs(3, 3 * AROUND_BYTES + 100, 100_000);
         logs.take(&context(1), log(true, &["a", "b", "c", "d", "e"]));
-        assert_eq!(said(&logs, 1, 0).0, ["c", "d", "e"]);
+        let all = ["c", "d", "e"].map(str::to_owned).to_vec();
+        assert_eq!(said(&logs, 1, 0), (all, 5, true));
         logs.take(&context(1), log(true, &["f"]));
         assert_eq!(said(&logs, 1, 0).0, ["d", "e", "f"]);
         // The text of one takes the room of two.
@@ -311,7 +322,7 @@ mod tests {
             assert!(logs.stats.guest_log_bytes.get() <= 3 * (AROUND_BYTES + 1));
         }
         assert_eq!(said(&logs, 2, 1), (vec![], 3, true));
-        assert_eq!(said(&logs, 3, 0).0.len(), 0);
+        assert_eq!(said(&logs, 3, 0), (vec![], 3, true));
         assert_eq!(said(&logs, 1, 0).0.len(), 2);
         logs.forget(fixture::id(1));
         assert_eq!(said(&logs, 1, 0).0.len(), 0);
