@@ -22,6 +22,7 @@ use corelet_store::{
 use crossbeam_channel::{Sender, TrySendError};
 
 use crate::answer::{Answer, Promise, promise};
+use crate::clock::Source;
 use crate::collector::Quarantined;
 use crate::commit_thread::{CommitThread, Queued};
 use crate::context::Context;
@@ -146,6 +147,7 @@ pub(crate) fn stage(
     bounds: &crate::bounds::Bounds,
     stats: &Arc<ShardStats>,
     guest_logs: &Rc<GuestLogs>,
+    time: Arc<dyn Source>,
 ) -> (CommitStage, CommitThread, Inbox<Report>) {
     let (queue, receiver) = crossbeam_channel::bounded(bounds.uncommitted_max);
     // A report stands for at least one change in the queue or in the thread's
@@ -175,6 +177,7 @@ pub(crate) fn stage(
         batch_changes_max: bounds.batch_changes_max,
         uncommitted_max: bounds.uncommitted_max as u64,
         collector: bounds.collector.clone(),
+        time,
         stats: Arc::clone(stats),
     };
     (stage, thread, inbox)
@@ -599,6 +602,7 @@ mod tests {
 
     use super::*;
     use crate::bounds::Bounds;
+    use crate::clock::System;
     use crate::fixture::{self, Disk};
     use crate::overlay::Shown;
 
@@ -621,7 +625,7 @@ mod tests {
         fn with(bounds: &Bounds) -> Bench {
             let stats = Arc::default();
             let guest_logs = Rc::new(GuestLogs::new(bounds, &stats, 1));
-            let (stage, thread, inbox) = stage(bounds, &stats, &guest_logs);
+            let (stage, thread, inbox) = stage(bounds, &stats, &guest_logs, Arc::new(System));
             let disk = Disk::new();
             let slot = disk.create(1);
             Bench {

@@ -18,7 +18,7 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, never};
 
 use crate::asks::Ask;
 use crate::bounds::CollectorBounds;
-use crate::clock;
+use crate::clock::Source;
 use crate::collector::{Collector, Outcome, is_known};
 use crate::commit_stage::Report;
 use crate::ending::Ending;
@@ -68,6 +68,8 @@ pub(crate) struct CommitThread {
     pub(crate) batch_changes_max: usize,
     pub(crate) uncommitted_max: u64,
     pub(crate) collector: CollectorBounds,
+    /// What the collector takes for now.
+    pub(crate) time: Arc<dyn Source>,
     pub(crate) stats: Arc<ShardStats>,
 }
 
@@ -369,9 +371,8 @@ impl Worker<'_> {
 
     /// One step of the collector.
     fn step_collector(&mut self) {
-        self.have_collector(|collector, ledger, writer| {
-            collector.work(ledger, writer, clock::wall())
-        });
+        let now = self.thread.time.wall();
+        self.have_collector(|collector, ledger, writer| collector.work(ledger, writer, now));
     }
 
     /// Has the collector do something, of which the shard hears.

@@ -25,7 +25,7 @@ use hashlink::LruCache;
 
 use crate::blobs::BlobService;
 use crate::bounds::Bounds;
-use crate::clock::Clock;
+use crate::clock::{Clock, System};
 use crate::commit_stage::{self, Report};
 use crate::commit_thread::Queued;
 use crate::compiler::Compiler;
@@ -304,7 +304,8 @@ impl Bench {
     pub(crate) fn bounded(disk: Disk, bounds: Bounds) -> Bench {
         let stats = Arc::default();
         let guest_logs = Rc::new(GuestLogs::new(&bounds, &stats, 1));
-        let (commits, thread, reports) = commit_stage::stage(&bounds, &stats, &guest_logs);
+        let (commits, thread, reports) =
+            commit_stage::stage(&bounds, &stats, &guest_logs, Arc::new(System));
         let (compiler, _) = Compiler::start(&host(), Path::new("/nowhere"), &bounds).unwrap();
         let count = ShardCount::new(2).unwrap();
         let id = ShardId::new(1, count).unwrap();
@@ -328,7 +329,7 @@ impl Bench {
             count,
             author: NodeId::from_bytes([2; 32]),
             host: host(),
-            clock: Clock::after(Hlc::from_bits(0)).unwrap(),
+            clock: Clock::after(Hlc::from_bits(0), Arc::new(System)).unwrap(),
             snapshots: Rc::new(Snapshots::new(disk.ledger.clone()).unwrap()),
             commits,
             answers: AnswerBounds::default(),

@@ -22,7 +22,7 @@ use corelet_wasm_host::Host;
 use crate::asks::{self, Ask, CommitThreads};
 use crate::blobs::{BlobService, BlobThreads};
 use crate::bounds::{BlobBounds, Bounds, WatchdogConfig};
-use crate::clock::Clock;
+use crate::clock::{Clock, Source, System};
 use crate::commit_stage::{self, Report};
 use crate::commit_thread::{self, CommitThread};
 use crate::compiler::Compiler;
@@ -389,15 +389,18 @@ fn build(parts: Parts) -> Result<(Rc<Shard>, Inbox<Message>, Inbox<Report>), Sta
         shard: number,
         source,
     };
-    let clock = Clock::after(parts.ledger.last_hlc()).map_err(|error| StartError::System {
-        what: "the random generator",
-        source: io::Error::other(error),
+    let time: Arc<dyn Source> = Arc::new(System);
+    let clock = Clock::after(parts.ledger.last_hlc(), Arc::clone(&time)).map_err(|error| {
+        StartError::System {
+            what: "the random generator",
+            source: io::Error::other(error),
+        }
     })?;
     // Lines of a later start have greater numbers, as nobody logs one each microsecond.
     let first_line = clock.tick().micros().max(1);
     let guest_logs = Rc::new(GuestLogs::new(&parts.bounds, &parts.stats, first_line));
     let (commits, mut commit_thread, reports) =
-        commit_stage::stage(&parts.bounds, &parts.stats, &guest_logs);
+        commit_stage::stage(&parts.bounds, &parts.stats, &guest_logs, time);
     commit_thread.asks = parts.asks;
     let snapshots = Rc::new(Snapshots::new(parts.ledger.clone()).map_err(ledger_error)?);
     let quarantined = quarantine::known(&snapshots.latest()).map_err(ledger_error)?;

@@ -11,6 +11,7 @@ use futures_lite::future::{block_on, poll_once};
 
 use super::room::REST;
 use super::*;
+use crate::clock::System;
 use crate::fixture::{self, Disk};
 use crate::mailbox::{Inbox, mailbox};
 
@@ -50,6 +51,7 @@ impl Bench {
                 batch_changes_max: BATCH_CHANGES_MAX,
                 uncommitted_max: UNCOMMITTED_MAX as u64,
                 collector: CollectorBounds::default(),
+                time: Arc::new(System),
                 stats: Arc::clone(&stats),
             }),
             stats,
