@@ -1,12 +1,13 @@
-//! One bit of a record that is another than it was written, or two of its header, found by trying:
-//! its checksums tell when the record is whole again. To bring such a record in is right whatever has
+//! One bit of a record that is another than it was written, or two of its header, found by the sieve
+//! of the payload and by trying: its checksums tell when the record is whole again. To bring such a record in is right whatever has
 //! happened. If the bit was flipped on the disk, the record was acknowledged, and would be lost
 //! otherwise; if the write was torn and lacked nothing but that bit, it may be there as
 //! well as not. Pure functions.
 
 use super::header::{HEADER_BYTES, Header};
 
-/// The longest payload of which each bit is tried: some hundredths of a second of hashing.
+/// The longest payload without a sieve of which each bit is tried: some hundredths of a second
+/// of hashing.
 const PAYLOAD_BYTES_MAX: usize = 8 << 10;
 
 /// Which part of a record was mended.
@@ -20,7 +21,7 @@ pub(crate) enum Mended {
 
 /// The header that these bytes were, if it is one that `is_wanted` and at most two bits
 /// are others. So many are tried because a header that is nothing to anybody looks like the end of
-/// the journal: all pairs are fifty thousand short hashes, and a checksum of 64 bits is not met by chance.
+/// the journal: all pairs are a hundred thousand short hashes, and a checksum of 64 bits is not met by chance.
 pub(super) fn header(
     mut bytes: [u8; HEADER_BYTES],
     seed: u64,
@@ -48,10 +49,16 @@ pub(super) fn header(
 
 /// Makes the payload what it was, if that is possible. Otherwise it is left as it is.
 pub(super) fn payload(header: &Header, payload: &mut [u8], seed: u64) -> bool {
-    if payload.len() > PAYLOAD_BYTES_MAX {
-        return false;
-    }
-    (0..8 * payload.len()).any(|bit| {
+    let bits = match header.sieve() {
+        Some(sieve) => match sieve.flipped(payload) {
+            Some(bit) => bit..bit + 1,
+            None => 0..0,
+        },
+        None if payload.len() <= PAYLOAD_BYTES_MAX => 0..8 * payload.len(),
+        None => 0..0,
+    };
+    let mut bits = bits.into_iter();
+    bits.any(|bit| {
         flip(payload, bit);
         let is_whole = header.covers(payload, seed);
         if !is_whole {

@@ -18,6 +18,7 @@ mod front;
 mod golden;
 mod header;
 mod mend;
+mod sieve;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice};
@@ -347,7 +348,7 @@ impl Journal {
         assert!(self.has_room(), "the caller makes a checkpoint instead");
         let payload = &self.record[HEADER_BYTES..];
         let header = Header::of(self.generation, self.batches, payload);
-        self.record[..HEADER_BYTES].copy_from_slice(&header.bytes);
+        self.record[..HEADER_BYTES].copy_from_slice(header.bytes());
         if let Err(error) = write_through(&self.file, &self.record, front::RECORDS_AT + self.end) {
             // It was not acknowledged, so it must not turn up again.
             let is_erased = is_out_of_space(&error) && self.erase_next().is_ok();
@@ -443,7 +444,8 @@ impl Journal {
         };
         let size = size_of_file(&self.file, &self.path)?;
         let payload_bytes = u64::from(header.payload_bytes());
-        let payload_at = front::RECORDS_AT + at + HEADER_BYTES as u64;
+        let header_bytes = header.own_bytes() as u64;
+        let payload_at = front::RECORDS_AT + at + header_bytes;
         if !is_wanted(&header) || payload_at + payload_bytes > size {
             return Ok(None);
         }
@@ -458,7 +460,7 @@ impl Journal {
             }
             mended = Some(Mended::Payload);
         }
-        let end = at + aligned(HEADER_BYTES as u64 + payload_bytes);
+        let end = at + aligned(header_bytes + payload_bytes);
         Ok(Some(Found { end, mended }))
     }
 

@@ -99,7 +99,7 @@ fn a_record_of_which_one_bit_is_another_is_what_it_was() {
     append(&mut written, &[(3, b"three")]);
     let whole = calls(&written);
     for record in [0, 1] {
-        for at in (0..HEADER_BYTES as u64).chain([41, 45, 56]) {
+        for at in (0..HEADER_BYTES as u64).chain([57, 61, 70]) {
             let at = record * ALIGN_BYTES + at;
             for bit in [1, 4, 128] {
                 flip(at, bit)(&written.file);
@@ -115,14 +115,20 @@ fn a_record_of_which_one_bit_is_another_is_what_it_was() {
     append(&mut written, &[(1, b"one")]);
     append(&mut written, &[(2, b"two")]);
     flip(7, 1)(&written.file);
-    flip(ALIGN_BYTES + 45, 1)(&written.file);
+    flip(ALIGN_BYTES + 61, 1)(&written.file);
     let mended = [(0, Mended::Header), (1, Mended::Payload)];
     assert_eq!(found(&dir, GENERATION).unwrap().mended(), mended);
-    // A large one is not tried.
-    append(&mut written, &[(1, &[7; 20_000])]);
-    flip(2 * ALIGN_BYTES + 9000, 1)(&written.file);
-    let left = found(&dir, GENERATION).unwrap();
-    assert!(left.is_torn() && left.batches() == 2);
+    // However long it is; of several bits it is not known which they are.
+    append(&mut written, &[(1, &[7; 40_000])]);
+    let whole = calls(&written);
+    for at in [60, 9000, 39_999] {
+        flip(2 * ALIGN_BYTES + at, 32)(&written.file);
+        assert_eq!(calls(&found(&dir, GENERATION).unwrap()), whole);
+        flip(2 * ALIGN_BYTES + at, 1)(&written.file);
+        let left = found(&dir, GENERATION).unwrap();
+        assert!(left.is_torn() && left.batches() == 2);
+        flip(2 * ALIGN_BYTES + at, 33)(&written.file);
+    }
 }
 
 /// Two bits of the last header, anywhere in it, are put right.
@@ -157,8 +163,8 @@ fn a_last_record_with_a_damaged_header_is_not_taken_for_an_older_one() {
     let mut written = journal(&dir);
     append(&mut written, &[(1, b"one")]);
     append(&mut written, &[(2, b"two")]);
-    let fields = [0, 4, 8, 16, 24, 32].map(|at| vec![(at, 7)]);
-    let behind = [vec![(9, 1), (45, 1)], vec![(9, 1), (33, 4), (45, 1)]];
+    let fields = [0, 4, 8, 16, 24, 32, 40, 48].map(|at| vec![(at, 7)]);
+    let behind = [vec![(9, 1), (61, 1)], vec![(9, 1), (33, 4), (61, 1)]];
     for damage in fields.into_iter().chain(behind) {
         let flip_all = |file: &File| {
             for (at, bits) in &damage {
@@ -209,7 +215,7 @@ fn what_was_appended_is_found_again_in_order() {
 
 #[test]
 fn a_last_record_that_is_not_whole_is_left_out() {
-    for at in [3 * ALIGN_BYTES, 3 * ALIGN_BYTES + 30, 3 * ALIGN_BYTES + 45] {
+    for at in [3 * ALIGN_BYTES, 3 * ALIGN_BYTES + 30, 3 * ALIGN_BYTES + 61] {
         assert_eq!(recovered(flip(at, 7)).unwrap().len(), 3);
     }
     let cut = |file: &File| {
@@ -228,7 +234,8 @@ fn a_damaged_record_before_whole_ones_is_told_from_a_torn_one() {
         20,
         28,
         36,
-        45,
+        52,
+        61,
         ALIGN_BYTES + 4000,
         ALIGN_BYTES + 16,
     ] {
