@@ -400,6 +400,13 @@ impl<'l> LedgerWriter<'l> {
         }
     }
 
+    /// By how many pages the next checkpoint lets the file grow at most.
+    #[cfg(test)]
+    pub(crate) fn growth(&self) -> u64 {
+        let pass = self.pass.as_ref().expect("something was written");
+        growth_of(pass, &self.state.journal)
+    }
+
     fn guarded<T>(
         &mut self,
         work: impl FnOnce(&mut Self) -> Result<T, StoreError>,
@@ -667,7 +674,8 @@ fn is_full(pass: &Pass<'_>) -> bool {
 fn pages_of(pass: &Pass<'_>, journal: &Journal) -> u64 {
     // Large values lie in an entry and in the log; an entry of which a small write changes a
     // part is put as a whole.
-    let large = (2 * journal.bytes_with_next() + pass.work_bytes()) / layout::PAGE_BYTES;
+    let bytes = 2 * journal.bytes_with_next() + pass.work_bytes() + pass.added_bytes();
+    let large = bytes / layout::PAGE_BYTES;
     WRITE_PAGES * (pass.writes() + pass.trie_changes()) as u64 + large + CHECKPOINT_PAGES
 }
 
@@ -675,8 +683,9 @@ fn pages_of(pass: &Pass<'_>, journal: &Journal) -> u64 {
 /// without looking at each table: what is a little more finds its space among the pages for
 /// freeing.
 fn growth_of(pass: &Pass<'_>, journal: &Journal) -> u64 {
-    // Values and rows of the log lie on pages that may be half full.
-    let large = (4 * journal.bytes_with_next() + pass.work_bytes()) / layout::PAGE_BYTES;
+    // Values and rows of the log, and large records of any kind, lie on pages that may be half full.
+    let bytes = 2 * journal.bytes_with_next() + pass.work_bytes() + pass.added_bytes();
+    let large = 2 * bytes / layout::PAGE_BYTES;
     let apart = DIRTY_PAGES * pass.pages() as u64 + CONTEXT_PAGES * pass.contexts() as u64;
     apart + large + CHECKPOINT_PAGES
 }
