@@ -37,6 +37,8 @@ const P_META: u16 = 0x08;
 const NODE_HEADER_BYTES: usize = 8;
 const F_BIGDATA: u16 = 0x01;
 
+const DAMAGED_LIST: &str = "its list of free pages is damaged";
+
 /// `P_INVALID`: the root of a tree without pages.
 const NO_PAGE: u64 = u64::MAX;
 
@@ -66,6 +68,24 @@ pub(crate) fn check(path: &Path) -> Result<(), StoreError> {
         return Ok(());
     }
     Err(data.cut_off((meta.last_page.saturating_add(1)).saturating_mul(meta.page_bytes)))
+}
+
+/// How many pages the list of free pages of the file at `path` has of transactions before
+/// `transaction`. While no transaction is being committed, it may be asked of a file that is
+/// open: what was committed last is not written to.
+pub(crate) fn free_before(path: &Path, transaction: u64) -> Result<u64, StoreError> {
+    let data = DataFile::open(path)?;
+    let meta = data.newer_meta()?;
+    let pages = data.bytes / meta.page_bytes;
+    let mut free = 0;
+    data.each_free(&meta, pages, &mut |node| {
+        let is_before = u64_at(node.key, 0).is_some_and(|freed| freed < transaction);
+        if is_before && let Some(list) = data.list(node, &meta, pages, size_of::<u64>())? {
+            free += u64_at(&list, 0).unwrap_or(0);
+        }
+        Ok(true)
+    })?;
+    Ok(free)
 }
 
 struct DataFile<'p> {
@@ -144,6 +164,29 @@ impl<'p> DataFile<'p> {
     /// page numbers, 8 bytes each.
     fn lacks_only_free_pages(&self, meta: &Meta, pages: u64) -> Result<bool, StoreError> {
         let mut free = BTreeSet::new();
+        let damaged = || self.corrupt(DAMAGED_LIST);
+        let is_there = self.each_free(meta, pages, &mut |node| {
+            let Some(list) = self.list(node, meta, pages, usize::MAX)? else {
+                return Ok(false);
+            };
+            let count = u64_at(&list, 0).ok_or_else(damaged)?;
+            let numbers = list.chunks_exact(8).skip(1).filter_map(|n| u64_at(n, 0));
+            let lacking = pages..=meta.last_page;
+            let numbers = numbers.take(usize::try_from(count).unwrap_or(usize::MAX));
+            free.extend(numbers.filter(|number| lacking.contains(number)));
+            Ok(true)
+        })?;
+        Ok(is_there && free.len() as u64 == meta.last_page.saturating_add(1) - pages)
+    }
+
+    /// Shows each node of the list of free pages to `visit`, of a file with so many pages. Ends if
+    /// that gives `false`, and gives `false` then, or where the file lacks a page of the list.
+    fn each_free(
+        &self,
+        meta: &Meta,
+        pages: u64,
+        visit: &mut dyn FnMut(&Node<'_>) -> Result<bool, StoreError>,
+    ) -> Result<bool, StoreError> {
         let mut ahead = match meta.free_root {
             NO_PAGE => vec![],
             root => vec![root],
@@ -160,37 +203,33 @@ impl<'p> DataFile<'p> {
             }
             let page = self.page(number, meta)?;
             let flags = u16_at(&page, 10).unwrap_or(0);
-            let damaged = || self.corrupt("its list of free pages is damaged");
+            let damaged = || self.corrupt(DAMAGED_LIST);
             for node in nodes(&page).ok_or_else(damaged)? {
                 let node = node.ok_or_else(damaged)?;
                 if flags & P_BRANCH != 0 {
                     ahead.push(node.child());
                 } else if flags & P_LEAF != 0 {
-                    let Some(list) = self.list(&node, meta, pages)? else {
+                    if !visit(&node)? {
                         return Ok(false);
-                    };
-                    let count = u64_at(&list, 0).ok_or_else(damaged)?;
-                    let numbers = list.chunks_exact(8).skip(1).filter_map(|n| u64_at(n, 0));
-                    let lacking = pages..=meta.last_page;
-                    let numbers = numbers.take(usize::try_from(count).unwrap_or(usize::MAX));
-                    free.extend(numbers.filter(|number| lacking.contains(number)));
+                    }
                 } else {
                     return Err(damaged());
                 }
             }
         }
-        Ok(free.len() as u64 == meta.last_page.saturating_add(1) - pages)
+        Ok(true)
     }
 
-    /// The value of a node of a leaf; `None` if the file lacks a part of it.
+    /// The value of a node of a leaf, up to so many bytes; `None` if the file lacks a part of it.
     fn list(
         &self,
         node: &Node<'_>,
         meta: &Meta,
         pages: u64,
+        bytes_max: usize,
     ) -> Result<Option<Vec<u8>>, StoreError> {
-        let damaged = || self.corrupt("its list of free pages is damaged");
-        let bytes = node.value_bytes();
+        let damaged = || self.corrupt(DAMAGED_LIST);
+        let bytes = node.value_bytes().min(bytes_max);
         if node.flags & F_BIGDATA == 0 {
             return Ok(Some(node.value.get(..bytes).ok_or_else(damaged)?.to_vec()));
         }
@@ -239,6 +278,7 @@ impl<'p> DataFile<'p> {
 struct Node<'p> {
     low: u64,
     flags: u16,
+    key: &'p [u8],
     /// From the value on to the end of the page.
     value: &'p [u8],
 }
@@ -264,6 +304,7 @@ fn nodes(page: &[u8]) -> Option<impl Iterator<Item = Option<Node<'_>>>> {
         Some(Node {
             low: u64::from(u32_at(node, 0)?),
             flags: u16_at(node, 4)?,
+            key: node.get(NODE_HEADER_BYTES..NODE_HEADER_BYTES + key_bytes)?,
             value: node.get(NODE_HEADER_BYTES + key_bytes..)?,
         })
     }))

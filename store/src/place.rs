@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 
 use crate::ids::{DataId, ShardId};
 
+/// LMDB's own name for its file.
+pub(crate) const DATA_FILE: &str = "data.mdb";
+
 /// Which ledger a file belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LedgerIdentity {
@@ -46,7 +49,7 @@ impl LedgerPlace {
     }
 
     pub(crate) fn data_file(&self) -> PathBuf {
-        self.dir.join("data.mdb")
+        self.dir.join(DATA_FILE)
     }
 
     pub(crate) fn lock_file(&self) -> PathBuf {

@@ -1,10 +1,12 @@
-//! What a checkpoint takes of the disk against what was reserved for it.
+//! What a checkpoint takes of the disk against what was reserved for it, and what is left
+//! to those who make room.
 
 use bytes::Bytes;
 
 use crate::change::{ApplicationRecord, Birth, Births, CallEffects, Change, NewContext, Op, Write};
 use crate::entry::EntryKind;
-use crate::fixture::{call, id, two};
+use crate::error::StoreError;
+use crate::fixture::{call, create, id, two};
 use crate::hlc::Hlc;
 use crate::ids::{ApplicationId, ContextSlot, NodeId};
 use crate::layout::PAGE_BYTES;
@@ -128,4 +130,59 @@ fn what_is_reserved_is_enough_for_a_new_context_that_begins_large() {
     ledger.commit(applications.collect()).unwrap();
     let left = ledger.in_use().reserved_bytes / PAGE_BYTES;
     assert!(left >= PAGES_FOR_FREEING, "{left} pages");
+}
+
+/// A call that sets a key of a context to something large.
+fn set_large(ledger: &Ledger, slot: ContextSlot, n: u64) -> Result<(), StoreError> {
+    let op = Op::set(n.to_be_bytes().to_vec().into(), vec![7; 20_000].into());
+    let context = slot.number() as u8;
+    let batch = vec![Change::Call(call(context, slot, 1_000 + n, vec![op]))];
+    ledger.commit(batch).map(|mut verdicts| {
+        verdicts.remove(0).unwrap();
+    })
+}
+
+/// Their pages are free, but a snapshot that is still read from holds them.
+#[test]
+fn calls_leave_the_margin_to_those_who_make_room_while_a_snapshot_holds_what_is_free() {
+    let (_dir, ledger, [first, second]) = two();
+    let values = (0..200_u8).map(|key| Op::set(vec![key, 0].into(), vec![7; 20_000].into()));
+    let filling = Change::Call(call(1, first, 100, values.collect()));
+    ledger.commit(vec![filling]).unwrap().remove(0).unwrap();
+    ledger.writer().fill_disk(true);
+    let mut next = 0;
+    let refused_after = |next: &mut u64| {
+        let begun = *next;
+        loop {
+            *next += 1;
+            match set_large(&ledger, second, *next) {
+                Ok(()) => assert!(*next < begun + 5_000, "there is always space"),
+                Err(StoreError::DiskFull { .. }) => return *next - begun - 1,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    };
+    let reserved = || ledger.in_use().reserved_bytes / PAGE_BYTES;
+    refused_after(&mut next);
+    assert!(reserved() >= PAGES_FOR_FREEING);
+
+    let held_up = ledger.snapshot().unwrap();
+    let delete = vec![Change::DeleteContext(id(1))];
+    ledger.commit(delete).unwrap().remove(0).unwrap();
+    while ledger.sweep(50).unwrap().is_more {}
+    let left = reserved();
+    assert!(left > 0, "a deletion and its sweep have had enough");
+    assert_eq!(refused_after(&mut next), 0);
+    assert_eq!(reserved(), left, "calls have taken nothing of it");
+
+    drop(held_up);
+    let calls = refused_after(&mut next);
+    assert!(calls > 50, "{calls} calls have found what is free");
+    let delete = vec![Change::DeleteContext(id(2))];
+    ledger.commit(delete).unwrap().remove(0).unwrap();
+    while ledger.sweep(50).unwrap().is_more {}
+    assert!(reserved() > 0, "the second deletion has had enough, too");
+    ledger.writer().fill_disk(false);
+    let third = create(&ledger, 3);
+    set_large(&ledger, third, next + 1).unwrap();
 }
