@@ -332,9 +332,7 @@ mod tests {
     use crate::layout::Tables;
     use crate::ledger::{LedgerConfig, open_env};
 
-    /// A file whose last pages are free and were never written, with so many free
-    /// pages in the middle that their list needs pages of its own.
-    fn short_file(dir: &Path) -> std::path::PathBuf {
+    fn new_file(dir: &Path) -> (heed::Env<heed::WithoutTls>, std::path::PathBuf) {
         let options = OpenOptions {
             shards_if_new: ShardCount::new(1).unwrap(),
             node_id_if_new: NodeId::from_bytes([4; 32]),
@@ -342,6 +340,13 @@ mod tests {
         let data = DataDir::open(dir, &options).unwrap();
         let place = data.ledger_place(options.shards_if_new.shards().next().unwrap());
         let env = open_env(&place, &LedgerConfig::default()).unwrap();
+        (env, place.data_file())
+    }
+
+    /// A file whose last pages are free and were never written, with so many free
+    /// pages in the middle that their list needs pages of its own.
+    fn short_file(dir: &Path) -> std::path::PathBuf {
+        let (env, path) = new_file(dir);
         let table = Tables::open(&env).unwrap().unwrap().applications;
         for work in 0..4 {
             let mut txn = env.write_txn().unwrap();
@@ -361,9 +366,74 @@ mod tests {
             txn.commit().unwrap();
         }
         let last = env.info().last_page_number as u64;
-        let bytes = fs::metadata(place.data_file()).unwrap().len();
+        let bytes = fs::metadata(&path).unwrap().len();
         assert!(bytes < last * 4096, "the file has all of its {last} pages");
-        place.data_file()
+        path
+    }
+
+    /// Pages that nobody can use any more are no harm, and there may be very many of them.
+    #[test]
+    fn a_page_that_is_in_use_and_listed_as_free_is_told_behind_any_number_of_lost_ones() {
+        let dir = tempfile::tempdir().unwrap();
+        let (env, path) = new_file(dir.path());
+        let table = Tables::open(&env).unwrap().unwrap().applications;
+        for first_kept in [0, 200] {
+            let mut txn = env.write_txn().unwrap();
+            for key in 0..300_u16 {
+                match key >= first_kept {
+                    true => table.put(&mut txn, &key.to_be_bytes(), &[7; 5000]).unwrap(),
+                    false => assert!(table.delete(&mut txn, &key.to_be_bytes()).unwrap()),
+                }
+            }
+            txn.commit().unwrap();
+        }
+        drop(env);
+        let (mut longest, mut free) = (Vec::new(), BTreeSet::new());
+        let last = {
+            let data = DataFile::open(&path).unwrap();
+            let meta = data.newer_meta().unwrap();
+            let pages = data.bytes / meta.page_bytes;
+            let mut visit = |node: &Node<'_>| {
+                let list = data.list(node, &meta, pages, usize::MAX)?.unwrap();
+                let count = u64_at(&list, 0).unwrap() as usize;
+                let numbers = list.chunks_exact(8).skip(1).take(count);
+                free.extend(numbers.map(|number| u64_at(number, 0).unwrap()));
+                if list.len() > longest.len() {
+                    longest = list;
+                }
+                Ok(true)
+            };
+            assert!(data.each_free(&meta, pages, &mut visit).unwrap());
+            meta.last_page
+        };
+        let is_used = |page: &u64| !free.contains(page);
+        let used = (2..=last).rev().find(is_used).unwrap();
+        let count = u64_at(&longest, 0).unwrap();
+        let lost: u64 = 100;
+        assert!(count > 2 * lost);
+        let lost_last = 8 * (count - lost + 1) as usize;
+        assert!(u64_at(&longest, lost_last).unwrap() < used);
+        let mut damaged = longest.clone();
+        damaged[..8].copy_from_slice(&(count - lost).to_ne_bytes());
+        damaged[8..16].copy_from_slice(&used.to_ne_bytes());
+        let mut bytes = fs::read(&path).unwrap();
+        let places: Vec<usize> = (0..bytes.len() - longest.len())
+            .filter(|at| bytes[*at..].starts_with(&longest))
+            .collect();
+        assert!(!places.is_empty());
+        for at in places {
+            bytes[at..at + damaged.len()].copy_from_slice(&damaged);
+        }
+        fs::write(&path, bytes).unwrap();
+        let flaws = pages::walk(&path, pages::Extent::All, &mut || {})
+            .unwrap()
+            .flaws;
+        let lethal: Vec<_> = flaws
+            .iter()
+            .filter(|flaw| flaw.harm == pages::Harm::Engine)
+            .collect();
+        assert_eq!(lethal.len(), 1, "{flaws:?}");
+        assert_eq!(lethal[0].page, used);
     }
 
     /// Whatever is in the file, the answer is that it is whole, or why it is not.

@@ -38,7 +38,8 @@ const MAIN_DB_AT: usize = FREE_DB_AT + DB_BYTES;
 /// `CURSOR_STACK`: LMDB goes no deeper.
 const DEPTH_MAX: u16 = 32;
 
-/// So many flaws are told; a file that has more is no better known by all of them.
+/// So many flaws are told, those that the engine must not meet before others; a file that has more
+/// is no better known by all of them.
 const FLAWS_MAX: usize = 64;
 
 /// Of so many records the bit is told that is another.
@@ -224,8 +225,14 @@ impl Walk<'_> {
     }
 
     fn tell_flaw(&mut self, page: u64, why: &'static str, harm: Harm) {
-        if self.found.flaws.len() < FLAWS_MAX {
-            self.found.flaws.push(Flaw { page, why, harm });
+        let flaw = Flaw { page, why, harm };
+        let flaws = &mut self.found.flaws;
+        if flaws.len() < FLAWS_MAX {
+            flaws.push(flaw);
+        } else if harm == Harm::Engine
+            && let Some(harmless) = flaws.iter_mut().rfind(|it| it.harm == Harm::Space)
+        {
+            *harmless = flaw;
         }
     }
 
