@@ -371,6 +371,42 @@ mod tests {
         path
     }
 
+    /// Else a disk is asked for one of very many pages at a time.
+    #[test]
+    fn of_a_large_file_all_pages_below_a_branch_are_asked_for_before_the_first_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let (env, path) = new_file(dir.path());
+        let table = Tables::open(&env).unwrap().unwrap().applications;
+        let mut txn = env.write_txn().unwrap();
+        // Long ones, so that there are branches below the root.
+        for key in 0..8_000_u64 {
+            let key = format!("{:0200}", key * 7_919 % 8_000);
+            table.put(&mut txn, key.as_bytes(), b"value").unwrap();
+        }
+        txn.commit().unwrap();
+        drop(env);
+        let (mut asked, mut roots) = (BTreeSet::new(), 0);
+        let (mut in_a_row, mut read) = (0, 0);
+        let walked = pages::walk(&path, pages::Extent::Branches, &mut |passed| match passed {
+            pages::Passed::Ahead(first, pages) => {
+                asked.extend(first..first + pages);
+                in_a_row = in_a_row.max(pages);
+            }
+            pages::Passed::Page(page) => {
+                read += 1;
+                roots += u64::from(!asked.contains(&page));
+            }
+        });
+        assert!(walked.unwrap().flaws.is_empty());
+        let tables = u64::from(crate::layout::TABLES) + 2;
+        assert!(
+            roots <= tables,
+            "{roots} pages of {tables} trees were not asked for"
+        );
+        assert!(read > roots + 20, "{read} pages were read");
+        assert!(in_a_row > 0);
+    }
+
     /// Pages that nobody can use any more are no harm, and there may be very many of them.
     #[test]
     fn a_page_that_is_in_use_and_listed_as_free_is_told_behind_any_number_of_lost_ones() {
@@ -425,7 +461,7 @@ mod tests {
             bytes[at..at + damaged.len()].copy_from_slice(&damaged);
         }
         fs::write(&path, bytes).unwrap();
-        let flaws = pages::walk(&path, pages::Extent::All, &mut || {})
+        let flaws = pages::walk(&path, pages::Extent::All, &mut |_| {})
             .unwrap()
             .flaws;
         let lethal: Vec<_> = flaws

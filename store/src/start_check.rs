@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use crate::change::Change;
-use crate::data_file::pages::{self, Extent, Harm, OddBit, Walked};
+use crate::data_file::pages::{self, Extent, Harm, OddBit, Passed, Walked};
 use crate::error::{Refused, StoreError};
 use crate::ids::ContextId;
 use crate::ledger::Ledger;
@@ -21,6 +22,12 @@ use crate::verify::{self, Listener};
 
 /// Damage of no context of which so much is logged.
 const TOLD_MAX: usize = 64;
+
+/// How far a ledger was read is told so often.
+const PROGRESS_EVERY: Duration = Duration::from_secs(5);
+
+/// Pages between two looks at the clock.
+const PAGES_PER_LOOK: u64 = 256;
 
 /// What was looked over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,11 +61,15 @@ pub(crate) fn look_over(place: &LedgerPlace, bytes_max: u64) -> Result<LookedOve
         true => Extent::All,
         false => Extent::Branches,
     };
+    if extent == Extent::Branches {
+        tracing::info!(path = %path.display(), bytes = bytes.len(), bytes_max, "the ledger has more than storage.start_check_bytes_max: only the pages that lead to its records are read before it is served; the records themselves are read by the collector, or where somebody needs them");
+    }
+    let mut progress = Progress::new();
     let Walked {
         flaws,
         odd_bits,
         records_damaged,
-    } = pages::walk(path, extent, &mut || {})?;
+    } = pages::walk(path, extent, &mut |passed| progress.passed(path, passed))?;
     let mut lethal = flaws.iter().filter(|flaw| flaw.harm == Harm::Engine);
     if let Some(flaw) = lethal.next() {
         return Err(StoreError::DamagedPages {
@@ -76,6 +87,30 @@ pub(crate) fn look_over(place: &LedgerPlace, bytes_max: u64) -> Result<LookedOve
         has_damage: records_damaged > 0,
         is_left_unread: extent == Extent::Branches,
     })
+}
+
+/// How far a ledger was read, told now and then if it takes long.
+struct Progress {
+    pages: u64,
+    told: Instant,
+}
+
+impl Progress {
+    fn new() -> Progress {
+        Progress {
+            pages: 0,
+            told: Instant::now(),
+        }
+    }
+
+    fn passed(&mut self, path: &Path, passed: Passed) {
+        let Passed::Page(_) = passed else { return };
+        self.pages += 1;
+        if self.pages.is_multiple_of(PAGES_PER_LOOK) && self.told.elapsed() >= PROGRESS_EVERY {
+            self.told = Instant::now();
+            tracing::info!(path = %path.display(), pages = self.pages, "the ledger is being looked over");
+        }
+    }
 }
 
 /// Gives records the bits that they were written with. If this is cut short, the next start goes
