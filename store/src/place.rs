@@ -56,6 +56,11 @@ impl LedgerPlace {
         self.dir.join("lock.mdb")
     }
 
+    /// There while it is not known yet what follows from keys that were put right.
+    pub(crate) fn unverified(&self) -> PathBuf {
+        self.dir.join("unverified")
+    }
+
     pub(crate) fn journal(&self) -> PathBuf {
         self.dir.join("journal")
     }

@@ -5,7 +5,7 @@
 //! `data_file/pages.rs`, and what comes to be damaged later is the scrub's to find.
 
 use std::collections::BTreeMap;
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use crate::change::Change;
 use crate::data_file::pages::{self, Extent, Harm, OddBit, Passed, Walked};
 use crate::error::{Refused, StoreError};
 use crate::ids::ContextId;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, is_out_of_space};
 use crate::place::LedgerPlace;
 use crate::retention::StepBounds;
 use crate::scrub::{Damage, Scrub};
@@ -34,6 +34,9 @@ const PAGES_PER_LOOK: u64 = 256;
 pub(crate) struct LookedOver {
     /// Whether records are damaged, so that contexts have to go out of service.
     pub(crate) has_damage: bool,
+    /// Whether keys were put right, and what that leads to was not compared yet: a record that was
+    /// written or removed while nobody found the one under its key may be back as it was.
+    pub(crate) has_keys_put_right: bool,
     /// Whether there was too much to read all records.
     pub(crate) is_left_unread: bool,
 }
@@ -44,6 +47,7 @@ pub(crate) fn look_over(place: &LedgerPlace, bytes_max: u64) -> Result<LookedOve
     if bytes_max == 0 {
         return Ok(LookedOver {
             has_damage: false,
+            has_keys_put_right: place.unverified().exists(),
             is_left_unread: false,
         });
     }
@@ -82,9 +86,13 @@ pub(crate) fn look_over(place: &LedgerPlace, bytes_max: u64) -> Result<LookedOve
     if let Some(flaw) = flaws.first() {
         tracing::warn!(path = %path.display(), page = flaw.page, why = flaw.why, pages = flaws.len(), "pages of the ledger are not used any more");
     }
+    if odd_bits.iter().any(|odd| odd.is_of_key) {
+        note_unverified(place)?;
+    }
     put_right(path, &odd_bits).map_err(StoreError::file("put a bit right in", path))?;
     Ok(LookedOver {
         has_damage: records_damaged > 0,
+        has_keys_put_right: place.unverified().exists() || odd_bits.iter().any(|odd| odd.is_of_key),
         is_left_unread: extent == Extent::Branches,
     })
 }
@@ -113,6 +121,34 @@ impl Progress {
     }
 }
 
+/// Leaves word that keys are about to be put right, so that a start that is cut short before all was compared
+/// with them does not hide that from the next.
+fn note_unverified(place: &LedgerPlace) -> Result<(), StoreError> {
+    let path = &place.unverified();
+    let noted = File::create(path)
+        .and_then(|file| file.sync_all())
+        .and_then(|()| File::open(place.dir())?.sync_all());
+    match noted {
+        // A word less is no reason not to start.
+        Err(error) if is_out_of_space(&error) => {
+            tracing::warn!(%error, path = %path.display(), "that keys are put right could not be written down");
+            Ok(())
+        }
+        noted => noted.map_err(StoreError::file("write", path)),
+    }
+}
+
+/// All was compared with the keys that were put right.
+fn forget_unverified(place: &LedgerPlace) -> Result<(), StoreError> {
+    let path = &place.unverified();
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(StoreError::file("remove", path)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Gives records the bits that they were written with. If this is cut short, the next start goes
 /// on: each bit counts by itself.
 fn put_right(path: &Path, odd_bits: &[OddBit]) -> std::io::Result<()> {
@@ -132,9 +168,40 @@ fn put_right(path: &Path, odd_bits: &[OddBit]) -> std::io::Result<()> {
     file.sync_data()
 }
 
-/// Takes every context with damage out of service, durably. Reads the whole ledger, unless
+/// Looks whose everything is that is damaged, or does not fit to keys that were put right, and takes
+/// these contexts out of service, durably. Where the disk or the map has no room for that, they are
+/// given: who serves the ledger keeps them out of service. Reads the whole ledger, unless
 /// all that is damaged is out of service already.
-pub(crate) fn put_out_of_service(ledger: &Ledger) -> Result<(), StoreError> {
+pub(crate) fn put_out_of_service(
+    place: &LedgerPlace,
+    ledger: &Ledger,
+    looked: &LookedOver,
+) -> Result<Vec<(ContextId, String)>, StoreError> {
+    let PutOut {
+        unwritten,
+        is_verified,
+    } = find_and_put_out(ledger, looked)?;
+    if is_verified {
+        let path = place.dir().display();
+        let has_keys_put_right = looked.has_keys_put_right;
+        tracing::info!(%path, has_keys_put_right, "everything in the ledger was compared, as damage was found that no earlier start has looked into, or keys were put right");
+    }
+    if looked.has_keys_put_right && unwritten.is_empty() {
+        forget_unverified(place)?;
+    }
+    Ok(unwritten)
+}
+
+/// What has become of contexts with damage.
+#[derive(Debug, Default)]
+struct PutOut {
+    /// Those of which it could not be written down.
+    unwritten: Vec<(ContextId, String)>,
+    /// Whether everything was compared with everything, to find out whose damage is.
+    is_verified: bool,
+}
+
+fn find_and_put_out(ledger: &Ledger, looked: &LookedOver) -> Result<PutOut, StoreError> {
     let all = StepBounds {
         rows_max: u64::MAX,
         bytes_max: u64::MAX,
@@ -145,12 +212,18 @@ pub(crate) fn put_out_of_service(ledger: &Ledger) -> Result<(), StoreError> {
             tracing::warn!(error = %derived.error, "a record that is worked out from others is damaged; it is worked out again");
         }
         let mut writer = ledger.writer();
-        writer.drop_derived(&round.derived)?;
-        writer.checkpoint()?;
+        let dropped = writer.drop_derived(&round.derived);
+        match dropped.and_then(|_| writer.checkpoint()) {
+            // The collector finds it again.
+            Err(error) if is_lack_of_room(&error) => {
+                tracing::warn!(%error, "what is to be worked out again stays damaged");
+            }
+            dropped => dropped?,
+        }
     }
     let snapshot = ledger.snapshot()?;
     let mut found = Found::default();
-    let mut are_all_known = true;
+    let mut are_all_known = !looked.has_keys_put_right;
     let out = snapshot.all_quarantined()?;
     for Damage {
         slot,
@@ -166,7 +239,7 @@ pub(crate) fn put_out_of_service(ledger: &Ledger) -> Result<(), StoreError> {
         found.found(context, error);
     }
     if are_all_known {
-        return Ok(());
+        return Ok(PutOut::default());
     }
     // Whose a record was of which the key is another, tells what lacks it.
     verify::scrub(&snapshot, &mut found);
@@ -182,7 +255,17 @@ pub(crate) fn put_out_of_service(ledger: &Ledger) -> Result<(), StoreError> {
         }
     });
     let changes: Vec<Change> = changes.collect();
-    for verdict in ledger.commit(changes)? {
+    let verdicts = match ledger.commit(changes) {
+        Err(error) if is_lack_of_room(&error) => {
+            tracing::error!(%error, contexts = found.contexts.len(), "that contexts are out of service could not be written down; they are until the server ends, and the next start looks again");
+            return Ok(PutOut {
+                unwritten: found.contexts.into_iter().collect(),
+                is_verified: true,
+            });
+        }
+        verdicts => verdicts?,
+    };
+    for verdict in verdicts {
         match verdict {
             Ok(_) => {}
             // Nothing says in which slot it is, so nobody finds it.
@@ -194,7 +277,17 @@ pub(crate) fn put_out_of_service(ledger: &Ledger) -> Result<(), StoreError> {
             }
         }
     }
-    Ok(())
+    Ok(PutOut {
+        unwritten: Vec::new(),
+        is_verified: true,
+    })
+}
+
+fn is_lack_of_room(error: &StoreError) -> bool {
+    matches!(
+        error,
+        StoreError::DiskFull { .. } | StoreError::MapFull { .. }
+    )
 }
 
 /// Contexts with damage, and the first of it.
@@ -218,4 +311,37 @@ impl Listener for Found {
     }
 
     fn passed(&mut self, _: verify::Scrubbed) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    use crate::change::Op;
+    use crate::fixture::{call, create, flip, id, open};
+    use crate::layout::position_key;
+
+    const DAMAGED: LookedOver = LookedOver {
+        has_damage: true,
+        has_keys_put_right: false,
+        is_left_unread: false,
+    };
+
+    /// Rows of the log are numbered, as slots are.
+    #[test]
+    fn a_damaged_row_of_the_log_is_not_taken_for_one_of_the_context_in_the_slot_of_that_number() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = open(&dir);
+        let first = create(&ledger, 1);
+        let op = Op::set(Bytes::from_static(b"key"), Bytes::from_static(b"value"));
+        let call = Change::Call(call(1, first, 100, vec![op]));
+        ledger.commit(vec![call]).unwrap().remove(0).unwrap();
+        let second = create(&ledger, 2);
+        flip(&ledger, |tables| tables.log, &position_key(second.number()));
+        find_and_put_out(&ledger, &DAMAGED).unwrap();
+        let out = ledger.snapshot().unwrap().all_quarantined().unwrap();
+        let out: Vec<_> = out.iter().map(|out| out.context).collect();
+        assert_eq!(out, [id(1)]);
+    }
 }

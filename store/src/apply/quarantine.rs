@@ -236,6 +236,8 @@ impl Pass<'_> {
         // Refused before this it stays out of service.
         self.quarantined.remove(&slot);
         for (_, canonical, local) in &aside {
+            // As an entry and in the log.
+            self.added_bytes += 2 * (canonical.len() + local.len()) as u64;
             let call = JournaledCall {
                 slot,
                 canonical,
@@ -244,8 +246,6 @@ impl Pass<'_> {
             if let Some(damage) = self.replay(&call).map_err(Stop::Fail)? {
                 return Err(Stop::Fail(damage));
             }
-            // As an entry and in the log.
-            self.added_bytes += 2 * (canonical.len() + local.len()) as u64;
         }
         let keys = aside.iter().map(|(key, ..)| &key[..]);
         for key in keys.chain([&prefix[..]]) {
