@@ -16,6 +16,7 @@ use crate::error::{Refused, StoreError};
 use crate::ids::ContextId;
 use crate::ledger::{Ledger, is_out_of_space};
 use crate::place::LedgerPlace;
+use crate::quarantine::Quarantined;
 use crate::retention::StepBounds;
 use crate::scrub::{Damage, Scrub};
 use crate::verify::{self, Listener};
@@ -225,6 +226,7 @@ fn find_and_put_out(ledger: &Ledger, looked: &LookedOver) -> Result<PutOut, Stor
     let mut found = Found::default();
     let mut are_all_known = !looked.has_keys_put_right;
     let out = snapshot.all_quarantined()?;
+    let mut of_nobody = Vec::new();
     for Damage {
         slot,
         context,
@@ -235,10 +237,21 @@ fn find_and_put_out(ledger: &Ledger, looked: &LookedOver) -> Result<PutOut, Stor
             (None, Some(slot)) => snapshot.context_in(slot, usize::MAX)?,
             (context, _) => context,
         };
-        are_all_known &= out.iter().any(|out| Some(out.context) == context);
+        match context {
+            Some(context) => are_all_known &= out.iter().any(|out| out.context == context),
+            None => of_nobody.push(error.to_string()),
+        }
         found.found(context, error);
     }
-    if are_all_known {
+    let is_seen =
+        of_nobody.is_empty() || snapshot.damage_seen()? == Some(digest_of(&of_nobody, &out));
+    if are_all_known && is_seen {
+        if !of_nobody.is_empty() {
+            tracing::warn!(
+                records = of_nobody.len(),
+                "damage that belongs to no context was looked into by an earlier start"
+            );
+        }
         return Ok(PutOut::default());
     }
     // Whose a record was of which the key is another, tells what lacks it.
@@ -277,10 +290,35 @@ fn find_and_put_out(ledger: &Ledger, looked: &LookedOver) -> Result<PutOut, Stor
             }
         }
     }
+    if !of_nobody.is_empty() {
+        let out = ledger.snapshot()?.all_quarantined()?;
+        let mut writer = ledger.writer();
+        let noted = writer.note_damage_seen(digest_of(&of_nobody, &out));
+        match noted.and_then(|()| writer.checkpoint()) {
+            Err(error) if is_lack_of_room(&error) => {
+                tracing::warn!(%error, "the next start looks into this damage again");
+            }
+            noted => noted?,
+        }
+    }
     Ok(PutOut {
         unwritten: Vec::new(),
         is_verified: true,
     })
+}
+
+/// By which damage of no context is known again, as long as the same contexts are out of service: one that was put
+/// back is looked at anew.
+fn digest_of(of_nobody: &[String], out: &[Quarantined]) -> [u8; 32] {
+    let mut digest = blake3::Hasher::new();
+    for error in of_nobody {
+        digest.update(&(error.len() as u64).to_le_bytes());
+        digest.update(error.as_bytes());
+    }
+    for out in out {
+        digest.update(out.context.as_bytes());
+    }
+    *digest.finalize().as_bytes()
 }
 
 fn is_lack_of_room(error: &StoreError) -> bool {
@@ -319,7 +357,7 @@ mod tests {
     use bytes::Bytes;
 
     use crate::change::Op;
-    use crate::fixture::{call, create, flip, id, open};
+    use crate::fixture::{call, create, flip, id, open, two};
     use crate::layout::position_key;
 
     const DAMAGED: LookedOver = LookedOver {
@@ -343,5 +381,29 @@ mod tests {
         let out = ledger.snapshot().unwrap().all_quarantined().unwrap();
         let out: Vec<_> = out.iter().map(|out| out.context).collect();
         assert_eq!(out, [id(1)]);
+    }
+
+    /// A damaged row of the log does not say of which context it was.
+    #[test]
+    fn damage_that_says_not_whose_it_is_is_looked_into_once() {
+        let (_dir, ledger, _) = two();
+        flip(&ledger, |tables| tables.log, &position_key(1));
+        let first = find_and_put_out(&ledger, &DAMAGED).unwrap();
+        assert!(first.is_verified && first.unwritten.is_empty());
+        let out = || ledger.snapshot().unwrap().all_quarantined().unwrap();
+        assert_eq!(out().len(), 1);
+        for _ in 0..2 {
+            assert!(!find_and_put_out(&ledger, &DAMAGED).unwrap().is_verified);
+        }
+        let release = Change::Quarantine {
+            context: id(1),
+            why: None,
+        };
+        ledger.commit(vec![release]).unwrap().remove(0).unwrap();
+        assert!(find_and_put_out(&ledger, &DAMAGED).unwrap().is_verified);
+        assert_eq!(out().len(), 1);
+        flip(&ledger, |tables| tables.log, &position_key(2));
+        assert!(find_and_put_out(&ledger, &DAMAGED).unwrap().is_verified);
+        assert_eq!(out().len(), 2);
     }
 }

@@ -684,6 +684,16 @@ impl<'l> LedgerWriter<'l> {
         })
     }
 
+    /// Notes which damage of no context was looked into. Like [`collect`](Self::collect) it becomes
+    /// durable with the next checkpoint.
+    pub(crate) fn note_damage_seen(&mut self, digest: [u8; 32]) -> Result<(), StoreError> {
+        self.guarded(|writer| {
+            writer.open_pass()?;
+            let pass = writer.pass.as_mut().expect("it was opened above");
+            pass.note_damage_seen(digest)
+        })
+    }
+
     /// Whether there is something for the collector in [`Reach::Grown`].
     pub fn has_grown(&self) -> bool {
         let grown = self.pass.as_ref().map(|pass| &pass.grown);

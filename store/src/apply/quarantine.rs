@@ -13,10 +13,10 @@ use crate::delta::DeltaView;
 use crate::error::{Refused, StoreError};
 use crate::ids::{ContextId, ContextSlot};
 use crate::journal::JournaledCall;
-use crate::layout::{Tables, read_u64, slot_key, split_slot};
+use crate::layout::{META_DAMAGE_SEEN, Tables, read_u64, slot_key, split_slot};
 use crate::ledger::engine_error;
 use crate::quarantine::{AsideRow, QuarantineRow, Quarantined, aside_key, cut, slot_by_others};
-use crate::record::{ContextRecord, open, seal};
+use crate::record::{ContextRecord, DamageSeenRecord, open, seal};
 
 /// Every context that is out of service. A damaged record of one still says which.
 pub(super) fn load(
@@ -128,6 +128,14 @@ impl Pass<'_> {
         // What is stored of it is to be read when it is back.
         self.tries.forget(slot);
         self.write_quarantine(slot, context, 0, why)
+    }
+
+    /// Writes down which damage of no context was looked into.
+    pub(crate) fn note_damage_seen(&mut self, digest: [u8; 32]) -> Result<(), StoreError> {
+        self.has_written = true;
+        let record = DamageSeenRecord { digest };
+        seal(&mut self.buffers.record, META_DAMAGE_SEEN, &record);
+        self.put_meta(META_DAMAGE_SEEN)
     }
 
     fn write_quarantine(
