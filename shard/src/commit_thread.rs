@@ -662,6 +662,10 @@ impl Worker<'_> {
                 // this one, to make room for it.
                 if had_unshown && !self.writer.has_unshown() {
                     self.show(started.elapsed());
+                } else if is_lacking {
+                    // What the shard reads from may hold up the pages that the batch has lacked.
+                    self.owes_collected.is_shown = true;
+                    self.report_collected(false);
                 }
             }
         }

@@ -131,10 +131,11 @@ impl Authors {
         number
     }
 
-    /// What the author on trial wrote is accepted: its number is its own for ever.
-    pub(crate) fn keep(&mut self, tables: Tables, txn: &mut RwTxn<'_>) -> heed::Result<()> {
+    /// What the author on trial wrote is accepted: its number is its own for ever. Gives the bytes
+    /// of its record; 0 if none is on trial.
+    pub(crate) fn keep(&mut self, tables: Tables, txn: &mut RwTxn<'_>) -> heed::Result<usize> {
         if !self.is_last_on_trial {
-            return Ok(());
+            return Ok(0);
         }
         let (last, node) = *self.rows.last().expect("one is on trial");
         let key = author_key(last);
@@ -143,7 +144,7 @@ impl Authors {
         seal(&mut record, &key, &AuthorRow { node });
         tables.authors.put(txn, &key, &record)?;
         self.is_last_on_trial = false;
-        Ok(())
+        Ok(key.len() + record.len())
     }
 
     /// What the author on trial wrote was refused: its number is free again.

@@ -37,6 +37,8 @@ const P_META: u16 = 0x08;
 const NODE_HEADER_BYTES: usize = 8;
 const F_BIGDATA: u16 = 0x01;
 
+const DAMAGED_LIST: &str = "its list of free pages is damaged";
+
 /// `P_INVALID`: the root of a tree without pages.
 const NO_PAGE: u64 = u64::MAX;
 
@@ -66,6 +68,24 @@ pub(crate) fn check(path: &Path) -> Result<(), StoreError> {
         return Ok(());
     }
     Err(data.cut_off((meta.last_page.saturating_add(1)).saturating_mul(meta.page_bytes)))
+}
+
+/// How many pages the list of free pages of the file at `path` has of transactions before
+/// `transaction`. While no transaction is being committed, it may be asked of a file that is
+/// open: what was committed last is not written to.
+pub(crate) fn free_before(path: &Path, transaction: u64) -> Result<u64, StoreError> {
+    let data = DataFile::open(path)?;
+    let meta = data.newer_meta()?;
+    let pages = data.bytes / meta.page_bytes;
+    let mut free = 0;
+    data.each_free(&meta, pages, &mut |node| {
+        let is_before = u64_at(node.key, 0).is_some_and(|freed| freed < transaction);
+        if is_before && let Some(list) = data.list(node, &meta, pages, size_of::<u64>())? {
+            free += u64_at(&list, 0).unwrap_or(0);
+        }
+        Ok(true)
+    })?;
+    Ok(free)
 }
 
 struct DataFile<'p> {
@@ -144,6 +164,29 @@ impl<'p> DataFile<'p> {
     /// page numbers, 8 bytes each.
     fn lacks_only_free_pages(&self, meta: &Meta, pages: u64) -> Result<bool, StoreError> {
         let mut free = BTreeSet::new();
+        let damaged = || self.corrupt(DAMAGED_LIST);
+        let is_there = self.each_free(meta, pages, &mut |node| {
+            let Some(list) = self.list(node, meta, pages, usize::MAX)? else {
+                return Ok(false);
+            };
+            let count = u64_at(&list, 0).ok_or_else(damaged)?;
+            let numbers = list.chunks_exact(8).skip(1).filter_map(|n| u64_at(n, 0));
+            let lacking = pages..=meta.last_page;
+            let numbers = numbers.take(usize::try_from(count).unwrap_or(usize::MAX));
+            free.extend(numbers.filter(|number| lacking.contains(number)));
+            Ok(true)
+        })?;
+        Ok(is_there && free.len() as u64 == meta.last_page.saturating_add(1) - pages)
+    }
+
+    /// Shows each node of the list of free pages to `visit`, of a file with so many pages. Ends if
+    /// that gives `false`, and gives `false` then, or where the file lacks a page of the list.
+    fn each_free(
+        &self,
+        meta: &Meta,
+        pages: u64,
+        visit: &mut dyn FnMut(&Node<'_>) -> Result<bool, StoreError>,
+    ) -> Result<bool, StoreError> {
         let mut ahead = match meta.free_root {
             NO_PAGE => vec![],
             root => vec![root],
@@ -160,37 +203,33 @@ impl<'p> DataFile<'p> {
             }
             let page = self.page(number, meta)?;
             let flags = u16_at(&page, 10).unwrap_or(0);
-            let damaged = || self.corrupt("its list of free pages is damaged");
+            let damaged = || self.corrupt(DAMAGED_LIST);
             for node in nodes(&page).ok_or_else(damaged)? {
                 let node = node.ok_or_else(damaged)?;
                 if flags & P_BRANCH != 0 {
                     ahead.push(node.child());
                 } else if flags & P_LEAF != 0 {
-                    let Some(list) = self.list(&node, meta, pages)? else {
+                    if !visit(&node)? {
                         return Ok(false);
-                    };
-                    let count = u64_at(&list, 0).ok_or_else(damaged)?;
-                    let numbers = list.chunks_exact(8).skip(1).filter_map(|n| u64_at(n, 0));
-                    let lacking = pages..=meta.last_page;
-                    let numbers = numbers.take(usize::try_from(count).unwrap_or(usize::MAX));
-                    free.extend(numbers.filter(|number| lacking.contains(number)));
+                    }
                 } else {
                     return Err(damaged());
                 }
             }
         }
-        Ok(free.len() as u64 == meta.last_page.saturating_add(1) - pages)
+        Ok(true)
     }
 
-    /// The value of a node of a leaf; `None` if the file lacks a part of it.
+    /// The value of a node of a leaf, up to so many bytes; `None` if the file lacks a part of it.
     fn list(
         &self,
         node: &Node<'_>,
         meta: &Meta,
         pages: u64,
+        bytes_max: usize,
     ) -> Result<Option<Vec<u8>>, StoreError> {
-        let damaged = || self.corrupt("its list of free pages is damaged");
-        let bytes = node.value_bytes();
+        let damaged = || self.corrupt(DAMAGED_LIST);
+        let bytes = node.value_bytes().min(bytes_max);
         if node.flags & F_BIGDATA == 0 {
             return Ok(Some(node.value.get(..bytes).ok_or_else(damaged)?.to_vec()));
         }
@@ -239,6 +278,7 @@ impl<'p> DataFile<'p> {
 struct Node<'p> {
     low: u64,
     flags: u16,
+    key: &'p [u8],
     /// From the value on to the end of the page.
     value: &'p [u8],
 }
@@ -264,6 +304,7 @@ fn nodes(page: &[u8]) -> Option<impl Iterator<Item = Option<Node<'_>>>> {
         Some(Node {
             low: u64::from(u32_at(node, 0)?),
             flags: u16_at(node, 4)?,
+            key: node.get(NODE_HEADER_BYTES..NODE_HEADER_BYTES + key_bytes)?,
             value: node.get(NODE_HEADER_BYTES + key_bytes..)?,
         })
     }))
@@ -291,9 +332,7 @@ mod tests {
     use crate::layout::Tables;
     use crate::ledger::{LedgerConfig, open_env};
 
-    /// A file whose last pages are free and were never written, with so many free
-    /// pages in the middle that their list needs pages of its own.
-    fn short_file(dir: &Path) -> std::path::PathBuf {
+    fn new_file(dir: &Path) -> (heed::Env<heed::WithoutTls>, std::path::PathBuf) {
         let options = OpenOptions {
             shards_if_new: ShardCount::new(1).unwrap(),
             node_id_if_new: NodeId::from_bytes([4; 32]),
@@ -301,6 +340,13 @@ mod tests {
         let data = DataDir::open(dir, &options).unwrap();
         let place = data.ledger_place(options.shards_if_new.shards().next().unwrap());
         let env = open_env(&place, &LedgerConfig::default()).unwrap();
+        (env, place.data_file())
+    }
+
+    /// A file whose last pages are free and were never written, with so many free
+    /// pages in the middle that their list needs pages of its own.
+    fn short_file(dir: &Path) -> std::path::PathBuf {
+        let (env, path) = new_file(dir);
         let table = Tables::open(&env).unwrap().unwrap().applications;
         for work in 0..4 {
             let mut txn = env.write_txn().unwrap();
@@ -320,9 +366,110 @@ mod tests {
             txn.commit().unwrap();
         }
         let last = env.info().last_page_number as u64;
-        let bytes = fs::metadata(place.data_file()).unwrap().len();
+        let bytes = fs::metadata(&path).unwrap().len();
         assert!(bytes < last * 4096, "the file has all of its {last} pages");
-        place.data_file()
+        path
+    }
+
+    /// Else a disk is asked for one of very many pages at a time.
+    #[test]
+    fn of_a_large_file_all_pages_below_a_branch_are_asked_for_before_the_first_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let (env, path) = new_file(dir.path());
+        let table = Tables::open(&env).unwrap().unwrap().applications;
+        let mut txn = env.write_txn().unwrap();
+        // Long ones, so that there are branches below the root.
+        for key in 0..8_000_u64 {
+            let key = format!("{:0200}", key * 7_919 % 8_000);
+            table.put(&mut txn, key.as_bytes(), b"value").unwrap();
+        }
+        txn.commit().unwrap();
+        drop(env);
+        let (mut asked, mut roots) = (BTreeSet::new(), 0);
+        let (mut in_a_row, mut read) = (0, 0);
+        let walked = pages::walk(&path, pages::Extent::Branches, &mut |passed| match passed {
+            pages::Passed::Ahead(first, pages) => {
+                asked.extend(first..first + pages);
+                in_a_row = in_a_row.max(pages);
+            }
+            pages::Passed::Page(page) => {
+                read += 1;
+                roots += u64::from(!asked.contains(&page));
+            }
+        });
+        assert!(walked.unwrap().flaws.is_empty());
+        let tables = u64::from(crate::layout::TABLES) + 2;
+        assert!(
+            roots <= tables,
+            "{roots} pages of {tables} trees were not asked for"
+        );
+        assert!(read > roots + 20, "{read} pages were read");
+        assert!(in_a_row > 0);
+    }
+
+    /// Pages that nobody can use any more are no harm, and there may be very many of them.
+    #[test]
+    fn a_page_that_is_in_use_and_listed_as_free_is_told_behind_any_number_of_lost_ones() {
+        let dir = tempfile::tempdir().unwrap();
+        let (env, path) = new_file(dir.path());
+        let table = Tables::open(&env).unwrap().unwrap().applications;
+        for first_kept in [0, 200] {
+            let mut txn = env.write_txn().unwrap();
+            for key in 0..300_u16 {
+                match key >= first_kept {
+                    true => table.put(&mut txn, &key.to_be_bytes(), &[7; 5000]).unwrap(),
+                    false => assert!(table.delete(&mut txn, &key.to_be_bytes()).unwrap()),
+                }
+            }
+            txn.commit().unwrap();
+        }
+        drop(env);
+        let (mut longest, mut free) = (Vec::new(), BTreeSet::new());
+        let last = {
+            let data = DataFile::open(&path).unwrap();
+            let meta = data.newer_meta().unwrap();
+            let pages = data.bytes / meta.page_bytes;
+            let mut visit = |node: &Node<'_>| {
+                let list = data.list(node, &meta, pages, usize::MAX)?.unwrap();
+                let count = u64_at(&list, 0).unwrap() as usize;
+                let numbers = list.chunks_exact(8).skip(1).take(count);
+                free.extend(numbers.map(|number| u64_at(number, 0).unwrap()));
+                if list.len() > longest.len() {
+                    longest = list;
+                }
+                Ok(true)
+            };
+            assert!(data.each_free(&meta, pages, &mut visit).unwrap());
+            meta.last_page
+        };
+        let is_used = |page: &u64| !free.contains(page);
+        let used = (2..=last).rev().find(is_used).unwrap();
+        let count = u64_at(&longest, 0).unwrap();
+        let lost: u64 = 100;
+        assert!(count > 2 * lost);
+        let lost_last = 8 * (count - lost + 1) as usize;
+        assert!(u64_at(&longest, lost_last).unwrap() < used);
+        let mut damaged = longest.clone();
+        damaged[..8].copy_from_slice(&(count - lost).to_ne_bytes());
+        damaged[8..16].copy_from_slice(&used.to_ne_bytes());
+        let mut bytes = fs::read(&path).unwrap();
+        let places: Vec<usize> = (0..bytes.len() - longest.len())
+            .filter(|at| bytes[*at..].starts_with(&longest))
+            .collect();
+        assert!(!places.is_empty());
+        for at in places {
+            bytes[at..at + damaged.len()].copy_from_slice(&damaged);
+        }
+        fs::write(&path, bytes).unwrap();
+        let flaws = pages::walk(&path, pages::Extent::All, &mut |_| {})
+            .unwrap()
+            .flaws;
+        let lethal: Vec<_> = flaws
+            .iter()
+            .filter(|flaw| flaw.harm == pages::Harm::Engine)
+            .collect();
+        assert_eq!(lethal.len(), 1, "{flaws:?}");
+        assert_eq!(lethal[0].page, used);
     }
 
     /// Whatever is in the file, the answer is that it is whole, or why it is not.

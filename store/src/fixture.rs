@@ -32,7 +32,8 @@ pub(crate) fn call(n: u8, slot: ContextSlot, micros: u64, ops: Vec<Op>) -> CallE
     }
 }
 
-fn create(ledger: &Ledger, n: u8) -> ContextSlot {
+/// Makes the `n`th context, with some entries and a name.
+pub(crate) fn create(ledger: &Ledger, n: u8) -> ContextSlot {
     let ops = (0..40).map(|key| Op::set(vec![key].into(), Bytes::from_static(b"value")));
     let call = call(n, ContextSlot::UNASSIGNED, n.into(), ops.collect());
     let new = NewContext {

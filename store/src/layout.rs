@@ -239,6 +239,7 @@ fn all<T>(tables: Vec<T>) -> [T; TABLE_NAMES.len()] {
 
 pub(crate) const META_AUTHORS: &[u8] = b"authors";
 pub(crate) const META_COUNTERS: &[u8] = b"counters";
+pub(crate) const META_DAMAGE_SEEN: &[u8] = b"damage-seen";
 pub(crate) const META_FORMAT: &[u8] = b"format";
 pub(crate) const META_IDENTITY: &[u8] = b"identity";
 pub(crate) const META_JOURNAL: &[u8] = b"journal";

@@ -26,6 +26,7 @@ use crate::change::{Change, Verdict};
 use crate::data_file;
 use crate::error::StoreError;
 use crate::hlc::Hlc;
+use crate::ids::ContextId;
 use crate::journal::Journal;
 use crate::layout::{self, FORMAT_VERSION, LMDB_KEY_BYTES_MAX, Tables};
 use crate::meta::{self, Meta};
@@ -155,6 +156,8 @@ pub(crate) struct Shared {
     stale_readers: AtomicU64,
     /// Whether its records are yet to be looked at, as they were too many.
     is_left_unread: bool,
+    /// Contexts that are out of service without a record that says so.
+    unwritten: Vec<(ContextId, String)>,
     /// One writer at a time is LMDB's own rule; the mutex makes it ours.
     writer: Mutex<WriterState>,
 }
@@ -206,7 +209,7 @@ impl Ledger {
         journal.recover(&place.data_file())?;
         let bytes = journal.bytes();
         let reserve = Reserve::of(&place.data_file())?;
-        let ledger = Ledger::with(
+        let mut ledger = Ledger::with(
             env.clone(),
             tables,
             config,
@@ -218,8 +221,10 @@ impl Ledger {
         // anew; this is for when it was not alone.
         ledger.clear_stale_readers()?;
         let calls = ledger.writer().bring_in_journal()?;
-        if looked.has_damage {
-            put_out_of_service(&ledger)?;
+        if looked.has_damage || looked.has_keys_put_right {
+            let unwritten = put_out_of_service(place, &ledger, &looked)?;
+            let shared = Arc::get_mut(&mut ledger.shared);
+            shared.expect("nobody else has it yet").unwritten = unwritten;
         }
         let took = started.elapsed();
         if took >= OPENING_WORTH_A_WORD {
@@ -254,6 +259,7 @@ impl Ledger {
                 readers: Arc::default(),
                 stale_readers: AtomicU64::new(0),
                 is_left_unread,
+                unwritten: Vec::new(),
                 writer: Mutex::new(writer),
             }),
         })
@@ -263,6 +269,13 @@ impl Ledger {
     /// has yet to come by them.
     pub fn is_left_unread(&self) -> bool {
         self.shared.is_left_unread
+    }
+
+    /// Contexts with damage that was found when the ledger was opened, and what it is, if there was no
+    /// room to write down that they are out of service. Whoever serves the ledger has to keep them from being
+    /// used.
+    pub fn unwritten_quarantine(&self) -> &[(ContextId, String)] {
+        &self.shared.unwritten
     }
 
     /// What the last checkpoint has brought into LMDB, unmoved by later ones.

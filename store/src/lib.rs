@@ -84,6 +84,8 @@ mod scrub;
 mod seal;
 mod sequence;
 mod snapshot;
+#[cfg(test)]
+mod space_tests;
 mod start_check;
 mod sweep;
 mod takeover;

@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 
 use crate::ids::{DataId, ShardId};
 
+/// LMDB's own name for its file.
+pub(crate) const DATA_FILE: &str = "data.mdb";
+
 /// Which ledger a file belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LedgerIdentity {
@@ -46,11 +49,16 @@ impl LedgerPlace {
     }
 
     pub(crate) fn data_file(&self) -> PathBuf {
-        self.dir.join("data.mdb")
+        self.dir.join(DATA_FILE)
     }
 
     pub(crate) fn lock_file(&self) -> PathBuf {
         self.dir.join("lock.mdb")
+    }
+
+    /// There while it is not known yet what follows from keys that were put right.
+    pub(crate) fn unverified(&self) -> PathBuf {
+        self.dir.join("unverified")
     }
 
     pub(crate) fn journal(&self) -> PathBuf {

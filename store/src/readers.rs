@@ -68,6 +68,11 @@ impl Readers {
         self.lock().iter().map(|moment| moment.snapshots).sum()
     }
 
+    /// The last transaction that the oldest one shows.
+    pub(crate) fn oldest(&self) -> Option<usize> {
+        self.lock().first().map(|oldest| oldest.txn)
+    }
+
     /// For how long, at `now`, the oldest one has kept pages from being used again, if
     /// transaction `last` is the last one. Zero if none does.
     pub(crate) fn held_up(&self, last: usize, now: Instant) -> Duration {

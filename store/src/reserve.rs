@@ -28,6 +28,9 @@ pub(crate) const PAGES_FOR_FREEING: u64 = 1_024;
 pub(crate) struct Reserve {
     file: File,
     bytes: Reserved,
+    /// No disk can be filled by a unit test.
+    #[cfg(test)]
+    pub(crate) is_disk_full: bool,
 }
 
 /// Where the reserved space ends, counted from the file's beginning, for those who count.
@@ -62,6 +65,8 @@ impl Reserve {
         Ok(Reserve {
             file: file.map_err(StoreError::file("open the data file", data_file))?,
             bytes: Reserved::default(),
+            #[cfg(test)]
+            is_disk_full: false,
         })
     }
 
@@ -89,6 +94,10 @@ impl Reserve {
 
     fn take(&mut self, end: u64) -> Result<bool, StoreError> {
         let begin = self.bytes.bytes();
+        #[cfg(test)]
+        if self.is_disk_full {
+            return Ok(false);
+        }
         loop {
             // The size is LMDB's own: it writes behind the end of the file.
             let taken =

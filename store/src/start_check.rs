@@ -5,16 +5,18 @@
 //! `data_file/pages.rs`, and what comes to be damaged later is the scrub's to find.
 
 use std::collections::BTreeMap;
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use crate::change::Change;
-use crate::data_file::pages::{self, Extent, Harm, OddBit, Walked};
+use crate::data_file::pages::{self, Extent, Harm, OddBit, Passed, Walked};
 use crate::error::{Refused, StoreError};
 use crate::ids::ContextId;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, is_out_of_space};
 use crate::place::LedgerPlace;
+use crate::quarantine::Quarantined;
 use crate::retention::StepBounds;
 use crate::scrub::{Damage, Scrub};
 use crate::verify::{self, Listener};
@@ -22,11 +24,20 @@ use crate::verify::{self, Listener};
 /// Damage of no context of which so much is logged.
 const TOLD_MAX: usize = 64;
 
+/// How far a ledger was read is told so often.
+const PROGRESS_EVERY: Duration = Duration::from_secs(5);
+
+/// Pages between two looks at the clock.
+const PAGES_PER_LOOK: u64 = 256;
+
 /// What was looked over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LookedOver {
     /// Whether records are damaged, so that contexts have to go out of service.
     pub(crate) has_damage: bool,
+    /// Whether keys were put right, and what that leads to was not compared yet: a record that was
+    /// written or removed while nobody found the one under its key may be back as it was.
+    pub(crate) has_keys_put_right: bool,
     /// Whether there was too much to read all records.
     pub(crate) is_left_unread: bool,
 }
@@ -37,6 +48,7 @@ pub(crate) fn look_over(place: &LedgerPlace, bytes_max: u64) -> Result<LookedOve
     if bytes_max == 0 {
         return Ok(LookedOver {
             has_damage: false,
+            has_keys_put_right: place.unverified().exists(),
             is_left_unread: false,
         });
     }
@@ -54,11 +66,15 @@ pub(crate) fn look_over(place: &LedgerPlace, bytes_max: u64) -> Result<LookedOve
         true => Extent::All,
         false => Extent::Branches,
     };
+    if extent == Extent::Branches {
+        tracing::info!(path = %path.display(), bytes = bytes.len(), bytes_max, "the ledger has more than storage.start_check_bytes_max: only the pages that lead to its records are read before it is served; the records themselves are read by the collector, or where somebody needs them");
+    }
+    let mut progress = Progress::new();
     let Walked {
         flaws,
         odd_bits,
         records_damaged,
-    } = pages::walk(path, extent, &mut || {})?;
+    } = pages::walk(path, extent, &mut |passed| progress.passed(path, passed))?;
     let mut lethal = flaws.iter().filter(|flaw| flaw.harm == Harm::Engine);
     if let Some(flaw) = lethal.next() {
         return Err(StoreError::DamagedPages {
@@ -71,11 +87,67 @@ pub(crate) fn look_over(place: &LedgerPlace, bytes_max: u64) -> Result<LookedOve
     if let Some(flaw) = flaws.first() {
         tracing::warn!(path = %path.display(), page = flaw.page, why = flaw.why, pages = flaws.len(), "pages of the ledger are not used any more");
     }
+    if odd_bits.iter().any(|odd| odd.is_of_key) {
+        note_unverified(place)?;
+    }
     put_right(path, &odd_bits).map_err(StoreError::file("put a bit right in", path))?;
     Ok(LookedOver {
         has_damage: records_damaged > 0,
+        has_keys_put_right: place.unverified().exists() || odd_bits.iter().any(|odd| odd.is_of_key),
         is_left_unread: extent == Extent::Branches,
     })
+}
+
+/// How far a ledger was read, told now and then if it takes long.
+struct Progress {
+    pages: u64,
+    told: Instant,
+}
+
+impl Progress {
+    fn new() -> Progress {
+        Progress {
+            pages: 0,
+            told: Instant::now(),
+        }
+    }
+
+    fn passed(&mut self, path: &Path, passed: Passed) {
+        let Passed::Page(_) = passed else { return };
+        self.pages += 1;
+        if self.pages.is_multiple_of(PAGES_PER_LOOK) && self.told.elapsed() >= PROGRESS_EVERY {
+            self.told = Instant::now();
+            tracing::info!(path = %path.display(), pages = self.pages, "the ledger is being looked over");
+        }
+    }
+}
+
+/// Leaves word that keys are about to be put right, so that a start that is cut short before all was compared
+/// with them does not hide that from the next.
+fn note_unverified(place: &LedgerPlace) -> Result<(), StoreError> {
+    let path = &place.unverified();
+    let noted = File::create(path)
+        .and_then(|file| file.sync_all())
+        .and_then(|()| File::open(place.dir())?.sync_all());
+    match noted {
+        // A word less is no reason not to start.
+        Err(error) if is_out_of_space(&error) => {
+            tracing::warn!(%error, path = %path.display(), "that keys are put right could not be written down");
+            Ok(())
+        }
+        noted => noted.map_err(StoreError::file("write", path)),
+    }
+}
+
+/// All was compared with the keys that were put right.
+fn forget_unverified(place: &LedgerPlace) -> Result<(), StoreError> {
+    let path = &place.unverified();
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(StoreError::file("remove", path)(error))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Gives records the bits that they were written with. If this is cut short, the next start goes
@@ -97,9 +169,40 @@ fn put_right(path: &Path, odd_bits: &[OddBit]) -> std::io::Result<()> {
     file.sync_data()
 }
 
-/// Takes every context with damage out of service, durably. Reads the whole ledger, unless
+/// Looks whose everything is that is damaged, or does not fit to keys that were put right, and takes
+/// these contexts out of service, durably. Where the disk or the map has no room for that, they are
+/// given: who serves the ledger keeps them out of service. Reads the whole ledger, unless
 /// all that is damaged is out of service already.
-pub(crate) fn put_out_of_service(ledger: &Ledger) -> Result<(), StoreError> {
+pub(crate) fn put_out_of_service(
+    place: &LedgerPlace,
+    ledger: &Ledger,
+    looked: &LookedOver,
+) -> Result<Vec<(ContextId, String)>, StoreError> {
+    let PutOut {
+        unwritten,
+        is_verified,
+    } = find_and_put_out(ledger, looked)?;
+    if is_verified {
+        let path = place.dir().display();
+        let has_keys_put_right = looked.has_keys_put_right;
+        tracing::info!(%path, has_keys_put_right, "everything in the ledger was compared, as damage was found that no earlier start has looked into, or keys were put right");
+    }
+    if looked.has_keys_put_right && unwritten.is_empty() {
+        forget_unverified(place)?;
+    }
+    Ok(unwritten)
+}
+
+/// What has become of contexts with damage.
+#[derive(Debug, Default)]
+struct PutOut {
+    /// Those of which it could not be written down.
+    unwritten: Vec<(ContextId, String)>,
+    /// Whether everything was compared with everything, to find out whose damage is.
+    is_verified: bool,
+}
+
+fn find_and_put_out(ledger: &Ledger, looked: &LookedOver) -> Result<PutOut, StoreError> {
     let all = StepBounds {
         rows_max: u64::MAX,
         bytes_max: u64::MAX,
@@ -110,13 +213,20 @@ pub(crate) fn put_out_of_service(ledger: &Ledger) -> Result<(), StoreError> {
             tracing::warn!(error = %derived.error, "a record that is worked out from others is damaged; it is worked out again");
         }
         let mut writer = ledger.writer();
-        writer.drop_derived(&round.derived)?;
-        writer.checkpoint()?;
+        let dropped = writer.drop_derived(&round.derived);
+        match dropped.and_then(|_| writer.checkpoint()) {
+            // The collector finds it again.
+            Err(error) if is_lack_of_room(&error) => {
+                tracing::warn!(%error, "what is to be worked out again stays damaged");
+            }
+            dropped => dropped?,
+        }
     }
     let snapshot = ledger.snapshot()?;
     let mut found = Found::default();
-    let mut are_all_known = true;
+    let mut are_all_known = !looked.has_keys_put_right;
     let out = snapshot.all_quarantined()?;
+    let mut of_nobody = Vec::new();
     for Damage {
         slot,
         context,
@@ -127,11 +237,22 @@ pub(crate) fn put_out_of_service(ledger: &Ledger) -> Result<(), StoreError> {
             (None, Some(slot)) => snapshot.context_in(slot, usize::MAX)?,
             (context, _) => context,
         };
-        are_all_known &= out.iter().any(|out| Some(out.context) == context);
+        match context {
+            Some(context) => are_all_known &= out.iter().any(|out| out.context == context),
+            None => of_nobody.push(error.to_string()),
+        }
         found.found(context, error);
     }
-    if are_all_known {
-        return Ok(());
+    let is_seen =
+        of_nobody.is_empty() || snapshot.damage_seen()? == Some(digest_of(&of_nobody, &out));
+    if are_all_known && is_seen {
+        if !of_nobody.is_empty() {
+            tracing::warn!(
+                records = of_nobody.len(),
+                "damage that belongs to no context was looked into by an earlier start"
+            );
+        }
+        return Ok(PutOut::default());
     }
     // Whose a record was of which the key is another, tells what lacks it.
     verify::scrub(&snapshot, &mut found);
@@ -147,7 +268,17 @@ pub(crate) fn put_out_of_service(ledger: &Ledger) -> Result<(), StoreError> {
         }
     });
     let changes: Vec<Change> = changes.collect();
-    for verdict in ledger.commit(changes)? {
+    let verdicts = match ledger.commit(changes) {
+        Err(error) if is_lack_of_room(&error) => {
+            tracing::error!(%error, contexts = found.contexts.len(), "that contexts are out of service could not be written down; they are until the server ends, and the next start looks again");
+            return Ok(PutOut {
+                unwritten: found.contexts.into_iter().collect(),
+                is_verified: true,
+            });
+        }
+        verdicts => verdicts?,
+    };
+    for verdict in verdicts {
         match verdict {
             Ok(_) => {}
             // Nothing says in which slot it is, so nobody finds it.
@@ -159,7 +290,42 @@ pub(crate) fn put_out_of_service(ledger: &Ledger) -> Result<(), StoreError> {
             }
         }
     }
-    Ok(())
+    if !of_nobody.is_empty() {
+        let out = ledger.snapshot()?.all_quarantined()?;
+        let mut writer = ledger.writer();
+        let noted = writer.note_damage_seen(digest_of(&of_nobody, &out));
+        match noted.and_then(|()| writer.checkpoint()) {
+            Err(error) if is_lack_of_room(&error) => {
+                tracing::warn!(%error, "the next start looks into this damage again");
+            }
+            noted => noted?,
+        }
+    }
+    Ok(PutOut {
+        unwritten: Vec::new(),
+        is_verified: true,
+    })
+}
+
+/// By which damage of no context is known again, as long as the same contexts are out of service: one that was put
+/// back is looked at anew.
+fn digest_of(of_nobody: &[String], out: &[Quarantined]) -> [u8; 32] {
+    let mut digest = blake3::Hasher::new();
+    for error in of_nobody {
+        digest.update(&(error.len() as u64).to_le_bytes());
+        digest.update(error.as_bytes());
+    }
+    for out in out {
+        digest.update(out.context.as_bytes());
+    }
+    *digest.finalize().as_bytes()
+}
+
+fn is_lack_of_room(error: &StoreError) -> bool {
+    matches!(
+        error,
+        StoreError::DiskFull { .. } | StoreError::MapFull { .. }
+    )
 }
 
 /// Contexts with damage, and the first of it.
@@ -183,4 +349,61 @@ impl Listener for Found {
     }
 
     fn passed(&mut self, _: verify::Scrubbed) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    use crate::change::Op;
+    use crate::fixture::{call, create, flip, id, open, two};
+    use crate::layout::position_key;
+
+    const DAMAGED: LookedOver = LookedOver {
+        has_damage: true,
+        has_keys_put_right: false,
+        is_left_unread: false,
+    };
+
+    /// Rows of the log are numbered, as slots are.
+    #[test]
+    fn a_damaged_row_of_the_log_is_not_taken_for_one_of_the_context_in_the_slot_of_that_number() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = open(&dir);
+        let first = create(&ledger, 1);
+        let op = Op::set(Bytes::from_static(b"key"), Bytes::from_static(b"value"));
+        let call = Change::Call(call(1, first, 100, vec![op]));
+        ledger.commit(vec![call]).unwrap().remove(0).unwrap();
+        let second = create(&ledger, 2);
+        flip(&ledger, |tables| tables.log, &position_key(second.number()));
+        find_and_put_out(&ledger, &DAMAGED).unwrap();
+        let out = ledger.snapshot().unwrap().all_quarantined().unwrap();
+        let out: Vec<_> = out.iter().map(|out| out.context).collect();
+        assert_eq!(out, [id(1)]);
+    }
+
+    /// A damaged row of the log does not say of which context it was.
+    #[test]
+    fn damage_that_says_not_whose_it_is_is_looked_into_once() {
+        let (_dir, ledger, _) = two();
+        flip(&ledger, |tables| tables.log, &position_key(1));
+        let first = find_and_put_out(&ledger, &DAMAGED).unwrap();
+        assert!(first.is_verified && first.unwritten.is_empty());
+        let out = || ledger.snapshot().unwrap().all_quarantined().unwrap();
+        assert_eq!(out().len(), 1);
+        for _ in 0..2 {
+            assert!(!find_and_put_out(&ledger, &DAMAGED).unwrap().is_verified);
+        }
+        let release = Change::Quarantine {
+            context: id(1),
+            why: None,
+        };
+        ledger.commit(vec![release]).unwrap().remove(0).unwrap();
+        assert!(find_and_put_out(&ledger, &DAMAGED).unwrap().is_verified);
+        assert_eq!(out().len(), 1);
+        flip(&ledger, |tables| tables.log, &position_key(2));
+        assert!(find_and_put_out(&ledger, &DAMAGED).unwrap().is_verified);
+        assert_eq!(out().len(), 2);
+    }
 }

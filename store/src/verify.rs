@@ -151,8 +151,8 @@ impl Listener for First {
 /// that were found.
 pub(crate) fn scrub(snapshot: &Snapshot, listener: &mut dyn Listener) -> Verified {
     let mut scrub = Scrub::new(snapshot, listener);
-    for (table, _, check) in records() {
-        scrub.each(table, &[], check);
+    for (table, keyed, check) in records() {
+        scrub.each(table, keyed, &[], check);
     }
     let checks = [Snapshot::check_attachments, Snapshot::check_edits_seen];
     for error in checks
@@ -179,6 +179,8 @@ enum Keyed {
     Entries,
     /// With a slot, and compared while they come in.
     Trie,
+    /// A position in the log, which might pass for a slot and is none.
+    Position,
     /// Something else.
     Otherwise,
 }
@@ -186,7 +188,7 @@ enum Keyed {
 /// What one record of a table has to be by itself, in an order in which contexts are
 /// known before what they have. The tables `meta` and `authors` are read elsewhere.
 fn records<'s>() -> [(Pick, Keyed, Check<'s>); 22] {
-    use Keyed::{Entries, Otherwise, Slot, Space, Trie};
+    use Keyed::{Entries, Otherwise, Position, Slot, Space, Trie};
     [
         (|tables| tables.contexts, Otherwise, Scrub::context),
         (|tables| tables.graves, Otherwise, Scrub::grave),
@@ -206,7 +208,7 @@ fn records<'s>() -> [(Pick, Keyed, Check<'s>); 22] {
         (|tables| tables.backlog, Slot, Scrub::of_context),
         (|tables| tables.trie, Trie, Scrub::trie_node),
         (|tables| tables.dag, Slot, Scrub::dag_node),
-        (|tables| tables.log, Otherwise, Scrub::delta),
+        (|tables| tables.log, Position, Scrub::delta),
         (|tables| tables.events, Slot, Scrub::event),
         (|tables| tables.applications, Otherwise, Scrub::application),
         (|tables| tables.names, Otherwise, Scrub::name),
@@ -243,10 +245,10 @@ pub(crate) fn scrub_incoming(
             Keyed::Space | Keyed::Entries => Space::ALL
                 .map(|space| layout::space_key(record.slot, space))
                 .to_vec(),
-            Keyed::Trie | Keyed::Otherwise => continue,
+            Keyed::Trie | Keyed::Position | Keyed::Otherwise => continue,
         };
         for prefix in prefixes {
-            scrub.each(table, &prefix, check);
+            scrub.each(table, keyed, &prefix, check);
         }
     }
     let mut found = scrub.found.remove(&record.slot).unwrap_or_default();
@@ -300,12 +302,13 @@ impl<'s> Scrub<'s> {
         scrub
     }
 
-    fn each(&mut self, table: Pick, prefix: &[u8], check: Check<'s>) {
+    fn each(&mut self, table: Pick, keyed: Keyed, prefix: &[u8], check: Check<'s>) {
         let snapshot = self.snapshot;
         let read: Result<(), StoreError> = snapshot.each_below(table, prefix, |key, bytes| {
             if let Err(error) = check(self, key, bytes) {
                 // Tables of contexts have a slot in front of their keys.
-                let slot = slot_of(key).filter(|slot| self.contexts.contains_key(slot));
+                let slot = slot_of(key).filter(|_| keyed != Keyed::Position);
+                let slot = slot.filter(|slot| self.contexts.contains_key(slot));
                 if let Some(slot) = slot {
                     self.of(slot).is_damaged = true;
                 }

@@ -15,14 +15,16 @@ use crate::apply::{Answer, Pass, verdict};
 use crate::attachment::AttachedBounds;
 use crate::authors::Authors;
 use crate::change::{Change, Verdict};
+use crate::data_file;
 use crate::error::{Refused, StoreError};
 use crate::hlc::Hlc;
 use crate::ids::{ContextId, ContextSlot};
 use crate::journal::Journal;
-use crate::layout::{self, BATCH_BYTES_MAX, META_COUNTERS, META_SLOTS, Tables};
+use crate::layout::{self, BATCH_BYTES_MAX, META_COUNTERS, META_FORMAT, META_SLOTS, Tables};
 use crate::ledger::{LedgerConfig, Shared, commit_error, engine_error, free_pages, is_short_write};
+use crate::place::DATA_FILE;
 use crate::record::{CountersRecord, Head, Logged, SlotsRecord, open};
-use crate::reserve::Reserve;
+use crate::reserve::{PAGES_FOR_FREEING, Reserve};
 use crate::retention::{Collected, Reach, Retention, Round, StepBounds};
 use crate::saved::{self, SavedSequence, SequenceName};
 use crate::scrub::{Derived, Orphan, UnnamedAuthor};
@@ -76,6 +78,9 @@ pub(crate) struct WriterState {
     /// Pages that it can have.
     pages_max: u64,
     reserve: Reserve,
+    /// Whether a batch was refused that has room where no transaction but the one behind the
+    /// next may write.
+    is_turn_due: bool,
     /// Where the collector is.
     round: Round,
     /// Tries as the last checkpoint has stored them, unless a transaction has them.
@@ -201,6 +206,7 @@ impl WriterState {
             pages: pages_used(env),
             pages_max: env.info().map_size as u64 / layout::PAGE_BYTES,
             reserve,
+            is_turn_due: false,
             round: Round::default(),
             tries: TrieCache::new(config.trie_bytes_max),
             authors_used: BTreeMap::new(),
@@ -400,6 +406,19 @@ impl<'l> LedgerWriter<'l> {
         }
     }
 
+    /// As if the disk had no space left from now on, or had some again.
+    #[cfg(test)]
+    pub(crate) fn fill_disk(&mut self, is_full: bool) {
+        self.state.reserve.is_disk_full = is_full;
+    }
+
+    /// By how many pages the next checkpoint lets the file grow at most.
+    #[cfg(test)]
+    pub(crate) fn growth(&self) -> u64 {
+        let pass = self.pass.as_ref().expect("something was written");
+        growth_of(pass, &self.state.journal)
+    }
+
     fn guarded<T>(
         &mut self,
         work: impl FnOnce(&mut Self) -> Result<T, StoreError>,
@@ -425,11 +444,17 @@ impl<'l> LedgerWriter<'l> {
             Err(StoreError::DiskFull { .. }) => self.state.reserve.is_sure(),
             _ => false,
         };
+        let is_turn_due = std::mem::take(&mut self.state.is_turn_due);
         match outcome {
             // With what the batches before it free, it may fit.
             Err(_) if has_more_alone && !self.state.journal.is_empty() => {
                 self.pass = None;
                 self.bring_in()?;
+                self.try_to_write(batch, Route::Checkpoint)
+            }
+            Err(StoreError::DiskFull { .. }) if is_turn_due => {
+                self.pass = None;
+                self.turn()?;
                 self.try_to_write(batch, Route::Checkpoint)
             }
             Err(source @ StoreError::Corrupt { .. })
@@ -489,7 +514,7 @@ impl<'l> LedgerWriter<'l> {
         let is_due = is_due || !is_in_map || !has_space;
         if is_due {
             let takes = has_written && !batch.iter().all(Change::frees);
-            if !has_space && takes && self.free_pages() < growth {
+            if !has_space && takes && !self.has_room_inside(growth) {
                 return Err(nothing_reserved());
             }
             self.bring_in()?;
@@ -512,11 +537,46 @@ impl<'l> LedgerWriter<'l> {
         self.state.reserve.reach(pages + growth)
     }
 
-    /// Pages inside the file that are used again before it grows. Snapshots may need some of
-    /// them, and then it grows all the same, into what is kept for freeing.
-    fn free_pages(&self) -> u64 {
-        let free = |snapshot| free_pages(self.state.pages, &snapshot);
-        self.snapshot().and_then(free).unwrap_or_default()
+    /// Whether so many pages are free inside the file and behind it, beside those for freeing. One
+    /// inside that a snapshot may need is not free, nor is one that the last transaction has freed: instead of it the
+    /// file grows.
+    fn has_room_inside(&mut self, growth: u64) -> bool {
+        let state = &*self.state;
+        let behind = state
+            .reserve
+            .reserved()
+            .behind(state.pages * layout::PAGE_BYTES);
+        let needed = (growth + PAGES_FOR_FREEING).saturating_sub(behind / layout::PAGE_BYTES);
+        let free = |snapshot| free_pages(state.pages, &snapshot);
+        if self.snapshot().and_then(free).unwrap_or_default() < needed {
+            return false;
+        }
+        let last = self.shared.env.info().last_txn_id;
+        let shown = self.shared.readers.oldest().unwrap_or(last);
+        let is_free_before = |transaction: usize| {
+            let file = self.shared.env.path().join(DATA_FILE);
+            let free = data_file::free_before(&file, transaction as u64);
+            free.is_ok_and(|free| free >= needed)
+        };
+        let has_room = is_free_before(last.min(shown));
+        self.state.is_turn_due = !has_room && shown >= last && is_free_before(last + 1);
+        has_room
+    }
+
+    /// Commits a transaction that changes nothing, as what the one before it has freed is used
+    /// again by the one behind it.
+    fn turn(&mut self) -> Result<(), StoreError> {
+        let env = &self.shared.env;
+        let meta = self.shared.tables.meta;
+        let turn = || -> heed::Result<RwTxn<'_>> {
+            let mut txn = env.write_txn()?;
+            if let Some(same) = meta.get(&txn, META_FORMAT)?.map(<[u8]>::to_vec) {
+                meta.put(&mut txn, META_FORMAT, &same)?;
+            }
+            Ok(txn)
+        };
+        let txn = turn().map_err(|error| self.engine(error))?;
+        txn.commit().map_err(|error| commit_error(error, env))
     }
 
     /// The transaction that goes on from the last checkpoint, with what the
@@ -624,6 +684,16 @@ impl<'l> LedgerWriter<'l> {
         })
     }
 
+    /// Notes which damage of no context was looked into. Like [`collect`](Self::collect) it becomes
+    /// durable with the next checkpoint.
+    pub(crate) fn note_damage_seen(&mut self, digest: [u8; 32]) -> Result<(), StoreError> {
+        self.guarded(|writer| {
+            writer.open_pass()?;
+            let pass = writer.pass.as_mut().expect("it was opened above");
+            pass.note_damage_seen(digest)
+        })
+    }
+
     /// Whether there is something for the collector in [`Reach::Grown`].
     pub fn has_grown(&self) -> bool {
         let grown = self.pass.as_ref().map(|pass| &pass.grown);
@@ -667,7 +737,8 @@ fn is_full(pass: &Pass<'_>) -> bool {
 fn pages_of(pass: &Pass<'_>, journal: &Journal) -> u64 {
     // Large values lie in an entry and in the log; an entry of which a small write changes a
     // part is put as a whole.
-    let large = (2 * journal.bytes_with_next() + pass.work_bytes()) / layout::PAGE_BYTES;
+    let bytes = 2 * journal.bytes_with_next() + pass.work_bytes() + pass.added_bytes();
+    let large = bytes / layout::PAGE_BYTES;
     WRITE_PAGES * (pass.writes() + pass.trie_changes()) as u64 + large + CHECKPOINT_PAGES
 }
 
@@ -675,8 +746,9 @@ fn pages_of(pass: &Pass<'_>, journal: &Journal) -> u64 {
 /// without looking at each table: what is a little more finds its space among the pages for
 /// freeing.
 fn growth_of(pass: &Pass<'_>, journal: &Journal) -> u64 {
-    // Values and rows of the log lie on pages that may be half full.
-    let large = (4 * journal.bytes_with_next() + pass.work_bytes()) / layout::PAGE_BYTES;
+    // Values and rows of the log, and large records of any kind, lie on pages that may be half full.
+    let bytes = 2 * journal.bytes_with_next() + pass.work_bytes() + pass.added_bytes();
+    let large = 2 * bytes / layout::PAGE_BYTES;
     let apart = DIRTY_PAGES * pass.pages() as u64 + CONTEXT_PAGES * pass.contexts() as u64;
     apart + large + CHECKPOINT_PAGES
 }

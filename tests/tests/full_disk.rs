@@ -1,10 +1,11 @@
 //! A disk that is really full: updates are refused with that said, everything else goes on, also
-//! after a restart, and there are updates again when there is space.
+//! after a restart, and there are updates again when there is space. So it is if records were damaged
+//! meanwhile, and there is no room to write that down.
 
 use std::path::Path;
 use std::process::Command;
 
-use corelet_tests::{ANY_PORT, Client, Server, SmallDisk, binary, wait_for};
+use corelet_tests::{ANY_PORT, Client, Server, SmallDisk, binary, free_address, wait_for};
 use serde_json::{Value, json};
 
 const DISK_BYTES: u64 = 96 << 20;
@@ -172,4 +173,87 @@ fn a_full_disk_refuses_updates_keeps_reads_and_deletions_and_recovers() {
     assert_eq!(server.stop(), Some(0), "{}", server.log());
     let said = corelet(&disk, &["check"]);
     assert!(said.contains("whole"), "{said}");
+}
+
+/// Contexts that are damaged: so many that to write them down takes more pages than the ledger's file has free.
+const DAMAGED: usize = 150;
+
+/// Makes other bytes of `needle`, two bits of them, wherever it lies in the ledger's file, and gives the file
+/// no more space than it has bytes.
+fn damage(data_file: &Path, needle: &[u8]) {
+    let mut bytes = std::fs::read(data_file).expect("a data file");
+    let mut places = 0;
+    for at in 0..bytes.len() - needle.len() {
+        if bytes[at..].starts_with(needle) {
+            bytes[at] ^= 0x11;
+            places += 1;
+        }
+    }
+    assert!(places >= DAMAGED, "{places} of them");
+    std::fs::remove_file(data_file).expect("it is there");
+    std::fs::write(data_file, bytes).expect("there was space for it a moment ago");
+}
+
+#[test]
+fn a_full_disk_and_damage_together_leave_what_is_whole_in_service() {
+    let Some(disk) = SmallDisk::new(DISK_BYTES) else {
+        return;
+    };
+    let more = ["--shards", "1"];
+    let mut server = Server::spawn_on(&disk, ANY_PORT, &more);
+    assert!(server.wait_ready(), "{}", server.log());
+    let client = server.client();
+    let kv = client.install("kv");
+    let good = client.create(&kv, Some("good"));
+    let bad: Vec<String> = (0..DAMAGED).map(|_| client.create(&kv, None)).collect();
+    // A damaged record is told by its key.
+    let key = "k".repeat(300);
+    for (context, value) in bad
+        .iter()
+        .map(|bad| (bad, "needle"))
+        .chain([(&good, "well")])
+    {
+        let args = json!({ "key": key, "value": value });
+        let answer = client.call(context, "set", args).expect("an answer");
+        assert!(answer["result"].is_object(), "{answer}");
+    }
+    assert_eq!(server.stop(), Some(0), "{}", server.log());
+    let data_file = disk.path().join("data/shards/000/data.mdb");
+    damage(&disk.seen(&data_file), b"needle");
+    disk.fill();
+
+    // It cannot write down where it is found.
+    let mut server = Server::spawn_on(&disk, free_address(), &more);
+    assert!(server.wait_ready(), "{}", server.log());
+    let client = server.client();
+    let get = |context: &str| {
+        let args = json!({ "key": key });
+        client.call(context, "get", args).expect("an answer")
+    };
+    assert_eq!(get(&good)["result"]["output"], "well");
+    for bad in &bad {
+        let answer = get(bad);
+        assert_eq!(
+            answer["error"]["data"]["name"], "context_damaged",
+            "{answer}"
+        );
+    }
+    let log = server.log();
+    assert!(log.contains("could not be written down"), "{log}");
+
+    // With space it is written down by the next start, and stays so.
+    disk.empty();
+    for _ in 0..2 {
+        assert_eq!(server.stop(), Some(0), "{}", server.log());
+        server = Server::spawn_on(&disk, ANY_PORT, &more);
+        assert!(server.wait_ready(), "{}", server.log());
+        assert!(!server.log().contains("could not be written down"));
+        let client = server.client();
+        let args = json!({ "key": key });
+        let answer = client.call(&bad[0], "get", args).expect("an answer");
+        assert_eq!(
+            answer["error"]["data"]["name"], "context_damaged",
+            "{answer}"
+        );
+    }
 }

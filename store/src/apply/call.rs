@@ -361,6 +361,7 @@ impl Pass<'_> {
             .dag
             .put(&mut self.txn, &key, &self.buffers.record);
         self.writes += 1;
+        self.added_bytes += self.buffers.record.len() as u64;
         put.map_err(|error| self.stop(error))
     }
 

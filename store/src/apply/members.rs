@@ -250,6 +250,7 @@ impl Pass<'_> {
         let (table, txn) = (self.tables.acks, &mut self.txn);
         let put = table.put(txn, key, &self.buffers.record);
         self.writes += 1;
+        self.added_bytes += self.buffers.record.len() as u64;
         put.map_err(|error| self.stop(error))
     }
 }

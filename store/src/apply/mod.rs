@@ -193,6 +193,9 @@ pub(crate) struct Pass<'l> {
     trie_changes: usize,
     /// Bytes that changes have made this read and write again, beside their own.
     work_bytes: u64,
+    /// Bytes of records that the journal says nothing of: see
+    /// [`added_bytes`](Self::added_bytes).
+    added_bytes: u64,
     has_written: bool,
     has_unjournaled: bool,
     has_litter: bool,
@@ -284,6 +287,7 @@ impl<'l> Pass<'l> {
             trie_nodes: 0,
             trie_changes: 0,
             work_bytes: 0,
+            added_bytes: 0,
             has_written: false,
             has_unjournaled: false,
             has_litter: false,
@@ -317,6 +321,13 @@ impl<'l> Pass<'l> {
     /// themselves have brought.
     pub(crate) fn work_bytes(&self) -> u64 {
         self.work_bytes
+    }
+
+    /// Bytes of records that changes make this put beside what they themselves have brought, and of
+    /// what they have brought if it is in no journal. Mostly it is what deltas, edits and heads
+    /// have seen: a stamp for each author that ever wrote to the context.
+    pub(crate) fn added_bytes(&self) -> u64 {
+        self.added_bytes
     }
 
     /// Contexts called since the last checkpoint.
@@ -677,6 +688,8 @@ impl<'l> Pass<'l> {
                 .map_err(|error| self.stop(error))?;
             let Some(bytes) = found else { return Ok(None) };
             let head = Head::read(&key, bytes).map_err(before_writing)?;
+            // It is put again by the checkpoint.
+            self.added_bytes += bytes.len() as u64;
             self.heads.insert(slot, TouchedHead::new(head));
         }
         Ok(self.heads.get(&slot).map(|touched| &touched.head))

@@ -174,7 +174,8 @@ impl Pass<'_> {
 
     pub(super) fn keep_author(&mut self) -> Result<(), Stop> {
         let kept = self.authors.keep(self.tables, &mut self.txn);
-        kept.map_err(|error| self.stop(error))
+        self.added_bytes += kept.map_err(|error| self.stop(error))? as u64;
+        Ok(())
     }
 
     /// A plan that goes on from where the context stands.
@@ -625,6 +626,7 @@ impl Pass<'_> {
         seal_edit_seen(record, key, seen);
         let put = self.tables.edits_seen.put(&mut self.txn, key, record);
         self.writes += 1;
+        self.added_bytes += record.len() as u64;
         put.map_err(|error| self.stop(error))
     }
 
@@ -643,6 +645,7 @@ impl Pass<'_> {
         };
         seal(&mut self.buffers.record, key, &row);
         self.has_litter = true;
+        self.writes += 1;
         let put = self
             .tables
             .litter

@@ -13,10 +13,10 @@ use crate::delta::DeltaView;
 use crate::error::{Refused, StoreError};
 use crate::ids::{ContextId, ContextSlot};
 use crate::journal::JournaledCall;
-use crate::layout::{Tables, read_u64, slot_key, split_slot};
+use crate::layout::{META_DAMAGE_SEEN, Tables, read_u64, slot_key, split_slot};
 use crate::ledger::engine_error;
 use crate::quarantine::{AsideRow, QuarantineRow, Quarantined, aside_key, cut, slot_by_others};
-use crate::record::{ContextRecord, open, seal};
+use crate::record::{ContextRecord, DamageSeenRecord, open, seal};
 
 /// Every context that is out of service. A damaged record of one still says which.
 pub(super) fn load(
@@ -130,6 +130,14 @@ impl Pass<'_> {
         self.write_quarantine(slot, context, 0, why)
     }
 
+    /// Writes down which damage of no context was looked into.
+    pub(crate) fn note_damage_seen(&mut self, digest: [u8; 32]) -> Result<(), StoreError> {
+        self.has_written = true;
+        let record = DamageSeenRecord { digest };
+        seal(&mut self.buffers.record, META_DAMAGE_SEEN, &record);
+        self.put_meta(META_DAMAGE_SEEN)
+    }
+
     fn write_quarantine(
         &mut self,
         slot: ContextSlot,
@@ -236,6 +244,8 @@ impl Pass<'_> {
         // Refused before this it stays out of service.
         self.quarantined.remove(&slot);
         for (_, canonical, local) in &aside {
+            // As an entry and in the log.
+            self.added_bytes += 2 * (canonical.len() + local.len()) as u64;
             let call = JournaledCall {
                 slot,
                 canonical,

@@ -62,6 +62,9 @@ impl Pass<'_> {
             .contexts
             .put(&mut self.txn, new.id.as_bytes(), &self.buffers.record);
         put.map_err(|error| self.stop(error))?;
+        self.writes += 1;
+        // As entries and in the log.
+        self.added_bytes += 2 * new.call.bytes();
         let touched = TouchedHead {
             is_changed: true,
             is_new: true,
@@ -161,6 +164,8 @@ impl Pass<'_> {
             self.tables
                 .applications
                 .put(&mut self.txn, record.id.as_bytes(), &self.buffers.record);
+        self.writes += 1;
+        self.added_bytes += self.buffers.record.len() as u64;
         put.map_err(|error| self.stop(error))?;
         Ok(Receipt::OF_NO_CALL)
     }
@@ -198,6 +203,7 @@ impl Pass<'_> {
             .tables
             .names
             .put(&mut self.txn, name.as_bytes(), &self.buffers.record);
+        self.writes += 1;
         put.map_err(|error| self.stop(error))?;
         Ok(Receipt::OF_NO_CALL)
     }

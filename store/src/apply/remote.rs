@@ -19,6 +19,10 @@ use crate::local;
 use crate::record::DagNode;
 use crate::version::{CONTEXT_AUTHORS_MAX, Dot, Past, VersionVector};
 
+/// By how much a head grows at most with a delta that does not follow all of what it has: by an
+/// id, and by an author with a stamp.
+const HEAD_GROWTH_BYTES: u64 = 48;
+
 /// What a delta follows.
 enum Follows {
     /// All that is there.
@@ -215,6 +219,7 @@ impl Pass<'_> {
         // Its row of the log goes behind the one before, into pages that its bytes count for.
         self.writes += delta.op_count() as usize + delta.event_count() as usize;
         self.beside += delta.event_count() as usize;
+        self.added_bytes += HEAD_GROWTH_BYTES;
         for (op, planned) in delta.ops().zip(&plan.writes) {
             self.write_entry(incoming, plan, planned, &op)?;
         }
@@ -310,6 +315,7 @@ impl Pass<'_> {
         backlog.seal(&mut self.buffers.record, &key);
         self.has_litter = true;
         self.writes += 1;
+        self.added_bytes += self.buffers.record.len() as u64;
         let put = self
             .tables
             .backlog

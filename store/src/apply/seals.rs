@@ -174,6 +174,8 @@ impl Pass<'_> {
             .tables
             .forks
             .put(&mut self.txn, &key, &self.buffers.record);
+        self.writes += 1;
+        self.added_bytes += self.buffers.record.len() as u64;
         put.map_err(|error| self.stop(error))?;
         Ok(receipt)
     }

@@ -171,7 +171,7 @@ fn check_ledger(
     // Which records are damaged is told below, with their contexts.
     let Walked {
         flaws, odd_bits, ..
-    } = pages::walk(&place.data_file(), Extent::All, &mut || {
+    } = pages::walk(&place.data_file(), Extent::All, &mut |_| {
         pages += 1;
         if pages % 1024 == 0 {
             let stage = Stage::Pages(pages);

@@ -38,7 +38,8 @@ const MAIN_DB_AT: usize = FREE_DB_AT + DB_BYTES;
 /// `CURSOR_STACK`: LMDB goes no deeper.
 const DEPTH_MAX: u16 = 32;
 
-/// So many flaws are told; a file that has more is no better known by all of them.
+/// So many flaws are told, those that the engine must not meet before others; a file that has more
+/// is no better known by all of them.
 const FLAWS_MAX: usize = 64;
 
 /// Of so many records the bit is told that is another.
@@ -57,6 +58,15 @@ pub(crate) enum Extent {
     All,
     /// What leads to the leaves of the tables, and the list of free pages.
     Branches,
+}
+
+/// What a walk does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Passed {
+    /// It asks the disk for so many pages from the first on, which it will need soon.
+    Ahead(u64, u64),
+    /// It reads this page.
+    Page(u64),
 }
 
 /// What is wrong with a file.
@@ -102,16 +112,18 @@ pub(crate) struct OddBit {
 }
 
 /// Reads the file at `path`, which [`check`](super::check) has found to be whole, and gives
-/// what is wrong. `tell` hears of each page that was read. Takes a bit of memory for each page.
+/// what is wrong. `tell` hears of each page that is read. Takes a bit of memory for each page.
 pub(crate) fn walk(
     path: &Path,
     extent: Extent,
-    tell: &mut dyn FnMut(),
+    tell: &mut dyn FnMut(Passed),
 ) -> Result<Walked, StoreError> {
     let data = DataFile::open(path)?;
     let meta = data.newer_meta()?;
     if extent == Extent::All {
-        data.read_ahead();
+        for at in (0..data.bytes).step_by(AHEAD_BYTES as usize) {
+            data.read_ahead(at, AHEAD_BYTES);
+        }
     }
     let last = usize::try_from(meta.last_page).unwrap_or(usize::MAX);
     // A file has no more pages than LMDB's map can have, which `check` has compared.
@@ -139,13 +151,11 @@ pub(crate) fn walk(
 }
 
 impl DataFile<'_> {
-    /// Trees lead to and fro, and a disk is much faster in a row.
-    fn read_ahead(&self) {
-        for at in (0..self.bytes).step_by(AHEAD_BYTES as usize) {
-            // It is a hint. Where the system does not take it, reading takes longer.
-            let bytes = NonZeroU64::new(AHEAD_BYTES);
-            let _ = rustix::fs::fadvise(&self.file, at, bytes, Advice::WillNeed);
-        }
+    /// Trees lead to and fro, and a disk is much faster in a row, or when it is asked for much at
+    /// the same time.
+    fn read_ahead(&self, at: u64, bytes: u64) {
+        // It is a hint. Where the system does not take it, reading takes longer.
+        let _ = rustix::fs::fadvise(&self.file, at, NonZeroU64::new(bytes), Advice::WillNeed);
     }
 }
 
@@ -199,7 +209,7 @@ struct Walk<'f> {
     work_left: u64,
     /// With the page that tells of them.
     tables: Vec<(u64, Db)>,
-    tell: &'f mut dyn FnMut(),
+    tell: &'f mut dyn FnMut(Passed),
 }
 
 /// A node of a page.
@@ -209,6 +219,13 @@ struct Part {
     value_at: usize,
     low: u64,
     flags: u16,
+}
+
+impl Part {
+    /// On a branch, the page below.
+    fn child(&self) -> u64 {
+        self.low | (u64::from(self.flags) << 32)
+    }
 }
 
 /// Which keys may lie below a branch: from the first on, and before the second.
@@ -224,8 +241,14 @@ impl Walk<'_> {
     }
 
     fn tell_flaw(&mut self, page: u64, why: &'static str, harm: Harm) {
-        if self.found.flaws.len() < FLAWS_MAX {
-            self.found.flaws.push(Flaw { page, why, harm });
+        let flaw = Flaw { page, why, harm };
+        let flaws = &mut self.found.flaws;
+        if flaws.len() < FLAWS_MAX {
+            flaws.push(flaw);
+        } else if harm == Harm::Engine
+            && let Some(harmless) = flaws.iter_mut().rfind(|it| it.harm == Harm::Space)
+        {
+            *harmless = flaw;
         }
     }
 
@@ -285,7 +308,7 @@ impl Walk<'_> {
             found.leaves += 1;
             return Ok(());
         }
-        (self.tell)();
+        (self.tell)(Passed::Page(number));
         let mut page = self.data.page(number, self.meta)?;
         let flags = u16_at(&page, 10).unwrap_or(0);
         let expected = if level == depth { P_LEAF } else { P_BRANCH };
@@ -323,6 +346,11 @@ impl Walk<'_> {
         }
         if flags == P_BRANCH {
             found.branches += 1;
+            // Of a whole file they were asked for before.
+            let is_end = self.are_leaves_skipped(tree) && level + 1 == depth;
+            if self.extent == Extent::Branches && !is_end {
+                self.read_children_ahead(&parts);
+            }
             for (at, part) in parts.iter().enumerate() {
                 let below = Bounds {
                     from: if at == 0 {
@@ -332,11 +360,33 @@ impl Walk<'_> {
                     },
                     before: parts.get(at + 1).map(key).or(bounds.before),
                 };
-                let child = part.low | (u64::from(part.flags) << 32);
-                self.page(child, level + 1, depth, tree, below, found)?;
+                self.page(part.child(), level + 1, depth, tree, below, found)?;
             }
         }
         Ok(())
+    }
+
+    /// Asks for all pages below a branch before the first of them is read, those that lie side by
+    /// side at once. One that is none is found out when it is its turn.
+    fn read_children_ahead(&mut self, parts: &[Part]) {
+        let mut children: Vec<u64> = parts.iter().map(Part::child).collect();
+        children.retain(|child| *child < self.pages);
+        children.sort_unstable();
+        let pages_max = AHEAD_BYTES / self.meta.page_bytes;
+        let mut runs: Vec<(u64, u64)> = Vec::new();
+        for child in children {
+            match runs.last_mut() {
+                Some((first, pages)) if *first + *pages == child && *pages < pages_max => {
+                    *pages += 1
+                }
+                _ => runs.push((child, 1)),
+            }
+        }
+        for (first, pages) in runs {
+            (self.tell)(Passed::Ahead(first, pages));
+            let page_bytes = self.meta.page_bytes;
+            self.data.read_ahead(first * page_bytes, pages * page_bytes);
+        }
     }
 
     /// One key of a leaf, and its value. If a bit of the key is another, it is put right in `page`.

@@ -218,6 +218,7 @@ fn record_of(kind: RecordKind) -> Vec<u8> {
             next: 258,
             dropped: 3,
         }),
+        RecordKind::DamageSeen => sealed(&DamageSeenRecord { digest: [1; 32] }),
         RecordKind::EditAfterOthers => sealed(&EditAfterOthersRow { edit: EDIT }),
     }
 }

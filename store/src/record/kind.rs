@@ -77,4 +77,5 @@ kinds! {
     LogWithBefores = 62: "log record",
     // What of numbers of authors was given and dropped.
     Authors = 63: "record of authors' numbers",
+    DamageSeen = 64: "note of damage",
 }

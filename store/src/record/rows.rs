@@ -39,6 +39,12 @@ pub(crate) struct AuthorsRecord {
     pub(crate) dropped: u32,
 }
 
+/// Damage that belongs to no context and was looked into: see `start_check.rs`.
+#[derive(Archive, Serialize)]
+pub(crate) struct DamageSeenRecord {
+    pub(crate) digest: [u8; 32],
+}
+
 /// Which records of the journal follow what is in the ledger.
 #[derive(Archive, Serialize)]
 pub(crate) struct JournalRecord {
@@ -387,6 +393,9 @@ impl Record for CountersRecord {
 }
 impl Record for AuthorsRecord {
     const KIND: RecordKind = RecordKind::Authors;
+}
+impl Record for DamageSeenRecord {
+    const KIND: RecordKind = RecordKind::DamageSeen;
 }
 impl Record for JournalRecord {
     const KIND: RecordKind = RecordKind::Journal;

@@ -125,6 +125,7 @@ impl Named {
             RecordKind::Format
             | RecordKind::Slots
             | RecordKind::Authors
+            | RecordKind::DamageSeen
             | RecordKind::Context
             | RecordKind::HeadOfFormat3
             | RecordKind::Event

@@ -5,9 +5,9 @@ use std::ops::ControlFlow;
 use super::{Snapshot, unreadable};
 use crate::error::StoreError;
 use crate::ids::{ContextId, ContextSlot};
-use crate::layout::{self, slot_key};
+use crate::layout::{self, META_DAMAGE_SEEN, slot_key};
 use crate::quarantine::Quarantined;
-use crate::record::ContextRecord;
+use crate::record::{ContextRecord, DamageSeenRecord, open};
 
 impl Snapshot {
     /// The context in `slot`, if anything that can be read says so. Looks through all
@@ -99,6 +99,13 @@ impl Snapshot {
             },
         )?;
         Ok(all)
+    }
+
+    /// Which damage of no context was looked into, if any; a damaged note says nothing.
+    pub(crate) fn damage_seen(&self) -> Result<Option<[u8; 32]>, StoreError> {
+        let found = self.get_raw(self.tables.meta, META_DAMAGE_SEEN)?;
+        let noted = found.map(|bytes| open::<DamageSeenRecord>(META_DAMAGE_SEEN, bytes));
+        Ok(noted.and_then(Result::ok).map(|noted| noted.digest))
     }
 
     /// Whether a context is in the slot, in service or not, or a grave.

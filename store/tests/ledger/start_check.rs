@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use corelet_store::{Change, ContextSlot, Finding, Refused, StoreError, check};
 
-use crate::{Bench, event, set};
+use crate::{Bench, event, remove, set};
 
 const PAGE: usize = 4096;
 
@@ -152,6 +152,42 @@ fn a_context_with_a_damaged_key_is_out_of_service_from_the_start_and_its_neighbo
     assert!(verdicts[1].is_ok());
     assert_eq!(bench.get(slots[1], b"later").unwrap(), b"by a call");
     assert_eq!(bench.get(slots[1], b"needle-199").unwrap(), b"2 has 199");
+}
+
+/// The bit was hit while the server ran, or where nothing was looked over: so it was not found, written
+/// anew, and removed.
+#[test]
+fn a_key_that_is_put_right_does_not_bring_back_what_was_removed_meanwhile() {
+    for is_cut_short in [false, true] {
+        let (mut bench, slots) = filled();
+        bench.reopen();
+        for (n, slot) in (1..).zip(slots) {
+            let call = bench.call(n, slot, vec![set("zz-b", "removed")]);
+            bench.commit(vec![call]);
+        }
+        bench.close();
+        let name = key(slots[0], "zz-b");
+        change(&bench, &name, 1);
+        bench.config.start_check_bytes_max = 1;
+        bench.reopen();
+        let ops = [set("zz-b", "anew"), remove("zz-b")];
+        let calls = ops.map(|op| bench.call(1, slots[0], vec![op]));
+        bench.commit(calls.into());
+        assert_eq!(bench.get(slots[0], b"zz-b"), None);
+        bench.close();
+        bench.config.start_check_bytes_max = u64::MAX;
+        let unverified = bench.place.dir().join("unverified");
+        if is_cut_short {
+            // When it was put right, before anything was compared with it.
+            change(&bench, &key(slots[0], "zz-c"), 1);
+            fs::write(&unverified, "").unwrap();
+        }
+        bench.reopen();
+        assert!(why(&bench, slots[0]).is_some(), "{is_cut_short}");
+        assert_eq!(why(&bench, slots[1]), None);
+        assert!(!unverified.exists());
+        assert_eq!(bench.get(slots[1], b"zz-b").unwrap(), b"removed");
+    }
 }
 
 /// Nobody can say what was in the place of two bits.

@@ -1,0 +1,188 @@
+//! What a checkpoint takes of the disk against what was reserved for it, and what is left
+//! to those who make room.
+
+use bytes::Bytes;
+
+use crate::change::{ApplicationRecord, Birth, Births, CallEffects, Change, NewContext, Op, Write};
+use crate::entry::EntryKind;
+use crate::error::StoreError;
+use crate::fixture::{call, create, id, two};
+use crate::hlc::Hlc;
+use crate::ids::{ApplicationId, ContextSlot, NodeId};
+use crate::layout::PAGE_BYTES;
+use crate::ledger::Ledger;
+use crate::reserve::PAGES_FOR_FREEING;
+
+const AUTHORS: u64 = 1_000;
+
+fn author(n: u64) -> NodeId {
+    let mut bytes = [7; 32];
+    bytes[..8].copy_from_slice(&n.to_be_bytes());
+    NodeId::from_bytes(bytes)
+}
+
+fn text(births: Births) -> Write {
+    Write::Edit {
+        kind: EntryKind::Text,
+        births,
+        update: Bytes::from_static(b"an edit"),
+    }
+}
+
+/// The `n`th call of the first context, by one author after the other.
+fn call_by_all(slot: ContextSlot, n: u64, ops: Vec<Op>) -> Change {
+    Change::Call(CallEffects {
+        author: author(n % AUTHORS),
+        ..call(1, slot, 1_000 + n, ops)
+    })
+}
+
+fn pages(ledger: &Ledger) -> u64 {
+    ledger.in_use().map_bytes_used / PAGE_BYTES
+}
+
+/// Makes calls `from..to` a checkpoint of their own, of which the file grows by no more pages than
+/// were reserved. A snapshot that is older than all of them keeps it from using any page again.
+#[track_caller]
+fn takes_no_more_than_reserved(
+    ledger: &Ledger,
+    (from, to): (u64, u64),
+    call: impl Fn(u64) -> Change,
+) {
+    let mut writer = ledger.writer();
+    writer.checkpoint().unwrap();
+    let before = pages(ledger);
+    // Many at a time, as each batch takes a page of the journal.
+    let calls: Vec<u64> = (from..to).collect();
+    for calls in calls.chunks(100) {
+        let outcome = writer.commit(calls.iter().map(|n| call(*n)).collect());
+        let outcome = outcome.unwrap();
+        assert!(outcome.verdicts.iter().all(Result::is_ok));
+        assert!(!outcome.is_shown);
+    }
+    let reserved = writer.growth();
+    writer.checkpoint().unwrap();
+    let taken = pages(ledger) - before;
+    println!("{taken} pages of {reserved} that were reserved");
+    assert!(taken <= reserved, "{taken} pages, and {reserved} reserved");
+    // Nor is it far off.
+    assert!(reserved < 4 * taken + 512, "{taken} of {reserved}");
+}
+
+#[test]
+fn what_is_reserved_is_enough_for_deltas_and_edits_that_have_seen_very_many_authors() {
+    let (_dir, ledger, [slot, _]) = two();
+    let _held_up = ledger.snapshot().unwrap();
+    let mut verdicts = ledger.commit(vec![Change::ShareContext(id(1))]).unwrap();
+    verdicts.remove(0).unwrap();
+    let birth = Birth {
+        author: author(0),
+        hlc: Hlc::from_micros(1_000),
+    };
+    let edit = |n: u64| {
+        let births = match n {
+            0 => Births::default(),
+            _ => [birth].into_iter().collect(),
+        };
+        call_by_all(slot, n, vec![Op::shared("text".into(), text(births))])
+    };
+    for n in 0..AUTHORS {
+        ledger.commit(vec![edit(n)]).unwrap().remove(0).unwrap();
+    }
+    let (first, second, third) = (AUTHORS, AUTHORS + 800, AUTHORS + 1_000);
+    takes_no_more_than_reserved(&ledger, (first, second), |n| {
+        let value = Bytes::copy_from_slice(&n.to_be_bytes());
+        call_by_all(slot, n, vec![Op::set("key".into(), value)])
+    });
+    takes_no_more_than_reserved(&ledger, (second, third), edit);
+}
+
+/// They are in no journal, by which others are counted.
+#[test]
+fn what_is_reserved_is_enough_for_a_new_context_that_begins_large() {
+    let (_dir, ledger, _) = two();
+    let megabyte = Bytes::from(vec![7; 1 << 20]);
+    let ops = (0..30_u8).map(|key| Op::set(vec![key].into(), megabyte.clone()));
+    let new = NewContext {
+        id: id(9),
+        name: None,
+        application: ApplicationId::from_bytes([1; 32]),
+        created: Hlc::from_micros(1),
+        call: call(9, ContextSlot::UNASSIGNED, 1, ops.collect()),
+    };
+    ledger
+        .commit(vec![Change::CreateContext(new)])
+        .unwrap()
+        .remove(0)
+        .unwrap();
+    let left = ledger.in_use().reserved_bytes / PAGE_BYTES;
+    assert!(left >= PAGES_FOR_FREEING, "{left} pages");
+    let applications = (0..8_u8).map(|n| {
+        Change::PutApplication(ApplicationRecord {
+            id: ApplicationId::from_bytes([n; 32]),
+            name: "large".to_owned(),
+            version: "1".to_owned(),
+            size_bytes: 1,
+            installed: Hlc::from_micros(1),
+            description: "x".repeat(4_000_000),
+        })
+    });
+    ledger.commit(applications.collect()).unwrap();
+    let left = ledger.in_use().reserved_bytes / PAGE_BYTES;
+    assert!(left >= PAGES_FOR_FREEING, "{left} pages");
+}
+
+/// A call that sets a key of a context to something large.
+fn set_large(ledger: &Ledger, slot: ContextSlot, n: u64) -> Result<(), StoreError> {
+    let op = Op::set(n.to_be_bytes().to_vec().into(), vec![7; 20_000].into());
+    let context = slot.number() as u8;
+    let batch = vec![Change::Call(call(context, slot, 1_000 + n, vec![op]))];
+    ledger.commit(batch).map(|mut verdicts| {
+        verdicts.remove(0).unwrap();
+    })
+}
+
+/// Their pages are free, but a snapshot that is still read from holds them.
+#[test]
+fn calls_leave_the_margin_to_those_who_make_room_while_a_snapshot_holds_what_is_free() {
+    let (_dir, ledger, [first, second]) = two();
+    let values = (0..200_u8).map(|key| Op::set(vec![key, 0].into(), vec![7; 20_000].into()));
+    let filling = Change::Call(call(1, first, 100, values.collect()));
+    ledger.commit(vec![filling]).unwrap().remove(0).unwrap();
+    ledger.writer().fill_disk(true);
+    let mut next = 0;
+    let refused_after = |next: &mut u64| {
+        let begun = *next;
+        loop {
+            *next += 1;
+            match set_large(&ledger, second, *next) {
+                Ok(()) => assert!(*next < begun + 5_000, "there is always space"),
+                Err(StoreError::DiskFull { .. }) => return *next - begun - 1,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    };
+    let reserved = || ledger.in_use().reserved_bytes / PAGE_BYTES;
+    refused_after(&mut next);
+    assert!(reserved() >= PAGES_FOR_FREEING);
+
+    let held_up = ledger.snapshot().unwrap();
+    let delete = vec![Change::DeleteContext(id(1))];
+    ledger.commit(delete).unwrap().remove(0).unwrap();
+    while ledger.sweep(50).unwrap().is_more {}
+    let left = reserved();
+    assert!(left > 0, "a deletion and its sweep have had enough");
+    assert_eq!(refused_after(&mut next), 0);
+    assert_eq!(reserved(), left, "calls have taken nothing of it");
+
+    drop(held_up);
+    let calls = refused_after(&mut next);
+    assert!(calls > 50, "{calls} calls have found what is free");
+    let delete = vec![Change::DeleteContext(id(2))];
+    ledger.commit(delete).unwrap().remove(0).unwrap();
+    while ledger.sweep(50).unwrap().is_more {}
+    assert!(reserved() > 0, "the second deletion has had enough, too");
+    ledger.writer().fill_disk(false);
+    let third = create(&ledger, 3);
+    set_large(&ledger, third, next + 1).unwrap();
+}
