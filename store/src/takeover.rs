@@ -188,7 +188,7 @@ mod tests {
             matches!(
                 error,
                 StoreError::WrongFormat {
-                    found: 2 | 7,
+                    found: 2 | 8,
                     supported: FORMAT_VERSION,
                     ..
                 }

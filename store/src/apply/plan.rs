@@ -241,9 +241,7 @@ impl Pass<'_> {
         }
         let old_bytes = old.as_ref().map(Stored::bytes);
         let is_in_delta = op.space.is_replicated();
-        if is_in_delta {
-            plan.befores.add(old.as_ref());
-        }
+        let before = is_in_delta.then(|| old.clone()).flatten();
         let births;
         let effect = match write {
             WriteView::Set(value) => Effect::Set(value),
@@ -275,7 +273,7 @@ impl Pass<'_> {
         let mut merged = merge(old, op.removes_first, &effect, dot, past, order);
         if merged.is_kept {
             if is_in_delta {
-                plan.befores.last_is_same();
+                plan.befores.add_same();
             }
             plan.writes.push(PlannedWrite {
                 entry: PlannedEntry::Kept,
@@ -295,6 +293,9 @@ impl Pass<'_> {
             (merged.dropped.is_empty(), &mut merged.entry)
         {
             plan.work_bytes += self.link_anew(incoming, op, state, &merged.dropped)?;
+        }
+        if is_in_delta {
+            plan.befores.add(before.as_ref(), merged.entry.as_ref());
         }
         let seen = match (&merged.entry, merged.appended) {
             (Some(Stored::Sections(state)), Some(kind)) => seen_of(state, kind, dot, past),

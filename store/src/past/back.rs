@@ -32,19 +32,18 @@ pub(super) fn state_at<'s>(
         root: Root::EMPTY,
         authors,
         entries: BTreeMap::new(),
-        base: None,
+        base: Some(Base {
+            log,
+            delta: *delta,
+            has: below,
+        }),
     };
     let mut writes = 0;
     for passed in undone {
-        if !state.undo(&log, passed.position, &mut writes)? {
+        if !state.undo(passed.position, &mut writes)? {
             return Ok(None);
         }
     }
-    state.base = Some(Base {
-        log,
-        delta: *delta,
-        has: below,
-    });
     for passed in undone.iter().rev() {
         if way.past.has_seen(passed.dot) && !state.do_again(passed.position)? {
             return Ok(None);
@@ -80,9 +79,11 @@ pub(super) fn state_at<'s>(
 }
 
 impl<'s> PastState<'s> {
-    /// Puts back what the delta at `position` has replaced. `false` if that is not kept.
-    fn undo(&mut self, log: &Log<'s>, position: u64, writes: &mut u64) -> Result<bool, PastError> {
-        let logged = log.snapshot.logged(log.slot, position)?;
+    /// Puts back what the delta at `position` has replaced; the state is that after it. `false` if
+    /// that is not kept.
+    fn undo(&mut self, position: u64, writes: &mut u64) -> Result<bool, PastError> {
+        let base = self.base.as_ref().expect("it is gone back from there");
+        let logged = base.log.snapshot.logged(base.log.slot, position)?;
         if logged.befores.is_none() {
             return Ok(false);
         }
@@ -95,17 +96,32 @@ impl<'s> PastState<'s> {
                 max: PAST_WRITES_MAX,
             });
         }
+        let entries = &mut self.entries;
         logged.each_before(&key, &delta, |op, before| {
+            let place = (op.space, op.key.to_vec());
             let state = match before {
-                Before::Same => return,
+                Before::Same => return Ok(()),
                 Before::Nothing => None,
                 Before::State(state) => Some(state),
+                Before::Other(difference) => {
+                    let after = match entries.remove(&place) {
+                        Some(entry) => entry.state,
+                        None => base.entry(op.space, op.key)?,
+                    };
+                    let before = difference.before(after).ok_or_else(|| {
+                        let why =
+                            "what it says that the delta has replaced is not what the entry was";
+                        StoreError::corrupt("log record", &key, why)
+                    })?;
+                    Some(before)
+                }
             };
             let entry = PastEntry {
                 state,
                 ..PastEntry::default()
             };
-            self.entries.insert((op.space, op.key.to_vec()), entry);
+            entries.insert(place, entry);
+            Ok(())
         })?;
         Ok(true)
     }

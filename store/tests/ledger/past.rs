@@ -302,6 +302,38 @@ fn behind_a_delta_that_has_replaced_too_much_nothing_is_retained() {
     bench.verify();
 }
 
+/// A write that comes to nothing replaces nothing, however large what it leaves as it is.
+#[test]
+fn what_a_write_leaves_as_it_is_does_not_cost_the_past() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::in_dir(dir, 512 << 20);
+    let slot = bench.create(1);
+    let large = Bytes::from(vec![7; 9 << 20]);
+    let once = |value: &Bytes| Op::shared(Bytes::from("b"), Write::WriteOnce(value.clone()));
+    let mut deltas = Vec::new();
+    for ops in [
+        vec![set("a", &large)],
+        vec![once(&large)],
+        vec![set("c", "small")],
+        // There is a value already, which stays.
+        vec![set("a", "small"), once(&Bytes::from("late"))],
+    ] {
+        let call = bench.effects(1, slot, ops);
+        let committed = bench.commit(vec![Change::Call(call)]).remove(0);
+        deltas.push(committed.delta_id().unwrap());
+    }
+    collect(bench.ledger(), &KEEP_NOTHING, at(bench.now));
+    assert_eq!(head(&bench, slot).log_count, 2);
+    let snapshot = bench.ledger().snapshot().unwrap();
+    for (delta, bytes) in [(&deltas[2], 9 << 20), (&deltas[3], 5)] {
+        let state = snapshot.at(slot, delta).unwrap();
+        let Some(EntryValue::Register(value)) = state.get(Space::Shared, b"a").unwrap() else {
+            panic!("it was there");
+        };
+        assert_eq!(value.len(), bytes);
+    }
+}
+
 /// What came with a copy is the newest state, and from there on all is kept.
 #[test]
 fn behind_a_copy_without_its_log_nothing_is_retained() {
