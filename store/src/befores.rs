@@ -100,6 +100,11 @@ impl Befores {
         (!self.is_over).then_some(&self.bytes)
     }
 
+    /// Lets go of memory beyond what they take and so many bytes.
+    pub(crate) fn shrink(&mut self, bytes_kept_max: usize) {
+        self.bytes.shrink_to(bytes_kept_max);
+    }
+
     /// How much memory they keep.
     pub(crate) fn capacity(&self) -> usize {
         self.bytes.capacity()
