@@ -2,12 +2,13 @@
 //! is laid over the snapshot, and those of them that belong to the past are merged into that
 //! again.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::entry::PastEntry;
 use super::log::Log;
-use super::{Base, PAST_WRITES_MAX, PastState};
+use super::{Base, PastBounds, PastState};
 use crate::befores::Before;
 use crate::error::{PastError, StoreError};
 use crate::ids::{ContextSlot, DeltaId, Root};
@@ -21,14 +22,16 @@ pub(super) fn state_at<'s>(
     snapshot: &'s Snapshot,
     slot: ContextSlot,
     delta: &DeltaId,
+    bounds: PastBounds<'s>,
 ) -> Result<Option<PastState<'s>>, PastError> {
     let log = Log::of(snapshot, slot)?;
     let authors = snapshot.authors()?;
-    let Some(way) = log.way_to(&authors, delta)? else {
+    let Some(way) = log.way_to(&authors, delta, &bounds)? else {
         return Ok(None);
     };
     let (undone, below) = way.undone(&log.head);
     let mut state = PastState {
+        bounds,
         root: Root::EMPTY,
         authors,
         entries: BTreeMap::new(),
@@ -36,6 +39,7 @@ pub(super) fn state_at<'s>(
             log,
             delta: *delta,
             has: below,
+            edits_in_log: OnceCell::new(),
         }),
     };
     let mut writes = 0;
@@ -82,6 +86,7 @@ impl<'s> PastState<'s> {
     /// Puts back what the delta at `position` has replaced; the state is that after it. `false` if
     /// that is not kept.
     fn undo(&mut self, position: u64, writes: &mut u64) -> Result<bool, PastError> {
+        self.bounds.go_on()?;
         let base = self.base.as_ref().expect("it is gone back from there");
         let logged = base.log.snapshot.logged(base.log.slot, position)?;
         if logged.befores.is_none() {
@@ -90,12 +95,7 @@ impl<'s> PastState<'s> {
         let key = position_key(position);
         let delta = logged.delta(&key)?;
         *writes += u64::from(delta.op_count());
-        if *writes > PAST_WRITES_MAX {
-            return Err(PastError::TooLong {
-                limit: "writes",
-                max: PAST_WRITES_MAX,
-            });
-        }
+        self.bounds.check_writes(*writes)?;
         let entries = &mut self.entries;
         logged.each_before(&key, &delta, |op, before| {
             let place = (op.space, op.key.to_vec());
@@ -129,6 +129,7 @@ impl<'s> PastState<'s> {
     /// Merges the delta at `position` into the state again. `false` if nothing says what it had
     /// seen.
     fn do_again(&mut self, position: u64) -> Result<bool, PastError> {
+        self.bounds.go_on()?;
         let base = self.base.as_ref().expect("what was undone is laid over it");
         let logged = base.log.at(&self.authors, position)?;
         let Some(seen) = base.log.seen_by(&logged)? else {
