@@ -5,13 +5,14 @@
 
 use std::io::Write;
 use std::ops::ControlFlow;
+use std::time::Instant;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use corelet_shard::ReadError;
 use corelet_store::{
     Content, ContextRecord, ContextSlot, DeltaId, EditView, EntryKind, EntryValue, NodeId,
-    PastError, Scan, Sequence, SequenceKind, Snapshot, Space, replay,
+    PastBounds, PastError, Scan, Sequence, SequenceKind, Snapshot, Space, replay,
 };
 use serde_json::{Map, Value, json};
 
@@ -48,17 +49,19 @@ fn space_name(space: Space) -> &'static str {
     found.map_or("", |(_, name)| name)
 }
 
-/// Writes a line of what is shown, one for each entry, and one for the end.
+/// Writes a line of what is shown, one for each entry, and one for the end. What is read of a past
+/// before a line can be written ends at the deadline.
 pub(crate) fn entries(
     snapshot: &Snapshot,
     context: &ContextRecord,
     wanted: &Wanted,
+    deadline: Instant,
     out: &mut dyn Write,
 ) -> Result<(), ReadError> {
     let mut lines = Lines { out, count: 0 };
     match &wanted.at {
         None => entries_now(snapshot, context, wanted, &mut lines)?,
-        Some(delta) => entries_then(snapshot, context, wanted, delta, &mut lines)?,
+        Some(delta) => entries_then(snapshot, context, wanted, (delta, deadline), &mut lines)?,
     }
     lines.end()
 }
@@ -110,10 +113,14 @@ fn entries_then(
     snapshot: &Snapshot,
     context: &ContextRecord,
     wanted: &Wanted,
-    delta: &DeltaId,
+    (delta, deadline): (&DeltaId, Instant),
     lines: &mut Lines<'_>,
 ) -> Result<(), ReadError> {
-    let past = snapshot.at(context.slot, delta)?;
+    let bounds = PastBounds {
+        is_over: &|| Instant::now() >= deadline,
+        ..PastBounds::default()
+    };
+    let past = snapshot.at_within(context.slot, delta, bounds)?;
     lines.write(&json!({
         "context": context.id.to_string(),
         "root": past.root().to_string(),

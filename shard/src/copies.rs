@@ -45,9 +45,12 @@ pub(crate) struct Copier {
     age_max: Duration,
 }
 
-/// Reads a context in a snapshot of its shard, and writes what is wanted of it.
-pub type ContextReader =
-    Box<dyn FnOnce(&Snapshot, &ContextRecord, &mut dyn Write) -> Result<(), ReadError> + Send>;
+/// Reads a context in a snapshot of its shard, and writes what is wanted of it. It has time until
+/// the instant: what it writes is not taken any more after that, and what it reads
+/// without writing it has to end itself, with [`PastError::Stopped`].
+pub type ContextReader = Box<
+    dyn FnOnce(&Snapshot, &ContextRecord, Instant, &mut dyn Write) -> Result<(), ReadError> + Send,
+>;
 
 /// Why a context could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -145,7 +148,7 @@ impl Copier {
                 Ok(()) => Part::End,
                 Err(_) if out.is_overdue => {
                     let max = copier.age_max;
-                    tracing::warn!(copy_age_max = ?max, "a copy was broken off, as its client has not taken all of it in time; what it held up is free again");
+                    tracing::warn!(copy_age_max = ?max, "a copy was broken off, as it was not made, and taken by its client, in time; what it held up is free again");
                     Part::Failed(CallError::CopyTooOld { max })
                 }
                 Err(error) => Part::Failed(error),
@@ -182,7 +185,9 @@ impl Copier {
                         why: Arc::from(out.why),
                     });
                 }
-                read(&snapshot, &context, out).map_err(|error| match error {
+                let made = read(&snapshot, &context, out.deadline, out);
+                made.map_err(|error| match error {
+                    ReadError::Past(PastError::Stopped) => unwritten(out.is_late()),
                     ReadError::Past(PastError::Store(error)) => CallError::from(error),
                     ReadError::Past(error) => CallError::Past(Arc::new(error)),
                     ReadError::Write(error) => unwritten(error),
@@ -294,13 +299,20 @@ struct Parts {
     outbox: Outbox<Part>,
     room: Receiver<()>,
     part: Vec<u8>,
-    /// Until when the client may take parts.
+    /// Until when it may be made, and the client may take parts.
     deadline: Instant,
-    /// Whether it has taken longer.
+    /// Whether that was over before its end.
     is_overdue: bool,
 }
 
 impl Parts {
+    /// Notes that its time is over.
+    fn is_late(&mut self) -> io::Error {
+        self.is_overdue = true;
+        let late = "the copy was not made and taken in time";
+        io::Error::new(io::ErrorKind::TimedOut, late)
+    }
+
     fn send(&mut self) -> io::Result<()> {
         if self.part.is_empty() {
             return Ok(());
@@ -314,9 +326,7 @@ impl Parts {
             Ok(()) => {}
             Err(RecvTimeoutError::Disconnected) => return Err(gone()),
             Err(RecvTimeoutError::Timeout) => {
-                self.is_overdue = true;
-                let late = "the client has not taken the copy in time";
-                return Err(io::Error::new(io::ErrorKind::TimedOut, late));
+                return Err(self.is_late());
             }
         }
         let part = std::mem::replace(&mut self.part, Vec::with_capacity(PART_BYTES));

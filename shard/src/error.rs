@@ -128,8 +128,10 @@ pub enum CallError {
         /// The bound.
         max: u64,
     },
-    /// A copy was not taken in time by who has asked for it.
-    #[error("the copy was not taken within {max:?}; retry over a faster link, or raise the bound")]
+    /// A copy was not made in time, or not taken by who has asked for it.
+    #[error(
+        "the copy was not made and taken within {max:?}; retry over a faster link, or raise the bound"
+    )]
     CopyTooOld {
         /// The bound, `copy_age_max`.
         max: Duration,

@@ -1,14 +1,16 @@
 //! What a delta has replaced on this node, kept beside it in the log so that the state before it
-//! can be read: of each of its writes what the entry was. In the order of the writes, so
-//! that no keys are needed. Authors have the ledger's numbers, so befores never leave it.
-//! Worked out in `apply/plan.rs`, read in `past/back.rs`; the reasons are in
-//! `store/decisions/0017-befores.md`.
+//! can be read: of each of its writes what the entry was, without what survives it. In the order of
+//! the writes, of which no two are of one entry, so that no keys are needed. Authors have the
+//! ledger's numbers, so befores never leave it. Worked out in `apply/plan.rs`, read in
+//! `past/back.rs`; the reasons are in `store/decisions/0017-befores.md`.
 //!
 //! All numbers little-endian. Each is what follows (1), and then: 0 the entry stayed as it was, or 1
 //! there was none, nothing; 2 a register with one value, its author (4), stamp (8), length
-//! (4), bytes; 3 any other state, length (4), sections as in `entry/state.rs`.
+//! (4), bytes; 3 any other state, length (4), sections as in `entry/state.rs`; 4 a state of which
+//! something survives, length (4), how it differs from what the write has made of it, as in
+//! `entry/difference.rs`.
 
-use crate::entry::{State, Stored, Value};
+use crate::entry::{Difference, State, Stored, Value};
 use crate::hlc::Hlc;
 use crate::version::Dot;
 
@@ -17,16 +19,25 @@ pub(crate) const BEFORES_BYTES_MAX: usize = 16 << 20;
 
 /// What an entry was before a write.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "it is taken apart where it is read"
-)]
 pub(crate) enum Before<'a> {
     /// What it is after it.
     Same,
     /// Not there.
     Nothing,
     State(Stored<'a>),
+    /// Something else than it is after it, of which a part is the same.
+    Other(Difference<'a>),
+}
+
+impl Before<'_> {
+    /// Shows every dot in it to `visit`.
+    pub(crate) fn dots(&self, visit: &mut dyn FnMut(Dot)) {
+        match self {
+            Before::Same | Before::Nothing => {}
+            Before::State(state) => state.dots(visit),
+            Before::Other(difference) => difference.dots(visit),
+        }
+    }
 }
 
 mod what {
@@ -34,14 +45,13 @@ mod what {
     pub(super) const NOTHING: u8 = 1;
     pub(super) const VALUE: u8 = 2;
     pub(super) const SECTIONS: u8 = 3;
+    pub(super) const DIFFERENCE: u8 = 4;
 }
 
 /// Befores of a delta that is worked out.
 #[derive(Default)]
 pub(crate) struct Befores {
     bytes: Vec<u8>,
-    /// Where the last one begins.
-    last: usize,
     is_over: bool,
 }
 
@@ -49,45 +59,39 @@ impl Befores {
     /// Those of the next delta.
     pub(crate) fn clear(&mut self) {
         self.bytes.clear();
-        self.last = 0;
         self.is_over = false;
     }
 
-    /// Notes what the entry of the next write is before it.
-    pub(crate) fn add(&mut self, before: Option<&Stored<'_>>) {
+    /// Notes that the next write has changed nothing.
+    pub(crate) fn add_same(&mut self) {
+        self.push(|out| out.push(what::SAME));
+    }
+
+    /// Notes what the entry of the next write was, and what that has made of it.
+    pub(crate) fn add(&mut self, before: Option<&Stored<'_>>, after: Option<&Stored<'_>>) {
+        self.push(|out| match (before, after) {
+            (None, _) => out.push(what::NOTHING),
+            // As nearly every write is. A value is never replaced by itself.
+            (Some(Stored::Value(value)), None | Some(Stored::Value(_))) => write_value(out, value),
+            (Some(before), None) => write_state(out, before),
+            (Some(before), Some(after)) => match Difference::between(before, after) {
+                None => write_state(out, before),
+                Some(difference) if difference.is_empty() => out.push(what::SAME),
+                Some(difference) => {
+                    write_long(out, what::DIFFERENCE, |out| difference.write(out));
+                }
+            },
+        });
+    }
+
+    fn push(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         if self.is_over {
             return;
         }
-        let out = &mut self.bytes;
-        self.last = out.len();
-        match before {
-            None => out.push(what::NOTHING),
-            Some(Stored::Value(Value { dot, bytes })) => {
-                out.push(what::VALUE);
-                out.extend_from_slice(&dot.author.to_le_bytes());
-                out.extend_from_slice(&dot.hlc.bits().to_le_bytes());
-                out.extend_from_slice(&length(bytes.len()));
-                out.extend_from_slice(bytes);
-            }
-            Some(Stored::Sections(state)) => {
-                out.extend_from_slice(&[what::SECTIONS, 0, 0, 0, 0]);
-                let start = out.len();
-                state.write(out);
-                let written = length(out.len() - start);
-                out[start - written.len()..start].copy_from_slice(&written);
-            }
-        }
-        if out.len() > BEFORES_BYTES_MAX {
+        write(&mut self.bytes);
+        if self.bytes.len() > BEFORES_BYTES_MAX {
             self.is_over = true;
             self.bytes = Vec::new();
-        }
-    }
-
-    /// The write that was noted last has changed nothing.
-    pub(crate) fn last_is_same(&mut self) {
-        if !self.is_over {
-            self.bytes.truncate(self.last);
-            self.bytes.push(what::SAME);
         }
     }
 
@@ -96,10 +100,39 @@ impl Befores {
         (!self.is_over).then_some(&self.bytes)
     }
 
+    /// Lets go of memory beyond what they take and so many bytes.
+    pub(crate) fn shrink(&mut self, bytes_kept_max: usize) {
+        self.bytes.shrink_to(bytes_kept_max);
+    }
+
     /// How much memory they keep.
     pub(crate) fn capacity(&self) -> usize {
         self.bytes.capacity()
     }
+}
+
+fn write_state(out: &mut Vec<u8>, state: &Stored<'_>) {
+    match state {
+        Stored::Value(value) => write_value(out, value),
+        Stored::Sections(state) => write_long(out, what::SECTIONS, |out| state.write(out)),
+    }
+}
+
+fn write_value(out: &mut Vec<u8>, Value { dot, bytes }: &Value<'_>) {
+    out.push(what::VALUE);
+    out.extend_from_slice(&dot.author.to_le_bytes());
+    out.extend_from_slice(&dot.hlc.bits().to_le_bytes());
+    out.extend_from_slice(&length(bytes.len()));
+    out.extend_from_slice(bytes);
+}
+
+/// What it is, its length, and what is written.
+fn write_long(out: &mut Vec<u8>, what: u8, write: impl FnOnce(&mut Vec<u8>)) {
+    out.extend_from_slice(&[what, 0, 0, 0, 0]);
+    let start = out.len();
+    write(out);
+    let written = length(out.len() - start);
+    out[start - written.len()..start].copy_from_slice(&written);
 }
 
 fn length(bytes: usize) -> [u8; 4] {
@@ -107,18 +140,25 @@ fn length(bytes: usize) -> [u8; 4] {
     bytes.to_le_bytes()
 }
 
-/// Shows the befores of a delta with so many writes to `visit`. `None` if they are not those
-/// of one: then some may have been shown.
-pub(crate) fn each<'a>(
-    bytes: &'a [u8],
-    writes: u32,
-    mut visit: impl FnMut(Before<'a>),
-) -> Option<()> {
-    let mut rest = bytes;
-    for _ in 0..writes {
-        visit(read_one(&mut rest)?);
+/// Befores of a delta that are read.
+pub(crate) struct Reading<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reading<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Reading<'a> {
+        Reading { rest: bytes }
     }
-    rest.is_empty().then_some(())
+
+    /// That of the next write. `None` if they are not those of one.
+    pub(crate) fn next(&mut self) -> Option<Before<'a>> {
+        read_one(&mut self.rest)
+    }
+
+    /// `None` if there are more.
+    pub(crate) fn end(self) -> Option<()> {
+        self.rest.is_empty().then_some(())
+    }
 }
 
 fn read_one<'a>(rest: &mut &'a [u8]) -> Option<Before<'a>> {
@@ -138,6 +178,11 @@ fn read_one<'a>(rest: &mut &'a [u8]) -> Option<Before<'a>> {
             let state = State::read(take_long(rest)?).ok()?;
             let state = (!state.is_empty()).then_some(state)?;
             Before::State(Stored::Sections(state))
+        }
+        what::DIFFERENCE => {
+            let difference = Difference::read(take_long(rest)?).ok()?;
+            let difference = (!difference.is_empty()).then_some(difference)?;
+            Before::Other(difference)
         }
         _ => return None,
     })
@@ -166,63 +211,85 @@ mod tests {
         hlc: Hlc::from_bits(0x0102_0304_0506_0708),
     };
 
-    fn some() -> [Option<Stored<'static>>; 4] {
-        let state = State {
+    fn sections() -> State<'static> {
+        State {
             element: vec![DOT],
             once: Some(Value {
                 dot: DOT,
                 bytes: b"once",
             }),
             ..State::default()
-        };
+        }
+    }
+
+    fn some() -> [Option<Stored<'static>>; 3] {
         let bytes = b"value";
         let value = Stored::Value(Value { dot: DOT, bytes });
-        [
-            None,
-            Some(value.clone()),
-            Some(Stored::Sections(state)),
-            Some(value),
-        ]
+        [None, Some(value), Some(Stored::Sections(sections()))]
     }
 
     fn read(bytes: &[u8], writes: u32) -> Option<Vec<Before<'_>>> {
-        let mut befores = Vec::new();
-        each(bytes, writes, |before| befores.push(before)).map(|()| befores)
+        let mut reading = Reading::new(bytes);
+        let befores = (0..writes).map(|_| reading.next()).collect::<Option<_>>()?;
+        reading.end().map(|()| befores)
     }
 
     fn written() -> Befores {
         let mut befores = Befores::default();
         for state in some() {
-            befores.add(state.as_ref());
+            befores.add(state.as_ref(), None);
         }
-        befores.last_is_same();
+        befores.add_same();
         befores
+    }
+
+    /// An element is put into a set again, beside a value that stays.
+    fn with_survivor() -> (Befores, Stored<'static>, Stored<'static>) {
+        let hlc = Hlc::from_bits(0x0a0b_0c0d_0e0f_1011);
+        let next = Dot { author: 5, hlc };
+        let mut after = sections();
+        after.element = vec![next];
+        let (before, after) = (Stored::Sections(sections()), Stored::Sections(after));
+        let mut befores = Befores::default();
+        befores.add(Some(&before), Some(&after));
+        befores.add(Some(&after), Some(&after));
+        (befores, before, after)
     }
 
     #[test]
     fn they_read_back_as_they_were_noted() {
         let befores = written();
-        let read = read(befores.bytes().unwrap(), 4).unwrap();
-        let [_, value, sections, _] = some();
+        let read_back = read(befores.bytes().unwrap(), 4).unwrap();
+        let [_, value, sections] = some();
         let expected = [
             Before::Nothing,
             Before::State(value.unwrap()),
             Before::State(sections.unwrap()),
             Before::Same,
         ];
-        assert_eq!(read, expected);
+        assert_eq!(read_back, expected);
+        let (befores, before, after) = with_survivor();
+        let read = read(befores.bytes().unwrap(), 2).unwrap();
+        let [Before::Other(difference), Before::Same] = &read[..] else {
+            panic!("{read:?}");
+        };
+        assert_eq!(difference.before(Some(after)), Some(before));
     }
 
     #[test]
     fn bytes_that_are_cut_off_or_of_another_delta_are_refused() {
-        let befores = written();
-        let bytes = befores.bytes().unwrap();
-        for end in 0..bytes.len() {
-            assert_eq!(read(&bytes[..end], 4), None);
+        for (befores, writes) in [(written(), 4), (with_survivor().0, 2)] {
+            let bytes = befores.bytes().unwrap();
+            for end in 0..bytes.len() {
+                assert_eq!(read(&bytes[..end], writes), None);
+            }
+            assert_eq!(read(bytes, writes - 1), None);
+            assert_eq!(read(bytes, writes + 1), None);
         }
-        assert_eq!(read(bytes, 3), None);
-        assert_eq!(read(bytes, 5), None);
-        assert_eq!(read(&[4], 1), None);
+        assert_eq!(read(&[5], 1), None);
+        // No state and no difference.
+        assert_eq!(read(&[what::SECTIONS, 0, 0, 0, 0], 1), None);
+        assert_eq!(read(&[what::DIFFERENCE, 0, 0, 0, 0], 1), None);
     }
 
     #[test]
@@ -230,25 +297,27 @@ mod tests {
         let mut befores = Befores::default();
         let bytes = &vec![0; BEFORES_BYTES_MAX / 2][..];
         let half = Stored::Value(Value { dot: DOT, bytes });
-        befores.add(Some(&half));
+        befores.add(Some(&half), None);
         assert!(befores.bytes().is_some());
-        befores.add(Some(&half));
+        befores.add(Some(&half), None);
         assert_eq!(befores.bytes(), None);
-        befores.last_is_same();
-        befores.add(None);
+        befores.add_same();
+        befores.add(None, None);
         assert_eq!(befores.bytes(), None);
         befores.clear();
-        befores.add(None);
+        befores.add(None, None);
         assert_eq!(befores.bytes(), Some(&[what::NOTHING][..]));
     }
 
     #[test]
     fn befores_are_what_they_always_were() {
-        let befores = written();
-        let form = (
-            "of four writes".to_owned(),
-            befores.bytes().unwrap().to_vec(),
-        );
-        golden::check("befores.txt", &[form]);
+        let (alone, beside) = (written(), with_survivor().0);
+        let form =
+            |name: &str, befores: &Befores| (name.to_owned(), befores.bytes().unwrap().to_vec());
+        let forms = [
+            form("of four writes", &alone),
+            form("beside what survives", &beside),
+        ];
+        golden::check("befores.txt", &forms);
     }
 }

@@ -667,6 +667,9 @@ pub enum PastError {
         /// The bound.
         max: u64,
     },
+    /// Whoever has asked does not wait any longer.
+    #[error("the state was still being read when it was to end")]
+    Stopped,
     /// What is needed cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -31,7 +31,8 @@ pub struct Retention {
     pub history: Keep,
     /// A member that has acknowledged nothing for so long holds nothing up any more.
     pub away_max: Duration,
-    /// Nor does one for which so many bytes of deltas would have to be kept.
+    /// Nor does one for which so many bytes of deltas, and of what they have replaced, would have
+    /// to be kept.
     pub away_bytes_max: u64,
 }
 

@@ -14,7 +14,6 @@ use bytes::Bytes;
 
 use crate::answer::KeptAnswer;
 use crate::authors::Authors;
-use crate::befores::Before;
 use crate::change::ApplicationRecord;
 use crate::entry::{EntryKind, Space, Stored};
 use crate::error::StoreError;
@@ -514,9 +513,8 @@ impl<'s> Scrub<'s> {
         let authors = &self.authors;
         let mut is_known = true;
         row.each_before(key, &row.delta(key)?, |_, before| {
-            if let Before::State(state) = before {
-                state.dots(&mut |dot| is_known &= authors.get(dot.author).is_some());
-            }
+            before.dots(&mut |dot| is_known &= authors.get(dot.author).is_some());
+            Ok(())
         })?;
         match is_known {
             true => Ok(()),

@@ -1,11 +1,13 @@
 //! Shards together, without HTTP: contexts on several cores, restart, names,
 //! limits, and the mesh under load.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use corelet_shard::{Bounds, Call, CallError, Cores, NewContext, ShardHandle};
-use corelet_store::{ApplicationId, ContextId};
+use corelet_shard::{Bounds, Call, CallError, ContextReader, Cores, NewContext, ShardHandle};
+use corelet_store::{ApplicationId, ContextId, PastError};
 use corelet_tests::{TestNode, caching, component, made, spinner};
 use serde_json::{Value, json};
 
@@ -233,6 +235,37 @@ fn contexts_beyond_the_live_bound_give_way_and_come_back() {
         }
         assert!(shard.stats().live_contexts.get() <= 4);
         assert!(shard.stats().evictions.get() >= 80);
+    });
+}
+
+/// It has nothing to hand on yet, so that nothing but itself can end it.
+#[test]
+fn a_reading_that_finds_its_time_over_is_told_as_one_that_took_too_long() {
+    let data = tempfile::tempdir().unwrap();
+    let copy_age_max = Duration::from_millis(50);
+    let bounds = Bounds {
+        copy_age_max,
+        ..Bounds::default()
+    };
+    TestNode {
+        bounds,
+        ..TestNode::with_shards(1)
+    }
+    .run(data.path(), move |shard| async move {
+        let counter = install(&shard, "counter").await;
+        let context = create(&shard, counter, None).await.unwrap();
+        let read: ContextReader = Box::new(|_, _, deadline, _| {
+            while Instant::now() < deadline {
+                std::thread::yield_now();
+            }
+            Err(PastError::Stopped.into())
+        });
+        let mut stream = shard.read_context(context, read).unwrap();
+        let ended = poll_fn(|cx| stream.poll_next(cx)).await;
+        assert!(
+            matches!(&ended, Some(Err(CallError::CopyTooOld { max })) if *max == copy_age_max),
+            "{ended:?}"
+        );
     });
 }
 

@@ -102,7 +102,7 @@ async fn made(
     let (to_here, found) = channel();
     let read = shard.read_context(
         context,
-        Box::new(move |snapshot, context, _| {
+        Box::new(move |snapshot, context, _, _| {
             snapshot.deltas(context.slot, usize::MAX, &mut |_, delta| {
                 if Some(delta.id()) == last {
                     return ControlFlow::Break(());

@@ -226,7 +226,7 @@ settings! {
         history_age_max: Duration [SECOND, 87_600 * HOUR] = "168 h";
         /// A node that has a context and has acknowledged nothing of it for so long is not waited for any more; it has to take a snapshot.
         member_away_max: Duration [SECOND, 87_600 * HOUR] = "168 h";
-        /// Nor is one for which so many bytes of deltas would have to be kept.
+        /// Nor is one for which so many bytes of deltas, and of what they have replaced, would have to be kept.
         member_away_bytes_max: Bytes [0, TIB] = "64 MiB";
         /// Bytes of records that each shard reads in a second to look for damage. With 0 it is found only when something is used.
         scrub_bytes_per_second: Bytes [0, GIB] = "1 MiB";

@@ -334,8 +334,8 @@ async fn list_entries(
 ) -> Response {
     at_home(door, async move |front| {
         let entries = entries_wanted(query.as_deref().unwrap_or(""))?;
-        let read: ContextReader = Box::new(move |snapshot, context, out| {
-            lines::entries(snapshot, context, &entries, out)
+        let read: ContextReader = Box::new(move |snapshot, context, deadline, out| {
+            lines::entries(snapshot, context, &entries, deadline, out)
         });
         lines_of(&front, &wanted, read, pace).await
     })
@@ -351,7 +351,7 @@ async fn list_deltas(
 ) -> Response {
     at_home(door, async move |front| {
         let ReadOn { limit, .. } = read_on(query.as_deref().unwrap_or(""), &["limit"])?;
-        let read: ContextReader = Box::new(move |snapshot, context, out| {
+        let read: ContextReader = Box::new(move |snapshot, context, _, out| {
             lines::deltas(snapshot, context.slot, limit, out)
         });
         lines_of(&front, &wanted, read, pace).await

@@ -46,6 +46,8 @@ impl From<CallError> for Refusal {
                 PastError::TooLong { limit, max } => {
                     Refusal::limit(Code::PastNotRetained, limit, None, *max)
                 }
+                // Where the time ends is told as `CallError::CopyTooOld`.
+                PastError::Stopped => Refusal::new(Code::Unavailable, message),
                 PastError::Store(_) => Refusal::new(Code::StorageDamaged, message),
             },
             CallError::ApplicationNotFound { application } => {

@@ -35,8 +35,9 @@ const DUE_MAX: usize = 64;
 /// than some hundred thousand of them.
 const EDIT_WORK_BYTES: u64 = 512;
 
-/// What a plan that waits for its root may keep of its memory.
-const ARENA_BYTES_WAITING_MAX: usize = 4096;
+/// What a plan that waits for its root may keep of the memory of each of its buffers, beside what
+/// is in there.
+const BYTES_WAITING_MAX: usize = 4096;
 
 /// Whose writes are worked out.
 pub(super) struct Incoming {
@@ -151,7 +152,9 @@ impl Plan {
     pub(super) fn shrink(&mut self) -> u64 {
         let work_bytes = std::mem::take(&mut self.work_bytes) + self.arena.len() as u64;
         self.arena.clear();
-        self.arena.shrink_to(ARENA_BYTES_WAITING_MAX);
+        self.arena.shrink_to(BYTES_WAITING_MAX);
+        // They are still to be written.
+        self.befores.shrink(BYTES_WAITING_MAX);
         self.writes.shrink_to(1);
         work_bytes
     }
@@ -242,9 +245,7 @@ impl Pass<'_> {
         }
         let old_bytes = old.as_ref().map(Stored::bytes);
         let is_in_delta = op.space.is_replicated();
-        if is_in_delta {
-            plan.befores.add(old.as_ref());
-        }
+        let before = is_in_delta.then(|| old.clone()).flatten();
         let births;
         let effect = match write {
             WriteView::Set(value) => Effect::Set(value),
@@ -276,7 +277,7 @@ impl Pass<'_> {
         let mut merged = merge(old, op.removes_first, &effect, dot, past, order);
         if merged.is_kept {
             if is_in_delta {
-                plan.befores.last_is_same();
+                plan.befores.add_same();
             }
             plan.writes.push(PlannedWrite {
                 entry: PlannedEntry::Kept,
@@ -296,6 +297,9 @@ impl Pass<'_> {
             (merged.dropped.is_empty(), &mut merged.entry)
         {
             plan.work_bytes += self.link_anew(incoming, op, state, &merged.dropped)?;
+        }
+        if is_in_delta {
+            plan.befores.add(before.as_ref(), merged.entry.as_ref());
         }
         let seen = match (&merged.entry, merged.appended) {
             (Some(Stored::Sections(state)), Some(kind)) => seen_of(state, kind, dot, past),
@@ -694,5 +698,35 @@ fn has_cell(entry: Option<&Stored<'_>>, author: u32) -> bool {
             state.counter.iter().any(|cell| cell.first.author == author)
         }
         Some(Stored::Value(_)) | None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Its memory is that of a plan before it, which had much to write.
+    #[test]
+    fn a_plan_that_waits_keeps_little_memory_beside_what_it_has_replaced() {
+        let value = |bytes| {
+            let dot = Dot {
+                author: 1,
+                hlc: Hlc::from_bits(1),
+            };
+            Stored::Value(Value { dot, bytes })
+        };
+        let (large, small) = (vec![7; 512 << 10], vec![7; 5000]);
+        let mut plan = Plan::default();
+        plan.keep(&large);
+        plan.befores.add(Some(&value(&large)), None);
+        for (bytes, kept_max) in [(&small[..], 6000), (b"small", BYTES_WAITING_MAX)] {
+            plan.befores.clear();
+            plan.befores.add(Some(&value(bytes)), None);
+            let befores = plan.befores.bytes().unwrap().to_vec();
+            plan.shrink();
+            assert_eq!(plan.befores.bytes(), Some(&befores[..]));
+            assert!(plan.befores.capacity() <= kept_max);
+            assert!(plan.arena.capacity() <= BYTES_WAITING_MAX);
+        }
     }
 }

@@ -8,10 +8,12 @@
 //! | `kind.rs` | kinds and spaces |
 //! | `state.rs` | the state of an entry, as stored |
 //! | `merge.rs` | what a write makes of it |
+//! | `difference.rs` | what it was, told by what it became |
 //! | `value.rs` | what it is read as |
 //! | `digest.rs` | what of it nodes must agree on |
 //! | `model.rs` | tests of the merge against what its rules say of whole histories |
 
+mod difference;
 mod digest;
 #[cfg(test)]
 mod golden;
@@ -22,6 +24,7 @@ mod model;
 mod state;
 mod value;
 
+pub(crate) use difference::Difference;
 pub(crate) use digest::{EntryDigest, UnknownAuthor};
 pub use kind::{EntryKind, Space};
 pub(crate) use merge::{Effect, append, merge};

@@ -150,13 +150,8 @@ impl<'a> State<'a> {
             out.push(kind.number());
             match kind {
                 EntryKind::Register => write_all(out, &self.register, write_value),
-                EntryKind::Counter => write_all(out, &self.counter, |out, cell| {
-                    write_dot(out, cell.first);
-                    out.extend_from_slice(&cell.sum.to_le_bytes());
-                }),
-                EntryKind::SetElement => write_all(out, &self.element, |out, dot| {
-                    write_dot(out, *dot);
-                }),
+                EntryKind::Counter => write_all(out, &self.counter, write_cell),
+                EntryKind::SetElement => write_all(out, &self.element, write_dot),
                 EntryKind::List => write_sequence(out, &self.list),
                 EntryKind::Text => write_sequence(out, &self.text),
                 EntryKind::WriteOnce => write_all(out, self.once.as_slice(), write_value),
@@ -252,43 +247,54 @@ impl<'a> Stored<'a> {
     }
 }
 
-fn write_all<T>(out: &mut Vec<u8>, items: &[T], mut write: impl FnMut(&mut Vec<u8>, &T)) {
+pub(super) fn write_all<T>(
+    out: &mut Vec<u8>,
+    items: &[T],
+    mut write: impl FnMut(&mut Vec<u8>, &T),
+) {
     write_count(out, items.len());
     for item in items {
         write(out, item);
     }
 }
 
-fn write_count(out: &mut Vec<u8>, count: usize) {
+pub(super) fn write_count(out: &mut Vec<u8>, count: usize) {
     let count = u32::try_from(count).expect("a batch is far too small for 2^32 items");
     out.extend_from_slice(&count.to_le_bytes());
 }
 
-fn write_dot(out: &mut Vec<u8>, dot: Dot) {
+pub(super) fn write_dot(out: &mut Vec<u8>, dot: &Dot) {
     out.extend_from_slice(&dot.author.to_le_bytes());
     out.extend_from_slice(&dot.hlc.bits().to_le_bytes());
 }
 
-fn write_value(out: &mut Vec<u8>, value: &Value<'_>) {
-    write_dot(out, value.dot);
+pub(super) fn write_value(out: &mut Vec<u8>, value: &Value<'_>) {
+    write_dot(out, &value.dot);
     write_count(out, value.bytes.len());
     out.extend_from_slice(value.bytes);
 }
 
-fn write_sequence(out: &mut Vec<u8>, sequence: &SequenceState) {
-    out.extend_from_slice(&sequence.bytes.to_le_bytes());
-    write_all(out, &sequence.births, |out, dot| write_dot(out, *dot));
-    write_all(out, &sequence.chains, |out, chain| {
-        write_dot(out, chain.last);
-        out.extend_from_slice(&chain.edits.to_le_bytes());
-        out.extend_from_slice(&chain.digest);
-    });
+pub(super) fn write_cell(out: &mut Vec<u8>, cell: &Cell) {
+    write_dot(out, &cell.first);
+    out.extend_from_slice(&cell.sum.to_le_bytes());
 }
 
-struct Reader<'a>(&'a [u8]);
+pub(super) fn write_chain(out: &mut Vec<u8>, chain: &Chain) {
+    write_dot(out, &chain.last);
+    out.extend_from_slice(&chain.edits.to_le_bytes());
+    out.extend_from_slice(&chain.digest);
+}
+
+fn write_sequence(out: &mut Vec<u8>, sequence: &SequenceState) {
+    out.extend_from_slice(&sequence.bytes.to_le_bytes());
+    write_all(out, &sequence.births, write_dot);
+    write_all(out, &sequence.chains, write_chain);
+}
+
+pub(super) struct Reader<'a>(pub(super) &'a [u8]);
 
 impl<'a> Reader<'a> {
-    fn array<const N: usize>(&mut self) -> Result<&'a [u8; N], Malformed> {
+    pub(super) fn array<const N: usize>(&mut self) -> Result<&'a [u8; N], Malformed> {
         let (bytes, rest) = self.0.split_first_chunk().ok_or(Malformed)?;
         self.0 = rest;
         Ok(bytes)
@@ -300,7 +306,7 @@ impl<'a> Reader<'a> {
         Ok(bytes)
     }
 
-    fn u64(&mut self) -> Result<u64, Malformed> {
+    pub(super) fn u64(&mut self) -> Result<u64, Malformed> {
         Ok(u64::from_le_bytes(*self.array()?))
     }
 
@@ -309,7 +315,7 @@ impl<'a> Reader<'a> {
     }
 
     /// So many items as the count says, in ascending order of `name`.
-    fn all<T, N: Ord>(
+    pub(super) fn all<T, N: Ord>(
         &mut self,
         mut read: impl FnMut(&mut Self) -> Result<T, Malformed>,
         name: impl Fn(&T) -> N,
@@ -326,38 +332,39 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn dot(&mut self) -> Result<Dot, Malformed> {
+    pub(super) fn dot(&mut self) -> Result<Dot, Malformed> {
         Ok(Dot {
             author: u32::from_le_bytes(*self.array()?),
             hlc: Hlc::from_bits(self.u64()?),
         })
     }
 
-    fn value(&mut self) -> Result<Value<'a>, Malformed> {
+    pub(super) fn value(&mut self) -> Result<Value<'a>, Malformed> {
         let dot = self.dot()?;
         let length = self.count()?;
         let bytes = self.bytes(length)?;
         Ok(Value { dot, bytes })
     }
 
-    fn cell(&mut self) -> Result<Cell, Malformed> {
+    pub(super) fn cell(&mut self) -> Result<Cell, Malformed> {
         Ok(Cell {
             first: self.dot()?,
             sum: i128::from_le_bytes(*self.array()?),
         })
     }
 
+    pub(super) fn chain(&mut self) -> Result<Chain, Malformed> {
+        Ok(Chain {
+            last: self.dot()?,
+            edits: self.u64()?,
+            digest: *self.array()?,
+        })
+    }
+
     fn sequence(&mut self) -> Result<SequenceState, Malformed> {
         let bytes = self.u64()?;
         let births = self.all(Reader::dot, |dot| *dot)?;
-        let chain = |rest: &mut Self| {
-            Ok(Chain {
-                last: rest.dot()?,
-                edits: rest.u64()?,
-                digest: *rest.array()?,
-            })
-        };
-        let chains = self.all(chain, |chain| chain.last.author)?;
+        let chains = self.all(Reader::chain, |chain| chain.last.author)?;
         Ok(SequenceState {
             bytes,
             births,
@@ -367,7 +374,7 @@ impl<'a> Reader<'a> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::*;
@@ -404,7 +411,7 @@ mod tests {
 
     const BYTES: [&[u8]; 3] = [b"", b"a", b"some more"];
 
-    fn state() -> impl Strategy<Value = State<'static>> {
+    pub(in crate::entry) fn state() -> impl Strategy<Value = State<'static>> {
         let values = (dots(), 0..3_usize).prop_map(|(dots, at)| {
             let value = |dot| Value {
                 dot,
@@ -429,7 +436,7 @@ mod tests {
     }
 
     /// A sequence without births is none.
-    fn normal(mut state: State<'_>) -> State<'_> {
+    pub(in crate::entry) fn normal(mut state: State<'_>) -> State<'_> {
         for sequence in [&mut state.list, &mut state.text] {
             if sequence.is_empty() {
                 *sequence = SequenceState::default();

@@ -1,10 +1,11 @@
 //! A state made of all deltas that lead to it, where the log has them all but does not say what
-//! they have replaced: they came with a copy, or are from before that was kept.
+//! they have replaced, as they came with a copy or are from before that was kept, or where there
+//! are too many to go back over.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
-use super::{PAST_DELTAS_MAX, PAST_WRITES_MAX, PastState};
+use super::{PastBounds, PastState};
 use crate::error::{PastError, StoreError};
 use crate::ids::{ContextSlot, DeltaId, NodeId, Root};
 use crate::snapshot::Snapshot;
@@ -26,9 +27,11 @@ pub(super) fn state_at<'s>(
     snapshot: &'s Snapshot,
     slot: ContextSlot,
     delta: &DeltaId,
+    bounds: PastBounds<'s>,
 ) -> Result<PastState<'s>, PastError> {
-    let (positions, mut children) = past_of(snapshot, slot, delta)?;
+    let (positions, mut children) = past_of(snapshot, slot, delta, &bounds)?;
     let mut state = PastState {
+        bounds,
         root: Root::EMPTY,
         authors: snapshot.authors()?,
         entries: BTreeMap::new(),
@@ -38,14 +41,10 @@ pub(super) fn state_at<'s>(
     let mut said = (Root::EMPTY, NodeId::from_bytes([0; 32]));
     let mut writes = 0;
     for position in positions.into_iter().rev() {
+        bounds.go_on()?;
         let (_, view) = snapshot.delta_at(slot, position)?;
         writes += u64::from(view.op_count());
-        if writes > PAST_WRITES_MAX {
-            return Err(PastError::TooLong {
-                limit: "writes",
-                max: PAST_WRITES_MAX,
-            });
-        }
+        bounds.check_writes(writes)?;
         let mut seen = VersionVector::default();
         for parent in view.parents() {
             let Some(left) = children.get_mut(&parent) else {
@@ -95,6 +94,7 @@ fn past_of(
     snapshot: &Snapshot,
     slot: ContextSlot,
     delta: &DeltaId,
+    bounds: &PastBounds<'_>,
 ) -> Result<(Vec<u64>, HashMap<DeltaId, usize>), PastError> {
     let head = snapshot.head(slot)?;
     let mut position = head.log_last;
@@ -102,15 +102,11 @@ fn past_of(
     let mut children: HashMap<DeltaId, usize> = HashMap::new();
     let mut positions = Vec::new();
     while position > head.log_pruned && !wanted.is_empty() {
+        bounds.go_on()?;
         let (previous, view) = snapshot.delta_at(slot, position)?;
         if wanted.remove(&view.id()) {
             positions.push(position);
-            if positions.len() > PAST_DELTAS_MAX {
-                return Err(PastError::TooLong {
-                    limit: "deltas",
-                    max: PAST_DELTAS_MAX as u64,
-                });
-            }
+            bounds.check_deltas(positions.len())?;
             for parent in view.parents() {
                 wanted.insert(parent);
                 *children.entry(parent).or_default() += 1;

@@ -2,12 +2,13 @@
 //! is laid over the snapshot, and those of them that belong to the past are merged into that
 //! again.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::entry::PastEntry;
 use super::log::Log;
-use super::{Base, PAST_WRITES_MAX, PastState};
+use super::{Base, PastBounds, PastState};
 use crate::befores::Before;
 use crate::error::{PastError, StoreError};
 use crate::ids::{ContextSlot, DeltaId, Root};
@@ -21,30 +22,32 @@ pub(super) fn state_at<'s>(
     snapshot: &'s Snapshot,
     slot: ContextSlot,
     delta: &DeltaId,
+    bounds: PastBounds<'s>,
 ) -> Result<Option<PastState<'s>>, PastError> {
     let log = Log::of(snapshot, slot)?;
     let authors = snapshot.authors()?;
-    let Some(way) = log.way_to(&authors, delta)? else {
+    let Some(way) = log.way_to(&authors, delta, &bounds)? else {
         return Ok(None);
     };
     let (undone, below) = way.undone(&log.head);
     let mut state = PastState {
+        bounds,
         root: Root::EMPTY,
         authors,
         entries: BTreeMap::new(),
-        base: None,
+        base: Some(Base {
+            log,
+            delta: *delta,
+            has: below,
+            edits_in_log: OnceCell::new(),
+        }),
     };
     let mut writes = 0;
     for passed in undone {
-        if !state.undo(&log, passed.position, &mut writes)? {
+        if !state.undo(passed.position, &mut writes)? {
             return Ok(None);
         }
     }
-    state.base = Some(Base {
-        log,
-        delta: *delta,
-        has: below,
-    });
     for passed in undone.iter().rev() {
         if way.past.has_seen(passed.dot) && !state.do_again(passed.position)? {
             return Ok(None);
@@ -80,32 +83,45 @@ pub(super) fn state_at<'s>(
 }
 
 impl<'s> PastState<'s> {
-    /// Puts back what the delta at `position` has replaced. `false` if that is not kept.
-    fn undo(&mut self, log: &Log<'s>, position: u64, writes: &mut u64) -> Result<bool, PastError> {
-        let logged = log.snapshot.logged(log.slot, position)?;
+    /// Puts back what the delta at `position` has replaced; the state is that after it. `false` if
+    /// that is not kept.
+    fn undo(&mut self, position: u64, writes: &mut u64) -> Result<bool, PastError> {
+        self.bounds.go_on()?;
+        let base = self.base.as_ref().expect("it is gone back from there");
+        let logged = base.log.snapshot.logged(base.log.slot, position)?;
         if logged.befores.is_none() {
             return Ok(false);
         }
         let key = position_key(position);
         let delta = logged.delta(&key)?;
         *writes += u64::from(delta.op_count());
-        if *writes > PAST_WRITES_MAX {
-            return Err(PastError::TooLong {
-                limit: "writes",
-                max: PAST_WRITES_MAX,
-            });
-        }
+        self.bounds.check_writes(*writes)?;
+        let entries = &mut self.entries;
         logged.each_before(&key, &delta, |op, before| {
+            let place = (op.space, op.key.to_vec());
             let state = match before {
-                Before::Same => return,
+                Before::Same => return Ok(()),
                 Before::Nothing => None,
                 Before::State(state) => Some(state),
+                Before::Other(difference) => {
+                    let after = match entries.remove(&place) {
+                        Some(entry) => entry.state,
+                        None => base.entry(op.space, op.key)?,
+                    };
+                    let before = difference.before(after).ok_or_else(|| {
+                        let why =
+                            "what it says that the delta has replaced is not what the entry was";
+                        StoreError::corrupt("log record", &key, why)
+                    })?;
+                    Some(before)
+                }
             };
             let entry = PastEntry {
                 state,
                 ..PastEntry::default()
             };
-            self.entries.insert((op.space, op.key.to_vec()), entry);
+            entries.insert(place, entry);
+            Ok(())
         })?;
         Ok(true)
     }
@@ -113,6 +129,7 @@ impl<'s> PastState<'s> {
     /// Merges the delta at `position` into the state again. `false` if nothing says what it had
     /// seen.
     fn do_again(&mut self, position: u64) -> Result<bool, PastError> {
+        self.bounds.go_on()?;
         let base = self.base.as_ref().expect("what was undone is laid over it");
         let logged = base.log.at(&self.authors, position)?;
         let Some(seen) = base.log.seen_by(&logged)? else {

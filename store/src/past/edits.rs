@@ -1,15 +1,14 @@
 //! The edits that a list or text had. They have rows of their own as long as the sequence has
 //! them; what a removal has left is swept, and then only the log may have it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 
-use super::{Base, dots};
-use crate::authors::Authors;
+use super::{Base, PastState, dots};
 use crate::delta::WriteView;
 use crate::edits::{self, EditError, is_part};
 use crate::entry::{EntryKind, SequenceState, Space};
-use crate::error::{PastError, StoreError};
+use crate::error::PastError;
 use crate::hlc::Hlc;
 use crate::layout;
 use crate::snapshot::unreadable;
@@ -33,17 +32,63 @@ impl<'s> PastEdit<'s> {
         is_part(&of.births, self.dot, &self.births)
     }
 
-    /// Puts it among others.
-    pub(super) fn note(self, kind: EntryKind, edits: &mut PastEdits<'s>) {
-        edits.insert((kind, self.dot.hlc, self.dot.author), self);
+    /// Puts it among others. `false` if it is there.
+    pub(super) fn note(self, kind: EntryKind, edits: &mut PastEdits<'s>) -> bool {
+        let name = (kind, self.dot.hlc, self.dot.author);
+        edits.insert(name, self).is_none()
     }
 }
 
-impl<'s> Base<'s> {
-    /// Completes the edits of a list or text of which `had` is what its entry says.
+/// Where the log has edits of entries that are not as they are now: of all others every edit is
+/// stored.
+pub(super) struct EditsInLog<'s> {
+    /// Positions of their deltas, the newest first.
+    places: HashMap<(Space, &'s [u8]), Vec<u64>>,
+    /// Why it was not looked further, if it was not.
+    cut_by: Option<PastError>,
+}
+
+impl<'s> PastState<'s> {
+    /// Completes the edits of a list or text of which `had` is what its entry says. Made anew
+    /// of all deltas, the state has them all.
     pub(super) fn find_edits(
         &self,
-        authors: &Authors,
+        (space, key, kind): (Space, &[u8], EntryKind),
+        had: &SequenceState,
+        edits: &mut PastEdits<'s>,
+    ) -> Result<(), PastError> {
+        let Some(base) = &self.base else {
+            return Ok(());
+        };
+        self.find_stored(base, (space, key, kind), had, edits)?;
+        if missing(had, kind, edits) == 0 {
+            return Ok(());
+        }
+        let in_log = match base.edits_in_log.get() {
+            Some(in_log) => in_log,
+            None => {
+                let found = self.edits_in_log(base)?;
+                base.edits_in_log.get_or_init(|| found)
+            }
+        };
+        let positions = in_log.places.get(&(space, key));
+        let positions = positions.map_or(&[][..], Vec::as_slice);
+        self.find_in_log(base, positions, (space, key, kind), had, edits)?;
+        match (missing(had, kind, edits), in_log.cut_by.as_ref()) {
+            (0, _) => Ok(()),
+            (_, Some(&PastError::TooLong { limit, max })) => Err(PastError::TooLong { limit, max }),
+            _ => Err(PastError::EditsNotRetained {
+                delta: base.delta,
+                kind,
+                key: String::from_utf8_lossy(key).into_owned(),
+            }),
+        }
+    }
+
+    /// Completes edits by those that have rows of their own.
+    fn find_stored(
+        &self,
+        base: &Base<'s>,
         (space, key, kind): (Space, &[u8], EntryKind),
         had: &SequenceState,
         edits: &mut PastEdits<'s>,
@@ -52,18 +97,19 @@ impl<'s> Base<'s> {
             EditError::Engine(error) => unreadable(error),
             EditError::Damaged(error) => error,
         };
-        let snapshot = self.log.snapshot;
+        let snapshot = base.log.snapshot;
         let mut prefix = Vec::new();
-        layout::edits_prefix(&mut prefix, self.log.slot, space, key, kind);
+        layout::edits_prefix(&mut prefix, base.log.slot, space, key, kind);
         let stored = edits::read(snapshot.tables.edits, &snapshot.txn, &prefix, &[]);
         for stored in stored.map_err(unread)? {
+            self.bounds.go_on()?;
             let stored = stored.map_err(unread)?;
-            if !self.has.has_seen(stored.dot) {
+            if !base.has.has_seen(stored.dot) {
                 continue;
             }
             let mut edit = PastEdit {
                 dot: stored.dot,
-                births: dots(authors, stored.births()),
+                births: dots(&self.authors, stored.births()),
                 seen: Rc::default(),
                 update: stored.update(),
             };
@@ -79,32 +125,57 @@ impl<'s> Base<'s> {
             }
             edit.note(kind, edits);
         }
-        if lacks(had, kind, edits) {
-            self.find_edits_in_log(authors, (space, key, kind), had, edits)?;
-        }
-        match lacks(had, kind, edits) {
-            false => Ok(()),
-            true => Err(PastError::EditsNotRetained {
-                delta: self.delta,
-                kind,
-                key: String::from_utf8_lossy(key).into_owned(),
-            }),
-        }
+        Ok(())
     }
 
-    /// The same of those that are swept, and whose deltas are not pruned.
-    fn find_edits_in_log(
+    /// Walks through the log once for all of them.
+    fn edits_in_log(&self, base: &Base<'s>) -> Result<EditsInLog<'s>, PastError> {
+        let wanted = self.entries.keys();
+        let wanted: HashSet<(Space, &[u8])> =
+            wanted.map(|(space, key)| (*space, &key[..])).collect();
+        let mut places: HashMap<(Space, &'s [u8]), Vec<u64>> = HashMap::new();
+        let mut position = base.log.head.log_last;
+        let (mut deltas, mut writes) = (0, 0);
+        let mut cut_by = None;
+        while position > base.log.head.log_pruned {
+            self.bounds.go_on()?;
+            let logged = base.log.at(&self.authors, position)?;
+            deltas += 1;
+            writes += u64::from(logged.delta.op_count());
+            let within = self.bounds.check_deltas(deltas);
+            let within = within.and_then(|()| self.bounds.check_writes(writes));
+            cut_by = within.err();
+            if cut_by.is_some() {
+                break;
+            }
+            for op in logged.delta.ops() {
+                let is_edit = matches!(op.write, WriteView::Edit { .. });
+                if is_edit && wanted.contains(&(op.space, op.key)) {
+                    places.entry((op.space, op.key)).or_default().push(position);
+                }
+            }
+            position = logged.previous;
+        }
+        Ok(EditsInLog { places, cut_by })
+    }
+
+    /// Completes edits by those that are swept, and whose deltas are not pruned.
+    fn find_in_log(
         &self,
-        authors: &Authors,
+        base: &Base<'s>,
+        positions: &[u64],
         (space, key, kind): (Space, &[u8], EntryKind),
         had: &SequenceState,
         edits: &mut PastEdits<'s>,
-    ) -> Result<(), StoreError> {
-        let mut position = self.log.head.log_last;
-        while position > self.log.head.log_pruned && lacks(had, kind, edits) {
-            let logged = self.log.at(authors, position)?;
-            position = logged.previous;
-            if !self.has.has_seen(logged.dot) {
+    ) -> Result<(), PastError> {
+        let mut missing = missing(had, kind, edits);
+        for position in positions {
+            if missing == 0 {
+                break;
+            }
+            self.bounds.go_on()?;
+            let logged = base.log.at(&self.authors, *position)?;
+            if !base.has.has_seen(logged.dot) {
                 continue;
             }
             let is_here = |space_of: Space, key_of: &[u8]| space_of == space && key_of == key;
@@ -122,28 +193,32 @@ impl<'s> Base<'s> {
             };
             let edit = PastEdit {
                 dot: logged.dot,
-                births: dots(authors, births.iter()),
-                seen: Rc::new(self.log.seen_by(&logged)?.unwrap_or_default()),
+                births: dots(&self.authors, births.iter()),
+                seen: Rc::new(base.log.seen_by(&logged)?.unwrap_or_default()),
                 update,
             };
             // One that names what its author cannot have seen was never part of it.
             let has_seen = |birth: &Dot| edit.seen.has_seen(*birth);
             if of == kind && edit.is_part(had) && edit.births.iter().all(has_seen) {
-                edit.note(kind, edits);
+                missing = missing.saturating_sub(u64::from(edit.note(kind, edits)));
             }
         }
         Ok(())
     }
 }
 
-/// Whether there are fewer of an author than the entry says.
-fn lacks(had: &SequenceState, kind: EntryKind, edits: &PastEdits<'_>) -> bool {
+/// How many edits there are fewer than the entry says, or more.
+fn missing(had: &SequenceState, kind: EntryKind, edits: &PastEdits<'_>) -> u64 {
     let mut found: BTreeMap<u32, u64> = BTreeMap::new();
     for ((of, _, author), edit) in edits {
         if *of == kind && edit.is_part(had) {
             *found.entry(*author).or_default() += 1;
         }
     }
-    let mut chains = had.chains.iter();
-    chains.any(|chain| found.get(&chain.last.author) != Some(&chain.edits))
+    let chains = had.chains.iter();
+    let differs = chains.map(|chain| {
+        let found = found.get(&chain.last.author).copied();
+        found.unwrap_or_default().abs_diff(chain.edits)
+    });
+    differs.sum()
 }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::PAST_DELTAS_MAX;
+use super::PastBounds;
 use crate::authors::Authors;
 use crate::backlog::Backlog;
 use crate::delta::DeltaView;
@@ -110,6 +110,7 @@ impl<'s> Log<'s> {
         &self,
         authors: &Authors,
         delta: &DeltaId,
+        bounds: &PastBounds<'_>,
     ) -> Result<Option<Way>, PastError> {
         let head = &self.head;
         let mut passed = Vec::new();
@@ -123,12 +124,8 @@ impl<'s> Log<'s> {
         let mut position = head.log_last;
         let mut is_sure = false;
         while position > head.log_pruned && !is_sure {
-            if passed.len() >= PAST_DELTAS_MAX {
-                return Err(PastError::TooLong {
-                    limit: "deltas",
-                    max: PAST_DELTAS_MAX as u64,
-                });
-            }
+            bounds.go_on()?;
+            bounds.check_deltas(passed.len() + 1)?;
             let logged = self.at(authors, position)?;
             let (dot, id) = (logged.dot, logged.delta.id());
             let Some(mut seen) = self.seen_by_id(&logged, || id)? else {

@@ -6,6 +6,7 @@
 //!
 //! | file | holds |
 //! |---|---|
+//! | `bounds.rs` | what a reading may take |
 //! | `back.rs` | a state as what differs from the one that is there now |
 //! | `log.rs` | the way back through the log, and what deltas had seen |
 //! | `anew.rs` | a state made of all deltas since the context's beginning |
@@ -14,14 +15,18 @@
 
 mod anew;
 mod back;
+mod bounds;
 mod edits;
 mod entry;
 mod log;
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::rc::Rc;
 
+pub use self::bounds::{PAST_DELTAS_MAX, PAST_WRITES_MAX, PastBounds};
+use self::edits::EditsInLog;
 use self::entry::{PastEntry, sequence};
 use self::log::Log;
 use crate::authors::Authors;
@@ -40,14 +45,9 @@ use crate::trie::{Intent, NodeSource, Trie};
 use crate::trie_table::unreadable_trie;
 use crate::version::{Dot, Past, VersionVector};
 
-/// The most deltas that are gone back over, or that a state is made of.
-pub const PAST_DELTAS_MAX: usize = 1 << 20;
-
-/// The most writes in these.
-pub const PAST_WRITES_MAX: u64 = 1 << 22;
-
 /// A context as it was.
 pub struct PastState<'s> {
+    bounds: PastBounds<'s>,
     root: Root,
     authors: Authors,
     /// What is known not to be as it is now; without a base, all there was.
@@ -61,6 +61,8 @@ struct Base<'s> {
     delta: DeltaId,
     /// The deltas whose edits the state has.
     has: VersionVector,
+    /// Worked out when it is needed first.
+    edits_in_log: OnceCell<EditsInLog<'s>>,
 }
 
 impl<'s> Base<'s> {
@@ -81,13 +83,29 @@ impl Snapshot {
     /// The context in `slot` as it was for the author of `delta` when that was made.
     ///
     /// Fails if the context has no such delta, if the log has not kept what is needed, or if there
-    /// is more to go back over than is bounded. Takes time and memory in proportion to the
+    /// is more to go through than is bounded. Takes time and memory in proportion to the
     /// deltas from the head back to `delta` and to those that are not in its past; where the log
-    /// does not say what they have replaced, to all up to `delta`, as long as there are all.
+    /// does not say what they have replaced, or these are too many, to all up to `delta`, as long as
+    /// there are all.
     pub fn at(&self, slot: ContextSlot, delta: &DeltaId) -> Result<PastState<'_>, PastError> {
-        match back::state_at(self, slot, delta)? {
-            Some(state) => Ok(state),
-            None => anew::state_at(self, slot, delta),
+        self.at_within(slot, delta, PastBounds::default())
+    }
+
+    /// The same within other bounds, which hold for what is read of the state as well.
+    pub fn at_within<'s>(
+        &'s self,
+        slot: ContextSlot,
+        delta: &DeltaId,
+        bounds: PastBounds<'s>,
+    ) -> Result<PastState<'s>, PastError> {
+        match back::state_at(self, slot, delta, bounds) {
+            Ok(Some(state)) => Ok(state),
+            Ok(None) => anew::state_at(self, slot, delta, bounds),
+            // It may be nearer to the beginning, if that is there.
+            Err(PastError::TooLong { .. }) if self.head(slot)?.log_pruned == 0 => {
+                anew::state_at(self, slot, delta, bounds)
+            }
+            Err(error) => Err(error),
         }
     }
 }
@@ -179,9 +197,7 @@ impl<'s> PastState<'s> {
         let own = entry.into_iter().flat_map(|entry| &entry.edits);
         let own = own.filter(|((of, ..), edit)| *of == kind && edit.is_part(had));
         let mut edits: BTreeMap<_, _> = own.map(|(at, edit)| (*at, edit.clone())).collect();
-        if let Some(base) = &self.base {
-            base.find_edits(&self.authors, (space, key, kind), had, &mut edits)?;
-        }
+        self.find_edits((space, key, kind), had, &mut edits)?;
         for edit in edits.values() {
             let name = |(number, hlc): &(u32, Hlc)| Some((self.authors.get(*number)?, *hlc));
             let others = edit.seen.pairs().iter();
@@ -205,6 +221,7 @@ impl<'s> PastState<'s> {
         Ok(())
     }
 
+    /// The entry as it was.
     fn entry(&self, space: Space, key: &[u8]) -> Result<Option<Stored<'s>>, StoreError> {
         match (self.entries.get(&(space, key.to_vec())), &self.base) {
             (Some(entry), _) => Ok(entry.state.clone()),
@@ -288,12 +305,11 @@ impl<'s> PastState<'s> {
             };
             self.entries.insert(place.clone(), entry);
         }
-        let entry = self.entries.get_mut(&place);
-        let entry = entry.expect("it was put there above");
-        let Some(Stored::Sections(state)) = &entry.state else {
-            return Ok(());
-        };
         for kind in [EntryKind::List, EntryKind::Text] {
+            let entry = &self.entries[&place];
+            let Some(Stored::Sections(state)) = &entry.state else {
+                return Ok(());
+            };
             let had = sequence(state, kind);
             let removes = op.removes_first || op.write == WriteView::Remove;
             let is_birth = match op.write {
@@ -310,12 +326,11 @@ impl<'s> PastState<'s> {
             if gone == 0 || gone == had.births.len() || entry.loaded.contains(&kind) {
                 continue;
             }
-            base.find_edits(
-                &self.authors,
-                (op.space, op.key, kind),
-                had,
-                &mut entry.edits,
-            )?;
+            let mut edits = entry.edits.clone();
+            self.find_edits((op.space, op.key, kind), had, &mut edits)?;
+            let entry = self.entries.get_mut(&place);
+            let entry = entry.expect("it is put there above");
+            entry.edits = edits;
             entry.loaded.push(kind);
         }
         Ok(())
@@ -327,13 +342,14 @@ impl<'s> PastState<'s> {
         mut trie: Trie,
         source: &S,
         slot: ContextSlot,
-    ) -> Result<Root, StoreError> {
+    ) -> Result<Root, PastError> {
         let mut digests = EntryDigest::default();
         let mut leaf = Vec::new();
         for ((space, key), entry) in &self.entries {
             let unknown =
                 |_: UnknownAuthor| StoreError::corrupt("entry", key, "its author is unknown");
             let state = entry.state.as_ref();
+            self.bounds.go_on()?;
             let digest = state.map(|state| digests.of(*space, key, state, &self.authors));
             let digest = digest.transpose().map_err(unknown)?;
             let intent = match digest {

@@ -10,7 +10,7 @@ use super::rows::{
 };
 use super::{RecordKind, id_key, open, read_seen, seal, seen_rows};
 use crate::answer::{KeptAnswer, RequestDigest, Said};
-use crate::befores::{self, Before};
+use crate::befores::{Before, Reading};
 use crate::change::ApplicationRecord;
 use crate::delta::{DeltaView, OpView};
 use crate::entry::{EntryKind, State, Stored, Value};
@@ -99,24 +99,25 @@ impl<'a> Logged<'a> {
         (self.canonical.len() + befores) as u64
     }
 
-    /// Shows what each write of its `delta` has replaced to `visit`, as far as that is kept.
+    /// Shows what the entry of each write of its `delta` was to `visit`, as far as that is kept.
     pub(crate) fn each_before(
         &self,
         key: &[u8],
         delta: &DeltaView<'a>,
-        mut visit: impl FnMut(OpView<'a>, Before<'a>),
+        mut visit: impl FnMut(OpView<'a>, Before<'a>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let Some(befores) = self.befores else {
             return Ok(());
         };
-        let mut ops = delta.ops();
-        let read = befores::each(befores, delta.op_count(), |before| {
-            visit(ops.next().expect("it has so many"), before);
-        });
-        read.ok_or_else(|| {
+        let mut befores = Reading::new(befores);
+        let malformed = || {
             let why = "what it says that the delta has replaced is malformed";
             StoreError::corrupt(RecordKind::Log.what(), key, why)
-        })
+        };
+        for op in delta.ops() {
+            visit(op, befores.next().ok_or_else(malformed)?)?;
+        }
+        befores.end().ok_or_else(malformed)
     }
 }
 

@@ -10,7 +10,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::backlog::Backlog;
-use crate::befores::Before;
 use crate::delta::DeltaView;
 use crate::error::StoreError;
 use crate::ids::{ContextSlot, NodeId};
@@ -105,9 +104,8 @@ impl Named {
                 let delta = row.delta(key)?;
                 self.nodes.insert(delta.author());
                 row.each_before(key, &delta, |_, before| {
-                    if let Before::State(state) = before {
-                        state.dots(&mut |dot| self.numbers.insert(dot.author));
-                    }
+                    before.dots(&mut |dot| self.numbers.insert(dot.author));
+                    Ok(())
                 })?;
             }
             RecordKind::Aside => {

@@ -191,7 +191,7 @@ impl Part {
             Part::Trie => drop(open::<TrieRow>(key, bytes)?),
             Part::Log => {
                 let row = Logged::read(key, bytes)?;
-                row.each_before(key, &row.delta(key)?, |_, _| ())?;
+                row.each_before(key, &row.delta(key)?, |_, _| Ok(()))?;
             }
             Part::Dag => drop(DagNode::read(key, bytes)?),
             Part::Events => drop(EventView::read(key, bytes)?),

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use corelet_store::{
-    Acknowledgement, Change, Collected, ContextSlot, Head, Hlc, NodeId, Refused, RemoteDelta,
-    Retention, Sealer, StepBounds,
+    Acknowledgement, Births, Change, Collected, ContextSlot, DeltaView, EntryKind, Head, Hlc,
+    NodeId, Op, Refused, RemoteDelta, Retention, Sealer, Space, StepBounds, Write,
 };
 
 use crate::retention::{KEEP_NOTHING, SPAN, at, collect, head, tell};
@@ -39,6 +39,12 @@ impl Node {
             Node { bench, slot, id }
         };
         ids.iter().map(node).collect()
+    }
+
+    fn call(&mut self, op: Op) {
+        let mut effects = self.bench.effects(1, self.slot, vec![op]);
+        effects.author = self.id;
+        self.bench.commit(vec![Change::Call(effects)]);
     }
 
     fn write(&mut self, calls: u32) {
@@ -428,6 +434,68 @@ fn what_nothing_follows_is_kept_up_to_a_bound() {
         nodes[0].head().hlc.max(nodes[1].head().hlc)
     );
     nodes[0].bench.verify();
+}
+
+/// A member writes next to nothing, again and again, to a key with a large value that it does
+/// not want to know of. What these deltas cost is what they bring and have replaced, and not what
+/// has survived them: so the others are waited for as long as ever.
+#[test]
+fn small_deltas_beside_a_large_value_put_nobody_away() {
+    const SMALL: u64 = 40;
+    /// What befores of one of them may come to.
+    const BEFORES_BYTES: u64 = 256;
+    let key = Bytes::from_static(b"key");
+    let large = Bytes::from(vec![7; 1 << 20]);
+    let small = Bytes::from_static(b"small");
+    let writes = [Write::Add(1), Write::Insert, Write::Set(small.clone())];
+    let edits = [EntryKind::List, EntryKind::Text].map(|kind| Write::Edit {
+        kind,
+        births: Births::default(),
+        update: small.clone(),
+    });
+    for write in writes.into_iter().chain(edits) {
+        for large in [Write::Set(large.clone()), Write::WriteOnce(large.clone())] {
+            let mut nodes = Node::cluster(3);
+            nodes[0].call(Op::shared(key.clone(), large));
+            for _ in 0..SMALL {
+                let mut write = write.clone();
+                if let Write::Edit { kind, births, .. } = &mut write {
+                    let snapshot = nodes[2].bench.ledger().snapshot().unwrap();
+                    let found = snapshot.sequence(nodes[2].slot, Space::Shared, &key, *kind);
+                    *births = found.unwrap().map(|it| it.births).unwrap_or_default();
+                }
+                nodes[2].call(Op::shared(key.clone(), write));
+            }
+            let hostile = nodes[2].log();
+            nodes[0].receive(hostile);
+            let log = nodes[0].log();
+            assert_eq!(log.len() as u64, 1 + SMALL);
+            let brought: u64 = log.iter().map(|delta| delta.len() as u64).sum();
+            let retention = Retention {
+                away_bytes_max: brought + SMALL * BEFORES_BYTES,
+                ..KEEP_NOTHING
+            };
+            let steps = nodes[0].collect(&retention, 10);
+            assert!(steps.iter().any(|step| step.held_up > 0), "{write:?}");
+            let away: usize = steps.iter().map(|step| step.away.len()).sum();
+            assert_eq!(
+                (away, nodes[0].head().log_count),
+                (0, 1 + SMALL),
+                "{write:?}"
+            );
+            // Each of them has the state that it had, without what was beside it.
+            let snapshot = nodes[0].bench.ledger().snapshot().unwrap();
+            for delta in &log {
+                let delta = DeltaView::parse(delta).unwrap();
+                let state = snapshot.at(nodes[0].slot, &delta.id()).unwrap();
+                assert_eq!(state.root(), delta.root(), "{write:?}");
+            }
+            drop(snapshot);
+            nodes[0].bench.verify();
+            nodes[1].receive(log);
+            assert_eq!(nodes[1].head().root, nodes[0].head().root);
+        }
+    }
 }
 
 #[test]

@@ -1,14 +1,15 @@
 //! A context as it was: after each of its deltas it is what it was then, whatever
 //! kinds of entries it has and however many authors wrote at once.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
 use corelet_store::{
-    Change, ContextId, ContextSlot, DeltaId, EntryKind, EntryValue, ExportScope, Hlc, Keep, Op,
-    PastError, PastState, RemoteDelta, Retention, Sealer, Snapshot, Space, Write, export_context,
-    import_context,
+    Births, Change, ContextId, ContextSlot, DeltaId, EntryKind, EntryValue, ExportScope, Hlc, Keep,
+    Op, PastBounds, PastError, PastState, RemoteDelta, Retention, Sealer, Snapshot, Space, Write,
+    export_context, import_context,
 };
 
 use crate::fixtures::open;
@@ -300,6 +301,184 @@ fn behind_a_delta_that_has_replaced_too_much_nothing_is_retained() {
     let error = snapshot.at(slot, &deltas[2]).err().unwrap();
     assert!(matches!(error, PastError::NotRetained { .. }), "{error}");
     bench.verify();
+}
+
+/// A write that comes to nothing replaces nothing, however large what it leaves as it is.
+#[test]
+fn what_a_write_leaves_as_it_is_does_not_cost_the_past() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::in_dir(dir, 512 << 20);
+    let slot = bench.create(1);
+    let large = Bytes::from(vec![7; 9 << 20]);
+    let once = |value: &Bytes| Op::shared(Bytes::from("b"), Write::WriteOnce(value.clone()));
+    let mut deltas = Vec::new();
+    for ops in [
+        vec![set("a", &large)],
+        vec![once(&large)],
+        vec![set("c", "small")],
+        // There is a value already, which stays.
+        vec![set("a", "small"), once(&Bytes::from("late"))],
+    ] {
+        let call = bench.effects(1, slot, ops);
+        let committed = bench.commit(vec![Change::Call(call)]).remove(0);
+        deltas.push(committed.delta_id().unwrap());
+    }
+    collect(bench.ledger(), &KEEP_NOTHING, at(bench.now));
+    assert_eq!(head(&bench, slot).log_count, 2);
+    let snapshot = bench.ledger().snapshot().unwrap();
+    for (delta, bytes) in [(&deltas[2], 9 << 20), (&deltas[3], 5)] {
+        let state = snapshot.at(slot, delta).unwrap();
+        let Some(EntryValue::Register(value)) = state.get(Space::Shared, b"a").unwrap() else {
+            panic!("it was there");
+        };
+        assert_eq!(value.len(), bytes);
+    }
+}
+
+/// From its end a log may be too long for the bounds, and from its beginning not, or the other
+/// way round. In the middle it is too long from both.
+#[test]
+fn a_delta_near_the_beginning_of_a_whole_log_is_read_from_there() {
+    let mut bench = Bench::new();
+    let slot = bench.create(1);
+    let mut history = Vec::new();
+    for n in 0..100_u64 {
+        let op = op(&bench, slot, n * 7);
+        let effects = bench.effects(1, slot, vec![op]);
+        let committed = bench.commit(vec![Change::Call(effects)]).remove(0);
+        let snapshot = bench.ledger().snapshot().unwrap();
+        history.push((committed.delta_id().unwrap(), now(&snapshot, slot)));
+    }
+    let deltas_max = PastBounds {
+        deltas_max: 20,
+        ..PastBounds::default()
+    };
+    let writes_max = PastBounds {
+        writes_max: 20,
+        ..PastBounds::default()
+    };
+    let snapshot = bench.ledger().snapshot().unwrap();
+    for (bounds, limit) in [(deltas_max, "deltas"), (writes_max, "writes")] {
+        for (n, (delta, content)) in history.iter().enumerate() {
+            match snapshot.at_within(slot, delta, bounds) {
+                Ok(state) => {
+                    assert!(!(25..75).contains(&n), "delta {n}");
+                    assert_eq!(&then(&state), content, "after delta {n}");
+                }
+                Err(PastError::TooLong { limit: found, max }) => {
+                    // With itself, those on both sides, and that of the beginning.
+                    assert!((15..85).contains(&n), "delta {n}");
+                    assert_eq!((found, max), (limit, 20));
+                }
+                Err(other) => panic!("delta {n}: {other}"),
+            }
+        }
+        let nobody = DeltaId::from_bytes([9; 32]);
+        let error = snapshot.at_within(slot, &nobody, bounds).err().unwrap();
+        assert!(matches!(error, PastError::Unknown { .. }), "{error}");
+    }
+    drop(snapshot);
+    // Without its beginning there is one way.
+    collect(bench.ledger(), &KEEP_NOTHING, at(bench.now));
+    let snapshot = bench.ledger().snapshot().unwrap();
+    let (delta, _) = &history[70];
+    let error = snapshot.at_within(slot, delta, deltas_max).err().unwrap();
+    assert!(matches!(error, PastError::TooLong { .. }), "{error}");
+}
+
+/// Lists that are gone are looked for in the log together, within the bounds, and as long as
+/// somebody waits.
+#[test]
+fn edits_of_all_lists_that_are_gone_are_found_in_one_walk_through_the_log() {
+    const LISTS: usize = 30;
+    let mut bench = Bench::new();
+    let slot = bench.create(1);
+    let name = |n: usize| Bytes::from(format!("list-{n:02}"));
+    let mut call = |ops: Vec<Op>| {
+        let effects = bench.effects(1, slot, ops);
+        let committed = bench.commit(vec![Change::Call(effects)]).remove(0);
+        committed.delta_id().unwrap()
+    };
+    let mut last = None;
+    for n in 0..LISTS {
+        let births = Births::default();
+        let update = Bytes::from(format!("edit {n}"));
+        let kind = EntryKind::List;
+        let write = Write::Edit {
+            kind,
+            births,
+            update,
+        };
+        last = Some(call(vec![Op::shared(name(n), write)]));
+    }
+    for n in 0..100_u8 {
+        call(vec![set("other", [n])]);
+    }
+    let since = (0..LISTS).map(|n| remove(name(n))).collect();
+    call(since);
+    while bench.ledger().sweep(100).unwrap().is_more {}
+    let rows = usize::try_from(head(&bench, slot).log_count).unwrap();
+    let (asked, ends_at) = (Cell::new(0), Cell::new(usize::MAX));
+    let is_over = || {
+        asked.set(asked.get() + 1);
+        asked.get() > ends_at.get()
+    };
+    let bounds = PastBounds {
+        is_over: &is_over,
+        ..PastBounds::default()
+    };
+    let snapshot = bench.ledger().snapshot().unwrap();
+    let read = |state: &PastState<'_>, n: usize| edits_then(state, Space::Shared, &name(n));
+    let state = snapshot.at_within(slot, &last.unwrap(), bounds).unwrap();
+    let to_state = asked.take();
+    assert!(
+        to_state >= 2 * 101,
+        "one for each delta, there and back: {to_state}"
+    );
+    for n in 0..LISTS {
+        assert_eq!(read(&state, n).unwrap().len(), 1);
+    }
+    // One for each delta of the log, and one for each edit.
+    assert_eq!(asked.take(), rows + LISTS);
+    // Whoever does not wait any longer is told so, at each of these points.
+    for end in [0, 1, 150, to_state - 1] {
+        asked.set(0);
+        ends_at.set(end);
+        let error = snapshot.at_within(slot, &last.unwrap(), bounds).err();
+        assert!(
+            matches!(error, Some(PastError::Stopped)),
+            "{end}: {error:?}"
+        );
+        assert_eq!(asked.get(), end + 1);
+    }
+    for end in [to_state, to_state + rows - 1, to_state + rows] {
+        asked.set(0);
+        ends_at.set(end);
+        let state = snapshot.at_within(slot, &last.unwrap(), bounds).unwrap();
+        let error = read(&state, 0).err();
+        assert!(
+            matches!(error, Some(PastError::Stopped)),
+            "{end}: {error:?}"
+        );
+    }
+    // Too far down for the bounds. What was edited last is found within them.
+    let bounds = PastBounds {
+        deltas_max: rows - LISTS / 2,
+        ..PastBounds::default()
+    };
+    let state = snapshot.at_within(slot, &last.unwrap(), bounds).unwrap();
+    assert_eq!(read(&state, LISTS - 1).unwrap().len(), 1);
+    let error = read(&state, 0).err().unwrap();
+    assert!(
+        matches!(
+            error,
+            PastError::TooLong {
+                limit: "deltas",
+                ..
+            }
+        ),
+        "{error}"
+    );
 }
 
 /// What came with a copy is the newest state, and from there on all is kept.

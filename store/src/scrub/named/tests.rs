@@ -6,7 +6,7 @@ use super::*;
 use crate::befores::Befores;
 use crate::change::{CallEffects, Change, NewContext, Op};
 use crate::delta::{DeltaWriter, OpView, WriteView, write_op, write_op_count};
-use crate::entry::{Space, Stored, Value};
+use crate::entry::{Space, State, Stored, Value};
 use crate::fixture::{alter, id, open, round, two};
 use crate::hlc::Hlc;
 use crate::ids::{ApplicationId, ContextId, Root};
@@ -131,10 +131,21 @@ fn each_kind_of_record_says_whom_it_names() {
     };
     let value = EntryRow::value(dot, b"value");
     let mut befores = Befores::default();
-    befores.add(Some(&Stored::Value(Value {
-        dot,
-        bytes: b"value",
-    })));
+    let bytes = b"value";
+    let replaced = Stored::Value(Value { dot, bytes });
+    befores.add(Some(&replaced), None);
+    let element = |number| Dot {
+        author: number,
+        ..dot
+    };
+    let set_of = |numbers: [u32; 2]| {
+        Stored::Sections(State {
+            element: numbers.map(element).to_vec(),
+            ..State::default()
+        })
+    };
+    // What survives is named where it is.
+    befores.add(Some(&set_of([5, 8])), Some(&set_of([5, 9])));
     let mut writing = Vec::new();
     let context = ContextId::from_bytes([1; 32]);
     let mut writer = DeltaWriter::begin(
@@ -144,14 +155,16 @@ fn each_kind_of_record_says_whom_it_names() {
         Hlc::from_bits(6),
         &[],
     );
-    write_op_count(writer.out(), 1);
-    let op = OpView {
-        space: Space::Shared,
-        key: b"key",
-        removes_first: false,
-        write: WriteView::Remove,
-    };
-    write_op(writer.out(), &op);
+    write_op_count(writer.out(), 2);
+    for key in [b"one", b"two"] {
+        let op = OpView {
+            space: Space::Shared,
+            key,
+            removes_first: false,
+            write: WriteView::Remove,
+        };
+        write_op(writer.out(), &op);
+    }
     writer.events(&[]);
     writer.finish(Root::EMPTY);
     let replacing = LogWithBeforesRow {
@@ -178,7 +191,7 @@ fn each_kind_of_record_says_whom_it_names() {
         (of(slot, &backlog), vec![1, 7]),
         (of(slot, &before), vec![2, 3]),
         (of(key, &log), vec![]),
-        (of(key, &replacing), vec![3]),
+        (of(key, &replacing), vec![3, 8, 9]),
         (of(key, &aside), vec![]),
     ];
     for ((kind, key, record), expected) in &records {

@@ -1,0 +1,63 @@
+//! What reading a past may take: how much it goes through, and whether it is to go on.
+
+use crate::error::PastError;
+
+/// The most deltas that are gone through, if nothing else is asked for.
+pub const PAST_DELTAS_MAX: usize = 1 << 20;
+
+/// The most writes in these.
+pub const PAST_WRITES_MAX: u64 = 1 << 22;
+
+/// What reading a past may take.
+#[derive(Clone, Copy)]
+pub struct PastBounds<'b> {
+    /// The most deltas that are gone back over, that a state is made of, and that edits of
+    /// lists and texts are looked for in: each of these by itself.
+    pub deltas_max: usize,
+    /// The most writes in these.
+    pub writes_max: u64,
+    /// Asked for each delta that is read, and for each entry that is hashed. When it says true the
+    /// reading ends with [`PastError::Stopped`].
+    pub is_over: &'b dyn Fn() -> bool,
+}
+
+impl Default for PastBounds<'_> {
+    fn default() -> Self {
+        PastBounds {
+            deltas_max: PAST_DELTAS_MAX,
+            writes_max: PAST_WRITES_MAX,
+            is_over: &|| false,
+        }
+    }
+}
+
+impl PastBounds<'_> {
+    pub(super) fn go_on(&self) -> Result<(), PastError> {
+        match (self.is_over)() {
+            true => Err(PastError::Stopped),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether it may be so many deltas.
+    pub(super) fn check_deltas(&self, count: usize) -> Result<(), PastError> {
+        match count > self.deltas_max {
+            true => Err(PastError::TooLong {
+                limit: "deltas",
+                max: self.deltas_max as u64,
+            }),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether it may be so many writes.
+    pub(super) fn check_writes(&self, count: u64) -> Result<(), PastError> {
+        match count > self.writes_max {
+            true => Err(PastError::TooLong {
+                limit: "writes",
+                max: self.writes_max,
+            }),
+            false => Ok(()),
+        }
+    }
+}
