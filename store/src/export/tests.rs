@@ -1,10 +1,12 @@
 //! Copies that say what is not so, by way of the rows: somebody has written them by our rules.
 //! They are refused, and nothing of them is there.
 
+use std::io::Cursor;
 use std::path::PathBuf;
 
 use bytes::Bytes;
 
+use super::inspect::Inspector;
 use super::source::RowSink;
 use super::*;
 use crate::answer::{AnswerKey, KeyedAnswer, RequestDigest, Said};
@@ -73,6 +75,7 @@ fn source() -> (tempfile::TempDir, Ledger) {
 struct Lying<'h, 'l> {
     writer: &'h mut LedgerWriter<'l>,
     intake: Intake<'l>,
+    inspector: Inspector,
     lie: &'h dyn Fn(&mut Row<'_>) -> Vec<Row<'static>>,
 }
 
@@ -81,7 +84,8 @@ impl RowSink for Lying<'_, '_> {
         let mut row = row.clone();
         let before = (self.lie)(&mut row);
         for row in before.into_iter().chain([row]) {
-            let taken = self.intake.row(self.writer, row);
+            let inspected = self.inspector.row(row);
+            let taken = inspected.and_then(|row| self.intake.row(self.writer, row));
             taken.map_err(|error| ExportError::Refused(Box::new(error)))?;
         }
         Ok(())
@@ -110,6 +114,7 @@ fn import(
     let mut lying = Lying {
         writer: &mut writer,
         intake: Intake::until(latest),
+        inspector: Inspector::default(),
         lie,
     };
     let written = write_context(&snapshot, &record, ExportScope::ALL, &mut lying);
@@ -390,7 +395,7 @@ fn a_backup_taken_while_a_name_moves_can_be_restored() {
             latest: Hlc::MAX,
         };
         let path = to.path().join("data");
-        restore(&file[..], &path, &options, &mut |_| {}).unwrap();
+        restore(Cursor::new(file.clone()), &path, &options, &mut |_| {}).unwrap();
         let data = DataDir::look(&path).unwrap();
         let open = |shard| Ledger::open(&data.ledger_place(shard), &config).unwrap();
         let ledgers: Vec<_> = shards.shards().map(open).collect();

@@ -1,8 +1,7 @@
 //! The log of a context on its way in, the newest delta first, and what deltas had seen. Where
 //! the log can be cut is marked anew, as positions are the ledger's own.
 
-use super::{Buffers, Span, Target};
-use crate::delta::DeltaView;
+use super::{Buffers, Finding, Span, Target};
 use crate::error::ImportError;
 use crate::layout::{self, mark_key, slot_key};
 use crate::record::{DagNode, LogRow, RecordKind};
@@ -31,9 +30,11 @@ impl<'l> Target<'l> {
         writer: &mut LedgerWriter<'l>,
         canonical: &[u8],
         past: Option<&(Dot, Vec<Dot>)>,
+        finding: &Finding,
     ) -> Result<(), ImportError> {
-        let delta = DeltaView::parse(canonical)
-            .map_err(|_| ImportError::malformed("a delta in its log is malformed"))?;
+        let Finding::Delta { id, hlc } = finding else {
+            return Err(ImportError::malformed("a delta in its log is malformed"));
+        };
         if self.counts.deltas >= self.head.log_count {
             return Err(ImportError::malformed("more deltas came than it says"));
         }
@@ -53,7 +54,7 @@ impl<'l> Target<'l> {
         self.put(writer, table, &row)?;
         if self.count(canonical.len() as u64, is_oldest) {
             self.key([&mark_key(self.record.slot, position), &[]]);
-            let (table, hlc) = (writer.tables().marks, delta.hlc().bits());
+            let (table, hlc) = (writer.tables().marks, hlc.bits());
             self.put(writer, table, &MarkRow { hlc })?;
         }
         if let Some((dot, seen)) = past {
@@ -62,7 +63,7 @@ impl<'l> Target<'l> {
                 dot: self.dot(writer, *dot)?,
                 seen: self.seen(writer, seen)?,
             };
-            self.past(writer, delta.id().as_bytes(), &node)?;
+            self.past(writer, id.as_bytes(), &node)?;
         }
         Ok(())
     }
