@@ -15,6 +15,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use heed::{PutFlags, RwTxn};
 
+use self::log::Waiting;
 use super::inspect::{Agreement, Finding, Inspected};
 use super::row::{self, Counts, HeadFields, Row};
 use crate::attachment::{self, Attachment};
@@ -57,6 +58,7 @@ pub(super) struct Target<'l> {
     numbers: HashMap<u32, u32>,
     last_number: Option<(u32, u32)>,
     found: Found,
+    log: Waiting,
     /// The position of its newest delta.
     log_top: u64,
     /// How large log and events have become, counted anew; of the log from its end on.
@@ -163,6 +165,7 @@ impl<'l> Target<'l> {
             numbers: HashMap::new(),
             last_number: None,
             found: Found::default(),
+            log: Waiting::default(),
             log_top,
             tally,
             span: Span::default(),
@@ -554,7 +557,8 @@ impl<'l> Target<'l> {
     }
 
     fn commit(&mut self, writer: &mut LedgerWriter<'l>, next: Counters) -> Result<(), ImportError> {
-        if let Some(step) = self.step.take() {
+        if let Some(mut step) = self.step.take() {
+            self.log.put(writer, &mut step)?;
             writer.commit_aside(step.txn, next)?;
         }
         Ok(())

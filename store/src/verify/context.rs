@@ -22,7 +22,8 @@ pub(super) struct Context<'s> {
     pub(super) record: &'s ContextRecord,
     pub(super) head: &'s Head,
     pub(super) found: &'s Found,
-    /// Whether it has just come in: then its trie was compared with its entries while they came.
+    /// Whether it has just come in: then its trie was compared with its entries and the sizes of
+    /// log and events were counted while they came.
     pub(super) is_incoming: bool,
     /// Whether its log was compared with its heads already, and nothing else is kept of its deltas.
     pub(super) is_log_compared: bool,
@@ -39,7 +40,7 @@ impl Context<'_> {
             self.aside(),
             self.trie(),
             self.log(),
-            check_kept(self.snapshot, self.slot(), self.head),
+            check_kept(self.snapshot, self.slot(), self.head, self.is_incoming),
             check_signed(self.snapshot, self.slot(), self.head, self.authors),
         ];
         checks.into_iter().filter_map(Result::err).for_each(tell);
