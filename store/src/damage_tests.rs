@@ -1,6 +1,7 @@
 //! One damaged record, of whatever kind, is lived with: the node starts, its neighbours go on, it
 //! is told whose it is, and what it belongs to can be deleted.
 
+use std::io::Cursor;
 use std::path::PathBuf;
 
 use bytes::Bytes;
@@ -272,7 +273,7 @@ fn removed_edits_are_swept_only_if_their_record_is_of_those_under_its_key() {
     drop(snapshot);
     let (_dir, other, _) = two();
     delete(&other, 1);
-    let error = crate::import_context(&other, &file[..], Hlc::MAX).unwrap_err();
+    let error = crate::import_context(&other, Cursor::new(file.clone()), Hlc::MAX).unwrap_err();
     assert!(matches!(error, ImportError::Malformed { .. }), "{error}");
     let swept = ledger.sweep(100).unwrap();
     assert!(matches!(&swept.damaged[..], [(Some(found), _)] if *found == slot));
@@ -417,6 +418,7 @@ fn a_context_stays_out_of_service_while_calls_that_wait_for_it_are_lost() {
 }
 
 fn import(ledger: &Ledger, copy: &[u8]) {
+    let copy = Cursor::new(copy.to_vec());
     crate::import_context(ledger, copy, Hlc::MAX).unwrap();
 }
 

@@ -4,6 +4,7 @@
 //! context does not hide what is damaged of another. What one context has to agree on
 //! is in `verify/context.rs`; a table more is a row more in [`records`].
 
+mod chain;
 mod context;
 mod pasts;
 mod signed;
@@ -12,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
+pub(crate) use self::chain::Chain;
 use crate::answer::KeptAnswer;
 use crate::authors::Authors;
 use crate::change::ApplicationRecord;
@@ -217,12 +219,14 @@ fn records<'s>() -> [(Pick, Keyed, Check<'s>); 22] {
 /// Checks one context that has come in and has no record and no head yet, but will get
 /// these. Tells of each disagreement. `found` is what its entries and its trie came to, which were
 /// compared with each other as they came, so that they are not read again; but for lists
-/// and texts, each of which is held against its edits.
+/// and texts, each of which is held against its edits. Nor is the log, if `is_log_right` says that it
+/// is known to lead to the heads; but where pasts of deltas are kept they are compared with it.
 pub(crate) fn scrub_incoming(
     snapshot: &Snapshot,
     record: &ContextRecord,
     head: &Head,
     found: Found,
+    is_log_right: bool,
     listener: &mut dyn Listener,
 ) {
     let mut scrub = Scrub::new(snapshot, listener);
@@ -259,7 +263,8 @@ pub(crate) fn scrub_incoming(
         record,
         head,
         found: &found,
-        is_trie_compared: true,
+        is_incoming: true,
+        is_log_compared: is_log_right && found.dag_nodes == 0,
     };
     let listener = scrub.listener;
     context.check(&mut |error| listener.found(Some(record.id), error));
@@ -574,7 +579,8 @@ impl<'s> Scrub<'s> {
                         record,
                         head: &head,
                         found: &found,
-                        is_trie_compared: false,
+                        is_incoming: false,
+                        is_log_compared: false,
                     };
                     context.check(&mut tell);
                 }

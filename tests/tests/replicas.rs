@@ -1,6 +1,7 @@
 //! Two nodes with the same context, each called while it takes in what the other has made.
 //! What one hands to the other goes by hand here; everything else is real.
 
+use std::io::Cursor;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -88,7 +89,7 @@ fn two_nodes_with_a_context(one: &Path, other: &Path) -> ContextId {
         ledger: LedgerConfig::default(),
         latest: Hlc::MAX,
     };
-    import_into(&place, &copy[..]).expect("the copy is whole");
+    import_into(&place, Cursor::new(copy)).expect("the copy is whole");
     context
 }
 

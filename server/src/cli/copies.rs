@@ -204,8 +204,8 @@ pub(super) fn restore_backup(
 ) -> Result<(), Failure> {
     let (config, _) = settings::load(&args.settings, global, "restore")?;
     let shards = args.settings.shards.map(shard_count).transpose()?;
-    let input: Box<dyn Read> = match args.file.as_os_str() == "-" {
-        true => Box::new(io::stdin().lock()),
+    let input: Box<dyn Read + Send> = match args.file.as_os_str() == "-" {
+        true => Box::new(io::stdin()),
         false => Box::new(File::open(&args.file).map_err(|error| {
             Failure::failed(&error).advise(format!("the backup is {}", args.file.display()))
         })?),

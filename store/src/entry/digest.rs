@@ -10,6 +10,8 @@
 //! its edits (8) and digest (32). A list or text has two counts and rows of items, births
 //! and chains. All numbers little-endian.
 
+use std::collections::HashMap;
+
 use crate::authors::Authors;
 use crate::entry::kind::{EntryKind, Space};
 use crate::entry::state::{SequenceState, State, Stored, Value};
@@ -26,13 +28,31 @@ pub(crate) struct EntryDigest {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct UnknownAuthor;
 
+/// Who knows which author has a number.
+pub(crate) trait AuthorNames {
+    /// The author with this number.
+    fn name(&self, number: u32) -> Option<NodeId>;
+}
+
+impl AuthorNames for Authors {
+    fn name(&self, number: u32) -> Option<NodeId> {
+        self.get(number)
+    }
+}
+
+impl AuthorNames for HashMap<u32, NodeId> {
+    fn name(&self, number: u32) -> Option<NodeId> {
+        self.get(&number).copied()
+    }
+}
+
 impl EntryDigest {
     pub(crate) fn of(
         &mut self,
         space: Space,
         key: &[u8],
         entry: &Stored<'_>,
-        authors: &Authors,
+        authors: &impl AuthorNames,
     ) -> Result<[u8; 32], UnknownAuthor> {
         let out = &mut self.buffer;
         out.clear();
@@ -62,7 +82,7 @@ impl EntryDigest {
 fn write_state(
     out: &mut Vec<u8>,
     state: &State<'_>,
-    authors: &Authors,
+    authors: &impl AuthorNames,
 ) -> Result<(), UnknownAuthor> {
     for kind in EntryKind::ALL.into_iter().filter(|kind| state.has(*kind)) {
         out.push(kind.number());
@@ -90,7 +110,7 @@ fn write_state(
 fn write_sequence(
     out: &mut Vec<u8>,
     sequence: &SequenceState,
-    authors: &Authors,
+    authors: &impl AuthorNames,
 ) -> Result<(), UnknownAuthor> {
     write_dots(out, &sequence.births, authors)?;
     write_all(
@@ -109,7 +129,7 @@ fn write_sequence(
 fn write_values(
     out: &mut Vec<u8>,
     values: &[Value<'_>],
-    authors: &Authors,
+    authors: &impl AuthorNames,
 ) -> Result<(), UnknownAuthor> {
     write_all(
         out,
@@ -120,7 +140,11 @@ fn write_values(
     )
 }
 
-fn write_dots(out: &mut Vec<u8>, dots: &[Dot], authors: &Authors) -> Result<(), UnknownAuthor> {
+fn write_dots(
+    out: &mut Vec<u8>,
+    dots: &[Dot],
+    authors: &impl AuthorNames,
+) -> Result<(), UnknownAuthor> {
     write_all(
         out,
         dots,
@@ -135,7 +159,7 @@ fn write_all<T>(
     out: &mut Vec<u8>,
     items: &[T],
     dot: impl Fn(&T) -> Dot,
-    authors: &Authors,
+    authors: &impl AuthorNames,
     mut write: impl FnMut(&mut Vec<u8>, NodeId, &T),
 ) -> Result<(), UnknownAuthor> {
     count(out, items.len());
@@ -154,8 +178,8 @@ fn write_all<T>(
     Ok(())
 }
 
-fn author(authors: &Authors, dot: Dot) -> Result<NodeId, UnknownAuthor> {
-    authors.get(dot.author).ok_or(UnknownAuthor)
+fn author(authors: &impl AuthorNames, dot: Dot) -> Result<NodeId, UnknownAuthor> {
+    authors.name(dot.author).ok_or(UnknownAuthor)
 }
 
 fn count(out: &mut Vec<u8>, count: usize) {

@@ -25,7 +25,7 @@ mod state;
 mod value;
 
 pub(crate) use difference::Difference;
-pub(crate) use digest::{EntryDigest, UnknownAuthor};
+pub(crate) use digest::{AuthorNames, EntryDigest, UnknownAuthor};
 pub use kind::{EntryKind, Space};
 pub(crate) use merge::{Effect, append, merge};
 pub(crate) use state::{SequenceState, State, Stored, Value};

@@ -120,6 +120,11 @@ impl<R: Read> FrameReader<R> {
         self.kind
     }
 
+    /// How many bytes were read and are as they were written.
+    pub(super) fn at(&self) -> u64 {
+        self.at
+    }
+
     /// Reads the next rows into `content`; `false` at the end, behind which is nothing.
     pub(super) fn next(&mut self, content: &mut Vec<u8>) -> Result<bool, ImportError> {
         content.clear();
@@ -136,6 +141,7 @@ impl<R: Read> FrameReader<R> {
             return Err(damaged("a chunk is longer than any can be"));
         }
         // Memory is taken as bytes come, not on the word of a length.
+        content.reserve(length.min(2 * CHUNK_BYTES));
         let taken = (&mut self.input).take(length as u64).read_to_end(content);
         if taken.map_err(|source| ImportError::Read { at, source })? < length {
             return Err(damaged("it ends too early"));

@@ -6,16 +6,20 @@
 //! | file | holds |
 //! |---|---|
 //! | `frame.rs` | chunks and their digests |
+//! | `ahead.rs` | chunks, read on a thread of their own |
 //! | `row.rs`, `row/` | what is in them |
 //! | `source.rs` | a context into rows |
+//! | `inspect.rs`, `inspect/` | what rows say of each other |
 //! | `target.rs`, `target/` | rows into a context |
 //! | `place.rs` | a context into a data directory |
 //! | `backup.rs`, `restore.rs` | a whole data directory |
 //! | `keys.rs` | the node's keys into a backup |
 //! | `reshard.rs` | a data directory into another number of shards |
 
+mod ahead;
 mod backup;
 mod frame;
+mod inspect;
 mod keys;
 mod place;
 mod reshard;
@@ -30,9 +34,11 @@ use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::ops::Bound;
 
+use self::ahead::Ahead;
 pub use self::backup::{BackupSource, write_backup};
 pub use self::frame::{EXPORT_VERSION, ExportKind};
 use self::frame::{FrameReader, FrameWriter};
+use self::inspect::{Agreement, Finding, Inspected};
 pub use self::keys::add_keys;
 pub use self::place::{ImportPlace, import_into};
 pub use self::reshard::{Resharded, reshard};
@@ -109,9 +115,12 @@ pub fn export_context(
 ///
 /// If it fails nothing of the context is there: the file is damaged or does not agree
 /// with itself, has a stamp later than `latest`, the context exists, or the ledger takes no more.
+///
+/// `input` is read on a thread of its own, some 16 MiB ahead, and dropped there: if it gives no more
+/// bytes and does not end either, an error comes all the same, and that thread waits on.
 pub fn import_context(
     ledger: &Ledger,
-    input: impl Read,
+    input: impl Read + Send + 'static,
     latest: Hlc,
 ) -> Result<CopiedContext, ImportError> {
     let mut writer = ledger.writer();
@@ -190,7 +199,7 @@ fn forget_authors(writer: &mut LedgerWriter<'_>, known: u32) -> Result<(), Store
 
 fn take_in(
     writer: &mut LedgerWriter<'_>,
-    input: impl Read,
+    input: impl Read + Send + 'static,
     latest: Hlc,
 ) -> Result<CopiedContext, ImportError> {
     let mut intake = Intake::until(latest);
@@ -201,14 +210,14 @@ fn take_in(
 
 /// Shows every row of an export of one context to `visit`.
 fn each_row(
-    input: impl Read,
-    visit: &mut dyn FnMut(Row<'_>) -> Result<(), ImportError>,
+    input: impl Read + Send + 'static,
+    visit: &mut dyn FnMut(Inspected<'_>) -> Result<(), ImportError>,
 ) -> Result<(), ImportError> {
-    let mut frame = FrameReader::begin(input)?;
-    if frame.kind() != ExportKind::Context {
+    let mut copy = Ahead::begin(input)?;
+    if copy.kind() != ExportKind::Context {
         return Err(ImportError::malformed("it is no export of one context"));
     }
-    each_row_of(&mut frame, visit)
+    copy.each_row(visit)
 }
 
 fn each_row_of(
@@ -231,7 +240,7 @@ struct Intake<'l> {
     latest: Hlc,
     announced: Option<Announced>,
     target: Option<(Target<'l>, CopiedContext)>,
-    end: Option<(Counts, Root)>,
+    end: Option<(Counts, Root, Agreement)>,
 }
 
 impl<'l> Intake<'l> {
@@ -265,24 +274,31 @@ impl<'l> Intake<'l> {
         }
     }
 
-    fn row(&mut self, writer: &mut LedgerWriter<'l>, row: Row<'_>) -> Result<(), ImportError> {
+    fn row(
+        &mut self,
+        writer: &mut LedgerWriter<'l>,
+        inspected: Inspected<'_>,
+    ) -> Result<(), ImportError> {
         if self.end.is_some() {
             return Err(ImportError::malformed("rows follow the end of a context"));
         }
         // What is not of the context's own clock.
-        match &row {
+        match &inspected.row {
             Row::Answer { answer, .. } => self.check_stamp(answer.hlc)?,
             Row::Member { since, .. } => self.check_stamp(*since)?,
             _ => {}
         }
         if let Some((target, _)) = &mut self.target {
-            match row {
-                Row::ContextEnd(counts, root) => self.end = Some((counts, root)),
-                row => target.row(writer, &row)?,
+            match inspected {
+                Inspected {
+                    row: Row::ContextEnd(counts, root),
+                    finding: Finding::End(agreement),
+                } => self.end = Some((counts, root, *agreement)),
+                inspected => target.row(writer, &inspected)?,
             }
             return Ok(());
         }
-        match (&mut self.announced, row) {
+        match (&mut self.announced, inspected.row) {
             (
                 announced @ None,
                 Row::Context {
@@ -335,10 +351,11 @@ impl<'l> Intake<'l> {
     }
 
     fn finish(self, writer: &mut LedgerWriter<'l>) -> Result<CopiedContext, ImportError> {
-        let (Some((target, copied)), Some((counts, root))) = (self.target, self.end) else {
+        let (Some((target, copied)), Some(end)) = (self.target, self.end) else {
             return Err(ImportError::malformed("it does not hold a whole context"));
         };
-        target.finish(writer, &counts, root)?;
+        let (counts, root, agreement) = end;
+        target.finish(writer, &counts, root, agreement)?;
         Ok(copied)
     }
 }

@@ -29,10 +29,11 @@ pub struct ImportPlace<'p> {
 /// Takes in a context under the id that it has. Another context may have its name: then it
 /// has none.
 ///
-/// If it fails nothing of the context is there.
+/// If it fails nothing of the context is there. `input` is read as by
+/// [`import_context`](super::import_context).
 pub fn import_into(
     place: &ImportPlace<'_>,
-    input: impl Read,
+    input: impl Read + Send + 'static,
 ) -> Result<CopiedContext, ImportError> {
     let options = OpenOptions {
         shards_if_new: ShardCount::new(1).expect("one shard is the least"),
@@ -54,7 +55,7 @@ pub fn import_into(
     let mut owner = 0;
     let mut name = None;
     let came = each_row(input, &mut |row| {
-        let Row::Context { id, .. } = row else {
+        let Row::Context { id, .. } = row.row else {
             return intake.row(&mut writers[owner], row);
         };
         owner = usize::from(ShardId::of(&id, count).number());

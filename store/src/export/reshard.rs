@@ -8,6 +8,7 @@
 use std::path::Path;
 
 use super::Intake;
+use super::inspect::Inspector;
 use super::row::Row;
 use super::source::{ExportScope, RowSink, write_context};
 use crate::change::Change;
@@ -143,9 +144,10 @@ fn copy_all(
                     writer: &mut writers[shard],
                     // It is the node's own.
                     intake: Intake::until(Hlc::MAX),
+                    inspector: Inspector::default(),
                 };
                 write_context(snapshot, record, ExportScope::ALL, &mut handed)?;
-                let Handed { writer, intake } = handed;
+                let Handed { writer, intake, .. } = handed;
                 intake.finish(writer).map_err(refused)?;
                 copied += 1;
                 tell(copied, of);
@@ -232,11 +234,13 @@ fn compare(old: &[Ledger], new: &[Ledger], shards: ShardCount) -> Result<(), Exp
 struct Handed<'h, 'l> {
     writer: &'h mut LedgerWriter<'l>,
     intake: Intake<'l>,
+    inspector: Inspector,
 }
 
 impl RowSink for Handed<'_, '_> {
     fn push(&mut self, row: &Row<'_>) -> Result<(), ExportError> {
-        self.intake.row(self.writer, row.clone()).map_err(refused)
+        let inspected = self.inspector.row(row.clone()).map_err(refused)?;
+        self.intake.row(self.writer, inspected).map_err(refused)
     }
 }
 

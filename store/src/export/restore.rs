@@ -10,15 +10,16 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::frame::{ExportKind, FrameReader};
+use super::ahead::Ahead;
+use super::frame::ExportKind;
+use super::inspect::Inspected;
 use super::keys::is_key_name;
-use super::row::{self, BackupCounts, FileKind, Row};
+use super::row::{BackupCounts, FileKind, Row};
 use super::{Intake, sweep};
 use crate::blobs::{BlobLimit, BlobWriter, Blobs};
 use crate::change::Change;
 use crate::check::check_open;
 use crate::data_dir::{DataDir, done_or_missing, lock_to_look, sync_dir};
-use crate::delta::Reader;
 use crate::error::ImportError;
 use crate::hlc::Hlc;
 use crate::ids::{ApplicationId, BlobId, ContextId, NodeId, ShardCount, ShardId};
@@ -71,9 +72,10 @@ const LEFT_OUT_NAMED_MAX: usize = 1000;
 /// `tell` hears how many contexts are there. What an attempt that was cut short has left
 /// beside it is removed.
 ///
-/// If it fails there is nothing at `path`.
+/// If it fails there is nothing at `path`. `input` is read as by
+/// [`import_context`](super::import_context).
 pub fn restore(
-    input: impl Read,
+    input: impl Read + Send + 'static,
     path: &Path,
     options: &RestoreOptions<'_>,
     tell: &mut dyn FnMut(u64),
@@ -155,28 +157,28 @@ fn real_path(path: &Path) -> Result<PathBuf, ImportError> {
 }
 
 fn make(
-    input: impl Read,
+    input: impl Read + Send + 'static,
     beside: &Path,
     options: &RestoreOptions<'_>,
     tell: &mut dyn FnMut(u64),
 ) -> Result<Restored, ImportError> {
-    let mut frame = FrameReader::begin(input)?;
-    if frame.kind() != ExportKind::Backup {
+    let mut copy = Ahead::begin(input)?;
+    if copy.kind() != ExportKind::Backup {
         return Err(ImportError::malformed(
             "it is no backup, but an export of one context",
         ));
     }
-    let mut content = Vec::new();
-    frame.next(&mut content)?;
-    let mut rest = Reader(&content);
-    let malformed = |error: crate::delta::MalformedDelta| ImportError::malformed(error.0);
-    let (node, shards) = match row::read(&mut rest).map_err(malformed)? {
-        Row::Node { id, shards } => (id, ShardCount::new(shards)),
-        _ => {
+    let mut chunk = copy.next()?.unwrap_or_default();
+    let mut rows = chunk.rows();
+    let first = rows.next().transpose()?;
+    let (node, shards) = match first.map(|first| first.row) {
+        Some(Row::Node { id, shards }) => (id, ShardCount::new(shards)),
+        Some(_) => {
             return Err(ImportError::malformed(
                 "a backup does not begin as one does",
             ));
         }
+        None => return Err(ImportError::malformed("it ends too early")),
     };
     let shards = options.shards.or(shards);
     let shards = shards.ok_or(ImportError::malformed(
@@ -205,14 +207,13 @@ fn make(
         is_whole: false,
     };
     loop {
-        while !rest.0.is_empty() {
-            let row = row::read(&mut rest).map_err(malformed)?;
-            making.row(row, tell)?;
+        for row in rows {
+            making.row(row?, tell)?;
         }
-        if !frame.next(&mut content)? {
-            break;
-        }
-        rest = Reader(&content);
+        copy.give_back(chunk);
+        let Some(next) = copy.next()? else { break };
+        chunk = next;
+        rows = chunk.rows();
     }
     let left_out = std::mem::take(&mut making.left_out);
     let blobs_left_out = std::mem::take(&mut making.blobs_left_out);
@@ -275,16 +276,21 @@ enum Content {
 }
 
 impl Making<'_> {
-    fn row(&mut self, row: Row<'_>, tell: &mut dyn FnMut(u64)) -> Result<(), ImportError> {
+    fn row(
+        &mut self,
+        inspected: Inspected<'_>,
+        tell: &mut dyn FnMut(u64),
+    ) -> Result<(), ImportError> {
+        let row = &inspected.row;
         // The keys come last: whoever has them puts them behind what the server gives.
         if self.is_whole && !matches!(row, Row::Key { .. }) {
             return Err(ImportError::malformed("rows follow the end of the backup"));
         }
         let is_same_file = matches!(
-            (&row, &self.file),
+            (row, &self.file),
             (Row::FilePart { kind, id, .. }, Some(file)) if (*kind, *id) == (file.kind, file.id)
         );
-        if let Row::BlobLeftOut { id, .. } = &row {
+        if let Row::BlobLeftOut { id, .. } = row {
             // It was found damaged when some of it was written already.
             let is_it =
                 |file: &mut Incoming| (file.kind, file.id) == (FileKind::Blob, *id.as_bytes());
@@ -295,7 +301,7 @@ impl Making<'_> {
         }
         if let Some((shard, intake)) = &mut self.intake {
             let writer = &mut self.writers[*shard];
-            intake.row(writer, row)?;
+            intake.row(writer, inspected)?;
             if intake.is_whole() {
                 let (_, intake) = self.intake.take().expect("it was matched above");
                 intake.finish(writer)?;
@@ -304,11 +310,11 @@ impl Making<'_> {
             }
             return Ok(());
         }
-        match row {
+        match inspected.row {
             Row::Context { id, .. } => {
                 let shard = usize::from(ShardId::of(&id, self.shards).number());
                 let mut intake = Intake::until(self.latest);
-                intake.row(&mut self.writers[shard], row)?;
+                intake.row(&mut self.writers[shard], inspected)?;
                 self.intake = Some((shard, intake));
             }
             Row::Application(record) => {

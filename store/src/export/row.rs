@@ -51,6 +51,7 @@ use crate::entry::Space;
 use crate::hlc::Hlc;
 use crate::ids::{ApplicationId, BlobId, ContextId, DeltaId, NodeId, Root};
 use crate::quarantine::QUARANTINE_REASON_BYTES_MAX;
+use crate::record::Head;
 use crate::version::Dot;
 
 /// The most authors that one context can have in an export.
@@ -247,6 +248,32 @@ const PRUNED: u8 = 2;
 /// Flags of an answer.
 const WITH_DELTA: u8 = 1;
 const IS_ERROR: u8 = 2;
+
+impl HeadFields {
+    /// The head of the context where its log lies behind this position; but for who has been seen,
+    /// which is said in numbers of the file.
+    pub(super) fn head(&self, context: ContextId, base: u64) -> Head {
+        let mut head = Head::new(context);
+        head.root = self.root;
+        head.version = self.version;
+        head.entries = self.entries;
+        head.replicated = self.replicated;
+        head.bytes = self.bytes;
+        head.hlc = self.hlc;
+        head.log_pruned = if self.is_pruned { base } else { 0 };
+        head.log_last = match self.log_follows {
+            0 => head.log_pruned,
+            // Whether there are so many positions is seen to where they are given.
+            follows => base.saturating_add(follows),
+        };
+        head.log_count = self.log_follows;
+        head.events_first = self.events_first;
+        head.events_last = self.events_last;
+        head.is_shared = self.is_shared;
+        head.deltas.clone_from(&self.deltas);
+        head
+    }
+}
 
 impl Counts {
     /// How many of them version 1 has, the first ones.

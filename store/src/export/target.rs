@@ -1,8 +1,8 @@
 //! Taking in one context, row by row, beside whatever else its ledger holds. Its records
 //! lie in a slot of its own, over which stands a grave until all of them are there and
 //! agree with each other: a process that ends before leaves litter for the sweep and
-//! nothing that anybody could read. Nothing that a file says is believed: the trie is
-//! compared with the entries, the log with the heads, every count with what came. What can be
+//! nothing that anybody could read. Nothing that a file says is believed: what rows say of each
+//! other is compared before they come here (`inspect.rs`), all else here, every count with what came. What can be
 //! worked out of the rows is in none: where a history can be cut, and how large what is.
 //! What is beside the entries is in `target/log.rs` and `target/kept.rs`.
 //! Uses the ledger's writer: whoever holds it sweeps nothing until the context is finished or
@@ -10,13 +10,13 @@
 
 mod kept;
 mod log;
-mod trie;
 
 use std::collections::{BTreeSet, HashMap};
 
 use heed::{PutFlags, RwTxn};
 
-use self::trie::IncomingTrie;
+use self::log::Waiting;
+use super::inspect::{Agreement, Finding, Inspected};
 use super::row::{self, Counts, HeadFields, Row};
 use crate::attachment::{self, Attachment};
 use crate::authors::Authors;
@@ -37,7 +37,7 @@ use crate::version::{Dot, VersionVector};
 use crate::writer::{Counters, LedgerWriter};
 
 /// After so many bytes what came is committed.
-const STEP_BYTES: usize = 16 << 20;
+pub(super) const STEP_BYTES: usize = 16 << 20;
 
 /// What a file says of a context before its records come.
 pub(super) struct Announced {
@@ -57,8 +57,8 @@ pub(super) struct Target<'l> {
     /// Which numbers of the file are which of this ledger, and the pair that was asked for last.
     numbers: HashMap<u32, u32>,
     last_number: Option<(u32, u32)>,
-    trie: IncomingTrie,
     found: Found,
+    log: Waiting,
     /// The position of its newest delta.
     log_top: u64,
     /// How large log and events have become, counted anew; of the log from its end on.
@@ -142,23 +142,7 @@ impl<'l> Target<'l> {
             },
         };
         put_counters(writer, &mut step.txn, &next, &mut buffers.record)?;
-        let mut head = Head::new(id);
-        head.root = fields.root;
-        head.version = fields.version;
-        head.entries = fields.entries;
-        head.replicated = fields.replicated;
-        head.bytes = fields.bytes;
-        head.hlc = fields.hlc;
-        head.log_pruned = if fields.is_pruned { base } else { 0 };
-        head.log_last = match fields.log_follows {
-            0 => head.log_pruned,
-            _ => log_top,
-        };
-        head.log_count = fields.log_follows;
-        head.events_first = fields.events_first;
-        head.events_last = fields.events_last;
-        head.is_shared = fields.is_shared;
-        head.deltas = fields.deltas;
+        let head = fields.head(id, base);
         if !head.deltas.is_sorted_by(|a, b| a < b) {
             return Err(ImportError::malformed("its newest deltas are not in order"));
         }
@@ -176,12 +160,12 @@ impl<'l> Target<'l> {
                 application,
                 created,
             },
-            trie: IncomingTrie::new(id, head.root, head.replicated),
             head,
             authors,
             numbers: HashMap::new(),
             last_number: None,
             found: Found::default(),
+            log: Waiting::default(),
             log_top,
             tally,
             span: Span::default(),
@@ -199,10 +183,10 @@ impl<'l> Target<'l> {
     pub(super) fn row(
         &mut self,
         writer: &mut LedgerWriter<'l>,
-        row: &Row<'_>,
+        inspected: &Inspected<'_>,
     ) -> Result<(), ImportError> {
         self.open_step(writer)?;
-        self.take(writer, row)?;
+        self.take(writer, inspected)?;
         // Between two rows only, as one may have several records.
         match &self.step {
             Some(step) if step.bytes >= STEP_BYTES => self.close_step(writer),
@@ -210,8 +194,12 @@ impl<'l> Target<'l> {
         }
     }
 
-    fn take(&mut self, writer: &mut LedgerWriter<'l>, row: &Row<'_>) -> Result<(), ImportError> {
-        match row {
+    fn take(
+        &mut self,
+        writer: &mut LedgerWriter<'l>,
+        inspected: &Inspected<'_>,
+    ) -> Result<(), ImportError> {
+        match &inspected.row {
             Row::Author { number, node } => self.author(*number, *node),
             Row::Value {
                 space,
@@ -221,7 +209,8 @@ impl<'l> Target<'l> {
             } => {
                 let dot = self.dot(writer, *dot)?;
                 self.counts.entries += 1;
-                self.compare(*space, key, &Stored::Value(Value { dot, bytes }))?;
+                let value = Stored::Value(Value { dot, bytes });
+                self.found.take_in(*space, key, &value);
                 self.entry(writer, *space, key, &EntryRow::value(dot, bytes))
             }
             Row::Sections { space, key, state } => self.sections(writer, *space, key, state),
@@ -269,7 +258,6 @@ impl<'l> Target<'l> {
             }
             Row::TrieNode { nibbles, node } => {
                 self.counts.trie_nodes += 1;
-                self.trie.node(nibbles, node)?;
                 let slot = slot_key(self.record.slot);
                 self.key([&slot, *nibbles]);
                 let table = writer.tables().trie;
@@ -284,7 +272,9 @@ impl<'l> Target<'l> {
                 };
                 self.past(writer, id.as_bytes(), &node)
             }
-            Row::Delta { canonical, past } => self.delta(writer, canonical, past.as_ref()),
+            Row::Delta { canonical, past } => {
+                self.delta(writer, canonical, past.as_ref(), &inspected.finding)
+            }
             Row::Event {
                 sequence,
                 delta,
@@ -348,11 +338,12 @@ impl<'l> Target<'l> {
         writer: &mut LedgerWriter<'l>,
         counts: &Counts,
         root: Root,
+        agreement: Agreement,
     ) -> Result<Head, ImportError> {
         if self.counts != *counts || self.head.root != root {
             return Err(ImportError::malformed("other rows came than its end says"));
         }
-        self.trie.finish()?;
+        agreement.trie?;
         self.open_step(writer)?;
         self.sums(writer)?;
         self.close_step(writer)?;
@@ -360,7 +351,9 @@ impl<'l> Target<'l> {
         let mut found = std::mem::take(&mut self.found);
         found.trie_nodes = self.counts.trie_nodes;
         let snapshot = writer.snapshot()?;
-        scrub_incoming(&snapshot, &self.record, &self.head, found, &mut first);
+        let is_log_right = agreement.is_log_right;
+        let (record, head) = (&self.record, &self.head);
+        scrub_incoming(&snapshot, record, head, found, is_log_right, &mut first);
         drop(snapshot);
         if let Some(source) = first.0 {
             let context = self.record.id;
@@ -424,13 +417,6 @@ impl<'l> Target<'l> {
         Ok(known)
     }
 
-    /// Holds an entry, in numbers of this ledger, against the trie.
-    fn compare(&mut self, space: Space, key: &[u8], entry: &Stored<'_>) -> Result<(), ImportError> {
-        let step = self.step.as_ref().expect("a row is taken in within a step");
-        self.found.take_in(space, key, entry);
-        self.trie.entry(space, key, entry, &step.authors)
-    }
-
     fn dot(&mut self, writer: &mut LedgerWriter<'l>, dot: Dot) -> Result<Dot, ImportError> {
         if dot.hlc > self.head.hlc {
             let why = "a stamp is later than the last one of its context";
@@ -487,7 +473,7 @@ impl<'l> Target<'l> {
         sections.clear();
         state.write(&mut sections);
         self.counts.entries += 1;
-        self.compare(space, key, &Stored::Sections(state))?;
+        self.found.take_in(space, key, &Stored::Sections(state));
         let written = self.entry(writer, space, key, &EntryRow::sections(&sections));
         self.buffers.sections = sections;
         written
@@ -548,35 +534,8 @@ impl<'l> Target<'l> {
         kind: RecordKind,
     ) -> Result<(), ImportError> {
         let Buffers { key, record, .. } = &self.buffers;
-        if key.len() > layout::LMDB_KEY_BYTES_MAX {
-            return Err(ImportError::malformed("a key is too long"));
-        }
         let step = self.step.as_mut().expect("a row is taken in within a step");
-        step.bytes += key.len() + record.len();
-        if step.end.as_ref().is_none_or(|(last, _)| *last != kind) {
-            let last = table
-                .last(&step.txn)
-                .map_err(|error| writer.engine(error))?;
-            let last = last.map(|(key, _)| key.to_vec());
-            step.end = Some((kind, last.unwrap_or_default()));
-        }
-        let (_, end) = step.end.as_mut().expect("it was set above");
-        // Behind all others a record fills its page; in between, pages are halved.
-        let flags = match key > end {
-            true => PutFlags::APPEND,
-            false => PutFlags::NO_OVERWRITE,
-        };
-        match table.put_with_flags(&mut step.txn, flags, key, record) {
-            Ok(()) => {}
-            Err(heed::Error::Mdb(heed::MdbError::KeyExist)) => {
-                return Err(ImportError::malformed("a record is given twice"));
-            }
-            Err(error) => return Err(writer.engine(error).into()),
-        }
-        if key > end {
-            end.clone_from(key);
-        }
-        Ok(())
+        step.put(writer, table, kind, key, record)
     }
 
     fn open_step(&mut self, writer: &mut LedgerWriter<'l>) -> Result<(), ImportError> {
@@ -598,8 +557,48 @@ impl<'l> Target<'l> {
     }
 
     fn commit(&mut self, writer: &mut LedgerWriter<'l>, next: Counters) -> Result<(), ImportError> {
-        if let Some(step) = self.step.take() {
+        if let Some(mut step) = self.step.take() {
+            self.log.put(writer, &mut step)?;
             writer.commit_aside(step.txn, next)?;
+        }
+        Ok(())
+    }
+}
+
+impl Step<'_> {
+    fn put(
+        &mut self,
+        writer: &LedgerWriter<'_>,
+        table: Table,
+        kind: RecordKind,
+        key: &[u8],
+        record: &[u8],
+    ) -> Result<(), ImportError> {
+        if key.len() > layout::LMDB_KEY_BYTES_MAX {
+            return Err(ImportError::malformed("a key is too long"));
+        }
+        self.bytes += key.len() + record.len();
+        if self.end.as_ref().is_none_or(|(last, _)| *last != kind) {
+            let last = table.last(&self.txn);
+            let last = last.map_err(|error| writer.engine(error))?;
+            let last = last.map(|(key, _)| key.to_vec());
+            self.end = Some((kind, last.unwrap_or_default()));
+        }
+        let (_, end) = self.end.as_mut().expect("it was set above");
+        // Behind all others a record fills its page; in between, pages are halved.
+        let flags = match key > &end[..] {
+            true => PutFlags::APPEND,
+            false => PutFlags::NO_OVERWRITE,
+        };
+        match table.put_with_flags(&mut self.txn, flags, key, record) {
+            Ok(()) => {}
+            Err(heed::Error::Mdb(heed::MdbError::KeyExist)) => {
+                return Err(ImportError::malformed("a record is given twice"));
+            }
+            Err(error) => return Err(writer.engine(error).into()),
+        }
+        if key > &end[..] {
+            key.clone_into(end);
         }
         Ok(())
     }

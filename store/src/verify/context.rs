@@ -3,14 +3,13 @@
 //! compared for itself and tells of its first disagreement, so that one of them does
 //! not hide another.
 
-use std::collections::BTreeSet;
-
 use super::Found;
+use super::chain::Chain;
 use super::pasts::Pasts;
 use super::signed::check_signed;
 use crate::authors::Authors;
 use crate::error::{StoreError, hex};
-use crate::ids::{ContextSlot, DeltaId};
+use crate::ids::ContextSlot;
 use crate::kept_check::check_kept;
 use crate::layout;
 use crate::record::{ContextRecord, Head};
@@ -23,8 +22,11 @@ pub(super) struct Context<'s> {
     pub(super) record: &'s ContextRecord,
     pub(super) head: &'s Head,
     pub(super) found: &'s Found,
-    /// Whether its trie was compared with its entries already.
-    pub(super) is_trie_compared: bool,
+    /// Whether it has just come in: then its trie was compared with its entries and the sizes of
+    /// log and events were counted while they came.
+    pub(super) is_incoming: bool,
+    /// Whether its log was compared with its heads already, and nothing else is kept of its deltas.
+    pub(super) is_log_compared: bool,
 }
 
 impl Context<'_> {
@@ -38,7 +40,7 @@ impl Context<'_> {
             self.aside(),
             self.trie(),
             self.log(),
-            check_kept(self.snapshot, self.slot(), self.head),
+            check_kept(self.snapshot, self.slot(), self.head, self.is_incoming),
             check_signed(self.snapshot, self.slot(), self.head, self.authors),
         ];
         checks.into_iter().filter_map(Result::err).for_each(tell);
@@ -140,7 +142,7 @@ impl Context<'_> {
     }
 
     fn trie(&self) -> Result<(), StoreError> {
-        if self.is_trie_compared {
+        if self.is_incoming {
             return Ok(());
         }
         let nodes = self
@@ -157,58 +159,36 @@ impl Context<'_> {
 
     /// Walks the deltas back to the oldest that is kept.
     fn log(&self) -> Result<(), StoreError> {
+        if self.is_log_compared {
+            return Ok(());
+        }
         let head = self.head;
-        let (mut deltas, mut version, mut events) = (0, 0, 0);
+        let mut chain = Chain::of(self.record.id, head);
         let mut pasts = Pasts::default();
         let mut position = head.log_last;
-        // Heads, and parents of what was met so far.
-        let mut expected: BTreeSet<DeltaId> = head.deltas.iter().copied().collect();
         while position > head.log_pruned {
             let wrong =
                 |why| StoreError::corrupt("log record", &layout::position_key(position), why);
             let (previous, delta) = self.snapshot.delta_at(self.slot(), position)?;
-            if delta.context() != self.record.id {
-                return Err(wrong("it changes another context"));
-            }
             let id = delta.id();
-            if !expected.remove(&id) {
-                return Err(wrong("its hash is not what a successor names as parent"));
-            }
-            if delta.hlc() > head.hlc {
-                return Err(wrong("its stamp is later than its context's"));
-            }
-            // All others are in its past, so it has led to what there is. Of another node's
-            // that is not known for certain.
-            if !head.is_shared && head.deltas == [id] && delta.root() != head.root {
-                return Err(wrong("its root is not the head's"));
-            }
+            chain.meet(head, &delta, &id).map_err(wrong)?;
             pasts.meet(self, &delta, &id, position)?;
-            expected.extend(delta.parents());
-            deltas += 1;
-            version += u64::from(delta.op_count() > 0);
-            events += u64::from(delta.event_count());
             position = previous;
         }
-        let is_pruned = head.log_pruned > 0;
-        if let Some(missing) = expected.first()
-            && !is_pruned
-        {
+        if let Some(missing) = chain.missing(head) {
             return Err(StoreError::Corrupt {
                 what: "delta",
                 key: hex(missing.as_bytes()),
                 why: "it is missing from the log",
             });
         }
-        // Private writes change the state as well, without a delta.
-        let agrees = deltas == head.log_count
-            && version <= head.version
-            && (events == head.events_last || (is_pruned && events < head.events_last))
-            && (deltas == self.found.deltas || self.found.is_damaged);
-        if !agrees {
+        let is_counted = chain.deltas() == self.found.deltas || self.found.is_damaged;
+        if !(chain.agrees(head) && is_counted) {
             let key = layout::position_key(head.log_last);
             let why = "the head counts other deltas, changes or events than the log has";
             return Err(StoreError::corrupt("log record", &key, why));
         }
+        let is_pruned = head.log_pruned > 0;
         let others = self.found.dag_nodes.checked_sub(pasts.count);
         match others {
             None | Some(1..) if !is_pruned && !self.found.is_damaged => {

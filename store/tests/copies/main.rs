@@ -10,6 +10,7 @@ mod faults;
 mod kills;
 mod strace;
 
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -192,13 +193,13 @@ fn a_damaged_backup_is_refused_and_nothing_is_there() {
         let at = place * (backup.len() - 1) / 59;
         let mut damaged = backup.clone();
         damaged[at] ^= 4;
-        let error = restore(&damaged[..], &target, &options, &mut |_| {}).unwrap_err();
+        let error = restore(Cursor::new(damaged), &target, &options, &mut |_| {}).unwrap_err();
         let is_told = matches!(
             error,
             ImportError::Damaged { .. } | ImportError::Version { .. }
         );
         assert!(is_told, "byte {at}: {error}");
-        let cut = &backup[..at];
+        let cut = Cursor::new(backup[..at].to_vec());
         restore(cut, &target, &options, &mut |_| {}).unwrap_err();
         assert_eq!(
             std::fs::read_dir(subject.dir.path()).unwrap().count(),
@@ -206,7 +207,7 @@ fn a_damaged_backup_is_refused_and_nothing_is_there() {
             "byte {at}"
         );
     }
-    restore(&backup[..], &target, &options, &mut |_| {}).unwrap();
+    restore(Cursor::new(backup.clone()), &target, &options, &mut |_| {}).unwrap();
     subject.is_whole("restored");
 }
 

@@ -46,7 +46,8 @@ pub(crate) const HARMLESS: [&str; 8] = [
     "newfstatat",
 ];
 
-/// One call of a run: so many of its name come before it.
+/// One call of a run: so many of its name come before it in its thread. strace counts in each thread apart, so what
+/// it meets another thread's call of the same name and number meets, too.
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
     pub(crate) name: String,
@@ -100,8 +101,8 @@ fn run(mut strace: Command, args: &[&str]) -> Output {
 pub(crate) fn calls(names: &[&str], dir: &Path, args: &[&str]) -> Vec<Call> {
     let mut calls = Vec::new();
     let mut counts = std::collections::HashMap::new();
-    for (name, line) in trace(&names.join(","), args) {
-        let nth = counts.entry(name.clone()).or_insert(0);
+    for Traced { thread, name, line } in trace(&names.join(","), args) {
+        let nth = counts.entry((thread, name.clone())).or_insert(0);
         *nth += 1;
         if line.contains(dir.to_str().unwrap()) {
             let changes = match name.as_str() {
@@ -122,28 +123,40 @@ pub(crate) fn calls(names: &[&str], dir: &Path, args: &[&str]) -> Vec<Call> {
 pub(crate) fn names(dir: &Path, args: &[&str]) -> std::collections::BTreeSet<String> {
     let dir = dir.to_str().unwrap();
     let lines = trace("%file,%desc", args).into_iter();
-    let ours = lines.filter(|(_, line)| line.contains(dir));
+    let ours = lines.filter(|call| call.line.contains(dir));
     // What starts the program names its arguments.
-    ours.map(|(name, _)| name)
+    ours.map(|call| call.name)
         .filter(|name| name != "execve")
         .collect()
 }
 
-/// Each call, by its name, with the line in which strace writes it down.
-fn trace(calls: &str, args: &[&str]) -> Vec<(String, String)> {
+/// A call, with the line in which strace writes it down.
+struct Traced {
+    thread: String,
+    name: String,
+    line: String,
+}
+
+fn trace(calls: &str, args: &[&str]) -> Vec<Traced> {
     let log = tempfile::NamedTempFile::new().unwrap();
     let output = run(strace(log.path(), calls), args);
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{args:?}: {stderr}");
     let text = std::fs::read_to_string(log.path()).unwrap();
     let mut lines = Vec::new();
-    let mut process = None;
     for line in text.lines() {
-        let (id, call) = line.split_once(' ').unwrap();
-        // Calls are counted in each thread apart.
-        assert_eq!(*process.get_or_insert(id), id, "there is another thread");
+        let (thread, call) = line.split_once(' ').unwrap();
+        let call = call.trim_start();
+        // The second half of one that another thread has interrupted; the first one names the file.
+        if call.starts_with("<...") {
+            continue;
+        }
         let (name, _) = call.split_once('(').unwrap();
-        lines.push((name.trim_start().to_owned(), call.to_owned()));
+        lines.push(Traced {
+            thread: thread.to_owned(),
+            name: name.to_owned(),
+            line: call.to_owned(),
+        });
     }
     lines
 }

@@ -2,6 +2,7 @@
 //! told, who else has it, and what is kept of its past. Wherever it comes in, it goes on.
 
 use std::collections::BTreeMap;
+use std::io::Cursor;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Duration;
@@ -217,7 +218,7 @@ fn what_others_have_signed_and_callers_were_told_comes_along() {
         let file = export(source.ledger(), id(CONTEXT), scope);
         let mut target = other();
         target.now = source.now;
-        import_context(target.ledger(), &file[..], Hlc::MAX).unwrap();
+        import_context(target.ledger(), Cursor::new(file.clone()), Hlc::MAX).unwrap();
         target.reopen();
         let ledger = target.ledger.take().unwrap();
         let here = source.ledger().snapshot().unwrap();
@@ -238,7 +239,7 @@ fn a_member_that_lacks_what_a_copy_has_not_takes_a_snapshot() {
     assert_eq!(behind(source.ledger(), slot), [three]);
     let target = other();
     let file = export(source.ledger(), id(CONTEXT), WITHOUT_LOG);
-    import_context(target.ledger(), &file[..], Hlc::MAX).unwrap();
+    import_context(target.ledger(), Cursor::new(file.clone()), Hlc::MAX).unwrap();
     let slot = slot_in(target.ledger());
     // It has acknowledged all but the last calls, which is not all.
     let mut both = [two, three];
@@ -279,7 +280,7 @@ fn a_copy_is_kept_within_bounds_by_bytes_and_by_age() {
     );
     for (history, left) in [(all, 301), (by_bytes, 301 - 256), (by_age, 301 - 192)] {
         let target = Bench::new();
-        import_context(target.ledger(), &file[..], Hlc::MAX).unwrap();
+        import_context(target.ledger(), Cursor::new(file.clone()), Hlc::MAX).unwrap();
         let retention = Retention {
             events: history,
             history,
@@ -322,7 +323,7 @@ fn deltas_from_before_a_context_was_shared_can_be_parents_in_a_copy() {
         for scope in [ExportScope::ALL, WITHOUT_LOG] {
             let file = export(source.ledger(), id(CONTEXT), scope);
             let target = other();
-            import_context(target.ledger(), &file[..], Hlc::MAX).unwrap();
+            import_context(target.ledger(), Cursor::new(file.clone()), Hlc::MAX).unwrap();
             target.verify();
             let slot = slot_in(target.ledger());
             for (node, parent) in [(2, 90), (3, 50)] {
@@ -371,12 +372,12 @@ fn a_past_that_claims_to_be_from_before_a_context_was_shared_is_told() {
     lie[at..at + 8].copy_from_slice(&(stamp - 1).to_le_bytes());
     assert_ne!(lie, honest);
     let target = other();
-    let error = import_context(target.ledger(), &framed(&lie)[..], Hlc::MAX).unwrap_err();
+    let error = import_context(target.ledger(), Cursor::new(framed(&lie)), Hlc::MAX).unwrap_err();
     assert!(
         matches!(error, corelet_store::ImportError::Disagrees { .. }),
         "{error}"
     );
-    import_context(target.ledger(), &framed(&honest)[..], Hlc::MAX).unwrap();
+    import_context(target.ledger(), Cursor::new(framed(&honest)), Hlc::MAX).unwrap();
     target.verify();
 }
 
@@ -458,7 +459,7 @@ fn a_restored_and_a_resharded_node_has_all_of_it() {
         ledger: config(),
         latest: Hlc::MAX,
     };
-    restore(&file[..], &path, &options, &mut |_| {}).unwrap();
+    restore(Cursor::new(file.clone()), &path, &options, &mut |_| {}).unwrap();
     is_whole(&path);
     let shards = ShardCount::new(3).unwrap();
     reshard(&path, shards, &config(), &mut |_, _| {}).unwrap();
@@ -507,7 +508,7 @@ fn a_context_that_is_out_of_service_is_not_copied_and_a_backup_says_so() {
         ledger: config(),
         latest: Hlc::MAX,
     };
-    let restored = restore(&file[..], &path, &options, &mut |_| {}).unwrap();
+    let restored = restore(Cursor::new(file.clone()), &path, &options, &mut |_| {}).unwrap();
     assert_eq!(restored.counts, counts);
     let ledger = open_owner(&path);
     let contexts = ledger.snapshot().unwrap().contexts(None, 9).unwrap();

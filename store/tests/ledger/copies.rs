@@ -1,13 +1,14 @@
 //! Contexts that leave their ledger as files and come into others: everything of them
 //! comes along, and whatever a file says that is not so is refused without a trace.
 
-use std::io::{self, Read};
+use std::io::{self, Cursor, Read};
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::mpsc::{Receiver, channel};
 
 use corelet_store::{
     BackupSource, Change, ContextId, ExportError, ExportScope, Hlc, ImportError, Ledger, Snapshot,
-    Space, export_context, import_context, verify, write_backup,
+    Space, StoreError, export_context, import_context, verify, write_backup,
 };
 
 use crate::fixtures::open;
@@ -95,7 +96,8 @@ fn everything_of_a_context_comes_along_and_it_goes_on_there() {
         let mut target = other();
         for n in [1, 2, 3, 5, 6] {
             let file = export(&source, id(n), scope);
-            let copied = import_context(target.ledger(), &file[..], Hlc::MAX).unwrap();
+            let copied =
+                import_context(target.ledger(), Cursor::new(file.clone()), Hlc::MAX).unwrap();
             let (here, there) = (
                 source.snapshot().unwrap(),
                 target.ledger().snapshot().unwrap(),
@@ -116,7 +118,7 @@ fn everything_of_a_context_comes_along_and_it_goes_on_there() {
         target.reopen();
         target.verify();
         let again = export(&source, id(1), scope);
-        let error = import_context(target.ledger(), &again[..], Hlc::MAX).unwrap_err();
+        let error = import_context(target.ledger(), Cursor::new(again), Hlc::MAX).unwrap_err();
         assert!(matches!(error, ImportError::Exists { .. }), "{error}");
         target.verify();
     }
@@ -178,14 +180,14 @@ fn a_file_with_any_byte_changed_or_cut_off_is_refused_and_leaves_nothing() {
     for at in 0..file.len() {
         let mut changed = file.clone();
         changed[at] ^= 1 << (at % 8);
-        import_context(target.ledger(), &changed[..], Hlc::MAX).unwrap_err();
-        import_context(target.ledger(), &file[..at], Hlc::MAX).unwrap_err();
+        import_context(target.ledger(), Cursor::new(changed), Hlc::MAX).unwrap_err();
+        import_context(target.ledger(), Cursor::new(file[..at].to_vec()), Hlc::MAX).unwrap_err();
     }
     nothing_is_left(&target, &before);
     let longer = [&file[..], b"x"].concat();
-    import_context(target.ledger(), &longer[..], Hlc::MAX).unwrap_err();
+    import_context(target.ledger(), Cursor::new(longer), Hlc::MAX).unwrap_err();
     nothing_is_left(&target, &before);
-    import_context(target.ledger(), &file[..], Hlc::MAX).unwrap();
+    import_context(target.ledger(), Cursor::new(file.clone()), Hlc::MAX).unwrap();
     target.verify();
 }
 
@@ -203,7 +205,7 @@ fn a_file_that_lies_is_refused_or_says_something_that_could_be() {
         for at in (0..rows.len()).step_by(3) {
             let mut lie = rows.clone();
             lie[at] ^= 1 << (at % 8);
-            match import_context(target.ledger(), &framed(&lie)[..], Hlc::MAX) {
+            match import_context(target.ledger(), Cursor::new(framed(&lie)), Hlc::MAX) {
                 Err(_) => refused += 1,
                 Ok(copied) => {
                     taken += 1;
@@ -218,7 +220,8 @@ fn a_file_that_lies_is_refused_or_says_something_that_could_be() {
             nothing_is_left(&target, &before);
         }
         for at in (0..rows.len()).step_by(7) {
-            import_context(target.ledger(), &framed(&rows[..at])[..], Hlc::MAX).unwrap_err();
+            import_context(target.ledger(), Cursor::new(framed(&rows[..at])), Hlc::MAX)
+                .unwrap_err();
         }
         nothing_is_left(&target, &before);
     }
@@ -257,7 +260,7 @@ fn a_value_that_is_not_the_one_of_the_root_is_told() {
         .position(|bytes| bytes == b"a needle")
         .unwrap();
     lie[at] = b'A';
-    let error = import_context(other().ledger(), &framed(&lie)[..], Hlc::MAX).unwrap_err();
+    let error = import_context(other().ledger(), Cursor::new(framed(&lie)), Hlc::MAX).unwrap_err();
     assert!(
         matches!(error, ImportError::Disagrees { context, .. } if context == id(1)),
         "{error}"
@@ -267,15 +270,30 @@ fn a_value_that_is_not_the_one_of_the_root_is_told() {
 /// The other side goes away in the middle.
 #[test]
 fn an_input_that_fails_leaves_nothing_of_what_came() {
-    struct Failing<'f>(&'f [u8]);
-    impl Read for Failing<'_> {
+    struct Failing(Cursor<Vec<u8>>);
+    impl Read for Failing {
         fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            match self.0.is_empty() {
-                true => Err(io::Error::other("gone")),
-                false => self.0.read(buffer),
+            match self.0.read(buffer)? {
+                0 => Err(io::Error::other("gone")),
+                read => Ok(read),
             }
         }
     }
+    let file = several_chunks();
+    let mut target = other();
+    let before = target.ledger().stats().unwrap();
+    for part in 1..8 {
+        let part = Failing(Cursor::new(file[..file.len() * part / 8].to_vec()));
+        let error = import_context(target.ledger(), part, Hlc::MAX).unwrap_err();
+        assert!(matches!(error, ImportError::Read { .. }), "{error}");
+    }
+    nothing_is_left(&target, &before);
+    target.reopen();
+    target.verify();
+}
+
+/// A context whose copy has some two megabytes, in several chunks.
+fn several_chunks() -> Vec<u8> {
     let mut bench = Bench::new();
     let slot = bench.create(1);
     for part in 0..40 {
@@ -283,14 +301,81 @@ fn an_input_that_fails_leaves_nothing_of_what_came() {
         let call = bench.call(1, slot, ops.collect());
         bench.commit(vec![call]);
     }
-    let file = export(bench.ledger(), id(1), ExportScope::ALL);
+    export(bench.ledger(), id(1), WITHOUT_LOG)
+}
+
+/// A pipe that nobody writes to any more, and nobody closes.
+struct Stalled {
+    given: Cursor<Vec<u8>>,
+    never: Receiver<()>,
+}
+
+impl Read for Stalled {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.given.read(buffer)? {
+            0 => {
+                let _ = self.never.recv();
+                Ok(0)
+            }
+            read => Ok(read),
+        }
+    }
+}
+
+/// Whoever reads it waits for ever, and whoever takes in what came is told of what is wrong.
+#[test]
+fn a_pipe_that_stalls_does_not_hold_up_an_error() {
+    let file = several_chunks();
+    let end = file.len() - 32;
+    let (_open, never) = channel();
+    let given = Cursor::new(file[..end].to_vec());
+    let mut exists = other();
+    import_context(exists.ledger(), Cursor::new(file.clone()), Hlc::MAX).unwrap();
+    let error = import_context(exists.ledger(), Stalled { given, never }, Hlc::MAX).unwrap_err();
+    assert!(matches!(error, ImportError::Exists { .. }), "{error}");
+    exists.reopen();
+    exists.verify();
+
+    let mut lie = rows(&file);
+    lie[0] = 255;
+    let mut given = framed(&lie);
+    given.truncate(given.len() - 32);
+    let (_open, never) = channel();
+    let given = Cursor::new(given);
+    let lied = import_context(other().ledger(), Stalled { given, never }, Hlc::MAX).unwrap_err();
+    assert!(matches!(lied, ImportError::Malformed { .. }), "{lied}");
+
+    let mut full = Bench::with_map(1 << 20);
+    let before = full.ledger().stats().unwrap();
+    let (_open, never) = channel();
+    let given = Cursor::new(file[..end].to_vec());
+    let error = import_context(full.ledger(), Stalled { given, never }, Hlc::MAX).unwrap_err();
+    let is_full = matches!(error, ImportError::Store(StoreError::MapFull { .. }));
+    assert!(is_full, "{error}");
+    nothing_is_left(&full, &before);
+    full.reopen();
+    full.verify();
+}
+
+/// It is read on another thread, which nobody waits for.
+#[test]
+fn a_reader_that_panics_is_an_error_and_leaves_nothing() {
+    struct Panicking(Cursor<Vec<u8>>);
+    impl Read for Panicking {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            match self.0.read(buffer)? {
+                0 => panic!("the reader of a test"),
+                read => Ok(read),
+            }
+        }
+    }
+    let file = several_chunks();
+    let half = Panicking(Cursor::new(file[..file.len() / 2].to_vec()));
     let mut target = other();
     let before = target.ledger().stats().unwrap();
-    for part in 1..8 {
-        let part = &file[..file.len() * part / 8];
-        let error = import_context(target.ledger(), Failing(part), Hlc::MAX).unwrap_err();
-        assert!(matches!(error, ImportError::Read { .. }), "{error}");
-    }
+    let error = import_context(target.ledger(), half, Hlc::MAX).unwrap_err();
+    let is_told = matches!(&error, ImportError::Read { at, .. } if *at > 1 << 18);
+    assert!(is_told, "{error}");
     nothing_is_left(&target, &before);
     target.reopen();
     target.verify();
@@ -312,14 +397,14 @@ fn a_copy_from_the_future_is_refused_and_leaves_nothing() {
     let before = target.ledger().stats().unwrap();
     let last = target.ledger().last_hlc();
     let latest = Hlc::from_bits(newest.bits() - 1);
-    let refused = import_context(target.ledger(), &file[..], latest);
+    let refused = import_context(target.ledger(), Cursor::new(file.clone()), latest);
     assert!(
         matches!(refused, Err(ImportError::FromTheFuture { stamp, .. }) if stamp == newest),
         "{refused:?}"
     );
     nothing_is_left(&target, &before);
     assert_eq!(target.ledger().last_hlc(), last);
-    import_context(target.ledger(), &file[..], newest).unwrap();
+    import_context(target.ledger(), Cursor::new(file.clone()), newest).unwrap();
     target.verify();
 }
 
@@ -368,7 +453,12 @@ fn a_file_of_the_first_version_is_taken_in() {
     let source = open(dir.path(), "format-4");
     let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/context-5.clx1");
     let target = other();
-    import_context(target.ledger(), &std::fs::read(kept).unwrap()[..], Hlc::MAX).unwrap();
+    import_context(
+        target.ledger(),
+        Cursor::new(std::fs::read(kept).unwrap()),
+        Hlc::MAX,
+    )
+    .unwrap();
     let (here, there) = (
         source.snapshot().unwrap(),
         target.ledger().snapshot().unwrap(),

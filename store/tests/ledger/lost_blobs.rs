@@ -1,6 +1,8 @@
 //! Blobs that contexts have attached and that are not there, or damaged: a backup goes on
 //! without them and names them, and a check tells of them.
 
+use std::io::Cursor;
+
 use bytes::Bytes;
 use corelet_store::{
     Attachment, BLOB_GROUP_BYTES, BackupCounts, BackupSource, BlobId, BlobLimit, Blobs,
@@ -122,7 +124,7 @@ fn a_backup_names_the_attached_blobs_that_it_lacks_and_has_the_others() {
         ledger: LedgerConfig::default(),
         latest: Hlc::MAX,
     };
-    let restored = restore(&backup[..], &target, &options, &mut |_| {}).unwrap();
+    let restored = restore(Cursor::new(backup.clone()), &target, &options, &mut |_| {}).unwrap();
     assert_eq!(restored.counts, counts);
     assert_eq!(restored.blobs_left_out, told);
     let report = check(&target, &mut |_| {}).unwrap();

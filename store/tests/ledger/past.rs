@@ -3,6 +3,7 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::io::Cursor;
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
@@ -506,7 +507,7 @@ fn behind_a_copy_without_its_log_nothing_is_retained() {
     export_context(&snapshot, &id(1), scope, &mut copy).unwrap();
     drop(snapshot);
     bench.commit(vec![Change::DeleteContext(id(1))]);
-    import_context(bench.ledger(), &copy[..], Hlc::MAX).unwrap();
+    import_context(bench.ledger(), Cursor::new(copy), Hlc::MAX).unwrap();
     let snapshot = bench.ledger().snapshot().unwrap();
     let slot = snapshot.context(&id(1)).unwrap().unwrap().slot;
     drop(snapshot);

@@ -4,6 +4,7 @@
 //! these roots.
 
 use std::fs::{self, File};
+use std::io::Cursor;
 use std::os::unix::fs::FileExt;
 
 use corelet_store::{
@@ -189,7 +190,7 @@ impl World {
                     Err(other) => panic!("{other}"),
                 }
                 self.commit(vec![vec![Change::DeleteContext(id(*n))]], true);
-                import_context(self.bench.ledger(), &file[..], Hlc::MAX).unwrap();
+                import_context(self.bench.ledger(), Cursor::new(file.clone()), Hlc::MAX).unwrap();
             }
             Step::Sweep => while self.bench.ledger().sweep(1000).unwrap().is_more {},
             Step::Restart => self.bench.reopen(),

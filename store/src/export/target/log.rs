@@ -1,14 +1,54 @@
 //! The log of a context on its way in, the newest delta first, and what deltas had seen. Where
 //! the log can be cut is marked anew, as positions are the ledger's own.
+//!
+//! Some deltas wait for each other, and are put from the oldest of them on: each behind the one before
+//! it fills its page, and each before it would halve one.
 
-use super::{Buffers, Span, Target};
-use crate::delta::DeltaView;
+use super::{Buffers, Finding, Span, Step, Target};
 use crate::error::ImportError;
 use crate::layout::{self, mark_key, slot_key};
-use crate::record::{DagNode, LogRow, RecordKind};
+use crate::record::{DagNode, LogRow, RecordKind, seal};
 use crate::tally::{MarkRow, SPAN_BYTES, SPAN_DELTAS_MAX};
 use crate::version::Dot;
 use crate::writer::LedgerWriter;
+
+/// So many bytes of deltas wait, or one delta: some hundred pages, of which the first is halved,
+/// and no more than a processor's cache holds.
+const WAITING_BYTES_MAX: usize = 1 << 20;
+
+/// Records of the log that are to be put in the step, the newest first.
+#[derive(Default)]
+pub(super) struct Waiting {
+    records: Vec<u8>,
+    /// The position of each, and where in these bytes it ends.
+    ends: Vec<(u64, usize)>,
+}
+
+impl Waiting {
+    /// One more, before these. Gives whether they are to be put now.
+    fn add(&mut self, position: u64, record: &[u8]) -> bool {
+        self.records.extend_from_slice(record);
+        self.ends.push((position, self.records.len()));
+        self.records.len() >= WAITING_BYTES_MAX
+    }
+
+    pub(super) fn put(
+        &mut self,
+        writer: &LedgerWriter<'_>,
+        step: &mut Step<'_>,
+    ) -> Result<(), ImportError> {
+        let table = writer.tables().log;
+        while let Some((position, end)) = self.ends.pop() {
+            let begin = self.ends.last().map_or(0, |(_, end)| *end);
+            let key = layout::position_key(position);
+            let record = &self.records[begin..end];
+            step.put(writer, table, RecordKind::Log, &key, record)?;
+        }
+        self.records.clear();
+        self.records.shrink_to(2 * WAITING_BYTES_MAX);
+        Ok(())
+    }
+}
 
 impl<'l> Target<'l> {
     pub(super) fn past(
@@ -31,9 +71,11 @@ impl<'l> Target<'l> {
         writer: &mut LedgerWriter<'l>,
         canonical: &[u8],
         past: Option<&(Dot, Vec<Dot>)>,
+        finding: &Finding,
     ) -> Result<(), ImportError> {
-        let delta = DeltaView::parse(canonical)
-            .map_err(|_| ImportError::malformed("a delta in its log is malformed"))?;
+        let Finding::Delta { id, hlc } = finding else {
+            return Err(ImportError::malformed("a delta in its log is malformed"));
+        };
         if self.counts.deltas >= self.head.log_count {
             return Err(ImportError::malformed("more deltas came than it says"));
         }
@@ -48,12 +90,15 @@ impl<'l> Target<'l> {
             },
             canonical,
         };
-        self.key([&layout::position_key(position), &[]]);
-        let table = writer.tables().log;
-        self.put(writer, table, &row)?;
+        let record = &mut self.buffers.record;
+        seal(record, &layout::position_key(position), &row);
+        if self.log.add(position, record) {
+            let step = self.step.as_mut().expect("a row is taken in within a step");
+            self.log.put(writer, step)?;
+        }
         if self.count(canonical.len() as u64, is_oldest) {
             self.key([&mark_key(self.record.slot, position), &[]]);
-            let (table, hlc) = (writer.tables().marks, delta.hlc().bits());
+            let (table, hlc) = (writer.tables().marks, hlc.bits());
             self.put(writer, table, &MarkRow { hlc })?;
         }
         if let Some((dot, seen)) = past {
@@ -62,7 +107,7 @@ impl<'l> Target<'l> {
                 dot: self.dot(writer, *dot)?,
                 seen: self.seen(writer, seen)?,
             };
-            self.past(writer, delta.id().as_bytes(), &node)?;
+            self.past(writer, id.as_bytes(), &node)?;
         }
         Ok(())
     }

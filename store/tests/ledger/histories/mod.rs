@@ -12,6 +12,7 @@ mod past;
 mod replica;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io::Cursor;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
@@ -201,7 +202,7 @@ impl<'p> History<'p> {
         let replica = &mut self.replicas[lost];
         let delete = vec![Change::DeleteContext(self.context)];
         replica.ledger.commit(delete).unwrap().remove(0).unwrap();
-        import_context(replica.ledger, &copy[..], Hlc::MAX).unwrap();
+        import_context(replica.ledger, Cursor::new(copy), Hlc::MAX).unwrap();
         let context = replica.snapshot().context(&self.context).unwrap();
         replica.slot = context.unwrap().slot;
         replica.has = known;

@@ -8,8 +8,7 @@
 
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
-use crate::authors::Authors;
-use crate::entry::{EntryDigest, Space, Stored};
+use crate::entry::{AuthorNames, EntryDigest, Space, Stored};
 use crate::error::{ImportError, StoreError};
 use crate::ids::{ContextId, Root};
 use crate::layout;
@@ -86,20 +85,21 @@ impl IncomingTrie {
         }
     }
 
-    /// An entry that is written with numbers of `authors`.
+    /// An entry that is written with numbers of `authors`. One that has others is passed over: who
+    /// takes it in refuses it.
     pub(super) fn entry(
         &mut self,
         space: Space,
         key: &[u8],
         entry: &Stored<'_>,
-        authors: &Authors,
-    ) -> Result<(), ImportError> {
+        authors: &impl AuthorNames,
+    ) {
         if !space.is_replicated() {
-            return Ok(());
+            return;
         }
-        let digest = self.digests.of(space, key, entry, authors);
-        let unknown = |_| ImportError::malformed("an author was not named before");
-        let digest = digest.map_err(unknown)?;
+        let Ok(digest) = self.digests.of(space, key, entry, authors) else {
+            return;
+        };
         layout::trie_entry(&mut self.key, space, key);
         let Self {
             seed,
@@ -109,7 +109,6 @@ impl IncomingTrie {
             ..
         } = self;
         entries.add(*seed, scratch, &digest, key);
-        Ok(())
     }
 
     /// The next node, in the order of paths: each before those below it.
