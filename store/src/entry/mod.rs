@@ -9,6 +9,7 @@
 //! | `state.rs` | the state of an entry, as stored |
 //! | `merge.rs` | what a write makes of it |
 //! | `value.rs` | what it is read as |
+//! | `placement.rs` | which states may stand in which space |
 //! | `digest.rs` | what of it nodes must agree on |
 //! | `model.rs` | tests of the merge against what its rules say of whole histories |
 
@@ -19,11 +20,13 @@ mod kind;
 mod merge;
 #[cfg(test)]
 mod model;
+mod placement;
 mod state;
 mod value;
 
 pub(crate) use digest::{EntryDigest, UnknownAuthor};
 pub use kind::{EntryKind, Space};
 pub(crate) use merge::{Effect, append, merge};
+pub(crate) use placement::check_placement;
 pub(crate) use state::{SequenceState, State, Stored, Value};
 pub use value::{CounterSum, EntryValue};
