@@ -21,7 +21,7 @@ use super::row::{self, Counts, HeadFields, Row};
 use crate::attachment::{self, Attachment};
 use crate::authors::Authors;
 use crate::delta::BirthsView;
-use crate::entry::{Space, State, Stored, Value};
+use crate::entry::{Space, State, Stored, Value, check_placement};
 use crate::error::ImportError;
 use crate::hlc::Hlc;
 use crate::ids::{ApplicationId, ContextId, ContextSlot, NodeId, Root};
@@ -424,9 +424,12 @@ impl<'l> Target<'l> {
         Ok(known)
     }
 
-    /// Holds an entry, in numbers of this ledger, against the trie.
+    /// Holds an entry, in numbers of this ledger, against the trie and against what may
+    /// stand where it is to.
     fn compare(&mut self, space: Space, key: &[u8], entry: &Stored<'_>) -> Result<(), ImportError> {
         let step = self.step.as_ref().expect("a row is taken in within a step");
+        let placed = check_placement(space, key, entry, &step.authors);
+        placed.map_err(ImportError::malformed)?;
         self.found.take_in(space, key, entry);
         self.trie.entry(space, key, entry, &step.authors)
     }

@@ -242,6 +242,34 @@ fn a_private_entry_that_is_given_twice_is_refused() {
     assert!(is_told, "{error}");
 }
 
+/// What no call can have made: no write finds it as it has to be, and no trie tells.
+#[test]
+fn a_private_entry_that_is_no_register_is_refused() {
+    let error = refused(&changed(|row| {
+        if let Row::Value {
+            space: Space::Private,
+            dot,
+            ..
+        } = row
+        {
+            // A write-once value with the same bytes.
+            let mut state = vec![7];
+            state.extend(1_u32.to_le_bytes());
+            state.extend(dot.author.to_le_bytes());
+            state.extend(dot.hlc.bits().to_le_bytes());
+            state.extend(5_u32.to_le_bytes());
+            state.extend(b"value");
+            *row = Row::Sections {
+                space: Space::Private,
+                key: b"own",
+                state: state.leak(),
+            };
+        }
+    }));
+    let is_told = matches!(&error, ImportError::Malformed { why } if why.contains("no register"));
+    assert!(is_told, "{error}");
+}
+
 /// Numbers of authors are never given again, and all of them are read with each commit.
 #[test]
 fn authors_that_only_a_refused_copy_has_named_are_none_of_the_ledger() {
