@@ -218,6 +218,18 @@ impl Peer {
         self.make(effects(1, self.slot, now, &[(key, value)]))
     }
 
+    /// What it has written once at microsecond `now`, for others.
+    pub(crate) fn write_once(
+        &self,
+        now: u64,
+        key: &'static str,
+        value: &'static str,
+    ) -> VouchedDelta {
+        let mut call = effects(1, self.slot, now, &[(key, "")]);
+        call.ops[0].write = Write::WriteOnce(Bytes::from_static(value.as_bytes()));
+        self.make(call)
+    }
+
     /// By what it has attached a blob at microsecond `now`, for others.
     pub(crate) fn attach(&self, now: u64, attachment: Attachment) -> VouchedDelta {
         match attach(1, self.slot, now, attachment) {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use crate::answer::{AnswerKey, KeyedAnswer, RequestDigest, Said};
 use crate::change::{Births, Change, Op, Write};
 use crate::check::check;
-use crate::entry::{EntryKind, Space};
+use crate::entry::{EntryKind, Space, State, Value};
 use crate::error::{ExportError, ImportError, StoreError};
 use crate::export::{BackupCounts, BackupSource, write_backup};
 use crate::fixture::{alter, call, flip, id, name, open, round, scrub_twice, two};
@@ -19,9 +19,10 @@ use crate::layout::{self, position_key, slot_key};
 use crate::ledger::{Ledger, LedgerConfig};
 use crate::names::reconcile_names;
 use crate::quarantine::{AsideRow, QuarantineRow, aside_key};
-use crate::record::{LitterRow, seal};
+use crate::record::{EntryRow, LitterRow, seal};
 use crate::scrub::Scrub;
 use crate::verify::verify;
+use crate::version::Dot;
 
 fn backup(ledger: &Ledger) -> Result<(BackupCounts, Vec<u8>), ExportError> {
     ledger.writer().checkpoint().unwrap();
@@ -34,6 +35,79 @@ fn backup(ledger: &Ledger) -> Result<(BackupCounts, Vec<u8>), ExportError> {
     let mut file = Vec::new();
     let counts = write_backup(&source, &mut file, &mut |_| {})?;
     Ok((counts, file))
+}
+
+/// Somebody has written them by our rules otherwise, with checksums that match.
+#[test]
+fn an_entry_that_nobody_can_have_written_where_it_stands_is_told() {
+    let (_dir, ledger, [slot, _]) = two();
+    let (owner, other) = (NodeId::from_bytes([4; 32]), NodeId::from_bytes([5; 32]));
+    let owned = [owner.as_bytes(), &b"own"[..]].concat();
+    let op = |space, key: &[u8]| Op {
+        space,
+        ..Op::set(Bytes::copy_from_slice(key), "value".into())
+    };
+    let ops = vec![op(Space::Owned, &owned), op(Space::Private, b"own")];
+    commit(&ledger, Change::Call(call(1, slot, 10, ops)));
+    let mut others = call(1, slot, 11, vec![op(Space::Shared, b"other")]);
+    others.author = other;
+    commit(&ledger, Change::Call(others));
+    ledger.writer().checkpoint().unwrap();
+    verify(&ledger.snapshot().unwrap()).unwrap();
+
+    let authors = ledger.snapshot().unwrap().authors().unwrap();
+    let dot = |author| Dot {
+        author: authors.find(author).unwrap(),
+        hlc: Hlc::from_micros(10),
+    };
+    let state = State {
+        once: Some(Value {
+            dot: dot(owner),
+            bytes: b"value",
+        }),
+        ..State::default()
+    };
+    let mut sections = Vec::new();
+    state.write(&mut sections);
+    let cases: [(Space, &[u8], EntryRow<'_>, &str); 2] = [
+        (
+            Space::Owned,
+            &owned,
+            EntryRow::value(dot(other), b"value"),
+            "another author than its owner",
+        ),
+        (
+            Space::Private,
+            b"own",
+            EntryRow::sections(&sections),
+            "no register",
+        ),
+    ];
+    for (space, key, row, why) in cases {
+        let mut full = Vec::new();
+        layout::entry_key(&mut full, slot, space, key);
+        let mut before = Vec::new();
+        alter(&ledger, |tables, txn| {
+            before = tables
+                .entries
+                .get(txn, &full)?
+                .expect("it is there")
+                .to_vec();
+            let mut record = Vec::new();
+            seal(&mut record, &full, &row);
+            tables.entries.put(txn, &full, &record).map(|()| true)
+        });
+        let told = verify(&ledger.snapshot().unwrap()).expect_err("it cannot be");
+        assert!(told.to_string().contains(why), "{space:?}: {told}");
+        alter(&ledger, |tables, txn| {
+            tables.entries.put(txn, &full, &before).map(|()| true)
+        });
+    }
+    verify(&ledger.snapshot().unwrap()).unwrap();
+}
+
+fn commit(ledger: &Ledger, change: Change) {
+    ledger.commit(vec![change]).unwrap().remove(0).unwrap();
 }
 
 fn quarantine(ledger: &Ledger, n: u8) {

@@ -155,6 +155,22 @@ impl Snapshot {
         found.map(|bytes| self.value_of(full, bytes)).transpose()
     }
 
+    /// What the entry under `key` is read as once it is removed by somebody who has seen all of
+    /// it: a write-once value stays, also one that another kind hides.
+    pub fn left_by_removal(
+        &self,
+        slot: ContextSlot,
+        space: Space,
+        key: &[u8],
+    ) -> Result<Option<EntryValue<'_>>, StoreError> {
+        let mut full = Vec::new();
+        layout::entry_key(&mut full, slot, space, key);
+        let Some(bytes) = self.get_raw(self.tables.entries, &full)? else {
+            return Ok(None);
+        };
+        Ok(read_entry(&full, bytes)?.left_by_removal())
+    }
+
     /// The value of the register under `key` of the shared space; none if there is
     /// another kind of entry.
     pub fn register(&self, slot: ContextSlot, key: &[u8]) -> Result<Option<&[u8]>, StoreError> {

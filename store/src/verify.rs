@@ -17,7 +17,7 @@ pub(crate) use self::chain::Chain;
 use crate::answer::KeptAnswer;
 use crate::authors::Authors;
 use crate::change::ApplicationRecord;
-use crate::entry::{EntryKind, Space, Stored};
+use crate::entry::{EntryKind, Space, Stored, check_placement};
 use crate::error::StoreError;
 use crate::ids::{ContextId, ContextSlot};
 use crate::layout::{self, Table, Tables, slot_of};
@@ -250,6 +250,10 @@ pub(crate) fn scrub_incoming(
                 .to_vec(),
             Keyed::Trie | Keyed::Position | Keyed::Otherwise => continue,
         };
+        let check = match keyed {
+            Keyed::Entries => Scrub::entry_that_came_in,
+            Keyed::Slot | Keyed::Space | Keyed::Trie | Keyed::Otherwise => check,
+        };
         for prefix in prefixes {
             scrub.each(table, keyed, &prefix, check);
         }
@@ -379,19 +383,47 @@ impl<'s> Scrub<'s> {
     }
 
     fn entry(&mut self, key: &[u8], bytes: &[u8]) -> Result<(), StoreError> {
+        let (slot, space, name, entry) = self.counted(key, bytes)?;
+        let placed = check_placement(space, name, &entry, &self.authors);
+        placed.map_err(|why| corrupt("entry", key, why))?;
+        self.entry_by_itself(key, (slot, space, name), &entry)
+    }
+
+    /// Whether it may stand where it does was checked when it came in.
+    fn entry_that_came_in(&mut self, key: &[u8], bytes: &[u8]) -> Result<(), StoreError> {
+        let (slot, space, name, entry) = self.counted(key, bytes)?;
+        self.entry_by_itself(key, (slot, space, name), &entry)
+    }
+
+    /// Reads an entry and counts it.
+    fn counted<'k>(
+        &mut self,
+        key: &'k [u8],
+        bytes: &'k [u8],
+    ) -> Result<(ContextSlot, Space, &'k [u8], Stored<'k>), StoreError> {
         let (slot, space, name) = layout::split_entry(key)
             .ok_or_else(|| corrupt("entry", key, "its key has no slot, or its space is unknown"))?;
         let found = self.of(slot);
         found.count(space);
         let entry = read_entry(key, bytes)?;
         found.add(space, name, &entry);
-        if matches!(&entry, Stored::Value(value) if self.authors.get(value.dot.author).is_none()) {
+        Ok((slot, space, name, entry))
+    }
+
+    /// Its authors, and its edits if it is a list or text.
+    fn entry_by_itself(
+        &mut self,
+        key: &[u8],
+        (slot, space, name): (ContextSlot, Space, &[u8]),
+        entry: &Stored<'_>,
+    ) -> Result<(), StoreError> {
+        if matches!(entry, Stored::Value(value) if self.authors.get(value.dot.author).is_none()) {
             return Err(corrupt("entry", key, "its author is unknown"));
         }
-        let Stored::Sections(_) = &entry else {
+        let Stored::Sections(_) = entry else {
             return Ok(());
         };
-        self.snapshot.check_edits(slot, space, name, &entry)?;
+        self.snapshot.check_edits(slot, space, name, entry)?;
         for kind in [EntryKind::List, EntryKind::Text] {
             if self.snapshot.sequence(slot, space, name, kind)?.is_none() {
                 continue;

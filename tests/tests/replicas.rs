@@ -11,8 +11,8 @@ use std::thread;
 use bytes::Bytes;
 use corelet_shard::{Call, CopyStream, Delivered, NewContext, ReadError, ShardHandle};
 use corelet_store::{
-    ContextId, DeltaId, DeltaView, ExportScope, Hlc, ImportPlace, LedgerConfig, NodeId, Refused,
-    Seal, Sealer, VouchedDelta, import_into, make_seals, vouch,
+    BlobId, ContextId, DeltaId, DeltaView, ExportScope, Hlc, ImportPlace, LedgerConfig, NodeId,
+    Refused, Seal, Sealer, VouchedDelta, import_into, make_seals, vouch,
 };
 use corelet_tests::{NodeKey, TestNode, component};
 use futures_util::future::{join, join_all, poll_fn};
@@ -133,6 +133,85 @@ fn believed(context: ContextId, (deltas, seal): Handed) -> Vec<VouchedDelta> {
     vouch(context, deltas, [sealed]).expect("deltas")
 }
 
+/// All that a node has made of a context, for the other one.
+async fn all_made(shard: &ShardHandle, context: ContextId, key: u8) -> Handed {
+    let own = NodeKey::of(key);
+    let made = made(shard, context, own.node_id(), None).await;
+    let newest = made.last().expect("it has made something");
+    let newest = DeltaView::parse(newest).expect("a delta").id();
+    let seal = make_seals(&own, &[(context, newest)]).remove(0).to_bytes();
+    (made, Some(seal))
+}
+
+async fn deliver(shard: &ShardHandle, context: ContextId, handed: Handed) {
+    let deltas = believed(context, handed);
+    let count = deltas.len();
+    let outcomes = shard.deliver(context, deltas).await;
+    check(outcomes.expect("an answer"), count);
+}
+
+/// All of these deltas are here.
+fn check(delivered: Vec<Delivered>, count: usize) {
+    assert_eq!(delivered.len(), count);
+    for outcome in delivered {
+        let is_here = match &outcome {
+            Delivered::Applied => true,
+            Delivered::Refused(why) => matches!(**why, Refused::AppliedBefore { .. }),
+            Delivered::FromTheFuture(_) => false,
+        };
+        assert!(is_here, "{outcome:?}");
+    }
+}
+
+/// The blob with this content, on this node as well.
+async fn upload(shard: &ShardHandle, content: &[u8]) -> BlobId {
+    let upload = shard.blobs().upload(None, None).await;
+    let mut upload = upload.expect("there is room");
+    upload
+        .write(content.to_vec().into())
+        .await
+        .expect("it is taken");
+    upload.finish().await.expect("it is there").hold.id()
+}
+
+/// One node lets go of the only comment that shows a blob, which the other has made, while that makes
+/// a second one; later a third one comes and goes.
+#[test]
+fn a_blob_stays_attached_while_a_comment_of_another_node_shows_it() {
+    let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let context = two_nodes_with_a_context(one.path(), other.path());
+    let comment = |blob: BlobId| {
+        let attachments = [blob.to_string()];
+        json!({ "title": "plan", "at": 0, "count": 3, "remark": "see", "attachments": attachments })
+    };
+    let (first, both) = node(2).run(other.path(), move |shard| async move {
+        share(&shard, context, 1).await;
+        let blob = upload(&shard, b"a map").await;
+        call(&shard, context, "comment", comment(blob)).await;
+        let first = all_made(&shard, context, 2).await;
+        call(&shard, context, "comment", comment(blob)).await;
+        (first, all_made(&shard, context, 2).await)
+    });
+    let (comments, attached) = node(1).run(one.path(), move |shard| async move {
+        let blob = upload(&shard, b"a map").await;
+        deliver(&shard, context, first).await;
+        let resolve = |place: u64| json!({ "title": "plan", "place": place });
+        call(&shard, context, "resolve", resolve(0)).await;
+        deliver(&shard, context, both).await;
+        call(&shard, context, "comment", comment(blob)).await;
+        call(&shard, context, "resolve", resolve(1)).await;
+        let read = call(&shard, context, "read", json!({ "title": "plan" })).await;
+        let attached = shard.attached(context, None, 9).await.expect("an answer");
+        let is_it = attached
+            .iter()
+            .map(|attached| attached.id == blob.to_string());
+        (read["comments"].clone(), is_it.collect::<Vec<_>>())
+    });
+    let comments = comments.as_array().expect("a list");
+    assert_eq!(comments.len(), 1, "{comments:?}");
+    assert_eq!(attached, [true], "the comment that is left shows it");
+}
+
 /// What a node ends with.
 #[derive(Debug, PartialEq)]
 struct End {
@@ -172,16 +251,7 @@ async fn work(
         let deltas = believed(context, std::mem::take(&mut handed));
         let count = deltas.len();
         let (_, delivered) = join(join_all(calls), shard.deliver(context, deltas)).await;
-        let delivered = delivered.expect("an answer");
-        assert_eq!(delivered.len(), count);
-        for outcome in delivered {
-            let is_right = match &outcome {
-                Delivered::Applied => true,
-                Delivered::Refused(why) => matches!(**why, Refused::AppliedBefore { .. }),
-                Delivered::FromTheFuture(_) => false,
-            };
-            assert!(is_right, "{outcome:?}");
-        }
+        check(delivered.expect("an answer"), count);
         let made = made(&shard, context, own.node_id(), last).await;
         let newest = made
             .last()

@@ -28,6 +28,8 @@ pub enum Space {
 pub enum Row<'a> {
     /// An entry, with its value.
     Shown(&'a [u8]),
+    /// The same of an entry that is written once, which no removal takes.
+    WrittenOnce(&'a [u8]),
     /// One that this turn has removed itself. It has to be walked over, so it is
     /// paid for, but it does not count against the limit.
     Removed,
@@ -40,9 +42,14 @@ pub enum Row<'a> {
 impl Row<'_> {
     /// Bytes of the value.
     pub fn bytes(&self) -> usize {
+        self.value().map_or(0, <[u8]>::len)
+    }
+
+    /// The value, if this is an entry, and no trace of one.
+    pub fn value(&self) -> Option<&[u8]> {
         match self {
-            Row::Shown(value) => value.len(),
-            Row::Removed | Row::Hidden => 0,
+            Row::Shown(value) | Row::WrittenOnce(value) => Some(value),
+            Row::Removed | Row::Hidden => None,
         }
     }
 }
@@ -73,7 +80,8 @@ pub trait GuestState: GuestSequences + GuestBlobs {
     /// One that had keeps it.
     fn write_once(&mut self, space: Space, key: &[u8], value: &[u8]) -> Result<bool, StateError>;
 
-    /// Removes the entry under `key`; tells whether there was one.
+    /// Removes the entry under `key`; tells whether there was one. What is written once is not
+    /// removed: that is [`StateError::Misused`].
     fn remove(&mut self, space: Space, key: &[u8]) -> Result<bool, StateError>;
 
     /// Hands up to `limit` entries whose key begins with `prefix` to `out`, in

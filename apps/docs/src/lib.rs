@@ -24,8 +24,9 @@ pub struct Docs {
     comments: Map<String, List<Comment>>,
     /// By title, then by who: scalar values that they have written.
     written: Map<String, Map<String, Counter>>,
-    /// By blob: comments that it goes with.
-    attached: Map<String, Counter>,
+    /// By blob: the ids of the comments that it goes with. A count would not do: when it is cleared at 0,
+    /// a comment that another node makes meanwhile is not counted any more.
+    goes_with: Map<String, Set<String>>,
 }
 
 /// What somebody says about a part of a document.
@@ -35,6 +36,9 @@ pub struct Comment {
     /// What was there when it was said.
     quote: String,
     remark: String,
+    /// What it is called among those that a blob goes with; only if one goes with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
     /// Blobs that go with it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     attachments: Vec<String>,
@@ -59,14 +63,22 @@ const COMMENTS_MAX: u64 = 1000;
 /// The most blobs that go with one comment.
 const ATTACHMENTS_MAX: usize = 10;
 
+/// An id that no other comment has.
+fn new_id() -> String {
+    format!("{:032x}", u128::from_be_bytes(context::random()))
+}
+
 impl Docs {
-    /// Detaches the blobs of a comment that is gone, if no other has them.
+    /// Detaches the blobs of a comment that is gone, if no other has them. Of two nodes that let
+    /// go of the last two comments at the same time neither does: then a blob stays attached
+    /// until one more comment with it is gone.
     fn let_go(&mut self, comment: &Comment) {
         for blob in &comment.attachments {
-            let mut comments = self.attached.entry_mut(blob);
-            comments.add(-1);
-            if comments.get() <= 0 {
-                comments.clear();
+            let mut comments = self.goes_with.entry_mut(blob);
+            if let Some(id) = &comment.id {
+                comments.remove(id);
+            }
+            if comments.is_empty() {
                 blobs::detach(blob);
             }
         }
@@ -129,15 +141,18 @@ impl Docs {
             let message = format!("a comment has at most {ATTACHMENTS_MAX} attachments");
             return Err(Error::new("too_many", message));
         }
+        let mut id = None;
         for blob in &attachments {
             blobs::attach(blob)?;
-            self.attached.entry_mut(blob).add(1);
+            let id = id.get_or_insert_with(new_id);
+            self.goes_with.entry_mut(blob).insert(id);
         }
         let mut comments = self.comments.entry_mut(title);
         comments.push(&Comment {
             who: context::caller(),
             quote,
             remark,
+            id,
             attachments,
         });
         Ok(comments.len())

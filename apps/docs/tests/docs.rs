@@ -95,4 +95,5 @@ fn what_goes_with_a_comment_is_attached_as_long_as_one_has_it() {
     assert_eq!(docs.attached().len(), 1, "the other comment has it");
     docs.update("discard", json!({ "title": "plan" })).unwrap();
     assert_eq!(docs.attached().len(), 0);
+    assert!(docs.entries().is_empty());
 }

@@ -363,6 +363,7 @@ pub(crate) fn remove_range(space: Space, prefix: &[u8], limit: u32) -> u32 {
         let keys: Vec<_> = all
             .range::<[u8], _>((Bound::Included(prefix), Bound::Unbounded))
             .take_while(|(key, _)| key.starts_with(prefix))
+            .filter(|(key, _)| call.state.kind(space, key) != Some(Kind::WriteOnce))
             .take(limit as usize)
             .map(|(key, _)| key.clone())
             .collect();

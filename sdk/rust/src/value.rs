@@ -24,6 +24,12 @@ pub(crate) fn decode<T: DeserializeOwned>(prefix: &[u8], bytes: &[u8]) -> T {
     }
 }
 
+/// The same where others may be read instead: none if these are no bytes of such a value.
+#[inline]
+pub(crate) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    serde_json::from_slice(bytes).ok()
+}
+
 #[cold]
 #[inline(never)]
 fn unwritable(error: &serde_json::Error) -> ! {

@@ -187,6 +187,90 @@ fn what_is_written_once_stays() {
     });
 }
 
+/// What another node can write below a field, and nobody can remove.
+fn lie(key: &[u8]) {
+    WriteOnce::<String>::at(key.to_vec().leak()).set(&"not of any type here".to_owned());
+}
+
+#[test]
+fn walks_and_removals_pass_over_what_is_not_of_their_types() {
+    let mut probe = Context::<Probe>::new();
+    run(&mut probe, |probe| {
+        for n in [1, 2] {
+            probe.plain.set(&("a", n), &n);
+            probe.pairs.insert(&("a", n));
+            probe.tags.insert(&n.to_string());
+            probe.votes.entry_mut(&n.to_string()).add(1);
+        }
+        // Before all keys, between them and behind them; as long as a key can be.
+        let long = |front: &[u8]| [front, &[b'z'; 480]].concat()[..480].to_vec();
+        for lies in [
+            vec![
+                b"plain\0".to_vec(),
+                long(b"plain\0a\0\0\0\0\0\x01"),
+                long(b"plain\0z"),
+            ],
+            vec![
+                b"pairs\0".to_vec(),
+                long(b"pairs\0a\0\0\0\0\0\x01"),
+                long(b"pairs\0z"),
+            ],
+            vec![b"tags\0\xff".to_vec(), b"tags\x001\xff".to_vec()],
+            vec![b"votes\0".to_vec(), long(b"votes\x001a"), long(b"votes\0z")],
+            // A key of its type, and a value that is none.
+            vec![
+                b"plain\0a\0\0\0\0\0\x01\0".to_vec(),
+                b"plain\0b\0\0\0\0\0\x01".to_vec(),
+            ],
+            vec![b"votes\x003\0\0".to_vec()],
+        ] {
+            lies.iter().for_each(|key| lie(key));
+        }
+    });
+    run(&mut probe, |probe| {
+        let all = [(("a".to_owned(), 1), 1), (("a".to_owned(), 2), 2)];
+        let mut entries = probe.plain.iter();
+        assert_eq!(entries.by_ref().collect::<Vec<_>>(), all);
+        assert_eq!(entries.passed_over(), 5);
+        let mut reversed = probe.plain.iter().reversed();
+        assert!(reversed.by_ref().eq(all.iter().rev().cloned()));
+        assert_eq!(probe.plain.first(), Some(all[0].clone()));
+        assert_eq!(probe.plain.last(), Some(all[1].clone()));
+        let page = probe.plain.page(None::<&(String, u32)>, 1);
+        assert_eq!(
+            (&page.entries[..], &page.next),
+            (&all[..1], &Some(all[0].0.clone()))
+        );
+        let page = probe.plain.page(page.next.as_ref(), 1);
+        assert_eq!((&page.entries[..], &page.next), (&all[1..], &None));
+
+        let keys = all.map(|(key, _)| key);
+        let mut elements = probe.pairs.iter();
+        assert!(elements.by_ref().eq(keys.iter().cloned()));
+        assert_eq!(elements.passed_over(), 3);
+        assert_eq!(probe.pairs.last(), Some(keys[1].clone()));
+        assert_eq!(probe.pairs.page(Some(&keys[0]), 1).elements, keys[1..]);
+        assert!(probe.tags.iter().eq(["1", "2"].map(str::to_owned)));
+
+        let mut keys = probe.votes.keys();
+        let found: Vec<_> = keys.by_ref().collect();
+        assert_eq!(
+            (&found[..], keys.passed_over()),
+            (&["1", "2", "3"].map(str::to_owned)[..], 3)
+        );
+        let votes = found.iter().map(|key| probe.votes.entry(key).get());
+        assert_eq!(votes.collect::<Vec<_>>(), [1, 1, 0]);
+
+        assert_eq!(probe.plain.remove_some(1), 1);
+        assert_eq!(probe.plain.clear(), 1);
+        assert_eq!(probe.pairs.clear(), 2);
+        assert_eq!(probe.tags.remove_some(1_000), 2);
+        assert_eq!(probe.votes.clear(), 2);
+        assert_eq!((probe.plain.iter().next(), probe.tags.len()), (None, 2));
+    });
+    assert_eq!(probe.entries().len(), 5 + 3 + 2 + 4);
+}
+
 #[test]
 fn collections_nest() {
     let mut probe = Context::<Probe>::new();

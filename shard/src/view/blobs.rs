@@ -267,7 +267,7 @@ impl View {
         };
         GuestState::scan(self, walk, &mut |key, row| {
             match row {
-                Row::Shown(_) => tell(key),
+                Row::Shown(_) | Row::WrittenOnce(_) => tell(key),
                 Row::Removed => (hidden, way.walked) = (hidden + 1, way.walked + 1),
                 Row::Hidden => hidden += 1,
             }

@@ -5,6 +5,7 @@ use std::iter::Peekable;
 use std::ops::Bound;
 
 use bytes::Bytes;
+use corelet_store::EntryKind;
 use corelet_wasm_host::Row;
 
 use crate::overlay::Shown;
@@ -14,7 +15,7 @@ pub(super) type Writes<'a> = Box<dyn Iterator<Item = (&'a Bytes, Option<&'a Show
 /// A write that is newer than the snapshot.
 pub(super) struct Newer<'a> {
     pub(super) key: &'a [u8],
-    value: Option<&'a [u8]>,
+    shown: Option<&'a Shown>,
     is_own: bool,
 }
 
@@ -23,11 +24,23 @@ impl<'a> Newer<'a> {
     /// overlay depends on the disk, and so must not cost fuel; the turn's own
     /// removals do.
     pub(super) fn row(&self) -> Row<'a> {
-        match self.value {
-            Some(value) => Row::Shown(value),
+        match self.shown {
+            Some(shown) => row_of(shown.kind, &shown.bytes),
             None if self.is_own => Row::Removed,
             None => Row::Hidden,
         }
+    }
+}
+
+/// An entry of this kind, as a scan tells of it.
+pub(super) fn row_of(kind: EntryKind, value: &[u8]) -> Row<'_> {
+    match kind {
+        EntryKind::WriteOnce => Row::WrittenOnce(value),
+        EntryKind::Register
+        | EntryKind::Counter
+        | EntryKind::SetElement
+        | EntryKind::List
+        | EntryKind::Text => Row::Shown(value),
     }
 }
 
@@ -67,16 +80,16 @@ impl<'a> Merge<'a> {
 
     pub(super) fn next(&mut self) -> Option<Newer<'a>> {
         let (newest, key) = self.next_layer()?;
-        let mut value = None;
+        let mut shown = None;
         for (at, layer) in self.layers.iter_mut().enumerate().skip(newest) {
             let write = layer.next_if(|(other, _)| *other == key);
             if at == newest {
-                value = write.and_then(|(_, value)| value);
+                shown = write.and_then(|(_, shown)| shown);
             }
         }
         Some(Newer {
             key,
-            value: value.map(|shown| &shown.bytes[..]),
+            shown,
             is_own: newest == 0,
         })
     }

@@ -27,7 +27,7 @@ use corelet_store::{
 use corelet_wasm_host::{GuestState, Row, StateError, StateWalk};
 
 use self::blobs::Attaching;
-use self::merge::{Merge, is_empty, prefix_end, scan_bounds};
+use self::merge::{Merge, is_empty, prefix_end, row_of, scan_bounds};
 use self::sequences::Sequences;
 pub(crate) use self::sequences::{Edited, SequenceAccess};
 use crate::blobs::BlobService;
@@ -213,6 +213,31 @@ impl View {
                 with_bytes(value, |bytes| found(Some(Found { kind, bytes, sum })))
             }
         })
+    }
+
+    /// What an entry below the changeset is read as once this turn has removed it: a write-once
+    /// value that another node has put beneath it. A snapshot shows that: no call of this node
+    /// writes one where there is something else, and while deltas of others are in no snapshot, no
+    /// update runs.
+    fn left_by_removal(&self, space: Space, key: &[u8]) -> Result<Option<Shown>, StateError> {
+        let latest;
+        let snapshot: &Snapshot = match &self.base {
+            Base::Nothing => return Ok(None),
+            Base::Fixed { snapshot, .. } => snapshot,
+            Base::Moving { snapshots, .. } => {
+                latest = snapshots.latest();
+                &latest
+            }
+        };
+        let left = snapshot
+            .left_by_removal(self.slot, space, key)
+            .map_err(StateError::new)?;
+        Ok(left.map(|value| {
+            let kind = value.kind();
+            with_bytes(value, |bytes| {
+                Shown::new(kind, Bytes::copy_from_slice(bytes))
+            })
+        }))
     }
 
     /// What a write of this turn meets, its own writes included, and whether the turn has
@@ -430,11 +455,12 @@ impl GuestState for View {
                 drop(self.changeset.of_mut(space).remove(key));
             }
             Some(_) => {
+                let shown = self.left_by_removal(space, key)?;
                 self.sequences.let_go(space, key);
                 let own = Own {
                     removes_first: false,
                     write: Write::Remove,
-                    shown: None,
+                    shown,
                 };
                 self.put(space, key, own);
             }
@@ -495,7 +521,7 @@ impl GuestState for View {
 
         let mut left = limit;
         let mut emit = |key: &[u8], row: Row<'_>| {
-            left -= usize::from(matches!(row, Row::Shown(_)));
+            left -= usize::from(row.value().is_some());
             match out(key, row) {
                 ControlFlow::Continue(()) if left > 0 => ControlFlow::Continue(()),
                 _ => ControlFlow::Break(()),
@@ -518,7 +544,9 @@ impl GuestState for View {
                         return Ok(ControlFlow::Continue(()));
                     }
                 }
-                let flow = with_bytes(entry.value()?, |value| emit(key, Row::Shown(value)));
+                let value = entry.value()?;
+                let kind = value.kind();
+                let flow = with_bytes(value, |bytes| emit(key, row_of(kind, bytes)));
                 ended = flow.is_break();
                 Ok(flow)
             };
@@ -550,7 +578,7 @@ mod tests {
 
     use corelet_store::{
         ApplicationId, CallEffects, Change, ContextId, Hlc, HlcClock, Ledger, LedgerConfig,
-        NewContext, NodeId,
+        NewContext, NodeId, RemoteDelta,
     };
     use corelet_wasm_host::Space::Shared;
     use proptest::prelude::*;
@@ -630,7 +658,7 @@ mod tests {
             ..StateWalk::default()
         };
         view.scan(walk, &mut |key, row| {
-            if let Row::Shown(value) = row {
+            if let Some(value) = row.value() {
                 seen.push((key.to_vec(), value.to_vec()));
             }
             ControlFlow::Continue(())
@@ -726,6 +754,7 @@ mod tests {
         view.scan(walk, &mut |key, row| {
             let row = match row {
                 Row::Shown(_) => "shown",
+                Row::WrittenOnce(_) => "written once",
                 Row::Removed => "removed",
                 Row::Hidden => "hidden",
             };
@@ -736,6 +765,67 @@ mod tests {
         let expected = [(b"a".to_vec(), "removed"), (b"ab".to_vec(), "hidden")];
         assert_eq!(rows[..2], expected);
         assert_eq!(rows[2..], [(b"b".to_vec(), "shown")]);
+    }
+
+    /// Another node has written the key once, and this one has a register there, which is read:
+    /// on the disk, or in the overlay above it.
+    #[test]
+    fn what_is_removed_from_above_a_write_once_value_shows_that() {
+        for is_overlaid in [false, true] {
+            let disk = fixture::Disk::new();
+            let slot = disk.create(1);
+            let delta = fixture::Peer::new().write_once(9, "key", "once");
+            let theirs = Change::Delta(RemoteDelta { slot, delta });
+            let ours = fixture::call(1, slot, 2, &[("key", "register")]);
+            for change in [ours, theirs] {
+                disk.ledger.commit(vec![change]).unwrap().remove(0).unwrap();
+            }
+            let overlay = Rc::new(RefCell::new(Overlay::default()));
+            if is_overlaid {
+                let call = fixture::call(1, slot, 10, &[("key", "another")]);
+                overlay.borrow_mut().absorb(10, &fixture::shown_by(&call));
+            }
+            let snapshots = Rc::new(Snapshots::new(disk.ledger.clone()).unwrap());
+            let view =
+                || View::of_update(slot, Rc::clone(&snapshots), Rc::clone(&overlay), access());
+            let shown = |view: &mut View| {
+                let mut rows = Vec::new();
+                view.scan(
+                    StateWalk {
+                        limit: 9,
+                        ..StateWalk::default()
+                    },
+                    &mut |key, row| {
+                        rows.push(format!("{} {row:?}", key.escape_ascii()));
+                        ControlFlow::Continue(())
+                    },
+                )
+                .unwrap();
+                rows
+            };
+            let once = [format!("key {:?}", Row::WrittenOnce(b"once"))];
+            let mut first = view();
+            assert!(first.remove(Shared, b"key").unwrap());
+            assert_eq!(first.get(Shared, b"key").unwrap().unwrap(), b"once");
+            assert_eq!(shown(&mut first), once);
+            first.remove(Shared, b"key").unwrap_err();
+            // Whoever comes next sees the same, before it is committed and after that.
+            let written = first.into_written(Hlc::from_micros(11)).unwrap();
+            overlay.borrow_mut().absorb(11, &written.shown);
+            assert_eq!(shown(&mut view()), once);
+            view().remove(Shared, b"key").unwrap_err();
+            assert!(!view().write_once(Shared, b"key", b"ours").unwrap());
+            let Change::Call(mut call) = fixture::call(1, slot, 11, &[]) else {
+                unreachable!("it is made as a call");
+            };
+            call.ops = written.ops;
+            let verdicts = disk.ledger.commit(vec![Change::Call(call)]).unwrap();
+            verdicts[0].as_ref().unwrap();
+            let (snapshots, overlay) = (Snapshots::new(disk.ledger.clone()), Rc::default());
+            let snapshots = Rc::new(snapshots.unwrap());
+            let mut after = View::of_update(slot, snapshots, overlay, access());
+            assert_eq!(shown(&mut after), once);
+        }
     }
 
     /// What is beyond 64 bits is not lost: what is taken away afterwards is taken from it.

@@ -670,7 +670,8 @@ fn seen_of(state: &State<'_>, kind: EntryKind, dot: Dot, past: Past<'_>) -> Vers
     VersionVector::from_pairs(seen).expect("chains are in ascending order of authors")
 }
 
-/// Refuses a write of this node that does not fit to the entry.
+/// Refuses a write of this node that does not fit to what the entry is read as. What another
+/// node has put beneath that decides nothing: this one's guest has never seen it.
 fn agree(found: Option<&Stored<'_>>, op: &OpView<'_>) -> Result<(), Refused> {
     let Some(entry) = found else {
         return Ok(());
@@ -678,17 +679,8 @@ fn agree(found: Option<&Stored<'_>>, op: &OpView<'_>) -> Result<(), Refused> {
     let found = entry.kind();
     match op.write.kind().filter(|_| !op.removes_first) {
         Some(written) if written != found => Err(Refused::KindMismatch { found, written }),
-        None if has_once(entry) => Err(Refused::RemovedWriteOnce),
+        None if found == EntryKind::WriteOnce => Err(Refused::RemovedWriteOnce),
         _ => Ok(()),
-    }
-}
-
-/// Whether a write-once value is there, perhaps beneath what two nodes have made of
-/// the key at once.
-fn has_once(entry: &Stored<'_>) -> bool {
-    match entry {
-        Stored::Sections(state) => state.once.is_some(),
-        Stored::Value(_) => false,
     }
 }
 

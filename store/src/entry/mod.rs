@@ -10,6 +10,7 @@
 //! | `merge.rs` | what a write makes of it |
 //! | `difference.rs` | what it was, told by what it became |
 //! | `value.rs` | what it is read as |
+//! | `placement.rs` | which states may stand in which space |
 //! | `digest.rs` | what of it nodes must agree on |
 //! | `model.rs` | tests of the merge against what its rules say of whole histories |
 
@@ -21,6 +22,7 @@ mod kind;
 mod merge;
 #[cfg(test)]
 mod model;
+mod placement;
 mod state;
 mod value;
 
@@ -28,5 +30,6 @@ pub(crate) use difference::Difference;
 pub(crate) use digest::{AuthorNames, EntryDigest, UnknownAuthor};
 pub use kind::{EntryKind, Space};
 pub(crate) use merge::{Effect, append, merge};
+pub(crate) use placement::check_placement;
 pub(crate) use state::{SequenceState, State, Stored, Value};
 pub use value::{CounterSum, EntryValue};

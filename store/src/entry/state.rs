@@ -215,6 +215,14 @@ impl<'a> Stored<'a> {
         }
     }
 
+    /// Whether it has a state of this kind and of no other.
+    pub(crate) fn has_only(&self, kind: EntryKind) -> bool {
+        match self {
+            Stored::Value(_) => kind == EntryKind::Register,
+            Stored::Sections(state) => state.has_only(kind),
+        }
+    }
+
     /// Shows every dot in it to `visit`.
     pub(crate) fn dots(&self, visit: &mut dyn FnMut(Dot)) {
         match self {

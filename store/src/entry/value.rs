@@ -80,6 +80,16 @@ impl<'a> Stored<'a> {
     }
 }
 
+impl<'a> Stored<'a> {
+    /// What it is read as once it is removed by somebody who has seen all of it.
+    pub(crate) fn left_by_removal(&self) -> Option<EntryValue<'a>> {
+        match self {
+            Stored::Value(_) => None,
+            Stored::Sections(state) => state.once.map(|once| EntryValue::WriteOnce(once.bytes)),
+        }
+    }
+}
+
 fn sum(cells: &[Cell]) -> CounterSum {
     let sums = cells.iter().map(|cell| cell.sum);
     CounterSum(sums.fold(0, i128::saturating_add))

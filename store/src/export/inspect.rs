@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use self::trie::IncomingTrie;
 use super::row::Row;
 use crate::delta::DeltaView;
-use crate::entry::{State, Stored, Value};
+use crate::entry::{State, Stored, Value, check_placement};
 use crate::error::ImportError;
 use crate::hlc::Hlc;
 use crate::ids::{ContextId, DeltaId, NodeId};
@@ -105,14 +105,17 @@ impl Inspector {
             ) => {
                 let (dot, authors) = (*dot, &context.authors);
                 let value = Stored::Value(Value { dot, bytes });
+                check_placement(*space, key, &value, authors).map_err(ImportError::malformed)?;
                 content.trie.entry(*space, key, &value, authors);
             }
             (Row::Sections { space, key, state }, Some(content)) => {
-                if space.is_replicated()
-                    && let Ok(state) = State::read(state)
-                {
-                    let entry = Stored::Sections(state);
-                    content.trie.entry(*space, key, &entry, &context.authors);
+                if let Ok(state) = State::read(state) {
+                    let (entry, authors) = (Stored::Sections(state), &context.authors);
+                    check_placement(*space, key, &entry, authors)
+                        .map_err(ImportError::malformed)?;
+                    if space.is_replicated() {
+                        content.trie.entry(*space, key, &entry, authors);
+                    }
                 }
             }
             (Row::TrieNode { nibbles, node }, Some(content)) => content.trie.node(nibbles, node)?,

@@ -33,6 +33,7 @@ mod signed;
 mod start_check;
 mod tries;
 mod words;
+mod written_once;
 
 use std::collections::BTreeMap;
 use std::path::Path;

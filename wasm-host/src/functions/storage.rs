@@ -138,7 +138,8 @@ async fn remove(mut cx: Cx<'_>, space: Space, key: Bytes) -> wasmtime::Result<(b
 }
 
 /// Removes in steps, as `count` counts: each is a walk that gathers keys, and
-/// then their removals, and each may end the slice.
+/// then their removals, and each may end the slice. What is written once is passed over: it
+/// may be another node's, and must not keep a guest from removing what is its own.
 async fn remove_range(
     mut cx: Cx<'_>,
     space: Space,
@@ -161,6 +162,7 @@ async fn remove_range(
         walk.hidden_left = cx.data().unpriced_left() / HIDDEN_WORK;
         let step = REMOVE_STEP.min((limit - removed) as usize);
         let mut keys = Vec::new();
+        let mut rows = 0;
         let (mut more, mut is_long) = (false, false);
         let mut next = Vec::new();
         let scanned = with_state(&mut cx, |state, store| {
@@ -176,7 +178,8 @@ async fn remove_range(
                 if matches!(row, Row::Shown(_)) {
                     keys.push(key.to_vec());
                 }
-                more = is_long || keys.len() == step || walk.spent > walk.fuel;
+                rows += usize::from(row.value().is_some());
+                more = is_long || rows == step || walk.spent > walk.fuel;
                 if more {
                     next.extend_from_slice(key);
                     return ControlFlow::Break(());
@@ -254,7 +257,7 @@ async fn scan(
                 if walk.bytes > bytes_max || walk.spent > walk.fuel {
                     return ControlFlow::Break(());
                 }
-                if let Row::Shown(value) = row {
+                if let Some(value) = row.value() {
                     entries.push(RawEntry {
                         key: key.to_vec(),
                         value: value.to_vec(),
@@ -303,7 +306,7 @@ async fn count(mut cx: Cx<'_>, space: Space, prefix: Bytes) -> wasmtime::Result<
             };
             state.scan(way, &mut |key, row| {
                 is_long = walk.step(key, row).is_break();
-                rows += usize::from(matches!(row, Row::Shown(_)));
+                rows += usize::from(row.value().is_some());
                 more = is_long || rows == COUNT_STEP || walk.spent > walk.fuel;
                 if more {
                     next.extend_from_slice(key);

@@ -169,6 +169,32 @@ fn a_range_is_removed_up_to_its_limit() {
     check(all, &remove(1000), "0");
 }
 
+/// Another node may have put it there. More of it than one step looks at does not hide what is
+/// behind it.
+#[test]
+fn a_range_is_removed_around_what_is_written_once() {
+    let mut state = MapState::of(&[("k0", "1"), ("k5", "2"), ("k9", "3")]);
+    for n in 0..150 {
+        let key = format!("k1{n:03}").into_bytes();
+        state.entries.insert(key.clone(), b"once".into());
+        state
+            .kinds
+            .insert((Space::Shared, key), crate::state::WRITE_ONCE);
+    }
+    let remove = |limit: u32| {
+        number(&format!(
+            "(call $remove-range (i32.const 0) (i32.const 276) (i32.const 1) (i32.const {limit}))"
+        ))
+    };
+    let some = check(state.clone(), &remove(2), "2");
+    assert_eq!((some.entries.len(), some.writes), (151, 2));
+    assert!(some.entries.contains_key(&b"k9"[..]));
+    let all = check(state, &remove(1000), "3");
+    assert_eq!((all.entries.len(), all.writes), (150, 3));
+    let rest = check(all, &remove(1000), "0");
+    assert_eq!((rest.entries.len(), rest.writes), (150, 3));
+}
+
 /// As `count` does: a thousand removals are several slices, and each is paid for.
 /// What was removed before the turn costs time, and no fuel.
 #[test]

@@ -52,7 +52,7 @@ pub(crate) const SEQUENCE_BYTES: u64 = 1000;
 const REGISTER: &str = "register";
 const COUNTER: &str = "counter";
 const ELEMENT: &str = "set element";
-const WRITE_ONCE: &str = "write-once";
+pub(crate) const WRITE_ONCE: &str = "write-once";
 
 impl MapState {
     pub(crate) fn of(entries: &[(&str, &str)]) -> MapState {
@@ -149,7 +149,13 @@ impl GuestState for MapState {
                 return Ok(());
             }
         }
-        self.map(walk.space).scan(walk, out)
+        let (space, kinds) = (walk.space, self.kinds.clone());
+        self.map(space).scan(walk, &mut |key, row| match row {
+            Row::Shown(value) if kinds.get(&(space, key.to_vec())) == Some(&WRITE_ONCE) => {
+                out(key, Row::WrittenOnce(value))
+            }
+            row => out(key, row),
+        })
     }
 
     fn into_any(self: Box<Self>) -> Box<dyn Any> {

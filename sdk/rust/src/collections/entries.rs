@@ -6,8 +6,8 @@ use std::marker::PhantomData;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::walk::{Walk, unreadable_key};
-use crate::host::{self, Entry};
+use super::walk::Walk;
+use crate::host;
 use crate::key::{self, Key};
 use crate::value;
 
@@ -16,6 +16,10 @@ use crate::value;
 ///
 /// The host is asked for a few entries at first and for more with each batch,
 /// so a short walk reads little and a long one calls seldom.
+///
+/// An entry whose key or value is not of the map's types is passed over: every node of a context can
+/// write such a one, and none of them may thereby stop the others' walks.
+/// [`Entries::passed_over`] tells how many there were.
 pub struct Entries<K, V> {
     walk: Walk,
     entry: PhantomData<fn() -> (K, V)>,
@@ -57,12 +61,12 @@ impl<K: Key, V: DeserializeOwned> Entries<K, V> {
         self.walk.ask(limit + 1);
         let mut entries = Vec::new();
         let mut next = None;
-        while let Some(raw) = self.walk.next() {
+        while let Some(entry) = self.next() {
             if entries.len() == limit as usize {
                 next = entries.last().map(|(key, _): &(K, V)| key.clone());
                 break;
             }
-            entries.push(self.read(&raw));
+            entries.push(entry);
         }
         Page { entries, next }
     }
@@ -73,11 +77,10 @@ impl<K: Key, V: DeserializeOwned> Entries<K, V> {
         self.next()
     }
 
-    fn read(&self, raw: &Entry) -> (K, V) {
-        let Some(key) = key::decode(self.walk.below_prefix(raw)) else {
-            unreadable_key(self.walk.prefix())
-        };
-        (key, value::decode(self.walk.prefix(), &raw.value))
+    /// How many entries were passed over so far, as they are not of the map's types. If
+    /// the application is sure of what all nodes write, it has changed a type itself.
+    pub fn passed_over(&self) -> u64 {
+        self.walk.passed_over()
     }
 }
 
@@ -85,7 +88,7 @@ impl<K: Key, V: DeserializeOwned> Iterator for Entries<K, V> {
     type Item = (K, V);
 
     fn next(&mut self) -> Option<(K, V)> {
-        let raw = self.walk.next()?;
-        Some(self.read(&raw))
+        self.walk
+            .next_read(|key, value| Some((key::decode(key)?, value::read(value)?)))
     }
 }

@@ -176,7 +176,7 @@ impl<K, V> Map<K, V> {
     }
 
     /// Removes all entries, those of nested collections too; tells how many there
-    /// were. A call may write no more than `limits.writes_max` of the server,
+    /// were. What is [written once](super::WriteOnce) stays. A call may write no more than `limits.writes_max` of the server,
     /// removals included: where there may be more, remove some in each call with
     /// [`Map::remove_some`].
     pub fn clear(&mut self) -> u64 {

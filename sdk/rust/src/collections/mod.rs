@@ -22,6 +22,11 @@
 //! | [`Owned`] | a collection per author, which that author alone writes | never happens |
 //! | [`Private`] | what stays on this node | never happens |
 //!
+//! What is not [`Owned`] or [`Private`] can be written by every node of the context, and one that
+//! lies can write there what is not of the field's type. Walks and removals of many entries pass
+//! over that. To read such a single entry may stop the call: `Map::get` and `Register::get` do if it
+//! is no such value, a `List` or `Text` if it is neither.
+//!
 //! An entry keeps the kind that it was first written as. So a field that is now
 //! a `Counter` and was a `Register<i64>` needs another name or prefix: adding to
 //! an old entry stops the call.

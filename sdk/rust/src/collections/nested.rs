@@ -82,11 +82,13 @@ impl<C> Deref for ReadOnly<C> {
     }
 }
 
-/// The keys of a map of collections, in order.
+/// The keys of a map of collections, in order. What is below none of the map's type is passed over,
+/// as in a walk over a map of values.
 pub struct Keys<K> {
     site: Site,
     /// Where to look for the next key; none at the end.
-    start: Option<Vec<u8>>,
+    start: Option<Bound<Vec<u8>>>,
+    passed_over: u64,
     key: PhantomData<fn() -> K>,
 }
 
@@ -94,9 +96,18 @@ impl<K> Keys<K> {
     fn new(site: &Site, start: Option<Vec<u8>>) -> Keys<K> {
         Keys {
             site: site.clone(),
-            start,
+            start: start.map(Bound::Included),
+            passed_over: 0,
             key: PhantomData,
         }
+    }
+}
+
+impl<K: Key> Keys<K> {
+    /// How many entries were passed over so far, as their keys do not begin with one of the map's
+    /// type.
+    pub fn passed_over(&self) -> u64 {
+        self.passed_over
     }
 }
 
@@ -104,21 +115,29 @@ impl<K: Key> Iterator for Keys<K> {
     type Item = K;
 
     fn next(&mut self) -> Option<K> {
-        let start = self.start.take()?;
-        if !start.starts_with(&self.site.prefix) {
-            return None;
+        loop {
+            let start = self.start.take()?;
+            let (Bound::Included(bytes) | Bound::Excluded(bytes)) = &start else {
+                return None;
+            };
+            if !bytes.starts_with(&self.site.prefix) {
+                return None;
+            }
+            let start = start.as_ref().map(|bytes| KeyBytes::new(bytes));
+            let within = KeyBytes::new(&self.site.prefix);
+            let mut walk = Walk::new(&self.site, within, start, Bound::Unbounded);
+            let found = walk.only()?.key;
+            let mut rest = found.get(self.site.prefix.len()..).unwrap_or(&[]);
+            let Some(key) = K::read(&mut rest, Place::Inner) else {
+                self.passed_over += 1;
+                self.start = Some(Bound::Excluded(found));
+                continue;
+            };
+            let length = found.len() - rest.len();
+            let behind = behind(found.get(..length).unwrap_or(&found).to_vec());
+            self.start = behind.map(Bound::Included);
+            return Some(key);
         }
-        let within = KeyBytes::new(&self.site.prefix);
-        let start = Bound::Included(KeyBytes::new(&start));
-        let mut walk = Walk::new(&self.site, within, start, Bound::Unbounded);
-        let found = walk.only()?.key;
-        let mut rest = found.get(self.site.prefix.len()..).unwrap_or(&[]);
-        let Some(key) = K::read(&mut rest, Place::Inner) else {
-            super::walk::unreadable_key(&self.site.prefix)
-        };
-        let length = found.len() - rest.len();
-        self.start = behind(found.get(..length).unwrap_or(&found).to_vec());
-        Some(key)
     }
 }
 

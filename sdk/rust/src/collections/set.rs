@@ -5,7 +5,7 @@ use std::ops::{Bound, RangeBounds};
 
 use serde::{Deserialize, Serialize};
 
-use super::walk::{Walk, unreadable_key};
+use super::walk::Walk;
 use super::{Collection, Page, Site};
 use crate::host;
 use crate::key::{self, AsKey, Key, KeyBeginning, KeyBytes};
@@ -121,7 +121,8 @@ impl<T: Key> Set<T> {
         self.walk(within, start, Bound::Unbounded).page(limit)
     }
 
-    /// Removes all elements; tells how many there were. A call may write no more
+    /// Removes all elements; tells how many there were. What another node has written once
+    /// among them stays. A call may write no more
     /// than `limits.writes_max` of the server, removals included: where there may
     /// be more, remove some in each call with [`Set::remove_some`].
     pub fn clear(&mut self) -> u64 {
@@ -153,7 +154,8 @@ impl<T: Key> Set<T> {
 }
 
 /// Elements of a [`Set`] in their order, or against it after
-/// [`Elements::reversed`].
+/// [`Elements::reversed`]. What is not of the set's type is passed over, as in a walk over
+/// a [`Map`](super::Map).
 pub struct Elements<T> {
     walk: Walk,
     element: PhantomData<fn() -> T>,
@@ -192,6 +194,11 @@ impl<T: Key> Elements<T> {
         ElementsPage { elements, next }
     }
 
+    /// How many entries were passed over so far, as they are not of the set's type.
+    pub fn passed_over(&self) -> u64 {
+        self.walk.passed_over()
+    }
+
     fn only(mut self) -> Option<T> {
         self.walk.ask(1);
         self.next()
@@ -202,11 +209,6 @@ impl<T: Key> Iterator for Elements<T> {
     type Item = T;
 
     fn next(&mut self) -> Option<T> {
-        let entry = self.walk.next()?;
-        let element = key::decode(self.walk.below_prefix(&entry));
-        let Some(element) = element else {
-            unreadable_key(self.walk.prefix())
-        };
-        Some(element)
+        self.walk.next_read(|element, _| key::decode(element))
     }
 }

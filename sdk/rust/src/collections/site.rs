@@ -48,7 +48,7 @@ impl Site {
         host::scan(self.space, &self.prefix, None, 1, false).is_empty()
     }
 
-    /// Removes all entries; tells how many there were.
+    /// Removes all entries but what is written once; tells how many there were.
     pub(super) fn clear(&self) -> u64 {
         let mut removed = 0;
         loop {

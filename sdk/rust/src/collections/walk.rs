@@ -1,5 +1,10 @@
 //! A walk over raw entries, fetched in batches: the part of every iterator that
 //! knows no types. What the entries mean is in `entries.rs` and `set.rs`.
+//!
+//! What is not of the field's types is passed over: any node of the context can have put it
+//! there, and some of it can never be removed, so to stop the call would stop every walk over the
+//! field for good. It is counted and not logged, as lines are bounded, and a call that goes beyond
+//! that is stopped as well.
 
 use std::borrow::Cow;
 use std::ops::Bound;
@@ -26,6 +31,7 @@ pub(super) struct Walk {
     ask: u32,
     /// Where the next batch begins; before the first, `None`.
     last: Option<Vec<u8>>,
+    passed_over: u64,
 }
 
 const ASK_FIRST: u32 = 16;
@@ -48,6 +54,7 @@ impl Walk {
             batch: Vec::new().into_iter(),
             ask: ASK_FIRST,
             last: None,
+            passed_over: 0,
         }
     }
 
@@ -60,14 +67,25 @@ impl Walk {
         self.ask = count;
     }
 
-    /// The prefix of the collection.
-    pub(super) fn prefix(&self) -> &[u8] {
-        &self.prefix
+    /// The next entry that `read` can make something of: it gets what its key has behind
+    /// the collection's prefix, and its value.
+    pub(super) fn next_read<T>(
+        &mut self,
+        mut read: impl FnMut(&[u8], &[u8]) -> Option<T>,
+    ) -> Option<T> {
+        loop {
+            let entry = self.next()?;
+            let below = entry.key.get(self.prefix.len()..).unwrap_or(&[]);
+            match read(below, &entry.value) {
+                Some(item) => return Some(item),
+                None => self.passed_over += 1,
+            }
+        }
     }
 
-    /// What an entry's key has behind it.
-    pub(super) fn below_prefix<'e>(&self, entry: &'e Entry) -> &'e [u8] {
-        entry.key.get(self.prefix.len()..).unwrap_or(&[])
+    /// How many entries were passed over so far.
+    pub(super) fn passed_over(&self) -> u64 {
+        self.passed_over
     }
 
     /// The first entry, where no second one is wanted.
@@ -152,13 +170,4 @@ impl Walk {
             }
         }
     }
-}
-
-#[cold]
-#[inline(never)]
-pub(super) fn unreadable_key(prefix: &[u8]) -> ! {
-    panic!(
-        "a key below {:?} is not of the field's key type",
-        String::from_utf8_lossy(prefix)
-    )
 }

@@ -12,8 +12,13 @@ use crate::{host, value};
 /// called for ever.
 ///
 /// If several nodes write it before they know of each other, the earliest value
-/// stays. It cannot be removed: [`Map::clear`](super::Map::clear) of a map that
-/// holds one stops the call.
+/// stays, by the stamps that these nodes say. So it is for ever among nodes that are honest: one that
+/// lies about its time can replace the value at any later time, and any can put a
+/// [`Register`](super::Register) above it, which is read then. What must not be forged
+/// belongs into [`Owned`](super::Owned).
+///
+/// It cannot be removed: [`Map::clear`](super::Map::clear) and other removals of many
+/// entries pass over it.
 pub struct WriteOnce<T> {
     site: Site,
     value: PhantomData<fn() -> T>,

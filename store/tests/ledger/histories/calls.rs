@@ -11,7 +11,7 @@ use corelet_store::{
 };
 
 use super::History;
-use super::naive::{Did, Edited, Made, Place, Wrote};
+use super::naive::{Did, Edited, Made, Place, Value, Wrote};
 use super::replica::{content_of, elements_of, sequence_kind};
 
 /// What an application's fields are, as an SDK lays them out: a prefix, then the keys of maps.
@@ -67,6 +67,23 @@ fn nested(field: u8, inner: &str, last: &[u8]) -> Vec<u8> {
     });
     let escaped: Vec<u8> = escaped.collect();
     [&[field][..], &escaped, &[0, 0], last].concat()
+}
+
+/// Whether a node that reads this may write that: the same kind, or anything once it has removed
+/// what it reads, which it cannot if that is written once.
+fn fits(read: Option<&Value>, wrote: &Wrote) -> bool {
+    let is_removed = wrote.removes_first || matches!(wrote.deed, Did::Remove);
+    match (read, &wrote.deed) {
+        (None, _) => true,
+        (Some(Value::Once(_)), deed) => !is_removed && matches!(deed, Did::Once(_)),
+        (Some(_), _) if is_removed => true,
+        (Some(Value::Register(_)), Did::Set(_))
+        | (Some(Value::Counter(_)), Did::Add(_))
+        | (Some(Value::Element), Did::Insert) => true,
+        (Some(Value::List(_)), Did::Edit(edited)) => edited.kind == EntryKind::List,
+        (Some(Value::Text(_)), Did::Edit(edited)) => edited.kind == EntryKind::Text,
+        _ => false,
+    }
 }
 
 impl History<'_> {
@@ -164,6 +181,10 @@ impl History<'_> {
                 _ => drop(writes.insert(place, wrote)),
             }
         }
+        let known = self.known(on);
+        let fits = writes
+            .iter()
+            .all(|(place, wrote)| fits(known.value(place).as_ref(), wrote));
         let replica = &mut self.replicas[on];
         let snapshot = replica.snapshot();
         let call = CallEffects {
@@ -180,14 +201,10 @@ impl History<'_> {
             .remove(0)
         {
             Ok(committed) => committed,
-            // Of one key alone kinds need not fit.
-            Err(Refused::KindMismatch { .. } | Refused::RemovedWriteOnce)
-                if writes.contains_key(&(Space::Shared, vec![Field::Mixed as u8])) =>
-            {
-                return;
-            }
+            Err(Refused::KindMismatch { .. } | Refused::RemovedWriteOnce) if !fits => return,
             Err(other) => panic!("{other}"),
         };
+        assert!(fits, "a write of another kind than is read was taken");
         replica.now += 1;
         for (key, deed) in private {
             match deed {

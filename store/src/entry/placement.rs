@@ -1,0 +1,114 @@
+//! Which states may stand in which space, and under which keys: those that calls and deltas can
+//! make there. Whoever reads entries that somebody else may have written asks here; what a call or
+//! a delta may write is checked where these come in (`apply/bounds.rs`, `delta.rs`).
+
+use crate::entry::digest::AuthorNames;
+use crate::entry::kind::{EntryKind, Space};
+use crate::entry::state::Stored;
+use crate::ids::NodeId;
+
+/// Tells why this entry cannot stand under `key` in `space`, if it cannot. `authors` gives names to
+/// the numbers in it. Whether a key of [`Space::Attached`] names a blob is checked with
+/// what is noted of that.
+pub(crate) fn check_placement(
+    space: Space,
+    key: &[u8],
+    entry: &Stored<'_>,
+    authors: &impl AuthorNames,
+) -> Result<(), &'static str> {
+    match space {
+        Space::Shared => Ok(()),
+        Space::Owned => {
+            let owner = key.first_chunk::<{ Space::OWNER_BYTES }>();
+            let owner = owner.ok_or("its key is too short to name its owner")?;
+            let owner = Some(NodeId::from_bytes(*owner));
+            let mut is_owners = true;
+            entry.dots(&mut |dot| is_owners &= authors.name(dot.author) == owner);
+            match is_owners {
+                true => Ok(()),
+                false => Err("another author than its owner has written it"),
+            }
+        }
+        Space::Private => match entry {
+            Stored::Value(_) => Ok(()),
+            Stored::Sections(_) => Err("it is private, and no register with one value"),
+        },
+        Space::Attached => match entry.has_only(EntryKind::SetElement) {
+            true => Ok(()),
+            false => Err("it attaches a blob, and is no set element"),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::authors::Authors;
+    use crate::entry::state::{State, Value};
+    use crate::hlc::Hlc;
+    use crate::version::Dot;
+
+    const OWNER: [u8; 32] = [5; 32];
+
+    fn dot(author: u32) -> Dot {
+        let hlc = Hlc::from_bits(7 << 12);
+        Dot { author, hlc }
+    }
+
+    fn value(author: u32) -> Stored<'static> {
+        let dot = dot(author);
+        Stored::Value(Value {
+            dot,
+            bytes: b"value",
+        })
+    }
+
+    fn element(authors: &[u32]) -> Stored<'static> {
+        Stored::Sections(State {
+            element: authors.iter().copied().map(dot).collect(),
+            ..State::default()
+        })
+    }
+
+    #[test]
+    fn an_entry_may_stand_where_a_call_or_a_delta_can_have_made_it() {
+        let mut authors = Authors::default();
+        let [other, owner] = [[4; 32], OWNER].map(|node| authors.number(NodeId::from_bytes(node)));
+        let in_once = Stored::Sections(State {
+            once: Some(Value {
+                dot: dot(owner),
+                bytes: b"once",
+            }),
+            element: vec![dot(owner)],
+            ..State::default()
+        });
+        let below = [&OWNER[..], b"key"].concat();
+        let unknown = [6; 32];
+        let cases: [(Space, &[u8], &Stored<'_>, bool); 16] = [
+            (Space::Shared, b"", &value(other), true),
+            (Space::Shared, b"key", &in_once, true),
+            (Space::Owned, &below, &value(owner), true),
+            (Space::Owned, &OWNER, &value(owner), true),
+            (Space::Owned, &below, &in_once, true),
+            (Space::Owned, &below, &value(other), false),
+            (Space::Owned, &below, &element(&[other, owner]), false),
+            (Space::Owned, &OWNER[..31], &value(owner), false),
+            (Space::Owned, &unknown, &value(owner), false),
+            (Space::Private, b"key", &value(other), true),
+            (Space::Private, b"key", &element(&[owner]), false),
+            (Space::Private, b"key", &in_once, false),
+            (Space::Attached, b"key", &element(&[owner]), true),
+            (Space::Attached, b"key", &element(&[other, owner]), true),
+            (Space::Attached, b"key", &value(owner), false),
+            (Space::Attached, b"key", &in_once, false),
+        ];
+        for (space, key, entry, may) in cases {
+            let checked = check_placement(space, key, entry, &authors);
+            assert_eq!(
+                checked.is_ok(),
+                may,
+                "{space:?} {key:?} {entry:?}: {checked:?}"
+            );
+        }
+    }
+}
