@@ -247,32 +247,6 @@ fn a_private_entry_that_is_given_twice_is_refused() {
     assert!(is_told, "{error}");
 }
 
-/// It comes newest first, and a page before which records are put is halved with each that has no
-/// room: the log would take half as much room again, and time to write it.
-#[test]
-fn a_log_that_comes_in_fills_its_pages() {
-    let ((_one, source), (_other, target, _)) = (source(), two());
-    let snapshot = source.snapshot().unwrap();
-    let slot = snapshot.slot_of(&id(CONTEXT)).unwrap().unwrap();
-    let author = Key::new(1).node_id();
-    for batch in 1..40 {
-        let calls = (0..500).map(|n| call(author, slot, MICROS + 10 + batch * 500 + n));
-        let verdicts = source.commit(calls.map(Change::Call).collect()).unwrap();
-        assert!(verdicts.into_iter().all(|verdict| verdict.is_ok()));
-    }
-    source.writer().checkpoint().unwrap();
-    import(&source, &target, Hlc::MAX, &|_| vec![]).unwrap();
-    let table = target.shared.tables.log;
-    let txn = target.shared.env.read_txn().unwrap();
-    let around = 10; // a place and a header
-    let rows = table.iter(&txn).unwrap().map(Result::unwrap);
-    let bytes: usize = rows.map(|(key, row)| key.len() + row.len() + around).sum();
-    let pages = table.stat(&txn).unwrap().leaf_pages;
-    assert!(bytes > 4 << 20, "{bytes} bytes");
-    let fill = bytes as f64 / (pages * 4096) as f64;
-    assert!(fill > 0.85, "{fill}");
-}
-
 /// Numbers of authors are never given again, and all of them are read with each commit.
 #[test]
 fn authors_that_only_a_refused_copy_has_named_are_none_of_the_ledger() {
