@@ -252,7 +252,7 @@ pub(crate) fn scrub_incoming(
         };
         let check = match keyed {
             Keyed::Entries => Scrub::entry_that_came_in,
-            Keyed::Slot | Keyed::Space | Keyed::Trie | Keyed::Otherwise => check,
+            _ => check,
         };
         for prefix in prefixes {
             scrub.each(table, keyed, &prefix, check);

@@ -61,7 +61,7 @@ impl<K: Key, V: DeserializeOwned> Entries<K, V> {
         self.walk.ask(limit + 1);
         let mut entries = Vec::new();
         let mut next = None;
-        while let Some(entry) = self.next() {
+        for entry in self {
             if entries.len() == limit as usize {
                 next = entries.last().map(|(key, _): &(K, V)| key.clone());
                 break;

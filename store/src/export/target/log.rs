@@ -1,8 +1,8 @@
 //! The log of a context on its way in, the newest delta first, and what deltas had seen. Where
 //! the log can be cut is marked anew, as positions are the ledger's own.
 //!
-//! Some deltas wait for each other, and are put from the oldest of them on: each behind the one before
-//! it fills its page, and each before it would halve one.
+//! Some deltas wait for each other, and are put from the oldest of them on, as LMDB splits a page sooner
+//! where records are put before others.
 
 use super::{Buffers, Finding, Span, Step, Target};
 use crate::error::ImportError;
@@ -12,7 +12,7 @@ use crate::tally::{MarkRow, SPAN_BYTES, SPAN_DELTAS_MAX};
 use crate::version::Dot;
 use crate::writer::LedgerWriter;
 
-/// So many bytes of deltas wait, or one delta: some hundred pages, of which the first is halved,
+/// So many bytes of deltas wait, or one delta: some hundred pages,
 /// and no more than a processor's cache holds.
 const WAITING_BYTES_MAX: usize = 1 << 20;
 
