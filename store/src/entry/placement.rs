@@ -46,6 +46,8 @@ mod tests {
     use crate::authors::Authors;
     use crate::entry::state::{State, Value};
     use crate::hlc::Hlc;
+    use crate::layout::author_key;
+    use crate::record::{AuthorRow, seal};
     use crate::version::Dot;
 
     const OWNER: [u8; 32] = [5; 32];
@@ -73,7 +75,12 @@ mod tests {
     #[test]
     fn an_entry_may_stand_where_a_call_or_a_delta_can_have_made_it() {
         let mut authors = Authors::default();
-        let [other, owner] = [[4; 32], OWNER].map(|node| authors.number(NodeId::from_bytes(node)));
+        let [other, owner] = [0, 1];
+        for (number, node) in [(other, [4; 32]), (owner, OWNER)] {
+            let (key, mut record) = (author_key(number), Vec::new());
+            seal(&mut record, &key, &AuthorRow { node });
+            authors.read(&key, &record).unwrap();
+        }
         let in_once = Stored::Sections(State {
             once: Some(Value {
                 dot: dot(owner),

@@ -327,11 +327,6 @@ fn an_entry_keeps_its_kind() {
             REMOVE.to_owned(),
             "a write-once removed",
         ),
-        (
-            format!("(drop {WRITE_ONCE})"),
-            format!("(drop {REMOVE_ALL})"),
-            "a write-once removed",
-        ),
     ] {
         let body = format!("{first} {then} (call $ok-null)");
         check_misused(MapState::default(), &body, expected);
