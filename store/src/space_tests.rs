@@ -42,11 +42,13 @@ fn pages(ledger: &Ledger) -> u64 {
 }
 
 /// Makes calls `from..to` a checkpoint of their own, of which the file grows by no more pages than
-/// were reserved. A snapshot that is older than all of them keeps it from using any page again.
+/// were reserved, nor were many times as many. A snapshot that is older than all of them keeps it from
+/// using any page again.
 #[track_caller]
 fn takes_no_more_than_reserved(
     ledger: &Ledger,
     (from, to): (u64, u64),
+    times_max: u64,
     call: impl Fn(u64) -> Change,
 ) {
     let mut writer = ledger.writer();
@@ -65,8 +67,7 @@ fn takes_no_more_than_reserved(
     let taken = pages(ledger) - before;
     println!("{taken} pages of {reserved} that were reserved");
     assert!(taken <= reserved, "{taken} pages, and {reserved} reserved");
-    // Nor is it far off.
-    assert!(reserved < 4 * taken + 512, "{taken} of {reserved}");
+    assert!(reserved < times_max * taken + 512, "{taken} of {reserved}");
 }
 
 #[test]
@@ -90,11 +91,12 @@ fn what_is_reserved_is_enough_for_deltas_and_edits_that_have_seen_very_many_auth
         ledger.commit(vec![edit(n)]).unwrap().remove(0).unwrap();
     }
     let (first, second, third) = (AUTHORS, AUTHORS + 800, AUTHORS + 1_000);
-    takes_no_more_than_reserved(&ledger, (first, second), |n| {
+    takes_no_more_than_reserved(&ledger, (first, second), 4, |n| {
         let value = Bytes::copy_from_slice(&n.to_be_bytes());
         call_by_all(slot, n, vec![Op::set("key".into(), value)])
     });
-    takes_no_more_than_reserved(&ledger, (second, third), edit);
+    // The text's entry, which names all authors, is counted with each edit, and lies there once.
+    takes_no_more_than_reserved(&ledger, (second, third), 12, edit);
 }
 
 /// They are in no journal, by which others are counted.
