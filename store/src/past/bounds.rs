@@ -16,8 +16,8 @@ pub struct PastBounds<'b> {
     pub deltas_max: usize,
     /// The most writes in these.
     pub writes_max: u64,
-    /// Asked for each delta that is read, and for each entry that is hashed. When it says true the
-    /// reading ends with [`PastError::Stopped`].
+    /// Asked for each delta that is read, for each edit that is stored or of which it is read what
+    /// its delta had seen, and for each entry that is hashed. When it says true the reading ends with [`PastError::Stopped`].
     pub is_over: &'b dyn Fn() -> bool,
 }
 
