@@ -91,15 +91,21 @@ impl<'s> PastState<'s> {
         let found = in_log.of.get(&(space, key));
         let found = found.map_or(&[][..], Vec::as_slice);
         self.find_in_log(base, found, kind, had, edits)?;
-        match (missing(had, kind, edits), in_log.cut_by.as_ref()) {
-            (0, _) => Ok(()),
-            (_, Some(&PastError::TooLong { limit, max })) => Err(PastError::TooLong { limit, max }),
-            _ => Err(PastError::EditsNotRetained {
-                delta: base.delta,
-                kind,
-                key: String::from_utf8_lossy(key).into_owned(),
-            }),
+        if missing(had, kind, edits) == 0 {
+            return Ok(());
         }
+        let delta = base.delta;
+        let key = String::from_utf8_lossy(key).into_owned();
+        Err(match in_log.cut_by {
+            Some(PastError::TooLong { limit, max }) => PastError::EditsTooFar {
+                delta,
+                kind,
+                key,
+                limit,
+                max,
+            },
+            _ => PastError::EditsNotRetained { delta, kind, key },
+        })
     }
 
     /// Completes edits by those that have rows of their own.

@@ -102,7 +102,9 @@ impl Snapshot {
             Ok(Some(state)) => Ok(state),
             Ok(None) => anew::state_at(self, slot, delta, bounds),
             // It may be nearer to the beginning, if that is there.
-            Err(PastError::TooLong { .. }) if self.head(slot)?.log_pruned == 0 => {
+            Err(PastError::TooLong { .. } | PastError::EditsTooFar { .. })
+                if self.head(slot)?.log_pruned == 0 =>
+            {
                 anew::state_at(self, slot, delta, bounds)
             }
             Err(error) => Err(error),
@@ -178,7 +180,8 @@ impl<'s> PastState<'s> {
     }
 
     /// Shows the edits of the list or text that was under `key` to `visit`, each behind those
-    /// that it builds on, until it breaks. Fails if not all of them are there any more.
+    /// that it builds on, until it breaks. Fails if not all of them are there any more, or are
+    /// found within the bounds.
     pub fn edits(
         &self,
         space: Space,

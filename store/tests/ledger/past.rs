@@ -473,7 +473,7 @@ fn edits_of_all_lists_that_are_gone_are_found_in_one_walk_through_the_log() {
     assert!(
         matches!(
             error,
-            PastError::TooLong {
+            PastError::EditsTooFar {
                 limit: "deltas",
                 ..
             }
