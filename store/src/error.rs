@@ -676,8 +676,8 @@ pub enum PastError {
         /// Who has made it.
         author: NodeId,
     },
-    /// There is too much to be made anew.
-    #[error("the state is made of more than {max} {limit}, which is the bound")]
+    /// There is too much to be gone through.
+    #[error("to read the state takes more than {max} {limit} of the log, which is the bound")]
     TooLong {
         /// Of what.
         limit: &'static str,

@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::rc::Rc;
 
-pub use self::bounds::{PAST_DELTAS_MAX, PAST_WRITES_MAX, PastBounds};
+pub use self::bounds::{PAST_DELTAS_MAX, PAST_ROWS_MAX, PAST_WRITES_MAX, PastBounds};
 use self::edits::EditsInLog;
 use self::entry::{PastEntry, sequence};
 use self::log::Log;
@@ -86,7 +86,7 @@ impl Snapshot {
     /// is more to go through than is bounded. Takes time and memory in proportion to the
     /// deltas from the head back to `delta` and to those that are not in its past; where the log
     /// does not say what they have replaced, or these are too many, to all up to `delta`, as long as
-    /// there are all.
+    /// there are all, and to a walk over the log's rows from its head down to the first of them.
     pub fn at(&self, slot: ContextSlot, delta: &DeltaId) -> Result<PastState<'_>, PastError> {
         self.at_within(slot, delta, PastBounds::default())
     }

@@ -378,6 +378,26 @@ fn a_delta_near_the_beginning_of_a_whole_log_is_read_from_there() {
         let error = snapshot.at_within(slot, &nobody, bounds).err().unwrap();
         assert!(matches!(error, PastError::Unknown { .. }), "{error}");
     }
+    // To find what it is made of takes a walk from the log's end, which has a bound as well.
+    let rows = usize::try_from(head(&bench, slot).log_count).unwrap();
+    let (near, content) = &history[5];
+    for rows_max in [rows, rows / 2] {
+        let bounds = PastBounds {
+            rows_max,
+            ..deltas_max
+        };
+        match snapshot.at_within(slot, near, bounds) {
+            Ok(state) => {
+                assert_eq!(rows_max, rows);
+                assert_eq!(&then(&state), content);
+            }
+            Err(PastError::TooLong { limit, max }) => {
+                assert_eq!((limit, max), ("rows", rows as u64 / 2));
+                assert_eq!(rows_max, rows / 2);
+            }
+            Err(other) => panic!("{rows_max}: {other}"),
+        }
+    }
     drop(snapshot);
     // Without its beginning there is one way.
     collect(bench.ledger(), &KEEP_NOTHING, at(bench.now));
