@@ -5,7 +5,6 @@
 
 use std::io::Write;
 use std::ops::ControlFlow;
-use std::time::Instant;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -50,12 +49,12 @@ fn space_name(space: Space) -> &'static str {
 }
 
 /// Writes a line of what is shown, one for each entry, and one for the end. What is read of a past
-/// before a line can be written ends at the deadline.
+/// before a line can be written ends when that is over.
 pub(crate) fn entries(
     snapshot: &Snapshot,
     context: &ContextRecord,
     wanted: &Wanted,
-    deadline: Instant,
+    is_over: &dyn Fn() -> bool,
     out: &mut dyn Write,
 ) -> Result<(), ReadError> {
     let mut lines = Lines { out, count: 0 };
@@ -63,7 +62,7 @@ pub(crate) fn entries(
         None => entries_now(snapshot, context, wanted, &mut lines)?,
         Some(delta) => {
             let bounds = PastBounds {
-                is_over: &|| Instant::now() >= deadline,
+                is_over,
                 ..PastBounds::default()
             };
             entries_then(snapshot, context, wanted, (delta, bounds), &mut lines)?;
@@ -379,6 +378,26 @@ mod tests {
         while ledger.sweep(100).unwrap().is_more {}
         let context = ledger.snapshot().unwrap().context(&id).unwrap().unwrap();
         (ledger, context, last.unwrap())
+    }
+
+    #[test]
+    fn a_past_is_not_read_any_further_when_it_is_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let (ledger, context, delta) = ledger(dir.path());
+        let snapshot = ledger.snapshot().unwrap();
+        let wanted = Wanted {
+            at: Some(delta),
+            ..Wanted::default()
+        };
+        let mut out = Vec::new();
+        let read = entries(&snapshot, &context, &wanted, &|| true, &mut out);
+        assert!(
+            matches!(read, Err(ReadError::Past(PastError::Stopped))),
+            "{read:?}"
+        );
+        assert!(out.is_empty());
+        entries(&snapshot, &context, &wanted, &|| false, &mut out).unwrap();
+        assert!(!out.is_empty());
     }
 
     /// What is looked for is bounded, and two lists that are beyond it are no reason to show
