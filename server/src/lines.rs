@@ -5,7 +5,6 @@
 
 use std::io::Write;
 use std::ops::ControlFlow;
-use std::time::Instant;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -50,18 +49,24 @@ fn space_name(space: Space) -> &'static str {
 }
 
 /// Writes a line of what is shown, one for each entry, and one for the end. What is read of a past
-/// before a line can be written ends at the deadline.
+/// before a line can be written ends when that is over.
 pub(crate) fn entries(
     snapshot: &Snapshot,
     context: &ContextRecord,
     wanted: &Wanted,
-    deadline: Instant,
+    is_over: &dyn Fn() -> bool,
     out: &mut dyn Write,
 ) -> Result<(), ReadError> {
     let mut lines = Lines { out, count: 0 };
     match &wanted.at {
         None => entries_now(snapshot, context, wanted, &mut lines)?,
-        Some(delta) => entries_then(snapshot, context, wanted, (delta, deadline), &mut lines)?,
+        Some(delta) => {
+            let bounds = PastBounds {
+                is_over,
+                ..PastBounds::default()
+            };
+            entries_then(snapshot, context, wanted, (delta, bounds), &mut lines)?;
+        }
     }
     lines.end()
 }
@@ -113,13 +118,9 @@ fn entries_then(
     snapshot: &Snapshot,
     context: &ContextRecord,
     wanted: &Wanted,
-    (delta, deadline): (&DeltaId, Instant),
+    (delta, bounds): (&DeltaId, PastBounds<'_>),
     lines: &mut Lines<'_>,
 ) -> Result<(), ReadError> {
-    let bounds = PastBounds {
-        is_over: &|| Instant::now() >= deadline,
-        ..PastBounds::default()
-    };
     let past = snapshot.at_within(context.slot, delta, bounds)?;
     lines.write(&json!({
         "context": context.id.to_string(),
@@ -245,7 +246,7 @@ fn insert_bytes(line: &mut Map<String, Value>, bytes: &[u8]) {
     };
 }
 
-/// Its edits are gone, and everything else can be shown.
+/// Its edits are gone, or too far back, and everything else can be shown.
 fn insert_not_retained(line: &mut Map<String, Value>) {
     line.insert("not_retained".to_owned(), true.into());
 }
@@ -282,7 +283,7 @@ fn json_of(bytes: &[u8]) -> Option<Value> {
     serde_json::from_slice(bytes).ok()
 }
 
-/// None of one whose edits are not retained.
+/// None of one whose edits are not retained, or too far back in the log.
 fn made_of(
     kind: SequenceKind,
     of: EntryKind,
@@ -296,7 +297,7 @@ fn made_of(
     });
     match shown {
         Ok(()) => Ok(Some(sequence)),
-        Err(PastError::EditsNotRetained { .. }) => Ok(None),
+        Err(PastError::EditsNotRetained { .. } | PastError::EditsTooFar { .. }) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
@@ -310,5 +311,129 @@ fn each_part(sequence: &Sequence, mut visit: impl FnMut(Content)) {
             visit(part);
         }
         index += len;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use corelet_store::{
+        ApplicationId, Births, CallEffects, Change, ContextId, DataDir, Hlc, Ledger, LedgerConfig,
+        NewContext, Op, OpenOptions, ShardCount, Write as Deed,
+    };
+
+    use super::*;
+
+    const AUTHOR: NodeId = NodeId::from_bytes([4; 32]);
+
+    /// A list and a text that are removed, behind five further deltas, and a register. Gives
+    /// the delta before the removal.
+    fn ledger(dir: &std::path::Path) -> (Ledger, ContextRecord, DeltaId) {
+        let options = OpenOptions {
+            shards_if_new: ShardCount::new(1).unwrap(),
+            node_id_if_new: AUTHOR,
+        };
+        let data = DataDir::open(dir, &options).unwrap();
+        let shard = options.shards_if_new.shards().next().unwrap();
+        let ledger = Ledger::open(&data.ledger_place(shard), &LedgerConfig::default()).unwrap();
+        let id = ContextId::from_bytes([1; 32]);
+        let call = |micros: u64, ops: Vec<Op>| CallEffects {
+            ops,
+            ..CallEffects::new(id, AUTHOR, Hlc::from_micros(micros))
+        };
+        let edit = |key, kind| {
+            let (births, update) = (Births::default(), Bytes::from_static(b"an edit"));
+            let write = Deed::Edit {
+                kind,
+                births,
+                update,
+            };
+            Op::shared(Bytes::from_static(key), write)
+        };
+        let begun = vec![
+            edit(b"list", EntryKind::List),
+            edit(b"text", EntryKind::Text),
+        ];
+        let first = call(1, begun);
+        let new = NewContext {
+            id,
+            name: None,
+            application: ApplicationId::from_bytes([1; 32]),
+            created: first.hlc,
+            call: first,
+        };
+        ledger.commit(vec![Change::CreateContext(new)]).unwrap();
+        let commit = |micros, ops| {
+            let change = Change::Call(call(micros, ops));
+            let committed = ledger.commit(vec![change]).unwrap().remove(0).unwrap();
+            committed.delta_id().unwrap()
+        };
+        let set = |n: u8| Op::set(Bytes::from_static(b"register"), Bytes::from(n.to_string()));
+        let mut last = None;
+        for n in 2..7_u8 {
+            last = Some(commit(n.into(), vec![set(n)]));
+        }
+        let keys = [&b"list"[..], b"text"].map(Bytes::from_static);
+        commit(7, keys.map(Op::remove).to_vec());
+        while ledger.sweep(100).unwrap().is_more {}
+        let context = ledger.snapshot().unwrap().context(&id).unwrap().unwrap();
+        (ledger, context, last.unwrap())
+    }
+
+    #[test]
+    fn a_past_is_not_read_any_further_when_it_is_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let (ledger, context, delta) = ledger(dir.path());
+        let snapshot = ledger.snapshot().unwrap();
+        let wanted = Wanted {
+            at: Some(delta),
+            ..Wanted::default()
+        };
+        let mut out = Vec::new();
+        let read = entries(&snapshot, &context, &wanted, &|| true, &mut out);
+        assert!(
+            matches!(read, Err(ReadError::Past(PastError::Stopped))),
+            "{read:?}"
+        );
+        assert!(out.is_empty());
+        entries(&snapshot, &context, &wanted, &|| false, &mut out).unwrap();
+        assert!(!out.is_empty());
+    }
+
+    /// What is looked for is bounded, and two lists that are beyond it are no reason to show
+    /// nothing else.
+    #[test]
+    fn a_list_whose_edits_are_too_far_back_keeps_nothing_else_from_being_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let (ledger, context, delta) = ledger(dir.path());
+        let snapshot = ledger.snapshot().unwrap();
+        let bounds = PastBounds {
+            deltas_max: 3,
+            ..PastBounds::default()
+        };
+        let mut out = Vec::new();
+        let mut lines = Lines {
+            out: &mut out,
+            count: 0,
+        };
+        let wanted = Wanted::default();
+        entries_then(&snapshot, &context, &wanted, (&delta, bounds), &mut lines).unwrap();
+        let shown: Vec<Value> = serde_json::Deserializer::from_slice(&out)
+            .into_iter()
+            .map(Result::unwrap)
+            .collect();
+        let (list, register, text) = (&shown[1], &shown[2], &shown[3]);
+        assert_eq!(
+            (&list["key"], &list["not_retained"]),
+            (&json!("list"), &json!(true))
+        );
+        assert_eq!(
+            (&register["key"], &register["value"]),
+            (&json!("register"), &json!(6))
+        );
+        assert_eq!(
+            (&text["key"], &text["not_retained"]),
+            (&json!("text"), &json!(true))
+        );
     }
 }

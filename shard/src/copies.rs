@@ -8,7 +8,7 @@
 
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -45,11 +45,17 @@ pub(crate) struct Copier {
     age_max: Duration,
 }
 
-/// Reads a context in a snapshot of its shard, and writes what is wanted of it. It has time until
-/// the instant: what it writes is not taken any more after that, and what it reads
-/// without writing it has to end itself, with [`PastError::Stopped`].
+/// Reads a context in a snapshot of its shard, and writes what is wanted of it. Once it is told
+/// that it is over (its time is, or nobody waits any more) what it writes is not taken,
+/// and what it reads without writing it has to end itself, with [`PastError::Stopped`].
 pub type ContextReader = Box<
-    dyn FnOnce(&Snapshot, &ContextRecord, Instant, &mut dyn Write) -> Result<(), ReadError> + Send,
+    dyn FnOnce(
+            &Snapshot,
+            &ContextRecord,
+            &dyn Fn() -> bool,
+            &mut dyn Write,
+        ) -> Result<(), ReadError>
+        + Send,
 >;
 
 /// Why a context could not be read.
@@ -87,6 +93,8 @@ pub struct CopyStream {
     parts: Inbox<Part>,
     /// A word for each part that was taken.
     taken: Sender<()>,
+    /// Tells the thread that somebody waits.
+    _waits: Arc<()>,
     has_ended: bool,
 }
 
@@ -132,6 +140,8 @@ impl Copier {
         for _ in 0..PARTS_AHEAD {
             taken.send(()).expect("there is a place for each");
         }
+        let waits = Arc::new(());
+        let client = Arc::downgrade(&waits);
         let copier = self.clone();
         let deadline = Instant::now() + self.age_max;
         let work = move || {
@@ -140,6 +150,7 @@ impl Copier {
                 outbox,
                 room,
                 part: Vec::with_capacity(PART_BYTES),
+                client,
                 deadline,
                 is_overdue: false,
             };
@@ -164,6 +175,7 @@ impl Copier {
         Ok(CopyStream {
             parts,
             taken,
+            _waits: waits,
             has_ended: false,
         })
     }
@@ -185,8 +197,11 @@ impl Copier {
                         why: Arc::from(out.why),
                     });
                 }
-                let made = read(&snapshot, &context, out.deadline, out);
+                let (client, deadline) = (out.client.clone(), out.deadline);
+                let is_over = || has_gone(&client) || deadline <= Instant::now();
+                let made = read(&snapshot, &context, &is_over, out);
                 made.map_err(|error| match error {
+                    ReadError::Past(PastError::Stopped) if has_gone(&client) => unwritten(gone()),
                     ReadError::Past(PastError::Stopped) => unwritten(out.is_late()),
                     ReadError::Past(PastError::Store(error)) => CallError::from(error),
                     ReadError::Past(error) => CallError::Past(Arc::new(error)),
@@ -294,11 +309,21 @@ impl CopyStream {
     }
 }
 
+/// Whether the stream was dropped.
+fn has_gone(client: &Weak<()>) -> bool {
+    client.strong_count() == 0
+}
+
+fn gone() -> io::Error {
+    io::Error::new(io::ErrorKind::BrokenPipe, "the client is gone")
+}
+
 /// Where the thread writes.
 struct Parts {
     outbox: Outbox<Part>,
     room: Receiver<()>,
     part: Vec<u8>,
+    client: Weak<()>,
     /// Until when it may be made, and the client may take parts.
     deadline: Instant,
     /// Whether that was over before its end.
@@ -317,7 +342,6 @@ impl Parts {
         if self.part.is_empty() {
             return Ok(());
         }
-        let gone = || io::Error::new(io::ErrorKind::BrokenPipe, "the client is gone");
         let room = match self.deadline <= Instant::now() {
             true => Err(RecvTimeoutError::Timeout),
             false => self.room.recv_deadline(self.deadline),

@@ -649,6 +649,23 @@ pub enum PastError {
         /// The key, as text.
         key: String,
     },
+    /// They may be there, but so far back in the log that it is not looked for them. Everything
+    /// else in the state can be shown.
+    #[error(
+        "not all edits of the {kind} {key:?} as it was after {delta} are among the newest {max} {limit} of the log, which is the bound: it was removed since; everything else can be shown"
+    )]
+    EditsTooFar {
+        /// The one asked for.
+        delta: DeltaId,
+        /// A list or a text.
+        kind: EntryKind,
+        /// The key, as text.
+        key: String,
+        /// Of what.
+        limit: &'static str,
+        /// The bound.
+        max: u64,
+    },
     /// Its author has said another root than the deltas give.
     #[error(
         "the deltas up to {delta} give another root than its author {author} has said; what that has seen cannot be shown"
@@ -659,8 +676,8 @@ pub enum PastError {
         /// Who has made it.
         author: NodeId,
     },
-    /// There is too much to be made anew.
-    #[error("the state is made of more than {max} {limit}, which is the bound")]
+    /// There is too much to be gone through.
+    #[error("to read the state takes more than {max} {limit} of the log, which is the bound")]
     TooLong {
         /// Of what.
         limit: &'static str,

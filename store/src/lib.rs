@@ -136,7 +136,7 @@ pub use ledger::{Ledger, LedgerConfig, LedgerStats, LedgerUse};
 pub use manifest::{DATA_FORMAT_VERSION, Manifest};
 pub use members::{MEMBERS_MAX, Member};
 pub use names::{Reconciled, reconcile_names};
-pub use past::{PAST_DELTAS_MAX, PAST_WRITES_MAX, PastBounds, PastState};
+pub use past::{PAST_DELTAS_MAX, PAST_ROWS_MAX, PAST_WRITES_MAX, PastBounds, PastState};
 pub use pending::{
     Held, PENDING_ATTACHED_BYTES, PENDING_DELTA_BYTES, PENDING_PARENT_BYTES, PENDING_SEAL_BYTES,
     PendingBounds, PendingDeltas, VouchedDelta, vouch,

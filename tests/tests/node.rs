@@ -3,7 +3,8 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use corelet_shard::{Bounds, Call, CallError, ContextReader, Cores, NewContext, ShardHandle};
@@ -254,8 +255,8 @@ fn a_reading_that_finds_its_time_over_is_told_as_one_that_took_too_long() {
     .run(data.path(), move |shard| async move {
         let counter = install(&shard, "counter").await;
         let context = create(&shard, counter, None).await.unwrap();
-        let read: ContextReader = Box::new(|_, _, deadline, _| {
-            while Instant::now() < deadline {
+        let read: ContextReader = Box::new(|_, _, is_over, _| {
+            while !is_over() {
                 std::thread::yield_now();
             }
             Err(PastError::Stopped.into())
@@ -267,6 +268,32 @@ fn a_reading_that_finds_its_time_over_is_told_as_one_that_took_too_long() {
             "{ended:?}"
         );
     });
+}
+
+/// What it has handed on is taken, and there is nothing further yet, so that no write can
+/// tell it that its client has gone.
+#[test]
+fn a_reading_for_which_nobody_waits_any_more_is_told_to_end() {
+    const PART: usize = 256 << 10;
+    let data = tempfile::tempdir().unwrap();
+    let (ends, has_ended) = mpsc::channel();
+    TestNode::with_shards(1).run(data.path(), move |shard| async move {
+        let counter = install(&shard, "counter").await;
+        let context = create(&shard, counter, None).await.unwrap();
+        let read: ContextReader = Box::new(move |_, _, is_over, out| {
+            assert!(!is_over());
+            out.write_all(&[b' '; PART])?;
+            while !is_over() {
+                std::thread::yield_now();
+            }
+            ends.send(()).unwrap();
+            Err(PastError::Stopped.into())
+        });
+        let mut stream = shard.read_context(context, read).unwrap();
+        let first = poll_fn(|cx| stream.poll_next(cx)).await;
+        assert!(matches!(first, Some(Ok(_))), "{first:?}");
+    });
+    has_ended.recv().unwrap();
 }
 
 /// Forty contexts take ten times the memory that may stay. What stays is those

@@ -176,7 +176,7 @@ settings! {
         applications_max: u64 [1, 10_000] = "1000";
         /// Backups, exports and listings of entries and changes that are made at the same time, of the whole node. Each has a thread, and keeps pages of the ledgers from being used again for as long as its client takes.
         copies_max: u64 [1, 64] = "4";
-        /// One that its client has not taken as a whole within this time is broken off. Until then the client has http.idle_timeout for each 256 KiB.
+        /// One that is not made, and taken as a whole by its client, within this time is broken off; so is a listing that has found nothing to show by then. Until then the client has http.idle_timeout for each 256 KiB that is there.
         copy_age_max: Duration [SECOND, 30 * 24 * HOUR] = "6 h";
         /// Lines that the guests of one context have logged, kept in memory for `corelet logs`. The oldest go first.
         guest_log_lines_max: u64 [1, 100_000] = "1000";

@@ -334,8 +334,8 @@ async fn list_entries(
 ) -> Response {
     at_home(door, async move |front| {
         let entries = entries_wanted(query.as_deref().unwrap_or(""))?;
-        let read: ContextReader = Box::new(move |snapshot, context, deadline, out| {
-            lines::entries(snapshot, context, &entries, deadline, out)
+        let read: ContextReader = Box::new(move |snapshot, context, is_over, out| {
+            lines::entries(snapshot, context, &entries, is_over, out)
         });
         lines_of(&front, &wanted, read, pace).await
     })

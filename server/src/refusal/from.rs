@@ -43,7 +43,7 @@ impl From<CallError> for Refusal {
                 | PastError::OtherRoot { delta, author: _ } => {
                     Refusal::new(Code::PastNotRetained, message).with("delta", delta.to_string())
                 }
-                PastError::TooLong { limit, max } => {
+                PastError::TooLong { limit, max } | PastError::EditsTooFar { limit, max, .. } => {
                     Refusal::limit(Code::PastNotRetained, limit, None, *max)
                 }
                 // Where the time ends is told as `CallError::CopyTooOld`.

@@ -101,8 +101,11 @@ fn past_of(
     let mut wanted = BTreeSet::from([*delta]);
     let mut children: HashMap<DeltaId, usize> = HashMap::new();
     let mut positions = Vec::new();
+    let mut rows = 0;
     while position > head.log_pruned && !wanted.is_empty() {
         bounds.go_on()?;
+        rows += 1;
+        bounds.check_rows(rows)?;
         let (previous, view) = snapshot.delta_at(slot, position)?;
         if wanted.remove(&view.id()) {
             positions.push(position);

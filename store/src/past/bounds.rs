@@ -8,6 +8,12 @@ pub const PAST_DELTAS_MAX: usize = 1 << 20;
 /// The most writes in these.
 pub const PAST_WRITES_MAX: u64 = 1 << 22;
 
+/// The most rows of the log that are walked over to find those that a state is made of. A row
+/// takes little beside a delta that is merged, and there may be as many of others between.
+pub const PAST_ROWS_MAX: usize = 1 << 24;
+
+const _: () = assert!(PAST_ROWS_MAX >= PAST_DELTAS_MAX);
+
 /// What reading a past may take.
 #[derive(Clone, Copy)]
 pub struct PastBounds<'b> {
@@ -16,8 +22,10 @@ pub struct PastBounds<'b> {
     pub deltas_max: usize,
     /// The most writes in these.
     pub writes_max: u64,
-    /// Asked for each delta that is read, and for each entry that is hashed. When it says true the
-    /// reading ends with [`PastError::Stopped`].
+    /// The most rows of the log that are walked over where a state is made anew.
+    pub rows_max: usize,
+    /// Asked for each delta that is read, for each edit that is stored or of which it is read what
+    /// its delta had seen, and for each entry that is hashed. When it says true the reading ends with [`PastError::Stopped`].
     pub is_over: &'b dyn Fn() -> bool,
 }
 
@@ -26,6 +34,7 @@ impl Default for PastBounds<'_> {
         PastBounds {
             deltas_max: PAST_DELTAS_MAX,
             writes_max: PAST_WRITES_MAX,
+            rows_max: PAST_ROWS_MAX,
             is_over: &|| false,
         }
     }
@@ -45,6 +54,17 @@ impl PastBounds<'_> {
             true => Err(PastError::TooLong {
                 limit: "deltas",
                 max: self.deltas_max as u64,
+            }),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether it may be so many rows.
+    pub(super) fn check_rows(&self, count: usize) -> Result<(), PastError> {
+        match count > self.rows_max {
+            true => Err(PastError::TooLong {
+                limit: "rows",
+                max: self.rows_max as u64,
             }),
             false => Ok(()),
         }

@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 
 use super::{Base, PastState, dots};
-use crate::delta::WriteView;
+use crate::delta::{BirthsView, WriteView};
 use crate::edits::{self, EditError, is_part};
 use crate::entry::{EntryKind, SequenceState, Space};
 use crate::error::PastError;
 use crate::hlc::Hlc;
+use crate::ids::DeltaId;
 use crate::layout;
 use crate::snapshot::unreadable;
 use crate::version::{Dot, VersionVector};
@@ -39,13 +40,29 @@ impl<'s> PastEdit<'s> {
     }
 }
 
-/// Where the log has edits of entries that are not as they are now: of all others every edit is
-/// stored.
+/// The edits that the log has of entries that are not as they are now: of all others every
+/// edit is stored.
 pub(super) struct EditsInLog<'s> {
-    /// Positions of their deltas, the newest first.
-    places: HashMap<(Space, &'s [u8]), Vec<u64>>,
+    /// Those of each, the newest first.
+    of: HashMap<(Space, &'s [u8]), Vec<EditInLog<'s>>>,
     /// Why it was not looked further, if it was not.
     cut_by: Option<PastError>,
+}
+
+/// One of them. What it is stays where the log has it, so that its delta, which may have as many
+/// more, is read once for all.
+struct EditInLog<'s> {
+    delta: Rc<DeltaInLog>,
+    kind: EntryKind,
+    births: BirthsView<'s>,
+    update: &'s [u8],
+}
+
+/// What has it.
+struct DeltaInLog {
+    position: u64,
+    dot: Dot,
+    id: DeltaId,
 }
 
 impl<'s> PastState<'s> {
@@ -71,18 +88,24 @@ impl<'s> PastState<'s> {
                 base.edits_in_log.get_or_init(|| found)
             }
         };
-        let positions = in_log.places.get(&(space, key));
-        let positions = positions.map_or(&[][..], Vec::as_slice);
-        self.find_in_log(base, positions, (space, key, kind), had, edits)?;
-        match (missing(had, kind, edits), in_log.cut_by.as_ref()) {
-            (0, _) => Ok(()),
-            (_, Some(&PastError::TooLong { limit, max })) => Err(PastError::TooLong { limit, max }),
-            _ => Err(PastError::EditsNotRetained {
-                delta: base.delta,
-                kind,
-                key: String::from_utf8_lossy(key).into_owned(),
-            }),
+        let found = in_log.of.get(&(space, key));
+        let found = found.map_or(&[][..], Vec::as_slice);
+        self.find_in_log(base, found, kind, had, edits)?;
+        if missing(had, kind, edits) == 0 {
+            return Ok(());
         }
+        let delta = base.delta;
+        let key = String::from_utf8_lossy(key).into_owned();
+        Err(match in_log.cut_by {
+            Some(PastError::TooLong { limit, max }) => PastError::EditsTooFar {
+                delta,
+                kind,
+                key,
+                limit,
+                max,
+            },
+            _ => PastError::EditsNotRetained { delta, kind, key },
+        })
     }
 
     /// Completes edits by those that have rows of their own.
@@ -133,7 +156,7 @@ impl<'s> PastState<'s> {
         let wanted = self.entries.keys();
         let wanted: HashSet<(Space, &[u8])> =
             wanted.map(|(space, key)| (*space, &key[..])).collect();
-        let mut places: HashMap<(Space, &'s [u8]), Vec<u64>> = HashMap::new();
+        let mut of: HashMap<(Space, &'s [u8]), Vec<EditInLog<'s>>> = HashMap::new();
         let mut position = base.log.head.log_last;
         let (mut deltas, mut writes) = (0, 0);
         let mut cut_by = None;
@@ -148,58 +171,80 @@ impl<'s> PastState<'s> {
             if cut_by.is_some() {
                 break;
             }
+            let mut delta = None;
             for op in logged.delta.ops() {
-                let is_edit = matches!(op.write, WriteView::Edit { .. });
-                if is_edit && wanted.contains(&(op.space, op.key)) {
-                    places.entry((op.space, op.key)).or_default().push(position);
+                let WriteView::Edit {
+                    kind,
+                    births,
+                    update,
+                } = op.write
+                else {
+                    continue;
+                };
+                let entry = (op.space, op.key);
+                if !wanted.contains(&entry) {
+                    continue;
                 }
+                let delta = delta.get_or_insert_with(|| {
+                    Rc::new(DeltaInLog {
+                        position,
+                        dot: logged.dot,
+                        id: logged.delta.id(),
+                    })
+                });
+                of.entry(entry).or_default().push(EditInLog {
+                    delta: Rc::clone(delta),
+                    kind,
+                    births,
+                    update,
+                });
             }
             position = logged.previous;
         }
-        Ok(EditsInLog { places, cut_by })
+        Ok(EditsInLog { of, cut_by })
     }
 
     /// Completes edits by those that are swept, and whose deltas are not pruned.
     fn find_in_log(
         &self,
         base: &Base<'s>,
-        positions: &[u64],
-        (space, key, kind): (Space, &[u8], EntryKind),
+        found: &[EditInLog<'s>],
+        kind: EntryKind,
         had: &SequenceState,
         edits: &mut PastEdits<'s>,
     ) -> Result<(), PastError> {
         let mut missing = missing(had, kind, edits);
-        for position in positions {
+        for EditInLog {
+            delta,
+            kind: of,
+            births,
+            update,
+        } in found
+        {
             if missing == 0 {
                 break;
             }
-            self.bounds.go_on()?;
-            let logged = base.log.at(&self.authors, *position)?;
-            if !base.has.has_seen(logged.dot) {
+            if *of != kind || !base.has.has_seen(delta.dot) {
                 continue;
             }
-            let is_here = |space_of: Space, key_of: &[u8]| space_of == space && key_of == key;
-            let mut ops = logged.delta.ops();
-            let Some(op) = ops.find(|op| is_here(op.space, op.key)) else {
-                continue;
-            };
-            let WriteView::Edit {
-                kind: of,
-                births,
-                update,
-            } = op.write
-            else {
-                continue;
-            };
-            let edit = PastEdit {
-                dot: logged.dot,
+            let mut edit = PastEdit {
+                dot: delta.dot,
                 births: dots(&self.authors, births.iter()),
-                seen: Rc::new(base.log.seen_by(&logged)?.unwrap_or_default()),
+                seen: Rc::default(),
                 update,
             };
+            if !edit.is_part(had) {
+                continue;
+            }
+            // Where one node alone writes nothing is read for it.
+            if base.log.head.is_shared {
+                self.bounds.go_on()?;
+            }
+            let log = &base.log;
+            let seen = log.seen_by_id(delta.position, delta.dot, || delta.id)?;
+            edit.seen = Rc::new(seen.unwrap_or_default());
             // One that names what its author cannot have seen was never part of it.
-            let has_seen = |birth: &Dot| edit.seen.has_seen(*birth);
-            if of == kind && edit.is_part(had) && edit.births.iter().all(has_seen) {
+            if edit.births.iter().all(|birth| edit.seen.has_seen(*birth)) {
                 missing = missing.saturating_sub(u64::from(edit.note(kind, edits)));
             }
         }

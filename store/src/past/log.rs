@@ -89,17 +89,19 @@ impl<'s> Log<'s> {
 
     /// What a delta had seen, without itself. None if nothing says so.
     pub(super) fn seen_by(&self, logged: &Logged<'_>) -> Result<Option<VersionVector>, StoreError> {
-        self.seen_by_id(logged, || logged.delta.id())
+        self.seen_by_id(logged.position, logged.dot, || logged.delta.id())
     }
 
-    fn seen_by_id(
+    /// The same of the delta with this id, which is asked for only if it is needed.
+    pub(super) fn seen_by_id(
         &self,
-        logged: &Logged<'_>,
+        position: u64,
+        dot: Dot,
         id: impl FnOnce() -> DeltaId,
     ) -> Result<Option<VersionVector>, StoreError> {
         let backlog = self.backlog.as_ref();
-        if let Some(backlog) = backlog.filter(|backlog| logged.position <= backlog.position) {
-            return Ok(Some(backlog.past_of(logged.dot, logged.position).seen));
+        if let Some(backlog) = backlog.filter(|backlog| position <= backlog.position) {
+            return Ok(Some(backlog.past_of(dot, position).seen));
         }
         let node = self.snapshot.dag_node(self.slot, &id())?;
         Ok(node.map(|node| node.seen))
@@ -128,7 +130,7 @@ impl<'s> Log<'s> {
             bounds.check_deltas(passed.len() + 1)?;
             let logged = self.at(authors, position)?;
             let (dot, id) = (logged.dot, logged.delta.id());
-            let Some(mut seen) = self.seen_by_id(&logged, || id)? else {
+            let Some(mut seen) = self.seen_by_id(position, dot, || id)? else {
                 return Ok(None);
             };
             let before = seen.stamp(dot.author);

@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::rc::Rc;
 
-pub use self::bounds::{PAST_DELTAS_MAX, PAST_WRITES_MAX, PastBounds};
+pub use self::bounds::{PAST_DELTAS_MAX, PAST_ROWS_MAX, PAST_WRITES_MAX, PastBounds};
 use self::edits::EditsInLog;
 use self::entry::{PastEntry, sequence};
 use self::log::Log;
@@ -86,7 +86,7 @@ impl Snapshot {
     /// is more to go through than is bounded. Takes time and memory in proportion to the
     /// deltas from the head back to `delta` and to those that are not in its past; where the log
     /// does not say what they have replaced, or these are too many, to all up to `delta`, as long as
-    /// there are all.
+    /// there are all, and to a walk over the log's rows from its head down to the first of them.
     pub fn at(&self, slot: ContextSlot, delta: &DeltaId) -> Result<PastState<'_>, PastError> {
         self.at_within(slot, delta, PastBounds::default())
     }
@@ -102,7 +102,9 @@ impl Snapshot {
             Ok(Some(state)) => Ok(state),
             Ok(None) => anew::state_at(self, slot, delta, bounds),
             // It may be nearer to the beginning, if that is there.
-            Err(PastError::TooLong { .. }) if self.head(slot)?.log_pruned == 0 => {
+            Err(PastError::TooLong { .. } | PastError::EditsTooFar { .. })
+                if self.head(slot)?.log_pruned == 0 =>
+            {
                 anew::state_at(self, slot, delta, bounds)
             }
             Err(error) => Err(error),
@@ -178,7 +180,8 @@ impl<'s> PastState<'s> {
     }
 
     /// Shows the edits of the list or text that was under `key` to `visit`, each behind those
-    /// that it builds on, until it breaks. Fails if not all of them are there any more.
+    /// that it builds on, until it breaks. Fails if not all of them are there any more, or are
+    /// found within the bounds.
     pub fn edits(
         &self,
         space: Space,
