@@ -9,6 +9,7 @@
 //! | `ahead.rs` | chunks, read on a thread of their own |
 //! | `row.rs`, `row/` | what is in them |
 //! | `source.rs` | a context into rows |
+//! | `authors.rs` | whom rows name |
 //! | `inspect.rs`, `inspect/` | what rows say of each other |
 //! | `target.rs`, `target/` | rows into a context |
 //! | `place.rs` | a context into a data directory |
@@ -17,6 +18,7 @@
 //! | `reshard.rs` | a data directory into another number of shards |
 
 mod ahead;
+mod authors;
 mod backup;
 mod frame;
 mod inspect;
@@ -30,11 +32,11 @@ mod target;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::ops::Bound;
 
 use self::ahead::Ahead;
+use self::authors::NamedAuthors;
 pub use self::backup::{BackupSource, write_backup};
 pub use self::frame::{EXPORT_VERSION, ExportKind};
 use self::frame::{FrameReader, FrameWriter};
@@ -313,14 +315,11 @@ impl<'l> Intake<'l> {
                     application,
                     created,
                     name: name.map(str::to_owned),
-                    authors: HashMap::new(),
+                    authors: NamedAuthors::default(),
                 });
             }
             (Some(announced), Row::Author { number, node }) => {
-                let before = announced.authors.insert(number, node);
-                if before.is_some() || announced.authors.len() > row::AUTHORS_MAX {
-                    return Err(ImportError::malformed("an author is named twice"));
-                }
+                announced.authors.add(number, node)?;
             }
             (announced @ Some(_), Row::Head(head)) => {
                 let announced = announced.take().expect("it was matched above");

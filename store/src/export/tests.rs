@@ -1,6 +1,7 @@
 //! Copies that say what is not so, by way of the rows: somebody has written them by our rules.
 //! They are refused, and nothing of them is there.
 
+use std::cell::Cell;
 use std::io::Cursor;
 use std::path::PathBuf;
 
@@ -273,6 +274,29 @@ fn a_private_entry_that_is_no_register_is_refused() {
     }));
     let is_told = matches!(&error, ImportError::Malformed { why } if why.contains("no register"));
     assert!(is_told, "{error}");
+}
+
+/// Both would become one number of the ledger, and what an entry has of both no state.
+#[test]
+fn an_author_with_two_numbers_is_refused() {
+    for is_behind_head in [false, true] {
+        let named = Cell::new(None);
+        let again = |row: &mut Row<'_>| {
+            let twice = match row {
+                Row::Author { node, .. } if named.replace(Some(*node)).is_none() => !is_behind_head,
+                Row::Value { space, .. } => is_behind_head && *space == Space::Shared,
+                _ => false,
+            };
+            let node = named.get().filter(|_| twice);
+            let number = 1000;
+            node.map(|node| Row::Author { number, node })
+                .into_iter()
+                .collect()
+        };
+        let error = refused(&again);
+        let is_told = matches!(&error, ImportError::Malformed { why } if why.contains("twice"));
+        assert!(is_told, "{error}");
+    }
 }
 
 /// Numbers of authors are never given again, and all of them are read with each commit.
