@@ -240,16 +240,24 @@ impl<'a> Stored<'a> {
         }
     }
 
-    /// Bytes that count as the entry's own, beside its key.
+    /// Bytes that count as the entry's own, beside its key. For entries that are in a context: no
+    /// context has so many bytes that they would be no number.
     pub(crate) fn bytes(&self) -> u64 {
+        let bytes = self.checked_bytes();
+        bytes.expect("what is in a context was summed when it came in")
+    }
+
+    /// The same of what anybody may have written; none if it is too much for a number.
+    pub(crate) fn checked_bytes(&self) -> Option<u64> {
         match self {
-            Stored::Value(value) => value.bytes.len() as u64,
+            Stored::Value(value) => Some(value.bytes.len() as u64),
             Stored::Sections(state) => {
                 let values = state.register.iter().chain(&state.once);
                 let values = values.map(|value| value.bytes.len() as u64).sum::<u64>();
                 let dots = state.register.len() + state.element.len();
                 let small = 12 * dots + 28 * state.counter.len();
-                values + small as u64 + state.list.bytes + state.text.bytes
+                let sequences = state.list.bytes.checked_add(state.text.bytes)?;
+                sequences.checked_add(values + small as u64)
             }
         }
     }

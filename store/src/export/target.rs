@@ -209,9 +209,8 @@ impl<'l> Target<'l> {
                 bytes,
             } => {
                 let dot = self.dot(writer, *dot)?;
-                self.counts.entries += 1;
                 let value = Stored::Value(Value { dot, bytes });
-                self.found.take_in(*space, key, &value);
+                self.count_entry(*space, key, &value)?;
                 self.entry(writer, *space, key, &EntryRow::value(dot, bytes))
             }
             Row::Sections { space, key, state } => self.sections(writer, *space, key, state),
@@ -463,11 +462,23 @@ impl<'l> Target<'l> {
         let mut sections = std::mem::take(&mut self.buffers.sections);
         sections.clear();
         state.write(&mut sections);
-        self.counts.entries += 1;
-        self.found.take_in(space, key, &Stored::Sections(state));
+        self.count_entry(space, key, &Stored::Sections(state))?;
         let written = self.entry(writer, space, key, &EntryRow::sections(&sections));
         self.buffers.sections = sections;
         written
+    }
+
+    fn count_entry(
+        &mut self,
+        space: Space,
+        key: &[u8],
+        entry: &Stored<'_>,
+    ) -> Result<(), ImportError> {
+        self.counts.entries += 1;
+        let counted = self.found.take_in(space, key, entry);
+        counted.ok_or(ImportError::malformed(
+            "its entries say of more bytes or edits than can be",
+        ))
     }
 
     fn entry(

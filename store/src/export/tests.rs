@@ -13,7 +13,7 @@ use super::*;
 use crate::answer::{AnswerKey, KeyedAnswer, RequestDigest, Said};
 use crate::change::{CallEffects, Change, NewContext, Op};
 use crate::data_dir::{DataDir, OpenOptions};
-use crate::entry::Space;
+use crate::entry::{EntryKind, Space};
 use crate::fixture::{id, scrub_twice, two};
 use crate::ids::{ContextSlot, NodeId, ShardCount, ShardId};
 use crate::layout::TABLE_NAMES;
@@ -194,6 +194,49 @@ fn counts_that_would_overflow_are_refused() {
     });
     let error = refused(&of_seal);
     assert!(matches!(error, ImportError::Malformed { .. }), "{error}");
+}
+
+/// What lists and texts say of themselves is compared with their edits when all came; until then
+/// it is summed.
+#[test]
+fn entries_of_more_than_a_number_holds_are_refused() {
+    // The bytes of a list and a text, and their edits.
+    for (bytes, edits) in [(u64::MAX, &[][..]), (1, &[u64::MAX, u64::MAX])] {
+        let error = refused(&changed(|row| {
+            if let Row::Value {
+                space: Space::Shared,
+                dot,
+                ..
+            } = row
+            {
+                let (author, hlc) = (dot.author.to_le_bytes(), dot.hlc.bits().to_le_bytes());
+                let dot = [&author[..], &hlc].concat();
+                let sequence = |kind: EntryKind, edits: Option<&u64>| {
+                    let mut section = vec![kind.number()];
+                    section.extend(bytes.to_le_bytes());
+                    section.extend(1_u32.to_le_bytes());
+                    section.extend(&dot);
+                    section.extend(u32::from(edits.is_some()).to_le_bytes());
+                    if let Some(edits) = edits {
+                        section.extend(&dot);
+                        section.extend(edits.to_le_bytes());
+                        section.extend([0; 32]);
+                    }
+                    section
+                };
+                let list = sequence(EntryKind::List, edits.first());
+                let text = sequence(EntryKind::Text, edits.get(1));
+                *row = Row::Sections {
+                    space: Space::Shared,
+                    key: b"key",
+                    state: [list, text].concat().leak(),
+                };
+            }
+        }));
+        let is_told =
+            matches!(&error, ImportError::Malformed { why } if why.contains("more bytes"));
+        assert!(is_told, "{error}");
+    }
 }
 
 /// A later seal of the same author would be taken for an older one for good.
