@@ -36,3 +36,22 @@ impl AuthorNames for NamedAuthors {
         self.names.get(&number).copied()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_authors_are_kept_in_mind_than_a_context_can_have() {
+        let mut authors = NamedAuthors::default();
+        let node = |number: u32| {
+            let mut node = [0; 32];
+            node[..4].copy_from_slice(&number.to_le_bytes());
+            NodeId::from_bytes(node)
+        };
+        let max = u32::try_from(AUTHORS_MAX).unwrap();
+        (0..max).for_each(|number| authors.add(number, node(number)).unwrap());
+        authors.add(max, node(max)).unwrap_err();
+        assert_eq!((authors.name(max), authors.name(0)), (None, Some(node(0))));
+    }
+}
