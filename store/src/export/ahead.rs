@@ -203,10 +203,17 @@ fn inspect(content: Vec<u8>, at: u64, inspector: &mut Inspector) -> Chunk {
     while !rest.0.is_empty() {
         match next_row(&mut rest).and_then(|row| inspector.row(row)) {
             Ok(Inspected { row, finding }) => {
-                if has_finding(&row) {
-                    findings.push(finding);
-                }
                 sound = content.len() - rest.0.len();
+                if has_finding(&row) {
+                    let is_astray = matches!(finding, Finding::None);
+                    findings.push(finding);
+                    // A finding is far larger than the smallest such row: of those that are in no
+                    // context the first is enough, as whoever takes it in refuses it.
+                    if is_astray {
+                        wrong = Some(ImportError::malformed("a row is in no context"));
+                        break;
+                    }
+                }
             }
             Err(error) => {
                 wrong = Some(error);
