@@ -10,7 +10,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::io::{self, Read};
+use std::io::Read;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::vec::IntoIter;
@@ -66,7 +66,7 @@ impl Ahead {
             let _ = last.and_then(|last| sender.send(last).ok());
         };
         let begun = thread::Builder::new().name(THREAD.to_owned()).spawn(read);
-        begun.map_err(|source| ImportError::Read { at, source })?;
+        begun.map_err(|source| ImportError::NoReader { source })?;
         Ok(Ahead {
             kind,
             chunks,
@@ -94,10 +94,7 @@ impl Ahead {
 
     /// The next chunk; none at the end.
     pub(super) fn next(&mut self) -> Result<Option<Chunk>, ImportError> {
-        let panicked = |_| ImportError::Read {
-            at: self.at,
-            source: io::Error::other("the thread that reads it has panicked"),
-        };
+        let panicked = |_| ImportError::ReaderPanicked { at: self.at };
         let chunk = self.chunks.recv().map_err(panicked)??;
         self.at = chunk.as_ref().map_or(self.at, |chunk| chunk.at);
         Ok(chunk)
