@@ -1,6 +1,8 @@
 //! Copies of contexts that leave their ledger: one file format, written from a snapshot
 //! while writes go on and read back into any ledger, by whatever number of shards.
-//! Memory is bounded on both sides by a chunk. Start at [`export_context`] and
+//! Where one is written, a chunk is in memory. Where one is read, it is what is read ahead
+//! (`ahead.rs`), a step of a transaction, the authors that are named, the deltas that were named
+//! and have not come, and which lists and texts there are. Start at [`export_context`] and
 //! [`import_context`].
 //!
 //! | file | holds |
@@ -118,8 +120,9 @@ pub fn export_context(
 /// If it fails nothing of the context is there: the file is damaged or does not agree
 /// with itself, has a stamp later than `latest`, the context exists, or the ledger takes no more.
 ///
-/// `input` is read on a thread of its own, some 16 MiB ahead, and dropped there: if it gives no more
-/// bytes and does not end either, an error comes all the same, and that thread waits on.
+/// `input` is read on a thread of its own, 16 MiB and a chunk ahead at most, and dropped there: if
+/// it gives no more bytes and does not end either, an error comes all the same, and that thread
+/// waits on.
 pub fn import_context(
     ledger: &Ledger,
     input: impl Read + Send + 'static,
