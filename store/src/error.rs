@@ -853,6 +853,20 @@ pub enum ImportError {
         /// Why not further.
         source: io::Error,
     },
+    /// No thread can be had that reads it.
+    #[error("no thread can be started that reads the file; raise the limit on threads or memory")]
+    NoReader {
+        /// Why not.
+        source: io::Error,
+    },
+    /// Our bug.
+    #[error(
+        "the thread that reads the file has panicked somewhere behind byte {at}, which is a bug; nothing of the file was taken in"
+    )]
+    ReaderPanicked {
+        /// How far what it handed on goes.
+        at: u64,
+    },
     /// A file that is in the copy cannot be put into its place.
     #[error("cannot write {}", path.display())]
     File {

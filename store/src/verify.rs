@@ -104,23 +104,27 @@ impl Found {
         self.replicated += u64::from(space.is_replicated());
     }
 
-    fn add(&mut self, space: Space, name: &[u8], entry: &Stored<'_>) {
-        self.bytes += name.len() as u64 + entry.bytes();
+    /// `None` if it comes to more bytes or edits than a number holds.
+    fn add(&mut self, space: Space, name: &[u8], entry: &Stored<'_>) -> Option<()> {
+        let own = entry.checked_bytes()?.checked_add(name.len() as u64)?;
+        self.bytes = self.bytes.checked_add(own)?;
         if space.is_replicated() {
             entry.dots(&mut |dot| self.wrote.see(dot));
         }
         if let Stored::Sections(state) = entry {
             let sequences = [&state.list, &state.text];
             self.has_sequences |= sequences.iter().any(|sequence| !sequence.is_empty());
-            let chains = sequences.iter().flat_map(|sequence| &sequence.chains);
-            self.edits_needed += chains.map(|chain| chain.edits).sum::<u64>();
+            for chain in sequences.iter().flat_map(|sequence| &sequence.chains) {
+                self.edits_needed = self.edits_needed.checked_add(chain.edits)?;
+            }
         }
+        Some(())
     }
 
-    /// An entry that comes in.
-    pub(crate) fn take_in(&mut self, space: Space, name: &[u8], entry: &Stored<'_>) {
+    /// An entry that comes in. `None` if with it there are more bytes or edits than can be.
+    pub(crate) fn take_in(&mut self, space: Space, name: &[u8], entry: &Stored<'_>) -> Option<()> {
         self.count(space);
-        self.add(space, name, entry);
+        self.add(space, name, entry)
     }
 }
 
@@ -406,7 +410,8 @@ impl<'s> Scrub<'s> {
         let found = self.of(slot);
         found.count(space);
         let entry = read_entry(key, bytes)?;
-        found.add(space, name, &entry);
+        let added = found.add(space, name, &entry);
+        added.ok_or_else(|| corrupt("entry", key, "it says of more bytes or edits than can be"))?;
         Ok((slot, space, name, entry))
     }
 

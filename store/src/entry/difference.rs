@@ -13,8 +13,9 @@ use std::borrow::Cow;
 
 use crate::entry::kind::EntryKind;
 use crate::entry::state::{
-    Cell, Chain, Malformed, Reader, SequenceState, State, Stored, Value, write_all, write_cell,
-    write_chain, write_dot, write_value,
+    AUTHOR_BYTES, CELL_BYTES, CHAIN_BYTES, Cell, Chain, DOT_BYTES, Malformed, Reader,
+    SequenceState, State, Stored, VALUE_BYTES_MIN, Value, write_all, write_cell, write_chain,
+    write_dot, write_value,
 };
 use crate::version::Dot;
 
@@ -157,7 +158,8 @@ impl<'a> Difference<'a> {
             match kind {
                 EntryKind::Register => of.register = Part::read_values(&mut rest)?,
                 EntryKind::Counter => {
-                    of.counter = Part::read(&mut rest, Reader::dot, Reader::cell, |c| c.first)?;
+                    let (name, item) = ((DOT_BYTES, Reader::dot), (CELL_BYTES, Reader::cell));
+                    of.counter = Part::read(&mut rest, name, item, |c| c.first)?;
                 }
                 EntryKind::SetElement => of.element = Part::read_dots(&mut rest)?,
                 EntryKind::List => of.list = SequenceDifference::read(&mut rest)?,
@@ -247,29 +249,35 @@ impl<N: Ord, T: Clone + PartialEq> Part<N, T> {
 
     fn read<'a>(
         rest: &mut Reader<'a>,
-        read_name: impl FnMut(&mut Reader<'a>) -> Result<N, Malformed>,
-        read_item: impl FnMut(&mut Reader<'a>) -> Result<T, Malformed>,
+        (name_bytes, read_name): (usize, impl FnMut(&mut Reader<'a>) -> Result<N, Malformed>),
+        (item_bytes, read_item): (usize, impl FnMut(&mut Reader<'a>) -> Result<T, Malformed>),
         name: impl Fn(&T) -> N,
     ) -> Result<Self, Malformed>
     where
         N: Copy,
     {
         Ok(Part {
-            new: rest.all(read_name, |name| *name)?,
-            was: rest.all(read_item, name)?,
+            new: rest.all(name_bytes, read_name, |name| *name)?,
+            was: rest.all(item_bytes, read_item, name)?,
         })
     }
 }
 
 impl Part<Dot, Dot> {
     fn read_dots(rest: &mut Reader<'_>) -> Result<Self, Malformed> {
-        Part::read(rest, Reader::dot, Reader::dot, |dot| *dot)
+        Part::read(
+            rest,
+            (DOT_BYTES, Reader::dot),
+            (DOT_BYTES, Reader::dot),
+            |dot| *dot,
+        )
     }
 }
 
 impl<'a> Part<Dot, Value<'a>> {
     fn read_values(rest: &mut Reader<'a>) -> Result<Self, Malformed> {
-        Part::read(rest, Reader::dot, Reader::value, |value| value.dot)
+        let item = (VALUE_BYTES_MIN, Reader::value);
+        Part::read(rest, (DOT_BYTES, Reader::dot), item, |value| value.dot)
     }
 }
 
@@ -302,7 +310,12 @@ impl SequenceDifference {
         Ok(SequenceDifference {
             bytes: Some(rest.u64()?),
             births: Part::read_dots(rest)?,
-            chains: Part::read(rest, author, Reader::chain, name)?,
+            chains: Part::read(
+                rest,
+                (AUTHOR_BYTES, author),
+                (CHAIN_BYTES, Reader::chain),
+                name,
+            )?,
         })
     }
 }

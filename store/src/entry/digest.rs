@@ -10,8 +10,6 @@
 //! its edits (8) and digest (32). A list or text has two counts and rows of items, births
 //! and chains. All numbers little-endian.
 
-use std::collections::HashMap;
-
 use crate::authors::Authors;
 use crate::entry::kind::{EntryKind, Space};
 use crate::entry::state::{SequenceState, State, Stored, Value};
@@ -37,12 +35,6 @@ pub(crate) trait AuthorNames {
 impl AuthorNames for Authors {
     fn name(&self, number: u32) -> Option<NodeId> {
         self.get(number)
-    }
-}
-
-impl AuthorNames for HashMap<u32, NodeId> {
-    fn name(&self, number: u32) -> Option<NodeId> {
-        self.get(&number).copied()
     }
 }
 

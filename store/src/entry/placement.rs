@@ -21,13 +21,17 @@ pub(crate) fn check_placement(
         Space::Owned => {
             let owner = key.first_chunk::<{ Space::OWNER_BYTES }>();
             let owner = owner.ok_or("its key is too short to name its owner")?;
-            let owner = Some(NodeId::from_bytes(*owner));
-            let mut is_owners = true;
-            entry.dots(&mut |dot| is_owners &= authors.name(dot.author) == owner);
-            match is_owners {
-                true => Ok(()),
-                false => Err("another author than its owner has written it"),
-            }
+            let owner = NodeId::from_bytes(*owner);
+            let mut placed = Ok(());
+            // The first dot with which something is wrong is told.
+            entry.dots(&mut |dot| {
+                placed = placed.and(match authors.name(dot.author) {
+                    Some(name) if name == owner => Ok(()),
+                    Some(_) => Err("another author than its owner has written it"),
+                    None => Err("its author is unknown"),
+                });
+            });
+            placed
         }
         Space::Private => match entry {
             Stored::Value(_) => Ok(()),
@@ -109,6 +113,10 @@ mod tests {
             (Space::Attached, b"key", &value(owner), false),
             (Space::Attached, b"key", &in_once, false),
         ];
+        for unknown in [value(2), element(&[owner, 2])] {
+            let checked = check_placement(Space::Owned, &below, &unknown, &authors);
+            assert_eq!(checked, Err("its author is unknown"), "{unknown:?}");
+        }
         for (space, key, entry, may) in cases {
             let checked = check_placement(space, key, entry, &authors);
             assert_eq!(

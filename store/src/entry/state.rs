@@ -13,6 +13,13 @@ use crate::entry::kind::EntryKind;
 use crate::hlc::Hlc;
 use crate::version::Dot;
 
+/// Bytes of items in sections, and of a value without its own.
+pub(super) const AUTHOR_BYTES: usize = 4;
+pub(super) const DOT_BYTES: usize = AUTHOR_BYTES + 8;
+pub(super) const VALUE_BYTES_MIN: usize = DOT_BYTES + 4;
+pub(super) const CELL_BYTES: usize = DOT_BYTES + 16;
+pub(super) const CHAIN_BYTES: usize = DOT_BYTES + 8 + 32;
+
 /// A value and who wrote it when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Value<'a> {
@@ -173,13 +180,19 @@ impl<'a> State<'a> {
             }
             last = Some(kind);
             match kind {
-                EntryKind::Register => state.register = rest.all(Reader::value, |v| v.dot)?,
-                EntryKind::Counter => state.counter = rest.all(Reader::cell, |cell| cell.first)?,
-                EntryKind::SetElement => state.element = rest.all(Reader::dot, |dot| *dot)?,
+                EntryKind::Register => {
+                    state.register = rest.all(VALUE_BYTES_MIN, Reader::value, |v| v.dot)?
+                }
+                EntryKind::Counter => {
+                    state.counter = rest.all(CELL_BYTES, Reader::cell, |cell| cell.first)?
+                }
+                EntryKind::SetElement => {
+                    state.element = rest.all(DOT_BYTES, Reader::dot, |dot| *dot)?
+                }
                 EntryKind::List => state.list = rest.sequence()?,
                 EntryKind::Text => state.text = rest.sequence()?,
                 EntryKind::WriteOnce => {
-                    let values = rest.all(Reader::value, |value| value.dot)?;
+                    let values = rest.all(VALUE_BYTES_MIN, Reader::value, |value| value.dot)?;
                     let [value] = values[..] else {
                         return Err(Malformed);
                     };
@@ -240,16 +253,24 @@ impl<'a> Stored<'a> {
         }
     }
 
-    /// Bytes that count as the entry's own, beside its key.
+    /// Bytes that count as the entry's own, beside its key. For entries that are in a context: no
+    /// context has so many bytes that they would be no number.
     pub(crate) fn bytes(&self) -> u64 {
+        let bytes = self.checked_bytes();
+        bytes.expect("what is in a context was summed when it came in")
+    }
+
+    /// The same of what anybody may have written; none if it is too much for a number.
+    pub(crate) fn checked_bytes(&self) -> Option<u64> {
         match self {
-            Stored::Value(value) => value.bytes.len() as u64,
+            Stored::Value(value) => Some(value.bytes.len() as u64),
             Stored::Sections(state) => {
                 let values = state.register.iter().chain(&state.once);
                 let values = values.map(|value| value.bytes.len() as u64).sum::<u64>();
                 let dots = state.register.len() + state.element.len();
                 let small = 12 * dots + 28 * state.counter.len();
-                values + small as u64 + state.list.bytes + state.text.bytes
+                let sequences = state.list.bytes.checked_add(state.text.bytes)?;
+                sequences.checked_add(values + small as u64)
             }
         }
     }
@@ -322,15 +343,20 @@ impl<'a> Reader<'a> {
         Ok(u32::from_le_bytes(*self.array()?) as usize)
     }
 
-    /// So many items as the count says, in ascending order of `name`.
+    /// So many items as the count says, in ascending order of `name`. None has fewer bytes than
+    /// `bytes_min`.
     pub(super) fn all<T, N: Ord>(
         &mut self,
+        bytes_min: usize,
         mut read: impl FnMut(&mut Self) -> Result<T, Malformed>,
         name: impl Fn(&T) -> N,
     ) -> Result<Vec<T>, Malformed> {
         let count = self.count()?;
-        // The count may be a lie: no room is taken for more than there are bytes.
-        let mut items = Vec::with_capacity(count.min(self.0.len()));
+        // The count may be a lie: no room is taken for more than the bytes can be.
+        if count > self.0.len() / bytes_min {
+            return Err(Malformed);
+        }
+        let mut items = Vec::with_capacity(count);
         for _ in 0..count {
             items.push(read(self)?);
         }
@@ -371,8 +397,8 @@ impl<'a> Reader<'a> {
 
     fn sequence(&mut self) -> Result<SequenceState, Malformed> {
         let bytes = self.u64()?;
-        let births = self.all(Reader::dot, |dot| *dot)?;
-        let chains = self.all(Reader::chain, |chain| chain.last.author)?;
+        let births = self.all(DOT_BYTES, Reader::dot, |dot| *dot)?;
+        let chains = self.all(CHAIN_BYTES, Reader::chain, |chain| chain.last.author)?;
         Ok(SequenceState {
             bytes,
             births,
@@ -451,6 +477,40 @@ pub(super) mod tests {
             }
         }
         state
+    }
+
+    /// The count of a row of 132 MiB would take gigabytes.
+    #[test]
+    fn no_room_is_taken_for_more_items_than_there_are_bytes_for() {
+        let mut bytes = 3_u32.to_le_bytes().to_vec();
+        bytes.resize(4 + 3 * CHAIN_BYTES - 1, 0);
+        let read = |_: &mut Reader<'_>| -> Result<u32, Malformed> { panic!("it is not read") };
+        let items = Reader(&bytes).all(CHAIN_BYTES, read, |item| *item);
+        assert_eq!(items, Err(Malformed));
+    }
+
+    /// What an item has at least is what is written of it.
+    #[test]
+    fn items_are_as_long_as_is_said() {
+        let dot = Dot {
+            author: 1,
+            hlc: Hlc::from_bits(1),
+        };
+        let bytes = &[][..];
+        let (sum, edits, digest) = (1, 1, [0; 32]);
+        let (first, last) = (dot, dot);
+        let mut written: [Vec<u8>; 4] = Default::default();
+        write_dot(&mut written[0], &dot);
+        write_value(&mut written[1], &Value { dot, bytes });
+        write_cell(&mut written[2], &Cell { first, sum });
+        let chain = Chain {
+            last,
+            edits,
+            digest,
+        };
+        write_chain(&mut written[3], &chain);
+        let lengths = [DOT_BYTES, VALUE_BYTES_MIN, CELL_BYTES, CHAIN_BYTES];
+        assert_eq!(written.map(|bytes| bytes.len()), lengths);
     }
 
     proptest! {

@@ -10,7 +10,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::io::{self, Read};
+use std::io::Read;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::vec::IntoIter;
@@ -66,7 +66,7 @@ impl Ahead {
             let _ = last.and_then(|last| sender.send(last).ok());
         };
         let begun = thread::Builder::new().name(THREAD.to_owned()).spawn(read);
-        begun.map_err(|source| ImportError::Read { at, source })?;
+        begun.map_err(|source| ImportError::NoReader { source })?;
         Ok(Ahead {
             kind,
             chunks,
@@ -94,10 +94,7 @@ impl Ahead {
 
     /// The next chunk; none at the end.
     pub(super) fn next(&mut self) -> Result<Option<Chunk>, ImportError> {
-        let panicked = |_| ImportError::Read {
-            at: self.at,
-            source: io::Error::other("the thread that reads it has panicked"),
-        };
+        let panicked = |_| ImportError::ReaderPanicked { at: self.at };
         let chunk = self.chunks.recv().map_err(panicked)??;
         self.at = chunk.as_ref().map_or(self.at, |chunk| chunk.at);
         Ok(chunk)
@@ -203,10 +200,17 @@ fn inspect(content: Vec<u8>, at: u64, inspector: &mut Inspector) -> Chunk {
     while !rest.0.is_empty() {
         match next_row(&mut rest).and_then(|row| inspector.row(row)) {
             Ok(Inspected { row, finding }) => {
-                if has_finding(&row) {
-                    findings.push(finding);
-                }
                 sound = content.len() - rest.0.len();
+                if has_finding(&row) {
+                    let is_astray = matches!(finding, Finding::None);
+                    findings.push(finding);
+                    // A finding is far larger than the smallest such row: of those that are in no
+                    // context the first is enough, as whoever takes it in refuses it.
+                    if is_astray {
+                        wrong = Some(ImportError::malformed("a row is in no context"));
+                        break;
+                    }
+                }
             }
             Err(error) => {
                 wrong = Some(error);

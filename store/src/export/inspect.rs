@@ -6,15 +6,14 @@
 
 mod trie;
 
-use std::collections::HashMap;
-
 use self::trie::IncomingTrie;
+use super::authors::NamedAuthors;
 use super::row::Row;
 use crate::delta::DeltaView;
 use crate::entry::{State, Stored, Value, check_placement};
 use crate::error::ImportError;
 use crate::hlc::Hlc;
-use crate::ids::{ContextId, DeltaId, NodeId};
+use crate::ids::{ContextId, DeltaId};
 use crate::record::Head;
 use crate::verify::Chain;
 
@@ -51,7 +50,7 @@ pub(super) struct Agreement {
 /// A context of which rows come.
 struct Inspection {
     id: ContextId,
-    authors: HashMap<u32, NodeId>,
+    authors: NamedAuthors,
     /// What comes behind its head.
     content: Option<Content>,
 }
@@ -74,7 +73,7 @@ impl Inspector {
         if let Row::Context { id, .. } = row {
             self.context = Some(Inspection {
                 id: *id,
-                authors: HashMap::new(),
+                authors: NamedAuthors::default(),
                 content: None,
             });
         }
@@ -83,7 +82,8 @@ impl Inspector {
         };
         match (row, &mut context.content) {
             (Row::Author { number, node }, _) => {
-                context.authors.insert(*number, *node);
+                // One that is named twice, or too many, is passed over.
+                let _ = context.authors.add(*number, *node);
             }
             (Row::Head(fields), content) => {
                 // Positions are the ledger's own; the log is cut at one, or at none.

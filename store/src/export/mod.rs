@@ -1,6 +1,8 @@
 //! Copies of contexts that leave their ledger: one file format, written from a snapshot
 //! while writes go on and read back into any ledger, by whatever number of shards.
-//! Memory is bounded on both sides by a chunk. Start at [`export_context`] and
+//! Where one is written, a chunk is in memory. Where one is read, it is what is read ahead
+//! (`ahead.rs`), a step of a transaction, the authors that are named, the deltas that were named
+//! and have not come, and which lists and texts there are. Start at [`export_context`] and
 //! [`import_context`].
 //!
 //! | file | holds |
@@ -9,6 +11,7 @@
 //! | `ahead.rs` | chunks, read on a thread of their own |
 //! | `row.rs`, `row/` | what is in them |
 //! | `source.rs` | a context into rows |
+//! | `authors.rs` | whom rows name |
 //! | `inspect.rs`, `inspect/` | what rows say of each other |
 //! | `target.rs`, `target/` | rows into a context |
 //! | `place.rs` | a context into a data directory |
@@ -17,6 +20,7 @@
 //! | `reshard.rs` | a data directory into another number of shards |
 
 mod ahead;
+mod authors;
 mod backup;
 mod frame;
 mod inspect;
@@ -30,11 +34,11 @@ mod target;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::ops::Bound;
 
 use self::ahead::Ahead;
+use self::authors::NamedAuthors;
 pub use self::backup::{BackupSource, write_backup};
 pub use self::frame::{EXPORT_VERSION, ExportKind};
 use self::frame::{FrameReader, FrameWriter};
@@ -116,8 +120,9 @@ pub fn export_context(
 /// If it fails nothing of the context is there: the file is damaged or does not agree
 /// with itself, has a stamp later than `latest`, the context exists, or the ledger takes no more.
 ///
-/// `input` is read on a thread of its own, some 16 MiB ahead, and dropped there: if it gives no more
-/// bytes and does not end either, an error comes all the same, and that thread waits on.
+/// `input` is read on a thread of its own, 16 MiB and a chunk ahead at most, and dropped there: if
+/// it gives no more bytes and does not end either, an error comes all the same, and that thread
+/// waits on.
 pub fn import_context(
     ledger: &Ledger,
     input: impl Read + Send + 'static,
@@ -313,14 +318,11 @@ impl<'l> Intake<'l> {
                     application,
                     created,
                     name: name.map(str::to_owned),
-                    authors: HashMap::new(),
+                    authors: NamedAuthors::default(),
                 });
             }
             (Some(announced), Row::Author { number, node }) => {
-                let before = announced.authors.insert(number, node);
-                if before.is_some() || announced.authors.len() > row::AUTHORS_MAX {
-                    return Err(ImportError::malformed("an author is named twice"));
-                }
+                announced.authors.add(number, node)?;
             }
             (announced @ Some(_), Row::Head(head)) => {
                 let announced = announced.take().expect("it was matched above");

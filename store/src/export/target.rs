@@ -16,15 +16,16 @@ use std::collections::{BTreeSet, HashMap};
 use heed::{PutFlags, RwTxn};
 
 use self::log::Waiting;
+use super::authors::NamedAuthors;
 use super::inspect::{Agreement, Finding, Inspected};
-use super::row::{self, Counts, HeadFields, Row};
+use super::row::{Counts, HeadFields, Row};
 use crate::attachment::{self, Attachment};
 use crate::authors::Authors;
 use crate::delta::BirthsView;
-use crate::entry::{Space, State, Stored, Value};
+use crate::entry::{AuthorNames, Space, State, Stored, Value};
 use crate::error::ImportError;
 use crate::hlc::Hlc;
-use crate::ids::{ApplicationId, ContextId, ContextSlot, NodeId, Root};
+use crate::ids::{ApplicationId, ContextId, ContextSlot, Root};
 use crate::layout::{self, META_COUNTERS, META_SLOTS, Table, slot_key, space_key};
 use crate::members::Ack;
 use crate::record::{
@@ -45,7 +46,7 @@ pub(super) struct Announced {
     pub(super) application: ApplicationId,
     pub(super) created: Hlc,
     pub(super) name: Option<String>,
-    pub(super) authors: HashMap<u32, NodeId>,
+    pub(super) authors: NamedAuthors,
 }
 
 /// A context on its way in.
@@ -53,7 +54,7 @@ pub(super) struct Target<'l> {
     step: Option<Step<'l>>,
     record: ContextRecord,
     head: Head,
-    authors: HashMap<u32, NodeId>,
+    authors: NamedAuthors,
     /// Which numbers of the file are which of this ledger, and the pair that was asked for last.
     numbers: HashMap<u32, u32>,
     last_number: Option<(u32, u32)>,
@@ -200,7 +201,7 @@ impl<'l> Target<'l> {
         inspected: &Inspected<'_>,
     ) -> Result<(), ImportError> {
         match &inspected.row {
-            Row::Author { number, node } => self.author(*number, *node),
+            Row::Author { number, node } => self.authors.add(*number, *node),
             Row::Value {
                 space,
                 key,
@@ -208,9 +209,8 @@ impl<'l> Target<'l> {
                 bytes,
             } => {
                 let dot = self.dot(writer, *dot)?;
-                self.counts.entries += 1;
                 let value = Stored::Value(Value { dot, bytes });
-                self.found.take_in(*space, key, &value);
+                self.count_entry(*space, key, &value)?;
                 self.entry(writer, *space, key, &EntryRow::value(dot, bytes))
             }
             Row::Sections { space, key, state } => self.sections(writer, *space, key, state),
@@ -378,16 +378,6 @@ impl<'l> Target<'l> {
         Ok(self.head.clone())
     }
 
-    fn author(&mut self, number: u32, node: NodeId) -> Result<(), ImportError> {
-        if self.authors.len() >= row::AUTHORS_MAX {
-            return Err(ImportError::malformed("it has too many authors"));
-        }
-        match self.authors.insert(number, node) {
-            None => Ok(()),
-            Some(_) => Err(ImportError::malformed("an author is named twice")),
-        }
-    }
-
     /// The number of an author in this ledger.
     fn number(&mut self, writer: &mut LedgerWriter<'l>, number: u32) -> Result<u32, ImportError> {
         if let Some((_, known)) = self.last_number.filter(|(last, _)| *last == number) {
@@ -407,7 +397,7 @@ impl<'l> Target<'l> {
         number: u32,
     ) -> Result<u32, ImportError> {
         let unknown = ImportError::malformed("an author was not named before");
-        let node = *self.authors.get(&number).ok_or(unknown)?;
+        let node = self.authors.name(number).ok_or(unknown)?;
         let tables = writer.tables();
         let step = self.step.as_mut().expect("a row is taken in within a step");
         let known = step.authors.number(node);
@@ -472,11 +462,23 @@ impl<'l> Target<'l> {
         let mut sections = std::mem::take(&mut self.buffers.sections);
         sections.clear();
         state.write(&mut sections);
-        self.counts.entries += 1;
-        self.found.take_in(space, key, &Stored::Sections(state));
+        self.count_entry(space, key, &Stored::Sections(state))?;
         let written = self.entry(writer, space, key, &EntryRow::sections(&sections));
         self.buffers.sections = sections;
         written
+    }
+
+    fn count_entry(
+        &mut self,
+        space: Space,
+        key: &[u8],
+        entry: &Stored<'_>,
+    ) -> Result<(), ImportError> {
+        self.counts.entries += 1;
+        let counted = self.found.take_in(space, key, entry);
+        counted.ok_or(ImportError::malformed(
+            "its entries say of more bytes or edits than can be",
+        ))
     }
 
     fn entry(

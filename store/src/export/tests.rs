@@ -1,6 +1,7 @@
 //! Copies that say what is not so, by way of the rows: somebody has written them by our rules.
 //! They are refused, and nothing of them is there.
 
+use std::cell::Cell;
 use std::io::Cursor;
 use std::path::PathBuf;
 
@@ -12,7 +13,7 @@ use super::*;
 use crate::answer::{AnswerKey, KeyedAnswer, RequestDigest, Said};
 use crate::change::{CallEffects, Change, NewContext, Op};
 use crate::data_dir::{DataDir, OpenOptions};
-use crate::entry::Space;
+use crate::entry::{EntryKind, Space};
 use crate::fixture::{id, scrub_twice, two};
 use crate::ids::{ContextSlot, NodeId, ShardCount, ShardId};
 use crate::layout::TABLE_NAMES;
@@ -195,6 +196,49 @@ fn counts_that_would_overflow_are_refused() {
     assert!(matches!(error, ImportError::Malformed { .. }), "{error}");
 }
 
+/// What lists and texts say of themselves is compared with their edits when all came; until then
+/// it is summed.
+#[test]
+fn entries_of_more_than_a_number_holds_are_refused() {
+    // The bytes of a list and a text, and their edits.
+    for (bytes, edits) in [(u64::MAX, &[][..]), (1, &[u64::MAX, u64::MAX])] {
+        let error = refused(&changed(|row| {
+            if let Row::Value {
+                space: Space::Shared,
+                dot,
+                ..
+            } = row
+            {
+                let (author, hlc) = (dot.author.to_le_bytes(), dot.hlc.bits().to_le_bytes());
+                let dot = [&author[..], &hlc].concat();
+                let sequence = |kind: EntryKind, edits: Option<&u64>| {
+                    let mut section = vec![kind.number()];
+                    section.extend(bytes.to_le_bytes());
+                    section.extend(1_u32.to_le_bytes());
+                    section.extend(&dot);
+                    section.extend(u32::from(edits.is_some()).to_le_bytes());
+                    if let Some(edits) = edits {
+                        section.extend(&dot);
+                        section.extend(edits.to_le_bytes());
+                        section.extend([0; 32]);
+                    }
+                    section
+                };
+                let list = sequence(EntryKind::List, edits.first());
+                let text = sequence(EntryKind::Text, edits.get(1));
+                *row = Row::Sections {
+                    space: Space::Shared,
+                    key: b"key",
+                    state: [list, text].concat().leak(),
+                };
+            }
+        }));
+        let is_told =
+            matches!(&error, ImportError::Malformed { why } if why.contains("more bytes"));
+        assert!(is_told, "{error}");
+    }
+}
+
 /// A later seal of the same author would be taken for an older one for good.
 #[test]
 fn a_seal_of_what_its_context_has_not_seen_is_refused() {
@@ -273,6 +317,29 @@ fn a_private_entry_that_is_no_register_is_refused() {
     }));
     let is_told = matches!(&error, ImportError::Malformed { why } if why.contains("no register"));
     assert!(is_told, "{error}");
+}
+
+/// Both would become one number of the ledger, and what an entry has of both no state.
+#[test]
+fn an_author_with_two_numbers_is_refused() {
+    for is_behind_head in [false, true] {
+        let named = Cell::new(None);
+        let again = |row: &mut Row<'_>| {
+            let twice = match row {
+                Row::Author { node, .. } if named.replace(Some(*node)).is_none() => !is_behind_head,
+                Row::Value { space, .. } => is_behind_head && *space == Space::Shared,
+                _ => false,
+            };
+            let node = named.get().filter(|_| twice);
+            let number = 1000;
+            node.map(|node| Row::Author { number, node })
+                .into_iter()
+                .collect()
+        };
+        let error = refused(&again);
+        let is_told = matches!(&error, ImportError::Malformed { why } if why.contains("twice"));
+        assert!(is_told, "{error}");
+    }
 }
 
 /// Numbers of authors are never given again, and all of them are read with each commit.

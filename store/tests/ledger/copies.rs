@@ -374,7 +374,7 @@ fn a_reader_that_panics_is_an_error_and_leaves_nothing() {
     let mut target = other();
     let before = target.ledger().stats().unwrap();
     let error = import_context(target.ledger(), half, Hlc::MAX).unwrap_err();
-    let is_told = matches!(&error, ImportError::Read { at, .. } if *at > 1 << 18);
+    let is_told = matches!(&error, ImportError::ReaderPanicked { at } if *at > 1 << 18);
     assert!(is_told, "{error}");
     nothing_is_left(&target, &before);
     target.reopen();

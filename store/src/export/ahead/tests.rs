@@ -1,13 +1,14 @@
 //! How far a copy is read ahead.
 
-use std::io::Cursor;
+use std::io::{self, Cursor};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use super::super::frame::FrameWriter;
-use super::super::row::FileKind;
+use super::super::row::{Counts, FileKind};
 use super::super::source::{RowSink, RowWriter};
 use super::*;
+use crate::ids::Root;
 
 /// Counts what it gives beyond what was taken in.
 struct Metered {
@@ -36,6 +37,34 @@ fn copy_of(bytes: usize) -> Vec<u8> {
         rows.push(&Row::FilePart { kind, id, bytes }).unwrap();
     }
     rows.end().unwrap()
+}
+
+/// Of so many rows, each of some bytes, there would be two hundred times as many bytes of findings.
+#[test]
+fn behind_a_row_that_is_in_no_context_nothing_more_is_found() {
+    let (canonical, past) = (&[][..], None);
+    let delta = Row::Delta { canonical, past };
+    let mut end = RowWriter::new(FrameWriter::begin(Vec::new(), ExportKind::Context).unwrap());
+    end.push(&Row::ContextEnd(
+        Counts::default(),
+        Root::from_bytes([0; 32]),
+    ))
+    .unwrap();
+    let mut deltas = RowWriter::new(FrameWriter::begin(Vec::new(), ExportKind::Context).unwrap());
+    for _ in 0..1000 {
+        deltas.push(&delta).unwrap();
+    }
+    for rows in [end, deltas] {
+        let file = rows.end().unwrap();
+        let mut frame = FrameReader::begin(Cursor::new(file)).unwrap();
+        let mut content = Vec::new();
+        assert!(frame.next(&mut content).unwrap());
+        let mut chunk = inspect(content, frame.at(), &mut Inspector::default());
+        assert_eq!(chunk.findings.len(), 1);
+        // Whoever takes rows in gets it first.
+        let rows: Vec<_> = chunk.rows().map(|row| row.is_ok()).collect();
+        assert_eq!(rows, [true, false]);
+    }
 }
 
 #[test]
