@@ -78,8 +78,8 @@ pub(crate) struct WriterState {
     /// Pages that it can have.
     pages_max: u64,
     reserve: Reserve,
-    /// Whether a batch was refused that has room where no transaction but the one behind the
-    /// next may write.
+    /// Whether the last try to write a batch was refused that has room where no transaction but the one
+    /// behind the next may write.
     is_turn_due: bool,
     /// Where the collector is.
     round: Round,
@@ -437,6 +437,8 @@ impl<'l> LedgerWriter<'l> {
 
     /// Applies a batch and makes it durable.
     fn write(&mut self, batch: &[Change], route: Route) -> Result<Written, StoreError> {
+        // Of an earlier batch it says nothing.
+        self.state.is_turn_due = false;
         let outcome = self.try_to_write(batch, route);
         let has_more_alone = match &outcome {
             Err(StoreError::MapFull { .. }) => true,
@@ -444,7 +446,7 @@ impl<'l> LedgerWriter<'l> {
             Err(StoreError::DiskFull { .. }) => self.state.reserve.is_sure(),
             _ => false,
         };
-        let is_turn_due = std::mem::take(&mut self.state.is_turn_due);
+        let is_turn_due = self.state.is_turn_due;
         match outcome {
             // With what the batches before it free, it may fit.
             Err(_) if has_more_alone && !self.state.journal.is_empty() => {
