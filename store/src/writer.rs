@@ -46,7 +46,7 @@ const CHECKPOINT_PAGES_MAX: usize = 16_384;
 const CHECKPOINT_TRIE_NODES_MAX: usize = 1 << 15;
 
 /// Bytes of entries that are written again between two checkpoints, though only a part of
-/// them was written anew.
+/// them was written anew, and of records that are put beside what changes have brought.
 const CHECKPOINT_WORK_BYTES_MAX: u64 = 64 << 20;
 
 /// Pages that a checkpoint may need beside those of the writes it brings in:
@@ -505,7 +505,7 @@ impl<'l> LedgerWriter<'l> {
             || !journal.has_room()
             || is_full(pass)
             || pass.trie_nodes() > CHECKPOINT_TRIE_NODES_MAX
-            || pass.work_bytes() > CHECKPOINT_WORK_BYTES_MAX
+            || pass.work_bytes() + pass.added_bytes() > CHECKPOINT_WORK_BYTES_MAX
             || pass.contexts() > state.checkpoint_contexts_max;
         let pages = state.pages;
         let growth = growth_of(pass, journal);
