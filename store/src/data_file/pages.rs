@@ -320,30 +320,28 @@ impl Walk<'_> {
             self.flaw(number, "its nodes do not lie as LMDB lays them");
             return Ok(());
         };
-        if flags == P_LEAF {
-            found.leaves += 1;
-            for part in &parts {
-                found.entries += 1;
-                self.leaf(number, &mut page, part, tree, found)?;
-            }
-        }
-        let key = |part: &Part| &page[part.key.clone()];
         // The first key of a branch says nothing; its place is below its parent's.
         let named = if flags == P_BRANCH {
             &parts[1..]
         } else {
             &parts
         };
-        let in_order = named.is_sorted_by(|a, b| comes_before(tree, key(a), key(b)));
-        let after_start = named.first().zip(bounds.from);
-        let before_end = named.last().zip(bounds.before);
-        let is_within = after_start
-            .is_none_or(|(first, from)| !comes_before(tree, key(first), from))
-            && before_end.is_none_or(|(last, end)| comes_before(tree, key(last), end));
-        if !in_order || !is_within {
+        if flags == P_LEAF {
+            found.leaves += 1;
+            let odd_before = self.found.odd_bits.len();
+            for part in &parts {
+                found.entries += 1;
+                self.leaf(number, &mut page, part, tree, found)?;
+            }
+            if !are_in_order(&page, named, tree, bounds) {
+                self.leave_keys(number, odd_before, &mut page);
+            }
+        }
+        if !are_in_order(&page, named, tree, bounds) {
             self.flaw(number, "its keys are not in order");
             return Ok(());
         }
+        let key = |part: &Part| &page[part.key.clone()];
         if flags == P_BRANCH {
             found.branches += 1;
             // Of a whole file they were asked for before.
@@ -461,6 +459,18 @@ impl Walk<'_> {
             mask: 1 << (bit % 8),
             is_of_key,
         });
+    }
+
+    /// Leaves the keys of a page as they lie in the file, instead of putting them right, and counts their
+    /// records as damaged: those of its odd bits, which are all from the `from`th on. Nobody found such a record under
+    /// its key, so that another one may have been written under that since: the engine has no place for both.
+    fn leave_keys(&mut self, number: u64, from: usize, page: &mut [u8]) {
+        let page_at = number * self.meta.page_bytes;
+        let found = &mut self.found;
+        for odd in found.odd_bits.extract_if(from.., |odd| odd.is_of_key) {
+            page[(odd.byte - page_at) as usize] ^= odd.mask;
+            found.records_damaged += 1;
+        }
     }
 
     /// The pages of a large value; gives their number. They may be more than it needs: where a
@@ -594,6 +604,16 @@ fn parts(page: &[u8], flags: u16) -> Option<Vec<Part>> {
     let begins = ends.iter().map(|(at, _)| *at).chain([page.len()]);
     let follows = [upper].into_iter().chain(ends.iter().map(|(_, end)| *end));
     (begins.eq(follows) && !parts.is_empty()).then_some(parts)
+}
+
+/// Whether keys on a page of a tree are in order, and within what leads to it.
+fn are_in_order(page: &[u8], parts: &[Part], tree: Tree, bounds: Bounds<'_>) -> bool {
+    let key = |part: &Part| &page[part.key.clone()];
+    let after_start = parts.first().zip(bounds.from);
+    let before_end = parts.last().zip(bounds.before);
+    parts.is_sorted_by(|a, b| comes_before(tree, key(a), key(b)))
+        && after_start.is_none_or(|(first, from)| !comes_before(tree, key(first), from))
+        && before_end.is_none_or(|(last, end)| comes_before(tree, key(last), end))
 }
 
 /// Whether one key lies before another in a tree.

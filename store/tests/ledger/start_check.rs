@@ -190,6 +190,31 @@ fn a_key_that_is_put_right_does_not_bring_back_what_was_removed_meanwhile() {
     }
 }
 
+/// The bit was hit as above, and the entry not removed since: both records cannot lie under the same key.
+#[test]
+fn a_key_under_which_another_record_was_written_since_is_not_put_right() {
+    let (mut bench, slots) = filled();
+    bench.reopen();
+    for (n, slot) in (1..).zip(slots) {
+        let call = bench.call(n, slot, vec![set("zz-b", "first")]);
+        bench.commit(vec![call]);
+    }
+    bench.close();
+    change(&bench, &key(slots[0], "zz-b"), 1);
+    bench.config.start_check_bytes_max = 1;
+    bench.reopen();
+    let call = bench.call(1, slots[0], vec![set("zz-b", "anew")]);
+    bench.commit(vec![call]);
+    bench.config.start_check_bytes_max = u64::MAX;
+    for _ in 0..2 {
+        bench.reopen();
+        assert!(why(&bench, slots[0]).is_some());
+        assert_eq!(why(&bench, slots[1]), None);
+        assert_eq!(bench.get(slots[0], b"zz-b").unwrap(), b"anew");
+        assert_eq!(bench.get(slots[1], b"zz-b").unwrap(), b"first");
+    }
+}
+
 /// Nobody can say what was in the place of two bits.
 #[test]
 fn a_key_out_of_order_that_cannot_be_put_right_refuses_the_ledger() {
