@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::change::Change;
-use crate::data_file::pages::{self, Extent, Harm, OddBit, Passed, Walked};
+use crate::data_file::pages::{self, Extent, Harm, OddBit, Passed};
 use crate::error::{Refused, StoreError};
 use crate::ids::ContextId;
 use crate::ledger::{Ledger, is_out_of_space};
@@ -70,12 +70,8 @@ pub(crate) fn look_over(place: &LedgerPlace, bytes_max: u64) -> Result<LookedOve
         tracing::info!(path = %path.display(), bytes = bytes.len(), bytes_max, "the ledger has more than storage.start_check_bytes_max: only the pages that lead to its records are read before it is served; the records themselves are read by the collector, or where somebody needs them");
     }
     let mut progress = Progress::new();
-    let Walked {
-        flaws,
-        odd_bits,
-        records_damaged,
-    } = pages::walk(path, extent, &mut |passed| progress.passed(path, passed))?;
-    let mut lethal = flaws.iter().filter(|flaw| flaw.harm == Harm::Engine);
+    let mut walked = pages::walk(path, extent, &mut |passed| progress.passed(path, passed))?;
+    let mut lethal = walked.flaws.iter().filter(|flaw| flaw.harm == Harm::Engine);
     if let Some(flaw) = lethal.next() {
         return Err(StoreError::DamagedPages {
             path: path.to_owned(),
@@ -84,16 +80,21 @@ pub(crate) fn look_over(place: &LedgerPlace, bytes_max: u64) -> Result<LookedOve
             others: lethal.count(),
         });
     }
-    if let Some(flaw) = flaws.first() {
-        tracing::warn!(path = %path.display(), page = flaw.page, why = flaw.why, pages = flaws.len(), "pages of the ledger are not used any more");
+    if let Some(flaw) = walked.flaws.first() {
+        tracing::warn!(path = %path.display(), page = flaw.page, why = flaw.why, pages = walked.flaws.len(), "pages of the ledger are not used any more");
     }
-    if odd_bits.iter().any(|odd| odd.is_of_key) {
-        note_unverified(place)?;
+    if walked.odd_bits.iter().any(|odd| odd.hit.is_of_key()) {
+        match note_unverified(place) {
+            Err(error @ StoreError::DiskFull { .. }) if walked.leave_keys() => {
+                tracing::warn!(%error, path = %path.display(), "there is no room to note that keys of the ledger are put right, so they are left as they are: their contexts are out of service");
+            }
+            noted => noted?,
+        }
     }
-    put_right(path, &odd_bits).map_err(StoreError::file("put a bit right in", path))?;
+    put_right(path, &walked.odd_bits).map_err(StoreError::file("put a bit right in", path))?;
     Ok(LookedOver {
-        has_damage: records_damaged > 0,
-        has_keys_put_right: place.unverified().exists() || odd_bits.iter().any(|odd| odd.is_of_key),
+        has_damage: walked.records_damaged > 0,
+        has_keys_put_right: place.unverified().exists(),
         is_left_unread: extent == Extent::Branches,
     })
 }
@@ -123,20 +124,16 @@ impl Progress {
 }
 
 /// Leaves word that keys are about to be put right, so that a start that is cut short before all was compared
-/// with them does not hide that from the next.
+/// with them does not hide that from the next: without it no key is put right.
 fn note_unverified(place: &LedgerPlace) -> Result<(), StoreError> {
     let path = &place.unverified();
     let noted = File::create(path)
         .and_then(|file| file.sync_all())
         .and_then(|()| File::open(place.dir())?.sync_all());
-    match noted {
-        // A word less is no reason not to start.
-        Err(error) if is_out_of_space(&error) => {
-            tracing::warn!(%error, path = %path.display(), "that keys are put right could not be written down");
-            Ok(())
-        }
-        noted => noted.map_err(StoreError::file("write", path)),
-    }
+    noted.map_err(|source| match is_out_of_space(&source) {
+        true => StoreError::DiskFull { source },
+        false => StoreError::file("write", path)(source),
+    })
 }
 
 /// All was compared with the keys that were put right.
@@ -358,13 +355,42 @@ mod tests {
 
     use crate::change::Op;
     use crate::fixture::{call, create, flip, id, open, two};
-    use crate::layout::position_key;
+    use crate::layout::{position_key, slot_key};
 
     const DAMAGED: LookedOver = LookedOver {
         has_damage: true,
         has_keys_put_right: false,
         is_left_unread: false,
     };
+
+    /// As where there is no room to note that it is put right.
+    #[test]
+    fn a_key_is_left_as_it_is_unless_its_page_is_out_of_order_by_it() {
+        let (dir, ledger, [_, slot]) = two();
+        let keys = [&b"zz-b"[..], b"zz-d", b"zz-f"];
+        let ops = keys.map(|key| Op::set(Bytes::from_static(key), Bytes::from_static(b"value")));
+        let call = Change::Call(call(2, slot, 100, ops.into()));
+        ledger.commit(vec![call]).unwrap().remove(0).unwrap();
+        drop(ledger);
+        let path = dir.path().join("shards/000/data.mdb");
+        let whole = fs::read(&path).unwrap();
+        let needle = [&slot_key(slot)[..], b"zz-d"].concat();
+        let places = (0..whole.len()).filter(|at| whole[*at..].starts_with(&needle));
+        let places: Vec<usize> = places.collect();
+        for (mask, is_left) in [(0x01, true), (0x04, false)] {
+            let mut bytes = whole.clone();
+            for at in &places {
+                bytes[at + needle.len() - 1] ^= mask;
+            }
+            fs::write(&path, bytes).unwrap();
+            let mut walked = pages::walk(&path, Extent::All, &mut |_| {}).unwrap();
+            assert_eq!(walked.flaws, []);
+            assert_eq!((walked.odd_bits.len(), walked.records_damaged), (1, 0));
+            assert_eq!(walked.leave_keys(), is_left);
+            assert_eq!(walked.odd_bits.is_empty(), is_left);
+            assert_eq!(walked.records_damaged, u64::from(is_left));
+        }
+    }
 
     /// Rows of the log are numbered, as slots are.
     #[test]

@@ -184,7 +184,7 @@ fn check_ledger(
     for odd in &odd_bits {
         findings.add_odd_bit(shard, odd);
     }
-    if !flaws.is_empty() || odd_bits.iter().any(|odd| odd.is_of_key) {
+    if !flaws.is_empty() || odd_bits.iter().any(|odd| odd.hit.is_of_key()) {
         // LMDB would believe them, and search by that key.
         return Ok(None);
     }

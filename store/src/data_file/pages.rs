@@ -107,8 +107,34 @@ pub(crate) struct OddBit {
     /// The byte in the file, and the bit in it.
     pub(crate) byte: u64,
     pub(crate) mask: u8,
-    /// Whether it is one of the key, by which LMDB searches.
-    pub(crate) is_of_key: bool,
+    pub(crate) hit: Hit,
+}
+
+/// What an odd bit is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hit {
+    /// What lies under a key.
+    Record,
+    /// A key, by which LMDB searches; the page is in order with it, too.
+    Key,
+    /// The same of a page that is out of order unless such keys are put right.
+    KeyInDisorder,
+}
+
+impl Hit {
+    pub(crate) fn is_of_key(self) -> bool {
+        self != Hit::Record
+    }
+}
+
+impl Walked {
+    /// Counts records as damaged of which only a key is to be put right, and leaves these keys as they are. Whether
+    /// that can be: not if a page is out of order by it.
+    pub(crate) fn leave_keys(&mut self) -> bool {
+        let left = self.odd_bits.extract_if(.., |odd| odd.hit == Hit::Key);
+        self.records_damaged += left.count() as u64;
+        !self.odd_bits.iter().any(|odd| odd.hit.is_of_key())
+    }
 }
 
 /// Reads the file at `path`, which [`check`](super::check) has found to be whole, and gives
@@ -333,8 +359,11 @@ impl Walk<'_> {
                 found.entries += 1;
                 self.leaf(number, &mut page, part, tree, found)?;
             }
-            if !are_in_order(&page, named, tree, bounds) {
-                self.leave_keys(number, odd_before, &mut page);
+            if self.found.odd_bits[odd_before..]
+                .iter()
+                .any(|odd| odd.hit.is_of_key())
+            {
+                self.weigh_keys(number, odd_before, &mut page, named, tree, bounds);
             }
         }
         if !are_in_order(&page, named, tree, bounds) {
@@ -441,7 +470,7 @@ impl Walk<'_> {
             true => odd_bit(key, value, &mut self.work_left),
             false => None,
         };
-        let (bit, at, is_of_key) = match odd {
+        let (bit, at, hit) = match odd {
             None => {
                 self.found.records_damaged += 1;
                 return;
@@ -449,27 +478,48 @@ impl Walk<'_> {
             Some(Bit::Key(bit)) => {
                 key[bit / 8] ^= 1 << (bit % 8);
                 let at = number * self.meta.page_bytes + part.key.start as u64;
-                (bit, at, true)
+                (bit, at, Hit::Key)
             }
-            Some(Bit::Record(bit)) => (bit, at, false),
+            Some(Bit::Record(bit)) => (bit, at, Hit::Record),
         };
         self.found.odd_bits.push(OddBit {
             page: number,
             byte: at + (bit / 8) as u64,
             mask: 1 << (bit % 8),
-            is_of_key,
+            hit,
         });
     }
 
-    /// Leaves the keys of a page as they lie in the file, instead of putting them right, and counts their
-    /// records as damaged: those of its odd bits, which are all from the `from`th on. Nobody found such a record under
-    /// its key, so that another one may have been written under that since: the engine has no place for both.
-    fn leave_keys(&mut self, number: u64, from: usize, page: &mut [u8]) {
+    /// Looks what putting keys of a leaf right does to its order; `page` has them put right, and its odd bits
+    /// are all from the `from`th on. If it is out of order by that, they are left as they lie in the file, and their
+    /// records count as damaged: nobody found such a record under its key, so that another one may have been
+    /// written under that since, and the engine has no place for both.
+    fn weigh_keys(
+        &mut self,
+        number: u64,
+        from: usize,
+        page: &mut [u8],
+        parts: &[Part],
+        tree: Tree,
+        bounds: Bounds<'_>,
+    ) {
         let page_at = number * self.meta.page_bytes;
         let found = &mut self.found;
-        for odd in found.odd_bits.extract_if(from.., |odd| odd.is_of_key) {
-            page[(odd.byte - page_at) as usize] ^= odd.mask;
-            found.records_damaged += 1;
+        let mut as_it_lies = page.to_vec();
+        for odd in found.odd_bits[from..]
+            .iter()
+            .filter(|odd| odd.hit.is_of_key())
+        {
+            as_it_lies[(odd.byte - page_at) as usize] ^= odd.mask;
+        }
+        if !are_in_order(page, parts, tree, bounds) {
+            page.copy_from_slice(&as_it_lies);
+            let left = found.odd_bits.extract_if(from.., |odd| odd.hit.is_of_key());
+            found.records_damaged += left.count() as u64;
+        } else if !are_in_order(&as_it_lies, parts, tree, bounds) {
+            let odd = found.odd_bits[from..].iter_mut();
+            odd.filter(|odd| odd.hit.is_of_key())
+                .for_each(|odd| odd.hit = Hit::KeyInDisorder);
         }
     }
 
