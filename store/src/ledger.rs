@@ -215,13 +215,13 @@ impl Ledger {
             config,
             journal,
             reserve,
-            looked.is_left_unread,
+            looked.is_left_unread(),
         )?;
         // Those of an earlier life went with LMDB's lock file, which whoever opens it alone begins
         // anew; this is for when it was not alone.
         ledger.clear_stale_readers()?;
         let calls = ledger.writer().bring_in_journal()?;
-        if looked.has_damage || looked.has_keys_put_right {
+        if looked.leads_on() {
             let unwritten = put_out_of_service(place, &ledger, &looked)?;
             let shared = Arc::get_mut(&mut ledger.shared);
             shared.expect("nobody else has it yet").unwritten = unwritten;

@@ -52,7 +52,7 @@ const WORK_MAX: u64 = 8 << 30;
 const AHEAD_BYTES: u64 = 128 << 10;
 
 /// How much of a file is read.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Extent {
     /// Every page that is in use, and every record.
     All,

@@ -181,6 +181,15 @@ fn a_key_that_is_put_right_does_not_bring_back_what_was_removed_meanwhile() {
             // When it was put right, before anything was compared with it.
             change(&bench, &key(slots[0], "zz-c"), 1);
             fs::write(&unverified, "").unwrap();
+            // Nor does a start look that is not to read everything.
+            for bytes_max in [0, 1] {
+                bench.config.start_check_bytes_max = bytes_max;
+                bench.reopen();
+                assert_eq!(why(&bench, slots[0]), None);
+                assert!(unverified.exists());
+                bench.close();
+            }
+            bench.config.start_check_bytes_max = u64::MAX;
         }
         bench.reopen();
         assert!(why(&bench, slots[0]).is_some(), "{is_cut_short}");
