@@ -450,6 +450,40 @@ mod tests {
         }
     }
 
+    /// As where the disk has no room.
+    #[test]
+    fn what_is_out_of_service_without_a_record_of_that_is_so_for_all_who_read() {
+        let (_dir, mut ledger, [bad, _]) = two();
+        let entry = [&slot_key(bad)[..], &[7]].concat();
+        flip(&ledger, |tables| tables.entries, &entry);
+        let unwritten = vec![(id(1), "damage".to_owned())];
+        ledger.keep_out_of_service(unwritten).unwrap();
+        let snapshots = [ledger.snapshot().unwrap()];
+        let [snapshot] = &snapshots;
+        let found = snapshot.quarantined(bad).unwrap().unwrap();
+        assert_eq!((found.context, &found.why[..]), (id(1), "damage"));
+        assert_eq!(snapshot.any_quarantined().unwrap(), Some(bad));
+        assert_eq!(snapshot.all_quarantined().unwrap(), [found]);
+        let source = crate::BackupSource {
+            node: crate::NodeId::from_bytes([4; 32]),
+            snapshots: &snapshots,
+            component: &|_| unreachable!("there is no application"),
+            blobs: None,
+        };
+        let counts = crate::write_backup(&source, Vec::new(), &mut |_| {}).unwrap();
+        assert_eq!((counts.contexts, counts.left_out), (1, 1));
+        let exported = crate::export_context(snapshot, &id(1), crate::ExportScope::ALL, Vec::new());
+        assert!(matches!(
+            exported,
+            Err(crate::ExportError::Quarantined { .. })
+        ));
+        let delete = vec![Change::DeleteContext(id(1))];
+        ledger.commit(delete).unwrap().remove(0).unwrap();
+        let snapshot = ledger.snapshot().unwrap();
+        assert_eq!(snapshot.all_quarantined().unwrap(), []);
+        assert_eq!(snapshot.any_quarantined().unwrap(), None);
+    }
+
     /// Rows of the log are numbered, as slots are.
     #[test]
     fn a_damaged_row_of_the_log_is_not_taken_for_one_of_the_context_in_the_slot_of_that_number() {

@@ -256,6 +256,14 @@ impl<'l> LedgerWriter<'l> {
             due,
             roots_together,
         } = self.guarded(|writer| writer.write(&batch, route))?;
+        for (change, answer) in batch.iter().zip(&answers) {
+            if let Change::DeleteContext(context) | Change::Quarantine { context, why: None } =
+                change
+                && answer.is_ok()
+            {
+                self.shared.unwritten.end(context);
+            }
+        }
         let verdicts = batch.into_iter().zip(answers);
         Ok(BatchOutcome {
             verdicts: verdicts
@@ -380,7 +388,7 @@ impl<'l> LedgerWriter<'l> {
     pub(crate) fn snapshot(&self) -> Result<Snapshot, StoreError> {
         let txn = self.shared.env.clone().static_read_txn();
         let txn = txn.map_err(|error| engine_error("read", error, &self.shared.env))?;
-        Ok(Snapshot::new(txn, self.shared.tables, &self.shared.readers))
+        Ok(self.shared.snapshot_in(txn))
     }
 
     pub(crate) fn env(&self) -> &'l Env<WithoutTls> {
