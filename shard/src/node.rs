@@ -403,8 +403,7 @@ fn build(parts: Parts) -> Result<(Rc<Shard>, Inbox<Message>, Inbox<Report>), Sta
         commit_stage::stage(&parts.bounds, &parts.stats, &guest_logs, time);
     commit_thread.asks = parts.asks;
     let snapshots = Rc::new(Snapshots::new(parts.ledger.clone()).map_err(ledger_error)?);
-    let quarantined =
-        quarantine::known(&parts.ledger, &snapshots.latest()).map_err(ledger_error)?;
+    let quarantined = quarantine::known(&snapshots.latest()).map_err(ledger_error)?;
     let shard = Rc::new(Shard {
         copier: parts.copier,
         blobs: parts.blobs,

@@ -6,21 +6,15 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use corelet_store::{Change, ContextId, Ledger, Snapshot, StoreError};
+use corelet_store::{Change, ContextId, Snapshot, StoreError};
 
 use crate::error::CallError;
 use crate::shard::Shard;
 
 /// Those that were found in an earlier life, or when the ledger was opened.
-pub(crate) fn known(
-    ledger: &Ledger,
-    snapshot: &Snapshot,
-) -> Result<HashMap<ContextId, Arc<str>>, StoreError> {
-    let written = snapshot.all_quarantined()?.into_iter();
-    let written = written.map(|one| (one.context, Arc::from(one.why)));
-    let unwritten = ledger.unwritten_quarantine().iter();
-    let unwritten = unwritten.map(|(context, why)| (*context, Arc::from(&why[..])));
-    Ok(unwritten.chain(written).collect())
+pub(crate) fn known(snapshot: &Snapshot) -> Result<HashMap<ContextId, Arc<str>>, StoreError> {
+    let known = snapshot.all_quarantined()?.into_iter();
+    Ok(known.map(|one| (one.context, Arc::from(one.why))).collect())
 }
 
 impl Shard {

@@ -81,7 +81,8 @@ pub(crate) fn free_before(path: &Path, transaction: u64) -> Result<u64, StoreErr
     data.each_free(&meta, pages, &mut |node| {
         let is_before = u64_at(node.key, 0).is_some_and(|freed| freed < transaction);
         if is_before && let Some(list) = data.list(node, &meta, pages, size_of::<u64>())? {
-            free += u64_at(&list, 0).unwrap_or(0);
+            // What a damaged list says of its length may be any number.
+            free = u64::saturating_add(free, u64_at(&list, 0).unwrap_or(0));
         }
         Ok(true)
     })?;

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use heed::{Env, EnvFlags, EnvInfo, EnvOpenOptions, WithoutTls};
+use heed::{Env, EnvFlags, EnvInfo, EnvOpenOptions, RoTxn, WithoutTls};
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
@@ -26,11 +26,12 @@ use crate::change::{Change, Verdict};
 use crate::data_file;
 use crate::error::StoreError;
 use crate::hlc::Hlc;
-use crate::ids::ContextId;
+use crate::ids::{ContextId, ContextSlot};
 use crate::journal::Journal;
 use crate::layout::{self, FORMAT_VERSION, LMDB_KEY_BYTES_MAX, Tables};
 use crate::meta::{self, Meta};
 use crate::place::LedgerPlace;
+use crate::quarantine::{Quarantined, Unwritten, cut};
 use crate::readers::Readers;
 use crate::reserve::{Reserve, Reserved};
 use crate::retention::{Collected, Reach, Retention, StepBounds};
@@ -157,9 +158,15 @@ pub(crate) struct Shared {
     /// Whether its records are yet to be looked at, as they were too many.
     is_left_unread: bool,
     /// Contexts that are out of service without a record that says so.
-    unwritten: Vec<(ContextId, String)>,
+    pub(crate) unwritten: Unwritten,
     /// One writer at a time is LMDB's own rule; the mutex makes it ours.
     writer: Mutex<WriterState>,
+}
+
+impl Shared {
+    pub(crate) fn snapshot_in(&self, txn: RoTxn<'static, WithoutTls>) -> Snapshot {
+        Snapshot::new(txn, self.tables, &self.readers, self.unwritten.clone())
+    }
 }
 
 impl Ledger {
@@ -215,16 +222,15 @@ impl Ledger {
             config,
             journal,
             reserve,
-            looked.is_left_unread,
+            looked.is_left_unread(),
         )?;
         // Those of an earlier life went with LMDB's lock file, which whoever opens it alone begins
         // anew; this is for when it was not alone.
         ledger.clear_stale_readers()?;
         let calls = ledger.writer().bring_in_journal()?;
-        if looked.has_damage || looked.has_keys_put_right {
+        if looked.leads_on() {
             let unwritten = put_out_of_service(place, &ledger, &looked)?;
-            let shared = Arc::get_mut(&mut ledger.shared);
-            shared.expect("nobody else has it yet").unwritten = unwritten;
+            ledger.keep_out_of_service(unwritten)?;
         }
         let took = started.elapsed();
         if took >= OPENING_WORTH_A_WORD {
@@ -259,7 +265,7 @@ impl Ledger {
                 readers: Arc::default(),
                 stale_readers: AtomicU64::new(0),
                 is_left_unread,
-                unwritten: Vec::new(),
+                unwritten: Unwritten::default(),
                 writer: Mutex::new(writer),
             }),
         })
@@ -271,11 +277,27 @@ impl Ledger {
         self.shared.is_left_unread
     }
 
-    /// Contexts with damage that was found when the ledger was opened, and what it is, if there was no
-    /// room to write down that they are out of service. Whoever serves the ledger has to keep them from being
-    /// used.
-    pub fn unwritten_quarantine(&self) -> &[(ContextId, String)] {
-        &self.shared.unwritten
+    /// Keeps contexts out of service, before anybody else has the ledger, of which there is no room to write that
+    /// down.
+    pub(crate) fn keep_out_of_service(
+        &mut self,
+        contexts: Vec<(ContextId, String)>,
+    ) -> Result<(), StoreError> {
+        let snapshot = self.snapshot()?;
+        let mut out = Vec::with_capacity(contexts.len());
+        for (context, why) in contexts {
+            // Where nothing says in which slot it is, nobody finds it there.
+            let slot = snapshot.slot_of(&context)?;
+            out.push(Quarantined {
+                context,
+                slot: slot.unwrap_or(ContextSlot::UNASSIGNED),
+                why: cut(&why).to_owned(),
+                aside: 0,
+            });
+        }
+        let shared = Arc::get_mut(&mut self.shared).expect("nobody else has it yet");
+        shared.unwritten = Unwritten::of(out.into_iter());
+        Ok(())
     }
 
     /// What the last checkpoint has brought into LMDB, unmoved by later ones.
@@ -288,7 +310,7 @@ impl Ledger {
             .clone()
             .static_read_txn()
             .map_err(|error| self.engine("read", error))?;
-        Ok(Snapshot::new(txn, self.shared.tables, &self.shared.readers))
+        Ok(self.shared.snapshot_in(txn))
     }
 
     /// The right to write. Waits for the writer before it to be dropped.

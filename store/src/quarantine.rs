@@ -3,6 +3,9 @@
 //! whole again. Their neighbours on the shard go on. How one gets in and out is in
 //! `apply/quarantine.rs`.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use heed::{RoTxn, WithoutTls};
 use rkyv::with::InlineAsBox;
 use rkyv::{Archive, Serialize};
@@ -26,6 +29,40 @@ pub struct Quarantined {
     pub why: String,
     /// Calls that were acknowledged and wait for it; 0 if the record of that is damaged.
     pub aside: u64,
+}
+
+/// Contexts that are out of service without a record that says so, as there was no room for one: for as
+/// long as the ledger is open. Seen by all its snapshots, on whichever thread.
+#[derive(Clone, Default)]
+pub(crate) struct Unwritten(Arc<[UnwrittenOne]>);
+
+struct UnwrittenOne {
+    out: Quarantined,
+    /// It was put back into service, or deleted.
+    is_over: AtomicBool,
+}
+
+impl Unwritten {
+    pub(crate) fn of(contexts: impl Iterator<Item = Quarantined>) -> Unwritten {
+        let one = |out| UnwrittenOne {
+            out,
+            is_over: AtomicBool::new(false),
+        };
+        Unwritten(contexts.map(one).collect())
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Quarantined> {
+        let those = self.0.iter();
+        let those = those.filter(|one| !one.is_over.load(Ordering::Relaxed));
+        those.map(|one| &one.out)
+    }
+
+    /// The context is in service again, or no more.
+    pub(crate) fn end(&self, context: &ContextId) {
+        for one in self.0.iter().filter(|one| one.out.context == *context) {
+            one.is_over.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 /// Why a context is out of service.

@@ -34,7 +34,7 @@ use crate::entry::{EntryValue, Space};
 use crate::error::StoreError;
 use crate::ids::{ApplicationId, ContextId, ContextSlot, NodeId};
 use crate::layout::{self, META_AUTHORS, META_JOURNAL, Table, Tables, slot_key};
-use crate::quarantine;
+use crate::quarantine::{self, Unwritten};
 use crate::readers::{Reader, Readers};
 use crate::record::{
     ContextRecord, Head, JournalRecord, RecordKind, id_key, open, read_author, read_entry,
@@ -46,6 +46,7 @@ pub struct Snapshot {
     // Dropped in this order: a snapshot counts until its place is free again.
     pub(crate) txn: RoTxn<'static, WithoutTls>,
     pub(crate) tables: Tables,
+    unwritten: Unwritten,
     _reader: Reader,
 }
 
@@ -64,11 +65,13 @@ impl Snapshot {
         txn: RoTxn<'static, WithoutTls>,
         tables: Tables,
         readers: &Arc<Readers>,
+        unwritten: Unwritten,
     ) -> Snapshot {
         let _reader = readers.enter(txn.id());
         Snapshot {
             txn,
             tables,
+            unwritten,
             _reader,
         }
     }

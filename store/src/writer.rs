@@ -46,7 +46,7 @@ const CHECKPOINT_PAGES_MAX: usize = 16_384;
 const CHECKPOINT_TRIE_NODES_MAX: usize = 1 << 15;
 
 /// Bytes of entries that are written again between two checkpoints, though only a part of
-/// them was written anew.
+/// them was written anew, and of records that are put beside what changes have brought.
 const CHECKPOINT_WORK_BYTES_MAX: u64 = 64 << 20;
 
 /// Pages that a checkpoint may need beside those of the writes it brings in:
@@ -78,8 +78,8 @@ pub(crate) struct WriterState {
     /// Pages that it can have.
     pages_max: u64,
     reserve: Reserve,
-    /// Whether a batch was refused that has room where no transaction but the one behind the
-    /// next may write.
+    /// Whether the last try to write a batch was refused that has room where no transaction but the one
+    /// behind the next may write.
     is_turn_due: bool,
     /// Where the collector is.
     round: Round,
@@ -256,6 +256,14 @@ impl<'l> LedgerWriter<'l> {
             due,
             roots_together,
         } = self.guarded(|writer| writer.write(&batch, route))?;
+        for (change, answer) in batch.iter().zip(&answers) {
+            if let Change::DeleteContext(context) | Change::Quarantine { context, why: None } =
+                change
+                && answer.is_ok()
+            {
+                self.shared.unwritten.end(context);
+            }
+        }
         let verdicts = batch.into_iter().zip(answers);
         Ok(BatchOutcome {
             verdicts: verdicts
@@ -380,7 +388,7 @@ impl<'l> LedgerWriter<'l> {
     pub(crate) fn snapshot(&self) -> Result<Snapshot, StoreError> {
         let txn = self.shared.env.clone().static_read_txn();
         let txn = txn.map_err(|error| engine_error("read", error, &self.shared.env))?;
-        Ok(Snapshot::new(txn, self.shared.tables, &self.shared.readers))
+        Ok(self.shared.snapshot_in(txn))
     }
 
     pub(crate) fn env(&self) -> &'l Env<WithoutTls> {
@@ -437,6 +445,8 @@ impl<'l> LedgerWriter<'l> {
 
     /// Applies a batch and makes it durable.
     fn write(&mut self, batch: &[Change], route: Route) -> Result<Written, StoreError> {
+        // Of an earlier batch it says nothing.
+        self.state.is_turn_due = false;
         let outcome = self.try_to_write(batch, route);
         let has_more_alone = match &outcome {
             Err(StoreError::MapFull { .. }) => true,
@@ -444,7 +454,7 @@ impl<'l> LedgerWriter<'l> {
             Err(StoreError::DiskFull { .. }) => self.state.reserve.is_sure(),
             _ => false,
         };
-        let is_turn_due = std::mem::take(&mut self.state.is_turn_due);
+        let is_turn_due = self.state.is_turn_due;
         match outcome {
             // With what the batches before it free, it may fit.
             Err(_) if has_more_alone && !self.state.journal.is_empty() => {
@@ -503,7 +513,7 @@ impl<'l> LedgerWriter<'l> {
             || !journal.has_room()
             || is_full(pass)
             || pass.trie_nodes() > CHECKPOINT_TRIE_NODES_MAX
-            || pass.work_bytes() > CHECKPOINT_WORK_BYTES_MAX
+            || pass.work_bytes() + pass.added_bytes() > CHECKPOINT_WORK_BYTES_MAX
             || pass.contexts() > state.checkpoint_contexts_max;
         let pages = state.pages;
         let growth = growth_of(pass, journal);

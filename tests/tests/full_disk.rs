@@ -178,6 +178,9 @@ fn a_full_disk_refuses_updates_keeps_reads_and_deletions_and_recovers() {
 /// Contexts that are damaged: so many that to write them down takes more pages than the ledger's file has free.
 const DAMAGED: usize = 150;
 
+/// What a start says that has found no room for that.
+const UNWRITTEN: &str = "they are until the server ends";
+
 /// Makes other bytes of `needle`, two bits of them, wherever it lies in the ledger's file, and gives the file
 /// no more space than it has bytes.
 fn damage(data_file: &Path, needle: &[u8]) {
@@ -208,14 +211,13 @@ fn a_full_disk_and_damage_together_leave_what_is_whole_in_service() {
     let bad: Vec<String> = (0..DAMAGED).map(|_| client.create(&kv, None)).collect();
     // A damaged record is told by its key.
     let key = "k".repeat(300);
-    for (context, value) in bad
-        .iter()
-        .map(|bad| (bad, "needle"))
-        .chain([(&good, "well")])
-    {
-        let args = json!({ "key": key, "value": value });
-        let answer = client.call(context, "set", args).expect("an answer");
-        assert!(answer["result"].is_object(), "{answer}");
+    for context in bad.iter().chain([&good]) {
+        for (key, value) in [(&key[..], "needle"), ("whole", "well")] {
+            let value = if *context == good { "well" } else { value };
+            let args = json!({ "key": key, "value": value });
+            let answer = client.call(context, "set", args).expect("an answer");
+            assert!(answer["result"].is_object(), "{answer}");
+        }
     }
     assert_eq!(server.stop(), Some(0), "{}", server.log());
     let data_file = disk.path().join("data/shards/000/data.mdb");
@@ -226,20 +228,27 @@ fn a_full_disk_and_damage_together_leave_what_is_whole_in_service() {
     let mut server = Server::spawn_on(&disk, free_address(), &more);
     assert!(server.wait_ready(), "{}", server.log());
     let client = server.client();
-    let get = |context: &str| {
-        let args = json!({ "key": key });
+    // What is asked for is whole: nobody meets the damage by that.
+    let get = |client: &Client, context: &str| {
+        let args = json!({ "key": "whole" });
         client.call(context, "get", args).expect("an answer")
     };
-    assert_eq!(get(&good)["result"]["output"], "well");
+    assert_eq!(get(&client, &good)["result"]["output"], "well");
     for bad in &bad {
-        let answer = get(bad);
+        let answer = get(&client, bad);
         assert_eq!(
             answer["error"]["data"]["name"], "context_damaged",
             "{answer}"
         );
     }
     let log = server.log();
-    assert!(log.contains("could not be written down"), "{log}");
+    assert!(log.contains(UNWRITTEN), "{log}");
+    let elsewhere = tempfile::tempdir().expect("a directory on another disk");
+    let backup = elsewhere.path().join("backup.clx");
+    corelet(
+        &disk,
+        &["backup", backup.to_str().expect("a path in UTF-8")],
+    );
 
     // With space it is written down by the next start, and stays so.
     disk.empty();
@@ -247,10 +256,8 @@ fn a_full_disk_and_damage_together_leave_what_is_whole_in_service() {
         assert_eq!(server.stop(), Some(0), "{}", server.log());
         server = Server::spawn_on(&disk, ANY_PORT, &more);
         assert!(server.wait_ready(), "{}", server.log());
-        assert!(!server.log().contains("could not be written down"));
-        let client = server.client();
-        let args = json!({ "key": key });
-        let answer = client.call(&bad[0], "get", args).expect("an answer");
+        assert!(!server.log().contains(UNWRITTEN));
+        let answer = get(&server.client(), &bad[0]);
         assert_eq!(
             answer["error"]["data"]["name"], "context_damaged",
             "{answer}"

@@ -26,6 +26,7 @@ use crate::layout::{self, FORMAT_VERSION, Tables};
 use crate::ledger::{engine_error, look_env};
 use crate::meta::{self, Meta};
 use crate::place::LedgerPlace;
+use crate::quarantine::Unwritten;
 use crate::snapshot::Snapshot;
 use crate::verify::{Listener, Scrubbed, Verified, scrub};
 
@@ -184,7 +185,7 @@ fn check_ledger(
     for odd in &odd_bits {
         findings.add_odd_bit(shard, odd);
     }
-    if !flaws.is_empty() || odd_bits.iter().any(|odd| odd.is_of_key) {
+    if !flaws.is_empty() || odd_bits.iter().any(|odd| odd.hit.is_of_key()) {
         // LMDB would believe them, and search by that key.
         return Ok(None);
     }
@@ -204,7 +205,7 @@ fn check_ledger(
     }
     let tables = Tables::open(&env).map_err(failed)?.ok_or_else(lacking)?;
     let txn = env.clone().static_read_txn().map_err(failed)?;
-    let snapshot = Snapshot::new(txn, tables, &Arc::default());
+    let snapshot = Snapshot::new(txn, tables, &Arc::default(), Unwritten::default());
     let meta = Meta {
         place,
         env: &env,

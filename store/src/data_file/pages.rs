@@ -52,7 +52,7 @@ const WORK_MAX: u64 = 8 << 30;
 const AHEAD_BYTES: u64 = 128 << 10;
 
 /// How much of a file is read.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Extent {
     /// Every page that is in use, and every record.
     All,
@@ -107,8 +107,34 @@ pub(crate) struct OddBit {
     /// The byte in the file, and the bit in it.
     pub(crate) byte: u64,
     pub(crate) mask: u8,
-    /// Whether it is one of the key, by which LMDB searches.
-    pub(crate) is_of_key: bool,
+    pub(crate) hit: Hit,
+}
+
+/// What an odd bit is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hit {
+    /// What lies under a key.
+    Record,
+    /// A key, by which LMDB searches; the page is in order with it, too.
+    Key,
+    /// The same of a page that is out of order unless such keys are put right.
+    KeyInDisorder,
+}
+
+impl Hit {
+    pub(crate) fn is_of_key(self) -> bool {
+        self != Hit::Record
+    }
+}
+
+impl Walked {
+    /// Counts records as damaged of which only a key is to be put right, and leaves these keys as they are. Whether
+    /// that can be: not if a page is out of order by it.
+    pub(crate) fn leave_keys(&mut self) -> bool {
+        let left = self.odd_bits.extract_if(.., |odd| odd.hit == Hit::Key);
+        self.records_damaged += left.count() as u64;
+        !self.odd_bits.iter().any(|odd| odd.hit.is_of_key())
+    }
 }
 
 /// Reads the file at `path`, which [`check`](super::check) has found to be whole, and gives
@@ -320,30 +346,31 @@ impl Walk<'_> {
             self.flaw(number, "its nodes do not lie as LMDB lays them");
             return Ok(());
         };
-        if flags == P_LEAF {
-            found.leaves += 1;
-            for part in &parts {
-                found.entries += 1;
-                self.leaf(number, &mut page, part, tree, found)?;
-            }
-        }
-        let key = |part: &Part| &page[part.key.clone()];
         // The first key of a branch says nothing; its place is below its parent's.
         let named = if flags == P_BRANCH {
             &parts[1..]
         } else {
             &parts
         };
-        let in_order = named.is_sorted_by(|a, b| comes_before(tree, key(a), key(b)));
-        let after_start = named.first().zip(bounds.from);
-        let before_end = named.last().zip(bounds.before);
-        let is_within = after_start
-            .is_none_or(|(first, from)| !comes_before(tree, key(first), from))
-            && before_end.is_none_or(|(last, end)| comes_before(tree, key(last), end));
-        if !in_order || !is_within {
+        if flags == P_LEAF {
+            found.leaves += 1;
+            let odd_before = self.found.odd_bits.len();
+            for part in &parts {
+                found.entries += 1;
+                self.leaf(number, &mut page, part, tree, found)?;
+            }
+            if self.found.odd_bits[odd_before..]
+                .iter()
+                .any(|odd| odd.hit.is_of_key())
+            {
+                self.weigh_keys(number, odd_before, &mut page, named, tree, bounds);
+            }
+        }
+        if !are_in_order(&page, named, tree, bounds) {
             self.flaw(number, "its keys are not in order");
             return Ok(());
         }
+        let key = |part: &Part| &page[part.key.clone()];
         if flags == P_BRANCH {
             found.branches += 1;
             // Of a whole file they were asked for before.
@@ -443,7 +470,7 @@ impl Walk<'_> {
             true => odd_bit(key, value, &mut self.work_left),
             false => None,
         };
-        let (bit, at, is_of_key) = match odd {
+        let (bit, at, hit) = match odd {
             None => {
                 self.found.records_damaged += 1;
                 return;
@@ -451,16 +478,49 @@ impl Walk<'_> {
             Some(Bit::Key(bit)) => {
                 key[bit / 8] ^= 1 << (bit % 8);
                 let at = number * self.meta.page_bytes + part.key.start as u64;
-                (bit, at, true)
+                (bit, at, Hit::Key)
             }
-            Some(Bit::Record(bit)) => (bit, at, false),
+            Some(Bit::Record(bit)) => (bit, at, Hit::Record),
         };
         self.found.odd_bits.push(OddBit {
             page: number,
             byte: at + (bit / 8) as u64,
             mask: 1 << (bit % 8),
-            is_of_key,
+            hit,
         });
+    }
+
+    /// Looks what putting keys of a leaf right does to its order; `page` has them put right, and its odd bits
+    /// are all from the `from`th on. If it is out of order by that, they are left as they lie in the file, and their
+    /// records count as damaged: nobody found such a record under its key, so that another one may have been
+    /// written under that since, and the engine has no place for both.
+    fn weigh_keys(
+        &mut self,
+        number: u64,
+        from: usize,
+        page: &mut [u8],
+        parts: &[Part],
+        tree: Tree,
+        bounds: Bounds<'_>,
+    ) {
+        let page_at = number * self.meta.page_bytes;
+        let found = &mut self.found;
+        let mut as_it_lies = page.to_vec();
+        for odd in found.odd_bits[from..]
+            .iter()
+            .filter(|odd| odd.hit.is_of_key())
+        {
+            as_it_lies[(odd.byte - page_at) as usize] ^= odd.mask;
+        }
+        if !are_in_order(page, parts, tree, bounds) {
+            page.copy_from_slice(&as_it_lies);
+            let left = found.odd_bits.extract_if(from.., |odd| odd.hit.is_of_key());
+            found.records_damaged += left.count() as u64;
+        } else if !are_in_order(&as_it_lies, parts, tree, bounds) {
+            let odd = found.odd_bits[from..].iter_mut();
+            odd.filter(|odd| odd.hit.is_of_key())
+                .for_each(|odd| odd.hit = Hit::KeyInDisorder);
+        }
     }
 
     /// The pages of a large value; gives their number. They may be more than it needs: where a
@@ -594,6 +654,16 @@ fn parts(page: &[u8], flags: u16) -> Option<Vec<Part>> {
     let begins = ends.iter().map(|(at, _)| *at).chain([page.len()]);
     let follows = [upper].into_iter().chain(ends.iter().map(|(_, end)| *end));
     (begins.eq(follows) && !parts.is_empty()).then_some(parts)
+}
+
+/// Whether keys on a page of a tree are in order, and within what leads to it.
+fn are_in_order(page: &[u8], parts: &[Part], tree: Tree, bounds: Bounds<'_>) -> bool {
+    let key = |part: &Part| &page[part.key.clone()];
+    let after_start = parts.first().zip(bounds.from);
+    let before_end = parts.last().zip(bounds.before);
+    parts.is_sorted_by(|a, b| comes_before(tree, key(a), key(b)))
+        && after_start.is_none_or(|(first, from)| !comes_before(tree, key(first), from))
+        && before_end.is_none_or(|(last, end)| comes_before(tree, key(last), end))
 }
 
 /// Whether one key lies before another in a tree.

@@ -1,4 +1,4 @@
-//! Contexts that are out of service, and who is in a slot.
+//! Contexts that are out of service, whether that is written down or not, and who is in a slot.
 
 use std::ops::ControlFlow;
 
@@ -48,7 +48,7 @@ impl Snapshot {
         let found = self.get_raw(self.tables.quarantine, &key)?;
         match found.map(|bytes| Quarantined::read(&key, bytes)) {
             Some(read) => read,
-            None => Ok(None),
+            None => Ok(self.unwritten.iter().find(|out| out.slot == slot).cloned()),
         }
     }
 
@@ -57,7 +57,7 @@ impl Snapshot {
     pub fn any_quarantined(&self) -> Result<Option<ContextSlot>, StoreError> {
         let first = self.tables.quarantine.first(&self.txn);
         let Some((key, _)) = first.map_err(unreadable)? else {
-            return Ok(None);
+            return Ok(self.unwritten.iter().map(|out| out.slot).next());
         };
         let cut_off = || StoreError::corrupt("record of a quarantine", key, "its key is cut off");
         let (slot, _) = layout::split_slot(key).ok_or_else(cut_off)?;
@@ -98,6 +98,11 @@ impl Snapshot {
                 Ok(())
             },
         )?;
+        for out in self.unwritten.iter() {
+            if all.iter().all(|known| known.context != out.context) {
+                all.push(out.clone());
+            }
+        }
         Ok(all)
     }
 

@@ -181,12 +181,46 @@ fn a_key_that_is_put_right_does_not_bring_back_what_was_removed_meanwhile() {
             // When it was put right, before anything was compared with it.
             change(&bench, &key(slots[0], "zz-c"), 1);
             fs::write(&unverified, "").unwrap();
+            // Nor does a start look that is not to read everything.
+            for bytes_max in [0, 1] {
+                bench.config.start_check_bytes_max = bytes_max;
+                bench.reopen();
+                assert_eq!(why(&bench, slots[0]), None);
+                assert!(unverified.exists());
+                bench.close();
+            }
+            bench.config.start_check_bytes_max = u64::MAX;
         }
         bench.reopen();
         assert!(why(&bench, slots[0]).is_some(), "{is_cut_short}");
         assert_eq!(why(&bench, slots[1]), None);
         assert!(!unverified.exists());
         assert_eq!(bench.get(slots[1], b"zz-b").unwrap(), b"removed");
+    }
+}
+
+/// The bit was hit as above, and the entry not removed since: both records cannot lie under the same key.
+#[test]
+fn a_key_under_which_another_record_was_written_since_is_not_put_right() {
+    let (mut bench, slots) = filled();
+    bench.reopen();
+    for (n, slot) in (1..).zip(slots) {
+        let call = bench.call(n, slot, vec![set("zz-b", "first")]);
+        bench.commit(vec![call]);
+    }
+    bench.close();
+    change(&bench, &key(slots[0], "zz-b"), 1);
+    bench.config.start_check_bytes_max = 1;
+    bench.reopen();
+    let call = bench.call(1, slots[0], vec![set("zz-b", "anew")]);
+    bench.commit(vec![call]);
+    bench.config.start_check_bytes_max = u64::MAX;
+    for _ in 0..2 {
+        bench.reopen();
+        assert!(why(&bench, slots[0]).is_some());
+        assert_eq!(why(&bench, slots[1]), None);
+        assert_eq!(bench.get(slots[0], b"zz-b").unwrap(), b"anew");
+        assert_eq!(bench.get(slots[1], b"zz-b").unwrap(), b"first");
     }
 }
 
