@@ -506,7 +506,7 @@ fn guests_that_fail(catalogue: &Catalogue) {
         ("log_bytes_flood", "log_bytes_max", 17 * 16_384),
         ("scan_flood", "scan_rows_max", 1_001),
         ("random_flood", "random_bytes_max", 4_097),
-        ("long_key", "key_bytes_max", 481),
+        ("long_key", "key_bytes_max", 504),
         ("large_value", "value_bytes_max", (1 << 20) + 1),
         ("oversized", "output_bytes_max", 1_572_864),
         ("oversized_transfer", "transfer_bytes_max", (4 << 20) + 1),

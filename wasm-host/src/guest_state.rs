@@ -8,6 +8,10 @@ use std::ops::{Bound, ControlFlow};
 use crate::guest_blobs::GuestBlobs;
 use crate::guest_sequences::GuestSequences;
 
+/// The longest key that there can be, whatever [`crate::Limits::key_bytes_max`] lets this node's
+/// guests write.
+pub const KEY_BYTES_MAX: usize = 503;
+
 /// Which part of a context an entry is in. Keys of different spaces never meet.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Space {
