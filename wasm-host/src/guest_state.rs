@@ -41,6 +41,10 @@ pub enum Row<'a> {
     /// it is depends on the disk, so it costs no fuel; but the walk takes its
     /// time, and so may be ended here and begun anew behind it.
     Hidden,
+    /// Behind the row of the same key: so many bytes were read for it that are not shown, where
+    /// these are many. Another node decides how many, and whether they are read depends on
+    /// the disk, so they cost no fuel; as with [`Row::Hidden`] the walk may be ended here.
+    Unseen(u64),
 }
 
 impl Row<'_> {
@@ -53,7 +57,7 @@ impl Row<'_> {
     pub fn value(&self) -> Option<&[u8]> {
         match self {
             Row::Shown(value) | Row::WrittenOnce(value) => Some(value),
-            Row::Removed | Row::Hidden => None,
+            Row::Removed | Row::Hidden | Row::Unseen(_) => None,
         }
     }
 }
@@ -97,6 +101,12 @@ pub trait GuestState: GuestSequences + GuestBlobs {
         walk: Walk<'_>,
         out: &mut dyn FnMut(&[u8], Row<'_>) -> ControlFlow<()>,
     ) -> Result<(), StateError>;
+
+    /// How many bytes this has read that it neither gave nor told of as [`Row::Unseen`], since
+    /// this was last asked. They take their time, and cost no fuel.
+    fn take_unseen(&mut self) -> u64 {
+        0
+    }
 
     /// Gives the shard its own type back, with what the turn has written.
     fn into_any(self: Box<Self>) -> Box<dyn Any>;

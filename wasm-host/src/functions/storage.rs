@@ -160,7 +160,7 @@ async fn remove_range(
     while removed < limit {
         let fuel = cx.get_fuel()?.min(cx.data().limits.slice_fuel);
         let mut walk = Walk::new(cost, fuel);
-        walk.hidden_left = cx.data().unpriced_left() / HIDDEN_WORK;
+        walk.unpriced_left = cx.data().unpriced_left();
         let wanted = REMOVE_STEP.min((limit - removed) as usize);
         let mut keys = Vec::new();
         let mut rows = 0;
@@ -191,7 +191,7 @@ async fn remove_range(
             })
         })?;
         answered(&mut cx, scanned)?;
-        cx.data_mut().did_unpriced(walk.take_hidden());
+        cx.data_mut().did_unpriced(walk.take_unpriced());
         let mut spent = walk.spent;
         for key in &keys {
             let bytes = key.len() as u64;
@@ -199,6 +199,9 @@ async fn remove_range(
             spent += costs::STORAGE_REMOVE.of_bytes(bytes);
             let gone = with_state(&mut cx, |state, _| state.remove(space, key))?;
             answered(&mut cx, gone)?;
+            if cx.data().unpriced_left() == 0 {
+                slice_end().await;
+            }
         }
         removed += keys.len() as u32;
         if charge(&mut cx, spent)? || is_long {
@@ -239,7 +242,7 @@ async fn scan(
     let (mut entries, mut given) = (Vec::new(), 0);
     let mut resume: Option<Vec<u8>> = None;
     loop {
-        walk.hidden_left = cx.data().unpriced_left() / HIDDEN_WORK;
+        walk.unpriced_left = cx.data().unpriced_left();
         let from = resume.take();
         let scanned = with_state(&mut cx, |state, store| {
             let prefix = prefix.as_le_slice(&store);
@@ -282,7 +285,7 @@ async fn scan(
             })
         })?;
         answered(&mut cx, scanned)?;
-        cx.data_mut().did_unpriced(walk.take_hidden());
+        cx.data_mut().did_unpriced(walk.take_unpriced());
         if resume.is_none() {
             break;
         }
@@ -304,7 +307,7 @@ async fn count(mut cx: Cx<'_>, space: Space, prefix: Bytes) -> wasmtime::Result<
     loop {
         let fuel = cx.get_fuel()?.min(cx.data().limits.slice_fuel);
         let mut walk = Walk::new(&costs::STORAGE_COUNT, fuel);
-        walk.hidden_left = cx.data().unpriced_left() / HIDDEN_WORK;
+        walk.unpriced_left = cx.data().unpriced_left();
         let mut rows = 0;
         let (mut more, mut is_long) = (false, false);
         let mut next = Vec::new();
@@ -330,7 +333,7 @@ async fn count(mut cx: Cx<'_>, space: Space, prefix: Bytes) -> wasmtime::Result<
         })?;
         answered(&mut cx, scanned)?;
         total += rows as u64;
-        cx.data_mut().did_unpriced(walk.take_hidden());
+        cx.data_mut().did_unpriced(walk.take_unpriced());
         if charge(&mut cx, walk.spent)? || is_long {
             slice_end().await;
         }
@@ -346,9 +349,9 @@ struct Walk {
     cost: &'static costs::HostCost,
     fuel: u64,
     spent: u64,
-    /// Rows that cost nothing, and how many more of them fit into the slice.
-    hidden: u64,
-    hidden_left: u64,
+    /// Work that costs nothing, and how much of it fits into the slice.
+    unpriced: u64,
+    unpriced_left: u64,
 }
 
 impl Walk {
@@ -357,16 +360,21 @@ impl Walk {
             cost,
             fuel,
             spent: 0,
-            hidden: 0,
-            hidden_left: 0,
+            unpriced: 0,
+            unpriced_left: 0,
         }
     }
 
     /// One row. Breaks if the slice has to end behind it, whatever it has cost.
     fn step(&mut self, key: &[u8], row: Row<'_>) -> ControlFlow<()> {
-        if row == Row::Hidden {
-            self.hidden += 1;
-            return match self.hidden < self.hidden_left {
+        let work = match row {
+            Row::Shown(_) | Row::WrittenOnce(_) | Row::Removed => None,
+            Row::Hidden => Some(HIDDEN_WORK),
+            Row::Unseen(bytes) => Some(bytes),
+        };
+        if let Some(work) = work {
+            self.unpriced = self.unpriced.saturating_add(work);
+            return match self.unpriced < self.unpriced_left {
                 true => ControlFlow::Continue(()),
                 false => ControlFlow::Break(()),
             };
@@ -376,9 +384,9 @@ impl Walk {
         ControlFlow::Continue(())
     }
 
-    /// The work that hidden rows were, since this was last asked.
-    fn take_hidden(&mut self) -> u64 {
-        std::mem::take(&mut self.hidden).saturating_mul(HIDDEN_WORK)
+    /// The work that had no price, since this was last asked.
+    fn take_unpriced(&mut self) -> u64 {
+        std::mem::take(&mut self.unpriced)
     }
 }
 

@@ -232,6 +232,49 @@ fn removing_a_range_ends_slices() {
     assert!(more_slices >= slices + 9, "{more_slices} slices");
 }
 
+/// Another node can put 10 MiB beneath each of the entries, which is read and not shown: that costs
+/// no fuel, and time.
+#[test]
+fn what_is_read_and_not_shown_ends_slices() {
+    const ENTRIES: u64 = 20;
+    let get = "(call $get (i32.const 276) (i32.const 1) (i32.const 512))";
+    let scan = "(call $scan-in (i32.const 0) (i32.const 276) (i32.const 0) (i32.const 0)
+        (i32.const 0) (i32.const 0) (i32.const 1000) (i32.const 0) (i32.const 512))";
+    let scan = format!("{scan} (call $ok-number (i64.load32_u (i32.const 516)))");
+    let count = "(call $ok-number (call $count-in (i32.const 0) (i32.const 276) (i32.const 0)))";
+    let gets = format!("{} (call $ok-number (i64.const 20))", get.repeat(20));
+    // Removed entries are read twice: to find them, and to see what they leave.
+    for (body, times) in [
+        (&number(REMOVE_ALL), 2),
+        (&scan, 1),
+        (&count.to_owned(), 1),
+        (&gets, 1),
+    ] {
+        let run = |beneath| {
+            let mut state = MapState {
+                beneath,
+                ..MapState::default()
+            };
+            for n in 0..ENTRIES as u8 {
+                state.entries.insert(vec![b'k', n], b"1".into());
+            }
+            let module = module_with(Limits::default(), body);
+            let mut running = module.instantiate().unwrap().run(update("{}", state));
+            loop {
+                let slices = running.slices();
+                if let Poll::Ready(finished) = poll(&mut running) {
+                    assert_eq!(output(&finished), ENTRIES.to_string());
+                    return (slices, finished.fuel_used);
+                }
+            }
+        };
+        let (few, fuel) = run(0);
+        let (many, same) = run(10 << 20);
+        assert_eq!(same, fuel, "{body}");
+        assert!(many + 1 >= few + times * ENTRIES, "{body}: {many} slices");
+    }
+}
+
 #[test]
 fn each_removal_of_a_range_is_a_write() {
     let limits = Limits {
