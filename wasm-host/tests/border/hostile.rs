@@ -181,7 +181,7 @@ fn floods_are_stopped_at_their_limit() {
     check_limit("log_bytes_flood", "log_bytes_max", 17 * 16_384);
     check_limit("scan_flood", "scan_rows_max", 1_001);
     check_limit("random_flood", "random_bytes_max", 4_097);
-    check_limit("long_key", "key_bytes_max", 504);
+    check_limit("long_key", "key_bytes_max", 481);
     check_limit("large_value", "value_bytes_max", (1 << 20) + 1);
     let limits = Limits {
         host_calls_max: 1_000,
