@@ -63,6 +63,9 @@ pub(crate) struct Shown {
     pub(crate) bytes: Bytes,
     /// A counter's sum, as that goes on from it; of other kinds 0.
     pub(crate) sum: CounterSum,
+    /// It is a write-once value that a removal has left, and its bytes are to be read in the snapshot.
+    /// Another node's may be large, and one call can bring thousands of them to light.
+    pub(crate) is_beneath: bool,
 }
 
 impl Shown {
@@ -71,14 +74,26 @@ impl Shown {
             kind,
             bytes,
             sum: CounterSum::default(),
+            is_beneath: false,
+        }
+    }
+
+    /// What a removal has left: a write-once value that the snapshot has beneath what was removed.
+    pub(crate) fn beneath() -> Shown {
+        Shown {
+            is_beneath: true,
+            ..Shown::new(EntryKind::WriteOnce, Bytes::new())
         }
     }
 
     pub(crate) fn counter(sum: CounterSum) -> Shown {
         Shown {
             kind: EntryKind::Counter,
-            bytes: Bytes::copy_from_slice(&sum.nearest().to_le_bytes()),
             sum,
+            ..Shown::new(
+                EntryKind::Counter,
+                Bytes::copy_from_slice(&sum.nearest().to_le_bytes()),
+            )
         }
     }
 }

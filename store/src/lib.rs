@@ -159,8 +159,8 @@ pub use sequence::{
     SequenceKind, UPDATE_BYTES_MAX, UPDATE_EDITS_MAX,
 };
 pub use snapshot::{
-    EditPlace, EditView, Scan, ScannedEntry, SequenceFacts, Snapshot, TrieChild, TrieEntry,
-    TrieNode, TriePage,
+    EditPlace, EditView, ReadEntry, Scan, ScannedEntry, SequenceFacts, Snapshot, TrieChild,
+    TrieEntry, TrieNode, TriePage,
 };
 pub use sweep::Swept;
 pub use verify::{Verified, verify};

@@ -50,6 +50,18 @@ pub struct Snapshot {
     _reader: Reader,
 }
 
+/// An entry as it was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadEntry<'a> {
+    /// What it is read as.
+    pub value: EntryValue<'a>,
+    /// What it is read as once it is removed by somebody who has seen all of it: a write-once
+    /// value stays, also one that another kind hides.
+    pub left_by_removal: Option<EntryValue<'a>>,
+    /// How long its record is, all of which was checked. It may be much longer than the value.
+    pub record_bytes: usize,
+}
+
 pub(crate) struct TableCounts {
     pub(crate) contexts: u64,
     pub(crate) entries: u64,
@@ -146,6 +158,16 @@ impl Snapshot {
         space: Space,
         key: &[u8],
     ) -> Result<Option<EntryValue<'_>>, StoreError> {
+        Ok(self.read(slot, space, key)?.map(|read| read.value))
+    }
+
+    /// The entry under `key`, with what more there is to it than its value.
+    pub fn read(
+        &self,
+        slot: ContextSlot,
+        space: Space,
+        key: &[u8],
+    ) -> Result<Option<ReadEntry<'_>>, StoreError> {
         if key.len() > layout::KEY_BYTES_MAX {
             return Ok(None); // LMDB takes a key that it cannot hold for a mistake
         }
@@ -155,23 +177,22 @@ impl Snapshot {
         full[..8].copy_from_slice(&layout::space_key(slot, space));
         full[8..].copy_from_slice(key);
         let found = self.get_raw(self.tables.entries, full)?;
-        found.map(|bytes| self.value_of(full, bytes)).transpose()
+        found.map(|bytes| self.read_record(full, bytes)).transpose()
     }
 
-    /// What the entry under `key` is read as once it is removed by somebody who has seen all of
-    /// it: a write-once value stays, also one that another kind hides.
-    pub fn left_by_removal(
-        &self,
-        slot: ContextSlot,
-        space: Space,
+    fn read_record<'s>(
+        &'s self,
         key: &[u8],
-    ) -> Result<Option<EntryValue<'_>>, StoreError> {
-        let mut full = Vec::new();
-        layout::entry_key(&mut full, slot, space, key);
-        let Some(bytes) = self.get_raw(self.tables.entries, &full)? else {
-            return Ok(None);
-        };
-        Ok(read_entry(&full, bytes)?.left_by_removal())
+        record: &'s [u8],
+    ) -> Result<ReadEntry<'s>, StoreError> {
+        let stored = read_entry(key, record)?;
+        // An author that cannot be read is the least of all.
+        let author = |number| self.author(number).ok().flatten();
+        Ok(ReadEntry {
+            value: stored.value(author),
+            left_by_removal: stored.left_by_removal(),
+            record_bytes: record.len(),
+        })
     }
 
     /// The value of the register under `key` of the shared space; none if there is
@@ -181,12 +202,6 @@ impl Snapshot {
             Some(EntryValue::Register(value)) => Some(value),
             Some(_) | None => None,
         })
-    }
-
-    fn value_of<'s>(&'s self, key: &[u8], record: &'s [u8]) -> Result<EntryValue<'s>, StoreError> {
-        // An author that cannot be read is the least of all.
-        let author = |number| self.author(number).ok().flatten();
-        Ok(read_entry(key, record)?.value(author))
     }
 
     /// Shows records of a table behind `after` to `visit`, until it breaks.

@@ -8,6 +8,10 @@ use std::ops::{Bound, ControlFlow};
 use crate::guest_blobs::GuestBlobs;
 use crate::guest_sequences::GuestSequences;
 
+/// The longest key that there can be, whatever [`crate::Limits::key_bytes_max`] lets this node's
+/// guests write.
+pub const KEY_BYTES_MAX: usize = 503;
+
 /// Which part of a context an entry is in. Keys of different spaces never meet.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Space {
@@ -37,6 +41,10 @@ pub enum Row<'a> {
     /// it is depends on the disk, so it costs no fuel; but the walk takes its
     /// time, and so may be ended here and begun anew behind it.
     Hidden,
+    /// Behind the row of the same key: so many bytes were read for it that are not shown, where
+    /// these are many. Another node decides how many, and whether they are read depends on
+    /// the disk, so they cost no fuel; as with [`Row::Hidden`] the walk may be ended here.
+    Unseen(u64),
 }
 
 impl Row<'_> {
@@ -49,7 +57,7 @@ impl Row<'_> {
     pub fn value(&self) -> Option<&[u8]> {
         match self {
             Row::Shown(value) | Row::WrittenOnce(value) => Some(value),
-            Row::Removed | Row::Hidden => None,
+            Row::Removed | Row::Hidden | Row::Unseen(_) => None,
         }
     }
 }
@@ -93,6 +101,12 @@ pub trait GuestState: GuestSequences + GuestBlobs {
         walk: Walk<'_>,
         out: &mut dyn FnMut(&[u8], Row<'_>) -> ControlFlow<()>,
     ) -> Result<(), StateError>;
+
+    /// How many bytes this has read that it neither gave nor told of as [`Row::Unseen`], since
+    /// this was last asked. They take their time, and cost no fuel.
+    fn take_unseen(&mut self) -> u64 {
+        0
+    }
 
     /// Gives the shard its own type back, with what the turn has written.
     fn into_any(self: Box<Self>) -> Box<dyn Any>;

@@ -331,7 +331,9 @@ pub(crate) fn charge(cx: &mut Cx<'_>, fuel: u64) -> wasmtime::Result<bool> {
         data.slice = slice;
         data.slice_fuel_left_at_start = before;
     }
-    Ok(data.slice_fuel_left_at_start.saturating_sub(left) >= data.limits.slice_fuel)
+    let slice_fuel = data.limits.slice_fuel;
+    let is_worked_out = data.unpriced.slice == slice && data.unpriced.work >= slice_fuel;
+    Ok(is_worked_out || data.slice_fuel_left_at_start.saturating_sub(left) >= slice_fuel)
 }
 
 /// Parks the guest until its future is polled again.
@@ -369,7 +371,12 @@ pub(crate) fn with_state<R>(
         return Err(cx.data_mut().stop(Failure::OurBug { what }));
     };
     let result = f(&mut *state.0, cx.as_context());
-    cx.data_mut().state = Some(state);
+    let unseen = state.0.take_unseen();
+    let data = cx.data_mut();
+    data.state = Some(state);
+    if unseen > 0 {
+        data.did_unpriced(unseen);
+    }
     Ok(result)
 }
 

@@ -40,7 +40,9 @@ pub use guest_blobs::{
     SizeKnown, SizeStep,
 };
 pub use guest_sequences::{Elements, GuestSequences, RemovalStep, SequenceKind, SequenceStep};
-pub use guest_state::{GuestState, NullState, Row, Space, StateError, Walk as StateWalk};
+pub use guest_state::{
+    GuestState, KEY_BYTES_MAX, NullState, Row, Space, StateError, Walk as StateWalk,
+};
 pub use host::{Host, HostConfig, HostError, LoadReport, LoadSource};
 pub use instance::{Instance, InstantiateError};
 pub use limits::{LimitInfo, Limits, Unit};

@@ -162,7 +162,8 @@ limits! {
     transfer_bytes_max: Bytes = 4 << 20;
     /// Length of the answer, and of an application's error.
     output_bytes_max: Bytes = 1 << 20;
-    /// Length of one key.
+    /// Length of one key that is written. Other nodes' may be up to 503 bytes long,
+    /// and as long a one may be read, removed or walked on from.
     key_bytes_max: Bytes = 480;
     /// Length of one value, of one element of a list, and of what is inserted into
     /// a text at once.
@@ -181,8 +182,9 @@ limits! {
     /// Entries that one `scan` may ask for, or one `remove-range`, and elements
     /// that one `list-read` may.
     scan_rows_max: Count = 1_000;
-    /// Keys and values that one `scan` may return, together; what one read of a
-    /// list or text may return.
+    /// Keys and values that one `scan` returns together, or elements one `list-read`:
+    /// both end early before more, but give the first one, however large it is. What
+    /// one read of a text may return.
     scan_bytes_max: Bytes = 4 << 20;
     /// Events in one turn.
     events_max: Count = 1_000;

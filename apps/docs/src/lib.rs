@@ -25,8 +25,10 @@ pub struct Docs {
     /// By title, then by who: scalar values that they have written.
     written: Map<String, Map<String, Counter>>,
     /// By blob: the ids of the comments that it goes with. A count would not do: when it is cleared at 0,
-    /// a comment that another node makes meanwhile is not counted any more.
-    goes_with: Map<String, Set<String>>,
+    /// a comment that another node makes meanwhile is not counted any more. The number is always
+    /// 0: behind it an id is a beginning, and what begins so is removed around what a lying node
+    /// has written once there, which would stop the removal of one element.
+    goes_with: Map<String, Set<(String, u8)>>,
 }
 
 /// What somebody says about a part of a document.
@@ -63,22 +65,35 @@ const COMMENTS_MAX: u64 = 1000;
 /// The most blobs that go with one comment.
 const ATTACHMENTS_MAX: usize = 10;
 
+/// Characters of a comment's id, and the most of a blob's.
+const ID_CHARS: usize = 32;
+const BLOB_ID_CHARS_MAX: usize = 64;
+
 /// An id that no other comment has.
 fn new_id() -> String {
-    format!("{:032x}", u128::from_be_bytes(context::random()))
+    format!("{:0ID_CHARS$x}", u128::from_be_bytes(context::random()))
 }
 
 impl Docs {
     /// Detaches the blobs of a comment that is gone, if no other has them. Of two nodes that let
     /// go of the last two comments at the same time neither does: then a blob stays attached
-    /// until one more comment with it is gone.
+    /// until another comment with it has come and gone. And what one node adds to a document while
+    /// another discards it may be gone with its comments, and stay attached all the same.
+    ///
+    /// A comment may be another node's lie: it must not keep the document from being discarded.
     fn let_go(&mut self, comment: &Comment) {
-        for blob in &comment.attachments {
-            let mut comments = self.goes_with.entry_mut(blob);
-            if let Some(id) = &comment.id {
-                comments.remove(id);
+        for blob in comment.attachments.iter().take(ATTACHMENTS_MAX) {
+            if blob.len() > BLOB_ID_CHARS_MAX {
+                continue;
             }
-            if comments.is_empty() {
+            let mut comments = self.goes_with.entry_mut(blob);
+            if let Some(id) = &comment.id
+                && id.len() == ID_CHARS
+            {
+                comments.remove_under(&(id.as_str(),), 1);
+            }
+            // What is not attached is not detached: each time would be a write.
+            if comments.is_empty() && blobs::size(blob).is_some() {
                 blobs::detach(blob);
             }
         }
@@ -145,7 +160,8 @@ impl Docs {
         for blob in &attachments {
             blobs::attach(blob)?;
             let id = id.get_or_insert_with(new_id);
-            self.goes_with.entry_mut(blob).insert(id);
+            let mut comments = self.goes_with.entry_mut(blob);
+            comments.insert(&(id.as_str(), 0_u8));
         }
         let mut comments = self.comments.entry_mut(title);
         comments.push(&Comment {
@@ -158,12 +174,14 @@ impl Docs {
         Ok(comments.len())
     }
 
-    /// Takes a comment away, by its place; only who made it may.
+    /// Takes a comment away, by its place among those that are read; only who made it may.
     #[update]
     pub fn resolve(&mut self, title: &str, place: u64) -> Result<(), Error> {
         let mut comments = self.comments.entry_mut(title);
-        let comment = comments
-            .get(place)
+        let mut all = comments.iter();
+        let found = usize::try_from(place).ok().and_then(|place| all.nth(place));
+        let (comment, place) = found
+            .zip(all.place())
             .ok_or_else(|| Error::new("no_comment", "there is no such comment"))?;
         if comment.who != context::caller() {
             return Err(Error::new("not_yours", "it is another's comment"));
@@ -176,7 +194,7 @@ impl Docs {
     /// Takes a document away, with its comments.
     #[update]
     pub fn discard(&mut self, title: &str) -> bool {
-        let comments: Vec<Comment> = self.comments.entry(title).range(..).collect();
+        let comments: Vec<Comment> = self.comments.entry(title).iter().collect();
         comments.iter().for_each(|comment| self.let_go(comment));
         self.comments.entry_mut(title).clear();
         self.written.entry_mut(title).clear();
@@ -193,16 +211,20 @@ impl Docs {
         };
         Document {
             text: self.texts.entry(title).range(..READ_MAX),
-            comments: self.comments.entry(title).range(..COMMENTS_MAX).collect(),
+            comments: self.comments(title, 0, COMMENTS_MAX),
             writers: written.keys().map(writer).collect(),
         }
     }
 
-    /// The comments from a place on, as many as were asked for or as one call reads.
+    /// The comments from a place on, as many as were asked for or as one call reads. What another
+    /// node has put among them and is none has no place.
     #[query]
     pub fn comments(&self, title: &str, from: u64, count: u64) -> Vec<Comment> {
-        let end = from.saturating_add(count.min(COMMENTS_MAX));
-        self.comments.entry(title).range(from..end).collect()
+        let Ok(from) = usize::try_from(from) else {
+            return Vec::new();
+        };
+        let all = self.comments.entry(title).iter().skip(from);
+        all.take(count.min(COMMENTS_MAX) as usize).collect()
     }
 
     /// A part of a document, as far as it goes.

@@ -1,8 +1,10 @@
 //! The documents without a server.
 
 use corelet_app_docs::Docs;
+use corelet_sdk::collections::Collection;
 use corelet_sdk::prelude::*;
 use corelet_sdk::testing::Context;
+use serde::de::DeserializeOwned;
 
 #[test]
 fn a_document_grows_and_shrinks_where_it_is_edited() {
@@ -96,4 +98,67 @@ fn what_goes_with_a_comment_is_attached_as_long_as_one_has_it() {
     docs.update("discard", json!({ "title": "plan" })).unwrap();
     assert_eq!(docs.attached().len(), 0);
     assert!(docs.entries().is_empty());
+}
+
+/// What another node can push into the list of comments.
+fn push<T: Serialize + DeserializeOwned>(element: T) {
+    List::<T>::at(b"comments\0plan\0\0").push(&element);
+}
+
+/// And what it can write once, so that no removal takes it.
+fn write_once(key: &'static [u8]) {
+    WriteOnce::at(key).set(&"a lie".to_owned());
+}
+
+#[test]
+fn lies_of_another_node_keep_no_comment_from_being_read_and_no_document_from_being_discarded() {
+    const LIED: &str = "ffffffffffffffffffffffffffffffff";
+    let mut docs = Context::<Docs>::new();
+    docs.add_blob("map", 100);
+    let append = json!({ "title": "plan", "what": "noon" });
+    docs.update("append", append).unwrap();
+    docs.run(|_| push(7)).unwrap();
+    for remark in ["one", "two"] {
+        let args = json!({ "title": "plan", "at": 0, "count": 4, "remark": remark, "attachments": ["map"] });
+        docs.update("comment", args).unwrap();
+    }
+    docs.run(|_| {
+        push("no comment".to_owned());
+        for (id, blob) in [
+            (LIED, "map".to_owned()),
+            ("", "map".to_owned()),
+            (&"f".repeat(1_000), "map".to_owned()),
+            (LIED, "b".repeat(1_000)),
+        ] {
+            let comment = json!({
+                "who": "tester", "quote": "", "remark": "a lie", "id": id, "attachments": vec![blob; 11],
+            });
+            push(comment);
+        }
+        write_once(b"goes_with\0map\0\0ffffffffffffffffffffffffffffffff\0\0\0");
+    })
+    .unwrap();
+    let read = docs.query("read", json!({ "title": "plan" })).unwrap();
+    let remarks = |comments: &serde_json::Value| -> Vec<String> {
+        let remark = |comment: &serde_json::Value| comment["remark"].as_str().unwrap().to_owned();
+        comments.as_array().unwrap().iter().map(remark).collect()
+    };
+    let all = ["one", "two", "a lie", "a lie", "a lie", "a lie"];
+    assert_eq!(remarks(&read["comments"]), all);
+    let page = json!({ "title": "plan", "from": 1, "count": 2 });
+    let page = docs.query("comments", page).unwrap();
+    assert_eq!(remarks(&page), all[1..3]);
+    // By the place at which it is read.
+    for place in [3, 0] {
+        docs.update("resolve", json!({ "title": "plan", "place": place }))
+            .unwrap();
+    }
+    let read = docs.query("read", json!({ "title": "plan" })).unwrap();
+    assert_eq!(
+        remarks(&read["comments"]),
+        ["two", "a lie", "a lie", "a lie"]
+    );
+    docs.update("discard", json!({ "title": "plan" })).unwrap();
+    assert_eq!(docs.query("titles", json!({})).unwrap(), json!([]));
+    assert_eq!(docs.entries().len(), 1, "what is written once stays");
 }

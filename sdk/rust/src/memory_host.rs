@@ -12,7 +12,9 @@ use std::fmt;
 use std::ops::Bound;
 use std::panic::resume_unwind;
 
-use crate::host::{RANDOM_BYTES_MAX, SCAN_ENTRIES_MAX};
+use crate::host::{
+    KEY_BYTES_MAX, PLACE_BYTES_MAX, RANDOM_BYTES_MAX, SCAN_BYTES_MAX, SCAN_ENTRIES_MAX,
+};
 use crate::log::Level;
 
 pub(crate) use crate::memory_blobs::*;
@@ -141,6 +143,13 @@ impl State {
         })
     }
 
+    /// Makes a shared entry that is written once.
+    pub(crate) fn plant(&mut self, key: &[u8], value: &[u8]) {
+        check_place(key);
+        let stored = Stored::of(Kind::WriteOnce, value.to_vec());
+        self.replace(Space::Shared, key, stored);
+    }
+
     /// The elements under `key`, if there are any.
     pub(crate) fn elements(&self, space: Space, key: &[u8]) -> Option<&Elements> {
         self.sequences.get(&(space, key.to_vec()))
@@ -246,6 +255,11 @@ impl Call {
 
     /// Whether a write of this kind fits to what is there.
     pub(crate) fn check(&self, space: Space, key: &[u8], written: Kind) -> Result<(), Misused> {
+        assert!(
+            key.len() <= KEY_BYTES_MAX,
+            "a key of {} bytes is over the limit of {KEY_BYTES_MAX}",
+            key.len()
+        );
         self.check_owner(space, key)?;
         if space == Space::Private && written != Kind::Register {
             return Err(Misused(format!(
@@ -305,6 +319,7 @@ pub(crate) fn with_writing<T>(f: impl FnOnce(&mut Call) -> Result<T, Misused>) -
 }
 
 pub(crate) fn get(space: Space, key: &[u8]) -> Option<Vec<u8>> {
+    check_place(key);
     with(|call| call.state.of(space).get(key).cloned())
 }
 
@@ -349,6 +364,7 @@ pub(crate) fn write_once(space: Space, key: &[u8], value: &[u8]) -> bool {
 }
 
 pub(crate) fn remove(space: Space, key: &[u8]) -> bool {
+    check_place(key);
     with_writing(|call| {
         call.check_owner(space, key)?;
         call.remove(space, key)
@@ -357,6 +373,7 @@ pub(crate) fn remove(space: Space, key: &[u8]) -> bool {
 
 pub(crate) fn remove_range(space: Space, prefix: &[u8], limit: u32) -> u32 {
     check_limit(limit);
+    check_place(prefix);
     with_writing(|call| {
         call.check_owner(space, prefix)?;
         let all = call.state.of(space);
@@ -381,6 +398,25 @@ pub(crate) fn check_limit(limit: u32) {
     );
 }
 
+/// A key that says where to look: another node may have written as long a one.
+pub(crate) fn check_place(key: &[u8]) {
+    assert!(
+        key.len() <= PLACE_BYTES_MAX,
+        "a key of {} bytes is over the limit of {PLACE_BYTES_MAX}",
+        key.len()
+    );
+}
+
+/// How many of what has these lengths are handed out at once: as many as fit, and one at least.
+pub(crate) fn fitting(lengths: impl Iterator<Item = usize>) -> usize {
+    let mut bytes = 0;
+    let fits = |length: &usize| {
+        bytes += length;
+        bytes <= SCAN_BYTES_MAX
+    };
+    lengths.take_while(fits).count().max(1)
+}
+
 pub(crate) fn scan(
     space: Space,
     prefix: &[u8],
@@ -389,13 +425,15 @@ pub(crate) fn scan(
     reverse: bool,
 ) -> Vec<Entry> {
     check_limit(limit);
+    check_place(prefix);
+    check_place(after.unwrap_or_default());
     let entry = |(key, value): (&Vec<u8>, &Vec<u8>)| Entry {
         key: key.clone(),
         value: value.clone(),
     };
     let within = |(key, _): &(&Vec<u8>, &Vec<u8>)| key.starts_with(prefix);
     let limit = limit as usize;
-    with(|call| {
+    let mut found: Vec<Entry> = with(|call| {
         if reverse {
             // A range that ends before it begins is not empty but a panic.
             if after.is_some_and(|after| after <= prefix) {
@@ -425,10 +463,16 @@ pub(crate) fn scan(
                 .map(entry)
                 .collect()
         }
-    })
+    });
+    let lengths = found
+        .iter()
+        .map(|entry| entry.key.len() + entry.value.len());
+    found.truncate(fitting(lengths));
+    found
 }
 
 pub(crate) fn count(space: Space, prefix: &[u8]) -> u64 {
+    check_place(prefix);
     with(|call| {
         call.state
             .of(space)

@@ -2,7 +2,9 @@
 //! the functions promise is in the WIT file; entries are in `memory_host.rs`.
 
 use crate::host::SCAN_ENTRIES_MAX;
-use crate::memory_host::{Call, Elements, Kind, Misused, Space, Stored, with, with_writing};
+use crate::memory_host::{
+    Call, Elements, Kind, Misused, Space, Stored, fitting, with, with_writing,
+};
 
 /// A place that a list or text does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +48,9 @@ pub(crate) fn list_read(space: Space, key: &[u8], index: u64, count: u32) -> Vec
     reading(space, key, Kind::List, |elements| match elements {
         Some(Elements::List(values)) => {
             let rest = values.iter().skip(to_usize(index));
-            rest.take(count as usize).cloned().collect()
+            let asked = rest.take(count as usize);
+            let fitting = fitting(asked.clone().map(Vec::len));
+            asked.take(fitting).cloned().collect()
         }
         _ => Vec::new(),
     })

@@ -183,6 +183,13 @@ impl<A: Application> Context<A> {
         &self.state.attached
     }
 
+    /// Puts a value below the shared `key` as another node can, which keeps to no type of this
+    /// application and no bound on keys but 503 bytes: it is written once, so no removal takes it.
+    /// For tests that walks and removals go on around it.
+    pub fn plant(&mut self, key: &[u8], value: &[u8]) {
+        self.state.plant(key, value);
+    }
+
     /// Who the next calls come from.
     pub fn set_caller(&mut self, caller: &str) {
         caller.clone_into(&mut self.caller);

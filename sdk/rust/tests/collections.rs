@@ -271,6 +271,69 @@ fn walks_and_removals_pass_over_what_is_not_of_their_types() {
     assert_eq!(probe.entries().len(), 5 + 3 + 2 + 4);
 }
 
+/// As large and as long as another node can make them, whatever this one's bounds are.
+#[test]
+fn walks_go_on_around_what_is_large_or_has_a_long_key() {
+    const LARGE: usize = 10 << 20;
+    let mut probe = Context::<Probe>::new();
+    run(&mut probe, |probe| {
+        for n in 1..=40 {
+            probe.plain.set(&("a", n), &n);
+            probe.tags.insert(&format!("{n:02}"));
+            probe.votes.entry_mut(&format!("{n:02}")).add(1);
+        }
+    });
+    let long = |front: &[u8]| [front, &[b'z'; 503]].concat()[..503].to_vec();
+    for (front, large) in [
+        (
+            &b"plain\0a\0\0\0\0\0\x05"[..],
+            &b"plain\0a\0\0\0\0\0\x14\0"[..],
+        ),
+        (b"tags\x0005", b"tags\x0020\xff"),
+        (b"votes\x0005", b"votes\x0020\xff"),
+        (b"tags\0z", b"tags\x0000\xff"),
+        (b"votes\0z", b"votes\x0000\xff"),
+    ] {
+        probe.plant(&long(front), b"long");
+        probe.plant(large, &vec![b'x'; LARGE]);
+    }
+    let readable = [b"votes\0", &[b'y'; 495][..], b"\0\0"].concat();
+    probe.plant(&readable, b"long");
+    run(&mut probe, |probe| {
+        let numbers: Vec<u32> = (1..=40).collect();
+        let values = |entries: Vec<((String, u32), u32)>| -> Vec<u32> {
+            entries.into_iter().map(|(_, value)| value).collect()
+        };
+        assert_eq!(values(probe.plain.iter().collect()), numbers);
+        let reversed = probe.plain.iter().reversed().collect();
+        assert!(values(reversed).iter().eq(numbers.iter().rev()));
+        let page = probe.plain.page(Some(&("a".to_owned(), 3)), 30);
+        assert_eq!(values(page.entries), numbers[3..33]);
+        let page = probe.plain.page(page.next.as_ref(), 30);
+        assert_eq!(
+            (values(page.entries), page.next),
+            (numbers[33..].to_vec(), None)
+        );
+        let names: Vec<String> = numbers.iter().map(|n| format!("{n:02}")).collect();
+        let is_name = |tag: &String| names.contains(tag);
+        // A long one that can be read is an element, or a key.
+        assert!(probe.tags.iter().filter(is_name).eq(names.iter().cloned()));
+        assert!(probe.votes.keys().filter(is_name).eq(names.iter().cloned()));
+        assert!(!probe.tags.is_empty());
+        for tag in probe.tags.iter() {
+            assert!(probe.tags.contains(&tag));
+        }
+        assert_eq!(probe.tags.clear(), 40);
+        assert_eq!(probe.votes.clear(), 40);
+        assert_eq!(probe.plain.clear(), 40);
+    });
+    let failed = probe.run(|probe| probe.tags.insert(&"x".repeat(476)));
+    assert!(
+        matches!(&failed, Err(Failed::Panicked(why)) if why.contains("481 bytes")),
+        "{failed:?}"
+    );
+}
+
 #[test]
 fn collections_nest() {
     let mut probe = Context::<Probe>::new();

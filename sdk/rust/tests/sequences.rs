@@ -93,6 +93,29 @@ fn a_list_keeps_its_order() {
     assert!(probe.entries().is_empty());
 }
 
+/// What another node can push into the list.
+#[test]
+fn elements_of_another_type_are_passed_over_and_large_ones_gone_on_behind() {
+    let mut probe = Context::<Probe>::new();
+    run(&mut probe, |probe| {
+        let lies = || List::<String>::at(b"items\0");
+        lies().push("a lie");
+        probe.items.push(&1);
+        lies().push(&"x".repeat(10 << 20));
+        probe.items.extend(&(2..50).collect::<Vec<_>>());
+        lies().push("another");
+        let mut values = probe.items.iter();
+        assert_eq!(values.place(), None);
+        let places = std::iter::from_fn(|| Some((values.next()?, values.place()?)));
+        let expected = (1..50).map(|n| (n, u64::from(n) + u64::from(n > 1)));
+        assert!(places.eq(expected));
+        assert_eq!(values.passed_over(), 3);
+        assert_eq!(probe.items.range(..3).collect::<Vec<_>>(), [1]);
+        assert_eq!(probe.items.get(0), None);
+        assert_eq!(probe.items.get(1), Some(1));
+    });
+}
+
 #[test]
 fn a_text_counts_scalar_values() {
     let mut probe = Context::<Probe>::new();

@@ -14,7 +14,7 @@ pub(super) fn run(args: &LogsArgs, global: &Global, out: &Out) -> Result<(), Fai
     let client = super::client(global)?;
     let found: api::LogLines = during(out, "reading the lines", || client.get(&path))?;
     if found.cut {
-        out.say("older lines made room for these");
+        out.say("older lines may have made room for these");
     }
     let row = |line: &api::LogLine| {
         vec![

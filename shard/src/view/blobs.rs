@@ -269,7 +269,7 @@ impl View {
             match row {
                 Row::Shown(_) | Row::WrittenOnce(_) => tell(key),
                 Row::Removed => (hidden, way.walked) = (hidden + 1, way.walked + 1),
-                Row::Hidden => hidden += 1,
+                Row::Hidden | Row::Unseen(_) => hidden += 1,
             }
             if hidden < HIDDEN_MAX {
                 return ControlFlow::Continue(());

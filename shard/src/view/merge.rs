@@ -25,10 +25,15 @@ impl<'a> Newer<'a> {
     /// removals do.
     pub(super) fn row(&self) -> Row<'a> {
         match self.shown {
-            Some(shown) => row_of(shown.kind, &shown.bytes),
-            None if self.is_own => Row::Removed,
-            None => Row::Hidden,
+            Some(shown) if !shown.is_beneath => row_of(shown.kind, &shown.bytes),
+            _ if self.is_own => Row::Removed,
+            _ => Row::Hidden,
         }
+    }
+
+    /// Whether it has removed what the snapshot shows, and what it has beneath that is read now.
+    pub(super) fn is_beneath(&self) -> bool {
+        self.shown.is_some_and(|shown| shown.is_beneath)
     }
 }
 

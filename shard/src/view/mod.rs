@@ -15,14 +15,14 @@ mod sequence_tests;
 mod sequences;
 
 use std::any::Any;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ops::ControlFlow;
 use std::rc::Rc;
 
 use bytes::Bytes;
 use corelet_store::{
-    BlobHold, ContextSlot, CounterSum, EntryKind, EntryValue, Hlc, Op, Scan, ScannedEntry,
-    SequenceError, Snapshot, Space, Write,
+    BlobHold, ContextSlot, CounterSum, EntryKind, EntryValue, Hlc, Op, ReadEntry, Scan,
+    ScannedEntry, SequenceError, Snapshot, Space, Write,
 };
 use corelet_wasm_host::{GuestState, Row, StateError, StateWalk};
 
@@ -41,7 +41,15 @@ pub(crate) struct View {
     changeset: BySpace<Own>,
     sequences: Sequences,
     attaching: Attaching,
+    /// Bytes of records that were read and not shown, where these are many.
+    unseen: Cell<u64>,
 }
+
+/// So many bytes of a record that are not shown are in the price of reading it.
+const UNSEEN_BYTES_MIN: usize = 16 << 10;
+
+// A walk that comes to another node's key can go on from it.
+const _: () = assert!(corelet_wasm_host::KEY_BYTES_MAX == corelet_store::KEY_BYTES_MAX);
 
 /// A write of this turn: what several writes of one entry come to.
 #[derive(Debug)]
@@ -91,6 +99,7 @@ impl View {
             changeset: BySpace::default(),
             sequences: Sequences::new(access),
             attaching: Attaching::default(),
+            unseen: Cell::default(),
         }
     }
 
@@ -106,6 +115,7 @@ impl View {
             changeset: BySpace::default(),
             sequences: Sequences::new(access),
             attaching: Attaching::default(),
+            unseen: Cell::default(),
         }
     }
 
@@ -116,6 +126,7 @@ impl View {
             changeset: BySpace::default(),
             sequences: Sequences::new(access),
             attaching: Attaching::default(),
+            unseen: Cell::default(),
         }
     }
 
@@ -199,18 +210,26 @@ impl View {
         key: &[u8],
         found: impl FnOnce(Option<Found<'_>>) -> T,
     ) -> Result<T, StateError> {
-        let value = snapshot
-            .get(self.slot, space, key)
+        let read = snapshot
+            .read(self.slot, space, key)
             .map_err(StateError::new)?;
-        Ok(match value {
+        Ok(match read {
             None => found(None),
-            Some(value) => {
-                let sum = match value {
+            Some(read) => {
+                let sum = match read.value {
                     EntryValue::Counter(sum) => sum,
                     _ => CounterSum::default(),
                 };
-                let kind = value.kind();
-                with_bytes(value, |bytes| found(Some(Found { kind, bytes, sum })))
+                let kind = read.value.kind();
+                with_bytes(read.value, |bytes| {
+                    self.unsee(unseen_of(&read, bytes));
+                    found(Some(Found {
+                        kind,
+                        bytes,
+                        sum,
+                        is_beneath: false,
+                    }))
+                })
             }
         })
     }
@@ -219,25 +238,35 @@ impl View {
     /// value that another node has put beneath it. A snapshot shows that: no call of this node
     /// writes one where there is something else, and while deltas of others are in no snapshot, no
     /// update runs.
-    fn left_by_removal(&self, space: Space, key: &[u8]) -> Result<Option<Shown>, StateError> {
+    fn beneath<T>(
+        &self,
+        space: Space,
+        key: &[u8],
+        left: impl FnOnce(Option<&[u8]>) -> T,
+    ) -> Result<T, StateError> {
         let latest;
         let snapshot: &Snapshot = match &self.base {
-            Base::Nothing => return Ok(None),
+            Base::Nothing => return Ok(left(None)),
             Base::Fixed { snapshot, .. } => snapshot,
             Base::Moving { snapshots, .. } => {
                 latest = snapshots.latest();
                 &latest
             }
         };
-        let left = snapshot
-            .left_by_removal(self.slot, space, key)
+        let read = snapshot
+            .read(self.slot, space, key)
             .map_err(StateError::new)?;
-        Ok(left.map(|value| {
-            let kind = value.kind();
-            with_bytes(value, |bytes| {
-                Shown::new(kind, Bytes::copy_from_slice(bytes))
-            })
-        }))
+        if let Some(read) = &read {
+            self.unsee(unseen_of(read, &[]));
+        }
+        Ok(match read.and_then(|read| read.left_by_removal) {
+            None => left(None),
+            Some(value) => with_bytes(value, |bytes| left(Some(bytes))),
+        })
+    }
+
+    fn unsee(&self, bytes: u64) {
+        self.unseen.set(self.unseen.get().saturating_add(bytes));
     }
 
     /// What a write of this turn meets, its own writes included, and whether the turn has
@@ -271,6 +300,18 @@ struct Found<'a> {
     kind: EntryKind,
     bytes: &'a [u8],
     sum: CounterSum,
+    is_beneath: bool,
+}
+
+/// A value is to be read with [`View::beneath`].
+struct IsBeneath;
+
+/// The bytes that were read for an entry beside those that are shown, if they are many.
+fn unseen_of(read: &ReadEntry<'_>, shown: &[u8]) -> u64 {
+    match read.record_bytes.saturating_sub(shown.len()) {
+        few if few < UNSEEN_BYTES_MIN => 0,
+        many => many as u64,
+    }
 }
 
 impl Found<'_> {
@@ -279,6 +320,7 @@ impl Found<'_> {
             kind: shown.kind,
             bytes: &shown.bytes,
             sum: shown.sum,
+            is_beneath: shown.is_beneath,
         }
     }
 }
@@ -329,13 +371,22 @@ impl GuestState for View {
         key: &[u8],
     ) -> Result<Option<Vec<u8>>, StateError> {
         let space = store_space(space);
+        let value = |found: Option<Found<'_>>| match found {
+            Some(found) if found.is_beneath => Err(IsBeneath),
+            found => Ok(found.map(|found| found.bytes.to_vec())),
+        };
         let own = self.changeset.of(space);
-        if !own.is_empty()
+        let value = if !own.is_empty()
             && let Some(own) = own.get(key)
         {
-            return Ok(own.shown.as_ref().map(|shown| shown.bytes.to_vec()));
+            value(own.shown.as_ref().map(Found::of_shown))
+        } else {
+            self.base_get(space, key, value)?
+        };
+        match value {
+            Ok(value) => Ok(value),
+            Err(IsBeneath) => self.beneath(space, key, |left| left.map(<[u8]>::to_vec)),
         }
-        self.base_get(space, key, |found| found.map(|found| found.bytes.to_vec()))
     }
 
     /// Does not look at what is there, for that is the commonest write: a kind that
@@ -455,7 +506,8 @@ impl GuestState for View {
                 drop(self.changeset.of_mut(space).remove(key));
             }
             Some(_) => {
-                let shown = self.left_by_removal(space, key)?;
+                let is_left = self.beneath(space, key, |left| left.is_some())?;
+                let shown = is_left.then(Shown::beneath);
                 self.sequences.let_go(space, key);
                 let own = Own {
                     removes_first: false,
@@ -520,11 +572,17 @@ impl GuestState for View {
         };
 
         let mut left = limit;
-        let mut emit = |key: &[u8], row: Row<'_>| {
+        let mut emit = |key: &[u8], row: Row<'_>, unseen: u64| {
             left -= usize::from(row.value().is_some());
             match out(key, row) {
-                ControlFlow::Continue(()) if left > 0 => ControlFlow::Continue(()),
-                _ => ControlFlow::Break(()),
+                ControlFlow::Continue(()) if left > 0 => match unseen {
+                    0 => ControlFlow::Continue(()),
+                    bytes => out(key, Row::Unseen(bytes)),
+                },
+                _ => {
+                    self.unsee(unseen);
+                    ControlFlow::Break(())
+                }
             }
         };
         if limit == 0 {
@@ -536,7 +594,17 @@ impl GuestState for View {
                 let key = entry.key();
                 // Whatever is newer and comes first (or replaces this key) goes first.
                 while let Some(write) = merge.next_up_to(key) {
-                    if emit(write.key, write.row()).is_break() {
+                    if write.key == key && write.is_beneath() {
+                        let read = entry.read()?;
+                        let row = match read.left_by_removal {
+                            Some(EntryValue::WriteOnce(bytes)) => Row::WrittenOnce(bytes),
+                            _ => write.row(),
+                        };
+                        let flow = emit(key, row, unseen_of(&read, row.value().unwrap_or(&[])));
+                        ended = flow.is_break();
+                        return Ok(flow);
+                    }
+                    if emit(write.key, write.row(), 0).is_break() {
                         ended = true;
                         return Ok(ControlFlow::Break(()));
                     }
@@ -544,9 +612,11 @@ impl GuestState for View {
                         return Ok(ControlFlow::Continue(()));
                     }
                 }
-                let value = entry.value()?;
-                let kind = value.kind();
-                let flow = with_bytes(value, |bytes| emit(key, row_of(kind, bytes)));
+                let read = entry.read()?;
+                let kind = read.value.kind();
+                let flow = with_bytes(read.value, |bytes| {
+                    emit(key, row_of(kind, bytes), unseen_of(&read, bytes))
+                });
                 ended = flow.is_break();
                 Ok(flow)
             };
@@ -562,9 +632,13 @@ impl GuestState for View {
                 .map_err(StateError::new)?;
         }
         while !ended && let Some(write) = merge.next() {
-            ended = emit(write.key, write.row()).is_break();
+            ended = emit(write.key, write.row(), 0).is_break();
         }
         Ok(())
+    }
+
+    fn take_unseen(&mut self) -> u64 {
+        self.unseen.take()
     }
 
     fn into_any(self: Box<Self>) -> Box<dyn Any> {
@@ -757,6 +831,7 @@ mod tests {
                 Row::WrittenOnce(_) => "written once",
                 Row::Removed => "removed",
                 Row::Hidden => "hidden",
+                Row::Unseen(_) => "unseen",
             };
             rows.push((key.to_vec(), row));
             ControlFlow::Continue(())
@@ -811,6 +886,8 @@ mod tests {
             first.remove(Shared, b"key").unwrap_err();
             // Whoever comes next sees the same, before it is committed and after that.
             let written = first.into_written(Hlc::from_micros(11)).unwrap();
+            let kept = written.shown[0].shown.as_ref().unwrap();
+            assert!(kept.bytes.is_empty(), "what is beneath may be large");
             overlay.borrow_mut().absorb(11, &written.shown);
             assert_eq!(shown(&mut view()), once);
             view().remove(Shared, b"key").unwrap_err();
@@ -826,6 +903,67 @@ mod tests {
             let mut after = View::of_update(slot, snapshots, overlay, access());
             assert_eq!(shown(&mut after), once);
         }
+    }
+
+    /// Another node has written much once beneath a register, which is all that is shown.
+    #[test]
+    fn what_is_read_and_not_shown_is_told() {
+        const BYTES: usize = 1 << 20;
+        let large: &'static str = "x".repeat(BYTES).leak();
+        let disk = fixture::Disk::new();
+        let slot = disk.create(1);
+        let peer = fixture::Peer::new();
+        let keys = ["a", "b"];
+        let delta = peer.write_once(9, "a", large);
+        let theirs = Change::Delta(RemoteDelta { slot, delta });
+        let ours = fixture::call(1, slot, 2, &[("a", "1"), ("b", "2")]);
+        for change in [ours, theirs] {
+            disk.ledger.commit(vec![change]).unwrap().remove(0).unwrap();
+        }
+        let snapshots = Rc::new(Snapshots::new(disk.ledger.clone()).unwrap());
+        let mut view = View::of_update(slot, snapshots, Rc::default(), access());
+        let is_much = |bytes: u64| (BYTES as u64..BYTES as u64 + 1_000).contains(&bytes);
+        let told = |view: &mut View, limit| {
+            let (mut rows, mut unseen) = (Vec::new(), 0);
+            let walk = StateWalk {
+                limit,
+                ..StateWalk::default()
+            };
+            view.scan(walk, &mut |key, row| {
+                match row {
+                    Row::Unseen(bytes) => unseen += bytes,
+                    row => rows.push((key.to_vec(), row.bytes())),
+                }
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+            (rows, unseen)
+        };
+        let rows = |lengths: [usize; 2]| {
+            keys.map(|key| key.as_bytes().to_vec())
+                .into_iter()
+                .zip(lengths)
+                .collect::<Vec<_>>()
+        };
+        let (seen, unseen) = told(&mut view, 9);
+        assert_eq!(seen, rows([1, 1]));
+        assert!(is_much(unseen) && view.take_unseen() == 0, "{unseen}");
+        // Behind the last one it is not told any more.
+        let (seen, unseen) = told(&mut view, 1);
+        assert_eq!((&seen[..], unseen), (&rows([1, 1])[..1], 0));
+        assert!(is_much(view.take_unseen()));
+        assert_eq!(view.get(Shared, b"a").unwrap().unwrap(), b"1");
+        assert!(is_much(view.take_unseen()));
+        assert_eq!(view.get(Shared, b"b").unwrap().unwrap(), b"2");
+        assert_eq!(view.take_unseen(), 0);
+        assert!(view.remove(Shared, b"a").unwrap());
+        assert!(
+            is_much(view.take_unseen() / 2),
+            "to find it, and what it leaves"
+        );
+        // What a removal has left is shown.
+        assert_eq!(told(&mut view, 9), (rows([BYTES, 1]), 0));
+        assert_eq!(view.get(Shared, b"a").unwrap().unwrap(), large.as_bytes());
     }
 
     /// What is beyond 64 bits is not lost: what is taken away afterwards is taken from it.

@@ -4,7 +4,7 @@ use std::ops::{Bound, ControlFlow};
 
 use heed::types::{Bytes, DecodeIgnore};
 
-use super::{Snapshot, unreadable};
+use super::{ReadEntry, Snapshot, unreadable};
 use crate::entry::{EntryValue, Space};
 use crate::error::StoreError;
 use crate::ids::ContextSlot;
@@ -43,9 +43,14 @@ impl<'a> ScannedEntry<'a> {
         key
     }
 
+    /// All that is read of the entry.
+    pub fn read(&self) -> Result<ReadEntry<'a>, StoreError> {
+        self.snapshot.read_record(self.key, self.record)
+    }
+
     /// The entry's value.
     pub fn value(&self) -> Result<EntryValue<'a>, StoreError> {
-        self.snapshot.value_of(self.key, self.record)
+        Ok(self.read()?.value)
     }
 }
 

@@ -76,8 +76,9 @@ fn a_register_above_a_write_once_value_can_be_removed_and_written_again() {
     call(&mut bench, slot, anew).unwrap();
     assert_eq!(read(&bench, slot, "hidden"), "register anew");
     let snapshot = bench.ledger().snapshot().unwrap();
-    let left = snapshot.left_by_removal(slot, Space::Shared, b"hidden");
-    assert_eq!(left.unwrap(), Some(EntryValue::WriteOnce(b"once")));
+    let entry = snapshot.read(slot, Space::Shared, b"hidden").unwrap();
+    let left = entry.unwrap().left_by_removal;
+    assert_eq!(left, Some(EntryValue::WriteOnce(b"once")));
     drop(snapshot);
     call(&mut bench, slot, remove("hidden")).unwrap();
     assert_eq!(read(&bench, slot, "hidden"), "once once");

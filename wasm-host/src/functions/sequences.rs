@@ -5,7 +5,7 @@
 use wasmtime::AsContext;
 use wasmtime::component::{LinkerInstance, WasmList, WasmStr};
 
-use super::storage::{Bytes, answered, check_key, check_writer};
+use super::storage::{Bytes, answered, check_key, check_place, check_writer};
 use crate::costs::{self, HostCost};
 use crate::guest_sequences::{Elements, RemovalStep, SequenceKind, SequenceStep};
 use crate::guest_state::Space;
@@ -145,7 +145,7 @@ async fn remove(
     index: u64,
     count: u64,
 ) -> wasmtime::Result<(Edited,)> {
-    check_key(&mut cx, door.key.len())?;
+    check_place(&mut cx, door.key.len())?;
     let key_bytes = door.key.len() as u64;
     enter(&mut cx, cost, key_bytes).await?;
     check_writer(&mut cx, door.space, &door.key)?;
@@ -192,9 +192,17 @@ async fn list_read(
     data.bound("scan_rows_max", count.into(), rows_max)?;
     let cost = &costs::STORAGE_LIST_READ;
     begin(&mut cx, cost, &door, 0).await?;
-    let Elements::Values(values) = read(&mut cx, &door, index, count.into()).await? else {
+    let Elements::Values(mut values) = read(&mut cx, &door, index, count.into()).await? else {
         return Ok((Vec::new(),));
     };
+    // As many as fit, and one at least: another node may have inserted a larger one.
+    let (bytes_max, mut bytes) = (cx.data().limits.scan_bytes_max, 0);
+    let fits = |value: &&Vec<u8>| {
+        bytes += value.len() as u64;
+        bytes <= bytes_max
+    };
+    let given = values.iter().take_while(fits).count().max(1);
+    values.truncate(given);
     let bytes = values.iter().map(|value| value.len() as u64).sum();
     end_read(&mut cx, cost, values.len() as u64, bytes).await?;
     Ok((values,))
@@ -211,7 +219,9 @@ async fn text_read(
     let Elements::Text(text) = read(&mut cx, &door, index, count).await? else {
         return Ok((String::new(),));
     };
-    end_read(&mut cx, cost, 0, text.len() as u64).await?;
+    let (max, bytes) = (cx.data().limits.scan_bytes_max, text.len() as u64);
+    cx.data_mut().bound("scan_bytes_max", bytes, max)?;
+    end_read(&mut cx, cost, 0, bytes).await?;
     Ok((text,))
 }
 
@@ -222,7 +232,7 @@ async fn begin(
     door: &Door,
     bytes: u64,
 ) -> wasmtime::Result<()> {
-    check_key(cx, door.key.len())?;
+    check_place(cx, door.key.len())?;
     enter(cx, cost, door.key.len() as u64 + bytes).await?;
     open(cx, door).await
 }
@@ -421,8 +431,6 @@ async fn end_read(
     rows: u64,
     bytes: u64,
 ) -> wasmtime::Result<()> {
-    let max = cx.data().limits.scan_bytes_max;
-    cx.data_mut().bound("scan_bytes_max", bytes, max)?;
     if charge(cx, cost.per_row * rows + cost.per_byte * bytes)? {
         slice_end().await;
     }

@@ -9,7 +9,7 @@ use wasmtime::component::{Linker, WasmList};
 
 use crate::costs;
 use crate::failure::Failure;
-use crate::guest_state::{Row, Space, StateError, Walk as StateWalk};
+use crate::guest_state::{KEY_BYTES_MAX, Row, Space, StateError, Walk as StateWalk};
 use crate::host_context::{Cx, HostContext, Phase, charge, enter, slice_end, with_state};
 use crate::world::{self, RawEntry, RawSpace};
 
@@ -78,7 +78,7 @@ impl From<RawSpace> for Space {
 }
 
 async fn get(mut cx: Cx<'_>, space: Space, key: Bytes) -> wasmtime::Result<(Option<Vec<u8>>,)> {
-    check_key(&mut cx, key.len())?;
+    check_place(&mut cx, key.len())?;
     enter(&mut cx, &costs::STORAGE_GET, key.len() as u64).await?;
     let value = with_state(&mut cx, |state, store| {
         state.get(space, key.as_le_slice(&store))
@@ -130,7 +130,8 @@ async fn write_once(
 }
 
 async fn remove(mut cx: Cx<'_>, space: Space, key: Bytes) -> wasmtime::Result<(bool,)> {
-    begin_write(&mut cx, &costs::STORAGE_REMOVE, space, &key, 0).await?;
+    check_place(&mut cx, key.len())?;
+    begin_change(&mut cx, &costs::STORAGE_REMOVE, space, &key, 0).await?;
     let removed = with_state(&mut cx, |state, store| {
         state.remove(space, key.as_le_slice(&store))
     })?;
@@ -146,7 +147,7 @@ async fn remove_range(
     prefix: Bytes,
     limit: u32,
 ) -> wasmtime::Result<(u32,)> {
-    check_key(&mut cx, prefix.len())?;
+    check_place(&mut cx, prefix.len())?;
     let data = cx.data_mut();
     let rows_max = data.limits.scan_rows_max;
     data.bound("scan_rows_max", limit.into(), rows_max)?;
@@ -159,8 +160,8 @@ async fn remove_range(
     while removed < limit {
         let fuel = cx.get_fuel()?.min(cx.data().limits.slice_fuel);
         let mut walk = Walk::new(cost, fuel);
-        walk.hidden_left = cx.data().unpriced_left() / HIDDEN_WORK;
-        let step = REMOVE_STEP.min((limit - removed) as usize);
+        walk.unpriced_left = cx.data().unpriced_left();
+        let wanted = REMOVE_STEP.min((limit - removed) as usize);
         let mut keys = Vec::new();
         let mut rows = 0;
         let (mut more, mut is_long) = (false, false);
@@ -170,7 +171,8 @@ async fn remove_range(
                 space,
                 prefix: prefix.as_le_slice(&store),
                 after: last.as_deref(),
-                limit: step,
+                // However few are wanted: what is passed over is no reason for another walk.
+                limit: REMOVE_STEP,
                 reverse: false,
             };
             state.scan(way, &mut |key, row| {
@@ -179,7 +181,8 @@ async fn remove_range(
                     keys.push(key.to_vec());
                 }
                 rows += usize::from(row.value().is_some());
-                more = is_long || rows == step || walk.spent > walk.fuel;
+                let is_step = keys.len() == wanted || rows == REMOVE_STEP;
+                more = is_long || is_step || walk.spent > walk.fuel;
                 if more {
                     next.extend_from_slice(key);
                     return ControlFlow::Break(());
@@ -188,7 +191,7 @@ async fn remove_range(
             })
         })?;
         answered(&mut cx, scanned)?;
-        cx.data_mut().did_unpriced(walk.take_hidden());
+        cx.data_mut().did_unpriced(walk.take_unpriced());
         let mut spent = walk.spent;
         for key in &keys {
             let bytes = key.len() as u64;
@@ -196,6 +199,9 @@ async fn remove_range(
             spent += costs::STORAGE_REMOVE.of_bytes(bytes);
             let gone = with_state(&mut cx, |state, _| state.remove(space, key))?;
             answered(&mut cx, gone)?;
+            if cx.data().unpriced_left() == 0 {
+                slice_end().await;
+            }
         }
         removed += keys.len() as u32;
         if charge(&mut cx, spent)? || is_long {
@@ -209,6 +215,8 @@ async fn remove_range(
     Ok((removed,))
 }
 
+/// Ends early before the entry that would go beyond `scan_bytes_max`, which is paid for
+/// all the same, as it was read.
 async fn scan(
     mut cx: Cx<'_>,
     space: Space,
@@ -218,8 +226,8 @@ async fn scan(
     reverse: bool,
 ) -> wasmtime::Result<(Vec<RawEntry>,)> {
     let after_bytes = after.as_ref().map_or(0, WasmList::len);
-    check_key(&mut cx, prefix.len())?;
-    check_key(&mut cx, after_bytes)?;
+    check_place(&mut cx, prefix.len())?;
+    check_place(&mut cx, after_bytes)?;
     let data = cx.data_mut();
     let (rows_max, bytes_max) = (data.limits.scan_rows_max, data.limits.scan_bytes_max);
     data.bound("scan_rows_max", limit.into(), rows_max)?;
@@ -231,10 +239,10 @@ async fn scan(
     .await?;
 
     let mut walk = Walk::new(&costs::STORAGE_SCAN, cx.get_fuel()?);
-    let mut entries = Vec::new();
+    let (mut entries, mut given) = (Vec::new(), 0);
     let mut resume: Option<Vec<u8>> = None;
     loop {
-        walk.hidden_left = cx.data().unpriced_left() / HIDDEN_WORK;
+        walk.unpriced_left = cx.data().unpriced_left();
         let from = resume.take();
         let scanned = with_state(&mut cx, |state, store| {
             let prefix = prefix.as_le_slice(&store);
@@ -254,27 +262,35 @@ async fn scan(
                     resume = Some(key.to_vec());
                     return ControlFlow::Break(());
                 }
-                if walk.bytes > bytes_max || walk.spent > walk.fuel {
+                if walk.spent > walk.fuel {
                     return ControlFlow::Break(());
                 }
-                if let Some(value) = row.value() {
-                    entries.push(RawEntry {
-                        key: key.to_vec(),
-                        value: value.to_vec(),
-                    });
+                let Some(value) = row.value() else {
+                    return ControlFlow::Continue(());
+                };
+                given += (key.len() + value.len()) as u64;
+                // Another node may have written one that is larger than all may be together:
+                // without it, nobody would come to what is behind it.
+                if given > bytes_max && !entries.is_empty() {
+                    return ControlFlow::Break(());
                 }
-                ControlFlow::Continue(())
+                entries.push(RawEntry {
+                    key: key.to_vec(),
+                    value: value.to_vec(),
+                });
+                match given < bytes_max {
+                    true => ControlFlow::Continue(()),
+                    false => ControlFlow::Break(()),
+                }
             })
         })?;
         answered(&mut cx, scanned)?;
-        cx.data_mut().did_unpriced(walk.take_hidden());
+        cx.data_mut().did_unpriced(walk.take_unpriced());
         if resume.is_none() {
             break;
         }
         slice_end().await;
     }
-    cx.data_mut()
-        .bound("scan_bytes_max", walk.bytes, bytes_max)?;
     if charge(&mut cx, walk.spent)? {
         slice_end().await;
     }
@@ -284,14 +300,14 @@ async fn scan(
 /// Counts in steps, so that a large context cannot hold the core: each step is
 /// paid for and may end the slice.
 async fn count(mut cx: Cx<'_>, space: Space, prefix: Bytes) -> wasmtime::Result<(u64,)> {
-    check_key(&mut cx, prefix.len())?;
+    check_place(&mut cx, prefix.len())?;
     enter(&mut cx, &costs::STORAGE_COUNT, prefix.len() as u64).await?;
     let mut total = 0;
     let mut last: Option<Vec<u8>> = None;
     loop {
         let fuel = cx.get_fuel()?.min(cx.data().limits.slice_fuel);
         let mut walk = Walk::new(&costs::STORAGE_COUNT, fuel);
-        walk.hidden_left = cx.data().unpriced_left() / HIDDEN_WORK;
+        walk.unpriced_left = cx.data().unpriced_left();
         let mut rows = 0;
         let (mut more, mut is_long) = (false, false);
         let mut next = Vec::new();
@@ -317,7 +333,7 @@ async fn count(mut cx: Cx<'_>, space: Space, prefix: Bytes) -> wasmtime::Result<
         })?;
         answered(&mut cx, scanned)?;
         total += rows as u64;
-        cx.data_mut().did_unpriced(walk.take_hidden());
+        cx.data_mut().did_unpriced(walk.take_unpriced());
         if charge(&mut cx, walk.spent)? || is_long {
             slice_end().await;
         }
@@ -333,10 +349,9 @@ struct Walk {
     cost: &'static costs::HostCost,
     fuel: u64,
     spent: u64,
-    bytes: u64,
-    /// Rows that cost nothing, and how many more of them fit into the slice.
-    hidden: u64,
-    hidden_left: u64,
+    /// Work that costs nothing, and how much of it fits into the slice.
+    unpriced: u64,
+    unpriced_left: u64,
 }
 
 impl Walk {
@@ -345,35 +360,46 @@ impl Walk {
             cost,
             fuel,
             spent: 0,
-            bytes: 0,
-            hidden: 0,
-            hidden_left: 0,
+            unpriced: 0,
+            unpriced_left: 0,
         }
     }
 
     /// One row. Breaks if the slice has to end behind it, whatever it has cost.
     fn step(&mut self, key: &[u8], row: Row<'_>) -> ControlFlow<()> {
-        if row == Row::Hidden {
-            self.hidden += 1;
-            return match self.hidden < self.hidden_left {
+        let work = match row {
+            Row::Shown(_) | Row::WrittenOnce(_) | Row::Removed => None,
+            Row::Hidden => Some(HIDDEN_WORK),
+            Row::Unseen(bytes) => Some(bytes),
+        };
+        if let Some(work) = work {
+            self.unpriced = self.unpriced.saturating_add(work);
+            return match self.unpriced < self.unpriced_left {
                 true => ControlFlow::Continue(()),
                 false => ControlFlow::Break(()),
             };
         }
         let bytes = (key.len() + row.bytes()) as u64;
-        self.bytes += bytes;
         self.spent += self.cost.per_row + self.cost.per_byte * bytes;
         ControlFlow::Continue(())
     }
 
-    /// The work that hidden rows were, since this was last asked.
-    fn take_hidden(&mut self) -> u64 {
-        std::mem::take(&mut self.hidden).saturating_mul(HIDDEN_WORK)
+    /// The work that had no price, since this was last asked.
+    fn take_unpriced(&mut self) -> u64 {
+        std::mem::take(&mut self.unpriced)
     }
 }
 
+/// The bound of a key that is written.
 pub(super) fn check_key(cx: &mut Cx<'_>, bytes: usize) -> wasmtime::Result<()> {
     let max = cx.data().limits.key_bytes_max;
+    cx.data_mut().bound("key_bytes_max", bytes as u64, max)
+}
+
+/// The bound of a key that says where to look. Another node may have written there under bounds
+/// of its own, so what a walk gives has to do as a place to go on from, whatever may be written here.
+pub(super) fn check_place(cx: &mut Cx<'_>, bytes: usize) -> wasmtime::Result<()> {
+    let max = cx.data().limits.key_bytes_max.max(KEY_BYTES_MAX as u64);
     cx.data_mut().bound("key_bytes_max", bytes as u64, max)
 }
 
@@ -389,6 +415,17 @@ async fn begin_write(
     check_key(cx, key.len())?;
     let max = cx.data().limits.value_bytes_max;
     cx.data_mut().bound("value_bytes_max", value_bytes, max)?;
+    begin_change(cx, cost, space, key, value_bytes).await
+}
+
+/// The same behind the bounds of what is written.
+async fn begin_change(
+    cx: &mut Cx<'_>,
+    cost: &'static costs::HostCost,
+    space: Space,
+    key: &Bytes,
+    value_bytes: u64,
+) -> wasmtime::Result<()> {
     let bytes = key.len() as u64 + value_bytes;
     enter(cx, cost, bytes).await?;
     check_writer(cx, space, key)?;

@@ -205,26 +205,38 @@ fn host_calls_are_paid_for() {
     assert!(matches!(failure, Failure::OutOfFuel { .. }), "{failure}");
 }
 
+/// Another node may have written values that are larger than all that a scan gives may be.
 #[test]
-fn a_scan_of_too_many_bytes_is_stopped_before_it_has_them() {
+fn a_scan_gives_what_fits_and_one_entry_however_large_it_is() {
     let limits = Limits {
         scan_bytes_max: 5_000,
         ..Limits::default()
     };
-    let mut state = MapState::default();
-    for n in 0..100_u32 {
-        state
-            .entries
-            .insert(n.to_be_bytes().to_vec(), vec![b'1'; 996]);
-    }
     let module = load(&host_with(limits), "scan");
-    let failure = failure(finish(
-        module.instantiate().unwrap().run(query("{}", state)),
-    ));
-    let Failure::LimitExceeded { limit, used, max } = failure else {
-        panic!("{failure}")
+    let scan = |values: &[usize]| {
+        let mut state = MapState::default();
+        for (n, bytes) in (0_u32..).zip(values) {
+            let value = vec![b'1'; bytes - 4];
+            state.entries.insert(n.to_be_bytes().to_vec(), value);
+        }
+        let finished = finish(module.instantiate().unwrap().run(query("{}", state)));
+        (crate::output(&finished).to_owned(), finished.fuel_used)
     };
-    assert_eq!((limit, used, max), ("scan_bytes_max", 6_000, 5_000));
+    for (values, given) in [
+        (&[1_000; 100][..], "5"),
+        (&[1_000, 4_001, 10][..], "1"),
+        (&[10_000, 10][..], "1"),
+        (&[5_000, 10][..], "1"),
+        (&[4_990, 10, 10][..], "2"),
+        (&[10, 10_000][..], "1"),
+        (&[10, 10][..], "2"),
+        (&[][..], "0"),
+    ] {
+        assert_eq!(scan(values).0, given, "{values:?}");
+    }
+    // What is read is paid for: also what does not go with it.
+    let fuel = |values: &[usize]| scan(values).1;
+    assert_eq!(fuel(&[10, 10_000]) - fuel(&[10, 6_000]), 4_000);
 }
 
 #[test]

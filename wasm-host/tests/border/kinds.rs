@@ -188,6 +188,8 @@ fn a_range_is_removed_around_what_is_written_once() {
     };
     let some = check(state.clone(), &remove(2), "2");
     assert_eq!((some.entries.len(), some.writes), (151, 2));
+    // However few are wanted, a walk goes over many.
+    assert_eq!(some.reads, 2);
     assert!(some.entries.contains_key(&b"k9"[..]));
     let all = check(state, &remove(1000), "3");
     assert_eq!((all.entries.len(), all.writes), (150, 3));
@@ -228,6 +230,49 @@ fn removing_a_range_ends_slices() {
     let (more_slices, same_fuel, left) = run(many(20_000));
     assert_eq!((same_fuel, left), (fuel, 500));
     assert!(more_slices >= slices + 9, "{more_slices} slices");
+}
+
+/// Another node can put 10 MiB beneath each of the entries, which is read and not shown: that costs
+/// no fuel, and time.
+#[test]
+fn what_is_read_and_not_shown_ends_slices() {
+    const ENTRIES: u64 = 20;
+    let get = "(call $get (i32.const 276) (i32.const 1) (i32.const 512))";
+    let scan = "(call $scan-in (i32.const 0) (i32.const 276) (i32.const 0) (i32.const 0)
+        (i32.const 0) (i32.const 0) (i32.const 1000) (i32.const 0) (i32.const 512))";
+    let scan = format!("{scan} (call $ok-number (i64.load32_u (i32.const 516)))");
+    let count = "(call $ok-number (call $count-in (i32.const 0) (i32.const 276) (i32.const 0)))";
+    let gets = format!("{} (call $ok-number (i64.const 20))", get.repeat(20));
+    // Removed entries are read twice: to find them, and to see what they leave.
+    for (body, times) in [
+        (&number(REMOVE_ALL), 2),
+        (&scan, 1),
+        (&count.to_owned(), 1),
+        (&gets, 1),
+    ] {
+        let run = |beneath| {
+            let mut state = MapState {
+                beneath,
+                ..MapState::default()
+            };
+            for n in 0..ENTRIES as u8 {
+                state.entries.insert(vec![b'k', n], b"1".into());
+            }
+            let module = module_with(Limits::default(), body);
+            let mut running = module.instantiate().unwrap().run(update("{}", state));
+            loop {
+                let slices = running.slices();
+                if let Poll::Ready(finished) = poll(&mut running) {
+                    assert_eq!(output(&finished), ENTRIES.to_string());
+                    return (slices, finished.fuel_used);
+                }
+            }
+        };
+        let (few, fuel) = run(0);
+        let (many, same) = run(10 << 20);
+        assert_eq!(same, fuel, "{body}");
+        assert!(many + 1 >= few + times * ENTRIES, "{body}: {many} slices");
+    }
 }
 
 #[test]
@@ -283,7 +328,43 @@ fn every_write_is_bounded() {
         &range(1, 1_001),
         ("scan_rows_max", 1_001),
     );
-    check_limit(Limits::default(), &range(481, 1), ("key_bytes_max", 481));
+    check_limit(Limits::default(), &range(504, 1), ("key_bytes_max", 504));
+}
+
+/// What another node has written under bounds of its own is read, walked on from and removed.
+#[test]
+fn a_key_of_another_node_may_be_longer_than_one_that_is_written_here() {
+    let state = || {
+        let mut state = MapState::default();
+        for last in [b'1', b'2', b'3'] {
+            state
+                .entries
+                .insert([&[b'x'; 502][..], &[last]].concat(), b"v".into());
+        }
+        state
+    };
+    // At 8192 as many "x" as there are in the keys, and "1".
+    let key = "(memory.fill (i32.const 8192) (i32.const 120) (i32.const 502))
+        (i32.store8 (i32.const 8694) (i32.const 49))";
+    let after = "(call $scan (i32.const 8192) (i32.const 502) (i32.const 1) (i32.const 8192)
+          (i32.const 503) (i32.const 9) (i32.const 0) (i32.const 512))
+        (call $ok-number (i64.load32_u (i32.const 516)))";
+    let get = "(call $get (i32.const 8192) (i32.const 503) (i32.const 512))
+        (call $ok-number (i64.load32_u (i32.const 520)))";
+    let count = "(call $ok-number
+        (call $count-in (i32.const 0) (i32.const 8192) (i32.const 502)))";
+    let remove = number("(call $remove (i32.const 8192) (i32.const 503))");
+    let remove_range =
+        number("(call $remove-range (i32.const 0) (i32.const 8192) (i32.const 502) (i32.const 2))");
+    for (body, expected) in [
+        (after, "2"),
+        (get, "1"),
+        (count, "3"),
+        (&remove, "1"),
+        (&remove_range, "2"),
+    ] {
+        check(state(), &format!("{key} {body}"), expected);
+    }
 }
 
 #[test]

@@ -37,6 +37,10 @@ pub(crate) struct MapState {
     pub(crate) writes: u64,
     /// Removals from before the turn that a scan walks over first, forwards.
     pub(crate) hidden: u32,
+    /// Bytes that are read for each entry beside its value.
+    pub(crate) beneath: u64,
+    /// Those that were read and not told of.
+    pub(crate) unseen: u64,
     /// Every answer is this error, if there is one.
     pub(crate) broken: Option<&'static str>,
     /// Counts the states that still exist.
@@ -101,6 +105,7 @@ impl GuestState for MapState {
     fn get(&mut self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
         self.check()?;
         self.reads += 1;
+        self.unseen += self.beneath;
         GuestState::get(self.map(space), space, key)
     }
 
@@ -130,7 +135,12 @@ impl GuestState for MapState {
         if self.kinds.get(&(space, key.to_vec())) == Some(&WRITE_ONCE) {
             return Err(StateError::Misused("a write-once removed".to_owned()));
         }
+        self.unseen += self.beneath;
         GuestState::remove(self.map(space), space, key)
+    }
+
+    fn take_unseen(&mut self) -> u64 {
+        std::mem::take(&mut self.unseen)
     }
 
     fn scan(
@@ -150,12 +160,26 @@ impl GuestState for MapState {
             }
         }
         let (space, kinds) = (walk.space, self.kinds.clone());
-        self.map(space).scan(walk, &mut |key, row| match row {
-            Row::Shown(value) if kinds.get(&(space, key.to_vec())) == Some(&WRITE_ONCE) => {
-                out(key, Row::WrittenOnce(value))
+        let (beneath, mut unseen) = (self.beneath, 0);
+        self.map(space).scan(walk, &mut |key, row| {
+            let row = match row {
+                Row::Shown(value) if kinds.get(&(space, key.to_vec())) == Some(&WRITE_ONCE) => {
+                    Row::WrittenOnce(value)
+                }
+                row => row,
+            };
+            let flow = out(key, row);
+            match beneath {
+                0 => flow,
+                _ if flow.is_continue() => out(key, Row::Unseen(beneath)),
+                _ => {
+                    unseen += beneath;
+                    flow
+                }
             }
-            row => out(key, row),
-        })
+        })?;
+        self.unseen += unseen;
+        Ok(())
     }
 
     fn into_any(self: Box<Self>) -> Box<dyn Any> {

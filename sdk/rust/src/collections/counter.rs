@@ -37,8 +37,8 @@ impl Collection for Counter {
 }
 
 impl Counter {
-    /// The number. 0 if another node has written something else there: adding to that stops the
-    /// call.
+    /// The number. If another node has written something else there, that is read as a number
+    /// where it has 8 bytes, and as 0 otherwise; adding to it stops the call.
     pub fn get(&self) -> i64 {
         let bytes = self.site.get(&self.site.prefix);
         let bytes = bytes.and_then(|bytes| bytes.try_into().ok());

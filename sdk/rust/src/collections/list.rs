@@ -71,11 +71,11 @@ impl<T: Serialize + DeserializeOwned> List<T> {
         self.len() == 0
     }
 
-    /// The element at `index`; none if the list is not as long.
+    /// The element at `index`; none if the list is not as long, or if another node has put
+    /// there what is not of the list's type.
     pub fn get(&self, index: u64) -> Option<T> {
         let found = host::list_read(self.site.space, &self.site.prefix, index, 1);
-        let bytes = found.first()?;
-        Some(value::decode(&self.site.prefix, bytes))
+        value::read(found.first()?)
     }
 
     /// Inserts a value at the end.
@@ -151,6 +151,8 @@ impl<T: Serialize + DeserializeOwned> List<T> {
             end,
             ask: ASK_FIRST,
             batch: Vec::new().into_iter(),
+            passed_over: 0,
+            place: None,
             value: PhantomData,
         }
     }
@@ -210,6 +212,10 @@ pub(super) fn places(bounds: &impl RangeBounds<u64>, end: impl FnOnce() -> u64) 
 
 /// Elements of a [`List`] in their order. The host is asked for a few at first and for
 /// more with each batch.
+///
+/// An element that is not of the list's type is passed over, as in a walk over a
+/// [`Map`](super::Map). It has its place in the list all the same: [`Values::place`] says where
+/// another one is.
 pub struct Values<T> {
     site: Site,
     next: u64,
@@ -217,6 +223,8 @@ pub struct Values<T> {
     /// How many to ask for next; 0 when there are no more.
     ask: u32,
     batch: vec::IntoIter<Vec<u8>>,
+    passed_over: u64,
+    place: Option<u64>,
     value: PhantomData<fn() -> T>,
 }
 
@@ -224,21 +232,42 @@ const ASK_FIRST: u32 = 16;
 const ASK_MAX: u32 = 256;
 const _: () = assert!(ASK_MAX <= SCAN_ENTRIES_MAX);
 
+impl<T> Values<T> {
+    /// How many elements were passed over so far, as they are not of the list's type.
+    pub fn passed_over(&self) -> u64 {
+        self.passed_over
+    }
+
+    /// Where in the list the element is that was given last; none before the first.
+    pub fn place(&self) -> Option<u64> {
+        self.place
+    }
+}
+
 impl<T: DeserializeOwned> Iterator for Values<T> {
     type Item = T;
 
     fn next(&mut self) -> Option<T> {
-        if self.batch.as_slice().is_empty() && self.ask > 0 && self.next < self.end {
-            let ask = u64::from(self.ask).min(self.end - self.next) as u32;
-            let found = host::list_read(self.site.space, &self.site.prefix, self.next, ask);
-            self.next += found.len() as u64;
-            self.ask = match found.len() == ask as usize {
-                true => (self.ask * 2).min(ASK_MAX),
-                false => 0,
-            };
-            self.batch = found.into_iter();
+        loop {
+            if self.batch.as_slice().is_empty() && self.ask > 0 && self.next < self.end {
+                let ask = u64::from(self.ask).min(self.end - self.next) as u32;
+                let found = host::list_read(self.site.space, &self.site.prefix, self.next, ask);
+                self.next += found.len() as u64;
+                // The host ends a batch early where an element is large; the last one is empty.
+                self.ask = match found.is_empty() {
+                    true => 0,
+                    false => (self.ask * 2).min(ASK_MAX),
+                };
+                self.batch = found.into_iter();
+            }
+            let bytes = self.batch.next()?;
+            match value::read(&bytes) {
+                Some(value) => {
+                    self.place = Some(self.next - self.batch.as_slice().len() as u64 - 1);
+                    return Some(value);
+                }
+                None => self.passed_over += 1,
+            }
         }
-        let bytes = self.batch.next()?;
-        Some(value::decode(&self.site.prefix, &bytes))
     }
 }

@@ -5,6 +5,9 @@
 //! there, and some of it can never be removed, so to stop the call would stop every walk over the
 //! field for good. It is counted and not logged, as lines are bounded, and a call that goes beyond
 //! that is stopped as well.
+//!
+//! A batch that is shorter than was asked for is not the last: the host ends it early where an entry
+//! is large. The last one is empty.
 
 use std::borrow::Cow;
 use std::ops::Bound;
@@ -139,7 +142,7 @@ impl Walk {
             self.ask,
             self.reverse,
         );
-        let more = found.len() == self.ask as usize;
+        let more = !found.is_empty();
         if batch.is_empty() {
             batch = found;
         } else {
