@@ -146,13 +146,7 @@ impl<'a> Difference<'a> {
         let mut rest = Reader(bytes);
         let mut difference = Difference::default();
         let mut last = None;
-        while !rest.0.is_empty() {
-            let [number] = *rest.array()?;
-            let kind = EntryKind::from_number(number).ok_or(Malformed)?;
-            // Each kind once, in order, and not empty.
-            if Some(kind) <= last {
-                return Err(Malformed);
-            }
+        while let Some(kind) = rest.kind_behind(last)? {
             last = Some(kind);
             let of = &mut difference;
             match kind {
@@ -166,6 +160,7 @@ impl<'a> Difference<'a> {
                 EntryKind::Text => of.text = SequenceDifference::read(&mut rest)?,
                 EntryKind::WriteOnce => of.once = Part::read_values(&mut rest)?,
             }
+            // None is there that is empty.
             if !difference.has(kind) {
                 return Err(Malformed);
             }

@@ -171,13 +171,7 @@ impl<'a> State<'a> {
         let mut rest = Reader(bytes);
         let mut state = State::default();
         let mut last = None;
-        while !rest.0.is_empty() {
-            let [number] = *rest.array()?;
-            let kind = EntryKind::from_number(number).ok_or(Malformed)?;
-            // Each kind once, in order, and not empty.
-            if Some(kind) <= last {
-                return Err(Malformed);
-            }
+        while let Some(kind) = rest.kind_behind(last)? {
             last = Some(kind);
             match kind {
                 EntryKind::Register => {
@@ -199,6 +193,7 @@ impl<'a> State<'a> {
                     state.once = Some(value);
                 }
             }
+            // None is there that is empty.
             if !state.has(kind) {
                 return Err(Malformed);
             }
@@ -327,6 +322,19 @@ impl<'a> Reader<'a> {
         let (bytes, rest) = self.0.split_first_chunk().ok_or(Malformed)?;
         self.0 = rest;
         Ok(bytes)
+    }
+
+    /// The kind of the next section, if there is one: each comes once, in order.
+    pub(super) fn kind_behind(
+        &mut self,
+        last: Option<EntryKind>,
+    ) -> Result<Option<EntryKind>, Malformed> {
+        if self.0.is_empty() {
+            return Ok(None);
+        }
+        let [number] = *self.array()?;
+        let kind = EntryKind::from_number(number).filter(|kind| Some(*kind) > last);
+        kind.map(Some).ok_or(Malformed)
     }
 
     fn bytes(&mut self, count: usize) -> Result<&'a [u8], Malformed> {

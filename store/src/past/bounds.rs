@@ -50,34 +50,23 @@ impl PastBounds<'_> {
 
     /// Whether it may be so many deltas.
     pub(super) fn check_deltas(&self, count: usize) -> Result<(), PastError> {
-        match count > self.deltas_max {
-            true => Err(PastError::TooLong {
-                limit: "deltas",
-                max: self.deltas_max as u64,
-            }),
-            false => Ok(()),
-        }
+        check("deltas", count as u64, self.deltas_max as u64)
     }
 
     /// Whether it may be so many rows.
     pub(super) fn check_rows(&self, count: usize) -> Result<(), PastError> {
-        match count > self.rows_max {
-            true => Err(PastError::TooLong {
-                limit: "rows",
-                max: self.rows_max as u64,
-            }),
-            false => Ok(()),
-        }
+        check("rows", count as u64, self.rows_max as u64)
     }
 
     /// Whether it may be so many writes.
     pub(super) fn check_writes(&self, count: u64) -> Result<(), PastError> {
-        match count > self.writes_max {
-            true => Err(PastError::TooLong {
-                limit: "writes",
-                max: self.writes_max,
-            }),
-            false => Ok(()),
-        }
+        check("writes", count, self.writes_max)
+    }
+}
+
+fn check(limit: &'static str, count: u64, max: u64) -> Result<(), PastError> {
+    match count > max {
+        true => Err(PastError::TooLong { limit, max }),
+        false => Ok(()),
     }
 }
