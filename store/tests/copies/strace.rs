@@ -1,6 +1,7 @@
 //! System calls of a run of `examples/copies.rs`: which it makes on the files of a test, and what
 //! happens if one of them does not come back or fails. strace does both.
 
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -96,31 +97,36 @@ fn run(mut strace: Command, args: &[&str]) -> Output {
     output.expect("strace is installed, as `scripts/setup.sh test` does")
 }
 
-/// The calls with these names that a run makes on what lies in `dir`, in order. It has to come to
-/// its end.
+/// The calls with these names that a run makes on what lies in `dir`, in order, but for those that
+/// cannot be struck without one elsewhere. It has to come to its end.
 pub(crate) fn calls(names: &[&str], dir: &Path, args: &[&str]) -> Vec<Call> {
     let mut calls = Vec::new();
-    let mut counts = std::collections::HashMap::new();
+    let mut counts = HashMap::new();
+    // What a thread does elsewhere: the first one reads libraries before it begins.
+    let mut elsewhere = HashSet::new();
     for Traced { thread, name, line } in trace(&names.join(","), args) {
         let nth = counts.entry((thread, name.clone())).or_insert(0);
         *nth += 1;
-        if line.contains(dir.to_str().unwrap()) {
-            let changes = match name.as_str() {
-                "openat" => line.contains("O_CREAT"),
-                name => CHANGING.contains(&name),
-            };
-            calls.push(Call {
-                name,
-                nth: *nth,
-                changes,
-            });
+        if !line.contains(dir.to_str().unwrap()) {
+            elsewhere.insert((name, *nth));
+            continue;
         }
+        let changes = match name.as_str() {
+            "openat" => line.contains("O_CREAT"),
+            name => CHANGING.contains(&name),
+        };
+        calls.push(Call {
+            name,
+            nth: *nth,
+            changes,
+        });
     }
+    calls.retain(|call| !elsewhere.contains(&(call.name.clone(), call.nth)));
     calls
 }
 
 /// Names of all calls of a run that have to do with a file in `dir`.
-pub(crate) fn names(dir: &Path, args: &[&str]) -> std::collections::BTreeSet<String> {
+pub(crate) fn names(dir: &Path, args: &[&str]) -> BTreeSet<String> {
     let dir = dir.to_str().unwrap();
     let lines = trace("%file,%desc", args).into_iter();
     let ours = lines.filter(|call| call.line.contains(dir));
