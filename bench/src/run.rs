@@ -89,6 +89,8 @@ enum Measure {
     Idle,
     /// Calls inside the process: warm, fresh, cold.
     Inside,
+    /// The Merkle trie's part of a write.
+    Merkle,
     /// Writes of every kind to a ledger with ten times as many keys, without a server.
     State,
     /// System calls per request.
@@ -172,6 +174,7 @@ pub(crate) fn run(args: RunArgs) -> Result<()> {
             Measure::LongList => measures::long_list(&plan),
             Measure::Idle => measures::idle_contexts(&plan),
             Measure::Inside => measures::inside(&plan),
+            Measure::Merkle => measures::merkle(&plan),
             Measure::State => measures::state(&plan),
             Measure::SystemCalls => measures::system_calls(&plan),
         };

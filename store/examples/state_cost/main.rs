@@ -1,8 +1,8 @@
 //! What state costs, inside one process and on a real disk: `state_cost DIR [--keys N]
 //! [--elements N] [--edits N] [--trace FILE] [--deltas N] [--copied-mib N] [--rounds N]
 //! [--only MEASURE,MEASURE]`. Prints one JSON object a line: `name`, `value` and, where
-//! the project has set itself an aim, `aim` and `reached`. `make bench` puts them
-//! into its table.
+//! the project has set itself an aim, `aim` and `reached`; what the trie takes also as a number in
+//! `trie`. `make bench` puts them into its table.
 //!
 //! Every ratio is between two sides of the same run that take turns, and a median
 //! over the rounds: single figures say more about the machine than about the ledger.

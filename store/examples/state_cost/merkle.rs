@@ -16,7 +16,7 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::Plan;
 use crate::ledger::{self, AUTHOR, Bench, Place, PlainTable, Took, plain_table};
-use crate::report::{at_most, fact, median};
+use crate::report::{at_most, fact, median, trie_takes};
 use crate::trie::{Digest, Intent, NOTHING, NodePath, NodeSource, Trie, TrieError};
 
 /// Calls between two checkpoints, each with one write: about as many as a ledger has there,
@@ -78,6 +78,9 @@ fn measure_among(plan: &Plan, keys: usize) -> Result<(), Box<dyn Error>> {
         format!("{part}, processor time, if each checkpoint began without it in memory"),
         format!("{:.2}", anew.share(cpu)?),
     );
+    let takes = |pair: &(Took, Took)| pair.0.cpu.as_secs_f64();
+    let takes = median(kept.took.iter().map(takes).collect());
+    trie_takes(keys, takes * 1e6 / CALLS as f64);
     for (side, how) in [(kept, "kept in memory"), (anew, "read anew")] {
         let each = |of: fn(&Took) -> f64, all: &[(Took, Took)], which: usize| {
             let all = all.iter().map(|pair| of([&pair.0, &pair.1][which]));

@@ -7,6 +7,14 @@ pub(crate) fn fact(name: impl Display, value: impl Display) {
     println!(r#"{{"name":"{name}","value":"{value}"}}"#);
 }
 
+/// What the trie takes of a write among so many keys, for whoever knows what else a write takes.
+pub(crate) fn trie_takes(keys: usize, micros: f64) {
+    let name = format!("the trie, processor time of each write among {keys} keys");
+    println!(
+        r#"{{"name":"{name}","value":"{micros:.2} us","trie":{{"keys":{keys},"micros":{micros}}}}}"#
+    );
+}
+
 /// A ratio that should be at most `aim`.
 pub(crate) fn at_most(name: impl Display, ratio: f64, aim: f64) {
     aimed(
