@@ -462,7 +462,7 @@ impl<'l> LedgerWriter<'l> {
                 self.bring_in()?;
                 self.try_to_write(batch, Route::Checkpoint)
             }
-            Err(StoreError::DiskFull { .. }) if is_turn_due => {
+            Err(StoreError::DiskFull { .. } | StoreError::MapFull { .. }) if is_turn_due => {
                 self.pass = None;
                 self.turn()?;
                 self.try_to_write(batch, Route::Checkpoint)
@@ -517,7 +517,8 @@ impl<'l> LedgerWriter<'l> {
             || pass.contexts() > state.checkpoint_contexts_max;
         let pages = state.pages;
         let growth = growth_of(pass, journal);
-        let is_in_map = pages + pages_of(pass, journal) <= state.pages_max;
+        let for_freeing = for_freeing_in_map(state.pages_max);
+        let is_in_map = pages + pages_of(pass, journal) + for_freeing <= state.pages_max;
         let has_space = state.reserve.reach(pages + growth)?;
         let has_written = pass.has_unjournaled() || !journal.has_nothing_to_append();
         // What is acknowledged must fit into LMDB later.
@@ -526,6 +527,10 @@ impl<'l> LedgerWriter<'l> {
             let takes = has_written && !batch.iter().all(Change::frees);
             if !has_space && takes && !self.has_room_inside(growth) {
                 return Err(nothing_reserved());
+            }
+            if !is_in_map && takes && !self.has_room_in_map(growth) {
+                let bytes_max = self.state.pages_max * layout::PAGE_BYTES;
+                return Err(StoreError::MapFull { bytes_max });
             }
             self.bring_in()?;
         } else if !self.state.journal.has_nothing_to_append() {
@@ -547,16 +552,31 @@ impl<'l> LedgerWriter<'l> {
         self.state.reserve.reach(pages + growth)
     }
 
-    /// Whether so many pages are free inside the file and behind it, beside those for freeing. One
-    /// inside that a snapshot may need is not free, nor is one that the last transaction has freed: instead of it the
-    /// file grows.
+    /// Whether so many pages are free inside the file and behind it, beside those for freeing.
     fn has_room_inside(&mut self, growth: u64) -> bool {
         let state = &*self.state;
         let behind = state
             .reserve
             .reserved()
             .behind(state.pages * layout::PAGE_BYTES);
-        let needed = (growth + PAGES_FOR_FREEING).saturating_sub(behind / layout::PAGE_BYTES);
+        self.has_free(growth + PAGES_FOR_FREEING, behind / layout::PAGE_BYTES)
+    }
+
+    /// The same, if the file can grow no further than the map.
+    fn has_room_in_map(&mut self, growth: u64) -> bool {
+        let pages_max = self.state.pages_max;
+        let behind = pages_max.saturating_sub(self.state.pages);
+        let for_checkpoint = CHECKPOINT_PAGES.min(pages_max / 8);
+        let growth = growth - CHECKPOINT_PAGES + for_checkpoint;
+        self.has_free(growth + for_freeing_in_map(pages_max), behind)
+    }
+
+    /// Whether so many pages are free inside the file, but for those that are behind it. One
+    /// inside that a snapshot may need is not free, nor is one that the last transaction has freed: instead of it the
+    /// file grows.
+    fn has_free(&mut self, pages: u64, behind: u64) -> bool {
+        let needed = pages.saturating_sub(behind);
+        let state = &*self.state;
         let free = |snapshot| free_pages(state.pages, &snapshot);
         if self.snapshot().and_then(free).unwrap_or_default() < needed {
             return false;
@@ -761,6 +781,12 @@ fn growth_of(pass: &Pass<'_>, journal: &Journal) -> u64 {
     let large = 2 * bytes / layout::PAGE_BYTES;
     let apart = DIRTY_PAGES * pass.pages() as u64 + CONTEXT_PAGES * pass.contexts() as u64;
     apart + large + CHECKPOINT_PAGES
+}
+
+/// Pages of a map of so many that are left to those who free some: as many as of the disk, and
+/// of a small map no more than an eighth.
+fn for_freeing_in_map(pages_max: u64) -> u64 {
+    PAGES_FOR_FREEING.min(pages_max / 8)
 }
 
 fn pages_used(env: &Env<WithoutTls>) -> u64 {

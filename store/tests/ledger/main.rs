@@ -11,6 +11,7 @@ mod damage;
 mod data_dir;
 mod deletion;
 mod fixtures;
+mod full_map;
 mod histories;
 mod journal;
 mod loss;
