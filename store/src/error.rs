@@ -9,6 +9,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
+
 use crate::delta::MalformedDelta;
 use crate::entry::{EntryKind, Space};
 use crate::hlc::Hlc;
@@ -383,6 +385,20 @@ pub enum Refused {
         context: ContextId,
         /// The bound.
         max: usize,
+    },
+    /// The entry would be larger than one may be, with all that nodes have written to it without
+    /// knowing of each other. A write of it on this node replaces what this node knows of.
+    #[error(
+        "entry {} would come to {bytes} bytes, and one may have {bytes_max}; it takes more once it was written or removed here",
+        key.escape_ascii()
+    )]
+    EntryFull {
+        /// Its key in its space.
+        key: Bytes,
+        /// What it would come to.
+        bytes: u64,
+        /// The bound.
+        bytes_max: u64,
     },
     /// So many authors have made deltas of the context, and the delta is of one more. Those who
     /// are known go on; another one can write on its own node, and elsewhere once its context

@@ -40,6 +40,14 @@ pub const NAME_BYTES_MAX: usize = 128;
 /// into its table and into the log, so it needs twice as many there.
 pub const BATCH_BYTES_MAX: u64 = 128 << 20;
 
+/// The most bytes that one entry may come to with all that nodes have written to it without knowing
+/// of each other: so it fits into a chunk of a copy.
+pub(crate) const ENTRY_BYTES_MAX: u64 = BATCH_BYTES_MAX;
+
+/// The most bytes of entries that one call may make the ledger write anew beside what it
+/// writes itself: what lies beneath other values stays in their entries.
+pub(crate) const CALL_REWRITES_BYTES_MAX: u64 = BATCH_BYTES_MAX;
+
 /// LMDB's pages are as large as the machine's, and this is the smallest.
 pub(crate) const PAGE_BYTES: u64 = 4096;
 

@@ -329,6 +329,7 @@ fn unstored_change(refused: &Unstored) -> Refusal {
         | Unstored::NotItsAuthor { .. }
         | Unstored::NoFork { .. }
         | Unstored::TooManyHeads { .. }
+        | Unstored::EntryFull { .. }
         | Unstored::TooManyAuthors { .. }
         | Unstored::NoMember { .. }
         | Unstored::AheadOfHere { .. }

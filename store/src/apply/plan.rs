@@ -17,7 +17,7 @@ use crate::entry::{Effect, EntryKind, SequenceState, Space, State, Stored, Value
 use crate::error::{Refused, StoreError};
 use crate::hlc::Hlc;
 use crate::ids::{ContextSlot, NodeId, Root};
-use crate::layout::{self, slot_key};
+use crate::layout::{self, CALL_REWRITES_BYTES_MAX, ENTRY_BYTES_MAX, slot_key};
 use crate::ledger::engine_error;
 use crate::record::{
     EditRow, EntryRow, Head, LitterRow, read_entry, seal, seal_edit, seal_edit_seen,
@@ -328,6 +328,7 @@ impl Pass<'_> {
             Some(Stored::Sections(state)) => {
                 let start = plan.arena.len();
                 state.write(&mut plan.arena);
+                check_room(plan, start, op, whose)?;
                 PlannedEntry::Sections(start..plan.arena.len())
             }
         };
@@ -682,6 +683,29 @@ fn agree(found: Option<&Stored<'_>>, op: &OpView<'_>) -> Result<(), Refused> {
         None if found == EntryKind::WriteOnce => Err(Refused::RemovedWriteOnce),
         _ => Ok(()),
     }
+}
+
+/// Whether an entry that begins at `start` in the arena may be as large as it has become, and its
+/// call may have so much written anew.
+fn check_room(plan: &Plan, start: usize, op: &OpView<'_>, whose: Whose) -> Result<(), Refused> {
+    let all = plan.arena.len() as u64;
+    let bytes = all - start as u64;
+    if bytes > ENTRY_BYTES_MAX {
+        return Err(Refused::EntryFull {
+            key: Bytes::copy_from_slice(op.key),
+            bytes,
+            bytes_max: ENTRY_BYTES_MAX,
+        });
+    }
+    if whose == Whose::Own && all > CALL_REWRITES_BYTES_MAX {
+        return Err(Refused::OutOfBounds {
+            limit: "the bytes beneath the values that one call writes or removes",
+            got: all,
+            min: 0,
+            max: CALL_REWRITES_BYTES_MAX,
+        });
+    }
+    Ok(())
 }
 
 fn has_cell(entry: Option<&Stored<'_>>, author: u32) -> bool {

@@ -14,6 +14,7 @@ mod fixtures;
 mod full_map;
 mod histories;
 mod journal;
+mod large_entries;
 mod loss;
 mod lost_blobs;
 mod members;
