@@ -96,6 +96,7 @@ pub(crate) fn run(ledger: Ledger, thread: CommitThread, ending: Ending) {
         sweeping: true,
         sweep_due: Instant::now(),
         owes_deltas: false,
+        asked: Vec::new(),
         room: Room::new(Instant::now()),
         batches: 0,
         saver: start_saver(&ledger),
@@ -160,6 +161,8 @@ struct Worker<'l> {
     sweep_due: Instant,
     // Whether there is something of other nodes that no snapshot shows.
     owes_deltas: bool,
+    // Who waits for a snapshot until checkpoints have rested.
+    asked: Vec<Sender<Result<Snapshot, StoreError>>>,
     room: Room,
     batches: u64,
     saver: Option<Saver>,
@@ -199,6 +202,7 @@ impl Worker<'_> {
         while let Ok(ask) = self.thread.asks.try_recv() {
             self.answer(ask);
         }
+        self.give_asked();
         if let Some(held) = self.held.take() {
             return Some(held);
         }
@@ -214,14 +218,16 @@ impl Worker<'_> {
                 while let Ok(ask) = self.thread.asks.try_recv() {
                     self.answer(ask);
                 }
+                self.give_asked();
                 if self.collect_due() <= Instant::now() {
                     self.step_collector();
                 }
             }
+            self.give_asked();
             let has_unshown = self.writer.has_unshown() || self.owes_snapshot;
             let collect_due = self.collect_due();
             let has_collected = self.writer.has_collected();
-            if self.owes_deltas {
+            if self.owes_deltas || !self.asked.is_empty() {
                 checkpoint_due = checkpoint_due.min(self.room.rested());
             }
             let is_for_checkpoint = (has_unshown || has_collected) && checkpoint_due < collect_due;
@@ -316,7 +322,7 @@ impl Worker<'_> {
     /// Does what another thread has asked for.
     fn answer(&mut self, ask: Ask) {
         match ask {
-            Ask::Snapshot(answer) => self.give_snapshot(&answer),
+            Ask::Snapshot(answer) => self.asked.push(answer),
             Ask::PutOutOfService {
                 context,
                 error,
@@ -341,14 +347,21 @@ impl Worker<'_> {
         }
     }
 
-    /// Gives a snapshot that shows everything that was reported as durable so far.
-    fn give_snapshot(&mut self, answer: &Sender<Result<Snapshot, StoreError>>) {
-        // Without anything unshown there is no report either, so that there is a place
-        // for every report, however often somebody asks.
-        let shown = self.show_all();
-        let snapshot = shown.and_then(|()| self.snapshot_for_others());
-        // Who asked may be gone.
-        let _ = answer.try_send(snapshot);
+    /// Gives snapshots that show everything that was reported as durable so far to all who wait
+    /// for one, unless that takes a checkpoint and the last one was just made: else whoever asks
+    /// without end would have calls wait for one checkpoint after the other.
+    fn give_asked(&mut self) {
+        if self.writer.has_unshown() && self.room.is_resting() {
+            return;
+        }
+        for answer in std::mem::take(&mut self.asked) {
+            // Without anything unshown there is no report either, so that there is a place
+            // for every report, however often somebody asks.
+            let shown = self.show_all();
+            let snapshot = shown.and_then(|()| self.snapshot_for_others());
+            // Who asked may be gone.
+            let _ = answer.try_send(snapshot);
+        }
     }
 
     /// A snapshot for who may keep it for long. Half of the places are left to calls: without one

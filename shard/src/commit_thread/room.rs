@@ -15,8 +15,8 @@ use corelet_store::{Change, StoreError};
 pub(super) const TRY_AGAIN: Duration = Duration::from_secs(1);
 
 /// What was applied of other nodes is read through a snapshot only, and its context's updates
-/// wait for that. So checkpoints are made for it, with rests in between of so many times as
-/// long as the last one has taken.
+/// wait for that; and who wants to read beside the shard waits for one, too. So checkpoints are made
+/// for them, with rests in between of so many times as long as the last one has taken.
 pub(super) const REST: u32 = 4;
 
 /// What a change wants of a disk without room. Changes of two kinds are in different batches
@@ -45,9 +45,11 @@ impl Claim {
 
 /// Room on the disk, as far as the last tries tell.
 pub(super) struct Room {
-    // When the next checkpoint may be made for what is of other nodes; and if something has found
+    // When the next checkpoint may be made for what is of other nodes or for a reader; and if something has found
     // no room, when that may be tried again.
     rested: Instant,
+    // Whether the last checkpoint has failed, for whatever reason.
+    has_failed: bool,
     // Whether something has found none, and nothing has since then. To fail costs more than to
     // refuse: what the journal has is applied anew after it.
     is_lacking: bool,
@@ -62,6 +64,7 @@ impl Room {
     pub(super) fn new(now: Instant) -> Room {
         Room {
             rested: now,
+            has_failed: false,
             is_lacking: false,
             is_stuck: false,
             journaled_max: u64::MAX,
@@ -83,6 +86,7 @@ impl Room {
     pub(super) fn missed(&mut self, error: &StoreError, has_unshown: bool) {
         let is_disk_full = matches!(error, StoreError::DiskFull { .. });
         self.rested = Instant::now() + TRY_AGAIN;
+        self.has_failed = true;
         self.is_lacking |= is_disk_full;
         self.is_stuck |= is_disk_full && has_unshown;
     }
@@ -112,9 +116,15 @@ impl Room {
         bytes <= self.journaled_max
     }
 
-    /// Before it no checkpoint is made for what is of other nodes.
+    /// Before it no checkpoint is made for what is of other nodes, or for a reader.
     pub(super) fn rested(&self) -> Instant {
         self.rested
+    }
+
+    /// Whether a checkpoint was made, and it is too early for the next one that is made for others
+    /// than callers.
+    pub(super) fn is_resting(&self) -> bool {
+        !self.has_failed && Instant::now() < self.rested
     }
 
     /// `due`, or when the next try may be made if that is later and all depends on it.

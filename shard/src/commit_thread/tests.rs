@@ -351,6 +351,37 @@ fn what_comes_from_other_nodes_is_shown_soon() {
     bench.finish();
 }
 
+/// A reader who asks again and again for all that is durable beside a writer: each gets it, and
+/// checkpoints rest in between, so that calls do not wait for one after the other.
+#[test]
+fn who_asks_for_snapshots_without_end_leaves_time_to_calls() {
+    let mut bench = Bench::new();
+    let (ask, asks) = crate::asks::asks();
+    bench.thread.as_mut().unwrap().asks = asks;
+    bench.start();
+    let begun = Instant::now();
+    let mut rested_micros = 0;
+    for now in 2..200 {
+        let value: &str = ["one", "another"][now as usize % 2];
+        bench.send(bench.write(now, value), 0, 0);
+        assert_eq!(bench.verdicts(), ["committed"]);
+        // Behind all checkpoints so far comes a rest before the next one.
+        rested_micros = bench.stats.checkpoint_micros.sum();
+        let (answer, snapshot) = crossbeam_channel::bounded(1);
+        ask.send(Ask::Snapshot(answer)).unwrap();
+        let snapshot = snapshot.recv().unwrap().unwrap();
+        let found = snapshot.register(bench.slot, b"key").unwrap();
+        assert_eq!(
+            found,
+            Some(&value.as_bytes()[..]),
+            "it lacks what is durable"
+        );
+    }
+    let rested = Duration::from_micros(rested_micros) * REST;
+    assert!(begun.elapsed() >= rested, "it was not {rested:?}");
+    bench.finish();
+}
+
 /// A stranger can send them without end.
 #[test]
 fn what_other_nodes_have_made_and_is_refused_makes_no_checkpoint() {
