@@ -9,7 +9,7 @@ use bytes::Bytes;
 use crate::answer::{AnswerKey, KeyedAnswer, RequestDigest, Said};
 use crate::change::{Births, Change, Op, Write};
 use crate::check::check;
-use crate::entry::{EntryKind, Space, State, Value};
+use crate::entry::{EntryKind, SequenceState, Space, State, Value};
 use crate::error::{ExportError, ImportError, StoreError};
 use crate::export::{BackupCounts, BackupSource, write_backup};
 use crate::fixture::{alter, call, flip, id, name, open, round, scrub_twice, two};
@@ -69,7 +69,20 @@ fn an_entry_that_nobody_can_have_written_where_it_stands_is_told() {
     };
     let mut sections = Vec::new();
     state.write(&mut sections);
-    let cases: [(Space, &[u8], EntryRow<'_>, &str); 2] = [
+    let list = SequenceState {
+        bytes: u64::MAX,
+        births: vec![dot(other)],
+        ..SequenceState::default()
+    };
+    let (list, text) = (list.clone(), list);
+    let state = State {
+        list,
+        text,
+        ..State::default()
+    };
+    let mut endless = Vec::new();
+    state.write(&mut endless);
+    let cases: [(Space, &[u8], EntryRow<'_>, &str); 3] = [
         (
             Space::Owned,
             &owned,
@@ -81,6 +94,12 @@ fn an_entry_that_nobody_can_have_written_where_it_stands_is_told() {
             b"own",
             EntryRow::sections(&sections),
             "no register",
+        ),
+        (
+            Space::Shared,
+            b"other",
+            EntryRow::sections(&endless),
+            "more bytes or edits than can be",
         ),
     ];
     for (space, key, row, why) in cases {

@@ -408,6 +408,37 @@ mod tests {
         assert!(in_a_row > 0);
     }
 
+    /// Counts that are damaged may be anything, and two of them more than a number holds.
+    #[test]
+    fn counts_of_free_pages_that_come_to_more_than_a_number_are_summed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = short_file(dir.path());
+        assert!(free_before(&path, u64::MAX).unwrap() < 1 << 20);
+        let mut lists = Vec::new();
+        {
+            let data = DataFile::open(&path).unwrap();
+            let meta = data.newer_meta().unwrap();
+            let pages = data.bytes / meta.page_bytes;
+            let mut visit = |node: &Node<'_>| {
+                lists.push(data.list(node, &meta, pages, usize::MAX)?.unwrap());
+                Ok(true)
+            };
+            assert!(data.each_free(&meta, pages, &mut visit).unwrap());
+        }
+        assert!(lists.len() > 1);
+        let mut bytes = fs::read(&path).unwrap();
+        for list in lists {
+            let places = (0..bytes.len() - list.len()).filter(|at| bytes[*at..].starts_with(&list));
+            let places: Vec<usize> = places.collect();
+            assert!(!places.is_empty());
+            for at in places {
+                bytes[at..at + 8].copy_from_slice(&u64::MAX.to_ne_bytes());
+            }
+        }
+        fs::write(&path, bytes).unwrap();
+        assert_eq!(free_before(&path, u64::MAX).unwrap(), u64::MAX);
+    }
+
     /// Pages that nobody can use any more are no harm, and there may be very many of them.
     #[test]
     fn a_page_that_is_in_use_and_listed_as_free_is_told_behind_any_number_of_lost_ones() {

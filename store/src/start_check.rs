@@ -30,9 +30,9 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 /// Pages between two looks at the clock.
 const PAGES_PER_LOOK: u64 = 256;
 
-/// Records between two looks at the clock.
+/// Records between two looks at the clock; in tests some, so that there are several steps.
 const READ_AT_ONCE: StepBounds = StepBounds {
-    rows_max: 1 << 18,
+    rows_max: if cfg!(test) { 16 } else { 1 << 18 },
     bytes_max: 256 << 20,
 };
 
@@ -162,6 +162,11 @@ impl Progress<'_> {
 /// Leaves word that keys are about to be put right, so that a start that is cut short before all was compared
 /// with them does not hide that from the next: without it no key is put right.
 fn note_unverified(place: &LedgerPlace) -> Result<(), StoreError> {
+    #[cfg(test)]
+    if tests::IS_DISK_FULL.get() {
+        let source = std::io::ErrorKind::StorageFull.into();
+        return Err(StoreError::DiskFull { source });
+    }
     let path = &place.unverified();
     let noted = File::create(path)
         .and_then(|file| file.sync_all())
@@ -409,10 +414,14 @@ impl Listener for Found<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::Cell;
+
     use bytes::Bytes;
 
     use crate::change::Op;
-    use crate::fixture::{call, create, flip, id, open, two};
+    use crate::data_dir::DataDir;
+    use crate::fixture::{alter, call, create, flip, id, open, two};
+    use crate::ids::{ShardCount, ShardId};
     use crate::layout::{position_key, slot_key};
 
     const DAMAGED: LookedOver = LookedOver {
@@ -420,6 +429,11 @@ mod tests {
         has_keys_put_right: false,
         read: Some(Extent::All),
     };
+
+    thread_local! {
+        /// No disk can be filled by a unit test.
+        pub(super) static IS_DISK_FULL: Cell<bool> = const { Cell::new(false) };
+    }
 
     /// As where there is no room to note that it is put right.
     #[test]
@@ -430,7 +444,9 @@ mod tests {
         let call = Change::Call(call(2, slot, 100, ops.into()));
         ledger.commit(vec![call]).unwrap().remove(0).unwrap();
         drop(ledger);
-        let path = dir.path().join("shards/000/data.mdb");
+        let shard = ShardId::new(0, ShardCount::new(1).unwrap()).unwrap();
+        let place = DataDir::look(dir.path()).unwrap().ledger_place(shard);
+        let path = place.data_file();
         let whole = fs::read(&path).unwrap();
         let needle = [&slot_key(slot)[..], b"zz-d"].concat();
         let places = (0..whole.len()).filter(|at| whole[*at..].starts_with(&needle));
@@ -440,7 +456,16 @@ mod tests {
             for at in &places {
                 bytes[at + needle.len() - 1] ^= mask;
             }
-            fs::write(&path, bytes).unwrap();
+            fs::write(&path, &bytes).unwrap();
+            IS_DISK_FULL.set(true);
+            let looked = look_over(&place, u64::MAX);
+            IS_DISK_FULL.set(false);
+            assert!(fs::read(&path).unwrap() == bytes, "it is left as it is");
+            match looked {
+                Ok(looked) => assert!(is_left && looked.has_damage && looked.leads_on()),
+                Err(StoreError::DiskFull { .. }) => assert!(!is_left),
+                Err(other) => panic!("{other}"),
+            }
             let mut walked = pages::walk(&path, Extent::All, &mut |_| {}).unwrap();
             assert_eq!(walked.flaws, []);
             assert_eq!((walked.odd_bits.len(), walked.records_damaged), (1, 0));
@@ -477,11 +502,48 @@ mod tests {
             exported,
             Err(crate::ExportError::Quarantined { .. })
         ));
-        let delete = vec![Change::DeleteContext(id(1))];
-        ledger.commit(delete).unwrap().remove(0).unwrap();
-        let snapshot = ledger.snapshot().unwrap();
-        assert_eq!(snapshot.all_quarantined().unwrap(), []);
-        assert_eq!(snapshot.any_quarantined().unwrap(), None);
+        drop(snapshots);
+        // Until it is put back, or is no more.
+        let release = Change::Quarantine {
+            context: id(1),
+            why: None,
+        };
+        let delete = Change::DeleteContext(id(1));
+        for end in [release, delete] {
+            let unwritten = vec![(id(1), "damage".to_owned())];
+            ledger.keep_out_of_service(unwritten).unwrap();
+            let out = |ledger: &Ledger| {
+                let snapshot = ledger.snapshot().unwrap();
+                let any = snapshot.any_quarantined().unwrap();
+                (snapshot.all_quarantined().unwrap().len(), any)
+            };
+            assert_eq!(out(&ledger), (1, Some(bad)));
+            ledger.commit(vec![end]).unwrap().remove(0).unwrap();
+            assert_eq!(out(&ledger), (0, None));
+        }
+    }
+
+    /// Reading each record by itself tells nothing of one that is not there, or is back.
+    #[test]
+    fn where_keys_were_put_right_everything_is_compared_though_each_record_is_whole() {
+        let (_dir, ledger, _) = two();
+        alter(&ledger, |tables, txn| {
+            tables.log.delete(txn, &position_key(1))
+        });
+        let whole = LookedOver {
+            has_damage: false,
+            ..DAMAGED
+        };
+        let put_right = LookedOver {
+            has_keys_put_right: true,
+            ..whole
+        };
+        let out = || ledger.snapshot().unwrap().all_quarantined().unwrap();
+        assert!(!find_and_put_out(&ledger, &whole).unwrap().is_verified);
+        assert_eq!(out(), []);
+        assert!(find_and_put_out(&ledger, &put_right).unwrap().is_verified);
+        let out: Vec<_> = out().iter().map(|out| out.context).collect();
+        assert_eq!(out, [id(1)]);
     }
 
     /// Rows of the log are numbered, as slots are.

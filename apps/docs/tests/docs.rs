@@ -115,6 +115,7 @@ fn lies_of_another_node_keep_no_comment_from_being_read_and_no_document_from_bei
     const LIED: &str = "ffffffffffffffffffffffffffffffff";
     let mut docs = Context::<Docs>::new();
     docs.add_blob("map", 100);
+    docs.add_blob("behind", 100);
     let append = json!({ "title": "plan", "what": "noon" });
     docs.update("append", append).unwrap();
     docs.run(|_| push(7)).unwrap();
@@ -135,6 +136,13 @@ fn lies_of_another_node_keep_no_comment_from_being_read_and_no_document_from_bei
             });
             push(comment);
         }
+        // Behind as many as a comment can have.
+        blobs::attach("behind").unwrap();
+        let mut attachments: Vec<String> = (0..10).map(|n| format!("none-{n}")).collect();
+        attachments.push("behind".to_owned());
+        push(json!({
+            "who": "tester", "quote": "", "remark": "a lie", "id": LIED, "attachments": attachments,
+        }));
         write_once(b"goes_with\0map\0\0ffffffffffffffffffffffffffffffff\0\0\0");
     })
     .unwrap();
@@ -143,7 +151,7 @@ fn lies_of_another_node_keep_no_comment_from_being_read_and_no_document_from_bei
         let remark = |comment: &serde_json::Value| comment["remark"].as_str().unwrap().to_owned();
         comments.as_array().unwrap().iter().map(remark).collect()
     };
-    let all = ["one", "two", "a lie", "a lie", "a lie", "a lie"];
+    let all = ["one", "two", "a lie", "a lie", "a lie", "a lie", "a lie"];
     assert_eq!(remarks(&read["comments"]), all);
     let page = json!({ "title": "plan", "from": 1, "count": 2 });
     let page = docs.query("comments", page).unwrap();
@@ -156,9 +164,13 @@ fn lies_of_another_node_keep_no_comment_from_being_read_and_no_document_from_bei
     let read = docs.query("read", json!({ "title": "plan" })).unwrap();
     assert_eq!(
         remarks(&read["comments"]),
-        ["two", "a lie", "a lie", "a lie"]
+        ["two", "a lie", "a lie", "a lie", "a lie"]
     );
     docs.update("discard", json!({ "title": "plan" })).unwrap();
     assert_eq!(docs.query("titles", json!({})).unwrap(), json!([]));
     assert_eq!(docs.entries().len(), 1, "what is written once stays");
+    assert!(
+        docs.attached().contains_key("behind"),
+        "it was looked further than a comment goes"
+    );
 }

@@ -197,45 +197,61 @@ fn counts_that_would_overflow_are_refused() {
 }
 
 /// What lists and texts say of themselves is compared with their edits when all came; until then
-/// it is summed.
+/// it is summed: within an entry, with its key, and with other entries.
 #[test]
 fn entries_of_more_than_a_number_holds_are_refused() {
-    // The bytes of a list and a text, and their edits.
-    for (bytes, edits) in [(u64::MAX, &[][..]), (1, &[u64::MAX, u64::MAX])] {
+    const MAX: u64 = u64::MAX;
+    const KEY: &[u8] = b"key";
+    let with_key = MAX - KEY.len() as u64;
+    // Whether there is a value beside them, and the bytes and edits of a list and a text.
+    let cases = [
+        (false, &[(MAX, None), (MAX, None)][..]),
+        (true, &[(MAX, None)]),
+        (false, &[(MAX, None)]),
+        (false, &[(with_key, None)]),
+        (false, &[(1, Some(MAX)), (1, Some(MAX))]),
+    ];
+    for (has_value, sequences) in cases {
         let error = refused(&changed(|row| {
-            if let Row::Value {
+            let Row::Value {
                 space: Space::Shared,
                 dot,
                 ..
             } = row
-            {
-                let (author, hlc) = (dot.author.to_le_bytes(), dot.hlc.bits().to_le_bytes());
-                let dot = [&author[..], &hlc].concat();
-                let sequence = |kind: EntryKind, edits: Option<&u64>| {
-                    let mut section = vec![kind.number()];
-                    section.extend(bytes.to_le_bytes());
-                    section.extend(1_u32.to_le_bytes());
-                    section.extend(&dot);
-                    section.extend(u32::from(edits.is_some()).to_le_bytes());
-                    if let Some(edits) = edits {
-                        section.extend(&dot);
-                        section.extend(edits.to_le_bytes());
-                        section.extend([0; 32]);
-                    }
-                    section
-                };
-                let list = sequence(EntryKind::List, edits.first());
-                let text = sequence(EntryKind::Text, edits.get(1));
-                *row = Row::Sections {
-                    space: Space::Shared,
-                    key: b"key",
-                    state: [list, text].concat().leak(),
-                };
+            else {
+                return;
+            };
+            let (author, hlc) = (dot.author.to_le_bytes(), dot.hlc.bits().to_le_bytes());
+            let dot = [&author[..], &hlc].concat();
+            let mut state = Vec::new();
+            if has_value {
+                state.push(EntryKind::Register.number());
+                state.extend(1_u32.to_le_bytes());
+                state.extend(&dot);
+                state.extend(1_u32.to_le_bytes());
+                state.push(7);
             }
+            for (kind, (bytes, edits)) in [EntryKind::List, EntryKind::Text].iter().zip(sequences) {
+                state.push(kind.number());
+                state.extend(bytes.to_le_bytes());
+                state.extend(1_u32.to_le_bytes());
+                state.extend(&dot);
+                state.extend(u32::from(edits.is_some()).to_le_bytes());
+                if let Some(edits) = edits {
+                    state.extend(&dot);
+                    state.extend(edits.to_le_bytes());
+                    state.extend([0; 32]);
+                }
+            }
+            *row = Row::Sections {
+                space: Space::Shared,
+                key: KEY,
+                state: state.leak(),
+            };
         }));
         let is_told =
             matches!(&error, ImportError::Malformed { why } if why.contains("more bytes"));
-        assert!(is_told, "{error}");
+        assert!(is_told, "{has_value} {sequences:?}: {error}");
     }
 }
 
@@ -316,6 +332,21 @@ fn a_private_entry_that_is_no_register_is_refused() {
         }
     }));
     let is_told = matches!(&error, ImportError::Malformed { why } if why.contains("no register"));
+    assert!(is_told, "{error}");
+}
+
+/// Its trie could be worked out to fit.
+#[test]
+fn an_owned_entry_of_another_author_is_refused() {
+    let error = refused(&changed(|row| {
+        if let Row::Value { space, key, .. } = row
+            && *space == Space::Shared
+        {
+            (*space, *key) = (Space::Owned, &[9; 40]);
+        }
+    }));
+    let is_told =
+        matches!(&error, ImportError::Malformed { why } if why.contains("another author"));
     assert!(is_told, "{error}");
 }
 

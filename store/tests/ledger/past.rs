@@ -224,8 +224,8 @@ fn after_any_prune_each_delta_that_is_kept_is_read_as_it_was() {
 fn a_range_of_the_past_is_what_it_was() {
     let mut bench = Bench::new();
     let slot = bench.create(1);
-    let keys = ["a", "b-1", "b-2", "b-3", "c"];
-    let ops = keys[..4].iter().map(|key| set(*key, "before"));
+    let keys = ["a", "b-1", "b-2", "b-3", "d"];
+    let ops = keys.iter().map(|key| set(*key, "before"));
     let call = bench.effects(1, slot, ops.collect());
     let delta = bench.commit(vec![Change::Call(call)])[0]
         .delta_id()
@@ -235,6 +235,7 @@ fn a_range_of_the_past_is_what_it_was() {
         remove("b-1"),
         set("b-2", "after"),
         set("c", "after"),
+        remove("d"),
     ];
     since.insert(3, set("b-4", "after"));
     let call = bench.effects(1, slot, since);
@@ -254,9 +255,9 @@ fn a_range_of_the_past_is_what_it_was() {
         state.scan(Space::Shared, prefix.as_bytes(), visit).unwrap();
         found
     };
-    assert_eq!(scan("", usize::MAX), &keys[..4]);
+    assert_eq!(scan("", usize::MAX), &keys);
     assert_eq!(scan("b-", usize::MAX), &keys[1..4]);
-    for limit in 1..4 {
+    for limit in 1..=keys.len() {
         assert_eq!(scan("", limit), &keys[..limit]);
     }
     assert_eq!(scan("c", usize::MAX), &[] as &[&str]);
@@ -452,10 +453,8 @@ fn edits_of_all_lists_that_are_gone_are_found_in_one_walk_through_the_log() {
     let read = |state: &PastState<'_>, n: usize| edits_then(state, Space::Shared, &name(n));
     let state = snapshot.at_within(slot, &last.unwrap(), bounds).unwrap();
     let to_state = asked.take();
-    assert!(
-        to_state >= 2 * 101,
-        "one for each delta, there and back: {to_state}"
-    );
+    // One for each delta on the way there, for each that is undone, and for each entry.
+    assert_eq!(to_state, 102 + 101 + LISTS + 1);
     for n in 0..LISTS {
         assert_eq!(read(&state, n).unwrap().len(), 1);
     }
@@ -483,70 +482,217 @@ fn edits_of_all_lists_that_are_gone_are_found_in_one_walk_through_the_log() {
         );
     }
     // Too far down for the bounds. What was edited last is found within them.
-    let bounds = PastBounds {
+    let deltas_max = PastBounds {
         deltas_max: rows - LISTS / 2,
         ..PastBounds::default()
     };
-    let state = snapshot.at_within(slot, &last.unwrap(), bounds).unwrap();
-    assert_eq!(read(&state, LISTS - 1).unwrap().len(), 1);
-    let error = read(&state, 0).err().unwrap();
-    assert!(
-        matches!(
-            error,
-            PastError::EditsTooFar {
-                limit: "deltas",
-                ..
-            }
-        ),
-        "{error}"
-    );
+    let writes = (LISTS + 100 + LISTS) as u64;
+    let writes_max = PastBounds {
+        writes_max: writes - LISTS as u64 / 2,
+        ..PastBounds::default()
+    };
+    for (bounds, limit) in [(deltas_max, "deltas"), (writes_max, "writes")] {
+        let state = snapshot.at_within(slot, &last.unwrap(), bounds).unwrap();
+        assert_eq!(read(&state, LISTS - 1).unwrap().len(), 1);
+        let error = read(&state, 0).err().unwrap();
+        let is_told = matches!(error, PastError::EditsTooFar { limit: told, .. } if told == limit);
+        assert!(is_told, "{error}");
+    }
 }
 
-/// However many lists a delta has edited, it is read once for all of them.
+/// Asks as often as it takes to read the state after a delta, and ends it at each of these points.
+#[track_caller]
+fn ends_at_each_step(
+    snapshot: &Snapshot,
+    slot: ContextSlot,
+    delta: &DeltaId,
+    deltas_max: usize,
+) -> usize {
+    let (asked, ends_at) = (Cell::new(0), Cell::new(usize::MAX));
+    let is_over = || {
+        asked.set(asked.get() + 1);
+        asked.get() > ends_at.get()
+    };
+    let bounds = PastBounds {
+        deltas_max,
+        is_over: &is_over,
+        ..PastBounds::default()
+    };
+    let read = || snapshot.at_within(slot, delta, bounds).err();
+    let error = read();
+    assert!(
+        matches!(error, None | Some(PastError::OtherRoot { .. })),
+        "{error:?}"
+    );
+    let steps = asked.take();
+    for end in 0..steps {
+        ends_at.set(end);
+        let error = read();
+        assert!(
+            matches!(error, Some(PastError::Stopped)),
+            "{end}: {error:?}"
+        );
+        assert_eq!(asked.take(), end + 1);
+    }
+    steps
+}
+
 #[test]
-fn a_delta_that_has_edited_many_lists_is_read_once_for_their_edits() {
-    const LISTS: usize = 200;
+fn a_state_that_is_made_anew_can_be_ended_all_the_way() {
     let mut bench = Bench::new();
     let slot = bench.create(1);
-    let name = |n: usize| Bytes::from(format!("list-{n:03}"));
     let mut call = |ops: Vec<Op>| {
         let effects = bench.effects(1, slot, ops);
         let committed = bench.commit(vec![Change::Call(effects)]).remove(0);
         committed.delta_id().unwrap()
     };
-    let edit = |n| {
+    let near = call(vec![
+        set("a", "value"),
+        set("b", "value"),
+        set("c", "value"),
+    ]);
+    for n in 0..20_u8 {
+        call(vec![set("other", [n])]);
+    }
+    let snapshot = bench.ledger().snapshot().unwrap();
+    let rows = usize::try_from(head(&bench, slot).log_count).unwrap();
+    let deltas_max = 5;
+    let steps = ends_at_each_step(&snapshot, slot, &near, deltas_max);
+    // Back until that is too far, down the whole log, for the one delta, and for three entries.
+    assert_eq!(steps, deltas_max + 1 + rows + 1 + 3);
+}
+
+/// What one node has made beside another's is undone with that, which is merged again.
+#[test]
+fn a_state_of_which_a_part_is_merged_again_can_be_ended_all_the_way() {
+    let mut bench = Bench::new();
+    let slot = bench.create(1);
+    bench.commit(vec![Change::ShareContext(id(1))]);
+    let effects = bench.effects(1, slot, vec![set("ours", "value")]);
+    bench.commit(vec![Change::Call(effects)]);
+    let lie = Lie {
+        space: Space::Shared,
+        key: "theirs".into(),
+        removes_first: false,
+        write: LiedWrite::Set(b"value".to_vec()),
+    };
+    let lies = BTreeMap::from([((0, "theirs".into()), lie)]);
+    let forged = forge(
+        id(1),
+        Key::new(3).node_id(),
+        5000 << 12,
+        &[],
+        &lies,
+        [9; 32],
+    );
+    let delta = vouched(&forged);
+    let change = Change::Delta(RemoteDelta { slot, delta });
+    let theirs = bench.commit(vec![change]).remove(0).delta_id().unwrap();
+    let snapshot = bench.ledger().snapshot().unwrap();
+    let rows = usize::try_from(head(&bench, slot).log_count).unwrap();
+    let steps = ends_at_each_step(&snapshot, slot, &theirs, usize::MAX);
+    // There, back over all of them, for the one that is merged again, and for two entries.
+    assert_eq!(steps, rows + rows + 1 + 2);
+}
+
+/// Of a list that is still there they are stored.
+#[test]
+fn reading_the_edits_that_are_stored_can_be_ended_at_each() {
+    const EDITS: usize = 5;
+    let mut bench = Bench::new();
+    let slot = bench.create(1);
+    let mut last = None;
+    for n in 0..EDITS {
+        let snapshot = bench.ledger().snapshot().unwrap();
+        let found = snapshot
+            .sequence(slot, Space::Shared, b"list", EntryKind::List)
+            .unwrap();
         let write = Write::Edit {
             kind: EntryKind::List,
-            births: Births::default(),
+            births: found.map(|facts| facts.births).unwrap_or_default(),
             update: Bytes::from(format!("edit {n}")),
         };
-        Op::shared(name(n), write)
-    };
-    let begun = call((0..LISTS).map(edit).collect());
-    call((0..LISTS).map(|n| remove(name(n))).collect());
-    while bench.ledger().sweep(100).unwrap().is_more {}
-    let rows = usize::try_from(head(&bench, slot).log_count).unwrap();
-    let asked = Cell::new(0);
+        drop(snapshot);
+        let effects = bench.effects(1, slot, vec![Op::shared("list".into(), write)]);
+        last = bench.commit(vec![Change::Call(effects)])[0].delta_id();
+    }
+    let (asked, ends_at) = (Cell::new(0), Cell::new(usize::MAX));
     let is_over = || {
         asked.set(asked.get() + 1);
-        false
+        asked.get() > ends_at.get()
     };
     let bounds = PastBounds {
         is_over: &is_over,
         ..PastBounds::default()
     };
     let snapshot = bench.ledger().snapshot().unwrap();
-    let state = snapshot.at_within(slot, &begun, bounds).unwrap();
+    let state = snapshot.at_within(slot, &last.unwrap(), bounds).unwrap();
     asked.set(0);
-    for n in 0..LISTS {
-        let edits = edits_then(&state, Space::Shared, &name(n)).unwrap();
-        let update = format!("{:?}", format!("edit {n}").as_bytes());
+    let edits = edits_then(&state, Space::Shared, b"list").unwrap();
+    assert_eq!((edits.len(), asked.take()), (EDITS, EDITS));
+    for end in 0..EDITS {
+        ends_at.set(end);
+        let error = edits_then(&state, Space::Shared, b"list").err();
         assert!(
-            matches!(&edits[..], [edit] if edit.contains(&update)),
-            "{edits:?}"
+            matches!(error, Some(PastError::Stopped)),
+            "{end}: {error:?}"
         );
+        assert_eq!(asked.take(), end + 1);
     }
-    assert_eq!(asked.get(), rows);
+}
+
+/// However many lists a delta has edited, it is read once for all of them. Where others may write
+/// as well, what it had seen is read for each.
+#[test]
+fn a_delta_that_has_edited_many_lists_is_read_once_for_their_edits() {
+    const LISTS: usize = 200;
+    for is_shared in [false, true] {
+        let mut bench = Bench::new();
+        let slot = bench.create(1);
+        if is_shared {
+            bench.commit(vec![Change::ShareContext(id(1))]);
+        }
+        let name = |n: usize| Bytes::from(format!("list-{n:03}"));
+        let mut call = |ops: Vec<Op>| {
+            let effects = bench.effects(1, slot, ops);
+            let committed = bench.commit(vec![Change::Call(effects)]).remove(0);
+            committed.delta_id().unwrap()
+        };
+        let edit = |n| {
+            let write = Write::Edit {
+                kind: EntryKind::List,
+                births: Births::default(),
+                update: Bytes::from(format!("edit {n}")),
+            };
+            Op::shared(name(n), write)
+        };
+        let begun = call((0..LISTS).map(edit).collect());
+        call((0..LISTS).map(|n| remove(name(n))).collect());
+        while bench.ledger().sweep(100).unwrap().is_more {}
+        let rows = usize::try_from(head(&bench, slot).log_count).unwrap();
+        let asked = Cell::new(0);
+        let is_over = || {
+            asked.set(asked.get() + 1);
+            false
+        };
+        let bounds = PastBounds {
+            is_over: &is_over,
+            ..PastBounds::default()
+        };
+        let snapshot = bench.ledger().snapshot().unwrap();
+        let state = snapshot.at_within(slot, &begun, bounds).unwrap();
+        asked.set(0);
+        for n in 0..LISTS {
+            let edits = edits_then(&state, Space::Shared, &name(n)).unwrap();
+            let update = format!("{:?}", format!("edit {n}").as_bytes());
+            assert!(
+                matches!(&edits[..], [edit] if edit.contains(&update)),
+                "{edits:?}"
+            );
+        }
+        let seen = if is_shared { LISTS } else { 0 };
+        assert_eq!(asked.get(), rows + seen);
+    }
 }
 
 /// What came with a copy is the newest state, and from there on all is kept.
