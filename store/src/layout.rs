@@ -199,6 +199,16 @@ pub(crate) enum User {
 }
 
 impl Tables {
+    /// Pages that all tables have, free ones aside.
+    pub(crate) fn pages(&self, txn: &RoTxn<'_, WithoutTls>) -> heed::Result<u64> {
+        let mut pages = 0;
+        for table in self.all() {
+            let stat = table.stat(txn)?;
+            pages += stat.branch_pages + stat.leaf_pages + stat.overflow_pages;
+        }
+        Ok(pages as u64)
+    }
+
     /// Whether a context is in the slot, in service or not, or a grave: a record says so that is not
     /// one of `but_for`.
     pub(crate) fn is_used(

@@ -310,12 +310,7 @@ impl Snapshot {
 
     /// Pages that all tables have.
     pub(crate) fn pages(&self) -> Result<u64, StoreError> {
-        let mut pages = 0;
-        for table in self.tables.all() {
-            let stat = table.stat(&self.txn).map_err(unreadable)?;
-            pages += stat.branch_pages + stat.leaf_pages + stat.overflow_pages;
-        }
-        Ok(pages as u64)
+        self.tables.pages(&self.txn).map_err(unreadable)
     }
 
     pub(crate) fn table_counts(&self) -> Result<TableCounts, StoreError> {

@@ -528,7 +528,7 @@ impl<'l> LedgerWriter<'l> {
             if !has_space && takes && !self.has_room_inside(growth) {
                 return Err(nothing_reserved());
             }
-            if !is_in_map && takes && !self.has_room_in_map(growth) {
+            if !is_in_map && takes && !self.has_room_in_map(growth)? {
                 let bytes_max = self.state.pages_max * layout::PAGE_BYTES;
                 return Err(StoreError::MapFull { bytes_max });
             }
@@ -562,13 +562,16 @@ impl<'l> LedgerWriter<'l> {
         self.has_free(growth + PAGES_FOR_FREEING, behind / layout::PAGE_BYTES)
     }
 
-    /// The same, if the file can grow no further than the map.
-    fn has_room_in_map(&mut self, growth: u64) -> bool {
+    /// The same, if the file can grow no further than the map. No more pages are written than
+    /// there are, so that a small ledger takes a large call of which `growth` says far too much.
+    fn has_room_in_map(&mut self, growth: u64) -> Result<bool, StoreError> {
         let pages_max = self.state.pages_max;
-        let behind = pages_max.saturating_sub(self.state.pages);
+        let pass = self.pass.as_ref().expect("something was written");
+        let there = pass.pages_there()? + pass.trie_changes() as u64;
         let for_checkpoint = CHECKPOINT_PAGES.min(pages_max / 8);
-        let growth = growth - CHECKPOINT_PAGES + for_checkpoint;
-        self.has_free(growth + for_freeing_in_map(pages_max), behind)
+        let growth = there.min(growth - CHECKPOINT_PAGES) + for_checkpoint;
+        let behind = pages_max.saturating_sub(self.state.pages);
+        Ok(self.has_free(growth + for_freeing_in_map(pages_max), behind))
     }
 
     /// Whether so many pages are free inside the file, but for those that are behind it. One

@@ -307,6 +307,13 @@ impl<'l> Pass<'l> {
         self.writes.saturating_sub(self.beside) + self.trie_changes
     }
 
+    /// Pages that all tables have with what was written, but for the nodes of tries that a
+    /// checkpoint writes.
+    pub(crate) fn pages_there(&self) -> Result<u64, StoreError> {
+        let pages = self.tables.pages(&self.txn);
+        pages.map_err(|error| engine_error("count the pages of", error, self.env))
+    }
+
     /// Nodes of tries that were read into memory since the last checkpoint.
     pub(crate) fn trie_nodes(&self) -> usize {
         self.trie_nodes
