@@ -81,6 +81,17 @@ pub enum ServeError {
         /// The node of the key.
         key: String,
     },
+    /// There is data, and the key that it belongs to is gone.
+    #[error(
+        "the data in {path} belongs to node {data}, but there is no key in {path}/keys/node.key: put the directory keys of that node back; nothing was changed",
+        path = path.display()
+    )]
+    KeyMissing {
+        /// The data directory.
+        path: PathBuf,
+        /// The node in its manifest.
+        data: String,
+    },
     /// The data directory cannot be used.
     #[error(transparent)]
     Data(#[from] StoreError),
@@ -363,6 +374,16 @@ fn identity(data_dir: &Path) -> Result<Identity, ServeError> {
         checked => checked?,
     }
     let keys = data_dir.join("keys");
+    // A key that is made for data which is there would be another node's for ever.
+    if let Some(node) = DataDir::node_if_any(data_dir)? {
+        return match Identity::load(&keys) {
+            Err(error) if error.is_absent() => Err(ServeError::KeyMissing {
+                path: data_dir.to_owned(),
+                data: node.to_string(),
+            }),
+            loaded => Ok(loaded?),
+        };
+    }
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)

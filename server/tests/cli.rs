@@ -844,3 +844,56 @@ fn a_blob_that_is_another_than_the_one_asked_for_is_not_kept() {
     let left = fs::read_dir(dir.path()).unwrap();
     assert_eq!(left.count(), 1, "only the token is there");
 }
+
+/// Every file below a directory, with what is in it.
+fn everything_in(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => {
+                found.extend(everything_in(&path));
+                found.push((path, Vec::new()));
+            }
+            false => found.push((path.clone(), fs::read(&path).unwrap())),
+        }
+    }
+    found.sort();
+    found
+}
+
+/// A restored directory waits for its key, and one may be lost: a key that was made for it would
+/// be another node's.
+#[test]
+fn no_key_is_made_for_data_that_belongs_to_one() {
+    let dir = TempDir::new().unwrap();
+    let data = dir.path().join("data");
+    assert_eq!(Server::start(&data, &[]).interrupt(), Some(0));
+    let key = data.join("keys/node.key");
+    let (kept, manifest) = (fs::read(&key).unwrap(), data.join("manifest"));
+    let serve = ["serve", "--listen", "127.0.0.1:0"];
+    fs::remove_file(&key).unwrap();
+    let before = everything_in(&data);
+    fails(&data, &serve, 1, "there is no key in");
+    fails(&data, &serve, 1, "put the directory keys of that node back");
+    assert!(everything_in(&data) == before, "it is as it was");
+    assert_eq!(document(&data, &["check"])["whole"], true);
+
+    // Nor where it cannot be told whose the data is.
+    let said = fs::read(&manifest).unwrap();
+    fs::remove_file(&manifest).unwrap();
+    fails(&data, &serve, 1, "restore the manifest");
+    fs::write(&manifest, &said[1..]).unwrap();
+    fails(&data, &serve, 1, "manifest");
+    fs::write(&manifest, said).unwrap();
+    fs::remove_file(data.join("keys/token")).unwrap();
+    fs::remove_dir(data.join("keys")).unwrap();
+    fails(&data, &serve, 1, "there is no key in");
+    assert!(!data.join("keys").exists());
+
+    fs::create_dir(data.join("keys")).unwrap();
+    fs::set_permissions(data.join("keys"), fs::Permissions::from_mode(0o700)).unwrap();
+    fs::write(&key, kept).unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(Server::start(&data, &[]).interrupt(), Some(0));
+}

@@ -66,22 +66,8 @@ impl DataDir {
         make_private_dir(path)?;
         let lock = lock(path)?;
         let manifest_path = path.join(MANIFEST);
-        let is_new = !manifest_path
-            .try_exists()
-            .map_err(StoreError::file("look for", &manifest_path))?;
+        let is_new = !has_manifest(path)?;
         let (manifest, is_written) = if is_new {
-            // Ledgers without a manifest: making a new one could cut them
-            // up by another shard count, so that half of them is not found.
-            // And where applications were installed, there were ledgers.
-            let shards = path.join(SHARDS);
-            let has_shards = shards
-                .try_exists()
-                .map_err(StoreError::file("look for", &shards))?;
-            if has_shards || has_files(&path.join(BLOBS))? {
-                return Err(StoreError::ManifestMissing {
-                    path: path.to_owned(),
-                });
-            }
             let new = Manifest::new(options.shards_if_new, options.node_id_if_new);
             (new, false)
         } else {
@@ -237,6 +223,11 @@ impl DataDir {
                     path: path.to_owned(),
                 });
             }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(StoreError::NoData {
+                    path: path.to_owned(),
+                });
+            }
             Err(error) => return Err(StoreError::file("read", &manifest_path)(error)),
         };
         match Manifest::parse(&manifest_path, &text)? {
@@ -358,12 +349,24 @@ impl DataDir {
 
     /// Whose data the directory at `path` holds, for who does not open it.
     pub fn node_of(path: &Path) -> Result<NodeId, StoreError> {
+        if !DataDir::is_one(path) {
+            let path = path.to_owned();
+            return Err(StoreError::NoData { path });
+        }
         let path = path.join(MANIFEST);
         let text = fs::read(&path).map_err(StoreError::file("read", &path))?;
         Ok(match Manifest::parse(&path, &text)? {
             Found::Manifest(manifest) => manifest.node_id,
             Found::Before { node_id, .. } => node_id,
         })
+    }
+
+    /// The same where there may be no data yet, and so nobody's. Changes nothing.
+    pub fn node_if_any(path: &Path) -> Result<Option<NodeId>, StoreError> {
+        match has_manifest(path)? {
+            true => DataDir::node_of(path).map(Some),
+            false => Ok(None),
+        }
     }
 
     /// What can be made again: compiled modules.
@@ -385,6 +388,26 @@ impl DataDir {
     pub fn run_file_in(path: &Path) -> PathBuf {
         path.join("server.json")
     }
+}
+
+/// Whether the directory at `path` says what it is. Data without that is refused.
+fn has_manifest(path: &Path) -> Result<bool, StoreError> {
+    let exists = |path: &Path| {
+        let found = path.try_exists();
+        found.map_err(StoreError::file("look for", path))
+    };
+    if exists(&path.join(MANIFEST))? {
+        return Ok(true);
+    }
+    // Ledgers without a manifest: making a new one could cut them
+    // up by another shard count, so that half of them is not found.
+    // And where applications were installed, there were ledgers.
+    if exists(&path.join(SHARDS))? || has_files(&path.join(BLOBS))? {
+        return Err(StoreError::ManifestMissing {
+            path: path.to_owned(),
+        });
+    }
+    Ok(false)
 }
 
 /// The place of one of the ledgers below `shards`.

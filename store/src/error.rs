@@ -46,6 +46,12 @@ pub enum StoreError {
         /// The data directory.
         path: PathBuf,
     },
+    /// There is no data directory.
+    #[error("{} is no data directory; choose another one", path.display())]
+    NoData {
+        /// What was named.
+        path: PathBuf,
+    },
     /// A file that has held durable state is gone, or only a part of it is left.
     #[error("{} {loss}, and with it what was stored there; put the file back, or restore the whole data directory from a backup", path.display())]
     Lost {
@@ -212,6 +218,7 @@ impl StoreError {
             StoreError::Locked { .. }
             | StoreError::WrongFormat { .. }
             | StoreError::ManifestMissing { .. }
+            | StoreError::NoData { .. }
             | StoreError::Lost { .. }
             | StoreError::Foreign { .. }
             | StoreError::Stale { .. }

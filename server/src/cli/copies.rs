@@ -340,6 +340,7 @@ fn not_resharded(error: &ExportError) -> Failure {
     let failure = Failure::new(exit_of(store), chain(error));
     match store {
         Some(StoreError::Locked { .. }) => failure.advise("stop the server; nothing was changed"),
+        Some(StoreError::NoData { .. }) => failure,
         _ if matches!(error, ExportError::Unfinished { .. }) => failure,
         _ => failure
             .advise("nothing was changed; `corelet check` tells what is damaged, if anything is"),

@@ -277,6 +277,7 @@ pub(super) fn unstored_batch(error: &StoreError) -> Refusal {
         StoreError::Locked { .. }
         | StoreError::WrongFormat { .. }
         | StoreError::ManifestMissing { .. }
+        | StoreError::NoData { .. }
         | StoreError::Lost { .. }
         | StoreError::Foreign { .. }
         | StoreError::Stale { .. }

@@ -54,7 +54,7 @@ pub fn reshard(
 ) -> Result<Resharded, ExportError> {
     if !DataDir::is_one(path) {
         let path = path.to_owned();
-        return Err(StoreError::ManifestMissing { path }.into());
+        return Err(StoreError::NoData { path }.into());
     }
     let options = OpenOptions {
         shards_if_new: shards,
