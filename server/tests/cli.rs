@@ -897,3 +897,28 @@ fn no_key_is_made_for_data_that_belongs_to_one() {
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
     assert_eq!(Server::start(&data, &[]).interrupt(), Some(0));
 }
+
+#[test]
+fn a_finding_of_no_shard_stands_under_its_headings_and_says_what_to_do() {
+    let dir = TempDir::new().unwrap();
+    let data = dir.path().join("data");
+    assert_eq!(Server::start(&data, &[]).interrupt(), Some(0));
+    let key = data.join("keys/node.key");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    let output = run(&data, &["check"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let table = String::from_utf8(output.stdout).unwrap();
+    let mut lines = table.lines();
+    let (headings, row) = (lines.next().unwrap(), lines.next().unwrap());
+    let at = headings.find("WHAT").unwrap();
+    assert_eq!(row.find("node's key"), Some(at), "{table}");
+    assert!(headings.starts_with("SHARD"), "{table}");
+    let at = headings.find("WHAT TO DO").unwrap();
+    let why = &row[..at];
+    assert!(
+        why.contains("(mode 644)") && !why.contains("chmod"),
+        "{table}"
+    );
+    let advice = format!("run chmod 600 {}", key.display());
+    assert_eq!(&row[at..], advice, "{table}");
+}

@@ -4,14 +4,14 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use corelet_net::Identity;
+use corelet_net::{Identity, IdentityError};
 use corelet_shard::component_file;
 use corelet_store::{CheckReport, DataDir, Finding, StoreError, check};
 use serde::Serialize;
 
 use super::args::Global;
 use super::failure::{Exit, Failure};
-use super::output::Out;
+use super::output::{Out, shell};
 use super::progress::Progress;
 
 /// Bytes of a component that are hashed at a time.
@@ -162,16 +162,17 @@ enum Key {
 /// Whether the key is the one of the node whose data it is.
 fn key(dir: &Path) -> Result<Key, Failure> {
     let keys = dir.join("keys");
-    let found = |why: String| {
+    let found = |why: String, advice: &str| {
         Key::Wrong(Found {
             shard: None,
             context: None,
             what: "node's key".to_owned(),
             key: keys.display().to_string(),
             why,
-            advice: "put back the keys' directory that belongs to this data directory".to_owned(),
+            advice: advice.to_owned(),
         })
     };
+    let put_back = "put back the keys' directory that belongs to this data directory";
     let Ok(node) = DataDir::node_of(dir) else {
         // What is wrong with the manifest was told already.
         return Ok(Key::Right);
@@ -182,11 +183,27 @@ fn key(dir: &Path) -> Result<Key, Failure> {
             "the key of node {node} is not in {}: put it there before a server starts",
             keys.display()
         )),
-        Ok(identity) => found(format!(
-            "it is the one of node {}, and the data is of {node}",
-            identity.node_id()
-        )),
-        Err(error) => found(crate::refusal::chain(&error)),
+        Ok(identity) => {
+            let other = identity.node_id();
+            let why = format!("it is the one of node {other}, and the data is of {node}");
+            found(why, put_back)
+        }
+        Err(IdentityError::TooOpen { path, mode }) => found(
+            format!("it can be read by others (mode {mode:o})"),
+            &format!("run chmod 600 {}", shell(&path.display().to_string())),
+        ),
+        Err(IdentityError::Malformed {
+            found: bytes,
+            expected,
+            ..
+        }) => found(
+            format!("it is no key: it has {bytes} bytes instead of {expected}"),
+            put_back,
+        ),
+        Err(error) => found(
+            crate::refusal::chain(&error),
+            "see that it can be read, or put back the keys' directory that belongs to this data directory",
+        ),
     })
 }
 

@@ -81,7 +81,8 @@ impl Out {
         }
         let text: String = table
             .lines()
-            .map(|line| format!("{}\n", line.trim()))
+            // The style's own blank goes, those of an empty first cell stay.
+            .map(|line| format!("{}\n", line.strip_prefix(' ').unwrap_or(&line).trim_end()))
             .collect();
         self.raw(text.as_bytes())
     }
