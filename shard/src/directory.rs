@@ -190,6 +190,9 @@ pub(crate) fn check_name(name: &str) -> Result<(), CallError> {
     {
         return bad("a name consists of a-z, A-Z, 0-9, '-', '_' and '.'");
     }
+    if matches!(name, "." | "..") {
+        return bad("in a path it is another place, so that nothing could reach the context by it");
+    }
     if name.parse::<ContextId>().is_ok() {
         return bad("it reads like a context's id");
     }
@@ -228,6 +231,10 @@ mod tests {
             ("", false),
             ("a b", false),
             ("ü", false),
+            (".", false),
+            ("..", false),
+            ("...", true),
+            ("..a", true),
             (&*id, false),
         ] {
             assert_eq!(check_name(name).is_ok(), good, "{name:?}");

@@ -168,8 +168,9 @@ pub(super) fn path_part(text: &str) -> Result<&str, Failure> {
     let plain = text
         .bytes()
         .all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte));
-    let dots = text.bytes().all(|byte| byte == b'.');
-    if plain && !dots {
+    // In a path they are other places.
+    let is_elsewhere = matches!(text, "" | "." | "..");
+    if plain && !is_elsewhere {
         Ok(text)
     } else {
         Err(Failure::new(
