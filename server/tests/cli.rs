@@ -922,3 +922,35 @@ fn a_finding_of_no_shard_stands_under_its_headings_and_says_what_to_do() {
     let advice = format!("run chmod 600 {}", key.display());
     assert_eq!(&row[at..], advice, "{table}");
 }
+
+#[test]
+fn what_guests_have_made_does_not_steer_the_terminal() {
+    let dir = TempDir::new().unwrap();
+    let data = dir.path().join("data");
+    let server = Server::start(&data, &[&kv()]);
+    let steering = "a\u{9b}2J\u{7f}\u{202e}\u{2066}\u{200f}\u{61c}\u{2028}b";
+    let set = json!({ "key": steering, "value": steering });
+    ok(&data, &["call", "kv", "set", &set.to_string()]);
+    let got = json!({ "key": steering }).to_string();
+    for args in [
+        &["context", "entries", "kv"][..],
+        &["context", "deltas", "kv"],
+        &["events", "kv"],
+        &["logs", "kv"],
+        &["call", "kv", "get", &got],
+    ] {
+        let told = ok(&data, args);
+        let harmless = |char: char| char == '\n' || (char.is_ascii() && !char.is_control());
+        assert!(told.chars().all(harmless), "{args:?}: {told:?}");
+    }
+    let told = ok(&data, &["context", "entries", "kv"]);
+    assert!(told.contains(r"2J\u007f\u202e"), "{told}");
+    // Scripts get it as it is.
+    let lines = ok(&data, &["context", "entries", "kv", "-o", "json"]);
+    assert!(lines.contains('\u{202e}'), "{lines}");
+    for name in [".", ".."] {
+        let create = ["context", "create", "kv", "--name", name];
+        fails(&data, &create, 1, "invalid_params");
+    }
+    assert_eq!(server.interrupt(), Some(0));
+}

@@ -7,16 +7,19 @@ use serde_json::Value;
 
 use super::args::Global;
 use super::failure::{Exit, Failure};
-use super::output::{Out, date};
+use super::output::{Out, date, escaped, plain};
 
 pub(super) fn entries(path: &str, global: &Global, out: &Out) -> Result<(), Failure> {
     each_line(path, global, out, |line| {
         let space = word(line, "space")?;
         // As JSON: it may have any character in it.
         let key = line.get("key").or_else(|| line.get("key_base64"))?;
+        let key = escaped(&key.to_string());
         let kind = word(line, "kind")?;
         let value = line.get("value").or_else(|| line.get("value_base64"));
-        let value = value.map_or(String::new(), |value| format!(" {value}"));
+        let value = value.map_or(String::new(), |value| {
+            format!(" {}", escaped(&value.to_string()))
+        });
         Some(format!("{space:<8} {kind:<12} {key}{value}"))
     })
 }
@@ -55,7 +58,7 @@ fn each_line(
             true => out.raw(format!("{line}\n").as_bytes())?,
             false => {
                 if let Some(text) = shown(&parsed) {
-                    out.raw(format!("{text}\n").as_bytes())?;
+                    out.raw(format!("{}\n", plain(&text)).as_bytes())?;
                 }
             }
         }

@@ -145,18 +145,43 @@ impl Out {
 }
 
 /// Text from elsewhere on one line, without the characters that steer
-/// terminals or turn the order of text round (Unicode UAX 9).
+/// terminals, break lines or turn the order of text round (Unicode UAX 9).
 pub(crate) fn plain(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for char in text.chars() {
-        let turns = matches!(char, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if char.is_control() || turns {
+        if steers(char) {
             out.extend(char.escape_unicode());
         } else {
             out.push(char);
         }
     }
     out
+}
+
+/// Compact JSON without those characters, which it lets pass inside of strings. It stays JSON.
+pub(crate) fn escaped(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for char in json.chars() {
+        push_escaped(&mut out, char);
+    }
+    out
+}
+
+fn push_escaped(out: &mut String, char: char) {
+    if steers(char) {
+        let _ = write!(out, "\\u{:04x}", u32::from(char));
+    } else {
+        out.push(char);
+    }
+}
+
+fn steers(char: char) -> bool {
+    let turns = matches!(
+        char,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    );
+    let breaks = matches!(char, '\u{2028}' | '\u{2029}');
+    char.is_control() || turns || breaks
 }
 
 /// A word of a shell command, in quotes where it needs them.
@@ -192,10 +217,7 @@ pub(crate) fn pretty(json: &str) -> String {
                 while let Some(inner) = chars.next() {
                     match inner {
                         '\\' => out.extend([Some('\\'), chars.next()].into_iter().flatten()),
-                        _ if plain(inner.encode_utf8(&mut [0; 4])).len() > inner.len_utf8() => {
-                            let _ = write!(out, "\\u{:04x}", u32::from(inner));
-                        }
-                        _ => out.push(inner),
+                        _ => push_escaped(&mut out, inner),
                     }
                     if inner == '"' {
                         break;
