@@ -954,3 +954,88 @@ fn what_guests_have_made_does_not_steer_the_terminal() {
     }
     assert_eq!(server.interrupt(), Some(0));
 }
+
+#[test]
+fn what_cannot_be_sent_or_written_is_told_as_that() {
+    let dir = TempDir::new().unwrap();
+    let data = dir.path().join("data");
+    let server = Server::start(&data, &[&kv()]);
+    let directory = dir.path().to_str().unwrap();
+    for args in [["blob", "put", directory], ["app", "install", directory]] {
+        fails(&data, &args, 1, directory);
+        fails(&data, &args, 1, "directory");
+    }
+    let full = || Stdio::from(fs::File::options().write(true).open("/dev/full").unwrap());
+    let file = dir.path().join("content");
+    fs::write(&file, "content").unwrap();
+    let blob = ok(&data, &["blob", "put", file.to_str().unwrap()]);
+    for args in [["context", "export", "kv"], ["blob", "get", blob.trim()]] {
+        let mut command = corelet(&data);
+        let output = command.args(args).stdout(full()).output().unwrap();
+        let talk = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{talk}");
+        assert!(
+            talk.contains("standard output") && !talk.contains("server"),
+            "{talk}"
+        );
+    }
+    assert_eq!(server.interrupt(), Some(0));
+    let nowhere = dir.path().join("nowhere");
+    for args in [&["reshard", "--shards", "2"][..], &["check"]] {
+        fails(&nowhere, args, 1, "is no data directory");
+    }
+    assert!(!nowhere.exists());
+}
+
+/// A server that begins an answer and does not go on with it.
+#[test]
+fn what_is_not_whole_yet_goes_with_the_process_that_a_signal_ends() {
+    use rustix::process::{Pid, Signal, kill_process};
+
+    let dir = TempDir::new().unwrap();
+    let kept = dir.path().join("kept");
+    fs::create_dir(&kept).unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let server = std::thread::Builder::new().name("stalls".to_owned());
+    let stalling = server.spawn(move || {
+        let mut open = Vec::new();
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            while lines.next().is_some_and(|line| !line.unwrap().is_empty()) {}
+            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\nhello";
+            stream.write_all(answer).unwrap();
+            open.push(stream);
+        }
+    });
+    let to = kept.join("it");
+    let (to, id) = (to.to_str().unwrap(), "1".repeat(32));
+    for args in [
+        &["backup", to][..],
+        &["context", "export", "shop", "--to", to],
+        &["blob", "get", &id, "--to", to],
+    ] {
+        for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+            let mut child = corelet(dir.path())
+                .args(args)
+                .args(["--url", &url])
+                .env("CORELET_TOKEN", "corelet_0123456789abcdef")
+                .spawn()
+                .unwrap();
+            let descriptors = format!("/proc/{}/fd", child.id());
+            corelet_tests::wait_for("a file that it writes", || {
+                let mut open = fs::read_dir(&descriptors).unwrap();
+                open.find_map(|entry| {
+                    let file = fs::read_link(entry.ok()?.path()).ok()?;
+                    file.starts_with(&kept).then_some(())
+                })
+            });
+            kill_process(Pid::from_child(&child), signal).unwrap();
+            assert!(!child.wait().unwrap().success());
+            let left: Vec<_> = fs::read_dir(&kept).unwrap().collect();
+            assert!(left.is_empty(), "{args:?} {signal:?}: {left:?}");
+        }
+    }
+    assert!(!stalling.unwrap().is_finished(), "it stalls until the end");
+}

@@ -1,6 +1,6 @@
 //! `corelet app`: build, install, list, show, remove, and a new one to begin with.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use corelet_build::{Request, SdkSource, Toolchain, build, new_project};
@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::args::{AppCommand, Global};
 use super::context::path_part;
 use super::failure::{Exit, Failure};
+use super::kept::open_file;
 use super::output::{Out, date};
 use super::progress::{Progress, during};
 use crate::api;
@@ -74,11 +75,8 @@ pub(crate) fn install(
     file: &Path,
     out: &Out,
 ) -> Result<api::Application, Failure> {
-    let reading =
-        |error| Failure::new(Exit::Failed, format!("reading {}: {error}", file.display()));
-    let opened = File::open(file).map_err(reading)?;
-    let length = opened.metadata().map_err(reading)?.len();
-    let progress = Progress::begin(out, "uploading", Some(length));
+    let (opened, found) = open_file(file, "the component is")?;
+    let progress = Progress::begin(out, "uploading", Some(found.len()));
     let installed = client.install(progress.reading(opened, "compiling"));
     drop(progress);
     Ok(installed?)

@@ -1,7 +1,7 @@
 //! `corelet blob`: put, get, ls, info, rm.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::Path;
 
 use corelet_store::BlobId;
@@ -10,7 +10,7 @@ use serde_json::json;
 use super::args::{BlobCommand, Global};
 use super::context::path_part;
 use super::failure::{Exit, Failure};
-use super::kept::keep;
+use super::kept::{STDOUT, copy, keep, open_file};
 use super::output::{Out, date, size};
 use super::progress::during;
 use crate::api;
@@ -78,10 +78,7 @@ fn put(file: &Path, id: Option<&str>, global: &Global, out: &Out) -> Result<(), 
     let (content, bytes): (Box<dyn Read>, _) = match file.as_os_str() == "-" {
         true => (Box::new(io::stdin()), None),
         false => {
-            let opened = File::open(file).and_then(|opened| Ok((opened.metadata()?, opened)));
-            let (found, opened) = opened.map_err(|error| {
-                Failure::failed(&error).advise(format!("the content is {}", file.display()))
-            })?;
+            let (opened, found) = open_file(file, "the content is")?;
             // Others say nothing of how much comes.
             (Box::new(opened), found.is_file().then_some(found.len()))
         }
@@ -94,13 +91,14 @@ fn put(file: &Path, id: Option<&str>, global: &Global, out: &Out) -> Result<(), 
 fn get(blob: &str, to: Option<&Path>, global: &Global, out: &Out) -> Result<(), Failure> {
     let path = path(blob)?;
     let body = super::client(global)?.download(&path)?;
+    let mut body = body;
     let Some(file) = to else {
-        let mut stdout = io::stdout().lock();
-        copy(body, &mut stdout)?;
-        return Ok(stdout.flush()?);
+        copy(&mut body, &mut io::stdout().lock(), "blob", STDOUT)?;
+        return Ok(());
     };
     let expected: Option<BlobId> = blob.parse().ok();
-    let save = || keep(file, |part| fetch(body, part, expected));
+    let place = file.display().to_string();
+    let save = || keep(file, |part| fetch(body, part, &place, expected));
     let ((), bytes) = during(out, "downloading", save)?;
     out.done(
         &format!("saved {blob} to {} ({})", file.display(), size(bytes)),
@@ -109,14 +107,18 @@ fn get(blob: &str, to: Option<&Path>, global: &Global, out: &Out) -> Result<(), 
 }
 
 /// Fetches a content and compares it with its id.
-fn fetch(body: impl Read, part: &File, expected: Option<BlobId>) -> Result<(), Failure> {
+fn fetch(
+    body: impl Read,
+    mut part: &File,
+    place: &str,
+    expected: Option<BlobId>,
+) -> Result<(), Failure> {
     let mut hasher = blake3::Hasher::new();
-    let hashed = HashedRead {
+    let mut hashed = HashedRead {
         body,
         hasher: &mut hasher,
     };
-    let mut to = part;
-    copy(hashed, &mut to)?;
+    copy(&mut hashed, &mut part, "blob", place)?;
     let found = BlobId::from_bytes(*hasher.finalize().as_bytes());
     match expected == Some(found) {
         true => Ok(()),
@@ -141,10 +143,4 @@ impl<R: Read> Read for HashedRead<'_, R> {
         self.hasher.update(&buffer[..read]);
         Ok(read)
     }
-}
-
-fn copy(mut body: impl Read, to: &mut impl Write) -> Result<u64, Failure> {
-    io::copy(&mut body, to).map_err(|error| {
-        Failure::failed(&error).advise("the blob was broken off; the server's log may say why")
-    })
 }

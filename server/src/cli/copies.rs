@@ -3,7 +3,7 @@
 //! directories that no server has open.
 
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -18,7 +18,7 @@ use serde_json::json;
 use super::args::{BackupArgs, Global, ReshardArgs, RestoreArgs, SettingsArgs};
 use super::context;
 use super::failure::{Exit, Failure};
-use super::kept::keep;
+use super::kept::{STDOUT, copy, keep};
 use super::left_out::LeftOut;
 use super::output::Out;
 use super::progress::Progress;
@@ -74,9 +74,8 @@ pub(super) fn export(
     let path = format!("{}/export", context::path(context)?);
     let mut body = super::client(global)?.download(&path)?;
     let Some(file) = to else {
-        let mut stdout = io::stdout().lock();
-        io::copy(&mut body, &mut stdout).map_err(|error| broken_off(&error))?;
-        return Ok(stdout.flush()?);
+        copy(&mut body, &mut io::stdout().lock(), "copy", STDOUT)?;
+        return Ok(());
     };
     let bytes = save(body, file, None, "exporting", out)?.bytes;
     let size = super::output::size(bytes);
@@ -144,7 +143,7 @@ fn save(
     let (read, bytes) = keep(file, |mut part| {
         match keys {
             None => {
-                io::copy(&mut body, &mut part).map_err(|error| broken_off(&error))?;
+                copy(&mut body, &mut part, "copy", &file.display().to_string())?;
             }
             Some(keys) => copy_with_keys(body, keys, part)?,
         }
@@ -191,10 +190,6 @@ fn latest() -> Hlc {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let latest = now.unwrap_or_default() + AHEAD_MAX;
     Hlc::from_micros(u64::try_from(latest.as_micros()).unwrap_or(u64::MAX))
-}
-
-fn broken_off(error: &io::Error) -> Failure {
-    Failure::failed(error).advise("the copy was broken off; the server's log may say why")
 }
 
 pub(super) fn restore_backup(
