@@ -120,7 +120,7 @@ pub use entry::{CounterSum, EntryKind, EntryValue, Space};
 pub use error::{BlobError, ExportError, ImportError, Loss, PastError, Refused, StoreError};
 pub use export::{
     BackupCounts, BackupSource, CopiedContext, EXPORT_VERSION, ExportKind, ExportScope,
-    ImportPlace, ReadCopy, Resharded, RestoreOptions, Restored, add_keys, export_context,
+    ImportPlace, Imported, ReadCopy, Resharded, RestoreOptions, Restored, add_keys, export_context,
     import_context, import_into, read_copy, reshard, restore, write_backup,
 };
 pub use hlc::{FromTheFuture, Hlc, HlcClock};

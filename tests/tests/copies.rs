@@ -275,6 +275,72 @@ fn a_context_travels_from_a_server_to_another_node() {
     assert_eq!(server.stop(), Some(0));
 }
 
+/// Nobody else would tell before the first call fails.
+#[test]
+fn an_import_says_what_the_context_lacks_here() {
+    let home = tempfile::tempdir().expect("a directory");
+    let here = home.path().join("here");
+    let mut server = Server::start(&here, &["--shards", "2"]);
+    let client = server.client();
+    let docs = client.install("docs");
+    let context = client.create(&docs, Some("plans"));
+    let content = home.path().join("content");
+    fs::write(&content, "a picture").expect("a file");
+    let put = done(&here, &["blob", "put", content.to_str().expect("text")]);
+    let blob = put["id"].as_str().expect("an id").to_owned();
+    let args = json!({ "title": "plan", "at": 0, "what": "begun. " });
+    client.call(&context, "write", args).expect("an answer");
+    let args =
+        json!({ "title": "plan", "at": 0, "count": 4, "remark": "see", "attachments": [blob] });
+    let answer = client.call(&context, "comment", args).expect("an answer");
+    assert!(answer["result"].is_object(), "{answer}");
+    let file = home.path().join("plans.clx");
+    let file = file.to_str().expect("text");
+    done(&here, &["context", "export", "plans", "--to", file]);
+    assert_eq!(server.stop(), Some(0));
+
+    let elsewhere = |name: &str| {
+        let there = home.path().join(name);
+        let mut server = Server::start(&there, &["--shards", "3"]);
+        let client = server.client();
+        let holder = client.create(&client.install("kv"), Some("plans"));
+        assert_eq!(server.stop(), Some(0));
+        (there, holder)
+    };
+    let (there, holder) = elsewhere("for-scripts");
+    let told = done(&there, &["context", "import", file]);
+    assert_eq!(told["name"], Value::Null);
+    assert_eq!(
+        told["name_taken"],
+        json!({ "name": "plans", "holder": holder })
+    );
+    assert_eq!(told["application_installed"], false);
+    assert_eq!(told["blobs_missing"], 1);
+    assert_eq!(told["blobs_missing_ids"], json!([blob]));
+    let (there, holder) = elsewhere("for-people");
+    let output = corelet(&there, &["context", "import", file]);
+    assert!(output.status.success(), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    for word in [
+        format!("name \"plans\" is that of context {holder}"),
+        format!("application {docs} is not installed"),
+        format!("blob {blob} is attached and not here"),
+    ] {
+        assert!(said.contains(&word), "{word}: {said}");
+    }
+
+    // Where nothing is in the way, nothing is said.
+    let mut server = Server::start(&here, &[]);
+    let deleted = corelet(&here, &["context", "delete", "plans"]);
+    assert!(deleted.status.success(), "{deleted:?}");
+    assert_eq!(server.stop(), Some(0));
+    let told = done(&here, &["context", "import", file]);
+    assert_eq!(told["name"], "plans");
+    assert_eq!(told["name_taken"], Value::Null);
+    assert_eq!(told["application_installed"], true);
+    assert_eq!(told["blobs_missing"], 0);
+}
+
 /// Its ledgers are those of the configuration, as when a server has them open.
 #[test]
 fn an_import_keeps_within_what_is_configured() {

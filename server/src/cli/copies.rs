@@ -36,11 +36,15 @@ pub(super) fn back_up(args: &BackupArgs, global: &Global, out: &Out) -> Result<(
     let saved = save(body, &args.file, keys.as_deref(), "backing up", out)?;
     let bytes = saved.bytes;
     let contexts = LeftOut::all(&saved.left_out);
-    contexts.say(out, "contexts are out of service", |context, why| {
-        format!("context {context} is out of service, and so it is not in it: {why}")
-    });
+    contexts.say(
+        out,
+        "contexts are out of service and not in it",
+        |context, why| {
+            format!("context {context} is out of service, and so it is not in it: {why}")
+        },
+    );
     let blobs = LeftOut::all(&saved.blobs_left_out);
-    blobs.say(out, "blobs are attached", |blob, why| {
+    blobs.say(out, "blobs are attached and not in it", |blob, why| {
         format!("blob {blob} is attached and not in it: {why}; upload its content again, and back up anew")
     });
     let file = args.file.display();
@@ -105,21 +109,49 @@ pub(super) fn import(
     let imported = import_into(&place, input);
     drop(progress);
     let imported = imported.map_err(|error| not_restored(&error))?;
+    let context = &imported.context;
+    let missing = imported.blobs_missing.iter();
+    let missing: Vec<_> = missing.map(|blob| (*blob, String::new())).collect();
+    let blobs = LeftOut {
+        first: &missing,
+        count: imported.blobs_missing_count,
+    };
     out.done(
         &format!(
             "imported context {} with {} entries",
-            imported.id, imported.entries
+            context.id, context.entries
         ),
         || {
             json!({
-                "id": imported.id.to_string(),
-                "name": imported.name,
-                "application": imported.application.to_string(),
-                "root": imported.root.to_string(),
-                "entries": imported.entries,
+                "id": context.id.to_string(),
+                "name": context.name,
+                "name_taken": imported.name_taken.as_ref().map(|(name, holder)| {
+                    json!({ "name": name, "holder": holder.to_string() })
+                }),
+                "application": context.application.to_string(),
+                "application_installed": imported.is_installed,
+                "root": context.root.to_string(),
+                "entries": context.entries,
+                "blobs_missing": imported.blobs_missing_count,
+                "blobs_missing_ids": blobs.ids(),
             })
         },
-    )
+    )?;
+    if let Some((name, holder)) = &imported.name_taken {
+        out.say(&format!(
+            "its name {name:?} is that of context {holder} here, so it has none and goes by its id: a name is only given to a context that is made or imported; to give it this one, delete both here and import it again"
+        ));
+    }
+    if !imported.is_installed {
+        out.say(&format!(
+            "its application {} is not installed here, and until it is, with `corelet app install`, calls are refused",
+            context.application
+        ));
+    }
+    blobs.say(out, "attached blobs are not here", |blob, _| {
+        format!("blob {blob} is attached and not here: upload its content with `corelet blob put`")
+    });
+    Ok(())
 }
 
 /// A copy that is on disk.
@@ -225,14 +257,18 @@ pub(super) fn restore_backup(
         first: &restored.left_out,
         count: counts.left_out,
     };
-    contexts.say(out, "contexts were out of service", |context, why| {
-        format!("context {context} is not in the backup, as it was out of service: {why}")
-    });
+    contexts.say(
+        out,
+        "contexts were out of service and not in it",
+        |context, why| {
+            format!("context {context} is not in the backup, as it was out of service: {why}")
+        },
+    );
     let blobs = LeftOut {
         first: &restored.blobs_left_out,
         count: counts.blobs_left_out,
     };
-    blobs.say(out, "blobs are attached", |blob, why| {
+    blobs.say(out, "blobs are attached and not in it", |blob, why| {
         format!("blob {blob} is attached and not in the backup: {why}; upload its content again")
     });
     let dir = global.data_dir.display();

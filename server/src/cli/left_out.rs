@@ -25,7 +25,7 @@ impl<'a, T: Display> LeftOut<'a, T> {
     }
 
     /// Says each of the first few in a line of its own, made by `line`, and how many more there
-    /// are of `what`: a plural and its verb.
+    /// are of `what`: what is said of many.
     pub(super) fn say(&self, out: &Out, what: &str, line: impl Fn(&T, &str) -> String) {
         for line in self.lines(what, line) {
             out.say(&line);
@@ -38,7 +38,7 @@ impl<'a, T: Display> LeftOut<'a, T> {
         let more = self.count.saturating_sub(lines.len() as u64);
         if more > 0 {
             lines.push(format!(
-                "{more} more {what} and not in it; `-o json` names up to a thousand"
+                "{more} more {what}; `-o json` names up to a thousand"
             ));
         }
         lines
@@ -61,7 +61,9 @@ mod tests {
             count,
         };
         assert_eq!(left_out.ids().len(), named);
-        left_out.lines("blobs are attached", |id, why| format!("{id}: {why}"))
+        left_out.lines("blobs are attached and not in it", |id, why| {
+            format!("{id}: {why}")
+        })
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub use self::frame::{EXPORT_VERSION, ExportKind};
 use self::frame::{FrameReader, FrameWriter};
 use self::inspect::{Agreement, Finding, Inspected};
 pub use self::keys::add_keys;
-pub use self::place::{ImportPlace, import_into};
+pub use self::place::{ImportPlace, Imported, import_into};
 pub use self::reshard::{Resharded, reshard};
 pub use self::restore::{RestoreOptions, Restored, restore};
 pub use self::row::BackupCounts;

@@ -6,11 +6,12 @@ use std::path::Path;
 
 use super::row::Row;
 use super::{CopiedContext, Intake, authors, each_row, take_back};
+use crate::blobs::Blobs;
 use crate::change::Change;
 use crate::data_dir::{DataDir, OpenOptions};
-use crate::error::{ImportError, StoreError};
+use crate::error::{ImportError, Refused, StoreError};
 use crate::hlc::Hlc;
-use crate::ids::{ContextId, ShardCount, ShardId};
+use crate::ids::{BlobId, ContextId, ShardCount, ShardId};
 use crate::ledger::{Ledger, LedgerConfig};
 use crate::names::reconcile_names;
 use crate::writer::LedgerWriter;
@@ -26,6 +27,24 @@ pub struct ImportPlace<'p> {
     pub latest: Hlc,
 }
 
+/// Of the blobs that are not here, so many are told by their ids.
+const MISSING_MAX: usize = 1000;
+
+/// A context that was taken in, and what it lacks here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Imported {
+    /// The context.
+    pub context: CopiedContext,
+    /// The name that it has had, if that is another context's here, and whose.
+    pub name_taken: Option<(String, ContextId)>,
+    /// Whether its application is installed.
+    pub is_installed: bool,
+    /// The first of the blobs that it has attached and that are not here.
+    pub blobs_missing: Vec<BlobId>,
+    /// How many there are.
+    pub blobs_missing_count: u64,
+}
+
 /// Takes in a context under the id that it has. Another context may have its name: then it
 /// has none.
 ///
@@ -34,7 +53,7 @@ pub struct ImportPlace<'p> {
 pub fn import_into(
     place: &ImportPlace<'_>,
     input: impl Read + Send + 'static,
-) -> Result<CopiedContext, ImportError> {
+) -> Result<Imported, ImportError> {
     let options = OpenOptions {
         shards_if_new: ShardCount::new(1).expect("one shard is the least"),
         node_id_if_new: DataDir::node_of(place.path)?,
@@ -54,6 +73,7 @@ pub fn import_into(
     let mut intake = Intake::until(place.latest);
     let mut owner = 0;
     let mut name = None;
+    let mut name_taken = None;
     let came = each_row(input, &mut |row| {
         let Row::Context { id, .. } = row.row else {
             return intake.row(&mut writers[owner], row);
@@ -62,13 +82,14 @@ pub fn import_into(
         intake.row(&mut writers[owner], row)?;
         // A name first, as a start frees one whose context is not there.
         let wanted = intake.announced.as_mut().and_then(|it| it.name.take());
-        if let Some(wanted) = wanted
-            && take_name(&mut writers[0], &wanted, id)?
-        {
-            name = Some((wanted.clone(), id));
-            if let Some(announced) = &mut intake.announced {
-                announced.name = Some(wanted);
-            }
+        let Some(wanted) = wanted else { return Ok(()) };
+        if let Some(holder) = take_name(&mut writers[0], &wanted, id)? {
+            name_taken = Some((wanted, holder));
+            return Ok(());
+        }
+        name = Some((wanted.clone(), id));
+        if let Some(announced) = &mut intake.announced {
+            announced.name = Some(wanted);
         }
         Ok(())
     });
@@ -81,20 +102,64 @@ pub fn import_into(
             tracing::warn!(%error, "the name of a refused copy is still there; the next start frees it");
         }
     }
-    taken
+    let mut imported = Imported {
+        context: taken?,
+        name_taken,
+        is_installed: true,
+        blobs_missing: Vec::new(),
+        blobs_missing_count: 0,
+    };
+    // It is here, whatever cannot be looked at.
+    if let Err(error) = look_round(&mut imported, &data, &mut writers, owner) {
+        tracing::warn!(%error, "what the context lacks here cannot be told");
+    }
+    Ok(imported)
 }
 
-/// Gives the context the name, unless another has it.
+/// Looks what the context lacks here.
+fn look_round(
+    imported: &mut Imported,
+    data: &DataDir,
+    writers: &mut [LedgerWriter<'_>],
+    owner: usize,
+) -> Result<(), StoreError> {
+    let application = writers[0]
+        .snapshot()?
+        .application(&imported.context.application)?;
+    imported.is_installed = application.is_some();
+    let snapshot = writers[owner].snapshot()?;
+    let Some(slot) = snapshot.slot_of(&imported.context.id)? else {
+        return Ok(());
+    };
+    let blobs = Blobs::look(data.blobs_dir());
+    snapshot.each_attached_to(slot, &mut |blob| {
+        // What is damaged is here, and told by a check.
+        if matches!(blobs.entry(blob), Ok(None)) {
+            imported.blobs_missing_count += 1;
+            if imported.blobs_missing.len() < MISSING_MAX {
+                imported.blobs_missing.push(blob);
+            }
+        }
+    })
+}
+
+/// Gives the context the name, unless another has it: then gives that.
 fn take_name(
     keeper: &mut LedgerWriter<'_>,
     name: &str,
     context: ContextId,
-) -> Result<bool, StoreError> {
+) -> Result<Option<ContextId>, StoreError> {
     // What a context that exists already has stays its own.
-    if keeper.snapshot()?.name(name)?.is_some() {
-        return Ok(false);
+    if let Some(holder) = keeper.snapshot()?.name(name)? {
+        return Ok(Some(holder));
     }
     let name = name.to_owned();
     let outcome = keeper.commit_shown(vec![Change::PutName { name, context }])?;
-    Ok(outcome.verdicts.iter().all(Result::is_ok))
+    Ok(outcome
+        .verdicts
+        .into_iter()
+        .find_map(|verdict| match verdict {
+            Err(Refused::NameTaken { holder, .. }) => Some(holder),
+            _ => None,
+        }))
 }

@@ -1,9 +1,11 @@
 //! Which blobs contexts have attached.
 
 use super::{Snapshot, unreadable};
-use crate::attachment::{self, AttachedCheck, AttachedSum, NotedCheck};
+use crate::attachment::{self, AttachedCheck, AttachedSum, Attachment, NotedCheck};
+use crate::entry::Space;
 use crate::error::StoreError;
 use crate::ids::{BlobId, ContextSlot};
+use crate::layout::{space_key, split_entry};
 
 impl Snapshot {
     /// How much the context in `slot` has attached.
@@ -15,6 +17,24 @@ impl Snapshot {
     /// its references are swept. Fails if what says so is damaged.
     pub fn attached_by(&self, blob: BlobId, max: usize) -> Result<Vec<ContextSlot>, StoreError> {
         attachment::attached_by(self.tables, &self.txn, blob, max).map_err(attachment_unreadable)
+    }
+
+    /// Shows each blob that the context in `slot` has attached, by its entries.
+    pub(crate) fn each_attached_to(
+        &self,
+        slot: ContextSlot,
+        visit: &mut dyn FnMut(BlobId),
+    ) -> Result<(), StoreError> {
+        let prefix = space_key(slot, Space::Attached);
+        let entries = self.tables.entries.prefix_iter(&self.txn, &prefix);
+        for entry in entries.map_err(unreadable)? {
+            let (key, _) = entry.map_err(unreadable)?;
+            let attachment = split_entry(key).and_then(|(_, _, key)| Attachment::from_key(key));
+            if let Some(attachment) = attachment {
+                visit(attachment.blob);
+            }
+        }
+        Ok(())
     }
 
     /// Compares what is noted of attachments with their entries, up to `records_max` records
