@@ -11,8 +11,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use corelet_store::{
-    Change, ContextId, ContextSlot, FromTheFuture, NodeId, Refused, RemoteDelta, Standing,
-    VouchedDelta,
+    Change, ContextId, ContextSlot, DELTA_BYTES_MAX, FromTheFuture, NodeId, Refused, RemoteDelta,
+    Standing, VouchedDelta,
 };
 use futures_lite::future::yield_now;
 
@@ -25,7 +25,7 @@ use crate::shard::Shard;
 /// Deltas that may be delivered at once, and their bytes.
 pub const DELIVERY_DELTAS_MAX: usize = 10_000;
 /// See [`DELIVERY_DELTAS_MAX`].
-pub const DELIVERY_BYTES_MAX: u64 = 16 << 20;
+pub const DELIVERY_BYTES_MAX: u64 = DELTA_BYTES_MAX;
 
 /// Deltas that are on their way to the disk at once, and their bytes: so few that they leave
 /// room for the calls of other contexts, and are handed over in a tenth of a millisecond.

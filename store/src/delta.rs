@@ -19,10 +19,17 @@ use crate::attachment::Attachment;
 use crate::change::{Birth, Event};
 use crate::entry::{EntryKind, Space};
 use crate::hlc::Hlc;
-use crate::ids::{ContextId, DeltaId, NodeId, Root};
+use crate::ids::{ContextId, DeltaId, ID_BYTES, NodeId, Root};
 use crate::layout::{EVENT_KIND_BYTES_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 
 const MAGIC: &[u8; 4] = b"CLD2";
+
+/// The most bytes of a delta: what other nodes take at once, so that one which no node could be
+/// given is never made.
+pub const DELTA_BYTES_MAX: u64 = 16 << 20;
+
+/// Bytes of a delta without its parents, ops and events.
+const AROUND_BYTES: u64 = 4 + 32 + 32 + 8 + 2 + 4 + 4 + 32;
 
 /// The most parents that a delta can have.
 pub const DELTA_PARENTS_MAX: usize = 1024;
@@ -49,6 +56,23 @@ mod deed {
     pub(super) const REMOVE: u8 = 8;
     /// Added to any other.
     pub(super) const REMOVES_FIRST: u8 = 128;
+}
+
+/// Bytes of a delta with these ops and events, whatever its parents are: at least as many as it
+/// will have.
+pub(crate) fn size_at_most<'a>(ops: impl Iterator<Item = OpView<'a>>, events: &[Event]) -> u64 {
+    let op = |op: OpView<'_>| {
+        let more = match op.write {
+            WriteView::Set(_) | WriteView::WriteOnce(_) => 4,
+            WriteView::Add { .. } => 8,
+            WriteView::Edit { births, .. } => 6 + births.0.len() * BIRTH_BYTES,
+            WriteView::Insert | WriteView::Remove => 0,
+        };
+        (4 + op.key.len() + more + op.write.payload().len()) as u64
+    };
+    let event = |event: &Event| (6 + event.kind.len() + event.payload.len()) as u64;
+    let parents = (DELTA_PARENTS_MAX * ID_BYTES) as u64;
+    AROUND_BYTES + parents + ops.map(op).sum::<u64>() + events.iter().map(event).sum::<u64>()
 }
 
 /// Writes one delta into a buffer that is reused. The caller has checked every

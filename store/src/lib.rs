@@ -113,8 +113,8 @@ pub use change::{
 pub use check::{CheckProgress, CheckReport, Finding, check};
 pub use data_dir::{DataDir, OpenOptions, write_atomically};
 pub use delta::{
-    BIRTHS_MAX, BirthsView, DELTA_PARENTS_MAX, DELTA_PARTS_MAX, DeltaEventView, DeltaView,
-    MalformedDelta, OpView, WriteView,
+    BIRTHS_MAX, BirthsView, DELTA_BYTES_MAX, DELTA_PARENTS_MAX, DELTA_PARTS_MAX, DeltaEventView,
+    DeltaView, MalformedDelta, OpView, WriteView,
 };
 pub use entry::{CounterSum, EntryKind, EntryValue, Space};
 pub use error::{BlobError, ExportError, ImportError, Loss, PastError, Refused, StoreError};

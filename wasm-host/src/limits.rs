@@ -177,7 +177,9 @@ limits! {
     /// be read or edited.
     sequences_bytes_max: Bytes = 256 << 20;
     /// Keys and values written in one turn, together, and what it inserts into
-    /// lists and texts; each element of a list counts 8 bytes more.
+    /// lists and texts; each element of a list counts 8 bytes more. Other nodes take no
+    /// delta beyond 16 MiB, and the other half of that is for events and for what is
+    /// around each write; a call whose delta would be larger is refused.
     write_bytes_max: Bytes = 4 << 20;
     /// Entries that one `scan` may ask for, or one `remove-range`, and elements
     /// that one `list-read` may.

@@ -116,6 +116,8 @@ mod tests {
         // Together with what else has to be at least as large.
         assert_eq!(accepted("memories_max"), (Some(1), Some(48)));
         assert_eq!(accepted("args_bytes_max"), (None, Some(2 << 20)));
+        // What other nodes take of a delta, and room for what else is in it.
+        assert_eq!(accepted("write_bytes_max"), (None, Some(8 << 20)));
     }
 
     #[test]

@@ -8,7 +8,8 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use corelet_store::{
-    ANSWER_AROUND_BYTES, BLOB_BYTES_MAX, KEY_BYTES_MAX, SHARDS_MAX, VALUE_BYTES_MAX,
+    ANSWER_AROUND_BYTES, BLOB_BYTES_MAX, DELTA_BYTES_MAX, KEY_BYTES_MAX, SHARDS_MAX,
+    VALUE_BYTES_MAX,
 };
 use corelet_wasm_host::{LimitInfo, Limits, Unit};
 
@@ -311,6 +312,12 @@ impl Config {
                 "event_bytes_max",
                 limits.event_bytes_max,
                 VALUE_BYTES_MAX as u64,
+            ),
+            // The rest is for what a delta has beside.
+            (
+                "write_bytes_max",
+                limits.write_bytes_max,
+                DELTA_BYTES_MAX / 2,
             ),
             ("slice_fuel", limits.slice_fuel, SLICE_FUEL_MAX),
             ("blob_bytes_max", limits.blob_bytes_max, BLOB_BYTES_MAX),

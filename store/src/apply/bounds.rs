@@ -2,7 +2,7 @@
 
 use crate::attachment::Attachment;
 use crate::change::{CallEffects, Write};
-use crate::delta::BIRTHS_MAX;
+use crate::delta::{self, BIRTHS_MAX, DELTA_BYTES_MAX};
 use crate::entry::{EntryKind, Space};
 use crate::error::Refused;
 use crate::layout::{EVENT_KIND_BYTES_MAX, KEY_BYTES_MAX, NAME_BYTES_MAX, VALUE_BYTES_MAX};
@@ -50,7 +50,18 @@ pub(super) fn check_call(call: &CallEffects) -> Result<(), Refused> {
             VALUE_BYTES_MAX,
         )?;
     }
-    Ok(())
+    // Private entries stay here.
+    let told = call.ops.iter().filter(|op| op.space.is_replicated());
+    let bytes = delta::size_at_most(told.map(|op| op.view()), &call.events);
+    match bytes <= DELTA_BYTES_MAX {
+        true => Ok(()),
+        false => Err(Refused::OutOfBounds {
+            limit: "the bytes of a call's delta",
+            got: bytes,
+            min: 0,
+            max: DELTA_BYTES_MAX,
+        }),
+    }
 }
 
 pub(super) fn check_name(name: &str) -> Result<(), Refused> {

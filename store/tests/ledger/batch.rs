@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 
 use bytes::Bytes;
 use corelet_store::{
-    ApplicationId, ApplicationRecord, BATCH_BYTES_MAX, Change, ContextSlot, Hlc, KEY_BYTES_MAX,
-    NodeId, Refused, Root, StoreError, VALUE_BYTES_MAX, Write, reconcile_names,
+    ApplicationId, ApplicationRecord, BATCH_BYTES_MAX, Change, ContextSlot, DELTA_BYTES_MAX, Hlc,
+    KEY_BYTES_MAX, NodeId, Refused, Root, StoreError, VALUE_BYTES_MAX, Write, reconcile_names,
 };
 
 use crate::{Bench, event, id, remove, set, written};
@@ -395,4 +395,31 @@ fn a_snapshot_does_not_move() {
     assert_eq!(snapshot.register(slot, b"a").unwrap().unwrap(), b"old");
     assert_eq!(snapshot.register(slot, b"b").unwrap(), None);
     assert_eq!(bench.get(slot, b"a").unwrap(), b"new");
+}
+
+/// However its parts are bounded: other nodes would take no such delta.
+#[test]
+fn a_call_whose_delta_no_node_would_take_is_refused() {
+    let mut bench = Bench::new();
+    let slot = bench.create(1);
+    let half = vec![7; 8 << 20];
+    let both = vec![set("a", half.clone()), set("b", half.clone())];
+    let call = bench.call(1, slot, both);
+    let outcome = bench.ledger().commit(vec![call]).unwrap();
+    let bounded = matches!(
+        outcome[0],
+        Err(Refused::OutOfBounds {
+            max: DELTA_BYTES_MAX,
+            ..
+        })
+    );
+    assert!(bounded, "{:?}", outcome[0]);
+    let less = vec![
+        set("a", half.clone()),
+        set("b", &half[..half.len() - (64 << 10)]),
+    ];
+    let call = bench.call(1, slot, less);
+    let receipts = bench.commit(vec![call]);
+    assert_eq!(receipts[0].version(), 1);
+    bench.verify();
 }
