@@ -45,7 +45,7 @@ impl<'a> Recording<'a> {
         let used = count.get();
         if used >= RECORDS_INFLIGHT_MAX {
             return Err(CallError::Busy {
-                limit: "records_inflight_max",
+                limit: "changes of names and applications under way",
                 used: used as u64,
                 max: RECORDS_INFLIGHT_MAX as u64,
             });

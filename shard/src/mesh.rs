@@ -92,11 +92,15 @@ impl Mesh {
         let at = usize::from(to.number());
         let (outstanding, max, limit) = match request {
             Request::Call { .. } => (&self.calls[at], self.calls_max, "mesh_inflight_max"),
-            Request::Learn(_) => (&self.news[at], RECORDS_INFLIGHT_MAX, "records_inflight_max"),
+            Request::Learn(_) => (
+                &self.news[at],
+                RECORDS_INFLIGHT_MAX,
+                "changes of names and applications under way",
+            ),
             _ => (
                 &self.housekeeping[at],
                 HOUSEKEEPING_INFLIGHT_MAX,
-                "housekeeping_inflight_max",
+                "requests beside calls between two shards",
             ),
         };
         let used = outstanding.get();
@@ -239,7 +243,7 @@ mod tests {
             assert_eq!(ask(request), None);
         }
         let max = HOUSEKEEPING_INFLIGHT_MAX as u64;
-        let refused = Some(("housekeeping_inflight_max", max, max));
+        let refused = Some(("requests beside calls between two shards", max, max));
         assert_eq!(ask(Request::Show { id }), refused);
         assert_eq!(ask(Request::Record(record())), refused);
         assert_eq!(ask(call(id)), None);

@@ -109,7 +109,7 @@ pub enum StoreError {
     // Limits reached: nothing was written, and the ledger goes on.
     /// The ledger has grown to its configured size.
     #[error(
-        "the ledger is full ({bytes_max} bytes of address space); raise map_bytes_max or delete contexts"
+        "the ledger is full ({bytes_max} bytes of address space); raise storage.map_bytes_max or delete contexts"
     )]
     MapFull {
         /// The configured size.
@@ -123,7 +123,7 @@ pub enum StoreError {
     },
     /// More snapshots at once than configured.
     #[error(
-        "no place for a snapshot of the ledger is left, of {readers_max}; retry or raise readers_max"
+        "no place for a snapshot of the ledger is left, of {readers_max}; retry or raise storage.readers_max"
     )]
     ReadersFull {
         /// The configured count.

@@ -14,5 +14,6 @@ mod value;
 pub use error::ConfigError;
 pub use layers::{Effective, Layers, Origin};
 pub use reference::reference;
+pub(crate) use schema::path_of;
 pub use schema::{Collector, Config, Http, Log, Metrics, Process, Shards, Storage};
 pub use value::{Bytes, Field, LogFormat, LogLevel, Setting};

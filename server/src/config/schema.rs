@@ -413,6 +413,12 @@ pub(super) fn fields() -> &'static [Field] {
     &FIELDS
 }
 
+/// The whole name of the setting that is called `name` within its section, if there is one.
+pub(crate) fn path_of(name: &str) -> Option<&'static str> {
+    let mut paths = fields().iter().map(|field| field.path);
+    paths.find(|path| path.split_once('.').is_some_and(|(_, last)| last == name))
+}
+
 /// A limit of `wasm-host` as a setting. Its texts live as long as the process:
 /// they are made once.
 fn limit_field(info: &'static LimitInfo) -> Field {

@@ -4,7 +4,7 @@
 use corelet_shard::BlobRequestError;
 use corelet_store::BlobError;
 
-use super::from::{chain, disk_full, internal, unstored_batch};
+use super::from::{busy, chain, disk_full, internal, unstored_batch};
 use super::{Code, Refusal};
 
 impl From<BlobRequestError> for Refusal {
@@ -31,8 +31,7 @@ impl From<BlobRequestError> for Refusal {
             | BlobRequestError::BackupUnderWay
             | BlobRequestError::Stopping => Refusal::new(Code::Unavailable, message),
             BlobRequestError::Busy { limit, max } => {
-                let message =
-                    format!("{limit} is reached ({max} of {max}); try again with backoff");
+                let message = busy(limit, max, max);
                 Refusal::new(Code::Busy, message)
                     .with("limit", limit)
                     .with("used", max)

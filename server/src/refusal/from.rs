@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use corelet_shard::CallError;
 use corelet_store::{PastError, Refused as Unstored, StoreError};
-use corelet_wasm_host::{Failure, Limits, NotCompiled, Refused};
+use corelet_wasm_host::{Failure, NotCompiled, Refused};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{Code, Refusal};
+use crate::config::path_of;
 
 /// Characters of a guest's last words that its caller gets.
 const SAID_CHARS_MAX: usize = 512;
@@ -80,8 +81,7 @@ impl From<CallError> for Refusal {
             CallError::LostEffects => Refusal::new(Code::Unavailable, message),
             CallError::Busy { limit, used, max } => {
                 let limit = setting(limit);
-                let message =
-                    format!("{limit} is reached ({used} of {max}); try again with backoff");
+                let message = busy(&limit, used, max);
                 Refusal::new(Code::Busy, message)
                     .with("limit", limit)
                     .with("used", used)
@@ -259,7 +259,7 @@ pub(super) fn unstored_batch(error: &StoreError) -> Refusal {
         }
         StoreError::BatchTooLarge { bytes, bytes_max } => Refusal::limit_of(
             Code::LimitExceeded,
-            "transaction_bytes_max".to_owned(),
+            "the bytes of one transaction".to_owned(),
             *bytes,
             *bytes_max,
         ),
@@ -345,6 +345,15 @@ fn unstored_change(refused: &Unstored) -> Refusal {
     }
 }
 
+/// That a limit is reached, which others may leave again.
+pub(super) fn busy(limit: &str, used: u64, max: u64) -> String {
+    let bound = match limit.contains(' ') {
+        true => "the bound on ",
+        false => "",
+    };
+    format!("{bound}{limit} is reached ({used} of {max}); try again with backoff")
+}
+
 /// What the application said goes to the caller as it is. It may be as long as an
 /// answer, and this is a shard's thread: nothing is built from its parts.
 fn refused_by_application(error: &[u8]) -> Refusal {
@@ -388,13 +397,10 @@ fn millis(time: &Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// A limit by the name that it has in the configuration.
+/// A limit by the name that it has in the configuration. One that is not in there, and cannot be
+/// changed, is told in words.
 fn setting(limit: &str) -> String {
-    if Limits::TABLE.iter().any(|info| info.name == limit) {
-        format!("limits.{limit}")
-    } else {
-        format!("shards.{limit}")
-    }
+    path_of(limit).unwrap_or(limit).to_owned()
 }
 
 pub(super) fn disk_full() -> Refusal {
@@ -474,6 +480,28 @@ mod tests {
         // Deeper than serde_json takes apart.
         let refusal = refused_by_application(deep.as_bytes());
         assert_eq!(refusal.error.unwrap().get(), deep);
+    }
+
+    #[test]
+    fn only_a_setting_is_told_as_one() {
+        for (limit, told) in [
+            ("args_bytes_max", "limits.args_bytes_max"),
+            ("mesh_inflight_max", "shards.mesh_inflight_max"),
+            ("instances_bytes_max", "shards.instances_bytes_max"),
+            ("answers_bytes_max", "storage.answers_bytes_max"),
+            ("a name's length in bytes", "a name's length in bytes"),
+        ] {
+            assert_eq!(setting(limit), told);
+        }
+        let refusal = Refusal::from(CallError::Busy {
+            limit: "deliveries of one context",
+            used: 1,
+            max: 1,
+        });
+        assert_eq!(
+            refusal.message,
+            "the bound on deliveries of one context is reached (1 of 1); try again with backoff"
+        );
     }
 
     #[test]
