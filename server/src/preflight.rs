@@ -5,6 +5,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Access, access};
+use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Serialize;
 
@@ -103,7 +105,11 @@ pub fn examine(demands: &Demands<'_>) -> Vec<Finding> {
             demands.config.storage.allow_network_filesystem,
         ),
         disk(free_bytes(demands.data_dir)),
-        privacy(check_own(demands.data_dir)),
+        data_dir(
+            check_own(demands.data_dir),
+            writable(demands.data_dir),
+            demands.data_dir,
+        ),
     ]
 }
 
@@ -325,12 +331,30 @@ fn disk(free: Option<u64>) -> Finding {
     }
 }
 
-fn privacy(checked: Result<(), NotPrivate>) -> Finding {
+fn data_dir(checked: Result<(), NotPrivate>, writable: Result<(), Errno>, path: &Path) -> Finding {
     let what = "data directory";
-    match checked {
-        Ok(()) => Finding::good(what, "nobody else can write it"),
-        Err(error) if error.is_absence() => Finding::good(what, "will be made"),
-        Err(error) => {
+    let path = path.display();
+    let is_new = matches!(&checked, Err(error) if error.is_absence());
+    match (checked, writable) {
+        (_, Err(Errno::ROFS)) => Finding::blocker(
+            what,
+            format!("the file system of {path} is read-only"),
+            "mount it to be written, or choose another --data-dir",
+        ),
+        (Ok(()), Err(error)) => Finding::blocker(
+            what,
+            format!("{path} cannot be written: {error}"),
+            "let its owner write it (chmod u+rwx), or choose another --data-dir",
+        ),
+        // For whoever asks; another user may be able to.
+        (Err(_), Err(error)) if is_new => Finding::warning(
+            what,
+            format!("{path} cannot be made: {error}"),
+            "make it, as the user that will serve, or choose another --data-dir",
+        ),
+        (Ok(()), Ok(())) => Finding::good(what, "nobody else can write it"),
+        (Err(_), Ok(())) if is_new => Finding::good(what, "will be made"),
+        (Err(error), _) => {
             let text = chain(&error);
             let (found, advice) = text.rsplit_once(": ").unwrap_or((&text, ""));
             match error {
@@ -402,6 +426,15 @@ fn existing(path: &Path) -> Option<PathBuf> {
         .ancestors()
         .find(|ancestor| ancestor.exists())
         .map(Path::to_owned)
+}
+
+/// Whether something can be put into it, or into where it would be made.
+fn writable(path: &Path) -> Result<(), Errno> {
+    match existing(path) {
+        Some(there) => access(&there, Access::WRITE_OK | Access::EXEC_OK),
+        // What cannot be found out is told elsewhere.
+        None => Ok(()),
+    }
 }
 
 fn filesystem_of(path: &Path) -> Option<u64> {
@@ -512,6 +545,22 @@ mod tests {
     #[test]
     fn a_full_disk_can_still_be_read() {
         assert_eq!(disk(Some(0)).weight, Weight::Warning);
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_written_keeps_the_server_from_starting() {
+        let absent = || {
+            let source = std::io::ErrorKind::NotFound.into();
+            let path = PathBuf::from("/data");
+            Err(NotPrivate::Look { path, source })
+        };
+        let weight = |checked, writable| data_dir(checked, writable, Path::new("/data")).weight;
+        assert_eq!(weight(Ok(()), Ok(())), Weight::Good);
+        assert_eq!(weight(absent(), Ok(())), Weight::Good);
+        assert_eq!(weight(Ok(()), Err(Errno::ROFS)), Weight::Blocker);
+        assert_eq!(weight(absent(), Err(Errno::ROFS)), Weight::Blocker);
+        assert_eq!(weight(Ok(()), Err(Errno::ACCESS)), Weight::Blocker);
+        assert_eq!(weight(absent(), Err(Errno::ACCESS)), Weight::Warning);
     }
 
     /// The checks themselves must work on the machine that runs the tests.
