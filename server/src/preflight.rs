@@ -319,12 +319,12 @@ fn disk(free: Option<u64>) -> Finding {
         Some(free) if free < DISK_LEAST => Finding::warning(
             what,
             bytes(free),
-            "free some space, or move the data directory to a larger disk: nearly every write will be refused; reads and deletions go on",
+            "free some space, or move the data directory to a larger disk: nearly every write will be refused, removals of entries too; reads go on, and contexts, blobs and applications can be deleted",
         ),
         Some(free) if free < DISK_WANTED => Finding::warning(
             what,
             bytes(free),
-            "writes are refused when it is full; reads and deletions go on",
+            "writes are refused when it is full, removals of entries too; reads go on, and contexts, blobs and applications can be deleted",
         ),
         Some(free) => Finding::good(what, bytes(free)),
         None => Finding::warning(what, "cannot be found out", "make sure that there is some"),

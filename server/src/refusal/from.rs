@@ -239,7 +239,7 @@ pub(super) fn unstored_batch(error: &StoreError) -> Refusal {
     match error {
         StoreError::MapFull { bytes_max } => Refusal::new(
             Code::StorageFull,
-            "the shard's ledger has grown to storage.map_bytes_max; raise it or delete contexts",
+            "the shard's ledger has grown to storage.map_bytes_max; raise it or delete contexts, as no entry can be removed meanwhile",
         )
         .with("limit", "storage.map_bytes_max")
         .with("max", *bytes_max),
@@ -406,7 +406,7 @@ fn setting(limit: &str) -> String {
 pub(super) fn disk_full() -> Refusal {
     Refusal::new(
         Code::StorageFull,
-        "no space is left on the server's disk; reads go on, and deletions as long as the little that is kept for them lasts: delete what nobody needs, or free some elsewhere on that disk",
+        "no space is left on the server's disk; reads go on, and no entry can be removed, but contexts, blobs and applications can be deleted as long as the little that is kept for that lasts: delete those that nobody needs, or free some space elsewhere on that disk",
     )
 }
 

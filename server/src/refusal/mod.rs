@@ -152,7 +152,7 @@ catalogue! {
     EntryMisused = -32038 "entry_misused", 422 call, "",
         "The application wrote an entry as another kind than it is, removed one that is written once, or wrote what another owns. Nothing that the call did has happened.";
     StorageFull = -32040 "storage_full", 507 call, "limit?, used?, max?",
-        "There is no room for the write. Reads go on, and so do deletions, for which a little space is kept; the call has left no trace.";
+        "There is no room for the write, which removing entries is, too. Reads go on, and contexts, blobs and applications can still be deleted, for which a little space is kept; the call has left no trace.";
     ContextDamaged = -32042 "context_damaged", 500 call, "context, why",
         "A record of the context does not match its checksum, so that the context is out of service: nothing of it is served, and calls to it do nothing. `why` says which record. Other contexts go on. Restore it from a backup, or delete it; if its disk has only misread, put it back into service.";
     StorageDamaged = -32041 "storage_damaged", 500 call, "",
