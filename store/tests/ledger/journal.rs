@@ -179,11 +179,13 @@ fn a_batch_that_fails_leaves_the_ones_before_it() {
     let mut bench = Bench::with_map(16 << 20);
     let slot = bench.create(1);
     count(&mut bench, slot, 0..3);
-    let large = ["large", "larger"].map(|key| set(key, vec![1; 9 << 20]));
-    let large = bench.call(1, slot, large.to_vec());
+    let large = ["large", "larger"].map(|key| {
+        let value = set(key, vec![1; 9 << 20]);
+        bench.call(1, slot, vec![value])
+    });
     let call = bench.call(1, slot, vec![set("n", 3u32.to_be_bytes())]);
     let mut writer = bench.ledger().writer();
-    let error = writer.commit(vec![large]).unwrap_err();
+    let error = writer.commit(large.to_vec()).unwrap_err();
     assert!(matches!(error, StoreError::MapFull { .. }), "{error}");
     assert!(!commit(&mut writer, vec![call]));
     drop(writer);

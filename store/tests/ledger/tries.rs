@@ -162,12 +162,13 @@ impl World {
             Step::Fails(n, writes) => {
                 let before = self.call(*n, writes);
                 let beside = self.call(*n, &vec![(7, Some(7))]);
-                let large = ["a", "b", "c"].map(|key| set(key, vec![1; 9 << 20]));
-                let large = self
-                    .bench
-                    .call(TOO_LARGE, ContextSlot::UNASSIGNED, large.to_vec());
+                let [a, b, c] = ["a", "b", "c"].map(|key| {
+                    let value = set(key, vec![1; 9 << 20]);
+                    let slot = ContextSlot::UNASSIGNED;
+                    self.bench.call(TOO_LARGE, slot, vec![value])
+                });
                 let after = self.call(*n, writes);
-                let batches = vec![vec![before], vec![beside, large], vec![after]];
+                let batches = vec![vec![before], vec![beside, a, b, c], vec![after]];
                 let first = self.told.len();
                 self.commit(batches, false);
                 let failed = &self.told[first + 1];
