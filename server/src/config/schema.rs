@@ -413,10 +413,21 @@ pub(super) fn fields() -> &'static [Field] {
     &FIELDS
 }
 
-/// The whole name of the setting that is called `name` within its section, if there is one.
+/// The whole name of the setting that is called `name` within its section, if there is one. What
+/// is in several sections is a limit on calls, or on shards.
 pub(crate) fn path_of(name: &str) -> Option<&'static str> {
-    let mut paths = fields().iter().map(|field| field.path);
-    paths.find(|path| path.split_once('.').is_some_and(|(_, last)| last == name))
+    let paths = fields().iter().map(|field| field.path);
+    let named = paths.filter_map(|path| {
+        let (section, last) = path.split_once('.')?;
+        (last == name).then_some((section, path))
+    });
+    let rank = |section| match section {
+        LIMITS => 0,
+        "shards" => 1,
+        _ => 2,
+    };
+    let found = named.min_by_key(|(section, _)| rank(*section))?;
+    Some(found.1)
 }
 
 /// A limit of `wasm-host` as a setting. Its texts live as long as the process:

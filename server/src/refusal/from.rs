@@ -486,6 +486,8 @@ mod tests {
     fn only_a_setting_is_told_as_one() {
         for (limit, told) in [
             ("args_bytes_max", "limits.args_bytes_max"),
+            // The collector has one of that name, too.
+            ("events_max", "limits.events_max"),
             ("mesh_inflight_max", "shards.mesh_inflight_max"),
             ("instances_bytes_max", "shards.instances_bytes_max"),
             ("answers_bytes_max", "storage.answers_bytes_max"),
