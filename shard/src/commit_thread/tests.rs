@@ -371,11 +371,7 @@ fn who_asks_for_snapshots_without_end_leaves_time_to_calls() {
         ask.send(Ask::Snapshot(answer)).unwrap();
         let snapshot = snapshot.recv().unwrap().unwrap();
         let found = snapshot.register(bench.slot, b"key").unwrap();
-        assert_eq!(
-            found,
-            Some(&value.as_bytes()[..]),
-            "it lacks what is durable"
-        );
+        assert_eq!(found, Some(value.as_bytes()), "it lacks what is durable");
     }
     let rested = Duration::from_micros(rested_micros) * REST;
     assert!(begun.elapsed() >= rested, "it was not {rested:?}");
