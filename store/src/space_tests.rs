@@ -104,7 +104,7 @@ fn what_is_reserved_is_enough_for_deltas_and_edits_that_have_seen_very_many_auth
 fn what_is_reserved_is_enough_for_a_new_context_that_begins_large() {
     let (_dir, ledger, _) = two();
     let megabyte = Bytes::from(vec![7; 1 << 20]);
-    let ops = (0..30_u8).map(|key| Op::set(vec![key].into(), megabyte.clone()));
+    let ops = (0..15_u8).map(|key| Op::set(vec![key].into(), megabyte.clone()));
     let new = NewContext {
         id: id(9),
         name: None,
