@@ -90,8 +90,7 @@ fn put(file: &Path, id: Option<&str>, global: &Global, out: &Out) -> Result<(), 
 
 fn get(blob: &str, to: Option<&Path>, global: &Global, out: &Out) -> Result<(), Failure> {
     let path = path(blob)?;
-    let body = super::client(global)?.download(&path)?;
-    let mut body = body;
+    let mut body = super::client(global)?.download(&path)?;
     let Some(file) = to else {
         copy(&mut body, &mut io::stdout().lock(), "blob", STDOUT)?;
         return Ok(());
