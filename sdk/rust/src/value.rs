@@ -1,6 +1,8 @@
 //! Values as bytes: the one place that says how an entry's value is written.
 //! How keys are written is in `key.rs`.
 
+use std::fmt;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -22,6 +24,29 @@ pub(crate) fn decode<T: DeserializeOwned>(prefix: &[u8], bytes: &[u8]) -> T {
         Ok(value) => value,
         Err(error) => unreadable(prefix, &error),
     }
+}
+
+/// An entry holds no value of its field's type: the application has changed the type, or another
+/// member of the context has written something else there.
+#[derive(Debug)]
+pub struct Unreadable(serde_json::Error);
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the entry holds no value of the field's type: {}",
+            self.0
+        )
+    }
+}
+
+impl std::error::Error for Unreadable {}
+
+/// The same where the application decides what then happens.
+#[inline]
+pub(crate) fn try_decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Unreadable> {
+    serde_json::from_slice(bytes).map_err(Unreadable)
 }
 
 /// The same where others may be read instead: none if these are no bytes of such a value.

@@ -491,3 +491,33 @@ fn entries_lie_where_the_documentation_says() {
     assert_eq!(entries.len(), expected.len());
     assert_eq!(probe.private_entries().keys().next().unwrap(), b"draft\0");
 }
+
+/// Another member can have written it, or an older version of the application.
+#[test]
+fn a_value_of_another_type_stops_no_call_that_can_do_without_it() {
+    let mut probe = Context::<Probe>::new();
+    let key = ("a".to_owned(), 1);
+    run(&mut probe, |probe| {
+        let lies = || Map::<(String, u32), String>::at(b"plain\0");
+        lies().set(&key, "no number");
+        let unreadable = probe.plain.try_get(&key).unwrap_err();
+        assert!(
+            unreadable
+                .to_string()
+                .contains("no value of the field's type")
+        );
+        assert_eq!(probe.plain.insert(&key, &7), None);
+        assert_eq!(probe.plain.try_get(&key).unwrap(), Some(7));
+        lies().set(&key, "no number");
+        assert_eq!(probe.plain.take(&key), None);
+        assert!(!probe.plain.contains(&key), "it is taken all the same");
+        assert_eq!(probe.plain.try_get(&key).unwrap(), None);
+
+        Register::<u8>::at(b"draft\0").set(&1);
+        WriteOnce::<u8>::at(b"made_by\0").set(&1);
+        assert!(probe.made_by.try_get().is_err());
+        assert!(Register::<String>::at(b"draft\0").try_get().is_err());
+    });
+    let failed = probe.run(|probe| probe.made_by.get()).unwrap_err();
+    assert!(matches!(failed, Failed::Panicked(_)), "{failed}");
+}

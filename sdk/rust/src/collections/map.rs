@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::walk::Walk;
-use super::{Collection, Entries, Page, Site};
+use super::{Collection, Entries, Page, Site, Unreadable};
 use crate::key::{self, AsKey, Key, KeyBeginning, KeyBytes};
 use crate::{host, value};
 
@@ -35,10 +35,17 @@ impl<K, V> Collection for Map<K, V> {
 }
 
 impl<K: Key, V: Serialize + DeserializeOwned> Map<K, V> {
-    /// The value under `key`.
+    /// The value under `key`. What is no `V` stops the call; see [`Map::try_get`].
     pub fn get<Q: AsKey<K> + ?Sized>(&self, key: &Q) -> Option<V> {
         let bytes = self.site.get(self.key(key).as_slice())?;
         Some(value::decode(&self.site.prefix, &bytes))
+    }
+
+    /// The same of a context in which members are not trusted: what they have put there that is no `V`
+    /// stops no call.
+    pub fn try_get<Q: AsKey<K> + ?Sized>(&self, key: &Q) -> Result<Option<V>, Unreadable> {
+        let bytes = self.site.get(self.key(key).as_slice());
+        bytes.map(|bytes| value::try_decode(&bytes)).transpose()
     }
 
     /// Whether there is an entry under `key`.
@@ -60,7 +67,7 @@ impl<K: Key, V: Serialize + DeserializeOwned> Map<K, V> {
         );
     }
 
-    /// Writes `value` under `key` and returns what was there. [`Map::set`]
+    /// Writes `value` under `key` and returns what was there, if that was a `V`. [`Map::set`]
     /// saves the read where nobody asks.
     pub fn insert<Q, W>(&mut self, key: &Q, value: &W) -> Option<V>
     where
@@ -70,7 +77,7 @@ impl<K: Key, V: Serialize + DeserializeOwned> Map<K, V> {
     {
         let key = self.key(key);
         let before = self.site.get(key.as_slice());
-        let before = before.map(|bytes| value::decode(&self.site.prefix, &bytes));
+        let before = before.and_then(|bytes| value::read(&bytes));
         host::set(self.site.space, key.as_slice(), &value::encode(value));
         before
     }
@@ -80,15 +87,12 @@ impl<K: Key, V: Serialize + DeserializeOwned> Map<K, V> {
         host::remove(self.site.space, self.key(key).as_slice())
     }
 
-    /// Removes the entry under `key` and returns its value.
+    /// Removes the entry under `key` and returns its value, if that was a `V`.
     pub fn take<Q: AsKey<K> + ?Sized>(&mut self, key: &Q) -> Option<V> {
         let key = self.key(key);
-        let before = self.site.get(key.as_slice());
-        let before = before.map(|bytes| value::decode(&self.site.prefix, &bytes));
-        if before.is_some() {
-            host::remove(self.site.space, key.as_slice());
-        }
-        before
+        let before = self.site.get(key.as_slice())?;
+        host::remove(self.site.space, key.as_slice());
+        value::read(&before)
     }
 
     /// How many entries there are. The host counts them one by one: keep a

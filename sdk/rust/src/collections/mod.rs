@@ -59,6 +59,8 @@ pub use site::Site;
 pub use text::{Chars, Text};
 pub use write_once::WriteOnce;
 
+pub use crate::value::Unreadable;
+
 /// What an application's field may be, and what a [`Map`] may have under each of
 /// its keys. The SDK's collections are; nobody else implements it.
 #[diagnostic::on_unimplemented(

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Collection, Site};
+use super::{Collection, Site, Unreadable};
 use crate::{host, value};
 
 /// One durable value of type `T`, or none yet.
@@ -24,10 +24,17 @@ impl<T> Collection for Register<T> {
 }
 
 impl<T: Serialize + DeserializeOwned> Register<T> {
-    /// The value, if one was set.
+    /// The value, if one was set. What is no `T` stops the call; see [`Register::try_get`].
     pub fn get(&self) -> Option<T> {
         let bytes = self.site.get(&self.site.prefix)?;
         Some(value::decode(&self.site.prefix, &bytes))
+    }
+
+    /// The same of a context in which members are not trusted: what they have put there that is no `T`
+    /// stops no call.
+    pub fn try_get(&self) -> Result<Option<T>, Unreadable> {
+        let bytes = self.site.get(&self.site.prefix);
+        bytes.map(|bytes| value::try_decode(&bytes)).transpose()
     }
 
     /// The value, or the type's default if none was set.

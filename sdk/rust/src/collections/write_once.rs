@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Collection, Site};
+use super::{Collection, Site, Unreadable};
 use crate::{host, value};
 
 /// One durable value of type `T` that is written once: who made this, what it is
@@ -34,10 +34,17 @@ impl<T> Collection for WriteOnce<T> {
 }
 
 impl<T: Serialize + DeserializeOwned> WriteOnce<T> {
-    /// The value, if there is one.
+    /// The value, if there is one. What is no `T` stops the call; see [`WriteOnce::try_get`].
     pub fn get(&self) -> Option<T> {
         let bytes = self.site.get(&self.site.prefix)?;
         Some(value::decode(&self.site.prefix, &bytes))
+    }
+
+    /// The same of a context in which members are not trusted: what they have put there that is no `T`
+    /// stops no call.
+    pub fn try_get(&self) -> Result<Option<T>, Unreadable> {
+        let bytes = self.site.get(&self.site.prefix);
+        bytes.map(|bytes| value::try_decode(&bytes)).transpose()
     }
 
     /// Writes the value if there is none; tells whether it did.
