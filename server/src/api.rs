@@ -99,7 +99,8 @@ pub struct Events {
 /// A durable event.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Event {
-    /// Counts the context's events, from 1.
+    /// Counts the context's events: from 1 where the context was made, from a great number where it came out
+    /// of a copy.
     pub sequence: u64,
     /// The change that it came with.
     pub delta_id: String,

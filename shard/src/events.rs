@@ -19,7 +19,7 @@ const PAGE_BYTES_MAX: usize = 1 << 20;
 /// A durable event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventRecord {
-    /// Counts the context's events, from 1 without gaps.
+    /// Counts the context's events without gaps, from 1 or from behind what a copy was made of.
     pub sequence: u64,
     /// The delta that it came with.
     pub delta_id: DeltaId,

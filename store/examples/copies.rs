@@ -17,7 +17,7 @@ use std::process::ExitCode;
 
 use bytes::Bytes;
 use corelet_store::{
-    ApplicationId, ApplicationRecord, Attachment, BLOB_GROUP_BYTES, BackupSource, BlobId,
+    ApplicationId, ApplicationRecord, Arrival, Attachment, BLOB_GROUP_BYTES, BackupSource, BlobId,
     BlobLimit, Blobs, CallEffects, Change, ContextId, DataDir, Event, ExportScope, Hlc,
     ImportPlace, Ledger, LedgerConfig, NewContext, NodeId, Op, OpenOptions, RestoreOptions,
     ShardCount, ShardId, Space, Write as EntryWrite, add_keys, check, export_context, import_into,
@@ -63,7 +63,7 @@ fn work(args: &[&str]) -> Outcome {
                 shards: Some(count(shards)?),
                 component: &component,
                 ledger: config(),
-                latest: Hlc::MAX,
+                arrival: Arrival::trusting(Hlc::ZERO),
             };
             let file = BufReader::new(File::open(file)?);
             restore(file, dir.as_ref(), &options, &mut |_| {})?;
@@ -85,7 +85,7 @@ fn work(args: &[&str]) -> Outcome {
             let place = ImportPlace {
                 path: dir.as_ref(),
                 ledger: config(),
-                latest: Hlc::MAX,
+                arrival: Arrival::trusting(Hlc::ZERO),
             };
             import_into(&place, BufReader::new(File::open(file)?))?;
             Ok(())
@@ -293,7 +293,8 @@ fn show(dir: &Path) -> Outcome {
                 head.version,
                 head.bytes,
                 head.log_count,
-                head.events_last
+                // A restore numbers them anew, but for what is below 1024.
+                head.events_last % 1024
             ));
         }
         for (_, found) in snapshot.names(None, usize::MAX)? {

@@ -11,7 +11,7 @@ use crate::change::{Births, Change, Op, Write};
 use crate::check::check;
 use crate::entry::{EntryKind, SequenceState, Space, State, Value};
 use crate::error::{ExportError, ImportError, StoreError};
-use crate::export::{BackupCounts, BackupSource, write_backup};
+use crate::export::{Arrival, BackupCounts, BackupSource, write_backup};
 use crate::fixture::{alter, call, flip, id, name, open, round, scrub_twice, two};
 use crate::hlc::Hlc;
 use crate::ids::{ContextSlot, NodeId, ShardCount};
@@ -366,7 +366,12 @@ fn removed_edits_are_swept_only_if_their_record_is_of_those_under_its_key() {
     drop(snapshot);
     let (_dir, other, _) = two();
     delete(&other, 1);
-    let error = crate::import_context(&other, Cursor::new(file.clone()), Hlc::MAX).unwrap_err();
+    let error = crate::import_context(
+        &other,
+        Cursor::new(file.clone()),
+        Arrival::trusting(Hlc::ZERO),
+    )
+    .unwrap_err();
     assert!(matches!(error, ImportError::Malformed { .. }), "{error}");
     let swept = ledger.sweep(100).unwrap();
     assert!(matches!(&swept.damaged[..], [(Some(found), _)] if *found == slot));
@@ -512,7 +517,7 @@ fn a_context_stays_out_of_service_while_calls_that_wait_for_it_are_lost() {
 
 fn import(ledger: &Ledger, copy: &[u8]) {
     let copy = Cursor::new(copy.to_vec());
-    crate::import_context(ledger, copy, Hlc::MAX).unwrap();
+    crate::import_context(ledger, copy, Arrival::trusting(Hlc::ZERO)).unwrap();
 }
 
 /// What the deleted one has left is not swept yet.

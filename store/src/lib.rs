@@ -119,7 +119,7 @@ pub use delta::{
 pub use entry::{CounterSum, EntryKind, EntryValue, Space};
 pub use error::{BlobError, ExportError, ImportError, Loss, PastError, Refused, StoreError};
 pub use export::{
-    BackupCounts, BackupSource, CopiedContext, EXPORT_VERSION, ExportKind, ExportScope,
+    Arrival, BackupCounts, BackupSource, CopiedContext, EXPORT_VERSION, ExportKind, ExportScope,
     ImportPlace, Imported, ReadCopy, Resharded, RestoreOptions, Restored, add_keys, export_context,
     import_context, import_into, read_copy, reshard, restore, write_backup,
 };

@@ -50,7 +50,7 @@ impl Stage {
     fn corelet(&self, args: &[&str]) -> (String, String) {
         let data = self.home.path().join("data");
         let done = Command::new(binary())
-            .args(["--data-dir", data.to_str().expect("a path in UTF-8")])
+            .env("CORELET_DATA_DIR", data)
             .args(args)
             .output()
             .expect("the binary starts");
@@ -122,6 +122,43 @@ fn events_are_read_in_pages_and_resumed_across_a_kill() {
     let shown: Value = serde_json::from_str(&shown).expect("JSON");
     assert_eq!(shown, stage.get("events?after=5").1);
     assert_eq!(stage.server.stop(), Some(0), "{}", stage.server.log());
+}
+
+/// It has come further than the backup: what is told after the restore must not look like what it has.
+#[test]
+fn a_reader_of_before_a_restore_is_told_of_a_gap_and_misses_nothing() {
+    let mut stage = Stage::start("");
+    let say = |stage: &Stage, numbers: std::ops::RangeInclusive<u64>| {
+        for n in numbers {
+            stage.say(json!({ "n": n }));
+        }
+    };
+    say(&stage, 1..=3);
+    let backup = stage.home.path().join("backup");
+    let backup = backup.to_str().expect("a path in UTF-8").to_owned();
+    stage.corelet(&["backup", &backup, "--with-keys"]);
+    say(&stage, 4..=5);
+    let (_, page) = stage.get("events");
+    assert_eq!(page["next"], 5);
+    assert_eq!(stage.server.stop(), Some(0), "{}", stage.server.log());
+
+    let mut reader = 5;
+    for (times, told) in [(1, 6..=9), (2, 10..=20)] {
+        let restored = stage.home.path().join(format!("restored-{times}"));
+        let path = restored.to_str().expect("a path in UTF-8");
+        stage.corelet(&["--data-dir", path, "restore", &backup]);
+        stage.server = Server::start(&restored, &["--shards", "2"]);
+        say(&stage, told.clone());
+        let (_, page) = stage.get(&format!("events?after={reader}"));
+        let expected: Vec<Value> = (1..=3).chain(told).map(|n| json!({ "n": n })).collect();
+        assert_eq!(payloads(&page), expected, "what came along, and all since");
+        assert_eq!(page["gap"]["from"], reader + 1);
+        let first = page["events"][0]["sequence"].as_u64().expect("a number");
+        assert_eq!(page["gap"]["to"], first - 1);
+        reader = page["next"].as_u64().expect("a number");
+        assert!(reader < 1 << 53, "{reader} is not exact in JSON");
+        assert_eq!(stage.server.stop(), Some(0), "{}", stage.server.log());
+    }
 }
 
 #[test]

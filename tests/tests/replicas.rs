@@ -11,8 +11,8 @@ use std::thread;
 use bytes::Bytes;
 use corelet_shard::{Call, CopyStream, Delivered, NewContext, ReadError, ShardHandle};
 use corelet_store::{
-    BlobId, ContextId, DeltaId, DeltaView, ExportScope, Hlc, ImportPlace, LedgerConfig, NodeId,
-    Refused, Seal, Sealer, VouchedDelta, import_into, make_seals, vouch,
+    Arrival, BlobId, ContextId, DeltaId, DeltaView, ExportScope, Hlc, ImportPlace, LedgerConfig,
+    NodeId, Refused, Seal, Sealer, VouchedDelta, import_into, make_seals, vouch,
 };
 use corelet_tests::{NodeKey, TestNode, component};
 use futures_util::future::{join, join_all, poll_fn};
@@ -87,7 +87,7 @@ fn two_nodes_with_a_context(one: &Path, other: &Path) -> ContextId {
     let place = ImportPlace {
         path: other,
         ledger: LedgerConfig::default(),
-        latest: Hlc::MAX,
+        arrival: Arrival::trusting(Hlc::ZERO),
     };
     import_into(&place, Cursor::new(copy)).expect("the copy is whole");
     context

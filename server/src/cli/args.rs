@@ -314,11 +314,32 @@ pub struct BackupArgs {
     pub with_keys: bool,
 }
 
+/// Flags of `context import`.
+#[derive(Debug, Clone, Args)]
+pub struct ImportArgs {
+    /// The file.
+    pub file: PathBuf,
+
+    /// Take it in also if its stamps are more than a minute ahead of the clock here. Those of the
+    /// node go on from them for good, and other nodes may refuse them until their clocks are there.
+    #[arg(long)]
+    pub trust_stamps: bool,
+
+    /// Settings, those of storage above all.
+    #[command(flatten)]
+    pub settings: SettingsArgs,
+}
+
 /// Flags of `restore`.
 #[derive(Debug, Clone, Args)]
 pub struct RestoreArgs {
     /// The backup; - for standard input.
     pub file: PathBuf,
+
+    /// Take it in also if its stamps are more than a minute ahead of the clock here. Those of the
+    /// node go on from them for good, and other nodes may refuse them until their clocks are there.
+    #[arg(long)]
+    pub trust_stamps: bool,
 
     /// Settings. Without --shards there are as many as there were.
     #[command(flatten)]
@@ -517,14 +538,7 @@ Examples:
 
 The context keeps its id. Its name comes along if it is free, and its application has to be
 installed before it is called.")]
-    Import {
-        /// The file.
-        file: PathBuf,
-
-        /// Settings, those of storage above all.
-        #[command(flatten)]
-        settings: SettingsArgs,
-    },
+    Import(ImportArgs),
     /// Put a context back into service that was found damaged, when its disk gives the right bytes again.
     #[command(after_help = "\
 Examples:

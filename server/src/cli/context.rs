@@ -102,7 +102,7 @@ pub(super) fn run(command: &ContextCommand, global: &Global, out: &Out) -> Resul
         ContextCommand::Export { context, to } => {
             copies::export(context, to.as_deref(), global, out)
         }
-        ContextCommand::Import { file, settings } => copies::import(file, settings, global, out),
+        ContextCommand::Import(args) => copies::import(args, global, out),
         ContextCommand::Delete { context } => {
             let (client, path) = (super::client(global)?, path(context)?);
             during(out, "deleting the context", || client.delete(&path))?;

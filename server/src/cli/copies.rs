@@ -5,17 +5,17 @@
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom};
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use corelet_net::Identity;
 use corelet_shard::component_file;
 use corelet_store::{
-    BlobId, ContextId, ExportError, Hlc, ImportError, ImportPlace, LedgerConfig, RestoreOptions,
-    ShardCount, StoreError, add_keys, import_into, read_copy, reshard, restore,
+    Arrival, BlobId, ContextId, ExportError, Hlc, ImportError, ImportPlace, LedgerConfig,
+    RestoreOptions, ShardCount, StoreError, add_keys, import_into, read_copy, reshard, restore,
 };
 use serde_json::json;
 
-use super::args::{BackupArgs, Global, ReshardArgs, RestoreArgs, SettingsArgs};
+use super::args::{BackupArgs, Global, ImportArgs, ReshardArgs, RestoreArgs};
 use super::context;
 use super::failure::{Exit, Failure};
 use super::kept::{STDOUT, copy, keep};
@@ -89,22 +89,18 @@ pub(super) fn export(
     )
 }
 
-pub(super) fn import(
-    file: &Path,
-    settings: &SettingsArgs,
-    global: &Global,
-    out: &Out,
-) -> Result<(), Failure> {
-    let (config, _) = settings::load(settings, global, "import")?;
-    let input = File::open(file).map_err(|error| {
-        Failure::failed(&error).advise(format!("the context is to come from {}", file.display()))
+pub(super) fn import(args: &ImportArgs, global: &Global, out: &Out) -> Result<(), Failure> {
+    let (config, _) = settings::load(&args.settings, global, "import")?;
+    let input = File::open(&args.file).map_err(|error| {
+        let file = args.file.display();
+        Failure::failed(&error).advise(format!("the context is to come from {file}"))
     })?;
     let input = BufReader::with_capacity(READ_BYTES, input);
     let progress = Progress::begin(out, "importing", None);
     let place = ImportPlace {
         path: &global.data_dir,
         ledger: ledger(&config),
-        latest: latest(),
+        arrival: arrival(args.trust_stamps),
     };
     let imported = import_into(&place, input);
     drop(progress);
@@ -213,15 +209,16 @@ fn copy_with_keys(body: impl Read, keys: &Path, part: &File) -> Result<(), Failu
     }
 }
 
-/// Stamps of a copy may be ahead of the clock here by so much: more than clocks differ, and too
-/// little to do harm for long.
-const AHEAD_MAX: Duration = Duration::from_secs(24 * 60 * 60);
-
-fn latest() -> Hlc {
+/// Comes now, and is believed as those who take it in say.
+fn arrival(trusts_stamps: bool) -> Arrival {
     #[expect(clippy::disallowed_methods, reason = "no shard runs here")]
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let latest = now.unwrap_or_default() + AHEAD_MAX;
-    Hlc::from_micros(u64::try_from(latest.as_micros()).unwrap_or(u64::MAX))
+    let now = now.unwrap_or_default().as_micros();
+    let now = Hlc::from_micros(u64::try_from(now).unwrap_or(u64::MAX));
+    match trusts_stamps {
+        true => Arrival::trusting(now),
+        false => Arrival::at(now),
+    }
 }
 
 pub(super) fn restore_backup(
@@ -241,7 +238,7 @@ pub(super) fn restore_backup(
         shards,
         component: &component_file,
         ledger: ledger(&config),
-        latest: latest(),
+        arrival: arrival(args.trust_stamps),
     };
     let progress = Progress::begin(out, "restoring", None);
     let restored = restore(
@@ -354,13 +351,17 @@ fn shard_count(count: u64) -> Result<ShardCount, Failure> {
 }
 
 fn not_restored(error: &ImportError) -> Failure {
-    Failure::new(
-        exit_of(match error {
-            ImportError::Store(error) => Some(error),
-            _ => None,
-        }),
-        chain(error),
-    )
+    let store = match error {
+        ImportError::Store(error) => Some(error),
+        _ => None,
+    };
+    let failure = Failure::new(exit_of(store), chain(error));
+    match error {
+        ImportError::FromTheFuture { .. } => failure.advise(
+            "if the copy is your own and this clock is right, --trust-stamps takes it in all the same, and the node's stamps go on from those of the copy",
+        ),
+        _ => failure,
+    }
 }
 
 fn not_resharded(error: &ExportError) -> Failure {

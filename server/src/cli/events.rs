@@ -16,7 +16,11 @@ pub(super) fn run(args: &EventsArgs, global: &Global, out: &Out) -> Result<(), F
     let client = super::client(global)?;
     let page: api::Events = during(out, "reading the events", || client.get(&path))?;
     if let Some(api::Gap { from, to }) = page.gap {
-        out.say(&format!("events {from} to {to} are not kept any more"));
+        out.say(&match from {
+            // Whoever reads from the beginning wants to know where that is.
+            1 => format!("the events up to {to} are not kept any more"),
+            _ => format!("events {from} to {to} are not kept any more"),
+        });
     }
     let row = |event: &api::Event| {
         vec![

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use corelet_store::{ExportScope, Hlc, LedgerConfig, Op, export_context, import_context};
+use corelet_store::{Arrival, ExportScope, Hlc, LedgerConfig, Op, export_context, import_context};
 
 use crate::Plan;
 use crate::ledger::{Bench, Place, open};
@@ -109,7 +109,11 @@ fn copy(
         let bytes = file.metadata()?.len();
         let target = open(&at("target"), &LedgerConfig::default())?;
         let began = Instant::now();
-        import_context(&target, BufReader::new(File::open(&file)?), Hlc::MAX)?;
+        import_context(
+            &target,
+            BufReader::new(File::open(&file)?),
+            Arrival::trusting(Hlc::ZERO),
+        )?;
         let imported = began.elapsed();
         let plain = plain_copy(&file, &at("plain"), value_bytes)?;
         let over_plain = |took: Duration| plain.as_secs_f64() / took.as_secs_f64();

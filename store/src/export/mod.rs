@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `frame.rs` | chunks and their digests |
 //! | `ahead.rs` | chunks, read on a thread of their own |
+//! | `arrival.rs` | which stamps are believed, and how events are numbered |
 //! | `row.rs`, `row/` | what is in them |
 //! | `source.rs` | a context into rows |
 //! | `authors.rs` | whom rows name |
@@ -20,6 +21,7 @@
 //! | `reshard.rs` | a data directory into another number of shards |
 
 mod ahead;
+mod arrival;
 mod authors;
 mod backup;
 mod frame;
@@ -38,6 +40,9 @@ use std::io::{Read, Write};
 use std::ops::Bound;
 
 use self::ahead::Ahead;
+pub use self::arrival::Arrival;
+use self::arrival::EVENT_NUMBER_MAX;
+pub(crate) use self::arrival::{RENUMBERED_BY, RENUMBERED_FROM};
 use self::authors::NamedAuthors;
 pub use self::backup::{BackupSource, write_backup};
 pub use self::frame::{EXPORT_VERSION, ExportKind};
@@ -118,7 +123,7 @@ pub fn export_context(
 /// directory's entry for it is the caller's to make.
 ///
 /// If it fails nothing of the context is there: the file is damaged or does not agree
-/// with itself, has a stamp later than `latest`, the context exists, or the ledger takes no more.
+/// with itself, has a later stamp than is believed, the context exists, or the ledger takes no more.
 ///
 /// `input` is read on a thread of its own, 16 MiB and a chunk ahead at most, and dropped there: if
 /// it gives no more bytes and does not end either, an error comes all the same, and that thread
@@ -126,11 +131,11 @@ pub fn export_context(
 pub fn import_context(
     ledger: &Ledger,
     input: impl Read + Send + 'static,
-    latest: Hlc,
+    arrival: Arrival,
 ) -> Result<CopiedContext, ImportError> {
     let mut writer = ledger.writer();
     let known = authors(&mut writer)?;
-    let taken = take_in(&mut writer, input, latest);
+    let taken = take_in(&mut writer, input, arrival);
     if taken.is_err() {
         take_back(&mut writer, known);
     }
@@ -205,9 +210,9 @@ fn forget_authors(writer: &mut LedgerWriter<'_>, known: u32) -> Result<(), Store
 fn take_in(
     writer: &mut LedgerWriter<'_>,
     input: impl Read + Send + 'static,
-    latest: Hlc,
+    arrival: Arrival,
 ) -> Result<CopiedContext, ImportError> {
-    let mut intake = Intake::until(latest);
+    let mut intake = Intake::of_copy(arrival);
     each_row(input, &mut |row| intake.row(writer, row))?;
     // The end of the file was read as well, so all of it is as it was written.
     intake.finish(writer)
@@ -241,17 +246,27 @@ fn each_row_of(
 
 /// A context of which rows come in. First what it is, then its head, then all else.
 struct Intake<'l> {
-    /// No stamp of it may be later: it would drag the clock of the node along for good.
-    latest: Hlc,
+    /// Of a copy. What the node has itself is believed, and numbered as it is.
+    arrival: Option<Arrival>,
+    /// The numbers of its events grow by this.
+    renumbers_by: u64,
     announced: Option<Announced>,
     target: Option<(Target<'l>, CopiedContext)>,
     end: Option<(Counts, Root, Agreement)>,
 }
 
 impl<'l> Intake<'l> {
-    fn until(latest: Hlc) -> Intake<'l> {
+    fn of_copy(arrival: Arrival) -> Intake<'l> {
         Intake {
-            latest,
+            arrival: Some(arrival),
+            ..Intake::of_own()
+        }
+    }
+
+    fn of_own() -> Intake<'l> {
+        Intake {
+            arrival: None,
+            renumbers_by: 0,
             announced: None,
             target: None,
             end: None,
@@ -259,18 +274,18 @@ impl<'l> Intake<'l> {
     }
 
     fn check_stamp(&self, stamp: Hlc) -> Result<(), ImportError> {
-        let latest = self.latest;
-        match stamp > latest {
-            true => Err(ImportError::FromTheFuture { stamp, latest }),
-            false => Ok(()),
+        match self.arrival.map(|arrival| arrival.latest) {
+            Some(latest) if stamp > latest => Err(ImportError::FromTheFuture { stamp, latest }),
+            _ => Ok(()),
         }
     }
 
     /// What a head says has to be possible before anything is counted on it.
     fn check_head(&self, created: Hlc, head: &HeadFields) -> Result<(), ImportError> {
         self.check_stamp(created.max(head.hlc))?;
-        let is_possible = head.events_last < COUNT_MAX
-            && head.events_first <= head.events_last + 1
+        let is_possible = head.events_last < EVENT_NUMBER_MAX
+            && (1..=head.events_last + 1).contains(&head.events_first)
+            && head.events_last - (head.events_first - 1) < COUNT_MAX
             && head.log_follows < COUNT_MAX
             && head.version < COUNT_MAX;
         match is_possible {
@@ -282,15 +297,19 @@ impl<'l> Intake<'l> {
     fn row(
         &mut self,
         writer: &mut LedgerWriter<'l>,
-        inspected: Inspected<'_>,
+        mut inspected: Inspected<'_>,
     ) -> Result<(), ImportError> {
         if self.end.is_some() {
             return Err(ImportError::malformed("rows follow the end of a context"));
         }
         // What is not of the context's own clock.
-        match &inspected.row {
+        match &mut inspected.row {
             Row::Answer { answer, .. } => self.check_stamp(answer.hlc)?,
             Row::Member { since, .. } => self.check_stamp(*since)?,
+            Row::Event { sequence, .. } => {
+                let anew = sequence.checked_add(self.renumbers_by);
+                *sequence = anew.ok_or(ImportError::malformed("an event has no number"))?;
+            }
             _ => {}
         }
         if let Some((target, _)) = &mut self.target {
@@ -324,9 +343,15 @@ impl<'l> Intake<'l> {
             (Some(announced), Row::Author { number, node }) => {
                 announced.authors.add(number, node)?;
             }
-            (announced @ Some(_), Row::Head(head)) => {
+            (announced @ Some(_), Row::Head(mut head)) => {
                 let announced = announced.take().expect("it was matched above");
                 self.check_head(announced.created, &head)?;
+                if let Some(arrival) = &self.arrival {
+                    self.renumbers_by =
+                        arrival.renumbers_by(head.hlc, head.events_first, head.events_last);
+                    head.events_first += self.renumbers_by;
+                    head.events_last += self.renumbers_by;
+                }
                 let copied = CopiedContext {
                     id: announced.id,
                     name: announced.name.clone(),

@@ -5,12 +5,11 @@ use std::io::Read;
 use std::path::Path;
 
 use super::row::Row;
-use super::{CopiedContext, Intake, authors, each_row, take_back};
+use super::{Arrival, CopiedContext, Intake, authors, each_row, take_back};
 use crate::blobs::Blobs;
 use crate::change::Change;
 use crate::data_dir::{DataDir, OpenOptions};
 use crate::error::{ImportError, Refused, StoreError};
-use crate::hlc::Hlc;
 use crate::ids::{BlobId, ContextId, ShardCount, ShardId};
 use crate::ledger::{Ledger, LedgerConfig};
 use crate::names::reconcile_names;
@@ -22,9 +21,8 @@ pub struct ImportPlace<'p> {
     pub path: &'p Path,
     /// Bounds of its ledgers.
     pub ledger: LedgerConfig,
-    /// A context with later stamps is refused: they would drag the node's clock along for
-    /// good.
-    pub latest: Hlc,
+    /// When, and how far the copy is believed.
+    pub arrival: Arrival,
 }
 
 /// Of the blobs that are not here, so many are told by their ids.
@@ -70,7 +68,7 @@ pub fn import_into(
     let mut writers: Vec<LedgerWriter<'_>> = ledgers.iter().map(Ledger::writer).collect();
     let known = writers.iter_mut().map(authors);
     let known = known.collect::<Result<Vec<_>, _>>()?;
-    let mut intake = Intake::until(place.latest);
+    let mut intake = Intake::of_copy(place.arrival);
     let mut owner = 0;
     let mut name = None;
     let mut name_taken = None;

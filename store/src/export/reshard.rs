@@ -15,7 +15,6 @@ use crate::change::Change;
 use crate::create::create;
 use crate::data_dir::{DataDir, OpenOptions, make_private_dir, place_in, sync_dir};
 use crate::error::{ExportError, ImportError, StoreError};
-use crate::hlc::Hlc;
 use crate::ids::{NodeId, ShardCount, ShardId};
 use crate::ledger::{Ledger, LedgerConfig};
 use crate::manifest::Manifest;
@@ -142,8 +141,7 @@ fn copy_all(
                 let shard = usize::from(ShardId::of(&record.id, shards).number());
                 let mut handed = Handed {
                     writer: &mut writers[shard],
-                    // It is the node's own.
-                    intake: Intake::until(Hlc::MAX),
+                    intake: Intake::of_own(),
                     inspector: Inspector::default(),
                 };
                 write_context(snapshot, record, ExportScope::ALL, &mut handed)?;

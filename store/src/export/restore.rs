@@ -15,13 +15,12 @@ use super::frame::ExportKind;
 use super::inspect::Inspected;
 use super::keys::is_key_name;
 use super::row::{BackupCounts, FileKind, Row};
-use super::{Intake, sweep};
+use super::{Arrival, Intake, sweep};
 use crate::blobs::{BlobLimit, BlobWriter, Blobs};
 use crate::change::Change;
 use crate::check::check_open;
 use crate::data_dir::{DataDir, done_or_missing, lock_to_look, sync_dir};
 use crate::error::ImportError;
-use crate::hlc::Hlc;
 use crate::ids::{ApplicationId, BlobId, ContextId, NodeId, ShardCount, ShardId};
 use crate::ledger::{Ledger, LedgerConfig};
 use crate::manifest::Manifest;
@@ -44,8 +43,8 @@ pub struct RestoreOptions<'o> {
     pub component: &'o dyn Fn(&ApplicationId) -> String,
     /// Bounds of the ledgers while they are filled.
     pub ledger: LedgerConfig,
-    /// A backup with later stamps is refused: they would drag the node's clock along for good.
-    pub latest: Hlc,
+    /// When, and how far the backup is believed.
+    pub arrival: Arrival,
 }
 
 /// What was restored.
@@ -199,7 +198,7 @@ fn make(
         component: options.component,
         changes: Vec::new(),
         change_bytes: 0,
-        latest: options.latest,
+        arrival: options.arrival,
         counts: BackupCounts::default(),
         left_out: Vec::new(),
         blobs_left_out: Vec::new(),
@@ -251,7 +250,7 @@ struct Making<'m> {
     component: &'m dyn Fn(&ApplicationId) -> String,
     changes: Vec<Change>,
     change_bytes: u64,
-    latest: Hlc,
+    arrival: Arrival,
     counts: BackupCounts,
     left_out: Vec<(ContextId, String)>,
     blobs_left_out: Vec<(BlobId, String)>,
@@ -313,7 +312,7 @@ impl Making<'_> {
         match inspected.row {
             Row::Context { id, .. } => {
                 let shard = usize::from(ShardId::of(&id, self.shards).number());
-                let mut intake = Intake::until(self.latest);
+                let mut intake = Intake::of_copy(self.arrival);
                 intake.row(&mut self.writers[shard], inspected)?;
                 self.intake = Some((shard, intake));
             }

@@ -101,11 +101,19 @@ fn records(ledger: &Ledger) -> Vec<(&'static str, u64)> {
     TABLE_NAMES.iter().copied().zip(lens).collect()
 }
 
+/// At the beginning of time, believing stamps up to this.
+fn until(latest: Hlc) -> Arrival {
+    Arrival {
+        now: Hlc::ZERO,
+        latest,
+    }
+}
+
 /// Takes the context in, with rows that are changed or preceded by others.
 fn import(
     source: &Ledger,
     target: &Ledger,
-    latest: Hlc,
+    arrival: Arrival,
     lie: &dyn Fn(&mut Row<'_>) -> Vec<Row<'static>>,
 ) -> Result<CopiedContext, ImportError> {
     let snapshot = source.snapshot().unwrap();
@@ -114,7 +122,7 @@ fn import(
     let known = authors(&mut writer).unwrap();
     let mut lying = Lying {
         writer: &mut writer,
-        intake: Intake::until(latest),
+        intake: Intake::of_copy(arrival),
         inspector: Inspector::default(),
         lie,
     };
@@ -140,9 +148,9 @@ fn refused(lie: &dyn Fn(&mut Row<'_>) -> Vec<Row<'static>>) -> ImportError {
     let ((_one, source), (_other, target, _)) = (source(), two());
     let before = records(&target);
     let latest = Hlc::from_micros(MICROS + 2);
-    let error = import(&source, &target, latest, lie).expect_err("it is a lie");
+    let error = import(&source, &target, until(latest), lie).expect_err("it is a lie");
     assert_eq!(records(&target), before);
-    import(&source, &target, latest, &|_| vec![]).expect("the truth is taken in");
+    import(&source, &target, until(latest), &|_| vec![]).expect("the truth is taken in");
     // It goes on there.
     let slot = target
         .snapshot()
@@ -438,16 +446,16 @@ fn a_refused_copy_takes_no_author_along_where_others_were_dropped() {
             counts.events += 1;
         }
     });
-    import(&source, &target, latest, &far).expect_err("it is a lie");
+    import(&source, &target, until(latest), &far).expect_err("it is a lie");
     assert_eq!(known(&target), [0, 2]);
     crate::verify(&target.snapshot().unwrap()).unwrap();
-    import(&source, &target, latest, &|_| vec![]).expect("the truth is taken in");
+    import(&source, &target, until(latest), &|_| vec![]).expect("the truth is taken in");
     assert_eq!(known(&target), [0, 2, 3]);
     crate::verify(&target.snapshot().unwrap()).unwrap();
     // And from here on.
     let (_another, further, _) = two();
     let latest = Hlc::from_micros(MICROS + 2);
-    import(&target, &further, latest, &|_| vec![]).expect("numbers are this ledger's alone");
+    import(&target, &further, until(latest), &|_| vec![]).expect("numbers are this ledger's alone");
     crate::verify(&further.snapshot().unwrap()).unwrap();
 }
 
@@ -518,7 +526,7 @@ fn a_backup_taken_while_a_name_moves_can_be_restored() {
             shards: None,
             component: &|_| String::new(),
             ledger: LedgerConfig::default(),
-            latest: Hlc::MAX,
+            arrival: Arrival::trusting(Hlc::ZERO),
         };
         let path = to.path().join("data");
         restore(Cursor::new(file.clone()), &path, &options, &mut |_| {}).unwrap();

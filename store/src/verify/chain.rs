@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 
 use crate::delta::DeltaView;
+use crate::export::{RENUMBERED_BY, RENUMBERED_FROM};
 use crate::ids::{ContextId, DeltaId};
 use crate::record::Head;
 
@@ -70,9 +71,14 @@ impl Chain {
     /// Whether what was met comes to what the head counts.
     pub(crate) fn agrees(&self, head: &Head) -> bool {
         let is_pruned = head.log_pruned > 0;
+        // Events of a copy were numbered anew when it came in.
+        let of_whole_log = match head.events_last < RENUMBERED_FROM {
+            true => self.events == head.events_last,
+            false => self.events % RENUMBERED_BY == head.events_last % RENUMBERED_BY,
+        };
         // Private writes change the state as well, without a delta.
         self.deltas == head.log_count
             && self.version <= head.version
-            && (self.events == head.events_last || (is_pruned && self.events < head.events_last))
+            && (of_whole_log || (is_pruned && self.events < head.events_last))
     }
 }

@@ -14,7 +14,7 @@ use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use corelet_store::{Hlc, ImportError, LedgerConfig, RestoreOptions, restore};
+use corelet_store::{Arrival, Hlc, ImportError, LedgerConfig, RestoreOptions, restore};
 use tempfile::TempDir;
 
 /// Contexts of the directory that is copied.
@@ -187,7 +187,7 @@ fn a_damaged_backup_is_refused_and_nothing_is_there() {
         shards: None,
         component: &|id| format!("{id}.wasm"),
         ledger: LedgerConfig::default(),
-        latest: Hlc::MAX,
+        arrival: Arrival::trusting(Hlc::ZERO),
     };
     for place in 0..60 {
         let at = place * (backup.len() - 1) / 59;

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use corelet_store::{
-    Acknowledgement, AnswerKey, BackupSource, Branch, Change, ContextSlot, DataDir, DeltaId,
-    DeltaView, ExportError, ExportScope, Hlc, Keep, KeyedAnswer, Ledger, LedgerConfig, NodeId,
-    OpenOptions, Refused, RemoteDelta, RequestDigest, RestoreOptions, Retention, Said, Sealer,
-    ShardCount, ShardId, Snapshot, Space, StepBounds, check, export_context, import_context,
-    reshard, restore, verify, write_backup,
+    Acknowledgement, AnswerKey, Arrival, BackupSource, Branch, Change, ContextSlot, DataDir,
+    DeltaId, DeltaView, ExportError, ExportScope, Hlc, Keep, KeyedAnswer, Ledger, LedgerConfig,
+    NodeId, OpenOptions, Refused, RemoteDelta, RequestDigest, RestoreOptions, Retention, Said,
+    Sealer, ShardCount, ShardId, Snapshot, Space, StepBounds, check, export_context,
+    import_context, reshard, restore, verify, write_backup,
 };
 
 use crate::copies::{WITHOUT_LOG, WITHOUT_PRIVATE, content, export, framed, other, rows};
@@ -218,7 +218,12 @@ fn what_others_have_signed_and_callers_were_told_comes_along() {
         let file = export(source.ledger(), id(CONTEXT), scope);
         let mut target = other();
         target.now = source.now;
-        import_context(target.ledger(), Cursor::new(file.clone()), Hlc::MAX).unwrap();
+        import_context(
+            target.ledger(),
+            Cursor::new(file.clone()),
+            Arrival::trusting(Hlc::ZERO),
+        )
+        .unwrap();
         target.reopen();
         let ledger = target.ledger.take().unwrap();
         let here = source.ledger().snapshot().unwrap();
@@ -239,7 +244,12 @@ fn a_member_that_lacks_what_a_copy_has_not_takes_a_snapshot() {
     assert_eq!(behind(source.ledger(), slot), [three]);
     let target = other();
     let file = export(source.ledger(), id(CONTEXT), WITHOUT_LOG);
-    import_context(target.ledger(), Cursor::new(file.clone()), Hlc::MAX).unwrap();
+    import_context(
+        target.ledger(),
+        Cursor::new(file.clone()),
+        Arrival::trusting(Hlc::ZERO),
+    )
+    .unwrap();
     let slot = slot_in(target.ledger());
     // It has acknowledged all but the last calls, which is not all.
     let mut both = [two, three];
@@ -280,7 +290,12 @@ fn a_copy_is_kept_within_bounds_by_bytes_and_by_age() {
     );
     for (history, left) in [(all, 301), (by_bytes, 301 - 256), (by_age, 301 - 192)] {
         let target = Bench::new();
-        import_context(target.ledger(), Cursor::new(file.clone()), Hlc::MAX).unwrap();
+        import_context(
+            target.ledger(),
+            Cursor::new(file.clone()),
+            Arrival::trusting(Hlc::ZERO),
+        )
+        .unwrap();
         let retention = Retention {
             events: history,
             history,
@@ -323,7 +338,12 @@ fn deltas_from_before_a_context_was_shared_can_be_parents_in_a_copy() {
         for scope in [ExportScope::ALL, WITHOUT_LOG] {
             let file = export(source.ledger(), id(CONTEXT), scope);
             let target = other();
-            import_context(target.ledger(), Cursor::new(file.clone()), Hlc::MAX).unwrap();
+            import_context(
+                target.ledger(),
+                Cursor::new(file.clone()),
+                Arrival::trusting(Hlc::ZERO),
+            )
+            .unwrap();
             target.verify();
             let slot = slot_in(target.ledger());
             for (node, parent) in [(2, 90), (3, 50)] {
@@ -372,12 +392,22 @@ fn a_past_that_claims_to_be_from_before_a_context_was_shared_is_told() {
     lie[at..at + 8].copy_from_slice(&(stamp - 1).to_le_bytes());
     assert_ne!(lie, honest);
     let target = other();
-    let error = import_context(target.ledger(), Cursor::new(framed(&lie)), Hlc::MAX).unwrap_err();
+    let error = import_context(
+        target.ledger(),
+        Cursor::new(framed(&lie)),
+        Arrival::trusting(Hlc::ZERO),
+    )
+    .unwrap_err();
     assert!(
         matches!(error, corelet_store::ImportError::Disagrees { .. }),
         "{error}"
     );
-    import_context(target.ledger(), Cursor::new(framed(&honest)), Hlc::MAX).unwrap();
+    import_context(
+        target.ledger(),
+        Cursor::new(framed(&honest)),
+        Arrival::trusting(Hlc::ZERO),
+    )
+    .unwrap();
     target.verify();
 }
 
@@ -449,6 +479,7 @@ fn backup(ledger: &Ledger, file: &mut Vec<u8>) -> corelet_store::BackupCounts {
 fn a_restored_and_a_resharded_node_has_all_of_it() {
     let (source, _) = rich();
     let here = source.ledger().snapshot().unwrap();
+    let from = here.context(&id(CONTEXT)).unwrap().unwrap().slot;
     let mut file = Vec::new();
     assert_eq!(backup(source.ledger(), &mut file).contexts, 1);
     let dir = tempfile::tempdir().unwrap();
@@ -457,13 +488,21 @@ fn a_restored_and_a_resharded_node_has_all_of_it() {
         shards: Some(ShardCount::new(2).unwrap()),
         component: &|id| format!("{id}.wasm"),
         ledger: config(),
-        latest: Hlc::MAX,
+        arrival: Arrival::trusting(Hlc::ZERO),
     };
     restore(Cursor::new(file.clone()), &path, &options, &mut |_| {}).unwrap();
     is_whole(&path);
+    let events = || {
+        let ledger = open_owner(&path);
+        let head = ledger.snapshot().unwrap().head(slot_in(&ledger)).unwrap();
+        head.events_first..=head.events_last
+    };
+    let numbered = events();
+    assert!(*numbered.start() > here.head(from).unwrap().events_last + 1);
     let shards = ShardCount::new(3).unwrap();
     reshard(&path, shards, &config(), &mut |_, _| {}).unwrap();
     is_whole(&path);
+    assert_eq!(events(), numbered, "nobody has told anything between");
     let ledger = open_owner(&path);
     let mut bench = other();
     bench.now = source.now;
@@ -506,7 +545,7 @@ fn a_context_that_is_out_of_service_is_not_copied_and_a_backup_says_so() {
         shards: None,
         component: &|id| format!("{id}.wasm"),
         ledger: config(),
-        latest: Hlc::MAX,
+        arrival: Arrival::trusting(Hlc::ZERO),
     };
     let restored = restore(Cursor::new(file.clone()), &path, &options, &mut |_| {}).unwrap();
     assert_eq!(restored.counts, counts);

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
 
 use corelet_store::{
-    BackupSource, Change, ContextId, ExportError, ExportScope, Hlc, ImportError, Ledger, Snapshot,
-    Space, StoreError, export_context, import_context, verify, write_backup,
+    Arrival, BackupSource, Change, ContextId, ExportError, ExportScope, Hlc, ImportError, Ledger,
+    Snapshot, Space, StoreError, export_context, import_context, verify, write_backup,
 };
 
 use crate::fixtures::open;
@@ -33,7 +33,12 @@ pub(crate) fn content(snapshot: &Snapshot, context: ContextId, scope: ExportScop
     let mut events = Vec::new();
     snapshot
         .events(slot, 0, usize::MAX, &mut |event| {
-            events.push(format!("{event:?}"));
+            // Their numbers are given anew where they come in.
+            let number = event.sequence - head.events_first;
+            events.push(format!(
+                "{number} {} {:?} {} {:?}",
+                event.delta, event.hlc, event.kind, event.payload
+            ));
             ControlFlow::Continue(())
         })
         .unwrap();
@@ -51,7 +56,7 @@ pub(crate) fn content(snapshot: &Snapshot, context: ContextId, scope: ExportScop
     let facts = (record.name, record.application, record.created);
     let counts = (head.version, head.entries, head.replicated, head.hlc);
     let bytes = scope.private.then_some(head.bytes);
-    let rest = (head.events_first, head.events_last, head.is_shared);
+    let rest = (head.events_last % 1024, head.is_shared);
     Content {
         head: format!(
             "{facts:?} {} {counts:?} {bytes:?} {rest:?} {:?}",
@@ -96,8 +101,12 @@ fn everything_of_a_context_comes_along_and_it_goes_on_there() {
         let mut target = other();
         for n in [1, 2, 3, 5, 6] {
             let file = export(&source, id(n), scope);
-            let copied =
-                import_context(target.ledger(), Cursor::new(file.clone()), Hlc::MAX).unwrap();
+            let copied = import_context(
+                target.ledger(),
+                Cursor::new(file.clone()),
+                Arrival::trusting(Hlc::ZERO),
+            )
+            .unwrap();
             let (here, there) = (
                 source.snapshot().unwrap(),
                 target.ledger().snapshot().unwrap(),
@@ -118,7 +127,12 @@ fn everything_of_a_context_comes_along_and_it_goes_on_there() {
         target.reopen();
         target.verify();
         let again = export(&source, id(1), scope);
-        let error = import_context(target.ledger(), Cursor::new(again), Hlc::MAX).unwrap_err();
+        let error = import_context(
+            target.ledger(),
+            Cursor::new(again),
+            Arrival::trusting(Hlc::ZERO),
+        )
+        .unwrap_err();
         assert!(matches!(error, ImportError::Exists { .. }), "{error}");
         target.verify();
     }
@@ -180,14 +194,34 @@ fn a_file_with_any_byte_changed_or_cut_off_is_refused_and_leaves_nothing() {
     for at in 0..file.len() {
         let mut changed = file.clone();
         changed[at] ^= 1 << (at % 8);
-        import_context(target.ledger(), Cursor::new(changed), Hlc::MAX).unwrap_err();
-        import_context(target.ledger(), Cursor::new(file[..at].to_vec()), Hlc::MAX).unwrap_err();
+        import_context(
+            target.ledger(),
+            Cursor::new(changed),
+            Arrival::trusting(Hlc::ZERO),
+        )
+        .unwrap_err();
+        import_context(
+            target.ledger(),
+            Cursor::new(file[..at].to_vec()),
+            Arrival::trusting(Hlc::ZERO),
+        )
+        .unwrap_err();
     }
     nothing_is_left(&target, &before);
     let longer = [&file[..], b"x"].concat();
-    import_context(target.ledger(), Cursor::new(longer), Hlc::MAX).unwrap_err();
+    import_context(
+        target.ledger(),
+        Cursor::new(longer),
+        Arrival::trusting(Hlc::ZERO),
+    )
+    .unwrap_err();
     nothing_is_left(&target, &before);
-    import_context(target.ledger(), Cursor::new(file.clone()), Hlc::MAX).unwrap();
+    import_context(
+        target.ledger(),
+        Cursor::new(file.clone()),
+        Arrival::trusting(Hlc::ZERO),
+    )
+    .unwrap();
     target.verify();
 }
 
@@ -205,7 +239,11 @@ fn a_file_that_lies_is_refused_or_says_something_that_could_be() {
         for at in (0..rows.len()).step_by(3) {
             let mut lie = rows.clone();
             lie[at] ^= 1 << (at % 8);
-            match import_context(target.ledger(), Cursor::new(framed(&lie)), Hlc::MAX) {
+            match import_context(
+                target.ledger(),
+                Cursor::new(framed(&lie)),
+                Arrival::trusting(Hlc::ZERO),
+            ) {
                 Err(_) => refused += 1,
                 Ok(copied) => {
                     taken += 1;
@@ -220,8 +258,12 @@ fn a_file_that_lies_is_refused_or_says_something_that_could_be() {
             nothing_is_left(&target, &before);
         }
         for at in (0..rows.len()).step_by(7) {
-            import_context(target.ledger(), Cursor::new(framed(&rows[..at])), Hlc::MAX)
-                .unwrap_err();
+            import_context(
+                target.ledger(),
+                Cursor::new(framed(&rows[..at])),
+                Arrival::trusting(Hlc::ZERO),
+            )
+            .unwrap_err();
         }
         nothing_is_left(&target, &before);
     }
@@ -260,7 +302,12 @@ fn a_value_that_is_not_the_one_of_the_root_is_told() {
         .position(|bytes| bytes == b"a needle")
         .unwrap();
     lie[at] = b'A';
-    let error = import_context(other().ledger(), Cursor::new(framed(&lie)), Hlc::MAX).unwrap_err();
+    let error = import_context(
+        other().ledger(),
+        Cursor::new(framed(&lie)),
+        Arrival::trusting(Hlc::ZERO),
+    )
+    .unwrap_err();
     assert!(
         matches!(error, ImportError::Disagrees { context, .. } if context == id(1)),
         "{error}"
@@ -284,7 +331,8 @@ fn an_input_that_fails_leaves_nothing_of_what_came() {
     let before = target.ledger().stats().unwrap();
     for part in 1..8 {
         let part = Failing(Cursor::new(file[..file.len() * part / 8].to_vec()));
-        let error = import_context(target.ledger(), part, Hlc::MAX).unwrap_err();
+        let error =
+            import_context(target.ledger(), part, Arrival::trusting(Hlc::ZERO)).unwrap_err();
         assert!(matches!(error, ImportError::Read { .. }), "{error}");
     }
     nothing_is_left(&target, &before);
@@ -330,8 +378,18 @@ fn a_pipe_that_stalls_does_not_hold_up_an_error() {
     let (_open, never) = channel();
     let given = Cursor::new(file[..end].to_vec());
     let mut exists = other();
-    import_context(exists.ledger(), Cursor::new(file.clone()), Hlc::MAX).unwrap();
-    let error = import_context(exists.ledger(), Stalled { given, never }, Hlc::MAX).unwrap_err();
+    import_context(
+        exists.ledger(),
+        Cursor::new(file.clone()),
+        Arrival::trusting(Hlc::ZERO),
+    )
+    .unwrap();
+    let error = import_context(
+        exists.ledger(),
+        Stalled { given, never },
+        Arrival::trusting(Hlc::ZERO),
+    )
+    .unwrap_err();
     assert!(matches!(error, ImportError::Exists { .. }), "{error}");
     exists.reopen();
     exists.verify();
@@ -342,14 +400,24 @@ fn a_pipe_that_stalls_does_not_hold_up_an_error() {
     given.truncate(given.len() - 32);
     let (_open, never) = channel();
     let given = Cursor::new(given);
-    let lied = import_context(other().ledger(), Stalled { given, never }, Hlc::MAX).unwrap_err();
+    let lied = import_context(
+        other().ledger(),
+        Stalled { given, never },
+        Arrival::trusting(Hlc::ZERO),
+    )
+    .unwrap_err();
     assert!(matches!(lied, ImportError::Malformed { .. }), "{lied}");
 
     let mut full = Bench::with_map(1 << 20);
     let before = full.ledger().stats().unwrap();
     let (_open, never) = channel();
     let given = Cursor::new(file[..end].to_vec());
-    let error = import_context(full.ledger(), Stalled { given, never }, Hlc::MAX).unwrap_err();
+    let error = import_context(
+        full.ledger(),
+        Stalled { given, never },
+        Arrival::trusting(Hlc::ZERO),
+    )
+    .unwrap_err();
     let is_full = matches!(error, ImportError::Store(StoreError::MapFull { .. }));
     assert!(is_full, "{error}");
     nothing_is_left(&full, &before);
@@ -373,7 +441,7 @@ fn a_reader_that_panics_is_an_error_and_leaves_nothing() {
     let half = Panicking(Cursor::new(file[..file.len() / 2].to_vec()));
     let mut target = other();
     let before = target.ledger().stats().unwrap();
-    let error = import_context(target.ledger(), half, Hlc::MAX).unwrap_err();
+    let error = import_context(target.ledger(), half, Arrival::trusting(Hlc::ZERO)).unwrap_err();
     let is_told = matches!(&error, ImportError::ReaderPanicked { at } if *at > 1 << 18);
     assert!(is_told, "{error}");
     nothing_is_left(&target, &before);
@@ -385,6 +453,7 @@ fn a_reader_that_panics_is_an_error_and_leaves_nothing() {
 #[test]
 fn a_copy_from_the_future_is_refused_and_leaves_nothing() {
     let mut source = Bench::new();
+    source.now = 1 << 40;
     let slot = source.create(1);
     let call = source.call(1, slot, vec![set("key", "value")]);
     source.commit(vec![call]);
@@ -396,15 +465,23 @@ fn a_copy_from_the_future_is_refused_and_leaves_nothing() {
     let target = Bench::new();
     let before = target.ledger().stats().unwrap();
     let last = target.ledger().last_hlc();
-    let latest = Hlc::from_bits(newest.bits() - 1);
-    let refused = import_context(target.ledger(), Cursor::new(file.clone()), latest);
+    let a_minute_before = newest.micros() - 60_000_000;
+    let at = |micros| Arrival::at(Hlc::from_micros(micros));
+    let early = at(a_minute_before - 1);
+    let refused = import_context(target.ledger(), Cursor::new(file.clone()), early);
     assert!(
         matches!(refused, Err(ImportError::FromTheFuture { stamp, .. }) if stamp == newest),
         "{refused:?}"
     );
     nothing_is_left(&target, &before);
     assert_eq!(target.ledger().last_hlc(), last);
-    import_context(target.ledger(), Cursor::new(file.clone()), newest).unwrap();
+    let soon = at(a_minute_before + 1);
+    import_context(target.ledger(), Cursor::new(file.clone()), soon).unwrap();
+    // It has to be one's own to be believed whatever it says.
+    let other = Bench::new();
+    let trusting = Arrival::trusting(Hlc::from_micros(1));
+    import_context(other.ledger(), Cursor::new(file), trusting).unwrap();
+    other.verify();
     target.verify();
 }
 
@@ -456,7 +533,7 @@ fn a_file_of_the_first_version_is_taken_in() {
     import_context(
         target.ledger(),
         Cursor::new(std::fs::read(kept).unwrap()),
-        Hlc::MAX,
+        Arrival::trusting(Hlc::ZERO),
     )
     .unwrap();
     let (here, there) = (

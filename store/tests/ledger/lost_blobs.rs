@@ -5,7 +5,7 @@ use std::io::Cursor;
 
 use bytes::Bytes;
 use corelet_store::{
-    Attachment, BLOB_GROUP_BYTES, BackupCounts, BackupSource, BlobId, BlobLimit, Blobs,
+    Arrival, Attachment, BLOB_GROUP_BYTES, BackupCounts, BackupSource, BlobId, BlobLimit, Blobs,
     ContextSlot, Hlc, LedgerConfig, NodeId, Op, RestoreOptions, Space, Write, check, read_copy,
     restore, write_backup,
 };
@@ -122,7 +122,7 @@ fn a_backup_names_the_attached_blobs_that_it_lacks_and_has_the_others() {
         shards: None,
         component: &|_| unreachable!("no application is installed"),
         ledger: LedgerConfig::default(),
-        latest: Hlc::MAX,
+        arrival: Arrival::trusting(Hlc::ZERO),
     };
     let restored = restore(Cursor::new(backup.clone()), &target, &options, &mut |_| {}).unwrap();
     assert_eq!(restored.counts, counts);

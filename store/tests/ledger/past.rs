@@ -8,9 +8,9 @@ use std::ops::ControlFlow;
 
 use bytes::Bytes;
 use corelet_store::{
-    Births, Change, ContextId, ContextSlot, DeltaId, EntryKind, EntryValue, ExportScope, Hlc, Keep,
-    Op, PastBounds, PastError, PastState, RemoteDelta, Retention, Sealer, Snapshot, Space, Write,
-    export_context, import_context,
+    Arrival, Births, Change, ContextId, ContextSlot, DeltaId, EntryKind, EntryValue, ExportScope,
+    Hlc, Keep, Op, PastBounds, PastError, PastState, RemoteDelta, Retention, Sealer, Snapshot,
+    Space, Write, export_context, import_context,
 };
 
 use crate::fixtures::open;
@@ -720,7 +720,12 @@ fn behind_a_copy_without_its_log_nothing_is_retained() {
     export_context(&snapshot, &id(1), scope, &mut copy).unwrap();
     drop(snapshot);
     bench.commit(vec![Change::DeleteContext(id(1))]);
-    import_context(bench.ledger(), Cursor::new(copy), Hlc::MAX).unwrap();
+    import_context(
+        bench.ledger(),
+        Cursor::new(copy),
+        Arrival::trusting(Hlc::ZERO),
+    )
+    .unwrap();
     let snapshot = bench.ledger().snapshot().unwrap();
     let slot = snapshot.context(&id(1)).unwrap().unwrap().slot;
     drop(snapshot);

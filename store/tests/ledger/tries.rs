@@ -8,8 +8,8 @@ use std::io::Cursor;
 use std::os::unix::fs::FileExt;
 
 use corelet_store::{
-    Change, ContextSlot, ExportError, ExportScope, Hlc, Refused, Root, StoreError, Verdict, Write,
-    export_context, import_context,
+    Arrival, Change, ContextSlot, ExportError, ExportScope, Hlc, Refused, Root, StoreError,
+    Verdict, Write, export_context, import_context,
 };
 use proptest::prelude::*;
 
@@ -191,7 +191,12 @@ impl World {
                     Err(other) => panic!("{other}"),
                 }
                 self.commit(vec![vec![Change::DeleteContext(id(*n))]], true);
-                import_context(self.bench.ledger(), Cursor::new(file.clone()), Hlc::MAX).unwrap();
+                import_context(
+                    self.bench.ledger(),
+                    Cursor::new(file.clone()),
+                    Arrival::trusting(Hlc::ZERO),
+                )
+                .unwrap();
             }
             Step::Sweep => while self.bench.ledger().sweep(1000).unwrap().is_more {},
             Step::Restart => self.bench.reopen(),

@@ -20,7 +20,7 @@ use std::thread;
 
 use bytes::Bytes;
 use corelet_store::{
-    Change, ContextId, DeltaId, EntryKind, EntryValue, ExportScope, Hlc, PendingBounds,
+    Arrival, Change, ContextId, DeltaId, EntryKind, EntryValue, ExportScope, Hlc, PendingBounds,
     PendingDeltas, Refused, RemoteDelta, Scan, ScannedEntry, Space, VouchedDelta, export_context,
     import_context,
 };
@@ -202,7 +202,12 @@ impl<'p> History<'p> {
         let replica = &mut self.replicas[lost];
         let delete = vec![Change::DeleteContext(self.context)];
         replica.ledger.commit(delete).unwrap().remove(0).unwrap();
-        import_context(replica.ledger, Cursor::new(copy), Hlc::MAX).unwrap();
+        import_context(
+            replica.ledger,
+            Cursor::new(copy),
+            Arrival::trusting(Hlc::ZERO),
+        )
+        .unwrap();
         let context = replica.snapshot().context(&self.context).unwrap();
         replica.slot = context.unwrap().slot;
         replica.has = known;
