@@ -1,8 +1,8 @@
 //! Space of the disk that the data file is sure to have. What is acknowledged by the journal
 //! has to go into LMDB later, whatever the disk has left by then: so the pages for it are
 //! reserved before, behind the end of the file, where LMDB lets it grow. A little more is kept
-//! for what frees space, so that a full disk can be made emptier. Asked by `writer.rs`. Start at
-//! [`Reserve::reach`].
+//! for what frees space, so that a full disk can be made emptier. Asked by
+//! `writer.rs` and what is beside it. Start at [`Reserve::reach`].
 
 use std::fs::{File, OpenOptions};
 use std::path::Path;

@@ -4,33 +4,39 @@
 //! and written once. Lives on the shard's commit thread. How a change is applied
 //! is in `apply/`, the journal's file in `journal/`. Start at
 //! [`LedgerWriter::commit`].
+//!
+//! | beside | |
+//! |---|---|
+//! | `load.rs` | what it knows before its first commit |
+//! | `room.rs` | whether disk and map have room for what is to be written |
+//! | `collect.rs` | the collector's work, in the same transaction |
+//! | `aside.rs` | transactions of their own: sweeps, saved sequences, copies |
+
+mod aside;
+mod collect;
+mod load;
+mod room;
 
 use std::collections::BTreeMap;
 use std::sync::MutexGuard;
 
-use heed::{Env, RoTxn, RwTxn, WithoutTls};
-
-use crate::answer::{AnswerBounds, ExpiredAnswers};
+use self::room::{for_freeing_in_map, growth_of, nothing_reserved, pages_of, pages_used};
+use crate::answer::AnswerBounds;
 use crate::apply::{Answer, Pass, verdict};
 use crate::attachment::AttachedBounds;
-use crate::authors::Authors;
 use crate::change::{Change, Verdict};
-use crate::data_file;
 use crate::error::{Refused, StoreError};
 use crate::hlc::Hlc;
 use crate::ids::{ContextId, ContextSlot};
 use crate::journal::Journal;
-use crate::layout::{self, BATCH_BYTES_MAX, META_COUNTERS, META_FORMAT, META_SLOTS, Tables};
-use crate::ledger::{LedgerConfig, Shared, commit_error, engine_error, free_pages, is_short_write};
-use crate::place::DATA_FILE;
-use crate::record::{CountersRecord, Head, Logged, SlotsRecord, open};
-use crate::reserve::{PAGES_FOR_FREEING, Reserve};
-use crate::retention::{Collected, Reach, Retention, Round, StepBounds};
-use crate::saved::{self, SavedSequence, SequenceName};
-use crate::scrub::{Derived, Orphan, UnnamedAuthor};
-use crate::snapshot::Snapshot;
-use crate::sweep::{self, Swept};
+use crate::layout::{self, BATCH_BYTES_MAX};
+use crate::ledger::Shared;
+use crate::reserve::Reserve;
+use crate::retention::Round;
+use crate::saved::SequenceName;
 use crate::trie_cache::TrieCache;
+
+pub(crate) use self::load::next_slot;
 
 /// Writes between two checkpoints: what a shard then lets go of in one go, as its snapshot
 /// shows it.
@@ -48,21 +54,6 @@ const CHECKPOINT_TRIE_NODES_MAX: usize = 1 << 15;
 /// Bytes of entries that are written again between two checkpoints, though only a part of
 /// them was written anew, and of records that are put beside what changes have brought.
 const CHECKPOINT_WORK_BYTES_MAX: u64 = 64 << 20;
-
-/// Pages that a checkpoint may need beside those of the writes it brings in:
-/// for heads, roots of tables and the list of free pages.
-const CHECKPOINT_PAGES: u64 = 256;
-
-/// Pages that one write, of an entry or of a node of a trie, may need: a leaf and one to
-/// split it into, and the same above them; a large value has pages of its own, which count by their bytes.
-const WRITE_PAGES: u64 = 4;
-
-/// The same of the disk, where more than needed takes space from others: of one write that goes
-/// elsewhere than those before it, a page and one to split it into.
-const DIRTY_PAGES: u64 = 2;
-
-/// The same of a context that was written to: its head, its tally and its last event.
-const CONTEXT_PAGES: u64 = 3;
 
 /// What the writing side of a ledger knows without reading.
 pub(crate) struct WriterState {
@@ -148,72 +139,6 @@ pub struct BatchOutcome {
     /// Calls whose roots were worked out together with those of others. Nothing but the
     /// time depends on it.
     pub roots_together: usize,
-}
-
-impl WriterState {
-    /// Reads from the ledger what is to be known before the first commit.
-    pub(crate) fn load(
-        env: &Env<WithoutTls>,
-        tables: Tables,
-        config: &LedgerConfig,
-        journal: Journal,
-        reserve: Reserve,
-    ) -> Result<WriterState, StoreError> {
-        let failed = |error| engine_error("read the counters of", error, env);
-        let txn = env.read_txn().map_err(failed)?;
-        let slot = next_slot(env, tables, &txn)?;
-        let last = tables.log.last(&txn).map_err(failed)?;
-        let position = match last {
-            Some((key, _)) => {
-                let corrupt =
-                    || StoreError::corrupt("log record", key, "its key is not 8 bytes long");
-                layout::read_u64(key).ok_or_else(corrupt)? + 1
-            }
-            None => 1,
-        };
-        let last_hlc = match last {
-            Some((key, bytes)) => match stamp_of(key, bytes) {
-                Ok(hlc) => hlc,
-                // One damaged record must not keep the whole shard down, and
-                // the heads know the stamps as well.
-                Err(error) => {
-                    tracing::error!(%error, "the newest log record is damaged");
-                    newest_stamp_of_heads(env, tables, &txn)?
-                }
-            },
-            None => Hlc::ZERO,
-        };
-        let (position, last_hlc) = match tables.meta.get(&txn, META_COUNTERS).map_err(failed)? {
-            Some(bytes) => {
-                let noted = open::<CountersRecord>(META_COUNTERS, bytes)?;
-                let hlc = Hlc::from_bits(noted.hlc.to_native());
-                (position.max(noted.position.to_native()), last_hlc.max(hlc))
-            }
-            None => (position, last_hlc),
-        };
-        // Each transaction loads them; here they are only checked.
-        Authors::load(env, tables, &txn)?;
-        Ok(WriterState {
-            next: Counters {
-                slot,
-                position,
-                last_hlc,
-            },
-            journal,
-            checkpoint_contexts_max: config.checkpoint_contexts_max,
-            answers: config.answers.clone(),
-            attached: config.attached,
-            pages: pages_used(env),
-            pages_max: env.info().map_size as u64 / layout::PAGE_BYTES,
-            reserve,
-            is_turn_due: false,
-            round: Round::default(),
-            tries: TrieCache::new(config.trie_bytes_max),
-            authors_used: BTreeMap::new(),
-            authors_noted_from: 0,
-            is_stopped: false,
-        })
-    }
 }
 
 impl<'l> LedgerWriter<'l> {
@@ -302,129 +227,6 @@ impl<'l> LedgerWriter<'l> {
     /// Bytes in the journal since the last checkpoint.
     pub fn journal_bytes(&self) -> u64 {
         self.state.journal.bytes()
-    }
-
-    /// Makes a checkpoint if there is anything unshown, then drops up to
-    /// `records_max` entries, events and deltas of deleted contexts. Call again
-    /// while there is more to do.
-    pub fn sweep(&mut self, records_max: usize) -> Result<Swept, StoreError> {
-        self.guarded(|writer| {
-            // It takes a transaction of its own, and LMDB has one at a time.
-            writer.bring_in()?;
-            writer.pass = None;
-            sweep::sweep(&writer.shared.env, writer.shared.tables, records_max)
-        })
-    }
-
-    /// Makes a checkpoint if there is anything unshown, then keeps a list or text as a
-    /// whole, in the place of what was kept of it before. Tells whether it did: nothing
-    /// is kept of what was removed meanwhile, nor on a full disk.
-    pub fn keep_saved(
-        &mut self,
-        name: &SequenceName,
-        saved: &SavedSequence,
-    ) -> Result<bool, StoreError> {
-        self.guarded(|writer| {
-            writer.bring_in()?;
-            writer.pass = None;
-            let growth = saved.bytes.len() as u64 / layout::PAGE_BYTES + CHECKPOINT_PAGES;
-            if !writer.reach(growth)? {
-                return Ok(false);
-            }
-            saved::keep(&writer.shared.env, writer.shared.tables, name, saved)
-        })
-    }
-
-    /// Drops answers that are too old at `now`, of the contexts from slot `from` on,
-    /// looking at up to `records_max` of them and their contexts. What is dropped is gone with
-    /// this writer's next checkpoint; should it come back before, it is as old as it was. What is
-    /// damaged is told and holds up nothing; of contexts that are out of service nothing goes.
-    pub fn expire_answers(
-        &mut self,
-        now: Hlc,
-        from: ContextSlot,
-        records_max: usize,
-    ) -> Result<ExpiredAnswers, StoreError> {
-        self.guarded(|writer| {
-            writer.open_pass()?;
-            let pass = writer.pass.as_mut().expect("it was opened above");
-            pass.expire_answers(now, from, records_max)
-        })
-    }
-
-    /// Begins a transaction of its own, beside those of batches, as a sweep has. What the
-    /// journal has is in LMDB before.
-    pub(crate) fn begin_aside(&mut self) -> Result<RwTxn<'l>, StoreError> {
-        self.guarded(|writer| {
-            writer.bring_in()?;
-            writer.pass = None;
-            if !writer.reach(CHECKPOINT_PAGES)? {
-                return Err(nothing_reserved());
-            }
-            // Nobody tells here what is written then.
-            writer.state.tries.take_all();
-            let txn = writer.shared.env.write_txn();
-            txn.map_err(|error| writer.engine(error))
-        })
-    }
-
-    /// Commits it. From now on `next` is what is given next.
-    pub(crate) fn commit_aside(
-        &mut self,
-        txn: RwTxn<'l>,
-        next: Counters,
-    ) -> Result<(), StoreError> {
-        self.guarded(|writer| {
-            let committed = txn.commit();
-            committed.map_err(|error| commit_error(error, &writer.shared.env))?;
-            // A snapshot of this generation may have been taken before.
-            writer.state.authors_noted_from = writer.state.journal.generation().number + 1;
-            writer.state.next = next;
-            Ok(())
-        })
-    }
-
-    /// What was committed, at this moment.
-    pub(crate) fn snapshot(&self) -> Result<Snapshot, StoreError> {
-        let txn = self.shared.env.clone().static_read_txn();
-        let txn = txn.map_err(|error| engine_error("read", error, &self.shared.env))?;
-        Ok(self.shared.snapshot_in(txn))
-    }
-
-    pub(crate) fn env(&self) -> &'l Env<WithoutTls> {
-        &self.shared.env
-    }
-
-    pub(crate) fn tables(&self) -> Tables {
-        self.shared.tables
-    }
-
-    /// What is given next.
-    pub(crate) fn next(&self) -> Counters {
-        self.state.next
-    }
-
-    /// What a failed write in such a transaction is.
-    pub(crate) fn engine(&self, error: heed::Error) -> StoreError {
-        match error {
-            heed::Error::Io(source) if is_short_write(&source, &self.shared.env) => {
-                StoreError::DiskFull { source }
-            }
-            error => engine_error("a commit", error, &self.shared.env),
-        }
-    }
-
-    /// As if the disk had no space left from now on, or had some again.
-    #[cfg(test)]
-    pub(crate) fn fill_disk(&mut self, is_full: bool) {
-        self.state.reserve.is_disk_full = is_full;
-    }
-
-    /// By how many pages the next checkpoint lets the file grow at most.
-    #[cfg(test)]
-    pub(crate) fn growth(&self) -> u64 {
-        let pass = self.pass.as_ref().expect("something was written");
-        growth_of(pass, &self.state.journal)
     }
 
     fn guarded<T>(
@@ -545,73 +347,6 @@ impl<'l> LedgerWriter<'l> {
         })
     }
 
-    /// Whether the disk has space for so many pages more than at the last checkpoint, and for
-    /// what frees some.
-    fn reach(&mut self, growth: u64) -> Result<bool, StoreError> {
-        let pages = pages_used(&self.shared.env);
-        self.state.reserve.reach(pages + growth)
-    }
-
-    /// Whether so many pages are free inside the file and behind it, beside those for freeing.
-    fn has_room_inside(&mut self, growth: u64) -> bool {
-        let state = &*self.state;
-        let behind = state
-            .reserve
-            .reserved()
-            .behind(state.pages * layout::PAGE_BYTES);
-        self.has_free(growth + PAGES_FOR_FREEING, behind / layout::PAGE_BYTES)
-    }
-
-    /// The same, if the file can grow no further than the map. No more pages are written than
-    /// there are, so that a small ledger takes a large call of which `growth` says far too much.
-    fn has_room_in_map(&mut self, growth: u64) -> Result<bool, StoreError> {
-        let pages_max = self.state.pages_max;
-        let pass = self.pass.as_ref().expect("something was written");
-        let there = pass.pages_there()? + pass.trie_changes() as u64;
-        let for_checkpoint = CHECKPOINT_PAGES.min(pages_max / 8);
-        let growth = there.min(growth - CHECKPOINT_PAGES) + for_checkpoint;
-        let behind = pages_max.saturating_sub(self.state.pages);
-        Ok(self.has_free(growth + for_freeing_in_map(pages_max), behind))
-    }
-
-    /// Whether so many pages are free inside the file, but for those that are behind it. One
-    /// inside that a snapshot may need is not free, nor is one that the last transaction has freed: instead of it the
-    /// file grows.
-    fn has_free(&mut self, pages: u64, behind: u64) -> bool {
-        let needed = pages.saturating_sub(behind);
-        let state = &*self.state;
-        let free = |snapshot| free_pages(state.pages, &snapshot);
-        if self.snapshot().and_then(free).unwrap_or_default() < needed {
-            return false;
-        }
-        let last = self.shared.env.info().last_txn_id;
-        let shown = self.shared.readers.oldest().unwrap_or(last);
-        let is_free_before = |transaction: usize| {
-            let file = self.shared.env.path().join(DATA_FILE);
-            let free = data_file::free_before(&file, transaction as u64);
-            free.is_ok_and(|free| free >= needed)
-        };
-        let has_room = is_free_before(last.min(shown));
-        self.state.is_turn_due = !has_room && shown >= last && is_free_before(last + 1);
-        has_room
-    }
-
-    /// Commits a transaction that changes nothing, as what the one before it has freed is used
-    /// again by the one behind it.
-    fn turn(&mut self) -> Result<(), StoreError> {
-        let env = &self.shared.env;
-        let meta = self.shared.tables.meta;
-        let turn = || -> heed::Result<RwTxn<'_>> {
-            let mut txn = env.write_txn()?;
-            if let Some(same) = meta.get(&txn, META_FORMAT)?.map(<[u8]>::to_vec) {
-                meta.put(&mut txn, META_FORMAT, &same)?;
-            }
-            Ok(txn)
-        };
-        let txn = turn().map_err(|error| self.engine(error))?;
-        txn.commit().map_err(|error| commit_error(error, env))
-    }
-
     /// The transaction that goes on from the last checkpoint, with what the
     /// journal has since then. Gives how many calls had to be replayed for it.
     fn open_pass(&mut self) -> Result<u64, StoreError> {
@@ -656,88 +391,6 @@ impl<'l> LedgerWriter<'l> {
         }
     }
 
-    /// Does some of the collector's work, within `bounds`: see [`Retention`]. It becomes durable with
-    /// the next checkpoint; what a crash undoes, a later step does again.
-    pub fn collect(
-        &mut self,
-        retention: &Retention,
-        now: Hlc,
-        bounds: &StepBounds,
-        reach: Reach,
-    ) -> Result<Collected, StoreError> {
-        self.guarded(|writer| {
-            writer.open_pass()?;
-            let pass = writer.pass.as_mut().expect("it was opened above");
-            let state = &mut *writer.state;
-            let mut collected = pass.collect(&mut state.round, retention, now, bounds, reach)?;
-            let pages = state.pages;
-            let is_in_map = pages + pages_of(pass, &state.journal) <= state.pages_max;
-            let growth = growth_of(pass, &state.journal);
-            if is_full(pass) || !is_in_map || !state.reserve.reach(pages + growth)? {
-                writer.bring_in()?;
-                collected.is_shown = true;
-            }
-            Ok(collected)
-        })
-    }
-
-    /// Drops records that a scrub has found to be of no context, if that is still so. Like
-    /// [`collect`](Self::collect) it becomes durable with the next checkpoint. Gives how many went.
-    pub fn drop_orphans(&mut self, orphans: &[Orphan]) -> Result<u64, StoreError> {
-        self.guarded(|writer| {
-            writer.open_pass()?;
-            let pass = writer.pass.as_mut().expect("it was opened above");
-            pass.drop_orphans(orphans)
-        })
-    }
-
-    /// Drops damaged records that a scrub has found and that are worked out again when they are gone,
-    /// if they still are damaged; otherwise like [`drop_orphans`](Self::drop_orphans).
-    pub fn drop_derived(&mut self, derived: &[Derived]) -> Result<u64, StoreError> {
-        self.guarded(|writer| {
-            writer.open_pass()?;
-            let pass = writer.pass.as_mut().expect("it was opened above");
-            pass.drop_derived(derived)
-        })
-    }
-
-    /// Drops authors whom a scrub has found named by no record, unless somebody has asked for their
-    /// numbers since that round of it began; otherwise like [`drop_orphans`](Self::drop_orphans). One that comes back gets
-    /// another number.
-    pub fn drop_authors(&mut self, unnamed: &[UnnamedAuthor]) -> Result<u64, StoreError> {
-        self.guarded(|writer| {
-            writer.open_pass()?;
-            let pass = writer.pass.as_mut().expect("it was opened above");
-            let state = &*writer.state;
-            let is_unused = |it: &&UnnamedAuthor| {
-                let used = state.authors_used.get(&it.number);
-                it.since >= state.authors_noted_from && used.is_none_or(|used| *used <= it.since)
-            };
-            pass.drop_authors(unnamed.iter().filter(is_unused))
-        })
-    }
-
-    /// Notes which damage of no context was looked into. Like [`collect`](Self::collect) it becomes
-    /// durable with the next checkpoint.
-    pub(crate) fn note_damage_seen(&mut self, digest: [u8; 32]) -> Result<(), StoreError> {
-        self.guarded(|writer| {
-            writer.open_pass()?;
-            let pass = writer.pass.as_mut().expect("it was opened above");
-            pass.note_damage_seen(digest)
-        })
-    }
-
-    /// Whether there is something for the collector in [`Reach::Grown`].
-    pub fn has_grown(&self) -> bool {
-        let grown = self.pass.as_ref().map(|pass| &pass.grown);
-        !self.state.round.grown.is_empty() || grown.is_some_and(|grown| !grown.is_empty())
-    }
-
-    /// Whether the collector has done something that no checkpoint has brought into LMDB.
-    pub fn has_collected(&self) -> bool {
-        self.state.journal.is_empty() && self.pass.as_ref().is_some_and(Pass::has_written)
-    }
-
     fn bring_in(&mut self) -> Result<(), StoreError> {
         if self.pass.is_none() && self.state.journal.is_empty() {
             return Ok(());
@@ -766,237 +419,5 @@ fn is_full(pass: &Pass<'_>) -> bool {
     pass.writes() > CHECKPOINT_WRITES_MAX || pass.pages() > CHECKPOINT_PAGES_MAX
 }
 
-/// Pages that a checkpoint of `pass` needs at the very most.
-fn pages_of(pass: &Pass<'_>, journal: &Journal) -> u64 {
-    // Large values lie in an entry and in the log; an entry of which a small write changes a
-    // part is put as a whole.
-    let bytes = 2 * journal.bytes_with_next() + pass.work_bytes() + pass.added_bytes();
-    let large = bytes / layout::PAGE_BYTES;
-    WRITE_PAGES * (pass.writes() + pass.trie_changes()) as u64 + large + CHECKPOINT_PAGES
-}
-
-/// By how many pages a checkpoint of `pass` lets the file grow at most, as far as can be told
-/// without looking at each table: what is a little more finds its space among the pages for
-/// freeing.
-fn growth_of(pass: &Pass<'_>, journal: &Journal) -> u64 {
-    // Values and rows of the log, and large records of any kind, lie on pages that may be half full.
-    let bytes = 2 * journal.bytes_with_next() + pass.work_bytes() + pass.added_bytes();
-    let large = 2 * bytes / layout::PAGE_BYTES;
-    let apart = DIRTY_PAGES * pass.pages() as u64 + CONTEXT_PAGES * pass.contexts() as u64;
-    apart + large + CHECKPOINT_PAGES
-}
-
-/// Pages of a map of so many that are left to those who free some: as many as of the disk, and
-/// of a small map no more than an eighth.
-fn for_freeing_in_map(pages_max: u64) -> u64 {
-    PAGES_FOR_FREEING.min(pages_max / 8)
-}
-
-fn pages_used(env: &Env<WithoutTls>) -> u64 {
-    env.info().last_page_number as u64 + 1
-}
-
-/// What is said of a write for which nothing can be reserved.
-fn nothing_reserved() -> StoreError {
-    let why = "No space left on device: none can be reserved for the ledger";
-    StoreError::DiskFull {
-        source: std::io::Error::new(std::io::ErrorKind::StorageFull, why),
-    }
-}
-
-/// The slot to be given next.
-pub(crate) fn next_slot(
-    env: &Env<WithoutTls>,
-    tables: Tables,
-    txn: &RoTxn<'_, WithoutTls>,
-) -> Result<u64, StoreError> {
-    let failed = |error| engine_error("read the counters of", error, env);
-    let slot = match tables.meta.get(txn, META_SLOTS).map_err(failed)? {
-        Some(bytes) => open::<SlotsRecord>(META_SLOTS, bytes)?.next.to_native(),
-        None => ContextSlot::FIRST,
-    };
-    // A slot that is given twice would mix two contexts.
-    for table in [tables.heads, tables.graves] {
-        let last = table.last(txn).map_err(failed)?;
-        let last = last.and_then(|(key, _)| layout::read_u64(key));
-        if last.is_some_and(|last| last >= slot) {
-            let why = "slots beyond it have been given";
-            return Err(StoreError::corrupt("slots record", META_SLOTS, why));
-        }
-    }
-    Ok(slot)
-}
-
-fn stamp_of(key: &[u8], bytes: &[u8]) -> Result<Hlc, StoreError> {
-    Ok(Logged::read(key, bytes)?.delta(key)?.hlc())
-}
-
-fn newest_stamp_of_heads(
-    env: &Env<WithoutTls>,
-    tables: Tables,
-    txn: &RoTxn<'_, WithoutTls>,
-) -> Result<Hlc, StoreError> {
-    let failed = |error| engine_error("read the heads of", error, env);
-    let mut newest = Hlc::ZERO;
-    for row in tables.heads.iter(txn).map_err(failed)? {
-        let (key, bytes) = row.map_err(failed)?;
-        newest = newest.max(Head::read(key, bytes)?.hlc);
-    }
-    Ok(newest)
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::attachment::Attachment;
-    use crate::change::{CallEffects, NewContext, Op, Write};
-    use crate::data_dir::{DataDir, OpenOptions};
-    use crate::entry::Space;
-    use crate::ids::{ApplicationId, BlobId, ContextId, NodeId, ShardCount};
-    use crate::ledger::{Ledger, open_env};
-    use crate::record::seal;
-
-    /// Its key or its page is damaged, so that LMDB does not find it.
-    #[test]
-    fn slots_are_not_given_again_when_their_record_is_lost() {
-        let lost: [fn(Tables, &mut heed::RwTxn<'_>); 2] = [
-            |tables, txn| assert!(tables.meta.delete(txn, META_SLOTS).unwrap()),
-            |tables, txn| {
-                let mut record = Vec::new();
-                seal(&mut record, META_SLOTS, &SlotsRecord { next: 1 });
-                tables.meta.put(txn, META_SLOTS, &record).unwrap();
-            },
-        ];
-        for lose in lost {
-            let dir = tempfile::tempdir().unwrap();
-            let options = OpenOptions {
-                shards_if_new: ShardCount::new(1).unwrap(),
-                node_id_if_new: NodeId::from_bytes([4; 32]),
-            };
-            let data = DataDir::open(dir.path(), &options).unwrap();
-            let place = data.ledger_place(options.shards_if_new.shards().next().unwrap());
-            let config = LedgerConfig::default();
-            let id = ContextId::random();
-            let call = CallEffects::new(id, NodeId::from_bytes([4; 32]), Hlc::ZERO);
-            let new = NewContext {
-                id,
-                name: None,
-                application: ApplicationId::from_bytes([1; 32]),
-                created: Hlc::ZERO,
-                call,
-            };
-            let ledger = Ledger::open(&place, &config).unwrap();
-            ledger.commit(vec![Change::CreateContext(new)]).unwrap();
-            drop(ledger);
-            let env = open_env(&place, &config).unwrap();
-            let tables = Tables::open(&env).unwrap().unwrap();
-            let mut txn = env.write_txn().unwrap();
-            lose(tables, &mut txn);
-            txn.commit().unwrap();
-            drop(env);
-            let error = Ledger::open(&place, &config).err().unwrap();
-            assert!(
-                matches!(
-                    error,
-                    StoreError::Corrupt {
-                        what: "slots record",
-                        ..
-                    }
-                ),
-                "{error}"
-            );
-        }
-    }
-
-    /// Whether a call that needs the record is in the journal when the ledger is opened, or
-    /// comes later.
-    #[test]
-    fn a_damaged_sum_of_attachments_stops_its_context_alone() {
-        for is_journaled in [true, false] {
-            let dir = tempfile::tempdir().unwrap();
-            let options = OpenOptions {
-                shards_if_new: ShardCount::new(1).unwrap(),
-                node_id_if_new: NodeId::from_bytes([4; 32]),
-            };
-            let data = DataDir::open(dir.path(), &options).unwrap();
-            let place = data.ledger_place(options.shards_if_new.shards().next().unwrap());
-            let config = LedgerConfig {
-                start_check_bytes_max: 0,
-                ..LedgerConfig::default()
-            };
-            let id = |n| ContextId::from_bytes([n; 32]);
-            let call = |n, slot, now: u64, blob: u8| {
-                let attachment = Attachment {
-                    blob: BlobId::of(&[blob]),
-                    bytes: 1,
-                };
-                CallEffects {
-                    context: id(n),
-                    slot,
-                    author: NodeId::from_bytes([4; 32]),
-                    hlc: Hlc::from_micros(now),
-                    read: None,
-                    ops: vec![Op {
-                        space: Space::Attached,
-                        key: bytes::Bytes::copy_from_slice(&attachment.key()),
-                        removes_first: false,
-                        write: Write::Insert,
-                    }],
-                    events: vec![],
-                    answer: None,
-                }
-            };
-            let ledger = Ledger::open(&place, &config).unwrap();
-            let slots = [1, 2].map(|n| {
-                let new = NewContext {
-                    id: id(n),
-                    name: None,
-                    application: ApplicationId::from_bytes([1; 32]),
-                    created: Hlc::from_micros(1),
-                    call: call(n, ContextSlot::UNASSIGNED, 1, 1),
-                };
-                let verdict = ledger.commit(vec![Change::CreateContext(new)]);
-                verdict.unwrap().remove(0).unwrap().slot()
-            });
-            if is_journaled {
-                let batch = vec![
-                    Change::Call(call(1, slots[0], 2, 2)),
-                    Change::Call(call(2, slots[1], 2, 2)),
-                ];
-                let outcome = ledger.writer().commit(batch).unwrap();
-                assert!(!outcome.is_shown && outcome.verdicts.iter().all(Result::is_ok));
-            }
-            drop(ledger);
-            let env = open_env(&place, &config).unwrap();
-            let tables = Tables::open(&env).unwrap().unwrap();
-            let mut txn = env.write_txn().unwrap();
-            let key = layout::slot_key(slots[0]);
-            let bytes = tables.attached_sums.get(&txn, &key).unwrap();
-            let mut bytes = bytes.unwrap().to_vec();
-            *bytes.last_mut().unwrap() ^= 1;
-            tables.attached_sums.put(&mut txn, &key, &bytes).unwrap();
-            txn.commit().unwrap();
-            drop(env);
-            let ledger = Ledger::open(&place, &config).unwrap();
-            let snapshot = ledger.snapshot().unwrap();
-            let quarantined = snapshot.quarantined(slots[0]).unwrap();
-            assert_eq!(quarantined.is_some(), is_journaled);
-            drop(snapshot);
-            let batch = vec![
-                Change::Call(call(1, slots[0], 3, 3)),
-                Change::Call(call(2, slots[1], 3, 3)),
-            ];
-            let verdicts = ledger.commit(batch).unwrap();
-            match is_journaled {
-                true => assert!(matches!(verdicts[0], Err(Refused::Quarantined { .. }))),
-                false => assert!(matches!(verdicts[0], Err(Refused::Damaged { .. }))),
-            }
-            assert!(verdicts[1].is_ok());
-            // Deleted, it is swept all the same.
-            let delete = Change::DeleteContext(id(1));
-            ledger.commit(vec![delete]).unwrap().remove(0).unwrap();
-            while ledger.sweep(1).unwrap().is_more {}
-            crate::verify::verify(&ledger.snapshot().unwrap()).unwrap();
-        }
-    }
-}
+mod tests;

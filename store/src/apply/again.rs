@@ -1,7 +1,7 @@
 //! Which entries a pass has written before, as far as a checkpoint has to know: an entry that
 //! is written again lies on a page that is dirty already. A bit for each hash of a key; two keys
 //! that share one count as one, so a few in a hundred are missed when there are most. What is
-//! made of it is in `writer.rs`.
+//! made of it is in `writer/room.rs`.
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
