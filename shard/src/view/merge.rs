@@ -1,5 +1,5 @@
 //! What is newer than a snapshot, as a scan meets it: several layers of writes in the
-//! order of their keys, and the bounds of such a walk. The walk itself is in `mod.rs`.
+//! order of their keys, and the bounds of such a walk. The walk itself is in `scan.rs`.
 
 use std::iter::Peekable;
 use std::ops::Bound;

@@ -16,7 +16,8 @@ use corelet_wasm_host::{
     Elements, GuestSequences, RemovalStep, SequenceKind, SequenceStep, StateError,
 };
 
-use super::{Base, Own, View, no_private, store_space};
+use super::entries::{no_private, store_space};
+use super::{Base, Own, View};
 use crate::large::Large;
 use crate::overlay::Shown;
 use crate::sequences::{
