@@ -4,7 +4,7 @@
 //! before: a good call works, SIGTERM ends it with exit code 0, and its log has no
 //! error line.
 //!
-//! What the commands print is tested in `../cli.rs`; parsing alone, beside the code.
+//! What the commands print is tested in `../cli/`; parsing alone, beside the code.
 
 mod admin;
 mod auth;
