@@ -408,6 +408,38 @@ fn a_delta_near_the_beginning_of_a_whole_log_is_read_from_there() {
     assert!(matches!(error, PastError::TooLong { .. }), "{error}");
 }
 
+/// Counts how often a reading asks whether it is over.
+struct Asked {
+    count: Cell<usize>,
+    ends_at: Cell<usize>,
+}
+
+impl Asked {
+    fn without_end() -> Asked {
+        Asked {
+            count: Cell::new(0),
+            ends_at: Cell::new(usize::MAX),
+        }
+    }
+
+    /// What the reading asks: so many times it goes on, then it is over.
+    fn is_over(&self) -> bool {
+        self.count.set(self.count.get() + 1);
+        self.count.get() > self.ends_at.get()
+    }
+
+    /// From now on it is over after so many questions more.
+    fn end_at(&self, questions: usize) {
+        self.count.set(0);
+        self.ends_at.set(questions);
+    }
+
+    /// How often it has asked since this was last asked for.
+    fn take(&self) -> usize {
+        self.count.take()
+    }
+}
+
 /// Lists that are gone are looked for in the log together, within the bounds, and as long as
 /// somebody waits.
 #[test]
@@ -440,11 +472,8 @@ fn edits_of_all_lists_that_are_gone_are_found_in_one_walk_through_the_log() {
     call(since);
     while bench.ledger().sweep(100).unwrap().is_more {}
     let rows = usize::try_from(head(&bench, slot).log_count).unwrap();
-    let (asked, ends_at) = (Cell::new(0), Cell::new(usize::MAX));
-    let is_over = || {
-        asked.set(asked.get() + 1);
-        asked.get() > ends_at.get()
-    };
+    let asked = Asked::without_end();
+    let is_over = || asked.is_over();
     let bounds = PastBounds {
         is_over: &is_over,
         ..PastBounds::default()
@@ -462,18 +491,16 @@ fn edits_of_all_lists_that_are_gone_are_found_in_one_walk_through_the_log() {
     assert_eq!(asked.take(), rows);
     // Whoever does not wait any longer is told so, at each of these points.
     for end in [0, 1, 150, to_state - 1] {
-        asked.set(0);
-        ends_at.set(end);
+        asked.end_at(end);
         let error = snapshot.at_within(slot, &last.unwrap(), bounds).err();
         assert!(
             matches!(error, Some(PastError::Stopped)),
             "{end}: {error:?}"
         );
-        assert_eq!(asked.get(), end + 1);
+        assert_eq!(asked.take(), end + 1);
     }
     for end in [to_state, to_state + rows - 1] {
-        asked.set(0);
-        ends_at.set(end);
+        asked.end_at(end);
         let state = snapshot.at_within(slot, &last.unwrap(), bounds).unwrap();
         let error = read(&state, 0).err();
         assert!(
@@ -508,11 +535,8 @@ fn ends_at_each_step(
     delta: &DeltaId,
     deltas_max: usize,
 ) -> usize {
-    let (asked, ends_at) = (Cell::new(0), Cell::new(usize::MAX));
-    let is_over = || {
-        asked.set(asked.get() + 1);
-        asked.get() > ends_at.get()
-    };
+    let asked = Asked::without_end();
+    let is_over = || asked.is_over();
     let bounds = PastBounds {
         deltas_max,
         is_over: &is_over,
@@ -526,7 +550,7 @@ fn ends_at_each_step(
     );
     let steps = asked.take();
     for end in 0..steps {
-        ends_at.set(end);
+        asked.end_at(end);
         let error = read();
         assert!(
             matches!(error, Some(PastError::Stopped)),
@@ -616,22 +640,19 @@ fn reading_the_edits_that_are_stored_can_be_ended_at_each() {
         let effects = bench.effects(1, slot, vec![Op::shared("list".into(), write)]);
         last = bench.commit(vec![Change::Call(effects)])[0].delta_id();
     }
-    let (asked, ends_at) = (Cell::new(0), Cell::new(usize::MAX));
-    let is_over = || {
-        asked.set(asked.get() + 1);
-        asked.get() > ends_at.get()
-    };
+    let asked = Asked::without_end();
+    let is_over = || asked.is_over();
     let bounds = PastBounds {
         is_over: &is_over,
         ..PastBounds::default()
     };
     let snapshot = bench.ledger().snapshot().unwrap();
     let state = snapshot.at_within(slot, &last.unwrap(), bounds).unwrap();
-    asked.set(0);
+    asked.take();
     let edits = edits_then(&state, Space::Shared, b"list").unwrap();
     assert_eq!((edits.len(), asked.take()), (EDITS, EDITS));
     for end in 0..EDITS {
-        ends_at.set(end);
+        asked.end_at(end);
         let error = edits_then(&state, Space::Shared, b"list").err();
         assert!(
             matches!(error, Some(PastError::Stopped)),
@@ -670,18 +691,15 @@ fn a_delta_that_has_edited_many_lists_is_read_once_for_their_edits() {
         call((0..LISTS).map(|n| remove(name(n))).collect());
         while bench.ledger().sweep(100).unwrap().is_more {}
         let rows = usize::try_from(head(&bench, slot).log_count).unwrap();
-        let asked = Cell::new(0);
-        let is_over = || {
-            asked.set(asked.get() + 1);
-            false
-        };
+        let asked = Asked::without_end();
+        let is_over = || asked.is_over();
         let bounds = PastBounds {
             is_over: &is_over,
             ..PastBounds::default()
         };
         let snapshot = bench.ledger().snapshot().unwrap();
         let state = snapshot.at_within(slot, &begun, bounds).unwrap();
-        asked.set(0);
+        asked.take();
         for n in 0..LISTS {
             let edits = edits_then(&state, Space::Shared, &name(n)).unwrap();
             let update = format!("{:?}", format!("edit {n}").as_bytes());
@@ -691,7 +709,7 @@ fn a_delta_that_has_edited_many_lists_is_read_once_for_their_edits() {
             );
         }
         let seen = if is_shared { LISTS } else { 0 };
-        assert_eq!(asked.get(), rows + seen);
+        assert_eq!(asked.take(), rows + seen);
     }
 }
 
