@@ -19,7 +19,7 @@
 //! | `ledger.rs`, `data_file.rs`, `meta.rs` | opening; the two ways in |
 //! | `start_check.rs` | looking for damage before anything is served |
 //! | `create.rs`, `takeover.rs` | new ledgers, and those of older formats |
-//! | `writer.rs`, `journal/` | making batches durable |
+//! | `writer.rs`, `writer/`, `journal/` | making batches durable |
 //! | `apply/`, `authors.rs`, `sweep.rs`, `backlog.rs` | writing into LMDB |
 //! | `snapshot/`, `kept.rs`, `edits.rs`, `past/` | reading what is, and what was |
 //! | `befores.rs` | what a delta has replaced, beside it in the log |
@@ -34,7 +34,7 @@
 //! | `export/` | copies of contexts that leave their ledger |
 //! | `check/` | checking a whole data directory that nobody has open |
 //! | `blobs/`, `attachment.rs` | large contents, each in a file named by its hash, and who refers to them |
-//! | `error.rs` | what can go wrong |
+//! | `error.rs`, `error/` | what can go wrong |
 
 mod answer;
 mod apply;
