@@ -2,7 +2,7 @@
 //! under keys that are past their time, and looks for damage, in steps of some hundred records. It runs on the commit thread, between batches,
 //! and rests four times as long as it works, so that calls go first; what it decides is the
 //! store's (`Ledger::collect`, `Scrub`). Sweeping what deleted contexts leave is in
-//! `commit_thread.rs`. Start at [`Collector::work`].
+//! `commit_thread/aside.rs`. Start at [`Collector::work`].
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -3,52 +3,48 @@
 //! moment. It holds the ledger's one writer, decides when there is time for a
 //! checkpoint and for sweeping, and sleeps in the flush while its shard goes on
 //! working. The shard's side is in `commit_stage.rs`. Start at [`run`].
+//!
+//! | beside | |
+//! |---|---|
+//! | `batch.rs` | what is committed together |
+//! | `checkpoints.rs` | checkpoints, and the snapshots that show them |
+//! | `aside.rs` | what is done between batches: collector, sweep, saved sequences |
+//! | `asks.rs` | what other threads ask for |
+//! | `room.rs` | what is known of a disk without room |
 
+mod aside;
+mod asks;
+mod batch;
+mod checkpoints;
 mod room;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use corelet_store::{
-    BATCH_BYTES_MAX, BatchOutcome, Change, ContextId, Damage, Ledger, LedgerWriter, Refused,
-    SavedSequence, SequenceName, Snapshot, StoreError, Verdict,
-};
+use corelet_store::{BatchOutcome, Change, Ledger, LedgerWriter, Refused, Snapshot, StoreError};
 use crossbeam_channel::{Receiver, Sender, TryRecvError, never};
 
+use self::batch::{Batch, Broken};
+use self::checkpoints::CHECKPOINT_FAILED;
+use self::room::{Claim, Room, disk_full};
 use crate::asks::Ask;
 use crate::bounds::CollectorBounds;
 use crate::clock::Source;
-use crate::collector::{Collector, Outcome, is_known};
+use crate::collector::{Collector, Outcome};
 use crate::commit_stage::Report;
 use crate::ending::Ending;
 use crate::mailbox::Outbox;
 use crate::saver::Saver;
 use crate::stats::ShardStats;
 
-use self::room::{Claim, Room, TRY_AGAIN, disk_full};
-
-/// Records of deleted contexts dropped in one transaction.
-const SWEEP_RECORDS: usize = 256;
-
-/// Writes in one batch, unless one call has more: its shard settles them in one
-/// go, at some tenths of a microsecond each.
-const BATCH_WRITES_MAX: usize = 16_384;
-
 /// On a shard that is never idle it is looked after so many batches whether a step of the sweep
 /// is due.
 const SWEEP_EVERY_BATCHES: u64 = 16;
 
-/// After each step the sweep rests for so many times as long as that has taken, with the
-/// checkpoint that it needs before it: calls go first.
-const SWEEP_REST: u32 = 4;
-
 /// Without work for so long, the commit thread makes a checkpoint: a restart
 /// then has nothing to replay, and idle contexts need no memory.
 const CHECKPOINT_IDLE: Duration = Duration::from_secs(1);
-
-const CHECKPOINT_FAILED: &str =
-    "a checkpoint failed; what is in the journal is safe, and the next one tries again";
 
 /// A change on its way to the disk.
 pub(crate) struct Queued {
@@ -168,33 +164,6 @@ struct Worker<'l> {
     saver: Option<Saver>,
 }
 
-/// A context of which a call was refused: calls that may have seen its writes
-/// are refused too. Until its shard has read the report they keep coming, but
-/// not longer than the queue is long.
-struct Broken {
-    context: ContextId,
-    losses: u64,
-    until: u64,
-}
-
-/// What is committed together.
-#[derive(Default)]
-struct Batch {
-    // Of what is in it; what was dropped before does not count.
-    epoch: u64,
-    // Of all that is in it, if the disk has no room; else of what it began with.
-    claim: Claim,
-    // Whether there is a call in it, of which others may have seen the effects.
-    has_calls: bool,
-    changes: Vec<Change>,
-    bytes: u64,
-    writes: usize,
-    // Whose call each change is, and what that context had lost.
-    calls: Vec<Option<(ContextId, u64)>>,
-    // Places of calls that are refused before they are tried.
-    refused: Vec<(usize, ContextId)>,
-}
-
 impl Worker<'_> {
     /// The change that opens the next batch. Sweeps and brings the journal in
     /// while there is none.
@@ -259,20 +228,6 @@ impl Worker<'_> {
         }
     }
 
-    /// Brings in what there is, and gives the shard what it is owed.
-    fn bring_in_idle(&mut self) {
-        if self.writer.has_unshown() {
-            if let Err(error) = self.checkpoint() {
-                tracing::warn!(%error, "{CHECKPOINT_FAILED}");
-            }
-            return;
-        }
-        self.show_owed();
-        if self.writer.has_collected() {
-            self.bring_in_collected();
-        }
-    }
-
     /// Waits for a change. What the saver has made meanwhile is kept, and who asks is
     /// answered.
     fn wait(&mut self, until: Instant) -> Result<Queued, Waited> {
@@ -303,234 +258,6 @@ impl Worker<'_> {
             recv(deadline) -> _ => return Err(Waited::InVain),
         }
         Err(Waited::Aside)
-    }
-
-    /// Keeps a list or text as a whole, if it is still there.
-    fn keep_saved(&mut self, name: &SequenceName, saved: &SavedSequence) {
-        // It takes a checkpoint, of which the shard has to hear.
-        let shown = self.show_all();
-        match shown.and_then(|()| self.writer.keep_saved(name, saved)) {
-            Ok(true) => self.thread.stats.sequences_saved.one(),
-            Ok(false) => {}
-            Err(error) if error.is_fatal() => self.stop_in_doubt("save", &error),
-            Err(error) => {
-                tracing::warn!(%error, "a list or text could not be kept as a whole; opening it takes longer");
-            }
-        }
-    }
-
-    /// Does what another thread has asked for.
-    fn answer(&mut self, ask: Ask) {
-        match ask {
-            Ask::Snapshot(answer) => self.asked.push(answer),
-            Ask::PutOutOfService {
-                context,
-                error,
-                is_out,
-            } => {
-                let damage = Damage {
-                    slot: None,
-                    context: Some(context),
-                    error,
-                };
-                let mut is_it = false;
-                self.have_collector(|collector, ledger, writer| {
-                    let damaged = [damage].into_iter();
-                    let outcome = collector.put_out_of_service(ledger, writer, damaged)?;
-                    is_it = outcome.quarantined.iter().any(|(id, _)| *id == context)
-                        || is_known(&ledger.snapshot()?, context)?;
-                    Ok(outcome)
-                });
-                // Who asked may be gone.
-                let _ = is_out.try_send(is_it);
-            }
-        }
-    }
-
-    /// Gives snapshots that show everything that was reported as durable so far to all who wait
-    /// for one, unless that takes a checkpoint and the last one was just made: else whoever asks
-    /// without end would have calls wait for one checkpoint after the other.
-    fn give_asked(&mut self) {
-        if self.writer.has_unshown() && self.room.is_resting() {
-            return;
-        }
-        for answer in std::mem::take(&mut self.asked) {
-            // Without anything unshown there is no report either, so that there is a place
-            // for every report, however often somebody asks.
-            let shown = self.show_all();
-            let snapshot = shown.and_then(|()| self.snapshot_for_others());
-            // Who asked may be gone.
-            let _ = answer.try_send(snapshot);
-        }
-    }
-
-    /// A snapshot for who may keep it for long. Half of the places are left to calls: without one
-    /// for what the next checkpoint shows, all that is written would stay in memory.
-    fn snapshot_for_others(&self) -> Result<Snapshot, StoreError> {
-        let used = self.ledger.in_use();
-        match used.readers < used.readers_max / 2 {
-            true => self.ledger.snapshot(),
-            false => Err(StoreError::ReadersFull {
-                readers_max: used.readers_max,
-            }),
-        }
-    }
-
-    /// When the collector's next step is due. It may need a checkpoint.
-    fn collect_due(&self) -> Instant {
-        let due = self.collector.due(self.writer.has_grown());
-        self.room.or_next_try(due)
-    }
-
-    /// One step of the collector.
-    fn step_collector(&mut self) {
-        let now = self.thread.time.wall();
-        self.have_collector(|collector, ledger, writer| collector.work(ledger, writer, now));
-    }
-
-    /// Has the collector do something, of which the shard hears.
-    fn have_collector(
-        &mut self,
-        work: impl FnOnce(&mut Collector, &Ledger, &mut LedgerWriter<'_>) -> Result<Outcome, StoreError>,
-    ) {
-        let had_unshown = self.writer.has_unshown();
-        let worked = work(&mut self.collector, self.ledger, &mut self.writer);
-        match worked {
-            Ok(Outcome {
-                is_shown,
-                quarantined,
-            }) => {
-                self.owes_collected.is_shown |= is_shown;
-                self.owes_collected.quarantined.extend(quarantined);
-            }
-            Err(error) if error.is_fatal() => self.stop_in_doubt("step of the collector", &error),
-            Err(error) => {
-                if matches!(error, StoreError::DiskFull { .. }) {
-                    self.missed(&error);
-                }
-                tracing::warn!(%error, "the collector could not go on; it tries again later");
-            }
-        }
-        self.report_collected(had_unshown);
-    }
-
-    /// Brings in what the collector has done, if that is all there is.
-    fn bring_in_collected(&mut self) {
-        match self.writer.checkpoint() {
-            Ok(()) => {
-                self.room.found(Duration::ZERO);
-                self.owes_collected.is_shown = true;
-            }
-            Err(error) if error.is_fatal() => self.stop_in_doubt("checkpoint", &error),
-            Err(error) => {
-                // The transaction is gone, and with it what was done: there is nothing to bring in.
-                self.missed(&error);
-                tracing::warn!(%error, "what the collector has done could not be brought in; it does it again");
-            }
-        }
-        self.report_collected(false);
-    }
-
-    /// Tells the shard what the collector has done, as soon as it has read what was
-    /// told before. `had_unshown` says whether calls were waiting for a checkpoint.
-    fn report_collected(&mut self, had_unshown: bool) {
-        // Only a snapshot that shows every call that was told as durable may be given.
-        let has_unshown = self.writer.has_unshown();
-        self.owes_deltas &= has_unshown;
-        let is_due = had_unshown && !has_unshown;
-        if is_due {
-            self.room.found(Duration::ZERO);
-        }
-        let is_shown = (self.owes_collected.is_shown || is_due) && !has_unshown;
-        self.owes_collected.is_shown = is_shown;
-        if !is_shown && self.owes_collected.quarantined.is_empty() {
-            return;
-        }
-        if Arc::strong_count(&self.collected) > 1 {
-            if is_due {
-                // A report that stands for those calls.
-                self.owes_collected.is_shown = false;
-                self.show(Duration::ZERO);
-            }
-            return;
-        }
-        let shown = if is_shown { self.snapshot() } else { None };
-        let quarantined = std::mem::take(&mut self.owes_collected).quarantined;
-        self.report(Report::Collected {
-            shown,
-            quarantined,
-            _place: Arc::clone(&self.collected),
-        });
-    }
-
-    /// Brings everything into LMDB, if it is not there, for what goes on from that. While the disk
-    /// has no room for it, that is not tried again for everyone who comes.
-    fn show_all(&mut self) -> Result<(), StoreError> {
-        match self.writer.has_unshown() {
-            true if self.room.is_stuck() => Err(disk_full()),
-            true => self.checkpoint(),
-            false => Ok(()),
-        }
-    }
-
-    /// Brings everything into LMDB and gives the shard the snapshot that shows it.
-    fn checkpoint(&mut self) -> Result<(), StoreError> {
-        let started = Instant::now();
-        match self.writer.checkpoint() {
-            Ok(()) => {
-                self.show(started.elapsed());
-                Ok(())
-            }
-            Err(error) if error.is_fatal() => self.stop_in_doubt("checkpoint", &error),
-            Err(error) => {
-                self.missed(&error);
-                Err(error)
-            }
-        }
-    }
-
-    /// Notes that a checkpoint has failed, also one for a batch.
-    fn missed(&mut self, error: &StoreError) {
-        self.room.missed(error, self.writer.has_unshown());
-        self.thread.stats.checkpoint_failures.one();
-    }
-
-    /// Gives the shard what shows a checkpoint that was made without a batch.
-    fn show(&mut self, took: Duration) {
-        self.count_checkpoint(took);
-        if let Some(snapshot) = self.snapshot() {
-            self.report(Report::Shown(snapshot));
-        }
-    }
-
-    /// Gives the shard the snapshot that it is owed, if that shows all that was reported.
-    fn show_owed(&mut self) {
-        if self.owes_snapshot
-            && !self.writer.has_unshown()
-            && let Some(snapshot) = self.snapshot()
-        {
-            self.report(Report::Shown(snapshot));
-        }
-    }
-
-    /// The snapshot of the last checkpoint, which shows all that was reported.
-    fn snapshot(&mut self) -> Option<Snapshot> {
-        match self.ledger.snapshot() {
-            Ok(snapshot) => {
-                self.owes_snapshot = false;
-                Some(snapshot)
-            }
-            Err(error @ StoreError::ReadersFull { .. }) => {
-                if !self.owes_snapshot {
-                    tracing::warn!(%error, "what was committed is shown later");
-                }
-                self.owes_snapshot = true;
-                None
-            }
-            Err(error) => self
-                .ending
-                .in_doubt("cannot read what was just committed", &error),
-        }
     }
 
     fn report(&self, report: Report) {
@@ -695,141 +422,6 @@ impl Worker<'_> {
         }
     }
 
-    fn count_checkpoint(&mut self, took: Duration) {
-        self.room.found(took);
-        self.owes_deltas = false;
-        let stats = &self.thread.stats;
-        stats.checkpoints.one();
-        stats.checkpoint_micros.observe_micros(took);
-        stats.journal_bytes.set(self.writer.journal_bytes());
-    }
-
-    fn remember_refusals(&mut self, calls: &[Option<(ContextId, u64)>], verdicts: &[Verdict]) {
-        for (call, verdict) in calls.iter().zip(verdicts) {
-            if let (Some((context, losses)), Err(_)) = (call, verdict) {
-                let until = self.taken + self.thread.uncommitted_max;
-                self.broken.push_back(Broken {
-                    context: *context,
-                    losses: *losses,
-                    until,
-                });
-            }
-        }
-    }
-
-    fn is_broken(&self, call: (ContextId, u64)) -> bool {
-        self.broken
-            .iter()
-            .any(|broken| broken.context == call.0 && broken.losses >= call.1)
-    }
-
-    /// `first` and what waits behind it, up to the bounds of a batch. All of
-    /// one epoch: a batch that fails ends it.
-    fn collect(&mut self, first: Queued) -> Batch {
-        let mut batch = Batch {
-            epoch: first.epoch,
-            ..Batch::default()
-        };
-        let mut next = Some(first);
-        while let Some(queued) = next {
-            let is_empty = batch.changes.is_empty() && batch.refused.is_empty();
-            let is_other = !is_empty
-                && (queued.epoch != batch.epoch
-                    || is_release(&queued.change)
-                    || batch.changes.last().is_some_and(is_release)
-                    || self.room.is_lacking() && Claim::of(&queued.change) != batch.claim
-                    || batch.bytes + queued.bytes > BATCH_BYTES_MAX
-                    || batch.writes + queued.change.writes() > BATCH_WRITES_MAX
-                    || batch.changes.len() >= self.thread.batch_changes_max);
-            if is_other {
-                self.held = Some(queued);
-                break;
-            }
-            self.take(queued, &mut batch);
-            next = self.thread.queue.try_recv().ok();
-        }
-        batch
-    }
-
-    fn take(&mut self, queued: Queued, batch: &mut Batch) {
-        self.taken += 1;
-        while self
-            .broken
-            .front()
-            .is_some_and(|broken| broken.until < self.taken)
-        {
-            self.broken.pop_front();
-        }
-        if self.lost.is_some_and(|lost| queued.epoch <= lost) {
-            // Its shard has failed it, or will when it reads the report.
-            return;
-        }
-        if batch.changes.is_empty() && batch.refused.is_empty() {
-            batch.epoch = queued.epoch;
-            batch.claim = Claim::of(&queued.change);
-        }
-        let call = match &queued.change {
-            Change::Call(effects) => Some((effects.context, queued.losses)),
-            _ => None,
-        };
-        batch.has_calls |= call.is_some();
-        if let Some(call) = call
-            && self.is_broken(call)
-        {
-            batch
-                .refused
-                .push((batch.changes.len() + batch.refused.len(), call.0));
-            return;
-        }
-        batch.bytes += queued.bytes;
-        batch.writes += queued.change.writes();
-        batch.changes.push(queued.change);
-        batch.calls.push(call);
-    }
-
-    /// Whether a step of the sweep is due.
-    fn may_sweep(&self) -> bool {
-        self.sweeping && self.sweep_due <= Instant::now()
-    }
-
-    /// Drops some records of deleted contexts.
-    fn sweep(&mut self) {
-        let began = Instant::now();
-        // It takes a checkpoint, of which the shard has to hear.
-        let shown = self.show_all();
-        let started = Instant::now();
-        match shown.and_then(|()| self.writer.sweep(SWEEP_RECORDS)) {
-            Ok(swept) => {
-                let stats = &self.thread.stats;
-                stats.swept.add(swept.records as u64);
-                stats.sweep_micros.observe_micros(started.elapsed());
-                self.sweeping = swept.is_more;
-                for (slot, error) in &swept.damaged {
-                    let slot = slot.map(|slot| slot.number());
-                    tracing::error!(slot, %error, "a damaged record keeps something from being swept; it stays, and the rest goes on");
-                }
-                // What the shard reads from holds up every page that the sweep frees, and each
-                // step frees some that the one before has made.
-                self.owes_collected.is_shown |= swept.records > 0;
-                self.report_collected(false);
-            }
-            Err(error) if error.is_fatal() => self.stop_in_doubt("sweep", &error),
-            // Space is what everybody waits for.
-            Err(error @ (StoreError::DiskFull { .. } | StoreError::MapFull { .. })) => {
-                tracing::warn!(%error, "deleted contexts could not be swept; it is tried again");
-                self.sweep_due = Instant::now() + TRY_AGAIN;
-                return;
-            }
-            Err(error) => {
-                // What is left only takes space; the next deletion tries again.
-                tracing::warn!(%error, "deleted contexts could not be swept");
-                self.sweeping = false;
-                return;
-            }
-        }
-        self.sweep_due = Instant::now() + began.elapsed() * SWEEP_REST;
-    }
-
     /// Tells whether the disk has room, as far as it is known.
     fn tell_room(&self) {
         let is_lacking = self.room.is_lacking();
@@ -840,11 +432,6 @@ impl Worker<'_> {
         let why = format!("cannot tell what is on disk after a failed {what}");
         self.ending.in_doubt(&why, error)
     }
-}
-
-/// Whether it has to be in a batch of its own: what it does may fail half way.
-fn is_release(change: &Change) -> bool {
-    matches!(change, Change::Quarantine { why: None, .. })
 }
 
 #[cfg(test)]

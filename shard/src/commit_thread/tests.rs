@@ -5,10 +5,12 @@ mod sweeping;
 
 use std::thread::JoinHandle;
 
-use corelet_store::{Attachment, BlobId, ContextSlot, RemoteDelta};
+use corelet_store::{Attachment, BlobId, ContextSlot, RemoteDelta, Verdict};
 use crossbeam_channel::Sender;
 use futures_lite::future::{block_on, poll_once};
 
+use super::aside::SWEEP_REST;
+use super::batch::BATCH_WRITES_MAX;
 use super::room::REST;
 use super::*;
 use crate::clock::System;
