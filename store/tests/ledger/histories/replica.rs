@@ -59,8 +59,8 @@ impl<'p> Replica<'p> {
         self.snapshot().head(self.slot).unwrap().root
     }
 
-    /// What other nodes have as well, to the byte: entries are in the root, and edits are here.
-    /// Those of one stamp come in each ledger's own order.
+    /// What other nodes have as well, to the byte: entries are in the root; edits are here, and the order in which
+    /// elements have come to lie. Edits of one stamp come in each ledger's own order.
     pub(super) fn edits(&self, places: &BTreeSet<&Place>) -> Vec<String> {
         let snapshot = self.snapshot();
         let mut edits = Vec::new();
@@ -75,6 +75,11 @@ impl<'p> Replica<'p> {
                 };
                 let read = snapshot.edits(self.slot, *space, key, kind, visit);
                 read.unwrap();
+                let (sequence, _) = self.sequence(&(*space, key.clone()), kind);
+                edits.push(format!(
+                    "{space:?} {key:?} {kind} {:?}",
+                    elements_of(&sequence)
+                ));
             }
         }
         edits.sort();
