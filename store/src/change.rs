@@ -554,7 +554,7 @@ impl Standing {
 /// An event and its place in the context's event log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommittedEvent {
-    /// Counts the context's events, from 1 without gaps.
+    /// Counts the context's events without gaps; from where, [`Arrival`](crate::Arrival) says.
     pub sequence: u64,
     /// The event.
     pub event: Event,

@@ -41,7 +41,7 @@ use std::ops::Bound;
 
 use self::ahead::Ahead;
 pub use self::arrival::Arrival;
-use self::arrival::EVENT_NUMBER_MAX;
+use self::arrival::EVENT_NUMBERS;
 pub(crate) use self::arrival::{RENUMBERED_BY, RENUMBERED_FROM};
 use self::authors::NamedAuthors;
 pub use self::backup::{BackupSource, write_backup};
@@ -283,7 +283,7 @@ impl<'l> Intake<'l> {
     /// What a head says has to be possible before anything is counted on it.
     fn check_head(&self, created: Hlc, head: &HeadFields) -> Result<(), ImportError> {
         self.check_stamp(created.max(head.hlc))?;
-        let is_possible = head.events_last < EVENT_NUMBER_MAX
+        let is_possible = head.events_last < EVENT_NUMBERS
             && (1..=head.events_last + 1).contains(&head.events_first)
             && head.events_last - (head.events_first - 1) < COUNT_MAX
             && head.log_follows < COUNT_MAX
@@ -347,8 +347,7 @@ impl<'l> Intake<'l> {
                 let announced = announced.take().expect("it was matched above");
                 self.check_head(announced.created, &head)?;
                 if let Some(arrival) = &self.arrival {
-                    self.renumbers_by =
-                        arrival.renumbers_by(head.hlc, head.events_first, head.events_last);
+                    self.renumbers_by = arrival.renumbers_by(head.events_first, head.events_last);
                     head.events_first += self.renumbers_by;
                     head.events_last += self.renumbers_by;
                 }

@@ -240,7 +240,7 @@ pub(crate) fn read_answer_bytes(key: &[u8], bytes: &[u8]) -> Result<u64, StoreEr
 /// An event as stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EventView<'a> {
-    /// Counts the context's events, from 1.
+    /// Counts the context's events without gaps; from where, [`Arrival`](crate::Arrival) says.
     pub sequence: u64,
     /// The delta that it came with.
     pub delta: DeltaId,
