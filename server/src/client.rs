@@ -381,7 +381,7 @@ impl Client {
 
     fn problem(&self, status: u16, text: &[u8]) -> ClientError {
         let Some(problem) = understood(text) else {
-            // Turned away before anybody read the request: there is no document.
+            // Somebody between here and the server has answered, or its word was cut off.
             return match status {
                 408 | 429 | 503 => refused(
                     json!({ "name": "unavailable", "message": "the server cannot take the request now" }),

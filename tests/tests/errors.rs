@@ -321,6 +321,12 @@ fn requests_that_are_none(catalogue: &Catalogue) {
         "transfer-encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n",
     );
     catalogue.rpc("broken_body", &broken);
+    let refused = |name: &str, headers: &str| {
+        let act = || catalogue.rest(name, &stage.raw("POST", "/rpc", headers));
+        stage.refused("neighbour", act)
+    };
+    refused("broken_head", "content-length: many\r\n\r\n");
+    refused("head_too_large", &("x: y\r\n".repeat(100) + "\r\n"));
     catalogue.rest(
         "not_found",
         &stage.client.get("/v2/anything").expect("an answer"),

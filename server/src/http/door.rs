@@ -147,7 +147,8 @@ impl Front {
             if self.turning_away.get() < TURNING_AWAY_MAX {
                 self.turning_away.set(self.turning_away.get() + 1);
                 rt::spawn(async move {
-                    connection::turn_away(stream, Rc::clone(&front.clock)).await;
+                    let http = &front.facts.config.http;
+                    connection::turn_away(stream, Rc::clone(&front.clock), http).await;
                     front.turning_away.set(front.turning_away.get() - 1);
                 });
             }

@@ -10,7 +10,8 @@ use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::body::{Frame, SizeHint};
 use hyper::header::{
-    CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
+    WWW_AUTHENTICATE,
 };
 use hyper::{HeaderMap, Response, StatusCode};
 use serde::Serialize;
@@ -109,6 +110,23 @@ pub(super) fn problem<B: From<Vec<u8>>>(refusal: &Refusal) -> Response<B> {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     advise(headers, refusal);
     response
+}
+
+/// The same as the bytes of a whole answer, behind which the connection ends: for whoever is
+/// refused before hyper has a request of his, or instead of that.
+pub(super) fn last_word(refusal: &Refusal) -> Vec<u8> {
+    let response = closing(problem::<Vec<u8>>(refusal));
+    let (head, body) = response.into_parts();
+    let mut bytes = format!("HTTP/1.1 {}\r\n", head.status).into_bytes();
+    let length = HeaderValue::from(body.len());
+    for (name, value) in head.headers.iter().chain([(&CONTENT_LENGTH, &length)]) {
+        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            bytes.extend_from_slice(part);
+        }
+    }
+    bytes.extend_from_slice(b"\r\n");
+    bytes.extend_from_slice(&body);
+    bytes
 }
 
 /// An axum response with a JSON body.

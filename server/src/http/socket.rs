@@ -1,8 +1,9 @@
 //! A connection's socket with an ear: it tells the [`Watch`] when bytes come in
 //! and when the answer is out. The stream is shared with the connection task, which
 //! still needs it after hyper is done: to close it so that the last answer arrives.
+//! hyper's own answers stop here, as they say nothing: see [`Socket::is_refused`].
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -11,13 +12,14 @@ use std::task::{Context, Poll};
 use corelet_shard::rt::TcpStream;
 use hyper::rt::{Read, ReadBufCursor, Write};
 
-use super::watch::Watch;
+use super::watch::{Phase, Watch};
 
 /// A stream that hyper drives and the connection task keeps a hand on.
 #[derive(Clone)]
 pub(super) struct Socket {
     stream: Rc<RefCell<TcpStream>>,
     watch: Rc<Watch>,
+    refused: Rc<Cell<bool>>,
 }
 
 impl Socket {
@@ -25,6 +27,7 @@ impl Socket {
         Socket {
             stream: Rc::new(RefCell::new(stream)),
             watch,
+            refused: Rc::default(),
         }
     }
 }
@@ -49,6 +52,10 @@ impl Write for Socket {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if self.is_own_word(bytes) {
+            self.refused.set(true);
+            return Poll::Ready(Ok(bytes.len()));
+        }
         Pin::new(&mut *self.stream.borrow_mut()).poll_write(cx, bytes)
     }
 
@@ -69,6 +76,23 @@ impl Write for Socket {
 }
 
 impl Socket {
+    /// Whether hyper has refused what came, as it is no request. What it said to that, a
+    /// status and no body, was kept back: the connection task says it in our words.
+    pub(super) fn is_refused(&self) -> bool {
+        self.refused.get()
+    }
+
+    /// Whether these bytes are a refusal of hyper's own: all of an answer, without a body,
+    /// where nobody has been asked for one. An answer of ours is under way until it is out,
+    /// and what is left of a body in JSON does not look like that. If hyper refuses while the
+    /// end of an answer is not out yet, its own words go with that.
+    fn is_own_word(&self, bytes: &[u8]) -> bool {
+        matches!(self.watch.phase(), Phase::Idle | Phase::Head)
+            && bytes.starts_with(b"HTTP/1.")
+            && bytes.get(8..10) == Some(b" 4")
+            && bytes.ends_with(b"\r\n\r\n")
+    }
+
     /// Sends what was said, then closes our half.
     pub(super) fn poll_close(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut *self.stream.borrow_mut()).poll_shutdown(cx)

@@ -90,7 +90,7 @@ catalogue! {
     TooLarge = -32003 "too_large", 413 transport, "limit, max, got?",
         "The body, or one part of it, is larger than the limit.";
     TooSlow = -32004 "too_slow", 408 transport, "limit, max",
-        "The body did not arrive in time. The connection is closed.";
+        "The headers or the body did not arrive in time. The connection is closed.";
     Busy = -32005 "busy", 429 transport, "limit, used, max",
         "A queue is full. Nothing has happened; try again after the time in Retry-After.";
     Unavailable = -32006 "unavailable", 503 transport, "limit?, max?",
@@ -109,6 +109,10 @@ catalogue! {
         "The chunks in which the body came are not as HTTP/1.1 has them. The connection is closed.";
     RangeNotSatisfiable = -32015 "range_not_satisfiable", 416 call, "size",
         "The range that was asked for begins behind the end of the blob, which has `size` bytes. Not used by JSON-RPC.";
+    BrokenHead = -32018 "broken_head", 400 transport, "",
+        "What came is no HTTP/1.1 request, by its line or its headers, or says of its body's length what can be read in two ways. The connection is closed.";
+    HeadTooLarge = -32019 "head_too_large", 431 transport, "",
+        "The request's line and headers have more bytes than `http.header_bytes_max`, or are more than `http.headers_max`. The connection is closed.";
     UnknownContext = -32020 "unknown_context", 404 call, "context",
         "There is no context with this id or name.";
     UnknownMethod = -32021 "unknown_method", 404 call, "method",
@@ -333,9 +337,10 @@ pub fn reference() -> String {
          A JSON-RPC call that is refused is answered with an error object\n\
          `{{\"code\": CODE, \"message\": TEXT, \"data\": {{\"name\": NAME, …}}}}`. The HTTP status is 200, except for a\n\
          single call refused with a code marked *transport*: such a request never became a call, and its status\n\
-         is the one given here, with `Retry-After` where it is 429 or 503. Requests under `/v1` are answered with\n\
-         a problem document (RFC 9457) of that status, whose `type` is `urn:corelet:error:NAME` and which has the\n\
-         same members.\n\n\
+         is the one given here, with `Retry-After` where it is 429 or 503. Requests under `/v1`, and whoever is\n\
+         refused before there is a request (`broken_head`, `head_too_large`, headers that are `too_slow`, a\n\
+         connection for which there is no room), are answered with a problem document (RFC 9457) of that status,\n\
+         whose `type` is `urn:corelet:error:NAME` and which has the same members.\n\n\
          `limit` is the setting's name in CONFIG.md, `used` or `got` what was asked for, `max` what is allowed.\n\
          No setting changes these: `{ID_LIMIT}` = {ID_BYTES_MAX} (a request's id, as it is written),\n\
          `{CONTEXT_ID_LIMIT}` = {NAME_BYTES_MAX}, `{METHOD_LIMIT}` = {NAME_BYTES_MAX} and `{KEY_LIMIT}` = {KEY_BYTES_MAX}\n\

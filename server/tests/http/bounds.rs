@@ -133,6 +133,7 @@ fn ambiguous_framing_ends_the_connection() {
                 (400..600).contains(&response.status),
                 "{headers:?}: {response:?}"
             );
+            response.refusal();
         }
         assert!(client.is_closed(), "{headers:?} left the connection open");
     }
@@ -175,22 +176,15 @@ fn ambiguous_framing_ends_the_connection() {
 fn headers_have_a_size_and_a_number() {
     let server = Server::start(&[]);
     let long = format!("x-long: {}\r\n", "x".repeat(20 << 10));
-    assert_eq!(
-        server
-            .exchange(&server.head("GET", "/healthz", &long))
-            .status,
-        431
-    );
     let many: String = (0..100).map(|n| format!("x-{n}: 1\r\n")).collect();
-    assert_eq!(
-        server
-            .exchange(&server.head("GET", "/healthz", &many))
-            .status,
-        431
-    );
     let path = format!("/{}", "x".repeat(20 << 10));
-    let response = server.exchange(&server.head("GET", &path, ""));
-    assert!(matches!(response.status, 414 | 431), "{}", response.status);
+    for (path, headers) in [("/healthz", &long[..]), ("/healthz", &many), (&path, "")] {
+        let response = server.exchange(&server.head("GET", path, headers));
+        assert_eq!(
+            (response.status, response.refusal().as_str()),
+            (431, "head_too_large")
+        );
+    }
     for garbage in [
         "\r\n\r\n\r\n",
         "GET\r\n\r\n",
@@ -203,10 +197,50 @@ fn headers_have_a_size_and_a_number() {
         client.send(garbage.as_bytes());
         client.half_close();
         if let Some(response) = client.try_receive() {
-            assert!(response.status >= 400, "{garbage:?}: {}", response.status);
+            assert_eq!(
+                (response.status, response.refusal().as_str()),
+                (400, "broken_head"),
+                "{garbage:?}"
+            );
         }
         assert!(client.is_closed());
     }
+    server.check_and_stop();
+}
+
+/// Whatever came before it on its connection: a library that shows its user the body of
+/// what went wrong has one to show.
+#[test]
+fn what_is_no_request_is_refused_in_words() {
+    let server = Server::start(&[]);
+    let before = server.figure("corelet_http_requests_total");
+    let good = server.request("POST", "/rpc", GET.as_bytes());
+    let bad = server.head("POST", "/rpc", "content-length: many\r\n");
+    for is_at_once in [false, true] {
+        let mut client = server.connect();
+        match is_at_once {
+            true => client.send(&[good.clone(), good.clone(), bad.clone()].concat()),
+            false => client.send(&[good.clone(), good.clone()].concat()),
+        }
+        for _ in 0..2 {
+            assert_eq!(client.receive().json()["result"]["output"], "1");
+        }
+        if !is_at_once {
+            client.send(&bad);
+        }
+        let response = client.receive();
+        assert_eq!(response.status, 400);
+        assert_eq!(response.header("connection"), Some("close"));
+        let content_type = response.header("content-type");
+        assert_eq!(content_type, Some("application/problem+json"));
+        let problem = response.json();
+        assert_eq!(problem["type"], "urn:corelet:error:broken_head");
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains("content-length"), "{detail}");
+        assert!(client.is_closed());
+    }
+    // Both, and the page of figures itself.
+    assert_eq!(server.figure("corelet_http_requests_total"), before + 3);
     server.check_and_stop();
 }
 
@@ -220,7 +254,12 @@ fn slow_clients_are_told_and_cut() {
     // Headers that never end.
     let mut client = server.connect();
     client.send(b"POST /rpc HTTP/1.1\r\nhost: te");
-    assert_eq!(client.receive().status, 408);
+    let response = client.receive();
+    assert_eq!(
+        (response.status, response.refusal().as_str()),
+        (408, "too_slow")
+    );
+    assert_eq!(response.json()["limit"], "http.header_timeout");
     assert!(client.is_closed());
     // Headers that come drop by drop do not buy time.
     let mut client = server.connect();
@@ -322,8 +361,12 @@ fn connections_over_the_limit_are_told_and_those_within_it_go_on() {
         match client.try_receive() {
             Some(response) if response.status == 200 => answered += 1,
             Some(response) => {
-                assert_eq!(response.status, 503);
+                assert_eq!(
+                    (response.status, response.refusal().as_str()),
+                    (503, "unavailable")
+                );
                 assert_eq!(response.header("retry-after"), Some("1"));
+                assert_eq!(response.json()["limit"], "http.connections_max");
                 turned_away += 1;
             }
             None => turned_away += 1,
