@@ -28,6 +28,7 @@ use super::copy::Pace;
 use super::door::Front;
 use super::range::Wanted;
 use super::reply::{document, problem};
+use super::routes::{bad_parameter, parameters};
 use super::watch::{Phase, Watch};
 use crate::api;
 use crate::refusal::{Code, Refusal};
@@ -111,17 +112,9 @@ fn bound(front: &Front) -> BodyBound {
 
 /// The id that an upload announces.
 fn expected(query: Option<&str>) -> Result<Option<BlobId>, Refusal> {
-    let refuse = |message: &'static str| {
-        Err(Refusal::new(Code::InvalidParams, message).with("parameter", "id"))
-    };
-    match query.unwrap_or("") {
-        "" => Ok(None),
-        query => match query.strip_prefix("id=").map(str::parse) {
-            Some(Ok(id)) => Ok(Some(id)),
-            Some(Err(_)) => refuse("id must be the id of a blob"),
-            None => refuse("the parameter is id, the id of the blob that is to come"),
-        },
-    }
+    let [id] = parameters(query, ["id"])?;
+    let must = |_| bad_parameter("id", "id must be that of the blob that is to come");
+    id.map(|id| id.parse().map_err(must)).transpose()
 }
 
 /// An id out of a path.

@@ -10,12 +10,13 @@ use std::rc::{Rc, Weak};
 use std::str::FromStr;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, FromRequestParts, Path, RawQuery, State};
+use axum::extract::{DefaultBodyLimit, FromRequestParts, Path, RawQuery, Request, State};
 use axum::http::header::{ACCEPT, CONTENT_TYPE, VARY};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use axum::middleware::{self, Next};
 use axum::response::Response;
-use axum::routing::{delete, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 use axum::{Extension, body};
 use bytes::Bytes;
 use corelet_shard::{ContextInfo, ContextReader, EventRecord, GuestLine, NewContext, ShardHandle};
@@ -53,35 +54,44 @@ pub(super) fn router(door: Door) -> Router {
         .route("/readyz", get(ready))
         .route("/metrics", get(figures))
         .route("/version", get(version))
-        .route("/v1/status", get(status))
+        .route("/v1/status", plain(get(status)))
         .route(
             "/v1/applications",
-            get(list_applications).post(install_application),
+            plain(get(list_applications).post(install_application)),
         )
         .route(
             "/v1/applications/{application}",
-            get(show_application).delete(remove_application),
+            plain(get(show_application).delete(remove_application)),
         )
-        .route("/v1/contexts", get(list_contexts).post(create_context))
+        .route(
+            "/v1/contexts",
+            get(list_contexts).merge(plain(post(create_context))),
+        )
         .route(
             "/v1/contexts/{context}",
-            get(show_context).delete(delete_context),
+            plain(get(show_context).delete(delete_context)),
         )
         .route("/v1/contexts/{context}/events", get(list_events))
         .route("/v1/contexts/{context}/logs", get(list_logs))
         .route("/v1/contexts/{context}/blobs", get(list_attached))
-        .route("/v1/contexts/{context}/export", get(export_context))
+        .route("/v1/contexts/{context}/export", plain(get(export_context)))
         .route("/v1/contexts/{context}/entries", get(list_entries))
         .route("/v1/contexts/{context}/deltas", get(list_deltas))
-        .route("/v1/backup", get(back_up))
+        .route("/v1/backup", plain(get(back_up)))
         // Uploads never come here: `request.rs` sees them first.
         .route(
             blobs::PATH,
             get(list_blobs).post(async || refused(not_found())),
         )
-        .route("/v1/blobs/{blob}", get(read_blob).delete(remove_blob))
-        .route("/v1/blobs/{blob}/info", get(show_blob))
-        .route("/v1/contexts/{context}/quarantine", delete(release_context))
+        .route(
+            "/v1/blobs/{blob}",
+            plain(get(read_blob).delete(remove_blob)),
+        )
+        .route("/v1/blobs/{blob}/info", plain(get(show_blob)))
+        .route(
+            "/v1/contexts/{context}/quarantine",
+            plain(delete(release_context)),
+        )
         // The good case never comes here: `request.rs` sees it first.
         .route("/rpc", post(async || refused(not_found())))
         .fallback(async || refused(not_found()))
@@ -220,7 +230,7 @@ async fn remove_application(State(door): State<Door>, Named(wanted): Named) -> R
 
 async fn list_contexts(State(door): State<Door>, RawQuery(query): RawQuery) -> Response {
     at_home(door, async move |front| {
-        let (after, limit) = page(query.as_deref().unwrap_or(""), "a context")?;
+        let (after, limit) = page(query.as_deref(), "a context")?;
         // One more than asked for tells whether there is a next page.
         let mut infos = front.shard.list_contexts(after, limit + 1).await?;
         let more = infos.len() > limit;
@@ -292,7 +302,8 @@ async fn list_events(
     RawQuery(query): RawQuery,
 ) -> Response {
     at_home(door, async move |front| {
-        let ReadOn { after, limit } = read_on(query.as_deref().unwrap_or(""), &["after", "limit"])?;
+        let [after, limit] = parameters(query.as_deref(), ["after", "limit"])?;
+        let (after, limit) = (number_of(after)?, limit_of(limit)?);
         let id = front.shard.resolve(&wanted)?;
         let page = front.shard.events(id, after, limit).await?;
         let events = api::Events {
@@ -333,7 +344,7 @@ async fn list_entries(
     RawQuery(query): RawQuery,
 ) -> Response {
     at_home(door, async move |front| {
-        let entries = entries_wanted(query.as_deref().unwrap_or(""))?;
+        let entries = entries_wanted(query.as_deref())?;
         let read: ContextReader = Box::new(move |snapshot, context, is_over, out| {
             lines::entries(snapshot, context, &entries, is_over, out)
         });
@@ -350,7 +361,8 @@ async fn list_deltas(
     RawQuery(query): RawQuery,
 ) -> Response {
     at_home(door, async move |front| {
-        let ReadOn { limit, .. } = read_on(query.as_deref().unwrap_or(""), &["limit"])?;
+        let [limit] = parameters(query.as_deref(), ["limit"])?;
+        let limit = limit_of(limit)?;
         let read: ContextReader = Box::new(move |snapshot, context, _, out| {
             lines::deltas(snapshot, context.slot, limit, out)
         });
@@ -372,7 +384,8 @@ async fn list_logs(
     RawQuery(query): RawQuery,
 ) -> Response {
     at_home(door, async move |front| {
-        let ReadOn { after, .. } = read_on(query.as_deref().unwrap_or(""), &["after"])?;
+        let [after] = parameters(query.as_deref(), ["after"])?;
+        let after = number_of(after)?;
         let id = front.shard.resolve(&wanted)?;
         let found = front.shard.guest_logs(id, after).await?;
         let lines = api::LogLines {
@@ -407,7 +420,7 @@ async fn release_context(State(door): State<Door>, Named(wanted): Named) -> Resp
 
 async fn list_blobs(State(door): State<Door>, RawQuery(query): RawQuery) -> Response {
     at_home(door, async move |front| {
-        let (after, limit) = page(query.as_deref().unwrap_or(""), "a blob")?;
+        let (after, limit) = page(query.as_deref(), "a blob")?;
         // One more than asked for tells whether there is a next page.
         let mut entries = front.shard.blobs().page(after, limit + 1).await?;
         let more = entries.len() > limit;
@@ -429,7 +442,7 @@ async fn list_attached(
     RawQuery(query): RawQuery,
 ) -> Response {
     at_home(door, async move |front| {
-        let (after, limit) = page(query.as_deref().unwrap_or(""), "a blob")?;
+        let (after, limit) = page(query.as_deref(), "a blob")?;
         let id = front.shard.resolve(&wanted)?;
         let mut attached = front.shard.attached(id, after, limit + 1).await?;
         let more = attached.len() > limit;
@@ -525,20 +538,56 @@ fn find_application(shard: &ShardHandle, wanted: &str) -> Result<ApplicationId, 
     })
 }
 
-/// The parameters of a query string, each with its value; an empty one if it has none.
-fn parameters(query: &str) -> impl Iterator<Item = (&str, &str)> {
-    let pairs = query.split('&').filter(|pair| !pair.is_empty());
-    pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+/// The values of these parameters in a query string; an empty one for a name alone. Others
+/// are refused, and so is one that is given twice: which of its values counts is not for us
+/// to guess.
+pub(super) fn parameters<'q, const N: usize>(
+    query: Option<&'q str>,
+    names: [&str; N],
+) -> Result<[Option<&'q str>; N], Refusal> {
+    let mut values = [None; N];
+    let pairs = query.unwrap_or("").split('&');
+    for pair in pairs.filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let Some(place) = names.iter().position(|known| *known == name) else {
+            let message = match N {
+                0 => "there are no parameters here".to_owned(),
+                _ => format!("the parameters here are: {}", names.join(", ")),
+            };
+            return Err(bad_parameter(name, message));
+        };
+        if values[place].replace(value).is_some() {
+            return Err(bad_parameter(name, format!("{name} is given twice")));
+        }
+    }
+    Ok(values)
+}
+
+/// Refuses all parameters of a route that has none.
+async fn without_parameters(request: Request, next: Next) -> Response {
+    match parameters(request.uri().query(), []) {
+        Ok([]) => next.run(request).await,
+        Err(refusal) => refused(refusal),
+    }
+}
+
+/// Of a route under `/v1` that has no parameters. Those beside are for whoever watches the
+/// server, with tools that may send what they like.
+fn plain(route: MethodRouter<Door>) -> MethodRouter<Door> {
+    route.route_layer(middleware::from_fn(without_parameters))
 }
 
 /// The refusal of a parameter, of whose name no more is shown than any of ours has.
-fn bad_parameter(parameter: &str, message: impl Into<String>) -> Refusal {
+pub(super) fn bad_parameter(parameter: &str, message: impl Into<String>) -> Refusal {
     let shown: String = parameter.chars().take(64).collect();
     Refusal::new(Code::InvalidParams, message.into()).with("parameter", shown)
 }
 
-/// The value of `limit`.
-fn limit_of(value: &str) -> Result<usize, Refusal> {
+/// How many are wanted, by the value of `limit`.
+fn limit_of(value: Option<&str>) -> Result<usize, Refusal> {
+    let Some(value) = value else {
+        return Ok(PAGE_DEFAULT);
+    };
     let count = value.parse().ok();
     count
         .filter(|count| (1..=PAGE_MAX).contains(count))
@@ -550,78 +599,34 @@ fn limit_of(value: &str) -> Result<usize, Refusal> {
         })
 }
 
+/// Where to go on in something numbered, by the value of `after`.
+fn number_of(value: Option<&str>) -> Result<u64, Refusal> {
+    let number = value.map_or(Ok(0), str::parse);
+    number.map_err(|_| bad_parameter("after", "after must be a number from 0"))
+}
+
 /// `after` and `limit` of a query string, `after` being the id of `what`. Neither needs
 /// escapes.
-fn page<T: FromStr>(query: &str, what: &str) -> Result<(Option<T>, usize), Refusal> {
-    let (mut after, mut limit) = (None, PAGE_DEFAULT);
-    for (name, value) in parameters(query) {
-        match name {
-            "after" => {
-                let id = value.parse();
-                let must = || bad_parameter(name, format!("after must be the id of {what}"));
-                after = Some(id.map_err(|_| must())?);
-            }
-            "limit" => limit = limit_of(value)?,
-            _ => return Err(bad_parameter(name, "the parameters are after and limit")),
-        }
-    }
-    Ok((after, limit))
-}
-
-/// Where a reader of something numbered goes on.
-#[derive(Debug, PartialEq, Eq)]
-struct ReadOn {
-    after: u64,
-    limit: usize,
-}
-
-/// The numbers of a query string, of which these are allowed.
-fn read_on(query: &str, allowed: &[&str]) -> Result<ReadOn, Refusal> {
-    let (mut after, mut limit) = (0, PAGE_DEFAULT);
-    for (name, value) in parameters(query) {
-        if !allowed.contains(&name) {
-            let allowed = allowed.join(" and ");
-            return Err(bad_parameter(
-                name,
-                format!("what can be asked for is {allowed}"),
-            ));
-        }
-        match name {
-            "limit" => limit = limit_of(value)?,
-            _ => {
-                let must = |_| bad_parameter(name, format!("{name} must be a number from 0"));
-                after = value.parse().map_err(must)?;
-            }
-        }
-    }
-    Ok(ReadOn { after, limit })
+fn page<T: FromStr>(query: Option<&str>, what: &str) -> Result<(Option<T>, usize), Refusal> {
+    let [after, limit] = parameters(query, ["after", "limit"])?;
+    let must = |_| bad_parameter("after", format!("after must be the id of {what}"));
+    let after = after.map(|id| id.parse().map_err(must)).transpose()?;
+    Ok((after, limit_of(limit)?))
 }
 
 /// Which entries a query string asks for.
-fn entries_wanted(query: &str) -> Result<lines::Wanted, Refusal> {
-    let mut wanted = lines::Wanted::default();
-    for (name, value) in parameters(query) {
-        match name {
-            "at" => {
-                let delta = value.parse();
-                let delta = delta.map_err(|_| bad_parameter(name, "at must be a delta's id"))?;
-                wanted.at = Some(delta);
-            }
-            "space" => {
-                let space = lines::space(value);
-                let names = "space must be shared, owned, private or attached";
-                wanted.space = Some(space.ok_or_else(|| bad_parameter(name, names))?);
-            }
-            "prefix" => wanted.prefix = percent_decode_str(value).collect(),
-            _ => {
-                return Err(bad_parameter(
-                    name,
-                    "what can be asked for is at, space and prefix",
-                ));
-            }
-        }
-    }
-    Ok(wanted)
+fn entries_wanted(query: Option<&str>) -> Result<lines::Wanted, Refusal> {
+    let [at, space, prefix] = parameters(query, ["at", "space", "prefix"])?;
+    let must = |_| bad_parameter("at", "at must be a delta's id");
+    let at = at.map(|delta| delta.parse().map_err(must)).transpose()?;
+    let names = "space must be shared, owned, private or attached";
+    let must = || bad_parameter("space", names);
+    let space = space.map(|space| lines::space(space).ok_or_else(must));
+    Ok(lines::Wanted {
+        at,
+        space: space.transpose()?,
+        prefix: percent_decode_str(prefix.unwrap_or("")).collect(),
+    })
 }
 
 fn event(event: &EventRecord) -> api::Event {
@@ -724,32 +729,46 @@ mod tests {
 
     #[test]
     fn a_reader_goes_on_behind_a_number() {
-        let both = ["after", "limit"];
-        let from_start = ReadOn {
-            after: 0,
-            limit: PAGE_DEFAULT,
-        };
-        assert_eq!(read_on("", &both).unwrap(), from_start);
-        let found = read_on("after=18446744073709551615&limit=1000", &both);
-        let (after, limit) = (u64::MAX, 1000);
-        assert_eq!(found.unwrap(), ReadOn { after, limit });
-        for bad in [
-            "limit=0",
-            "limit=1001",
-            "limit",
-            "after=-1",
-            "after=",
-            "offset=3",
-        ] {
-            let refused = read_on(bad, &both).unwrap_err();
+        assert_eq!(number_of(None).unwrap(), 0);
+        let last = number_of(Some("18446744073709551615"));
+        assert_eq!(last.unwrap(), u64::MAX);
+        assert_eq!(limit_of(None).unwrap(), PAGE_DEFAULT);
+        assert_eq!(limit_of(Some("1000")).unwrap(), PAGE_MAX);
+        for bad in ["", "-1", "x", "18446744073709551616"] {
+            let refused = number_of(Some(bad)).unwrap_err();
             assert_eq!(refused.code, Code::InvalidParams, "{bad}");
         }
-        assert!(read_on("limit=3", &["after"]).is_err());
+        for bad in ["", "0", "1001"] {
+            let refused = limit_of(Some(bad)).unwrap_err();
+            assert_eq!(refused.code, Code::InvalidParams, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_parameter_is_known_and_given_once() {
+        let of = |query| parameters(Some(query), ["after", "limit"]);
+        assert_eq!(of("").unwrap(), [None, None]);
+        assert_eq!(of("&limit=7&").unwrap(), [None, Some("7")]);
+        assert_eq!(of("limit&after=a=b").unwrap(), [Some("a=b"), Some("")]);
+        for (bad, name) in [
+            ("after=1&after=2", "after"),
+            ("after=1&limit=1&after=1", "after"),
+            ("limit&limit", "limit"),
+            ("offset=3", "offset"),
+            ("After=3", "After"),
+            ("=3", ""),
+        ] {
+            let refused = of(bad).unwrap_err();
+            assert_eq!(refused.code, Code::InvalidParams, "{bad}");
+            assert_eq!(refused.data["parameter"], name, "{bad}");
+        }
+        assert!(parameters(Some("x=1"), []).is_err());
+        assert_eq!(parameters(None, []).unwrap(), [None::<&str>; 0]);
     }
 
     #[test]
     fn a_page_is_bounded_and_unknown_parameters_are_refused() {
-        let page = |query: &str| page::<ContextId>(query, "a context");
+        let page = |query: &str| page::<ContextId>(Some(query), "a context");
         assert_eq!(page("").unwrap(), (None, PAGE_DEFAULT));
         assert_eq!(page("limit=7&").unwrap(), (None, 7));
         let id = ContextId::from_bytes([7; 32]);

@@ -133,6 +133,67 @@ fn contexts_that_cannot_be_made_are_refused() {
     server.check_and_stop();
 }
 
+/// A parameter that is misspelt, given twice or given where there is none would be ignored, and
+/// its sender none the wiser.
+#[test]
+fn parameters_are_known_and_given_once() {
+    let server = Server::start(&[]);
+    let id = server.get("/v1/contexts/kv").json()["id"].clone();
+    let id = id.as_str().unwrap();
+    let one = "1".repeat(32);
+    for (method, path, parameter) in [
+        ("GET", "/v1/contexts/kv/events?after=1&after=2", "after"),
+        ("GET", "/v1/contexts/kv/logs?after=1&after=1", "after"),
+        ("GET", "/v1/contexts/kv/logs?limit=1", "limit"),
+        ("GET", "/v1/contexts/kv/deltas?limit=1&limit=1", "limit"),
+        ("GET", "/v1/contexts/kv/entries?prefix=a&prefix=b", "prefix"),
+        ("GET", "/v1/contexts/kv/entries?space=all", "space"),
+        ("GET", "/v1/contexts/kv/blobs?offset=1", "offset"),
+        ("GET", "/v1/blobs?limit=1&limit=1", "limit"),
+        ("POST", &format!("/v1/blobs?id={one}&id={one}"), "id"),
+        ("GET", "/v1/backup?x=1", "x"),
+        ("GET", "/v1/status?x", "x"),
+        ("GET", "/v1/applications?limit=1", "limit"),
+        ("POST", "/v1/applications?name=kv", "name"),
+        ("GET", "/v1/applications/kv?x=1", "x"),
+        ("DELETE", "/v1/applications/kv?force=1", "force"),
+        ("POST", "/v1/contexts?name=x", "name"),
+        ("GET", "/v1/contexts/kv?x=1", "x"),
+        ("DELETE", "/v1/contexts/kv?force=1", "force"),
+        ("GET", "/v1/contexts/kv/export?scope=all", "scope"),
+        ("DELETE", "/v1/contexts/kv/quarantine?x=1", "x"),
+        ("GET", &format!("/v1/blobs/{one}?x=1"), "x"),
+        ("HEAD", &format!("/v1/blobs/{one}?x=1"), "x"),
+        ("DELETE", &format!("/v1/blobs/{one}?x=1"), "x"),
+        ("GET", &format!("/v1/blobs/{one}/info?x=1"), "x"),
+    ] {
+        let mut client = server.connect();
+        client.send(&server.request(method, path, b""));
+        if method == "HEAD" {
+            let mut answer = [0; 12];
+            std::io::Read::read_exact(&mut client.stream, &mut answer).unwrap();
+            assert_eq!(&answer, b"HTTP/1.1 400");
+            continue;
+        }
+        let response = client.receive();
+        assert_eq!(
+            (response.status, response.refusal().as_str()),
+            (400, "invalid_params"),
+            "{method} {path}"
+        );
+        assert_eq!(response.json()["parameter"], parameter, "{method} {path}");
+    }
+    assert_eq!(server.get("/v1/contexts/kv").json()["id"], id);
+    // Watchers' tools send what they like.
+    for path in ["/healthz?x=1", "/readyz?x=1&x=2", "/metrics?x", "/version?"] {
+        assert_eq!(server.get(path).status, 200, "{path}");
+    }
+    for path in ["/v1/status?", "/v1/contexts?&"] {
+        assert_eq!(server.get(path).status, 200, "{path}");
+    }
+    server.check_and_stop();
+}
+
 #[test]
 fn contexts_are_listed_in_pages_and_deleted_for_good() {
     let server = Server::start(&[]);
@@ -162,7 +223,13 @@ fn contexts_are_listed_in_pages_and_deleted_for_good() {
     }
     assert_eq!(seen.len(), 10);
     assert!(ids.iter().all(|id| seen.contains(id)));
-    for query in ["limit=0", "limit=x", "after=x", "offset=1"] {
+    for query in [
+        "limit=0",
+        "limit=x",
+        "after=x",
+        "offset=1",
+        "limit=1&limit=2",
+    ] {
         let response = server.get(&format!("/v1/contexts?{query}"));
         assert_eq!(
             (response.status, response.refusal().as_str()),
