@@ -33,7 +33,7 @@ use signal_hook::iterator::Signals;
 
 use crate::auth::{Guard, Token, TokenError};
 use crate::cli::args::COMPILE_WORKER;
-use crate::config::{Collector, Config, Effective, Origin};
+use crate::config::{Collector, Config, Effective, Field, Origin, Shards};
 use crate::facts::Facts;
 use crate::http;
 use crate::log;
@@ -150,6 +150,7 @@ impl Server {
         announce(effective, data_dir);
         let wanted = wanted_shards(&config);
         check_machine(&config, data_dir, u64::from(wanted.get()))?;
+        warn_of_readers(&config, effective);
         let identity = identity(data_dir)?;
         let options = OpenOptions {
             shards_if_new: wanted,
@@ -366,6 +367,29 @@ fn check_machine(config: &Config, data_dir: &Path, shards: u64) -> Result<(), Se
     }
 }
 
+/// One that was set and does not count is said once, as nothing else shows it.
+fn warn_of_readers(config: &Config, effective: &Effective) {
+    let path = "storage.readers_max";
+    let is_set = |(field, _, origin): (&Field, &str, &Origin)| {
+        field.path == path && *origin != Origin::Default
+    };
+    let (wanted, least) = (config.storage.readers_max, readers_least(&config.shards));
+    if wanted < least && effective.iter().any(is_set) {
+        tracing::warn!(
+            setting = path,
+            wanted,
+            used = least,
+            "a setting is lower than shards.instances_max and 16 more, which are used instead; raise it, or lower shards.instances_max"
+        );
+    }
+}
+
+/// One for every turn that can run at once, and those beside them: the latest snapshot, those
+/// in reports that were not yet read, statistics. With fewer, checkpoints are shown later.
+fn readers_least(shards: &Shards) -> u64 {
+    shards.instances_max + 16
+}
+
 /// The node's key, before the data directory is opened: a new one is told whose it is.
 fn identity(data_dir: &Path) -> Result<Identity, ServeError> {
     // The preflight only warns of another user's, and nothing is made in there.
@@ -465,11 +489,7 @@ fn node_config(config: &Config, count: ShardCount) -> NodeConfig {
             journal_bytes_max: config.storage.journal_bytes_max.0,
             trie_bytes_max: config.storage.trie_bytes_max.0 as usize,
             start_check_bytes_max: config.storage.start_check_bytes_max.0,
-            // One for every turn that can run at once, and those beside them: the
-            // latest snapshot, those in reports that were not yet read, statistics.
-            // With fewer, checkpoints are shown later.
-            readers_max: (config.storage.readers_max as u32)
-                .max(config.shards.instances_max as u32 + 16),
+            readers_max: config.storage.readers_max.max(readers_least(shards)) as u32,
             answers: AnswerBounds {
                 age_max: config.storage.answers_age_max,
                 count_max: config.storage.answers_max,

@@ -1,5 +1,6 @@
 //! A log that cannot be written, or that nobody reads, is no reason to stop serving;
-//! and what guests say in it is no more than text.
+//! and what guests say in it is no more than text. A setting that counts for more than it
+//! says is told there.
 
 #![expect(clippy::disallowed_methods, reason = "clients of a test need no names")]
 
@@ -87,6 +88,37 @@ fn a_log_that_nobody_reads_does_not_hold_up_the_end() {
 
 /// What a guest logs is foreign text that may end up on a terminal: as text and
 /// as JSON it stays on its line, and none of it is a command to the terminal.
+#[test]
+fn a_setting_that_is_raised_is_told_once() {
+    let home = tempfile::tempdir().expect("a directory for data");
+    for (settings, told) in [
+        ("[storage]\nreaders_max = 100\n", 1),
+        ("[storage]\nreaders_max = 1016\n", 0),
+        // Nobody has set the one that is lower.
+        ("[shards]\ninstances_max = 2000\n", 0),
+        (
+            "[storage]\nreaders_max = 24\n[shards]\ninstances_max = 8\n",
+            0,
+        ),
+    ] {
+        let config = home.path().join("corelet.toml");
+        std::fs::write(&config, settings).expect("a configuration");
+        let config = config.to_str().expect("a path in UTF-8");
+        let place = tempfile::tempdir().expect("a directory for data");
+        let more = ["--shards", "1", "--config", config];
+        let mut server = Server::start(&place.path().join("data"), &more);
+        assert_eq!(server.stop(), Some(0));
+        let log = server.log();
+        let warnings = log.lines().filter(|line| line.contains("\"WARN\""));
+        let of_it = warnings.filter(|line| line.contains("\"storage.readers_max\""));
+        let of_it: Vec<_> = of_it.collect();
+        assert_eq!(of_it.len(), told, "{settings}: {log}");
+        for line in of_it {
+            assert!(line.contains(":100,") && line.contains(":1016"), "{line}");
+        }
+    }
+}
+
 #[test]
 fn what_a_guest_logs_is_text_without_control_characters() {
     // "a", the start of a colour, a line's end, a bell, C1's own start of a

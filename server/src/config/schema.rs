@@ -197,7 +197,7 @@ settings! {
         trie_bytes_max: Bytes [0, 16 * GIB] = "32 MiB";
         /// Size of one shard's ledger up to which every page and record of it is read at each start, before anything is served: about a second for 1 GiB that is in memory, otherwise what the disk takes. Single bits that are others than they were written are put right, contexts with other damage go out of service. Of a larger one only the pages that lead to records are read, and the first look for damage begins at once. 0 reads nothing.
         start_check_bytes_max: Bytes [0, 16 * TIB] = "1 GiB";
-        /// Snapshots that may be open on one shard at the same time, but at least shards.instances_max and 16 more, so that no call is without one. Half of them are left to calls: a backup, an export or a listing beyond the other half is refused with code -32005 and 429.
+        /// Snapshots that may be open on one shard at the same time, but at least shards.instances_max and 16 more, so that no call is without one. A lower number is raised to that, and the start warns of one that was set. Half of them are left to calls: a backup, an export or a listing beyond the other half is refused with code -32005 and 429.
         readers_max: u64 [16, 10_000] = "256";
         /// How long the answer to a call with an idempotency key is kept, unless one of the next two bounds comes first. The same call within this time is told the same and does not run again.
         answers_age_max: Duration [SECOND, 90 * 24 * HOUR] = "24 h";
