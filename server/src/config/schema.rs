@@ -219,7 +219,7 @@ settings! {
         events_bytes_max: Bytes [0, TIB] = "16 MiB";
         /// How old an event may become.
         events_age_max: Duration [SECOND, 87_600 * HOUR] = "168 h";
-        /// Deltas kept of a context, after each of which its state can be read as it was. They go 64 at a time.
+        /// Deltas kept of a context, after each of which its state can be read as it was. They go in steps of up to 64, the oldest first, once there are more than this; so up to 63 fewer may be left, and the newest always is.
         history_max: u64 [0, 1_000_000_000] = "10_000";
         /// Bytes of these deltas, and of what they have replaced, which is kept beside them for that.
         history_bytes_max: Bytes [0, TIB] = "16 MiB";
