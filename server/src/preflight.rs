@@ -85,12 +85,15 @@ pub struct Demands<'a> {
 
 /// Looks at everything, in the order in which a start would trip over it.
 pub fn examine(demands: &Demands<'_>) -> Vec<Finding> {
-    let files_wanted = demands.shards * (demands.config.http.connections_max + 64) + 256;
     vec![
         kernel(&release()),
         memlock(memlock_limit(), demands.shards),
         executor((demands.try_executor)(), &io_uring_disabled()),
-        open_files(raise_open_files(), files_wanted),
+        open_files(
+            raise_open_files(),
+            demands.shards,
+            demands.config.http.connections_max,
+        ),
         cores(cores_available(), demands.shards),
         address_space(
             demands.shards,
@@ -173,12 +176,32 @@ fn executor(tried: Result<(), String>, io_uring_disabled: &str) -> Finding {
     Finding::blocker("io_uring", reason, advice)
 }
 
-fn open_files(limit: Option<u64>, wanted: u64) -> Finding {
+/// Descriptors of a server without clients, measured: standard streams, the lock, signals, the
+/// log and the like, and a few for what is opened now and then (a compiler's pipes, blobs).
+const FILES_BESIDE: u64 = 24;
+/// Those of each shard, measured: rings and what wakes them, its ledger and journal, its
+/// listening socket, and a journal or two that is being opened.
+const FILES_PER_SHARD: u64 = 16;
+/// Connections for which each shard has to have room; with fewer nobody is served.
+const CONNECTIONS_LEAST: u64 = 8;
+
+fn open_files(limit: Option<u64>, shards: u64, connections_max: u64) -> Finding {
+    let what = "open files";
+    let connections = connections_max.min(CONNECTIONS_LEAST);
+    let least = FILES_BESIDE + shards * (FILES_PER_SHARD + connections);
+    let wanted = 256 + shards * (64 + connections_max);
     match limit {
-        None => Finding::good("open files", "unlimited"),
-        Some(limit) if limit >= wanted => Finding::good("open files", limit.to_string()),
+        None => Finding::good(what, "unlimited"),
+        Some(limit) if limit >= wanted => Finding::good(what, limit.to_string()),
+        Some(limit) if limit < least => Finding::blocker(
+            what,
+            format!(
+                "{limit} where {shards} shards need at least {least}, and the settings allow {wanted}"
+            ),
+            "raise the hard limit (ulimit -Hn, LimitNOFILE in the systemd unit, --ulimit nofile for docker)",
+        ),
         Some(limit) => Finding::warning(
-            "open files",
+            what,
             format!("{limit} where the settings allow {wanted}"),
             "raise the hard limit (LimitNOFILE in the systemd unit, --ulimit nofile for docker), or lower http.connections_max",
         ),
@@ -514,6 +537,23 @@ mod tests {
     }
 
     #[test]
+    fn open_files_are_enough_or_few_or_too_few() {
+        let weight = |limit| open_files(Some(limit), 2, 4096).weight;
+        let least = 24 + 2 * (16 + 8);
+        assert_eq!(weight(least - 1), Weight::Blocker);
+        assert_eq!(weight(least), Weight::Warning);
+        assert_eq!(weight(256 + 2 * (64 + 4096)), Weight::Good);
+        assert_eq!(open_files(None, 2, 4096).weight, Weight::Good);
+        // No more than may come at all.
+        assert_eq!(open_files(Some(24 + 17), 1, 1).weight, Weight::Warning);
+        let found = open_files(Some(32), 1, 4096).found;
+        assert!(
+            found.starts_with("32 where 1 shards need at least 48"),
+            "{found}"
+        );
+    }
+
+    #[test]
     fn an_executor_that_does_not_start_says_why() {
         assert!(
             executor(Err("no".into()), "2")
@@ -529,7 +569,8 @@ mod tests {
         for finding in [
             kernel("4.0"),
             memlock(Some(1), 1),
-            open_files(Some(1), 2),
+            open_files(Some(1), 2, 10),
+            open_files(Some(300), 2, 1000),
             cores(1, 2),
             mappings(Some(1), 1),
             disk(Some(1)),

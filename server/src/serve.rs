@@ -149,7 +149,7 @@ impl Server {
     ) -> Result<Server, ServeError> {
         announce(effective, data_dir);
         let wanted = wanted_shards(&config);
-        check_machine(&config, data_dir, u64::from(wanted.get()))?;
+        check_machine(&config, data_dir, shards_of(&config, data_dir))?;
         warn_of_readers(&config, effective);
         let identity = identity(data_dir)?;
         let options = OpenOptions {
@@ -312,6 +312,13 @@ pub fn wanted_shards(config: &Config) -> ShardCount {
         count => count as u16,
     };
     ShardCount::new(count).expect("the setting has the store's bounds")
+}
+
+/// How many the data directory has, or would get.
+pub fn shards_of(config: &Config, data_dir: &Path) -> u64 {
+    // What keeps it from being read is told by whoever opens it.
+    let there = DataDir::shards_if_any(data_dir).ok().flatten();
+    u64::from(there.unwrap_or_else(|| wanted_shards(config)).get())
 }
 
 fn executor_starts() -> Result<(), String> {

@@ -353,12 +353,27 @@ impl DataDir {
             let path = path.to_owned();
             return Err(StoreError::NoData { path });
         }
-        let path = path.join(MANIFEST);
-        let text = fs::read(&path).map_err(StoreError::file("read", &path))?;
-        Ok(match Manifest::parse(&path, &text)? {
+        Ok(match DataDir::found(path)? {
             Found::Manifest(manifest) => manifest.node_id,
             Found::Before { node_id, .. } => node_id,
         })
+    }
+
+    /// How many shards the data at `path` has, if there is any, for who does not open it.
+    pub fn shards_if_any(path: &Path) -> Result<Option<ShardCount>, StoreError> {
+        if !has_manifest(path)? {
+            return Ok(None);
+        }
+        Ok(Some(match DataDir::found(path)? {
+            Found::Manifest(manifest) => manifest.shards,
+            Found::Before { shards, .. } => shards,
+        }))
+    }
+
+    fn found(path: &Path) -> Result<Found, StoreError> {
+        let path = path.join(MANIFEST);
+        let text = fs::read(&path).map_err(StoreError::file("read", &path))?;
+        Manifest::parse(&path, &text)
     }
 
     /// The same where there may be no data yet, and so nobody's. Changes nothing.

@@ -9,7 +9,7 @@ use crate::serve;
 
 pub(super) fn run(args: &SettingsArgs, global: &Global, out: &Out) -> Result<(), Failure> {
     let (config, _) = settings::load(args, global, "doctor")?;
-    let shards = u64::from(serve::wanted_shards(&config).get());
+    let shards = serve::shards_of(&config, &global.data_dir);
     let findings = serve::examine(&config, &global.data_dir, shards, true);
     let rows = findings.iter().map(|finding| {
         let weight = match finding.weight {
