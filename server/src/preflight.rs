@@ -5,6 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use corelet_store::unfinished_restore;
 use rustix::fs::{Access, access};
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -111,6 +112,7 @@ pub fn examine(demands: &Demands<'_>) -> Vec<Finding> {
         data_dir(
             check_own(demands.data_dir),
             writable(demands.data_dir),
+            unfinished_restore(demands.data_dir).as_deref(),
             demands.data_dir,
         ),
     ]
@@ -354,9 +356,26 @@ fn disk(free: Option<u64>) -> Finding {
     }
 }
 
-fn data_dir(checked: Result<(), NotPrivate>, writable: Result<(), Errno>, path: &Path) -> Finding {
+fn data_dir(
+    checked: Result<(), NotPrivate>,
+    writable: Result<(), Errno>,
+    unfinished: Option<&Path>,
+    path: &Path,
+) -> Finding {
     let what = "data directory";
     let path = path.display();
+    // A server would begin with nothing, and the restore could not give its place to what it
+    // has made.
+    if let Some(beside) = unfinished {
+        let beside = beside.display();
+        return Finding::blocker(
+            what,
+            format!(
+                "a restore to {path} was cut short, or is still at it: there is no data, but {beside}"
+            ),
+            format!("restore again, which begins anew, or remove {beside} to start with nothing"),
+        );
+    }
     let is_new = matches!(&checked, Err(error) if error.is_absence());
     match (checked, writable) {
         (_, Err(Errno::ROFS)) => Finding::blocker(
@@ -595,7 +614,8 @@ mod tests {
             let path = PathBuf::from("/data");
             Err(NotPrivate::Look { path, source })
         };
-        let weight = |checked, writable| data_dir(checked, writable, Path::new("/data")).weight;
+        let weight =
+            |checked, writable| data_dir(checked, writable, None, Path::new("/data")).weight;
         assert_eq!(weight(Ok(()), Ok(())), Weight::Good);
         assert_eq!(weight(absent(), Ok(())), Weight::Good);
         assert_eq!(weight(Ok(()), Err(Errno::ROFS)), Weight::Blocker);

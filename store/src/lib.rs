@@ -121,7 +121,7 @@ pub use error::{BlobError, ExportError, ImportError, Loss, PastError, Refused, S
 pub use export::{
     Arrival, BackupCounts, BackupSource, CopiedContext, EXPORT_VERSION, ExportKind, ExportScope,
     ImportPlace, Imported, ReadCopy, Resharded, RestoreOptions, Restored, add_keys, export_context,
-    import_context, import_into, read_copy, reshard, restore, write_backup,
+    import_context, import_into, read_copy, reshard, restore, unfinished_restore, write_backup,
 };
 pub use hlc::{FromTheFuture, Hlc, HlcClock};
 pub use ids::{

@@ -120,3 +120,34 @@ fn no_key_is_made_for_data_that_belongs_to_one() {
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
     assert_eq!(Server::start(&data, &[]).interrupt(), Some(0));
 }
+
+/// Where a restore was killed there is nothing, and a server would begin with that as if there
+/// had never been anything.
+#[test]
+fn no_server_begins_with_nothing_where_a_restore_was_cut_short() {
+    let dir = TempDir::new().unwrap();
+    let (data, beside) = (dir.path().join("data"), dir.path().join("data.restoring"));
+    let serve = ["serve", "--listen", "127.0.0.1:0"];
+    fs::create_dir(&beside).unwrap();
+    fails(&data, &serve, 1, "was cut short");
+    let remove = format!("remove {}", beside.display());
+    fails(&data, &serve, 1, &remove);
+    fails(&data, &["dev", "--listen", "127.0.0.1:0"], 1, &remove);
+    assert!(!data.exists(), "nothing was made");
+    let doctor = run(&data, &["doctor"]);
+    assert!(String::from_utf8_lossy(&doctor.stdout).contains(&remove));
+    // An empty directory, a place below it and a link are the same place.
+    fs::create_dir(&data).unwrap();
+    fails(&data, &serve, 1, &remove);
+    fails(&data.join("."), &serve, 1, &remove);
+    let link = dir.path().join("link");
+    std::os::unix::fs::symlink(&data, &link).unwrap();
+    fails(&link, &serve, 1, &remove);
+    assert_eq!(fs::read_dir(&data).unwrap().count(), 0);
+
+    fs::remove_dir(&beside).unwrap();
+    assert_eq!(Server::start(&data, &[]).interrupt(), Some(0));
+    // Where there is data, what lies beside it is somebody else's.
+    fs::create_dir(&beside).unwrap();
+    assert_eq!(Server::start(&data, &[]).interrupt(), Some(0));
+}

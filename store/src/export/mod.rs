@@ -51,7 +51,7 @@ use self::inspect::{Agreement, Finding, Inspected};
 pub use self::keys::add_keys;
 pub use self::place::{ImportPlace, Imported, import_into};
 pub use self::reshard::{Resharded, reshard};
-pub use self::restore::{RestoreOptions, Restored, restore};
+pub use self::restore::{RestoreOptions, Restored, restore, unfinished_restore};
 pub use self::row::BackupCounts;
 use self::row::{Counts, HeadFields, Row};
 pub use self::source::ExportScope;

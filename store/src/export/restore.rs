@@ -88,9 +88,7 @@ pub fn restore(
         let path = path.to_owned();
         return Err(ImportError::PlaceTaken { path });
     }
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(UNFINISHED);
-    let beside = path.with_file_name(name);
+    let beside = beside(path);
     // Unless another restore is at it now, it is what a kill has left.
     let lock = lock_to_look(&beside)?;
     done_or_missing(fs::remove_dir_all(&beside)).map_err(failed(&beside))?;
@@ -103,6 +101,21 @@ pub fn restore(
         let _ = fs::remove_dir_all(&beside);
     }
     restored
+}
+
+/// Where a restore to `path` makes what it restores, if that is there and `path` has no data:
+/// it was cut short, or is still at it.
+pub fn unfinished_restore(path: &Path) -> Option<PathBuf> {
+    // What cannot be looked at is not ours to tell: who wants it trips over it.
+    let has_none = matches!(DataDir::node_if_any(path), Ok(None));
+    let beside = beside(&real_path(path).ok()?);
+    (has_none && beside.symlink_metadata().is_ok()).then_some(beside)
+}
+
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(UNFINISHED);
+    path.with_file_name(name)
 }
 
 /// Whether there is nothing at `path`, or a directory with nothing in it.
