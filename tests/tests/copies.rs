@@ -237,6 +237,48 @@ fn a_backup_is_read_by_its_owner_alone_and_goes_into_no_file_of_others() {
 }
 
 #[test]
+fn a_backup_goes_to_standard_output_and_is_restored_from_there() {
+    let home = tempfile::tempdir().expect("a directory");
+    let data = home.path().join("data");
+    let mut server = Server::start(&data, &["--shards", "1"]);
+    let client = server.client();
+    let context = client.create(&client.install("kv"), None);
+    set(&client, &context, "key", "value");
+    let here = home.path().join("here");
+    fs::create_dir(&here).expect("a directory");
+    let poured = |args: &[&str]| {
+        let mut command = Command::new(binary());
+        command.args(args).arg("--data-dir").arg(&data);
+        let output = command.current_dir(&here).output().expect("it starts");
+        assert!(output.status.success(), "{args:?}: {output:?}");
+        let told = String::from_utf8(output.stderr).expect("text");
+        (output.stdout, told)
+    };
+    let (plain, told) = poured(&["backup", "-"]);
+    assert!(told.contains("backed up to standard output"), "{told}");
+    let (keyed, told) = poured(&["backup", "-", "--with-keys", "-o", "json"]);
+    let told: Value = serde_json::from_str(&told).expect("a document");
+    assert_eq!(told["bytes"], keyed.len());
+    assert_eq!(told["left_out"], json!([]));
+    let (export, _) = poured(&["context", "export", &context, "--to", "-"]);
+    assert!(export.starts_with(b"CLX1"));
+    let left = fs::read_dir(&here).expect("a directory").count();
+    assert_eq!(left, 0, "no file is called -");
+    assert_eq!(server.stop(), Some(0));
+    for (backup, has_keys) in [(plain, false), (keyed, true)] {
+        let file = home.path().join(format!("{has_keys}.clx"));
+        fs::write(&file, backup).expect("a file");
+        let restored = home.path().join(format!("restored-{has_keys}"));
+        let told = done(&restored, &["restore", file.to_str().expect("text")]);
+        assert_eq!(
+            (&told["contexts"], &told["keys"]),
+            (&json!(1), &json!(has_keys))
+        );
+        assert_eq!(done(&restored, &["check"])["whole"], true);
+    }
+}
+
+#[test]
 fn a_context_travels_from_a_server_to_another_node() {
     let home = tempfile::tempdir().expect("a directory");
     let [here, there] = ["here", "there"].map(|name| home.path().join(name));

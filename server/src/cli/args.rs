@@ -239,6 +239,7 @@ Examples:
   corelet backup backup.clx
   corelet backup --with-keys backup.clx         whoever has the file can act as the node
   corelet --url http://10.0.0.5:7700 --token-file token backup backup.clx
+  corelet backup - | zstd > backup.clx.zst      no file in between; see that it ends with 0
 
 Holds every call that was acknowledged before it began. Writes go on meanwhile.")]
     Backup(BackupArgs),
@@ -305,7 +306,7 @@ pub struct ServeArgs {
 /// Flags of `backup`.
 #[derive(Debug, Clone, Args)]
 pub struct BackupArgs {
-    /// The file, which must not exist.
+    /// The file, which must not exist; - for standard output, and then -o json is on standard error.
     pub file: PathBuf,
 
     /// Put the node's keys and token into it, too: it is a secret then. They come from the data
@@ -490,7 +491,7 @@ has attached.")]
     Export {
         /// Id or name.
         context: String,
-        /// The file, which must not exist; standard output without it.
+        /// The file, which must not exist; standard output without it, or with -.
         #[arg(long, value_name = "FILE")]
         to: Option<PathBuf>,
     },
@@ -588,7 +589,7 @@ Examples:
     Get {
         /// Its id.
         blob: String,
-        /// The file, which must not exist; standard output without it.
+        /// The file, which must not exist; standard output without it, or with -.
         #[arg(long, value_name = "FILE")]
         to: Option<PathBuf>,
     },

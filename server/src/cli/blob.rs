@@ -10,7 +10,7 @@ use serde_json::json;
 use super::args::{BlobCommand, Global};
 use super::context::path_part;
 use super::failure::{Exit, Failure};
-use super::kept::{STDOUT, copy, keep, open_file};
+use super::kept::{STDOUT, copy, is_stdout, keep, open_file};
 use super::output::{Out, date, size};
 use super::progress::during;
 use crate::api;
@@ -91,7 +91,7 @@ fn put(file: &Path, id: Option<&str>, global: &Global, out: &Out) -> Result<(), 
 fn get(blob: &str, to: Option<&Path>, global: &Global, out: &Out) -> Result<(), Failure> {
     let path = path(blob)?;
     let mut body = super::client(global)?.download(&path)?;
-    let Some(file) = to else {
+    let Some(file) = to.filter(|file| !is_stdout(file)) else {
         copy(&mut body, &mut io::stdout().lock(), "blob", STDOUT)?;
         return Ok(());
     };

@@ -3,8 +3,9 @@
 //! directories that no server has open.
 
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom};
+use std::io::{self, BufReader, BufWriter, IsTerminal, PipeWriter, Read, Seek, SeekFrom, Write};
 use std::path::Path;
+use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use corelet_net::Identity;
@@ -18,7 +19,7 @@ use serde_json::json;
 use super::args::{BackupArgs, Global, ImportArgs, ReshardArgs, RestoreArgs};
 use super::context;
 use super::failure::{Exit, Failure};
-use super::kept::{STDOUT, copy, keep};
+use super::kept::{STDOUT, copy, is_stdout, keep};
 use super::left_out::LeftOut;
 use super::output::Out;
 use super::progress::Progress;
@@ -30,10 +31,20 @@ use crate::refusal::chain;
 const READ_BYTES: usize = 256 << 10;
 
 pub(super) fn back_up(args: &BackupArgs, global: &Global, out: &Out) -> Result<(), Failure> {
+    let to_stdout = is_stdout(&args.file);
+    if to_stdout && args.with_keys && io::stdout().is_terminal() {
+        return Err(Failure::new(
+            Exit::Usage,
+            "keys are not shown on a terminal: name a file, or send the backup into one or a pipe",
+        ));
+    }
     let client = super::client(global)?;
     let body = client.download("/v1/backup")?;
     let keys = args.with_keys.then(|| global.data_dir.join("keys"));
-    let saved = save(body, &args.file, keys.as_deref(), "backing up", out)?;
+    let saved = match to_stdout {
+        true => pour(body, keys.as_deref(), out)?,
+        false => save(body, &args.file, keys.as_deref(), "backing up", out)?,
+    };
     let bytes = saved.bytes;
     let contexts = LeftOut::all(&saved.left_out);
     contexts.say(
@@ -47,26 +58,31 @@ pub(super) fn back_up(args: &BackupArgs, global: &Global, out: &Out) -> Result<(
     blobs.say(out, "blobs are attached and not in it", |blob, why| {
         format!("blob {blob} is attached and not in it: {why}; upload its content again, and back up anew")
     });
-    let file = args.file.display();
+    let file = match to_stdout {
+        true => STDOUT.to_owned(),
+        false => args.file.display().to_string(),
+    };
     let keys = match args.with_keys {
         true => "with the node's keys: keep it secret",
         false => "without the node's keys: keep those apart, as a restored directory needs them",
     };
-    out.done(
-        &format!(
-            "backed up to {file} ({}), {keys}",
-            super::output::size(bytes)
-        ),
-        || {
-            json!({
-                "file": args.file,
-                "bytes": bytes,
-                "keys": args.with_keys,
-                "left_out": contexts.ids(),
-                "blobs_left_out": blobs.ids(),
-            })
-        },
-    )
+    let told = format!(
+        "backed up to {file} ({}), {keys}",
+        super::output::size(bytes)
+    );
+    let document = || {
+        json!({
+            "file": args.file,
+            "bytes": bytes,
+            "keys": args.with_keys,
+            "left_out": contexts.ids(),
+            "blobs_left_out": blobs.ids(),
+        })
+    };
+    match to_stdout {
+        true => out.done_beside(&told, document),
+        false => out.done(&told, document),
+    }
 }
 
 pub(super) fn export(
@@ -77,7 +93,7 @@ pub(super) fn export(
 ) -> Result<(), Failure> {
     let path = format!("{}/export", context::path(context)?);
     let mut body = super::client(global)?.download(&path)?;
-    let Some(file) = to else {
+    let Some(file) = to.filter(|file| !is_stdout(file)) else {
         copy(&mut body, &mut io::stdout().lock(), "copy", STDOUT)?;
         return Ok(());
     };
@@ -187,8 +203,63 @@ fn save(
     })
 }
 
+/// Writes a copy to standard output, and compares it with its digests as it passes by.
+fn pour(mut body: impl Read, keys: Option<&Path>, out: &Out) -> Result<Saved, Failure> {
+    let _progress = Progress::begin(out, "backing up", None);
+    let (reader, pipe) = io::pipe()?;
+    let comparing = thread::Builder::new()
+        .name("compare".to_owned())
+        .spawn(move || read_copy(BufReader::with_capacity(READ_BYTES, reader)))?;
+    let mut passing = Passing {
+        to: io::stdout().lock(),
+        pipe: Some(pipe),
+        bytes: 0,
+    };
+    match keys {
+        None => {
+            copy(&mut body, &mut passing, "copy", STDOUT)?;
+        }
+        Some(keys) => copy_with_keys(body, keys, &mut passing)?,
+    }
+    passing.flush()?;
+    let bytes = passing.bytes;
+    // Its end, for whoever compares.
+    drop(passing);
+    let read = comparing.join().expect("reading a copy does not panic");
+    let read = read.map_err(|error| {
+        Failure::failed(&error).advise("what was written is no backup; throw it away")
+    })?;
+    Ok(Saved {
+        bytes,
+        left_out: read.left_out,
+        blobs_left_out: read.blobs_left_out,
+    })
+}
+
+/// Writes what passes to its place, and lets another thread see it.
+struct Passing<W> {
+    to: W,
+    /// Until that thread has seen enough.
+    pipe: Option<PipeWriter>,
+    bytes: u64,
+}
+
+impl<W: Write> Write for Passing<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.to.write(bytes)?;
+        self.bytes += count as u64;
+        self.pipe
+            .take_if(|pipe| pipe.write_all(&bytes[..count]).is_err());
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
 /// A server gives its keys to nobody, so they come from the data directory.
-fn copy_with_keys(body: impl Read, keys: &Path, part: &File) -> Result<(), Failure> {
+fn copy_with_keys(body: impl Read, keys: &Path, part: impl Write) -> Result<(), Failure> {
     let own = Identity::load(keys).map_err(|error| {
         Failure::failed(&error).advise(
             "--with-keys takes them from the data directory: name the server's with --data-dir",

@@ -97,6 +97,11 @@ impl Part {
 /// What standard output is called.
 pub(super) const STDOUT: &str = "standard output";
 
+/// Whether this stands for standard output. A file of that name is `./-`.
+pub(super) fn is_stdout(file: &Path) -> bool {
+    file.as_os_str() == "-"
+}
+
 /// Opens a file that is to be sent, and looks what it is. A directory is none.
 pub(super) fn open_file(file: &Path, role: &str) -> Result<(File, Metadata), Failure> {
     let opened = File::open(file).and_then(|opened| {

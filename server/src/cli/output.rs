@@ -61,6 +61,24 @@ impl Out {
         Ok(())
     }
 
+    /// The same where standard output has what was asked for, so that the document stands
+    /// beside it.
+    pub(crate) fn done_beside<T: Serialize>(
+        &self,
+        told: &str,
+        document: impl FnOnce() -> T,
+    ) -> Result<(), Failure> {
+        match self.form {
+            Output::Table => self.say(told),
+            Output::Json => {
+                let text = serde_json::to_string(&document());
+                let text = text.map_err(|error| Failure::failed(&error))?;
+                let _ = writeln!(io::stderr().lock(), "{text}");
+            }
+        }
+        Ok(())
+    }
+
     /// Rows under headings, or the document they were taken from.
     pub(crate) fn rows<T: Serialize>(
         &self,
