@@ -90,7 +90,7 @@ pub struct Global {
 pub enum Output {
     /// For people.
     Table,
-    /// For scripts: one JSON document.
+    /// For scripts: one JSON document; of `context entries` and `context deltas`, one on each line.
     Json,
 }
 
@@ -503,7 +503,8 @@ Examples:
   corelet context entries shop --at 7Fk…
 
 What --at takes is shown by `corelet context deltas`, and as delta_id by each call. With
-it, entries of this node alone are left out: they are in no delta.")]
+it, entries of this node alone are left out: they are in no delta. With -o json each
+entry is a document on a line of its own, and so is the end, {\"end\":true,…}.")]
     Entries {
         /// Id or name.
         context: String,
@@ -522,7 +523,10 @@ it, entries of this node alone are left out: they are in no delta.")]
 Examples:
   corelet context deltas shop
   corelet context deltas shop --limit 1
-  corelet context deltas shop --limit 1000 -o json | jq -r .delta")]
+  corelet context deltas shop --limit 1000 -o json | jq -r '.delta // empty'
+
+With -o json each change is a document on a line of its own, and so is the end,
+{\"end\":true,…}.")]
     Deltas {
         /// Id or name.
         context: String,
