@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use corelet_store::{DataDir, NodeId, OpenOptions, ShardCount, StoreError};
+use corelet_store::{DataDir, NodeId, OpenOptions, ShardCount, StoreError, unfinished_restore};
 
 use crate::strace::{Blow, CHANGING, Call, Fate, calls, run_under};
 use crate::{Subject, done};
@@ -52,7 +52,10 @@ fn a_restore_killed_at_any_call_leaves_nothing_that_opens_and_works_again() {
             true => subject.is_whole("restored"),
             false => {
                 is_refused(&beside);
+                let left = beside.exists().then(|| beside.clone());
+                assert_eq!(unfinished_restore(Path::new(&target)), left);
                 done(&args);
+                assert_eq!(unfinished_restore(Path::new(&target)), None);
                 subject.is_whole("restored");
                 assert!(!beside.exists());
             }
