@@ -26,6 +26,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest that a server may take for an answer: compiling a large
 /// application, or a call that waits behind many.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(600);
+/// The same where it has nothing to do but to answer.
+const STATUS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Where to look for a server and its token.
 #[derive(Debug, Clone)]
@@ -296,6 +298,13 @@ impl Client {
     /// Asks for a document.
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         self.document(self.signed(self.agent.get(self.path(path))).call())
+    }
+
+    /// Asks how the server is doing.
+    pub fn status(&self) -> Result<api::Status, ClientError> {
+        let request = self.agent.get(self.path("/v1/status"));
+        let request = request.config().timeout_recv_response(Some(STATUS_TIMEOUT));
+        self.document(self.signed(request.build()).call())
     }
 
     /// Asks for a file, and gives what reads it as it comes, however long that is.

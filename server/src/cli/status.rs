@@ -4,11 +4,10 @@ use super::args::Global;
 use super::failure::Failure;
 use super::output::{Out, size};
 use super::progress::during;
-use crate::api;
 
 pub(super) fn run(global: &Global, out: &Out) -> Result<(), Failure> {
     let client = super::client(global)?;
-    let status: api::Status = during(out, "asking the server", || client.get("/v1/status"))?;
+    let status = during(out, "asking the server", || client.status())?;
     if !out.is_json() {
         let state = if status.ready { "ready" } else { "not ready" };
         out.say(&format!(

@@ -2,6 +2,7 @@
 //! scripts.
 
 use std::fs;
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
@@ -86,6 +87,20 @@ fn refusals_have_a_code_and_a_way_out() {
         "--token-file",
     );
     assert_eq!(server.interrupt(), Some(0));
+}
+
+/// One that was stopped, or waits for a disk that does not answer, takes connections all the same.
+#[test]
+fn the_status_of_a_server_that_says_nothing_is_not_waited_for_for_long() {
+    let dir = TempDir::new().unwrap();
+    let token = dir.path().join("token");
+    fs::write(&token, "corelet_somebody_elses_token").unwrap();
+    fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let token = token.to_str().unwrap();
+    let status = ["status", "--url", &url, "--token-file", token];
+    fails(dir.path(), &status, 3, "timeout");
 }
 
 /// An application may answer with what our own parser does not take apart; whose
