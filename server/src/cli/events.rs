@@ -18,7 +18,7 @@ pub(super) fn run(args: &EventsArgs, global: &Global, out: &Out) -> Result<(), F
     if let Some(api::Gap { from, to }) = page.gap {
         out.say(&match from {
             // Whoever reads from the beginning wants to know where that is.
-            1 => format!("the events up to {to} are not kept any more"),
+            1 => format!("events are kept from number {} on", to + 1),
             _ => format!("events {from} to {to} are not kept any more"),
         });
     }
