@@ -25,6 +25,7 @@ use super::output::Out;
 use super::progress::Progress;
 use super::settings;
 use crate::config::Config;
+use crate::private_dir::check_own;
 use crate::refusal::chain;
 
 /// A file's bytes are read so many at a time.
@@ -111,6 +112,7 @@ pub(super) fn import(args: &ImportArgs, global: &Global, out: &Out) -> Result<()
         let file = args.file.display();
         Failure::failed(&error).advise(format!("the context is to come from {file}"))
     })?;
+    is_ours(&global.data_dir)?;
     let input = BufReader::with_capacity(READ_BYTES, input);
     let progress = Progress::begin(out, "importing", None);
     let place = ImportPlace {
@@ -377,6 +379,7 @@ pub(super) fn change_shards(args: &ReshardArgs, global: &Global, out: &Out) -> R
         )
     })?;
     let shards = shard_count(shards)?;
+    is_ours(&global.data_dir)?;
     let progress = Progress::begin(out, "copying", None);
     let done = reshard(
         &global.data_dir,
@@ -402,6 +405,14 @@ pub(super) fn change_shards(args: &ReshardArgs, global: &Global, out: &Out) -> R
             "contexts": done.contexts,
         })
     })
+}
+
+/// What another user writes into a data directory its owner cannot read: refused as by a server.
+fn is_ours(data_dir: &Path) -> Result<(), Failure> {
+    match check_own(data_dir) {
+        Err(error) if !error.is_absence() => Err(Failure::failed(&error)),
+        _ => Ok(()),
+    }
 }
 
 fn ledger(config: &Config) -> LedgerConfig {

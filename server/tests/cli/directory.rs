@@ -66,6 +66,22 @@ fn nothing_is_made_in_another_user_s_directory() {
         "belongs to user 1",
     );
     assert_eq!(fs::read_dir(&data).unwrap().count(), 0, "nothing was made");
+
+    // Nor is anything of it exchanged for what its owner could not read.
+    let data = dir.path().join("whole");
+    assert_eq!(Server::start(&data, &[]).interrupt(), Some(0));
+    let file = dir.path().join("copy");
+    fs::write(&file, "of a context").unwrap();
+    std::os::unix::fs::chown(&data, Some(1), None).unwrap();
+    let file = file.to_str().unwrap();
+    for args in [
+        &["reshard", "--shards", "2"][..],
+        &["context", "import", file],
+    ] {
+        let before = everything_in(&data);
+        fails(&data, args, 1, "belongs to user 1");
+        assert_eq!(everything_in(&data), before, "{args:?}");
+    }
 }
 
 /// Every file below a directory, with what is in it.
