@@ -3,25 +3,21 @@
 //! `ledger.rs`. Opened once by `main` before any thread starts; held for the
 //! life of the process, because it holds the lock. Start at [`DataDir::open`].
 
+mod lock;
+
 use std::fs::{self, DirBuilder, File};
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
-use rustix::process::{Pid, test_kill_process};
-
+pub(crate) use self::lock::Lock;
 use crate::create::create;
 use crate::error::{Loss, StoreError};
 use crate::ids::{DataId, NodeId, ShardCount, ShardId};
-use crate::ledger::is_out_of_space;
 use crate::manifest::{DATA_FORMAT_VERSION, Found, Manifest};
 use crate::place::{LedgerIdentity, LedgerPlace};
 
 const MANIFEST: &str = "manifest";
-const LOCK: &str = "lock";
 const SHARDS: &str = "shards";
 const BLOBS: &str = "blobs";
 
@@ -49,10 +45,7 @@ pub struct DataDir {
     path: PathBuf,
     manifest: Manifest,
     is_new: bool,
-    /// The lock lives as long as this file is open, and the kernel frees it
-    /// however the process ends. None in a directory that has no lock, and is only
-    /// read.
-    _lock: Option<File>,
+    _lock: Lock,
 }
 
 impl DataDir {
@@ -64,7 +57,7 @@ impl DataDir {
     pub fn open(path: impl AsRef<Path>, options: &OpenOptions) -> Result<DataDir, StoreError> {
         let path = path.as_ref();
         make_private_dir(path)?;
-        let lock = lock(path)?;
+        let lock = Lock::take(path)?;
         let manifest_path = path.join(MANIFEST);
         let is_new = !has_manifest(path)?;
         let (manifest, is_written) = if is_new {
@@ -81,7 +74,7 @@ impl DataDir {
             path: path.to_owned(),
             manifest,
             is_new,
-            _lock: Some(lock),
+            _lock: lock,
         };
         if is_written {
             dir.settle_shards()?;
@@ -108,8 +101,11 @@ impl DataDir {
 
     /// The directory at `path`, which is being filled by who holds its lock and has no
     /// manifest yet: nobody else takes it for one.
-    pub(crate) fn begin(path: &Path, manifest: Manifest) -> Result<DataDir, StoreError> {
-        make_private_dir(path)?;
+    pub(crate) fn begin(
+        path: &Path,
+        manifest: Manifest,
+        lock: Lock,
+    ) -> Result<DataDir, StoreError> {
         let dir = DataDir {
             path: path.to_owned(),
             manifest: Manifest {
@@ -117,7 +113,7 @@ impl DataDir {
                 ..manifest
             },
             is_new: true,
-            _lock: Some(lock(path)?),
+            _lock: lock,
         };
         for private in [dir.blobs_dir(), dir.cache_dir(), dir.keys_dir()] {
             make_private_dir(&private)?;
@@ -209,12 +205,14 @@ impl DataDir {
     }
 
     /// Opens the directory at `path` to read only: nothing in it is changed, and nobody
-    /// else can open it meanwhile. One that was never locked, such as a copy, is read
-    /// without a lock.
+    /// else can open it meanwhile.
     ///
     /// Fails if another process has it open, or if its manifest is damaged or gone.
     pub(crate) fn look(path: &Path) -> Result<DataDir, StoreError> {
-        let lock = lock_to_look(path)?;
+        let no_data = || StoreError::NoData {
+            path: path.to_owned(),
+        };
+        let lock = Lock::look(path)?.ok_or_else(no_data)?;
         let manifest_path = path.join(MANIFEST);
         let text = match fs::read(&manifest_path) {
             Ok(text) => text,
@@ -224,9 +222,7 @@ impl DataDir {
                 });
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(StoreError::NoData {
-                    path: path.to_owned(),
-                });
+                return Err(no_data());
             }
             Err(error) => return Err(StoreError::file("read", &manifest_path)(error)),
         };
@@ -525,89 +521,6 @@ pub(crate) fn make_private_dir(path: &Path) -> Result<(), StoreError> {
     made.map_err(StoreError::file("make the directory", path))
 }
 
-/// How often and for how long the lock of a process that is gone is waited for.
-const ORPHAN_WAITS: u32 = 100;
-const ORPHAN_WAIT: Duration = Duration::from_millis(20);
-
-/// The process that has written itself into the lock. It may be about to do so: then
-/// it stays unknown.
-fn holder(file: &mut File) -> Option<u32> {
-    let mut text = String::new();
-    file.rewind().ok()?;
-    Read::by_ref(file).take(32).read_to_string(&mut text).ok()?;
-    text.trim().parse().ok()
-}
-
-fn is_gone(pid: u32) -> bool {
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    pid.is_some_and(|pid| test_kill_process(pid) == Err(Errno::SRCH))
-}
-
-/// Takes the lock, if there is one, without a sign of who has it.
-pub(crate) fn lock_to_look(dir: &Path) -> Result<Option<File>, StoreError> {
-    let path = dir.join(LOCK);
-    let mut file = match File::open(&path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(StoreError::file("open the lock", &path)(error)),
-    };
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(file)),
-        Err(Errno::WOULDBLOCK) => Err(StoreError::Locked {
-            path: dir.to_owned(),
-            pid: holder(&mut file),
-        }),
-        Err(errno) => Err(StoreError::file("lock", &path)(errno.into())),
-    }
-}
-
-/// Takes the lock, or says who has it.
-fn lock(dir: &Path) -> Result<File, StoreError> {
-    let path = dir.join(LOCK);
-    let mut file = fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&path)
-        .map_err(StoreError::file("open the lock", &path))?;
-    let mut waits = ORPHAN_WAITS;
-    loop {
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => break,
-            Err(Errno::WOULDBLOCK) => {}
-            Err(errno) => return Err(StoreError::file("lock", &path)(errno.into())),
-        }
-        let pid = holder(&mut file);
-        if waits == 0 || !pid.is_some_and(is_gone) {
-            return Err(StoreError::Locked {
-                path: dir.to_owned(),
-                pid,
-            });
-        }
-        // A process that was killed while it started another one has left its open
-        // files to that for as long as it takes to become another program.
-        waits -= 1;
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "at the start, before there are shards"
-        )]
-        std::thread::sleep(ORPHAN_WAIT);
-    }
-    let sign = |file: &mut File| -> io::Result<()> {
-        file.set_len(0)?;
-        file.rewind()?;
-        writeln!(file, "{}", std::process::id())
-    };
-    match sign(&mut file) {
-        // Then nobody learns who has the lock; but it holds.
-        Err(error) if is_out_of_space(&error) => Ok(file),
-        Err(error) => Err(StoreError::file("write the lock", &path)(error)),
-        Ok(()) => Ok(file),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -646,6 +559,25 @@ mod tests {
         for place in places(data) {
             Ledger::open(&place, &LedgerConfig::default()).unwrap();
         }
+    }
+
+    /// Somebody has taken the file for one that a dead process has left.
+    #[test]
+    fn a_directory_whose_lock_was_removed_is_locked_all_the_same() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("data");
+        let data = open(&path).unwrap();
+        fs::remove_file(path.join("lock")).unwrap();
+        let is_locked = |opened: Result<DataDir, StoreError>| {
+            let error = opened.expect_err("it is in use");
+            assert!(matches!(error, StoreError::Locked { .. }), "{error}");
+        };
+        is_locked(DataDir::look(&path));
+        is_locked(open(&path));
+        is_locked(DataDir::look(&path));
+        drop(data);
+        drop(DataDir::look(&path).unwrap());
+        open(&path).unwrap();
     }
 
     /// The states that a kill can leave between two ledgers. The one in the middle

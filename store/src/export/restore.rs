@@ -10,6 +10,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{FlockOperation, flock};
+
 use super::ahead::Ahead;
 use super::frame::ExportKind;
 use super::inspect::Inspected;
@@ -19,7 +21,7 @@ use super::{Arrival, Intake, sweep};
 use crate::blobs::{BlobLimit, BlobWriter, Blobs};
 use crate::change::Change;
 use crate::check::check_open;
-use crate::data_dir::{DataDir, done_or_missing, lock_to_look, sync_dir};
+use crate::data_dir::{DataDir, Lock, done_or_missing, make_private_dir, sync_dir};
 use crate::error::ImportError;
 use crate::ids::{ApplicationId, BlobId, ContextId, NodeId, ShardCount, ShardId};
 use crate::ledger::{Ledger, LedgerConfig};
@@ -89,11 +91,8 @@ pub fn restore(
         return Err(ImportError::PlaceTaken { path });
     }
     let beside = beside(path);
-    // Unless another restore is at it now, it is what a kill has left.
-    let lock = lock_to_look(&beside)?;
-    done_or_missing(fs::remove_dir_all(&beside)).map_err(failed(&beside))?;
-    drop(lock);
-    let restored = make(input, &beside, options, tell).and_then(|restored| {
+    let lock = claim(&beside)?;
+    let restored = make(input, &beside, lock, options, tell).and_then(|restored| {
         place(&beside, path)?;
         Ok(restored)
     });
@@ -101,6 +100,27 @@ pub fn restore(
         let _ = fs::remove_dir_all(&beside);
     }
     restored
+}
+
+/// Makes the directory anew and locks it. Unless another restore is at it now, what is there is what a
+/// kill has left.
+fn claim(beside: &Path) -> Result<Lock, ImportError> {
+    let parent = beside.parent().filter(|it| !it.as_os_str().is_empty());
+    // Of two that begin at once one comes behind the other. Nobody holds this for longer than it
+    // takes to lock what is in there; where it cannot be had, who comes second may find half of it.
+    let turn = File::open(parent.unwrap_or(Path::new(".")));
+    let _turn = turn.and_then(|turn| {
+        flock(&turn, FlockOperation::LockExclusive)?;
+        Ok(turn)
+    });
+    let left = Lock::look(beside)?;
+    done_or_missing(fs::remove_dir_all(beside)).map_err(|source| ImportError::File {
+        path: beside.to_owned(),
+        source,
+    })?;
+    drop(left);
+    make_private_dir(beside)?;
+    Ok(Lock::take(beside)?)
 }
 
 /// Where a restore to `path` makes what it restores, if that is there and `path` has no data:
@@ -171,6 +191,7 @@ fn real_path(path: &Path) -> Result<PathBuf, ImportError> {
 fn make(
     input: impl Read + Send + 'static,
     beside: &Path,
+    lock: Lock,
     options: &RestoreOptions<'_>,
     tell: &mut dyn FnMut(u64),
 ) -> Result<Restored, ImportError> {
@@ -196,7 +217,7 @@ fn make(
     let shards = shards.ok_or(ImportError::malformed(
         "it has an impossible number of shards",
     ))?;
-    let data = DataDir::begin(beside, Manifest::new(shards, node))?;
+    let data = DataDir::begin(beside, Manifest::new(shards, node), lock)?;
     let mut ledgers = Vec::new();
     for shard in shards.shards() {
         ledgers.push(Ledger::open(&data.ledger_place(shard), &options.ledger)?);

@@ -12,7 +12,7 @@ use super::source::RowSink;
 use super::*;
 use crate::answer::{AnswerKey, KeyedAnswer, RequestDigest, Said};
 use crate::change::{CallEffects, Change, NewContext, Op};
-use crate::data_dir::{DataDir, OpenOptions};
+use crate::data_dir::{DataDir, Lock, OpenOptions};
 use crate::entry::{EntryKind, Space};
 use crate::fixture::{id, scrub_twice, two};
 use crate::ids::{ContextSlot, NodeId, ShardCount, ShardId};
@@ -544,6 +544,37 @@ fn a_backup_taken_while_a_name_moves_can_be_restored() {
         let directory = ledgers[0].snapshot().unwrap();
         assert_eq!(directory.name("room").unwrap(), Some(second));
     }
+}
+
+/// It must not remove what the other one makes, not when it fails either.
+#[test]
+fn a_restore_to_where_another_is_at_it_leaves_that_alone() {
+    let home = tempfile::tempdir().unwrap();
+    let beside = home.path().join("data.restoring");
+    std::fs::create_dir(&beside).unwrap();
+    let other = Lock::take(&beside).unwrap();
+    std::fs::write(beside.join("what"), "the other makes").unwrap();
+    let options = RestoreOptions {
+        shards: None,
+        component: &|_| String::new(),
+        ledger: LedgerConfig::default(),
+        arrival: Arrival::trusting(Hlc::ZERO),
+    };
+    let try_to = || {
+        let path = home.path().join("data");
+        restore(Cursor::new(vec![]), &path, &options, &mut |_| {}).unwrap_err()
+    };
+    let error = try_to();
+    assert!(
+        matches!(error, ImportError::Store(StoreError::Locked { .. })),
+        "{error}"
+    );
+    assert!(beside.join("what").exists());
+    drop(other);
+    // Now it is what a kill has left, and what there is to restore is nothing.
+    let error = try_to();
+    assert!(!matches!(error, ImportError::Store(_)), "{error}");
+    assert!(!beside.exists());
 }
 
 /// As one was written before names were looked up: both contexts have the name.
