@@ -27,7 +27,7 @@ const PATIENCE_SECONDS: u32 = 64;
 
 pub(crate) fn merkle(plan: &Plan) -> Result<Found> {
     let mut found = Found::default();
-    for line in state_cost(plan, "merkle")? {
+    for line in state_cost(plan, "merkle", &[plan.programs.core])? {
         let takes = line.trie;
         found.facts.push(line.fact());
         if let Some(takes) = takes {

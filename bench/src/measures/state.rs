@@ -1,7 +1,8 @@
 //! What keys, lists, texts, deltas of other nodes and copies cost, as `state_cost` tells it: a
 //! program of the store's that works on ledgers without a server, so that figures of a
 //! microsecond are not lost in those of a request. It is run on the core that the server
-//! otherwise has; how each figure comes about stands in `store/examples/state_cost/`. What it
+//! otherwise has; but for copies, which commands make that have a machine to themselves: one
+//! thread reads and compares there, and one writes. How each figure comes about stands in `store/examples/state_cost/`. What it
 //! tells of the trie is in `merkle.rs`, beside what a server says to that.
 
 use std::process::{Command, Stdio};
@@ -51,19 +52,29 @@ pub(crate) fn state(plan: &Plan) -> Result<Found> {
             "state: the recorded trace is not there, so typing is made up: scripts/trace.sh brings it",
         );
     }
-    let lines = state_cost(plan, "keys,lists,texts,together,remote,copies")?;
+    let core = [plan.programs.core];
+    let mut lines = state_cost(plan, "keys,lists,texts,together,remote", &core)?;
+    lines.extend(state_cost(plan, "copies", &[])?);
     Ok(Found {
         figures: Vec::new(),
         facts: lines.into_iter().map(Line::fact).collect(),
     })
 }
 
-/// Runs these measures of `state_cost`, with commas between them.
-pub(super) fn state_cost(plan: &Plan, only: &str) -> Result<Vec<Line>> {
-    let mut command = Command::new("taskset");
+/// Runs these measures of `state_cost`, with commas between them, on these cores; on all if none
+/// are given.
+pub(super) fn state_cost(plan: &Plan, only: &str, cores: &[usize]) -> Result<Vec<Line>> {
+    let program = &plan.programs.state_cost;
+    let mut command = match cores {
+        [] => Command::new(program),
+        cores => {
+            let cores: Vec<String> = cores.iter().map(usize::to_string).collect();
+            let mut command = Command::new("taskset");
+            command.args(["-c", &cores.join(",")]).arg(program);
+            command
+        }
+    };
     command
-        .args(["-c", &plan.programs.core.to_string()])
-        .arg(&plan.programs.state_cost)
         .arg(plan.scratch.join("state"))
         .args(["--only", only])
         .args(["--keys", &(10 * plan.keys).to_string()])
