@@ -2,12 +2,21 @@
 
 use super::*;
 
-proptest! {
-    /// Four replicas, edits and deliveries in any causal order, one of them
-    /// opened from what it saved in between: all end with the same bytes.
-    #[test]
-    fn replicas_converge(steps in edits(60), roles in prop::collection::vec((0..4usize, 0..3u8, any::<usize>()), 60), list in any::<bool>()) {
-        let kind = if list { SequenceKind::List } else { SequenceKind::Text };
+/// Histories if `CORELET_HISTORIES` is not set.
+const HISTORIES: u32 = 256;
+
+/// Four replicas, edits and deliveries in any causal order, one of them opened from what it
+/// saved in between: all end with the same bytes.
+#[test]
+fn histories_converge() {
+    let roles = prop::collection::vec((0..4_usize, 0..3_u8, any::<usize>()), 60);
+    let history = (edits(60), roles, any::<bool>());
+    try_histories(HISTORIES, history, |(steps, roles, list)| {
+        let kind = if list {
+            SequenceKind::List
+        } else {
+            SequenceKind::Text
+        };
         let mut world = World::new(kind, 4);
         for (edit, (r, what, choice)) in steps.iter().zip(roles) {
             match what {
@@ -29,47 +38,58 @@ proptest! {
         for other in &saved[1..] {
             prop_assert_eq!(other, &saved[0]);
         }
-    }
+        Ok(())
+    });
+}
 
-    /// Two to four replicas of which any may lie: a lie is void everywhere or nowhere, voids
-    /// no honest edit, and what was applied as it came is what is made anew in the order of
-    /// stamps.
-    #[test]
-    fn lies_are_void_everywhere_or_nowhere(
-        count in 2..=4_usize,
-        steps in edits(50),
-        roles in prop::collection::vec((0..4_usize, 0..4_usize, 0..5_u8, any::<usize>()), 50),
-        changes in prop::collection::vec(prop::collection::vec((any::<u8>(), 0..4_u8), 0..3), 50),
-        list in any::<bool>(),
-    ) {
-        let kind = if list { SequenceKind::List } else { SequenceKind::Text };
-        let mut world = World::new(kind, count);
-        for ((edit, (r, other, what, choice)), changes) in steps.iter().zip(roles).zip(&changes) {
-            let (r, other) = (r % count, other % count);
-            match what {
-                0 => drop(world.deliver(r, choice)),
-                1 => {
-                    world.deliver(r, choice);
-                    world.edit(r, edit);
+/// Two to four replicas of which any may lie: a lie is void everywhere or nowhere, voids no
+/// honest edit, and what was applied as it came is what is made anew in the order of stamps.
+#[test]
+fn lies_in_histories_are_void_everywhere_or_nowhere() {
+    let roles = (0..4_usize, 0..4_usize, 0..5_u8, any::<usize>());
+    let roles = prop::collection::vec(roles, 50);
+    let changes = prop::collection::vec((any::<u8>(), 0..4_u8), 0..3);
+    let changes = prop::collection::vec(changes, 50);
+    let history = (2..=4_usize, edits(50), roles, changes, any::<bool>());
+    try_histories(
+        HISTORIES,
+        history,
+        |(count, steps, roles, changes, list)| {
+            let kind = if list {
+                SequenceKind::List
+            } else {
+                SequenceKind::Text
+            };
+            let mut world = World::new(kind, count);
+            for ((edit, (r, other, what, choice)), changes) in steps.iter().zip(roles).zip(&changes)
+            {
+                let (r, other) = (r % count, other % count);
+                match what {
+                    0 => drop(world.deliver(r, choice)),
+                    1 => {
+                        world.deliver(r, choice);
+                        world.edit(r, edit);
+                    }
+                    2 | 3 => world.edit(r, edit),
+                    _ => world.lie(r, other, edit, changes),
                 }
-                2 | 3 => world.edit(r, edit),
-                _ => world.lie(r, other, edit, changes),
             }
-        }
-        world.deliver_all(11);
-        let mut anew = Sequence::new(kind, key(99));
-        let mut updates: Vec<_> = world.updates.iter().collect();
-        updates.sort_by_key(|update| update.1);
-        for (author, stamp, seen, update) in updates {
-            let answer = anew.apply(key(*author as u8), *stamp, look_up(seen), update);
-            prop_assert!(answer.is_ok() || world.lies.contains(stamp));
-        }
-        let expected = anew.save().unwrap();
-        for replica in &world.replicas {
-            check_invariants(replica);
-            prop_assert!(replica.save().unwrap() == expected);
-        }
-    }
+            world.deliver_all(11);
+            let mut anew = Sequence::new(kind, key(99));
+            let mut updates: Vec<_> = world.updates.iter().collect();
+            updates.sort_by_key(|update| update.1);
+            for (author, stamp, seen, update) in updates {
+                let answer = anew.apply(key(*author as u8), *stamp, look_up(seen), update);
+                prop_assert!(answer.is_ok() || world.lies.contains(stamp));
+            }
+            let expected = anew.save().unwrap();
+            for replica in &world.replicas {
+                check_invariants(replica);
+                prop_assert!(replica.save().unwrap() == expected);
+            }
+            Ok(())
+        },
+    );
 }
 
 /// Two who type at one place do not mix their words.

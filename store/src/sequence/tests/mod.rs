@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `vector.rs` | it does what a plain vector does |
 //! | `merging.rs` | replicas come to the same bytes in whatever causal order |
+//! | `fugue.rs`, `order.rs` | what they come to is the order of the definition |
 //! | `liars.rs` | a lie changes nothing, or the same everywhere |
 //! | `damage.rs` | saved bytes are opened whole or refused |
 //! | `bounds.rs`, `cost.rs` | what an update may be, and what it costs |
@@ -13,13 +14,16 @@
 mod bounds;
 mod cost;
 mod damage;
+mod fugue;
 mod invariants;
 mod liars;
 mod merging;
+mod order;
 mod steps;
 mod vector;
 
 use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
 
 use super::*;
 use invariants::check_invariants;
@@ -56,6 +60,28 @@ impl Random {
     fn below(&mut self, end: usize) -> usize {
         (self.next() % end.max(1) as u64) as usize
     }
+}
+
+/// Tries as many histories as `CORELET_HISTORIES` says, and as many as these if it does not.
+#[track_caller]
+fn try_histories<S: Strategy>(
+    histories: u32,
+    history: S,
+    check: impl Fn(S::Value) -> Result<(), TestCaseError>,
+) {
+    let cases = match std::env::var("CORELET_HISTORIES") {
+        Ok(number) => number.parse().expect("CORELET_HISTORIES is a number"),
+        Err(_) => histories,
+    };
+    let mut runner = TestRunner::new(Config {
+        cases,
+        failure_persistence: None,
+        ..Config::default()
+    });
+    if let Err(error) = runner.run(&history, check) {
+        panic!("{error}");
+    }
+    println!("{cases} histories");
 }
 
 fn all(sequence: &Sequence) -> Content {
@@ -168,8 +194,8 @@ impl World {
         self.has[r][r] = stamp;
     }
 
-    /// Gives a replica one of the updates that it can have; false if there is none.
-    fn deliver(&mut self, r: usize, choice: usize) -> bool {
+    /// Gives a replica one of the updates that it can have; none if there is none.
+    fn deliver(&mut self, r: usize, choice: usize) -> Option<usize> {
         let has = &self.has[r];
         let ready: Vec<usize> = (0..self.updates.len())
             .filter(|&u| {
@@ -177,19 +203,17 @@ impl World {
                 has[*author] < *stamp && seen.iter().zip(has).all(|(seen, has)| seen <= has)
             })
             .collect();
-        if ready.is_empty() {
-            return false;
-        }
-        let (author, stamp, seen, bytes) = &self.updates[ready[choice % ready.len()]];
+        let update = *ready.get(choice % ready.len().max(1))?;
+        let (author, stamp, seen, bytes) = &self.updates[update];
         let answer = self.replicas[r].apply(key(*author as u8), *stamp, look_up(seen), bytes);
         assert!(answer.is_ok() || self.lies.contains(stamp), "{answer:?}");
         self.has[r][*author] = *stamp;
-        true
+        Some(update)
     }
 
     fn deliver_all(&mut self, mut choice: usize) {
         for r in 0..self.replicas.len() {
-            while self.deliver(r, choice) {
+            while self.deliver(r, choice).is_some() {
                 choice = choice.wrapping_mul(31).wrapping_add(7);
             }
         }
