@@ -10,8 +10,9 @@
 #                        error (default 100000, which is all of them)
 #   CORELET_IMAGES       how many disks after a power cut are opened (default 1 million)
 #   CORELET_FLIPS        how many bits are flipped, one by one (default 500000)
-#   CORELET_HISTORIES    how many histories of one key are merged, and as many of several
-#                        nodes with ledgers (default 100,000 each)
+#   CORELET_HISTORIES    how many histories of one key are merged, as many of several nodes
+#                        with ledgers, and as many of lists and texts in each of four tests:
+#                        two of their bytes, two of their order (default 100,000 each)
 #   CORELET_HOPS         how many calls go from one shard to another (default 10 million)
 #
 # A test counts when it prints a line that begins with a number and one of the

@@ -8,7 +8,7 @@ use super::fugue::{Deed, Fugue, Name};
 use super::*;
 
 /// Histories if `CORELET_HISTORIES` is not set.
-const HISTORIES: u32 = 400;
+const HISTORIES: u32 = 1_000;
 
 /// A sequence and a replica of the model for each author, who do the same.
 struct Pairs {
@@ -267,6 +267,7 @@ impl Pairs {
 /// each of the three, when all know all.
 #[track_caller]
 fn check_merged(start: &str, first: &[(usize, &str)], second: &[(usize, &str)], expected: &str) {
+    assert!(key(BEFORE as u8) < key(BEHIND as u8));
     let mut pairs = Pairs::new(SequenceKind::Text, 3);
     let put = |pairs: &mut Pairs, r, at, typed: &str| {
         let new = typed.chars().map(|c| text(&c.to_string())).collect();
@@ -296,11 +297,6 @@ const BEHIND: usize = 1;
 
 /// What stands behind it goes.
 const DELETE: char = '-';
-
-#[test]
-fn who_comes_before_whom() {
-    assert!(key(BEFORE as u8) < key(BEHIND as u8));
-}
 
 /// Two type forward at one place, letter by letter.
 #[test]
