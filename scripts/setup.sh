@@ -5,9 +5,11 @@
 #   scripts/setup.sh build    a C compiler, make and git: LMDB, mimalloc and
 #                             glommio's liburing are C
 #   scripts/setup.sh test     also strace, with which the crash tests inject
-#                             their kills, and wrk and curl; rustfmt and clippy,
-#                             where rustup can add them
-#   scripts/setup.sh bench    as test
+#                             their kills, wrk and curl, and util-linux; rustfmt
+#                             and clippy, where rustup can add them. Refuses where
+#                             nothing can be mounted, as the tests of full disks
+#                             would test nothing: CORELET_WITHOUT_MOUNTS=1 goes on
+#   scripts/setup.sh bench    strace, wrk and curl as well
 #
 # Does nothing, in a few milliseconds, when everything is there. Rust itself is
 # not installed: whoever builds from source chooses where it comes from. The
@@ -26,6 +28,7 @@ package_of() { # manager command
         apt-get:headers) echo libc6-dev ;;
         pacman:headers) echo linux-api-headers ;;
         *:headers) echo glibc-devel ;;
+        *:unshare) echo util-linux ;;
         *) echo "$2" ;;
     esac
 }
@@ -94,11 +97,21 @@ check_rust_tools() {
     fi
 }
 
+check_mounts() {
+    if scripts/can-mount.sh; then return; fi
+    if [ "${CORELET_WITHOUT_MOUNTS:-}" != 1 ]; then
+        say "set CORELET_WITHOUT_MOUNTS=1 to test without full disks"
+        exit 1
+    fi
+    say "CORELET_WITHOUT_MOUNTS=1: the tests of full disks will test NOTHING"
+}
+
 cd "$(dirname "$0")/.."
 what=${1:-build}
 case "$what" in
     build) needed=(cc git make) ;;
-    test | bench) needed=(cc git make strace wrk curl) ;;
+    test) needed=(cc git make strace wrk curl unshare) ;;
+    bench) needed=(cc git make strace wrk curl) ;;
     *)
         say "usage: scripts/setup.sh build|test|bench"
         exit 2
@@ -118,4 +131,7 @@ done
 [ -e /usr/include/stdio.h ] || missing+=(headers)
 if [ "${#missing[@]}" != 0 ]; then install "${missing[@]}"; fi
 check_rust
-if [ "$what" = test ]; then check_rust_tools; fi
+if [ "$what" = test ]; then
+    check_rust_tools
+    check_mounts
+fi

@@ -2,6 +2,7 @@
 //! after a restart, and there are updates again when there is space. So it is if records were damaged
 //! meanwhile, and there is no room to write that down.
 
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
@@ -270,4 +271,30 @@ fn a_full_disk_and_damage_together_leave_what_is_whole_in_service() {
             "{answer}"
         );
     }
+}
+
+/// Where nothing can be mounted, a test of a full disk does not pass as if it had tested
+/// something, unless whoever runs it says that it may.
+#[test]
+fn without_mounts_a_test_of_a_full_disk_fails_unless_that_is_allowed() {
+    let bin = tempfile::tempdir().expect("a directory for a program");
+    symlink("/bin/false", bin.path().join("unshare")).expect("a link");
+    let run = |without_mounts: &str| {
+        let output = Command::new(std::env::current_exe().expect("this test"))
+            .args(["--exact", "--nocapture"])
+            .arg("a_full_disk_and_damage_together_leave_what_is_whole_in_service")
+            .env("PATH", bin.path())
+            .env("CORELET_WITHOUT_MOUNTS", without_mounts)
+            .output()
+            .expect("it runs");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.success(), said)
+    };
+    for not_allowed in ["", "0"] {
+        let (has_passed, said) = run(not_allowed);
+        assert!(!has_passed, "{said}");
+        assert!(said.contains("CORELET_WITHOUT_MOUNTS=1"), "{said}");
+    }
+    let (has_passed, said) = run("1");
+    assert!(has_passed && said.contains("SKIPPED"), "{said}");
 }
