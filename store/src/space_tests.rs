@@ -12,6 +12,7 @@ use crate::ids::{ApplicationId, ContextSlot, NodeId};
 use crate::layout::PAGE_BYTES;
 use crate::ledger::Ledger;
 use crate::reserve::PAGES_FOR_FREEING;
+use crate::writer::LedgerWriter;
 
 const AUTHORS: u64 = 1_000;
 
@@ -187,4 +188,82 @@ fn calls_leave_the_margin_to_those_who_make_room_while_a_snapshot_holds_what_is_
     ledger.writer().fill_disk(false);
     let third = create(&ledger, 3);
     set_large(&ledger, third, next + 1).unwrap();
+}
+
+/// LMDB uses what a transaction has freed in the one behind the next, and behind a sweep nobody
+/// else may come by.
+#[test]
+fn what_the_last_transaction_has_freed_is_there_for_the_next_call() {
+    let (_dir, ledger, [first, second]) = two();
+    let values = (0..200_u8).map(|key| Op::set(vec![key, 0].into(), vec![7; 20_000].into()));
+    let filling = Change::Call(call(1, first, 100, values.collect()));
+    ledger.commit(vec![filling]).unwrap().remove(0).unwrap();
+    ledger.writer().checkpoint().unwrap();
+    ledger.writer().fill_disk(true);
+    let mut next = 0;
+    let mut fill = || {
+        for written in 0..5_000 {
+            next += 1;
+            match set_large(&ledger, second, next) {
+                Ok(()) => {}
+                Err(StoreError::DiskFull { .. }) => return written,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        panic!("there is always space");
+    };
+    fill();
+    let delete = vec![Change::DeleteContext(id(1))];
+    ledger.commit(delete).unwrap().remove(0).unwrap();
+    let last = || ledger.shared.env.info().last_txn_id;
+    let (held_up, before) = (ledger.snapshot().unwrap(), last());
+    assert!(!ledger.sweep(100_000).unwrap().is_more);
+    let swept = last();
+    assert_eq!(swept, before + 1, "one transaction has freed it all");
+    // Nothing that goes on while this snapshot is there could use it.
+    assert_eq!((fill(), last()), (0, swept));
+    drop(held_up);
+    let calls = fill();
+    assert!(calls > 50, "{calls} calls have found what is free");
+}
+
+/// What deltas have seen is in no journal and is no entry, and there may be much of it: a stamp for
+/// each author beside each delta.
+#[test]
+fn what_deltas_have_seen_is_brought_in_before_it_is_very_much() {
+    const MANY_AUTHORS: u64 = 2_000;
+    const AT_ONCE: u64 = 50;
+    // Of one author.
+    const STAMP_BYTES: u64 = 12;
+    let (_dir, ledger, [slot, _]) = two();
+    let mut verdicts = ledger.commit(vec![Change::ShareContext(id(1))]).unwrap();
+    verdicts.remove(0).unwrap();
+    let mut writer = ledger.writer();
+    let mut next = 0;
+    let mut commit = |writer: &mut LedgerWriter<'_>| {
+        let calls = (next..next + AT_ONCE).map(|n| {
+            let value = Bytes::copy_from_slice(&n.to_be_bytes());
+            Change::Call(CallEffects {
+                author: author(n % MANY_AUTHORS),
+                ..call(1, slot, 1_000 + n, vec![Op::set("key".into(), value)])
+            })
+        });
+        next += AT_ONCE;
+        let outcome = writer.commit(calls.collect()).unwrap();
+        assert!(outcome.verdicts.iter().all(Result::is_ok));
+        outcome.is_shown
+    };
+    for _ in 0..MANY_AUTHORS / AT_ONCE {
+        commit(&mut writer);
+    }
+    writer.checkpoint().unwrap();
+    let mut calls = 0;
+    while !commit(&mut writer) {
+        calls += AT_ONCE;
+    }
+    let bytes = calls * MANY_AUTHORS * STAMP_BYTES;
+    assert!(
+        (32 << 20..64 << 20).contains(&bytes),
+        "{calls} calls with {bytes} bytes beside them"
+    );
 }

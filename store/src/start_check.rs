@@ -503,20 +503,30 @@ mod tests {
             Err(crate::ExportError::Quarantined { .. })
         ));
         drop(snapshots);
-        // Until it is put back, or is no more.
         let release = Change::Quarantine {
             context: id(1),
             why: None,
         };
+        let out = |ledger: &Ledger| {
+            let snapshot = ledger.snapshot().unwrap();
+            let any = snapshot.any_quarantined().unwrap();
+            (snapshot.all_quarantined().unwrap().len(), any)
+        };
+        // Nothing says any more where it is, so it cannot be put back.
+        let damage = |ledger: &Ledger| {
+            flip(ledger, |tables| tables.contexts, id(1).as_bytes());
+            flip(ledger, |tables| tables.heads, &slot_key(bad));
+        };
+        damage(&ledger);
+        let refused = ledger.commit(vec![release.clone()]).unwrap().remove(0);
+        assert!(matches!(refused, Err(Refused::Damaged { .. })));
+        assert_eq!(out(&ledger), (1, Some(bad)));
+        damage(&ledger);
+        // Until it is put back, or is no more.
         let delete = Change::DeleteContext(id(1));
         for end in [release, delete] {
             let unwritten = vec![(id(1), "damage".to_owned())];
             ledger.keep_out_of_service(unwritten).unwrap();
-            let out = |ledger: &Ledger| {
-                let snapshot = ledger.snapshot().unwrap();
-                let any = snapshot.any_quarantined().unwrap();
-                (snapshot.all_quarantined().unwrap().len(), any)
-            };
             assert_eq!(out(&ledger), (1, Some(bad)));
             ledger.commit(vec![end]).unwrap().remove(0).unwrap();
             assert_eq!(out(&ledger), (0, None));

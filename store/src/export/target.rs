@@ -195,6 +195,12 @@ impl<'l> Target<'l> {
         }
     }
 
+    /// Bytes of deltas that are not put yet.
+    #[cfg(test)]
+    pub(super) fn waiting_bytes(&self) -> usize {
+        self.log.bytes()
+    }
+
     fn take(
         &mut self,
         writer: &mut LedgerWriter<'l>,

@@ -93,6 +93,25 @@ impl RowSink for Lying<'_, '_> {
     }
 }
 
+/// Rows on their way into another ledger, of whose deltas at most so many bytes have waited.
+struct Watched<'h, 'l> {
+    writer: &'h mut LedgerWriter<'l>,
+    intake: Intake<'l>,
+    inspector: Inspector,
+    waiting_bytes: usize,
+}
+
+impl RowSink for Watched<'_, '_> {
+    fn push(&mut self, row: &Row<'_>) -> Result<(), ExportError> {
+        let inspected = self.inspector.row(row.clone()).unwrap();
+        self.intake.row(self.writer, inspected).unwrap();
+        if let Some((target, _)) = &self.intake.target {
+            self.waiting_bytes = self.waiting_bytes.max(target.waiting_bytes());
+        }
+        Ok(())
+    }
+}
+
 /// How many records each table has, but for those that say what comes next.
 fn records(ledger: &Ledger) -> Vec<(&'static str, u64)> {
     let tables = ledger.shared.tables;
@@ -598,4 +617,53 @@ fn first_backup(snapshots: &[Snapshot], holder: ContextId) -> Vec<u8> {
     rows.push(&Row::BackupEnd(counts)).unwrap();
     rows.end().unwrap();
     file
+}
+
+/// The newest comes first. Put one by one each would be before all others, where pages stay less
+/// than half full, and all together they would be as much memory as there is log.
+#[test]
+fn the_log_of_a_copy_waits_within_bounds_and_lies_on_few_pages() {
+    const DELTAS: u64 = 12_000;
+    let (_one, source, [slot, _]) = two();
+    let deltas: Vec<u64> = (0..DELTAS).collect();
+    for some in deltas.chunks(1_000) {
+        let call = |n: &u64| {
+            let op = Op::set("key".into(), vec![7; 200].into());
+            Change::Call(crate::fixture::call(1, slot, MICROS + n, vec![op]))
+        };
+        let verdicts = source.commit(some.iter().map(call).collect()).unwrap();
+        assert!(verdicts.iter().all(Result::is_ok));
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let target = crate::fixture::open(&dir);
+    let snapshot = source.snapshot().unwrap();
+    let record = snapshot.context(&id(1)).unwrap().unwrap();
+    let mut writer = target.writer();
+    let mut watched = Watched {
+        writer: &mut writer,
+        intake: Intake::of_copy(until(Hlc::MAX)),
+        inspector: Inspector::default(),
+        waiting_bytes: 0,
+    };
+    write_context(&snapshot, &record, ExportScope::ALL, &mut watched).unwrap();
+    let Watched {
+        intake,
+        waiting_bytes,
+        ..
+    } = watched;
+    intake.finish(&mut writer).unwrap();
+    drop(writer);
+
+    let txn = target.shared.env.read_txn().unwrap();
+    let log = target.shared.tables.log;
+    let records = log.iter(&txn).unwrap().map(Result::unwrap);
+    let bytes: usize = records.map(|(key, record)| key.len() + record.len()).sum();
+    assert!(bytes > 4 << 20, "{bytes} bytes");
+    assert!(waiting_bytes < (1 << 20) + 4096, "{waiting_bytes} bytes");
+    let pages = log.stat(&txn).unwrap().leaf_pages;
+    let page_bytes = usize::try_from(crate::layout::PAGE_BYTES).unwrap();
+    assert!(
+        pages * page_bytes < bytes * 2,
+        "{bytes} bytes on {pages} pages"
+    );
 }

@@ -527,6 +527,88 @@ fn edits_of_all_lists_that_are_gone_are_found_in_one_walk_through_the_log() {
     }
 }
 
+/// A context in which somebody has removed a list without having seen that another had begun it,
+/// too, and somebody else has seen both, with so many deltas of the node's own that these two had
+/// not seen. Gives the last delta, which says this root.
+fn removed_half(beside: usize, root: [u8; 32]) -> (Bench, ContextSlot, DeltaId) {
+    const BETWEEN: usize = 10;
+    let mut bench = Bench::new();
+    let slot = bench.create(1);
+    bench.commit(vec![Change::ShareContext(id(1))]);
+    let call = |bench: &mut Bench, op: Op| {
+        let effects = bench.effects(1, slot, vec![op]);
+        let committed = bench.commit(vec![Change::Call(effects)]).remove(0);
+        committed.delta_id().unwrap()
+    };
+    let mut stamp = 5000;
+    let mut deliver = |bench: &Bench, author, parents: &[DeltaId], write, root| {
+        let lie = Lie {
+            space: Space::Shared,
+            key: "list".into(),
+            removes_first: false,
+            write,
+        };
+        let lies = BTreeMap::from([((0, "list".into()), lie)]);
+        stamp += 1;
+        let author = Key::new(author).node_id();
+        let forged = forge(id(1), author, stamp << 12, parents, &lies, root);
+        let delta = vouched(&forged);
+        let change = Change::Delta(RemoteDelta { slot, delta });
+        bench.commit(vec![change]).remove(0).delta_id().unwrap()
+    };
+    let write = Write::Edit {
+        kind: EntryKind::List,
+        births: Births::default(),
+        update: "ours".into(),
+    };
+    let ours = call(&mut bench, Op::shared("list".into(), write));
+    let write = LiedWrite::Edit {
+        is_list: true,
+        births: Vec::new(),
+        update: b"theirs".to_vec(),
+    };
+    let mut last = deliver(&bench, 3, &[], write, [9; 32]);
+    for n in 0..BETWEEN {
+        last = call(&mut bench, set("between", n.to_string()));
+    }
+    for n in 0..beside {
+        call(&mut bench, set("beside", n.to_string()));
+    }
+    let removed = deliver(&bench, 4, &[ours], LiedWrite::Remove, [9; 32]);
+    let both = deliver(&bench, 5, &[removed, last], LiedWrite::Insert, root);
+    (bench, slot, both)
+}
+
+/// To merge again what removes a part of a list takes the edits of all of it. Where these are too
+/// far back in the log, the state is made from the beginning instead, if that is nearer.
+#[test]
+fn a_state_that_takes_edits_too_far_back_is_made_from_the_beginning() {
+    const BESIDE: usize = 10;
+    let (alone, slot, _) = removed_half(0, [9; 32]);
+    let snapshot = alone.ledger().snapshot().unwrap();
+    let expected = now(&snapshot, slot);
+    let root = *snapshot.head(slot).unwrap().root.as_bytes();
+    let seen = usize::try_from(head(&alone, slot).log_count).unwrap();
+    assert_eq!(expected.1.len(), 1, "the edit that was not removed");
+
+    let (mut bench, slot, both) = removed_half(BESIDE, root);
+    let effects = bench.effects(1, slot, vec![remove("list")]);
+    bench.commit(vec![Change::Call(effects)]);
+    while bench.ledger().sweep(100).unwrap().is_more {}
+    // Neither what it has seen nor the way back to what it has not is too much; together they are.
+    let bounds = PastBounds {
+        deltas_max: seen.max(BESIDE + 3),
+        ..PastBounds::default()
+    };
+    assert!(bounds.deltas_max < seen + BESIDE);
+    let snapshot = bench.ledger().snapshot().unwrap();
+    for bounds in [PastBounds::default(), bounds] {
+        let state = snapshot.at_within(slot, &both, bounds).unwrap();
+        assert_eq!(state.root().as_bytes(), &root);
+        assert_eq!(then(&state), expected);
+    }
+}
+
 /// Asks as often as it takes to read the state after a delta, and ends it at each of these points.
 #[track_caller]
 fn ends_at_each_step(

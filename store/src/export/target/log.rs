@@ -32,6 +32,11 @@ impl Waiting {
         self.records.len() >= WAITING_BYTES_MAX
     }
 
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        self.records.len()
+    }
+
     pub(super) fn put(
         &mut self,
         writer: &LedgerWriter<'_>,
