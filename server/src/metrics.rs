@@ -96,14 +96,14 @@ impl prometheus_client::collector::Collector for Source {
         self.histogram(
             &mut encoder,
             "corelet_collector_step_seconds",
-            "A step of the collector",
+            "A step of the collector or the scrub, without checkpoints",
             MICROS,
             |s| &s.collector_micros,
         )?;
         self.histogram(
             &mut encoder,
             "corelet_sweep_step_seconds",
-            "A step of the sweep of what deleted contexts leave, its flush included",
+            "A step of the sweep of what deleted contexts leave, without checkpoints",
             MICROS,
             |s| &s.sweep_micros,
         )?;

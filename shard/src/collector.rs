@@ -1,7 +1,8 @@
 //! The collector: keeps each context's events and deltas within their bounds, drops answers
-//! under keys that are past their time, and looks for damage, in steps of some hundred records. It runs on the commit thread, between batches,
+//! under keys that are past their time, and looks for damage, in steps of some hundred records and no more than half a millisecond. It runs on the commit thread, between batches,
 //! and rests four times as long as it works, so that calls go first; what it decides is the
-//! store's (`Ledger::collect`, `Scrub`). Sweeping what deleted contexts leave is in
+//! store's (`LedgerWriter::collect`, `Scrub`). A step makes no checkpoint: it says when one is due, and the commit
+//! thread makes it. Sweeping what deleted contexts leave is in
 //! `commit_thread/aside.rs`. Start at [`Collector::work`].
 
 use std::sync::Arc;
@@ -14,6 +15,10 @@ use corelet_store::{
 
 use crate::bounds::CollectorBounds;
 use crate::stats::ShardStats;
+
+/// A step of the collector, the scrub or the sweep ends behind the first few records after so long. What one
+/// record takes, or one span of history, comes on top of that.
+pub(crate) const STEP_MAX: Duration = Duration::from_micros(500);
 
 /// After each step it rests for so many times as long as that has taken.
 const REST: u32 = 4;
@@ -36,12 +41,20 @@ const SCRUB_STEP: StepBounds = StepBounds {
 /// A context that is out of service from now on, and why.
 pub(crate) type Quarantined = (ContextId, Arc<str>);
 
-/// What the shard has to hear of some work.
+/// What the shard has to hear of some work, and the commit thread.
 #[derive(Default)]
 pub(crate) struct Outcome {
     /// Whether a checkpoint was made.
     pub(crate) is_shown: bool,
+    /// Whether one is to be made before the next step.
+    pub(crate) is_checkpoint_due: bool,
     pub(crate) quarantined: Vec<Quarantined>,
+}
+
+/// What a step has come to.
+struct Stepped {
+    damaged: Vec<Damage>,
+    is_checkpoint_due: bool,
 }
 
 /// What it is at, and when it goes on.
@@ -96,7 +109,8 @@ impl Collector {
         self.scrub_due.map_or(collect, |scrub| scrub.min(collect))
     }
 
-    /// Does one step of what is due. A fatal error is the caller's; after any other the
+    /// Does one step of what is due, and takes contexts out of service of which it has found damage, with a commit
+    /// that is no part of the step. A fatal error is the caller's; after any other the
     /// collector goes on later.
     pub(crate) fn work(
         &mut self,
@@ -107,10 +121,10 @@ impl Collector {
         let started = Instant::now();
         let is_scrub = self.scrub_due.is_some_and(|due| due <= started)
             && (self.step_due > started || self.scrub_due < Some(self.step_due));
-        let worked = match self.answers_from {
+        let stepped = match self.answers_from {
             _ if is_scrub => self.scrub(ledger, writer, started),
-            Some(from) => self.expire_answers(ledger, writer, now, from, started),
-            None => self.collect(ledger, writer, now, started),
+            Some(from) => self.expire_answers(writer, now, from, started),
+            None => self.collect(writer, now, started),
         };
         let took = started.elapsed();
         self.stats.collector_steps.one();
@@ -118,21 +132,38 @@ impl Collector {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let longest = &self.stats.collector_micros_max;
         longest.set(longest.get().max(micros));
+        let worked = stepped.and_then(|stepped| {
+            let damaged = stepped.damaged.into_iter();
+            let mut outcome = self.put_out_of_service(ledger, writer, damaged)?;
+            outcome.is_checkpoint_due = stepped.is_checkpoint_due && !outcome.is_shown;
+            Ok(outcome)
+        });
         if worked.is_err() {
-            let later = Instant::now() + PAUSE;
-            self.step_due = later;
-            self.scrub_due = self.scrub_due.map(|_| later);
+            self.pause();
         }
         worked
     }
 
+    /// Something that it needs could not be done, for want of space most often.
+    pub(crate) fn pause(&mut self) {
+        let later = Instant::now() + PAUSE;
+        self.step_due = later;
+        self.scrub_due = self.scrub_due.map(|_| later);
+    }
+
+    /// A checkpoint was made for it, which has taken so long: calls go first.
+    pub(crate) fn rest_behind(&mut self, took: Duration) {
+        let rested = Instant::now() + took * REST;
+        self.step_due = self.step_due.max(rested);
+        self.scrub_due = self.scrub_due.map(|due| due.max(rested));
+    }
+
     fn collect(
         &mut self,
-        ledger: &Ledger,
         writer: &mut LedgerWriter<'_>,
         now: Hlc,
         started: Instant,
-    ) -> Result<Outcome, StoreError> {
+    ) -> Result<Stepped, StoreError> {
         if !self.is_in_round && self.round_due <= started {
             self.is_in_round = true;
             self.round_due = started + self.bounds.every;
@@ -141,16 +172,16 @@ impl Collector {
             true => Reach::All,
             false => Reach::Grown,
         };
-        let bounds = StepBounds::default();
-        let collected = writer.collect(&self.bounds.retention, now, &bounds, reach)?;
+        let is_over = || started.elapsed() >= STEP_MAX;
+        let budget = StepBounds::default().until(&is_over);
+        let collected = writer.collect(&self.bounds.retention, now, budget, reach)?;
         self.count(&collected);
         if self.is_in_round && collected.is_round_over {
             self.is_in_round = false;
             self.answers_from = Some(ContextSlot::UNASSIGNED);
         }
         let ended = Instant::now();
-        let is_full = collected.rows >= bounds.rows_max || collected.bytes >= bounds.bytes_max;
-        let has_more = self.is_in_round || self.answers_from.is_some() || is_full;
+        let has_more = self.is_in_round || self.answers_from.is_some() || collected.is_full;
         self.step_due = match has_more {
             true => ended + (ended - started) * REST,
             false => ended + GROWN_EVERY,
@@ -158,26 +189,26 @@ impl Collector {
         for (context, member) in &collected.away {
             tracing::warn!(%context, %member, "a member has acknowledged nothing for too long; its deltas are not kept any more, and it has to take a snapshot");
         }
-        let damaged = in_slots(collected.damaged);
-        let mut outcome = self.put_out_of_service(ledger, writer, damaged)?;
-        outcome.is_shown |= collected.is_shown;
-        Ok(outcome)
+        Ok(Stepped {
+            damaged: in_slots(collected.damaged),
+            is_checkpoint_due: collected.is_checkpoint_due,
+        })
     }
 
     /// Behind each round: answers that nobody can ask for any more. Those of a context that
     /// is called go with its calls.
     fn expire_answers(
         &mut self,
-        ledger: &Ledger,
         writer: &mut LedgerWriter<'_>,
         now: Hlc,
         from: ContextSlot,
         started: Instant,
-    ) -> Result<Outcome, StoreError> {
-        let rows_max = usize::try_from(StepBounds::default().rows_max).unwrap_or(usize::MAX);
+    ) -> Result<Stepped, StoreError> {
+        let is_over = || started.elapsed() >= STEP_MAX;
+        let budget = StepBounds::default().until(&is_over);
         // A table that cannot be read ends the round.
         self.answers_from = None;
-        let expired = writer.expire_answers(now, from, rows_max)?;
+        let expired = writer.expire_answers(now, from, budget)?;
         self.answers_from = expired.next;
         self.stats.answers_expired.add(expired.answers as u64);
         let ended = Instant::now();
@@ -186,7 +217,10 @@ impl Collector {
             None => ended + GROWN_EVERY,
         };
         self.stats.damage_found.add(expired.damaged.len() as u64);
-        self.put_out_of_service(ledger, writer, in_slots(expired.damaged))
+        Ok(Stepped {
+            damaged: in_slots(expired.damaged),
+            is_checkpoint_due: expired.is_checkpoint_due,
+        })
     }
 
     fn count(&self, collected: &Collected) {
@@ -205,7 +239,9 @@ impl Collector {
         ledger: &Ledger,
         writer: &mut LedgerWriter<'_>,
         started: Instant,
-    ) -> Result<Outcome, StoreError> {
+    ) -> Result<Stepped, StoreError> {
+        let is_over = || started.elapsed() >= STEP_MAX;
+        let budget = SCRUB_STEP.until(&is_over);
         let Scrubbed {
             rows,
             bytes,
@@ -214,7 +250,7 @@ impl Collector {
             orphans,
             unnamed,
             is_round_over,
-        } = self.scrub.step(&ledger.snapshot()?, &SCRUB_STEP)?;
+        } = self.scrub.step(&ledger.snapshot()?, budget)?;
         let stats = &self.stats;
         stats.collector_rows.add(rows);
         stats.collector_bytes.add(bytes);
@@ -250,7 +286,10 @@ impl Collector {
             stats.authors_dropped.add(dropped);
             tracing::debug!(dropped, "dropped authors whom no record names");
         }
-        self.put_out_of_service(ledger, writer, damaged.into_iter())
+        Ok(Stepped {
+            damaged,
+            is_checkpoint_due: false,
+        })
     }
 
     /// Takes contexts with damage out of service, durably.
@@ -312,12 +351,13 @@ impl Collector {
     }
 }
 
-fn in_slots(damaged: Vec<(ContextSlot, StoreError)>) -> impl Iterator<Item = Damage> {
-    damaged.into_iter().map(|(slot, error)| Damage {
+fn in_slots(damaged: Vec<(ContextSlot, StoreError)>) -> Vec<Damage> {
+    let damage = |(slot, error)| Damage {
         slot: Some(slot),
         context: None,
         error,
-    })
+    };
+    damaged.into_iter().map(damage).collect()
 }
 
 fn is_out_of_service(snapshot: &Snapshot, slot: ContextSlot) -> Result<bool, StoreError> {

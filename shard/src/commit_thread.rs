@@ -91,6 +91,7 @@ pub(crate) fn run(ledger: Ledger, thread: CommitThread, ending: Ending) {
         taken: 0,
         sweeping: true,
         sweep_due: Instant::now(),
+        sweeps_alone: false,
         owes_deltas: false,
         asked: Vec::new(),
         room: Room::new(Instant::now()),
@@ -155,6 +156,9 @@ struct Worker<'l> {
     sweeping: bool,
     // When the next step of the sweep may be made.
     sweep_due: Instant,
+    // Whether its next step is to have a transaction of its own, as there was no room for one together with
+    // what batches have written.
+    sweeps_alone: bool,
     // Whether there is something of other nodes that no snapshot shows.
     owes_deltas: bool,
     // Who waits for a snapshot until checkpoints have rested.
@@ -181,14 +185,20 @@ impl Worker<'_> {
                 match self.thread.queue.try_recv() {
                     Ok(first) => return Some(first),
                     Err(TryRecvError::Disconnected) => return None,
-                    Err(TryRecvError::Empty) => self.sweep(),
+                    Err(TryRecvError::Empty) => {
+                        let is_first = !self.writer.has_unshown() && !self.writer.has_collected();
+                        self.sweep();
+                        if is_first {
+                            checkpoint_due = Instant::now() + CHECKPOINT_IDLE;
+                        }
+                    }
                 }
                 // A large context takes long, and others wait.
                 while let Ok(ask) = self.thread.asks.try_recv() {
                     self.answer(ask);
                 }
                 self.give_asked();
-                if self.collect_due() <= Instant::now() {
+                if self.collect_due() <= Instant::now() && self.thread.queue.is_empty() {
                     self.step_collector();
                 }
             }
@@ -221,7 +231,9 @@ impl Worker<'_> {
                     }
                 }
                 Err(Waited::InVain) => {
-                    self.bring_in_idle();
+                    if !self.bring_in_idle() {
+                        self.sweep_alone_later();
+                    }
                     checkpoint_due = Instant::now() + CHECKPOINT_IDLE;
                 }
             }
@@ -291,10 +303,10 @@ impl Worker<'_> {
         if let Some((name, saved)) = saved {
             self.keep_saved(&name, &saved);
         }
+        // One step of one of both, and then the calls that have come meanwhile.
         if self.may_sweep() && self.batches.is_multiple_of(SWEEP_EVERY_BATCHES) {
             self.sweep();
-        }
-        if self.collect_due() <= Instant::now() {
+        } else if self.collect_due() <= Instant::now() {
             self.step_collector();
         }
     }

@@ -211,7 +211,7 @@ pub struct ShardStats {
     pub refused_by_full_ledger: Counter,
     /// Records of deleted contexts swept away. Written by the commit thread, like the one below.
     pub swept: Counter,
-    /// Microseconds per step of this sweep, flush included.
+    /// Microseconds per step of this sweep, which makes no checkpoint.
     pub sweep_micros: Histogram,
     /// Steps of the collector, those of the scrub included. Written by the commit thread,
     /// like all that follows down to the scrub's.
@@ -220,7 +220,7 @@ pub struct ShardStats {
     pub collector_rows: Counter,
     /// Bytes of the records that it has looked into.
     pub collector_bytes: Counter,
-    /// Microseconds per step.
+    /// Microseconds per step, which makes no checkpoint.
     pub collector_micros: Histogram,
     /// Microseconds of the longest step so far.
     pub collector_micros_max: Gauge,

@@ -183,6 +183,8 @@ pub struct ExpiredAnswers {
     pub damaged: Vec<(ContextSlot, StoreError)>,
     /// Where to go on; `None` if everything was looked at.
     pub next: Option<ContextSlot>,
+    /// Whether a checkpoint is to be made before the next step.
+    pub is_checkpoint_due: bool,
 }
 
 #[cfg(test)]

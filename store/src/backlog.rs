@@ -1,21 +1,19 @@
 //! The deltas that a context had before it was shared. Nobody could name them as parents,
 //! so no record says what each had seen; from now on somebody may who has begun with
-//! the oldest of them and comes after the others. Entered by the sweep, the newest first
-//! and a bounded number at a time; until then a delta that follows one of them lacks it.
+//! the oldest of them and comes after the others. Entered by the sweep, on the shard's commit thread, the newest first
+//! and a bounded number at a time (`sweep.rs`); until then a delta that follows one of them lacks it. So
+//! the journal may not have a delta that was applied thanks to what no checkpoint has brought in: the
+//! writer makes one with it (`apply/sweep.rs`).
 
-use heed::{Env, RwTxn, WithoutTls};
-
-use crate::authors::Authors;
 use crate::error::StoreError;
 use crate::hlc::Hlc;
 use crate::ids::{ContextSlot, DeltaId};
-use crate::layout::{self, Tables, dag_key, position_key};
-use crate::ledger::engine_error;
+use crate::layout::{self, dag_key, position_key};
 use crate::record::{
     BacklogRow, BacklogRowWithoutStamps, DagNode, Head, Logged, RecordKind, open, read_seen, seal,
     seen_rows,
 };
-use crate::sweep::{Damaged, Part, Rows};
+use crate::sweep::{Rows, Sweep};
 use crate::version::{Dot, VersionVector};
 
 /// The deltas of a context that are not entered yet.
@@ -71,105 +69,115 @@ impl Backlog {
     }
 }
 
-/// Enters up to `max` deltas.
-pub(crate) fn enter(
-    env: &Env<WithoutTls>,
-    tables: Tables,
-    txn: &mut RwTxn<'_>,
-    max: usize,
-    damaged: &mut Damaged,
-) -> Result<Part, StoreError> {
-    let mut rows = Rows::of(env, tables, tables.backlog);
-    let mut known = None;
-    let mut seen = 0;
-    while let Some((key, record)) = rows.first(txn)? {
-        if seen >= max {
-            return Ok(Part {
-                records: max,
-                is_done: false,
-            });
+impl Sweep<'_, '_> {
+    /// Enters deltas of contexts that were shared. Whether none are left. `pruned` is the newest
+    /// delta that is gone of a context that this transaction has touched.
+    pub(crate) fn enter_backlogs(
+        &mut self,
+        pruned: &dyn Fn(ContextSlot) -> Option<u64>,
+    ) -> Result<bool, StoreError> {
+        let mut rows = Rows::of(self.env, self.tables, self.tables.backlog);
+        while let Some((key, record)) = rows.first(self.txn)? {
+            if self.is_spent() {
+                return Ok(false);
+            }
+            if let Err(error) = self.enter_of(&key, &record, pruned) {
+                self.note_damaged();
+                rows.pass_over(key, error, &mut self.done.swept.damaged)?;
+            }
         }
-        if known.is_none() {
-            known = Some(Authors::load(env, tables, txn)?);
-        }
-        let known = known.as_ref().expect("they were read above");
-        match enter_of(env, tables, txn, known, (&key, &record), max - seen) {
-            Ok(records) => seen += records,
-            Err(error) => rows.pass_over(key, error, damaged)?,
-        }
+        Ok(true)
     }
-    Ok(Part {
-        records: seen.min(max),
-        is_done: true,
-    })
-}
 
-/// The same of one context.
-fn enter_of(
-    env: &Env<WithoutTls>,
-    tables: Tables,
-    txn: &mut RwTxn<'_>,
-    known: &Authors,
-    (key, bytes): (&[u8], &[u8]),
-    max: usize,
-) -> Result<usize, StoreError> {
-    let failed = |error| engine_error("a sweep", error, env);
-    let corrupt = || StoreError::corrupt("record of a backlog", key, "its key has no slot");
-    let slot = layout::read_u64(key)
-        .map(ContextSlot::new)
-        .ok_or_else(corrupt)?;
-    let mut backlog = Backlog::read(key, bytes)?;
-    let head = tables.heads.get(txn, key).map_err(failed)?;
-    let missing = || StoreError::corrupt("head record", key, "it is missing");
-    let pruned = Head::read(key, head.ok_or_else(missing)?)?.log_pruned;
-    let mut record = Vec::new();
-    let mut seen = 0;
-    while backlog.position > pruned && seen < max {
-        let (id, node, previous) = node_at(env, tables, txn, slot, &backlog, known)?;
-        let dag_key = dag_key(slot, &id);
-        if tables.dag.get(txn, &dag_key).map_err(failed)?.is_none() {
-            node.seal(&mut record, &dag_key);
-            tables.dag.put(txn, &dag_key, &record).map_err(failed)?;
+    /// The same of one context.
+    fn enter_of(
+        &mut self,
+        key: &[u8],
+        bytes: &[u8],
+        pruned: &dyn Fn(ContextSlot) -> Option<u64>,
+    ) -> Result<(), StoreError> {
+        let tables = self.tables;
+        let corrupt = || StoreError::corrupt("record of a backlog", key, "its key has no slot");
+        let slot = layout::read_u64(key)
+            .map(ContextSlot::new)
+            .ok_or_else(corrupt)?;
+        let mut backlog = Backlog::read(key, bytes)?;
+        let pruned = match pruned(slot) {
+            Some(pruned) => pruned,
+            None => {
+                let head = tables.heads.get(self.txn, key);
+                let head = head.map_err(|error| self.failed(error))?;
+                let missing = || StoreError::corrupt("head record", key, "it is missing");
+                Head::read(key, head.ok_or_else(missing)?)?.log_pruned
+            }
+        };
+        let mut record = Vec::new();
+        let mut is_any = false;
+        while backlog.position > pruned && !(is_any && self.is_spent()) {
+            let next = self.node_at(slot, &backlog)?;
+            let dag_key = dag_key(slot, &next.id);
+            let found = tables.dag.get(self.txn, &dag_key);
+            if found.map_err(|error| self.failed(error))?.is_none() {
+                next.node.seal(&mut record, &dag_key);
+                let put = tables.dag.put(self.txn, &dag_key, &record);
+                put.map_err(|error| self.failed(error))?;
+                self.done.count_put(record.len());
+            }
+            backlog.position = next.previous;
+            self.done.count(next.bytes);
+            if !is_any {
+                is_any = true;
+                self.done.entered.push(slot);
+            }
         }
-        backlog.position = previous;
-        seen += 1;
-    }
-    if backlog.position > pruned {
-        backlog.seal(&mut record, key);
-        tables.backlog.put(txn, key, &record).map_err(failed)?;
-    } else {
-        tables.backlog.delete(txn, key).map_err(failed)?;
+        if backlog.position > pruned {
+            backlog.seal(&mut record, key);
+            self.done.count_put(record.len());
+            let put = tables.backlog.put(self.txn, key, &record);
+            return put.map_err(|error| self.failed(error));
+        }
+        let deleted = tables.backlog.delete(self.txn, key);
+        deleted.map_err(|error| self.failed(error))?;
         // The record itself was looked at.
-        seen += 1;
+        self.done.count(bytes.len());
+        Ok(())
     }
-    Ok(seen)
+
+    /// The newest delta of the backlog.
+    fn node_at(&self, slot: ContextSlot, backlog: &Backlog) -> Result<Next, StoreError> {
+        let position = backlog.position;
+        let key = position_key(position);
+        let corrupt = |why| StoreError::corrupt("log record", &key, why);
+        let found = self.tables.log.get(self.txn, &key);
+        let found = found.map_err(|error| self.failed(error))?;
+        let bytes = found.ok_or_else(|| corrupt("it is missing"))?;
+        let row = Logged::read(&key, bytes)?;
+        if row.slot != slot || row.previous >= position {
+            return Err(corrupt("it is not one of the context that points to it"));
+        }
+        let delta = row.delta(&key)?;
+        let author = self.authors.find(delta.author());
+        let author = author.ok_or_else(|| corrupt("its author is unknown to the ledger"))?;
+        let dot = Dot {
+            author,
+            hlc: delta.hlc(),
+        };
+        Ok(Next {
+            id: delta.id(),
+            node: backlog.past_of(dot, position),
+            previous: row.previous,
+            bytes: bytes.len(),
+        })
+    }
 }
 
-/// The newest delta of the backlog, what it had seen, and the position of the one before it.
-fn node_at(
-    env: &Env<WithoutTls>,
-    tables: Tables,
-    txn: &RwTxn<'_>,
-    slot: ContextSlot,
-    backlog: &Backlog,
-    known: &Authors,
-) -> Result<(DeltaId, DagNode, u64), StoreError> {
-    let position = backlog.position;
-    let key = position_key(position);
-    let corrupt = |why| StoreError::corrupt("log record", &key, why);
-    let found = tables.log.get(txn, &key);
-    let found = found.map_err(|error| engine_error("a sweep", error, env))?;
-    let row = Logged::read(&key, found.ok_or_else(|| corrupt("it is missing"))?)?;
-    if row.slot != slot || row.previous >= position {
-        return Err(corrupt("it is not one of the context that points to it"));
-    }
-    let delta = row.delta(&key)?;
-    let author = known.find(delta.author());
-    let author = author.ok_or_else(|| corrupt("its author is unknown to the ledger"))?;
-    let dot = Dot {
-        author,
-        hlc: delta.hlc(),
-    };
-    let node = backlog.past_of(dot, position);
-    Ok((delta.id(), node, row.previous))
+/// A delta that is to be entered.
+struct Next {
+    id: DeltaId,
+    /// What it had seen.
+    node: DagNode,
+    /// The position of the one before it.
+    previous: u64,
+    /// Its size in the log.
+    bytes: usize,
 }

@@ -21,6 +21,7 @@ use crate::names::reconcile_names;
 use crate::quarantine::{AsideRow, QuarantineRow, aside_key};
 use crate::record::{EntryRow, LitterRow, seal};
 use crate::scrub::Scrub;
+use crate::step::StepBounds;
 use crate::verify::verify;
 use crate::version::Dot;
 
@@ -400,7 +401,8 @@ fn a_damaged_record_of_an_answers_age_does_not_keep_the_answers_behind_it() {
             quarantine(&ledger, 1);
         }
         let mut writer = ledger.writer();
-        let expired = writer.expire_answers(Hlc::MAX, ContextSlot::UNASSIGNED, 100);
+        let expired =
+            writer.expire_answers(Hlc::MAX, ContextSlot::UNASSIGNED, &StepBounds::rows(100));
         let expired = expired.unwrap();
         writer.checkpoint().unwrap();
         let damaged: Vec<_> = expired.damaged.iter().map(|(slot, _)| *slot).collect();

@@ -10,8 +10,8 @@ use crate::hlc::Hlc;
 use crate::ids::{ApplicationId, ContextId, ContextSlot, NodeId, ShardCount};
 use crate::layout::{Table, Tables};
 use crate::ledger::{Ledger, LedgerConfig};
-use crate::retention::StepBounds;
 use crate::scrub::{Scrub, Scrubbed};
+use crate::step::StepBounds;
 
 /// The id of the `n`th context.
 pub(crate) fn id(n: u8) -> ContextId {

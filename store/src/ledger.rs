@@ -34,9 +34,10 @@ use crate::place::LedgerPlace;
 use crate::quarantine::{Quarantined, Unwritten, cut};
 use crate::readers::Readers;
 use crate::reserve::{Reserve, Reserved};
-use crate::retention::{Collected, Reach, Retention, StepBounds};
+use crate::retention::{Collected, Reach, Retention};
 use crate::snapshot::Snapshot;
 use crate::start_check::{look_over, put_out_of_service};
+use crate::step::StepBounds;
 use crate::sweep::Swept;
 use crate::takeover;
 use crate::writer::{LedgerWriter, WriterState};
@@ -337,9 +338,12 @@ impl Ledger {
         Ok(collected)
     }
 
-    /// See [`LedgerWriter::sweep`].
+    /// A step of the sweep over so many records that snapshots show: see [`LedgerWriter::sweep`].
     pub fn sweep(&self, records_max: usize) -> Result<Swept, StoreError> {
-        self.writer().sweep(records_max)
+        let mut writer = self.writer();
+        let swept = writer.sweep(&StepBounds::rows(records_max))?;
+        writer.checkpoint()?;
+        Ok(swept)
     }
 
     /// The stamp of the newest delta of the last checkpoint: a restarted clock goes

@@ -87,6 +87,7 @@ mod snapshot;
 #[cfg(test)]
 mod space_tests;
 mod start_check;
+mod step;
 mod sweep;
 mod takeover;
 mod tally;
@@ -144,7 +145,7 @@ pub use pending::{
 pub use place::{LedgerIdentity, LedgerPlace};
 pub use quarantine::{QUARANTINE_REASON_BYTES_MAX, Quarantined};
 pub use record::{ContextRecord, EventView, Head};
-pub use retention::{Collected, Keep, Reach, Retention, StepBounds};
+pub use retention::{Collected, Keep, Reach, Retention};
 pub use saved::{
     ReadingSaved, SavedSequence, SequenceName, begin_replay, replay, seen_in, tell_void,
     unless_damaged,
@@ -162,6 +163,7 @@ pub use snapshot::{
     EditPlace, EditView, ReadEntry, Scan, ScannedEntry, SequenceFacts, Snapshot, TrieChild,
     TrieEntry, TrieNode, TriePage,
 };
+pub use step::{Budget, StepBounds};
 pub use sweep::Swept;
 pub use verify::{Verified, verify};
 pub use version::CONTEXT_AUTHORS_MAX;

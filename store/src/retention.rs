@@ -1,6 +1,6 @@
 //! What is kept of what has happened: bounds on events and on the deltas in the log,
 //! and what a step of the collector did about them. How it is done is in
-//! `apply/collect.rs`; on what a delta that others need depends, in `members.rs`.
+//! `apply/collect.rs`, how much one step may do, in `step.rs`; on what a delta that others need depends, in `members.rs`.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -62,24 +62,6 @@ pub enum Reach {
     All,
 }
 
-/// What one step may do at most. It does at least one thing that is due.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StepBounds {
-    /// Records read, written or dropped.
-    pub rows_max: u64,
-    /// Bytes of the records that are looked into.
-    pub bytes_max: u64,
-}
-
-impl Default for StepBounds {
-    fn default() -> Self {
-        StepBounds {
-            rows_max: 128,
-            bytes_max: 256 << 10,
-        }
-    }
-}
-
 /// What a step of the collector did.
 #[derive(Debug, Default)]
 pub struct Collected {
@@ -100,9 +82,11 @@ pub struct Collected {
     /// Whether every context has been looked at since the round began. The next step
     /// begins another.
     pub is_round_over: bool,
-    /// Whether snapshots show everything that was committed so far, as a checkpoint
-    /// had to be made.
-    pub is_shown: bool,
+    /// Whether it ended as it had done as much as one may, and not as there was nothing left.
+    pub is_full: bool,
+    /// Whether a checkpoint is to be made before the next step, which no step makes itself: what
+    /// was done since the last one is as much as one may bring in, or has no more room.
+    pub is_checkpoint_due: bool,
 }
 
 /// Where the collector is. Not on disk: after a restart it begins anew.

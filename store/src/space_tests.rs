@@ -12,6 +12,7 @@ use crate::ids::{ApplicationId, ContextSlot, NodeId};
 use crate::layout::PAGE_BYTES;
 use crate::ledger::Ledger;
 use crate::reserve::PAGES_FOR_FREEING;
+use crate::step::StepBounds;
 use crate::writer::LedgerWriter;
 
 const AUTHORS: u64 = 1_000;
@@ -266,4 +267,33 @@ fn what_deltas_have_seen_is_brought_in_before_it_is_very_much() {
         (32 << 20..64 << 20).contains(&bytes),
         "{calls} calls with {bytes} bytes beside them"
     );
+}
+
+/// What steps have done can wait for the next transaction, and the call is refused only if it has no room by itself.
+#[test]
+fn a_call_that_has_no_room_beside_what_was_swept_goes_without_it() {
+    let (_dir, ledger, [first, second]) = two();
+    let values = (0..200_u8)
+        .flat_map(|key| (0..10).map(move |n| Op::set(vec![key, n].into(), vec![7; 1_000].into())));
+    let filling = Change::Call(call(1, first, 100, values.collect()));
+    ledger.commit(vec![filling]).unwrap().remove(0).unwrap();
+    let delete = vec![Change::DeleteContext(id(1))];
+    ledger.commit(delete).unwrap().remove(0).unwrap();
+    let mut writer = ledger.writer();
+    let bounds = StepBounds::rows(usize::MAX);
+    assert!(!writer.sweep(&bounds).unwrap().is_more);
+    writer.fill_disk(true);
+    let reserved = ledger.in_use().reserved_bytes / PAGE_BYTES - PAGES_FOR_FREEING;
+    let left = reserved - writer.growth();
+    // Of each byte two places may lie on pages that are half full.
+    let bytes = (left + 100) * PAGE_BYTES / 4;
+    let value = vec![7; usize::try_from(bytes).unwrap()];
+    let large = Op::set(Bytes::from_static(b"large"), value.into());
+    let outcome = writer.commit(vec![Change::Call(call(2, second, 200, vec![large]))]);
+    outcome.unwrap().verdicts.remove(0).unwrap();
+    assert!(writer.take_unswept(), "there was room for both");
+    writer.fill_disk(false);
+    drop(writer);
+    while ledger.sweep(100).unwrap().is_more {}
+    assert_eq!(ledger.stats().unwrap().graves, 0);
 }

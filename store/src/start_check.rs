@@ -17,8 +17,8 @@ use crate::ids::ContextId;
 use crate::ledger::{Ledger, is_out_of_space};
 use crate::place::LedgerPlace;
 use crate::quarantine::Quarantined;
-use crate::retention::StepBounds;
 use crate::scrub::{Damage, Scrub, Scrubbed};
+use crate::step::StepBounds;
 use crate::verify::{self, Listener};
 
 /// Damage of no context of which so much is logged.

@@ -9,8 +9,8 @@
 //! |---|---|
 //! | `load.rs` | what it knows before its first commit |
 //! | `room.rs` | whether disk and map have room for what is to be written |
-//! | `collect.rs` | the collector's work, in the same transaction |
-//! | `aside.rs` | transactions of their own: sweeps, saved sequences, copies |
+//! | `collect.rs` | the collector's and the sweep's work, in the same transaction |
+//! | `aside.rs` | transactions of their own: saved sequences, copies |
 
 mod aside;
 mod collect;
@@ -74,6 +74,9 @@ pub(crate) struct WriterState {
     is_turn_due: bool,
     /// Where the collector is.
     round: Round,
+    /// Whether something was swept that no checkpoint has brought in: it has come back if no
+    /// transaction has it.
+    is_unswept: bool,
     /// Tries as the last checkpoint has stored them, unless a transaction has them.
     tries: TrieCache,
     /// Authors whose numbers were asked for since the ledger was opened, each with the generation
@@ -249,6 +252,7 @@ impl<'l> LedgerWriter<'l> {
     fn write(&mut self, batch: &[Change], route: Route) -> Result<Written, StoreError> {
         // Of an earlier batch it says nothing.
         self.state.is_turn_due = false;
+        let has_more_before = self.pass.as_ref().is_some_and(Pass::has_written);
         let outcome = self.try_to_write(batch, route);
         let has_more_alone = match &outcome {
             Err(StoreError::MapFull { .. }) => true,
@@ -258,8 +262,8 @@ impl<'l> LedgerWriter<'l> {
         };
         let is_turn_due = self.state.is_turn_due;
         match outcome {
-            // With what the batches before it free, it may fit.
-            Err(_) if has_more_alone && !self.state.journal.is_empty() => {
+            // With what the batches before it free, it may fit; or without what steps have done.
+            Err(_) if has_more_alone && (has_more_before || !self.state.journal.is_empty()) => {
                 self.pass = None;
                 self.bring_in()?;
                 self.try_to_write(batch, Route::Checkpoint)
@@ -406,7 +410,9 @@ impl<'l> LedgerWriter<'l> {
         let bytes_noted = self.state.journal.take_space()?;
         self.state.round.grown = std::mem::take(&mut pass.grown);
         let authors_used = pass.take_used_authors();
+        let has_swept = pass.has_swept();
         (self.state.next, self.state.tries) = pass.finish(generation, bytes_noted)?;
+        self.state.is_unswept &= !has_swept;
         let authors_used = authors_used.into_iter();
         let authors_used = authors_used.map(|number| (number, generation.number));
         self.state.authors_used.extend(authors_used);

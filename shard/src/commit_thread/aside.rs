@@ -1,21 +1,22 @@
 //! What a commit thread does between batches: steps of the collector and of the sweep, and lists and
-//! texts that are kept as wholes. When there is time for it, is in `commit_thread.rs`.
+//! texts that are kept as wholes. When there is time for it, is in `commit_thread.rs`. A step is as short as
+//! `STEP_MAX` says and makes no checkpoint: what it does rides along with the batches, and where it says that a checkpoint is due, that is made
+//! here behind it, as any other.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use corelet_store::{Ledger, LedgerWriter, SavedSequence, SequenceName, StoreError};
+use corelet_store::{
+    Ledger, LedgerWriter, SavedSequence, SequenceName, StepBounds, StoreError, Swept,
+};
 
 use super::Worker;
-use super::room::TRY_AGAIN;
-use crate::collector::{Collector, Outcome};
+use super::room::{TRY_AGAIN, disk_full};
+use crate::collector::{Collector, Outcome, STEP_MAX};
 use crate::commit_stage::Report;
 
-/// Records of deleted contexts dropped in one transaction.
-const SWEEP_RECORDS: usize = 256;
-
 /// After each step the sweep rests for so many times as long as that has taken, with the
-/// checkpoint that it needs before it: calls go first.
+/// checkpoint that was due behind it: calls go first.
 pub(super) const SWEEP_REST: u32 = 4;
 
 impl Worker<'_> {
@@ -28,7 +29,12 @@ impl Worker<'_> {
     /// One step of the collector.
     pub(super) fn step_collector(&mut self) {
         let now = self.thread.time.wall();
-        self.have_collector(|collector, ledger, writer| collector.work(ledger, writer, now));
+        self.have_collector(|collector, ledger, writer| {
+            // Not by the step, which is to be short.
+            let opened = writer.open();
+            opened.inspect_err(|_| collector.pause())?;
+            collector.work(ledger, writer, now)
+        });
     }
 
     /// Has the collector do something, of which the shard hears.
@@ -38,13 +44,12 @@ impl Worker<'_> {
     ) {
         let had_unshown = self.writer.has_unshown();
         let worked = work(&mut self.collector, self.ledger, &mut self.writer);
+        let mut is_checkpoint_due = false;
         match worked {
-            Ok(Outcome {
-                is_shown,
-                quarantined,
-            }) => {
-                self.owes_collected.is_shown |= is_shown;
-                self.owes_collected.quarantined.extend(quarantined);
+            Ok(outcome) => {
+                is_checkpoint_due = outcome.is_checkpoint_due;
+                self.owes_collected.is_shown |= outcome.is_shown;
+                self.owes_collected.quarantined.extend(outcome.quarantined);
             }
             Err(error) if error.is_fatal() => self.stop_in_doubt("step of the collector", &error),
             Err(error) => {
@@ -55,13 +60,38 @@ impl Worker<'_> {
             }
         }
         self.report_collected(had_unshown);
+        if is_checkpoint_due {
+            self.bring_in_behind_step();
+        }
     }
 
-    /// Brings in what the collector has done, if that is all there is.
-    pub(super) fn bring_in_collected(&mut self) {
-        match self.writer.checkpoint() {
+    /// Makes the checkpoint that a step says is due. Tells whether that went well. Other steps rest behind it as
+    /// well, and what could not be brought in is done again later.
+    fn bring_in_behind_step(&mut self) -> bool {
+        let began = Instant::now();
+        let is_done = self.bring_in_idle();
+        let took = began.elapsed();
+        match is_done {
+            true => {
+                self.collector.rest_behind(took);
+                self.sweep_due = self.sweep_due.max(Instant::now() + took * SWEEP_REST);
+            }
+            false => {
+                self.collector.pause();
+                self.sweep_alone_later();
+            }
+        }
+        is_done
+    }
+
+    /// Brings in what the collector and the sweep have done, if that is all there is. Tells whether that went well.
+    pub(super) fn bring_in_collected(&mut self) -> bool {
+        let started = Instant::now();
+        let brought_in = self.writer.checkpoint();
+        let is_done = brought_in.is_ok();
+        match brought_in {
             Ok(()) => {
-                self.room.found(Duration::ZERO);
+                self.count_checkpoint(started.elapsed());
                 self.owes_collected.is_shown = true;
             }
             Err(error) if error.is_fatal() => self.stop_in_doubt("checkpoint", &error),
@@ -72,6 +102,7 @@ impl Worker<'_> {
             }
         }
         self.report_collected(false);
+        is_done
     }
 
     /// Tells the shard what the collector has done, as soon as it has read what was
@@ -107,46 +138,69 @@ impl Worker<'_> {
     }
 
     /// Whether a step of the sweep is due.
-    pub(super) fn may_sweep(&self) -> bool {
+    pub(super) fn may_sweep(&mut self) -> bool {
+        self.sweeping |= self.writer.take_unswept();
         self.sweeping && self.sweep_due <= Instant::now()
     }
 
     /// Drops some records of deleted contexts.
     pub(super) fn sweep(&mut self) {
-        let began = Instant::now();
-        // It takes a checkpoint, of which the shard has to hear.
-        let shown = self.show_all();
+        let is_alone = self.sweeps_alone;
+        let opened = match self.writer.has_unshown() {
+            // Before that nothing can be brought in.
+            true if self.room.is_stuck() => Err(disk_full()),
+            true if is_alone => self.show_all(),
+            _ => Ok(()),
+        };
+        // Not by the step, which is to be short.
+        let opened = opened.and_then(|()| self.writer.open());
         let started = Instant::now();
-        match shown.and_then(|()| self.writer.sweep(SWEEP_RECORDS)) {
+        let is_over = || started.elapsed() >= STEP_MAX;
+        let budget = StepBounds::default().until(&is_over);
+        let swept = opened.and_then(|()| self.writer.sweep(budget));
+        let took = started.elapsed();
+        match swept {
             Ok(swept) => {
-                let stats = &self.thread.stats;
-                stats.swept.add(swept.records as u64);
-                stats.sweep_micros.observe_micros(started.elapsed());
+                self.count_swept(&swept, took);
                 self.sweeping = swept.is_more;
-                for (slot, error) in &swept.damaged {
-                    let slot = slot.map(|slot| slot.number());
-                    tracing::error!(slot, %error, "a damaged record keeps something from being swept; it stays, and the rest goes on");
+                self.sweep_due = Instant::now() + took * SWEEP_REST;
+                let is_waited_for = is_alone || self.room.is_lacking();
+                if swept.is_checkpoint_due || is_waited_for && swept.records > 0 {
+                    self.sweeps_alone &= !self.bring_in_behind_step();
+                } else {
+                    self.sweeps_alone = false;
                 }
-                // What the shard reads from holds up every page that the sweep frees, and each
-                // step frees some that the one before has made.
-                self.owes_collected.is_shown |= swept.records > 0;
-                self.report_collected(false);
             }
             Err(error) if error.is_fatal() => self.stop_in_doubt("sweep", &error),
             // Space is what everybody waits for.
             Err(error @ (StoreError::DiskFull { .. } | StoreError::MapFull { .. })) => {
                 tracing::warn!(%error, "deleted contexts could not be swept; it is tried again");
-                self.sweep_due = Instant::now() + TRY_AGAIN;
-                return;
+                self.sweep_alone_later();
             }
             Err(error) => {
                 // What is left only takes space; the next deletion tries again.
                 tracing::warn!(%error, "deleted contexts could not be swept");
                 self.sweeping = false;
-                return;
+                self.writer.take_unswept();
             }
         }
-        self.sweep_due = Instant::now() + began.elapsed() * SWEEP_REST;
+    }
+
+    /// There was no room for what was swept together with what the journal has: the next time that is
+    /// brought in before, and what is swept behind it at once.
+    pub(super) fn sweep_alone_later(&mut self) {
+        self.sweeps_alone = true;
+        self.sweep_due = Instant::now() + TRY_AGAIN;
+    }
+
+    fn count_swept(&self, swept: &Swept, took: Duration) {
+        let stats = &self.thread.stats;
+        stats.swept.add(swept.records as u64);
+        stats.sweep_micros.observe_micros(took);
+        for (slot, error) in &swept.damaged {
+            let slot = slot.map(|slot| slot.number());
+            tracing::error!(slot, %error, "a damaged record keeps something from being swept; it stays, and the rest goes on");
+        }
     }
 
     /// Keeps a list or text as a whole, if it is still there.

@@ -12,18 +12,16 @@ pub(super) const CHECKPOINT_FAILED: &str =
     "a checkpoint failed; what is in the journal is safe, and the next one tries again";
 
 impl Worker<'_> {
-    /// Brings in what there is, and gives the shard what it is owed.
-    pub(super) fn bring_in_idle(&mut self) {
+    /// Brings in what there is, and gives the shard what it is owed. Tells whether that went well.
+    pub(super) fn bring_in_idle(&mut self) -> bool {
         if self.writer.has_unshown() {
-            if let Err(error) = self.checkpoint() {
-                tracing::warn!(%error, "{CHECKPOINT_FAILED}");
-            }
-            return;
+            let brought_in = self.checkpoint();
+            return brought_in
+                .inspect_err(|error| tracing::warn!(%error, "{CHECKPOINT_FAILED}"))
+                .is_ok();
         }
         self.show_owed();
-        if self.writer.has_collected() {
-            self.bring_in_collected();
-        }
+        !self.writer.has_collected() || self.bring_in_collected()
     }
 
     /// Brings everything into LMDB, if it is not there, for what goes on from that. While the disk

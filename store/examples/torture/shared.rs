@@ -339,7 +339,7 @@ pub(crate) fn upkeep(
     n: u64,
     kept: &Shared,
 ) -> Result<(), Upkeep> {
-    writer.sweep(8)?;
+    writer.sweep(&StepBounds::rows(8))?;
     let bounds = StepBounds::default();
     let collected = writer.collect(&RETENTION, stamp(n, LAST), &bounds, Reach::All)?;
     if let Some((_, error)) = collected.damaged.into_iter().next() {

@@ -13,12 +13,16 @@ use crate::hlc::Hlc;
 use crate::ids::{ContextSlot, DeltaId, Root};
 use crate::layout::{answer_age_key, answer_key, slot_key, split_answer_age, split_slot};
 use crate::record::{AnswerAgeRow, AnswerTally, read_answer_bytes, seal};
+use crate::step::Budget;
 
 /// Answers that a new one drops beside those whose room it takes.
 const DROPPED_PER_ANSWER: u64 = 4;
 
 /// Rows that each answer has.
 const ROWS: usize = 2;
+
+/// Answers that are dropped together when they are too old: between two looks at the clock.
+const EXPIRED_TOGETHER: usize = 16;
 
 /// What keeping an answer will change, as far as reading can tell.
 pub(super) struct PlannedAnswer {
@@ -147,9 +151,9 @@ impl Pass<'_> {
         &mut self,
         now: Hlc,
         from: ContextSlot,
-        records_max: usize,
+        budget: &Budget<'_>,
     ) -> Result<ExpiredAnswers, StoreError> {
-        let mut left = records_max.max(1);
+        let mut records = 0;
         let mut expired = ExpiredAnswers::default();
         let mut from = slot_key(from);
         while let Some((key, _)) = self
@@ -161,28 +165,30 @@ impl Pass<'_> {
             let no_slot =
                 || StoreError::corrupt("record of an answer's age", key, "it has no slot");
             let (slot, _) = split_slot(key).ok_or_else(no_slot)?;
-            if left == 0 {
+            if budget.is_spent(records, 0) {
                 expired.next = Some(slot);
                 return Ok(expired);
             }
             // Its context.
-            left -= 1;
+            records += 1;
             from = slot_key(ContextSlot::new(slot.number() + 1));
             if self.is_quarantined(slot) {
                 continue;
             }
-            let gone = self.expired_in(slot, now, left).map_err(fatal);
+            let left = budget.bounds().rows_max.saturating_sub(records);
+            let max = usize::try_from(left).unwrap_or(EXPIRED_TOGETHER);
+            let max = max.clamp(1, EXPIRED_TOGETHER);
+            let gone = self.expired_in(slot, now, max).map_err(fatal);
             let dropped = gone.and_then(|(gone, is_more)| {
                 self.drop_expired(slot, &gone)?;
                 Ok((gone.len(), is_more))
             });
             match dropped {
                 Ok((count, is_more)) => {
-                    left -= count;
+                    records += count as u64;
                     expired.answers += count;
                     if is_more {
-                        expired.next = Some(slot);
-                        return Ok(expired);
+                        from = slot_key(slot);
                     }
                 }
                 // Its neighbours' go all the same.

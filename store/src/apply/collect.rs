@@ -1,7 +1,10 @@
 //! The collector's steps: events and deltas of which there are more than is kept go,
-//! the oldest first. A step is bounded by records and bytes and rides along with the
+//! the oldest first. They run on the shard's commit thread, between batches. A step is bounded by records, bytes and
+//! a clock (`crate::step`), and rides along with the
 //! transaction that is open: it is in no journal, so what a crash undoes is done again, and
-//! nothing but time is lost. What is read is checked before anything is written; damage
+//! nothing but time is lost. It makes no checkpoint. The most that is done between two looks at the clock is to look for
+//! a span of history (at up to [`SPAN_DELTAS_MAX`](crate::tally::SPAN_DELTAS_MAX) deltas, and with other nodes at what the members have
+//! said and at some marks), or to drop one, or to read one event, however large that is. What is read is checked before anything is written; damage
 //! is reported, and ends only what concerns its context. Bounds are in
 //! `crate::retention`, what becomes of deltas in `history.rs`. Start at [`Pass::collect`].
 
@@ -13,7 +16,8 @@ use crate::hlc::Hlc;
 use crate::ids::ContextSlot;
 use crate::layout::{self, event_key, slot_key};
 use crate::record::{EventView, Head};
-use crate::retention::{Collected, Reach, Retention, Round, StepBounds, cutoff};
+use crate::retention::{Collected, Reach, Retention, Round, cutoff};
+use crate::step::Budget;
 use crate::tally::Tally;
 
 /// Steps of a round that one context takes in a row. One that needs more, as it may grow as fast
@@ -21,18 +25,18 @@ use crate::tally::Tally;
 const STEPS_IN_A_ROW_MAX: u32 = 64;
 
 /// One step, and what it has done so far.
-pub(super) struct Step {
+pub(super) struct Step<'b> {
     pub(super) retention: Retention,
-    pub(super) bounds: StepBounds,
+    pub(super) budget: &'b Budget<'b>,
     events_cutoff: Hlc,
     pub(super) history_cutoff: Hlc,
     pub(super) away_cutoff: Hlc,
     pub(super) done: Collected,
 }
 
-impl Step {
+impl Step<'_> {
     fn is_full(&self) -> bool {
-        self.done.rows >= self.bounds.rows_max || self.done.bytes >= self.bounds.bytes_max
+        self.budget.is_spent(self.done.rows, self.done.bytes)
     }
 
     /// Keeps damage for the report; every other failure ends the step.
@@ -60,19 +64,19 @@ pub(super) enum Progress {
 }
 
 impl Pass<'_> {
-    /// Does what is due, within `bounds`: first for contexts that have grown, on every second
+    /// Does what is due, within `budget`: first for contexts that have grown, on every second
     /// step, then for all others in turn.
     pub(crate) fn collect(
         &mut self,
         round: &mut Round,
         retention: &Retention,
         now: Hlc,
-        bounds: &StepBounds,
+        budget: &Budget<'_>,
         reach: Reach,
     ) -> Result<Collected, StoreError> {
         let mut step = Step {
             retention: *retention,
-            bounds: *bounds,
+            budget,
             events_cutoff: cutoff(now, retention.events.age_max),
             history_cutoff: cutoff(now, retention.history.age_max),
             away_cutoff: cutoff(now, retention.away_max),
@@ -107,6 +111,7 @@ impl Pass<'_> {
             round.steps_there = 0;
             round.after = Some(slot);
         }
+        step.done.is_full = step.is_full();
         Ok(step.done)
     }
 
@@ -141,7 +146,7 @@ impl Pass<'_> {
     fn collect_context(
         &mut self,
         slot: ContextSlot,
-        step: &mut Step,
+        step: &mut Step<'_>,
     ) -> Result<Progress, StoreError> {
         step.done.rows += 2;
         // What is damaged stays as it is, so that it can be looked into.
@@ -175,7 +180,7 @@ impl Pass<'_> {
         &mut self,
         slot: ContextSlot,
         head: &Head,
-        step: &mut Step,
+        step: &mut Step<'_>,
     ) -> Result<Progress, StoreError> {
         if head.events_first > head.events_last {
             return Ok(Progress::Done);
@@ -206,7 +211,7 @@ impl Pass<'_> {
         slot: ContextSlot,
         head: &Head,
         tally: &mut Tally,
-        step: &mut Step,
+        step: &mut Step<'_>,
     ) -> Result<(u64, Progress), StoreError> {
         let keep = &step.retention.events;
         let mut first = head.events_first;
@@ -231,7 +236,7 @@ impl Pass<'_> {
             let bytes = (event.kind.len() + event.payload.len()) as u64;
             tally.subtract_event(first, bytes);
             first += 1;
-            if step.done.rows >= step.bounds.rows_max || step.done.bytes >= step.bounds.bytes_max {
+            if step.is_full() {
                 return Ok((first, Progress::More));
             }
         }

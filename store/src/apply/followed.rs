@@ -78,8 +78,8 @@ pub(super) enum Held {
 }
 
 /// How many bytes a step may have looked into when it ends to look for one thing.
-fn probe_bytes_max(step: &Step) -> u64 {
-    step.done.bytes + PROBE_STEPS * step.bounds.bytes_max
+fn probe_bytes_max(step: &Step<'_>) -> u64 {
+    step.done.bytes + PROBE_STEPS * step.budget.bounds().bytes_max
 }
 
 impl Pass<'_> {
@@ -92,7 +92,7 @@ impl Pass<'_> {
         marks: &[(u64, Hlc)],
         stable: &Stable,
         followed: &mut Followed,
-        step: &mut Step,
+        step: &mut Step<'_>,
     ) -> Result<(), StoreError> {
         let bytes_max = probe_bytes_max(step);
         for &(position, _) in marks {
@@ -119,7 +119,7 @@ impl Pass<'_> {
         top: u64,
         stable: &Stable,
         followed: &mut Followed,
-        step: &mut Step,
+        step: &mut Step<'_>,
     ) -> Result<(), StoreError> {
         let (mut low, mut high) = (top, head.log_last);
         let bytes_max = probe_bytes_max(step);
@@ -167,7 +167,7 @@ impl Pass<'_> {
         position: u64,
         stable: &Stable,
         followed: &mut Followed,
-        step: &mut Step,
+        step: &mut Step<'_>,
     ) -> Result<bool, StoreError> {
         let delta = self.logged(slot, position, true)?;
         step.done.rows += 2;
@@ -200,7 +200,7 @@ impl Pass<'_> {
         head: &Head,
         tally: &Tally,
         wanted: Option<Dot>,
-        step: &mut Step,
+        step: &mut Step<'_>,
     ) -> Result<Held, StoreError> {
         step.done.held_up += 1;
         let is_dear = tally.log_bytes > step.retention.away_bytes_max;

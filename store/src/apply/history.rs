@@ -44,7 +44,7 @@ impl Pass<'_> {
         &mut self,
         slot: ContextSlot,
         head: &Head,
-        step: &mut Step,
+        step: &mut Step<'_>,
     ) -> Result<Progress, StoreError> {
         if head.log_last <= head.log_pruned {
             return Ok(Progress::Done);
@@ -152,7 +152,7 @@ impl Pass<'_> {
         slot: ContextSlot,
         head: &Head,
         top: u64,
-        step: &mut Step,
+        step: &mut Step<'_>,
     ) -> Result<Walked, StoreError> {
         let mut span: Vec<Logged> = Vec::new();
         // Without the first, which may be as large as it likes.
@@ -229,7 +229,7 @@ impl Pass<'_> {
         top: u64,
         span: &[Logged],
         seen: &VersionVector,
-        step: &mut Step,
+        step: &mut Step<'_>,
     ) -> Result<Progress, StoreError> {
         let count = span.len() as u64;
         let Some(log_count) = head.log_count.checked_sub(count) else {

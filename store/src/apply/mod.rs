@@ -4,7 +4,8 @@
 //! transaction is committed (`writer.rs`); what a change is, is in `change.rs`;
 //! how records look is in `record.rs`; calls are in `call.rs`, those that get their roots together in
 //! `later.rs`, deltas of other nodes in
-//! `remote.rs`, seals in `seals.rs`, what both lead to is worked out in `plan.rs`, and all other changes are
+//! `remote.rs`, seals in `seals.rs`, what both lead to is worked out in `plan.rs`, what rides along with changes is in
+//! `collect.rs` and `sweep.rs`, and all other changes are
 //! in `records.rs`. Answers that are kept with a call are in `answers.rs`. Start at
 //! [`Pass::apply_all`].
 
@@ -24,6 +25,7 @@ mod quarantine;
 mod records;
 mod remote;
 mod seals;
+mod sweep;
 mod takeover;
 mod tallies;
 
@@ -199,6 +201,9 @@ pub(crate) struct Pass<'l> {
     has_written: bool,
     has_unjournaled: bool,
     has_litter: bool,
+    has_swept: bool,
+    /// Contexts of which the sweep has entered deltas.
+    entered: BTreeSet<ContextSlot>,
     /// Lists and texts that have grown so much that they are to be saved.
     due: Vec<SequenceName>,
     /// Calls whose roots were worked out together.
@@ -291,6 +296,8 @@ impl<'l> Pass<'l> {
             has_written: false,
             has_unjournaled: false,
             has_litter: false,
+            has_swept: false,
+            entered: BTreeSet::new(),
             due: Vec::new(),
             roots_together: 0,
         })
@@ -442,6 +449,9 @@ impl<'l> Pass<'l> {
                 (Change::Call(_) | Change::Delta(_) | Change::KeepSeal(_), Ok(receipt))
                     if receipt.is_written =>
                 {
+                    if !matches!(change, Change::Call(_)) && self.needs_swept(receipt.slot) {
+                        self.note_unjournaled();
+                    }
                     self.tell(receipt.slot, journal);
                 }
                 _ => {}

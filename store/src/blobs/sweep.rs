@@ -1,7 +1,7 @@
 //! Removing what nobody refers to any more, some blobs at a time. Who refers to a blob is
 //! asked blob by blob, after the cutoff was taken: the order that `removal.rs` demands. What may
 //! go is noted first and removed later, one by one, as that takes long for a large file. One
-//! thread at a time, which may block. Start at [`BlobSweep::look`].
+//! thread at a time, which may block: it is none of a shard's, and no shard waits for it. Start at [`BlobSweep::look`].
 
 use std::collections::VecDeque;
 

@@ -65,6 +65,7 @@ use crate::ids::{ApplicationId, BlobId, ContextId, Root};
 use crate::layout;
 use crate::ledger::Ledger;
 use crate::snapshot::Snapshot;
+use crate::step::StepBounds;
 use crate::writer::LedgerWriter;
 
 /// What a file may say that a context has of anything: what comes is counted on top, and no
@@ -177,7 +178,12 @@ pub fn read_copy(input: impl Read) -> Result<ReadCopy, ImportError> {
 
 /// Drops what did not become a context. What a failure leaves is left to the next sweep.
 fn sweep(writer: &mut LedgerWriter<'_>) {
-    while writer.sweep(SWEEP_RECORDS).is_ok_and(|swept| swept.is_more) {}
+    let mut step = || {
+        let swept = writer.sweep(&StepBounds::rows(SWEEP_RECORDS))?;
+        writer.checkpoint()?;
+        Ok::<_, StoreError>(swept.is_more)
+    };
+    while step().unwrap_or_default() {}
 }
 
 /// The same of a copy that was refused, with the authors that only it has named: beside them

@@ -1,7 +1,8 @@
 //! The slow scrub: the records of every table but `meta` are read and checked in turn, a few at
 //! a time, so that damage is found before somebody needs what it has hit. Each step takes
 //! a snapshot of its own and compares only what lies side by side; what needs the whole
-//! is in `verify.rs`. It changes nothing: what follows from what it finds is its caller's.
+//! is in `verify.rs`. It runs on the shard's commit thread, and at a start on the one that opens the ledger. A step is bounded by records, bytes and a clock (`crate::step`); between two looks at it lies
+//! one record, however large, or a node of a trie with what is right below it. It changes nothing: what follows from what it finds is its caller's.
 //! Which tables there are and how their records look is in `part.rs`, which authors these name in
 //! `named.rs`.
 
@@ -21,8 +22,8 @@ use crate::error::StoreError;
 use crate::ids::{ContextId, ContextSlot, NodeId};
 use crate::layout::{self, Table, Tables, User};
 use crate::record::{ContextRecord, Head, read_author};
-use crate::retention::StepBounds;
 use crate::snapshot::Snapshot;
+use crate::step::{Budget, StepBounds};
 use crate::trie::NodePath;
 
 /// Contexts without a head of which a round takes note, so that it can say whose the damage is
@@ -197,17 +198,18 @@ impl Derived {
 }
 
 impl Scrub {
-    /// Reads on from where the last step has ended, within `bounds`.
-    pub fn step(
+    /// Reads on from where the last step has ended, within the budget.
+    pub fn step<'b>(
         &mut self,
         snapshot: &Snapshot,
-        bounds: &StepBounds,
+        budget: impl Into<Budget<'b>>,
     ) -> Result<Scrubbed, StoreError> {
+        let budget = &budget.into();
         let mut done = Scrubbed::default();
         if self.known.since.is_none() {
             self.known.since = Some(snapshot.generation()?);
         }
-        if self.read_on(snapshot, bounds, &mut done)?.is_continue() {
+        if self.read_on(snapshot, budget, &mut done)?.is_continue() {
             *self = Scrub {
                 known: Known {
                     nobodys: std::mem::take(&mut self.known.suspects),
@@ -225,12 +227,12 @@ impl Scrub {
     fn read_on(
         &mut self,
         snapshot: &Snapshot,
-        bounds: &StepBounds,
+        budget: &Budget<'_>,
         done: &mut Scrubbed,
     ) -> Result<ControlFlow<()>, StoreError> {
         let mut reader = Reader {
             snapshot,
-            bounds: *bounds,
+            bounds: *budget.bounds(),
             authors: None,
             begun: self.begun.take(),
             known: &mut self.known,
@@ -241,7 +243,7 @@ impl Scrub {
                 |tables| part.table(tables),
                 self.after.as_deref(),
                 |key, bytes| {
-                    if is_full(bounds, done) {
+                    if is_full(budget, done) {
                         return Ok(ControlFlow::Break(()));
                     }
                     let progress = reader.read(part, key, bytes, done)?;
@@ -268,7 +270,7 @@ impl Scrub {
                 }
                 Err(error) => return Err(error),
             }
-            if is_full(bounds, done) {
+            if is_full(budget, done) {
                 self.begun = reader.begun;
                 return Ok(ControlFlow::Break(()));
             }
@@ -279,8 +281,8 @@ impl Scrub {
     }
 }
 
-fn is_full(bounds: &StepBounds, done: &Scrubbed) -> bool {
-    done.rows >= bounds.rows_max.max(1) || done.bytes >= bounds.bytes_max
+fn is_full(budget: &Budget<'_>, done: &Scrubbed) -> bool {
+    budget.is_spent(done.rows, done.bytes)
 }
 
 struct Reader<'s> {

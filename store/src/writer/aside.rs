@@ -1,4 +1,4 @@
-//! Transactions beside that of batches, as LMDB has one at a time: those of a sweep, of a list or
+//! Transactions beside that of batches, as LMDB has one at a time: those of a list or
 //! text that is kept as a whole, and of a copy that is taken in. A checkpoint goes before each.
 
 use heed::{Env, RwTxn, WithoutTls};
@@ -10,21 +10,8 @@ use crate::layout::{self, Tables};
 use crate::ledger::{commit_error, engine_error, is_short_write};
 use crate::saved::{self, SavedSequence, SequenceName};
 use crate::snapshot::Snapshot;
-use crate::sweep::{self, Swept};
 
 impl<'l> LedgerWriter<'l> {
-    /// Makes a checkpoint if there is anything unshown, then drops up to
-    /// `records_max` entries, events and deltas of deleted contexts. Call again
-    /// while there is more to do.
-    pub fn sweep(&mut self, records_max: usize) -> Result<Swept, StoreError> {
-        self.guarded(|writer| {
-            // It takes a transaction of its own, and LMDB has one at a time.
-            writer.bring_in()?;
-            writer.pass = None;
-            sweep::sweep(&writer.shared.env, writer.shared.tables, records_max)
-        })
-    }
-
     /// Makes a checkpoint if there is anything unshown, then keeps a list or text as a
     /// whole, in the place of what was kept of it before. Tells whether it did: nothing
     /// is kept of what was removed meanwhile, nor on a full disk.
@@ -44,7 +31,7 @@ impl<'l> LedgerWriter<'l> {
         })
     }
 
-    /// Begins a transaction of its own, beside those of batches, as a sweep has. What the
+    /// Begins a transaction of its own, beside those of batches, as a list has that is kept. What the
     /// journal has is in LMDB before.
     pub(crate) fn begin_aside(&mut self) -> Result<RwTxn<'l>, StoreError> {
         self.guarded(|writer| {

@@ -1,6 +1,7 @@
-//! What the collector has the writer do, in the transaction of the batches: it becomes durable with
-//! the next checkpoint, and none of it is in the journal. What goes, and what a step may cost, is in
-//! `apply/collect.rs` and `retention.rs`.
+//! What collector, scrub and sweep have the writer do, in the transaction of the batches: it becomes durable with
+//! the next checkpoint, and none of it is in the journal. All of it runs on the shard's commit thread, between batches.
+//! No step makes a checkpoint: it says when one is due, and whoever has the writer makes it before the next step.
+//! What goes is in `apply/collect.rs`, `apply/answers.rs` and `sweep.rs`, how much one step does in `step.rs`.
 
 use super::room::{growth_of, pages_of};
 use super::{LedgerWriter, is_full};
@@ -9,49 +10,90 @@ use crate::apply::Pass;
 use crate::error::StoreError;
 use crate::hlc::Hlc;
 use crate::ids::ContextSlot;
-use crate::retention::{Collected, Reach, Retention, StepBounds};
+use crate::retention::{Collected, Reach, Retention};
 use crate::scrub::{Derived, Orphan, UnnamedAuthor};
+use crate::step::Budget;
+use crate::sweep::Swept;
 
 impl LedgerWriter<'_> {
-    /// Does some of the collector's work, within `bounds`: see [`Retention`]. It becomes durable with
+    /// Begins the transaction that steps and batches are done in, if there is none: with what the
+    /// journal has, if one has failed. A step does so by itself, but who asks for it before knows what the
+    /// step alone takes.
+    pub fn open(&mut self) -> Result<(), StoreError> {
+        self.guarded(|writer| writer.open_pass().map(drop))
+    }
+
+    /// Does some of the collector's work, within the budget: see [`Retention`]. It becomes durable with
     /// the next checkpoint; what a crash undoes, a later step does again.
-    pub fn collect(
+    pub fn collect<'b>(
         &mut self,
         retention: &Retention,
         now: Hlc,
-        bounds: &StepBounds,
+        budget: impl Into<Budget<'b>>,
         reach: Reach,
     ) -> Result<Collected, StoreError> {
+        let budget = budget.into();
         self.guarded(|writer| {
             writer.open_pass()?;
             let pass = writer.pass.as_mut().expect("it was opened above");
             let state = &mut *writer.state;
-            let mut collected = pass.collect(&mut state.round, retention, now, bounds, reach)?;
-            let pages = state.pages;
-            let is_in_map = pages + pages_of(pass, &state.journal) <= state.pages_max;
-            let growth = growth_of(pass, &state.journal);
-            if is_full(pass) || !is_in_map || !state.reserve.reach(pages + growth)? {
-                writer.bring_in()?;
-                collected.is_shown = true;
-            }
+            let mut collected = pass.collect(&mut state.round, retention, now, &budget, reach)?;
+            collected.is_checkpoint_due = writer.is_checkpoint_due()?;
             Ok(collected)
         })
     }
 
-    /// Drops answers that are too old at `now`, of the contexts from slot `from` on,
-    /// looking at up to `records_max` of them and their contexts. What is dropped is gone with
-    /// this writer's next checkpoint; should it come back before, it is as old as it was. What is
-    /// damaged is told and holds up nothing; of contexts that are out of service nothing goes.
-    pub fn expire_answers(
-        &mut self,
-        now: Hlc,
-        from: ContextSlot,
-        records_max: usize,
-    ) -> Result<ExpiredAnswers, StoreError> {
+    /// Drops some of what deleted contexts and removed lists and texts have left, and enters deltas from before their
+    /// context was shared, within the budget. It becomes durable with the next checkpoint; what is
+    /// undone before, [comes back](Self::take_unswept). Call again while there is more to do.
+    pub fn sweep<'b>(&mut self, budget: impl Into<Budget<'b>>) -> Result<Swept, StoreError> {
+        let budget = budget.into();
         self.guarded(|writer| {
             writer.open_pass()?;
             let pass = writer.pass.as_mut().expect("it was opened above");
-            pass.expire_answers(now, from, records_max)
+            let mut swept = pass.sweep(&budget)?;
+            writer.state.is_unswept |= pass.has_swept();
+            swept.is_checkpoint_due = writer.is_checkpoint_due()?;
+            Ok(swept)
+        })
+    }
+
+    /// Whether something that was swept has come back since this was asked, as its transaction has
+    /// failed.
+    pub fn take_unswept(&mut self) -> bool {
+        let has_swept = self.pass.as_ref().is_some_and(Pass::has_swept);
+        !has_swept && std::mem::take(&mut self.state.is_unswept)
+    }
+
+    /// Whether steps have to wait for a checkpoint: what was written since the last one is as much as
+    /// it may bring in, or disk or map have no room for more.
+    fn is_checkpoint_due(&mut self) -> Result<bool, StoreError> {
+        let Some(pass) = self.pass.as_ref().filter(|pass| pass.has_written()) else {
+            return Ok(false);
+        };
+        let state = &mut *self.state;
+        let is_in_map = state.pages + pages_of(pass, &state.journal) <= state.pages_max;
+        let growth = growth_of(pass, &state.journal);
+        Ok(is_full(pass) || !is_in_map || !state.reserve.reach(state.pages + growth)?)
+    }
+
+    /// Drops answers that are too old at `now`, of the contexts from slot `from` on,
+    /// looking at them and their contexts within the budget. What is dropped is gone with
+    /// this writer's next checkpoint; should it come back before, it is as old as it was. What is
+    /// damaged is told and holds up nothing; of contexts that are out of service nothing goes.
+    pub fn expire_answers<'b>(
+        &mut self,
+        now: Hlc,
+        from: ContextSlot,
+        budget: impl Into<Budget<'b>>,
+    ) -> Result<ExpiredAnswers, StoreError> {
+        let budget = budget.into();
+        self.guarded(|writer| {
+            writer.open_pass()?;
+            let pass = writer.pass.as_mut().expect("it was opened above");
+            let mut expired = pass.expire_answers(now, from, &budget)?;
+            expired.is_checkpoint_due = writer.is_checkpoint_due()?;
+            Ok(expired)
         })
     }
 
@@ -107,7 +149,8 @@ impl LedgerWriter<'_> {
         !self.state.round.grown.is_empty() || grown.is_some_and(|grown| !grown.is_empty())
     }
 
-    /// Whether the collector has done something that no checkpoint has brought into LMDB.
+    /// Whether steps have done something that no checkpoint has brought into LMDB, and there is nothing else that
+    /// one would bring in.
     pub fn has_collected(&self) -> bool {
         self.state.journal.is_empty() && self.pass.as_ref().is_some_and(Pass::has_written)
     }

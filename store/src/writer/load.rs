@@ -77,6 +77,7 @@ impl WriterState {
             reserve,
             is_turn_due: false,
             round: Round::default(),
+            is_unswept: false,
             tries: TrieCache::new(config.trie_bytes_max),
             authors_used: BTreeMap::new(),
             authors_noted_from: 0,

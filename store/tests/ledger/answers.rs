@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use corelet_store::{
     ANSWER_AROUND_BYTES, AnswerBounds, AnswerKey, Change, ContextSlot, Hlc, KeptAnswer,
-    KeyedAnswer, Op, Refused, RequestDigest, Said, StoreError,
+    KeyedAnswer, Op, Refused, RequestDigest, Said, StepBounds, StoreError,
 };
 
 use crate::damage::flip;
@@ -259,7 +259,9 @@ fn what_is_too_old_is_dropped_in_steps_over_all_contexts() {
     let mut from = ContextSlot::UNASSIGNED;
     loop {
         let mut writer = bench.ledger().writer();
-        let expired = writer.expire_answers(now, from, 5).unwrap();
+        let expired = writer
+            .expire_answers(now, from, &StepBounds::rows(5))
+            .unwrap();
         steps.push(expired.answers);
         writer.checkpoint().unwrap();
         drop(writer);
@@ -328,11 +330,11 @@ fn answers_go_with_their_context() {
     assert_eq!(bench.verify().answers, 1);
     // Half swept, they expire all the same.
     let mut writer = bench.ledger().writer();
-    assert!(writer.sweep(13).unwrap().is_more);
+    assert!(writer.sweep(&StepBounds::rows(13)).unwrap().is_more);
     let late = Hlc::from_bits(u64::MAX);
-    let expired = writer.expire_answers(late, ContextSlot::UNASSIGNED, 100);
+    let expired = writer.expire_answers(late, ContextSlot::UNASSIGNED, &StepBounds::rows(100));
     assert_eq!(expired.unwrap().next, None);
-    while writer.sweep(5).unwrap().is_more {}
+    while writer.sweep(&StepBounds::rows(5)).unwrap().is_more {}
     writer.checkpoint().unwrap();
     drop(writer);
     assert_eq!(bench.ledger().stats().unwrap().answers, 0);

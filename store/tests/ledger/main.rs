@@ -33,6 +33,7 @@ mod seals;
 mod sequences;
 mod signed;
 mod start_check;
+mod steps;
 mod tries;
 mod words;
 mod written_once;

@@ -5,10 +5,11 @@ use std::ops::ControlFlow;
 
 use bytes::Bytes;
 use corelet_store::{
-    Birth, Change, ContextSlot, DeltaId, DeltaView, EntryKind, Hlc, Op, Refused, RemoteDelta, Root,
-    Sealer, Space, Verdict, Write, verify,
+    Birth, Change, ContextSlot, DeltaId, DeltaView, EntryKind, Hlc, Op, Reach, Refused,
+    RemoteDelta, Root, Sealer, Space, StepBounds, Verdict, Write, verify,
 };
 
+use crate::retention::{KEEP_NOTHING, at, head};
 use crate::signed::{Key, Lie, LiedWrite, forge, vouched};
 use crate::{Bench, id, set};
 
@@ -347,6 +348,86 @@ fn deltas_from_before_a_context_was_shared_can_be_parents() {
         matches!(refused, Refused::RedundantParent { .. }),
         "{refused}"
     );
+    bench.verify();
+}
+
+/// A context with a hundred deltas of its own that was shared behind them, and the deltas.
+fn shared_late(bench: &mut Bench) -> (ContextSlot, Vec<Bytes>) {
+    let slot = bench.create(CONTEXT);
+    for n in 0..100 {
+        let call = bench.call(CONTEXT, slot, vec![set(format!("key{n}"), "1")]);
+        bench.commit(vec![call]);
+    }
+    let mut log = Vec::new();
+    let snapshot = bench.ledger().snapshot().unwrap();
+    let all = &mut |_, delta: DeltaView<'_>| {
+        log.push(Bytes::copy_from_slice(delta.canonical()));
+        ControlFlow::Continue(())
+    };
+    snapshot.deltas(slot, 100, all).unwrap();
+    log.reverse();
+    bench.commit(vec![Change::ShareContext(id(CONTEXT))]);
+    (slot, log)
+}
+
+/// None of the sweep is in the journal. So a delta that was applied thanks to it alone is not, either: it would
+/// be replayed where its parents are unknown.
+#[test]
+fn a_delta_that_follows_what_was_just_entered_survives_a_crash() {
+    let mut bench = Bench::new();
+    let (slot, log) = shared_late(&mut bench);
+    let micros = DeltaView::parse(&log[10]).unwrap().hlc().micros();
+    let ledger = bench.ledger().clone();
+    let mut writer = ledger.writer();
+    while writer.sweep(&StepBounds::rows(7)).unwrap().is_more {}
+    assert!(writer.has_collected());
+    let call = bench.call(CONTEXT, slot, vec![set("ours", "1")]);
+    let outcome = writer.commit(vec![call]).unwrap();
+    assert!(!outcome.is_shown && outcome.verdicts[0].is_ok());
+    let follows = |node, key| set_by(node, micros + 3, &[&log[10]], key);
+    for (node, key, is_shown) in [(2, "key5", true), (3, "key6", false)] {
+        let delta = delta_of(slot, &follows(node, key));
+        let outcome = writer.commit(vec![delta]).unwrap();
+        outcome
+            .verdicts
+            .into_iter()
+            .for_each(|it| drop(it.unwrap()));
+        assert_eq!(outcome.is_shown, is_shown, "{key}");
+    }
+    drop(writer);
+    drop(ledger);
+    bench.reopen();
+    bench.verify();
+    assert_eq!(bench.get(slot, b"key5"), Some(vec![2]));
+    assert_eq!(bench.get(slot, b"key6"), Some(vec![3]));
+    assert_eq!(bench.get(slot, b"ours"), Some(b"1".to_vec()));
+}
+
+/// Both go on in one transaction, from the two ends of a history.
+#[test]
+fn what_is_pruned_before_it_was_entered_is_no_damage() {
+    let mut bench = Bench::new();
+    let (slot, _) = shared_late(&mut bench);
+    bench.commit(vec![Change::SetMembers {
+        context: id(CONTEXT),
+        members: vec![],
+        now: at(1),
+    }]);
+    let mut writer = bench.ledger().writer();
+    let mut dropped = 0;
+    for _ in 0..20 {
+        let swept = writer.sweep(&StepBounds::rows(10)).unwrap();
+        assert!(swept.damaged.is_empty(), "{:?}", swept.damaged);
+        let now = at(bench.now);
+        let collected = writer.collect(&KEEP_NOTHING, now, &StepBounds::default(), Reach::All);
+        let collected = collected.unwrap();
+        assert!(collected.damaged.is_empty(), "{:?}", collected.damaged);
+        dropped += collected.deltas;
+    }
+    assert!(dropped > 0, "nothing was pruned");
+    writer.checkpoint().unwrap();
+    drop(writer);
+    assert!(head(&bench, slot).log_pruned > 0);
     bench.verify();
 }
 

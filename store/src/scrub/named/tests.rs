@@ -18,11 +18,11 @@ use crate::record::{
     EditSeenRow, EntryRow, ForkRow, HeadRow, LogRow, LogWithBeforesRow, Record, SealRow, SeenRow,
     seal,
 };
-use crate::retention::StepBounds;
 use crate::scrub::part::PARTS;
 use crate::scrub::{Scrub, UnnamedAuthor};
 use crate::seal::Sealer;
 use crate::seal::tests::{Key, delta};
+use crate::step::StepBounds;
 use crate::version::Dot;
 
 const SEEN: &[SeenRow] = &[SeenRow { author: 1, hlc: 9 }, SeenRow { author: 7, hlc: 2 }];
