@@ -93,6 +93,8 @@ enum Measure {
     Merkle,
     /// Writes of every kind to a ledger with ten times as many keys, without a server.
     State,
+    /// Steps of the collector, the scrub and the sweep.
+    Steps,
     /// System calls per request.
     SystemCalls,
 }
@@ -176,6 +178,7 @@ pub(crate) fn run(args: RunArgs) -> Result<()> {
             Measure::Inside => measures::inside(&plan),
             Measure::Merkle => measures::merkle(&plan),
             Measure::State => measures::state(&plan),
+            Measure::Steps => measures::steps(&plan),
             Measure::SystemCalls => measures::system_calls(&plan),
         };
         let found = found.with_context(|| format!("measure {measure:?}"))?;

@@ -9,6 +9,7 @@ mod long_list;
 mod merkle;
 mod neighbour;
 mod state;
+mod steps;
 mod system_calls;
 mod throughput;
 
@@ -19,5 +20,6 @@ pub(crate) use long_list::long_list;
 pub(crate) use merkle::merkle;
 pub(crate) use neighbour::neighbour;
 pub(crate) use state::state;
+pub(crate) use steps::steps;
 pub(crate) use system_calls::system_calls;
 pub(crate) use throughput::throughput;

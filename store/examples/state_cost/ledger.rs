@@ -29,6 +29,10 @@ impl Place {
     pub(crate) fn id(&self) -> ContextId {
         self.id
     }
+
+    pub(crate) fn slot(&self) -> ContextSlot {
+        self.slot
+    }
 }
 
 /// A new ledger.
@@ -73,6 +77,18 @@ impl Bench {
         let found = self.ledger.snapshot()?.context(&id)?;
         let slot = found.ok_or("it was made")?.slot;
         Ok(Place { id, slot })
+    }
+
+    pub(crate) fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Commits changes that are no calls, and shows them.
+    pub(crate) fn change(&self, changes: Vec<Change>) -> Result<(), Box<dyn Error>> {
+        for verdict in self.ledger.commit(changes)? {
+            verdict?;
+        }
+        Ok(())
     }
 
     /// What is committed and shown now.

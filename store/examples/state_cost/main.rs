@@ -16,6 +16,7 @@ mod merkle;
 mod nodes;
 mod remote;
 mod report;
+mod steps;
 mod texts;
 mod together;
 mod trace;
@@ -55,13 +56,14 @@ struct Plan {
 
 type Measure = fn(&Plan) -> Result<(), Box<dyn Error>>;
 
-const MEASURES: [(&str, Measure); 7] = [
+const MEASURES: [(&str, Measure); 8] = [
     ("keys", keys::measure),
     ("merkle", merkle::measure),
     ("lists", lists::measure),
     ("texts", texts::measure),
     ("together", together::measure),
     ("remote", remote::measure),
+    ("steps", steps::measure),
     ("copies", copies::measure),
 ];
 

@@ -1,6 +1,7 @@
 //! The lines that are printed.
 
 use std::fmt::Display;
+use std::time::Duration;
 
 /// A figure without an aim.
 pub(crate) fn fact(name: impl Display, value: impl Display) {
@@ -38,6 +39,17 @@ pub(crate) fn at_least(name: impl Display, ratio: f64, aim: f64) {
 /// A number of things a second that should be at least `aim`.
 pub(crate) fn rate_at_least(name: impl Display, rate: f64, aim: f64) {
     aimed(name, format!("{rate:.0}"), format!(">= {aim}"), rate >= aim);
+}
+
+/// Times of which the last and longest should be at most `aim`.
+pub(crate) fn at_most_time(name: impl Display, times: [Duration; 3], aim: Duration) {
+    let micros = times.map(|time| format!("{:.0} us", time.as_secs_f64() * 1e6));
+    aimed(
+        name,
+        micros.join(", "),
+        format!("at most {} ms", aim.as_millis()),
+        times[2] <= aim,
+    );
 }
 
 fn aimed(name: impl Display, value: String, aim: String, reached: bool) {
