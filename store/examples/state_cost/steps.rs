@@ -173,8 +173,10 @@ pub(crate) fn measure(plan: &Plan) -> Result<(), Box<dyn Error>> {
         let call = bench.call(many[0], vec![Op::shared("text".into(), text)]);
         changes.push(Change::Call(call));
         if batch % 16 == 0 {
-            let call = bench.call(many[1], vec![set(batch % 7, LARGE)]);
-            changes.push(Change::Call(call));
+            for place in [many[1], shared[1]] {
+                let call = bench.call(place, vec![set(batch % 7, LARGE)]);
+                changes.push(Change::Call(call));
+            }
         }
         let first = batch % DELETED_EVERY * FILL_OPS;
         let newest = *filled.back().ok_or("there are some")?;
