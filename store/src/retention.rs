@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::apply::Reading;
 use crate::error::StoreError;
 use crate::hlc::Hlc;
 use crate::ids::{ContextId, ContextSlot, NodeId};
@@ -103,6 +104,8 @@ pub(crate) struct Round {
     pub(crate) grown: BTreeSet<ContextSlot>,
     /// Whether the last step began with contexts that have grown.
     pub(crate) is_for_grown: bool,
+    /// What was read for spans that were not found when a step ended.
+    pub(crate) reading: Reading,
 }
 
 /// The stamp before which something is too old.

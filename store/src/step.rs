@@ -70,6 +70,14 @@ impl Budget<'_> {
         &self.bounds
     }
 
+    /// Whether the time of the step is over, also before it has come to the next look.
+    pub(crate) fn is_late(&self) -> bool {
+        if !self.is_late.get() {
+            self.is_late.set((self.is_over)());
+        }
+        self.is_late.get()
+    }
+
     /// Whether a step that has come to so many records and bytes is to end. Nothing is over before
     /// anything was done; once it is, it stays so.
     pub(crate) fn is_spent(&self, rows: u64, bytes: u64) -> bool {

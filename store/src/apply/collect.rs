@@ -3,13 +3,14 @@
 //! a clock (`crate::step`), and rides along with the
 //! transaction that is open: it is in no journal, so what a crash undoes is done again, and
 //! nothing but time is lost. It makes no checkpoint. The most that is done between two looks at the clock is to look for
-//! a span of history (at up to [`SPAN_DELTAS_MAX`](crate::tally::SPAN_DELTAS_MAX) deltas, and with other nodes at what the members have
-//! said and at some marks), or to drop one, or to read one event, however large that is. What is read is checked before anything is written; damage
+//! a span of history (at up to [`SPAN_DELTAS_MAX`](crate::tally::SPAN_DELTAS_MAX) small deltas, and with other nodes at what the members have
+//! said and at some marks), or to drop one, or to read one event or large delta, however large that is. What is read is checked before anything is written; damage
 //! is reported, and ends only what concerns its context. Bounds are in
 //! `crate::retention`, what becomes of deltas in `history.rs`. Start at [`Pass::collect`].
 
 use std::ops::Bound;
 
+use super::history::Reading;
 use super::{Pass, Stop};
 use crate::error::StoreError;
 use crate::hlc::Hlc;
@@ -32,6 +33,7 @@ pub(super) struct Step<'b> {
     pub(super) history_cutoff: Hlc,
     pub(super) away_cutoff: Hlc,
     pub(super) done: Collected,
+    pub(super) reading: Reading,
 }
 
 impl Step<'_> {
@@ -81,7 +83,9 @@ impl Pass<'_> {
             history_cutoff: cutoff(now, retention.history.age_max),
             away_cutoff: cutoff(now, retention.away_max),
             done: Collected::default(),
+            reading: std::mem::take(&mut round.reading),
         };
+        step.reading.bound();
         round.is_for_grown = !round.is_for_grown;
         let begins_with_grown = round.is_for_grown || reach == Reach::Grown;
         while begins_with_grown && !step.is_full() {
@@ -112,6 +116,8 @@ impl Pass<'_> {
             round.after = Some(slot);
         }
         step.done.is_full = step.is_full();
+        step.reading.is_new = false;
+        round.reading = step.reading;
         Ok(step.done)
     }
 

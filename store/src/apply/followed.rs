@@ -67,6 +67,13 @@ impl Followed {
     }
 }
 
+/// A delta that was looked at.
+struct Probe {
+    /// Whether every member has it.
+    is_stable: bool,
+    bytes: u64,
+}
+
 /// What became of a span that some member wants.
 pub(super) enum Held {
     /// It stays.
@@ -77,9 +84,16 @@ pub(super) enum Held {
     Nowise,
 }
 
-/// How many bytes a step may have looked into when it ends to look for one thing.
+/// Whether one look for something has come to its end.
+pub(super) enum Looked {
+    Over,
+    /// It has not: the time of the step is over.
+    BrokenOff,
+}
+
+/// Into how many bytes a step may look for one thing, those included that are known from a step before.
 fn probe_bytes_max(step: &Step<'_>) -> u64 {
-    step.done.bytes + PROBE_STEPS * step.budget.bounds().bytes_max
+    (PROBE_STEPS).saturating_mul(step.budget.bounds().bytes_max)
 }
 
 impl Pass<'_> {
@@ -93,11 +107,14 @@ impl Pass<'_> {
         stable: &Stable,
         followed: &mut Followed,
         step: &mut Step<'_>,
-    ) -> Result<(), StoreError> {
-        let bytes_max = probe_bytes_max(step);
+    ) -> Result<Looked, StoreError> {
+        let mut bytes = 0;
         for &(position, _) in marks {
-            self.look_at(slot, position, stable, followed, step)?;
-            if step.done.bytes >= bytes_max {
+            let Some(probe) = self.look_at(slot, position, stable, followed, step)? else {
+                return Ok(Looked::BrokenOff);
+            };
+            bytes += probe.bytes;
+            if bytes >= probe_bytes_max(step) {
                 break;
             }
         }
@@ -107,36 +124,39 @@ impl Pass<'_> {
                 followed.add(stable, node.dot, Some(node.seen));
             }
         }
-        Ok(())
+        Ok(Looked::Over)
     }
 
-    /// Looks for the newest marks at deltas that every member has. Of two the newer one
+    /// Looks for the newest marks up to the delta at `newest` at deltas that every member has. Of two the newer one
     /// mostly follows more, and is less likely to be known to all; so it goes by halves.
     pub(super) fn look_far(
         &self,
         slot: ContextSlot,
-        head: &Head,
+        newest: u64,
         top: u64,
         stable: &Stable,
         followed: &mut Followed,
         step: &mut Step<'_>,
-    ) -> Result<(), StoreError> {
-        let (mut low, mut high) = (top, head.log_last);
-        let bytes_max = probe_bytes_max(step);
-        let mut probes = 0;
-        while low < high && probes < PROBES_MAX && step.done.bytes < bytes_max {
+    ) -> Result<Looked, StoreError> {
+        let (mut low, mut high) = (top, newest);
+        let (mut probes, mut bytes) = (0, 0);
+        while low < high && probes < PROBES_MAX && bytes < probe_bytes_max(step) {
             let middle = low + (high - low).div_ceil(2);
             let Some(position) = self.mark_between(slot, low + 1, middle, true)? else {
                 low = middle;
                 continue;
             };
+            let Some(probe) = self.look_at(slot, position, stable, followed, step)? else {
+                return Ok(Looked::BrokenOff);
+            };
             probes += 1;
-            match self.look_at(slot, position, stable, followed, step)? {
+            bytes += probe.bytes;
+            match probe.is_stable {
                 true => low = middle,
                 false => high = position - 1,
             }
         }
-        Ok(())
+        Ok(Looked::Over)
     }
 
     /// The newest mark from one position up to another, or the oldest.
@@ -160,7 +180,7 @@ impl Pass<'_> {
         Ok(row.and_then(|(key, _)| key.last_chunk::<8>().copied().map(u64::from_be_bytes)))
     }
 
-    /// Looks at the delta at a mark. Tells whether every member has it.
+    /// Looks at the delta at a mark; none if the time of the step is over.
     fn look_at(
         &self,
         slot: ContextSlot,
@@ -168,16 +188,20 @@ impl Pass<'_> {
         stable: &Stable,
         followed: &mut Followed,
         step: &mut Step<'_>,
-    ) -> Result<bool, StoreError> {
-        let delta = self.logged(slot, position, true)?;
-        step.done.rows += 2;
-        step.done.bytes += delta.bytes;
+    ) -> Result<Option<Probe>, StoreError> {
+        let Some(delta) = self.read_once(slot, position, true, step)? else {
+            return Ok(None);
+        };
+        step.done.rows += 1;
         // Without a record it is of the time when no other node had the context.
         let node = match &delta.id {
             Some(id) => self.past_of(slot, id)?,
             None => None,
         };
-        Ok(followed.add(stable, delta.dot, node.map(|node| node.seen)))
+        Ok(Some(Probe {
+            is_stable: followed.add(stable, delta.dot, node.map(|node| node.seen)),
+            bytes: delta.bytes,
+        }))
     }
 
     pub(super) fn past_of(

@@ -2,9 +2,11 @@
 //! and nobody can need them. A part of the collector (`collect.rs`); who can need them is
 //! in `followed.rs`.
 
+use std::collections::BTreeMap;
+
 use super::Pass;
 use super::collect::{Progress, Step, written};
-use super::followed::{Followed, Held};
+use super::followed::{Followed, Held, Looked};
 use super::members::Stable;
 use crate::error::StoreError;
 use crate::hlc::Hlc;
@@ -19,7 +21,14 @@ use crate::version::{Dot, VersionVector};
 /// member has and that follow the span.
 pub(super) const FOLLOWERS_MAX: usize = 4;
 
+/// A delta of so many bytes is large: it is read once, also if a step ends before what it is read for was found.
+const LARGE_BYTES: u64 = 16 << 10;
+
+/// Large deltas, and contexts, of which note is taken for that.
+const NOTED_MAX: usize = 1_024;
+
 /// A delta in the log.
+#[derive(Clone, Copy)]
 pub(super) struct Logged {
     pub(super) position: u64,
     pub(super) previous: u64,
@@ -29,12 +38,34 @@ pub(super) struct Logged {
     pub(super) bytes: u64,
 }
 
+/// Large deltas that were read, as it takes a hash of each to look for a span. A step whose time is over
+/// meanwhile ends, and the next one goes on with what they are. Nothing is there under the position of another delta, ever.
+#[derive(Default)]
+pub(crate) struct Reading {
+    deltas: BTreeMap<u64, Logged>,
+    /// The newest deltas of contexts when it was begun to look for their spans: so what is looked at stays the same.
+    newest: BTreeMap<ContextSlot, u64>,
+    /// Whether this step has read one.
+    pub(super) is_new: bool,
+}
+
+impl Reading {
+    /// Forgets everything if it is too much.
+    pub(super) fn bound(&mut self) {
+        if self.deltas.len() > NOTED_MAX || self.newest.len() > NOTED_MAX {
+            *self = Reading::default();
+        }
+    }
+}
+
 /// What the walk back from a mark has found.
 enum Walked {
     /// The oldest deltas that are kept, up to the mark.
     Span(Vec<Logged>),
     /// There is more below than a span has: here the next mark belongs.
     NeedsMark { position: u64, hlc: Hlc },
+    /// Nothing yet: the time of the step is over.
+    BrokenOff,
 }
 
 impl Pass<'_> {
@@ -46,75 +77,99 @@ impl Pass<'_> {
         head: &Head,
         step: &mut Step<'_>,
     ) -> Result<Progress, StoreError> {
+        let collected = self.look_for_span(slot, head, step)?;
+        let Some(progress) = collected else {
+            return Ok(Progress::More);
+        };
+        step.reading.newest.remove(&slot);
+        Ok(progress)
+    }
+
+    /// The same; none if the time of the step was over before.
+    fn look_for_span(
+        &mut self,
+        slot: ContextSlot,
+        head: &Head,
+        step: &mut Step<'_>,
+    ) -> Result<Option<Progress>, StoreError> {
         if head.log_last <= head.log_pruned {
-            return Ok(Progress::Done);
+            return Ok(Some(Progress::Done));
         }
         let tally = self.read_tally(slot, head)?;
         let marks = self.marks(slot);
         let Some(marks) = step.unless_damaged(slot, marks)? else {
-            return Ok(Progress::Done);
+            return Ok(Some(Progress::Done));
         };
         step.done.rows += marks.len() as u64;
         let mark = marks.first().copied();
         if !is_over(&step.retention.history, head, &tally)
             && mark.is_none_or(|(_, hlc)| hlc >= step.history_cutoff)
         {
-            return Ok(Progress::Done);
+            return Ok(Some(Progress::Done));
         }
         let top = mark.map_or(head.log_last, |(position, _)| position);
         let stable = self.stable(slot, head);
         let Some(stable) = step.unless_damaged(slot, stable)? else {
-            return Ok(Progress::Done);
+            return Ok(Some(Progress::Done));
         };
+        let newest = *step.reading.newest.entry(slot).or_insert(head.log_last);
         let mut followed = Followed::default();
         if let Stable::Seen(_) = stable {
             let near = marks.get(1..).unwrap_or_default();
             let looked = self.look_near(slot, head, near, &stable, &mut followed, step);
-            if step.unless_damaged(slot, looked)?.is_none() {
-                return Ok(Progress::Done);
+            match step.unless_damaged(slot, looked)? {
+                Some(Looked::Over) => {}
+                Some(Looked::BrokenOff) => return Ok(None),
+                None => return Ok(Some(Progress::Done)),
             }
             // Without two marks there may be some to be put.
             if !followed.is_any && marks.len() > 1 {
-                let looked = self.look_far(slot, head, top, &stable, &mut followed, step);
-                if step.unless_damaged(slot, looked)?.is_none() {
-                    return Ok(Progress::Done);
+                let looked = self.look_far(slot, newest, top, &stable, &mut followed, step);
+                match step.unless_damaged(slot, looked)? {
+                    Some(Looked::Over) => {}
+                    Some(Looked::BrokenOff) => return Ok(None),
+                    None => return Ok(Some(Progress::Done)),
                 }
                 if !followed.is_any {
                     let first = followed.first_wanted();
                     return match self.hold_up(slot, head, &tally, first, step)? {
-                        Held::Away => Ok(Progress::More),
-                        Held::Back | Held::Nowise => Ok(Progress::Done),
+                        Held::Away => Ok(Some(Progress::More)),
+                        Held::Back | Held::Nowise => Ok(Some(Progress::Done)),
                     };
                 }
             }
         }
         let walked = self.walk(slot, head, top, step);
         match step.unless_damaged(slot, walked)? {
-            None => Ok(Progress::Done),
+            None => Ok(Some(Progress::Done)),
+            Some(Walked::BrokenOff) => Ok(None),
             Some(Walked::NeedsMark { position, hlc }) => {
                 self.put_mark(slot, position, hlc)?;
-                Ok(Progress::More)
+                Ok(Some(Progress::More))
             }
             // The newest stays.
-            Some(Walked::Span(_)) if top == head.log_last => Ok(Progress::Done),
+            Some(Walked::Span(_)) if top == head.log_last => Ok(Some(Progress::Done)),
             Some(Walked::Span(span)) => {
                 let mut seen = VersionVector::default();
                 span.iter().for_each(|delta| seen.see(delta.dot));
                 if matches!(stable, Stable::Seen(_)) && !followed.covers(&seen) {
-                    let looked = self.look_far(slot, head, top, &stable, &mut followed, step);
-                    if step.unless_damaged(slot, looked)?.is_none() {
-                        return Ok(Progress::Done);
+                    let looked = self.look_far(slot, newest, top, &stable, &mut followed, step);
+                    match step.unless_damaged(slot, looked)? {
+                        Some(Looked::Over) => {}
+                        Some(Looked::BrokenOff) => return Ok(None),
+                        None => return Ok(Some(Progress::Done)),
                     }
                 }
                 if matches!(stable, Stable::Seen(_)) && !followed.covers(&seen) {
                     let wanted = followed.wanted(&seen);
                     match self.hold_up(slot, head, &tally, wanted, step)? {
-                        Held::Back => return Ok(Progress::Done),
-                        Held::Away => return Ok(Progress::More),
+                        Held::Back => return Ok(Some(Progress::Done)),
+                        Held::Away => return Ok(Some(Progress::More)),
                         Held::Nowise => {}
                     }
                 }
                 self.cut(slot, head, tally, top, &span, &seen, step)
+                    .map(Some)
             }
         }
     }
@@ -159,9 +214,9 @@ impl Pass<'_> {
         let mut bytes = 0;
         let mut position = top;
         while position > head.log_pruned {
-            let delta = self.logged(slot, position, head.is_shared)?;
-            step.done.rows += 1;
-            step.done.bytes += delta.bytes;
+            let Some(delta) = self.read_once(slot, position, head.is_shared, step)? else {
+                return Ok(Walked::BrokenOff);
+            };
             if !span.is_empty() {
                 bytes += delta.bytes;
             }
@@ -173,6 +228,32 @@ impl Pass<'_> {
             span.push(delta);
         }
         Ok(Walked::Span(span))
+    }
+
+    /// A delta, of which it is known what it is if it is large and was read before. None if the time of the step is over
+    /// and it has read one already that the next one need not read again.
+    pub(super) fn read_once(
+        &self,
+        slot: ContextSlot,
+        position: u64,
+        with_id: bool,
+        step: &mut Step<'_>,
+    ) -> Result<Option<Logged>, StoreError> {
+        let known = step.reading.deltas.get(&position).copied();
+        if let Some(known) = known.filter(|known| known.id.is_some() || !with_id) {
+            return Ok(Some(known));
+        }
+        if step.reading.is_new && step.budget.is_late() {
+            return Ok(None);
+        }
+        let delta = self.logged(slot, position, with_id)?;
+        step.done.rows += 1;
+        step.done.bytes += delta.bytes;
+        if delta.bytes >= LARGE_BYTES {
+            step.reading.deltas.insert(position, delta);
+            step.reading.is_new = true;
+        }
+        Ok(Some(delta))
     }
 
     pub(super) fn logged(
@@ -249,6 +330,7 @@ impl Pass<'_> {
             false => None,
         };
         for delta in span {
+            step.reading.deltas.remove(&delta.position);
             tally.subtract_delta(delta.position, delta.bytes);
             let key = position_key(delta.position);
             let deleted = self.tables.log.delete(&mut self.txn, &key);

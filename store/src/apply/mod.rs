@@ -32,6 +32,8 @@ mod tallies;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::mem;
 
+pub(crate) use self::history::Reading;
+
 use self::again::WrittenBefore;
 use self::bounds::check_bound;
 use self::later::{Begun, Waiting};

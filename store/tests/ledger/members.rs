@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use corelet_store::{
     Acknowledgement, Births, Change, Collected, ContextSlot, DeltaView, EntryKind, Head, Hlc,
-    NodeId, Op, Refused, RemoteDelta, Retention, Sealer, Space, StepBounds, Write,
+    NodeId, Op, Reach, Refused, RemoteDelta, Retention, Sealer, Space, StepBounds, Write,
 };
 
 use crate::retention::{KEEP_NOTHING, SPAN, at, collect, head, tell};
@@ -354,15 +354,10 @@ fn history_is_cut_although_the_next_marks_do_not_follow_it() {
     }
 }
 
-/// To look whether a span is followed, whole deltas are hashed: no more of them in one step than
-/// it has bytes for, but for the first.
-#[test]
-fn a_step_that_looks_at_large_deltas_is_bounded() {
-    const DELTA: usize = 300 << 10;
-    let bounds = StepBounds {
-        rows_max: 128,
-        bytes_max: 64 << 10,
-    };
+const DELTA: usize = 300 << 10;
+
+/// Two nodes that have ten deltas, each of which is a span by itself.
+fn with_large_deltas() -> Vec<Node> {
     let mut nodes = Node::cluster(2);
     for n in 0..10 {
         let node = &mut nodes[0];
@@ -374,6 +369,18 @@ fn a_step_that_looks_at_large_deltas_is_bounded() {
     nodes[1].receive(log);
     let (seen, id) = (nodes[1].seen(), nodes[1].id);
     nodes[0].hear(id, seen, 1 << 30).unwrap();
+    nodes
+}
+
+/// To look whether a span is followed, whole deltas are hashed: no more of them in one step than
+/// it has bytes for, but for the first.
+#[test]
+fn a_step_that_looks_at_large_deltas_is_bounded() {
+    let bounds = StepBounds {
+        rows_max: 128,
+        bytes_max: 64 << 10,
+    };
+    let nodes = with_large_deltas();
     let ledger = nodes[0].bench.ledger();
     let mut rounds = 0;
     while rounds < 2 {
@@ -384,6 +391,37 @@ fn a_step_that_looks_at_large_deltas_is_bounded() {
     }
     let left = nodes[0].head().log_count;
     assert!(left <= 2, "{left}");
+    nodes[0].bench.verify();
+}
+
+/// The clock is late whenever it is looked at: none reads a second one, and what it has read the next step
+/// knows.
+#[test]
+fn a_step_whose_time_is_over_reads_one_large_delta_and_the_next_goes_on_with_it() {
+    let bounds = StepBounds {
+        rows_max: u64::MAX,
+        bytes_max: u64::MAX,
+    };
+    let nodes = with_large_deltas();
+    let ledger = nodes[0].bench.ledger().clone();
+    let mut writer = ledger.writer();
+    let (mut steps, mut read, mut deltas) = (0, 0, 0);
+    while deltas < 8 {
+        let budget = bounds.until(&|| true);
+        let step = writer.collect(&KEEP_NOTHING, at(1 << 40), budget, Reach::All);
+        let step = step.unwrap();
+        assert!(step.bytes < DELTA as u64 + 10_000, "{step:?}");
+        steps += 1;
+        read += step.bytes;
+        deltas += step.deltas;
+        assert!(steps < 100, "it does not get on");
+    }
+    assert!(
+        read < 11 * (DELTA as u64 + 10_000),
+        "{read} bytes, some of them twice"
+    );
+    writer.checkpoint().unwrap();
+    drop(writer);
     nodes[0].bench.verify();
 }
 
