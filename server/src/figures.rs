@@ -108,6 +108,7 @@ figures! {
     Gauge collector_micros_max = "corelet_collector_step_microseconds_max" "The longest step of the collector since the start";
     Counter events_dropped = "corelet_events_dropped" "Events dropped because there were more than are kept";
     Counter deltas_dropped = "corelet_deltas_dropped" "Deltas dropped because there were more than are kept";
+    Counter edits_packed = "corelet_edits_packed" "Edits of lists and texts that were put together with others to take less of the disk";
     Counter answers_expired = "corelet_answers_expired" "Answers to calls with an idempotency key that the collector has dropped, past their time";
     Counter deltas_held_up = "corelet_deltas_held_up" "Times that a context's deltas stayed because another node may need them";
     Counter members_away = "corelet_members_away" "Nodes that are not waited for any more and have to take a snapshot";

@@ -24,7 +24,7 @@ use corelet_shard::{
     WatchdogConfig, available_cores, rt,
 };
 use corelet_store::{
-    AnswerBounds, AttachedBounds, DataDir, Keep, LedgerConfig, OpenOptions, PendingBounds,
+    AnswerBounds, AttachedBounds, DataDir, Keep, LedgerConfig, OpenOptions, Packs, PendingBounds,
     Retention, SHARDS_MAX, ShardCount, StoreError,
 };
 use corelet_wasm_host::{CompileIn, Host, HostConfig, HostError, WorkerCommand};
@@ -547,6 +547,7 @@ fn collector_bounds(collector: &Collector) -> CollectorBounds {
             },
             away_max: collector.member_away_max,
             away_bytes_max: collector.member_away_bytes_max.0,
+            packs: Packs::DEFAULT,
         },
         scrub_bytes_per_second: collector.scrub_bytes_per_second.0,
     }

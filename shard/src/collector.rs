@@ -1,4 +1,4 @@
-//! The collector: keeps each context's events and deltas within their bounds, drops answers
+//! The collector: keeps each context's events and deltas within their bounds, puts edits of lists and texts together, drops answers
 //! under keys that are past their time, and looks for damage, in steps of some hundred records and no more than half a millisecond. It runs on the commit thread, between batches,
 //! and rests four times as long as it works, so that calls go first; what it decides is the
 //! store's (`LedgerWriter::collect`, `Scrub`). A step makes no checkpoint: it says when one is due, and the commit
@@ -229,6 +229,7 @@ impl Collector {
         stats.collector_bytes.add(collected.bytes);
         stats.events_dropped.add(collected.events);
         stats.deltas_dropped.add(collected.deltas);
+        stats.edits_packed.add(collected.edits_packed);
         stats.deltas_held_up.add(collected.held_up);
         stats.members_away.add(collected.away.len() as u64);
         stats.damage_found.add(collected.damaged.len() as u64);

@@ -228,6 +228,8 @@ pub struct ShardStats {
     pub events_dropped: Counter,
     /// Deltas dropped for the same reason.
     pub deltas_dropped: Counter,
+    /// Edits of lists and texts that were put together with others.
+    pub edits_packed: Counter,
     /// Answers under keys dropped because they were past their time, but for those that
     /// went with a call.
     pub answers_expired: Counter,

@@ -10,7 +10,8 @@ use corelet_store::{
     Acknowledgement, AnswerKey, ApplicationId, ApplicationRecord, Attachment, Birth, Births,
     BlobId, BlobLimit, Blobs, CallEffects, Change, ContextId, ContextSlot, DataDir, EntryKind,
     Event, Hlc, KeyedAnswer, Ledger, LedgerConfig, NewContext, NodeId, Op, OpenOptions,
-    RemoteDelta, RequestDigest, Said, Sealer, ShardCount, ShardId, Space, Write, make_seals, vouch,
+    RemoteDelta, RequestDigest, Retention, Said, Sealer, ShardCount, ShardId, Space, StepBounds,
+    Write, make_seals, vouch,
 };
 use ed25519_dalek::{Signer, SigningKey};
 
@@ -166,6 +167,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     two_nodes(&mut writer, &dir)?;
     attachments(&mut writer, &dir)?;
     answers(&mut writer)?;
+    packed(&mut writer)?;
     journal(&mut writer)
 }
 
@@ -310,6 +312,40 @@ fn answers(writer: &mut Writer) -> Result<(), Box<dyn Error>> {
         seen,
         now,
     })])
+}
+
+/// Context 8 has a text of 300 edits, of which the oldest are in packs.
+fn packed(writer: &mut Writer) -> Result<(), Box<dyn Error>> {
+    writer.create(8, vec![])?;
+    let mut births = Births::default();
+    for n in 0..300_u32 {
+        let edit = Write::Edit {
+            kind: EntryKind::Text,
+            births: births.clone(),
+            update: Bytes::from(format!("edit {n}")),
+        };
+        let hlc = writer.call(8, vec![write("packed", edit)])?;
+        if n == 0 {
+            births = [Birth {
+                author: AUTHOR,
+                hlc,
+            }]
+            .into_iter()
+            .collect();
+        }
+    }
+    let (retention, bounds) = (Retention::default(), StepBounds::default());
+    let mut packed = 0;
+    loop {
+        let step = writer.ledger.collect(&retention, Hlc::ZERO, &bounds)?;
+        packed += step.edits_packed;
+        if step.is_round_over {
+            break;
+        }
+    }
+    assert_eq!(packed, 128, "two packs");
+    writer.ledger.writer().checkpoint()?;
+    Ok(())
 }
 
 /// Calls that only the journal has.

@@ -334,16 +334,33 @@ impl Birth {
             hlc: Hlc::from_bits(u64::from_le_bytes(*hlc)),
         }
     }
+
+    pub(crate) fn row(&self) -> [u8; BIRTH_BYTES] {
+        let mut bytes = [0; BIRTH_BYTES];
+        bytes[..32].copy_from_slice(self.author.as_bytes());
+        bytes[32..].copy_from_slice(&self.hlc.bits().to_le_bytes());
+        bytes
+    }
 }
 
 /// Births, as a delta has them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Births(Vec<[u8; BIRTH_BYTES]>);
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Births {
+    rows: Vec<[u8; BIRTH_BYTES]>,
+    /// As those of a delta are that is made now; see [`BirthsView`].
+    are_linked: bool,
+}
+
+impl Default for Births {
+    fn default() -> Births {
+        Births::from_iter([])
+    }
+}
 
 impl Births {
     /// As records have them.
     pub(crate) fn rows(&self) -> &[[u8; BIRTH_BYTES]] {
-        &self.0
+        &self.rows
     }
 
     /// Those of a record.
@@ -352,27 +369,28 @@ impl Births {
     }
 
     pub(crate) fn view(&self) -> BirthsView<'_> {
-        BirthsView::of(&self.0).expect("they were sorted when they were collected")
+        let view = BirthsView::of(&self.rows, self.are_linked);
+        view.expect("they were sorted when they were collected")
     }
 
     /// How many.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.rows.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.rows.is_empty()
     }
 
     /// All of them, in ascending order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Birth> {
-        self.0.iter().map(Birth::of)
+        self.rows.iter().map(Birth::of)
     }
 
     /// Whether this is one of them.
     pub fn contains(&self, birth: &Birth) -> bool {
-        self.0.binary_search_by_key(birth, Birth::of).is_ok()
+        self.rows.binary_search_by_key(birth, Birth::of).is_ok()
     }
 }
 
@@ -381,13 +399,10 @@ impl FromIterator<Birth> for Births {
         let mut births: Vec<Birth> = births.into_iter().collect();
         births.sort_unstable();
         births.dedup();
-        let bytes = births.into_iter().map(|birth| {
-            let mut bytes = [0; BIRTH_BYTES];
-            bytes[..32].copy_from_slice(birth.author.as_bytes());
-            bytes[32..].copy_from_slice(&birth.hlc.bits().to_le_bytes());
-            bytes
-        });
-        Births(bytes.collect())
+        Births {
+            rows: births.iter().map(Birth::row).collect(),
+            are_linked: true,
+        }
     }
 }
 
@@ -402,7 +417,8 @@ impl Op {
         Op::shared(key, Write::Remove)
     }
 
-    /// As a delta has it. Whether an addition begins a new cell is not known yet.
+    /// As a delta has it. Whether an addition begins a new cell is not known yet, nor what an edit
+    /// has seen of those whom it names.
     pub(crate) fn view(&self) -> OpView<'_> {
         OpView {
             space: self.space,
@@ -424,6 +440,7 @@ impl Op {
                 } => WriteView::Edit {
                     kind: *kind,
                     births: births.view(),
+                    seen: &[],
                     update,
                 },
                 Write::Remove => WriteView::Remove,
@@ -446,9 +463,13 @@ impl Op {
                     kind,
                     births,
                     update,
+                    ..
                 } => Write::Edit {
                     kind,
-                    births: births.iter().collect(),
+                    births: Births {
+                        rows: births.as_slice().to_vec(),
+                        are_linked: births.are_linked(),
+                    },
                     update: Bytes::copy_from_slice(update),
                 },
                 WriteView::Remove => Write::Remove,

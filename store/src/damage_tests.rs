@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use bytes::Bytes;
 
 use crate::answer::{AnswerKey, KeyedAnswer, RequestDigest, Said};
-use crate::change::{Births, Change, Op, Write};
+use crate::change::{Birth, Births, Change, Op, Write};
 use crate::check::check;
 use crate::entry::{EntryKind, SequenceState, Space, State, Value};
 use crate::error::{ExportError, ImportError, StoreError};
@@ -20,6 +20,7 @@ use crate::ledger::{Ledger, LedgerConfig};
 use crate::names::reconcile_names;
 use crate::quarantine::{AsideRow, QuarantineRow, aside_key};
 use crate::record::{EntryRow, LitterRow, seal};
+use crate::retention::Retention;
 use crate::scrub::Scrub;
 use crate::step::StepBounds;
 use crate::verify::verify;
@@ -329,6 +330,68 @@ fn what_lies_under_a_damaged_grave_is_nobodys_and_goes() {
     let stats = ledger.stats().unwrap();
     assert_eq!((stats.entries, stats.deltas, stats.graves), (40, 1, 0));
     verify(&ledger.snapshot().unwrap()).unwrap();
+}
+
+/// Whoever would read it is told, and so is a check; the context beside it goes on.
+#[test]
+fn a_damaged_pack_takes_its_text_out_of_what_is_read() {
+    let (dir, ledger, [slot, other]) = two();
+    let mut births = Births::default();
+    for n in 0..300_u64 {
+        let write = Write::Edit {
+            kind: EntryKind::Text,
+            births: births.clone(),
+            update: Bytes::from_static(b"an edit"),
+        };
+        let call = call(1, slot, 100 + n, vec![Op::shared("text".into(), write)]);
+        if n == 0 {
+            let birth = Birth {
+                author: call.author,
+                hlc: call.hlc,
+            };
+            births = [birth].into_iter().collect();
+        }
+        commit(&ledger, Change::Call(call));
+    }
+    let (retention, bounds) = (Retention::default(), StepBounds::default());
+    while !ledger
+        .collect(&retention, Hlc::ZERO, &bounds)
+        .unwrap()
+        .is_round_over
+    {}
+    ledger.writer().checkpoint().unwrap();
+    assert_eq!(ledger.stats().unwrap().packs, 2);
+    let read = |slot| {
+        let snapshot = ledger.snapshot().unwrap();
+        let mut count = 0;
+        let visit = &mut |_: crate::EditView<'_>| {
+            count += 1;
+            std::ops::ControlFlow::Continue(())
+        };
+        let read = snapshot.edits(slot, Space::Shared, b"text", EntryKind::Text, visit);
+        read.map(|()| count)
+    };
+    assert_eq!(read(slot).unwrap(), 300);
+    assert!(round(&mut Scrub::default(), &ledger).damaged.is_empty());
+    let mut key = Vec::new();
+    alter(&ledger, |tables, txn| {
+        key = tables.packs.first(txn)?.unwrap().0.to_vec();
+        Ok(true)
+    });
+    flip(&ledger, |tables| tables.packs, &key);
+    assert!(matches!(read(slot), Err(StoreError::Corrupt { .. })));
+    assert!(verify(&ledger.snapshot().unwrap()).is_err());
+    let damaged = round(&mut Scrub::default(), &ledger).damaged;
+    assert!(damaged.iter().any(|damage| damage.slot == Some(slot)));
+    assert!(damaged.iter().all(|damage| damage.slot == Some(slot)));
+    assert_eq!(read(other).unwrap(), 0);
+    delete(&ledger, 1);
+    sweep(&ledger);
+    assert_eq!(ledger.stats().unwrap().packs, 0);
+    verify(&ledger.snapshot().unwrap()).unwrap();
+    drop(ledger);
+    let report = check(dir.path(), &mut |_| {}).unwrap();
+    assert!(report.is_whole(), "{:?}", report.findings);
 }
 
 /// Such a record says that the edits under its key are of a list that was removed.

@@ -13,7 +13,9 @@
 //! entry, to value length (4), value; 2 adds to a counter and 3 does so in a new
 //! cell, amount (8, signed); 4 inserts a set element; 6 edits a list and 7 a text, birth
 //! count (2), births (author (32), HLC (8), ascending), update length (4), update; 8
-//! removes. With 128 added, each but the last removes first what is there.
+//! removes; 9 and 10 are edits of a list and a text that are [linked](BirthsView) to what they build on,
+//! and have behind the births a count (2) and stamps (8): up to which one each author whom the update names
+//! had been seen; 6 and 7 are those of before. With 128 added, each but 8 removes first what is there.
 
 use crate::attachment::Attachment;
 use crate::change::{Birth, Event};
@@ -21,6 +23,7 @@ use crate::entry::{EntryKind, Space};
 use crate::hlc::Hlc;
 use crate::ids::{ContextId, DeltaId, ID_BYTES, NodeId, Root};
 use crate::layout::{EVENT_KIND_BYTES_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use crate::sequence::{UPDATE_EDITS_MAX, named_in};
 
 const MAGIC: &[u8; 4] = b"CLD2";
 
@@ -44,6 +47,9 @@ pub const BIRTHS_MAX: usize = 1024;
 /// Bytes of a birth.
 pub(crate) const BIRTH_BYTES: usize = 40;
 
+/// Bytes of a stamp.
+pub(crate) const STAMP_BYTES: usize = 8;
+
 /// What an op does.
 mod deed {
     pub(super) const SET: u8 = 1;
@@ -54,6 +60,8 @@ mod deed {
     pub(super) const EDIT_LIST: u8 = 6;
     pub(super) const EDIT_TEXT: u8 = 7;
     pub(super) const REMOVE: u8 = 8;
+    pub(super) const EDIT_LIST_LINKED: u8 = 9;
+    pub(super) const EDIT_TEXT_LINKED: u8 = 10;
     /// Added to any other.
     pub(super) const REMOVES_FIRST: u8 = 128;
 }
@@ -65,7 +73,9 @@ pub(crate) fn size_at_most<'a>(ops: impl Iterator<Item = OpView<'a>>, events: &[
         let more = match op.write {
             WriteView::Set(_) | WriteView::WriteOnce(_) => 4,
             WriteView::Add { .. } => 8,
-            WriteView::Edit { births, .. } => 6 + births.0.len() * BIRTH_BYTES,
+            WriteView::Edit { births, update, .. } => {
+                8 + births.rows.len() * BIRTH_BYTES + named_in(update).len() * STAMP_BYTES
+            }
             WriteView::Insert | WriteView::Remove => 0,
         };
         (4 + op.key.len() + more + op.write.payload().len()) as u64
@@ -145,9 +155,11 @@ pub(crate) fn write_op(out: &mut Vec<u8>, op: &OpView<'_>) {
         } => deed::ADD_IN_NEW_CELL,
         WriteView::Insert => deed::INSERT,
         WriteView::WriteOnce(_) => deed::WRITE_ONCE,
-        WriteView::Edit { kind, .. } => match kind {
-            EntryKind::List => deed::EDIT_LIST,
-            _ => deed::EDIT_TEXT,
+        WriteView::Edit { kind, births, .. } => match (kind, births.are_linked) {
+            (EntryKind::List, false) => deed::EDIT_LIST,
+            (EntryKind::List, true) => deed::EDIT_LIST_LINKED,
+            (_, false) => deed::EDIT_TEXT,
+            (_, true) => deed::EDIT_TEXT_LINKED,
         },
         WriteView::Remove => deed::REMOVE,
     };
@@ -161,9 +173,18 @@ pub(crate) fn write_op(out: &mut Vec<u8>, op: &OpView<'_>) {
     match op.write {
         WriteView::Set(bytes) | WriteView::WriteOnce(bytes) => write_long(out, bytes),
         WriteView::Add { amount, .. } => out.extend_from_slice(&amount.to_le_bytes()),
-        WriteView::Edit { births, update, .. } => {
-            out.extend_from_slice(&length::<u16>(births.0.len()).to_le_bytes());
-            out.extend_from_slice(births.0.as_flattened());
+        WriteView::Edit {
+            births,
+            seen,
+            update,
+            ..
+        } => {
+            out.extend_from_slice(&length::<u16>(births.rows.len()).to_le_bytes());
+            out.extend_from_slice(births.rows.as_flattened());
+            if births.are_linked {
+                out.extend_from_slice(&length::<u16>(seen.len()).to_le_bytes());
+                out.extend_from_slice(seen.as_flattened());
+            }
             write_long(out, update);
         }
         WriteView::Insert | WriteView::Remove => {}
@@ -200,6 +221,7 @@ pub struct DeltaView<'a> {
     ops: &'a [u8],
     event_count: u32,
     events: &'a [u8],
+    has_unlinked: bool,
 }
 
 /// One write of a delta.
@@ -237,11 +259,22 @@ pub enum WriteView<'a> {
         kind: EntryKind,
         /// What it builds on; none if it begins the sequence.
         births: BirthsView<'a>,
+        /// Up to which stamp its author had seen each author whom the update names, in the order in
+        /// which it names them: that of an edit of the sequence, or 0. If it is not linked, or its
+        /// delta is still to be made, there is nothing.
+        seen: &'a [[u8; STAMP_BYTES]],
         /// The edit.
         update: &'a [u8],
     },
     /// Removes what is there.
     Remove,
+}
+
+impl OpView<'_> {
+    /// Whether it is an edit and no digest tells on what it builds.
+    fn is_unlinked(&self) -> bool {
+        matches!(self.write, WriteView::Edit { births, .. } if !births.are_linked)
+    }
 }
 
 impl<'a> WriteView<'a> {
@@ -267,24 +300,38 @@ impl<'a> WriteView<'a> {
     }
 }
 
-/// The births that an edit builds on.
+/// The births that an edit builds on; none if it is itself one. They are linked if the digest of
+/// its author's chain of edits tells of them, and of what the edit says that it had seen: only then do equal roots say that both are the same. Those of the first edits were not,
+/// which are kept as they are, and come from other nodes in copies alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BirthsView<'a>(&'a [[u8; BIRTH_BYTES]]);
+pub struct BirthsView<'a> {
+    rows: &'a [[u8; BIRTH_BYTES]],
+    are_linked: bool,
+}
 
 impl<'a> BirthsView<'a> {
     /// As written in a delta or a record. `None` unless in ascending order.
-    pub(crate) fn of(births: &'a [[u8; BIRTH_BYTES]]) -> Option<BirthsView<'a>> {
-        let births = BirthsView(births);
+    pub(crate) fn of(rows: &'a [[u8; BIRTH_BYTES]], are_linked: bool) -> Option<BirthsView<'a>> {
+        let births = BirthsView { rows, are_linked };
         births.iter().is_sorted_by(|a, b| a < b).then_some(births)
     }
 
     pub(crate) fn as_slice(&self) -> &'a [[u8; BIRTH_BYTES]] {
-        self.0
+        self.rows
+    }
+
+    pub(crate) fn are_linked(&self) -> bool {
+        self.are_linked
+    }
+
+    /// They, if they are linked.
+    pub(crate) fn linked(&self) -> Option<&'a [[u8; BIRTH_BYTES]]> {
+        self.are_linked.then_some(self.rows)
     }
 
     /// Each of them, in ascending order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Birth> + use<'a> {
-        self.0.iter().map(Birth::of)
+        self.rows.iter().map(Birth::of)
     }
 }
 
@@ -316,8 +363,10 @@ impl<'a> DeltaView<'a> {
         }
         let ops = rest.0;
         let mut last = None;
+        let mut has_unlinked = false;
         for _ in 0..op_count {
             let op = rest.op()?;
+            has_unlinked |= op.is_unlinked();
             let place = Some((op.space, op.key));
             // One state has one form: each key once, in order.
             if place <= last {
@@ -366,6 +415,7 @@ impl<'a> DeltaView<'a> {
             ops,
             event_count,
             events,
+            has_unlinked,
         })
     }
 
@@ -402,6 +452,15 @@ impl<'a> DeltaView<'a> {
     /// The deltas that it follows, in ascending order.
     pub fn parents(&self) -> impl ExactSizeIterator<Item = DeltaId> + 'a {
         self.parents.iter().map(|id| DeltaId::from_bytes(*id))
+    }
+
+    /// Refuses one of the first form, which no node has given to another: whoever does now could have
+    /// two of them that build on something else, of which no digest tells.
+    pub(crate) fn check_linked(&self) -> Result<(), MalformedDelta> {
+        match self.has_unlinked {
+            true => Err(MalformedDelta("an edit is not linked to what it builds on")),
+            false => Ok(()),
+        }
     }
 
     /// How many writes it has.
@@ -501,19 +560,29 @@ impl<'a> Reader<'a> {
             },
             deed::INSERT => WriteView::Insert,
             deed::WRITE_ONCE => WriteView::WriteOnce(self.long()?),
-            deed::EDIT_LIST | deed::EDIT_TEXT => {
+            deed::EDIT_LIST | deed::EDIT_TEXT | deed::EDIT_LIST_LINKED | deed::EDIT_TEXT_LINKED => {
                 let count = usize::from(self.u16()?);
                 if count > BIRTHS_MAX {
                     return Err(MalformedDelta("an edit builds on too many births"));
                 }
                 let (births, _) = self.bytes(BIRTH_BYTES * count)?.as_chunks::<BIRTH_BYTES>();
+                let are_linked = matches!(deed, deed::EDIT_LIST_LINKED | deed::EDIT_TEXT_LINKED);
+                let mut seen: &[[u8; STAMP_BYTES]] = &[];
+                if are_linked {
+                    let count = usize::from(self.u16()?);
+                    if count > UPDATE_EDITS_MAX {
+                        return Err(MalformedDelta("an edit names too many authors"));
+                    }
+                    (seen, _) = self.bytes(STAMP_BYTES * count)?.as_chunks::<STAMP_BYTES>();
+                }
                 WriteView::Edit {
                     kind: match deed {
-                        deed::EDIT_LIST => EntryKind::List,
+                        deed::EDIT_LIST | deed::EDIT_LIST_LINKED => EntryKind::List,
                         _ => EntryKind::Text,
                     },
-                    births: BirthsView::of(births)
+                    births: BirthsView::of(births, are_linked)
                         .ok_or(MalformedDelta("births are not in ascending order"))?,
+                    seen,
                     update: self.long()?,
                 }
             }

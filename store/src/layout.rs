@@ -13,7 +13,7 @@ use crate::version::Dot;
 
 /// The version of the whole ledger format. Versions from 3 on are taken over
 /// (`takeover.rs`); any other is refused.
-pub(crate) const FORMAT_VERSION: u32 = 7;
+pub(crate) const FORMAT_VERSION: u32 = 8;
 
 /// The longest key that LMDB as we build it can hold.
 pub(crate) const LMDB_KEY_BYTES_MAX: usize = 511;
@@ -130,9 +130,12 @@ tables! {
     forks: "forks",
     /// Slot of a context that was shared -> which deltas from before that are not yet in `dag`.
     backlog: "backlog",
-    /// Key of an edit -> what its delta had seen of the other authors of its sequence;
+    /// Key of an edit -> what it had seen of the authors whom it names;
     /// none if that is nothing.
     edits_seen: "edits-seen",
+    /// Space and slot, name of a sequence, kind, stamp and author of the last of them -> edits of it
+    /// that are in one record.
+    packs: "packs",
     /// Prefix of the edits of a sequence, part -> the sequence as a whole, worked out from
     /// them.
     saved: "saved",

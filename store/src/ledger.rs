@@ -131,8 +131,10 @@ pub struct LedgerStats {
     pub contexts: u64,
     /// Entries of all contexts, and of deleted ones that are not yet swept.
     pub entries: u64,
-    /// Edits of lists and texts, and of removed ones that are not yet swept.
+    /// Edits of lists and texts, and of removed ones that are not yet swept, without those in packs.
     pub edits: u64,
+    /// Packs of such edits.
+    pub packs: u64,
     /// Deltas in the log.
     pub deltas: u64,
     /// Events of all contexts.
@@ -406,6 +408,7 @@ impl Ledger {
             contexts: counts.contexts,
             entries: counts.entries,
             edits: counts.edits,
+            packs: counts.packs,
             deltas: counts.deltas,
             events: counts.events,
             answers: counts.answers,

@@ -71,6 +71,7 @@ mod manifest;
 mod members;
 mod meta;
 mod names;
+mod packs;
 mod past;
 mod pending;
 mod place;
@@ -145,7 +146,7 @@ pub use pending::{
 pub use place::{LedgerIdentity, LedgerPlace};
 pub use quarantine::{QUARANTINE_REASON_BYTES_MAX, Quarantined};
 pub use record::{ContextRecord, EventView, Head};
-pub use retention::{Collected, Keep, Reach, Retention};
+pub use retention::{Collected, Keep, Packs, Reach, Retention};
 pub use saved::{
     ReadingSaved, SavedSequence, SequenceName, begin_replay, replay, seen_in, tell_void,
     unless_damaged,

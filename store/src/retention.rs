@@ -2,13 +2,14 @@
 //! and what a step of the collector did about them. How it is done is in
 //! `apply/collect.rs`, how much one step may do, in `step.rs`; on what a delta that others need depends, in `members.rs`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use crate::apply::Reading;
 use crate::error::StoreError;
 use crate::hlc::Hlc;
 use crate::ids::{ContextId, ContextSlot, NodeId};
+use crate::packs::PACK_EDITS_MAX;
 
 /// How much of one kind is kept of each context. Whatever is over any of the bounds goes,
 /// the oldest first.
@@ -35,6 +36,26 @@ pub struct Retention {
     /// Nor does one for which so many bytes of deltas, and of what they have replaced, would have
     /// to be kept.
     pub away_bytes_max: u64,
+    /// Which edits of lists and texts are put together.
+    pub packs: Packs,
+}
+
+/// How edits of a list or text are packed, which changes only what they take of the disk. None is
+/// packed before there are so many of both that are by themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packs {
+    /// How many of the newest stay by themselves.
+    pub alone: usize,
+    /// How many become one record, at most 128.
+    pub together: usize,
+}
+
+impl Packs {
+    /// What a server has.
+    pub const DEFAULT: Packs = Packs {
+        alone: PACK_EDITS_MAX,
+        together: PACK_EDITS_MAX / 2,
+    };
 }
 
 impl Default for Retention {
@@ -50,6 +71,7 @@ impl Default for Retention {
             history: keep,
             away_max: 7 * DAY,
             away_bytes_max: 64 << 20,
+            packs: Packs::DEFAULT,
         }
     }
 }
@@ -57,7 +79,7 @@ impl Default for Retention {
 /// Whom a step of the collector looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
-    /// Contexts of which log or events have grown since they were looked at.
+    /// Contexts of which log or events have grown since they were looked at, and lists and texts.
     Grown,
     /// All, in turn; every second step begins with those that have grown.
     All,
@@ -74,6 +96,8 @@ pub struct Collected {
     pub events: u64,
     /// Deltas dropped from the log.
     pub deltas: u64,
+    /// Edits of lists and texts put into packs.
+    pub edits_packed: u64,
     /// Contexts whose deltas stay although there are too many, as a member may need them.
     pub held_up: u64,
     /// Members that hold nothing up any more: each has to take a snapshot.
@@ -104,6 +128,16 @@ pub(crate) struct Round {
     pub(crate) grown: BTreeSet<ContextSlot>,
     /// Whether the last step began with contexts that have grown.
     pub(crate) is_for_grown: bool,
+    /// Whether all lists and texts were looked at since the start, for edits to pack. From then on it is known
+    /// which have grown.
+    pub(crate) has_walked: bool,
+    /// The list or text that was looked at last for that, by the prefix of its edits' keys; none while
+    /// contexts are looked at, of which all come first.
+    pub(crate) packed_after: Option<Vec<u8>>,
+    /// Lists and texts that have grown and were not yet looked at, between two transactions.
+    pub(crate) packable: VecDeque<Vec<u8>>,
+    /// Whether the last step that looked at what has grown began with those.
+    pub(crate) is_for_packs: bool,
     /// What was read for spans that were not found when a step ended.
     pub(crate) reading: Reading,
 }

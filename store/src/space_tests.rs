@@ -23,11 +23,17 @@ fn author(n: u64) -> NodeId {
     NodeId::from_bytes(bytes)
 }
 
+/// An edit that names every author.
 fn text(births: Births) -> Write {
+    let mut update = vec![1, 2];
+    update.extend_from_slice(&[AUTHORS as u8 & 0x7f | 0x80, (AUTHORS >> 7) as u8]);
+    for n in 0..AUTHORS {
+        update.extend_from_slice(author(n).as_bytes());
+    }
     Write::Edit {
         kind: EntryKind::Text,
         births,
-        update: Bytes::from_static(b"an edit"),
+        update: Bytes::from(update),
     }
 }
 

@@ -24,6 +24,7 @@ use crate::error::StoreError;
 use crate::ids::ContextSlot;
 use crate::layout::{self, PAGE_BYTES, Table, Tables, position_key, slot_key, slot_of, space_key};
 use crate::ledger::engine_error;
+use crate::packs::{PackView, Packing};
 use crate::record::{GraveRow, LitterRow, Logged, open, read_entry, seal};
 use crate::saved;
 use crate::step::Budget;
@@ -250,6 +251,7 @@ impl Sweep<'_, '_> {
             tables.entries,
             tables.edits,
             tables.edits_seen,
+            tables.packs,
             tables.litter,
             tables.saved,
         ];
@@ -415,15 +417,23 @@ impl Sweep<'_, '_> {
         let (so_far, so_far_bytes) = (self.done.rows, self.done.swept.bytes);
         let (mut seen, mut bytes) = (0, 0);
         let mut last = None;
-        let mut unneeded = Vec::new();
+        let (mut unneeded, mut packs) = (Vec::new(), Vec::new());
         let mut is_at_end = true;
-        let stored = edits::read(tables.edits, self.txn, prefix, after).map_err(unread)?;
+        let stored = edits::read(&tables, self.txn, prefix, after).map_err(unread)?;
         for edit in stored {
             let edit = edit.map_err(unread)?;
-            if !alive.needs(&edit) {
-                unneeded.push(edit.key.to_vec());
+            match (edit.key(), edit.pack()) {
+                (Some(key), _) if !alive.needs(&edit) => unneeded.push(key.to_vec()),
+                // It was gone through before if a step begins further on in it.
+                (_, Some(pack)) if pack.next_dot() == Some(edit.dot) => {
+                    seen += pack.len() as u64;
+                    let left = repacked(pack, &alive, prefix);
+                    packs.extend(left.map(|left| (pack.key.to_vec(), left)));
+                }
+                _ => {}
             }
-            last = Some(edit.key.to_vec());
+            let suffix = layout::edit_suffix(edit.dot);
+            last = Some([prefix, &suffix].concat());
             seen += 1;
             bytes += edit.stored_bytes;
             let is_spent = (self.budget).is_spent(so_far + seen, so_far_bytes + bytes);
@@ -435,6 +445,13 @@ impl Sweep<'_, '_> {
         for key in unneeded {
             tables.edits.delete(self.txn, &key).map_err(failed)?;
             tables.edits_seen.delete(self.txn, &key).map_err(failed)?;
+        }
+        for (key, left) in packs {
+            tables.packs.delete(self.txn, &key).map_err(failed)?;
+            if let Some((key, record)) = left {
+                self.done.count_put(record.len());
+                tables.packs.put(self.txn, &key, &record).map_err(failed)?;
+            }
         }
         // An edit and what it had seen lie at two places.
         self.done.count_run(seen, bytes, 2 * bytes);
@@ -469,6 +486,29 @@ struct Grave {
     context: [u8; 32],
     log_last: u64,
     log_pruned: u64,
+}
+
+/// What stays of a pack: its key and record, or none if nothing does. `None` if all of it stays. It is
+/// gone through as a whole, with its first edit.
+fn repacked(
+    pack: &PackView<'_>,
+    alive: &Alive,
+    prefix: &[u8],
+) -> Option<Option<(Vec<u8>, Vec<u8>)>> {
+    let mut stays = Packing::default();
+    let mut count = 0;
+    for edit in edits::of_pack(pack) {
+        if alive.needs(&edit)
+            && edit
+                .packed_seen()
+                .is_some_and(|seen| stays.add(&edit, seen))
+        {
+            count += 1;
+        }
+    }
+    let mut record = Vec::new();
+    let left = || stays.seal(prefix, &mut record).map(|key| (key, record));
+    (count < pack.len()).then(left)
 }
 
 /// Whether a record of removed edits is of those under its key.

@@ -1,8 +1,8 @@
 //! A ledger of format 3 becomes one of this format, in one transaction: it is of the
 //! one or of the other, whatever happens in between. Called by `ledger.rs` when it
-//! opens a ledger of that format. One of format 4 lacks tables only, which
-//! `ledger.rs` makes; one of format 5 lacks nothing, and later programs may write what a
-//! program of that format does not know.
+//! opens a ledger of that format. One of format 4 or later lacks tables only,
+//! if anything, which `ledger.rs` makes, and later programs may write what a program of that format
+//! does not know.
 //!
 //! Format 3 had registers alone, in one space, whose records are the same here. Its deltas
 //! have another form and were never sent to anybody, so they go: the newest of
@@ -188,7 +188,7 @@ mod tests {
             matches!(
                 error,
                 StoreError::WrongFormat {
-                    found: 2 | 8,
+                    found: 2 | 9,
                     supported: FORMAT_VERSION,
                     ..
                 }

@@ -21,6 +21,7 @@ use crate::entry::{EntryKind, Space, Stored, check_placement};
 use crate::error::StoreError;
 use crate::ids::{ContextId, ContextSlot};
 use crate::layout::{self, Table, Tables, slot_of};
+use crate::packs::PackView;
 use crate::quarantine::{AsideRow, Quarantined};
 use crate::record::{
     AnswerTally, ContextRecord, DagNode, EventView, GraveRow, Head, Logged, open,
@@ -192,7 +193,7 @@ enum Keyed {
 
 /// What one record of a table has to be by itself, in an order in which contexts are
 /// known before what they have. The tables `meta` and `authors` are read elsewhere.
-fn records<'s>() -> [(Pick, Keyed, Check<'s>); 22] {
+fn records<'s>() -> [(Pick, Keyed, Check<'s>); 23] {
     use Keyed::{Entries, Otherwise, Position, Slot, Space, Trie};
     [
         (|tables| tables.contexts, Otherwise, Scrub::context),
@@ -200,6 +201,7 @@ fn records<'s>() -> [(Pick, Keyed, Check<'s>); 22] {
         (|tables| tables.heads, Otherwise, Scrub::head),
         (|tables| tables.entries, Entries, Scrub::entry),
         (|tables| tables.edits, Space, Scrub::edit),
+        (|tables| tables.packs, Space, Scrub::pack),
         (|tables| tables.litter, Space, Scrub::litter),
         (|tables| tables.saved, Space, Scrub::saved),
         (|tables| tables.answers, Slot, Scrub::answer),
@@ -455,6 +457,20 @@ impl<'s> Scrub<'s> {
         match dot.is_some_and(|dot| self.authors.get(dot.author).is_some()) {
             true => Ok(()),
             false => Err(corrupt("edit", key, "its author is unknown")),
+        }
+    }
+
+    fn pack(&mut self, key: &[u8], bytes: &[u8]) -> Result<(), StoreError> {
+        let wrong = |why| corrupt("pack of edits", key, why);
+        let (slot, ..) = layout::split_entry(key).ok_or_else(|| wrong("its space is unknown"))?;
+        let pack = PackView::read(key, bytes)?;
+        self.of(slot).edits += pack.len() as u64;
+        match pack
+            .authors()
+            .all(|author| self.authors.get(author).is_some())
+        {
+            true => Ok(()),
+            false => Err(wrong("an author is unknown")),
         }
     }
 

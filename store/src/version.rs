@@ -98,13 +98,6 @@ pub(crate) enum Past<'a> {
 }
 
 impl Past<'_> {
-    pub(crate) fn has_seen(self, dot: Dot) -> bool {
-        match self {
-            Past::Everything => true,
-            Past::Seen(vector) => vector.has_seen(dot),
-        }
-    }
-
     /// Up to which stamp it has seen an author, of whom `last` is the newest that counts;
     /// none if it has seen nothing of it.
     pub(crate) fn stamp(self, last: Dot) -> Option<Hlc> {
@@ -113,6 +106,13 @@ impl Past<'_> {
             Past::Seen(vector) => vector.stamp(last.author).min(last.hlc),
         };
         (stamp > Hlc::ZERO).then_some(stamp)
+    }
+
+    pub(crate) fn has_seen(self, dot: Dot) -> bool {
+        match self {
+            Past::Everything => true,
+            Past::Seen(vector) => vector.has_seen(dot),
+        }
     }
 }
 

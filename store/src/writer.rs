@@ -389,6 +389,7 @@ impl<'l> LedgerWriter<'l> {
             })?;
             if damaged.len() == known {
                 pass.grown.append(&mut self.state.round.grown);
+                pass.packable.append(&mut self.state.round.packable);
                 self.pass = Some(pass);
                 return Ok(calls);
             }
@@ -409,6 +410,7 @@ impl<'l> LedgerWriter<'l> {
         generation.number += 1;
         let bytes_noted = self.state.journal.take_space()?;
         self.state.round.grown = std::mem::take(&mut pass.grown);
+        self.state.round.packable = std::mem::take(&mut pass.packable);
         let authors_used = pass.take_used_authors();
         let has_swept = pass.has_swept();
         (self.state.next, self.state.tries) = pass.finish(generation, bytes_noted)?;

@@ -211,7 +211,7 @@ settings! {
 
     /// What is kept of the past of each context, and how it is looked after. What is over any of the bounds goes, the oldest first, in small steps beside the calls.
     collector: Collector {
-        /// How often every context is looked at. Those that are written to are looked at sooner.
+        /// How often every context is looked at. Those that are written to are looked at sooner, and so are their lists and texts.
         every: Duration [100, 24 * HOUR] = "1 min";
         /// Events kept of a context. A reader that is further behind is told of the gap.
         events_max: u64 [0, 1_000_000_000] = "10_000";

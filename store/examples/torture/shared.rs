@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use corelet_store::{
     Acknowledgement, Birth, Births, CallEffects, Change, Content, ContextSlot, DeltaId, EditPlace,
-    EditView, EntryKind, Hlc, Keep, Ledger, LedgerWriter, NodeId, Op, Reach, RemoteDelta,
+    EditView, EntryKind, Hlc, Keep, Ledger, LedgerWriter, NodeId, Op, Packs, Reach, RemoteDelta,
     Retention, Sealer, Sequence, SequenceKind, SequenceName, Snapshot, Space, StepBounds,
     StoreError, Write, replay,
 };
@@ -44,6 +44,10 @@ const RETENTION: Retention = Retention {
     },
     away_max: Duration::from_secs(1 << 40),
     away_bytes_max: u64::MAX,
+    packs: Packs {
+        alone: 2,
+        together: 4,
+    },
 };
 
 /// What a writer has to know of the context to go on.

@@ -285,8 +285,10 @@ impl Pass<'_> {
                 continue;
             }
             let mut op = op.view();
-            if let WriteView::Add { is_new_cell, .. } = &mut op.write {
-                *is_new_cell = planned.is_new_cell;
+            match &mut op.write {
+                WriteView::Add { is_new_cell, .. } => *is_new_cell = planned.is_new_cell,
+                WriteView::Edit { seen, .. } => *seen = &planned.told,
+                _ => {}
             }
             delta::write_op(out, &op);
         }

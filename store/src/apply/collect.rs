@@ -4,7 +4,7 @@
 //! transaction that is open: it is in no journal, so what a crash undoes is done again, and
 //! nothing but time is lost. It makes no checkpoint. The most that is done between two looks at the clock is to look for
 //! a span of history (at up to [`SPAN_DELTAS_MAX`](crate::tally::SPAN_DELTAS_MAX) small deltas, and with other nodes at what the members have
-//! said and at some marks), or to drop one, or to read one event or large delta, however large that is. What is read is checked before anything is written; damage
+//! said and at some marks), or to drop one, or to read one event or large delta, however large that is, or to make one pack of edits. What is read is checked before anything is written; damage
 //! is reported, and ends only what concerns its context. Bounds are in
 //! `crate::retention`, what becomes of deltas in `history.rs`. Start at [`Pass::collect`].
 
@@ -28,6 +28,8 @@ const STEPS_IN_A_ROW_MAX: u32 = 64;
 /// One step, and what it has done so far.
 pub(super) struct Step<'b> {
     pub(super) retention: Retention,
+    /// Whether there is room for packs.
+    pub(super) may_pack: bool,
     pub(super) budget: &'b Budget<'b>,
     events_cutoff: Hlc,
     pub(super) history_cutoff: Hlc,
@@ -37,7 +39,7 @@ pub(super) struct Step<'b> {
 }
 
 impl Step<'_> {
-    fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         self.budget.is_spent(self.done.rows, self.done.bytes)
     }
 
@@ -71,13 +73,14 @@ impl Pass<'_> {
     pub(crate) fn collect(
         &mut self,
         round: &mut Round,
-        retention: &Retention,
+        (retention, may_pack): (&Retention, bool),
         now: Hlc,
         budget: &Budget<'_>,
         reach: Reach,
     ) -> Result<Collected, StoreError> {
         let mut step = Step {
             retention: *retention,
+            may_pack,
             budget,
             events_cutoff: cutoff(now, retention.events.age_max),
             history_cutoff: cutoff(now, retention.history.age_max),
@@ -88,6 +91,11 @@ impl Pass<'_> {
         step.reading.bound();
         round.is_for_grown = !round.is_for_grown;
         let begins_with_grown = round.is_for_grown || reach == Reach::Grown;
+        round.is_for_packs = begins_with_grown && !round.is_for_packs;
+        if round.is_for_packs {
+            self.pack_grown(&mut step)?;
+        }
+        round.has_walked &= !std::mem::take(&mut self.has_forgotten_packable);
         while begins_with_grown && !step.is_full() {
             let Some(slot) = self.grown_behind(round.grown_after) else {
                 break;
@@ -99,8 +107,27 @@ impl Pass<'_> {
                 break;
             }
         }
+        if begins_with_grown {
+            self.pack_grown(&mut step)?;
+        }
         while reach == Reach::All && !step.is_full() {
+            if let Some(after) = &round.packed_after {
+                let Some(prefix) = self.sequence_behind(after)? else {
+                    (round.after, round.packed_after) = (None, None);
+                    round.has_walked = true;
+                    step.done.is_round_over = true;
+                    break;
+                };
+                // Behind it the next time, whatever becomes of this one.
+                round.packed_after = Some(prefix.clone());
+                self.pack_some(&prefix, &mut step)?;
+                continue;
+            }
             let Some(slot) = self.slot_after(round.after)? else {
+                if !round.has_walked {
+                    round.packed_after = Some(Vec::new());
+                    continue;
+                }
                 round.after = None;
                 step.done.is_round_over = true;
                 break;

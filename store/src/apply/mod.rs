@@ -15,6 +15,7 @@ mod attached;
 mod bounds;
 mod call;
 mod collect;
+mod compact;
 mod followed;
 mod found;
 mod history;
@@ -183,6 +184,10 @@ pub(crate) struct Pass<'l> {
     quarantined: BTreeMap<ContextSlot, String>,
     /// Contexts whose log or events have grown since the collector looked at them.
     pub(crate) grown: BTreeSet<ContextSlot>,
+    /// Lists and texts that have grown since then, by the prefix of the keys of their edits.
+    pub(crate) packable: VecDeque<Vec<u8>>,
+    /// Whether there were more of them than are remembered.
+    pub(crate) has_forgotten_packable: bool,
     /// Entries, events and deltas put so far.
     writes: usize,
     /// How many of them lie where something was written before: entries that were put again,
@@ -287,6 +292,8 @@ impl<'l> Pass<'l> {
             heads: BTreeMap::new(),
             tallies: BTreeMap::new(),
             grown: BTreeSet::new(),
+            packable: VecDeque::new(),
+            has_forgotten_packable: false,
             writes: 0,
             beside: 0,
             written_before: WrittenBefore::default(),

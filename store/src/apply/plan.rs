@@ -7,22 +7,23 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
+use super::compact::is_packable;
 use super::{Pass, Stop, before_writing};
 use crate::attachment::{self, Attachment};
+use crate::authors::Authors;
 use crate::befores::Befores;
 use crate::change::Birth;
-use crate::delta::{OpView, WriteView};
-use crate::edits::{self, Alive, EditError};
+use crate::delta::{BIRTH_BYTES, OpView, STAMP_BYTES, WriteView};
+use crate::edits::{self, Alive, Basis, EditError, SeenOfNamed, StoredEdit, is_beneath};
 use crate::entry::{Effect, EntryKind, SequenceState, Space, State, Stored, Value, append, merge};
 use crate::error::{Refused, StoreError};
 use crate::hlc::Hlc;
-use crate::ids::{ContextSlot, NodeId, Root};
+use crate::ids::{ContextSlot, ID_BYTES, NodeId, Root};
 use crate::layout::{self, CALL_REWRITES_BYTES_MAX, ENTRY_BYTES_MAX, slot_key};
 use crate::ledger::engine_error;
-use crate::record::{
-    EditRow, EntryRow, Head, LitterRow, read_entry, seal, seal_edit, seal_edit_seen,
-};
+use crate::record::{EntryRow, Head, LitterRow, read_entry, seal, seal_edit, seal_edit_seen};
 use crate::saved::{self, SequenceName};
+use crate::sequence::named_in;
 use crate::trie::{Digest, Intent, Place, Trie};
 use crate::trie_table::{TrieTable, unreadable_trie};
 use crate::version::{Dot, Past, VersionVector};
@@ -69,10 +70,14 @@ pub(super) struct PlannedWrite {
     /// See [`crate::entry::Merged`].
     dropped: Vec<EntryKind>,
     appended: Option<EntryKind>,
-    /// What an appended edit had seen of the other authors of its sequence.
+    /// What an appended edit had seen of the authors whom it names.
     seen: VersionVector,
+    /// The same as its delta is to say it, if that is this node's.
+    pub(super) told: Vec<[u8; STAMP_BYTES]>,
     /// Whether the sequence is to be saved, now that it has that edit.
     is_due: bool,
+    /// Whether edits of it may be there to be packed.
+    is_packable: bool,
     /// Whether it adds to a counter in which its author has no cell.
     pub(super) is_new_cell: bool,
     /// What becomes of the entry in the trie; none if it is not in there.
@@ -246,7 +251,11 @@ impl Pass<'_> {
         let old_bytes = old.as_ref().map(Stored::bytes);
         let is_in_delta = op.space.is_replicated();
         let before = is_in_delta.then(|| old.clone()).flatten();
-        let births;
+        let (births, seen_of_named);
+        let mut prefix = Vec::new();
+        let mut told = Vec::new();
+        let mut seen = VersionVector::default();
+        let mut basis = None;
         let effect = match write {
             WriteView::Set(value) => Effect::Set(value),
             WriteView::Add {
@@ -261,12 +270,47 @@ impl Pass<'_> {
             WriteView::Edit {
                 kind,
                 births: named,
+                seen: said,
                 update,
             } => {
                 births = self.dots(named.iter());
+                // Of one of the first form it is taken to be as much as it can be.
+                if whose == Whose::Own || !named.are_linked() {
+                    told = seen_of_all(old.as_ref(), kind, update, &self.authors, past);
+                } else {
+                    told.extend_from_slice(said);
+                }
+                let named_seen = SeenOfNamed::told(dot.author, update, &told, &self.authors);
+                let builds_on_all = || match &old {
+                    Some(Stored::Sections(state)) => match kind {
+                        EntryKind::List => births == state.list.births,
+                        _ => births == state.text.births,
+                    },
+                    _ => births.is_empty(),
+                };
+                let is_sound = match &named_seen {
+                    Some(_) if !named.are_linked() => true,
+                    // All that this node has seen is there if it is on top of all births.
+                    Some(_) if whose == Whose::Own && builds_on_all() => true,
+                    Some(named_seen) => {
+                        let read = named_seen.by_number.pairs().len() as u64;
+                        plan.work_bytes += read * EDIT_WORK_BYTES;
+                        layout::edits_prefix(&mut prefix, slot, op.space, op.key, kind);
+                        self.is_sound(&prefix, named_seen, named.as_slice(), past)?
+                    }
+                    None => false,
+                };
+                seen_of_named = named_seen.unwrap_or_default();
+                seen = seen_of_named.by_number.clone();
+                basis = named.linked().map(|births| Basis {
+                    births,
+                    seen: &seen_of_named.by_name,
+                });
                 Effect::Edit {
                     kind,
                     births: &births,
+                    basis,
+                    is_sound,
                     update,
                 }
             }
@@ -286,7 +330,9 @@ impl Pass<'_> {
                 is_new_cell: false,
                 leaf: None,
                 seen: VersionVector::default(),
+                told,
                 is_due: false,
+                is_packable: false,
             });
             return Ok(());
         }
@@ -296,16 +342,13 @@ impl Pass<'_> {
         if let (false, Some(Stored::Sections(state))) =
             (merged.dropped.is_empty(), &mut merged.entry)
         {
-            plan.work_bytes += self.link_anew(incoming, op, state, &merged.dropped)?;
+            let own = (op, basis);
+            plan.work_bytes += self.link_anew(incoming, own, state, &merged.dropped)?;
         }
         if is_in_delta {
             plan.befores.add(before.as_ref(), merged.entry.as_ref());
         }
-        let seen = match (&merged.entry, merged.appended) {
-            (Some(Stored::Sections(state)), Some(kind)) => seen_of(state, kind, dot, past),
-            _ => VersionVector::default(),
-        };
-        let is_due = match (&merged.entry, merged.appended, write) {
+        let (is_due, is_packable) = match (&merged.entry, merged.appended, write) {
             (Some(Stored::Sections(state)), Some(kind), WriteView::Edit { update, .. }) => {
                 let sequence = match kind {
                     EntryKind::List => &state.list,
@@ -315,9 +358,10 @@ impl Pass<'_> {
                 let bytes = sequence.bytes;
                 let before = bytes.saturating_sub(update.len() as u64);
                 let before = saved::weight(edits.saturating_sub(1), before);
-                saved::is_due(before, saved::weight(edits, bytes))
+                let is_due = saved::is_due(before, saved::weight(edits, bytes));
+                (is_due, is_packable(edits))
             }
-            _ => false,
+            _ => (false, false),
         };
         let planned = match &merged.entry {
             None => PlannedEntry::Gone,
@@ -369,7 +413,9 @@ impl Pass<'_> {
             dropped: merged.dropped,
             appended: merged.appended,
             seen,
+            told,
             is_due,
+            is_packable,
             is_new_cell: matches!(
                 write,
                 WriteView::Add {
@@ -464,7 +510,7 @@ impl Pass<'_> {
     fn link_anew(
         &self,
         incoming: &Incoming,
-        op: &OpView<'_>,
+        (op, basis): (&OpView<'_>, Option<Basis<'_>>),
         state: &mut State<'_>,
         dropped: &[EntryKind],
     ) -> Result<u64, Stop> {
@@ -489,12 +535,17 @@ impl Pass<'_> {
                 EditError::Engine(error) => self.stop(error),
                 EditError::Damaged(error) => before_writing(error),
             };
-            let stored = edits::read(self.tables.edits, &self.txn, &prefix, &[]).map_err(failed)?;
+            let stored = edits::read(&self.tables, &self.txn, &prefix, &[]).map_err(failed)?;
             for edit in stored {
                 let edit = edit.map_err(failed)?;
                 read_bytes += edit.stored_bytes + EDIT_WORK_BYTES;
                 if alive.needs(&edit) {
-                    append(&mut anew, edit.dot, edit.update());
+                    let seen = self.seen_of(&edit)?;
+                    let basis = edit.linked().map(|births| Basis {
+                        births,
+                        seen: &seen,
+                    });
+                    append(&mut anew, edit.dot, basis, edit.update());
                 }
             }
             // Its own edit has no record yet.
@@ -507,11 +558,55 @@ impl Pass<'_> {
                     .iter()
                     .any(|chain| chain.last == incoming.dot)
             {
-                append(&mut anew, incoming.dot, update);
+                append(&mut anew, incoming.dot, basis, update);
             }
             *sequence = anew;
         }
         Ok(read_bytes)
+    }
+
+    /// What a linked edit had seen of those whom it names.
+    fn seen_of(&self, edit: &StoredEdit<'_>) -> Result<Vec<[u8; BIRTH_BYTES]>, Stop> {
+        if edit.linked().is_none() {
+            return Ok(Vec::new());
+        }
+        let seen = edit.seen(&self.tables, &self.txn);
+        let seen = seen.map_err(|error| self.unread(error))?;
+        let named = SeenOfNamed::stored(&seen, |number| self.authors.get(number));
+        let unknown = || StoreError::corrupt("edit", &[], "an author whom it names is unknown");
+        Ok(named.ok_or_else(|| before_writing(unknown()))?.by_name)
+    }
+
+    /// Whether what an edit says that it had seen is there, and was seen. An edit of the sequence whose
+    /// births are all among its own is there as long as it is; so all nodes that have its births say the same.
+    fn is_sound(
+        &self,
+        prefix: &[u8],
+        said: &SeenOfNamed,
+        births: &[[u8; BIRTH_BYTES]],
+        past: Past<'_>,
+    ) -> Result<bool, Stop> {
+        for &(author, hlc) in said.by_number.pairs() {
+            let dot = Dot { author, hlc };
+            let found = edits::find(&self.tables, &self.txn, prefix, dot);
+            let found = found.map_err(|error| self.unread(error))?;
+            let name = self.authors.get(author);
+            let is_there = match (found, name) {
+                (Some(edit), Some(name)) => is_beneath(&edit, name, births),
+                _ => false,
+            };
+            if !is_there || !past.has_seen(dot) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn unread(&self, error: EditError) -> Stop {
+        match error {
+            EditError::Engine(error) => self.stop(error),
+            EditError::Damaged(error) => before_writing(error),
+        }
     }
 
     /// Writes the entry of one write, and what it means for its edits.
@@ -561,6 +656,11 @@ impl Pass<'_> {
                 key: Bytes::copy_from_slice(op.key),
                 kind,
             });
+        }
+        if planned.is_packable {
+            let mut prefix = Vec::new();
+            layout::edits_prefix(&mut prefix, slot, op.space, op.key, kind);
+            self.note_packable(&prefix);
         }
         self.write_edit(incoming, kind, op, &planned.seen)
     }
@@ -612,12 +712,8 @@ impl Pass<'_> {
         let key = &mut self.buffers.key;
         layout::edits_prefix(key, incoming.slot, op.space, op.key, kind);
         key.extend_from_slice(&layout::edit_suffix(incoming.dot));
-        let row = EditRow {
-            births: births.as_slice(),
-            update,
-        };
         let has_seen = !seen.pairs().is_empty();
-        seal_edit(&mut self.buffers.record, key, row, has_seen);
+        seal_edit(&mut self.buffers.record, key, births, update, has_seen);
         let put = self
             .tables
             .edits
@@ -659,16 +755,28 @@ impl Pass<'_> {
     }
 }
 
-/// What the delta `dot` had seen of the other authors of a sequence.
-fn seen_of(state: &State<'_>, kind: EntryKind, dot: Dot, past: Past<'_>) -> VersionVector {
-    let sequence = match kind {
-        EntryKind::List => &state.list,
-        _ => &state.text,
+/// What an edit had seen of those whom it names, if that is all that there is as far as its delta had
+/// seen it.
+fn seen_of_all(
+    old: Option<&Stored<'_>>,
+    kind: EntryKind,
+    update: &[u8],
+    authors: &Authors,
+    past: Past<'_>,
+) -> Vec<[u8; STAMP_BYTES]> {
+    let chains = match old {
+        Some(Stored::Sections(state)) if kind == EntryKind::List => &state.list.chains[..],
+        Some(Stored::Sections(state)) => &state.text.chains,
+        _ => &[],
     };
-    let others = sequence.chains.iter().map(|chain| chain.last);
-    let others = others.filter(|last| last.author != dot.author);
-    let seen = others.filter_map(|last| Some((last.author, past.stamp(last)?)));
-    VersionVector::from_pairs(seen).expect("chains are in ascending order of authors")
+    let last = |name: &[u8; ID_BYTES]| {
+        let number = authors.find(NodeId::from_bytes(*name))?;
+        let at = chains.binary_search_by_key(&number, |chain| chain.last.author);
+        past.stamp(chains[at.ok()?].last)
+    };
+    let named = named_in(update).iter();
+    let stamps = named.map(|name| last(name).unwrap_or(Hlc::ZERO));
+    stamps.map(|hlc| hlc.bits().to_le_bytes()).collect()
 }
 
 /// Refuses a write of this node that does not fit to what the entry is read as. What another

@@ -6,6 +6,7 @@
 
 use std::cmp::Ordering;
 
+use crate::edits::Basis;
 use crate::entry::kind::EntryKind;
 use crate::entry::state::{Cell, Chain, SequenceState, State, Stored, Value};
 use crate::version::{Dot, Past};
@@ -28,6 +29,10 @@ pub(crate) enum Effect<'a> {
     Edit {
         kind: EntryKind,
         births: &'a [Dot],
+        /// What its link tells of what it builds on.
+        basis: Option<Basis<'a>>,
+        /// Whether what it says that it had seen is there, and was seen. If not, it counts nowhere.
+        is_sound: bool,
         update: &'a [u8],
     },
     /// Removes whatever is there.
@@ -108,16 +113,21 @@ pub(crate) fn merge<'a>(
             is_earlier
         }
         Effect::Edit {
+            is_sound: false, ..
+        } => false,
+        Effect::Edit {
             kind,
             births,
+            basis,
             update,
+            ..
         } => {
             let sequence = sequence_of(&mut state, kind).expect("lists and texts are edited");
             if births.is_empty() && drop_births(sequence, |birth| birth.author == dot.author) {
                 merged.dropped.retain(|dropped| *dropped != kind);
                 merged.dropped.push(kind);
             }
-            merged.appended = edit(sequence, dot, births, past, update).then_some(kind);
+            merged.appended = edit(sequence, dot, (births, basis), past, update).then_some(kind);
             merged.appended.is_some()
         }
         Effect::Remove => false,
@@ -145,14 +155,24 @@ fn remove(state: &mut State<'_>, past: Past<'_>) -> (bool, Vec<EntryKind>) {
     (dots(state) < before || !dropped.is_empty(), dropped)
 }
 
-/// An edit's place in its author's chain.
-pub(crate) fn link(before: Option<&Chain>, dot: Dot, update: &[u8]) -> Chain {
+/// An edit's place in its author's chain. Hashed are the digest before, the stamp and the update;
+/// of one with a basis also how many births that has and whom it had seen, and both.
+fn link(before: Option<&Chain>, dot: Dot, basis: Option<Basis<'_>>, update: &[u8]) -> Chain {
     let digest = before.map_or([0; 32], |chain| chain.digest);
     let stamp = dot.hlc.bits().to_le_bytes();
     Chain {
         last: dot,
         edits: before.map_or(0, |chain| chain.edits) + 1,
-        digest: hash_of(&[b"CLU1", &digest, &stamp, update]),
+        digest: match basis {
+            None => hash_of(&[b"CLU1", &digest, &stamp, update]),
+            Some(Basis { births, seen }) => {
+                let counts = [births.len() as u64, seen.len() as u64].map(u64::to_le_bytes);
+                let seen = seen.as_flattened();
+                let births = births.as_flattened();
+                let counts = counts.as_flattened();
+                hash_of(&[b"CLU2", &digest, &stamp, counts, births, seen, update])
+            }
+        },
     }
 }
 
@@ -209,7 +229,7 @@ fn add(cells: &mut Vec<Cell>, dot: Dot, amount: i64, is_new: bool) -> bool {
 fn edit(
     sequence: &mut SequenceState,
     dot: Dot,
-    births: &[Dot],
+    (births, basis): (&[Dot], Option<Basis<'_>>),
     past: Past<'_>,
     update: &[u8],
 ) -> bool {
@@ -220,17 +240,22 @@ fn edit(
     if births.is_empty() {
         insert(&mut sequence.births, dot, |birth| *birth);
     }
-    append(sequence, dot, update);
+    append(sequence, dot, basis, update);
     true
 }
 
 /// Notes one more edit in the chain of its author.
-pub(crate) fn append(sequence: &mut SequenceState, dot: Dot, update: &[u8]) {
+pub(crate) fn append(
+    sequence: &mut SequenceState,
+    dot: Dot,
+    basis: Option<Basis<'_>>,
+    update: &[u8],
+) {
     sequence.bytes += update.len() as u64;
     let chains = &mut sequence.chains;
     match chains.binary_search_by_key(&dot.author, |chain| chain.last.author) {
-        Ok(at) => chains[at] = link(Some(&chains[at]), dot, update),
-        Err(at) => chains.insert(at, link(None, dot, update)),
+        Ok(at) => chains[at] = link(Some(&chains[at]), dot, basis, update),
+        Err(at) => chains.insert(at, link(None, dot, basis, update)),
     }
 }
 

@@ -13,6 +13,8 @@ use proptest::test_runner::{Config, TestRunner};
 use super::kind::EntryKind;
 use super::merge::{Effect, append, merge};
 use super::state::{SequenceState, State, Stored};
+use crate::delta::BIRTH_BYTES;
+use crate::edits::Basis;
 use crate::hlc::Hlc;
 use crate::version::{Dot, Past, VersionVector};
 
@@ -85,7 +87,7 @@ enum Done {
 #[derive(Clone, Debug, Default)]
 struct Replica {
     entry: Vec<u8>,
-    edits: BTreeMap<(EntryKind, Dot), (Vec<Dot>, Vec<u8>)>,
+    edits: BTreeMap<(EntryKind, Dot), (Vec<Dot>, Told, Vec<u8>)>,
     seen: VersionVector,
     applied: Vec<usize>,
 }
@@ -96,6 +98,7 @@ impl Replica {
     }
 
     fn apply(&mut self, at: usize, delta: &Delta) {
+        let told;
         let effect = match &delta.write {
             Done::Set(bytes) => Effect::Set(bytes),
             Done::Add {
@@ -111,11 +114,16 @@ impl Replica {
                 kind,
                 births,
                 update,
-            } => Effect::Edit {
-                kind: *kind,
-                births,
-                update,
-            },
+            } => {
+                told = Told::of(delta, births);
+                Effect::Edit {
+                    kind: *kind,
+                    births,
+                    basis: told.basis(),
+                    is_sound: true,
+                    update,
+                }
+            }
             Done::Remove => Effect::Remove,
         };
         // As a node does: nothing is concurrent to what follows everything.
@@ -136,7 +144,7 @@ impl Replica {
         let is_kept = merged.is_kept;
         let mut state = merged.entry.map(State::from).unwrap_or_default();
         if let (Some(kind), Done::Edit { births, update, .. }) = (merged.appended, &delta.write) {
-            let edit = (births.clone(), update.clone());
+            let edit = (births.clone(), Told::of(delta, births), update.clone());
             self.edits.insert((kind, delta.dot), edit);
         }
         for kind in merged.dropped {
@@ -150,13 +158,13 @@ impl Replica {
                 named => named.iter().all(|birth| births.contains(birth)),
             };
             self.edits
-                .retain(|(of, dot), (named, _)| *of != kind || is_needed(dot, named));
+                .retain(|(of, dot), (named, ..)| *of != kind || is_needed(dot, named));
             *sequence = SequenceState::default();
             let own = self.edits.iter().filter(|((of, _), _)| *of == kind);
             let mut own: Vec<_> = own.map(|((_, dot), edit)| (*dot, edit)).collect();
             own.sort_by_key(|(dot, _)| (dot.hlc, dot.author));
-            for (dot, (_, update)) in own {
-                append(sequence, dot, update);
+            for (dot, (_, told, update)) in own {
+                append(sequence, dot, told.basis(), update);
             }
             sequence.births = births;
         }
@@ -366,7 +374,12 @@ fn sequence_model(
             .iter()
             .all(|root| is_birth(*root) && !is_removed(*root) && !is_replaced(*root));
         if *of == kind && is_seen && is_alive {
-            append(&mut sequence, delta.dot, update);
+            append(
+                &mut sequence,
+                delta.dot,
+                Told::of(delta, births).basis(),
+                update,
+            );
             if births.is_empty() {
                 sequence.births.push(delta.dot);
             }
@@ -374,6 +387,38 @@ fn sequence_model(
     }
     sequence.births.sort();
     sequence
+}
+
+/// What an edit builds on, by name: here it names every other author.
+#[derive(Clone, Debug)]
+struct Told {
+    births: Vec<[u8; BIRTH_BYTES]>,
+    seen: Vec<[u8; BIRTH_BYTES]>,
+}
+
+impl Told {
+    fn of(delta: &Delta, births: &[Dot]) -> Told {
+        let name = |author: u32, hlc: Hlc| {
+            let mut name = [0; BIRTH_BYTES];
+            name[..4].copy_from_slice(&author.to_le_bytes());
+            name[32..].copy_from_slice(&hlc.bits().to_le_bytes());
+            name
+        };
+        let seen = delta.seen.pairs().iter();
+        let seen = seen.filter(|(author, _)| *author != delta.dot.author);
+        Told {
+            births: births
+                .iter()
+                .map(|birth| name(birth.author, birth.hlc))
+                .collect(),
+            seen: seen.map(|(author, hlc)| name(*author, *hlc)).collect(),
+        }
+    }
+
+    fn basis(&self) -> Option<Basis<'_>> {
+        let Told { births, seen } = self;
+        Some(Basis { births, seen })
+    }
 }
 
 fn deed() -> impl Strategy<Value = Deed> {

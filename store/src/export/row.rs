@@ -15,6 +15,7 @@
 //! | 4 | value | space (1), key (text without UTF-8), dot, bytes |
 //! | 5 | sections | space (1), key, bytes as in `entry/state.rs` |
 //! | 6 | edit | space (1), hash of the key (16), kind (1), dot, count (2) and births (40 each), `seen`, bytes |
+//! | 30 | edit that is linked to what it builds on | the same |
 //! | 7 | removed edits | space (1), hash of the key (16), kind (1), key |
 //! | 8 | node of the trie | nibbles (text without UTF-8), bytes |
 //! | 9 | past of a delta that is not in the log | id (32), dot, `seen` |
@@ -46,7 +47,7 @@ mod write;
 pub(super) use self::read::read;
 use crate::answer::{AnswerKey, KeptAnswer};
 use crate::change::ApplicationRecord;
-use crate::delta::BIRTH_BYTES;
+use crate::delta::BirthsView;
 use crate::entry::Space;
 use crate::hlc::Hlc;
 use crate::ids::{ApplicationId, BlobId, ContextId, DeltaId, NodeId, Root};
@@ -155,8 +156,8 @@ pub(super) enum Row<'a> {
         /// Of its sequence: hash of the key, and kind.
         sequence: &'a [u8; 17],
         dot: Dot,
-        births: &'a [[u8; BIRTH_BYTES]],
-        /// What its delta had seen of the other authors of the sequence.
+        births: BirthsView<'a>,
+        /// What it had seen of others.
         seen: Seen,
         update: &'a [u8],
     },

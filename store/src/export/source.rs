@@ -10,7 +10,7 @@ use super::row::{Counts, HeadFields, Row, Seen};
 use crate::answer::{AnswerKey, KeptAnswer};
 use crate::authors::Authors;
 use crate::backlog::Backlog;
-use crate::delta::DeltaView;
+use crate::delta::{BirthsView, DeltaView};
 use crate::edits;
 use crate::entry::{Space, Stored};
 use crate::error::{ExportError, StoreError};
@@ -18,6 +18,7 @@ use crate::ids::{ContextId, ContextSlot, DeltaId};
 use crate::kept::KeptSeal;
 use crate::layout::{self, slot_key, space_key};
 use crate::members::{Ack, read_pruned};
+use crate::packs::PackView;
 use crate::record::{
     ContextRecord, DagNode, EventView, ForkRow, Head, LitterRow, TrieRow, open, read_edit,
     read_entry,
@@ -280,12 +281,14 @@ impl<S: RowSink> Source<'_, S> {
                 &prefix,
                 |key, record| {
                     let corrupt = || StoreError::corrupt("edit", key, "its key has another length");
-                    let (edit, has_seen) = read_edit(key, record)?;
+                    let unsorted =
+                        || StoreError::corrupt("edit", key, "its births are not in order");
+                    let edit = read_edit(key, record)?;
                     let dot = layout::edit_dot(key).ok_or_else(corrupt)?;
                     self.author(dot.author)?;
                     let seen = match snapshot.edit_seen(key)? {
                         Some(seen) => self.seen(&seen)?,
-                        None if has_seen => return Err(edits::seen_is_missing(key).into()),
+                        None if edit.has_seen => return Err(edits::seen_is_missing(key).into()),
                         None => Seen::new(),
                     };
                     self.counts.edits += 1;
@@ -293,10 +296,34 @@ impl<S: RowSink> Source<'_, S> {
                         space,
                         sequence: key[8..].first_chunk().ok_or_else(corrupt)?,
                         dot,
-                        births: &edit.births,
+                        births: edit.births().ok_or_else(unsorted)?,
                         seen,
-                        update: edit.update.get(),
+                        update: edit.row.update.get(),
                     })
+                },
+            )?;
+            snapshot.each_below(
+                |tables| tables.packs,
+                &prefix,
+                |key, record| -> Result<(), ExportError> {
+                    let corrupt = |why| StoreError::corrupt("pack of edits", key, why);
+                    let sequence = key[8..].first_chunk();
+                    let sequence = sequence.ok_or_else(|| corrupt("its key has another length"))?;
+                    for edit in PackView::read(key, record)? {
+                        self.author(edit.dot.author)?;
+                        let seen = self.seen(&edit.seen)?;
+                        self.counts.edits += 1;
+                        let births = BirthsView::of(edit.births, edit.is_linked);
+                        self.out.push(&Row::Edit {
+                            space,
+                            sequence,
+                            dot: edit.dot,
+                            births: births.ok_or_else(|| corrupt("births are not in order"))?,
+                            seen,
+                            update: edit.update,
+                        })?;
+                    }
+                    Ok(())
                 },
             )?;
         }

@@ -21,7 +21,6 @@ use super::inspect::{Agreement, Finding, Inspected};
 use super::row::{Counts, HeadFields, Row};
 use crate::attachment::{self, Attachment};
 use crate::authors::Authors;
-use crate::delta::BirthsView;
 use crate::entry::{AuthorNames, Space, State, Stored, Value};
 use crate::error::ImportError;
 use crate::hlc::Hlc;
@@ -29,8 +28,8 @@ use crate::ids::{ApplicationId, ContextId, ContextSlot, Root};
 use crate::layout::{self, META_COUNTERS, META_SLOTS, Table, slot_key, space_key};
 use crate::members::Ack;
 use crate::record::{
-    AnswerTally, ContextRecord, CountersRecord, DagNode, EditRow, EntryRow, EventRow, GraveRow,
-    Head, LitterRow, Record, RecordKind, SlotsRecord, TrieRow, seal, seal_edit, seal_edit_seen,
+    AnswerTally, ContextRecord, CountersRecord, DagNode, EntryRow, EventRow, GraveRow, Head,
+    LitterRow, Record, RecordKind, SlotsRecord, TrieRow, seal, seal_edit, seal_edit_seen,
 };
 use crate::tally::Tally;
 use crate::verify::{First, Found, scrub_incoming};
@@ -228,8 +227,6 @@ impl<'l> Target<'l> {
                 seen,
                 update,
             } => {
-                BirthsView::of(births)
-                    .ok_or(ImportError::malformed("births are not in ascending order"))?;
                 let dot = self.dot(writer, *dot)?;
                 self.counts.edits += 1;
                 self.sequence_key(*space, sequence);
@@ -238,8 +235,7 @@ impl<'l> Target<'l> {
                     .extend_from_slice(&layout::edit_suffix(dot));
                 let tables = writer.tables();
                 let Buffers { key, record, .. } = &mut self.buffers;
-                let row = EditRow { births, update };
-                seal_edit(record, key, row, !seen.is_empty());
+                seal_edit(record, key, *births, update, !seen.is_empty());
                 self.put_sealed(writer, tables.edits, RecordKind::Edit)?;
                 if seen.is_empty() {
                     return Ok(());

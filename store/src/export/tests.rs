@@ -11,8 +11,9 @@ use super::inspect::Inspector;
 use super::source::RowSink;
 use super::*;
 use crate::answer::{AnswerKey, KeyedAnswer, RequestDigest, Said};
-use crate::change::{CallEffects, Change, NewContext, Op};
+use crate::change::{Birth, CallEffects, Change, NewContext, Op, Write};
 use crate::data_dir::{DataDir, Lock, OpenOptions};
+use crate::delta::BirthsView;
 use crate::entry::{EntryKind, Space};
 use crate::fixture::{id, scrub_twice, two};
 use crate::ids::{ContextSlot, NodeId, ShardCount, ShardId};
@@ -360,6 +361,80 @@ fn a_private_entry_that_is_no_register_is_refused() {
     }));
     let is_told = matches!(&error, ImportError::Malformed { why } if why.contains("no register"));
     assert!(is_told, "{error}");
+}
+
+/// What it builds on decides what becomes of it, so the root covers that.
+#[test]
+fn an_edit_of_which_a_copy_says_that_it_had_seen_something_else_is_refused() {
+    let (_one, source) = source();
+    let slot = source
+        .snapshot()
+        .unwrap()
+        .slot_of(&id(CONTEXT))
+        .unwrap()
+        .unwrap();
+    let authors = [Key::new(1), Key::new(3)].map(|key| key.node_id());
+    let edit = |author: usize, micros, births: &[Birth], update: Vec<u8>| {
+        let write = Write::Edit {
+            kind: EntryKind::Text,
+            births: births.iter().copied().collect(),
+            update: update.into(),
+        };
+        let hlc = Hlc::from_micros(MICROS + micros);
+        let effects = CallEffects {
+            slot,
+            ops: vec![Op::shared("text".into(), write)],
+            ..CallEffects::new(id(CONTEXT), authors[author], hlc)
+        };
+        source
+            .commit(vec![Change::Call(effects)])
+            .unwrap()
+            .remove(0)
+            .unwrap();
+        Birth {
+            author: authors[author],
+            hlc,
+        }
+    };
+    let birth = edit(0, 3, &[], b"birth".to_vec());
+    // It names the first author.
+    let names = [&[1, 2, 1][..], authors[0].as_bytes(), b"rest"].concat();
+    edit(1, 4, &[birth], names);
+    source.writer().checkpoint().unwrap();
+    let latest = Hlc::from_micros(MICROS + 9);
+    let taken = |lie: &dyn Fn(&mut Row<'_>)| {
+        let (_other, target, _) = two();
+        let lies = std::cell::Cell::new(0);
+        let changed = changed(|row| {
+            if matches!(row, Row::Edit { seen, .. } if !seen.is_empty()) {
+                lies.set(lies.get() + 1);
+                lie(row);
+            }
+        });
+        let taken = import(&source, &target, until(latest), &changed);
+        assert_eq!(lies.get(), 1);
+        taken
+    };
+    taken(&|_| {}).expect("the truth is taken in");
+    let refused = |lie: &dyn Fn(&mut Row<'_>)| {
+        let error = format!("{:?}", taken(lie).expect_err("it is a lie"));
+        assert!(error.contains("its edits are not the ones"), "{error}");
+    };
+    refused(&|row| {
+        if let Row::Edit { seen, .. } = row {
+            seen.clear();
+        }
+    });
+    refused(&|row| {
+        if let Row::Edit { seen, .. } = row {
+            seen[0].hlc = Hlc::from_bits(seen[0].hlc.bits() - 1);
+        }
+    });
+    refused(&|row| {
+        if let Row::Edit { births, .. } = row {
+            *births = BirthsView::of(births.as_slice(), false).unwrap();
+        }
+    });
 }
 
 /// Its trie could be worked out to fit.

@@ -7,7 +7,9 @@ use bytes::Bytes;
 use super::{check, known};
 use crate::blobs::{BLOB_GROUP_BYTES, BlobLimit, Blobs};
 use crate::change::{Birth, Births, Event};
-use crate::delta::{DeltaView, DeltaWriter, OpView, Reader, WriteView, write_op, write_op_count};
+use crate::delta::{
+    BirthsView, DeltaView, DeltaWriter, OpView, Reader, WriteView, write_op, write_op_count,
+};
 use crate::entry::{EntryKind, Space};
 use crate::hlc::Hlc;
 use crate::ids::{BlobId, ContextId, DataId, DeltaId, NodeId, Root, ShardCount};
@@ -33,9 +35,13 @@ fn births() -> Births {
 #[test]
 fn a_delta_is_what_it_always_was() {
     let births = births();
-    let edit = |kind| WriteView::Edit {
+    let edit = |kind, are_linked| WriteView::Edit {
         kind,
-        births: births.view(),
+        births: BirthsView::of(births.rows(), are_linked).unwrap(),
+        seen: match are_linked {
+            true => &[[1; 8], [2; 8]],
+            false => &[],
+        },
         update: b"update",
     };
     let add = |is_new_cell| WriteView::Add {
@@ -48,9 +54,11 @@ fn a_delta_is_what_it_always_was() {
         ("3 add in a new cell", add(true)),
         ("4 insert", WriteView::Insert),
         ("5 write once", WriteView::WriteOnce(b"value")),
-        ("6 edit of a list", edit(EntryKind::List)),
-        ("7 edit of a text", edit(EntryKind::Text)),
+        ("6 edit of a list", edit(EntryKind::List, false)),
+        ("7 edit of a text", edit(EntryKind::Text, false)),
         ("8 remove", WriteView::Remove),
+        ("9 linked edit of a list", edit(EntryKind::List, true)),
+        ("10 linked edit of a text", edit(EntryKind::Text, true)),
     ];
     let mut forms = Vec::new();
     let mut ops = Vec::new();
@@ -84,26 +92,31 @@ fn a_delta_is_what_it_always_was() {
     let known = known(|deed| deed < 128 && error_of(deed) != unknown);
     assert_eq!(
         known,
-        (1..=8).collect::<Vec<u8>>(),
+        (1..=10).collect::<Vec<u8>>(),
         "an op has no kept form"
     );
 
-    let mut out = Vec::new();
+    // Those that came later are in a delta of their own.
+    let mut since = ops.split_off(8);
+    since.sort_by_key(|op| op.key);
     let parents = [8, 9].map(|n| DeltaId::from_bytes([n; 32]));
     let (context, author) = (ContextId::from_bytes([1; 32]), NodeId::from_bytes([2; 32]));
-    let mut writer = DeltaWriter::begin(&mut out, context, author, STAMP, &parents);
-    write_op_count(writer.out(), ops.len());
-    for op in &ops {
-        write_op(writer.out(), op);
+    for (name, ops) in [("delta", ops), ("delta with linked edits", since)] {
+        let mut out = Vec::new();
+        let mut writer = DeltaWriter::begin(&mut out, context, author, STAMP, &parents);
+        write_op_count(writer.out(), ops.len());
+        for op in &ops {
+            write_op(writer.out(), op);
+        }
+        writer.events(&[Event {
+            kind: "kind".to_owned(),
+            payload: Bytes::from_static(b"payload"),
+        }]);
+        let id = writer.finish(Root::from_bytes([3; 32]));
+        assert!(DeltaView::parse(&out).unwrap().ops().eq(ops));
+        forms.push((name.to_owned(), out));
+        forms.push((format!("id of the {name}"), id.as_bytes().to_vec()));
     }
-    writer.events(&[Event {
-        kind: "kind".to_owned(),
-        payload: Bytes::from_static(b"payload"),
-    }]);
-    let id = writer.finish(Root::from_bytes([3; 32]));
-    assert!(DeltaView::parse(&out).unwrap().ops().eq(ops));
-    forms.push(("delta".to_owned(), out));
-    forms.push(("id of the delta".to_owned(), id.as_bytes().to_vec()));
     check("deltas.txt", &forms);
 }
 

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 
 use super::{Base, PastState, dots};
-use crate::delta::{BirthsView, WriteView};
-use crate::edits::{self, EditError, is_part};
+use crate::authors::Authors;
+use crate::delta::{BIRTH_BYTES, BirthsView, STAMP_BYTES, WriteView};
+use crate::edits::{self, Basis, EditError, SeenOfNamed, StoredEdit, is_beneath, is_part};
 use crate::entry::{EntryKind, SequenceState, Space};
-use crate::error::PastError;
+use crate::error::{PastError, StoreError};
 use crate::hlc::Hlc;
 use crate::ids::DeltaId;
 use crate::layout;
@@ -20,15 +21,78 @@ use crate::version::{Dot, VersionVector};
 pub(super) struct PastEdit<'s> {
     pub(super) dot: Dot,
     pub(super) births: Vec<Dot>,
-    /// What its delta had seen; of authors that have nothing to do with it, perhaps not.
+    /// They by name, if the digest of its chain tells of what it builds on.
+    pub(super) linked: Option<&'s [[u8; BIRTH_BYTES]]>,
+    /// What it had seen of those whom it names; if it is not linked, of others as well.
     pub(super) seen: Rc<VersionVector>,
     pub(super) update: &'s [u8],
+    /// See [`SeenOfNamed`].
+    seen_of_named: Rc<[[u8; BIRTH_BYTES]]>,
 }
 
 /// Edits of an entry, each behind all that its delta had seen.
 pub(super) type PastEdits<'s> = BTreeMap<(EntryKind, Hlc, u32), PastEdit<'s>>;
 
 impl<'s> PastEdit<'s> {
+    /// One that is stored, and had seen this.
+    pub(super) fn stored(
+        authors: &Authors,
+        stored: &StoredEdit<'s>,
+        seen: VersionVector,
+    ) -> PastEdit<'s> {
+        let named = SeenOfNamed::stored(&seen, |number| authors.get(number));
+        let named = named.filter(|_| stored.linked().is_some());
+        PastEdit {
+            dot: stored.dot,
+            births: dots(authors, stored.births()),
+            linked: stored.linked(),
+            seen: Rc::new(seen),
+            update: stored.update(),
+            seen_of_named: named.unwrap_or_default().by_name.into(),
+        }
+    }
+
+    /// One as its delta has it, which had seen `past`. None if it is one that counts nowhere, as it does not say
+    /// what it had seen.
+    pub(super) fn in_delta(
+        authors: &Authors,
+        dot: Dot,
+        (births, said, update): (BirthsView<'s>, &[[u8; STAMP_BYTES]], &'s [u8]),
+        past: &Rc<VersionVector>,
+    ) -> Option<PastEdit<'s>> {
+        let (seen, by_name) = match births.are_linked() {
+            true => {
+                let named = SeenOfNamed::told(dot.author, update, said, authors)?;
+                (Rc::new(named.by_number), named.by_name)
+            }
+            false => (Rc::clone(past), Vec::new()),
+        };
+        Some(PastEdit {
+            dot,
+            births: dots(authors, births.iter()),
+            linked: births.linked(),
+            seen,
+            update,
+            seen_of_named: by_name.into(),
+        })
+    }
+
+    /// Whether it builds on no births but those of another.
+    fn is_beneath(&self, other: &PastEdit<'_>) -> bool {
+        let is_one = |birth: &Dot| other.births.binary_search(birth).is_ok();
+        match &self.births[..] {
+            [] => is_one(&self.dot),
+            births => births.iter().all(is_one),
+        }
+    }
+
+    pub(super) fn basis(&self) -> Option<Basis<'_>> {
+        self.linked.map(|births| Basis {
+            births,
+            seen: &self.seen_of_named,
+        })
+    }
+
     pub(super) fn is_part(&self, of: &SequenceState) -> bool {
         is_part(&of.births, self.dot, &self.births)
     }
@@ -55,6 +119,7 @@ struct EditInLog<'s> {
     delta: Rc<DeltaInLog>,
     kind: EntryKind,
     births: BirthsView<'s>,
+    seen: &'s [[u8; STAMP_BYTES]],
     update: &'s [u8],
 }
 
@@ -116,39 +181,62 @@ impl<'s> PastState<'s> {
         had: &SequenceState,
         edits: &mut PastEdits<'s>,
     ) -> Result<(), PastError> {
-        let unread = |error| match error {
-            EditError::Engine(error) => unreadable(error),
-            EditError::Damaged(error) => error,
-        };
         let snapshot = base.log.snapshot;
         let mut prefix = Vec::new();
         layout::edits_prefix(&mut prefix, base.log.slot, space, key, kind);
-        let stored = edits::read(snapshot.tables.edits, &snapshot.txn, &prefix, &[]);
+        let stored = edits::read(&snapshot.tables, &snapshot.txn, &prefix, &[]);
         for stored in stored.map_err(unread)? {
             self.bounds.go_on()?;
             let stored = stored.map_err(unread)?;
             if !base.has.has_seen(stored.dot) {
                 continue;
             }
-            let mut edit = PastEdit {
-                dot: stored.dot,
-                births: dots(&self.authors, stored.births()),
-                seen: Rc::default(),
-                update: stored.update(),
-            };
+            let seen = stored.seen(&snapshot.tables, &snapshot.txn);
+            let edit = PastEdit::stored(&self.authors, &stored, seen.map_err(unread)?);
             if !edit.is_part(had) {
                 continue;
-            }
-            match snapshot.edit_seen(stored.key)? {
-                Some(seen) => edit.seen = Rc::new(seen),
-                None if stored.has_seen => {
-                    return Err(edits::seen_is_missing(stored.key).into());
-                }
-                None => {}
             }
             edit.note(kind, edits);
         }
         Ok(())
+    }
+
+    /// Whether what an edit says that it had seen is there, and was seen. What a removal has taken
+    /// that has left no record is believed: the root shows whether that is right.
+    pub(super) fn is_sound(
+        &self,
+        (space, key, kind): (Space, &[u8], EntryKind),
+        edit: &PastEdit<'_>,
+        past: &VersionVector,
+    ) -> Result<bool, PastError> {
+        if edit.linked.is_none() {
+            return Ok(true);
+        }
+        let entry = self.entries.get(&(space, key.to_vec()));
+        for &(author, hlc) in edit.seen.pairs() {
+            let dot = Dot { author, hlc };
+            let merged = entry.and_then(|entry| entry.edits.get(&(kind, hlc, author)));
+            let is_there = match (merged, &self.base) {
+                (Some(other), _) => other.is_beneath(edit),
+                (None, None) => false,
+                (None, Some(base)) => {
+                    let snapshot = base.log.snapshot;
+                    let mut prefix = Vec::new();
+                    layout::edits_prefix(&mut prefix, base.log.slot, space, key, kind);
+                    let found = edits::find(&snapshot.tables, &snapshot.txn, &prefix, dot);
+                    match (found.map_err(unread)?, self.authors.get(author)) {
+                        (Some(other), Some(name)) => {
+                            is_beneath(&other, name, edit.linked.unwrap_or_default())
+                        }
+                        _ => true,
+                    }
+                }
+            };
+            if !is_there || !past.has_seen(dot) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Walks through the log once for all of them.
@@ -176,6 +264,7 @@ impl<'s> PastState<'s> {
                 let WriteView::Edit {
                     kind,
                     births,
+                    seen,
                     update,
                 } = op.write
                 else {
@@ -196,6 +285,7 @@ impl<'s> PastState<'s> {
                     delta: Rc::clone(delta),
                     kind,
                     births,
+                    seen,
                     update,
                 });
             }
@@ -218,6 +308,7 @@ impl<'s> PastState<'s> {
             delta,
             kind: of,
             births,
+            seen,
             update,
         } in found
         {
@@ -227,28 +318,31 @@ impl<'s> PastState<'s> {
             if *of != kind || !base.has.has_seen(delta.dot) {
                 continue;
             }
-            let mut edit = PastEdit {
-                dot: delta.dot,
-                births: dots(&self.authors, births.iter()),
-                seen: Rc::default(),
-                update,
-            };
-            if !edit.is_part(had) {
-                continue;
-            }
             // Where one node alone writes nothing is read for it.
             if base.log.head.is_shared {
                 self.bounds.go_on()?;
             }
             let log = &base.log;
-            let seen = log.seen_by_id(delta.position, delta.dot, || delta.id)?;
-            edit.seen = Rc::new(seen.unwrap_or_default());
+            let past = log.seen_by_id(delta.position, delta.dot, || delta.id)?;
+            let past = Rc::new(past.unwrap_or_default());
+            let said = (*births, *seen, *update);
+            let edit = PastEdit::in_delta(&self.authors, delta.dot, said, &past);
+            let Some(edit) = edit.filter(|edit| edit.is_part(had)) else {
+                continue;
+            };
             // One that names what its author cannot have seen was never part of it.
-            if edit.births.iter().all(|birth| edit.seen.has_seen(*birth)) {
+            if edit.births.iter().all(|birth| past.has_seen(*birth)) {
                 missing = missing.saturating_sub(u64::from(edit.note(kind, edits)));
             }
         }
         Ok(())
+    }
+}
+
+fn unread(error: EditError) -> StoreError {
+    match error {
+        EditError::Engine(error) => unreadable(error),
+        EditError::Damaged(error) => error,
     }
 }
 

@@ -45,7 +45,7 @@ impl<'s> PastEntry<'s> {
             };
             for ((of, ..), edit) in &self.edits {
                 if of == kind && edit.is_part(&anew) {
-                    append(&mut anew, edit.dot, edit.update);
+                    append(&mut anew, edit.dot, edit.basis(), edit.update);
                 }
             }
             *sequence = anew;
@@ -66,6 +66,8 @@ impl<'s> PastEntry<'s> {
         let effect = Effect::Edit {
             kind,
             births: &edit.births,
+            basis: edit.basis(),
+            is_sound: true,
             update: edit.update,
         };
         let merged = merge(alone.into_stored(), false, &effect, edit.dot, past, order);

@@ -213,6 +213,7 @@ impl<'s> PastState<'s> {
             let view = EditView {
                 author,
                 hlc: edit.dot.hlc,
+                linked: edit.linked,
                 update: edit.update,
                 seen: &seen,
                 place: EditPlace(edit.dot),
@@ -254,6 +255,24 @@ impl<'s> PastState<'s> {
     ) -> Result<(), PastError> {
         self.load(op, dot, seen)?;
         let past = Past::Seen(seen);
+        let edit = match op.write {
+            WriteView::Edit {
+                kind,
+                births,
+                seen: said,
+                update,
+            } => {
+                let said = (births, said, update);
+                let edit = edits::PastEdit::in_delta(&self.authors, dot, said, seen);
+                match edit {
+                    Some(edit) if self.is_sound((op.space, op.key, kind), &edit, seen)? => {
+                        Some((kind, edit))
+                    }
+                    _ => None,
+                }
+            }
+            _ => None,
+        };
         let authors = &self.authors;
         let order = |a: u32, b: u32| authors.get(a).cmp(&authors.get(b));
         let entry = self.entries.entry((op.space, op.key.to_vec())).or_default();
@@ -265,18 +284,10 @@ impl<'s> PastState<'s> {
                 entry.remove(dot, past, order);
                 return Ok(());
             }
-            WriteView::Edit {
-                kind,
-                births,
-                update,
-            } => {
-                let edit = edits::PastEdit {
-                    dot,
-                    births: dots(authors, births.iter()),
-                    seen: Rc::clone(seen),
-                    update,
-                };
-                entry.edit(kind, edit, past, order);
+            WriteView::Edit { .. } => {
+                if let Some((kind, edit)) = edit {
+                    entry.edit(kind, edit, past, order);
+                }
                 return Ok(());
             }
             WriteView::Set(value) => Effect::Set(value),

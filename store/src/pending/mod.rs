@@ -208,6 +208,7 @@ impl PendingDeltas {
     /// one that follows it through deltas that are here, has come.
     pub fn receive(&mut self, canonical: Bytes, now_micros: u64) -> Result<Held, MalformedDelta> {
         let delta = DeltaView::parse(&canonical)?;
+        delta.check_linked()?;
         if delta.context() != self.context {
             return Err(MalformedDelta("it changes another context"));
         }

@@ -6,6 +6,7 @@ use rkyv::bytecheck::CheckBytes;
 use rkyv::rancor::Failure;
 
 use super::*;
+use crate::delta::BIRTH_BYTES;
 use crate::entry::EntryKind;
 use crate::golden;
 use crate::hlc::Hlc;
@@ -220,6 +221,40 @@ fn record_of(kind: RecordKind) -> Vec<u8> {
         }),
         RecordKind::DamageSeen => sealed(&DamageSeenRecord { digest: [1; 32] }),
         RecordKind::EditAfterOthers => sealed(&EditAfterOthersRow { edit: EDIT }),
+        RecordKind::Pack => sealed(&PackRow {
+            authors: &[3, 12],
+            births: &[[4; BIRTH_BYTES], [5; BIRTH_BYTES]],
+            bases: &[
+                PackedBasisRow {
+                    births: 0,
+                    is_linked: false,
+                },
+                PackedBasisRow {
+                    births: 2,
+                    is_linked: true,
+                },
+            ],
+            edits: &[
+                PackedEditRow {
+                    hlc: 0x0807_0605_0403_0201,
+                    update_bytes: 3,
+                    author: 1,
+                    basis: 0,
+                    seen: 0,
+                },
+                PackedEditRow {
+                    hlc: 0x0807_0605_0403_0202,
+                    update_bytes: 3,
+                    author: 0,
+                    basis: 1,
+                    seen: 1,
+                },
+            ],
+            seen: &[SeenRow { author: 12, hlc: 5 }],
+            updates: b"updata",
+        }),
+        RecordKind::LinkedEdit => sealed(&LinkedEditRow { edit: EDIT }),
+        RecordKind::LinkedEditAfterOthers => sealed(&LinkedEditAfterOthersRow { edit: EDIT }),
     }
 }
 

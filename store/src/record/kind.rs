@@ -78,4 +78,7 @@ kinds! {
     // What of numbers of authors was given and dropped.
     Authors = 63: "record of authors' numbers",
     DamageSeen = 64: "note of damage",
+    LinkedEdit = 65: "edit",
+    LinkedEditAfterOthers = 66: "edit",
+    Pack = 67: "pack of edits",
 }

@@ -5,39 +5,74 @@ use bytes::Bytes;
 
 use super::rows::{
     AnswerAgeRow, AnswerRow, AnswerTally, ApplicationRow, ArchivedEditRow, AuthorRow, DagRow,
-    EditAfterOthersRow, EditRow, EditSeenRow, EntryRow, EventRow, LogRow, LogWithBeforesRow,
-    NameRow, SECTIONS,
+    EditAfterOthersRow, EditRow, EditSeenRow, EntryRow, EventRow, LinkedEditAfterOthersRow,
+    LinkedEditRow, LogRow, LogWithBeforesRow, NameRow, SECTIONS,
 };
 use super::{RecordKind, id_key, open, read_seen, seal, seen_rows};
 use crate::answer::{KeptAnswer, RequestDigest, Said};
 use crate::befores::{Before, Reading};
 use crate::change::ApplicationRecord;
-use crate::delta::{DeltaView, OpView};
+use crate::delta::{BirthsView, DeltaView, OpView};
 use crate::entry::{EntryKind, State, Stored, Value};
 use crate::error::StoreError;
 use crate::hlc::Hlc;
 use crate::ids::{ApplicationId, ContextId, ContextSlot, DeltaId, NodeId, Root};
 use crate::version::{Dot, VersionVector};
 
-/// Writes the record of an edit. `has_seen` says whether there is one of what it had seen.
-pub(crate) fn seal_edit(out: &mut Vec<u8>, key: &[u8], edit: EditRow<'_>, has_seen: bool) {
-    match has_seen {
-        true => seal(out, key, &EditAfterOthersRow { edit }),
-        false => seal(out, key, &edit),
+/// The record of an edit, as stored.
+pub(crate) struct EditRecord<'a> {
+    pub(crate) row: &'a ArchivedEditRow<'a>,
+    /// Whether it says that there is a record of what it had seen.
+    pub(crate) has_seen: bool,
+    /// Whether the digest of its chain tells of what it builds on.
+    pub(crate) is_linked: bool,
+}
+
+impl<'a> EditRecord<'a> {
+    /// What it builds on; none if that is not in order.
+    pub(crate) fn births(&self) -> Option<BirthsView<'a>> {
+        BirthsView::of(self.row.births.get(), self.is_linked)
     }
 }
 
-/// Reads the record of an edit, and whether it says that there is one of what it had seen.
-pub(crate) fn read_edit<'a>(
+/// Writes the record of an edit. `has_seen` says whether there is one of what it had seen.
+pub(crate) fn seal_edit(
+    out: &mut Vec<u8>,
     key: &[u8],
-    bytes: &'a [u8],
-) -> Result<(&'a ArchivedEditRow<'a>, bool), StoreError> {
-    match bytes.get(1) {
-        Some(&kind) if kind == RecordKind::EditAfterOthers as u8 => {
-            Ok((&open::<EditAfterOthersRow>(key, bytes)?.edit, true))
-        }
-        _ => Ok((open::<EditRow>(key, bytes)?, false)),
+    births: BirthsView<'_>,
+    update: &[u8],
+    has_seen: bool,
+) {
+    let edit = EditRow {
+        births: births.as_slice(),
+        update,
+    };
+    match (births.are_linked(), has_seen) {
+        (false, false) => seal(out, key, &edit),
+        (false, true) => seal(out, key, &EditAfterOthersRow { edit }),
+        (true, false) => seal(out, key, &LinkedEditRow { edit }),
+        (true, true) => seal(out, key, &LinkedEditAfterOthersRow { edit }),
     }
+}
+
+/// Reads the record of an edit.
+pub(crate) fn read_edit<'a>(key: &[u8], bytes: &'a [u8]) -> Result<EditRecord<'a>, StoreError> {
+    let (row, has_seen, is_linked) = match RecordKind::of(bytes) {
+        Some(RecordKind::EditAfterOthers) => {
+            (&open::<EditAfterOthersRow>(key, bytes)?.edit, true, false)
+        }
+        Some(RecordKind::LinkedEdit) => (&open::<LinkedEditRow>(key, bytes)?.edit, false, true),
+        Some(RecordKind::LinkedEditAfterOthers) => {
+            let row = open::<LinkedEditAfterOthersRow>(key, bytes)?;
+            (&row.edit, true, true)
+        }
+        _ => (open::<EditRow>(key, bytes)?, false, false),
+    };
+    Ok(EditRecord {
+        row,
+        has_seen,
+        is_linked,
+    })
 }
 
 /// Writes the record of what an edit had seen.

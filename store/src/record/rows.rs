@@ -174,7 +174,59 @@ pub(crate) struct EditAfterOthersRow<'a> {
     pub(crate) edit: EditRow<'a>,
 }
 
-/// What an edit had seen of the other authors of its sequence.
+/// The same of one that is linked to what it builds on, and of such a one that had seen others.
+#[derive(Archive, Serialize)]
+pub(crate) struct LinkedEditRow<'a> {
+    pub(crate) edit: EditRow<'a>,
+}
+
+/// See [`LinkedEditRow`].
+#[derive(Archive, Serialize)]
+pub(crate) struct LinkedEditAfterOthersRow<'a> {
+    pub(crate) edit: EditRow<'a>,
+}
+
+/// Edits of a sequence that lie next to each other: see `packs.rs`.
+#[derive(Archive, Serialize)]
+pub(crate) struct PackRow<'a> {
+    #[rkyv(with = InlineAsBox)]
+    pub(crate) authors: &'a [u32],
+    /// Of all bases, one behind the other.
+    #[rkyv(with = InlineAsBox)]
+    pub(crate) births: &'a [[u8; BIRTH_BYTES]],
+    #[rkyv(with = InlineAsBox)]
+    pub(crate) bases: &'a [PackedBasisRow],
+    /// In ascending order of stamps and authors.
+    #[rkyv(with = InlineAsBox)]
+    pub(crate) edits: &'a [PackedEditRow],
+    /// Of all edits, one behind the other.
+    #[rkyv(with = InlineAsBox)]
+    pub(crate) seen: &'a [SeenRow],
+    #[rkyv(with = InlineAsBox)]
+    pub(crate) updates: &'a [u8],
+}
+
+/// What some edits of a pack build on.
+#[derive(Archive, Serialize, Clone, Copy)]
+pub(crate) struct PackedBasisRow {
+    /// How many births.
+    pub(crate) births: u8,
+    pub(crate) is_linked: bool,
+}
+
+/// An edit in a pack.
+#[derive(Archive, Serialize, Clone, Copy)]
+pub(crate) struct PackedEditRow {
+    pub(crate) hlc: u64,
+    pub(crate) update_bytes: u16,
+    /// Which of the pack's authors and bases.
+    pub(crate) author: u8,
+    pub(crate) basis: u8,
+    /// Of how many authors it had seen something.
+    pub(crate) seen: u8,
+}
+
+/// What an edit had seen of the authors whom it names; before format 8, of all others of its sequence.
 #[derive(Archive, Serialize)]
 pub(crate) struct EditSeenRow<'a> {
     #[rkyv(with = InlineAsBox)]
@@ -420,6 +472,15 @@ impl Record for EditRow<'_> {
 }
 impl Record for EditAfterOthersRow<'_> {
     const KIND: RecordKind = RecordKind::EditAfterOthers;
+}
+impl Record for LinkedEditRow<'_> {
+    const KIND: RecordKind = RecordKind::LinkedEdit;
+}
+impl Record for LinkedEditAfterOthersRow<'_> {
+    const KIND: RecordKind = RecordKind::LinkedEditAfterOthers;
+}
+impl Record for PackRow<'_> {
+    const KIND: RecordKind = RecordKind::Pack;
 }
 impl Record for TrieRow<'_> {
     const KIND: RecordKind = RecordKind::Trie;

@@ -16,6 +16,7 @@ use crate::ids::{ContextSlot, NodeId};
 use crate::layout;
 use crate::local::{self, Local};
 use crate::members::{Ack, read_pruned};
+use crate::packs::PackView;
 use crate::quarantine::AsideRow;
 use crate::record::{
     DagNode, Head, LitterRow, Logged, RecordKind, SavedRow, open, read_edit_seen, read_entry,
@@ -61,7 +62,15 @@ impl Named {
                 self.numbers.insert(dot.author);
             }),
             // What it builds on it names by the key of an author that the head has seen, or that is unknown.
-            RecordKind::Edit | RecordKind::EditAfterOthers => self.edit(kind, key, key)?,
+            RecordKind::Edit
+            | RecordKind::EditAfterOthers
+            | RecordKind::LinkedEdit
+            | RecordKind::LinkedEditAfterOthers => self.edit(kind, key, key)?,
+            RecordKind::Pack => {
+                let pack = PackView::read(key, bytes)?;
+                pack.authors()
+                    .for_each(|author| self.numbers.insert(author));
+            }
             RecordKind::EditSeen => {
                 self.edit(kind, key, key)?;
                 self.seen(&read_edit_seen(key, bytes)?);

@@ -8,6 +8,7 @@ use crate::error::StoreError;
 use crate::ids::ContextSlot;
 use crate::layout::{self, Table, Tables};
 use crate::members::{Ack, read_pruned};
+use crate::packs::PackView;
 use crate::quarantine::{AsideRow, Quarantined};
 use crate::record::{
     AnswerTally, ContextRecord, DagNode, EventView, ForkRow, GraveRow, Head, Logged, SavedPartRow,
@@ -41,6 +42,7 @@ pub(super) enum Part {
     Entries,
     EditsSeen,
     Edits,
+    Packs,
     Saved,
     Trie,
     Log,
@@ -52,7 +54,7 @@ pub(super) enum Part {
 /// the small ones, which are of more weight; authors last, so that it is known who of them is
 /// named by any record. The table `meta` is not among them: its few
 /// records are checked whenever the ledger is opened, and written with each checkpoint.
-pub(super) const PARTS: [Part; 26] = [
+pub(super) const PARTS: [Part; 27] = [
     Part::Contexts,
     Part::Heads,
     Part::Applications,
@@ -73,6 +75,7 @@ pub(super) const PARTS: [Part; 26] = [
     Part::Entries,
     Part::EditsSeen,
     Part::Edits,
+    Part::Packs,
     Part::Saved,
     Part::Trie,
     Part::Log,
@@ -105,6 +108,7 @@ impl Part {
             Part::Entries => tables.entries,
             Part::EditsSeen => tables.edits_seen,
             Part::Edits => tables.edits,
+            Part::Packs => tables.packs,
             Part::Saved => tables.saved,
             Part::Trie => tables.trie,
             Part::Log => tables.log,
@@ -118,9 +122,12 @@ impl Part {
         match self {
             Part::Contexts => ContextRecord::read(key, bytes).ok().map(|row| row.slot),
             Part::Applications | Part::Names | Part::Authors => None,
-            Part::Entries | Part::Edits | Part::EditsSeen | Part::Litter | Part::Saved => {
-                layout::split_entry(key).map(|(slot, ..)| slot)
-            }
+            Part::Entries
+            | Part::Edits
+            | Part::EditsSeen
+            | Part::Packs
+            | Part::Litter
+            | Part::Saved => layout::split_entry(key).map(|(slot, ..)| slot),
             Part::Attached => attachment::split_row_key(key).map(|(slot, _)| slot),
             Part::Log => {
                 let row = Logged::read(key, bytes).ok()?;
@@ -183,7 +190,12 @@ impl Part {
             Part::Seals => drop(open::<SealRow>(key, bytes)?),
             Part::Entries => drop(read_entry(key, bytes)?),
             Part::EditsSeen => drop(read_edit_seen(key, bytes)?),
-            Part::Edits => drop(read_edit(key, bytes)?),
+            Part::Edits => {
+                read_edit(key, bytes)?;
+            }
+            Part::Packs => {
+                PackView::read(key, bytes)?;
+            }
             Part::Saved => match layout::saved_part(key) {
                 Some(0) => drop(open::<SavedRow>(key, bytes)?),
                 _ => drop(open::<SavedPartRow>(key, bytes)?),

@@ -53,6 +53,7 @@ pub use loading::Loading;
 use past::Past;
 use pieces::Pieces;
 use tree::{Author, Tree};
+pub(crate) use update::named_in;
 use waiting::Waiting;
 pub use work::Allowance;
 

@@ -141,6 +141,21 @@ pub(super) fn encode(
     out
 }
 
+/// The keys of the other authors that an update names; none of one that does not get as far as to
+/// have them all. Nobody else has a say in what becomes of it.
+pub(crate) fn named_in(update: &[u8]) -> &[[u8; ID_BYTES]] {
+    let mut reader = Reader::new(update, 0);
+    let head = [reader.byte("a version"), reader.byte("a kind")];
+    let keys = reader.count().map(|count| {
+        let keys = update[reader.at()..].as_chunks::<ID_BYTES>().0;
+        keys.get(..count).filter(|_| count <= UPDATE_EDITS_MAX)
+    });
+    match (head, keys) {
+        ([Ok(VERSION), Ok(_)], Ok(Some(keys))) => keys,
+        _ => &[],
+    }
+}
+
 /// An update that is being read. It is well-formed once all of it is read; whether
 /// its ids exist is not known then.
 #[derive(Debug)]

@@ -4,7 +4,8 @@ use std::ops::ControlFlow;
 
 use super::{Names, Snapshot, unreadable};
 use crate::change::{Birth, Births};
-use crate::edits::{self, Alive, EditError};
+use crate::delta::BIRTH_BYTES;
+use crate::edits::{self, Alive, Basis, EditError};
 use crate::entry::{EntryKind, SequenceState, Space, Stored, append};
 use crate::error::StoreError;
 use crate::hlc::Hlc;
@@ -32,10 +33,12 @@ pub struct EditView<'a> {
     pub author: NodeId,
     /// When.
     pub hlc: Hlc,
+    /// Its births, if the digest of its chain tells of what it builds on.
+    pub(crate) linked: Option<&'a [[u8; BIRTH_BYTES]]>,
     /// The edit, as the delta has it.
     pub update: &'a [u8],
-    /// Up to which stamp its delta had seen each other author of the sequence; an author
-    /// of whom it had seen nothing is not among them. In ascending order of authors.
+    /// Up to which stamp its delta had seen each other author whom it names, perhaps also others; an
+    /// author of whom it had seen nothing is not among them. In ascending order of authors.
     pub seen: &'a [(NodeId, Hlc)],
     /// Where it is among the others.
     pub place: EditPlace,
@@ -145,25 +148,21 @@ impl Snapshot {
             start.extend_from_slice(&layout::edit_suffix(dot));
         }
         let mut seen = Vec::new();
-        for edit in edits::read(self.tables.edits, &self.txn, &prefix, &start).map_err(unread)? {
+        for edit in edits::read(&self.tables, &self.txn, &prefix, &start).map_err(unread)? {
             let edit = edit.map_err(unread)?;
             let place = EditPlace(edit.dot);
             seen.clear();
             let mut shown = ControlFlow::Continue(());
             if alive.needs(&edit) {
-                let found = self.edit_seen(edit.key)?;
-                if found.is_none() && edit.has_seen {
-                    return Err(edits::seen_is_missing(edit.key));
+                let found = edit.seen(&self.tables, &self.txn).map_err(unread)?;
+                for (number, hlc) in found.pairs() {
+                    seen.push((names.get(*number)?, *hlc));
                 }
-                if let Some(found) = found {
-                    for (number, hlc) in found.pairs() {
-                        seen.push((names.get(*number)?, *hlc));
-                    }
-                    seen.sort_unstable();
-                }
+                seen.sort_unstable();
                 shown = visit(EditView {
                     author: names.get(edit.dot.author)?,
                     hlc: edit.dot.hlc,
+                    linked: edit.linked(),
                     update: edit.update(),
                     seen: &seen,
                     place,
@@ -216,7 +215,7 @@ impl Snapshot {
         Ok((!sequence.is_empty()).then_some(sequence))
     }
 
-    /// What the edit under a key had seen of the other authors of its sequence, if anything.
+    /// What the edit under a key had seen of others, if anything.
     pub(crate) fn edit_seen(&self, key: &[u8]) -> Result<Option<VersionVector>, StoreError> {
         let found = self.get_raw(self.tables.edits_seen, key)?;
         found.map(|bytes| read_edit_seen(key, bytes)).transpose()
@@ -266,7 +265,16 @@ impl Snapshot {
                 ..SequenceState::default()
             };
             self.edits(slot, space, key, kind, &mut |edit| {
-                append(&mut found, edit.place.0, edit.update);
+                let rows = edit
+                    .seen
+                    .iter()
+                    .map(|&(author, hlc)| Birth { author, hlc }.row());
+                let seen: Vec<_> = rows.collect();
+                let basis = edit.linked.map(|births| Basis {
+                    births,
+                    seen: &seen,
+                });
+                append(&mut found, edit.place.0, basis, edit.update);
                 ControlFlow::Continue(())
             })?;
             if found != *expected {
@@ -281,7 +289,7 @@ impl Snapshot {
 
     /// Whether what an edit had seen is there, if it says so. Tells whether it does.
     pub(crate) fn check_edit(&self, key: &[u8], bytes: &[u8]) -> Result<bool, StoreError> {
-        let (_, has_seen) = read_edit(key, bytes)?;
+        let has_seen = read_edit(key, bytes)?.has_seen;
         if has_seen && self.get_raw(self.tables.edits_seen, key)?.is_none() {
             return Err(edits::seen_is_missing(key));
         }

@@ -3,7 +3,7 @@
 //! No step makes a checkpoint: it says when one is due, and whoever has the writer makes it before the next step.
 //! What goes is in `apply/collect.rs`, `apply/answers.rs` and `sweep.rs`, how much one step does in `step.rs`.
 
-use super::room::{growth_of, pages_of};
+use super::room::{for_freeing_in_map, growth_of, pages_of};
 use super::{LedgerWriter, is_full};
 use crate::answer::ExpiredAnswers;
 use crate::apply::Pass;
@@ -37,7 +37,12 @@ impl LedgerWriter<'_> {
             writer.open_pass()?;
             let pass = writer.pass.as_mut().expect("it was opened above");
             let state = &mut *writer.state;
-            let mut collected = pass.collect(&mut state.round, retention, now, &budget, reach)?;
+            // What is packed takes pages before it frees some: the last ones are for who frees some at once.
+            let growth = growth_of(pass, &state.journal);
+            let pages = state.pages + growth + for_freeing_in_map(state.pages_max);
+            let may_pack = pages <= state.pages_max;
+            let round = &mut state.round;
+            let mut collected = pass.collect(round, (retention, may_pack), now, &budget, reach)?;
             collected.is_checkpoint_due = writer.is_checkpoint_due()?;
             Ok(collected)
         })
@@ -143,10 +148,17 @@ impl LedgerWriter<'_> {
         })
     }
 
+    /// Has the next round look at all lists and texts for edits to pack, as the first one does.
+    pub fn look_for_packs(&mut self) {
+        self.state.round.has_walked = false;
+    }
+
     /// Whether there is something for the collector in [`Reach::Grown`].
     pub fn has_grown(&self) -> bool {
-        let grown = self.pass.as_ref().map(|pass| &pass.grown);
-        !self.state.round.grown.is_empty() || grown.is_some_and(|grown| !grown.is_empty())
+        let has = |pass: &Pass<'_>| !pass.grown.is_empty() || !pass.packable.is_empty();
+        let round = &self.state.round;
+        let was_left = !round.grown.is_empty() || !round.packable.is_empty();
+        was_left || self.pass.as_ref().is_some_and(has)
     }
 
     /// Whether steps have done something that no checkpoint has brought into LMDB, and there is nothing else that

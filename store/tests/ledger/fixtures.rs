@@ -2,18 +2,22 @@
 //! Each opens, and is whole. Before the format changes: write one with
 //! `examples/fixture.rs`, as that is then, and pack it here without its locks.
 
+use std::collections::BTreeMap;
+use std::io::Cursor;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::Command;
 
 use bytes::Bytes;
 use corelet_store::{
-    AnswerKey, ApplicationId, BlobId, ContextSlot, CounterSum, DataDir, DeltaView, EntryKind,
-    EntryValue, Hlc, Ledger, LedgerConfig, NodeId, OpenOptions, Said, Scan, ShardCount, ShardId,
-    Snapshot, Space, Verified, check, verify,
+    AnswerKey, ApplicationId, Arrival, BlobId, CallEffects, Change, ContextSlot, CounterSum,
+    DataDir, DeltaId, DeltaView, EditView, EntryKind, EntryValue, ExportScope, Hlc, Ledger,
+    LedgerConfig, NodeId, Op, OpenOptions, RemoteDelta, Said, Scan, Sealer, ShardCount, ShardId,
+    Snapshot, Space, Verified, Write, check, export_context, import_context, verify,
 };
 
-use crate::retention::{KEEP_NOTHING, collect};
+use crate::retention::{KEEP_ALL, KEEP_NOTHING, collect};
+use crate::signed::{Key, Lie, LiedWrite, forge, vouched};
 use crate::{id, set};
 
 /// Unpacks the fixture and opens its only ledger.
@@ -215,6 +219,126 @@ fn a_directory_of_format_6_is_whole() {
 #[test]
 fn a_directory_of_format_7_is_whole() {
     check_since_befores("format-7");
+}
+
+/// Since the digests of lists and texts tell what their edits build on, and edits are put together:
+/// context 8 has a text of which the oldest are.
+#[test]
+fn a_directory_of_format_8_is_whole() {
+    check_since_befores("format-8");
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path(), "format-8");
+    let check = || {
+        let snapshot = ledger.snapshot().unwrap();
+        let mut updates = Vec::new();
+        let visit = &mut |edit: EditView<'_>| {
+            updates.push(edit.update.to_vec());
+            ControlFlow::Continue(())
+        };
+        let (slot, kind) = (slot_of(&snapshot, 8), EntryKind::Text);
+        let read = snapshot.edits(slot, Space::Shared, b"packed", kind, visit);
+        read.unwrap();
+        let expected: Vec<_> = (0..300).map(|n| format!("edit {n}").into_bytes()).collect();
+        assert_eq!(updates, expected);
+        verify(&snapshot).unwrap();
+    };
+    assert_eq!(ledger.stats().unwrap().packs, 2);
+    check();
+    // What is read goes on being packed.
+    let steps = collect(&ledger, &KEEP_ALL, Hlc::ZERO);
+    assert!(steps.iter().any(|step| step.edits_packed > 0));
+    check();
+}
+
+/// A list and its edits of the first form, of which no digest tells what they build on, go on with such of
+/// which it does; and keep them when some go.
+#[test]
+fn edits_of_format_7_are_gone_on_with() {
+    const OWN: NodeId = NodeId::from_bytes([7; 32]);
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path(), "format-7");
+    let commit = |change| ledger.commit(vec![change]).unwrap().remove(0).unwrap();
+    commit(Change::ShareContext(id(5)));
+    let slot = slot_of(&ledger.snapshot().unwrap(), 5);
+    let births = || {
+        let snapshot = ledger.snapshot().unwrap();
+        let facts = snapshot.sequence(slot, Space::Shared, b"list", EntryKind::List);
+        facts.unwrap().unwrap().births
+    };
+    let edit = |micros: u64| {
+        let edit = Write::Edit {
+            kind: EntryKind::List,
+            births: births(),
+            update: Bytes::from_static(b"of this format"),
+        };
+        commit(Change::Call(CallEffects {
+            slot,
+            ops: vec![Op::shared("list".into(), edit)],
+            ..CallEffects::new(id(5), OWN, Hlc::from_bits(micros << 12))
+        }))
+    };
+    let last = || ledger.snapshot().unwrap().head(slot).unwrap().deltas[0];
+    let edits = || {
+        let snapshot = ledger.snapshot().unwrap();
+        verify(&snapshot).unwrap();
+        let facts = snapshot.sequence(slot, Space::Shared, b"list", EntryKind::List);
+        (
+            facts.unwrap().unwrap().edits,
+            snapshot.head(slot).unwrap().root,
+        )
+    };
+    let old = last();
+    let new = edit(1 << 20).delta_id().unwrap();
+    let alone = edits();
+    assert_eq!(alone.0, 3);
+    // Another begins the list beside it, and removes what it has made: that is worked out anew.
+    let other = Key::new(1);
+    let lie = |micros: u64, parents: &[DeltaId], write| {
+        let lie = Lie {
+            space: Space::Shared,
+            key: b"list".to_vec(),
+            removes_first: false,
+            write,
+        };
+        let lies = BTreeMap::from([((0, b"list".to_vec()), lie)]);
+        let canonical = forge(
+            id(5),
+            other.node_id(),
+            micros << 12,
+            parents,
+            &lies,
+            [9; 32],
+        );
+        let delta = DeltaView::parse(&canonical).unwrap().id();
+        commit(Change::Delta(RemoteDelta {
+            slot,
+            delta: vouched(&canonical),
+        }));
+        delta
+    };
+    let birth = LiedWrite::Edit {
+        is_list: true,
+        births: vec![],
+        seen: vec![],
+        update: b"theirs".to_vec(),
+    };
+    let theirs = lie((1 << 20) + 1, &[], birth);
+    assert_eq!(edits().0, 4);
+    lie((1 << 20) + 2, &[theirs], LiedWrite::Remove);
+    assert_eq!(edits(), alone);
+    collect(&ledger, &KEEP_ALL, Hlc::ZERO);
+    while ledger.sweep(100).unwrap().is_more {}
+    assert_eq!(edits(), alone);
+    let snapshot = ledger.snapshot().unwrap();
+    for delta in [old, new] {
+        snapshot.at(slot, &delta).unwrap();
+    }
+    let mut copy = Vec::new();
+    export_context(&snapshot, &id(5), ExportScope::ALL, &mut copy).unwrap();
+    let bench = crate::Bench::new();
+    let arrival = Arrival::at(Hlc::from_bits(1 << 40));
+    import_context(bench.ledger(), Cursor::new(copy), arrival).unwrap();
+    bench.verify();
 }
 
 fn check_since_befores(format: &str) {

@@ -19,6 +19,7 @@ mod loss;
 mod lost_blobs;
 mod members;
 mod model;
+mod packs;
 mod past;
 mod quarantine;
 #[path = "../damage/random.rs"]

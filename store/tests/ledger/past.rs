@@ -565,6 +565,7 @@ fn removed_half(beside: usize, root: [u8; 32]) -> (Bench, ContextSlot, DeltaId) 
     let write = LiedWrite::Edit {
         is_list: true,
         births: Vec::new(),
+        seen: Vec::new(),
         update: b"theirs".to_vec(),
     };
     let mut last = deliver(&bench, 3, &[], write, [9; 32]);

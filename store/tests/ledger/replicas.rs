@@ -376,6 +376,7 @@ impl Liar {
                     LiedWrite::Edit {
                         is_list: *kind == EntryKind::List,
                         births: named.into_iter().collect(),
+                        seen: vec![],
                         update: vec![*any],
                     }
                 }

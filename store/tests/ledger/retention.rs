@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use corelet_store::{
-    Change, Collected, ContextSlot, Head, Hlc, Keep, Ledger, Reach, Retention, StepBounds,
+    Change, Collected, ContextSlot, Head, Hlc, Keep, Ledger, Packs, Reach, Retention, StepBounds,
 };
 
 use crate::{Bench, event, id, set};
@@ -15,11 +15,17 @@ const ALL: Keep = Keep {
     bytes_max: u64::MAX,
     age_max: Duration::from_secs(1 << 40),
 };
-const KEEP_ALL: Retention = Retention {
+pub(crate) const KEEP_ALL: Retention = Retention {
     events: ALL,
     history: ALL,
     away_max: Duration::from_secs(1 << 40),
     away_bytes_max: u64::MAX,
+    packs: PACKS,
+};
+/// Small, so that there are some.
+const PACKS: Packs = Packs {
+    alone: 1,
+    together: 3,
 };
 /// As little as possible.
 pub(crate) const KEEP_NOTHING: Retention = Retention {

@@ -1,16 +1,17 @@
 //! Seals and forks, and what deltas of hostile nodes meet.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
 use corelet_store::{
-    Birth, Change, ContextSlot, DeltaId, DeltaView, EntryKind, Hlc, Op, Reach, Refused,
-    RemoteDelta, Root, Sealer, Space, StepBounds, Verdict, Write, verify,
+    Birth, Change, Content, ContextSlot, DeltaId, DeltaView, EditView, EntryKind, Hlc, Op, Reach,
+    Refused, RemoteDelta, Root, Sealer, Sequence, SequenceKind, Space, StepBounds, Verdict, Write,
+    replay, verify, vouch,
 };
 
 use crate::retention::{KEEP_NOTHING, at, head};
-use crate::signed::{Key, Lie, LiedWrite, forge, vouched};
+use crate::signed::{Key, Lie, LiedWrite, forge, keys, vouched};
 use crate::{Bench, id, set};
 
 const CONTEXT: u8 = 1;
@@ -198,6 +199,7 @@ fn deltas_beside_a_text_of_many_edits_share_them_among_batches() {
         let write_of = LiedWrite::Edit {
             is_list: false,
             births: vec![],
+            seen: vec![],
             update: b"y".to_vec(),
         };
         write(3, micros, parents, "t", write_of)
@@ -214,6 +216,138 @@ fn deltas_beside_a_text_of_many_edits_share_them_among_batches() {
         .filter(|verdict| matches!(verdict, Err(Refused::BatchFull)));
     assert_eq!(applied + full.count(), row.len());
     assert!((10..40).contains(&applied), "{applied} at once");
+}
+
+fn edit(node: usize, micros: u64, parents: &[&Bytes], births: &[&Bytes], update: &[u8]) -> Bytes {
+    edit_naming(node, micros, parents, births, &[], update)
+}
+
+/// The same, which has seen the authors whom it names up to these stamps.
+fn edit_naming(
+    node: usize,
+    micros: u64,
+    parents: &[&Bytes],
+    births: &[&Bytes],
+    seen: &[u64],
+    update: &[u8],
+) -> Bytes {
+    let birth = |canonical: &&Bytes| {
+        let delta = DeltaView::parse(canonical).unwrap();
+        Birth {
+            author: delta.author(),
+            hlc: delta.hlc(),
+        }
+    };
+    let mut births: Vec<Birth> = births.iter().map(birth).collect();
+    births.sort_unstable();
+    let edit = LiedWrite::Edit {
+        is_list: false,
+        births,
+        seen: seen.iter().map(|micros| micros << 12).collect(),
+        update: update.to_vec(),
+    };
+    write(node, micros, parents, "t", edit)
+}
+
+/// The root, and what the text under `t` is, where these deltas came in this order.
+fn root_and_text(deltas: &[&Bytes]) -> (Root, Content) {
+    let mut bench = Bench::new();
+    let slot = shared(&mut bench);
+    for canonical in deltas {
+        apply(&bench, slot, canonical).unwrap();
+    }
+    let snapshot = bench.ledger().snapshot().unwrap();
+    verify(&snapshot).unwrap();
+    let mut text = Sequence::new(SequenceKind::Text, Key::new(0).node_id());
+    let visit = &mut |edit: EditView<'_>| {
+        replay(&mut text, &edit);
+        ControlFlow::Continue(())
+    };
+    let edits = snapshot.edits(slot, Space::Shared, b"t", EntryKind::Text, visit);
+    edits.unwrap();
+    (root(&bench, slot), text.slice(0, text.len()).unwrap())
+}
+
+/// A forker can sign two deltas under one stamp. What differs may be only on which births an edit
+/// builds: that decides later what a removal takes with it.
+#[test]
+fn roots_tell_on_which_births_edits_build() {
+    let births = [2, 3].map(|node| edit(node, node as u64 - 1, &[], &[], b"the first"));
+    let [first, second] = [&births[0], &births[1]];
+    let root_with = |fork: &Bytes| root_and_text(&[first, second, fork]).0;
+    let follows = [first, second];
+    let [on_one, on_other, on_both] =
+        [&[first][..], &[second], &follows].map(|births| edit(3, 3, &follows, births, b"the same"));
+    let roots = [&on_one, &on_other, &on_both].map(root_with);
+    assert_eq!(BTreeSet::from(roots).len(), 3);
+
+    // As the first programs have made it, which told nobody.
+    for (made, deed) in [
+        (on_one, 4 + 32 + 32 + 8 + 2 + 2 * 32 + 4),
+        (births[0].clone(), 4 + 32 + 32 + 8 + 2 + 4),
+    ] {
+        let mut unlinked = made.to_vec();
+        assert_eq!(unlinked[deed], 10, "an edit of a text");
+        unlinked[deed] = 7;
+        let births = usize::from(unlinked[deed + 5]);
+        let no_seen = deed + 7 + 40 * births;
+        assert_eq!(unlinked.drain(no_seen..no_seen + 2).sum::<u8>(), 0);
+        let delta = DeltaView::parse(&unlinked).unwrap();
+        let author = delta.author();
+        let sealed = keys()[&author].seal(id(CONTEXT), delta.id());
+        let refused = vouch(id(CONTEXT), [Bytes::from(unlinked)], [sealed]);
+        assert!(refused.unwrap_err().to_string().contains("not linked"));
+    }
+}
+
+/// Or only what the edit's author had seen: where it had not seen what it deletes, it is void.
+#[test]
+fn roots_tell_what_the_author_of_an_edit_had_seen() {
+    let micros = |n: u64| Hlc::from_micros(n);
+    let mut theirs = Sequence::new(SequenceKind::Text, Key::new(2).node_id());
+    let mut updates = ["ab", "c"].iter().zip(1..).map(|(more, n)| {
+        theirs
+            .insert(theirs.len(), Content::Text((*more).into()))
+            .unwrap();
+        theirs.take_update(micros(n)).unwrap().unwrap()
+    });
+    let (one, two) = (updates.next().unwrap(), updates.next().unwrap());
+    let mut own = Sequence::new(SequenceKind::Text, Key::new(3).node_id());
+    for (n, update) in [(1, &one), (2, &two)] {
+        own.apply(Key::new(2).node_id(), micros(n), |_| Hlc::ZERO, update)
+            .unwrap();
+    }
+    own.delete(2, 1).unwrap();
+    let deletes = own.take_update(micros(3)).unwrap().unwrap();
+
+    let birth = edit(2, 1, &[], &[], &one);
+    let more = edit(2, 2, &[&birth], &[&birth], &two);
+    let by_three = |parents: &[&Bytes], seen| edit_naming(3, 3, parents, &[&birth], seen, &deletes);
+    let knew = by_three(&[&more], &[2]);
+    let knew_not = by_three(&[&birth], &[1]);
+    let [(root, text), (other_root, other_text)] =
+        [&knew, &knew_not].map(|fork| root_and_text(&[&birth, &more, fork]));
+    assert_eq!(
+        (text, other_text),
+        (Content::Text("ab".into()), Content::Text("abc".into()))
+    );
+    assert_ne!(root, other_root);
+    // Whatever has come before it, it has seen the same.
+    assert_eq!(root_and_text(&[&birth, &knew_not, &more]).0, other_root);
+    // Who says that it has seen what it cannot have, or what is no edit, or says it of nobody or of too many, has no
+    // edit at all, whatever has come before.
+    let without = root_and_text(&[&birth, &more]);
+    for (parents, seen) in [
+        (&birth, &[2][..]),
+        (&more, &[3]),
+        (&more, &[]),
+        (&more, &[2, 2]),
+    ] {
+        let lie = by_three(&[parents], seen);
+        assert_eq!(root_and_text(&[&birth, &more, &lie]), without, "{seen:?}");
+    }
+    let lie = by_three(&[&birth], &[2]);
+    assert_eq!(root_and_text(&[&birth, &lie, &more]), without);
 }
 
 #[test]

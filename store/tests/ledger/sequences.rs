@@ -6,11 +6,12 @@ use std::ops::ControlFlow;
 use bytes::Bytes;
 use corelet_store::{
     Allowance, Births, CallEffects, Change, Content, ContextSlot, DeltaView, EntryKind, Hlc,
-    NodeId, Op, Refused, RemoteDelta, Sealer, Sequence, SequenceKind, SequenceName, Space, Write,
-    replay,
+    NodeId, Op, Refused, RemoteDelta, Root, Sealer, Sequence, SequenceKind, SequenceName, Space,
+    Write, replay,
 };
 use proptest::prelude::*;
 
+use crate::retention::{KEEP_ALL, collect};
 use crate::signed::{Key, vouched};
 use crate::{Bench, id};
 
@@ -44,6 +45,10 @@ enum Step {
     },
     /// What it makes is saved, to be gone on from.
     Save(usize),
+    /// Its edits are put into packs.
+    Pack(usize),
+    /// What a removal has left goes.
+    Sweep(usize),
     Restart(usize),
 }
 
@@ -115,6 +120,15 @@ impl Replica {
         }
     }
 
+    /// Puts edits together until there is nothing more to put together.
+    fn pack(&self) {
+        while {
+            self.bench.ledger().writer().look_for_packs();
+            let steps = collect(self.bench.ledger(), &KEEP_ALL, Hlc::ZERO);
+            steps.iter().any(|step| step.edits_packed > 0)
+        } {}
+    }
+
     fn commit(&mut self, write: Write) {
         self.now += 1;
         let op = Op::shared(Bytes::from_static(KEY), write);
@@ -184,6 +198,11 @@ impl Replica {
         applied
     }
 
+    fn root(&self) -> Root {
+        let snapshot = self.bench.ledger().snapshot().unwrap();
+        snapshot.head(self.slot).unwrap().root
+    }
+
     /// What is gone on from is what is made anew of all edits.
     fn check(&self) -> Option<(Births, Vec<u8>)> {
         let anew = self
@@ -216,6 +235,8 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (0..4_usize, 0..4_usize, 1..6_usize)
             .prop_map(|(from, to, count)| Step::Send { from, to, count }),
         2 => (0..4_usize).prop_map(Step::Save),
+        2 => (0..4_usize).prop_map(Step::Pack),
+        1 => (0..4_usize).prop_map(Step::Sweep),
         1 => (0..4_usize).prop_map(Step::Restart),
     ]
 }
@@ -285,6 +306,11 @@ fn check(count: usize, steps: &[Step]) {
                 replicas[to % count].check();
             }
             Step::Save(on) => replicas[on % count].save(),
+            Step::Pack(on) => replicas[on % count].pack(),
+            Step::Sweep(on) => {
+                let ledger = replicas[on % count].bench.ledger();
+                while ledger.sweep(2).unwrap().is_more {}
+            }
             Step::Restart(on) => replicas[on % count].bench.reopen(),
         }
     }
@@ -299,8 +325,11 @@ fn check(count: usize, steps: &[Step]) {
     }
     let expected = replicas[0].check();
     for replica in &replicas {
+        replica.pack();
+        replica.bench.verify();
         let found = replica.check();
         assert_eq!(found, expected);
+        assert_eq!(replica.root(), replicas[0].root());
         let births = expected.as_ref().map_or(0, |expected| expected.0.len());
         assert!(births <= count, "{births} births of {count} authors");
     }
@@ -400,8 +429,22 @@ fn what_edits_had_seen_counts_as_work_of_a_step() {
     let mut replica = Replica::new(0);
     for n in 0..AUTHORS {
         replica.author = Key::new(100 + n).node_id();
-        let (births, update) = replica.edit(255, 0, "x").unwrap();
-        replica.write(births, update);
+        let Made {
+            mut sequence,
+            births,
+            ..
+        } = replica.live();
+        // It names all others: something of each goes. Of each there is one less than of the next.
+        let mut begins = sequence.len();
+        sequence
+            .insert(begins, Content::Text("x".repeat(AUTHORS)))
+            .unwrap();
+        for before in 1..=n {
+            begins -= AUTHORS + 1 - before;
+            sequence.delete(begins, 1).unwrap();
+        }
+        let stamp = Hlc::from_bits((replica.now + 1) << 12);
+        replica.write(births, sequence.take_update(stamp).unwrap().unwrap());
     }
     let snapshot = replica.bench.ledger().snapshot().unwrap();
     let (mut behind, mut steps, mut edits, mut pasts) = (None, 0, 0, 0);

@@ -98,6 +98,8 @@ pub(crate) enum LiedWrite {
     Edit {
         is_list: bool,
         births: Vec<Birth>,
+        /// A stamp for each author whom the update names.
+        seen: Vec<u64>,
         update: Vec<u8>,
     },
     Remove,
@@ -135,7 +137,7 @@ pub(crate) fn forge(
             LiedWrite::Add { is_new_cell, .. } => 2 + u8::from(*is_new_cell),
             LiedWrite::Insert => 4,
             LiedWrite::WriteOnce(_) => 5,
-            LiedWrite::Edit { is_list, .. } => 7 - u8::from(*is_list),
+            LiedWrite::Edit { is_list, .. } => 10 - u8::from(*is_list),
             LiedWrite::Remove => 8,
         };
         let space = match lie.space {
@@ -151,11 +153,20 @@ pub(crate) fn forge(
         match &lie.write {
             LiedWrite::Set(bytes) | LiedWrite::WriteOnce(bytes) => long(&mut out, bytes),
             LiedWrite::Add { amount, .. } => out.extend_from_slice(&amount.to_le_bytes()),
-            LiedWrite::Edit { births, update, .. } => {
+            LiedWrite::Edit {
+                births,
+                seen,
+                update,
+                ..
+            } => {
                 out.extend_from_slice(&(births.len() as u16).to_le_bytes());
                 for birth in births {
                     out.extend_from_slice(birth.author.as_bytes());
                     out.extend_from_slice(&birth.hlc.bits().to_le_bytes());
+                }
+                out.extend_from_slice(&(seen.len() as u16).to_le_bytes());
+                for stamp in seen {
+                    out.extend_from_slice(&stamp.to_le_bytes());
                 }
                 long(&mut out, update);
             }

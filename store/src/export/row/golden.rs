@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::answer::{RequestDigest, Said};
-use crate::delta::Reader;
+use crate::delta::{BIRTH_BYTES, Reader};
 use crate::export::frame::{ExportKind, FrameWriter};
 use crate::golden;
 
@@ -20,6 +20,10 @@ const NUMBERS: [u64; 10] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 258];
 fn seen() -> Seen {
     let other = Dot { author: 7, ..DOT };
     vec![DOT, other]
+}
+
+fn births(are_linked: bool) -> BirthsView<'static> {
+    BirthsView::of(&[[4; BIRTH_BYTES], [5; BIRTH_BYTES]], are_linked).unwrap()
 }
 
 fn head(is_shared: bool, is_pruned: bool) -> Row<'static> {
@@ -122,7 +126,18 @@ fn rows() -> Vec<(&'static str, Row<'static>)> {
                 space,
                 sequence: SEQUENCE,
                 dot: DOT,
-                births: &[[4; BIRTH_BYTES], [5; BIRTH_BYTES]],
+                births: births(false),
+                seen: seen(),
+                update: b"update",
+            },
+        ),
+        (
+            "30 linked edit",
+            Row::Edit {
+                space,
+                sequence: SEQUENCE,
+                dot: DOT,
+                births: births(true),
                 seen: seen(),
                 update: b"update",
             },

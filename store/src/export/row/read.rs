@@ -9,7 +9,9 @@ use super::{
 };
 use crate::answer::{AnswerKey, KeptAnswer, RequestDigest, Said};
 use crate::change::ApplicationRecord;
-use crate::delta::{BIRTH_BYTES, BIRTHS_MAX, DELTA_PARENTS_MAX, MalformedDelta, Reader};
+use crate::delta::{
+    BIRTH_BYTES, BIRTHS_MAX, BirthsView, DELTA_PARENTS_MAX, MalformedDelta, Reader,
+};
 use crate::entry::Space;
 use crate::export::frame::CHUNK_BYTES_MAX;
 use crate::hlc::Hlc;
@@ -60,15 +62,16 @@ pub(in crate::export) fn read<'a>(rest: &mut Reader<'a>) -> Result<Row<'a>, Malf
             key: key(rest)?,
             state: bytes(rest, CHUNK_BYTES_MAX)?,
         },
-        6 => Row::Edit {
+        number @ (6 | 30) => Row::Edit {
             space: space(rest)?,
             sequence: rest.array()?,
             dot: dot(rest)?,
             births: {
                 let count = usize::from(rest.u16()?);
-                rest.bounded(BIRTH_BYTES * count, BIRTH_BYTES * BIRTHS_MAX)?
-                    .as_chunks::<BIRTH_BYTES>()
-                    .0
+                let bytes = rest.bounded(BIRTH_BYTES * count, BIRTH_BYTES * BIRTHS_MAX)?;
+                let (births, _) = bytes.as_chunks::<BIRTH_BYTES>();
+                BirthsView::of(births, number == 30)
+                    .ok_or(MalformedDelta("births are not in ascending order"))?
             },
             seen: read_seen(rest)?,
             update: bytes(rest, VALUE_BYTES_MAX)?,

@@ -50,9 +50,11 @@ impl Row<'_> {
                 seen,
                 update,
             } => {
-                out.extend_from_slice(&[6, space.number()]);
+                let number = if births.are_linked() { 30 } else { 6 };
+                out.extend_from_slice(&[number, space.number()]);
                 out.extend_from_slice(*sequence);
                 write_dot(out, *dot);
+                let births = births.as_slice();
                 out.extend_from_slice(&count16(births.len()));
                 out.extend_from_slice(births.as_flattened());
                 write_seen(out, seen);

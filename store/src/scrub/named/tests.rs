@@ -15,8 +15,8 @@ use crate::members::{AckRow, MembersRow};
 use crate::quarantine::AsideRow;
 use crate::record::{
     AuthorRow, BacklogRow, BacklogRowWithoutStamps, DagRow, EditAfterOthersRow, EditRow,
-    EditSeenRow, EntryRow, ForkRow, HeadRow, LogRow, LogWithBeforesRow, Record, SealRow, SeenRow,
-    seal,
+    EditSeenRow, EntryRow, ForkRow, HeadRow, LinkedEditAfterOthersRow, LinkedEditRow, LogRow,
+    LogWithBeforesRow, PackRow, PackedBasisRow, PackedEditRow, Record, SealRow, SeenRow, seal,
 };
 use crate::scrub::part::PARTS;
 use crate::scrub::{Scrub, UnnamedAuthor};
@@ -99,6 +99,24 @@ fn each_kind_of_record_says_whom_it_names() {
         known: b"one",
         other: b"other",
     };
+    let last = layout::edit_dot(key).unwrap();
+    let pack = PackRow {
+        authors: &[last.author],
+        births: &[],
+        bases: &[PackedBasisRow {
+            births: 0,
+            is_linked: true,
+        }],
+        edits: &[PackedEditRow {
+            hlc: last.hlc.bits(),
+            update_bytes: 0,
+            author: 0,
+            basis: 0,
+            seen: 2,
+        }],
+        seen: SEEN,
+        updates: &[],
+    };
     let litter = LitterRow {
         key: b"the key of it",
         after: key,
@@ -180,7 +198,10 @@ fn each_kind_of_record_says_whom_it_names() {
         (of(key, &value), vec![3]),
         (of(key, &EDIT), vec![12]),
         (of(key, &EditAfterOthersRow { edit: EDIT }), vec![12]),
+        (of(key, &LinkedEditRow { edit: EDIT }), vec![12]),
+        (of(key, &LinkedEditAfterOthersRow { edit: EDIT }), vec![12]),
         (of(key, &EditSeenRow { seen: SEEN }), vec![1, 7, 12]),
+        (of(key, &pack), vec![1, 7, 12]),
         (of(key, &litter), vec![12]),
         (of(key, &saved), vec![4]),
         (of(key, &dag), vec![1, 2, 7]),

@@ -99,3 +99,41 @@ fn a_stamp_of_zero_is_none() {
         assert_eq!(all(&a), all(&b));
     }
 }
+
+/// What is told of an update's past is of these alone.
+#[test]
+fn nobody_is_asked_for_but_whom_an_update_names() {
+    let mut sequences = [1, 2, 3].map(|n| Sequence::new(SequenceKind::Text, key(n)));
+    let [one, two, three] = &mut sequences;
+    one.insert(0, text("one")).unwrap();
+    let first = one.take_update(hlc(1)).unwrap().unwrap();
+    assert!(named_in(&first).is_empty());
+    for other in [&mut *two, &mut *three] {
+        other.apply(key(1), hlc(1), |_| Hlc::ZERO, &first).unwrap();
+    }
+    two.insert(3, text("two")).unwrap();
+    let second = two.take_update(hlc(2)).unwrap().unwrap();
+    three.apply(key(2), hlc(2), |_| hlc(1), &second).unwrap();
+    // Behind the second's, and in the place of the first's.
+    three.insert(6, text("three")).unwrap();
+    three.delete(0, 1).unwrap();
+    let third = three.take_update(hlc(3)).unwrap().unwrap();
+    one.apply(key(2), hlc(2), |_| hlc(1), &second).unwrap();
+    let keys = [2, 1].map(|n| *key(n).as_bytes());
+    assert_eq!(
+        (named_in(&second), named_in(&third)),
+        (&keys[1..], &keys[..])
+    );
+    let asked = std::cell::RefCell::new(Vec::new());
+    let seen = |of: &NodeId| {
+        asked.borrow_mut().push(*of.as_bytes());
+        hlc(2)
+    };
+    one.apply(key(3), hlc(3), seen, &third).unwrap();
+    assert_eq!(asked.into_inner(), keys);
+    // One that says of more than it has, or is of another form, names nobody.
+    let lies = [&third[..3 + 63], &[1, 2, 3][..], &[2, 2, 0], &[1], &[]];
+    for lie in lies {
+        assert!(named_in(lie).is_empty(), "{lie:?}");
+    }
+}

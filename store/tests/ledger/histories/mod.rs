@@ -21,14 +21,15 @@ use std::thread;
 use bytes::Bytes;
 use corelet_store::{
     Arrival, Change, ContextId, DeltaId, EntryKind, EntryValue, ExportScope, Hlc, PendingBounds,
-    PendingDeltas, Refused, RemoteDelta, Scan, ScannedEntry, Space, VouchedDelta, export_context,
-    import_context,
+    PendingDeltas, Refused, RemoteDelta, Scan, ScannedEntry, Space, StepBounds, VouchedDelta,
+    export_context, import_context,
 };
 
 use self::naive::{DELTAS_MAX, Known, Made, Place, Set, Value, has};
 use self::replica::{Replica, elements_of};
 use crate::Bench;
 use crate::random::Random;
+use crate::retention::KEEP_ALL;
 use crate::signed::seals;
 
 /// Histories if `CORELET_HISTORIES` is not set.
@@ -94,6 +95,15 @@ impl<'p> History<'p> {
                     }
                 }
                 93..96 if one != other && is_reached => self.replace(one, other),
+                96..98 => {
+                    // Edits are put together, of whatever contexts.
+                    let ledger = self.replicas[one].ledger;
+                    let now = Hlc::ZERO;
+                    ledger.writer().look_for_packs();
+                    ledger
+                        .collect(&KEEP_ALL, now, &StepBounds::default())
+                        .unwrap();
+                }
                 _ => self.check(one),
             }
         }
