@@ -230,7 +230,12 @@ impl Snapshot {
                 for (number, _) in read_edit_seen(key, bytes)?.pairs() {
                     names.get(*number)?;
                 }
-                match self.get_raw(self.tables.edits, key)? {
+                // Of a deleted context the edit may be swept already.
+                let grave = match layout::slot_of(key) {
+                    Some(slot) => self.get_raw(self.tables.graves, &layout::slot_key(slot))?,
+                    None => None,
+                };
+                match self.get_raw(self.tables.edits, key)?.or(grave) {
                     Some(_) => Ok(()),
                     None => {
                         let what = "record of what an edit had seen";

@@ -5,9 +5,9 @@ use std::ops::ControlFlow;
 
 use bytes::Bytes;
 use corelet_store::{
-    Arrival, Births, CallEffects, Change, ContextSlot, EntryKind, ExportScope, Hlc, LedgerStats,
-    Op, Packs, Reach, RemoteDelta, Retention, Root, Sealer, Space, StepBounds, Write,
-    export_context, import_context, verify,
+    AnswerKey, Arrival, Births, CallEffects, Change, ContextSlot, EntryKind, ExportScope, Hlc,
+    KeyedAnswer, LedgerStats, Op, Packs, Reach, RemoteDelta, RequestDigest, Retention, Root, Said,
+    Sealer, Space, StepBounds, Write, export_context, import_context, verify,
 };
 
 use crate::retention::{KEEP_ALL, collect};
@@ -303,6 +303,48 @@ fn a_deleted_context_leaves_no_packs() {
     assert!(steps > 2);
     assert_eq!((one.stats().edits, one.stats().packs), (0, 0));
     verify(&one.bench.ledger().snapshot().unwrap()).unwrap();
+}
+
+/// Of a deleted context some records go before those that tell of them, so a check in between has to know.
+#[test]
+fn a_check_finds_nothing_wrong_while_a_deleted_context_is_swept() {
+    let (mut one, mut two) = (Node::new(1), Node::new(2));
+    for _ in 0..40 {
+        one.edit("one");
+    }
+    two.receive(&one);
+    two.now = 100;
+    for _ in 0..20 {
+        let update = naming(&one.key, b"two");
+        two.edit(update);
+    }
+    one.receive(&two);
+    for n in 0..10_u8 {
+        one.now = 200 + u64::from(n);
+        let hlc = Hlc::from_bits(one.now << 12);
+        let answer = KeyedAnswer {
+            key: AnswerKey::of(&[n]),
+            request: RequestDigest::of(b"method", b""),
+            fuel_used: 1,
+            said: Said::Output(Bytes::from_static(b"1")),
+        };
+        let call = CallEffects {
+            slot: one.slot,
+            answer: Some(Box::new(answer)),
+            ..CallEffects::new(id(CONTEXT), one.key.node_id(), hlc)
+        };
+        one.bench.commit(vec![Change::Call(call)]);
+    }
+    assert_eq!(one.pack(), 40);
+    one.bench.commit(vec![Change::DeleteContext(id(CONTEXT))]);
+    let mut steps = 0;
+    while one.bench.ledger().sweep(1).unwrap().is_more {
+        verify(&one.bench.ledger().snapshot().unwrap()).unwrap();
+        steps += 1;
+    }
+    assert!(steps > 100, "{steps}");
+    let stats = one.stats();
+    assert_eq!((stats.edits, stats.packs, stats.answers), (0, 0, 0));
 }
 
 /// Those that have grown are looked at soon, and packs are as large as a server's.
