@@ -5,6 +5,8 @@ use std::fmt;
 use crate::data_file::pages::{Flaw, Harm, OddBit};
 use crate::error::{BlobError, StoreError};
 use crate::ids::{BlobId, ContextId, ShardId};
+use crate::layout::FORMAT_VERSION;
+use crate::takeover;
 
 /// So many findings are told one by one.
 const FINDINGS_MAX: usize = 1000;
@@ -53,6 +55,11 @@ pub(super) struct Findings {
     left_out: u64,
 }
 
+/// Whether a start takes over a ledger of this format, which is an earlier one.
+fn is_taken_over(format: u32) -> bool {
+    (takeover::OLDEST..FORMAT_VERSION).contains(&format)
+}
+
 impl Findings {
     pub(super) fn into_parts(self) -> (Vec<Finding>, u64) {
         (self.list, self.left_out)
@@ -74,14 +81,21 @@ impl Findings {
     ) {
         let advice = match (context, error) {
             (Some(_), _) => CONTEXT,
-            (None, StoreError::WrongFormat { .. }) => {
-                "start a server on it once, which takes it over, and check again"
+            (None, StoreError::WrongFormat { found, .. }) if is_taken_over(*found) => {
+                "nothing is known to be wrong with it: start a server on it once, which takes it over, and check again"
             }
+            (None, StoreError::WrongFormat { .. }) => "check it with the program that wrote it",
             (None, _) => LEDGER,
         };
         let (what, key, why) = match error {
             StoreError::Corrupt { what, key, why } => {
                 ((*what).to_owned(), key.clone(), (*why).to_owned())
+            }
+            StoreError::WrongFormat { found, .. } if is_taken_over(*found) => {
+                let why = format!(
+                    "it is of format {found}, and only one of format {FORMAT_VERSION} can be checked"
+                );
+                ("ledger".to_owned(), String::new(), why)
             }
             error => ("ledger".to_owned(), String::new(), with_causes(error)),
         };

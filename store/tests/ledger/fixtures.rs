@@ -20,8 +20,7 @@ use crate::retention::{KEEP_ALL, KEEP_NOTHING, collect};
 use crate::signed::{Key, Lie, LiedWrite, forge, vouched};
 use crate::{id, set};
 
-/// Unpacks the fixture and opens its only ledger.
-pub(crate) fn open(dir: &Path, name: &str) -> Ledger {
+fn unpack(dir: &Path, name: &str) {
     let packed =
         Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/{name}.tar.gz"));
     if !dir.join(name).exists() {
@@ -33,6 +32,11 @@ pub(crate) fn open(dir: &Path, name: &str) -> Ledger {
             .status();
         assert!(unpacked.unwrap().success(), "{}", packed.display());
     }
+}
+
+/// Unpacks the fixture and opens its only ledger.
+pub(crate) fn open(dir: &Path, name: &str) -> Ledger {
+    unpack(dir, name);
     let options = OpenOptions {
         shards_if_new: ShardCount::new(1).unwrap(),
         node_id_if_new: NodeId::from_bytes([7; 32]),
@@ -248,6 +252,22 @@ fn a_directory_of_format_8_is_whole() {
     let steps = collect(&ledger, &KEEP_ALL, Hlc::ZERO);
     assert!(steps.iter().any(|step| step.edits_packed > 0));
     check();
+}
+
+/// It is not damaged for that, and the program that wrote it is not needed.
+#[test]
+fn a_check_of_an_earlier_format_says_that_a_start_takes_it_over() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path(), "format-7"));
+    let taken_over = check(&dir.path().join("format-7"), &mut |_| {}).unwrap();
+    assert!(taken_over.is_whole(), "{:?}", taken_over.findings);
+    unpack(dir.path(), "format-6");
+    let report = check(&dir.path().join("format-6"), &mut |_| {}).unwrap();
+    let found = &report.findings[0];
+    assert_eq!(report.findings.len(), 1);
+    assert!(found.why.contains("it is of format 6"), "{}", found.why);
+    assert!(found.advice.contains("takes it over"), "{}", found.advice);
+    assert!(!found.to_string().contains("wrote it"), "{found}");
 }
 
 /// A list and its edits of the first form, of which no digest tells what they build on, go on with such of
