@@ -3,17 +3,23 @@
 //! `copies.rs` and `blobs/`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use corelet_store::{ContextId, ShardCount, ShardId, Snapshot, StoreError};
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 
 use crate::error::CallError;
 
 /// Asks that wait at one commit thread; who comes with one more waits.
 const ASKS_MAX: usize = 4;
 
+/// After so long without an answer it is looked whether anybody is there.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// Asked of a commit thread.
 pub(crate) enum Ask {
+    /// Nothing: whether it can be sent says whether anybody is there.
+    Nothing,
     /// To show all that is durable.
     Snapshot(Sender<Result<Snapshot, StoreError>>),
     /// To take a context out of service, of which a record is damaged, and say whether it is.
@@ -87,7 +93,7 @@ impl CommitThreads {
     pub(crate) fn snapshot(&self, shard: ShardId) -> Result<Snapshot, NotAnswered> {
         let (answer, snapshot) = bounded(1);
         self.ask(shard, Ask::Snapshot(answer))?;
-        Ok(snapshot.recv().map_err(|_| NotAnswered::Stopping)??)
+        Ok(self.answer(shard, &snapshot)??)
     }
 
     /// Has a context taken out of service, a record of which is damaged. Says whether it is: it
@@ -105,12 +111,58 @@ impl CommitThreads {
             is_out,
         };
         self.ask(shard, ask)?;
-        done.recv().map_err(|_| NotAnswered::Stopping)
+        self.answer(shard, &done)
+    }
+
+    /// Waits for an answer. What is asked of a thread that ends at that moment lies in its queue for
+    /// good, and with it the way on which the answer would come.
+    fn answer<T>(&self, shard: ShardId, answer: &Receiver<T>) -> Result<T, NotAnswered> {
+        loop {
+            match answer.recv_timeout(PATIENCE) {
+                Ok(answer) => return Ok(answer),
+                Err(RecvTimeoutError::Disconnected) => return Err(NotAnswered::Stopping),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            let asks = self.asks.get(usize::from(shard.number()));
+            let asked = asks.map(|asks| asks.try_send(Ask::Nothing));
+            if matches!(asked, None | Some(Err(TrySendError::Disconnected(_)))) {
+                return Err(NotAnswered::Stopping);
+            }
+        }
     }
 
     fn ask(&self, shard: ShardId, ask: Ask) -> Result<(), NotAnswered> {
         let asks = self.asks.get(usize::from(shard.number()));
         let asked = asks.and_then(|asks| asks.send(ask).ok());
         asked.ok_or(NotAnswered::Stopping)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn who_asks_a_thread_that_ends_without_looking_is_told() {
+        let (ask, asks) = asks();
+        let threads = CommitThreads::new(ShardCount::new(1).unwrap(), vec![ask]);
+        let other = threads.clone();
+        let shard = threads.shards().next().unwrap();
+        let waits = thread::Builder::new().name("asks".into());
+        let waits = waits
+            .spawn(move || other.snapshot(shard).map(drop))
+            .unwrap();
+        while asks.is_empty() {
+            thread::yield_now();
+        }
+        drop(asks);
+        let answered = waits.join().unwrap();
+        assert!(matches!(answered, Err(NotAnswered::Stopping)));
+        assert!(matches!(
+            threads.snapshot(shard).map(drop),
+            Err(NotAnswered::Stopping)
+        ));
     }
 }

@@ -11,6 +11,7 @@ impl Worker<'_> {
     /// Does what another thread has asked for.
     pub(super) fn answer(&mut self, ask: Ask) {
         match ask {
+            Ask::Nothing => {}
             Ask::Snapshot(answer) => self.asked.push(answer),
             Ask::PutOutOfService {
                 context,
