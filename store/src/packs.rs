@@ -1,5 +1,5 @@
 //! Edits of a list or text that lie next to each other, packed into one record: a keystroke by itself
-//! takes some 145 bytes with its key and births, in a pack some 26. Nothing is lost: what is read is
+//! takes some 145 bytes with its key and births, in a pack some 27. Nothing is lost: what is read is
 //! what was put in (`edits.rs`), so digests and copies are the same, and a pack is of no weight for what
 //! is merged. Packs of a sequence do not overlap; an edit that comes late, with a stamp within a
 //! pack, stays by itself. When edits are packed, is in `apply/compact.rs`.
