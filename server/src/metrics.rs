@@ -65,6 +65,16 @@ impl prometheus_client::collector::Collector for Source {
             };
             self.per_shard(&mut encoder, figure.name, figure.help, kind, write)?;
         }
+        self.per_shard(
+            &mut encoder,
+            "corelet_clock_ahead_seconds",
+            "How far the shard's stamps are ahead of this machine's clock; 0 if they follow it",
+            MetricType::Gauge,
+            |stats, encoder| {
+                let seconds = stats.clock_ahead_micros.get() as f64 * MICROS;
+                ConstGauge::new(seconds).encode(encoder)
+            },
+        )?;
         self.histogram(
             &mut encoder,
             "corelet_query_seconds",

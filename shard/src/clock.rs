@@ -78,6 +78,11 @@ impl Clock {
             .observe(stamp, now, ahead_micros_max)
     }
 
+    /// How far stamps are ahead of the wall clock, in microseconds; 0 if they follow it.
+    pub(crate) fn ahead_micros(&self) -> u64 {
+        self.stamps.borrow().ahead_micros(self.source.micros())
+    }
+
     /// A seed that no other call has.
     pub(crate) fn seed(&self) -> [u8; 32] {
         let call = self.calls.replace(self.calls.get() + 1);

@@ -46,7 +46,7 @@ use crate::view::{SequenceAccess, View};
 use crate::warm_order::WarmOrder;
 use crate::warm_sum::WarmSum;
 
-fn host() -> Arc<Host> {
+pub(crate) fn host() -> Arc<Host> {
     static HOST: OnceLock<Arc<Host>> = OnceLock::new();
     let host = || Arc::new(Host::new(HostConfig::new(16)).unwrap());
     Arc::clone(HOST.get_or_init(host))
@@ -85,14 +85,18 @@ pub(crate) fn ledger(dir: &Path, config: &LedgerConfig) -> Ledger {
     Ledger::open(&ledger_place(dir), config).unwrap()
 }
 
-fn ledger_place(dir: &Path) -> LedgerPlace {
-    let shards = ShardCount::new(1).unwrap();
+/// A data directory of one shard.
+pub(crate) fn data_dir(dir: &Path) -> DataDir {
     let options = OpenOptions {
-        shards_if_new: shards,
+        shards_if_new: ShardCount::new(1).unwrap(),
         node_id_if_new: NodeId::from_bytes([2; 32]),
     };
-    let data = DataDir::open(dir, &options).unwrap();
-    data.ledger_place(shards.shards().next().unwrap())
+    DataDir::open(dir, &options).unwrap()
+}
+
+fn ledger_place(dir: &Path) -> LedgerPlace {
+    let data = data_dir(dir);
+    data.ledger_place(data.manifest().shards.shards().next().unwrap())
 }
 
 /// An instance that has served nobody.
@@ -146,6 +150,11 @@ impl Disk {
             data_file: place.dir().join("data.mdb"),
             dir,
         }
+    }
+
+    /// Closes the ledger, for somebody else to open it.
+    pub(crate) fn close(self) -> tempfile::TempDir {
+        self.dir
     }
 
     /// Makes the `n`th context.

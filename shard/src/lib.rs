@@ -12,6 +12,7 @@
 #![warn(clippy::unwrap_used)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod ahead;
 mod answer;
 mod asks;
 mod attaching;

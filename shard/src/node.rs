@@ -19,6 +19,7 @@ use corelet_store::{
 };
 use corelet_wasm_host::Host;
 
+use crate::ahead::Ahead;
 use crate::asks::{self, Ask, CommitThreads};
 use crate::blobs::{BlobService, BlobThreads};
 use crate::bounds::{BlobBounds, Bounds, WatchdogConfig};
@@ -48,11 +49,11 @@ use crate::watchdog::{BEAT, Watchdog};
 /// How long a shard that leaves waits for turns whose callers are gone.
 const LEAVE_PATIENCE: Duration = Duration::from_secs(5);
 
-/// The ledger's size is looked at once a second.
-const BEATS_PER_LEDGER_LOOK: u64 = 20;
+/// The ledger's size and the clock are looked at once a second.
+const BEATS_PER_LOOK: u64 = 20;
 
 /// Once a minute readers that others have left behind are looked for, and what fails is told.
-const BEATS_PER_LEDGER_WORD: u64 = 60 * BEATS_PER_LEDGER_LOOK;
+const BEATS_PER_LEDGER_WORD: u64 = 60 * BEATS_PER_LOOK;
 
 /// Names read from the keeper at a time.
 const NAMES_PAGE: usize = 1_024;
@@ -155,12 +156,29 @@ struct Parts {
     commit_core: Option<usize>,
     ending: Ending,
     commit_thread: mpsc::Sender<JoinHandle<()>>,
+    time: Arc<dyn Source>,
 }
 
 impl Node {
     /// Opens the ledgers and starts every shard; `serve` is the server's part,
     /// run on each shard until it has drained.
     pub fn start<F, S>(
+        data: &DataDir,
+        host: Arc<Host>,
+        author: NodeId,
+        config: &NodeConfig,
+        serve: S,
+    ) -> Result<Node, StartError>
+    where
+        F: Future<Output = ()> + 'static,
+        S: Fn(ShardHandle) -> F + Clone + Send + 'static,
+    {
+        Node::start_by(&(Arc::new(System) as _), data, host, author, config, serve)
+    }
+
+    /// The same by a clock that may be made up.
+    fn start_by<F, S>(
+        time: &Arc<dyn Source>,
         data: &DataDir,
         host: Arc<Host>,
         author: NodeId,
@@ -235,6 +253,7 @@ impl Node {
                 commit_core: core,
                 ending: config.ending,
                 commit_thread: commit_thread_to.clone(),
+                time: Arc::clone(time),
             };
             let executor = rt::ExecutorConfig {
                 core,
@@ -389,7 +408,7 @@ fn build(parts: Parts) -> Result<(Rc<Shard>, Inbox<Message>, Inbox<Report>), Sta
         shard: number,
         source,
     };
-    let time: Arc<dyn Source> = Arc::new(System);
+    let time = parts.time;
     let clock = Clock::after(parts.ledger.last_hlc(), Arc::clone(&time)).map_err(|error| {
         StartError::System {
             what: "the random generator",
@@ -471,13 +490,24 @@ fn start_commit_thread(
 }
 
 async fn beat(shard: Rc<Shard>) {
+    let mut ahead = Ahead::new(shard.bounds.pending.ahead_micros_max);
     for count in 0u64.. {
         shard.stats.beats.one();
         shard.stats.mailbox.set(shard.mesh.depth() as u64);
-        if count.is_multiple_of(BEATS_PER_LEDGER_LOOK) {
+        if count.is_multiple_of(BEATS_PER_LOOK) {
+            look_at_clock(&shard, &mut ahead);
             look_at_ledger(&shard, count.is_multiple_of(BEATS_PER_LEDGER_WORD));
         }
         rt::sleep(BEAT).await;
+    }
+}
+
+/// Notes whether stamps are ahead of the wall clock; the first time at the start.
+fn look_at_clock(shard: &Shard, ahead: &mut Ahead) {
+    let micros = shard.clock.ahead_micros();
+    shard.stats.clock_ahead_micros.set(micros);
+    if let Some(word) = ahead.look(micros) {
+        word.log(shard.id, micros, shard.bounds.pending.ahead_micros_max);
     }
 }
 
@@ -598,5 +628,55 @@ fn load_directory(ledgers: &[Ledger]) -> Result<DirectoryData, StoreError> {
         let sound = page.into_iter().filter_map(|(_, found)| found.ok());
         data.names
             .extend(sound.map(|(name, context)| (Arc::from(name), context)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::made_up::MadeUp;
+    use crate::fixture::{self, Disk};
+
+    const SECOND: u64 = 1_000_000;
+    const YEAR: u64 = 365 * 86_400 * SECOND;
+    /// Some time in 2026.
+    const NOW: u64 = 1_790_000_000 * SECOND;
+
+    /// The machine came up with a clock that was a year ahead, served one call, and was then put
+    /// right.
+    #[test]
+    fn how_far_stamps_are_ahead_of_the_clock_is_told_from_the_start_on() {
+        let disk = Disk::new();
+        let slot = disk.create(1);
+        let call = fixture::call(1, slot, NOW + YEAR, &[("key", "value")]);
+        disk.ledger.commit(vec![call]).unwrap().remove(0).unwrap();
+        let dir = disk.close();
+
+        let time = MadeUp::at(NOW, 7);
+        let node = Node::start_by(
+            &(Arc::clone(&time) as _),
+            &fixture::data_dir(dir.path()),
+            fixture::host(),
+            NodeId::from_bytes([2; 32]),
+            &NodeConfig::default(),
+            |shard: ShardHandle| async move { shard.draining().await },
+        );
+        let node = node.unwrap();
+        let stats = Arc::clone(&node.stats()[0]);
+        let wait_for = |micros: u64| {
+            while stats.clock_ahead_micros.get() != micros {
+                std::thread::park_timeout(Duration::from_millis(2));
+            }
+        };
+        wait_for(YEAR);
+        time.set(NOW + YEAR - 10 * SECOND);
+        wait_for(10 * SECOND);
+        time.set(NOW + YEAR + SECOND);
+        wait_for(0);
+        // Put back while it runs.
+        time.set(NOW);
+        wait_for(YEAR);
+        node.drainer().drain();
+        node.join().unwrap();
     }
 }

@@ -250,6 +250,8 @@ pub struct ShardStats {
     pub damage_found: Counter,
     /// Contexts that are out of service. Written by the shard.
     pub quarantined: Gauge,
+    /// Microseconds that the shard's stamps are ahead of the wall clock, as of the last second.
+    pub clock_ahead_micros: Gauge,
     /// Open connections; written by the server's part on this shard.
     pub connections: Gauge,
 }

@@ -134,6 +134,12 @@ impl HlcClock {
         self.last = self.last.max(stamp);
         Ok(())
     }
+
+    /// How far the last stamp is ahead of `now_micros`, in microseconds: more than 0 if the wall
+    /// clock has gone back since it was given, or if it was somebody else's.
+    pub const fn ahead_micros(&self, now_micros: u64) -> u64 {
+        self.last.micros().saturating_sub(now_micros)
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! A log that cannot be written, or that nobody reads, is no reason to stop serving;
 //! and what guests say in it is no more than text. A setting that counts for more than it
-//! says is told there.
+//! says is told there, and so is a clock that was ahead.
 
 #![expect(clippy::disallowed_methods, reason = "clients of a test need no names")]
 
@@ -8,9 +8,13 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use corelet_tests::{ANY_PORT, Client, Server, made};
+use bytes::Bytes;
+use corelet_store::{
+    CallEffects, Change, DataDir, Hlc, Ledger, LedgerConfig, NodeId, Op, OpenOptions, ShardCount,
+};
+use corelet_tests::{ANY_PORT, Client, Server, made, wait_for};
 use rustix::fs::{Mode, OFlags};
 use serde_json::json;
 
@@ -119,6 +123,80 @@ fn a_setting_that_is_raised_is_told_once() {
     }
 }
 
+/// The machine once came up with a clock that was a year ahead. The operator hears of it, with
+/// what to do, and calls go on.
+#[test]
+fn a_clock_that_was_ahead_is_told_in_the_log_and_the_figures() {
+    let home = tempfile::tempdir().expect("a directory for data");
+    let data = home.path().join("data");
+    let mut server = Server::start(&data, &["--shards", "1"]);
+    let client = server.client();
+    let context = client.create(&client.install("counter"), None);
+    assert!(clock_ahead(&client) < 60.0);
+    assert_eq!(server.stop(), Some(0));
+    assert!(!server.log().contains(AHEAD), "{}", server.log());
+
+    const YEAR: Duration = Duration::from_secs(365 * 86_400);
+    write_after(YEAR, &data, &context);
+
+    let mut server = Server::start(&data, &[]);
+    let line = wait_for("the warning", || {
+        let log = server.log();
+        log.lines()
+            .find(|line| line.contains(AHEAD))
+            .map(str::to_owned)
+    });
+    let line: serde_json::Value = serde_json::from_str(&line).expect("lines are JSON");
+    assert_eq!(
+        (&line["level"], &line["shard"]),
+        (&json!("WARN"), &json!(0)),
+        "{line}"
+    );
+    let seconds = line["ahead_seconds"].as_u64().expect("a number");
+    // But for the time that the test has taken so far.
+    assert!(
+        (YEAR.as_secs() - 86_400..=YEAR.as_secs()).contains(&seconds),
+        "{line}"
+    );
+    assert_eq!(line["ahead_seconds_max"], 60, "{line}");
+    let client = server.client();
+    let answer = client
+        .call(&context, "increment", json!({}))
+        .expect("an answer");
+    assert_eq!(answer["result"]["output"], 1, "{answer}");
+    let seconds = clock_ahead(&client);
+    assert!(seconds > (YEAR.as_secs() - 86_400) as f64, "{seconds}");
+    assert_eq!(server.stop(), Some(0));
+    let log = server.log();
+    let told = log.lines().filter(|line| line.contains(AHEAD));
+    assert_eq!(told.count(), 1, "{log}");
+}
+
+/// In the warning of a clock that was ahead.
+const AHEAD: &str = "ahead of this machine's clock";
+
+/// Has the context changed by a call that is stamped so much later than now.
+fn write_after(later: Duration, data: &Path, context: &str) {
+    let options = OpenOptions {
+        shards_if_new: ShardCount::new(1).expect("one"),
+        node_id_if_new: NodeId::from_bytes([0; 32]),
+    };
+    let dir = DataDir::open(data, &options).expect("the data directory opens");
+    let shard = dir.manifest().shards.shards().next().expect("one");
+    let ledger = Ledger::open(&dir.ledger_place(shard), &LedgerConfig::default());
+    let ledger = ledger.expect("the ledger opens");
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
+    let stamp = (since_1970.expect("a clock of today") + later).as_micros();
+    let hlc = Hlc::from_micros(u64::try_from(stamp).expect("not that late"));
+    let context = context.parse().expect("the id of a context");
+    let call = CallEffects {
+        ops: vec![Op::set(Bytes::from_static(b"key"), Bytes::new())],
+        ..CallEffects::new(context, dir.manifest().node_id, hlc)
+    };
+    let verdicts = ledger.commit(vec![Change::Call(call)]).expect("a batch");
+    assert!(verdicts[0].is_ok(), "{verdicts:?}");
+}
+
 #[test]
 fn what_a_guest_logs_is_text_without_control_characters() {
     // "a", the start of a colour, a line's end, a bell, C1's own start of a
@@ -171,15 +249,20 @@ fn unread(home: &Path) -> (Server, File) {
     (server, pipe)
 }
 
-/// A figure of /metrics.
 fn lost(client: &Client, reason: &str) -> u64 {
+    let name = format!("corelet_log_lines_lost_total{{reason=\"{reason}\"}}");
+    figure(client, &name).parse().expect("a number")
+}
+
+fn clock_ahead(client: &Client) -> f64 {
+    let figure = figure(client, "corelet_clock_ahead_seconds{shard=\"0\"}");
+    figure.parse().expect("a number")
+}
+
+/// A figure of /metrics, by its name and labels.
+fn figure(client: &Client, name: &str) -> String {
     let (_, page) = client.get("/metrics").expect("an answer");
-    let wanted = format!("corelet_log_lines_lost_total{{reason=\"{reason}\"}} ");
-    let line = page.as_str().expect("a page of text").lines();
-    let mut figures = line.filter_map(|line| line.strip_prefix(&wanted));
-    figures
-        .next()
-        .expect("the figure")
-        .parse()
-        .expect("a number")
+    let lines = page.as_str().expect("a page of text").lines();
+    let mut figures = lines.filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    figures.next().expect("the figure").to_owned()
 }
