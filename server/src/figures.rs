@@ -110,6 +110,7 @@ figures! {
     Counter deltas_dropped = "corelet_deltas_dropped" "Deltas dropped because there were more than are kept";
     Counter edits_packed = "corelet_edits_packed" "Edits of lists and texts that were put together with others to take less of the disk";
     Counter answers_expired = "corelet_answers_expired" "Answers to calls with an idempotency key that the collector has dropped, past their time";
+    Counter answers_early = "corelet_answers_dropped_early" "Answers to calls with an idempotency key that made room for others before their time: the same call may run again";
     Counter deltas_held_up = "corelet_deltas_held_up" "Times that a context's deltas stayed because another node may need them";
     Counter members_away = "corelet_members_away" "Nodes that are not waited for any more and have to take a snapshot";
     Counter orphans_dropped = "corelet_orphans_dropped" "Records of no context that were dropped";

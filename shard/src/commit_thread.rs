@@ -385,8 +385,10 @@ impl Worker<'_> {
                 is_shown,
                 leaves_litter,
                 due,
+                answers_early,
                 ..
             }) => {
+                self.thread.stats.answers_early.add(answers_early);
                 self.sweeping |= leaves_litter;
                 let mut deltas = deltas.iter().zip(&verdicts);
                 self.owes_deltas |= deltas.any(|(is_delta, verdict)| *is_delta && verdict.is_ok());

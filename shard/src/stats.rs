@@ -233,6 +233,9 @@ pub struct ShardStats {
     /// Answers under keys dropped because they were past their time, but for those that
     /// went with a call.
     pub answers_expired: Counter,
+    /// Answers under keys that made room for others before their time. Written by the commit
+    /// thread, with batches.
+    pub answers_early: Counter,
     /// Contexts of which a member still needs deltas that would be dropped, each time that
     /// this was found.
     pub deltas_held_up: Counter,

@@ -142,6 +142,9 @@ pub struct BatchOutcome {
     /// Calls whose roots were worked out together with those of others. Nothing but the
     /// time depends on it.
     pub roots_together: usize,
+    /// Answers under keys that made room for others before they were too old: whoever sends the
+    /// same call again has it run again.
+    pub answers_early: u64,
 }
 
 impl<'l> LedgerWriter<'l> {
@@ -192,6 +195,8 @@ impl<'l> LedgerWriter<'l> {
                 self.shared.unwritten.end(context);
             }
         }
+        let receipts = answers.iter().flatten();
+        let answers_early = receipts.map(|receipt| receipt.answers_early).sum();
         let verdicts = batch.into_iter().zip(answers);
         Ok(BatchOutcome {
             verdicts: verdicts
@@ -201,6 +206,7 @@ impl<'l> LedgerWriter<'l> {
             leaves_litter,
             due,
             roots_together,
+            answers_early,
         })
     }
 

@@ -34,6 +34,18 @@ fn count(client: &Client, context: &str) -> Value {
     answer["result"]["output"].clone()
 }
 
+/// The figures of /metrics whose lines begin so, together.
+fn figure(client: &Client, begin: &str) -> u64 {
+    let (_, page) = client.get("/metrics").expect("an answer");
+    let lines = page.as_str().expect("a page of text").lines();
+    let of_it: Vec<_> = lines.filter(|line| line.starts_with(begin)).collect();
+    assert!(!of_it.is_empty(), "{begin} is missing");
+    let figures = of_it.iter().filter_map(|line| line.rsplit(' ').next());
+    figures
+        .map(|figure| figure.parse::<u64>().expect("a number"))
+        .sum()
+}
+
 #[test]
 fn an_update_with_a_key_runs_once_and_is_told_the_same_across_a_kill() {
     let home = tempfile::tempdir().expect("a directory for data");
@@ -102,11 +114,42 @@ fn an_update_with_a_key_runs_once_and_is_told_the_same_across_a_kill() {
     assert_eq!(increment(&client, &context, 1, "b"), later);
     assert_eq!(increment(&client, &context, i64::MAX, "no"), most);
     assert_eq!(count(&client, &context), 0);
-    let (_, metrics) = client.get("/metrics").expect("an answer");
-    let replays = metrics.as_str().expect("text").lines();
-    let replays = replays.filter(|line| line.starts_with("corelet_replays_total"));
-    let replays = replays.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
-    assert_eq!(replays.sum::<u64>(), 3);
+    assert_eq!(figure(&client, "corelet_replays_total{"), 3);
+    assert_eq!(server.stop(), Some(0), "{}", server.log());
+}
+
+/// Their number is a bound of its own, and the operator is told that it was reached first.
+#[test]
+fn a_key_whose_answer_made_room_for_others_runs_again_and_that_is_counted() {
+    let home = tempfile::tempdir().expect("a directory for data");
+    let config = home.path().join("corelet.toml");
+    std::fs::write(&config, "[storage]\nanswers_max = 3\n").expect("a configuration");
+    let config = config.to_str().expect("a path in UTF-8");
+    let more = ["--shards", "1", "--config", config];
+    let data = home.path().join("data");
+    let mut server = Server::start(&data, &more);
+    let client = server.client();
+    let context = client.create(&client.install("counter"), None);
+    let increment = |client: &Client, key: &str| {
+        let answer = call(client, &context, "increment", &json!({}), key);
+        answer["result"]["output"].as_u64().expect("a number")
+    };
+    let all = ["a", "b", "c"];
+    let early = |client: &Client| figure(client, "corelet_answers_dropped_early_total{");
+    assert_eq!(all.map(|key| increment(&client, key)), [1, 2, 3]);
+    assert_eq!(all.map(|key| increment(&client, key)), [1, 2, 3]);
+    assert_eq!(early(&client), 0);
+    assert_eq!(increment(&client, "d"), 4);
+    assert_eq!(early(&client), 1);
+    assert_eq!(figure(&client, "corelet_answers_expired_total{"), 0);
+    // Until the next checkpoint snapshots still show what has gone.
+    assert_eq!(server.stop(), Some(0), "{}", server.log());
+    let mut server = Server::start(&data, &more);
+    let client = server.client();
+    assert_eq!(early(&client), 0);
+    assert_eq!(increment(&client, "d"), 4);
+    assert_eq!(increment(&client, "a"), 5, "nobody knows that it has run");
+    assert_eq!(early(&client), 1);
     assert_eq!(server.stop(), Some(0), "{}", server.log());
 }
 

@@ -201,9 +201,9 @@ settings! {
         readers_max: u64 [16, 10_000] = "256";
         /// How long the answer to a call with an idempotency key is kept, unless one of the next two bounds comes first. The same call within this time is told the same and does not run again.
         answers_age_max: Duration [SECOND, 90 * 24 * HOUR] = "24 h";
-        /// Such answers kept of one context. The oldest go first.
+        /// Such answers kept of one context. The oldest go first, before their time if they have to: the same call may then run again, and corelet_answers_dropped_early counts them.
         answers_max: u64 [1, 1_000_000] = "10_000";
-        /// What they take in one context, with 256 bytes around each. The oldest go first.
+        /// What they take in one context, with 256 bytes around each. The oldest go first, in the same way.
         answers_bytes_max: Bytes [64 * KIB, GIB] = "4 MiB";
         /// Starts on a network file system, too. A ledger on one can be damaged for good.
         allow_network_filesystem: bool = "false";

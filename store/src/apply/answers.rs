@@ -29,6 +29,8 @@ pub(super) struct PlannedAnswer {
     /// With the answer, and without those that go.
     tally: AnswerTally,
     gone: Vec<Gone>,
+    /// How many of these are not too old yet.
+    pub(super) gone_early: u64,
 }
 
 /// An answer that goes.
@@ -72,6 +74,7 @@ impl Pass<'_> {
         let mut planned = PlannedAnswer {
             tally: before.with(answer.bytes()),
             gone: Vec::new(),
+            gone_early: 0,
         };
         // Too old to count, or it would not be written anew.
         if let Some(found) = self.answer(slot, &answer.key)? {
@@ -94,7 +97,8 @@ impl Pass<'_> {
             };
             let tally = &planned.tally;
             let is_over = tally.count > bounds.count_max || tally.bytes > bounds.bytes_max;
-            if left == 0 || !(is_over || bounds.is_expired(stamp, hlc)) {
+            let is_expired = bounds.is_expired(stamp, hlc);
+            if left == 0 || !(is_over || is_expired) {
                 break;
             }
             if old != answer.key {
@@ -104,6 +108,7 @@ impl Pass<'_> {
                     bytes: read_answer_bytes(key, bytes).map_err(before_writing)?,
                 };
                 planned.drop_one(slot, gone)?;
+                planned.gone_early += u64::from(!is_expired);
                 left -= 1;
             }
         }

@@ -94,6 +94,7 @@ impl Pass<'_> {
                 hlc: head.hlc,
                 root_there: None,
                 first_sequence: head.events_last + 1,
+                answers_early: 0,
             });
         }
         let hlc = self.stamp_of_call(slot, call)?;
@@ -101,14 +102,20 @@ impl Pass<'_> {
             Some(answer) => Some(self.plan_answer(slot, answer, hlc)?),
             None => None,
         };
-        if call.is_silent() {
-            return self.write_only_answer(slot, call, hlc, answer);
-        }
-        let incoming = self.incoming(slot, call.author, hlc);
-        let mut plan = self.plan_call(&incoming, call)?;
-        let written = self.write_call(&incoming, &mut plan, call, answer);
-        self.end_plan(plan);
-        written
+        let answers_early = answer.as_ref().map_or(0, |planned| planned.gone_early);
+        let written = if call.is_silent() {
+            self.write_only_answer(slot, call, hlc, answer)
+        } else {
+            let incoming = self.incoming(slot, call.author, hlc);
+            let mut plan = self.plan_call(&incoming, call)?;
+            let written = self.write_call(&incoming, &mut plan, call, answer);
+            self.end_plan(plan);
+            written
+        };
+        written.map(|receipt| Receipt {
+            answers_early,
+            ..receipt
+        })
     }
 
     /// The stamp that the call gets, unless it has read too little.
@@ -241,6 +248,7 @@ impl Pass<'_> {
             hlc,
             root_there: None,
             first_sequence,
+            answers_early: 0,
         })
     }
 
@@ -268,6 +276,7 @@ impl Pass<'_> {
             hlc,
             root_there: None,
             first_sequence,
+            answers_early: 0,
         })
     }
 

@@ -126,6 +126,8 @@ pub(crate) struct Receipt {
     root_there: Option<Root>,
     /// Sequence number of the call's first event.
     first_sequence: u64,
+    /// Answers that went for the call's own, and were not too old yet.
+    pub(crate) answers_early: u64,
 }
 
 impl Receipt {
@@ -137,6 +139,7 @@ impl Receipt {
         hlc: Hlc::ZERO,
         root_there: None,
         first_sequence: 0,
+        answers_early: 0,
     };
 }
 

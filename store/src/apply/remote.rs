@@ -257,6 +257,7 @@ impl Pass<'_> {
             hlc: delta.hlc(),
             root_there,
             first_sequence,
+            answers_early: 0,
         })
     }
 

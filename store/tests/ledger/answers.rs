@@ -179,6 +179,34 @@ fn so_many_answers_are_kept_and_the_oldest_go() {
     assert_eq!(all_kept(&bench, slot, 5), [2, 3, 4]);
 }
 
+/// It says that the window is shorter than the time that is promised. One that is too old is not
+/// missed, and a journal that is replayed tells of nobody anew.
+#[test]
+fn answers_that_go_before_their_time_are_told() {
+    let (mut bench, slot) = bounded(AnswerBounds {
+        age_max: Duration::from_micros(1000),
+        count_max: 3,
+        bytes_max: 40 * ANSWER_AROUND_BYTES,
+    });
+    let tell = |bench: &mut Bench, n: u32, said: Said| {
+        let change = keyed(bench, slot, n, vec![set("a", "1")], said);
+        let outcome = bench.ledger().writer().commit(vec![change]).unwrap();
+        assert!(outcome.verdicts[0].is_ok(), "{:?}", outcome.verdicts);
+        outcome.answers_early
+    };
+    let by_count: Vec<u64> = (0..5).map(|n| tell(&mut bench, n, output("1"))).collect();
+    assert_eq!(by_count, [0, 0, 0, 1, 1]);
+    bench.reopen();
+    let large = output(&"x".repeat(39 * ANSWER_AROUND_BYTES as usize));
+    assert_eq!(tell(&mut bench, 5, large), 3, "by bytes");
+    // Beside it there is no room for an empty one.
+    bench.now += 2000;
+    assert_eq!(tell(&mut bench, 6, output("")), 0, "it was too old");
+    bench.ledger().writer().checkpoint().unwrap();
+    assert_eq!(all_kept(&bench, slot, 7), [6]);
+    bench.verify();
+}
+
 #[test]
 fn a_large_answer_takes_the_room_of_many_small_ones() {
     let (mut bench, slot) = bounded(AnswerBounds {
