@@ -13,14 +13,18 @@
 //! | collection | is | when several nodes write at once |
 //! |---|---|---|
 //! | [`Register`] | one value | the last writer wins |
-//! | [`Counter`] | a sum | all that was added counts |
+//! | [`Counter`] | a sum | all that was added counts, but for what a [`clear`](Counter::clear) takes along |
 //! | [`Set`] | elements | adding one beats removing it |
-//! | [`List`] | values, each at its place | all insertions and removals count |
-//! | [`Text`] | text | all insertions and removals count |
+//! | [`List`] | values, each at its place | all insertions and removals count, but for what a [`clear`](List::clear) takes along |
+//! | [`Text`] | text | all insertions and removals count, but for what a [`clear`](Text::clear) takes along |
 //! | [`WriteOnce`] | one value, for good | the earliest stays |
 //! | [`Map`] | values, or other collections, by key | each key for itself |
-//! | [`Owned`] | a collection per author, which that author alone writes | never happens |
+//! | [`Owned`] | a collection per author, which that author alone writes: the node that runs the call, whoever has sent it | never happens |
 //! | [`Private`] | what stays on this node | never happens |
+//!
+//! A removal takes what its node knows of, and what others write meanwhile stays. But a `Counter`, `List`
+//! or `Text` that is removed as a whole, by its `clear` or with the [`Map`] around it, may take along
+//! what other nodes add or insert meanwhile.
 //!
 //! What is not [`Owned`] or [`Private`] can be written by every node of the context, and one that
 //! lies can write there what is not of the field's type. Walks and removals of many entries pass
