@@ -397,20 +397,44 @@ mod tests {
             let row = PackRow {
                 authors: &authors,
                 births: &births,
-                bases: &bases.into_iter().map(basis).collect::<Vec<_>>(),
+                bases: &bases.iter().copied().map(basis).collect::<Vec<_>>(),
                 edits: &edits.iter().copied().map(edit).collect::<Vec<_>>(),
-                seen: &seen.into_iter().map(row).collect::<Vec<_>>(),
+                seen: &seen.iter().copied().map(row).collect::<Vec<_>>(),
                 updates: &updates,
             };
             let key = key(Dot { author: last.0, hlc: Hlc::from_bits(last.1) });
             let mut record = Vec::new();
             seal(&mut record, &key, &row);
-            if let Ok(pack) = PackView::read(&key, &record) {
-                let dots: Vec<Dot> = pack.clone().map(|edit| edit.dot).collect();
-                prop_assert_eq!(dots.len(), edits.len());
-                prop_assert_eq!(layout::edit_dot(&key), dots.last().copied());
-                let bytes: usize = pack.map(|edit| edit.update.len()).sum();
-                prop_assert_eq!(bytes, updates.len());
+            let sum = |count: fn(&(u64, u16, u8, u8, u8)) -> usize| edits.iter().map(count).sum::<usize>();
+            let stamps = |at: usize, count: usize| {
+                let seen = seen.get(at..at + count)?;
+                seen.is_sorted_by(|(a, _), (b, _)| a < b).then_some(())
+            };
+            let mut at = 0;
+            let is_whole = !edits.is_empty()
+                && edits.is_sorted_by(|a, b| (a.0, authors.get(usize::from(a.2))) < (b.0, authors.get(usize::from(b.2))))
+                && sum(|edit| usize::from(edit.1)) == updates.len()
+                && sum(|edit| usize::from(edit.4)) == seen.len()
+                && edits.iter().all(|&(_, _, author, basis, count)| {
+                    let begin = at;
+                    at += usize::from(count);
+                    let births_of = |bases: &[(u8, bool)]| bases.iter().map(|basis| usize::from(basis.0)).sum::<usize>();
+                    usize::from(author) < authors.len()
+                        && usize::from(basis) < bases.len()
+                        && births_of(&bases[..=usize::from(basis)]) <= births.len()
+                        && stamps(begin, usize::from(count)).is_some()
+                })
+                && edits.last().is_some_and(|edit| last == (authors[usize::from(edit.2)], edit.0));
+            match PackView::read(&key, &record) {
+                Ok(pack) => {
+                    prop_assert!(is_whole);
+                    let dots: Vec<Dot> = pack.clone().map(|edit| edit.dot).collect();
+                    prop_assert_eq!(dots.len(), edits.len());
+                    prop_assert_eq!(layout::edit_dot(&key), dots.last().copied());
+                    let bytes: usize = pack.map(|edit| edit.update.len()).sum();
+                    prop_assert_eq!(bytes, updates.len());
+                }
+                Err(error) => prop_assert!(!is_whole, "{}", error),
             }
         }
     }

@@ -5,7 +5,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use crate::apply::Reading;
+use crate::apply::{Reading, Walk};
 use crate::error::StoreError;
 use crate::hlc::Hlc;
 use crate::ids::{ContextId, ContextSlot, NodeId};
@@ -128,18 +128,21 @@ pub(crate) struct Round {
     pub(crate) grown: BTreeSet<ContextSlot>,
     /// Whether the last step began with contexts that have grown.
     pub(crate) is_for_grown: bool,
-    /// Whether all lists and texts were looked at since the start, for edits to pack. From then on it is known
-    /// which have grown.
-    pub(crate) has_walked: bool,
-    /// The list or text that was looked at last for that, by the prefix of its edits' keys; none while
-    /// contexts are looked at, of which all come first.
-    pub(crate) packed_after: Option<Vec<u8>>,
-    /// Lists and texts that have grown and were not yet looked at, between two transactions.
+    /// Where it looks at all lists and texts for edits to pack, behind all contexts.
+    pub(crate) walk: Walk,
+    /// Lists and texts that have grown and were not yet looked at, by the prefix of their edits' keys.
     pub(crate) packable: VecDeque<Vec<u8>>,
     /// Whether the last step that looked at what has grown began with those.
     pub(crate) is_for_packs: bool,
     /// What was read for spans that were not found when a step ended.
     pub(crate) reading: Reading,
+}
+
+impl Round {
+    /// Forgets what was read: the log is another.
+    pub(crate) fn forget_read(&mut self) {
+        self.reading = Reading::default();
+    }
 }
 
 /// The stamp before which something is too old.

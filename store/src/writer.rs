@@ -47,6 +47,10 @@ const CHECKPOINT_WRITES_MAX: usize = 32_768;
 /// one, while many more that write the same thousand keys share its cost.
 const CHECKPOINT_PAGES_MAX: usize = 16_384;
 
+/// Bytes of records that steps drop or look at between two checkpoints: in large records they are 16,384 pages, and the
+/// list of these takes 32.
+const CHECKPOINT_FREED_BYTES_MAX: u64 = 64 << 20;
+
 /// Nodes of tries read into memory between two checkpoints, where they stay until then: 4,096
 /// writes in a context of ten million entries read about 10,000.
 const CHECKPOINT_TRIE_NODES_MAX: usize = 1 << 15;
@@ -395,7 +399,10 @@ impl<'l> LedgerWriter<'l> {
             })?;
             if damaged.len() == known {
                 pass.grown.append(&mut self.state.round.grown);
-                pass.packable.append(&mut self.state.round.packable);
+                if calls > 0 {
+                    // What damage keeps out takes no positions, so others may have them now.
+                    self.state.round.forget_read();
+                }
                 self.pass = Some(pass);
                 return Ok(calls);
             }
@@ -408,6 +415,7 @@ impl<'l> LedgerWriter<'l> {
         }
         self.open_pass()?;
         let mut pass = self.pass.take().expect("it was opened above");
+        pass.hand_over_packable(&mut self.state.round);
         if !pass.has_written() {
             self.state.tries = pass.give_up();
             return Ok(());
@@ -416,7 +424,6 @@ impl<'l> LedgerWriter<'l> {
         generation.number += 1;
         let bytes_noted = self.state.journal.take_space()?;
         self.state.round.grown = std::mem::take(&mut pass.grown);
-        self.state.round.packable = std::mem::take(&mut pass.packable);
         let authors_used = pass.take_used_authors();
         let has_swept = pass.has_swept();
         (self.state.next, self.state.tries) = pass.finish(generation, bytes_noted)?;
@@ -430,7 +437,9 @@ impl<'l> LedgerWriter<'l> {
 
 /// Whether a checkpoint is to bring in what was written since the last one.
 fn is_full(pass: &Pass<'_>) -> bool {
-    pass.writes() > CHECKPOINT_WRITES_MAX || pass.pages() > CHECKPOINT_PAGES_MAX
+    pass.writes() > CHECKPOINT_WRITES_MAX
+        || pass.pages() > CHECKPOINT_PAGES_MAX
+        || pass.freed_bytes() > CHECKPOINT_FREED_BYTES_MAX
 }
 
 #[cfg(test)]

@@ -89,13 +89,15 @@ impl Pass<'_> {
             reading: std::mem::take(&mut round.reading),
         };
         step.reading.bound();
+        self.hand_over_packable(round);
         round.is_for_grown = !round.is_for_grown;
         let begins_with_grown = round.is_for_grown || reach == Reach::Grown;
-        round.is_for_packs = begins_with_grown && !round.is_for_packs;
-        if round.is_for_packs {
-            self.pack_grown(&mut step)?;
+        if begins_with_grown {
+            round.is_for_packs = !round.is_for_packs;
         }
-        round.has_walked &= !std::mem::take(&mut self.has_forgotten_packable);
+        if begins_with_grown && round.is_for_packs {
+            self.pack_grown(round, &mut step)?;
+        }
         while begins_with_grown && !step.is_full() {
             let Some(slot) = self.grown_behind(round.grown_after) else {
                 break;
@@ -108,24 +110,19 @@ impl Pass<'_> {
             }
         }
         if begins_with_grown {
-            self.pack_grown(&mut step)?;
+            self.pack_grown(round, &mut step)?;
         }
         while reach == Reach::All && !step.is_full() {
-            if let Some(after) = &round.packed_after {
-                let Some(prefix) = self.sequence_behind(after)? else {
-                    (round.after, round.packed_after) = (None, None);
-                    round.has_walked = true;
+            if round.walk.is_on {
+                if self.look_at_all(&mut round.walk, &mut step)? == Progress::Done {
+                    round.after = None;
                     step.done.is_round_over = true;
-                    break;
-                };
-                // Behind it the next time, whatever becomes of this one.
-                round.packed_after = Some(prefix.clone());
-                self.pack_some(&prefix, &mut step)?;
-                continue;
+                }
+                break;
             }
             let Some(slot) = self.slot_after(round.after)? else {
-                if !round.has_walked {
-                    round.packed_after = Some(Vec::new());
+                if round.walk.is_due() {
+                    round.walk.begin();
                     continue;
                 }
                 round.after = None;
@@ -142,6 +139,8 @@ impl Pass<'_> {
             round.steps_there = 0;
             round.after = Some(slot);
         }
+        self.hand_over_packable(round);
+        self.freed_bytes += step.done.bytes;
         step.done.is_full = step.is_full();
         step.reading.is_new = false;
         round.reading = step.reading;

@@ -39,7 +39,8 @@ pub(super) struct Logged {
 }
 
 /// Large deltas that were read, as it takes a hash of each to look for a span. A step whose time is over
-/// meanwhile ends, and the next one goes on with what they are. Nothing is there under the position of another delta, ever.
+/// meanwhile ends, and the next one goes on with what they are. They stay what they are as long as the transaction or what
+/// was committed of it does: what is made anew from the journal may have others in their places.
 #[derive(Default)]
 pub(crate) struct Reading {
     deltas: BTreeMap<u64, Logged>,

@@ -33,6 +33,7 @@ mod tallies;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::mem;
 
+pub(crate) use self::compact::Walk;
 pub(crate) use self::history::Reading;
 
 use self::again::WrittenBefore;
@@ -188,9 +189,12 @@ pub(crate) struct Pass<'l> {
     /// Contexts whose log or events have grown since the collector looked at them.
     pub(crate) grown: BTreeSet<ContextSlot>,
     /// Lists and texts that have grown since then, by the prefix of the keys of their edits.
-    pub(crate) packable: VecDeque<Vec<u8>>,
-    /// Whether there were more of them than are remembered.
+    pub(crate) packable: Vec<Vec<u8>>,
+    /// Whether there are others, as there were too many or it was not their turn.
     pub(crate) has_forgotten_packable: bool,
+    /// Bytes of records that collector and sweep have dropped or looked at: what was large among them has
+    /// pages of its own, which the checkpoint has to list as free.
+    freed_bytes: u64,
     /// Entries, events and deltas put so far.
     writes: usize,
     /// How many of them lie where something was written before: entries that were put again,
@@ -295,8 +299,9 @@ impl<'l> Pass<'l> {
             heads: BTreeMap::new(),
             tallies: BTreeMap::new(),
             grown: BTreeSet::new(),
-            packable: VecDeque::new(),
+            packable: Vec::new(),
             has_forgotten_packable: false,
+            freed_bytes: 0,
             writes: 0,
             beside: 0,
             written_before: WrittenBefore::default(),
@@ -341,6 +346,11 @@ impl<'l> Pass<'l> {
     /// Nodes of tries that a checkpoint has to put or delete, at most.
     pub(crate) fn trie_changes(&self) -> usize {
         self.trie_changes
+    }
+
+    /// Bytes of records that steps have dropped or looked at.
+    pub(crate) fn freed_bytes(&self) -> u64 {
+        self.freed_bytes
     }
 
     /// Bytes of entries and edits that were read or put beside those that the changes

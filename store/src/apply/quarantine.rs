@@ -215,6 +215,8 @@ impl Pass<'_> {
         if !self.is_quarantined(slot) {
             return Ok(());
         }
+        // Nothing of it was packed meanwhile.
+        self.has_forgotten_packable = true;
         let prefix = slot_key(slot);
         let lost = || {
             let why = "it counts other calls than wait";

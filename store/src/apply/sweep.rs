@@ -37,6 +37,7 @@ impl Pass<'_> {
         self.writes += writes;
         self.beside += writes - pages;
         self.added_bytes += put_bytes;
+        self.freed_bytes += swept.bytes;
         self.entered.extend(entered);
         // Until something else is removed.
         self.has_litter &= swept.is_more;

@@ -150,7 +150,7 @@ impl LedgerWriter<'_> {
 
     /// Has the next round look at all lists and texts for edits to pack, as the first one does.
     pub fn look_for_packs(&mut self) {
-        self.state.round.has_walked = false;
+        self.state.round.walk.begin_anew();
     }
 
     /// Whether there is something for the collector in [`Reach::Grown`].

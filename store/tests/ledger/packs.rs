@@ -6,13 +6,14 @@ use std::ops::ControlFlow;
 use bytes::Bytes;
 use corelet_store::{
     AnswerKey, Arrival, Births, CallEffects, Change, ContextSlot, EntryKind, ExportScope, Hlc,
-    KeyedAnswer, LedgerStats, Op, Packs, Reach, RemoteDelta, RequestDigest, Retention, Root, Said,
-    Sealer, Space, StepBounds, Write, export_context, import_context, verify,
+    Keep, KeyedAnswer, LedgerStats, LedgerWriter, Op, Packs, Reach, RemoteDelta, RequestDigest,
+    Retention, Root, Said, Sealer, Space, StepBounds, Write, export_context, import_context,
+    verify,
 };
 
 use crate::retention::{KEEP_ALL, collect};
 use crate::signed::{Key, vouched};
-use crate::{Bench, id};
+use crate::{Bench, event, id};
 
 const CONTEXT: u8 = 1;
 const KEY: &[u8] = b"text";
@@ -387,5 +388,122 @@ fn a_text_that_grows_is_packed_without_a_round() {
     drop(writer);
     let stats = one.stats();
     assert_eq!((stats.packs, stats.edits), (14, 128));
+    one.bench.verify();
+}
+
+/// Texts of one context, and so many edits of each: more texts than are remembered.
+const TEXTS: u64 = 300;
+const EDITS: u64 = 400;
+
+/// What packs of 20 leave of these.
+const EDITS_LEFT: u64 = 20;
+
+fn text(n: u64) -> Bytes {
+    Bytes::from(format!("text {n:03}"))
+}
+
+fn type_into_all(node: &mut Node) {
+    let mut births = vec![Births::default(); TEXTS as usize];
+    for n in 0..EDITS {
+        let edit = |at: u64| Write::Edit {
+            kind: EntryKind::Text,
+            births: births[at as usize].clone(),
+            update: Bytes::from_static(b"edit"),
+        };
+        let ops = (0..TEXTS).map(|at| Op::shared(text(at), edit(at)));
+        let call = CallEffects {
+            slot: node.slot,
+            ops: ops.collect(),
+            ..CallEffects::new(
+                id(CONTEXT),
+                node.key.node_id(),
+                Hlc::from_bits((n + 1) << 12),
+            )
+        };
+        node.bench.commit(vec![Change::Call(call)]);
+        if n == 0 {
+            let snapshot = node.bench.ledger().snapshot().unwrap();
+            for (at, births) in (0..).zip(&mut births) {
+                let facts = snapshot.sequence(node.slot, Space::Shared, &text(at), EntryKind::Text);
+                *births = facts.unwrap().unwrap().births;
+            }
+        }
+    }
+}
+
+/// Nobody has counted those of before the start, and later more grow than are remembered.
+#[test]
+fn texts_of_which_no_note_was_taken_are_packed_as_well() {
+    for has_begun in [false, true] {
+        let mut one = Node::new(1);
+        if has_begun {
+            assert!(collect(one.bench.ledger(), &TOGETHER, Hlc::ZERO).len() > 1);
+        }
+        type_into_all(&mut one);
+        assert_eq!(one.stats().edits, EDITS * TEXTS);
+        collect(one.bench.ledger(), &TOGETHER, Hlc::ZERO);
+        let stats = one.stats();
+        let packs = TEXTS * (EDITS - EDITS_LEFT) / 20;
+        assert_eq!((stats.edits, stats.packs), (TEXTS * EDITS_LEFT, packs));
+        one.bench.verify();
+    }
+}
+
+/// Neither contexts nor what comes behind a round waits for it.
+#[test]
+fn a_walk_through_many_texts_holds_nothing_up() {
+    let mut one = Node::new(1);
+    type_into_all(&mut one);
+    let slot = one.bench.create(2);
+    let retention = Retention {
+        events: Keep {
+            count_max: 0,
+            ..KEEP_ALL.events
+        },
+        ..TOGETHER
+    };
+    let ledger = one.bench.ledger().clone();
+    let mut writer = ledger.writer();
+    let step = |writer: &mut LedgerWriter<'_>| {
+        // As where the clock ends each behind the first thing that it does.
+        writer
+            .collect(&retention, Hlc::ZERO, &StepBounds::rows(1), Reach::All)
+            .unwrap()
+    };
+    let (mut packed, mut rounds, mut waited) = (0, 0, None);
+    for steps in 0.. {
+        let done = step(&mut writer);
+        if done.is_checkpoint_due {
+            writer.checkpoint().unwrap();
+        }
+        packed += done.edits_packed;
+        rounds += u64::from(done.is_round_over);
+        match waited {
+            // It has passed the contexts by then.
+            None if packed > 5_000 => {
+                let mut call = one.bench.effects(2, slot, vec![]);
+                call.events = vec![event("told", b"something")];
+                let mut verdicts = writer.commit(vec![Change::Call(call)]).unwrap().verdicts;
+                verdicts.remove(0).unwrap();
+                waited = Some(steps);
+            }
+            Some(since) if done.events > 0 => {
+                assert!(steps - since <= 6, "{}", steps - since);
+                waited = Some(u64::MAX);
+            }
+            _ => {}
+        }
+        if packed == TEXTS * (EDITS - EDITS_LEFT) {
+            break;
+        }
+        assert!(
+            steps < 100_000,
+            "{packed} edits are packed in {rounds} rounds"
+        );
+    }
+    assert_eq!(waited, Some(u64::MAX));
+    assert!(rounds > 0, "a round has ended before all was packed");
+    writer.checkpoint().unwrap();
+    drop(writer);
     one.bench.verify();
 }

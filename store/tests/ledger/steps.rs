@@ -299,3 +299,36 @@ fn calls_behind_a_sweep_that_a_crash_undoes_are_replayed_on_what_it_had_swept() 
     assert_eq!(bench.ledger().stats().unwrap().edits, 1);
     bench.verify();
 }
+
+/// Large records have pages of their own: they are not written, but listed as free by the checkpoint.
+#[test]
+fn dropping_large_records_makes_a_checkpoint_due() {
+    const VALUE_BYTES: usize = 8 << 20;
+    const FREED_MAX: usize = 64 << 20;
+    let mut bench = Bench::with_map(1 << 30);
+    let slot = bench.create(1);
+    let values = 2 * FREED_MAX / VALUE_BYTES;
+    for n in 0..values as u32 {
+        let set = set(n.to_be_bytes(), vec![7; VALUE_BYTES]);
+        let effects = bench.effects(1, slot, vec![set]);
+        bench.commit(vec![Change::Call(effects)]);
+    }
+    bench.commit(vec![Change::DeleteContext(id(1))]);
+    let ledger = bench.ledger().clone();
+    let mut writer = ledger.writer();
+    let (mut freed, mut checkpoints) = (0, 0);
+    loop {
+        let swept = writer.sweep(&StepBounds::rows(1)).unwrap();
+        freed += swept.bytes as usize;
+        assert_eq!(swept.is_checkpoint_due, freed > FREED_MAX, "{freed}");
+        if swept.is_checkpoint_due {
+            writer.checkpoint().unwrap();
+            (freed, checkpoints) = (0, checkpoints + 1);
+        }
+        if !swept.is_more {
+            break;
+        }
+    }
+    // Values lie in entries and in the log.
+    assert!((2..=4).contains(&checkpoints), "{checkpoints}");
+}
