@@ -8,6 +8,8 @@ mod chain;
 mod context;
 mod pasts;
 mod signed;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -7,7 +7,7 @@ use crate::error::StoreError;
 use crate::ids::{ContextId, ContextSlot};
 use crate::layout::{self, slot_key};
 use crate::record::{Head, read_entry};
-use crate::trie::{self, EntryPath, NodePath, StoredNode};
+use crate::trie::{self, EntryPath, NodePath, StoredNode, TrieError};
 use crate::trie_table::{TrieTable, unreadable_trie};
 
 /// A node of a context's Merkle trie.
@@ -183,6 +183,33 @@ impl Snapshot {
             checked.rows = below;
         }
         Ok(checked)
+    }
+
+    /// Whether the trie of a context has the entry that is stored under this key. A node that is
+    /// damaged is told of where it is read by itself.
+    pub(crate) fn check_is_listed(
+        &self,
+        slot: ContextSlot,
+        context: ContextId,
+        full: &[u8],
+    ) -> Result<(), StoreError> {
+        let Some((_, space, key)) = layout::split_entry(full).filter(|it| it.1.is_replicated())
+        else {
+            return Ok(());
+        };
+        let mut name = Vec::with_capacity(1 + key.len());
+        layout::trie_entry(&mut name, space, key);
+        match trie::lists(&self.trie_table(slot), context.as_bytes(), &name) {
+            Ok(true) | Err(TrieError::Damaged { .. }) => Ok(()),
+            Ok(false) => {
+                let why = "the trie of its context does not have it";
+                Err(StoreError::corrupt("entry", full, why))
+            }
+            Err(error) => match unreadable_trie(slot, error) {
+                StoreError::Corrupt { .. } => Ok(()),
+                error => Err(error),
+            },
+        }
     }
 
     /// Compares a context's trie with its entries, and gives how many nodes it has.

@@ -47,7 +47,7 @@ use later::Later;
 pub(crate) use node::StoredNode;
 use node::{Below, Expected};
 pub(crate) use path::{EntryPath, NodePath};
-pub(crate) use read::{children, entries_below};
+pub(crate) use read::{children, entries_below, lists};
 
 /// The most entries that one node lists.
 pub(crate) const BUCKET_ENTRIES_MAX: usize = 16;

@@ -59,6 +59,31 @@ pub(crate) fn entries_below<S: NodeSource + ?Sized>(
     })
 }
 
+/// Whether the trie has an entry under this key, whose first byte is the space. What cannot be
+/// told, as a node on the way there is missing, counts as if it had: the node above tells of that.
+pub(crate) fn lists<S: NodeSource + ?Sized>(
+    source: &S,
+    context: &[u8; 32],
+    key: &[u8],
+) -> Result<bool, TrieError<S::Error>> {
+    let entry = EntryPath::of(context, key);
+    let mut at = NodePath::ROOT;
+    loop {
+        match node::read(source, &at)? {
+            None => return Ok(at != NodePath::ROOT),
+            Some(StoredNode::Bucket(bucket)) => return Ok(bucket.find(key).is_ok()),
+            Some(StoredNode::Inner(children)) => {
+                let nibble = entry.nibble(at.depth());
+                let child = at.child(nibble).filter(|_| children.counts[nibble] > 0);
+                let Some(child) = child else {
+                    return Ok(false);
+                };
+                at = child;
+            }
+        }
+    }
+}
+
 struct Walk<'a, S: ?Sized> {
     source: &'a S,
     context: &'a [u8; 32],

@@ -55,8 +55,8 @@ fn a_clean_ledger_is_scrubbed_in_bounded_steps_without_a_finding() {
     let (mut bench, _) = filled();
     let steps = scrub(&bench, &SMALL);
     for step in &steps {
-        // A node of a trie is read with the 16 that lie below it.
-        assert!(step.rows <= 7 + 16, "{step:?}");
+        // A node of a trie is read with the 16 that lie below it, and counts twice.
+        assert!(step.rows <= 6 + 2 + 16, "{step:?}");
         assert!(
             step.damaged.is_empty() && step.orphans.is_empty(),
             "{step:?}"
