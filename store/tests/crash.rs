@@ -1,5 +1,5 @@
 //! A writing process is killed, or its disk fails, at chosen system calls; then
-//! its ledger is opened and checked. The writer and the checker are
+//! its ledger is checked as it was left, opened and compared with what was said of it. The writer and the checker are
 //! `examples/torture/`; strace does the killing and failing.
 //!
 //! A kill leaves what lies in the page cache, so all this happens in memory, where
@@ -8,6 +8,7 @@
 //! `CORELET_STORE_KILLS` sets how many kills at random places are made.
 
 use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output, Stdio};
@@ -38,7 +39,10 @@ const MAKING_CALLS: [&str; 5] = ["mkdir", "rename", "unlink", "fsync", "fallocat
 const ROUTES: [(&str, u64); 2] = [("checkpoint", 6), ("journal", 11)];
 
 /// Calls that LMDB or the journal might come to write with instead.
-const UNEXPECTED_CALLS: &str = "pwritev,msync,sync_file_range,sendfile";
+const UNEXPECTED_CALLS: &str = "pwritev,msync,sync_file_range,sendfile,copy_file_range,truncate,unlinkat,renameat,renameat2,linkat";
+
+/// Calls that change files of locks, and new ones before they have the name by which they are found.
+const OTHER_CALLS: &str = "write,ftruncate";
 
 fn torture() -> PathBuf {
     let test = std::env::current_exe().unwrap();
@@ -402,6 +406,22 @@ fn the_ledger_writes_by_no_other_calls() {
         let dir = tempfile::tempdir().unwrap();
         let unexpected = count_calls(UNEXPECTED_CALLS, dir.path(), 20, route);
         assert_eq!(unexpected, 0, "{route}");
+        let dir = tempfile::tempdir().unwrap();
+        let trace = trace_writes(dir.path(), OTHER_CALLS, 20, route);
+        let data = dir.path().join("ledger");
+        let written = trace.lines().filter_map(|line| {
+            let (_, path) = descriptor(line.split_once('(')?.1)?;
+            path.starts_with(&data)
+                .then(|| path.file_name().unwrap().to_owned())
+        });
+        let written: BTreeSet<_> = written.collect();
+        assert!(written.contains(OsStr::new("lock")), "{written:?}");
+        let is_other = |name: &&OsString| {
+            let is_lock = [OsStr::new("lock"), OsStr::new("lock.mdb")].contains(&&***name);
+            !is_lock && Path::new(name).extension() != Some(OsStr::new("new"))
+        };
+        let others: Vec<_> = written.iter().filter(is_other).collect();
+        assert!(others.is_empty(), "{route}: {others:?}");
     }
 }
 
@@ -412,7 +432,9 @@ fn the_ledger_writes_by_no_other_calls() {
 fn an_acknowledgement_rests_on_nothing_that_a_power_cut_takes() {
     for (route, _) in ROUTES {
         let dir = tempfile::tempdir().unwrap();
-        let trace = trace_writes(dir.path(), 60, route);
+        let writing = WRITING_CALLS.join(",");
+        let calls = format!("{writing},write,fsync,openat,{UNEXPECTED_CALLS}");
+        let trace = trace_writes(dir.path(), &calls, 60, route);
         let mut disk = PageCache::default();
         for line in trace.lines() {
             disk.follow(line);
@@ -425,16 +447,20 @@ fn an_acknowledgement_rests_on_nothing_that_a_power_cut_takes() {
     }
 }
 
-/// What writes a fresh ledger and `batches`, what flushes them and what tells
-/// of them, in order. Of the one thread only that does all of it.
-fn trace_writes(dir: &Path, batches: u64, route: &str) -> String {
+/// These calls, while a fresh ledger is made and `batches` are written, in order. Of the one thread only
+/// that does all of it.
+fn trace_writes(dir: &Path, calls: &str, batches: u64, route: &str) -> String {
     let trace = dir.join("trace");
-    let calls = format!(
-        "trace={},write,fsync,openat,{UNEXPECTED_CALLS}",
-        WRITING_CALLS.join(",")
-    );
     let status = strace()
-        .args(["-y", "-qq", "-s", "8", "-e", &calls, "-o"])
+        .args([
+            "-y",
+            "-qq",
+            "-s",
+            "8",
+            "-e",
+            &format!("trace={calls}"),
+            "-o",
+        ])
         .arg(&trace)
         .arg(torture())
         .arg("write")

@@ -64,6 +64,11 @@ pub(crate) struct Said {
 }
 
 impl Said {
+    /// Whether nobody was told anything.
+    pub(crate) fn is_nothing(&self) -> bool {
+        self.acked.is_empty()
+    }
+
     pub(crate) fn hear(&mut self, line: &str) -> Result<(), String> {
         let (word, n) = line.split_once(' ').unwrap_or_default();
         let n = n.parse::<u64>();

@@ -9,7 +9,8 @@
 //!
 //! `torture verify DIR` reads such lines from its input and checks DIR: every
 //! acknowledged batch is there, no failed one is, no half of any is, and the
-//! ledger agrees with itself.
+//! ledger agrees with itself; and a check of the directory as it was left, before it is
+//! opened, finds nothing wrong.
 //!
 //! `torture serve` does that for many: it reads `check DIR` or, to write some
 //! batches and check once more, `go-on DIR`, then such lines, then `.`, and
@@ -17,7 +18,8 @@
 //! or `wrong` where none does. Each is followed by a colon and details; behind a
 //! report comes `; but wrong` if reads alone have not met that error. Asked to
 //! `inspect DIR`, it checks the data directory without opening it and answers `right`,
-//! `reported`, or `wrong` where it cannot tell whether the newest batch was torn. Asked to
+//! `reported`, or `wrong` where it cannot tell whether the newest batch was torn; asked to `inspect-struck DIR`, which
+//! holds what a fault has left, it takes any report for `wrong`. Asked to
 //! `trust DIR`, it goes on without looking the ledger over when it is opened.
 
 mod batch;
@@ -54,10 +56,11 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         }
         [_, "verify", dir] => {
             let mut said = Said::default();
-            let ledger = open(dir, Look::Over)?;
             for line in std::io::stdin().lines() {
                 said.hear(&line?)?;
             }
+            inspect_struck(dir, &said)?;
+            let ledger = open(dir, Look::Over)?;
             let snapshot = ledger.snapshot()?;
             let verified = verify(&snapshot)?;
             let batches = compare(&snapshot, &said)?;
@@ -171,6 +174,10 @@ fn serve() -> Result<ExitCode, Box<dyn Error>> {
         }
         let answer = match request.split_once(' ') {
             Some(("inspect", dir)) => inspect(dir),
+            Some(("inspect-struck", dir)) => match inspect_struck(dir, &said) {
+                Ok(()) => "right: nothing is damaged".to_owned(),
+                Err(what) => format!("wrong: {what}"),
+            },
             Some(("check", dir)) => answer(dir, &said, Look::Over),
             Some(("go-on", dir)) => go_on(dir, &mut said, Look::Over),
             Some(("trust", dir)) => go_on(dir, &mut said, Look::Away),
@@ -201,6 +208,19 @@ fn inspect(dir: &str) -> String {
                 (None, None) => format!("right: {:?}", report.held),
             }
         }
+    }
+}
+
+/// Checks a data directory that a kill, a fault or a cut of the power has left: nothing of it is
+/// damaged, whatever is still to be mended, and it is there if anybody was told anything of it.
+fn inspect_struck(dir: &str, said: &Said) -> Result<(), String> {
+    match corelet_store::check(dir.as_ref(), &mut |_| {}) {
+        Err(StoreError::NoData { .. }) if said.is_nothing() => Ok(()),
+        Err(error) => Err(format!("a check of what was left fails: {error}")),
+        Ok(report) => match report.findings.first() {
+            None => Ok(()),
+            Some(finding) => Err(format!("a check of what was left says: {finding}")),
+        },
     }
 }
 

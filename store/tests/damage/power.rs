@@ -1,5 +1,5 @@
 //! Power cuts. `torture` writes some batches, and its log of writes says what the
-//! disk may hold at each moment: many such images are opened and checked. Now and
+//! disk may hold at each moment: many such images are checked as they are, opened and compared. Now and
 //! then an image is what the next life begins with, so that recoveries are cut short
 //! as well.
 //!
@@ -216,7 +216,16 @@ impl Worker {
         };
         let root = self.dir.path();
         write_image(image, root);
-        let answer = self.checker.ask(what, &root.join("data"), said);
+        let data = root.join("data");
+        let inspected = match self.lie {
+            Lie::None => self.checker.ask("inspect-struck", &data, said),
+            // What is asked is whether who opens it notices.
+            Lie::NoFlushes | Lie::EarlyWord => Answer::Right,
+        };
+        let answer = match inspected {
+            Answer::Right => self.checker.ask(what, &data, said),
+            told => told,
+        };
         if answer != Answer::Right {
             let kept = match self.lie {
                 Lie::None => format!(" The image is in {}.", keep(image, said).display()),
