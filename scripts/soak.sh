@@ -9,6 +9,7 @@
 #   CORELET_COPY_FAULTS  how many calls of each name fail in each kind of copy, with each
 #                        error (default 100000, which is all of them)
 #   CORELET_IMAGES       how many disks after a power cut are opened (default 1 million)
+#   CORELET_COPY_IMAGES  how many of a restore, a reshard and an import are (default 2000 each)
 #   CORELET_FLIPS        how many bits are flipped, one by one (default 500000)
 #   CORELET_HISTORIES    how many histories of one key are merged, as many of several nodes
 #                        with ledgers, and as many of lists and texts in each of four tests:
@@ -25,6 +26,7 @@ export CORELET_SOAK=1 CORELET_KILLS=${CORELET_KILLS:-5000} CORELET_HOPS=${CORELE
 export CORELET_HISTORIES=${CORELET_HISTORIES:-100000} CORELET_KEYED_KILLS=${CORELET_KEYED_KILLS:-500}
 export CORELET_STORE_KILLS=${CORELET_STORE_KILLS:-20000}
 export CORELET_COPY_KILLS=${CORELET_COPY_KILLS:-2000} CORELET_COPY_FAULTS=${CORELET_COPY_FAULTS:-100000}
+export CORELET_COPY_IMAGES=${CORELET_COPY_IMAGES:-2000}
 export CORELET_IMAGES=${CORELET_IMAGES:-1000000} CORELET_FLIPS=${CORELET_FLIPS:-500000}
 ledger=tests/LEDGER.md
 log=$(mktemp)

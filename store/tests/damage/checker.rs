@@ -36,15 +36,19 @@ struct Running {
 }
 
 pub(crate) fn torture() -> PathBuf {
+    example("torture")
+}
+
+pub(crate) fn example(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let built = test.parent().and_then(Path::parent).unwrap();
-    let torture = built.join("examples/torture");
-    let shown = torture.display();
+    let program = built.join("examples").join(name);
+    let shown = program.display();
     assert!(
-        torture.exists(),
+        program.exists(),
         "{shown} is missing: build the examples, too"
     );
-    torture
+    program
 }
 
 impl Checker {

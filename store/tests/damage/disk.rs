@@ -90,6 +90,10 @@ impl Names {
         })
     }
 
+    pub(crate) fn is_dir(&self, node: Node) -> bool {
+        self.dirs.contains_key(&node)
+    }
+
     pub(crate) fn apply(&mut self, op: &NameOp) {
         let names = self.dirs.entry(op.dir()).or_default();
         match op {

@@ -1,7 +1,7 @@
 //! Ledgers that a disk has damaged: by a cut of the power, which leaves a part of
-//! what was written (`power.rs`), and by bits that flip (`flips.rs`). Nothing in
-//! here knows the store's formats: ledgers are written and checked by the program
-//! `torture`, so that the next format has to pass as well.
+//! what was written (`power.rs`, and `copies.rs` of whole directories), and by bits that flip (`flips.rs`). Nothing in
+//! here knows the store's formats: ledgers are written and checked by the programs
+//! `torture` and `copies`, so that the next format has to pass as well.
 //!
 //! | file | holds |
 //! |---|---|
@@ -11,6 +11,7 @@
 //! | `random.rs` | chances |
 
 mod checker;
+mod copies;
 mod disk;
 mod flips;
 mod power;

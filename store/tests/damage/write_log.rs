@@ -359,9 +359,20 @@ impl Reader {
         let (Some((dir, from)), Some((to_dir, to))) = (self.place(from), self.place(to)) else {
             return;
         };
-        assert_eq!(dir, to_dir, "a rename from one directory into another");
         let node = self.names.get(dir, from).expect("it was there");
         let (from, to) = (from.to_owned(), to.to_owned());
+        if dir != to_dir {
+            // No flush of one directory says anything of the other.
+            let is_dir = self.names.is_dir(node);
+            self.name(NameOp::Link {
+                dir: to_dir,
+                name: to,
+                node,
+                is_dir,
+            });
+            self.name(NameOp::Unlink { dir, name: from });
+            return;
+        }
         self.name(NameOp::Rename {
             dir,
             from,
