@@ -2,7 +2,8 @@
 //! only the keys written: what of a call depends on how many there are, without the rest of
 //! it. In both, calls write the same number of keys in turn; in the
 //! large one they lie evenly among all the others, so that they are on pages, and
-//! below nodes of the trie, that nothing else touches.
+//! below nodes of the trie, that nothing else touches. Beside that calls write to other keys of it
+//! each time, anywhere, so that hardly a page or node is met twice by a checkpoint.
 
 use std::error::Error;
 
@@ -10,11 +11,13 @@ use bytes::Bytes;
 use corelet_store::Op;
 
 use crate::Plan;
-use crate::ledger::{Bench, micros};
+use crate::ledger::{Bench, Took, micros};
 use crate::report::{fact, median};
 
 const KEYS_WRITTEN: u64 = 1024;
 const CALLS: usize = 16_384;
+/// From one key to the next of those anywhere: a prime, so that none comes twice before all have come.
+const SCATTERED: u64 = 6_700_417;
 /// Writes of one call while the context is filled.
 const FILL_OPS: u64 = 2_000;
 /// Sixty-four bytes.
@@ -38,38 +41,64 @@ pub(crate) fn measure(plan: &Plan) -> Result<(), Box<dyn Error>> {
         bench.commit(calls)?;
     }
     let apart = (plan.keys / KEYS_WRITTEN).max(1);
-    let (mut cpu, mut wall, mut each) = (Vec::new(), Vec::new(), Vec::new());
+    let in_turn = |n: u64| n % KEYS_WRITTEN * apart;
+    let mut anywhere = 0;
+    let [mut some, mut any] = [(); 2].map(|()| Side::default());
     for round in 0..=plan.rounds {
-        let mut sides = Vec::new();
-        for place in [large, empty] {
-            let calls = (0..CALLS as u64)
-                .map(|n| bench.call(place, vec![set(n % KEYS_WRITTEN * apart)]))
-                .collect();
-            sides.push(bench.commit(calls)?);
-        }
-        let [in_large, in_empty] = sides[..] else {
-            return Err("there are two sides".into());
+        let mut commit = |place, key: &mut dyn FnMut(u64) -> u64| {
+            let calls = (0..CALLS as u64).map(|n| bench.call(place, vec![set(key(n))]));
+            let calls = calls.collect();
+            bench.commit(calls)
         };
-        // The first round brings both into memory.
+        let in_large = commit(large, &mut |n| in_turn(n))?;
+        let in_empty = commit(empty, &mut |n| in_turn(n))?;
+        let in_all = commit(large, &mut |_| {
+            anywhere = (anywhere + SCATTERED) % plan.keys;
+            anywhere
+        })?;
+        // The first round brings them into memory.
         if round > 0 {
-            let [in_cpu, in_wall] = in_large.over(&in_empty);
-            cpu.push(in_cpu);
-            wall.push(in_wall);
-            each.push(micros(in_large.wall, CALLS));
+            some.note(&in_large, &in_empty);
+            any.note(&in_all, &in_empty);
         }
     }
-    let what = format!("committing one set in a context of {} keys", plan.keys);
-    for (which, ratios) in [("time", wall), ("processor time", cpu)] {
+    some.tell(&format!(
+        "committing one set in a context of {} keys",
+        plan.keys
+    ));
+    any.tell(&format!("committing one set of any of {} keys", plan.keys));
+    Ok(())
+}
+
+/// Calls in the large context, each round of them over those in the empty one.
+#[derive(Default)]
+struct Side {
+    cpu: Vec<f64>,
+    wall: Vec<f64>,
+    /// Microseconds of each call.
+    each: Vec<f64>,
+}
+
+impl Side {
+    fn note(&mut self, in_large: &Took, in_empty: &Took) {
+        let [cpu, wall] = in_large.over(in_empty);
+        self.cpu.push(cpu);
+        self.wall.push(wall);
+        self.each.push(micros(in_large.wall, CALLS));
+    }
+
+    fn tell(self, what: &str) {
+        for (which, ratios) in [("time", self.wall), ("processor time", self.cpu)] {
+            fact(
+                format!("{what} over one in an empty context, {which}"),
+                format!("{:.2}", median(ratios)),
+            );
+        }
         fact(
-            format!("{what} over one in an empty context, {which}"),
-            format!("{:.2}", median(ratios)),
+            format!("{what}, durable, 64 at once"),
+            format!("{:.1} us", median(self.each)),
         );
     }
-    fact(
-        format!("{what}, durable, 64 at once"),
-        format!("{:.1} us", median(each)),
-    );
-    Ok(())
 }
 
 fn set(number: u64) -> Op {

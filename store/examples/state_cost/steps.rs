@@ -1,6 +1,6 @@
 //! How long a step of the collector, of the scrub and of the sweep holds the thread that makes it,
-//! as a shard's commit thread does: one behind each batch, while calls fill contexts of every kind and
-//! contexts are deleted. What a step leaves to the next checkpoint is not in it, nor are checkpoints. The
+//! as a shard's commit thread does: one behind each batch, while calls fill contexts of every kind, type into
+//! texts, have their answers kept, and contexts are deleted. What a step leaves to the next checkpoint is not in it, nor are checkpoints. The
 //! processor time of a step is what it holds up others for; by the clock it is longer
 //! where it waits for the disk, and where other programs have the processor in between, which is told apart.
 
@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use corelet_store::{
-    Acknowledgement, Births, Change, EntryKind, Event, LedgerConfig, NodeId, Op, Reach, Retention,
-    Scrub, StepBounds, Write,
+    Acknowledgement, AnswerKey, Births, Change, ContextSlot, EntryKind, Event, Hlc, KeyedAnswer,
+    LedgerConfig, NodeId, Op, Reach, RequestDigest, Retention, Said, Scrub, StepBounds, Write,
 };
 
 use crate::Plan;
@@ -39,6 +39,13 @@ const DELETED_EVERY: u64 = 40;
 
 /// Entries that a call puts into the context that is deleted next but some.
 const FILL_OPS: u64 = 400;
+
+/// Edits that a batch adds to a text that stays, and from one removal of such a text to the next.
+const TYPED: u64 = 16;
+const TYPED_REMOVED_EVERY: u64 = 150;
+
+/// Batches from one time to the next at which all answers that are kept are too old.
+const EXPIRED_EVERY: u64 = 20;
 
 /// Values that other calls write, in bytes.
 const SMALL: usize = 100;
@@ -142,10 +149,15 @@ pub(crate) fn measure(plan: &Plan) -> Result<(), Box<dyn Error>> {
     let ledger = bench.ledger().clone();
     let mut writer = ledger.writer();
     let mut scrub = Scrub::default();
-    let [mut collects, mut scrubs, mut sweeps, mut checkpoints] =
-        [(); 4].map(|()| Steps::default());
+    let [
+        mut collects,
+        mut scrubs,
+        mut sweeps,
+        mut expiries,
+        mut checkpoints,
+    ] = [(); 5].map(|()| Steps::default());
     let swept = Cell::new(0);
-    let mut dropped = 0;
+    let (mut dropped, mut packed, mut expired) = (0, 0, 0);
     let batches = (plan.keys / KEYS_PER_BATCH).max(2 * DELETED_EVERY);
     for batch in 0..batches {
         let mut changes = Vec::with_capacity(CALLS + 2);
@@ -156,6 +168,9 @@ pub(crate) fn measure(plan: &Plan) -> Result<(), Box<dyn Error>> {
                 kind: "told".to_owned(),
                 payload: Bytes::from_static(b"something"),
             }];
+            if n % 4 == 0 {
+                call.answer = Some(Box::new(answer(call.hlc)));
+            }
             changes.push(Change::Call(call));
         }
         for place in shared {
@@ -163,15 +178,22 @@ pub(crate) fn measure(plan: &Plan) -> Result<(), Box<dyn Error>> {
             changes.push(Change::Call(call));
         }
         let text = match batch % 2 {
-            0 => Write::Edit {
-                kind: EntryKind::Text,
-                births: Births::default(),
-                update: Bytes::from(vec![1; SMALL]),
-            },
+            0 => edit(),
             _ => Write::Remove,
         };
         let call = bench.call(many[0], vec![Op::shared("text".into(), text)]);
         changes.push(Change::Call(call));
+        for (n, place) in (0..).zip([many[2], shared[0]]) {
+            let ends = (batch + n * TYPED_REMOVED_EVERY / 2) % TYPED_REMOVED_EVERY == 0;
+            for nth in 0..TYPED {
+                let write = match ends && nth == 0 {
+                    true => Write::Remove,
+                    false => edit(),
+                };
+                let call = bench.call(place, vec![Op::shared("typed".into(), write)]);
+                changes.push(Change::Call(call));
+            }
+        }
         if batch % 16 == 0 {
             for place in [many[1], shared[1]] {
                 let call = bench.call(place, vec![set(batch % 7, LARGE)]);
@@ -213,6 +235,7 @@ pub(crate) fn measure(plan: &Plan) -> Result<(), Box<dyn Error>> {
             Ok(collected?)
         })?;
         dropped += collected.events + collected.deltas;
+        packed += collected.edits_packed;
         let mut is_due = collected.is_checkpoint_due;
         if is_due {
             checkpoints.time(|| Ok(writer.checkpoint()?))?;
@@ -226,6 +249,21 @@ pub(crate) fn measure(plan: &Plan) -> Result<(), Box<dyn Error>> {
         if is_due {
             checkpoints.time(|| Ok(writer.checkpoint()?))?;
         }
+        let mut from = (batch % EXPIRED_EVERY == 0).then_some(ContextSlot::UNASSIGNED);
+        while let Some(slot) = from {
+            writer.open()?;
+            is_due = expiries.time(|| {
+                let step = timed(StepBounds::default(), |budget| {
+                    writer.expire_answers(Hlc::MAX, slot, budget)
+                })?;
+                expired += step.answers;
+                from = step.next;
+                Ok(step.is_checkpoint_due)
+            })?;
+            if is_due {
+                checkpoints.time(|| Ok(writer.checkpoint()?))?;
+            }
+        }
         scrubs.time(|| {
             Ok(timed(SCRUB_STEP, |budget| {
                 scrub.step(&ledger.snapshot()?, budget)
@@ -235,10 +273,11 @@ pub(crate) fn measure(plan: &Plan) -> Result<(), Box<dyn Error>> {
     checkpoints.time(|| Ok(writer.checkpoint()?))?;
     collects.tell("the collector");
     sweeps.tell("the sweep");
+    expiries.tell("the collector among answers");
     scrubs.tell("the scrub");
     fact(
-        "what these steps have dropped: events and deltas, and records of deleted contexts",
-        format!("{dropped}, {}", swept.get()),
+        "what these steps have dropped: events and deltas, records of deleted contexts, answers; and edits that they have packed",
+        format!("{dropped}, {}, {expired}; {packed}", swept.get()),
     );
     let longest = checkpoints.wall.iter().max().ok_or("there is one")?;
     fact(
@@ -260,6 +299,25 @@ fn commit(
         verdict?;
     }
     Ok(())
+}
+
+fn edit() -> Write {
+    Write::Edit {
+        kind: EntryKind::Text,
+        births: Births::default(),
+        update: Bytes::from(vec![1; SMALL]),
+    }
+}
+
+/// One that was given at that time, under a key of its own.
+fn answer(hlc: Hlc) -> KeyedAnswer {
+    let text = Bytes::copy_from_slice(&hlc.bits().to_be_bytes());
+    KeyedAnswer {
+        key: AnswerKey::of(&text),
+        request: RequestDigest::of(b"call", &text),
+        fuel_used: 1,
+        said: Said::Output(text),
+    }
 }
 
 fn set(number: u64, bytes: usize) -> Op {
