@@ -47,7 +47,7 @@ const CHECKPOINT_WRITES_MAX: usize = 32_768;
 /// one, while many more that write the same thousand keys share its cost.
 const CHECKPOINT_PAGES_MAX: usize = 16_384;
 
-/// Bytes of records that steps drop or look at between two checkpoints: in large records they are 16,384 pages, and the
+/// Bytes of records that steps drop between two checkpoints: in large records they are 16,384 pages, and the
 /// list of these takes 32.
 const CHECKPOINT_FREED_BYTES_MAX: u64 = 64 << 20;
 
@@ -81,6 +81,8 @@ pub(crate) struct WriterState {
     /// Whether something was swept that no checkpoint has brought in: it has come back if no
     /// transaction has it.
     is_unswept: bool,
+    /// The same of what was packed.
+    is_unpacked: bool,
     /// Tries as the last checkpoint has stored them, unless a transaction has them.
     tries: TrieCache,
     /// Authors whose numbers were asked for since the ledger was opened, each with the generation
@@ -403,6 +405,9 @@ impl<'l> LedgerWriter<'l> {
                     // What damage keeps out takes no positions, so others may have them now.
                     self.state.round.forget_read();
                 }
+                if std::mem::take(&mut self.state.is_unpacked) {
+                    self.state.round.walk.repeat();
+                }
                 self.pass = Some(pass);
                 return Ok(calls);
             }
@@ -428,6 +433,7 @@ impl<'l> LedgerWriter<'l> {
         let has_swept = pass.has_swept();
         (self.state.next, self.state.tries) = pass.finish(generation, bytes_noted)?;
         self.state.is_unswept &= !has_swept;
+        self.state.is_unpacked = false;
         let authors_used = authors_used.into_iter();
         let authors_used = authors_used.map(|number| (number, generation.number));
         self.state.authors_used.extend(authors_used);

@@ -255,6 +255,7 @@ impl Pass<'_> {
         }
         self.has_written = true;
         self.writes += ROWS * gone.len() + 1;
+        self.freed_bytes += gone.iter().map(|gone| gone.bytes).sum::<u64>();
         let key = slot_key(slot);
         let table = self.tables.answers_by_age;
         let written = match tally {

@@ -121,7 +121,7 @@ impl Pass<'_> {
                 break;
             }
             let Some(slot) = self.slot_after(round.after)? else {
-                if round.walk.is_due() {
+                if round.walk.is_due() && may_pack {
                     round.walk.begin();
                     continue;
                 }
@@ -140,7 +140,6 @@ impl Pass<'_> {
             round.after = Some(slot);
         }
         self.hand_over_packable(round);
-        self.freed_bytes += step.done.bytes;
         step.done.is_full = step.is_full();
         step.reading.is_new = false;
         round.reading = step.reading;
@@ -218,6 +217,7 @@ impl Pass<'_> {
             return Ok(Progress::Done);
         }
         let mut tally = self.read_tally(slot, head)?;
+        let before = tally.events_bytes;
         let dropped = self.events_to_drop(slot, head, &mut tally, step);
         let Some((first, progress)) = step.unless_damaged(slot, dropped)? else {
             return Ok(Progress::Done);
@@ -230,6 +230,7 @@ impl Pass<'_> {
             let deleted = table.delete(txn, &event_key(slot, sequence));
             deleted.map_err(|error| self.engine(error))?;
         }
+        self.freed_bytes += before.saturating_sub(tally.events_bytes);
         let count = first - head.events_first;
         step.done.events += count;
         self.note_collected(slot, tally, count, |head| head.events_first = first)?;

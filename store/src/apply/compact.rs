@@ -84,6 +84,11 @@ impl Walk {
         }
     }
 
+    /// Looks at all of them again, once it is through with this walk: what it has packed may be undone.
+    pub(crate) fn repeat(&mut self) {
+        self.must_begin = true;
+    }
+
     /// Looks at all of them again, from the first on.
     pub(crate) fn begin_anew(&mut self) {
         *self = Walk::default();
@@ -101,7 +106,12 @@ impl Pass<'_> {
         }
     }
 
-    /// Hands the round what was remembered since: it is there whatever becomes of this transaction.
+    /// Whether edits were packed, which is undone if this fails.
+    pub(crate) fn has_packed(&self) -> bool {
+        self.has_packed
+    }
+
+    /// Hands the round what was remembered since, which then is there whatever becomes of this transaction.
     pub(crate) fn hand_over_packable(&mut self, round: &mut Round) {
         for prefix in std::mem::take(&mut self.packable) {
             let is_known = round.packable.contains(&prefix);
@@ -138,7 +148,7 @@ impl Pass<'_> {
         step: &mut Step<'_>,
     ) -> Result<Progress, StoreError> {
         walk.steps += 1;
-        while !step.is_full() {
+        while !step.is_full() && step.may_pack {
             let after = walk.after.as_deref().unwrap_or_default();
             let Some(prefix) = self.sequence_behind(after)? else {
                 (walk.is_on, walk.after) = (false, None);
@@ -154,7 +164,7 @@ impl Pass<'_> {
             }
             walk.after = Some(prefix);
         }
-        match walk.steps < WALK_STEPS_MAX {
+        match walk.steps < WALK_STEPS_MAX && step.may_pack {
             true => Ok(Progress::More),
             false => {
                 walk.is_on = false;
@@ -231,6 +241,7 @@ impl Pass<'_> {
         self.has_written = true;
         step.done.rows += packed.keys.len() as u64 + 1;
         step.done.edits_packed += packed.keys.len() as u64;
+        self.has_packed = true;
         Ok(true)
     }
 

@@ -350,6 +350,7 @@ impl Pass<'_> {
             pruned.join(seen);
             self.put_pruned(slot, &pruned).map_err(written)?;
         }
+        self.freed_bytes += span.iter().map(|delta| delta.bytes).sum::<u64>();
         step.done.deltas += count;
         step.done.rows += count;
         self.note_collected(slot, tally, 2 * count, |head| {

@@ -192,7 +192,9 @@ pub(crate) struct Pass<'l> {
     pub(crate) packable: Vec<Vec<u8>>,
     /// Whether there are others, as there were too many or it was not their turn.
     pub(crate) has_forgotten_packable: bool,
-    /// Bytes of records that collector and sweep have dropped or looked at: what was large among them has
+    /// Whether edits were packed that no checkpoint has brought in.
+    has_packed: bool,
+    /// Bytes of records that collector and sweep have dropped: what was large among them has
     /// pages of its own, which the checkpoint has to list as free.
     freed_bytes: u64,
     /// Entries, events and deltas put so far.
@@ -301,6 +303,7 @@ impl<'l> Pass<'l> {
             grown: BTreeSet::new(),
             packable: Vec::new(),
             has_forgotten_packable: false,
+            has_packed: false,
             freed_bytes: 0,
             writes: 0,
             beside: 0,
@@ -348,7 +351,7 @@ impl<'l> Pass<'l> {
         self.trie_changes
     }
 
-    /// Bytes of records that steps have dropped or looked at.
+    /// Bytes of records that steps have dropped.
     pub(crate) fn freed_bytes(&self) -> u64 {
         self.freed_bytes
     }

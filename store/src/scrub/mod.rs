@@ -235,6 +235,7 @@ impl Scrub {
             bounds: *budget.bounds(),
             authors: None,
             begun: self.begun.take(),
+            owner: None,
             known: &mut self.known,
         };
         while let Some(&part) = PARTS.get(self.part) {
@@ -290,6 +291,8 @@ struct Reader<'s> {
     bounds: StepBounds,
     authors: Option<Authors>,
     begun: Option<(Vec<u8>, usize)>,
+    /// The head of the context whose entry was read last; none if it has none or is out of service.
+    owner: Option<(ContextSlot, Option<Head>)>,
     known: &'s mut Known,
 }
 
@@ -464,16 +467,28 @@ impl Reader<'_> {
 
     /// One that came back, as from a page that LMDB had given up, is in no trie. That what a trie
     /// has is there, is asked where its nodes are read.
-    fn compare_entry(&self, key: &[u8], done: &mut Scrubbed) -> Result<(), StoreError> {
+    fn compare_entry(&mut self, key: &[u8], done: &mut Scrubbed) -> Result<(), StoreError> {
         let Some((slot, ..)) = layout::split_entry(key) else {
             return Ok(());
         };
-        match self.by_head(slot)? {
-            Some(context) => {
+        if self.owner.as_ref().is_none_or(|(owner, _)| *owner != slot) {
+            let in_service = |head: Head| {
+                let out = self.snapshot.quarantined(slot)?;
+                Ok(out.is_none().then_some(head))
+            };
+            let head = match self.snapshot.head(slot).and_then(in_service) {
+                Ok(head) => head,
+                Err(StoreError::Corrupt { .. }) => None,
+                Err(error) => return Err(error),
+            };
+            self.owner = Some((slot, head));
+        }
+        match &self.owner {
+            Some((_, Some(head))) => {
                 done.rows += 1;
-                self.snapshot.check_is_listed(slot, context, key)
+                self.snapshot.check_is_listed(slot, head, key)
             }
-            None => Ok(()),
+            _ => Ok(()),
         }
     }
 

@@ -190,7 +190,7 @@ impl Snapshot {
     pub(crate) fn check_is_listed(
         &self,
         slot: ContextSlot,
-        context: ContextId,
+        head: &Head,
         full: &[u8],
     ) -> Result<(), StoreError> {
         let Some((_, space, key)) = layout::split_entry(full).filter(|it| it.1.is_replicated())
@@ -199,7 +199,11 @@ impl Snapshot {
         };
         let mut name = Vec::with_capacity(1 + key.len());
         layout::trie_entry(&mut name, space, key);
-        match trie::lists(&self.trie_table(slot), context.as_bytes(), &name) {
+        if head.replicated == 0 {
+            let why = "its context has no entries";
+            return Err(StoreError::corrupt("entry", full, why));
+        }
+        match trie::lists(&self.trie_table(slot), head.context.as_bytes(), &name) {
             Ok(true) | Err(TrieError::Damaged { .. }) => Ok(()),
             Ok(false) => {
                 let why = "the trie of its context does not have it";

@@ -59,8 +59,8 @@ pub(crate) fn entries_below<S: NodeSource + ?Sized>(
     })
 }
 
-/// Whether the trie has an entry under this key, whose first byte is the space. What cannot be
-/// told, as a node on the way there is missing, counts as if it had: the node above tells of that.
+/// Whether the trie, which is not empty, has an entry under this key, whose first byte is the space. What cannot be
+/// told, as a node on the way there is missing, counts as if it had: who looks at nodes tells of that.
 pub(crate) fn lists<S: NodeSource + ?Sized>(
     source: &S,
     context: &[u8; 32],
@@ -70,7 +70,7 @@ pub(crate) fn lists<S: NodeSource + ?Sized>(
     let mut at = NodePath::ROOT;
     loop {
         match node::read(source, &at)? {
-            None => return Ok(at != NodePath::ROOT),
+            None => return Ok(true),
             Some(StoredNode::Bucket(bucket)) => return Ok(bucket.find(key).is_ok()),
             Some(StoredNode::Inner(children)) => {
                 let nibble = entry.nibble(at.depth());

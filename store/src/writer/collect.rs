@@ -42,7 +42,10 @@ impl LedgerWriter<'_> {
             let pages = state.pages + growth + for_freeing_in_map(state.pages_max);
             let may_pack = pages <= state.pages_max;
             let round = &mut state.round;
-            let mut collected = pass.collect(round, (retention, may_pack), now, &budget, reach)?;
+            let collected = pass.collect(round, (retention, may_pack), now, &budget, reach);
+            // Also if it has failed in the middle.
+            state.is_unpacked |= pass.has_packed();
+            let mut collected = collected?;
             collected.is_checkpoint_due = writer.is_checkpoint_due()?;
             Ok(collected)
         })

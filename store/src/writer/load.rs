@@ -78,6 +78,7 @@ impl WriterState {
             is_turn_due: false,
             round: Round::default(),
             is_unswept: false,
+            is_unpacked: false,
             tries: TrieCache::new(config.trie_bytes_max),
             authors_used: BTreeMap::new(),
             authors_noted_from: 0,

@@ -72,9 +72,10 @@ impl Place {
         for (nth, op) in log.ops.iter().enumerate() {
             disk.begin(nth, op);
             // Half of them anywhere, the others where it is decided.
-            let mut due = (images / 2 * (nth + 1) / ops) - (images / 2 * nth / ops);
+            let half = images.div_ceil(2);
+            let mut due = (half * (nth + 1) / ops) - (half * nth / ops);
             if nth + LAST_OPS >= ops {
-                due += (images / 2).div_ceil(LAST_OPS);
+                due += half.div_ceil(LAST_OPS);
             }
             for _ in 0..due {
                 let kinds = [

@@ -7,13 +7,13 @@ use bytes::Bytes;
 use corelet_store::{
     AnswerKey, Arrival, Births, CallEffects, Change, ContextSlot, EntryKind, ExportScope, Hlc,
     Keep, KeyedAnswer, LedgerStats, LedgerWriter, Op, Packs, Reach, RemoteDelta, RequestDigest,
-    Retention, Root, Said, Sealer, Space, StepBounds, Write, export_context, import_context,
-    verify,
+    Retention, Root, Said, Sealer, Space, StepBounds, StoreError, Write, export_context,
+    import_context, verify,
 };
 
 use crate::retention::{KEEP_ALL, collect};
 use crate::signed::{Key, vouched};
-use crate::{Bench, event, id};
+use crate::{Bench, event, id, set};
 
 const CONTEXT: u8 = 1;
 const KEY: &[u8] = b"text";
@@ -505,5 +505,35 @@ fn a_walk_through_many_texts_holds_nothing_up() {
     assert!(rounds > 0, "a round has ended before all was packed");
     writer.checkpoint().unwrap();
     drop(writer);
+    one.bench.verify();
+}
+
+/// They are in no journal, and no note is left of the text.
+#[test]
+fn packs_that_a_failed_batch_takes_along_are_made_again() {
+    let mut one = Node::new(1);
+    let large = one.bench.create(2);
+    for _ in 0..60 {
+        one.edit("edit");
+    }
+    let ledger = one.bench.ledger().clone();
+    let mut writer = ledger.writer();
+    let mut packed = 0;
+    while packed == 0 {
+        let (bounds, reach) = (StepBounds::default(), Reach::All);
+        let step = writer.collect(&TOGETHER, Hlc::ZERO, &bounds, reach);
+        packed = step.unwrap().edits_packed;
+    }
+    let value = Bytes::from(vec![7; 8 << 20]);
+    let batch = (0..12_u8).map(|n| {
+        let effects = one.bench.effects(2, large, vec![set([n], value.clone())]);
+        Change::Call(effects)
+    });
+    let refused = writer.commit(batch.collect()).unwrap_err();
+    assert!(matches!(refused, StoreError::MapFull { .. }), "{refused}");
+    drop(writer);
+    assert_eq!(one.stats().packs, 0);
+    collect(one.bench.ledger(), &TOGETHER, Hlc::ZERO);
+    assert_eq!((one.stats().packs, one.stats().edits), (2, 20));
     one.bench.verify();
 }
