@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use corelet_store::{
-    Acknowledgement, AnswerKey, Births, Change, ContextSlot, EntryKind, Event, Hlc, KeyedAnswer,
-    LedgerConfig, NodeId, Op, Reach, RequestDigest, Retention, Said, Scrub, StepBounds, Write,
+    Acknowledgement, AnswerKey, Birth, Births, Change, ContextSlot, EntryKind, Event, Hlc,
+    KeyedAnswer, LedgerConfig, NodeId, Op, Reach, RequestDigest, Retention, Said, Scrub,
+    StepBounds, Write,
 };
 
 use crate::Plan;
@@ -42,7 +43,7 @@ const FILL_OPS: u64 = 400;
 
 /// Edits that a batch adds to a text that stays, and from one removal of such a text to the next.
 const TYPED: u64 = 16;
-const TYPED_REMOVED_EVERY: u64 = 150;
+const TYPED_REMOVED_EVERY: u64 = 1_000;
 
 /// Batches from one time to the next at which all answers that are kept are too old.
 const EXPIRED_EVERY: u64 = 20;
@@ -156,6 +157,8 @@ pub(crate) fn measure(plan: &Plan) -> Result<(), Box<dyn Error>> {
         mut expiries,
         mut checkpoints,
     ] = [(); 5].map(|()| Steps::default());
+    // On which births the next edit of each of the texts builds that stay.
+    let mut typed: [Option<Births>; 2] = [None, None];
     let swept = Cell::new(0);
     let (mut dropped, mut packed, mut expired) = (0, 0, 0);
     let batches = (plan.keys / KEYS_PER_BATCH).max(2 * DELETED_EVERY);
@@ -178,19 +181,26 @@ pub(crate) fn measure(plan: &Plan) -> Result<(), Box<dyn Error>> {
             changes.push(Change::Call(call));
         }
         let text = match batch % 2 {
-            0 => edit(),
+            0 => edit(Births::default()),
             _ => Write::Remove,
         };
         let call = bench.call(many[0], vec![Op::shared("text".into(), text)]);
         changes.push(Change::Call(call));
-        for (n, place) in (0..).zip([many[2], shared[0]]) {
-            let ends = (batch + n * TYPED_REMOVED_EVERY / 2) % TYPED_REMOVED_EVERY == 0;
+        for ((n, place), births) in (0..).zip([many[2], shared[0]]).zip(&mut typed) {
+            let ends = (batch + n * TYPED_REMOVED_EVERY / 2).is_multiple_of(TYPED_REMOVED_EVERY);
             for nth in 0..TYPED {
                 let write = match ends && nth == 0 {
                     true => Write::Remove,
-                    false => edit(),
+                    false => edit(births.clone().unwrap_or_default()),
                 };
+                let is_first = births.is_none() && !matches!(write, Write::Remove);
                 let call = bench.call(place, vec![Op::shared("typed".into(), write)]);
+                if ends && nth == 0 {
+                    *births = None;
+                } else if is_first {
+                    let (author, hlc) = (call.author, call.hlc);
+                    *births = Some([Birth { author, hlc }].into_iter().collect());
+                }
                 changes.push(Change::Call(call));
             }
         }
@@ -301,10 +311,10 @@ fn commit(
     Ok(())
 }
 
-fn edit() -> Write {
+fn edit(births: Births) -> Write {
     Write::Edit {
         kind: EntryKind::Text,
-        births: Births::default(),
+        births,
         update: Bytes::from(vec![1; SMALL]),
     }
 }
