@@ -194,8 +194,8 @@ pub(crate) struct Pass<'l> {
     pub(crate) has_forgotten_packable: bool,
     /// Whether edits were packed that no checkpoint has brought in.
     has_packed: bool,
-    /// Bytes of records that collector and sweep have dropped: what was large among them has
-    /// pages of its own, which the checkpoint has to list as free.
+    /// Bytes of records that the collector has dropped, and the sweep dropped or looked at: what was large
+    /// among them has pages of its own, which the checkpoint has to list as free.
     freed_bytes: u64,
     /// Entries, events and deltas put so far.
     writes: usize,
@@ -351,7 +351,7 @@ impl<'l> Pass<'l> {
         self.trie_changes
     }
 
-    /// Bytes of records that steps have dropped.
+    /// Bytes of records that steps have dropped, and a few that they have not.
     pub(crate) fn freed_bytes(&self) -> u64 {
         self.freed_bytes
     }
