@@ -24,7 +24,7 @@ use corelet_shard::{
     WatchdogConfig, available_cores, rt,
 };
 use corelet_store::{
-    AnswerBounds, AttachedBounds, DataDir, Keep, LedgerConfig, OpenOptions, Packs, PendingBounds,
+    AnswerBounds, ContextBounds, DataDir, Keep, LedgerConfig, OpenOptions, Packs, PendingBounds,
     Retention, SHARDS_MAX, ShardCount, StoreError,
 };
 use corelet_wasm_host::{CompileIn, Host, HostConfig, HostError, WorkerCommand};
@@ -502,9 +502,10 @@ fn node_config(config: &Config, count: ShardCount) -> NodeConfig {
                 count_max: config.storage.answers_max,
                 bytes_max: config.storage.answers_bytes_max.0,
             },
-            attached: AttachedBounds {
+            contexts: ContextBounds {
+                bytes_max: config.limits.context_bytes_max,
                 blobs_max: config.limits.context_blobs_max,
-                bytes_max: config.limits.context_blob_bytes_max,
+                blob_bytes_max: config.limits.context_blob_bytes_max,
             },
             ..LedgerConfig::default()
         },

@@ -96,24 +96,6 @@ pub struct AttachedSum {
     pub bytes: u64,
 }
 
-/// How much a context may attach by calls of this node. What other nodes attach is not
-/// refused: it has happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AttachedBounds {
-    /// How many blobs.
-    pub blobs_max: u64,
-    /// Bytes of their contents together.
-    pub bytes_max: u64,
-}
-
-impl AttachedBounds {
-    /// No bounds.
-    pub const NONE: AttachedBounds = AttachedBounds {
-        blobs_max: u64::MAX,
-        bytes_max: u64::MAX,
-    };
-}
-
 impl AttachedSum {
     /// With one more.
     fn with(self, attachment: Attachment) -> AttachedSum {

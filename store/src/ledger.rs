@@ -21,7 +21,7 @@ use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
 use crate::answer::AnswerBounds;
-use crate::attachment::AttachedBounds;
+use crate::apply::ContextBounds;
 use crate::change::{Change, Verdict};
 use crate::data_file;
 use crate::error::StoreError;
@@ -75,8 +75,8 @@ pub struct LedgerConfig {
     pub trie_bytes_max: usize,
     /// For how long answers are kept under keys.
     pub answers: AnswerBounds,
-    /// How much calls of this node may attach to a context.
-    pub attached: AttachedBounds,
+    /// How much a context may hold after a call of this node.
+    pub contexts: ContextBounds,
     /// Bytes of a ledger's file of which every page and record is read when it is opened, to look
     /// for damage. Of a larger one only the pages that lead to records are; with 0 nothing is.
     pub start_check_bytes_max: u64,
@@ -91,7 +91,7 @@ impl Default for LedgerConfig {
             checkpoint_contexts_max: 1_000,
             trie_bytes_max: 32 << 20,
             answers: AnswerBounds::default(),
-            attached: AttachedBounds::NONE,
+            contexts: ContextBounds::NONE,
             start_check_bytes_max: 1 << 30,
         }
     }

@@ -103,7 +103,8 @@ pub use answer::{
     ANSWER_AROUND_BYTES, AnswerBounds, AnswerKey, ExpiredAnswers, KeptAnswer, KeyedAnswer,
     RequestDigest, Said,
 };
-pub use attachment::{AttachedBounds, AttachedCheck, AttachedSum, Attachment, NotedCheck};
+pub use apply::ContextBounds;
+pub use attachment::{AttachedCheck, AttachedSum, Attachment, NotedCheck};
 pub use blobs::{
     BLOB_BYTES_MAX, BLOB_GROUP_BYTES, BlobCheck, BlobCutoff, BlobEntry, BlobHold, BlobLimit,
     BlobReader, BlobScan, BlobSweep, BlobWriter, Blobs, Checked, Listed, Removal, SweptBlobs,

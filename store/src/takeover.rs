@@ -12,7 +12,7 @@
 
 use bytes::Bytes;
 
-use crate::apply::Pass;
+use crate::apply::{ContextBounds, Pass};
 use crate::change::{CallEffects, Event, Op, Write};
 use crate::delta::{MalformedDelta, Reader};
 use crate::error::StoreError;
@@ -48,7 +48,7 @@ pub(crate) fn take_over(meta: &Meta<'_>, config: &LedgerConfig) -> Result<(), St
         meta.tables,
         counters(meta)?,
         config.answers.clone(),
-        config.attached,
+        ContextBounds::NONE,
         TrieCache::new(0),
     )?;
     pass.take_over()?;

@@ -22,8 +22,7 @@ use std::sync::MutexGuard;
 
 use self::room::{for_freeing_in_map, growth_of, nothing_reserved, pages_of, pages_used};
 use crate::answer::AnswerBounds;
-use crate::apply::{Answer, Pass, verdict};
-use crate::attachment::AttachedBounds;
+use crate::apply::{Answer, ContextBounds, Pass, verdict};
 use crate::change::{Change, Verdict};
 use crate::error::{Refused, StoreError};
 use crate::hlc::Hlc;
@@ -67,7 +66,7 @@ pub(crate) struct WriterState {
     /// Contexts written between two checkpoints.
     checkpoint_contexts_max: usize,
     answers: AnswerBounds,
-    attached: AttachedBounds,
+    contexts: ContextBounds,
     /// Pages of the data file at the last checkpoint.
     pages: u64,
     /// Pages that it can have.
@@ -378,7 +377,7 @@ impl<'l> LedgerWriter<'l> {
                 self.shared.tables,
                 self.state.next,
                 self.state.answers.clone(),
-                self.state.attached,
+                self.state.contexts,
                 self.state.tries.take_all(),
             )?;
             for (slot, (context, why)) in &damaged {

@@ -105,3 +105,36 @@ fn a_queue_that_is_full_says_which_and_how_long_it_is() {
     assert!(answer["result"].is_object(), "{answer}");
     assert_eq!(server.stop(), Some(0), "{}", server.log());
 }
+
+#[test]
+fn a_context_holds_so_many_bytes_and_may_become_smaller() {
+    let home = tempfile::tempdir().expect("a directory");
+    let (mut server, client, _) = start(home.path(), "[limits]\ncontext_bytes_max = \"4 KiB\"\n");
+    let kv = client.install("kv");
+    let [context, neighbour] = [(); 2].map(|()| client.create(&kv, None));
+    let set = |context: &str, key: &str, bytes: usize| {
+        let args = json!({ "key": key, "value": "v".repeat(bytes) });
+        let answer = client.call(context, "set", args).expect("an answer");
+        match answer["result"].is_object() {
+            true => None,
+            false => Some((
+                answer["error"]["data"]["name"].clone(),
+                answer["error"]["data"]["limit"].clone(),
+                answer["error"]["data"]["max"].clone(),
+            )),
+        }
+    };
+    let full = Some((
+        json!("limit_exceeded"),
+        json!("limits.context_bytes_max"),
+        json!(4096),
+    ));
+    assert_eq!(set(&context, "one", 3_000), None);
+    let before = state_of(&client, &context);
+    assert_eq!(set(&context, "two", 2_000), full);
+    assert_eq!(state_of(&client, &context), before, "it has left a trace");
+    assert_eq!(set(&neighbour, "two", 2_000), None);
+    assert_eq!(set(&context, "one", 500), None, "smaller");
+    assert_eq!(set(&context, "two", 2_000), None, "so there is room");
+    assert_eq!(server.stop(), Some(0), "{}", server.log());
+}

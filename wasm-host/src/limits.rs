@@ -201,7 +201,10 @@ limits! {
     /// Random bytes that one host call may ask for.
     random_bytes_max: Bytes = 4096;
 
-    // What contexts keep beside their state.
+    // What contexts keep.
+    /// Keys and values of one context, together, and what its lists and texts are made
+    /// of. A call that would make it more is refused; what other nodes write is not.
+    context_bytes_max: Bytes = 16 << 30;
     /// Size of one blob. A larger one is refused while it is uploaded.
     blob_bytes_max: Bytes = 1 << 30;
     /// Blobs that one context may have attached. A call that attaches one more is

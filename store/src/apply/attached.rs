@@ -49,7 +49,7 @@ impl Pass<'_> {
                 after.bytes = after.bytes.saturating_sub(attachment.bytes);
             }
         }
-        let bounds = &self.attached_bounds;
+        let bounds = &self.context_bounds;
         for (limit, before, got, max) in [
             (
                 "context_blobs_max",
@@ -61,20 +61,31 @@ impl Pass<'_> {
                 "context_blob_bytes_max",
                 before.bytes,
                 after.bytes,
-                bounds.bytes_max,
+                bounds.blob_bytes_max,
             ),
         ] {
-            if got > max && got > before {
-                let min = 0;
-                return Err(Refused::OutOfBounds {
-                    limit,
-                    got,
-                    min,
-                    max,
-                }
-                .into());
-            }
+            refuse_growth(limit, before, got, max)?;
         }
         Ok(())
     }
+}
+
+/// Refuses what makes more of something that there is too much of then.
+pub(super) fn refuse_growth(
+    limit: &'static str,
+    before: u64,
+    got: u64,
+    max: u64,
+) -> Result<(), Stop> {
+    if got <= max || got <= before {
+        return Ok(());
+    }
+    let min = 0;
+    Err(Refused::OutOfBounds {
+        limit,
+        got,
+        min,
+        max,
+    }
+    .into())
 }

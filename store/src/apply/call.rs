@@ -141,7 +141,8 @@ impl Pass<'_> {
             let op = op.view();
             self.plan_write(&mut plan, incoming, &op, Past::Everything, Whose::Own)
         });
-        match planned {
+        let head = &self.heads[&incoming.slot].head;
+        match planned.and_then(|()| self.check_content(head, &plan)) {
             Ok(()) => Ok(plan),
             Err(stop) => {
                 self.end_plan(plan);

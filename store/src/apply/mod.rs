@@ -16,6 +16,7 @@ mod bounds;
 mod call;
 mod collect;
 mod compact;
+mod content;
 mod followed;
 mod found;
 mod history;
@@ -38,6 +39,7 @@ pub(crate) use self::history::Reading;
 
 use self::again::WrittenBefore;
 use self::bounds::check_bound;
+pub use self::content::ContextBounds;
 use self::later::{Begun, Waiting};
 use self::plan::Plan;
 use self::tallies::TouchedTally;
@@ -46,7 +48,6 @@ use bytes::Bytes;
 use heed::{Env, PutFlags, RwTxn, WithoutTls};
 
 use crate::answer::{AnswerBounds, KeptAnswer, KeyedAnswer};
-use crate::attachment::AttachedBounds;
 use crate::authors::Authors;
 use crate::change::{
     CallEffects, Change, Committed, CommittedEvent, Event, NewContext, Op, Standing, Verdict,
@@ -179,7 +180,7 @@ pub(crate) struct Pass<'l> {
     digests: EntryDigest,
     plans: Vec<Plan>,
     answer_bounds: AnswerBounds,
-    attached_bounds: AttachedBounds,
+    context_bounds: ContextBounds,
     /// Heads of the contexts touched, each read once and written once.
     heads: BTreeMap<ContextSlot, TouchedHead>,
     /// Sizes of logs and events, each read once and written once.
@@ -280,7 +281,7 @@ impl<'l> Pass<'l> {
         tables: Tables,
         next: Counters,
         answer_bounds: AnswerBounds,
-        attached_bounds: AttachedBounds,
+        context_bounds: ContextBounds,
         tries: TrieCache,
     ) -> Result<Self, StoreError> {
         let txn = env
@@ -297,7 +298,7 @@ impl<'l> Pass<'l> {
             digests: EntryDigest::default(),
             plans: Vec::new(),
             answer_bounds,
-            attached_bounds,
+            context_bounds,
             heads: BTreeMap::new(),
             tallies: BTreeMap::new(),
             grown: BTreeSet::new(),
@@ -515,7 +516,11 @@ impl<'l> Pass<'l> {
         if self.is_quarantined(call.slot) {
             return self.put_aside(call).map(|()| None);
         }
-        match self.try_to_replay(call) {
+        // It was acknowledged, whatever a context may hold by now.
+        let bounds = mem::replace(&mut self.context_bounds, ContextBounds::NONE);
+        let replayed = self.try_to_replay(call);
+        self.context_bounds = bounds;
+        match replayed {
             Ok(()) => Ok(None),
             // Met while writing it is damage of this context as well.
             Err(

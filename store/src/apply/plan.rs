@@ -114,6 +114,11 @@ enum PlannedEntry {
 }
 
 impl Plan {
+    /// Bytes of all keys and values as it leaves them.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Brings what it has worked out into the head.
     pub(super) fn leave(&self, head: &mut Head) {
         head.entries = self.entries;

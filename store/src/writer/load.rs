@@ -71,7 +71,7 @@ impl WriterState {
             journal,
             checkpoint_contexts_max: config.checkpoint_contexts_max,
             answers: config.answers.clone(),
-            attached: config.attached,
+            contexts: config.contexts,
             pages: pages_used(env),
             pages_max: env.info().map_size as u64 / layout::PAGE_BYTES,
             reserve,

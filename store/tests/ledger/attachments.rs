@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use corelet_store::{
-    AttachedBounds, AttachedSum, Attachment, BLOB_BYTES_MAX, BlobId, Change, ContextSlot, Op,
+    AttachedSum, Attachment, BLOB_BYTES_MAX, BlobId, Change, ContextBounds, ContextSlot, Op,
     Refused, Space, StoreError, Write,
 };
 use proptest::prelude::*;
@@ -177,9 +177,10 @@ fn what_is_no_attachment_is_refused() {
 #[test]
 fn a_context_attaches_so_much_and_no_more() {
     let mut bench = Bench::new();
-    bench.config.attached = AttachedBounds {
+    bench.config.contexts = ContextBounds {
         blobs_max: 3,
-        bytes_max: 40,
+        blob_bytes_max: 40,
+        ..ContextBounds::NONE
     };
     bench.reopen();
     let slot = bench.create(1);
@@ -215,9 +216,10 @@ fn a_context_attaches_so_much_and_no_more() {
         blobs: 3,
         bytes: 35,
     };
-    bench.config.attached = AttachedBounds {
+    bench.config.contexts = ContextBounds {
         blobs_max: 1,
-        bytes_max: 1,
+        blob_bytes_max: 1,
+        ..ContextBounds::NONE
     };
     bench.reopen();
     assert_eq!(sum(&bench, slot), expected);

@@ -49,7 +49,7 @@ pub(crate) fn open(dir: &Path, name: &str) -> Ledger {
         checkpoint_contexts_max: 1000,
         trie_bytes_max: 48 << 10,
         answers: corelet_store::AnswerBounds::DEFAULT,
-        attached: corelet_store::AttachedBounds::NONE,
+        contexts: corelet_store::ContextBounds::NONE,
         start_check_bytes_max: 1 << 30,
     };
     let shard = ShardId::new(0, options.shards_if_new).unwrap();

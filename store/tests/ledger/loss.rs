@@ -19,7 +19,7 @@ const CONFIG: LedgerConfig = LedgerConfig {
     checkpoint_contexts_max: 100,
     trie_bytes_max: 48 << 10,
     answers: corelet_store::AnswerBounds::DEFAULT,
-    attached: corelet_store::AttachedBounds::NONE,
+    contexts: corelet_store::ContextBounds::NONE,
     start_check_bytes_max: 1 << 30,
 };
 

@@ -6,6 +6,7 @@ mod attachments;
 mod batch;
 mod carried;
 mod check;
+mod content;
 mod copies;
 mod damage;
 mod data_dir;
@@ -76,7 +77,7 @@ impl Bench {
             checkpoint_contexts_max: 100,
             trie_bytes_max: 48 << 10,
             answers: corelet_store::AnswerBounds::DEFAULT,
-            attached: corelet_store::AttachedBounds::NONE,
+            contexts: corelet_store::ContextBounds::NONE,
             // Tests of damage meet it when it is read.
             start_check_bytes_max: 0,
         };

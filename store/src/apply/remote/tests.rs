@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::answer::AnswerBounds;
+use crate::apply::ContextBounds;
 use crate::apply::Pass;
-use crate::attachment::AttachedBounds;
 use crate::change::{CallEffects, Change, NewContext};
 use crate::data_dir::{DataDir, OpenOptions};
 use crate::ids::{ApplicationId, NodeId, ShardCount};
@@ -59,7 +59,7 @@ fn with_pass(test: impl FnOnce(&mut Pass<'_>, ContextSlot)) {
         tables,
         next,
         AnswerBounds::DEFAULT,
-        AttachedBounds::NONE,
+        ContextBounds::NONE,
         TrieCache::new(0),
     )
     .unwrap();
