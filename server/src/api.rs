@@ -7,6 +7,13 @@ use serde_json::Value;
 
 pub use crate::figures::ShardStatus;
 
+/// Calls that were stopped.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Cancelled {
+    /// How many.
+    pub cancelled: u64,
+}
+
 /// An installed application.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Application {

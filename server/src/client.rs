@@ -348,6 +348,11 @@ impl Client {
         }
     }
 
+    /// Ends something, and reads what that came to.
+    pub fn end<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.document(self.signed(self.agent.delete(self.path(path))).call())
+    }
+
     fn path(&self, path: &str) -> String {
         format!("{}{path}", self.url)
     }

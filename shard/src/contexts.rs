@@ -4,7 +4,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use corelet_store::{
     ApplicationId, BlobHold, BlobId, Change, Committed, ContextId, ContextRecord, ContextSlot, Hlc,
@@ -182,10 +182,12 @@ impl Shard {
         let standing = Standing::OF_NO_CONTEXT;
         let losses = self.commits.losses();
         let context = Context::new(id, slot, new.application, module, standing, losses);
+        let time = Duration::from_millis(self.host.limits().call_time_max);
         let begin = Begin {
             what: What::Init,
             args: new.args.clone(),
             caller: Arc::clone(&new.caller),
+            deadline: Instant::now() + time,
             keyed: None,
             promise: None,
         };

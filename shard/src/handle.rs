@@ -146,6 +146,19 @@ impl ShardHandle {
         .await
     }
 
+    /// Stops the calls of a context that have begun and not ended; tells how many. Those that
+    /// wait go on.
+    pub async fn cancel_calls(&self, id: ContextId) -> Result<u64, CallError> {
+        let owner = self.shard.owner(&id);
+        if owner == self.shard.id {
+            return self.shard.cancel_calls_here(id);
+        }
+        match ask(&self.shard, owner, Request::CancelCalls { id }).await? {
+            Response::CancelCalls(result) => result,
+            _ => Err(mixed_up()),
+        }
+    }
+
     /// Says which other nodes have a context, at most [`corelet_store::MEMBERS_MAX`]: what one
     /// of them has not acknowledged is kept for it, within bounds.
     pub async fn set_members(&self, id: ContextId, members: Vec<NodeId>) -> Result<(), CallError> {

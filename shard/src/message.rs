@@ -110,6 +110,10 @@ pub(crate) enum Request {
     Release {
         id: ContextId,
     },
+    /// Stop its calls that have begun.
+    CancelCalls {
+        id: ContextId,
+    },
     /// Let other nodes have it.
     SetMembers {
         id: ContextId,
@@ -164,6 +168,7 @@ pub(crate) enum Response {
     Create(Result<ContextInfo, CallError>),
     Delete(Result<(), CallError>),
     Release(Result<(), CallError>),
+    CancelCalls(Result<u64, CallError>),
     SetMembers(Result<(), CallError>),
     Deliver(Result<Vec<Delivered>, CallError>),
     Show(Result<ContextInfo, CallError>),

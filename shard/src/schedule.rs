@@ -85,6 +85,14 @@ impl Ready {
         self.update = Some((number, begin));
     }
 
+    /// All that have begun.
+    pub(crate) fn take_parked(&mut self) -> impl Iterator<Item = TurnInProgress> + use<> {
+        self.queries_parked = 0;
+        std::mem::take(&mut self.parked)
+            .into_iter()
+            .map(|(_, turn)| turn)
+    }
+
     fn park(&mut self, turn: TurnInProgress) {
         let number = self.number();
         self.queries_parked += usize::from(turn.is_query());
@@ -216,6 +224,13 @@ impl Schedule {
         self.join_ring(context);
     }
 
+    /// Takes the turns of a context that have begun out of the queue.
+    pub(crate) fn take_begun(&self, context: &Context) -> Vec<TurnInProgress> {
+        let begun: Vec<_> = context.ready.borrow_mut().take_parked().collect();
+        begun.iter().for_each(|_| self.stats.waiting.down());
+        begun
+    }
+
     /// Lets the context's next update go, now that one has ended.
     pub(crate) fn update_ended(&self, context: &Rc<Context>) {
         context.updating.set(false);
@@ -295,6 +310,8 @@ impl Schedule {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use bytes::Bytes;
     use corelet_store::ContextSlot;
     use proptest::prelude::*;
@@ -340,6 +357,7 @@ mod tests {
                 what,
                 args: Bytes::copy_from_slice(&number.to_le_bytes()),
                 caller: Arc::from("caller"),
+                deadline: Instant::now() + Duration::from_secs(600),
                 promise: Some(promise().0),
                 keyed: None,
             };

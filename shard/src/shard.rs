@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use corelet_store::{
     AnswerBounds, ApplicationId, ContextId, NodeId, RequestDigest, ShardCount, ShardId, Standing,
@@ -111,6 +111,7 @@ impl Shard {
             // Boxed, because calls of live contexts need no room for it.
             None => Box::pin(self.revive(id)).await?,
         };
+        let limits = self.host.limits();
         let named = std::str::from_utf8(&call.method).ok();
         let Some(method) = named.and_then(|name| context.module.description().method(name)) else {
             let method = String::from_utf8_lossy(&call.method)
@@ -132,6 +133,7 @@ impl Shard {
             what,
             args: call.args,
             caller: call.caller,
+            deadline: started + Duration::from_millis(limits.call_time_max),
             keyed: None,
             promise: None,
         };
@@ -193,6 +195,20 @@ impl Shard {
             }
             Step::Delivered => unreachable!("a call that has not queued has no promise to keep"),
         }
+    }
+
+    /// Stops the calls of a context that have begun and not ended; tells how many. Those that
+    /// wait go on.
+    pub(crate) fn cancel_calls_here(&self, id: ContextId) -> Result<u64, CallError> {
+        let Some(context) = self.live(id) else {
+            return self.show_here(id).map(|_| 0);
+        };
+        let begun = self.schedule.take_begun(&context);
+        let count = begun.len() as u64;
+        for turn in begun {
+            self.cancel(&context, turn);
+        }
+        Ok(count)
     }
 
     /// The scheduler's task: serves the ring in stretches, with a breath in
@@ -373,6 +389,7 @@ impl Shard {
             }
             Request::Delete { id } => Response::Delete(self.counted(self.delete_here(id).await)),
             Request::Release { id } => Response::Release(self.release_here(id).await),
+            Request::CancelCalls { id } => Response::CancelCalls(self.cancel_calls_here(id)),
             Request::SetMembers { id, members } => {
                 Response::SetMembers(self.counted(self.set_members_here(id, members).await))
             }

@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
+use std::time::Instant;
 
 use bytes::Bytes;
 use corelet_store::{BlobHold, CallEffects, Change, Event, Hlc, KeyedAnswer, Root};
@@ -34,6 +35,8 @@ pub(crate) struct Begin {
     pub(crate) what: What,
     pub(crate) args: Bytes,
     pub(crate) caller: Arc<str>,
+    /// When it is given up.
+    pub(crate) deadline: Instant,
     /// Under which key its answer is kept.
     pub(crate) keyed: Option<Box<Keyed>>,
     /// Who waits, if the call could not run where it arrived.
@@ -73,6 +76,7 @@ pub(crate) struct TurnInProgress {
     // The last change that the instance's memory knew of.
     seen: u64,
     hlc: Hlc,
+    deadline: Instant,
     // What the commit stage and the context had lost when the turn began.
     epoch: u64,
     losses: u64,
@@ -151,6 +155,8 @@ impl Shard {
     /// Begins a turn and runs its first slice.
     pub(crate) fn begin(&self, context: &Rc<Context>, begin: Begin) -> Step {
         let is_exclusive = begin.is_exclusive();
+        // One that has not queued has come just now.
+        let has_expired = begin.promise.is_some() && Instant::now() >= begin.deadline;
         if is_exclusive {
             debug_assert!(
                 !self.commits.has_unshown_deltas(context),
@@ -159,7 +165,11 @@ impl Shard {
             context.updating.set(true);
         }
         let promise = begin.promise;
-        let Warm { instance, seen } = match self.check_out(context, is_exclusive) {
+        let checked_out = match has_expired {
+            true => Err(self.expired()),
+            false => self.check_out(context, is_exclusive),
+        };
+        let Warm { instance, seen } = match checked_out {
             Ok(warm) => warm,
             Err(error) => {
                 if is_exclusive {
@@ -236,6 +246,7 @@ impl Shard {
                 keyed: begin.keyed,
                 seen,
                 hlc,
+                deadline: begin.deadline,
                 epoch: self.commits.epoch(),
                 losses: context.losses.get(),
                 root: context.standing.get().root,
@@ -247,7 +258,12 @@ impl Shard {
 
     /// Runs one slice.
     pub(crate) fn resume(&self, context: &Rc<Context>, mut turn: TurnInProgress) -> Step {
-        match poll_slice(&mut turn.running) {
+        let finished = match poll_slice(&mut turn.running) {
+            Poll::Ready(finished) => finished,
+            Poll::Pending if Instant::now() >= turn.deadline => {
+                let max = self.host.limits().call_time_max;
+                turn.running.stop(Failure::TimedOut { max })
+            }
             Poll::Pending => {
                 let fuel = turn.running.fuel_used();
                 let spent = fuel.saturating_sub(turn.fuel_seen);
@@ -258,16 +274,34 @@ impl Shard {
                 self.schedule
                     .spend(context, spent.max(self.bounds.slice_fuel));
                 self.stats.slices.one();
-                Step::More(turn)
+                return Step::More(turn);
             }
-            Poll::Ready(finished) => {
-                self.spend(context, finished.fuel_used.saturating_sub(turn.fuel_seen));
-                let end = self.end(context, &turn, finished);
-                if turn.kind != TurnKind::Query {
-                    self.schedule.update_ended(context);
-                }
-                deliver(turn.promise, end)
-            }
+        };
+        self.conclude(context, turn, finished)
+    }
+
+    /// Stops a turn between two slices, on somebody's word.
+    pub(crate) fn cancel(&self, context: &Rc<Context>, mut turn: TurnInProgress) {
+        let finished = turn.running.stop(Failure::Cancelled);
+        self.conclude(context, turn, finished);
+    }
+
+    fn conclude(&self, context: &Rc<Context>, turn: TurnInProgress, finished: Finished) -> Step {
+        self.spend(context, finished.fuel_used.saturating_sub(turn.fuel_seen));
+        let end = self.end(context, &turn, finished);
+        if turn.kind != TurnKind::Query {
+            self.schedule.update_ended(context);
+        }
+        deliver(turn.promise, end)
+    }
+
+    /// That a call has waited for its turn for so long that nobody expects it to begin.
+    fn expired(&self) -> CallError {
+        let max = self.host.limits().call_time_max;
+        CallError::Busy {
+            limit: "call_time_max",
+            used: max,
+            max,
         }
     }
 
@@ -561,6 +595,7 @@ impl TurnInProgress {
             keyed: None,
             seen: 0,
             hlc: Hlc::from_bits(0),
+            deadline: Instant::now() + std::time::Duration::from_secs(600),
             epoch: 0,
             losses: 0,
             root: corelet_store::Standing::OF_NO_CONTEXT.root,
@@ -599,6 +634,8 @@ fn is_the_guest_s(failure: &Failure) -> bool {
             | Failure::OurBug { .. }
             | Failure::MemoryFull { .. }
             | Failure::Busy { .. }
+            | Failure::TimedOut { .. }
+            | Failure::Cancelled
     )
 }
 
@@ -615,6 +652,8 @@ mod tests {
             (Failure::State("the disk is gone".into()), false),
             (Failure::OurBug { what }, false),
             (Failure::MemoryFull { used: 2, max: 1 }, false),
+            (Failure::TimedOut { max: 1 }, false),
+            (Failure::Cancelled, false),
             (
                 Failure::Busy {
                     limit: "some_max",

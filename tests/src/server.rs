@@ -328,6 +328,18 @@ impl Client {
         ))
     }
 
+    /// The figure of `/metrics` whose line begins so.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn metric(&self, series: &str) -> u64 {
+        let (_, page) = self.get("/metrics").expect("an answer");
+        let page = page.as_str().expect("text").to_owned();
+        let line = page.lines().find_map(|line| line.strip_prefix(series));
+        let value = line.and_then(|rest| rest.rsplit(' ').next()?.parse::<f64>().ok());
+        value.unwrap_or_else(|| panic!("no {series} in {page}")) as u64
+    }
+
     /// Calls a method; the whole JSON-RPC answer.
     ///
     /// # Errors

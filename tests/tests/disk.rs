@@ -103,14 +103,6 @@ fn goes_on(client: &Client, good: &str) {
     assert_eq!(get(client, good)["result"]["output"], "well");
 }
 
-fn metric(client: &Client, name: &str) -> u64 {
-    let (_, page) = client.get("/metrics").expect("an answer");
-    let page = page.as_str().expect("text").to_owned();
-    let line = page.lines().find(|line| line.starts_with(name));
-    let value = line.and_then(|line| line.rsplit(' ').next());
-    value.expect("the figure").parse().expect("a number")
-}
-
 /// The name is in the record of the context as well, and in the directory under itself.
 #[test]
 fn a_node_starts_with_a_damaged_record_of_a_named_context_and_deletes_it() {
@@ -186,7 +178,7 @@ fn a_context_with_a_damaged_record_goes_out_of_service_and_its_neighbours_go_on(
         shown["out_of_service"].clone()
     };
     assert!(shown(&client).is_string());
-    assert_eq!(metric(&client, "corelet_contexts_out_of_service{"), 1);
+    assert_eq!(client.metric("corelet_contexts_out_of_service{"), 1);
     let (status, list) = client.get("/v1/contexts").expect("an answer");
     assert_eq!(
         (status, list["contexts"].as_array().map(Vec::len)),
@@ -231,7 +223,7 @@ fn the_scrub_finds_damage_that_nobody_has_met() {
     fs::write(&config, settings).expect("a configuration");
     let mut server = start_unlooked(&data, &["--config", config.to_str().expect("a path")]);
     let client = server.client();
-    while metric(&client, "corelet_contexts_out_of_service{") == 0 {
+    while client.metric("corelet_contexts_out_of_service{") == 0 {
         goes_on(&client, &good);
     }
     assert_eq!(
@@ -239,12 +231,12 @@ fn the_scrub_finds_damage_that_nobody_has_met() {
         "context_damaged"
     );
     // And goes on with what lies behind it.
-    let rounds = metric(&client, "corelet_scrub_rounds_total{");
-    while metric(&client, "corelet_scrub_rounds_total{") <= rounds + 1 {
+    let rounds = client.metric("corelet_scrub_rounds_total{");
+    while client.metric("corelet_scrub_rounds_total{") <= rounds + 1 {
         goes_on(&client, &good);
     }
-    assert_eq!(metric(&client, "corelet_contexts_out_of_service{"), 1);
-    assert_eq!(metric(&client, "corelet_orphans_dropped_total{"), 0);
+    assert_eq!(client.metric("corelet_contexts_out_of_service{"), 1);
+    assert_eq!(client.metric("corelet_orphans_dropped_total{"), 0);
     assert_eq!(server.stop(), Some(0), "{}", server.log());
     // A context that is deleted takes its quarantine along.
     let mut server = Server::start(&data, &[]);
@@ -253,7 +245,7 @@ fn the_scrub_finds_damage_that_nobody_has_met() {
         .delete(&format!("/v1/contexts/{bad}"))
         .expect("an answer");
     assert_eq!(status, 204, "{answer}");
-    assert_eq!(metric(&client, "corelet_contexts_out_of_service{"), 0);
+    assert_eq!(client.metric("corelet_contexts_out_of_service{"), 0);
     assert_eq!(server.stop(), Some(0), "{}", server.log());
 }
 
@@ -268,7 +260,7 @@ fn a_bit_that_was_hit_while_no_server_ran_is_put_right_at_the_start() {
     let client = server.client();
     assert_eq!(get(&client, &bad)["result"]["output"], NEEDLE);
     goes_on(&client, &good);
-    assert_eq!(metric(&client, "corelet_contexts_out_of_service{"), 0);
+    assert_eq!(client.metric("corelet_contexts_out_of_service{"), 0);
     assert_eq!(server.stop(), Some(0), "{}", server.log());
     assert!(server.log().contains("it is put right"), "{}", server.log());
 }
@@ -297,7 +289,7 @@ fn what_was_too_large_to_be_read_at_the_start_is_read_at_once() {
     fs::write(&config, settings).expect("a configuration");
     let mut server = Server::start(&data, &["--config", config.to_str().expect("a path")]);
     let client = server.client();
-    while metric(&client, "corelet_contexts_out_of_service{") == 0 {
+    while client.metric("corelet_contexts_out_of_service{") == 0 {
         goes_on(&client, &good);
     }
     let answer = get(&client, &bad);
@@ -324,7 +316,7 @@ fn the_collector_keeps_a_context_within_bounds_while_it_is_called() {
     let kv = client.install("kv");
     let context = client.create(&kv, None);
     let mut calls = 0_u64;
-    while metric(&client, "corelet_deltas_dropped_total{") < 256 {
+    while client.metric("corelet_deltas_dropped_total{") < 256 {
         for _ in 0..20 {
             let args = json!({ "key": "key", "value": calls.to_string() });
             let answer = client.call(&context, "set", args).expect("an answer");

@@ -250,6 +250,7 @@ fn every_error_of_the_catalogue_is_met_and_is_as_the_page_has_it() {
     what_is_not_there(&catalogue);
     a_past_that_is_gone(&catalogue);
     guests_that_fail(&catalogue);
+    calls_that_are_stopped(&catalogue);
     uploads_that_are_no_applications(&catalogue);
     a_compiler_that_is_killed_or_takes_too_long(&catalogue);
     a_queue_that_is_full(&catalogue);
@@ -587,6 +588,39 @@ fn guests_that_fail(catalogue: &Catalogue) {
     let data = create(&made::guest("realloc_endless"), "out_of_fuel");
     assert_eq!(limit_of(&data), inits);
     create(&made::guest("realloc_out_of_bounds"), "invalid_output");
+    stage.stop();
+}
+
+fn calls_that_are_stopped(catalogue: &Catalogue) {
+    let endless = |settings: &str| {
+        let stage = Stage::start(&format!(
+            "[limits]\nupdate_fuel_max = 1_000_000_000_000_000\n{settings}"
+        ));
+        let application = stage.client.install_component(&made::guest("endless"));
+        let context = stage.client.create(&application, None);
+        (stage, context)
+    };
+    let (stage, context) = endless("call_time_max = \"200 ms\"\n");
+    let data = stage.refused(&context, || {
+        catalogue.rpc("timed_out", &stage.call(&context, "run", &json!({})))
+    });
+    assert_eq!(limit_of(&data), ("limits.call_time_max", 200));
+    stage.stop();
+
+    let (stage, context) = endless("call_time_max = \"24 h\"\n");
+    stage.refused(&context, || {
+        thread::scope(|scope| {
+            let call = scope.spawn(|| stage.call(&context, "run", &json!({})));
+            let cancelled = wait_for("a call to be cancelled", || {
+                let path = format!("/v1/contexts/{context}/calls");
+                let (status, answer) = stage.client.delete(&path).expect("an answer");
+                assert_eq!(status, 200, "{answer}");
+                answer["cancelled"].as_u64().filter(|calls| *calls > 0)
+            });
+            assert_eq!(cancelled, 1);
+            catalogue.rpc("cancelled", &call.join().expect("an answer"))
+        })
+    });
     stage.stop();
 }
 

@@ -2,6 +2,7 @@
 //! error, what it wrote has not happened, its neighbours and the server go on,
 //! and so does its own context.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::thread;
 
@@ -103,6 +104,82 @@ fn a_queue_that_is_full_says_which_and_how_long_it_is() {
     );
     let answer = client.call(&context, "fine", json!({})).expect("an answer");
     assert!(answer["result"].is_object(), "{answer}");
+    assert_eq!(server.stop(), Some(0), "{}", server.log());
+}
+
+/// By the clock, whatever fuel there is; and whoever has waited as long behind them is not begun.
+#[test]
+fn calls_that_take_too_long_are_stopped_and_those_that_wait_too_long_are_refused() {
+    let home = tempfile::tempdir().expect("a directory");
+    let settings = "[limits]\ncall_time_max = \"40 ms\"\nupdate_fuel_max = 1_000_000_000_000\n";
+    let (mut server, client, context) = start(home.path(), settings);
+    let before = state_of(&client, &context);
+    let mut seen = BTreeSet::new();
+    // How many of them are begun depends on when they come.
+    for _ in 0..100 {
+        let answers = thread::scope(|scope| {
+            let calls = [(); 8].map(|()| scope.spawn(|| client.call(&context, "loop", json!({}))));
+            calls.map(|call| call.join().expect("no panic").expect("an answer"))
+        });
+        for answer in answers {
+            let data = &answer["error"]["data"];
+            assert_eq!(data["limit"], "limits.call_time_max", "{answer}");
+            assert_eq!(data["max"], 40, "{answer}");
+            seen.insert(data["name"].as_str().expect("a name").to_owned());
+        }
+        if seen.len() > 1 {
+            break;
+        }
+    }
+    assert!(seen.iter().eq(["busy", "timed_out"]), "{seen:?}");
+    assert_eq!(state_of(&client, &context), before, "one has left a trace");
+    let answer = client.call(&context, "fine", json!({})).expect("an answer");
+    assert!(answer["result"].is_object(), "{answer}");
+    assert_eq!(server.stop(), Some(0), "{}", server.log());
+}
+
+/// With this much fuel and time nothing else would stop them.
+const ENDLESS: &str = "[limits]\ncall_time_max = \"24 h\"\nupdate_fuel_max = 1_000_000_000_000_000\n\
+    query_fuel_max = 1_000_000_000_000_000\n";
+
+#[test]
+fn an_operator_stops_what_runs_in_a_context_and_what_waits_goes_on() {
+    let home = tempfile::tempdir().expect("a directory");
+    let (mut server, client, context) = start(home.path(), ENDLESS);
+    let before = state_of(&client, &context);
+    let url = format!("/v1/contexts/{context}/calls");
+    let cancel = || {
+        let (status, answer) = client.delete(&url).expect("an answer");
+        assert_eq!(status, 200, "{answer}");
+        answer["cancelled"].as_u64().expect("a count")
+    };
+    assert_eq!(cancel(), 0, "nothing runs");
+    thread::scope(|scope| {
+        let looping = scope.spawn(|| client.call(&context, "loop", json!({})));
+        while client.metric("corelet_fuel_total{") < 10_000_000 {
+            assert!(!looping.is_finished());
+        }
+        let waiting = scope.spawn(|| client.call(&context, "fine", json!({})));
+        while client.metric("corelet_waiting_calls{") < 2 {
+            assert!(!waiting.is_finished());
+        }
+        assert_eq!(cancel(), 1);
+        let looped = looping.join().expect("no panic").expect("an answer");
+        assert_eq!(looped["error"]["data"]["name"], "cancelled", "{looped}");
+        let waited = waiting.join().expect("no panic").expect("an answer");
+        assert!(waited["result"].is_object(), "{waited}");
+    });
+    let version = |state: &Value| state[0].as_u64().expect("a version");
+    let after = state_of(&client, &context);
+    assert_eq!(
+        version(&after),
+        version(&before) + 1,
+        "one call and no more"
+    );
+    let (status, answer) = client
+        .delete("/v1/contexts/nobody/calls")
+        .expect("an answer");
+    assert_eq!(status, 404, "{answer}");
     assert_eq!(server.stop(), Some(0), "{}", server.log());
 }
 

@@ -54,6 +54,15 @@ pub enum Failure {
         /// The bound.
         max: u64,
     },
+    /// The call has taken too long by the clock, which depends on its neighbours, too.
+    #[error("the call did not end within {max} ms (call_time_max)")]
+    TimedOut {
+        /// The limit in milliseconds.
+        max: u64,
+    },
+    /// Somebody has stopped the call.
+    #[error("the call was cancelled")]
+    Cancelled,
     /// The chain of calls is too deep.
     #[error("the call needed more than {max} bytes of stack (stack_bytes_max)")]
     StackOverflow {

@@ -7,8 +7,8 @@
 
 use std::mem;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use wasmtime::{AsContext, ResourceLimiter, StoreContext, StoreContextMut};
@@ -83,6 +83,8 @@ pub(crate) struct Progress {
     pub(crate) slices: AtomicU64,
     /// Fuel used, as of the last host call.
     pub(crate) fuel_used: AtomicU64,
+    /// What a turn had logged that was dropped before its end.
+    pub(crate) logs_left: OnceLock<Vec<GuestLog>>,
 }
 
 /// The data of a guest's `wasmtime::Store`.
@@ -151,6 +153,7 @@ impl HostContext {
                 shared: Arc::clone(shared),
                 slices: AtomicU64::new(0),
                 fuel_used: AtomicU64::new(0),
+                logs_left: OnceLock::new(),
             }),
             failure: None,
             memory_bytes: 0,
@@ -268,6 +271,10 @@ impl Drop for HostContext {
     fn drop(&mut self) {
         let live = &self.progress.shared.stats.memory_bytes_live;
         live.fetch_sub(self.memory_bytes, Ordering::Relaxed);
+        if !self.logs.is_empty() {
+            // Nothing was put there before, as a store is dropped once.
+            let _ = self.progress.logs_left.set(mem::take(&mut self.logs));
+        }
     }
 }
 

@@ -154,6 +154,9 @@ limits! {
     /// host calls in it ends at the next one behind this number, or at twice
     /// this number.
     slice_fuel: Fuel = 1_000_000;
+    /// From when a call is admitted to its end, however busy its shard is. One that still
+    /// waits then is not begun, one that runs is stopped.
+    call_time_max: Time = 60_000;
     /// Host calls in one turn.
     host_calls_max: Count = 1_000_000;
     /// Length of `args`.
@@ -278,6 +281,9 @@ impl Limits {
             32 << 20,
         )?;
         at_least("slice_fuel", self.slice_fuel, 1_000)?;
+        at_least("call_time_max", self.call_time_max, 1)?;
+        // A year, so that it can be added to any moment.
+        at_most("call_time_max", self.call_time_max, 365 * 24 * 3_600_000)?;
         at_least("stack_bytes_max", self.stack_bytes_max, 64 << 10)?;
         at_most("stack_bytes_max", self.stack_bytes_max, 64 << 20)?;
         at_least("memory_bytes_max", self.memory_bytes_max, 64 << 10)?;

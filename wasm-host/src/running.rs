@@ -65,6 +65,25 @@ impl Running {
         }
     }
 
+    /// Ends the turn where it is, with what it has logged and nothing else: its instance
+    /// goes, and the state that it was given. Not to be polled any more.
+    pub fn stop(&mut self, why: Failure) -> Finished {
+        let fuel_used = self.fuel_used();
+        self.turn = Box::pin(std::future::pending());
+        if !mem::replace(&mut self.done, true) {
+            self.progress.shared.stats.lane().count_failure(&why);
+        }
+        let left = Arc::get_mut(&mut self.progress).and_then(|left| left.logs_left.take());
+        Finished {
+            instance: None,
+            outcome: Err(why),
+            state: Box::new(NullState),
+            events: Vec::new(),
+            logs: left.unwrap_or_default(),
+            fuel_used,
+        }
+    }
+
     /// Slices that have ended so far.
     pub fn slices(&self) -> u64 {
         self.progress.slices.load(Ordering::Relaxed) - self.slices_before

@@ -42,7 +42,7 @@ pub(crate) struct Lane {
     failures: [AtomicU64; FAILURE_KINDS],
 }
 
-const FAILURE_KINDS: usize = 14;
+const FAILURE_KINDS: usize = 16;
 
 /// Compilations that ended in the same way.
 #[derive(Debug, Default)]
@@ -167,6 +167,8 @@ impl Lane {
             Failure::MemoryFull { .. } => 11,
             Failure::Misused { .. } => 12,
             Failure::Busy { .. } => 13,
+            Failure::TimedOut { .. } => 14,
+            Failure::Cancelled => 15,
         };
         count(&self.failures[index]);
     }
@@ -234,6 +236,8 @@ impl Stats {
                 memory_full: failures[11],
                 misused: failures[12],
                 busy: failures[13],
+                timed_out: failures[14],
+                cancelled: failures[15],
             },
         }
     }
@@ -310,4 +314,8 @@ pub struct TrapCounts {
     pub misused: u64,
     /// Others used what there is of something.
     pub busy: u64,
+    /// Stopped by the clock.
+    pub timed_out: u64,
+    /// Stopped on somebody's word.
+    pub cancelled: u64,
 }

@@ -554,6 +554,16 @@ Examples:
         /// Id or name.
         context: String,
     },
+    /// Stop the calls of a context that run now. Nothing that they did has happened; calls that wait go on.
+    #[command(after_help = "\
+Examples:
+  corelet context cancel shop
+  corelet context cancel 9mX…
+  corelet context cancel shop -o json | jq .cancelled")]
+    Cancel {
+        /// Id or name.
+        context: String,
+    },
     /// Delete a context and its state, for good.
     #[command(after_help = "\
 Examples:

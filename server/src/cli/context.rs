@@ -1,4 +1,4 @@
-//! `corelet context`: create, list, show, release, delete; what is in one is in `lines.rs`,
+//! `corelet context`: create, list, show, release, cancel, delete; what is in one is in `lines.rs`,
 //! copies are in `copies.rs`.
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -77,6 +77,19 @@ pub(super) fn run(command: &ContextCommand, global: &Global, out: &Out) -> Resul
             out.done(
                 &format!("{context} is back in service"),
                 || json!({ "released": context }),
+            )
+        }
+        ContextCommand::Cancel { context } => {
+            let (client, path) = (super::client(global)?, path(context)?);
+            let path = format!("{path}/calls");
+            let done: api::Cancelled = during(out, "cancelling calls", || client.end(&path))?;
+            let calls = match done.cancelled {
+                1 => "1 call".to_owned(),
+                count => format!("{count} calls"),
+            };
+            out.done(
+                &format!("cancelled {calls} of {context}"),
+                || json!({ "cancelled": done.cancelled }),
             )
         }
         ContextCommand::Entries {

@@ -92,6 +92,7 @@ pub(super) fn router(door: Door) -> Router {
             "/v1/contexts/{context}/quarantine",
             plain(delete(release_context)),
         )
+        .route("/v1/contexts/{context}/calls", plain(delete(cancel_calls)))
         // The good case never comes here: `request.rs` sees it first.
         .route("/rpc", post(async || refused(not_found())))
         .fallback(async || refused(not_found()))
@@ -414,6 +415,17 @@ async fn release_context(State(door): State<Door>, Named(wanted): Named) -> Resp
         front.shard.release_context(id).await?;
         tracing::info!(context = %id, "back in service");
         Ok(no_content())
+    })
+    .await
+}
+
+/// Stops what runs.
+async fn cancel_calls(State(door): State<Door>, Named(wanted): Named) -> Response {
+    at_home(door, async move |front| {
+        let id = front.shard.resolve(&wanted)?;
+        let cancelled = front.shard.cancel_calls(id).await?;
+        tracing::info!(context = %id, calls = cancelled, "cancelled calls");
+        Ok(document(StatusCode::OK, &api::Cancelled { cancelled }))
     })
     .await
 }

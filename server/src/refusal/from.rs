@@ -207,6 +207,10 @@ fn failed_turn(failure: &Failure, said: Option<&str>) -> Refusal {
         Failure::Busy { limit, used, max } => {
             Refusal::limit_of(Code::Busy, setting(limit), *used, *max)
         }
+        Failure::TimedOut { max } => Refusal::new(Code::TimedOut, message)
+            .with("limit", "limits.call_time_max")
+            .with("max", *max),
+        Failure::Cancelled => Refusal::new(Code::Cancelled, message),
         Failure::StackOverflow { max } => Refusal::new(Code::StackOverflow, message)
             .with("limit", "limits.stack_bytes_max")
             .with("max", *max),

@@ -155,6 +155,10 @@ catalogue! {
         "The application returned something that is not JSON. Nothing that the call did has happened.";
     EntryMisused = -32038 "entry_misused", 422 call, "",
         "The application wrote an entry as another kind than it is, removed one that is written once, or wrote what another owns. Nothing that the call did has happened.";
+    TimedOut = -32039 "timed_out", 504 call, "limit, max",
+        "The call did not end in time by the clock, most often because the server has much else to do. Nothing that it did has happened.";
+    Cancelled = -32045 "cancelled", 409 call, "",
+        "The call was stopped on an operator's word. Nothing that it did has happened.";
     StorageFull = -32040 "storage_full", 507 call, "limit?, used?, max?",
         "There is no room for the write, which removing entries is, too. Reads go on, and contexts, blobs and applications can still be deleted, for which a little space is kept; the call has left no trace.";
     ContextDamaged = -32042 "context_damaged", 500 call, "context, why",

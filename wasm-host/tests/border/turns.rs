@@ -325,6 +325,28 @@ fn dropping_a_turn_in_the_middle_frees_its_slot() {
 }
 
 #[test]
+fn a_turn_that_is_stopped_gives_its_lines_and_nothing_else() {
+    let host = host();
+    let mut running = load(&host, "log_and_loop")
+        .instantiate()
+        .unwrap()
+        .run(update("{}", MapState::default()));
+    for _ in 0..3 {
+        assert!(poll(&mut running).is_pending());
+    }
+    let finished = running.stop(Failure::TimedOut { max: 5 });
+    assert_eq!(host.stats().instances_live, 0, "its slot is free at once");
+    assert!(finished.instance.is_none() && finished.events.is_empty());
+    let lines: Vec<_> = finished.logs.iter().map(|line| &line.message[..]).collect();
+    assert_eq!(lines, ["guest"]);
+    assert!(finished.fuel_used >= 3 * Limits::default().slice_fuel);
+    assert!(matches!(failure(finished), Failure::TimedOut { max: 5 }));
+    drop(running);
+    let stats = host.stats();
+    assert_eq!((stats.failures.timed_out, stats.turns_cancelled), (1, 0));
+}
+
+#[test]
 fn a_poisoned_instance_has_left_the_pool_when_its_turn_is_over() {
     let host = corelet_wasm_host::Host::new(corelet_wasm_host::HostConfig::new(1)).unwrap();
     let module = load(&host, "unreachable");
