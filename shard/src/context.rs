@@ -16,6 +16,7 @@ use crate::events::EventRecord;
 use crate::keyed::KeyedCalls;
 use crate::large::Large;
 use crate::overlay::Overlay;
+use crate::rate::Rate;
 use crate::schedule::{Exclusive, Ready};
 use crate::warm_sum::Kept;
 
@@ -51,6 +52,8 @@ pub(crate) struct Context {
     /// Callers on their way to a turn or waiting for its answer. A turn in the
     /// ring may outlive its caller.
     pub(crate) in_use: Cell<u32>,
+    /// How often it is called.
+    pub(crate) rate: Rate,
     /// Whether the context was deleted while calls were waiting.
     pub(crate) deleted: Cell<bool>,
 
@@ -95,6 +98,7 @@ impl Context {
             standing: Cell::new(standing),
             losses: Cell::new(losses),
             in_use: Cell::new(0),
+            rate: Rate::default(),
             deleted: Cell::new(false),
             updating: Cell::new(false),
             updates: RefCell::default(),

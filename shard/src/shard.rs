@@ -112,6 +112,9 @@ impl Shard {
             None => Box::pin(self.revive(id)).await?,
         };
         let limits = self.host.limits();
+        context
+            .rate
+            .admit(started, limits.context_calls_per_second)?;
         let named = std::str::from_utf8(&call.method).ok();
         let Some(method) = named.and_then(|name| context.module.description().method(name)) else {
             let method = String::from_utf8_lossy(&call.method)

@@ -184,6 +184,28 @@ fn an_operator_stops_what_runs_in_a_context_and_what_waits_goes_on() {
 }
 
 #[test]
+fn a_context_is_called_so_often_in_a_second_and_its_neighbour_as_often() {
+    let home = tempfile::tempdir().expect("a directory");
+    // A day's seconds would not be enough for one more.
+    let settings = "[limits]\ncontext_calls_per_second = 3\n";
+    let (mut server, client, context) = start(home.path(), settings);
+    let neighbour = client.create(&client.install_component(&hostile()), None);
+    let name_of = |context: &str| {
+        let answer = client.call(context, "fine", json!({})).expect("an answer");
+        let data = &answer["error"]["data"];
+        (data["limit"].clone(), data["max"].clone())
+    };
+    let refused = (json!("limits.context_calls_per_second"), json!(3));
+    // Three at once, and one more for each third of a second that this takes.
+    let found = (0..1_000)
+        .map(|_| name_of(&context))
+        .position(|found| found == refused);
+    assert!(found.is_some_and(|calls| calls >= 3), "{found:?}");
+    assert_eq!(name_of(&neighbour), (Value::Null, Value::Null));
+    assert_eq!(server.stop(), Some(0), "{}", server.log());
+}
+
+#[test]
 fn a_context_holds_so_many_bytes_and_may_become_smaller() {
     let home = tempfile::tempdir().expect("a directory");
     let (mut server, client, _) = start(home.path(), "[limits]\ncontext_bytes_max = \"4 KiB\"\n");

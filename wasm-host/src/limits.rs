@@ -157,6 +157,9 @@ limits! {
     /// From when a call is admitted to its end, however busy its shard is. One that still
     /// waits then is not begun, one that runs is stopped.
     call_time_max: Time = 60_000;
+    /// Calls of one context in a second, and at once after a second without any. Those beyond
+    /// are refused.
+    context_calls_per_second: Count = 1_000_000;
     /// Host calls in one turn.
     host_calls_max: Count = 1_000_000;
     /// Length of `args`.
@@ -284,6 +287,7 @@ impl Limits {
         at_least("call_time_max", self.call_time_max, 1)?;
         // A year, so that it can be added to any moment.
         at_most("call_time_max", self.call_time_max, 365 * 24 * 3_600_000)?;
+        at_least("context_calls_per_second", self.context_calls_per_second, 1)?;
         at_least("stack_bytes_max", self.stack_bytes_max, 64 << 10)?;
         at_most("stack_bytes_max", self.stack_bytes_max, 64 << 20)?;
         at_least("memory_bytes_max", self.memory_bytes_max, 64 << 10)?;
