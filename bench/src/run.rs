@@ -89,6 +89,8 @@ enum Measure {
     Idle,
     /// Calls inside the process: warm, fresh, cold.
     Inside,
+    /// Single host calls.
+    Border,
     /// The Merkle trie's part of a write.
     Merkle,
     /// Writes of every kind to a ledger with ten times as many keys, without a server.
@@ -176,6 +178,7 @@ pub(crate) fn run(args: RunArgs) -> Result<()> {
             Measure::LongList => measures::long_list(&plan),
             Measure::Idle => measures::idle_contexts(&plan),
             Measure::Inside => measures::inside(&plan),
+            Measure::Border => measures::border(&plan),
             Measure::Merkle => measures::merkle(&plan),
             Measure::State => measures::state(&plan),
             Measure::Steps => measures::steps(&plan),

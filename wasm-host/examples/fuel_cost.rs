@@ -12,14 +12,21 @@ use wasmtime::{Config, Engine, Instance, Module, OptLevel, Store, TypedFunc};
 
 /// Each exports `run: func(i32) -> i64`, whose argument is how much it has to do.
 const GUESTS: &[(&str, i32, &str)] = &[
-    ("calls: fibonacci", 30, r#"
+    (
+        "calls: fibonacci",
+        30,
+        r#"
       (func $fib (param $n i32) (result i64)
         (if (result i64) (i32.lt_u (local.get $n) (i32.const 2))
           (then (i64.extend_i32_u (local.get $n)))
           (else (i64.add (call $fib (i32.sub (local.get $n) (i32.const 1)))
                          (call $fib (i32.sub (local.get $n) (i32.const 2)))))))
-      (func (export "run") (param i32) (result i64) (call $fib (local.get 0)))"#),
-    ("memory: sieve", 900_000, r#"
+      (func (export "run") (param i32) (result i64) (call $fib (local.get 0)))"#,
+    ),
+    (
+        "memory: sieve",
+        900_000,
+        r#"
       (memory 16)
       (func (export "run") (param $n i32) (result i64) (local $i i32) (local $j i32) (local $count i64)
         (memory.fill (i32.const 0) (i32.const 0) (local.get $n))
@@ -35,8 +42,12 @@ const GUESTS: &[(&str, i32, &str)] = &[
               (br $strike)))))
           (local.set $i (i32.add (local.get $i) (i32.const 1)))
           (br_if $next (i32.lt_u (local.get $i) (local.get $n))))
-        (local.get $count))"#),
-    ("long blocks: a hash", 400_000, r#"
+        (local.get $count))"#,
+    ),
+    (
+        "long blocks: a hash",
+        400_000,
+        r#"
       (func (export "run") (param $n i32) (result i64) (local $a i64) (local $b i64) (local $c i64)
         (local.set $a (i64.const 0x9E3779B97F4A7C15))
         (local.set $b (i64.const 0xBF58476D1CE4E5B9))
@@ -50,8 +61,12 @@ const GUESTS: &[(&str, i32, &str)] = &[
           (local.set $c (i64.xor (i64.mul (local.get $c) (i64.const 0x9E3779B97F4A7C15)) (local.get $b)))
           (local.set $n (i32.sub (local.get $n) (i32.const 1)))
           (br_if $next (local.get $n)))
-        (i64.xor (local.get $a) (i64.xor (local.get $b) (local.get $c))))"#),
-    ("nested loops: a product", 120, r#"
+        (i64.xor (local.get $a) (i64.xor (local.get $b) (local.get $c))))"#,
+    ),
+    (
+        "nested loops: a product",
+        120,
+        r#"
       (memory 16)
       (func (export "run") (param $n i32) (result i64)
         (local $i i32) (local $j i32) (local $k i32) (local $sum i32) (local $all i64)
@@ -72,8 +87,12 @@ const GUESTS: &[(&str, i32, &str)] = &[
             (br_if $columns (i32.lt_u (local.get $j) (local.get $n))))
           (local.set $i (i32.add (local.get $i) (i32.const 1)))
           (br_if $rows (i32.lt_u (local.get $i) (local.get $n))))
-        (local.get $all))"#),
-    ("branches: an interpreter", 600_000, r#"
+        (local.get $all))"#,
+    ),
+    (
+        "branches: an interpreter",
+        600_000,
+        r#"
       (memory 1)
       (data (i32.const 0) "\00\01\02\03\04\01\05\02\00\03\01\04\02\05\00\01")
       (func (export "run") (param $n i32) (result i64) (local $pc i32) (local $a i64) (local $b i64)
@@ -91,7 +110,8 @@ const GUESTS: &[(&str, i32, &str)] = &[
           (local.set $pc (i32.add (local.get $pc) (i32.const 1)))
           (local.set $n (i32.sub (local.get $n) (i32.const 1)))
           (br_if $next (local.get $n)))
-        (local.get $a))"#),
+        (local.get $a))"#,
+    ),
 ];
 
 const ROUNDS: usize = 41;
@@ -114,7 +134,11 @@ impl Guest {
             config.operator_cost(operator_costs());
         }
         let engine = Engine::new(&config).expect("an engine");
-        let module = Module::new(&engine, wat::parse_str(format!("(module {text})")).expect("valid text")).expect("a module");
+        let module = Module::new(
+            &engine,
+            wat::parse_str(format!("(module {text})")).expect("valid text"),
+        )
+        .expect("a module");
         let mut store = Store::new(&engine, ());
         if is_metered {
             store.set_fuel(u64::MAX / 2).expect("fuel");
@@ -137,7 +161,10 @@ fn median(mut all: Vec<f64>) -> f64 {
 }
 
 fn main() {
-    println!("{:28} {:>10} {:>10} {:>7}", "ms", "unmetered", "metered", "ratio");
+    println!(
+        "{:28} {:>10} {:>10} {:>7}",
+        "ms", "unmetered", "metered", "ratio"
+    );
     let mut product = 1.0;
     for (name, n, text) in GUESTS {
         let [mut plain, mut metered] = [false, true].map(|is_metered| Guest::new(text, is_metered));

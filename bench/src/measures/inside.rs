@@ -35,6 +35,14 @@ const INSTANCES_PER_SAMPLE: u32 = 100;
 const FUEL_MAX: u64 = 1_000_000_000;
 
 pub(crate) fn inside(plan: &Plan) -> Result<Found> {
+    on_the_servers_core(plan, measure)
+}
+
+/// Measures on the core that the server otherwise has.
+pub(super) fn on_the_servers_core(
+    plan: &Plan,
+    measure: fn(&Plan) -> Result<Found>,
+) -> Result<Found> {
     // A thread of its own, because pinning lasts.
     std::thread::scope(|scope| {
         let measuring = scope.spawn(|| {
@@ -116,7 +124,7 @@ fn measure(plan: &Plan) -> Result<Found> {
 const GET: &[u8] = br#"{"key":"key-0001"}"#;
 const SET: &[u8] = br#"{"key":"key-0001","value":"sixty-four bytes are neither a short nor a long value to be stored"}"#;
 
-fn host(cache_dir: &Path) -> Result<Host> {
+pub(super) fn host(cache_dir: &Path) -> Result<Host> {
     let config = HostConfig {
         cache_dir: Some(cache_dir.into()),
         cache_key: [7; 32],
@@ -153,14 +161,14 @@ fn fresh_sample(module: &Arc<Module>) -> Result<f64> {
 }
 
 /// A context's warm instance with its state.
-struct Caller {
+pub(super) struct Caller {
     module: Arc<Module>,
     /// Both are away only while a call runs.
     at_rest: Option<(Instance, Box<dyn GuestState>)>,
 }
 
 impl Caller {
-    fn new(module: &Arc<Module>) -> Result<Self> {
+    pub(super) fn new(module: &Arc<Module>) -> Result<Self> {
         let instance = module.instantiate().context("make an instance")?;
         Ok(Self {
             module: module.clone(),
@@ -168,7 +176,7 @@ impl Caller {
         })
     }
 
-    fn call(&mut self, method: &str, args: &'static [u8]) -> Result<()> {
+    pub(super) fn call(&mut self, method: &str, args: &'static [u8]) -> Result<()> {
         let (instance, state) = self
             .at_rest
             .take()
@@ -182,7 +190,7 @@ impl Caller {
     }
 
     /// Microseconds per call.
-    fn sample(&mut self, calls: u32, method: &str, args: &'static [u8]) -> Result<f64> {
+    pub(super) fn sample(&mut self, calls: u32, method: &str, args: &'static [u8]) -> Result<f64> {
         let started = Instant::now();
         for _ in 0..calls {
             self.call(method, args)?;
@@ -205,7 +213,7 @@ fn turn(
     let kind: MethodKind = module
         .description()
         .method(method)
-        .context("kv has this method")?
+        .context("the application has this method")?
         .kind;
     Ok(Turn {
         entry: Entry::Call {

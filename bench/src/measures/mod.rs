@@ -2,6 +2,7 @@
 //! data, warms them up, loads them in turn and hands back figures and facts; it
 //! leaves nothing running.
 
+mod border;
 mod idle_contexts;
 mod inside;
 mod large_context;
@@ -13,6 +14,7 @@ mod steps;
 mod system_calls;
 mod throughput;
 
+pub(crate) use border::border;
 pub(crate) use idle_contexts::idle_contexts;
 pub(crate) use inside::inside;
 pub(crate) use large_context::large_context;

@@ -1,0 +1,119 @@
+//! What a host call costs a guest: from its instruction to the next, through the
+//! component interface.
+//!
+//! Each method of `bench/guests/border.wat` calls one host function 900 times, and one
+//! calls none, which is taken off. The state is a map in memory, so that storage shows the
+//! border and not the store. Beside each figure is the one that ICP has published for the
+//! like (dfinity/ic, rs/execution_environment/benches/system_api/SYSTEM_API.md, and the article
+//! on stable memory in dfinity/portal), measured on other machines: an anchor, no rival.
+//!
+//! Runs on the core that the server otherwise has.
+
+use anyhow::{Context as _, Result};
+
+use super::inside::{Caller, host, on_the_servers_core};
+use crate::figure::{Fact, Series};
+use crate::run::{Found, Plan};
+
+const BORDER: &str = include_str!("../../guests/border.wat");
+
+/// Calls of a method per sample, each of which makes this many host calls.
+const CALLS_PER_SAMPLE: u32 = 20;
+const HOST_CALLS: f64 = 900.0;
+
+/// One host function.
+struct Line {
+    method: &'static str,
+    what: &'static str,
+    /// What ICP needs for the like, in nanoseconds, if that is published. At most twice as
+    /// much is wanted.
+    icp: Option<f64>,
+}
+
+const LINES: [Line; 7] = [
+    Line {
+        method: "time",
+        what: "a number (context.now)",
+        icp: Some(70.0),
+    },
+    Line {
+        method: "copy",
+        what: "32 bytes in (context.id)",
+        icp: Some(150.0),
+    },
+    Line {
+        method: "line",
+        what: "a log line of 32 bytes",
+        icp: Some(190.0),
+    },
+    Line {
+        method: "get1",
+        what: "storage.get of 1 byte",
+        icp: None,
+    },
+    Line {
+        method: "getk",
+        what: "storage.get of 1 KiB",
+        icp: None,
+    },
+    Line {
+        method: "put1",
+        what: "storage.set of 1 byte",
+        icp: None,
+    },
+    Line {
+        method: "putk",
+        what: "storage.set of 1 KiB",
+        icp: None,
+    },
+];
+
+pub(crate) fn border(plan: &Plan) -> Result<Found> {
+    on_the_servers_core(plan, measure)
+}
+
+fn measure(plan: &Plan) -> Result<Found> {
+    (plan.say)("border: single host calls");
+    let module = wat::parse_str(BORDER).context("assemble border.wat")?;
+    let module = corelet_build::embed_world(&module)?;
+    let component = corelet_build::component_of(&module)?;
+    let dir = plan.scratch.join("border");
+    std::fs::create_dir_all(&dir)?;
+    let module = host(&dir)?.load(&component).context("load border.wat")?;
+    let mut caller = Caller::new(&module)?;
+    // What is read has to be there.
+    for method in ["put1", "putk"] {
+        caller.call(method, b"{}")?;
+    }
+    let mut nanos: [Series; LINES.len()] = Default::default();
+    for _ in 0..plan.rounds {
+        for _ in 0..plan.samples {
+            let without = caller.sample(CALLS_PER_SAMPLE, "none", b"{}")?;
+            for (line, series) in LINES.iter().zip(&mut nanos) {
+                let with = caller.sample(CALLS_PER_SAMPLE, line.method, b"{}")?;
+                series.push((with - without) * 1_000.0 / HOST_CALLS);
+            }
+        }
+    }
+    let facts = LINES.iter().zip(&nanos).map(|(line, series)| {
+        let ours = series.median();
+        let spread = format!("{ours:.0} ns ({:.0}..{:.0})", series.min(), series.max());
+        let value = match line.icp {
+            None => spread,
+            Some(icp) => format!(
+                "{spread}; published of ICP {icp:.0}, at most {:.0} wanted: {}",
+                2.0 * icp,
+                if ours <= 2.0 * icp {
+                    "reached"
+                } else {
+                    "MISSED"
+                }
+            ),
+        };
+        Fact::new(format!("one host call: {}", line.what), value)
+    });
+    Ok(Found {
+        figures: Vec::new(),
+        facts: facts.collect(),
+    })
+}
