@@ -53,7 +53,7 @@ test: setup-test fmt-check lint apps bench-quick ## all that a change has to pas
 	scripts/tests.sh --workspace
 
 .PHONY: bench
-bench: setup-bench apps trace ## measure against the baseline: core 0 serves, core 1 loads (about 25 minutes)
+bench: setup-bench apps trace ## measure against the baseline: core 0 serves, core 1 loads (about 40 minutes)
 	target/release/corelet-bench run --results bench/RESULTS.md $(BENCH_ARGS)
 
 .PHONY: trace
