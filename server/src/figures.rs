@@ -74,6 +74,10 @@ figures! {
     Gauge warm_memory_bytes = "corelet_warm_memory_bytes" "Linear memory of the instances kept warm, as far as it has grown";
     Counter evictions = "corelet_evictions" "Warm instances given up to make room";
     Counter instantiations = "corelet_instantiations" "Instances made because none was warm";
+    Counter query_cache_hits = "corelet_query_cache_hits" "Queries that were told what an earlier one was told, as the state had not changed";
+    Counter query_cache_misses = "corelet_query_cache_misses" "Queries for which nothing was kept, in contexts of which there was something";
+    Counter query_cache_evictions = "corelet_query_cache_evictions" "Answers to queries that made room for others";
+    Gauge query_cache_bytes = "corelet_query_cache_bytes" "What answers to queries take that are kept, about";
     Gauge sequences = "corelet_sequences" "Lists and texts kept in memory between calls";
     Gauge sequence_bytes = "corelet_sequence_bytes" "What lists and texts take that are kept in memory, about";
     Gauge sequences_opening = "corelet_sequences_opening" "Lists and texts that are being brought into memory";

@@ -474,6 +474,8 @@ fn node_config(config: &Config, count: ShardCount) -> NodeConfig {
             warm_instances_max: (shards.instances_max as usize * 3 / 4 / usize::from(count.get()))
                 .max(1),
             warm_memory_bytes_max: shards.warm_memory_bytes_max.0 / u64::from(count.get()),
+            query_cache_bytes_max: shards.query_cache_bytes_max.0 / u64::from(count.get()),
+            query_cache_fuel_min: shards.query_cache_fuel_min,
             sequence_memory_bytes_max: shards.sequence_memory_bytes_max.0 / u64::from(count.get()),
             sequence_opening_bytes_max: shards.sequence_opening_bytes_max.0
                 / u64::from(count.get()),

@@ -37,6 +37,11 @@ pub struct Bounds {
     /// Lists and texts that the shard brings into memory at the same time, together; the
     /// oldest of them may go beyond it.
     pub sequence_opening_bytes_max: u64,
+    /// Answers to queries that are kept until the state changes: the shard's share of what
+    /// the process's may take together. With 0 none is.
+    pub query_cache_bytes_max: u64,
+    /// The least fuel of a query whose answer is worth keeping.
+    pub query_cache_fuel_min: u64,
     /// Warm instances kept by one context, for queries beside an update.
     pub context_instances_max: usize,
     /// Fuel after which a shard stops running guests and looks at its sockets:
@@ -86,6 +91,8 @@ impl Default for Bounds {
             warm_memory_bytes_max: 1 << 30,
             sequence_memory_bytes_max: 256 << 20,
             sequence_opening_bytes_max: 256 << 20,
+            query_cache_bytes_max: 64 << 20,
+            query_cache_fuel_min: 100_000,
             context_instances_max: 2,
             slice_fuel: 1_000_000,
             batch_changes_max: 1_024,

@@ -367,6 +367,7 @@ impl Bench {
             quarantined: RefCell::default(),
             warm: WarmOrder::default(),
             warm_sum: WarmSum::new(&stats),
+            query_cache: crate::query_cache::QueryCache::new(&bounds, &stats),
             sequences: SequenceCache::new(&bounds, &stats),
             stats,
             bounds,

@@ -47,6 +47,7 @@ mod overlay;
 mod placement;
 mod places;
 mod quarantine;
+mod query_cache;
 mod rate;
 pub mod rt;
 mod saver;

@@ -447,6 +447,7 @@ fn build(parts: Parts) -> Result<(Rc<Shard>, Inbox<Message>, Inbox<Report>), Sta
         quarantined: std::cell::RefCell::new(quarantined),
         warm: crate::warm_order::WarmOrder::default(),
         warm_sum: crate::warm_sum::WarmSum::new(&parts.stats),
+        query_cache: crate::query_cache::QueryCache::new(&parts.bounds, &parts.stats),
         sequences: crate::sequences::SequenceCache::new(&parts.bounds, &parts.stats),
         stats: parts.stats,
         bounds: parts.bounds,

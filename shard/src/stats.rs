@@ -159,6 +159,14 @@ pub struct ShardStats {
     pub sequences_saved: Counter,
     /// Lists and texts given up to make room.
     pub sequence_evictions: Counter,
+    /// Queries that were told what an earlier one was told.
+    pub query_cache_hits: Counter,
+    /// Queries of contexts with answers that are kept, for which there was none.
+    pub query_cache_misses: Counter,
+    /// Answers that made room for others.
+    pub query_cache_evictions: Counter,
+    /// What the answers that are kept take, about.
+    pub query_cache_bytes: Gauge,
     /// Warm instances given up to make room.
     pub evictions: Counter,
     /// Instances made because none was warm.

@@ -26,6 +26,7 @@ use crate::error::CallError;
 use crate::guest_log::TurnLog;
 use crate::keyed::Keyed;
 use crate::overlay::Write;
+use crate::query_cache::Repeatable;
 use crate::shard::Shard;
 use crate::view::{Edited, SequenceAccess, View, Written};
 use crate::warm_sum::Warm;
@@ -80,7 +81,9 @@ pub(crate) struct TurnInProgress {
     // What the commit stage and the context had lost when the turn began.
     epoch: u64,
     losses: u64,
+    // The state that it began with.
     root: Root,
+    version: u64,
     fuel_seen: u64,
     promise: Option<Promise<TurnEnd>>,
 }
@@ -104,6 +107,8 @@ pub(crate) struct Executed {
     pub(crate) outcome: Result<Bytes, CallError>,
     pub(crate) fuel_used: u64,
     pub(crate) durable: Durable,
+    /// Whether another call of the same would be told the same.
+    pub(crate) repeatable: Option<Repeatable>,
 }
 
 /// What the guest returned, or how it failed.
@@ -250,6 +255,7 @@ impl Shard {
                 epoch: self.commits.epoch(),
                 losses: context.losses.get(),
                 root: context.standing.get().root,
+                version: context.standing.get().version,
                 fuel_seen: 0,
                 promise,
             },
@@ -317,8 +323,15 @@ impl Shard {
             state,
             events,
             logs,
+            reads,
             fuel_used,
         } = finished;
+        let is_repeatable =
+            turn.kind == TurnKind::Query && outcome.is_ok() && !reads.moment && logs.is_empty();
+        let repeatable = is_repeatable.then_some(Repeatable {
+            version: turn.version,
+            has_asked_caller: reads.caller,
+        });
         // An instance that comes back from a failure has written nothing.
         let is_clean = outcome.is_err();
         let outcome = outcome
@@ -346,6 +359,7 @@ impl Shard {
             outcome,
             fuel_used,
             durable,
+            repeatable,
         });
         // What a guest keeps in memory may come from what was lost or refused,
         // and nobody will look for an instance at the context of an `init`.
@@ -599,6 +613,7 @@ impl TurnInProgress {
             epoch: 0,
             losses: 0,
             root: corelet_store::Standing::OF_NO_CONTEXT.root,
+            version: 0,
             fuel_seen: 0,
             promise: None,
         }

@@ -42,7 +42,7 @@ impl fmt::Debug for AnswerKey {
 }
 
 /// What a call asks for, by its digest: method and arguments, byte for byte.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RequestDigest([u8; 32]);
 
 impl RequestDigest {

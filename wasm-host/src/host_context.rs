@@ -18,7 +18,7 @@ use crate::failure::{Failure, engine_bug, is_the_guests};
 use crate::guest_state::GuestState;
 use crate::host::Shared;
 use crate::limits::Limits;
-use crate::turn::{GuestEvent, GuestLog};
+use crate::turn::{GuestEvent, GuestLog, Reads};
 
 /// How host functions see the store.
 pub(crate) type Cx<'a> = StoreContextMut<'a, HostContext>;
@@ -72,6 +72,7 @@ pub(crate) struct Used {
     pub(crate) event_bytes: u64,
     pub(crate) log_bytes: u64,
     pub(crate) random_bytes: u64,
+    pub(crate) reads: Reads,
 }
 
 /// How far a turn has come, readable while it is parked.

@@ -19,7 +19,7 @@ use crate::guest_state::NullState;
 use crate::host_context::{Facts, Phase, Progress};
 use crate::instance::{Instance, failure_of};
 use crate::stats::count;
-use crate::turn::{Entry, Finished, Output, Turn};
+use crate::turn::{Entry, Finished, Output, Reads, Turn};
 
 /// A turn in progress.
 #[must_use = "nothing runs before the first poll"]
@@ -80,6 +80,7 @@ impl Running {
             state: Box::new(NullState),
             events: Vec::new(),
             logs: left.unwrap_or_default(),
+            reads: Reads::default(),
             fuel_used,
         }
     }
@@ -220,6 +221,7 @@ fn effects(instance: &mut Instance, outcome: Result<Output, Failure>, fuel_used:
         state,
         events,
         logs,
+        reads: context.used.reads,
         fuel_used,
     }
 }

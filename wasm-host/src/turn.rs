@@ -61,8 +61,20 @@ pub struct Finished {
     pub events: Vec<GuestEvent>,
     /// What the turn wants to tell its author, also on a failure.
     pub logs: Vec<GuestLog>,
+    /// What the guest has asked for that differs from call to call.
+    pub reads: Reads,
     /// Fuel used, of the turn's `fuel_max`.
     pub fuel_used: u64,
+}
+
+/// What a guest has asked for that differs from call to call, however much the calls and
+/// the state are the same.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Reads {
+    /// Who calls.
+    pub caller: bool,
+    /// The time, or random bytes.
+    pub moment: bool,
 }
 
 /// A checked answer.

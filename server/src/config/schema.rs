@@ -179,6 +179,10 @@ settings! {
         copies_max: u64 [1, 64] = "4";
         /// One that is not made, and taken as a whole by its client, within this time is broken off; so is a listing that has found nothing to show by then. Until then the client has http.idle_timeout for each 256 KiB that is there.
         copy_age_max: Duration [SECOND, 30 * 24 * HOUR] = "6 h";
+        /// Answers to queries that the whole process keeps until the state of their context changes; each shard has an equal share. Those that were used least recently go for others. 0 keeps none.
+        query_cache_bytes_max: Bytes [0, TIB] = "64 MiB";
+        /// A query that has used less fuel is run again instead. So is one whose application asks for the time or for random bytes, or logs anything.
+        query_cache_fuel_min: u64 [0, 1_000_000_000_000] = "100000";
         /// Lines that the guests of one context have logged, kept in memory for `corelet logs`. The oldest go first.
         guest_log_lines_max: u64 [1, 100_000] = "1000";
         /// What these take in memory, with 128 bytes around each. A line of more than 4 KiB is cut.

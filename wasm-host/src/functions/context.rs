@@ -28,6 +28,7 @@ async fn id(mut cx: Cx<'_>) -> wasmtime::Result<(Vec<u8>,)> {
 async fn caller(mut cx: Cx<'_>) -> wasmtime::Result<(Arc<str>,)> {
     let bytes = cx.data().facts.caller.len() as u64;
     enter(&mut cx, &costs::CONTEXT_CALLER, bytes).await?;
+    cx.data_mut().used.reads.caller = true;
     Ok((Arc::clone(&cx.data().facts.caller),))
 }
 
@@ -38,6 +39,7 @@ async fn author(mut cx: Cx<'_>) -> wasmtime::Result<(Vec<u8>,)> {
 
 async fn now(mut cx: Cx<'_>) -> wasmtime::Result<(u64,)> {
     enter(&mut cx, &costs::CONTEXT_NOW, 0).await?;
+    cx.data_mut().used.reads.moment = true;
     Ok((cx.data().facts.now_nanos,))
 }
 
@@ -48,6 +50,7 @@ async fn random(mut cx: Cx<'_>, count: u32) -> wasmtime::Result<(Vec<u8>,)> {
     data.bound("random_bytes_max", count.into(), max)?;
     enter(&mut cx, &costs::CONTEXT_RANDOM, count.into()).await?;
     let data = cx.data_mut();
+    data.used.reads.moment = true;
     let mut bytes = vec![0; count as usize];
     let mut stream = blake3::Hasher::new_keyed(&data.facts.seed).finalize_xof();
     stream.set_position(data.used.random_bytes);
