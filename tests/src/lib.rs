@@ -2,6 +2,7 @@
 //! server. Each test file under `tests/` says in its header what it shows.
 
 mod component;
+pub mod corpus;
 mod damage;
 pub mod made;
 mod node;

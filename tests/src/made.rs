@@ -11,10 +11,13 @@ use std::path::Path;
 const FRAME: &str = include_str!("../../wasm-host/tests/guests/frame.wat");
 
 /// Never gives memory back, and has one page of it.
-const REALLOC: &str = r#"(func (export "realloc") (param i32 i32 i32 i32) (result i32)
+const REALLOC: &str = r#"(func (export "realloc") (param $old i32) (param i32) (param $align i32)
+      (param $bytes i32) (result i32)
     (local $at i32)
-    (local.set $at (global.get $free))
-    (global.set $free (i32.add (global.get $free) (local.get 3)))
+    (local.set $at (i32.and
+      (i32.add (global.get $free) (i32.sub (local.get $align) (i32.const 1)))
+      (i32.sub (i32.const 0) (local.get $align))))
+    (global.set $free (i32.add (local.get $at) (local.get $bytes)))
     (local.get $at))"#;
 const RESET: &str = "(global.set $free (i32.const 8192))";
 const DESCRIBE: &str = "(func $describe (result i32) (i32.const 64))";
@@ -98,7 +101,7 @@ pub fn guest(name: &str) -> Vec<u8> {
 
 /// A guest written by hand, as those in `wasm-host/tests/guests/` are.
 pub fn framed(text: &str) -> Vec<u8> {
-    assembled(&in_frame(text))
+    assembled(&in_frame(text, "1"))
 }
 
 /// The same component with `run` as a query. Only its description changes.
@@ -118,9 +121,9 @@ fn component(guest: &str) -> Vec<u8> {
     framed(&format!("{CALL} {guest}"))
 }
 
-/// Everything belongs to the guest, but what follows a line `;; part: realloc`
-/// or `;; part: reset`.
-fn in_frame(text: &str) -> String {
+/// The text of a component with so much memory. Everything belongs to the guest, but what
+/// follows a line `;; part: realloc` or `;; part: reset`.
+pub(crate) fn in_frame(text: &str, memory: &str) -> String {
     let mut parts = [String::new(), String::new(), String::new()];
     let mut part = 0;
     for line in text.lines() {
@@ -137,7 +140,7 @@ fn in_frame(text: &str) -> String {
     let [guest, realloc, reset] = &parts;
     let or = |text: &'static str, found: bool| if found { "" } else { text };
     FRAME
-        .replace("{{memory}}", "1")
+        .replace("{{memory}}", memory)
         .replace(
             "{{realloc}}",
             &format!("{realloc}{}", or(REALLOC, !realloc.is_empty())),

@@ -285,15 +285,21 @@ impl Client {
     /// # Errors
     /// If no answer came.
     pub fn post(&self, path: &str, body: &[u8]) -> Answer {
+        let (status, text) = self.post_text(path, body)?;
+        Ok((status, serde_json::from_str(&text).unwrap_or(Value::Null)))
+    }
+
+    /// The same, with the answer's body as it came.
+    ///
+    /// # Errors
+    /// If no answer came.
+    pub fn post_text(&self, path: &str, body: &[u8]) -> Result<(u16, String), ureq::Error> {
         let request = self.agent.post(format!("{}{path}", self.base));
         let mut answer = request
             .header("authorization", &self.authorization)
             .send(body)?;
         let text = answer.body_mut().read_to_string()?;
-        Ok((
-            answer.status().as_u16(),
-            serde_json::from_str(&text).unwrap_or(Value::Null),
-        ))
+        Ok((answer.status().as_u16(), text))
     }
 
     /// A GET.

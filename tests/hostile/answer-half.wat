@@ -1,0 +1,6 @@
+;; tries: to answer with half of an object.
+;; update: invalid_output
+;; says: its answer is not JSON
+(data (i32.const 600) "{\22a\22:[1,")
+(func $call (param i32 i32 i32 i32) (result i32)
+  (call $ok (i32.const 600) (i32.const 8)))

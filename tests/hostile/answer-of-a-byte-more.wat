@@ -1,0 +1,7 @@
+;; tries: to answer with a byte more than it may.
+;; memory: 18
+;; update: limit_exceeded limits.output_bytes_max
+(func $call (param i32 i32 i32 i32) (result i32)
+  (memory.fill (i32.const 65536) (i32.const 0x78) (i32.const 1048577))
+  (i32.store8 (i32.const 65536) (i32.const 34)) (i32.store8 (i32.const 1114112) (i32.const 34))
+  (call $ok (i32.const 65536) (i32.const 1048577)))

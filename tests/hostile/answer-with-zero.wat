@@ -1,0 +1,6 @@
+;; tries: to answer with a zero byte behind the value.
+;; update: invalid_output
+;; says: its answer is not JSON
+(data (i32.const 600) "null\00")
+(func $call (param i32 i32 i32 i32) (result i32)
+  (call $ok (i32.const 600) (i32.const 5)))

@@ -1,0 +1,4 @@
+;; tries: to be text.
+;; form: text
+;; install: not_an_application
+;; says: this is not WebAssembly

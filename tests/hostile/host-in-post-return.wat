@@ -1,0 +1,42 @@
+;; tries: to call the host when it only has to clean up.
+;; form: component
+;; init: trapped
+;; says: cannot leave component instance
+(component
+  (import "corelet:app/context@0.2.0" (instance $context (export "now" (func (result u64)))))
+  (core module $memory (memory (export "memory") 1))
+  (core instance $memory (instantiate $memory))
+  (alias core export $memory "memory" (core memory $m))
+  (core func $now (canon lower (func $context "now")))
+  (core module $guest
+    (import "memory" "memory" (memory 1))
+    (import "context" "now" (func $now (result i64)))
+    (data (i32.const 64) "\00\01\00\00\05\00\00\00\00\01\00\00\05")
+    (data (i32.const 256) "guest")
+    (func (export "describe") (result i32) (i32.const 64))
+    (func (export "init") (param i32 i32) (result i32) (i32.const 512))
+    (func (export "call") (param i32 i32 i32 i32) (result i32) (i32.const 512))
+    (func (export "realloc") (param i32 i32 i32 i32) (result i32)  (i32.const 8192))
+    (func (export "reset") (param i32) (drop (call $now))))
+  (core instance $guest (instantiate $guest
+    (with "memory" (instance $memory))
+    (with "context" (instance (export "now" (func $now))))))
+  (type $parameter-shape (record (field "name" string) (field "type-name" string)))
+  (export $parameter "parameter" (type $parameter-shape))
+  (type $kind-shape (enum "query" "update"))
+  (export $kind "method-kind" (type $kind-shape))
+  (type $method-shape (record (field "name" string) (field "kind" $kind)
+    (field "parameters" (list $parameter)) (field "returns" string) (field "doc" string)))
+  (export $method "method" (type $method-shape))
+  (type $description-shape (record (field "name" string) (field "version" string)
+    (field "methods" (list $method)) (field "init-parameters" (list $parameter))))
+  (export $description "description" (type $description-shape))
+  (func (export "describe") (result $description)
+    (canon lift (core func $guest "describe") (memory $m)))
+  (func (export "init") (param "args" (list u8)) (result (result (error (list u8))))
+    (canon lift (core func $guest "init") (memory $m)
+      (realloc (core func $guest "realloc")) (post-return (core func $guest "reset"))))
+  (func (export "call") (param "method" string) (param "args" (list u8))
+    (result (result (list u8) (error (list u8))))
+    (canon lift (core func $guest "call") (memory $m)
+      (realloc (core func $guest "realloc")) (post-return (core func $guest "reset")))))

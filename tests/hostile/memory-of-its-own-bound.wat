@@ -1,0 +1,5 @@
+;; tries: to run into the bound that its own module sets, and to crash then.
+;; memory: 1 20
+;; update: out_of_memory limits.memory_bytes_max
+(func $call (param i32 i32 i32 i32) (result i32)
+  (loop $again (if (i32.eq (memory.grow (i32.const 1)) (i32.const -1)) (then unreachable)) (br $again)) unreachable)

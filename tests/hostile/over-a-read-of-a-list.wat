@@ -1,0 +1,4 @@
+;; tries: to read more elements at once than it may.
+;; update: limit_exceeded limits.scan_rows_max
+(func $call (param i32 i32 i32 i32) (result i32)
+  (call $list-read (i32.const 0) (i32.const 276) (i32.const 1) (i64.const 0) (i32.const 1001) (i32.const 512)) (call $ok-null))

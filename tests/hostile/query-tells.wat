@@ -1,0 +1,4 @@
+;; tries: to tell an event in a query.
+;; query: wrote_in_query
+(func $call (param i32 i32 i32 i32) (result i32)
+  (call $emit (i32.const 276) (i32.const 1) (i32.const 272) (i32.const 4)) (call $ok-null))

@@ -1,0 +1,3 @@
+;; tries: to have more functions than there may be.
+;; install: not_an_application limits.functions_max
+<<50001 * (func)>>

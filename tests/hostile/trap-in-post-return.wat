@@ -1,0 +1,5 @@
+;; tries: to crash when its answer was taken.
+;; init: trapped
+;; says: unreachable
+;; part: reset
+unreachable
