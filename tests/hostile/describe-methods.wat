@@ -1,7 +1,6 @@
 ;; tries: to have more methods than there may be.
 ;; memory: 3
-;; install: not_an_application
-;; says: methods_max
+;; install: not_an_application limits.methods_max
 (func $describe (result i32)
   (local $n i32)
   (loop $next

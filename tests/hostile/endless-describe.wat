@@ -1,4 +1,3 @@
 ;; tries: to run for ever while it is asked what it is.
-;; install: not_an_application
-;; says: describe_fuel_max
+;; install: not_an_application limits.describe_fuel_max
 (func $describe (result i32) (loop $again (br $again)) unreachable)

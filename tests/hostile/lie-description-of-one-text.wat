@@ -1,7 +1,6 @@
 ;; tries: to have a thousand methods whose documentation is one text of 50 KB.
 ;; memory: 2
-;; install: not_an_application
-;; says: transfer_bytes_max
+;; install: not_an_application limits.transfer_bytes_max
 (func $describe (result i32)
   (local $n i32)
   (loop $next

@@ -75,14 +75,12 @@ pub enum Outcome {
 }
 
 impl Hostile {
-    /// The names of the limits that stop it, without what the server puts before them. Some
-    /// are only in the text of the refusal.
+    /// The names of the limits that stop it, without what the server puts before them.
     pub fn limits(&self) -> impl Iterator<Item = &str> {
-        let named = self.steps.iter().filter_map(|step| match &step.must {
+        self.steps.iter().filter_map(|step| match &step.must {
             Outcome::Refused { limit, .. } => limit.as_deref()?.strip_prefix("limits."),
             _ => None,
-        });
-        named.chain(self.says.as_deref())
+        })
     }
 }
 

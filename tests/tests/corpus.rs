@@ -159,12 +159,14 @@ struct Stage {
     _home: tempfile::TempDir,
 }
 
-/// What a server holds.
+/// What a server holds. (Lists and texts stay until others need the room, those of contexts
+/// that are gone as well.)
 #[derive(Debug, PartialEq)]
 struct Held {
     descriptors: usize,
     instances: u64,
     instances_bytes: u64,
+    log_bytes: u64,
     compilers: usize,
     contexts: usize,
     applications: usize,
@@ -282,6 +284,7 @@ impl Held {
             descriptors: descriptors.count(),
             instances: figure("corelet_instances"),
             instances_bytes: figure("corelet_instances_bytes"),
+            log_bytes: figure(r#"corelet_guest_log_bytes{shard="0"}"#),
             compilers: worker::all(server).len(),
             contexts: count("contexts"),
             applications: count("applications"),

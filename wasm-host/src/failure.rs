@@ -114,6 +114,31 @@ pub enum Failure {
     },
 }
 
+impl Failure {
+    /// The limit of [`crate::Limits`] that was exceeded, if that is what it was, and its value.
+    pub(crate) fn limit(&self) -> Option<(&'static str, u64)> {
+        match self {
+            Failure::OutOfFuel { limit, max } | Failure::LimitExceeded { limit, max, .. } => {
+                Some((limit, *max))
+            }
+            Failure::OutOfMemory { max } => Some(("memory_bytes_max", *max)),
+            Failure::StackOverflow { max } => Some(("stack_bytes_max", *max)),
+            Failure::TimedOut { max } => Some(("call_time_max", *max)),
+            Failure::Application { .. }
+            | Failure::Trapped { .. }
+            | Failure::MemoryFull { .. }
+            | Failure::Busy { .. }
+            | Failure::Cancelled
+            | Failure::WroteInQuery
+            | Failure::OutsideTurn { .. }
+            | Failure::InvalidOutput { .. }
+            | Failure::Misused { .. }
+            | Failure::State(_)
+            | Failure::OurBug { .. } => None,
+        }
+    }
+}
+
 /// A failure of the engine itself, or of the system under it.
 pub(crate) fn engine_bug(error: wasmtime::Error) -> Failure {
     Failure::OurBug {

@@ -485,6 +485,11 @@ impl Host {
             | DescribeError::Failed(Failure::OurBug { what }) => Refused::OurBug { what },
             failed => Refused::Describe {
                 why: failed.to_string(),
+                limit: match &failed {
+                    DescribeError::Start(InstantiateError::Start(failure))
+                    | DescribeError::Failed(failure) => failure.limit(),
+                    _ => None,
+                },
             },
         })
     }

@@ -32,7 +32,7 @@ mod world;
 
 pub use compile::{CompileIn, NotCompiled, WorkerCommand, WorkerError, compile_worker};
 pub use costs::{HOST_COSTS, HostCost};
-pub use description::{Description, Method, MethodKind, Parameter};
+pub use description::{BadDescription, Description, Method, MethodKind, Parameter};
 pub use engine::operator_costs;
 pub use failure::Failure;
 pub use guest_blobs::{

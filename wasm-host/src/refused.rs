@@ -73,6 +73,8 @@ pub enum Refused {
     Describe {
         /// How it failed.
         why: String,
+        /// The limit that it exceeded, if that was why, and its value.
+        limit: Option<(&'static str, u64)>,
     },
     /// It describes itself in a way that cannot be used.
     #[error("the application describes itself wrongly: {0}")]

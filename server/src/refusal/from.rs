@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use corelet_shard::CallError;
 use corelet_store::{PastError, Refused as Unstored, StoreError};
-use corelet_wasm_host::{Failure, NotCompiled, Refused};
+use corelet_wasm_host::{BadDescription, Failure, NotCompiled, Refused};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -123,7 +123,8 @@ impl From<CallError> for Refusal {
 fn refused_component(refused: &Refused) -> Refusal {
     let refusal = Refusal::new(Code::NotAnApplication, refused.to_string());
     match refused {
-        Refused::Limit { limit, used, max } => refusal
+        Refused::Limit { limit, used, max }
+        | Refused::Description(BadDescription::Limit { limit, used, max }) => refusal
             .with("limit", setting(limit))
             .with("used", *used)
             .with("max", *max),
@@ -141,8 +142,14 @@ fn refused_component(refused: &Refused) -> Refusal {
         | Refused::Unsupported { .. }
         | Refused::Import { .. }
         | Refused::Export { .. }
-        | Refused::Describe { .. }
-        | Refused::Description(_) => refusal,
+        | Refused::Describe { limit: None, .. }
+        | Refused::Description(BadDescription::Name { .. } | BadDescription::Twice { .. }) => {
+            refusal
+        }
+        Refused::Describe {
+            limit: Some((limit, max)),
+            ..
+        } => refusal.with("limit", setting(limit)).with("max", *max),
     }
 }
 
