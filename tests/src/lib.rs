@@ -8,6 +8,7 @@ pub mod made;
 mod node;
 mod server;
 mod small_disk;
+pub mod smith;
 mod waiting;
 pub mod worker;
 
