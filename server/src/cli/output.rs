@@ -217,6 +217,10 @@ fn lines(text: &str) -> String {
     text.split('\n').map(plain).collect::<Vec<_>>().join("\n")
 }
 
+/// How deep a value can lie and be indented for it. An answer of 1 MiB can be half a million
+/// lists inside each other, whose whole indentation no machine has room for.
+const INDENTED_MAX: usize = 32;
+
 /// JSON with line breaks and blanks. Everything else stays as it was written:
 /// the order of members, the digits of numbers. Control characters that JSON
 /// lets pass are escaped.
@@ -226,7 +230,7 @@ pub(crate) fn pretty(json: &str) -> String {
     let mut chars = json.chars().peekable();
     let newline = |out: &mut String, depth: usize| {
         out.push('\n');
-        out.extend(std::iter::repeat_n("  ", depth));
+        out.extend(std::iter::repeat_n("  ", depth.min(INDENTED_MAX)));
     };
     while let Some(char) = chars.next() {
         match char {
@@ -352,6 +356,14 @@ mod tests {
             pretty("\"\u{9b}2J\u{7f}\u{202e}\""),
             r#""\u009b2J\u007f\u202e""#
         );
+    }
+
+    #[test]
+    fn what_lies_deep_is_not_indented_without_end() {
+        let deep = "[".repeat(2_000) + &"]".repeat(2_000);
+        let shown = pretty(&deep);
+        assert!(shown.len() < 100 * deep.len(), "{} bytes", shown.len());
+        assert_eq!(shown.replace([' ', '\n'], ""), deep);
     }
 
     #[test]
