@@ -1,0 +1,11 @@
+;; tries: to refuse its call when it has edited a list and a text.
+;; init: succeeds
+;; update: application_error
+;; update: application_error
+(func $list
+  (i32.store (i32.const 600) (i32.const 256)) (i32.store (i32.const 604) (i32.const 5))
+  (call $list-append (i32.const 0) (i32.const 276) (i32.const 1) (i32.const 600) (i32.const 1))
+  (call $text-append (i32.const 0) (i32.const 256) (i32.const 3) (i32.const 272) (i32.const 4)))
+(func $init (param i32 i32) (result i32) (call $list) (call $ok-null))
+(func $call (param i32 i32 i32 i32) (result i32)
+  (call $list) (call $err (i32.const 277) (i32.const 6)))
