@@ -20,7 +20,19 @@ const SETTINGS: [&str; 3] = [
 ];
 
 /// Limits that no guest of the corpus reaches, and the tests that do.
-const ELSEWHERE: [(&str, &str); 11] = [
+const ELSEWHERE: [(&str, &str); 14] = [
+    (
+        "call_time_max",
+        "calls_that_take_too_long_are_stopped_and_those_that_wait_too_long_are_refused",
+    ),
+    (
+        "context_calls_per_second",
+        "a_context_is_called_so_often_in_a_second_and_its_neighbour_as_often",
+    ),
+    (
+        "context_bytes_max",
+        "a_context_holds_so_many_bytes_and_may_become_smaller",
+    ),
     (
         "slice_fuel",
         "an_endless_loop_is_parked_at_every_slice_and_stopped_by_its_fuel",
