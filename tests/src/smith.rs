@@ -47,7 +47,14 @@ pub fn upload(seed: u64) -> Vec<u8> {
     let made = match seed % 4 {
         0 => Component::new(small(), &mut bytes).map(|component| component.to_bytes()),
         1 => Module::new(small(), &mut bytes).map(|module| module.to_bytes()),
-        // With all that WebAssembly has, and we do not.
+        // With functions that are none, or with all that WebAssembly has, and we do not.
+        2 if seed.is_multiple_of(3) => {
+            let config = Config {
+                allow_invalid_funcs: true,
+                ..ours(seed)
+            };
+            inside(&mut bytes, config, true)
+        }
         2 => inside(&mut bytes, small(), true),
         _ => application(seed, true).map(|whole| damaged(whole, &mut dice)),
     };
@@ -65,8 +72,12 @@ pub fn upload(seed: u64) -> Vec<u8> {
 pub fn application(seed: u64, facts: bool) -> arbitrary::Result<Vec<u8>> {
     let mut dice = Dice::of(seed);
     let bytes = dice.bytes();
-    let config = Config {
-        // What the engine has switched on.
+    inside(&mut Unstructured::new(&bytes), ours(seed), facts)
+}
+
+/// What the engine has switched on.
+fn ours(seed: u64) -> Config {
+    Config {
         exceptions_enabled: false,
         gc_enabled: false,
         memory64_enabled: false,
@@ -78,8 +89,7 @@ pub fn application(seed: u64, facts: bool) -> arbitrary::Result<Vec<u8>> {
         // Without, most end soon.
         disallow_traps: !seed.is_multiple_of(4),
         ..small()
-    };
-    inside(&mut Unstructured::new(&bytes), config, facts)
+    }
 }
 
 /// Not more of anything than a frame has room for.
