@@ -107,6 +107,11 @@ pub(crate) struct HostContext {
     memory_refused_at: Option<u64>,
     /// None between turns.
     state: Option<StaysHere<Box<dyn GuestState>>>,
+    /// Slices that had ended when the turn began.
+    slices_before: u64,
+    /// Whether the engine has lost count: it counts in registers, and a trap that the
+    /// processor raises leaves what it has not saved since the slice began.
+    pub(crate) has_lost_count: bool,
     /// Which slice `slice_fuel_left_at_start` is about.
     slice: u64,
     slice_fuel_left_at_start: u64,
@@ -161,6 +166,8 @@ impl HostContext {
             all_bytes_max,
             memory_refused_at: None,
             state: None,
+            slices_before: 0,
+            has_lost_count: false,
             slice: 0,
             slice_fuel_left_at_start: 0,
             unpriced: Unpriced::default(),
@@ -184,7 +191,15 @@ impl HostContext {
         self.memory_refused_at = None;
         self.state = Some(StaysHere(state));
         self.slice = self.progress.slices.load(Ordering::Relaxed);
+        self.slices_before = self.slice;
+        self.has_lost_count = false;
         self.slice_fuel_left_at_start = fuel;
+    }
+
+    /// What the turn has used at most, up to the end of the slice that it is in.
+    pub(crate) fn fuel_to_slice_end(&self) -> u64 {
+        let ended = self.progress.slices.load(Ordering::Relaxed) - self.slices_before;
+        self.limits.slice_fuel.saturating_mul(ended + 1)
     }
 
     /// Ends a turn: gives the state back and detaches from the context. None

@@ -230,6 +230,7 @@ pub(crate) fn failure_of(store: &mut Store<HostContext>, error: wasmtime::Error)
             false => engine_bug(error),
         };
     };
+    context.has_lost_count = !matches!(trap, Trap::OutOfFuel | Trap::UnreachableCodeReached);
     match trap {
         Trap::OutOfFuel => context.facts.out_of_fuel(),
         Trap::StackOverflow => Failure::StackOverflow {

@@ -195,7 +195,13 @@ fn ended(
         Err(Failure::Application { .. }) => instance.store.data().used.writes == 0,
         Err(_) => false,
     };
-    let mut finished = effects(&mut instance, outcome, fuel_max - fuel_left);
+    let mut fuel_used = fuel_max - fuel_left;
+    let context = instance.store.data();
+    if context.has_lost_count {
+        // Or whoever traps at the end of each slice would have the core for nothing.
+        fuel_used = fuel_used.max(context.fuel_to_slice_end()).min(fuel_max);
+    }
+    let mut finished = effects(&mut instance, outcome, fuel_used);
     if is_good {
         finished.instance = Some(instance);
     }

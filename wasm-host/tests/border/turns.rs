@@ -280,6 +280,35 @@ fn an_endless_loop_is_parked_at_every_slice_and_stopped_by_its_fuel() {
     ));
 }
 
+/// The engine loses its count at most traps, and their guests pay for the slice as a whole.
+#[test]
+fn a_trap_does_not_spare_a_guest_what_it_has_used() {
+    let slice_fuel = Limits::default().slice_fuel;
+    for (rounds, expected) in [(130_000, slice_fuel), (400_000, 3 * slice_fuel)] {
+        for end in [
+            "(drop (i32.div_u (i32.const 1) (i32.and (local.get $n) (i32.const 0))))",
+            "(drop (i32.load (i32.sub (i32.const -1) (local.get $n))))",
+            "unreachable",
+        ] {
+            let wasm = guest::assemble(&format!(
+                "(func $call (param i32 i32 i32 i32) (result i32) (local $n i32)
+                   (loop $again (br_if $again (i32.lt_u
+                     (local.tee $n (i32.add (local.get $n) (i32.const 1))) (i32.const {rounds}))))
+                   {end} (call $ok-null))"
+            ));
+            let instance = host().load(&wasm).unwrap().instantiate().unwrap();
+            let finished = finish(instance.run(update("{}", MapState::default())));
+            let fuel = finished.fuel_used;
+            // About 7 for each round.
+            assert!((6 * rounds..=expected).contains(&fuel), "{end}: {fuel}");
+            assert!(
+                matches!(failure(finished), Failure::Trapped { .. }),
+                "{end}"
+            );
+        }
+    }
+}
+
 #[test]
 fn a_guest_that_only_calls_the_host_is_parked_as_well() {
     let host = host_with(Limits {
