@@ -2,9 +2,12 @@
 //! refused before anything of it is written. What other nodes write is not refused, as it
 //! has happened.
 
+use std::mem;
+
 use super::attached::refuse_growth;
 use super::plan::Plan;
 use super::{Pass, Stop};
+use crate::change::{CallEffects, Op};
 use crate::record::Head;
 
 /// How much a context may hold after a call of this node.
@@ -28,8 +31,26 @@ impl ContextBounds {
 }
 
 impl Pass<'_> {
+    /// Does something for which a context may hold anything.
+    pub(super) fn unbounded<T>(&mut self, run: impl FnOnce(&mut Self) -> T) -> T {
+        let bounds = mem::replace(&mut self.context_bounds, ContextBounds::NONE);
+        let done = run(self);
+        self.context_bounds = bounds;
+        done
+    }
+
+    /// Refuses a new context whose `init` writes more than one may hold: keys and values, not
+    /// what is around them, which is only known when they are written, with the context's
+    /// record before them.
+    pub(super) fn check_first_content(&self, init: &CallEffects) -> Result<(), Stop> {
+        let ops = init.ops.iter().map(Op::view);
+        let bytes = ops.map(|op| (op.key.len() + op.write.payload().len()) as u64);
+        let max = self.context_bounds.bytes_max;
+        refuse_growth("context_bytes_max", 0, bytes.sum(), max)
+    }
+
     /// Refuses a call whose `plan` leads from `head` to more than a context may hold; not one
-    /// that leaves it smaller.
+    /// that leaves it smaller. (An edit that removes from a list or text is one more edit.)
     pub(super) fn check_content(&self, head: &Head, plan: &Plan) -> Result<(), Stop> {
         let max = self.context_bounds.bytes_max;
         refuse_growth("context_bytes_max", head.bytes, plan.bytes(), max)

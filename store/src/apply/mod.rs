@@ -517,10 +517,7 @@ impl<'l> Pass<'l> {
             return self.put_aside(call).map(|()| None);
         }
         // It was acknowledged, whatever a context may hold by now.
-        let bounds = mem::replace(&mut self.context_bounds, ContextBounds::NONE);
-        let replayed = self.try_to_replay(call);
-        self.context_bounds = bounds;
-        match replayed {
+        match self.unbounded(|pass| pass.try_to_replay(call)) {
             Ok(()) => Ok(None),
             // Met while writing it is damage of this context as well.
             Err(

@@ -35,6 +35,7 @@ impl Pass<'_> {
             return Err(Refused::ContextExists { context: new.id }.into());
         }
         self.check_attached(None, &new.call)?;
+        self.check_first_content(&new.call)?;
         self.note_unjournaled();
         let slot = ContextSlot::new(self.next.slot);
         self.next.slot += 1;
@@ -71,7 +72,8 @@ impl Pass<'_> {
             ..TouchedHead::new(Head::new(new.id))
         };
         self.heads.insert(slot, touched);
-        self.call_in(slot, &new.call)
+        // Its size was looked at before anything was written.
+        self.unbounded(|pass| pass.call_in(slot, &new.call))
     }
 
     pub(super) fn note_unjournaled(&mut self) {

@@ -1,8 +1,8 @@
 //! How much a context may hold: calls that would make it more are refused, others are not.
 
-use corelet_store::{ContextBounds, ContextSlot, Op, Refused};
+use corelet_store::{Change, ContextBounds, ContextSlot, Op, Refused};
 
-use crate::{Bench, remove, set};
+use crate::{Bench, id, remove, set};
 
 /// The bound of the refusal, and what it would have come to.
 fn refused(bench: &mut Bench, slot: ContextSlot, ops: Vec<Op>) -> Option<(&'static str, u64, u64)> {
@@ -52,6 +52,30 @@ fn a_context_grows_to_so_many_bytes_and_may_always_become_smaller() {
     assert_eq!(found, Some(("context_bytes_max", 51, 10)));
     assert_eq!(refused(&mut bench, slot, vec![remove("b")]), None);
     bench.config.contexts = ContextBounds::NONE;
+    bench.reopen();
+    bench.verify();
+}
+
+#[test]
+fn a_context_whose_first_writes_are_too_many_is_not_made() {
+    let mut bench = Bench::new();
+    bench.config.contexts.bytes_max = 100;
+    bench.reopen();
+    let mut create = |n: u8, bytes: usize| {
+        let Change::CreateContext(mut new) = bench.new_context(n) else {
+            panic!("it makes a context")
+        };
+        let ops = vec![set("key", "v".repeat(bytes))];
+        new.name = Some("name".into());
+        new.call.ops = ops;
+        let made = bench.ledger().commit(vec![Change::CreateContext(new)]);
+        let made = made.unwrap().remove(0).is_ok();
+        let snapshot = bench.ledger().snapshot().unwrap();
+        assert_eq!(snapshot.context(&id(n)).unwrap().is_some(), made);
+        made
+    };
+    assert!(!create(2, 98), "with the key it is a byte too much");
+    assert!(create(3, 97), "and the name is free");
     bench.reopen();
     bench.verify();
 }
