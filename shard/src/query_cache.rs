@@ -45,7 +45,7 @@ impl Kept {
     }
 }
 
-/// The answers of one shard. Two gauges count them, which nobody else writes.
+/// The answers of one shard. A gauge has what they take, which nobody else writes.
 pub(crate) struct QueryCache {
     kept: RefCell<LruCache<Asked, Kept>>,
     /// How many there are of each context that has any: with none, nothing is looked for.
@@ -125,6 +125,10 @@ impl QueryCache {
             return;
         }
         let asked = (context, RequestDigest::of(method, args));
+        let is_late = |there: &Kept| there.version > version;
+        if self.kept.borrow().peek(&asked).is_some_and(is_late) {
+            return;
+        }
         self.drop_one(&asked);
         while self.stats.query_cache_bytes.get() + kept.bytes() > self.bytes_max {
             let Some((oldest, gone)) = self.kept.borrow_mut().remove_lru() else {

@@ -135,8 +135,10 @@ impl Shard {
             MethodKind::Query => What::Query(name),
             MethodKind::Update => What::Update(name),
         };
-        let may_repeat =
-            kind == MethodKind::Query && self.query_cache.is_used() && !context.deleted.get();
+        let may_repeat = kind == MethodKind::Query
+            && call.key.is_none()
+            && self.query_cache.is_used()
+            && !context.deleted.get();
         if may_repeat {
             let version = context.standing.get().version;
             let asked = (&call.method[..], &call.args[..]);

@@ -109,6 +109,18 @@ fn what_depends_on_the_moment_is_asked_anew() {
         let expected = if is_kept { 2 } else { 0 };
         assert_eq!(hits(&client) - before, expected, "{what}");
     }
+    // A key makes it another request, which is refused however often it was answered.
+    let context = client.create(&client.install("kv"), None);
+    for _ in 0..2 {
+        let params = json!({"context_id": context, "method": "len", "args": {}});
+        let mut keyed = params.clone();
+        keyed["idempotency_key"] = json!("a key");
+        let request =
+            |params| json!({"jsonrpc": "2.0", "id": 1, "method": "execute", "params": params});
+        let ask = |params| client.post("/rpc", request(params).to_string().as_bytes());
+        assert!(ask(params).expect("an answer").1["result"].is_object());
+        assert!(ask(keyed).expect("an answer").1["error"].is_object());
+    }
     // An application that says no is asked again.
     let refuse = made::with_query(&made::guest("refuse"));
     let context = client.create(&client.install_component(&refuse), None);
