@@ -154,11 +154,12 @@ limits! {
     /// host calls in it ends at the next one behind this number, or at twice
     /// this number.
     slice_fuel: Fuel = 1_000_000;
-    /// From when a call is admitted to its end, however busy its shard is. One that still
-    /// waits then is not begun, one that runs is stopped.
+    /// From when a call is admitted to the end of its turn, however busy its shard is. One that
+    /// still waits when its turn comes is not begun, one that runs is stopped between two slices.
+    /// Waiting for the disk is not counted.
     call_time_max: Time = 60_000;
-    /// Calls of one context in a second, and at once after a second without any. Those beyond
-    /// are refused.
+    /// Calls of one context in a second, in the long run: after a second without any as many
+    /// more may come at once. Those beyond are refused.
     context_calls_per_second: Count = 1_000_000;
     /// Host calls in one turn.
     host_calls_max: Count = 1_000_000;
@@ -209,7 +210,8 @@ limits! {
 
     // What contexts keep.
     /// Keys and values of one context, together, and what its lists and texts are made
-    /// of. A call that would make it more is refused; what other nodes write is not.
+    /// of. A call that would make it more is refused; what other nodes write is not. Removing
+    /// from a list or text makes it more, removing entries makes it less.
     context_bytes_max: Bytes = 16 << 30;
     /// Size of one blob. A larger one is refused while it is uploaded.
     blob_bytes_max: Bytes = 1 << 30;
