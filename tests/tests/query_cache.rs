@@ -122,7 +122,8 @@ fn what_depends_on_the_moment_is_asked_anew() {
         assert!(ask(keyed).expect("an answer").1["error"].is_object());
     }
     // An application that says no is asked again.
-    let refuse = made::with_query(&made::guest("refuse"));
+    let refuse = "(func $call (param i32 i32 i32 i32) (result i32) (call $err (i32.const 272) (i32.const 4)))";
+    let refuse = made::with_query(&made::framed(refuse));
     let context = client.create(&client.install_component(&refuse), None);
     let before = hits(&client);
     for _ in 0..3 {
