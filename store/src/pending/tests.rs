@@ -165,6 +165,49 @@ fn a_seal_on_the_newest_hands_out_a_row_that_has_waited_for_it() {
     assert!(pending.branch(&row[0].0).is_none(), "the way is too long");
 }
 
+/// The first of a long row comes last of all, when the ledger has said of every other that it lacks
+/// its parent.
+#[test]
+fn a_row_that_waits_for_its_first_is_handed_out_twice_each_however_long_it_is() {
+    let key = Key::new(1);
+    for count in [10, 100, 1000] {
+        let row = row(&key, count);
+        let mut pending = pending(PendingBounds::default());
+        for (_, canonical) in row[1..].iter().rev() {
+            pending.receive(canonical.clone(), 0).unwrap();
+        }
+        pending.seal(key.seal(CONTEXT, row[row.len() - 1].0), 0);
+        let mut applied = BTreeSet::new();
+        let mut handed_out = 0;
+        let mut cascade = |pending: &mut PendingDeltas, applied: &mut BTreeSet<DeltaId>| {
+            loop {
+                let ready = pending.take_ready(64);
+                if ready.is_empty() {
+                    break;
+                }
+                handed_out += ready.len();
+                for vouched in ready {
+                    let at = row.iter().position(|(id, _)| *id == vouched.id()).unwrap();
+                    match at == 0 || applied.contains(&row[at - 1].0) {
+                        true => {
+                            pending.applied(&row[at].0);
+                            applied.insert(row[at].0);
+                        }
+                        false => pending.waits(&row[at].0, &[row[at - 1].0]),
+                    }
+                }
+            }
+            handed_out
+        };
+        assert_eq!(cascade(&mut pending, &mut applied), row.len() - 1);
+        assert!(applied.is_empty());
+        pending.receive(row[0].1.clone(), 0).unwrap();
+        let all = cascade(&mut pending, &mut applied);
+        assert_eq!((applied.len(), pending.len()), (row.len(), 0));
+        assert!(all <= 2 * row.len(), "{all} for {count}");
+    }
+}
+
 #[test]
 fn what_is_wanted_is_what_nobody_has_sent() {
     let key = Key::new(1);
