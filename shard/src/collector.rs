@@ -1,5 +1,5 @@
 //! The collector: keeps each context's events and deltas within their bounds, puts edits of lists and texts together, drops answers
-//! under keys that are past their time, and looks for damage, in steps of some hundred records and no more than half a millisecond. It runs on the commit thread, between batches,
+//! under keys that are past their time, and looks for damage, in steps of some hundred records and little more than a quarter of a millisecond. It runs on the commit thread, between batches,
 //! and rests four times as long as it works, so that calls go first; what it decides is the
 //! store's (`LedgerWriter::collect`, `Scrub`). A step makes no checkpoint: it says when one is due, and the commit
 //! thread makes it. Sweeping what deleted contexts leave is in
@@ -18,7 +18,7 @@ use crate::stats::ShardStats;
 
 /// A step of the collector, the scrub or the sweep ends behind the first few records after so long. What one
 /// record takes, or one span of history, comes on top of that.
-pub(crate) const STEP_MAX: Duration = Duration::from_micros(500);
+pub(crate) const STEP_MAX: Duration = Duration::from_micros(250);
 
 /// After each step it rests for so many times as long as that has taken.
 const REST: u32 = 4;

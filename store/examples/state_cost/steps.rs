@@ -21,7 +21,7 @@ use crate::ledger::{Bench, CALLS, Place, Took};
 use crate::report::{at_most_time, fact};
 
 /// When a step is to end, as on a commit thread.
-const STEP_MAX: Duration = Duration::from_micros(500);
+const STEP_MAX: Duration = Duration::from_micros(250);
 
 /// What no step is to take.
 const AIM: Duration = Duration::from_millis(1);
