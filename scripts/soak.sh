@@ -15,6 +15,8 @@
 #                        with ledgers, and as many of lists and texts in each of four tests:
 #                        two of their bytes, two of their order (default 100,000 each)
 #   CORELET_HOPS         how many calls go from one shard to another (default 10 million)
+#   CORELET_CALLS        during how many calls, every fourth of which fails, a server is watched
+#                        for leaks (default 1 million); its figures are printed, and in no row
 #
 # A test counts when it prints a line that begins with a number and one of the
 # words kills, faults, images, flips, histories and hops. They run one after the
@@ -27,6 +29,7 @@ export CORELET_HISTORIES=${CORELET_HISTORIES:-100000} CORELET_KEYED_KILLS=${CORE
 export CORELET_STORE_KILLS=${CORELET_STORE_KILLS:-20000}
 export CORELET_COPY_KILLS=${CORELET_COPY_KILLS:-2000} CORELET_COPY_FAULTS=${CORELET_COPY_FAULTS:-100000}
 export CORELET_COPY_IMAGES=${CORELET_COPY_IMAGES:-2000}
+export CORELET_CALLS=${CORELET_CALLS:-1000000}
 export CORELET_IMAGES=${CORELET_IMAGES:-1000000} CORELET_FLIPS=${CORELET_FLIPS:-500000}
 ledger=tests/LEDGER.md
 log=$(mktemp)
@@ -36,11 +39,11 @@ result=passed
 long_runs() {
     if cargo nextest --version >/dev/null 2>&1; then
         cargo nextest run --release --locked --workspace --profile soak --no-capture \
-            -E 'test(kill) | test(faults_of) | test(images) | test(flips) | test(histories) | test(hops)'
+            -E 'test(kill) | test(faults_of) | test(images) | test(flips) | test(histories) | test(hops) | test(many_calls)'
     else
         echo "soak: cargo-nextest is not installed: using cargo test, which does not end what hangs" >&2
         cargo test --release --locked --no-fail-fast --workspace --bins --lib --tests \
-            -- --test-threads 1 --nocapture kill faults_of images flips histories hops
+            -- --test-threads 1 --nocapture kill faults_of images flips histories hops many_calls
     fi
 }
 long_runs 2>&1 | tee "$log" || result=FAILED
