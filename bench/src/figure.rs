@@ -179,6 +179,28 @@ impl Fact {
             value: value.into(),
         }
     }
+
+    /// The middle of a series, with the smallest and the largest, and whether it is at most what is
+    /// wanted, all in `unit`.
+    pub(crate) fn at_most(
+        name: impl Into<String>,
+        series: &Series,
+        unit: &str,
+        wanted: f64,
+        digits: usize,
+    ) -> Self {
+        let (ours, min, max) = (series.median(), series.min(), series.max());
+        let verdict = match ours <= wanted {
+            true => "reached",
+            false => "MISSED",
+        };
+        Self::new(
+            name,
+            format!(
+                "{ours:.digits$} {unit} ({min:.digits$}..{max:.digits$}); at most {wanted} {unit} wanted: {verdict}"
+            ),
+        )
+    }
 }
 
 #[cfg(test)]

@@ -30,8 +30,8 @@ pub(crate) struct Load<'a> {
     /// Look at every answer and fail on the first that is not a result. Too
     /// slow to measure with.
     pub(crate) check: bool,
-    /// A refusal that others get meanwhile, and whoever brings it about looks at.
-    pub(crate) excused: Option<&'static str>,
+    /// Refusals that others get meanwhile, and whoever brings them about looks at.
+    pub(crate) excused: &'static [&'static str],
     pub(crate) core: usize,
 }
 

@@ -79,7 +79,7 @@ enum Measure {
     /// Reads and durable writes, over many contexts and to a single one,
     /// against the baseline.
     Throughput,
-    /// Reads beside an endless loop on the same shard.
+    /// Reads beside an endless loop on the same shard, and beside worse.
     Neighbour,
     /// Writes into a context with many keys against an empty one.
     Large,
@@ -136,7 +136,7 @@ impl Plan {
             seconds: self.seconds,
             counting_from: None,
             check: self.check_all,
-            excused: None,
+            excused: &[],
             core: self.load_core,
         }
     }

@@ -226,7 +226,7 @@ impl Subject {
 
     /// How many JSON-RPC calls the server has refused so far, not counting those
     /// `excused`. The baseline refuses with a status that the load tool sees.
-    pub(crate) fn refused(&self, excused: Option<&str>) -> Result<u64> {
+    pub(crate) fn refused(&self, excused: &[&str]) -> Result<u64> {
         if self.kind == Kind::Baseline {
             return Ok(0);
         }
@@ -292,7 +292,7 @@ impl Drop for Subject {
 
 /// The sum of `corelet_calls_total` over all outcomes but `ok` and `excused`;
 /// nothing if it is not on the page.
-fn refused_on(page: &str, excused: Option<&str>) -> Option<u64> {
+fn refused_on(page: &str, excused: &[&str]) -> Option<u64> {
     let counts = page.lines().filter_map(|line| {
         let (labels, count) = line
             .strip_prefix("corelet_calls_total{")?
@@ -302,7 +302,7 @@ fn refused_on(page: &str, excused: Option<&str>) -> Option<u64> {
     });
     let mut counts = counts.peekable();
     counts.peek()?;
-    let refused = counts.filter(|(outcome, _)| *outcome != "ok" && Some(*outcome) != excused);
+    let refused = counts.filter(|(outcome, _)| *outcome != "ok" && !excused.contains(outcome));
     Some(refused.map(|(_, count)| count).sum())
 }
 
@@ -343,10 +343,10 @@ mod tests {
             corelet_calls_total{shard=\"0\",outcome=\"busy\"} 2\n\
             corelet_calls_total{shard=\"1\",outcome=\"out_of_fuel\"} 3\n\
             corelet_fuel_total{shard=\"0\"} 7\n";
-        assert_eq!(refused_on(page, None), Some(5));
-        assert_eq!(refused_on(page, Some("out_of_fuel")), Some(2));
+        assert_eq!(refused_on(page, &[]), Some(5));
+        assert_eq!(refused_on(page, &["out_of_fuel"]), Some(2));
         assert_eq!(
-            refused_on("corelet_fuel_total{shard=\"0\"} 7\n", None),
+            refused_on("corelet_fuel_total{shard=\"0\"} 7\n", &[]),
             None
         );
     }

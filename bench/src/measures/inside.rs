@@ -6,8 +6,9 @@
 //!
 //! - warm: the context's instance is there already, which is the usual case
 //! - fresh: an instance is made for the call and dropped behind it
+//! - passing: the same of an application whose method does nothing at all
 //! - cold from the disk cache: a new host loads the compiled module from disk,
-//!   makes an instance and calls
+//!   makes an instance and calls; also of a component of 1 MiB, in a host that is there
 //! - cold from nothing: as before, but the module is compiled first
 //!
 //! Runs on the core that the server otherwise has.
@@ -63,16 +64,23 @@ fn measure(plan: &Plan) -> Result<Found> {
     let (mut warm_get, mut warm_set, mut fresh_get) =
         (Series::default(), Series::default(), Series::default());
     let (mut cold_disk, mut cold_nothing) = (Series::default(), Series::default());
+    let (mut passing, mut cold_large) = (Series::default(), Series::default());
+    let pass = super::border::guest()?;
+    let large = large()?;
     for round in 0..plan.rounds {
         let dir = cache.join(round.to_string());
         cold_nothing.push(millis(first_call(&dir, &plan.kv)?));
         cold_disk.push(millis(first_call(&dir, &plan.kv)?));
+        host(&dir)?.load(&large).context("compile a large one")?;
+        cold_large.push(millis(first_call_in(&host(&dir)?, &large, "pass", b"{}")?));
 
         let module = host(&dir)?
             .load(&plan.kv)
             .context("load the kv application")?;
         let mut caller = Caller::new(&module)?;
+        let mut passer = Caller::new(&host(&dir)?.load(&pass).context("load border.wat")?)?;
         for _ in 0..plan.samples {
+            passing.push(passer.sample(CALLS_PER_SAMPLE, "pass", b"{}")?);
             warm_get.push(caller.sample(CALLS_PER_SAMPLE, "get", GET)?);
             warm_set.push(caller.sample(CALLS_PER_SAMPLE, "set", SET)?);
             fresh_get.push(fresh_sample(&module)?);
@@ -105,9 +113,29 @@ fn measure(plan: &Plan) -> Result<Found> {
                 "one call inside the process: set, warm instance",
                 micros(&warm_set),
             ),
-            Fact::new(
+            Fact::at_most(
+                "one call inside the process: a method that does nothing, warm instance",
+                &passing,
+                "us",
+                1.0,
+                2,
+            ),
+            Fact::at_most(
                 "one call inside the process: get, fresh instance",
-                micros(&fresh_get),
+                &fresh_get,
+                "us",
+                30.0,
+                2,
+            ),
+            Fact::at_most(
+                format!(
+                    "first call of a component of {:.1} MiB, from the disk cache",
+                    large.len() as f64 / f64::from(1 << 20)
+                ),
+                &cold_large,
+                "ms",
+                2.0,
+                2,
             ),
             Fact::new(
                 "first call, module from the disk cache, new host included",
@@ -137,11 +165,29 @@ pub(super) fn host(cache_dir: &Path) -> Result<Host> {
 fn first_call(cache_dir: &Path, wasm: &[u8]) -> Result<Duration> {
     std::fs::create_dir_all(cache_dir)?;
     let started = Instant::now();
-    let module = host(cache_dir)?
-        .load(wasm)
-        .context("load the kv application")?;
-    Caller::new(&module)?.call("get", GET)?;
+    first_call_in(&host(cache_dir)?, wasm, "get", GET)?;
     Ok(started.elapsed())
+}
+
+/// From a component to the answer of one call.
+fn first_call_in(host: &Host, wasm: &[u8], method: &str, args: &'static [u8]) -> Result<Duration> {
+    let started = Instant::now();
+    let module = host.load(wasm).context("load an application")?;
+    Caller::new(&module)?.call(method, args)?;
+    Ok(started.elapsed())
+}
+
+/// A component of a MiB, most of it code that is never run.
+fn large() -> Result<Vec<u8>> {
+    const FUNCTIONS: usize = 4_000;
+    // Some 260 bytes each.
+    let body =
+        "(local.set 0 (i32.add (i32.mul (local.get 0) (i32.const 1103515245)) (i32.const 12345)))";
+    let function = format!(
+        "(func (param i32) (result i32) {} (local.get 0))",
+        body.repeat(17)
+    );
+    super::border::guest_with(&function.repeat(FUNCTIONS))
 }
 
 fn fresh_sample(module: &Arc<Module>) -> Result<f64> {
