@@ -19,8 +19,8 @@ use crate::Plan;
 use crate::ledger::{CALLS, Took, open};
 use crate::nodes::{CONTEXT, Key, create, effects, stamp};
 use crate::report::fact;
-use crate::texts::{Sides, check_end, press, take_op};
-use crate::trace::{Edit, Random, Typist};
+use crate::texts::{SENTENCE, Sides, check_end, press, stored, take_op};
+use crate::trace::{Edit, Random, Trace, Typist};
 
 const AUTHORS: [u8; 2] = [2, 3];
 
@@ -42,19 +42,26 @@ pub(crate) fn measure(plan: &Plan) -> Result<(), Box<dyn Error>> {
                 "{} edits by {authors} authors at once, {burst} a call",
                 session.edits
             );
+            let by_one = Trace::made_up(session.edits);
             let mut sides = Sides::default();
             for round in 0..plan.rounds {
                 let in_memory = session.alone(false)?;
                 let with_updates = session.alone(true)?;
-                let stored = session.stored(&dir.join("node"), round == 0)?;
-                sides.push(&in_memory, &with_updates, &stored);
+                let stored_together = session.stored(&dir.join("node"), round == 0)?;
+                sides.push(&in_memory, &with_updates, &stored_together);
                 std::fs::remove_dir_all(dir.join("node"))?;
+                if burst < SENTENCE {
+                    let name = format!("by-one-{authors}-{round}");
+                    let alone = stored(plan, &name, &by_one, burst)?;
+                    sides.push_calls(&alone, &stored_together);
+                    std::fs::remove_dir_all(plan.dir.join(name))?;
+                }
             }
             fact(
                 format!("{what}, times that the first hears of the others"),
                 session.exchanges(),
             );
-            sides.report(&what, session.edits);
+            sides.report(&what, session.edits, "calls by one author alone");
         }
     }
     Ok(())
