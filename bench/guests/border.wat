@@ -62,7 +62,9 @@
         (then
           (local.set $way (i32.add (local.get $way) (i32.const 1)))
           (br $look))))
-    (if (i32.eq (local.get $way) (i32.const 8)) (then (return (i32.const 256))))
+    (if (i32.eq (local.get $way) (i32.const 8)) (then
+      (global.set $free (i32.const 65536))
+      (return (i32.const 256))))
     (local.set $n (i32.const 900))
     (loop $again
       (global.set $free (i32.const 65536))

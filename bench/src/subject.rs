@@ -345,9 +345,6 @@ mod tests {
             corelet_fuel_total{shard=\"0\"} 7\n";
         assert_eq!(refused_on(page, &[]), Some(5));
         assert_eq!(refused_on(page, &["out_of_fuel"]), Some(2));
-        assert_eq!(
-            refused_on("corelet_fuel_total{shard=\"0\"} 7\n", &[]),
-            None
-        );
+        assert_eq!(refused_on("corelet_fuel_total{shard=\"0\"} 7\n", &[]), None);
     }
 }

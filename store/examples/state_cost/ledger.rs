@@ -245,6 +245,16 @@ impl Took {
         }
     }
 
+    /// Both, one after the other.
+    pub(crate) fn and(&self, other: &Took) -> Took {
+        let counted = self.instructions.zip(other.instructions);
+        Took {
+            cpu: self.cpu + other.cpu,
+            wall: self.wall + other.wall,
+            instructions: counted.map(|(ours, theirs)| ours + theirs),
+        }
+    }
+
     /// How much longer than the other, by either time.
     pub(crate) fn over(&self, other: &Took) -> [f64; 2] {
         [(self.cpu, other.cpu), (self.wall, other.wall)]

@@ -1,8 +1,8 @@
 //! Typing a text by one author: what the ledger adds to the sequence that works out the edits. Each
 //! burst of edits is one call, and a call has a price of its own whatever it carries, so the ratio is
 //! told for bursts of several lengths: single keys, as the trace has recorded them, words, sentences,
-//! paragraphs. Of sentences on, the aim is held against the sequence; below that against as many calls
-//! that write a register, for there a call's own price is most of it. Texts of several authors are in
+//! paragraphs. Of sentences on, the aim is held against the sequence; below that against the sequence
+//! and as many calls that write a register, for there a call's own price is most of it. Texts of several authors are in
 //! `together.rs`.
 
 use std::error::Error;
@@ -55,11 +55,15 @@ pub(crate) fn measure(plan: &Plan) -> Result<(), Box<dyn Error>> {
             std::fs::remove_dir_all(plan.dir.join(&name))?;
             if burst < SENTENCE {
                 let written = written(plan, &name, trace.edits.len(), burst)?;
-                sides.push_calls(&written, &stored);
+                sides.push_calls(&written.and(&in_memory), &stored);
                 std::fs::remove_dir_all(plan.dir.join(name))?;
             }
         }
-        sides.report(&what, trace.edits.len(), "calls that write a register");
+        sides.report(
+            &what,
+            trace.edits.len(),
+            "calls that write a register and the sequence alone in memory",
+        );
     }
     Ok(())
 }
