@@ -30,11 +30,12 @@ pub(crate) struct Wanted {
 }
 
 /// All spaces, and what they are called.
-const SPACES: [(Space, &str); 4] = [
+const SPACES: [(Space, &str); 5] = [
     (Space::Shared, "shared"),
     (Space::Owned, "owned"),
     (Space::Private, "private"),
     (Space::Attached, "attached"),
+    (Space::Agenda, "agenda"),
 ];
 
 /// The space with this name.

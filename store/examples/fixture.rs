@@ -195,6 +195,8 @@ fn kinds(writer: &mut Writer) -> Result<(), Box<dyn Error>> {
             write("gone", edit(EntryKind::Text, &[], "first edit")),
             in_space(Space::Owned, owned),
             in_space(Space::Private, b"secret".to_vec()),
+            in_space(Space::Agenda, b"due".to_vec()),
+            in_space(Space::Agenda, b"later".to_vec()),
         ],
     )?;
     let births = [Birth {
@@ -364,7 +366,13 @@ fn journal(writer: &mut Writer) -> Result<(), Box<dyn Error>> {
             ..set("secret", b"journaled")
         };
         let two = writer.effects(3, vec![set("m0000", b"again")], vec![]);
-        let three = writer.effects(5, vec![private], vec![]);
+        let agenda = |op| Op {
+            space: Space::Agenda,
+            ..op
+        };
+        let later = agenda(set("later", b"journaled"));
+        let done = agenda(Op::remove(Bytes::from_static(b"due")));
+        let three = writer.effects(5, vec![private, later, done], vec![]);
         batches.push([one, two, three].map(Change::Call).to_vec());
     }
     let four = writer.effects(7, vec![attachment(4, Write::Insert)], vec![]);

@@ -49,7 +49,11 @@ fn an_entry_that_nobody_can_have_written_where_it_stands_is_told() {
         space,
         ..Op::set(Bytes::copy_from_slice(key), "value".into())
     };
-    let ops = vec![op(Space::Owned, &owned), op(Space::Private, b"own")];
+    let ops = vec![
+        op(Space::Owned, &owned),
+        op(Space::Private, b"own"),
+        op(Space::Agenda, b"own"),
+    ];
     commit(&ledger, Change::Call(call(1, slot, 10, ops)));
     let mut others = call(1, slot, 11, vec![op(Space::Shared, b"other")]);
     others.author = other;
@@ -84,7 +88,7 @@ fn an_entry_that_nobody_can_have_written_where_it_stands_is_told() {
     };
     let mut endless = Vec::new();
     state.write(&mut endless);
-    let cases: [(Space, &[u8], EntryRow<'_>, &str); 3] = [
+    let cases: [(Space, &[u8], EntryRow<'_>, &str); 4] = [
         (
             Space::Owned,
             &owned,
@@ -93,6 +97,12 @@ fn an_entry_that_nobody_can_have_written_where_it_stands_is_told() {
         ),
         (
             Space::Private,
+            b"own",
+            EntryRow::sections(&sections),
+            "no register",
+        ),
+        (
+            Space::Agenda,
             b"own",
             EntryRow::sections(&sections),
             "no register",

@@ -381,7 +381,7 @@ impl<'a> DeltaView<'a> {
                 Space::Owned => {
                     return Err(MalformedDelta("it writes what another author owns"));
                 }
-                Space::Private => {
+                Space::Private | Space::Agenda => {
                     return Err(MalformedDelta("it writes what is private to its node"));
                 }
                 Space::Attached => {

@@ -3,7 +3,7 @@
 //!
 //! All numbers little-endian. Nothing: a call of this node with all its writes in its delta. 1: the
 //! delta came from another node, as formats up to 4 had it. 9, root (32): the same, and the context's
-//! root after it. 10, delta (32), seal: an author's seal on a delta that is here. 2, author (32), stamp (8), count of private writes
+//! root after it. 10, delta (32), seal: an author's seal on a delta that is here. 2, author (32), stamp (8), count of writes to spaces of this node alone
 //! (32), fuel used (8), 1 for the application's own error or 0 for its output (1), length
 //! (4) and text, then what follows a 2: the same with an answer to be kept.
 
@@ -12,7 +12,6 @@ use bytes::Bytes;
 use crate::answer::{AnswerKey, KeyedAnswer, RequestDigest, Said};
 use crate::change::{CallEffects, Op};
 use crate::delta::{self, MalformedDelta, Reader};
-use crate::entry::Space;
 use crate::hlc::Hlc;
 use crate::ids::{DeltaId, NodeId, Root};
 use crate::seal::Seal;
@@ -27,7 +26,7 @@ const WITH_ANSWER: u8 = 3;
 pub(crate) enum Local {
     /// A call of this node.
     Call,
-    /// A call of this node with private writes or an answer to be kept, which may
+    /// A call of this node with private writes, such of its agenda, or an answer to be kept, which may
     /// have no delta.
     CallWith {
         author: NodeId,
@@ -51,7 +50,7 @@ pub(crate) enum Local {
 /// Writes into `out` what the delta of `call`, which got the stamp `hlc`, does not have.
 pub(crate) fn write_call(out: &mut Vec<u8>, call: &CallEffects, hlc: Hlc) {
     out.clear();
-    let private = || call.ops.iter().filter(|op| op.space == Space::Private);
+    let private = || call.ops.iter().filter(|op| !op.space.is_replicated());
     match &call.answer {
         None if private().next().is_none() => return,
         None => out.push(WITH_PRIVATE_WRITES),

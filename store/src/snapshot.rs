@@ -6,11 +6,13 @@
 //! |---|---|
 //! | `snapshot/scan.rs` | entries in the order of their keys |
 //! | `snapshot/sequences.rs` | lists and texts as their edits |
+//! | `snapshot/agenda.rs` | what the server is to do for contexts by itself |
 //! | `snapshot/attachments.rs` | which blobs contexts have attached |
 //! | `snapshot/tries.rs` | Merkle tries, as sync and checks read them |
 //! | `snapshot/history.rs` | deltas, events, answers, members |
 //! | `snapshot/quarantined.rs` | contexts that are out of service |
 
+mod agenda;
 mod attachments;
 mod history;
 mod quarantined;
@@ -25,6 +27,7 @@ use std::sync::Arc;
 
 use heed::{RoTxn, WithoutTls};
 
+pub use self::agenda::AgendaEntry;
 pub use self::scan::{Scan, ScannedEntry};
 pub use self::sequences::{EditPlace, EditView, SequenceFacts};
 pub use self::tries::{TrieChild, TrieEntry, TrieNode, TriePage};

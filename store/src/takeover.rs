@@ -188,7 +188,7 @@ mod tests {
             matches!(
                 error,
                 StoreError::WrongFormat {
-                    found: 2 | 9,
+                    found: 2 | 10,
                     supported: FORMAT_VERSION,
                     ..
                 }

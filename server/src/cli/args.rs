@@ -511,7 +511,7 @@ entry is a document on a line of its own, and so is the end, {\"end\":true,…}.
         /// As they were after this delta.
         #[arg(long, value_name = "DELTA")]
         at: Option<String>,
-        /// Only of this space: shared, owned, private or attached.
+        /// Only of this space: shared, owned, private, attached or agenda.
         #[arg(long)]
         space: Option<String>,
         /// Only those whose keys begin with this.

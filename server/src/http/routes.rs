@@ -318,7 +318,7 @@ async fn list_events(
     .await
 }
 
-/// One context as a file. Its private entries belong to this node and stay here.
+/// One context as a file. Its private entries and its agenda belong to this node and stay here.
 async fn export_context(
     State(door): State<Door>,
     Extension(pace): Extension<Pace>,
@@ -631,7 +631,7 @@ fn entries_wanted(query: Option<&str>) -> Result<lines::Wanted, Refusal> {
     let [at, space, prefix] = parameters(query, ["at", "space", "prefix"])?;
     let must = |_| bad_parameter("at", "at must be a delta's id");
     let at = at.map(|delta| delta.parse().map_err(must)).transpose()?;
-    let names = "space must be shared, owned, private or attached";
+    let names = "space must be shared, owned, private, attached or agenda";
     let must = || bad_parameter("space", names);
     let space = space.map(|space| lines::space(space).ok_or_else(must));
     Ok(lines::Wanted {

@@ -229,7 +229,7 @@ fn agree(found: Option<&Shown>, written: EntryKind) -> Result<(), StateError> {
 /// Private entries are registers: nothing merges with them.
 pub(super) fn no_private(space: Space, written: EntryKind) -> Result<(), StateError> {
     match space {
-        Space::Private => Err(StateError::Misused(format!(
+        Space::Private | Space::Agenda => Err(StateError::Misused(format!(
             "a {written} was written into the private space, which has registers only"
         ))),
         Space::Shared | Space::Owned | Space::Attached => Ok(()),

@@ -26,7 +26,7 @@ pub(super) fn check_call(call: &CallEffects) -> Result<(), Refused> {
         let is_allowed = match op.space {
             Space::Shared => true,
             Space::Owned => op.key.starts_with(call.author.as_bytes()),
-            Space::Private => matches!(op.write, Write::Set(_) | Write::Remove),
+            Space::Private | Space::Agenda => matches!(op.write, Write::Set(_) | Write::Remove),
             Space::Attached => {
                 matches!(op.write, Write::Insert | Write::Remove)
                     && Attachment::from_key(&op.key).is_some()

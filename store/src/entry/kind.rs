@@ -69,11 +69,20 @@ pub enum Space {
     /// Which blobs the context refers to, on every node: set elements, whose keys are
     /// those of an [`Attachment`](crate::Attachment).
     Attached = 3,
+    /// What this node's server is to do for the context by itself, such as its timers: registers,
+    /// in no delta and no root. Guests do not reach it as entries.
+    Agenda = 4,
 }
 
 impl Space {
     /// Every space, in ascending order of numbers.
-    pub const ALL: [Space; 4] = [Space::Shared, Space::Owned, Space::Private, Space::Attached];
+    pub const ALL: [Space; 5] = [
+        Space::Shared,
+        Space::Owned,
+        Space::Private,
+        Space::Attached,
+        Space::Agenda,
+    ];
 
     /// How many bytes of a key of [`Space::Owned`] name the owner.
     pub const OWNER_BYTES: usize = 32;
@@ -90,7 +99,7 @@ impl Space {
     pub const fn is_replicated(self) -> bool {
         match self {
             Space::Shared | Space::Owned | Space::Attached => true,
-            Space::Private => false,
+            Space::Private | Space::Agenda => false,
         }
     }
 }
@@ -111,7 +120,7 @@ mod tests {
         }
         assert_eq!(EntryKind::from_number(0), None);
         assert_eq!(EntryKind::from_number(4), None);
-        assert_eq!(Space::from_number(4), None);
+        assert_eq!(Space::from_number(5), None);
         assert!(EntryKind::ALL.is_sorted());
     }
 }

@@ -33,9 +33,9 @@ pub(crate) fn check_placement(
             });
             placed
         }
-        Space::Private => match entry {
+        Space::Private | Space::Agenda => match entry {
             Stored::Value(_) => Ok(()),
-            Stored::Sections(_) => Err("it is private, and no register with one value"),
+            Stored::Sections(_) => Err("it is this node's alone, and no register with one value"),
         },
         Space::Attached => match entry.has_only(EntryKind::SetElement) {
             true => Ok(()),
@@ -95,7 +95,7 @@ mod tests {
         });
         let below = [&OWNER[..], b"key"].concat();
         let unknown = [6; 32];
-        let cases: [(Space, &[u8], &Stored<'_>, bool); 16] = [
+        let cases: [(Space, &[u8], &Stored<'_>, bool); 19] = [
             (Space::Shared, b"", &value(other), true),
             (Space::Shared, b"key", &in_once, true),
             (Space::Owned, &below, &value(owner), true),
@@ -108,6 +108,9 @@ mod tests {
             (Space::Private, b"key", &value(other), true),
             (Space::Private, b"key", &element(&[owner]), false),
             (Space::Private, b"key", &in_once, false),
+            (Space::Agenda, b"key", &value(other), true),
+            (Space::Agenda, b"key", &element(&[owner]), false),
+            (Space::Agenda, b"key", &in_once, false),
             (Space::Attached, b"key", &element(&[owner]), true),
             (Space::Attached, b"key", &element(&[other, owner]), true),
             (Space::Attached, b"key", &value(owner), false),

@@ -29,7 +29,7 @@ use crate::version::{Dot, VersionVector};
 /// What of a context is exported, beside its replicated state and what later deltas need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExportScope {
-    /// What is the node's alone as well: private entries, answers under callers' keys, and
+    /// What is the node's alone as well: private entries, the agenda, answers under callers' keys, and
     /// what members have acknowledged. Only for a backup of its own node.
     pub private: bool,
     /// The deltas in its log as well.
@@ -209,13 +209,19 @@ impl<S: RowSink> Source<'_, S> {
         let mut bytes = head.bytes;
         if !self.scope.private {
             // They are counted with the others.
-            let prefix = space_key(self.slot, Space::Private);
             let entries = |tables: &layout::Tables| tables.entries;
-            self.snapshot.each_below(entries, &prefix, |key, record| {
-                let own = key.len() as u64 - prefix.len() as u64 + read_entry(key, record)?.bytes();
-                bytes = bytes.saturating_sub(own);
-                Ok::<(), StoreError>(())
-            })?;
+            for space in Space::ALL
+                .into_iter()
+                .filter(|space| !space.is_replicated())
+            {
+                let prefix = space_key(self.slot, space);
+                self.snapshot.each_below(entries, &prefix, |key, record| {
+                    let key_bytes = key.len() as u64 - prefix.len() as u64;
+                    let own = key_bytes + read_entry(key, record)?.bytes();
+                    bytes = bytes.saturating_sub(own);
+                    Ok::<(), StoreError>(())
+                })?;
+            }
         }
         let fields = HeadFields {
             root: head.root,

@@ -27,7 +27,7 @@ pub(crate) fn content(snapshot: &Snapshot, context: ContextId, scope: ExportScop
     let record = snapshot.context(&context).unwrap().unwrap();
     let slot = record.slot;
     let head = snapshot.head(slot).unwrap();
-    let is_asked = |space: &Space| scope.private || *space != Space::Private;
+    let is_asked = |space: &Space| scope.private || space.is_replicated();
     let spaces: Vec<Space> = Space::ALL.into_iter().filter(is_asked).collect();
     let entries = words::content(snapshot, slot, &spaces);
     let mut events = Vec::new();

@@ -254,6 +254,22 @@ fn a_directory_of_format_8_is_whole() {
     check();
 }
 
+/// Since there is the agenda: context 5 has something in it, of which the newest is in the journal.
+#[test]
+fn a_directory_of_format_9_is_whole() {
+    check_since_befores("format-9");
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path(), "format-9");
+    let snapshot = ledger.snapshot().unwrap();
+    let slot = slot_of(&snapshot, 5);
+    let agenda = |key: &[u8]| snapshot.get(slot, Space::Agenda, key).unwrap();
+    assert_eq!(agenda(b"due"), None);
+    assert_eq!(agenda(b"later"), Some(EntryValue::Register(b"journaled")));
+    let all = snapshot.agendas(b"", None, 10).unwrap();
+    let all: Vec<_> = all.iter().map(|it| (it.slot, &it.key[..])).collect();
+    assert_eq!(all, [(slot, &b"later"[..])]);
+}
+
 /// It is not damaged for that, and the program that wrote it is not needed.
 #[test]
 fn a_check_of_an_earlier_format_says_that_a_start_takes_it_over() {

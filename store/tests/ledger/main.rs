@@ -1,6 +1,7 @@
 //! The ledger through its public face: batches, scans, deletion, damage, and a
 //! comparison with a naive model. Kills and failing disks are in `crash.rs`.
 
+mod agenda;
 mod answers;
 mod attachments;
 mod batch;

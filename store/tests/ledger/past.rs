@@ -27,7 +27,7 @@ const SPACES: [Space; 2] = [Space::Shared, Space::Owned];
 
 fn entries_then(state: &PastState<'_>) -> BTreeMap<(Space, Vec<u8>), String> {
     let mut entries = BTreeMap::new();
-    for space in [Space::Shared, Space::Owned, Space::Private, Space::Attached] {
+    for space in Space::ALL {
         let visit = &mut |key: &[u8], value: EntryValue<'_>| {
             entries.insert((space, key.to_vec()), format!("{value:?}"));
             Ok(ControlFlow::Continue(()))

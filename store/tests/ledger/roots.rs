@@ -54,7 +54,10 @@ fn call(bench: &mut Bench, context: u8, kind: &Kind) -> Change {
         Kind::Add(key) => vec![add(&[&b"sum"[..], &key.to_be_bytes()].concat())],
         Kind::Private(key) => {
             let mut private = put(*key, 1);
-            private.space = Space::Private;
+            private.space = match key % 2 {
+                0 => Space::Private,
+                _ => Space::Agenda,
+            };
             vec![private]
         }
         Kind::Remove(key) => vec![remove(key.to_be_bytes())],

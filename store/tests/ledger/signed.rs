@@ -145,6 +145,7 @@ pub(crate) fn forge(
             Space::Owned => 1,
             Space::Private => 2,
             Space::Attached => 3,
+            Space::Agenda => 4,
         };
         let removes_first = lie.removes_first && deed != 8;
         out.extend_from_slice(&[deed | (u8::from(removes_first) << 7), space]);
