@@ -197,6 +197,34 @@ pub struct AttachedBlobs {
     pub next: Option<String>,
 }
 
+/// A page of the timers that a context has armed, by name.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Timers {
+    /// The timers of this page.
+    pub timers: Vec<Timer>,
+    /// What to send as `after` for the next page; none on the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// Something that a context is to be called for later.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Timer {
+    /// Its name, unique in its context.
+    pub name: String,
+    /// The handler that is called.
+    pub handler: String,
+    /// What it is called with.
+    pub args: Box<serde_json::value::RawValue>,
+    /// When it runs next, in milliseconds since 1970.
+    pub at_unix_ms: u64,
+    /// From one run to the next in milliseconds, of a periodic one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub every_ms: Option<u64>,
+    /// Attempts at that run which have failed.
+    pub attempts: u32,
+}
+
 /// All that is known of a blob.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct BlobInfo {

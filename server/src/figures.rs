@@ -86,6 +86,11 @@ figures! {
     Counter sequence_misses = "corelet_sequence_misses" "Times that a list or text had to be made of its edits";
     Counter sequence_evictions = "corelet_sequence_evictions" "Lists and texts given up to make room";
     Counter sequences_saved = "corelet_sequences_saved" "Times that a list or text was saved as a whole";
+    Gauge timers_waiting = "corelet_timers_contexts_waiting" "Contexts that wait for a timer to be due";
+    Counter timers_armed = "corelet_timers_armed" "Timers armed, or armed anew";
+    Counter timers_fired = "corelet_timers_fired" "Runs of timers that have happened";
+    Counter timers_failed = "corelet_timers_failed" "Attempts at running a timer that failed by the application's fault";
+    Counter timers_given_up = "corelet_timers_given_up" "Runs of timers that were given up after as many such attempts as there may be";
     Gauge mailbox = "corelet_mailbox_depth" "Messages in the shard's mailbox";
     Counter batches = "corelet_batches" "Batches committed";
     Counter checkpoints = "corelet_checkpoints" "Times that the journal was brought into the ledger";

@@ -91,6 +91,13 @@ impl prometheus_client::collector::Collector for Source {
         )?;
         self.histogram(
             &mut encoder,
+            "corelet_timer_lag_seconds",
+            "From the time of a timer to when its run is begun, or tried",
+            MICROS,
+            |s| &s.timer_lag_micros,
+        )?;
+        self.histogram(
+            &mut encoder,
             "corelet_batch_seconds",
             "A batch, its flush included",
             MICROS,

@@ -20,7 +20,7 @@ use std::thread;
 
 use corelet_net::{Domain, Identity, IdentityError};
 use corelet_shard::{
-    BlobBounds, Bounds, CollectorBounds, Cores, Ending, Node, NodeConfig, StartError,
+    BlobBounds, Bounds, CollectorBounds, Cores, Ending, Node, NodeConfig, StartError, TimerBounds,
     WatchdogConfig, available_cores, rt,
 };
 use corelet_store::{
@@ -492,6 +492,12 @@ fn node_config(config: &Config, count: ShardCount) -> NodeConfig {
             guest_log_bytes_max: shards.guest_log_bytes_max.0,
             pending: PendingBounds::default(),
             collector: collector_bounds(&config.collector),
+            timers: TimerBounds {
+                starts_per_second: config.timers.starts_per_second,
+                running_max: config.timers.running_max as usize,
+                attempts_max: config.timers.attempts_max as u32,
+                retry_after: config.timers.retry_after,
+            },
         },
         ledger: LedgerConfig {
             map_bytes_max: config.storage.map_bytes_max.0,

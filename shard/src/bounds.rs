@@ -75,6 +75,8 @@ pub struct Bounds {
     pub pending: PendingBounds,
     /// What the collector keeps, and how much it takes on itself.
     pub collector: CollectorBounds,
+    /// How timers are run.
+    pub timers: TimerBounds,
 }
 
 impl Default for Bounds {
@@ -106,6 +108,32 @@ impl Default for Bounds {
             guest_log_bytes_max: 16 << 20,
             pending: PendingBounds::default(),
             collector: CollectorBounds::default(),
+            timers: TimerBounds::default(),
+        }
+    }
+}
+
+/// How the timers of a shard's contexts are run.
+#[derive(Clone, Debug)]
+pub struct TimerBounds {
+    /// Runs that begin in a second, in the long run.
+    pub starts_per_second: u64,
+    /// Runs that have begun and not ended.
+    pub running_max: usize,
+    /// Attempts at a run before it is given up.
+    pub attempts_max: u32,
+    /// From the first attempt to the second; twice as long to each further one, and up to half as
+    /// long again, so that not all are tried at once.
+    pub retry_after: Duration,
+}
+
+impl Default for TimerBounds {
+    fn default() -> Self {
+        TimerBounds {
+            starts_per_second: 1_000,
+            running_max: 64,
+            attempts_max: 6,
+            retry_after: Duration::from_secs(1),
         }
     }
 }

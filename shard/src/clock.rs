@@ -69,6 +69,11 @@ impl Clock {
         self.stamps.borrow_mut().tick(self.source.micros())
     }
 
+    /// The time on the wall, in microseconds since 1970; stamps may be ahead of it.
+    pub(crate) fn wall_micros(&self) -> u64 {
+        self.source.micros()
+    }
+
     /// Takes note of another node's stamp: those given from now on are greater. One that lies
     /// further in the future is refused.
     pub(crate) fn observe(&self, stamp: Hlc, ahead_micros_max: u64) -> Result<(), FromTheFuture> {

@@ -10,7 +10,9 @@ use corelet_store::{
     ApplicationId, BlobHold, BlobId, Change, Committed, ContextId, ContextRecord, ContextSlot, Hlc,
     Refused, ShardCount, ShardId, Standing, StoreError,
 };
-use corelet_wasm_host::{AttachedBlob, AttachedFrom, Failure, GuestBlobs, StateError};
+use corelet_wasm_host::{
+    AttachedBlob, AttachedFrom, Failure, GuestBlobs, GuestTimer, GuestTimers, StateError,
+};
 
 use crate::context::Context;
 use crate::directory::{check_name, durable_change};
@@ -19,6 +21,7 @@ use crate::guest_log::{GuestLines, TurnLog};
 use crate::mesh::RECORDS_INFLIGHT_MAX;
 use crate::message::{ContextInfo, DirectoryChange, NewContext, Request, Response};
 use crate::shard::Shard;
+use crate::timers::{armed_by, count_armed_by};
 use crate::turn::{Begin, Durable, MadeByInit, What};
 use crate::view::{SequenceAccess, View};
 
@@ -29,7 +32,7 @@ const PAGE: usize = 500;
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
 
 /// As a turn would have failed with it.
-fn failure_of(error: StateError) -> Failure {
+pub(crate) fn failure_of(error: StateError) -> Failure {
     match error {
         StateError::Store(source) => Failure::State(source),
         StateError::Misused(message) => Failure::Misused { message },
@@ -144,6 +147,10 @@ impl Shard {
         let _creating = Creating::begin(self, id, new.application);
         // Held until it is durable, or has failed.
         let (change, log, _holds) = self.init(id, &new).await?;
+        let (timer, timers) = match &change {
+            Change::CreateContext(made) => (armed_by(&made.call), count_armed_by(&made.call)),
+            _ => (None, 0),
+        };
         let name: Option<Arc<str>> = new.name.map(Arc::from);
         if let Some(name) = &name {
             self.record(DirectoryChange::PutName {
@@ -155,6 +162,10 @@ impl Shard {
         match self.commit_shown(change).await {
             Ok(_) => {
                 self.guest_logs.take_init(id, log);
+                if let Some(at) = timer {
+                    self.stats.timers_armed.add(timers);
+                    self.timers.note(id, at);
+                }
                 self.show_here(id)
             }
             Err(error) => {
@@ -361,6 +372,42 @@ impl Shard {
             }
             crate::rt::yield_now().await;
         }
+    }
+
+    /// Up to `limit` timers of which it is durable that a context has them armed, by name, behind
+    /// `after`.
+    pub(crate) fn timers_here(
+        self: &Rc<Self>,
+        id: ContextId,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<GuestTimer>, CallError> {
+        self.check_service(id)?;
+        let end = self.read_timers(id, after, limit);
+        self.quarantine_if_damaged(id, &end);
+        end
+    }
+
+    fn read_timers(
+        &self,
+        id: ContextId,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<GuestTimer>, CallError> {
+        let snapshot = self.snapshots.latest();
+        let record = snapshot.context(&id)?;
+        let record = record.ok_or_else(|| CallError::ContextNotFound {
+            context: id.to_string(),
+        })?;
+        let settled = match self.contexts.borrow().peek(&id) {
+            Some(context) => context.overlay.borrow().settled(),
+            None => Rc::default(),
+        };
+        let access = SequenceAccess::without_cache(self.author);
+        let mut view = View::of_query(record.slot, snapshot, settled, access);
+        let page = view.timers(after, limit);
+        let page = page.map_err(|error| CallError::guest(failure_of(error), &[]))?;
+        Ok(page.timers)
     }
 
     /// Up to `limit` contexts of this shard with ids behind `after`.

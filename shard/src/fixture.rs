@@ -369,6 +369,7 @@ impl Bench {
             warm_sum: WarmSum::new(&stats),
             query_cache: crate::query_cache::QueryCache::new(&bounds, &stats),
             sequences: SequenceCache::new(&bounds, &stats),
+            timers: crate::timers::Timers::new(&bounds.timers),
             stats,
             bounds,
         };

@@ -14,7 +14,7 @@ use corelet_store::{
     ApplicationId, ApplicationRecord, BlobId, ContextId, ExportScope, NodeId, ShardCount, ShardId,
     VouchedDelta,
 };
-use corelet_wasm_host::{AttachedBlob, Host};
+use corelet_wasm_host::{AttachedBlob, GuestTimer, Host};
 
 use crate::answer::promise;
 use crate::blobs::BlobService;
@@ -276,6 +276,24 @@ impl ShardHandle {
         }
         match ask(&self.shard, owner, Request::Attached { id, after, limit }).await? {
             Response::Attached(result) => result,
+            _ => Err(mixed_up()),
+        }
+    }
+
+    /// Up to `limit` timers that a context has armed, by name, behind the one that is called
+    /// `after`: those of which that is durable.
+    pub async fn timers(
+        &self,
+        id: ContextId,
+        after: Option<String>,
+        limit: usize,
+    ) -> Result<Vec<GuestTimer>, CallError> {
+        let owner = self.shard.owner(&id);
+        if owner == self.shard.id {
+            return self.shard.timers_here(id, after.as_deref(), limit);
+        }
+        match ask(&self.shard, owner, Request::Timers { id, after, limit }).await? {
+            Response::Timers(result) => result,
             _ => Err(mixed_up()),
         }
     }

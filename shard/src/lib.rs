@@ -56,6 +56,7 @@ mod sequences;
 mod shard;
 mod snapshots;
 mod stats;
+mod timers;
 mod turn;
 mod view;
 mod warm_order;
@@ -66,7 +67,7 @@ pub use blobs::{
     BLOB_CONTEXTS_MAX, BlobDownload, BlobInfo, BlobRequestError, BlobService, BlobStats,
     BlobUpload, SharedCount, UploadedBlob,
 };
-pub use bounds::{BlobBounds, Bounds, CollectorBounds, WatchdogConfig};
+pub use bounds::{BlobBounds, Bounds, CollectorBounds, TimerBounds, WatchdogConfig};
 pub use components::component_file;
 pub use copies::{ContextReader, CopyStream, ReadError};
 pub use delivery::{DELIVERY_BYTES_MAX, DELIVERY_DELTAS_MAX, Delivered};

@@ -8,7 +8,7 @@ use corelet_store::{
     AnswerKey, ApplicationId, ApplicationRecord, BlobId, ContextId, DeltaId, Hlc, NodeId, Root,
     ShardId, VouchedDelta,
 };
-use corelet_wasm_host::{AttachedBlob, Module};
+use corelet_wasm_host::{AttachedBlob, GuestTimer, Module};
 
 use crate::delivery::Delivered;
 use crate::error::CallError;
@@ -148,6 +148,12 @@ pub(crate) enum Request {
         after: Option<BlobId>,
         limit: usize,
     },
+    /// Timers that a context has armed, behind the one of a name.
+    Timers {
+        id: ContextId,
+        after: Option<String>,
+        limit: usize,
+    },
     /// One of the shard's contexts that runs this application.
     FindUser {
         application: ApplicationId,
@@ -176,6 +182,7 @@ pub(crate) enum Response {
     Events(Result<EventsPage, CallError>),
     GuestLogs(Result<GuestLines, CallError>),
     Attached(Result<Vec<AttachedBlob>, CallError>),
+    Timers(Result<Vec<GuestTimer>, CallError>),
     FindUser(Result<Option<ContextId>, CallError>),
     /// To `Close` and to `Reopen`.
     Closed,

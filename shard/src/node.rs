@@ -375,6 +375,7 @@ where
         rt::Background::start(sweep_components(Rc::clone(&shard))),
         rt::Background::start(take_reports(Rc::clone(&shard), reports)),
         rt::Background::start(Rc::clone(&shard).run_schedule()),
+        rt::Background::start(Rc::clone(&shard).run_timers(handle.draining())),
         rt::Background::start(take_messages(
             Rc::clone(&shard),
             inbox,
@@ -449,6 +450,7 @@ fn build(parts: Parts) -> Result<(Rc<Shard>, Inbox<Message>, Inbox<Report>), Sta
         warm_sum: crate::warm_sum::WarmSum::new(&parts.stats),
         query_cache: crate::query_cache::QueryCache::new(&parts.bounds, &parts.stats),
         sequences: crate::sequences::SequenceCache::new(&parts.bounds, &parts.stats),
+        timers: crate::timers::Timers::new(&parts.bounds.timers),
         stats: parts.stats,
         bounds: parts.bounds,
     });

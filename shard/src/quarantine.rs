@@ -91,6 +91,7 @@ impl Shard {
         };
         self.commit_shown(change).await?;
         self.forget_quarantine(id);
+        self.note_timers_of(id);
         Ok(())
     }
 

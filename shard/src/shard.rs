@@ -36,6 +36,7 @@ use crate::schedule::{Job, Schedule};
 use crate::sequences::SequenceCache;
 use crate::snapshots::Snapshots;
 use crate::stats::ShardStats;
+use crate::timers::Timers;
 use crate::turn::{Begin, Durable, Executed, Step, TurnEnd, What};
 use crate::warm_order::WarmOrder;
 use crate::warm_sum::WarmSum;
@@ -87,6 +88,8 @@ pub(crate) struct Shard {
     pub(crate) query_cache: QueryCache,
     /// Lists and texts in memory.
     pub(crate) sequences: Rc<SequenceCache>,
+    /// Who has timers.
+    pub(crate) timers: Timers,
 }
 
 impl Shard {
@@ -433,6 +436,9 @@ impl Shard {
             }
             Request::Attached { id, after, limit } => {
                 Response::Attached(self.attached_here(id, after, limit).await)
+            }
+            Request::Timers { id, after, limit } => {
+                Response::Timers(self.timers_here(id, after.as_deref(), limit))
             }
             Request::GuestLogs { id, after } => {
                 Response::GuestLogs(self.guest_logs_here(id, after))

@@ -151,6 +151,18 @@ pub struct ShardStats {
     pub sequences_opening: Gauge,
     /// What these take, about.
     pub sequence_opening_bytes: Gauge,
+    /// Timers armed, or armed anew.
+    pub timers_armed: Counter,
+    /// Runs of timers that have happened.
+    pub timers_fired: Counter,
+    /// Attempts at that which failed by the application's fault.
+    pub timers_failed: Counter,
+    /// Runs that were given up after so many of these.
+    pub timers_given_up: Counter,
+    /// Contexts that wait for a timer.
+    pub timers_waiting: Gauge,
+    /// Microseconds from a timer's time to when its run is begun, or tried.
+    pub timer_lag_micros: Histogram,
     /// Times that a turn found a list or text in memory.
     pub sequence_hits: Counter,
     /// Times that one had to be made of its edits.

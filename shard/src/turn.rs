@@ -22,12 +22,14 @@ use corelet_wasm_host::{
 use crate::answer::{Answer, Promise};
 use crate::commit_stage::Receipt;
 use crate::context::Context;
+use crate::contexts::failure_of;
 use crate::error::CallError;
 use crate::guest_log::TurnLog;
 use crate::keyed::Keyed;
 use crate::overlay::Write;
 use crate::query_cache::Repeatable;
 use crate::shard::Shard;
+use crate::timers::{DueTimer, armed_by, count_armed_by};
 use crate::view::{Edited, SequenceAccess, View, Written};
 use crate::warm_sum::Warm;
 
@@ -50,6 +52,8 @@ pub(crate) enum What {
     Update(Arc<str>),
     /// A new context's `init`, on a [`Context`] that nobody else knows yet.
     Init,
+    /// The handler of a timer that is due.
+    Timer(DueTimer),
 }
 
 impl Begin {
@@ -109,6 +113,24 @@ pub(crate) struct Executed {
     pub(crate) durable: Durable,
     /// Whether another call of the same would be told the same.
     pub(crate) repeatable: Option<Repeatable>,
+}
+
+impl Executed {
+    /// There was nothing to run any more.
+    fn stale(root: Root) -> Executed {
+        Executed {
+            // What a guest returns is JSON, and never empty.
+            outcome: Ok(Bytes::new()),
+            fuel_used: 0,
+            durable: Durable::Already(root),
+            repeatable: None,
+        }
+    }
+
+    /// Whether there was nothing to run any more.
+    pub(crate) fn is_stale(&self) -> bool {
+        self.outcome.as_ref().is_ok_and(Bytes::is_empty)
+    }
 }
 
 /// What the guest returned, or how it failed.
@@ -176,49 +198,31 @@ impl Shard {
         };
         let Warm { instance, seen } = match checked_out {
             Ok(warm) => warm,
-            Err(error) => {
-                if is_exclusive {
-                    self.schedule.update_ended(context);
-                }
-                self.schedule.spend(context, 0);
-                return deliver(promise, Err(error));
-            }
+            Err(error) => return self.not_begun(context, is_exclusive, promise, Err(error)),
         };
-        let hlc = self.clock.tick();
         let limits = self.host.limits();
-        let access = SequenceAccess {
-            cache: Some(Rc::clone(&self.sequences)),
-            author: self.author,
-            losses: context.losses.get(),
-        };
         let (kind, state, fuel_max, state_version) = match &begin.what {
             What::Query(_) => {
                 let settled = context.overlay.borrow().settled();
+                let access = self.access(context);
                 let view = View::of_query(context.slot, self.snapshots.latest(), settled, access);
                 let version = context.standing.get().version;
                 (TurnKind::Query, view, limits.query_fuel_max, version)
             }
-            What::Update(_) => {
-                let view = View::of_update(
-                    context.slot,
-                    Rc::clone(&self.snapshots),
-                    Rc::clone(&context.overlay),
-                    access,
-                )
-                .with_blobs(&self.blobs);
+            What::Update(_) | What::Timer(_) => {
+                let view = self.view_of_update(context, self.access(context));
+                let view = view.with_blobs(&self.blobs);
                 let unsettled = u64::from(context.unsettled_writes.get());
                 let version = context.standing.get().version + unsettled;
                 (TurnKind::Update, view, limits.update_fuel_max, version)
             }
             What::Init => {
-                let view = View::of_init(access).with_blobs(&self.blobs);
+                let view = View::of_init(self.access(context)).with_blobs(&self.blobs);
+                let view = view.with_now(self.clock.wall_micros());
                 (TurnKind::Init, view, limits.init_fuel_max, 0)
             }
         };
-        let method = match &begin.what {
-            What::Query(method) | What::Update(method) => Some(Arc::clone(method)),
-            What::Init => None,
-        };
+        let (mut state, mut args) = (state, begin.args);
         let entry = match begin.what {
             What::Query(method) => Entry::Call {
                 method,
@@ -229,10 +233,35 @@ impl Shard {
                 kind: MethodKind::Update,
             },
             What::Init => Entry::Init,
+            What::Timer(timer) => {
+                let not_begun = match state.take_due(&timer.name, timer.at) {
+                    Ok(Some(taken)) => {
+                        args = taken.args;
+                        Ok(taken.handler)
+                    }
+                    Ok(None) => Err(Ok(Executed::stale(context.standing.get().root))),
+                    Err(error) => Err(Err(CallError::guest(failure_of(error), &[]))),
+                };
+                match not_begun {
+                    Ok(handler) => Entry::Handle {
+                        handler: Arc::from(handler),
+                    },
+                    Err(end) => {
+                        self.check_in(context, Some(Warm { instance, seen }));
+                        return self.not_begun(context, is_exclusive, promise, end);
+                    }
+                }
+            }
         };
+        let method = match &entry {
+            Entry::Call { method, .. } => Some(Arc::clone(method)),
+            Entry::Handle { handler } => Some(Arc::clone(handler)),
+            Entry::Init => None,
+        };
+        let hlc = self.clock.tick();
         let running = instance.run(Turn {
             entry,
-            args: begin.args,
+            args,
             context: *context.id.as_bytes(),
             caller: begin.caller,
             author: *self.author.as_bytes(),
@@ -260,6 +289,37 @@ impl Shard {
                 promise,
             },
         )
+    }
+
+    /// The end of a turn that does not begin.
+    fn not_begun(
+        &self,
+        context: &Rc<Context>,
+        is_exclusive: bool,
+        promise: Option<Promise<TurnEnd>>,
+        end: TurnEnd,
+    ) -> Step {
+        if is_exclusive {
+            self.schedule.update_ended(context);
+        }
+        self.schedule.spend(context, 0);
+        deliver(promise, end)
+    }
+
+    /// What a turn that begins now sees of lists and texts in memory.
+    fn access(&self, context: &Context) -> SequenceAccess {
+        SequenceAccess {
+            cache: Some(Rc::clone(&self.sequences)),
+            author: self.author,
+            losses: context.losses.get(),
+        }
+    }
+
+    /// What an update that begins now sees.
+    pub(crate) fn view_of_update(&self, context: &Context, access: SequenceAccess) -> View {
+        let overlay = Rc::clone(&context.overlay);
+        View::of_update(context.slot, Rc::clone(&self.snapshots), overlay, access)
+            .with_now(self.clock.wall_micros())
     }
 
     /// Runs one slice.
@@ -424,10 +484,15 @@ impl Shard {
             return Ok((outcome, Durable::Seen(seen)));
         }
         let bytes = effects.bytes();
+        let (timer, timers) = (armed_by(&effects), count_armed_by(&effects));
         let receipt =
             self.commits
                 .submit(Change::Call(effects), bytes, Some((context, shown, log)))?;
         self.commits.hold(holds);
+        if let Some(at) = timer {
+            self.stats.timers_armed.add(timers);
+            self.timers.note(context.id, at);
+        }
         context.changes.set(context.changes.get() + 1);
         edited.keep(&self.sequences);
         Ok((outcome, Durable::Receipt(receipt)))
@@ -485,7 +550,7 @@ impl Shard {
         })
     }
 
-    fn no_effects(&self, context: &Context, hlc: Hlc) -> CallEffects {
+    pub(crate) fn no_effects(&self, context: &Context, hlc: Hlc) -> CallEffects {
         CallEffects {
             context: context.id,
             slot: context.slot,

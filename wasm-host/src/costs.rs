@@ -70,6 +70,10 @@ host_costs! {
     BLOBS_DETACH           = "blobs.detach":          4000,    4,   500;
     BLOBS_SIZE             = "blobs.size":            2000,    1,   500;
     BLOBS_ATTACHED         = "blobs.attached":        2000,    1,   700;
+    // Two entries are written, and two are removed of one that is replaced.
+    TIMERS_ARM             = "timers.arm":           14000,    4,     0;
+    TIMERS_CANCEL          = "timers.cancel":        10000,    4,     0;
+    TIMERS_ARMED           = "timers.armed":          2000,    1,   700;
     EVENTS_EMIT            = "events.emit":           1000,    2,     0;
     LOG_WRITE              = "log.write":             1000,    2,     0;
 }

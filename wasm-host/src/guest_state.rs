@@ -7,6 +7,7 @@ use std::ops::{Bound, ControlFlow};
 
 use crate::guest_blobs::GuestBlobs;
 use crate::guest_sequences::GuestSequences;
+use crate::guest_timers::GuestTimers;
 
 /// The longest key that there can be, whatever [`crate::Limits::key_bytes_max`] lets this node's
 /// guests write.
@@ -25,6 +26,9 @@ pub enum Space {
     Private,
     /// What refers to blobs. Guests reach it through [`GuestBlobs`] alone.
     Attached,
+    /// What the server is to do by itself. Guests reach it through [`GuestTimers`] alone. It has
+    /// registers only.
+    Agenda,
 }
 
 /// What a scan meets under a key.
@@ -71,7 +75,7 @@ impl Row<'_> {
 ///
 /// Lengths and counts are already checked against [`crate::Limits`] when a
 /// method is called, and the turn is known to be allowed to write.
-pub trait GuestState: GuestSequences + GuestBlobs {
+pub trait GuestState: GuestSequences + GuestBlobs + GuestTimers {
     /// The value under `key`.
     fn get(&mut self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, StateError>;
 
@@ -169,6 +173,8 @@ impl NullState {
 
 impl GuestBlobs for NullState {}
 
+impl GuestTimers for NullState {}
+
 impl GuestState for NullState {
     fn get(&mut self, _space: Space, _key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
         Ok(None)
@@ -213,6 +219,8 @@ impl GuestState for NullState {
 }
 
 impl GuestBlobs for BTreeMap<Vec<u8>, Vec<u8>> {}
+
+impl GuestTimers for BTreeMap<Vec<u8>, Vec<u8>> {}
 
 /// A state in memory, without a store and with registers alone in one space: for measures
 /// and tests of the border.

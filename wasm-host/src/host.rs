@@ -433,9 +433,9 @@ impl Host {
     fn link(&self, component: Component) -> Result<Linked, Refused> {
         let pre = self.linker.instantiate_pre(&component).map_err(|error| {
             let why = capped(format!("{error:#}"));
-            let name = world::INTERFACES.iter().find(|name| why.contains(**name));
+            let name = world::interface_named_in(&why);
             Refused::Import {
-                name: name.unwrap_or(&"of another world").to_string(),
+                name: name.unwrap_or_else(|| "of another world".to_owned()),
                 why,
             }
         })?;
@@ -469,6 +469,12 @@ impl Host {
             call: index(world::CALL, &|function: &ComponentFunc| {
                 function.typecheck::<(&str, &[u8]), (world::CallResult,)>(&instance_type)
             })?,
+            handle: match ty.get_export(engine, world::HANDLE) {
+                None => None,
+                Some(_) => Some(index(world::HANDLE, &|function: &ComponentFunc| {
+                    function.typecheck::<(&str, &[u8]), (world::CallResult,)>(&instance_type)
+                })?),
+            },
         };
         Ok(Linked {
             shared: Arc::clone(&self.shared),

@@ -31,6 +31,8 @@ pub struct Instance {
     pub(crate) store: Store<HostContext>,
     pub(crate) init: world::InitFunc,
     pub(crate) call: world::CallFunc,
+    /// None if the application has no handlers.
+    pub(crate) handle: Option<world::HandleFunc>,
     _permit: Permit,
     pub(crate) module: Arc<Module>,
     /// Not `Send`: the state of a turn never leaves its thread.
@@ -60,24 +62,30 @@ impl Instance {
         let exports = &module.linked.exports;
         let init = instance.get_func(&mut store, exports.init);
         let call = instance.get_func(&mut store, exports.call);
-        let (Some(init), Some(call)) = (init, call) else {
+        let handle = exports.handle;
+        let handle = handle.map(|handle| instance.get_func(&mut store, handle));
+        let (Some(init), Some(call), Some(handle)) =
+            (init, call, handle.map_or(Some(None), |it| it.map(Some)))
+        else {
             let what = "an export that was found at load is gone".to_owned();
             return Err(InstantiateError::Start(Failure::OurBug { what }));
         };
-        // SAFETY: `Host::load` has checked the types of these two exports of
+        // SAFETY: `Host::load` has checked the types of these exports of
         // this component with the same Rust types, and they do not depend on
         // the instance. Checking again would cost about 1 µs per instance.
         #[allow(unsafe_code)]
-        let (init, call) = unsafe {
+        let (init, call, handle) = unsafe {
             (
                 world::InitFunc::new_unchecked(init),
                 world::CallFunc::new_unchecked(call),
+                handle.map(|handle| world::HandleFunc::new_unchecked(handle)),
             )
         };
         Ok(Instance {
             store,
             init,
             call,
+            handle,
             _permit: permit,
             module: Arc::clone(module),
             _stays_here: PhantomData,

@@ -18,6 +18,7 @@ mod functions;
 mod guest_blobs;
 mod guest_sequences;
 mod guest_state;
+mod guest_timers;
 mod host;
 mod host_context;
 mod instance;
@@ -43,6 +44,7 @@ pub use guest_sequences::{Elements, GuestSequences, RemovalStep, SequenceKind, S
 pub use guest_state::{
     GuestState, KEY_BYTES_MAX, NullState, Row, Space, StateError, Walk as StateWalk,
 };
+pub use guest_timers::{Arming, GuestTimer, GuestTimers, NewTimer, TimersPage};
 pub use host::{Host, HostConfig, HostError, LoadReport, LoadSource};
 pub use instance::{Instance, InstantiateError};
 pub use limits::{LimitInfo, Limits, Unit};

@@ -221,6 +221,18 @@ limits! {
     /// Size of the blobs that one context has attached, together.
     context_blob_bytes_max: Bytes = 16 << 30;
 
+    /// Timers that one context may have armed.
+    timers_max: Count = 1_000;
+    /// Length of the name of a timer, and of the name of what it calls.
+    timer_name_bytes_max: Bytes = 128;
+    /// Length of what a timer's handler is called with.
+    timer_args_bytes_max: Bytes = 64 << 10;
+    /// From when a timer is armed to its first run, and from one run to the next.
+    timer_ahead_max: Time = 10 * 366 * 24 * 3_600_000;
+    /// Runs of one periodic timer in a minute: the shortest time between two is a minute
+    /// divided by this.
+    timer_runs_per_minute: Count = 60;
+
     // What the process keeps.
     /// Compiled modules on disk. The oldest go first.
     cache_bytes_max: Bytes = 2 << 30;
@@ -290,6 +302,17 @@ impl Limits {
         // A year, so that it can be added to any moment.
         at_most("call_time_max", self.call_time_max, 365 * 24 * 3_600_000)?;
         at_least("context_calls_per_second", self.context_calls_per_second, 1)?;
+        // It is part of a key, beside a time.
+        at_most("timer_name_bytes_max", self.timer_name_bytes_max, 480)?;
+        at_most("timer_args_bytes_max", self.timer_args_bytes_max, 1 << 20)?;
+        // Times are counted in microseconds, and ten thousand years fit easily.
+        at_most(
+            "timer_ahead_max",
+            self.timer_ahead_max,
+            10_000 * 366 * 24 * 3_600_000,
+        )?;
+        // A millisecond.
+        at_most("timer_runs_per_minute", self.timer_runs_per_minute, 60_000)?;
         at_least("stack_bytes_max", self.stack_bytes_max, 64 << 10)?;
         at_most("stack_bytes_max", self.stack_bytes_max, 64 << 20)?;
         at_least("memory_bytes_max", self.memory_bytes_max, 64 << 10)?;
@@ -306,6 +329,7 @@ impl Limits {
             ("value_bytes_max", self.value_bytes_max),
             ("event_bytes_max", self.event_bytes_max),
             ("log_bytes_max", self.log_bytes_max),
+            ("timer_args_bytes_max", self.timer_args_bytes_max),
         ] {
             // Half of it: a key and a value travel in one host call, and the
             // engine counts them together.

@@ -65,6 +65,8 @@ pub(crate) struct Exports {
     pub(crate) describe: ComponentExportIndex,
     pub(crate) init: ComponentExportIndex,
     pub(crate) call: ComponentExportIndex,
+    /// None if the application has no handlers.
+    pub(crate) handle: Option<ComponentExportIndex>,
 }
 
 impl Module {
@@ -76,6 +78,11 @@ impl Module {
     /// What the application says it is.
     pub fn description(&self) -> &Description {
         &self.description
+    }
+
+    /// Whether it has handlers, which [`Entry::Handle`](crate::Entry::Handle) runs.
+    pub fn has_handlers(&self) -> bool {
+        self.linked.exports.handle.is_some()
     }
 
     /// Bytes of machine code and data that the module holds in memory.

@@ -50,6 +50,18 @@ impl Running {
                             .await;
                         answer.map(|(answer,)| answer)
                     }
+                    (Ok(()), Entry::Handle { handler }) => {
+                        let Some(handle) = &instance.handle else {
+                            let message =
+                                "the application has no handlers, as it does not export `handle`";
+                            let message = message.to_owned();
+                            return not_run(instance, Failure::Misused { message }, fuel_max);
+                        };
+                        let answer = handle
+                            .call_async(&mut instance.store, (handler, &args))
+                            .await;
+                        answer.map(|(answer,)| answer)
+                    }
                     (Ok(()), Entry::Init) => {
                         let answer = instance
                             .init
@@ -143,7 +155,8 @@ fn begin(instance: &mut Instance, turn: Turn) -> (Entry, Bytes, Result<(), Failu
     } = turn;
     let (phase, fuel_limit) = match &entry {
         Entry::Init => (Phase::Update, "init_fuel_max"),
-        Entry::Call {
+        Entry::Handle { .. }
+        | Entry::Call {
             kind: MethodKind::Update,
             ..
         } => (Phase::Update, "update_fuel_max"),

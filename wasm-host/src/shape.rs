@@ -277,7 +277,7 @@ impl Shape {
 fn check_import(name: &str, ty: wasmparser::ComponentTypeRef) -> Result<(), Refused> {
     use wasmparser::ComponentTypeRef as Ty;
     match ty {
-        Ty::Instance(_) if world::INTERFACES.contains(&name) => Ok(()),
+        Ty::Instance(_) if world::is_interface(name) => Ok(()),
         // The world's own types travel as imports that nobody has to provide.
         Ty::Type(wasmparser::TypeBounds::Eq(_)) => Ok(()),
         _ => Err(Refused::Import {

@@ -21,6 +21,12 @@ pub enum Entry {
         /// What the description says about it; a query may not write.
         kind: MethodKind,
     },
+    /// `handle`: what the server calls by itself. May write. Fails with
+    /// [`Failure::Misused`] if the application has none.
+    Handle {
+        /// The handler's name.
+        handler: Arc<str>,
+    },
 }
 
 /// What a guest is told and given for one call.

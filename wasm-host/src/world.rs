@@ -6,19 +6,52 @@
 
 use wasmtime::component::{ComponentType, Lift, Lower, TypedFunc};
 
-/// The interfaces that a component may import.
-pub(crate) const INTERFACES: [&str; 5] = [CONTEXT, STORAGE, BLOBS, EVENTS, LOG];
-pub(crate) const CONTEXT: &str = "corelet:app/context@0.2.0";
-pub(crate) const STORAGE: &str = "corelet:app/storage@0.2.0";
-pub(crate) const BLOBS: &str = "corelet:app/blobs@0.2.0";
-pub(crate) const EVENTS: &str = "corelet:app/events@0.2.0";
-pub(crate) const LOG: &str = "corelet:app/log@0.2.0";
+/// The interfaces that a component may import. It may have been built against any version that
+/// begins with [`VERSION`]: the linker takes those for the same, and what an earlier one had is
+/// in all later ones.
+pub(crate) const INTERFACES: [&str; 6] = [CONTEXT, STORAGE, BLOBS, TIMERS, EVENTS, LOG];
+pub(crate) const CONTEXT: &str = "corelet:app/context@0.2.1";
+pub(crate) const STORAGE: &str = "corelet:app/storage@0.2.1";
+pub(crate) const BLOBS: &str = "corelet:app/blobs@0.2.1";
+pub(crate) const TIMERS: &str = "corelet:app/timers@0.2.1";
+pub(crate) const EVENTS: &str = "corelet:app/events@0.2.1";
+pub(crate) const LOG: &str = "corelet:app/log@0.2.1";
+
+/// What the versions have in common that a component may be built against.
+const VERSION: &str = "@0.2.";
+
+/// Whether an import of this name is one of our interfaces, in a version that ours fits to.
+pub(crate) fn is_interface(import: &str) -> bool {
+    let Some((name, patch)) = import.split_once(VERSION) else {
+        return false;
+    };
+    let is_number = !patch.is_empty() && patch.bytes().all(|byte| byte.is_ascii_digit());
+    is_number && INTERFACES.iter().any(|ours| without_version(ours) == name)
+}
+
+/// The interface in a sentence of the engine's, whose name may have any version there.
+pub(crate) fn interface_named_in(sentence: &str) -> Option<String> {
+    let at = INTERFACES.iter().find_map(|ours| {
+        let name = without_version(ours);
+        Some((sentence.find(&format!("{name}{VERSION}"))?, name))
+    });
+    let (at, name) = at?;
+    let behind = &sentence[at + name.len() + VERSION.len()..];
+    let patch = behind.bytes().take_while(u8::is_ascii_digit).count();
+    Some(format!("{name}{VERSION}{}", &behind[..patch]))
+}
+
+fn without_version(name: &str) -> &str {
+    name.split_once('@').map_or(name, |(name, _)| name)
+}
 
 /// The functions that a component must export.
 pub(crate) const EXPORTS: [&str; 3] = [DESCRIBE, INIT, CALL];
 pub(crate) const DESCRIBE: &str = "describe";
 pub(crate) const INIT: &str = "init";
 pub(crate) const CALL: &str = "call";
+/// What a component may export as well.
+pub(crate) const HANDLE: &str = "handle";
 
 /// `describe: func() -> description`
 pub(crate) type DescribeFunc = TypedFunc<(), (RawDescription,)>;
@@ -26,7 +59,9 @@ pub(crate) type DescribeFunc = TypedFunc<(), (RawDescription,)>;
 pub(crate) type InitFunc = TypedFunc<(&'static [u8],), (Result<(), Vec<u8>>,)>;
 /// `call: func(method: string, args: list<u8>) -> result<list<u8>, list<u8>>`
 pub(crate) type CallFunc = TypedFunc<(&'static str, &'static [u8]), (CallResult,)>;
-/// What `call` returns.
+/// `handle: func(handler: string, args: list<u8>) -> result<list<u8>, list<u8>>`
+pub(crate) type HandleFunc = CallFunc;
+/// What `call` and `handle` return.
 pub(crate) type CallResult = Result<Vec<u8>, Vec<u8>>;
 
 #[derive(Debug, Clone, ComponentType, Lift)]
@@ -119,6 +154,17 @@ pub(crate) struct RawAttachment {
     pub(crate) size: u64,
 }
 
+#[derive(Debug, Clone, ComponentType, Lower)]
+#[component(record)]
+pub(crate) struct RawTimer {
+    pub(crate) name: String,
+    pub(crate) handler: String,
+    pub(crate) args: Vec<u8>,
+    pub(crate) at: u64,
+    pub(crate) every: Option<u64>,
+    pub(crate) attempts: u32,
+}
+
 #[derive(Debug, Clone, Copy, ComponentType, Lower)]
 #[component(record)]
 pub(crate) struct RawOutOfRange {
@@ -143,5 +189,31 @@ impl RawDescription {
             })
             .sum();
         self.name.len() + self.version.len() + methods + parameters(&self.init_parameters)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_import_may_be_of_any_version_that_ours_fits_to() {
+        for (import, expected) in [
+            ("corelet:app/context@0.2.0", true),
+            (CONTEXT, true),
+            (TIMERS, true),
+            ("corelet:app/log@0.2.17", true),
+            ("corelet:app/context@0.3.0", false),
+            ("corelet:app/context@0.2.", false),
+            ("corelet:app/context@0.2.1-rc", false),
+            ("corelet:app/context", false),
+            ("wasi:cli/context@0.2.0", false),
+        ] {
+            assert_eq!(is_interface(import), expected, "{import}");
+        }
+        let sentence = "component imports instance `corelet:app/log@0.2.0`, but";
+        let named = interface_named_in(sentence);
+        assert_eq!(named.as_deref(), Some("corelet:app/log@0.2.0"));
+        assert_eq!(interface_named_in("wasi:cli/log@0.2.0"), None);
     }
 }

@@ -11,7 +11,16 @@ pub const WIT: &str = include_str!("../../wit/corelet.wit");
 /// Writes into a module of any origin that it is of our world, as the SDK does
 /// for modules that are built with it.
 pub fn embed_world(module: &[u8]) -> Result<Vec<u8>, BuildError> {
-    let (resolve, world) = our_world();
+    embed(module, "application")
+}
+
+/// The same for one that exports `handle` as well.
+pub fn embed_world_with_handlers(module: &[u8]) -> Result<Vec<u8>, BuildError> {
+    embed(module, "application-with-handlers")
+}
+
+fn embed(module: &[u8], world: &str) -> Result<Vec<u8>, BuildError> {
+    let (resolve, world) = our_world(world);
     let mut module = module.to_vec();
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false).map_err(
         |error| BuildError::NotAComponent {
@@ -30,7 +39,8 @@ pub fn component_of(module: &[u8]) -> Result<Vec<u8>, BuildError> {
         .map_err(|error| BuildError::NotAComponent {
             reason: format!("{error:#}"),
         })?;
-    let (resolve, world) = our_world();
+    // Which every application is, whatever it has beside.
+    let (resolve, world) = our_world("application");
     wit_component::targets(&resolve, world, &component, false).map_err(|error| {
         BuildError::OtherWorld {
             reason: format!("{error:#}"),
@@ -39,13 +49,13 @@ pub fn component_of(module: &[u8]) -> Result<Vec<u8>, BuildError> {
     Ok(component)
 }
 
-fn our_world() -> (Resolve, WorldId) {
+fn our_world(name: &str) -> (Resolve, WorldId) {
     let mut resolve = Resolve::default();
     let package = resolve
         .push_str("corelet.wit", WIT)
         .expect("our own world parses; a test sees to it");
     let world = resolve
-        .select_world(&[package], Some("application"))
+        .select_world(&[package], Some(name))
         .expect("our own world is in it");
     (resolve, world)
 }

@@ -486,7 +486,7 @@ Examples:
   corelet context export shop --to shop.clx
   corelet context export 9mX… | ssh elsewhere 'cat > shop.clx'
 
-Its private entries, which belong to this node, stay here, and so do the blobs that it
+Its private entries and timers, which belong to this node, stay here, and so do the blobs that it
 has attached.")]
     Export {
         /// Id or name.
@@ -532,6 +532,24 @@ With -o json each change is a document on a line of its own, and so is the end,
         context: String,
         /// How many at most.
         #[arg(long, value_name = "N", default_value_t = 20)]
+        limit: u32,
+    },
+    /// List what a context is to be called for later: its timers, by name.
+    #[command(after_help = "\
+Examples:
+  corelet context timers shop
+  corelet context timers shop --limit 20 --after reminder/17
+  corelet context timers shop -o json | jq -r '.timers[] | select(.attempts > 0) | .name'
+
+A timer with attempts has failed, and is tried again: `corelet logs` says why.")]
+    Timers {
+        /// Id or name.
+        context: String,
+        /// Begin behind this name.
+        #[arg(long, value_name = "NAME")]
+        after: Option<String>,
+        /// How many at most.
+        #[arg(long, value_name = "N", default_value_t = 100)]
         limit: u32,
     },
     /// Take a context into a data directory that no server has open.

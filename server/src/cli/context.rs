@@ -1,6 +1,8 @@
 //! `corelet context`: create, list, show, release, cancel, delete; what is in one is in `lines.rs`,
 //! copies are in `copies.rs`.
 
+use std::time::Duration;
+
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::json;
 
@@ -112,6 +114,24 @@ pub(super) fn run(command: &ContextCommand, global: &Global, out: &Out) -> Resul
             let path = format!("{}/deltas?limit={limit}", path(context)?);
             lines::deltas(&path, global, out)
         }
+        ContextCommand::Timers {
+            context,
+            after,
+            limit,
+        } => {
+            let mut path = format!("{}/timers?limit={limit}", path(context)?);
+            if let Some(after) = after {
+                let after = utf8_percent_encode(after, NON_ALPHANUMERIC);
+                path.push_str(&format!("&after={after}"));
+            }
+            let client = super::client(global)?;
+            let page: api::Timers = during(out, "listing the timers", || client.get(&path))?;
+            out.rows(&TIMER_HEADINGS, page.timers.iter().map(timer_row), &page)?;
+            if let Some(next) = &page.next {
+                out.say(&format!("there are more: --after {next:?}"));
+            }
+            Ok(())
+        }
         ContextCommand::Export { context, to } => {
             copies::export(context, to.as_deref(), global, out)
         }
@@ -136,6 +156,20 @@ const HEADINGS: [&str; 7] = [
     "entries",
     "bytes",
 ];
+
+const TIMER_HEADINGS: [&str; 6] = ["name", "runs", "every", "handler", "attempts", "args"];
+
+fn timer_row(timer: &api::Timer) -> Vec<String> {
+    let every = timer.every_ms.map(Duration::from_millis);
+    vec![
+        timer.name.clone(),
+        date(timer.at_unix_ms),
+        every.map_or(String::new(), |every| format!("{every:?}")),
+        timer.handler.clone(),
+        timer.attempts.to_string(),
+        timer.args.get().to_owned(),
+    ]
+}
 
 /// What applications are called, for people; scripts get the ids as they are.
 struct Applications(Vec<api::Application>);

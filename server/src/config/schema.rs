@@ -255,6 +255,18 @@ settings! {
         threads: u64 [1, 64] = "2";
     }
 
+    /// What applications have asked to be called for later. All bounds hold per shard.
+    timers: Timers {
+        /// Runs of timers that begin in a second, in the long run. What is due beyond that runs later.
+        starts_per_second: u64 [1, 100_000] = "1000";
+        /// Runs of timers that have begun and not ended.
+        running_max: u64 [1, 10_000] = "64";
+        /// Attempts at a run that fails by the application's fault. Behind the last one the run is given up, which the context's log tells.
+        attempts_max: u64 [1, 100] = "6";
+        /// From the first attempt to the second. To each further one it is twice as long, and up to half as long again.
+        retry_after: Duration [1, HOUR] = "1 s";
+    }
+
     /// What the server says about itself.
     log: Log {
         /// Shape of the lines: auto is text on a terminal and JSON elsewhere.

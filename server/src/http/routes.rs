@@ -5,6 +5,7 @@
 //! axum wants `Send` state and `Send` futures; what is used here never leaves its
 //! core, so both are wrapped and the wrapper checks that promise.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::rc::{Rc, Weak};
 use std::str::FromStr;
@@ -21,7 +22,7 @@ use axum::{Extension, body};
 use bytes::Bytes;
 use corelet_shard::{ContextInfo, ContextReader, EventRecord, GuestLine, NewContext, ShardHandle};
 use corelet_store::{ApplicationId, ApplicationRecord, ExportScope, Hlc};
-use corelet_wasm_host::LogLevel;
+use corelet_wasm_host::{GuestTimer, LogLevel};
 use percent_encoding::percent_decode_str;
 use send_wrapper::SendWrapper;
 
@@ -74,6 +75,7 @@ pub(super) fn router(door: Door) -> Router {
         .route("/v1/contexts/{context}/events", get(list_events))
         .route("/v1/contexts/{context}/logs", get(list_logs))
         .route("/v1/contexts/{context}/blobs", get(list_attached))
+        .route("/v1/contexts/{context}/timers", get(list_timers))
         .route("/v1/contexts/{context}/export", plain(get(export_context)))
         .route("/v1/contexts/{context}/entries", get(list_entries))
         .route("/v1/contexts/{context}/deltas", get(list_deltas))
@@ -471,6 +473,45 @@ async fn list_attached(
         ))
     })
     .await
+}
+
+/// The timers that a context has armed.
+async fn list_timers(
+    State(door): State<Door>,
+    Named(wanted): Named,
+    RawQuery(query): RawQuery,
+) -> Response {
+    at_home(door, async move |front| {
+        let [after, limit] = parameters(query.as_deref(), ["after", "limit"])?;
+        let limit = limit_of(limit)?;
+        let name = |after| percent_decode_str(after).decode_utf8();
+        let must = |_| bad_parameter("after", "after must be the name of a timer");
+        let after = after.map(|after| name(after).map_err(must)).transpose()?;
+        let after = after.map(Cow::into_owned);
+        let id = front.shard.resolve(&wanted)?;
+        let mut found = front.shard.timers(id, after, limit + 1).await?;
+        let more = found.len() > limit;
+        found.truncate(limit);
+        let next = found.last().filter(|_| more).map(|it| it.name.clone());
+        let timers = found.into_iter().map(timer).collect();
+        Ok(document(StatusCode::OK, &api::Timers { timers, next }))
+    })
+    .await
+}
+
+fn timer(timer: GuestTimer) -> api::Timer {
+    const NANOS_PER_MILLI: u64 = 1_000_000;
+    let args = String::from_utf8(timer.args).ok();
+    let args = args.and_then(|args| serde_json::value::RawValue::from_string(args).ok());
+    api::Timer {
+        name: timer.name,
+        handler: timer.handler,
+        // It was JSON when it was armed.
+        args: args.unwrap_or_default(),
+        at_unix_ms: timer.at_nanos / NANOS_PER_MILLI,
+        every_ms: timer.every_nanos.map(|every| every / NANOS_PER_MILLI),
+        attempts: timer.attempts,
+    }
 }
 
 async fn read_blob(

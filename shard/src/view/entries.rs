@@ -242,5 +242,6 @@ pub(super) fn store_space(space: corelet_wasm_host::Space) -> Space {
         corelet_wasm_host::Space::Owned => Space::Owned,
         corelet_wasm_host::Space::Private => Space::Private,
         corelet_wasm_host::Space::Attached => Space::Attached,
+        corelet_wasm_host::Space::Agenda => Space::Agenda,
     }
 }

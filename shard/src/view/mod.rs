@@ -7,7 +7,7 @@
 //!
 //! How a turn begins and what it has written is here. Reads and writes of single entries are in
 //! `entries.rs`, what is read below the turn's own writes in `base.rs`, scans through all layers at
-//! once in `scan.rs`, lists and texts in `sequences.rs`, attached blobs in `blobs.rs`.
+//! once in `scan.rs`, lists and texts in `sequences.rs`, attached blobs in `blobs.rs`, timers in `timers.rs`.
 
 mod base;
 mod blobs;
@@ -17,6 +17,7 @@ mod scan;
 #[cfg(test)]
 mod sequence_tests;
 mod sequences;
+mod timers;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -26,6 +27,7 @@ use corelet_store::{BlobHold, ContextSlot, Hlc, Op, SequenceError, Snapshot, Wri
 use self::blobs::Attaching;
 use self::sequences::Sequences;
 pub(crate) use self::sequences::{Edited, SequenceAccess};
+pub(crate) use self::timers::PutOff;
 use crate::blobs::BlobService;
 use crate::overlay::{self, BySpace, Layer, Overlay, Shown};
 use crate::snapshots::Snapshots;
@@ -37,6 +39,8 @@ pub(crate) struct View {
     changeset: BySpace<Own>,
     sequences: Sequences,
     attaching: Attaching,
+    /// From when on delays of timers are counted, in microseconds since 1970.
+    now: u64,
     /// Bytes of records that were read and not shown, where these are many.
     unseen: Cell<u64>,
 }
@@ -89,6 +93,7 @@ impl View {
             changeset: BySpace::default(),
             sequences: Sequences::new(access),
             attaching: Attaching::default(),
+            now: 0,
             unseen: Cell::default(),
         }
     }
@@ -105,6 +110,7 @@ impl View {
             changeset: BySpace::default(),
             sequences: Sequences::new(access),
             attaching: Attaching::default(),
+            now: 0,
             unseen: Cell::default(),
         }
     }
@@ -116,6 +122,7 @@ impl View {
             changeset: BySpace::default(),
             sequences: Sequences::new(access),
             attaching: Attaching::default(),
+            now: 0,
             unseen: Cell::default(),
         }
     }

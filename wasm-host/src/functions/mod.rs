@@ -10,6 +10,7 @@ mod events;
 mod log;
 mod sequences;
 mod storage;
+mod timers;
 
 use wasmtime::component::Linker;
 
@@ -20,6 +21,7 @@ pub(crate) fn add_to(linker: &mut Linker<HostContext>) -> wasmtime::Result<()> {
     context::add_to(linker)?;
     storage::add_to(linker)?;
     blobs::add_to(linker)?;
+    timers::add_to(linker)?;
     events::add_to(linker)?;
     log::add_to(linker)
 }

@@ -3,8 +3,9 @@
 
 use std::path::Path;
 
+use corelet_wasm_host::Entry;
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
-use wit_parser::Resolve;
+use wit_parser::{PackageId, Resolve};
 
 use crate::state::MapState;
 use crate::{finish, host, output, query};
@@ -15,52 +16,56 @@ use crate::{finish, host, output, query};
 /// a component.)
 const MODULE: &str = r#"
 (module
-  (import "corelet:app/context@0.2.0" "id" (func $id (param i32)))
-  (import "corelet:app/context@0.2.0" "caller" (func $caller (param i32)))
-  (import "corelet:app/context@0.2.0" "author" (func $author (param i32)))
-  (import "corelet:app/context@0.2.0" "now" (func $now (result i64)))
-  (import "corelet:app/context@0.2.0" "random" (func $random (param i32 i32)))
-  (import "corelet:app/context@0.2.0" "state-version" (func $state-version (result i64)))
-  (import "corelet:app/context@0.2.0" "fuel-used" (func $fuel-used (result i64)))
-  (import "corelet:app/storage@0.2.0" "get" (func $get (param i32 i32 i32 i32)))
-  (import "corelet:app/storage@0.2.0" "set" (func $set (param i32 i32 i32 i32 i32)))
-  (import "corelet:app/storage@0.2.0" "add" (func $add (param i32 i32 i32 i64) (result i64)))
-  (import "corelet:app/storage@0.2.0" "insert" (func $insert (param i32 i32 i32) (result i32)))
-  (import "corelet:app/storage@0.2.0" "write-once"
+  (import "corelet:app/context@0.2.1" "id" (func $id (param i32)))
+  (import "corelet:app/context@0.2.1" "caller" (func $caller (param i32)))
+  (import "corelet:app/context@0.2.1" "author" (func $author (param i32)))
+  (import "corelet:app/context@0.2.1" "now" (func $now (result i64)))
+  (import "corelet:app/context@0.2.1" "random" (func $random (param i32 i32)))
+  (import "corelet:app/context@0.2.1" "state-version" (func $state-version (result i64)))
+  (import "corelet:app/context@0.2.1" "fuel-used" (func $fuel-used (result i64)))
+  (import "corelet:app/storage@0.2.1" "get" (func $get (param i32 i32 i32 i32)))
+  (import "corelet:app/storage@0.2.1" "set" (func $set (param i32 i32 i32 i32 i32)))
+  (import "corelet:app/storage@0.2.1" "add" (func $add (param i32 i32 i32 i64) (result i64)))
+  (import "corelet:app/storage@0.2.1" "insert" (func $insert (param i32 i32 i32) (result i32)))
+  (import "corelet:app/storage@0.2.1" "write-once"
     (func $write-once (param i32 i32 i32 i32 i32) (result i32)))
-  (import "corelet:app/storage@0.2.0" "remove" (func $remove (param i32 i32 i32) (result i32)))
-  (import "corelet:app/storage@0.2.0" "remove-range"
+  (import "corelet:app/storage@0.2.1" "remove" (func $remove (param i32 i32 i32) (result i32)))
+  (import "corelet:app/storage@0.2.1" "remove-range"
     (func $remove-range (param i32 i32 i32 i32) (result i32)))
-  (import "corelet:app/storage@0.2.0" "scan"
+  (import "corelet:app/storage@0.2.1" "scan"
     (func $scan (param i32 i32 i32 i32 i32 i32 i32 i32 i32)))
-  (import "corelet:app/storage@0.2.0" "count" (func $count (param i32 i32 i32) (result i64)))
-  (import "corelet:app/storage@0.2.0" "list-length"
+  (import "corelet:app/storage@0.2.1" "count" (func $count (param i32 i32 i32) (result i64)))
+  (import "corelet:app/storage@0.2.1" "list-length"
     (func $list-length (param i32 i32 i32) (result i64)))
-  (import "corelet:app/storage@0.2.0" "list-insert"
+  (import "corelet:app/storage@0.2.1" "list-insert"
     (func $list-insert (param i32 i32 i32 i64 i32 i32 i32)))
-  (import "corelet:app/storage@0.2.0" "list-append"
+  (import "corelet:app/storage@0.2.1" "list-append"
     (func $list-append (param i32 i32 i32 i32 i32)))
-  (import "corelet:app/storage@0.2.0" "list-remove"
+  (import "corelet:app/storage@0.2.1" "list-remove"
     (func $list-remove (param i32 i32 i32 i64 i64 i32)))
-  (import "corelet:app/storage@0.2.0" "list-read"
+  (import "corelet:app/storage@0.2.1" "list-read"
     (func $list-read (param i32 i32 i32 i64 i32 i32)))
-  (import "corelet:app/storage@0.2.0" "text-length"
+  (import "corelet:app/storage@0.2.1" "text-length"
     (func $text-length (param i32 i32 i32) (result i64)))
-  (import "corelet:app/storage@0.2.0" "text-insert"
+  (import "corelet:app/storage@0.2.1" "text-insert"
     (func $text-insert (param i32 i32 i32 i64 i32 i32 i32)))
-  (import "corelet:app/storage@0.2.0" "text-append"
+  (import "corelet:app/storage@0.2.1" "text-append"
     (func $text-append (param i32 i32 i32 i32 i32)))
-  (import "corelet:app/storage@0.2.0" "text-remove"
+  (import "corelet:app/storage@0.2.1" "text-remove"
     (func $text-remove (param i32 i32 i32 i64 i64 i32)))
-  (import "corelet:app/storage@0.2.0" "text-read"
+  (import "corelet:app/storage@0.2.1" "text-read"
     (func $text-read (param i32 i32 i32 i64 i64 i32)))
-  (import "corelet:app/blobs@0.2.0" "attach" (func $attach (param i32 i32 i32)))
-  (import "corelet:app/blobs@0.2.0" "detach" (func $detach (param i32 i32) (result i32)))
-  (import "corelet:app/blobs@0.2.0" "size" (func $size (param i32 i32 i32)))
-  (import "corelet:app/blobs@0.2.0" "attached"
+  (import "corelet:app/blobs@0.2.1" "attach" (func $attach (param i32 i32 i32)))
+  (import "corelet:app/blobs@0.2.1" "detach" (func $detach (param i32 i32) (result i32)))
+  (import "corelet:app/blobs@0.2.1" "size" (func $size (param i32 i32 i32)))
+  (import "corelet:app/blobs@0.2.1" "attached"
     (func $attached (param i32 i32 i32 i32 i32)))
-  (import "corelet:app/events@0.2.0" "emit" (func $emit (param i32 i32 i32 i32)))
-  (import "corelet:app/log@0.2.0" "write" (func $write (param i32 i32 i32)))
+  (import "corelet:app/timers@0.2.1" "arm"
+    (func $arm (param i32 i32 i32 i32 i32 i32 i64 i32 i64)))
+  (import "corelet:app/timers@0.2.1" "cancel" (func $cancel (param i32 i32) (result i32)))
+  (import "corelet:app/timers@0.2.1" "armed" (func $armed (param i32 i32 i32 i32 i32)))
+  (import "corelet:app/events@0.2.1" "emit" (func $emit (param i32 i32 i32 i32)))
+  (import "corelet:app/log@0.2.1" "write" (func $write (param i32 i32 i32)))
   (memory (export "memory") 1)
   (data (i32.const 64) "wit")
   ;; description {name, version, no methods, no parameters of init}
@@ -71,6 +76,11 @@ const MODULE: &str = r#"
   (func (export "call") (param i32 i32 i32 i32) (result i32)
     (i32.store (i32.const 20) (local.get 2))
     (i32.store (i32.const 24) (local.get 3))
+    (i32.const 16))
+  ;; Answers with the handler's name, and so does not belong to the world of all applications.
+  (func (export "handle") (param i32 i32 i32 i32) (result i32)
+    (i32.store (i32.const 20) (local.get 0))
+    (i32.store (i32.const 24) (local.get 1))
     (i32.const 16))
   (global $free (mut i32) (i32.const 1024))
   (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
@@ -103,19 +113,71 @@ fn a_component_made_from_the_wit_file_is_an_application() {
     }
     assert_eq!(count, MODULE.matches("(import ").count());
 
-    let mut module = wat::parse_str(MODULE).unwrap();
-    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false).unwrap();
-    let component = ComponentEncoder::default()
-        .module(&module)
-        .and_then(|encoder| encoder.validate(true).encode())
-        .unwrap();
-
     let host = host();
-    let module = host
+    for has_handlers in [false, true] {
+        let component = component(MODULE, &resolve, package, has_handlers);
+        let module = host
+            .load(&component)
+            .unwrap_or_else(|refused| panic!("{refused}"));
+        assert_eq!(module.description().name(), "wit");
+        assert_eq!(module.has_handlers(), has_handlers);
+        let turn = query("[1]", MapState::default());
+        let finished = finish(module.instantiate().unwrap().run(turn));
+        assert_eq!(output(&finished), "[1]");
+
+        let mut turn = query("[1]", MapState::default());
+        turn.entry = Entry::Handle {
+            handler: "17".into(),
+        };
+        let finished = finish(module.instantiate().unwrap().run(turn));
+        match finished.outcome {
+            Ok(output) => assert!(has_handlers && output.bytes == b"17"),
+            Err(failure) => {
+                assert!(!has_handlers && failure.to_string().contains("no handlers"));
+                assert!(finished.instance.is_some(), "nothing is wrong with it");
+            }
+        }
+    }
+}
+
+/// What was built before the world had timers goes on, though the server's interfaces are of a
+/// later version.
+#[test]
+fn a_component_of_an_earlier_version_of_the_world_runs() {
+    let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sdk/wit/corelet.wit");
+    let wit = std::fs::read_to_string(wit).unwrap();
+    let before = wit.replace("corelet:app@0.2.1", "corelet:app@0.2.0");
+    let before = before.replace("    import timers;\n", "");
+    let mut resolve = Resolve::default();
+    let package = resolve.push_str("corelet.wit", &before).unwrap();
+    let mut module = String::new();
+    for line in MODULE.replace("@0.2.1", "@0.2.0").lines() {
+        if !line.contains("timers") && !line.contains("(func $arm ") {
+            module.push_str(line);
+            module.push('\n');
+        }
+    }
+    let component = component(&module, &resolve, package, false);
+    let printed = String::from_utf8_lossy(&component);
+    assert!(printed.contains("corelet:app/storage@0.2.0") && !printed.contains("@0.2.1"));
+    let module = host()
         .load(&component)
         .unwrap_or_else(|refused| panic!("{refused}"));
-    assert_eq!(module.description().name(), "wit");
     let turn = query("[1]", MapState::default());
     let finished = finish(module.instantiate().unwrap().run(turn));
     assert_eq!(output(&finished), "[1]");
+}
+
+fn component(module: &str, resolve: &Resolve, package: PackageId, has_handlers: bool) -> Vec<u8> {
+    let world = match has_handlers {
+        false => "application",
+        true => "application-with-handlers",
+    };
+    let world = resolve.select_world(&[package], Some(world)).unwrap();
+    let mut module = wat::parse_str(module).unwrap();
+    embed_component_metadata(&mut module, resolve, world, StringEncoding::UTF8, false).unwrap();
+    ComponentEncoder::default()
+        .module(&module)
+        .and_then(|encoder| encoder.validate(true).encode())
+        .unwrap()
 }

@@ -55,6 +55,16 @@
     (export "size" (func (param "blob" string) (result (option u64))))
     (export "attached" (func (param "after" (option string)) (param "limit" u32)
       (result (list $attachment))))))
+  (import "corelet:app/timers@0.2.1" (instance $timers
+    (type $timer-shape (record (field "name" string) (field "handler" string)
+      (field "args" (list u8)) (field "at" u64) (field "every" (option u64))
+      (field "attempts" u32)))
+    (export "timer" (type $timer (eq $timer-shape)))
+    (export "arm" (func (param "name" string) (param "handler" string) (param "args" (list u8))
+      (param "delay" u64) (param "every" (option u64))))
+    (export "cancel" (func (param "name" string) (result bool)))
+    (export "armed" (func (param "after" (option string)) (param "limit" u32)
+      (result (list $timer))))))
   (import "corelet:app/events@0.2.0" (instance $events
     (export "emit" (func (param "kind" string) (param "payload" (list u8))))))
   (import "corelet:app/log@0.2.0" (instance $log
@@ -105,6 +115,10 @@
   (core func $size (canon lower (func $blobs "size") (memory $memory)))
   (core func $attached
     (canon lower (func $blobs "attached") (memory $memory) (realloc $realloc)))
+  (core func $arm (canon lower (func $timers "arm") (memory $memory)))
+  (core func $cancel (canon lower (func $timers "cancel") (memory $memory)))
+  (core func $armed
+    (canon lower (func $timers "armed") (memory $memory) (realloc $realloc)))
   (core func $emit (canon lower (func $events "emit") (memory $memory)))
   (core func $write (canon lower (func $log "write") (memory $memory)))
 
@@ -139,6 +153,10 @@
     (import "blobs" "detach" (func $detach (param i32 i32) (result i32)))
     (import "blobs" "size" (func $size (param i32 i32 i32)))
     (import "blobs" "attached" (func $attached (param i32 i32 i32 i32 i32)))
+    (import "timers" "arm"
+      (func $arm (param i32 i32 i32 i32 i32 i32 i64 i32 i64)))
+    (import "timers" "cancel" (func $cancel (param i32 i32) (result i32)))
+    (import "timers" "armed" (func $armed (param i32 i32 i32 i32 i32)))
     (import "events" "emit" (func $emit (param i32 i32 i32 i32)))
     (import "log" "write" (func $write (param i32 i32 i32)))
 
@@ -215,6 +233,9 @@
     (with "blobs" (instance
       (export "attach" (func $attach)) (export "detach" (func $detach))
       (export "size" (func $size)) (export "attached" (func $attached))))
+    (with "timers" (instance
+      (export "arm" (func $arm)) (export "cancel" (func $cancel))
+      (export "armed" (func $armed))))
     (with "events" (instance (export "emit" (func $emit))))
     (with "log" (instance (export "write" (func $write))))))
 

@@ -1,0 +1,300 @@
+//! A timer that is due: the update that it runs as, and what becomes of it if that fails.
+//!
+//! The turn's view has taken the timer from the agenda, or armed it for its next time, before its
+//! handler runs, so both are written together or not at all. If the handler fails, nothing of it
+//! is; then only the agenda is changed: the run is tried again later, or is given up. What is not
+//! the application's fault, such as a full queue, is no attempt.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use corelet_store::{Change, ContextId, Refused};
+use corelet_wasm_host::{Failure, GuestLog, LogLevel};
+
+use super::due::Hint;
+use super::{NODE_CALLER, armed_by};
+use crate::answer::Answer;
+use crate::commit_stage::Receipt;
+use crate::context::{Context, InUse};
+use crate::contexts::failure_of;
+use crate::error::CallError;
+use crate::guest_log::TurnLog;
+use crate::shard::{Shard, settle};
+use crate::turn::{Begin, What};
+use crate::view::{PutOff, SequenceAccess};
+
+/// After a run that could not begin or whose effects could not be written, which is nobody's fault.
+const NOT_NOW: Duration = Duration::from_secs(1);
+
+/// How often the time to the next attempt is doubled.
+const DOUBLINGS_MAX: u32 = 16;
+
+/// How much of a reason is told.
+const WHY_BYTES_MAX: usize = 512;
+
+/// A timer that is to run at `at`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DueTimer {
+    pub(crate) name: Arc<str>,
+    /// In microseconds since 1970.
+    pub(crate) at: u64,
+}
+
+/// What a run came to.
+enum Run {
+    /// It has happened, or there was nothing to do any more.
+    Done,
+    /// The application is at fault.
+    Failed(String),
+    /// Somebody else is.
+    NotNow(CallError),
+}
+
+impl Shard {
+    /// Runs the first timer of a context if it is due. Gives what is known of the next one.
+    pub(super) async fn fire(self: &Rc<Self>, id: ContextId, from: u64) -> Option<Hint> {
+        let fired = self.fire_first(id, from).await;
+        self.quarantine_if_damaged(id, &fired);
+        match fired {
+            Ok(next) => next.map(Hint::at),
+            // It is gone, or is looked at anew when it is back.
+            Err(CallError::ContextNotFound { .. } | CallError::OutOfService { .. }) => None,
+            Err(error) if error.damage().is_some() => None,
+            Err(error) => {
+                tracing::debug!(context = %id, %error, "a timer could not be run now");
+                let start = self.clock.wall_micros() + micros(NOT_NOW);
+                Some(Hint { from, start })
+            }
+        }
+    }
+
+    async fn fire_first(
+        self: &Rc<Self>,
+        id: ContextId,
+        from: u64,
+    ) -> Result<Option<u64>, CallError> {
+        self.check_service(id)?;
+        let context = match self.live(id) {
+            Some(context) => context,
+            None => self.revive(id).await?,
+        };
+        let now = self.clock.wall_micros();
+        let Some((at, name)) = self.first_timer(&context, from)? else {
+            return Ok(None);
+        };
+        if at > now {
+            return Ok(Some(at));
+        }
+        self.stats.timer_lag_micros.observe(now - at);
+        let timer = DueTimer {
+            name: Arc::from(name),
+            at,
+        };
+        match self.run_timer(&context, &timer).await {
+            Run::Done => {}
+            Run::Failed(why) => {
+                self.stats.timers_failed.one();
+                self.put_off(&context, &timer, &why).await?;
+            }
+            Run::NotNow(error) => return Err(error),
+        }
+        // What is due by now begins when it is its turn again.
+        let next = self.first_timer(&context, from)?;
+        Ok(next.map(|(at, _)| at))
+    }
+
+    fn first_timer(
+        &self,
+        context: &Rc<Context>,
+        from: u64,
+    ) -> Result<Option<(u64, String)>, CallError> {
+        let access = SequenceAccess::without_cache(self.author);
+        let view = self.view_of_update(context, access);
+        let first = view.first_timer(from);
+        first.map_err(|error| CallError::guest(failure_of(error), &[]))
+    }
+
+    async fn run_timer(self: &Rc<Self>, context: &InUse, timer: &DueTimer) -> Run {
+        let time = Duration::from_millis(self.host.limits().call_time_max);
+        let begin = Begin {
+            what: What::Timer(timer.clone()),
+            args: Bytes::new(),
+            caller: Arc::from(NODE_CALLER),
+            deadline: Instant::now() + time,
+            keyed: None,
+            promise: None,
+        };
+        let executed = match self.execute(context, begin).await {
+            Ok(executed) => executed,
+            Err(error) => return failed(error),
+        };
+        let is_stale = executed.is_stale();
+        match settle(executed).await {
+            Ok(_) if is_stale => Run::Done,
+            Ok(_) => {
+                self.stats.timers_fired.one();
+                Run::Done
+            }
+            Err(error) => failed(error),
+        }
+    }
+
+    /// Has a timer whose run has failed run again later, or gives the run up.
+    async fn put_off(
+        self: &Rc<Self>,
+        context: &InUse,
+        timer: &DueTimer,
+        why: &str,
+    ) -> Result<(), CallError> {
+        let held = self.schedule.hold(context).await;
+        held.ok_or_else(|| CallError::bug("a timer was forgotten"))?;
+        let written = self.write_put_off(context, timer, why);
+        self.schedule.update_ended(context);
+        let Some(receipt) = written? else {
+            return Ok(());
+        };
+        let receipt = receipt.await;
+        receipt.ok_or_else(|| CallError::bug("a change was forgotten"))??;
+        Ok(())
+    }
+
+    fn write_put_off(
+        &self,
+        context: &Rc<Context>,
+        timer: &DueTimer,
+        why: &str,
+    ) -> Result<Option<Answer<Receipt>>, CallError> {
+        if context.deleted.get() {
+            return Ok(None);
+        }
+        let bounds = &self.bounds.timers;
+        let now = self.clock.wall_micros();
+        let retry_at = |attempts| {
+            let salt = (context.id.as_bytes(), &*timer.name);
+            now + micros(backoff(bounds.retry_after, attempts, salt))
+        };
+        let access = SequenceAccess::without_cache(self.author);
+        let mut view = self.view_of_update(context, access);
+        let put_off = view.put_off(&timer.name, timer.at, bounds.attempts_max, retry_at);
+        let put_off = put_off.map_err(|error| CallError::guest(failure_of(error), &[]))?;
+        let why: String = why.chars().take(WHY_BYTES_MAX).collect();
+        let (handler, level, message) = match put_off {
+            PutOff::Gone => return Ok(None),
+            PutOff::Again {
+                handler,
+                attempts,
+                at,
+            } => {
+                let seconds = Duration::from_micros(at.saturating_sub(now)).as_secs_f32();
+                let message = format!(
+                    "timer {:?} failed (attempt {attempts} of {}), and runs again in {seconds:.1} s: {why}",
+                    timer.name, bounds.attempts_max
+                );
+                (handler, LogLevel::Warn, message)
+            }
+            PutOff::GivenUp { handler, attempts } => {
+                self.stats.timers_given_up.one();
+                let message = format!(
+                    "timer {:?} failed (attempt {attempts} of {}), and its run is given up: {why}",
+                    timer.name, bounds.attempts_max
+                );
+                (handler, LogLevel::Error, message)
+            }
+        };
+        let hlc = self.clock.tick();
+        let written = view.into_written(hlc);
+        let written = written.map_err(|error| CallError::bug(error.to_string()))?;
+        let mut effects = self.no_effects(context, hlc);
+        effects.ops = written.ops;
+        let log = TurnLog {
+            method: Arc::from(handler),
+            began: hlc,
+            succeeded: false,
+            lines: vec![GuestLog { level, message }],
+        };
+        let (bytes, armed) = (effects.bytes(), armed_by(&effects));
+        let wrote = Some((context, written.shown, Some(log)));
+        let receipt = self.commits.submit(Change::Call(effects), bytes, wrote)?;
+        context.changes.set(context.changes.get() + 1);
+        if let Some(at) = armed {
+            self.timers.note(context.id, at);
+        }
+        Ok(Some(receipt))
+    }
+}
+
+/// Whose fault it was.
+fn failed(error: CallError) -> Run {
+    let is_ours = match &error {
+        CallError::Guest { failure, .. } => match &**failure {
+            Failure::State(_)
+            | Failure::OurBug { .. }
+            | Failure::MemoryFull { .. }
+            | Failure::Busy { .. } => true,
+            // A handler that takes too long would do so for ever, so that is its fault here.
+            _ => false,
+        },
+        CallError::Uncommitted(refused) => matches!(
+            **refused,
+            Refused::DiskFull
+                | Refused::BehindRefused { .. }
+                | Refused::Overtaken { .. }
+                | Refused::Damaged { .. }
+        ),
+        _ => true,
+    };
+    match is_ours {
+        true => Run::NotNow(error),
+        false => Run::Failed(why(&error)),
+    }
+}
+
+/// For the context's log.
+fn why(error: &CallError) -> String {
+    if let CallError::Guest { failure, .. } = error {
+        if let Failure::Application { error } = &**failure {
+            return String::from_utf8_lossy(error).into_owned();
+        }
+        return failure.to_string();
+    }
+    error.to_string()
+}
+
+/// The time to the next attempt: doubled with each, and up to half as long again, by a hash, so
+/// that what has failed together is not tried again together.
+fn backoff(first: Duration, attempts: u32, (context, name): (&[u8; 32], &str)) -> Duration {
+    let doubled = first.saturating_mul(1 << attempts.saturating_sub(1).min(DOUBLINGS_MAX));
+    let mut hasher = DefaultHasher::new();
+    (context, name, attempts).hash(&mut hasher);
+    let part = (hasher.finish() % 256) as u32;
+    doubled.saturating_add(doubled / 512 * part)
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attempts_are_twice_as_far_apart_each_time_and_not_in_lockstep() {
+        let first = Duration::from_secs(1);
+        let mut seen = std::collections::BTreeSet::new();
+        for context in 0..50 {
+            for attempts in 1..=5 {
+                let wait = backoff(first, attempts, (&[context; 32], "name"));
+                let least = first * (1 << (attempts - 1));
+                assert!(wait >= least && wait < least * 3 / 2, "{wait:?}");
+                seen.insert(wait);
+            }
+        }
+        assert!(seen.len() > 150, "{}", seen.len());
+        let long = backoff(Duration::from_secs(3600), u32::MAX, (&[0; 32], "name"));
+        assert!(long > Duration::from_secs(3600 << 16));
+    }
+}

@@ -1,0 +1,5 @@
+;; tries: to arm a timer whose arguments are no JSON.
+;; update: invalid_output
+(func $call (param i32 i32 i32 i32) (result i32)
+  (call $arm (i32.const 272) (i32.const 4) (i32.const 272) (i32.const 4) (i32.const 272) (i32.const 3)
+    (i64.const 0) (i32.const 0) (i64.const 0)) (call $ok-null))

@@ -1,0 +1,6 @@
+;; tries: to arm a timer without a name.
+;; update: invalid_output
+;; says: without a name
+(func $call (param i32 i32 i32 i32) (result i32)
+  (call $arm (i32.const 272) (i32.const 0) (i32.const 272) (i32.const 4) (i32.const 272) (i32.const 4)
+    (i64.const 0) (i32.const 0) (i64.const 0)) (call $ok-null))
