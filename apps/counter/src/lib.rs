@@ -10,6 +10,18 @@
 //!
 //! `init` takes where to start; without it a counter begins at 0 and is reset
 //! to 0. A sum that does not fit is refused, and changes nothing.
+//!
+//! It counts by itself, too: in a while, or again and again. Each such timer has a name, under
+//! which it is stopped; what it adds is a handler's doing, which no client can call. If the sum
+//! does not fit then, the server tries it again a few times, and gives up.
+//!
+//! ```sh
+//! corelet call visits increment_every '{"name":"tick","millis":60000}'
+//! corelet context timers visits
+//! corelet call visits stop '{"name":"tick"}'
+//! ```
+
+use std::time::Duration;
 
 use corelet_sdk::prelude::*;
 
@@ -47,7 +59,33 @@ impl Counter {
     /// Adds `by`, or 1, and returns the new value.
     #[update]
     pub fn increment(&mut self, by: Option<i64>) -> Result<i64, Refused> {
-        let by = by.unwrap_or(1);
+        self.add(by.unwrap_or(1))
+    }
+
+    /// Adds `by`, or 1, once so many milliseconds have passed; not what the timer of this name
+    /// was to add before.
+    #[update]
+    pub fn increment_in(&mut self, name: &str, millis: u64, by: Option<i64>) {
+        let args = json!({ "by": by.unwrap_or(1) });
+        timers::after(name, Duration::from_millis(millis), "add", &args);
+    }
+
+    /// Adds `by`, or 1, whenever so many milliseconds have passed.
+    #[update]
+    pub fn increment_every(&mut self, name: &str, millis: u64, by: Option<i64>) {
+        let args = json!({ "by": by.unwrap_or(1) });
+        timers::every(name, Duration::from_millis(millis), "add", &args);
+    }
+
+    /// Stops the timer of this name; tells whether there was one.
+    #[update]
+    pub fn stop(&mut self, name: &str) -> bool {
+        timers::cancel(name)
+    }
+
+    /// Adds what was asked for earlier: the server calls it.
+    #[handler]
+    pub fn add(&mut self, by: i64) -> Result<i64, Refused> {
         let before = self.value.get_or_default();
         let value = before
             .checked_add(by)

@@ -41,3 +41,43 @@ fn init_refuses_what_it_does_not_know() {
     let refused = Context::<Counter>::create(json!({ "begin": 1 })).unwrap_err();
     assert_eq!(refused.code(), Some("bad_arguments"));
 }
+
+#[test]
+fn it_counts_by_itself_and_once_for_all_times_that_were_missed() {
+    let mut counter = Context::<Counter>::new();
+    let tick = json!({ "name": "tick", "millis": 1000, "by": 2 });
+    counter.update("increment_every", tick).unwrap();
+    let once = json!({ "name": "once", "millis": 1500 });
+    counter.update("increment_in", once).unwrap();
+    let began = counter.timers()[0].at - 1_500_000_000;
+    for (millis, expected) in [
+        (999, 0),
+        (1000, 2),
+        (1500, 3),
+        (1999, 3),
+        (5500, 5),
+        (6000, 7),
+    ] {
+        counter.set_now(began + millis * 1_000_000);
+        counter.run_due();
+        let value = counter.query("get", json!({})).unwrap();
+        assert_eq!(value, expected, "after {millis} ms");
+    }
+    assert_eq!(
+        counter.update("stop", json!({ "name": "tick" })).unwrap(),
+        true
+    );
+    assert!(counter.timers().is_empty());
+}
+
+#[test]
+fn what_does_not_fit_is_tried_again() {
+    let mut counter = Context::<Counter>::create(json!({ "start": i64::MAX })).unwrap();
+    let args = json!({ "name": "more", "millis": 0 });
+    counter.update("increment_in", args).unwrap();
+    for attempts in 1..3 {
+        let answers = counter.run_due();
+        assert_eq!(answers[0].1.as_ref().unwrap_err().code(), Some("overflow"));
+        assert_eq!(counter.timers()[0].attempts, attempts);
+    }
+}

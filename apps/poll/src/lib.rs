@@ -10,7 +10,15 @@
 //!
 //! The question never changes, votes add up wherever they were given, who has
 //! voted is a set. Each node says for itself what it is called, and keeps the
-//! notes of its operator to itself.
+//! notes of its operator to itself. A poll can close by itself: a timer does that, on the
+//! node where it was asked for, and a handler that no client can call.
+//!
+//! ```sh
+//! corelet call lunch close_in '{"seconds":3600}'
+//! corelet context timers lunch
+//! ```
+
+use std::time::Duration;
 
 use corelet_sdk::prelude::*;
 
@@ -20,6 +28,8 @@ pub struct Poll {
     question: WriteOnce<String>,
     votes: Map<String, Counter>,
     voters: Set<String>,
+    /// When it was closed, in nanoseconds since 1970.
+    closed: Register<u64>,
     /// By choice, then by who made the comment.
     comments: Map<String, Map<String, Register<String>>>,
     stations: Owned<Register<String>>,
@@ -40,7 +50,11 @@ pub struct Standing {
     question: Option<String>,
     choices: Vec<Choice>,
     voters: u64,
+    is_closed: bool,
 }
+
+/// The timer that closes a poll.
+const CLOSING: &str = "close";
 
 #[corelet::methods]
 impl Poll {
@@ -64,6 +78,9 @@ impl Poll {
     /// Votes for `choice`, once per caller, and returns its votes.
     #[update]
     pub fn vote(&mut self, choice: &str, comment: Option<String>) -> Result<i64, Error> {
+        if self.closed.get().is_some() {
+            return Err(Error::new("closed", "the poll is closed"));
+        }
         let voter = context::caller();
         if !self.voters.insert(&voter) {
             return Err(Error::new("voted", "there is one vote each"));
@@ -81,6 +98,26 @@ impl Poll {
     pub fn withdraw(&mut self, choice: &str) -> u64 {
         let votes = u64::from(self.votes.entry_mut(choice).clear());
         votes + self.comments.entry_mut(choice).clear()
+    }
+
+    /// Has the poll close by itself in so many seconds, and not when it was to close before.
+    #[update]
+    pub fn close_in(&mut self, seconds: u64) {
+        let time = Duration::from_secs(seconds);
+        timers::after(CLOSING, time, "close", &json!({}));
+    }
+
+    /// Has it stay open; tells whether it was to close.
+    #[update]
+    pub fn stay_open(&mut self) -> bool {
+        timers::cancel(CLOSING)
+    }
+
+    /// Closes the poll: the server calls it when the time has come.
+    #[handler]
+    pub fn close(&mut self) {
+        self.closed.set(&context::now());
+        events::emit("closed", &json!({ "voters": self.voters.len() }));
     }
 
     /// Where the poll stands.
@@ -102,6 +139,7 @@ impl Poll {
             question: self.question.get(),
             choices: self.votes.keys().map(choice).collect(),
             voters: self.voters.len(),
+            is_closed: self.closed.get().is_some(),
         }
     }
 

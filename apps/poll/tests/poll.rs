@@ -12,7 +12,7 @@ fn a_question_stands() {
     let result = poll.query("result", json!({})).unwrap();
     assert_eq!(
         result,
-        json!({ "question": "Where?", "choices": [], "voters": 0 })
+        json!({ "question": "Where?", "choices": [], "voters": 0, "is_closed": false })
     );
 }
 
@@ -31,7 +31,7 @@ fn votes_add_up_and_there_is_one_each() {
     let canteen = json!({ "choice": "canteen", "votes": 1, "comments": [["eve", "says eve"]] });
     assert_eq!(
         poll.query("result", json!({})).unwrap(),
-        json!({ "question": null, "choices": [canteen, inn], "voters": 3 })
+        json!({ "question": null, "choices": [canteen, inn], "voters": 3, "is_closed": false })
     );
     assert_eq!(
         poll.update("withdraw", json!({ "choice": "inn" })).unwrap(),
@@ -39,7 +39,7 @@ fn votes_add_up_and_there_is_one_each() {
     );
     assert_eq!(
         poll.query("result", json!({})).unwrap(),
-        json!({ "question": null, "choices": [canteen], "voters": 3 })
+        json!({ "question": null, "choices": [canteen], "voters": 3, "is_closed": false })
     );
 }
 
@@ -62,4 +62,40 @@ fn each_node_has_its_name_and_its_notes() {
         json!([["ada", "votes early"]])
     );
     assert!(poll.entries().is_empty());
+}
+
+#[test]
+fn a_poll_closes_by_itself_when_its_time_has_come() {
+    let mut poll = Context::<Poll>::new();
+    let vote = |poll: &mut Context<Poll>, voter: &str| {
+        poll.set_caller(voter);
+        poll.update("vote", json!({ "choice": "inn" }))
+    };
+    poll.update("close_in", json!({ "seconds": 60 })).unwrap();
+    poll.update("close_in", json!({ "seconds": 30 })).unwrap();
+    let [timer] = &poll.timers()[..] else {
+        panic!("one takes the other's place: {:?}", poll.timers())
+    };
+    let at = timer.at;
+    poll.set_now(at - 1);
+    assert!(poll.run_due().is_empty());
+    vote(&mut poll, "ada").unwrap();
+    poll.set_now(at);
+    assert_eq!(poll.run_due(), [("close".to_owned(), Ok(json!(null)))]);
+    assert!(poll.run_due().is_empty());
+    assert_eq!(vote(&mut poll, "bob").unwrap_err().code(), Some("closed"));
+    assert_eq!(poll.events()[0].payload, json!({ "voters": 1 }));
+    let result = poll.query("result", json!({})).unwrap();
+    assert_eq!(result["is_closed"], true);
+}
+
+#[test]
+fn a_poll_that_is_to_stay_open_does_and_nobody_can_close_it() {
+    let mut poll = Context::<Poll>::new();
+    poll.update("close_in", json!({ "seconds": 30 })).unwrap();
+    assert_eq!(poll.update("stay_open", json!({})).unwrap(), true);
+    assert_eq!(poll.update("stay_open", json!({})).unwrap(), false);
+    assert!(poll.timers().is_empty());
+    let called = poll.update("close", json!({})).unwrap_err();
+    assert_eq!(called.code(), Some("unknown_method"));
 }

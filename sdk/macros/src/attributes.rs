@@ -10,6 +10,7 @@ pub(crate) enum Mark {
     Query,
     Update,
     Init,
+    Handler,
 }
 
 impl Mark {
@@ -19,6 +20,7 @@ impl Mark {
             "query" => Some(Mark::Query),
             "update" => Some(Mark::Update),
             "init" => Some(Mark::Init),
+            "handler" => Some(Mark::Handler),
             _ => None,
         }
     }
@@ -28,6 +30,7 @@ impl Mark {
             Mark::Query => "query",
             Mark::Update => "update",
             Mark::Init => "init",
+            Mark::Handler => "handler",
         }
     }
 }

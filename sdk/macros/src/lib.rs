@@ -28,7 +28,8 @@ pub fn application(attribute: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// In the impl block, `#[query]` marks a method that reads (`&self`),
 /// `#[update]` one that may write (`&mut self`), and `#[init]` the one that
-/// makes a new context's first state. Methods without a mark stay private to
+/// makes a new context's first state. `#[handler]` marks what the server calls by itself
+/// (`&mut self`), when a timer is due; clients cannot call it. Methods without a mark stay private to
 /// the application. Parameters are plain names; their types implement
 /// `Deserialize`, or are `&str`. Results implement `Serialize`.
 #[proc_macro_attribute]

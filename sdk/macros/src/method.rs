@@ -135,7 +135,7 @@ impl Method {
         let name = self.name();
         let kind = match self.mark {
             Mark::Query => quote!(Query),
-            Mark::Update | Mark::Init => quote!(Update),
+            Mark::Update | Mark::Init | Mark::Handler => quote!(Update),
         };
         let parameters = self.parameters_description();
         let returns = type_name(&self.returns);
@@ -213,6 +213,7 @@ fn receiver(function: &ImplItemFn, mark: Mark, problems: &mut Problems) {
         Mark::Query => "a query takes `&self`: it may only read",
         Mark::Update => "an update takes `&mut self`",
         Mark::Init => "an init method takes `&mut self`",
+        Mark::Handler => "a handler takes `&mut self`",
     };
     match function.sig.inputs.first() {
         Some(FnArg::Receiver(receiver)) => {

@@ -33,7 +33,11 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> TokenStream {
 
 /// The `Application` impl and the exports; takes our marks off the methods.
 fn application(attribute: TokenStream, item: &mut ItemImpl) -> syn::Result<TokenStream> {
-    let (methods, init) = read(item)?;
+    let Read {
+        methods,
+        handlers,
+        init,
+    } = read(item)?;
     if !attribute.is_empty() {
         let message = "`#[corelet::methods]` takes no arguments";
         return Err(Error::new(attribute.span(), message));
@@ -46,15 +50,23 @@ fn application(attribute: TokenStream, item: &mut ItemImpl) -> syn::Result<Token
         let message = "an application is not generic: its state must be the same everywhere";
         return Err(Error::new(item.generics.span(), message));
     }
-    if methods.is_empty() && init.is_none() {
+    if methods.is_empty() && handlers.is_empty() && init.is_none() {
         let message = "nothing can be called: mark methods with `#[query]` or `#[update]`";
         return Err(Error::new(method::here(), message));
     }
-    Ok(write(&item.self_ty, &methods, init.as_ref()))
+    Ok(write(&item.self_ty, &methods, &handlers, init.as_ref()))
 }
 
-fn read(item: &mut ItemImpl) -> syn::Result<(Vec<Method>, Option<Method>)> {
+/// The marked methods of an impl block.
+struct Read {
+    methods: Vec<Method>,
+    handlers: Vec<Method>,
+    init: Option<Method>,
+}
+
+fn read(item: &mut ItemImpl) -> syn::Result<Read> {
     let mut methods: Vec<Method> = Vec::new();
+    let mut handlers: Vec<Method> = Vec::new();
     let mut init: Option<Method> = None;
     let mut problems: Option<Error> = None;
     for function in &mut item.items {
@@ -81,8 +93,12 @@ fn read(item: &mut ItemImpl) -> syn::Result<(Vec<Method>, Option<Method>)> {
                 ),
             },
             Ok(Some(method)) => {
-                if methods.iter().all(|other| other.name() != method.name()) {
-                    methods.push(method);
+                let mut others = methods.iter().chain(&handlers);
+                if others.all(|other| other.name() != method.name()) {
+                    match method.mark {
+                        Mark::Handler => handlers.push(method),
+                        _ => methods.push(method),
+                    }
                     continue;
                 }
                 Error::new(
@@ -99,11 +115,29 @@ fn read(item: &mut ItemImpl) -> syn::Result<(Vec<Method>, Option<Method>)> {
     }
     match problems {
         Some(problems) => Err(problems),
-        None => Ok((methods, init)),
+        None => Ok(Read {
+            methods,
+            handlers,
+            init,
+        }),
     }
 }
 
-fn write(app: &Type, methods: &[Method], init: Option<&Method>) -> TokenStream {
+fn write(
+    app: &Type,
+    methods: &[Method],
+    handlers: &[Method],
+    init: Option<&Method>,
+) -> TokenStream {
+    let handle = (!handlers.is_empty()).then(|| handle(app, handlers));
+    // Only who has handlers exports what runs them, so that all others stay as they were.
+    let export_handlers = (!handlers.is_empty()).then(|| {
+        quote! {
+            ::corelet_sdk::handler_bindings::export_handlers!(
+                Guest with_types_in ::corelet_sdk::handler_bindings
+            );
+        }
+    });
     let arms = methods.iter().map(|method| method.arm(app));
     let descriptions = methods.iter().map(Method::description);
     let init_parameters = match init {
@@ -147,13 +181,33 @@ fn write(app: &Type, methods: &[Method], init: Option<&Method>) -> TokenStream {
                     ),
                 }
             }
+
+            #handle
         }
 
         #[cfg(target_arch = "wasm32")]
         const _: () = {
             type Guest = ::corelet_sdk::guest::Guest<#app>;
             ::corelet_sdk::bindings::export_application!(Guest with_types_in ::corelet_sdk::bindings);
+            #export_handlers
         };
+    }
+}
+
+/// The dispatch of handlers.
+fn handle(app: &Type, handlers: &[Method]) -> TokenStream {
+    let arms = handlers.iter().map(|handler| handler.arm(app));
+    quote! {
+        fn handle(handler: &str, args: &[u8]) -> ::corelet_sdk::private::Reply {
+            #[allow(unused_imports)]
+            use ::corelet_sdk::private::{ResultReply as _, ValueReply as _};
+            match handler {
+                #(#arms)*
+                _ => ::core::result::Result::Err(
+                    ::corelet_sdk::private::unknown_handler(handler),
+                ),
+            }
+        }
     }
 }
 
@@ -352,6 +406,40 @@ mod tests {
                 }
             ),
             "one init method, and `a` is it",
+        );
+    }
+
+    #[test]
+    fn handlers_are_dispatched_apart_and_told_to_nobody() {
+        let item = quote!(
+            impl App {
+                #[update]
+                fn m(&mut self) {}
+                #[handler]
+                fn h(&mut self, round: u8) {}
+            }
+        );
+        let expanded = expand(quote!(), item).to_string();
+        let (description, dispatch) = expanded.split_once("fn init").unwrap();
+        assert!(description.contains(r#"name : "m""#) && !description.contains(r#"name : "h""#));
+        let (call, handle) = dispatch.split_once("fn handle").unwrap();
+        assert!(call.contains(r#""m" =>"#) && !call.contains(r#""h" =>"#));
+        assert!(handle.contains(r#""h" =>"#) && !handle.contains(r#""m" =>"#));
+        assert!(handle.contains("export_handlers"));
+        let without = quote!(
+            impl App {
+                #[update]
+                fn m(&mut self) {}
+            }
+        );
+        let without = expand(quote!(), without).to_string();
+        assert!(!without.contains("handle"), "it is as it was without any");
+        check_method(
+            quote!(
+                #[handler]
+                fn h(&self) {}
+            ),
+            "a handler takes `&mut self`",
         );
     }
 

@@ -24,6 +24,11 @@ pub trait Application: State {
 
     /// Runs a method; answer and error are JSON.
     fn call(method: &str, args: &[u8]) -> Reply;
+
+    /// Runs a handler; answer and error are JSON.
+    fn handle(handler: &str, _args: &[u8]) -> Reply {
+        Err(crate::arguments::unknown_handler(handler))
+    }
 }
 
 /// What an application is.

@@ -32,6 +32,16 @@ pub fn unknown_method(method: &str) -> Vec<u8> {
     write(Error::new("unknown_method", message))
 }
 
+/// The error for a handler that does not exist, as JSON for the context's log.
+#[cold]
+#[inline(never)]
+pub fn unknown_handler(handler: &str) -> Vec<u8> {
+    let mut message = String::from("the application has no handler `");
+    message.push_str(handler);
+    message.push('`');
+    write(Error::new("unknown_handler", message))
+}
+
 #[cold]
 #[inline(never)]
 fn bad_arguments(method: &str, reason: &str) -> Vec<u8> {

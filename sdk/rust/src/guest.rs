@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 
 use crate::application::{Application, MethodKind, Parameter, State};
 use crate::bindings;
+use crate::handler_bindings;
 use crate::host;
 use crate::log::Level;
 
@@ -45,6 +46,13 @@ impl<A: Application> bindings::Guest for Guest<A> {
     fn call(method: String, args: Vec<u8>) -> Result<Vec<u8>, Vec<u8>> {
         report_panics();
         A::call(&method, &args)
+    }
+}
+
+impl<A: Application> handler_bindings::Guest for Guest<A> {
+    fn handle(handler: String, args: Vec<u8>) -> Result<Vec<u8>, Vec<u8>> {
+        report_panics();
+        A::handle(&handler, &args)
     }
 }
 

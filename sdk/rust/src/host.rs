@@ -26,7 +26,7 @@ pub(crate) use crate::memory_host::*;
 
 #[cfg(target_arch = "wasm32")]
 mod server {
-    use crate::bindings::corelet::app::{blobs, context, events, log, storage};
+    use crate::bindings::corelet::app::{blobs, context, events, log, storage, timers};
     use crate::log::Level;
 
     pub(crate) use blobs::{attach as attach_blob, detach as detach_blob, size as blob_size};
@@ -45,6 +45,10 @@ mod server {
         let pair = |attachment: blobs::Attachment| (attachment.blob, attachment.size);
         attached.into_iter().map(pair).collect()
     }
+
+    pub(crate) use timers::{
+        Timer, arm as arm_timer, armed as armed_timers, cancel as cancel_timer,
+    };
 
     pub(crate) fn log(level: Level, message: &str) {
         let level = match level {

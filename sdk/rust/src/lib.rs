@@ -39,7 +39,8 @@
 //! that the call has done.
 //!
 //! Contents: [`collections`] is the state, [`key`] how keys are ordered,
-//! [`blobs`] the large contents to which it refers, [`context`] what a call knows about itself, [`events`] and [`log`] what it
+//! [`blobs`] the large contents to which it refers, [`timers`] what is to be called later,
+//! [`context`] what a call knows about itself, [`events`] and [`log`] what it
 //! tells the world, [`testing`] how to run an application without a server.
 //! The attributes live in `corelet-sdk-macros`; `host` is the one module that
 //! knows whether a real server or the in-memory one answers.
@@ -59,6 +60,9 @@ pub mod events;
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
 pub mod guest;
+#[cfg(target_arch = "wasm32")]
+#[doc(hidden)]
+pub mod handler_bindings;
 mod host;
 pub mod key;
 pub mod log;
@@ -68,11 +72,14 @@ mod memory_blobs;
 mod memory_host;
 #[cfg(not(target_arch = "wasm32"))]
 mod memory_sequences;
+#[cfg(not(target_arch = "wasm32"))]
+mod memory_timers;
 #[doc(hidden)]
 pub mod private;
 mod returned;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
+pub mod timers;
 mod value;
 
 pub use corelet_sdk_macros::{application, methods};
@@ -84,7 +91,7 @@ pub mod prelude {
         Counter, List, Map, Owned, Page, Private, Register, Set, Text, WriteOnce,
     };
     pub use crate::error::Error;
-    pub use crate::{blobs, context, debug, error, events, info, warn};
+    pub use crate::{blobs, context, debug, error, events, info, timers, warn};
     pub use serde::{Deserialize, Serialize};
     pub use serde_json::json;
 

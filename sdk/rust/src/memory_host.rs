@@ -1,7 +1,7 @@
 //! The host of an application that runs without a server: the same functions
 //! as the component's imports, on maps in memory, with kinds as the server has
 //! them and one node that writes. Lists and texts are in `memory_sequences.rs`, blobs in
-//! `memory_blobs.rs`. Who
+//! `memory_blobs.rs`, timers in `memory_timers.rs`. Who
 //! starts and ends calls is `testing.rs`; nothing here outlives a call.
 //!
 //! Thread: the calls of one thread; another thread has its own.
@@ -19,6 +19,7 @@ use crate::log::Level;
 
 pub(crate) use crate::memory_blobs::*;
 pub(crate) use crate::memory_sequences::*;
+pub(crate) use crate::memory_timers::*;
 
 /// One entry of a scan.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,6 +85,8 @@ pub(crate) struct State {
     pub(crate) attached: BTreeMap<String, u64>,
     /// The blobs that there are, and their sizes.
     pub(crate) blobs: BTreeMap<String, u64>,
+    /// The timers that are armed, by name.
+    pub(crate) timers: BTreeMap<String, Timer>,
 }
 
 impl State {
@@ -190,6 +193,8 @@ pub(crate) struct Call {
     pub(crate) edited: BTreeSet<(Space, Vec<u8>)>,
     /// What was attached before, if that has changed.
     pub(crate) attached_before: Option<BTreeMap<String, u64>>,
+    /// What was armed before, if that has changed.
+    pub(crate) timers_before: Option<BTreeMap<String, Timer>>,
     pub(crate) events: Vec<(String, Vec<u8>)>,
     pub(crate) logs: Vec<(Level, String)>,
     pub(crate) may_write: bool,
@@ -243,6 +248,9 @@ impl Call {
         }
         if let Some(before) = self.attached_before.take() {
             self.state.attached = before;
+        }
+        if let Some(before) = self.timers_before.take() {
+            self.state.timers = before;
         }
         self.events.clear();
     }

@@ -16,6 +16,7 @@ use serde_json::Value;
 use crate::application::{Application, MethodKind};
 use crate::log::Level;
 use crate::memory_host::{self, Call, Misused, State, WroteInQuery};
+use crate::timers::Timer;
 
 /// One context of the application `A`, in memory.
 pub struct Context<A> {
@@ -190,6 +191,46 @@ impl<A: Application> Context<A> {
         self.state.plant(key, value);
     }
 
+    /// The timers that are armed, by name.
+    pub fn timers(&self) -> Vec<Timer> {
+        self.state.timers.values().map(Timer::of).collect()
+    }
+
+    /// Runs the handlers of all timers that are due at the time of the next calls, the earliest
+    /// first, and tells what each has answered. A periodic one runs once, however many of its times
+    /// have passed, and is armed for the next; one whose handler fails stays armed, with
+    /// one attempt more, for the next time that this is called.
+    pub fn run_due(&mut self) -> Vec<(String, Result<Value, Failed>)> {
+        let is_due = |timer: &&memory_host::Timer| timer.at <= self.now;
+        let due = self.state.timers.values().filter(is_due);
+        let mut due: Vec<_> = due.map(|timer| (timer.at, timer.name.clone())).collect();
+        due.sort();
+        let mut answers = Vec::new();
+        for (at, name) in due {
+            let timer = self.state.timers.get(&name).cloned();
+            // One before it may have cancelled it or armed it anew.
+            let Some(timer) = timer.filter(|timer| timer.at == at) else {
+                continue;
+            };
+            let caller = std::mem::replace(&mut self.caller, "corelet:node".to_owned());
+            let answer = self.turn(true, || {
+                memory_host::end_run(&timer.name);
+                match A::handle(&timer.handler, &timer.args) {
+                    Ok(output) => Ok(parsed(&output)),
+                    Err(error) => Err(Failed::Error(parsed(&error))),
+                }
+            });
+            self.caller = caller;
+            if answer.is_err()
+                && let Some(timer) = self.state.timers.get_mut(&name)
+            {
+                timer.attempts += 1;
+            }
+            answers.push((name, answer));
+        }
+        answers
+    }
+
     /// Who the next calls come from.
     pub fn set_caller(&mut self, caller: &str) {
         caller.clone_into(&mut self.caller);
@@ -257,7 +298,9 @@ impl<A: Application> Context<A> {
         if result.is_err() {
             call.roll_back();
         }
-        let has_written = !call.replaced.is_empty() || call.attached_before.is_some();
+        let has_written = !call.replaced.is_empty()
+            || call.attached_before.is_some()
+            || call.timers_before.is_some();
         self.state_version += u64::from(has_written);
         self.state = call.state;
         self.logs.extend(call.logs);
