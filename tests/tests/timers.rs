@@ -121,7 +121,7 @@ fn a_timer_runs_once_and_one_of_its_name_takes_its_place() {
         "{called}"
     );
     assert_eq!(server.stop(), Some(0), "{}", server.log());
-    assert_eq!(corelet(home.path(), &["check"]).lines().count() > 0, true);
+    corelet(home.path(), &["check"]);
 }
 
 #[test]
@@ -151,6 +151,26 @@ fn a_periodic_timer_runs_again_and_again_and_goes_on_after_a_restart() {
     until("the end", || count(&client, &context) >= 1000);
     assert_eq!(count(&client, &context), stopped + 1000);
     server.kill();
+}
+
+#[test]
+fn a_timer_that_a_new_context_arms_runs() {
+    let home = tempfile::tempdir().expect("a directory");
+    let mut server = start(home.path(), QUICK);
+    let client = server.client();
+    let application = client.install("poll");
+    let args = json!({ "question": "Who is there?", "close_in": 0 });
+    let body = json!({ "application": application, "name": "quick", "args": args });
+    let created = client.post("/v1/contexts", body.to_string().as_bytes());
+    assert_eq!(created.expect("an answer").0, 201);
+    let result = || call(&client, "quick", "result", json!({}));
+    until("the poll to close", || result()["is_closed"] == true);
+    let vote = client.call("quick", "vote", json!({ "choice": "me" }));
+    let code = vote.expect("an answer")["error"]["data"]["error"]["code"].clone();
+    assert_eq!(code, "closed");
+    let (_, events) = client.get("/v1/contexts/quick/events").expect("an answer");
+    assert_eq!(events["events"][0]["kind"], "closed", "{events}");
+    assert_eq!(server.stop(), Some(0), "{}", server.log());
 }
 
 /// Whatever was acknowledged as armed runs once in effect, whenever the server is killed.
@@ -310,7 +330,10 @@ fn timers_go_with_their_context_and_come_back_with_a_backup() {
     assert_eq!(status, 204);
     later(&client, &kept, "later", 1_500, 7);
     let copy = home.path().join("copy");
-    corelet(home.path(), &["backup", copy.to_str().expect("text"), "--with-keys"]);
+    corelet(
+        home.path(),
+        &["backup", copy.to_str().expect("text"), "--with-keys"],
+    );
     let waiting = || figure(&client, "corelet_timers_contexts_waiting{");
     until("the deleted one to be forgotten", || waiting() <= 1);
     server.kill();

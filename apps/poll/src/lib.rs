@@ -58,11 +58,14 @@ const CLOSING: &str = "close";
 
 #[corelet::methods]
 impl Poll {
-    /// Begins with a question, or without one.
+    /// Begins with a question, or without one, and may be about to close from the beginning.
     #[init]
-    pub fn begin(&mut self, question: Option<String>) {
+    pub fn begin(&mut self, question: Option<String>, close_in: Option<u64>) {
         if let Some(question) = question {
             self.question.set(&question);
+        }
+        if let Some(seconds) = close_in {
+            self.close_in(seconds);
         }
     }
 
