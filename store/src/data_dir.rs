@@ -20,6 +20,7 @@ use crate::place::{LedgerIdentity, LedgerPlace};
 const MANIFEST: &str = "manifest";
 const SHARDS: &str = "shards";
 const BLOBS: &str = "blobs";
+const UPLOADS: &str = "uploads";
 
 /// Ledgers that are to take the place of those in `shards`, and those whose place was
 /// taken.
@@ -336,6 +337,11 @@ impl DataDir {
     /// Applications' components and other large files, named by their hash.
     pub fn blobs_dir(&self) -> PathBuf {
         self.path.join(BLOBS)
+    }
+
+    /// Uploads that come in pieces and have not come as a whole.
+    pub fn uploads_dir(&self) -> PathBuf {
+        self.path.join(UPLOADS)
     }
 
     /// The same for who does not open the directory.

@@ -1,7 +1,8 @@
 //! What can go wrong in the store, one variant per decision the caller can
 //! take. [`StoreError`] fails a whole operation; [`Refused`] answers one change
 //! of a batch while its neighbours are committed; [`BlobError`] fails an
-//! operation on one blob and never more than that; [`PastError`] says why a
+//! operation on one blob and never more than that, and [`UploadError`] one on an
+//! upload; [`PastError`] says why a
 //! context cannot be shown as it was, [`ExportError`] and [`ImportError`] why a
 //! copy was not made or taken in. [`StoreError`] is in this file, the others are
 //! in `error/`. No mapping to status codes here: that is `server`'s.
@@ -10,6 +11,7 @@ mod blob;
 mod copy;
 mod past;
 mod refused;
+mod upload;
 
 use std::fmt;
 use std::io;
@@ -21,6 +23,7 @@ pub use self::blob::BlobError;
 pub use self::copy::{ExportError, ImportError};
 pub use self::past::PastError;
 pub use self::refused::Refused;
+pub use self::upload::UploadError;
 
 /// A store operation failed.
 #[derive(Debug, thiserror::Error)]

@@ -89,6 +89,10 @@ id! {
     BlobId, "a blob id"
 }
 id! {
+    /// An upload that comes in pieces: 32 random bytes drawn when it was begun.
+    UploadId, "an upload id"
+}
+id! {
     /// A delta: blake3 of its canonical bytes.
     DeltaId, "a delta id"
 }
@@ -105,6 +109,13 @@ impl Root {
 impl ContextId {
     /// A new id from the system's random source.
     pub fn random() -> Self {
+        Self(random_bytes())
+    }
+}
+
+impl UploadId {
+    /// A new id from the system's random source.
+    pub(crate) fn random() -> Self {
         Self(random_bytes())
     }
 }

@@ -34,6 +34,7 @@
 //! | `export/` | copies of contexts that leave their ledger |
 //! | `check/` | checking a whole data directory that nobody has open |
 //! | `blobs/`, `attachment.rs` | large contents, each in a file named by its hash, and who refers to them |
+//! | `uploads/` | what comes in pieces, until it has come as a whole |
 //! | `error.rs`, `error/` | what can go wrong |
 
 mod answer;
@@ -95,6 +96,7 @@ mod tally;
 mod trie;
 mod trie_cache;
 mod trie_table;
+mod uploads;
 mod verify;
 mod version;
 mod writer;
@@ -120,7 +122,9 @@ pub use delta::{
     DeltaView, MalformedDelta, OpView, WriteView,
 };
 pub use entry::{CounterSum, EntryKind, EntryValue, Space};
-pub use error::{BlobError, ExportError, ImportError, Loss, PastError, Refused, StoreError};
+pub use error::{
+    BlobError, ExportError, ImportError, Loss, PastError, Refused, StoreError, UploadError,
+};
 pub use export::{
     Arrival, BackupCounts, BackupSource, CopiedContext, EXPORT_VERSION, ExportKind, ExportScope,
     ImportPlace, Imported, ReadCopy, Resharded, RestoreOptions, Restored, add_keys, export_context,
@@ -129,7 +133,7 @@ pub use export::{
 pub use hlc::{FromTheFuture, Hlc, HlcClock};
 pub use ids::{
     ApplicationId, BlobId, ContextId, ContextSlot, DataId, DeltaId, ID_BYTES, InvalidId, NodeId,
-    Root, SHARDS_MAX, ShardCount, ShardId,
+    Root, SHARDS_MAX, ShardCount, ShardId, UploadId,
 };
 pub use layout::{
     APPLICATION_BYTES_MAX, BATCH_BYTES_MAX, EVENT_KIND_BYTES_MAX, KEY_BYTES_MAX, NAME_BYTES_MAX,
@@ -167,6 +171,7 @@ pub use snapshot::{
 };
 pub use step::{Budget, StepBounds};
 pub use sweep::Swept;
+pub use uploads::{DamagedUpload, NewUpload, Packing, Upload, UploadBounds, UploadReader, Uploads};
 pub use verify::{Verified, verify};
 pub use version::CONTEXT_AUTHORS_MAX;
 pub use writer::{BatchOutcome, LedgerWriter};
