@@ -92,7 +92,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         token_file: None,
         token: None,
     })?;
-    let application = client.install(fs::File::open(kv)?)?.id;
+    let application = client.install(fs::File::open(kv)?, None)?.id;
     let context: api::Context = client.post(
         "/v1/contexts",
         &CreateContext {

@@ -27,9 +27,53 @@ pub struct Application {
     pub size_bytes: u64,
     /// When, in milliseconds since 1970.
     pub installed_unix_ms: u64,
+    /// Which instance each call gets: `context` for one that has served the same context before,
+    /// `never` for a fresh one.
+    #[serde(default = "reuse_of_old_servers")]
+    pub reuse: String,
     /// Its methods and what they take, where the whole of it was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<Value>,
+}
+
+fn reuse_of_old_servers() -> String {
+    "context".to_owned()
+}
+
+/// What is to become of an application.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeApplication {
+    /// As in [`Application::reuse`].
+    pub reuse: String,
+}
+
+/// An upload that comes in pieces.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Upload {
+    /// 32 random bytes in base58.
+    pub id: String,
+    /// The application that it is to be, if that was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub application: Option<String>,
+    /// How it is packed: `gzip`, `zstd` or `identity`.
+    pub encoding: String,
+    /// Bytes of it that are on disk; the next piece begins there.
+    pub offset: u64,
+    /// Bytes that will come, as they are packed, if that was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// When something came last, in milliseconds since 1970.
+    pub used_unix_ms: u64,
+    /// The most bytes of one piece.
+    pub piece_bytes_max: u64,
+}
+
+/// All uploads that come in pieces.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Uploads {
+    /// By id.
+    pub uploads: Vec<Upload>,
 }
 
 /// All installed applications.

@@ -2,6 +2,7 @@
 //! the server and its token, sends one request at a time, and tells refusals from
 //! silence.
 
+mod pieces;
 mod upload;
 
 use std::collections::BTreeMap;
@@ -122,6 +123,12 @@ pub enum ClientError {
         document: Value,
         /// Whether the same request may work later.
         passing: bool,
+    },
+    /// What was to be sent cannot be read any more.
+    #[error("what is to be sent cannot be read: {reason}")]
+    Unreadable {
+        /// What the system said.
+        reason: String,
     },
     /// The answer is not one of a Corelet server.
     #[error("{url} answered {status} with something that is not ours: is it a Corelet server?")]
@@ -256,10 +263,18 @@ impl Client {
     }
 
     /// Uploads a component.
-    pub fn install(&self, component: impl Read + 'static) -> Result<api::Application, ClientError> {
+    pub fn install(
+        &self,
+        component: impl Read + 'static,
+        reuse: Option<&str>,
+    ) -> Result<api::Application, ClientError> {
+        let path = match reuse {
+            Some(reuse) => format!("/v1/applications?reuse={reuse}"),
+            None => "/v1/applications".to_owned(),
+        };
         let request = self
             .agent
-            .post(self.path("/v1/applications"))
+            .post(self.path(&path))
             .header("content-type", "application/wasm");
         let sent = self
             .signed(request)

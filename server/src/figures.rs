@@ -73,6 +73,7 @@ figures! {
     Gauge warm_instances = "corelet_warm_instances" [warm_instances] "Instances kept warm";
     Gauge warm_memory_bytes = "corelet_warm_memory_bytes" "Linear memory of the instances kept warm, as far as it has grown";
     Counter evictions = "corelet_evictions" "Warm instances given up to make room";
+    Counter warm_hits = "corelet_warm_hits" "Calls that found an instance warm";
     Counter instantiations = "corelet_instantiations" "Instances made because none was warm";
     Counter query_cache_hits = "corelet_query_cache_hits" "Queries that were told what an earlier one was told, as the state had not changed";
     Counter query_cache_misses = "corelet_query_cache_misses" "Queries for which nothing was kept, in contexts of which there was something";

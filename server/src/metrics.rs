@@ -11,7 +11,7 @@ use std::fmt;
 use std::fs;
 use std::sync::Arc;
 
-use corelet_shard::{BlobService, Histogram, ShardHandle, ShardStats};
+use corelet_shard::{BlobService, Histogram, ShardHandle, ShardStats, UploadService};
 use corelet_wasm_host::HostStats;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet};
@@ -35,6 +35,7 @@ pub(crate) fn page(facts: &Arc<Facts>, shard: &ShardHandle) -> String {
         facts: Arc::clone(facts),
         host: shard.host().stats(),
         blobs: shard.blobs().clone(),
+        uploads: shard.uploads().clone(),
     };
     registry.register_collector(Box::new(source));
     let mut text = String::with_capacity(64 << 10);
@@ -47,6 +48,7 @@ struct Source {
     facts: Arc<Facts>,
     host: HostStats,
     blobs: BlobService,
+    uploads: UploadService,
 }
 
 impl fmt::Debug for Source {
@@ -134,6 +136,7 @@ impl prometheus_client::collector::Collector for Source {
         self.door(&mut encoder)?;
         self.host(&mut encoder)?;
         self.blobs(&mut encoder)?;
+        self.uploads(&mut encoder)?;
         self.process(&mut encoder)
     }
 }
@@ -387,6 +390,49 @@ impl Source {
                 "corelet_blobs_damaged",
                 "Times that a blob was found damaged, and neither served nor attached",
                 stats.damaged.get(),
+            ),
+        ] {
+            counter(encoder, name, help, value)?;
+        }
+        Ok(())
+    }
+
+    fn uploads(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let stats = self.uploads.stats();
+        for (name, help, value) in [
+            (
+                "corelet_uploads",
+                "Uploads in pieces that were neither installed nor ended",
+                stats.count.get(),
+            ),
+            (
+                "corelet_upload_bytes",
+                "Bytes that were announced of them, or are on disk if that is more",
+                stats.bytes.get(),
+            ),
+        ] {
+            gauge(encoder, name, help, value as f64)?;
+        }
+        for (name, help, value) in [
+            (
+                "corelet_uploads_begun",
+                "Uploads in pieces that were begun",
+                stats.begun.get(),
+            ),
+            (
+                "corelet_upload_bytes_received",
+                "Bytes of such uploads that have come and are on disk",
+                stats.received_bytes.get(),
+            ),
+            (
+                "corelet_uploads_installed",
+                "Uploads in pieces of which an application was made",
+                stats.installed.get(),
+            ),
+            (
+                "corelet_uploads_expired",
+                "Uploads in pieces that were removed, as nothing had come to them for too long",
+                stats.expired.get(),
             ),
         ] {
             counter(encoder, name, help, value)?;

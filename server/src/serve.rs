@@ -25,7 +25,7 @@ use corelet_shard::{
 };
 use corelet_store::{
     AnswerBounds, ContextBounds, DataDir, Keep, LedgerConfig, OpenOptions, Packs, PendingBounds,
-    Retention, SHARDS_MAX, ShardCount, StoreError,
+    Retention, SHARDS_MAX, ShardCount, StoreError, UploadBounds,
 };
 use corelet_wasm_host::{CompileIn, Host, HostConfig, HostError, WorkerCommand};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -525,6 +525,12 @@ fn node_config(config: &Config, count: ShardCount) -> NodeConfig {
             disk_free_bytes_min: config.blobs.disk_free_bytes_min.0,
             ttl: config.blobs.ttl,
             sweep_every: config.blobs.sweep_every,
+        },
+        uploads: UploadBounds {
+            count_max: config.uploads.count_max as usize,
+            bytes_max: config.uploads.bytes_max.0,
+            each: ("limits.module_bytes_max", config.limits.module_bytes_max),
+            age_max: config.uploads.age_max,
         },
         watchdog: WatchdogConfig {
             warn_after: config.process.watchdog_warn,

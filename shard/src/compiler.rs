@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
-use corelet_store::ApplicationId;
+use corelet_store::{ApplicationId, DamagedUpload, Packing, UploadId, Uploads};
 use corelet_wasm_host::{Host, Module, ModuleId, NotCompiled, Refused};
 use crossbeam_channel::{Receiver, Sender, TrySendError, select};
 
@@ -33,12 +33,39 @@ use crate::directory::Full;
 use crate::error::CallError;
 use crate::mailbox::Outbox;
 use crate::message::Message;
+use crate::unpack::{NotUnpacked, unpack};
+
+/// A component on its way in.
+#[derive(Clone)]
+pub enum Coming {
+    /// All of it, as it came.
+    Whole {
+        /// The bytes that came.
+        bytes: Bytes,
+        /// How they are packed.
+        packing: Packing,
+    },
+    /// It lies in an upload that has come as a whole.
+    Uploaded(UploadId),
+}
+
+impl From<Vec<u8>> for Coming {
+    /// All of it, as it is.
+    fn from(wasm: Vec<u8>) -> Coming {
+        Coming::Whole {
+            bytes: Bytes::from(wasm),
+            packing: Packing::Plain,
+        }
+    }
+}
 
 /// What a compile thread is asked to do.
 pub(crate) enum Task {
     /// Check and compile a new component and keep its bytes.
     Install {
-        component: Bytes,
+        component: Coming,
+        /// Where uploads lie.
+        uploads: Uploads,
         /// Set if there is no place for one that is not installed already.
         full: Option<Full>,
     },
@@ -214,7 +241,15 @@ impl Works {
     fn carry_out(&self, job: Job) {
         // A panic in the engine must not leave the asking shard waiting.
         let work = std::panic::AssertUnwindSafe(|| match &job.task {
-            Task::Install { component, full } => self.install(component, full.as_ref()).map(Some),
+            Task::Install {
+                component,
+                uploads,
+                full,
+            } => {
+                let taken = self.take_in(component, uploads);
+                let installed = taken.and_then(|bytes| self.install(&bytes, full.as_ref()));
+                installed.map(Some)
+            }
             Task::Load(id) => self.load(*id),
         });
         let result = std::panic::catch_unwind(work)
@@ -224,6 +259,33 @@ impl Works {
             (None, Task::Load(id)) => self.lay_aside(module_id(*id), job),
             (None, Task::Install { .. }) => {
                 job.answer(Err(CallError::bug("an install was left undone")))
+            }
+        }
+    }
+
+    /// The component itself, of whatever it came as.
+    fn take_in(&self, component: &Coming, uploads: &Uploads) -> Result<Bytes, CallError> {
+        let max = self.host.limits().module_bytes_max;
+        match component {
+            Coming::Whole {
+                bytes,
+                packing: Packing::Plain,
+            } => Ok(bytes.clone()),
+            Coming::Whole { bytes, packing } => {
+                let unpacked = unpack(*packing, &bytes[..], max);
+                unpacked.map(Bytes::from).map_err(not_unpacked(*packing))
+            }
+            Coming::Uploaded(id) => {
+                let (upload, reader) = uploads.reader(*id, clock::file_time())?;
+                let packing = upload.announced.packing;
+                let unpacked = unpack(packing, reader, max).map_err(not_unpacked(packing))?;
+                if let Some(expected) = upload.announced.application {
+                    let found = ApplicationId::from_bytes(*ModuleId::of(&unpacked).as_bytes());
+                    if found != expected {
+                        return Err(CallError::UploadMismatch { expected, found });
+                    }
+                }
+                Ok(unpacked.into())
             }
         }
     }
@@ -314,6 +376,15 @@ impl Job {
     }
 }
 
+/// Whether reading an upload has failed, and not unpacking it: what is packed wrongly has come
+/// so, which the hashes of its pieces say.
+fn is_of_the_disk(error: &io::Error) -> bool {
+    error.raw_os_error().is_some()
+        || error
+            .get_ref()
+            .is_some_and(|inner| inner.is::<DamagedUpload>())
+}
+
 fn module_id(id: ApplicationId) -> ModuleId {
     ModuleId::from_bytes(*id.as_bytes())
 }
@@ -330,6 +401,26 @@ fn refused(refused: Refused) -> CallError {
     match refused {
         Refused::NotCompiled(NotCompiled::Stopped) => CallError::Draining,
         refused => CallError::Refused(Arc::new(refused)),
+    }
+}
+
+/// As if the whole of it had come and been measured. What came as it was said to, and is now
+/// otherwise, is the disk's doing.
+fn not_unpacked(packing: Packing) -> impl FnOnce(NotUnpacked) -> CallError {
+    move |error| match error {
+        NotUnpacked::TooLarge { max } => CallError::Refused(Arc::new(Refused::Limit {
+            limit: "module_bytes_max",
+            used: max + 1,
+            max,
+        })),
+        NotUnpacked::Broken(source) if is_of_the_disk(&source) => CallError::File {
+            doing: "read what was uploaded".to_owned(),
+            source: Arc::new(source),
+        },
+        NotUnpacked::Broken(error) => CallError::BadPacking {
+            packing,
+            why: error.to_string(),
+        },
     }
 }
 
@@ -438,8 +529,13 @@ mod tests {
             let submitted = compiler.submit(task, outbox.clone(), ticket);
             submitted.unwrap();
         };
+        let uploads = Uploads::open(&dir.path().join("uploads"), Default::default()).unwrap();
         let install = Task::Install {
-            component: slow.clone(),
+            component: Coming::Whole {
+                bytes: slow.clone(),
+                packing: Packing::Plain,
+            },
+            uploads,
             full: None,
         };
         submit(install, 0);

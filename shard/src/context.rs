@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use corelet_store::{ApplicationId, Committed, ContextId, ContextSlot, Standing};
+use corelet_store::{ApplicationId, Committed, ContextId, ContextSlot, Reuse, Standing};
 use corelet_wasm_host::Module;
 
 use crate::events::EventRecord;
@@ -25,6 +25,8 @@ pub(crate) struct Context {
     pub(crate) id: ContextId,
     pub(crate) slot: ContextSlot,
     pub(crate) application: ApplicationId,
+    /// Whether it keeps instances: its application's setting, as it is now.
+    pub(crate) reuse: Rc<Cell<Reuse>>,
     pub(crate) module: Arc<Module>,
     /// Instances that served this context and will again.
     pub(crate) warm: RefCell<Vec<Kept>>,
@@ -77,6 +79,7 @@ impl Context {
         id: ContextId,
         slot: ContextSlot,
         application: ApplicationId,
+        reuse: Rc<Cell<Reuse>>,
         module: Arc<Module>,
         standing: Standing,
         losses: u64,
@@ -85,6 +88,7 @@ impl Context {
             id,
             slot,
             application,
+            reuse,
             module,
             warm: RefCell::default(),
             called: Cell::new(0),

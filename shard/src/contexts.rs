@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use corelet_store::{
-    ApplicationId, BlobHold, BlobId, Change, Committed, ContextId, ContextRecord, ContextSlot, Hlc,
-    Refused, ShardCount, ShardId, Standing, StoreError,
+    ApplicationId, ApplicationRecord, BlobHold, BlobId, Change, Committed, ContextId,
+    ContextRecord, ContextSlot, Hlc, Refused, Reuse, ShardCount, ShardId, Standing, StoreError,
 };
 use corelet_wasm_host::{
     AttachedBlob, AttachedFrom, Failure, GuestBlobs, GuestTimer, GuestTimers, StateError,
@@ -192,7 +192,8 @@ impl Shard {
         let slot = ContextSlot::UNASSIGNED;
         let standing = Standing::OF_NO_CONTEXT;
         let losses = self.commits.losses();
-        let context = Context::new(id, slot, new.application, module, standing, losses);
+        let reuse = self.directory.reuse(new.application);
+        let context = Context::new(id, slot, new.application, reuse, module, standing, losses);
         let time = Duration::from_millis(self.host.limits().call_time_max);
         let begin = Begin {
             what: What::Init,
@@ -550,6 +551,63 @@ impl Shard {
         }
     }
 
+    /// Has the keeper change a setting of an application, durably and everywhere.
+    pub(crate) async fn set_reuse(
+        self: &Rc<Self>,
+        application: ApplicationId,
+        reuse: Reuse,
+    ) -> Result<(), CallError> {
+        let keeper = keeper(self.count);
+        if keeper == self.id {
+            return self.set_reuse_here(application, reuse).await;
+        }
+        let request = Request::SetReuse { application, reuse };
+        match self.mesh.ask(keeper, request).await? {
+            Response::Record(result) => result,
+            _ => Err(CallError::bug("the keeper answered another question")),
+        }
+    }
+
+    /// The keeper's part. It has the newest record; one that is about to be removed must not
+    /// come back by this.
+    pub(crate) async fn set_reuse_here(
+        self: &Rc<Self>,
+        application: ApplicationId,
+        reuse: Reuse,
+    ) -> Result<(), CallError> {
+        self.directory.check_open(application)?;
+        let not_found = || CallError::ApplicationNotFound {
+            application: application.to_string(),
+        };
+        let record = self.directory.application(&application);
+        let record = record.ok_or_else(not_found)?;
+        if record.reuse == reuse {
+            return Ok(());
+        }
+        let changed = ApplicationRecord {
+            reuse,
+            ..ApplicationRecord::clone(&record)
+        };
+        let put = DirectoryChange::PutApplication(Arc::new(changed));
+        self.record_here(put).await
+    }
+
+    /// Takes a change of the directory in. Of an application whose instances serve one call
+    /// alone none stays warm.
+    pub(crate) fn learn(&self, change: DirectoryChange) {
+        let once = match &change {
+            DirectoryChange::PutApplication(record) if record.reuse == Reuse::Never => {
+                Some(record.id)
+            }
+            _ => None,
+        };
+        self.directory.learn(change);
+        let Some(application) = once else { return };
+        for context in self.warm.all(|context| context.application == application) {
+            self.drop_warm(&context);
+        }
+    }
+
     /// The keeper's part: durable first, then known to every shard.
     pub(crate) async fn record_here(
         self: &Rc<Self>,
@@ -561,7 +619,7 @@ impl Shard {
             _ => None,
         };
         self.commit(durable_change(&change)).await?;
-        self.directory.learn(change.clone());
+        self.learn(change.clone());
         for shard in self.count.shards().filter(|shard| *shard != self.id) {
             self.mesh.ask(shard, Request::Learn(change.clone())).await?;
         }

@@ -6,11 +6,12 @@
 //! in memory, so that looking up is local. Owned by its shard; says the truth
 //! of the whole process as of the last change that was answered.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 use std::sync::Arc;
 
-use corelet_store::{ApplicationId, ApplicationRecord, Change, ContextId};
+use corelet_store::{ApplicationId, ApplicationRecord, Change, ContextId, Reuse};
 use corelet_wasm_host::Module;
 
 use crate::error::CallError;
@@ -48,6 +49,8 @@ impl Full {
 pub(crate) struct Directory {
     data: RefCell<DirectoryData>,
     modules: RefCell<HashMap<ApplicationId, Arc<Module>>>,
+    // Of applications that contexts were brought into memory of.
+    reuses: RefCell<HashMap<ApplicationId, Rc<Cell<Reuse>>>>,
     // How many want to remove an application, and wait until nobody uses it.
     closed: RefCell<HashMap<ApplicationId, usize>>,
 }
@@ -57,6 +60,7 @@ impl Directory {
         Directory {
             data: RefCell::new(data),
             modules: RefCell::default(),
+            reuses: RefCell::default(),
             closed: RefCell::default(),
         }
     }
@@ -132,16 +136,32 @@ impl Directory {
         self.modules.borrow_mut().insert(id, module);
     }
 
+    /// Whether instances of an application are kept, now and whenever it is looked at.
+    pub(crate) fn reuse(&self, id: ApplicationId) -> Rc<Cell<Reuse>> {
+        let now = || {
+            let record = self.application(&id);
+            Rc::new(Cell::new(
+                record.map_or_else(Reuse::default, |record| record.reuse),
+            ))
+        };
+        let mut reuses = self.reuses.borrow_mut();
+        Rc::clone(reuses.entry(id).or_insert_with(now))
+    }
+
     /// Takes a change in.
     pub(crate) fn learn(&self, change: DirectoryChange) {
         let mut data = self.data.borrow_mut();
         match change {
             DirectoryChange::PutApplication(record) => {
+                if let Some(reuse) = self.reuses.borrow().get(&record.id) {
+                    reuse.set(record.reuse);
+                }
                 data.applications.insert(record.id, record);
             }
             DirectoryChange::RemoveApplication(id) => {
                 data.applications.remove(&id);
                 self.modules.borrow_mut().remove(&id);
+                self.reuses.borrow_mut().remove(&id);
             }
             DirectoryChange::PutName { name, context } => {
                 data.names.insert(name, context);

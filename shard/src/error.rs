@@ -4,9 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use corelet_store::{ApplicationId, ContextId, PastError, Refused, StoreError};
+use corelet_store::{
+    ApplicationId, ContextId, Packing, PastError, Refused, StoreError, UploadError,
+};
 use corelet_wasm_host::{Failure, GuestLog, LogLevel};
 
+use crate::blobs::BlobRequestError;
 use crate::places::NoPlace;
 
 /// Why a shard did not do what it was asked to.
@@ -93,6 +96,27 @@ pub enum CallError {
         /// What is wrong with it.
         why: &'static str,
     },
+    /// The upload was not carried on, or could not be used.
+    #[error("{0}")]
+    Upload(Arc<UploadError>),
+    /// What has come is not packed as it was said to be.
+    #[error("what was uploaded is not {}, or is cut off ({why}); send it as the Content-Encoding says", packing.name())]
+    BadPacking {
+        /// As it was said to be.
+        packing: Packing,
+        /// In the words of what unpacks it.
+        why: String,
+    },
+    /// What has come is not the component that was announced.
+    #[error(
+        "the component that was uploaded has the id {found}, but {expected} was to come; begin a new upload"
+    )]
+    UploadMismatch {
+        /// The id that was announced.
+        expected: ApplicationId,
+        /// The id of what came.
+        found: ApplicationId,
+    },
     /// The component cannot run here.
     #[error("the component was refused: {0}")]
     Refused(Arc<corelet_wasm_host::Refused>),
@@ -108,6 +132,16 @@ pub enum CallError {
     },
 
     // Limits reached: retry later.
+    /// The file system has less space left than has to stay free.
+    #[error(
+        "only {free} bytes would be left on the disk, and {min} have to stay free; free disk space and retry"
+    )]
+    DiskNearlyFull {
+        /// Bytes that are free, without those that were announced.
+        free: u64,
+        /// The bound, `disk_free_bytes_min`.
+        min: u64,
+    },
     /// A queue is full.
     #[error("{limit} is reached ({used} of {max}); retry with backoff")]
     Busy {
@@ -196,6 +230,25 @@ impl From<NoPlace> for CallError {
     }
 }
 
+impl From<UploadError> for CallError {
+    fn from(error: UploadError) -> Self {
+        CallError::Upload(Arc::new(error))
+    }
+}
+
+/// Of what the threads do that work on blobs' files, as far as it concerns others, too.
+impl From<BlobRequestError> for CallError {
+    fn from(error: BlobRequestError) -> Self {
+        match error {
+            BlobRequestError::DiskNearlyFull { free, min } => {
+                CallError::DiskNearlyFull { free, min }
+            }
+            BlobRequestError::Stopping => CallError::Draining,
+            other => CallError::bug(other.to_string()),
+        }
+    }
+}
+
 impl From<StoreError> for CallError {
     fn from(error: StoreError) -> Self {
         CallError::Store(Arc::new(error))
@@ -219,6 +272,16 @@ impl CallError {
         };
         let key = key.to_owned();
         Some(StoreError::Corrupt { what, key, why })
+    }
+
+    /// Whether what was uploaded can never become an application.
+    pub(crate) fn is_for_good(&self) -> bool {
+        match self {
+            CallError::BadPacking { .. } | CallError::UploadMismatch { .. } => true,
+            CallError::Refused(refused) => refused.is_for_good(),
+            CallError::File { source, .. } => source.kind() == std::io::ErrorKind::InvalidData,
+            _ => false,
+        }
     }
 
     pub(crate) fn guest(failure: Failure, logs: &[GuestLog]) -> CallError {

@@ -42,6 +42,7 @@ use crate::sequences::SequenceCache;
 use crate::shard::Shard;
 use crate::snapshots::Snapshots;
 use crate::turn::TurnInProgress;
+use crate::uploads::UploadService;
 use crate::view::{SequenceAccess, View};
 use crate::warm_order::WarmOrder;
 use crate::warm_sum::WarmSum;
@@ -77,7 +78,15 @@ pub(crate) fn id(n: u8) -> ContextId {
 /// The `n`th context as a shard keeps it in memory, with nothing in it.
 pub(crate) fn context(n: u8, slot: ContextSlot) -> Rc<Context> {
     let standing = Standing::OF_NO_CONTEXT;
-    Context::new(id(n), slot, application(), module(), standing, 0)
+    Context::new(
+        id(n),
+        slot,
+        application(),
+        Rc::default(),
+        module(),
+        standing,
+        0,
+    )
 }
 
 /// The one ledger of a new data directory.
@@ -338,6 +347,7 @@ impl Bench {
             size_bytes: 0,
             installed: Hlc::from_bits(0),
             description: String::new(),
+            reuse: corelet_store::Reuse::default(),
         };
         let directory = Directory::new(DirectoryData::default());
         directory.learn(DirectoryChange::PutApplication(Arc::new(record)));
@@ -345,6 +355,7 @@ impl Bench {
         let blobs = BlobService::of_no_shards(&disk.dir.path().join("blobs"));
         let shard = Shard {
             copier: Copier::of_nothing(blobs.clone()),
+            uploads: UploadService::of_no_shards(disk.dir.path(), blobs.clone()),
             blobs,
             id,
             count,

@@ -9,16 +9,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
-use bytes::Bytes;
 use corelet_store::{
-    ApplicationId, ApplicationRecord, BlobId, ContextId, ExportScope, NodeId, ShardCount, ShardId,
-    VouchedDelta,
+    ApplicationId, ApplicationRecord, BlobId, ContextId, ExportScope, NodeId, Reuse, ShardCount,
+    ShardId, VouchedDelta,
 };
 use corelet_wasm_host::{AttachedBlob, GuestTimer, Host};
 
 use crate::answer::promise;
 use crate::blobs::BlobService;
-use crate::compiler::Task;
+use crate::compiler::{Coming, Task};
 use crate::copies::{ContextReader, CopyStream, Wanted};
 use crate::delivery::Delivered;
 use crate::error::CallError;
@@ -28,6 +27,7 @@ use crate::message::{Call, ContextInfo, DirectoryChange, NewContext, Reply, Requ
 use crate::rt;
 use crate::shard::Shard;
 use crate::stats::ShardStats;
+use crate::uploads::UploadService;
 
 /// One shard, as seen by code on its thread. Cheap to clone, not `Send`.
 #[derive(Clone)]
@@ -298,36 +298,53 @@ impl ShardHandle {
         }
     }
 
-    /// Checks, compiles and keeps a component. Installing one again changes nothing.
+    /// Checks, compiles and keeps a component. Installing one again changes nothing, but for
+    /// `reuse` if that is given. An upload of which an application was made is ended, and so is
+    /// one of which none can ever be made.
     pub async fn install_application(
         &self,
-        component: Bytes,
+        component: Coming,
+        reuse: Option<Reuse>,
     ) -> Result<Arc<ApplicationRecord>, CallError> {
         let shard = Rc::clone(&self.shard);
         to_the_end(async move {
-            let size_bytes = component.len() as u64;
-            let full = shard.directory.if_full(shard.bounds.applications_max);
-            let loaded = shard.mesh.load(Task::Install { component, full }).await;
-            let module = shard.counted(loaded)?;
-            let id = ApplicationId::from_bytes(*module.id().as_bytes());
-            if let Some(record) = shard.directory.application(&id) {
-                return Ok(record);
+            let upload = match &component {
+                Coming::Whole { .. } => None,
+                Coming::Uploaded(id) => Some(*id),
+            };
+            let installed = install(&shard, component, reuse).await;
+            let is_over = match &installed {
+                Ok(_) => true,
+                Err(error) => error.is_for_good(),
+            };
+            if let Some(upload) = upload.filter(|_| is_over) {
+                if installed.is_ok() {
+                    shard.uploads.stats().installed.add(1);
+                }
+                if let Err(error) = shard.uploads.remove(upload).await {
+                    tracing::warn!(%error, %upload, "an upload that was used stays until it is too old");
+                }
             }
-            let description = module.description();
-            let record = Arc::new(ApplicationRecord {
-                id,
-                name: description.name().to_owned(),
-                version: description.version().to_owned(),
-                size_bytes,
-                installed: shard.clock.tick(),
-                description: description.to_json(),
-            });
-            let put = DirectoryChange::PutApplication(Arc::clone(&record));
-            shard.counted(shard.record(put).await)?;
-            shard.directory.keep_module(id, module);
-            Ok(record)
+            installed
         })
         .await
+    }
+
+    /// Says whether an application's instances serve more than one call. What was kept of one
+    /// whose do not is dropped on every shard before this returns.
+    pub async fn set_reuse(
+        &self,
+        id: ApplicationId,
+        reuse: Reuse,
+    ) -> Result<Arc<ApplicationRecord>, CallError> {
+        self.show_application(id)?;
+        let shard = Rc::clone(&self.shard);
+        to_the_end(async move { set_reuse(&shard, id, reuse).await }).await
+    }
+
+    /// The uploads of this node that come in pieces.
+    pub fn uploads(&self) -> &UploadService {
+        &self.shard.uploads
     }
 
     /// Begins a backup of the whole node: everything that was durable on each shard at one
@@ -410,6 +427,53 @@ impl ShardHandle {
             waker.wake();
         }
     }
+}
+
+async fn install(
+    shard: &Rc<Shard>,
+    component: Coming,
+    reuse: Option<Reuse>,
+) -> Result<Arc<ApplicationRecord>, CallError> {
+    let full = shard.directory.if_full(shard.bounds.applications_max);
+    let task = Task::Install {
+        component,
+        uploads: shard.uploads.uploads().clone(),
+        full,
+    };
+    let module = shard.counted(shard.mesh.load(task).await)?;
+    let id = ApplicationId::from_bytes(*module.id().as_bytes());
+    if let Some(record) = shard.directory.application(&id) {
+        return match reuse {
+            Some(reuse) => set_reuse(shard, id, reuse).await,
+            None => Ok(record),
+        };
+    }
+    let description = module.description();
+    let record = Arc::new(ApplicationRecord {
+        id,
+        name: description.name().to_owned(),
+        version: description.version().to_owned(),
+        size_bytes: module.wasm_bytes(),
+        installed: shard.clock.tick(),
+        description: description.to_json(),
+        reuse: reuse.unwrap_or_default(),
+    });
+    let put = DirectoryChange::PutApplication(Arc::clone(&record));
+    shard.counted(shard.record(put).await)?;
+    shard.directory.keep_module(id, module);
+    Ok(record)
+}
+
+async fn set_reuse(
+    shard: &Rc<Shard>,
+    id: ApplicationId,
+    reuse: Reuse,
+) -> Result<Arc<ApplicationRecord>, CallError> {
+    shard.counted(shard.set_reuse(id, reuse).await)?;
+    let record = shard.directory.application(&id);
+    record.ok_or_else(|| CallError::ApplicationNotFound {
+        application: id.to_string(),
+    })
 }
 
 /// Asks another shard for somebody outside. What that one refuses, it has counted.

@@ -58,6 +58,8 @@ mod snapshots;
 mod stats;
 mod timers;
 mod turn;
+mod unpack;
+mod uploads;
 mod view;
 mod warm_order;
 mod warm_sum;
@@ -68,6 +70,7 @@ pub use blobs::{
     BlobUpload, SharedCount, UploadedBlob,
 };
 pub use bounds::{BlobBounds, Bounds, CollectorBounds, TimerBounds, WatchdogConfig};
+pub use compiler::Coming;
 pub use components::component_file;
 pub use copies::{ContextReader, CopyStream, ReadError};
 pub use delivery::{DELIVERY_BYTES_MAX, DELIVERY_DELTAS_MAX, Delivered};
@@ -81,3 +84,4 @@ pub use message::{Call, ContextInfo, NewContext, Reply};
 pub use node::{Drainer, Node, NodeConfig, StartError};
 pub use placement::{Cores, available_cores};
 pub use stats::{BUCKETS, Counter, Gauge, Histogram, ShardStats};
+pub use uploads::{UploadService, UploadStats};

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use corelet_store::{
-    AnswerKey, ApplicationId, ApplicationRecord, BlobId, ContextId, DeltaId, Hlc, NodeId, Root,
-    ShardId, VouchedDelta,
+    AnswerKey, ApplicationId, ApplicationRecord, BlobId, ContextId, DeltaId, Hlc, NodeId, Reuse,
+    Root, ShardId, VouchedDelta,
 };
 use corelet_wasm_host::{AttachedBlob, GuestTimer, Module};
 
@@ -164,6 +164,12 @@ pub(crate) enum Request {
     Reopen(ApplicationId),
     /// To the directory's keeper: make it durable, then make everybody know it.
     Record(DirectoryChange),
+    /// To the keeper: the same of a setting of an application. Answered like
+    /// [`Request::Record`].
+    SetReuse {
+        application: ApplicationId,
+        reuse: Reuse,
+    },
     /// From the keeper: know it.
     Learn(DirectoryChange),
 }

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use corelet_store::{
     AnswerBounds, BlobError, Blobs, DataDir, Ledger, LedgerConfig, NodeId, ShardId, StoreError,
+    UploadBounds, UploadError, Uploads,
 };
 use corelet_wasm_host::Host;
 
@@ -44,6 +45,7 @@ use crate::schedule::Schedule;
 use crate::shard::Shard;
 use crate::snapshots::Snapshots;
 use crate::stats::ShardStats;
+use crate::uploads::UploadService;
 use crate::watchdog::{BEAT, Watchdog};
 
 /// How long a shard that leaves waits for turns whose callers are gone.
@@ -68,6 +70,8 @@ pub struct NodeConfig {
     pub ledger: LedgerConfig,
     /// What blobs may take.
     pub blobs: BlobBounds,
+    /// What uploads that come in pieces may take.
+    pub uploads: UploadBounds,
     /// When to give up on a silent shard.
     pub watchdog: WatchdogConfig,
     /// How the process ends itself.
@@ -93,6 +97,9 @@ pub enum StartError {
     /// The blobs could not be opened.
     #[error("cannot open the blobs")]
     Blobs(#[from] BlobError),
+    /// The uploads that had begun could not be opened.
+    #[error("cannot open the uploads")]
+    Uploads(#[from] UploadError),
     /// An executor could not be made.
     #[error(transparent)]
     Executor(#[from] rt::ExecutorError),
@@ -149,6 +156,7 @@ struct Parts {
     compiler: Compiler,
     copier: Copier,
     blobs: BlobService,
+    uploads: UploadService,
     asks: crossbeam_channel::Receiver<Ask>,
     count: corelet_store::ShardCount,
     drained: mpsc::Sender<ShardId>,
@@ -226,6 +234,8 @@ impl Node {
             ask_all.clone(),
         )
         .map_err(system("a thread for blobs"))?;
+        let uploads = Uploads::open(&data.uploads_dir(), config.uploads.clone())?;
+        let uploads = UploadService::new(uploads, blobs.clone());
         let copier = Copier::new(data, ask_all, blobs.clone(), &config.bounds);
         let mut shards = Vec::new();
         let asks = inboxes.into_iter().zip(asks);
@@ -246,6 +256,7 @@ impl Node {
                 compiler: compiler.clone(),
                 copier: copier.clone(),
                 blobs: blobs.clone(),
+                uploads: uploads.clone(),
                 asks,
                 count,
                 drained: drained_to.clone(),
@@ -427,6 +438,7 @@ fn build(parts: Parts) -> Result<(Rc<Shard>, Inbox<Message>, Inbox<Report>), Sta
     let shard = Rc::new(Shard {
         copier: parts.copier,
         blobs: parts.blobs,
+        uploads: parts.uploads,
         id: parts.id,
         count: parts.count,
         author: parts.author,
@@ -540,14 +552,15 @@ fn look_at_ledger(shard: &Shard, if_worth_a_word: bool) {
     }
 }
 
-/// Has a compile thread remove the files of applications that were removed, now and then. Only
-/// the keeper of the directory does.
+/// Has a compile thread remove the files of applications that were removed, and those of uploads
+/// that are too old, now and then. Only the keeper of the directory does.
 async fn sweep_components(shard: Rc<Shard>) {
     while shard.id == crate::contexts::keeper(shard.count) {
         rt::sleep(shard.bounds.collector.every).await;
         shard
             .mesh
             .sweep_components(shard.directory.application_ids());
+        shard.uploads.sweep();
     }
 }
 

@@ -38,6 +38,7 @@ use crate::snapshots::Snapshots;
 use crate::stats::ShardStats;
 use crate::timers::Timers;
 use crate::turn::{Begin, Durable, Executed, Step, TurnEnd, What};
+use crate::uploads::UploadService;
 use crate::warm_order::WarmOrder;
 use crate::warm_sum::WarmSum;
 
@@ -59,6 +60,7 @@ pub(crate) struct Shard {
     pub(crate) commits: CommitStage,
     pub(crate) copier: Copier,
     pub(crate) blobs: BlobService,
+    pub(crate) uploads: UploadService,
     /// For how long answers are kept under keys.
     pub(crate) answers: AnswerBounds,
     pub(crate) guest_logs: Rc<GuestLogs>,
@@ -313,6 +315,7 @@ impl Shard {
             id,
             record.slot,
             record.application,
+            self.directory.reuse(record.application),
             module,
             Standing::of(&head),
             self.commits.losses(),
@@ -456,8 +459,11 @@ impl Shard {
                 self.directory.reopen(application);
                 Response::Closed
             }
+            Request::SetReuse { application, reuse } => {
+                Response::Record(self.set_reuse_here(application, reuse).await)
+            }
             Request::Learn(change) => {
-                self.directory.learn(change);
+                self.learn(change);
                 Response::Learn
             }
         }

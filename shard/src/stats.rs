@@ -181,6 +181,8 @@ pub struct ShardStats {
     pub query_cache_bytes: Gauge,
     /// Warm instances given up to make room.
     pub evictions: Counter,
+    /// Turns that found an instance warm.
+    pub warm_hits: Counter,
     /// Instances made because none was warm.
     pub instantiations: Counter,
     /// Messages in this shard's mailbox when last looked.

@@ -13,7 +13,7 @@ use std::task::{Poll, Waker};
 use std::time::Instant;
 
 use bytes::Bytes;
-use corelet_store::{BlobHold, CallEffects, Change, Event, Hlc, KeyedAnswer, Root};
+use corelet_store::{BlobHold, CallEffects, Change, Event, Hlc, KeyedAnswer, Reuse, Root};
 use corelet_wasm_host::{
     Entry, Failure, Finished, GuestEvent, GuestLog, GuestState, Instance, InstantiateError,
     MethodKind, Module, Running, Turn,
@@ -587,6 +587,7 @@ impl Shard {
             }
         };
         if let Some(at) = found {
+            self.stats.warm_hits.one();
             return Ok(warm.swap_remove(at).into_warm());
         }
         // Making room looks at all contexts, this one too.
@@ -595,15 +596,17 @@ impl Shard {
         Ok(Warm { instance, seen: 0 })
     }
 
-    /// Keeps a used instance for the next turn, if the context may have one more
+    /// Keeps a used instance for the next turn, if its application's instances serve more than
+    /// one, if the context may have one more
     /// and those that make room for it are enough. One that is too large for any
     /// room goes, and nobody else for it.
     fn check_in(&self, context: &Rc<Context>, used: Option<Warm>) {
         let Some(used) = used else { return };
+        let serves_once = context.reuse.get() == Reuse::Never;
         let is_full = context.warm.borrow().len() >= self.bounds.context_instances_max;
         let bytes = used.instance.memory_bytes();
         let is_too_large = bytes > self.bounds.warm_memory_bytes_max;
-        if is_full || is_too_large || context.deleted.get() {
+        if serves_once || is_full || is_too_large || context.deleted.get() {
             return;
         }
         while !self.warm_sum.has_room(bytes, &self.bounds) {

@@ -71,6 +71,13 @@ impl WarmOrder {
         found
     }
 
+    /// All that have a warm instance, of those that are `wanted`.
+    pub(crate) fn all(&self, wanted: impl Fn(&Context) -> bool) -> Vec<Rc<Context>> {
+        let contexts = self.contexts.borrow();
+        let found = contexts.values().filter(|context| wanted(context));
+        found.map(Rc::clone).collect()
+    }
+
     fn put(&self, context: Rc<Context>) {
         let place = context.called.get();
         context.place.set(Some(place));

@@ -183,6 +183,7 @@ fn fill(dir: &Path, shards: ShardCount, contexts: Range<u64>) -> Outcome {
             size_bytes: content.len() as u64,
             installed: Hlc::from_bits(1 << 12),
             description: "{}".into(),
+            reuse: corelet_store::Reuse::default(),
         })],
     )?;
     std::fs::write(data.keys_dir().join("node.key"), b"not a real one")?;

@@ -140,6 +140,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         size_bytes: 5,
         installed,
         description: "{}".into(),
+        reuse: corelet_store::Reuse::default(),
     })])?;
     for n in 1..=4 {
         let ops = match n {

@@ -524,6 +524,8 @@ pub struct ApplicationRecord {
     pub installed: Hlc,
     /// What it says about its methods, as JSON.
     pub description: String,
+    /// Whether its instances serve more than one call.
+    pub reuse: crate::reuse::Reuse,
 }
 
 /// The receipt: this change is on disk. Only a commit makes one, so no reply

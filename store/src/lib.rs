@@ -12,7 +12,7 @@
 //! |---|---|
 //! | `ids.rs`, `hlc.rs` | names and stamps |
 //! | `data_dir.rs`, `manifest.rs`, `place.rs` | the data directory and its lock |
-//! | `change.rs`, `answer.rs` | what goes into a commit and comes out |
+//! | `change.rs`, `answer.rs`, `reuse.rs` | what goes into a commit and comes out |
 //! | `entry/`, `version.rs` | what a key can hold, and how writes of it merge |
 //! | `pending/` | deltas that came before their parents or before their seals |
 //! | `seal/` | proof of who has made a delta |
@@ -81,6 +81,7 @@ mod readers;
 mod record;
 mod reserve;
 mod retention;
+mod reuse;
 mod saved;
 mod scrub;
 mod seal;
@@ -152,6 +153,7 @@ pub use place::{LedgerIdentity, LedgerPlace};
 pub use quarantine::{QUARANTINE_REASON_BYTES_MAX, Quarantined};
 pub use record::{ContextRecord, EventView, Head};
 pub use retention::{Collected, Keep, Packs, Reach, Retention};
+pub use reuse::Reuse;
 pub use saved::{
     ReadingSaved, SavedSequence, SequenceName, begin_replay, replay, seen_in, tell_void,
     unless_damaged,

@@ -135,6 +135,7 @@ fn what_is_reserved_is_enough_for_a_new_context_that_begins_large() {
             size_bytes: 1,
             installed: Hlc::from_micros(1),
             description: "x".repeat(4_000_000),
+            reuse: crate::reuse::Reuse::default(),
         })
     });
     ledger.commit(applications.collect()).unwrap();

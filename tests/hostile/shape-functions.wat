@@ -1,3 +1,3 @@
 ;; tries: to have more functions than there may be.
 ;; install: not_an_application limits.functions_max
-<<50001 * (func)>>
+<<200001 * (func)>>

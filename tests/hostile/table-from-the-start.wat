@@ -1,3 +1,3 @@
 ;; tries: to begin with an element more in its table than there may be.
 ;; install: not_an_application limits.table_elements_max
-(table 20001 funcref)
+(table 50001 funcref)

@@ -83,6 +83,53 @@ pub fn many() -> Vec<u8> {
     assembled(include_str!("../guests/many.wat"))
 }
 
+/// An application that counts its calls where only its instance knows; see
+/// `tests/guests/counting.wat`.
+///
+/// # Panics
+/// If it cannot be assembled.
+pub fn counting() -> Vec<u8> {
+    counting_with("2", "")
+}
+
+/// The same as a component of exactly so many bytes, most of them data of little order, which
+/// `seed` decides about.
+///
+/// # Panics
+/// If it cannot be assembled, or is to be smaller than 1 MiB.
+pub fn counting_of(bytes: usize, seed: u64) -> Vec<u8> {
+    // Behind the pages that it has anyway; the rest of the bytes is around the data.
+    const BEHIND: usize = 2 << 16;
+    let data_bytes = bytes - 2 * BEHIND;
+    let mut dice = seed | 1;
+    let mut roll = || {
+        dice = dice
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        // Nothing that a text would have to escape.
+        char::from(b'0' + (dice >> 59) as u8)
+    };
+    let data: String = (0..data_bytes).map(|_| roll()).collect();
+    let pages = (BEHIND + data_bytes).div_ceil(1 << 16);
+    let data = format!("(data (i32.const {BEHIND}) \"{data}\")");
+    let mut component = counting_with(&pages.to_string(), &data);
+    // A custom section at the end: its number, its length in five bytes, its name.
+    let content = bytes - component.len() - 6;
+    component.push(0);
+    component.extend((0..5).map(|at| {
+        let last = if at < 4 { 0x80 } else { 0 };
+        (content >> (7 * at)) as u8 & 0x7f | last
+    }));
+    component.extend_from_slice(b"\x03pad");
+    component.resize(bytes, 0);
+    component
+}
+
+fn counting_with(pages: &str, data: &str) -> Vec<u8> {
+    let text = include_str!("../guests/counting.wat");
+    assembled(&text.replace("{{pages}}", pages).replace("{{data}}", data))
+}
+
 fn assembled(text: &str) -> Vec<u8> {
     let module = wat::parse_str(text).expect("the guest assembles");
     let module = corelet_build::embed_world(&module).expect("the guest takes our world");

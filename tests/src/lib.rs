@@ -12,7 +12,9 @@ pub mod smith;
 mod waiting;
 pub mod worker;
 
-pub use component::{caching, component, component_path, hostile, many, spinner};
+pub use component::{
+    caching, component, component_path, counting, counting_of, hostile, many, spinner,
+};
 pub use damage::{GoodAndBad, flip, start_unlooked};
 pub use node::{NodeKey, TestNode};
 pub use server::{ANY_PORT, Answer, Client, Server, binary, free_address};

@@ -302,6 +302,35 @@ impl Client {
         Ok((answer.status().as_u16(), text))
     }
 
+    /// A request with headers of its own, however long its answer takes; with what the answer
+    /// says of an offset.
+    ///
+    /// # Errors
+    /// If no answer came.
+    pub fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<(u16, Option<u64>, Value), ureq::Error> {
+        let mut request = ureq::http::Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.base))
+            .header("authorization", &self.authorization);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = self.agent.configure_request(request.body(body)?);
+        let request = request.timeout_global(Some(Duration::from_secs(300)));
+        let mut answer = self.agent.run(request.build())?;
+        let offset = answer.headers().get("upload-offset");
+        let offset = offset.and_then(|value| value.to_str().ok()?.parse().ok());
+        let text = answer.body_mut().read_to_string()?;
+        let value = serde_json::from_str(&text).unwrap_or(Value::Null);
+        Ok((answer.status().as_u16(), offset, value))
+    }
+
     /// A GET.
     ///
     /// # Errors

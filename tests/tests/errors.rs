@@ -258,6 +258,7 @@ fn every_error_of_the_catalogue_is_met_and_is_as_the_page_has_it() {
     storage_that_is_full_or_damaged(&catalogue);
     a_context_that_is_damaged(&catalogue);
     blobs_that_are_not_as_they_should(&catalogue);
+    uploads_in_pieces_that_go_wrong(&catalogue);
 
     let mut missing: BTreeSet<&str> = catalogue.entries.keys().map(String::as_str).collect();
     let met = catalogue.met.borrow();
@@ -503,7 +504,7 @@ fn guests_that_fail(catalogue: &Catalogue) {
     let data = update("recursion", "stack_overflow");
     assert_eq!(limit_of(&data), ("limits.stack_bytes_max", 512 << 10));
     for (guest, limit, used) in [
-        ("table_bomb", "table_elements_max", 20_001),
+        ("table_bomb", "table_elements_max", 50_001),
         ("write_flood", "writes_max", 10_001),
         ("remove_flood", "writes_max", 10_001),
         ("write_bytes_flood", "write_bytes_max", 128 * 32_769),
@@ -676,9 +677,9 @@ fn uploads_that_are_no_applications(catalogue: &Catalogue) {
     assert_eq!(limit_of(&data), ("limits.start_fuel_max", 1_000_000));
     for (limit, wasm, used) in [
         ("tables_max", with(&"(table 1 funcref)".repeat(5)), 5),
-        ("table_elements_max", with("(table 20001 funcref)"), 20_001),
+        ("table_elements_max", with("(table 50001 funcref)"), 50_001),
         ("memories_max", with("(memory 1)"), 2),
-        ("functions_max", with(&"(func)".repeat(100_000)), 100_075),
+        ("functions_max", with(&"(func)".repeat(250_000)), 250_075),
         (
             "function_locals_max",
             with(&format!("(func (local {}))", "i64 ".repeat(10_001))),
@@ -866,6 +867,63 @@ fn blobs_that_are_not_as_they_should(catalogue: &Catalogue) {
     std::fs::write(file.expect("its file"), b"garbagegarbagegarbage12").expect("it can be written");
     let data = refused("blob_damaged", &|| get(&path));
     assert_eq!(data["blob"], id);
+    stage.stop();
+}
+
+fn uploads_in_pieces_that_go_wrong(catalogue: &Catalogue) {
+    let stage = Stage::start("");
+    let kv = component("kv");
+    let refused = |name: &str, act: &dyn Fn() -> (u16, Value)| {
+        stage.refused("neighbour", || catalogue.rest(name, &act()))
+    };
+    let begin = |query: &str, headers: &[(&str, &str)]| {
+        let path = format!("/v1/uploads{query}");
+        let begun = stage.client.send("POST", &path, headers, b"");
+        let (status, _, upload) = begun.expect("an answer");
+        assert_eq!(status, 201, "{upload}");
+        upload["id"].as_str().expect("an id").to_owned()
+    };
+    let add = |id: &str, offset: &str, piece: &[u8]| {
+        let path = format!("/v1/uploads/{id}");
+        let headers = [("upload-offset", offset)];
+        let added = stage.client.send("PATCH", &path, &headers, piece);
+        let (status, told, answer) = added.expect("an answer");
+        (status, told, answer)
+    };
+    let install = |id: &str| stage.post(&format!("/v1/applications?upload={id}"), b"");
+
+    let data = refused("unknown_upload", &|| install("none"));
+    assert_eq!(data["upload"], "none");
+    let id = begin("", &[("upload-length", "10")]);
+    assert_eq!(add(&id, "0", b"abc").0, 204);
+    let data = refused("upload_offset", &|| {
+        let (status, told, answer) = add(&id, "4", b"def");
+        assert_eq!(told, Some(3));
+        (status, answer)
+    });
+    assert_eq!(data["offset"], 3);
+    let data = refused("upload_offset", &|| install(&id));
+    assert_eq!((&data["offset"], &data["size"]), (&json!(3), &json!(10)));
+
+    // Of which nothing can be made is gone.
+    let other = stage.client.install("counter");
+    let id = begin(&format!("?application={other}"), &[]);
+    assert_eq!(add(&id, "0", &kv).0, 204);
+    let data = refused("upload_mismatch", &|| install(&id));
+    assert_eq!(data["expected"], other);
+    refused("unknown_upload", &|| install(&id));
+    let id = begin("", &[("content-encoding", "zstd")]);
+    assert_eq!(add(&id, "0", &kv).0, 204);
+    let data = refused("bad_encoding", &|| install(&id));
+    assert_eq!(data["encoding"], "zstd");
+    refused("unknown_upload", &|| install(&id));
+    let data = refused("unsupported_encoding", &|| {
+        let headers = [("content-encoding", "br")];
+        let sent = stage.client.send("POST", "/v1/applications", &headers, &kv);
+        let (status, _, answer) = sent.expect("an answer");
+        (status, answer)
+    });
+    assert_eq!(data["encoding"], "br");
     stage.stop();
 }
 

@@ -34,7 +34,7 @@ async fn call(
 
 async fn install(shard: &ShardHandle, app: &str) -> ApplicationId {
     shard
-        .install_application(component(app).into())
+        .install_application(component(app).into(), None)
         .await
         .expect("an example application installs")
         .id
@@ -314,7 +314,7 @@ fn warm_instances_take_so_much_memory_and_no_more() {
     };
     node.run(data.path(), move |shard| async move {
         let guest = made::guest("grow_by").into();
-        let grow = shard.install_application(guest).await.unwrap().id;
+        let grow = shard.install_application(guest, None).await.unwrap().id;
         let mut contexts = Vec::new();
         let counter = install(&shard, "counter").await;
         for n in 0..46 {
@@ -380,7 +380,7 @@ fn a_call_that_finds_no_memory_left_is_refused_and_others_go_on() {
     };
     node.run(data.path(), |shard| async move {
         let guest = made::guest("grow_by").into();
-        let grow = shard.install_application(guest).await.unwrap().id;
+        let grow = shard.install_application(guest, None).await.unwrap().id;
         let small = create(&shard, grow, None).await.unwrap();
         let large = create(&shard, grow, None).await.unwrap();
         for round in 1..=3 {
@@ -481,7 +481,7 @@ fn a_call_waits_for_no_component_that_is_being_installed() {
     // After a restart, so that its application has to be loaded.
     node.run(data.path(), move |shard| async move {
         let large = corelet_tests::made::ordinary(2_000);
-        let installing = shard.install_application(large.into());
+        let installing = shard.install_application(large.into(), None);
         let get = (context, "get", json!({}));
         let (installed, answered) = calls_beside(&shard, installing, get).await;
         installed.unwrap();
@@ -585,7 +585,7 @@ async fn create_slowly(
 
 /// A context of an application that remembers in its memory what it has written.
 async fn create_caching(shard: &ShardHandle) -> ContextId {
-    let installed = shard.install_application(caching().into()).await;
+    let installed = shard.install_application(caching().into(), None).await;
     let application = installed.expect("the application installs").id;
     create(shard, application, None).await.unwrap()
 }
@@ -664,7 +664,7 @@ fn what_an_application_has_written_before_it_says_no_is_not_remembered() {
 }
 
 async fn install_spinner(shard: &ShardHandle) -> ApplicationId {
-    let installed = shard.install_application(spinner().into()).await;
+    let installed = shard.install_application(spinner().into(), None).await;
     installed.expect("the spinner installs").id
 }
 

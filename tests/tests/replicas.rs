@@ -43,7 +43,7 @@ async fn call(shard: &ShardHandle, context: ContextId, method: &str, args: Value
 }
 
 async fn install(shard: &ShardHandle) -> corelet_store::ApplicationId {
-    let docs = shard.install_application(component("docs").into());
+    let docs = shard.install_application(component("docs").into(), None);
     docs.await.expect("an example application installs").id
 }
 

@@ -339,6 +339,7 @@ impl Host {
         Ok((
             Arc::new(Module {
                 id,
+                wasm_bytes: wasm.len() as u64,
                 description,
                 linked,
             }),

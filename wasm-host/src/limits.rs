@@ -72,17 +72,18 @@ macro_rules! limits {
 
 limits! {
     // What a module may be. Checked before anything is compiled.
-    /// Size of the component file.
-    module_bytes_max: Bytes = 32 << 20;
+    /// Size of the component file. The bounds below let one of this size pass whose
+    /// functions have some hundred bytes each.
+    module_bytes_max: Bytes = 64 << 20;
     /// Size of one function's body: compile time grows faster than its length.
     function_bytes_max: Bytes = 1 << 20;
     /// Local variables of one function: the compiler keeps books about each,
     /// and a few bytes declare fifty thousand.
     function_locals_max: Count = 10_000;
     /// Local variables over all functions.
-    locals_max: Count = 1_000_000;
+    locals_max: Count = 4_000_000;
     /// Functions, defined or imported, over all core modules of a component.
-    functions_max: Count = 50_000;
+    functions_max: Count = 200_000;
     /// Globals over all core modules: each is copied when an instance starts.
     globals_max: Count = 1_000;
     /// Tables over all core modules.
@@ -90,7 +91,7 @@ limits! {
     /// Linear memories over all core modules.
     memories_max: Count = 1;
     /// Elements of one table, at the start and after growing.
-    table_elements_max: Count = 20_000;
+    table_elements_max: Count = 50_000;
     /// Passive and active data segments over all core modules.
     data_segments_max: Count = 10_000;
     /// Element segments over all core modules.
@@ -123,7 +124,7 @@ limits! {
     /// CPU time beside compile_cpu_max for each MiB of code in the component.
     compile_cpu_per_mib: Time = 10_000;
     /// From the start of a compilation to its end, however busy the machine is.
-    compile_time_max: Time = 300_000;
+    compile_time_max: Time = 900_000;
     /// Memory that compiling a component may take, beside
     /// compile_memory_bytes_per_mib for its size.
     compile_memory_bytes_max: Bytes = 512 << 20;

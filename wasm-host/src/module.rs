@@ -48,6 +48,7 @@ impl fmt::Debug for ModuleId {
 /// A compiled application, ready to make instances.
 pub struct Module {
     pub(crate) id: ModuleId,
+    pub(crate) wasm_bytes: u64,
     pub(crate) description: Description,
     pub(crate) linked: Linked,
 }
@@ -73,6 +74,11 @@ impl Module {
     /// The component's id.
     pub fn id(&self) -> ModuleId {
         self.id
+    }
+
+    /// Bytes of the component.
+    pub fn wasm_bytes(&self) -> u64 {
+        self.wasm_bytes
     }
 
     /// What the application says it is.

@@ -105,6 +105,11 @@ pub(crate) enum Remembered {
 }
 
 impl Refused {
+    /// Whether the same bytes will be refused whenever they come.
+    pub fn is_for_good(&self) -> bool {
+        self.remembered() == Remembered::Always
+    }
+
     pub(crate) fn remembered(&self) -> Remembered {
         match self {
             Refused::Busy { .. } | Refused::OurBug { .. } => Remembered::Not,

@@ -1,4 +1,5 @@
-//! `corelet app`: build, install, list, show, remove, and a new one to begin with.
+//! `corelet app`: build, install, list, show, set, remove, and a new one to begin with. How one
+//! is installed is in `install.rs`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,16 +10,16 @@ use serde_json::{Value, json};
 use super::args::{AppCommand, Global};
 use super::context::path_part;
 use super::failure::{Exit, Failure};
-use super::kept::open_file;
+use super::install::install;
 use super::output::{Out, date};
-use super::progress::{Progress, during};
+use super::progress::during;
 use crate::api;
-use crate::client::Client;
 
 pub(super) fn run(command: &AppCommand, global: &Global, out: &Out) -> Result<(), Failure> {
     match command {
-        AppCommand::Install { file } => {
-            let installed = install(&super::client(global)?, file, out)?;
+        AppCommand::Install { file, reuse } => {
+            let client = super::client(global)?;
+            let installed = install(&client, file, reuse.as_deref(), out)?;
             out.detail(&format!(
                 "{} {} ({} bytes)",
                 installed.name, installed.version, installed.size_bytes
@@ -36,11 +37,12 @@ pub(super) fn run(command: &AppCommand, global: &Global, out: &Out) -> Result<()
                     app.name.clone(),
                     app.version.clone(),
                     app.size_bytes.to_string(),
+                    app.reuse.clone(),
                     date(app.installed_unix_ms),
                 ]
             };
             out.rows(
-                &["id", "name", "version", "bytes", "installed"],
+                &["id", "name", "version", "bytes", "reuse", "installed"],
                 list.applications.iter().map(row),
                 &list,
             )
@@ -49,6 +51,16 @@ pub(super) fn run(command: &AppCommand, global: &Global, out: &Out) -> Result<()
             let (client, path) = (super::client(global)?, path(app)?);
             let shown = during(out, "looking at the application", || client.get(&path))?;
             show(&shown, out)
+        }
+        AppCommand::Set { app, reuse } => {
+            let (client, path) = (super::client(global)?, path(app)?);
+            let change = api::ChangeApplication {
+                reuse: reuse.clone(),
+            };
+            let changed = during(out, "changing the application", || {
+                client.change_application(&path, &change)
+            })?;
+            out.done(&format!("{app}: reuse is {}", changed.reuse), || &changed)
         }
         AppCommand::Remove { app } => {
             let (client, path) = (super::client(global)?, path(app)?);
@@ -67,19 +79,6 @@ pub(super) fn run(command: &AppCommand, global: &Global, out: &Out) -> Result<()
             out.done(&told, || json!({ "made": dir }))
         }
     }
-}
-
-/// Uploads a component and waits until it is compiled.
-pub(crate) fn install(
-    client: &Client,
-    file: &Path,
-    out: &Out,
-) -> Result<api::Application, Failure> {
-    let (opened, found) = open_file(file, "the component is")?;
-    let progress = Progress::begin(out, "uploading", Some(found.len()));
-    let installed = client.install(progress.reading(opened, "compiling"));
-    drop(progress);
-    Ok(installed?)
 }
 
 /// Builds a crate and puts the component where it was asked for.
@@ -108,8 +107,8 @@ pub(crate) fn build_component(
 fn show(app: &api::Application, out: &Out) -> Result<(), Failure> {
     if !out.is_json() {
         out.say(&format!(
-            "{} {}, id {}, {} bytes",
-            app.name, app.version, app.id, app.size_bytes
+            "{} {}, id {}, {} bytes, reuse {}",
+            app.name, app.version, app.id, app.size_bytes, app.reuse
         ));
     }
     let empty = Vec::new();

@@ -367,6 +367,9 @@ pub struct DevArgs {
     pub settings: SettingsArgs,
 }
 
+/// What `--reuse` can be.
+const REUSES: [&str; 2] = ["context", "never"];
+
 /// What to do with applications.
 #[derive(Debug, Subcommand)]
 pub enum AppCommand {
@@ -375,10 +378,19 @@ pub enum AppCommand {
 Examples:
   corelet app install kv.wasm
   corelet app install kv.wasm -o json | jq -r .id
-  corelet --url http://10.0.0.5:7700 --token-file token app install kv.wasm")]
+  corelet app install kv.wasm --reuse never
+  corelet --url http://10.0.0.5:7700 --token-file token app install kv.wasm
+
+A large one goes packed and in pieces. If that is cut short, the same command goes on
+where it was.")]
     Install {
         /// The component.
         file: PathBuf,
+        /// Which instance each call gets: one that has served the same context before, whose
+        /// memory is as it was left, or a fresh one. Without this it is context, and stays what
+        /// it is for an application that is installed already.
+        #[arg(long, value_parser = REUSES)]
+        reuse: Option<String>,
     },
     /// List the installed applications.
     #[command(after_help = "\
@@ -396,6 +408,20 @@ Examples:
     Show {
         /// Id or name.
         app: String,
+    },
+    /// Change an application's settings; its contexts follow at once.
+    #[command(after_help = "\
+Examples:
+  corelet app set kv --reuse never
+  corelet app set kv --reuse context
+  corelet app set kv --reuse never -o json | jq -r .reuse")]
+    Set {
+        /// Id or name.
+        app: String,
+        /// Which instance each call gets: one that has served the same context before, whose
+        /// memory is as it was left, or a fresh one.
+        #[arg(long, value_parser = REUSES)]
+        reuse: String,
     },
     /// Remove an application that has no contexts.
     #[command(after_help = "\

@@ -116,6 +116,7 @@ impl From<ClientError> for Failure {
             ClientError::RunFile { .. }
             | ClientError::NotPrivate { .. }
             | ClientError::Token(_)
+            | ClientError::Unreadable { .. }
             | ClientError::Strange { .. } => Failure::new(Exit::Failed, text),
             ClientError::Refused {
                 name,

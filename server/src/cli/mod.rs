@@ -14,6 +14,7 @@ mod copies;
 mod doctor;
 mod events;
 mod failure;
+mod install;
 mod kept;
 mod left_out;
 mod lines;
@@ -31,9 +32,10 @@ use clap::{CommandFactory, Parser};
 use crate::auth::{TOKEN_FILE, Token};
 use crate::client::{Client, Whereabouts};
 use crate::{dev, log, serve};
-pub(crate) use app::{build_component, install};
+pub(crate) use app::build_component;
 use args::{Cli, Command, Global};
 pub(crate) use failure::{Exit, Failure};
+pub(crate) use install::install;
 pub(crate) use output::{Out, plain, shell};
 
 /// Runs the command that this process was started with.

@@ -54,6 +54,11 @@ impl Progress {
         self.bar.set_message(what);
     }
 
+    /// So much of its length is done.
+    pub(crate) fn at(&self, done: u64) {
+        self.bar.set_position(done);
+    }
+
     /// Counts what is read through it; says `then` at the end.
     pub(crate) fn reading<R: Read>(&self, inner: R, then: &'static str) -> Counted<R> {
         Counted {

@@ -267,6 +267,18 @@ settings! {
         retry_after: Duration [1, HOUR] = "1 s";
     }
 
+    /// Applications that come in pieces, over as many requests and restarts as it takes. All bounds hold for the whole process.
+    uploads: Uploads {
+        /// Uploads that have begun and were neither installed nor ended. One more is refused with code -32005 and 429.
+        count_max: u64 [1, 10_000] = "32";
+        /// What all of them take: the length that was announced, or what is on disk if that is more. One that would take more is refused with code -32005 and 429. Each has at most limits.module_bytes_max.
+        bytes_max: Bytes [64 * KIB, 16 * TIB] = "1 GiB";
+        /// One piece. More is answered 413. It is in memory until it is on disk; 16 are at the same time, and http.uploads_max of each shard come in.
+        piece_bytes_max: Bytes [KIB, 256 * MIB] = "4 MiB";
+        /// How long an upload is kept to which nothing comes.
+        age_max: Duration [100, 87_600 * HOUR] = "24 h";
+    }
+
     /// What the server says about itself.
     log: Log {
         /// Shape of the lines: auto is text on a terminal and JSON elsewhere.

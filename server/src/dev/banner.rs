@@ -149,6 +149,7 @@ mod tests {
             version: "0.1.0".to_owned(),
             size_bytes: 1,
             installed_unix_ms: 0,
+            reuse: "context".to_owned(),
             description: Some(description),
         };
         let context = Context {

@@ -85,7 +85,7 @@ impl Project {
             Project::Component(path) => path.clone(),
             Project::Crate(dir) => build_component(dir, None, !out.is_watched())?,
         };
-        let application = install(client, &component, out)?;
+        let application = install(client, &component, None, out)?;
         let description = Description::of(&application);
         let (context, how) = context_of(client, &application, &description)?;
         Ok(Demo {

@@ -16,6 +16,7 @@ use super::body::{self, BodyBound, NoBody};
 use super::copy::Pace;
 use super::door::Front;
 use super::reply::{self, Body, REQUEST_ID};
+use super::uploads;
 use super::watch::{Phase, Watch};
 use crate::auth::{Claims, Unauthenticated};
 use crate::refusal::{Code, Refusal, Refused};
@@ -165,8 +166,12 @@ async fn prepare(
         false => Some(admit_admin(front, request.headers())?.clone()),
     };
     let is_upload = request.method() == Method::POST && path == "/v1/applications";
+    let is_piece = request.method() == Method::PATCH && path.starts_with(uploads::BELOW);
     let (mut parts, incoming) = request.into_parts();
-    let body = if is_upload {
+    let body = if is_piece {
+        let _place = UploadPlace::take(front)?;
+        body::read(incoming, &piece_bound(front), watch).await?
+    } else if is_upload {
         let _place = UploadPlace::take(front)?;
         body::read(incoming, &upload_bound(front), watch).await?
     } else if open {
@@ -235,6 +240,15 @@ fn upload_bound(front: &Front) -> BodyBound {
         time_name: "http.upload_timeout",
         time_max_millis: http.upload_timeout.as_millis() as u64,
         phase: Phase::Upload,
+    }
+}
+
+fn piece_bound(front: &Front) -> BodyBound {
+    let max = front.facts.config.uploads.piece_bytes_max;
+    BodyBound {
+        bytes_name: "uploads.piece_bytes_max",
+        bytes_max: max.as_usize(),
+        ..upload_bound(front)
     }
 }
 

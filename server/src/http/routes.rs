@@ -21,7 +21,7 @@ use axum::routing::{MethodRouter, delete, get, post};
 use axum::{Extension, body};
 use bytes::Bytes;
 use corelet_shard::{ContextInfo, ContextReader, EventRecord, GuestLine, NewContext, ShardHandle};
-use corelet_store::{ApplicationId, ApplicationRecord, ExportScope, Hlc};
+use corelet_store::{ApplicationId, ApplicationRecord, ExportScope, Hlc, Reuse};
 use corelet_wasm_host::{GuestTimer, LogLevel};
 use percent_encoding::percent_decode_str;
 use send_wrapper::SendWrapper;
@@ -30,6 +30,7 @@ use super::blobs;
 use super::copy::{self, Pace};
 use super::door::Front;
 use super::reply::{document, problem};
+use super::uploads;
 use crate::api;
 use crate::auth::Claims;
 use crate::facts::Board;
@@ -58,11 +59,23 @@ pub(super) fn router(door: Door) -> Router {
         .route("/v1/status", plain(get(status)))
         .route(
             "/v1/applications",
-            plain(get(list_applications).post(install_application)),
+            plain(get(list_applications)).merge(post(install_application)),
         )
         .route(
             "/v1/applications/{application}",
-            plain(get(show_application).delete(remove_application)),
+            plain(
+                get(show_application)
+                    .patch(change_application)
+                    .delete(remove_application),
+            ),
+        )
+        .route(
+            uploads::PATH,
+            plain(get(list_uploads)).merge(post(begin_upload)),
+        )
+        .route(
+            "/v1/uploads/{upload}",
+            plain(get(show_upload).patch(add_to_upload).delete(end_upload)),
         )
         .route(
             "/v1/contexts",
@@ -203,9 +216,18 @@ async fn list_applications(State(door): State<Door>) -> Response {
     answer.unwrap_or_else(refused)
 }
 
-async fn install_application(State(door): State<Door>, component: Bytes) -> Response {
+/// Of what comes with the request, or of an upload that has come as a whole.
+async fn install_application(
+    State(door): State<Door>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     at_home(door, async move |front| {
-        let record = front.shard.install_application(component).await?;
+        let [upload, reuse] = parameters(query.as_deref(), ["upload", "reuse"])?;
+        let reuse = reuse.map(reuse_named).transpose()?;
+        let component = uploads::coming(upload, &headers, body)?;
+        let record = front.shard.install_application(component, reuse).await?;
         tracing::info!(application = %record.id, name = record.name, "installed");
         Ok(document(StatusCode::CREATED, &application(&record, true)))
     })
@@ -219,6 +241,78 @@ async fn show_application(State(door): State<Door>, Named(wanted): Named) -> Res
         Ok(document(StatusCode::OK, &application(&record, true)))
     });
     answer.unwrap_or_else(refused)
+}
+
+async fn change_application(
+    State(door): State<Door>,
+    Named(wanted): Named,
+    change: Bytes,
+) -> Response {
+    at_home(door, async move |front| {
+        rpc::envelope::check_depth(&change, front.bounds.depth_max)?;
+        let change: api::ChangeApplication = serde_json::from_slice(&change).map_err(|error| {
+            let code = if error.is_data() {
+                Code::InvalidParams
+            } else {
+                Code::ParseError
+            };
+            Refusal::new(code, format!("the body must be {{reuse}}: {error}"))
+        })?;
+        let reuse = reuse_named(&change.reuse)?;
+        let id = find_application(&front.shard, &wanted)?;
+        let record = front.shard.set_reuse(id, reuse).await?;
+        tracing::info!(application = %id, reuse = reuse.name(), "changed");
+        Ok(document(StatusCode::OK, &application(&record, true)))
+    })
+    .await
+}
+
+fn reuse_named(name: &str) -> Result<Reuse, Refusal> {
+    let must = || bad_parameter("reuse", "reuse must be context or never");
+    Reuse::named(name).ok_or_else(must)
+}
+
+async fn list_uploads(State(door): State<Door>) -> Response {
+    at_home(door, async move |front| uploads::list(&front).await).await
+}
+
+async fn begin_upload(
+    State(door): State<Door>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
+    at_home(door, async move |front| {
+        let [application] = parameters(query.as_deref(), ["application"])?;
+        uploads::begin(&front, application, &headers).await
+    })
+    .await
+}
+
+async fn show_upload(State(door): State<Door>, Named(wanted): Named) -> Response {
+    at_home(door, async move |front| {
+        uploads::show(&front, &wanted).await
+    })
+    .await
+}
+
+async fn add_to_upload(
+    State(door): State<Door>,
+    Named(wanted): Named,
+    headers: HeaderMap,
+    piece: Bytes,
+) -> Response {
+    at_home(door, async move |front| {
+        uploads::append(&front, &wanted, &headers, piece).await
+    })
+    .await
+}
+
+async fn end_upload(State(door): State<Door>, Named(wanted): Named) -> Response {
+    at_home(door, async move |front| {
+        front.shard.uploads().remove(uploads::id(&wanted)?).await?;
+        Ok(no_content())
+    })
+    .await
 }
 
 async fn remove_application(State(door): State<Door>, Named(wanted): Named) -> Response {
@@ -728,6 +822,7 @@ fn application(record: &ApplicationRecord, whole: bool) -> api::Application {
         version: record.version.clone(),
         size_bytes: record.size_bytes,
         installed_unix_ms: unix_millis(record.installed),
+        reuse: record.reuse.name().to_owned(),
         description,
     }
 }

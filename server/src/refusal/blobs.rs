@@ -37,15 +37,7 @@ impl From<BlobRequestError> for Refusal {
                     .with("used", max)
                     .with("max", max)
             }
-            BlobRequestError::DiskNearlyFull { free, min } => {
-                let message = format!(
-                    "the server's disk would have {free} bytes left, and blobs.disk_free_bytes_min = {min} have to stay free; free some"
-                );
-                Refusal::new(Code::StorageFull, message)
-                    .with("limit", "blobs.disk_free_bytes_min")
-                    .with("used", free)
-                    .with("max", min)
-            }
+            BlobRequestError::DiskNearlyFull { free, min } => disk_nearly_full(free, min),
             BlobRequestError::Blob(error) => failed_blob(&error),
             BlobRequestError::Ledger(error) => unstored_batch(&error),
             BlobRequestError::OurBug { what } => {
@@ -54,6 +46,17 @@ impl From<BlobRequestError> for Refusal {
             }
         }
     }
+}
+
+/// What comes in as a file would take of the space that is for everything else.
+pub(super) fn disk_nearly_full(free: u64, min: u64) -> Refusal {
+    let message = format!(
+        "the server's disk would have {free} bytes left, and blobs.disk_free_bytes_min = {min} have to stay free; free some"
+    );
+    Refusal::new(Code::StorageFull, message)
+        .with("limit", "blobs.disk_free_bytes_min")
+        .with("used", free)
+        .with("max", min)
 }
 
 fn failed_blob(error: &BlobError) -> Refusal {

@@ -11,6 +11,8 @@ use corelet_wasm_host::{BadDescription, Failure, NotCompiled, Refused};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::blobs::disk_nearly_full;
+use super::uploads::failed_upload;
 use super::{Code, Refusal};
 use crate::config::path_of;
 
@@ -76,6 +78,16 @@ impl From<CallError> for Refusal {
             CallError::BadName { name: _, why: _ } => {
                 Refusal::new(Code::InvalidParams, message).with("parameter", "name")
             }
+            CallError::Upload(error) => failed_upload(&error),
+            CallError::BadPacking { packing, why: _ } => {
+                Refusal::new(Code::BadEncoding, message).with("encoding", packing.name())
+            }
+            CallError::UploadMismatch { expected, found } => {
+                Refusal::new(Code::UploadMismatch, message)
+                    .with("expected", expected.to_string())
+                    .with("found", found.to_string())
+            }
+            CallError::DiskNearlyFull { free, min } => disk_nearly_full(free, min),
             CallError::Refused(refused) => refused_component(&refused),
             CallError::Guest { failure, said } => failed_turn(&failure, said.as_deref()),
             CallError::LostEffects => Refusal::new(Code::Unavailable, message),

@@ -6,6 +6,7 @@
 
 mod blobs;
 mod from;
+mod uploads;
 
 pub(crate) use from::chain;
 
@@ -137,6 +138,16 @@ catalogue! {
         "There is no blob with this id on this node.";
     BlobMismatch = -32017 "blob_mismatch", 422 call, "expected, found",
         "What was uploaded is not the blob that was announced. Nothing of it is kept.";
+    UnknownUpload = -32050 "unknown_upload", 404 call, "upload",
+        "There is no upload with this id: an application was made of it, it was ended, or nothing has come to it for `uploads.age_max`. Begin a new one. Not used by JSON-RPC.";
+    UploadOffset = -32051 "upload_offset", 409 call, "offset, size?",
+        "The piece does not begin where the upload goes on, or the upload is not whole (of `size` bytes): the first `offset` bytes are on disk, and the next piece begins there. Not used by JSON-RPC.";
+    UploadMismatch = -32052 "upload_mismatch", 422 call, "expected, found",
+        "What was uploaded is not the application that was announced. Nothing of it is kept. Not used by JSON-RPC.";
+    BadEncoding = -32053 "bad_encoding", 422 call, "encoding",
+        "What was uploaded is not as its `Content-Encoding` says, or is cut off. Nothing of it is kept. Not used by JSON-RPC.";
+    UnsupportedEncoding = -32054 "unsupported_encoding", 415 call, "encoding",
+        "The server does not know this `Content-Encoding`. It knows gzip, zstd and identity, one at a time. Not used by JSON-RPC.";
     ApplicationError = -32030 "application_error", 422 call, "error",
         "The application refused the call; `error` is what it said, in JSON. Nothing that the call did has happened.";
     Trapped = -32031 "trapped", 422 call, "trap, said?",

@@ -42,6 +42,7 @@ use self::upload::Writer;
 use crate::asks::CommitThreads;
 use crate::bounds::BlobBounds;
 use crate::places::{Place, Places};
+use crate::uploads;
 
 /// Questions about blobs that are being answered at the same time.
 const QUESTIONS_MAX: usize = 64;
@@ -128,7 +129,7 @@ impl BlobService {
         bounds: &BlobBounds,
         commit_threads: CommitThreads,
     ) -> io::Result<(BlobService, BlobThreads)> {
-        let askers = bounds.uploads_max + bounds.downloads_max;
+        let askers = bounds.uploads_max + bounds.downloads_max + uploads::WORKS_MAX;
         let (threads, mut handles) = Threads::start("blob", bounds.threads.max(1), askers)?;
         let (holder, held) = Threads::start("blob-hold", 1, HOLDS_MAX)?;
         handles.extend(held);
@@ -379,7 +380,7 @@ impl BlobService {
         &self.shared.blobs
     }
 
-    fn threads(&self) -> &Threads {
+    pub(crate) fn threads(&self) -> &Threads {
         &self.shared.threads
     }
 
@@ -402,7 +403,7 @@ impl BlobService {
     }
 
     /// Whether so many bytes more leave as much of the disk free as has to be.
-    fn check_space(&self, more: u64) -> Result<(), BlobRequestError> {
+    pub(crate) fn check_space(&self, more: u64) -> Result<(), BlobRequestError> {
         let dir = &self.shared.dir;
         let found = rustix::fs::statvfs(dir).map_err(|error| BlobError::File {
             doing: "look for the free space of",

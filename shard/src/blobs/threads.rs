@@ -24,7 +24,7 @@ enum Job {
 
 /// The way to the threads.
 #[derive(Clone)]
-pub(super) struct Threads {
+pub(crate) struct Threads {
     jobs: Sender<Job>,
     count: usize,
 }
@@ -60,7 +60,7 @@ impl Threads {
     }
 
     /// Has a piece of work done. Whoever has no use for its result any more drops the answer.
-    pub(super) fn run<T: Send + 'static>(
+    pub(crate) fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<Pending<T>, BlobRequestError> {
@@ -100,7 +100,7 @@ impl Threads {
 }
 
 /// The result of a piece of work, which is to come.
-pub(super) struct Pending<T>(Inbox<Option<T>>);
+pub(crate) struct Pending<T>(Inbox<Option<T>>);
 
 impl<T> Pending<T> {
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, BlobRequestError>> {

@@ -35,6 +35,14 @@ const EDIT: EditRow<'_> = EditRow {
     update: b"update",
 };
 
+const APPLICATION: ApplicationRow<'_> = ApplicationRow {
+    size_bytes: 1,
+    installed: 2,
+    name: "the name of it",
+    version: "1.2.3",
+    description: "{\"methods\":[]}",
+};
+
 /// The record under `KEY`, which this program reads.
 fn sealed<R>(value: &R) -> Vec<u8>
 where
@@ -76,12 +84,10 @@ fn record_of(kind: RecordKind) -> Vec<u8> {
             kind: "the kind of it",
             payload: b"payload",
         }),
-        RecordKind::Application => sealed(&ApplicationRow {
-            size_bytes: 1,
-            installed: 2,
-            name: "the name of it",
-            version: "1.2.3",
-            description: "{\"methods\":[]}",
+        RecordKind::Application => sealed(&APPLICATION),
+        RecordKind::ApplicationWithSettings => sealed(&ApplicationWithSettingsRow {
+            application: APPLICATION,
+            reuse: 1,
         }),
         RecordKind::Name => sealed(&NameRow { context: [1; 32] }),
         RecordKind::Author => sealed(&AuthorRow { node: [1; 32] }),

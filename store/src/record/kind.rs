@@ -81,4 +81,6 @@ kinds! {
     LinkedEdit = 65: "edit",
     LinkedEditAfterOthers = 66: "edit",
     Pack = 67: "pack of edits",
+    // One that is not as all were before there were settings.
+    ApplicationWithSettings = 70: "application record",
 }

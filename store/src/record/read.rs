@@ -4,9 +4,10 @@
 use bytes::Bytes;
 
 use super::rows::{
-    AnswerAgeRow, AnswerRow, AnswerTally, ApplicationRow, ArchivedEditRow, AuthorRow, DagRow,
-    EditAfterOthersRow, EditRow, EditSeenRow, EntryRow, EventRow, LinkedEditAfterOthersRow,
-    LinkedEditRow, LogRow, LogWithBeforesRow, NameRow, SECTIONS,
+    AnswerAgeRow, AnswerRow, AnswerTally, ApplicationRow, ApplicationWithSettingsRow,
+    ArchivedEditRow, AuthorRow, DagRow, EditAfterOthersRow, EditRow, EditSeenRow, EntryRow,
+    EventRow, LinkedEditAfterOthersRow, LinkedEditRow, LogRow, LogWithBeforesRow, NameRow,
+    SECTIONS,
 };
 use super::{RecordKind, id_key, open, read_seen, seal, seen_rows};
 use crate::answer::{KeptAnswer, RequestDigest, Said};
@@ -17,6 +18,7 @@ use crate::entry::{EntryKind, State, Stored, Value};
 use crate::error::StoreError;
 use crate::hlc::Hlc;
 use crate::ids::{ApplicationId, ContextId, ContextSlot, DeltaId, NodeId, Root};
+use crate::reuse::Reuse;
 use crate::version::{Dot, VersionVector};
 
 /// The record of an edit, as stored.
@@ -305,7 +307,16 @@ impl<'a> EventView<'a> {
 
 impl ApplicationRecord {
     pub(crate) fn read(key: &[u8], bytes: &[u8]) -> Result<ApplicationRecord, StoreError> {
-        let row = open::<ApplicationRow>(key, bytes)?;
+        let (row, reuse) = match RecordKind::of(bytes) {
+            Some(kind @ RecordKind::ApplicationWithSettings) => {
+                let row = open::<ApplicationWithSettingsRow>(key, bytes)?;
+                let why = "its reuse is unknown to this program";
+                let unknown = || StoreError::corrupt(kind.what(), key, why);
+                let reuse = Reuse::of(row.reuse).ok_or_else(unknown)?;
+                (&row.application, reuse)
+            }
+            _ => (open::<ApplicationRow>(key, bytes)?, Reuse::default()),
+        };
         Ok(ApplicationRecord {
             id: ApplicationId::from_bytes(id_key(key, RecordKind::Application)?),
             name: row.name.get().to_owned(),
@@ -313,18 +324,26 @@ impl ApplicationRecord {
             size_bytes: row.size_bytes.to_native(),
             installed: Hlc::from_bits(row.installed.to_native()),
             description: row.description.get().to_owned(),
+            reuse,
         })
     }
 
     pub(crate) fn seal(&self, out: &mut Vec<u8>) {
-        let row = ApplicationRow {
+        let application = ApplicationRow {
             size_bytes: self.size_bytes,
             installed: self.installed.bits(),
             name: &self.name,
             version: &self.version,
             description: &self.description,
         };
-        seal(out, self.id.as_bytes(), &row);
+        let key = self.id.as_bytes();
+        match self.reuse {
+            Reuse::Context => seal(out, key, &application),
+            reuse @ Reuse::Never => {
+                let reuse = reuse as u8;
+                seal(out, key, &ApplicationWithSettingsRow { application, reuse });
+            }
+        }
     }
 }
 

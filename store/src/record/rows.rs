@@ -329,6 +329,14 @@ pub(crate) struct ApplicationRow<'a> {
     pub(crate) description: &'a str,
 }
 
+/// The same of one whose settings are others than they are without anybody's doing.
+#[derive(Archive, Serialize)]
+pub(crate) struct ApplicationWithSettingsRow<'a> {
+    pub(crate) application: ApplicationRow<'a>,
+    /// A number of [`Reuse`](crate::reuse::Reuse).
+    pub(crate) reuse: u8,
+}
+
 #[derive(Archive, Serialize)]
 pub(crate) struct NameRow {
     pub(crate) context: [u8; 32],
@@ -520,6 +528,9 @@ impl Record for EventRow<'_> {
 }
 impl Record for ApplicationRow<'_> {
     const KIND: RecordKind = RecordKind::Application;
+}
+impl Record for ApplicationWithSettingsRow<'_> {
+    const KIND: RecordKind = RecordKind::ApplicationWithSettings;
 }
 impl Record for NameRow {
     const KIND: RecordKind = RecordKind::Name;

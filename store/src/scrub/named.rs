@@ -137,6 +137,7 @@ impl Named {
             | RecordKind::HeadOfFormat3
             | RecordKind::Event
             | RecordKind::Application
+            | RecordKind::ApplicationWithSettings
             | RecordKind::Name
             | RecordKind::Author
             | RecordKind::GraveOfFormat3

@@ -338,6 +338,7 @@ fn applications_and_names_are_kept() {
         size_bytes: 7,
         installed: Hlc::from_bits(9),
         description: "{}".to_owned(),
+        reuse: corelet_store::Reuse::default(),
     };
     let name = |name: &str, n| Change::PutName {
         name: name.to_owned(),

@@ -499,6 +499,7 @@ fn a_backup_with_another_component_than_the_one_installed_is_none() {
         size_bytes: 5,
         installed: Hlc::from_micros(1),
         description: String::new(),
+        reuse: corelet_store::Reuse::default(),
     };
     let put = Change::PutApplication(record);
     bench.ledger().writer().commit_shown(vec![put]).unwrap();

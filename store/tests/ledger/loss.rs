@@ -58,6 +58,7 @@ fn application(description_bytes: usize) -> ApplicationRecord {
         size_bytes: 0,
         installed: Hlc::ZERO,
         description: "x".repeat(description_bytes),
+        reuse: corelet_store::Reuse::default(),
     }
 }
 

@@ -145,12 +145,12 @@ fn components_of_another_world_are_refused_with_the_import_or_export() {
 fn shapes_beyond_the_limits_are_refused_before_they_are_compiled() {
     let default = Limits::default;
     let repeated = |line: &str, count: usize| with_extra(&format!("{line}\n").repeat(count));
-    // 100,000 functions and globals; the frame brings some of its own.
-    let functions = repeated("(func)", 100_000);
+    // 250,000 functions, 100,000 globals; the frame brings some of its own.
+    let functions = repeated("(func)", 250_000);
     check_limit(
         default(),
         &functions,
-        "functions_max exceeded: 100081 of at most 50000",
+        "functions_max exceeded: 250075 of at most 200000",
     );
     let globals = repeated("(global i32 (i32.const 0))", 100_000);
     check_limit(
@@ -188,11 +188,11 @@ fn shapes_beyond_the_limits_are_refused_before_they_are_compiled() {
     );
     let tables = repeated("(table 1 funcref)", 5);
     check_limit(default(), &tables, "tables_max exceeded: 5 of at most 4");
-    let table = with_extra("(table 20001 funcref)");
+    let table = with_extra("(table 50001 funcref)");
     check_limit(
         default(),
         &table,
-        "table_elements_max exceeded: 20001 of at most 20000",
+        "table_elements_max exceeded: 50001 of at most 50000",
     );
     let memory = with_extra("(memory 1)");
     check_limit(default(), &memory, "memories_max exceeded: 2 of at most 1");
@@ -469,8 +469,8 @@ fn locals_are_bounded_by_function_and_altogether() {
     );
     check_limit(
         default(),
-        &locals(10_000, 101),
-        "locals_max exceeded: 1000002 of at most 1000000",
+        &locals(10_000, 401),
+        "locals_max exceeded: 4000002 of at most 4000000",
     );
 }
 

@@ -7,6 +7,7 @@ use crate::answer::{RequestDigest, Said};
 use crate::delta::{BIRTH_BYTES, Reader};
 use crate::export::frame::{ExportKind, FrameWriter};
 use crate::golden;
+use crate::reuse::Reuse;
 
 const DOT: Dot = Dot {
     author: 3,
@@ -20,6 +21,18 @@ const NUMBERS: [u64; 10] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 258];
 fn seen() -> Seen {
     let other = Dot { author: 7, ..DOT };
     vec![DOT, other]
+}
+
+fn application(reuse: Reuse) -> Row<'static> {
+    Row::Application(ApplicationRecord {
+        id: ApplicationId::from_bytes([1; 32]),
+        name: "name".to_owned(),
+        version: "version".to_owned(),
+        size_bytes: 2,
+        installed: DOT.hlc,
+        description: "description".to_owned(),
+        reuse,
+    })
 }
 
 fn births(are_linked: bool) -> BirthsView<'static> {
@@ -234,16 +247,10 @@ fn rows() -> Vec<(&'static str, Row<'static>)> {
                 shards: 258,
             },
         ),
+        ("21 application", application(Reuse::Context)),
         (
-            "21 application",
-            Row::Application(ApplicationRecord {
-                id: ApplicationId::from_bytes([1; 32]),
-                name: "name".to_owned(),
-                version: "version".to_owned(),
-                size_bytes: 2,
-                installed: DOT.hlc,
-                description: "description".to_owned(),
-            }),
+            "40 application whose instances serve one call",
+            application(Reuse::Never),
         ),
         (
             "22 part of a component",

@@ -20,6 +20,7 @@ use crate::layout::{
     APPLICATION_BYTES_MAX, EVENT_KIND_BYTES_MAX, KEY_BYTES_MAX, NAME_BYTES_MAX, VALUE_BYTES_MAX,
 };
 use crate::quarantine::QUARANTINE_REASON_BYTES_MAX;
+use crate::reuse::Reuse;
 use crate::seal::{BRANCH_BYTES_MAX, BRANCH_DELTAS_MAX, SEAL_BYTES_MAX};
 use crate::version::Dot;
 
@@ -130,14 +131,12 @@ pub(in crate::export) fn read<'a>(rest: &mut Reader<'a>) -> Result<Row<'a>, Malf
             id: NodeId::from_bytes(*rest.array()?),
             shards: rest.u16()?,
         },
-        21 => Row::Application(ApplicationRecord {
-            id: ApplicationId::from_bytes(*rest.array()?),
-            size_bytes: u64::from_le_bytes(*rest.array()?),
-            installed: Hlc::from_bits(u64::from_le_bytes(*rest.array()?)),
-            name: long_text(rest)?,
-            version: long_text(rest)?,
-            description: long_text(rest)?,
-        }),
+        21 => Row::Application(application(rest, Reuse::default())?),
+        40 => {
+            let reuse = Reuse::of(u8::from_le_bytes(*rest.array()?));
+            let unknown = MalformedDelta("an application's reuse is unknown to this program");
+            Row::Application(application(rest, reuse.ok_or(unknown)?)?)
+        }
         22 => Row::FilePart {
             kind: match *rest.array()? {
                 [1] => FileKind::Component,
@@ -184,6 +183,18 @@ fn numbers<const N: usize>(
         *number = u64::from_le_bytes(*rest.array()?);
     }
     Ok(numbers)
+}
+
+fn application(rest: &mut Reader<'_>, reuse: Reuse) -> Result<ApplicationRecord, MalformedDelta> {
+    Ok(ApplicationRecord {
+        id: ApplicationId::from_bytes(*rest.array()?),
+        size_bytes: u64::from_le_bytes(*rest.array()?),
+        installed: Hlc::from_bits(u64::from_le_bytes(*rest.array()?)),
+        name: long_text(rest)?,
+        version: long_text(rest)?,
+        description: long_text(rest)?,
+        reuse,
+    })
 }
 
 fn context_end<'a>(rest: &mut Reader<'a>, count: usize) -> Result<Row<'a>, MalformedDelta> {

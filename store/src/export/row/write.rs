@@ -2,6 +2,7 @@
 
 use super::{BackupCounts, HeadFields, IS_ERROR, PRUNED, Row, SHARED, WITH_DELTA};
 use crate::answer::{AnswerKey, KeptAnswer};
+use crate::reuse::Reuse;
 use crate::version::Dot;
 
 impl Row<'_> {
@@ -148,7 +149,10 @@ impl Row<'_> {
                 out.extend_from_slice(&shards.to_le_bytes());
             }
             Row::Application(record) => {
-                out.push(21);
+                match record.reuse {
+                    Reuse::Context => out.push(21),
+                    reuse @ Reuse::Never => out.extend_from_slice(&[40, reuse as u8]),
+                }
                 out.extend_from_slice(record.id.as_bytes());
                 out.extend_from_slice(&record.size_bytes.to_le_bytes());
                 out.extend_from_slice(&record.installed.bits().to_le_bytes());
