@@ -13,6 +13,7 @@ use clap::{Parser, Subcommand};
 mod bans;
 mod baseline;
 mod figure;
+mod large;
 mod load;
 mod machine;
 mod measures;

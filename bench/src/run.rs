@@ -83,6 +83,8 @@ enum Measure {
     Neighbour,
     /// Writes into a context with many keys against an empty one.
     Large,
+    /// Compiling 64 MiB, and reads beside that.
+    LargeModule,
     /// Appends to a long list against those to short ones.
     LongList,
     /// Memory and start-up time with many idle contexts.
@@ -175,6 +177,7 @@ pub(crate) fn run(args: RunArgs) -> Result<()> {
             Measure::Throughput => measures::throughput(&plan),
             Measure::Neighbour => measures::neighbour(&plan),
             Measure::Large => measures::large_context(&plan),
+            Measure::LargeModule => measures::large_module(&plan),
             Measure::LongList => measures::long_list(&plan),
             Measure::Idle => measures::idle_contexts(&plan),
             Measure::Inside => measures::inside(&plan),

@@ -238,10 +238,22 @@ impl Subject {
 
     /// Installs an application and returns its id.
     pub(crate) fn install(&self, wasm: &[u8]) -> Result<String> {
+        self.install_within(wasm, PATIENCE)
+    }
+
+    /// The same of one that takes its compiler long.
+    pub(crate) fn install_slowly(&self, wasm: &[u8]) -> Result<String> {
+        self.install_within(wasm, Duration::from_secs(600))
+    }
+
+    fn install_within(&self, wasm: &[u8], patience: Duration) -> Result<String> {
         let request = self
             .agent
             .post(self.url("/v1/applications"))
-            .header("content-type", "application/wasm");
+            .header("content-type", "application/wasm")
+            .config()
+            .timeout_global(Some(patience))
+            .build();
         id_of(self.authorized(request).send(wasm)).context("install an application")
     }
 
