@@ -8,11 +8,11 @@
 ;; A core module in the shape that the component tooling expects of the world in
 ;; sdk/wit/; the harness makes it a component.
 (module
-  (import "corelet:app/context@0.2.0" "now" (func $now (result i64)))
-  (import "corelet:app/context@0.2.0" "id" (func $id (param i32)))
-  (import "corelet:app/storage@0.2.0" "get" (func $get (param i32 i32 i32 i32)))
-  (import "corelet:app/storage@0.2.0" "set" (func $set (param i32 i32 i32 i32 i32)))
-  (import "corelet:app/log@0.2.0" "write" (func $write (param i32 i32 i32)))
+  (import "corelet:app/context@0.2.1" "now" (func $now (result i64)))
+  (import "corelet:app/context@0.2.1" "id" (func $id (param i32)))
+  (import "corelet:app/storage@0.2.1" "get" (func $get (param i32 i32 i32 i32)))
+  (import "corelet:app/storage@0.2.1" "set" (func $set (param i32 i32 i32 i32 i32)))
+  (import "corelet:app/log@0.2.1" "write" (func $write (param i32 i32 i32)))
   (memory (export "memory") 2)
   ;; Where the host's next list goes: the second page.
   (global $free (mut i32) (i32.const 65536))

@@ -65,6 +65,11 @@ figures! {
     Counter refused = "corelet_calls_refused_by_bounds" [refused] "Calls and requests refused at a bound of the shard";
     Counter commit_failures = "corelet_commit_failures" "Calls whose batch could not be committed";
     Gauge waiting = "corelet_waiting_calls" [waiting] "Calls waiting for their turn";
+    Gauge asking_queries = "corelet_asking_queries" [asking_queries] "Queries that wait for the answers of other contexts' queries";
+    Counter questions = "corelet_questions" "Queries of other contexts that queries have asked";
+    Counter questions_in_circles = "corelet_questions_refused_in_circles" "Those that were not asked, as they would have closed a circle";
+    Counter questions_too_deep = "corelet_questions_refused_too_deep" "Those that were not asked, as too many contexts waited for each other";
+    Counter questions_refused = "corelet_questions_refused_by_bounds" "Those that were refused at another bound, of the shard that asked or of the one that was asked";
     Gauge uncommitted = "corelet_uncommitted_updates" [uncommitted] "Updates run and not yet durable";
     Counter hops = "corelet_hops" "Calls that came from another shard";
     Counter fuel = "corelet_fuel" "Fuel spent by guests";

@@ -465,6 +465,8 @@ fn node_config(config: &Config, count: ShardCount) -> NodeConfig {
             waiting_max: shards.waiting_max as usize,
             context_waiting_max: shards.context_waiting_max as usize,
             context_queries_max: shards.context_queries_max as usize,
+            asking_queries_max: (shards.asking_queries_max as usize / usize::from(count.get()))
+                .max(1),
             uncommitted_max: shards.uncommitted_max as usize,
             uncommitted_bytes_max: shards.uncommitted_bytes_max.0,
             mesh_inflight_max: shards.mesh_inflight_max as usize,

@@ -12,9 +12,13 @@ pub struct Bounds {
     pub waiting_max: usize,
     /// Calls waiting for their turn in one context.
     pub context_waiting_max: usize,
-    /// Queries of one context that have begun and not ended. Each holds an
+    /// Queries of one context that have begun and not ended, and as many of those that other
+    /// contexts' queries have asked, for each depth. Each holds an
     /// instance of the process, so one context must not begin all it is asked.
     pub context_queries_max: usize,
+    /// Queries of a shard that wait for the answers of other contexts' queries. Each holds an
+    /// instance of the process.
+    pub asking_queries_max: usize,
     /// Updates executed and not yet durable.
     pub uncommitted_max: usize,
     /// What those updates take in memory: keys, values, events, log lines, answers to be
@@ -85,6 +89,7 @@ impl Default for Bounds {
             waiting_max: 10_000,
             context_waiting_max: 1_024,
             context_queries_max: 16,
+            asking_queries_max: 256,
             uncommitted_max: 8_192,
             uncommitted_bytes_max: 256 << 20,
             mesh_inflight_max: 1_024,

@@ -17,7 +17,8 @@ use crate::keyed::KeyedCalls;
 use crate::large::Large;
 use crate::overlay::Overlay;
 use crate::rate::Rate;
-use crate::schedule::{Exclusive, Ready};
+use crate::ready::Ready;
+use crate::schedule::Exclusive;
 use crate::warm_sum::Kept;
 
 /// A live context.

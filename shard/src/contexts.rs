@@ -201,6 +201,7 @@ impl Shard {
             caller: Arc::clone(&new.caller),
             deadline: Instant::now() + time,
             keyed: None,
+            asked: None,
             promise: None,
         };
         let Durable::Init(made) = self.execute(&context, begin).await?.durable else {
@@ -238,6 +239,7 @@ impl Shard {
         let live = self.contexts.borrow_mut().remove(&id);
         if let Some(context) = live {
             context.deleted.set(true);
+            self.cancel_asking(&context);
             self.drop_warm(&context);
             self.count_live();
         }

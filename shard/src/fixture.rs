@@ -125,6 +125,7 @@ pub(crate) fn turn_in_progress(is_query: bool) -> TurnInProgress {
         seed: [0; 32],
         state_version: 0,
         fuel_max: 0,
+        queries: 0,
         state: Box::new(View::of_init(SequenceAccess::without_cache(
             NodeId::from_bytes([0; 32]),
         ))),

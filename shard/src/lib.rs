@@ -14,10 +14,12 @@
 
 mod ahead;
 mod answer;
+mod asking;
 mod asks;
 mod attaching;
 mod blobs;
 mod bounds;
+mod chain;
 mod clock;
 mod collector;
 mod commit_stage;
@@ -49,6 +51,7 @@ mod places;
 mod quarantine;
 mod query_cache;
 mod rate;
+mod ready;
 pub mod rt;
 mod saver;
 mod schedule;

@@ -30,7 +30,8 @@ const HOUSEKEEPING_INFLIGHT_MAX: usize = 64;
 /// our own from each other shard, what the compile threads hand back, and the
 /// node's two orders.
 pub(crate) fn capacity(shards: usize, bounds: &Bounds) -> usize {
-    let peer = bounds.mesh_inflight_max + HOUSEKEEPING_INFLIGHT_MAX + RECORDS_INFLIGHT_MAX;
+    let calls = bounds.mesh_inflight_max + bounds.asking_queries_max;
+    let peer = calls + HOUSEKEEPING_INFLIGHT_MAX + RECORDS_INFLIGHT_MAX;
     shards * peer * 2 + compiler::results_max(bounds) + 2
 }
 
@@ -48,12 +49,14 @@ pub(crate) struct Mesh {
     me: ShardId,
     outboxes: Vec<Outbox<Message>>,
     waiting: RefCell<Slab<Waiting>>,
-    // Requests outstanding at each shard: calls, news of the directory, and
-    // housekeeping, which is all else.
+    // Requests outstanding at each shard: calls, questions of queries, news of the directory,
+    // and housekeeping, which is all else.
     calls: Vec<Cell<usize>>,
+    questions: Vec<Cell<usize>>,
     housekeeping: Vec<Cell<usize>>,
     news: Vec<Cell<usize>>,
     calls_max: usize,
+    questions_max: usize,
     compiler: Compiler,
 }
 
@@ -75,9 +78,11 @@ impl Mesh {
             outboxes,
             waiting: RefCell::default(),
             calls: vec![Cell::new(0); shards],
+            questions: vec![Cell::new(0); shards],
             housekeeping: vec![Cell::new(0); shards],
             news: vec![Cell::new(0); shards],
             calls_max: bounds.mesh_inflight_max,
+            questions_max: bounds.asking_queries_max,
             compiler,
         }
     }
@@ -92,6 +97,12 @@ impl Mesh {
         let at = usize::from(to.number());
         let (outstanding, max, limit) = match request {
             Request::Call { .. } => (&self.calls[at], self.calls_max, "mesh_inflight_max"),
+            // Those whose queries have been stopped meanwhile keep their places.
+            Request::Query { .. } => (
+                &self.questions[at],
+                self.questions_max,
+                "asking_queries_max",
+            ),
             Request::Learn(_) => (
                 &self.news[at],
                 RECORDS_INFLIGHT_MAX,
@@ -145,6 +156,7 @@ impl Mesh {
         let at = usize::from(from.number());
         let outstanding = match response {
             Response::Call(_) => &self.calls[at],
+            Response::Query(_) => &self.questions[at],
             Response::Learn => &self.news[at],
             _ => &self.housekeeping[at],
         };

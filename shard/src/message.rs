@@ -8,8 +8,9 @@ use corelet_store::{
     AnswerKey, ApplicationId, ApplicationRecord, BlobId, ContextId, DeltaId, Hlc, NodeId, Reuse,
     Root, ShardId, VouchedDelta,
 };
-use corelet_wasm_host::{AttachedBlob, GuestTimer, Module};
+use corelet_wasm_host::{Answered, AttachedBlob, GuestTimer, Module};
 
+use crate::asking::AskedQuery;
 use crate::delivery::Delivered;
 use crate::error::CallError;
 use crate::events::EventsPage;
@@ -99,6 +100,11 @@ pub(crate) enum Request {
         context: ContextId,
         call: Call,
     },
+    /// Answer a question of another context's query.
+    Query {
+        context: ContextId,
+        query: AskedQuery,
+    },
     Create {
         id: ContextId,
         new: NewContext,
@@ -177,6 +183,7 @@ pub(crate) enum Request {
 /// The answer to a [`Request`], variant by variant.
 pub(crate) enum Response {
     Call(Result<Reply, CallError>),
+    Query(Answered),
     Create(Result<ContextInfo, CallError>),
     Delete(Result<(), CallError>),
     Release(Result<(), CallError>),

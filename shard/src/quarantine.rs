@@ -71,6 +71,7 @@ impl Shard {
         if let Some(context) = live {
             // What is on its way ends with it: should the context come back, it begins anew.
             context.deleted.set(true);
+            self.cancel_asking(&context);
             self.drop_warm(&context);
             self.count_live();
         }

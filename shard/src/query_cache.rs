@@ -1,8 +1,8 @@
 //! Answers to queries, kept until the state that they were read from has changed.
 //!
 //! Only of queries that have cost more than keeping them does, and whose guest has asked for
-//! nothing that differs from call to call: neither the time nor random bytes, nor has it
-//! logged anything. One whose guest has asked who calls is repeated to that caller alone.
+//! nothing that differs from call to call: neither the time nor random bytes nor another context,
+//! nor has it logged anything. One whose guest has asked who calls is repeated to that caller alone.
 //! What was used last stays, within a bound on bytes over all contexts of the shard; all of
 //! it can be made again. Owned by the shard.
 

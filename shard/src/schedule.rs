@@ -12,7 +12,13 @@
 //! so many queries of a context may have begun: the others wait for those. What comes from
 //! other nodes waits among the updates, as it changes the state that they see.
 //!
-//! Owned by the shard. What running a job means is in `turn.rs`.
+//! A query that waits for another context's has begun, and is not in the ring meanwhile. So
+//! that contexts which ask each other never wait in a circle, queries have places by their
+//! depth: an outermost one waits for outermost ones alone, one that it asks for such as were
+//! asked by outermost ones, and the deepest ask nobody
+//! (`decisions/0009-queries-that-ask.md`).
+//!
+//! Owned by the shard. What of one context can run is in `ready.rs`, what running a job means is in `turn.rs`.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -24,6 +30,7 @@ use crate::answer::{Answer, Promise, promise};
 use crate::bounds::Bounds;
 use crate::context::Context;
 use crate::error::CallError;
+use crate::ready::Job;
 use crate::stats::ShardStats;
 use crate::turn::{Begin, TurnInProgress};
 
@@ -34,91 +41,11 @@ const TURN_FUEL_MIN: i64 = 2_000;
 /// The debt of a context, in slices, that is remembered.
 const SLICES_OF_DEBT_MAX: i64 = 4;
 
-/// Something that a context waits to do.
-pub(crate) enum Job {
-    Begin(Begin),
-    Resume(TurnInProgress),
-}
-
 /// Something that waits to have a context's state for itself.
 pub(crate) enum Exclusive {
     Update(Begin),
     /// Whoever gets this has it until [`Schedule::update_ended`].
     Hold(Promise<()>),
-}
-
-/// What of one context can run as soon as it is its turn. Each has a number: its
-/// place in the order in which they came here.
-#[derive(Default)]
-pub(crate) struct Ready {
-    queries: VecDeque<(u64, Begin)>,
-    // The update whose turn it is.
-    update: Option<(u64, Begin)>,
-    // Turns between two slices, each with an instance.
-    parked: VecDeque<(u64, TurnInProgress)>,
-    queries_parked: usize,
-    came: u64,
-}
-
-impl Ready {
-    pub(crate) fn len(&self) -> usize {
-        self.queries.len() + usize::from(self.update.is_some()) + self.parked.len()
-    }
-
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    fn number(&mut self) -> u64 {
-        self.came += 1;
-        self.came
-    }
-
-    fn put_query(&mut self, begin: Begin) {
-        let number = self.number();
-        self.queries.push_back((number, begin));
-    }
-
-    fn put_update(&mut self, begin: Begin) {
-        debug_assert!(self.update.is_none(), "updates go one at a time");
-        let number = self.number();
-        self.update = Some((number, begin));
-    }
-
-    /// All that have begun.
-    pub(crate) fn take_parked(&mut self) -> impl Iterator<Item = TurnInProgress> + use<> {
-        self.queries_parked = 0;
-        std::mem::take(&mut self.parked)
-            .into_iter()
-            .map(|(_, turn)| turn)
-    }
-
-    fn park(&mut self, turn: TurnInProgress) {
-        let number = self.number();
-        self.queries_parked += usize::from(turn.is_query());
-        self.parked.push_back((number, turn));
-    }
-
-    /// The one that came first, but no further query while as many as may be
-    /// have begun.
-    fn take(&mut self, queries_max: usize) -> Option<Job> {
-        let may_begin = self.queries_parked < queries_max;
-        let number = |first: Option<u64>| first.unwrap_or(u64::MAX);
-        let query = number(self.queries.front().filter(|_| may_begin).map(|q| q.0));
-        let update = number(self.update.as_ref().map(|u| u.0));
-        let parked = number(self.parked.front().map(|p| p.0));
-        if parked < query.min(update) {
-            let (_, turn) = self.parked.pop_front()?;
-            self.queries_parked -= usize::from(turn.is_query());
-            return Some(Job::Resume(turn));
-        }
-        let begin = match update < query {
-            true => self.update.take(),
-            false if may_begin => self.queries.pop_front(),
-            false => None,
-        };
-        begin.map(|(_, begin)| Job::Begin(begin))
-    }
 }
 
 /// The ring and its accounts.
@@ -149,12 +76,22 @@ impl Schedule {
         }
     }
 
-    /// Whether a call may run at once, where it arrived. A context with a turn
-    /// between two slices is in the ring, so this begins none beyond the bound.
-    pub(crate) fn may_run_now(&self, context: &Context, is_update: bool) -> bool {
-        self.until_breath.get() > 0
-            && !context.in_ring.get()
-            && !(is_update && (context.updating.get() || !context.updates.borrow().is_empty()))
+    /// Whether a call may run at once, where it arrived; a query of which depth, if it is no
+    /// update.
+    pub(crate) fn may_run_now(&self, context: &Context, query: Option<usize>) -> bool {
+        self.may_go_on_now(context)
+            && match query {
+                Some(depth) => {
+                    let ready = context.ready.borrow();
+                    ready.may_begin(depth, self.context_queries_max)
+                }
+                None => !context.updating.get() && context.updates.borrow().is_empty(),
+            }
+    }
+
+    /// Whether a turn that has begun may go on where its answer arrived.
+    pub(crate) fn may_go_on_now(&self, context: &Context) -> bool {
+        self.until_breath.get() > 0 && !context.in_ring.get()
     }
 
     /// Books what a slice of `context` has cost.
@@ -196,7 +133,8 @@ impl Schedule {
         } else {
             self.stats.waiting.up();
             context.ready.borrow_mut().put_query(begin);
-            self.join_ring(context);
+            // Else it waits for a query that asks, out of the ring.
+            self.let_go(context);
         }
     }
 
@@ -224,11 +162,45 @@ impl Schedule {
         self.join_ring(context);
     }
 
+    /// Takes a query aside that waits for another context's; by the number it is found again.
+    pub(crate) fn put_aside(&self, context: &Context, turn: TurnInProgress) -> u64 {
+        self.stats.asking_queries.up();
+        context.ready.borrow_mut().put_asking(turn)
+    }
+
+    /// Takes it back, if nobody else has. Its place may be another's from now on: whoever takes
+    /// it calls [`let_go`](Self::let_go) when the turn has gone on.
+    pub(crate) fn take_aside(&self, context: &Context, number: u64) -> Option<TurnInProgress> {
+        let turn = context.ready.borrow_mut().take_asking(number)?;
+        self.stats.asking_queries.down();
+        Some(turn)
+    }
+
+    /// Lets the queries of a context go that have waited for a place.
+    pub(crate) fn let_go(&self, context: &Rc<Context>) {
+        if self.can_go(context) {
+            self.join_ring(context);
+        }
+    }
+
+    fn can_go(&self, context: &Context) -> bool {
+        context.ready.borrow().can_go(self.context_queries_max)
+    }
+
     /// Takes the turns of a context that have begun out of the queue.
     pub(crate) fn take_begun(&self, context: &Context) -> Vec<TurnInProgress> {
-        let begun: Vec<_> = context.ready.borrow_mut().take_parked().collect();
-        begun.iter().for_each(|_| self.stats.waiting.down());
+        let parked = context.ready.borrow_mut().take_parked();
+        parked.iter().for_each(|_| self.stats.waiting.down());
+        let mut begun = self.take_asking(context);
+        begun.extend(parked.into_iter().map(|(_, turn)| turn));
         begun
+    }
+
+    /// Those among them that wait for another context.
+    pub(crate) fn take_asking(&self, context: &Context) -> Vec<TurnInProgress> {
+        let asking = context.ready.borrow_mut().take_all_asking();
+        asking.iter().for_each(|_| self.stats.asking_queries.down());
+        asking.into_iter().map(|(_, turn)| turn).collect()
     }
 
     /// Lets the context's next update go, now that one has ended.
@@ -299,10 +271,10 @@ impl Schedule {
                 self.stats.waiting.down();
                 run(&context, job);
             }
-            if context.ready.borrow().is_empty() {
-                context.in_ring.set(false);
-            } else {
+            if self.can_go(&context) {
                 self.ring.borrow_mut().push_back(context);
+            } else {
+                context.in_ring.set(false);
             }
         }
     }
@@ -317,8 +289,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::chain::Link;
     use crate::fixture;
-    use crate::turn::What;
+    use crate::turn::{Asked, What};
 
     /// Far more than a slice.
     const ENDLESS: u64 = 1 << 40;
@@ -348,6 +321,26 @@ mod tests {
 
         /// Queues a call that `stretch` will know by its number.
         fn enqueue(&self, context: u8, is_update: bool, number: u64) {
+            self.enqueue_asked(context, is_update, number, None);
+        }
+
+        /// The same of a query that an outermost one has asked.
+        fn enqueue_below(&self, context: u8, number: u64) {
+            let asked = Asked {
+                chain: Link::new(fixture::id(9), None),
+                fuel_max: 1,
+                queries: 1,
+            };
+            self.enqueue_asked(context, false, number, Some(Box::new(asked)));
+        }
+
+        fn enqueue_asked(
+            &self,
+            context: u8,
+            is_update: bool,
+            number: u64,
+            asked: Option<Box<Asked>>,
+        ) {
             let method = Arc::from("method");
             let what = match is_update {
                 true => What::Update(method),
@@ -360,6 +353,7 @@ mod tests {
                 deadline: Instant::now() + Duration::from_secs(600),
                 promise: Some(promise().0),
                 keyed: None,
+                asked,
             };
             let context = &self.contexts[usize::from(context)];
             self.schedule.enqueue(context, begin);
@@ -421,7 +415,7 @@ mod tests {
                 }
             });
             assert!(ran.len() <= 1);
-            assert!(!bench.schedule.may_run_now(&bench.contexts[0], false));
+            assert!(!bench.schedule.may_run_now(&bench.contexts[0], Some(0)));
             // Rounds that pay back debt run nothing.
             ran.pop()
         };
@@ -433,6 +427,48 @@ mod tests {
         assert_eq!(next(true), 0, "the first query ends");
         assert_eq!(next(false), 3, "and makes room for the third");
         assert_eq!([next(false), next(false)], [0, 5]);
+    }
+
+    /// Else those that wait for each other's places would wait for ever.
+    #[test]
+    fn queries_that_ask_hold_the_places_of_their_depth_alone_and_nobody_spins_for_them() {
+        let bounds = Bounds {
+            context_queries_max: 1,
+            ..Bounds::default()
+        };
+        let bench = Bench::with(1, &bounds);
+        let context = &bench.contexts[0];
+        let ran = || -> Vec<u64> { bench.stretch(|_| 1).iter().map(|(_, n)| *n).collect() };
+        let turn = fixture::turn_in_progress(true);
+        let number = bench.schedule.put_aside(context, turn);
+        assert_eq!(bench.stats.asking_queries.get(), 1);
+        let may_run = |query| bench.schedule.may_run_now(context, query);
+        assert_eq!([Some(0), Some(1), None].map(may_run), [false, true, true]);
+
+        bench.enqueue(0, false, 1);
+        assert!(!context.in_ring.get(), "there is nothing to do for it");
+        assert_eq!(ran(), []);
+        bench.enqueue_below(0, 2);
+        bench.enqueue(0, true, 3);
+        assert_eq!(ran(), [2, 3]);
+        assert!(!context.in_ring.get());
+
+        assert!(bench.schedule.take_aside(context, number).is_some());
+        assert!(bench.schedule.take_aside(context, number).is_none(), "once");
+        assert!(!may_run(Some(0)), "it would overtake the one that waits");
+        bench.schedule.let_go(context);
+        assert_eq!(ran(), [1]);
+        assert!(may_run(Some(0)));
+        let figures = [&bench.stats.asking_queries, &bench.stats.waiting];
+        assert_eq!(figures.map(|gauge| gauge.get()), [0, 0]);
+
+        let turn = fixture::turn_in_progress(true);
+        bench.schedule.put_aside(context, turn);
+        bench.enqueue(0, false, 4);
+        assert_eq!(bench.schedule.take_begun(context).len(), 1);
+        bench.schedule.let_go(context);
+        assert_eq!(ran(), [4]);
+        assert_eq!(figures.map(|gauge| gauge.get()), [0, 0]);
     }
 
     #[test]
@@ -488,18 +524,18 @@ mod tests {
         }
         let ran = bench.stretch(|_| bench.slice_fuel / 10);
         assert_eq!(ran.len(), 10);
-        assert!(!bench.schedule.may_run_now(&bench.contexts[0], false));
+        assert!(!bench.schedule.may_run_now(&bench.contexts[0], Some(0)));
     }
 
     #[test]
     fn queries_do_not_wait_for_the_updates_of_their_context() {
         let bench = Bench::new(1);
         let context = &bench.contexts[0];
-        assert!(bench.schedule.may_run_now(context, true));
+        assert!(bench.schedule.may_run_now(context, None));
         // An update is between two slices.
         context.updating.set(true);
-        assert!(bench.schedule.may_run_now(context, false));
-        assert!(!bench.schedule.may_run_now(context, true));
+        assert!(bench.schedule.may_run_now(context, Some(0)));
+        assert!(!bench.schedule.may_run_now(context, None));
         bench.enqueue(0, true, 1);
         bench.enqueue(0, false, 2);
         bench.enqueue(0, true, 3);
@@ -520,7 +556,7 @@ mod tests {
         let mut second = bench.schedule.hold(context);
         bench.enqueue(0, true, 2);
         bench.enqueue(0, false, 3);
-        assert!(!bench.schedule.may_run_now(context, true));
+        assert!(!bench.schedule.may_run_now(context, None));
         assert_eq!(bench.stretch(|_| 1), [(0, 3)]);
         bench.schedule.update_ended(context);
         assert!(block_on(poll_once(&mut second)).is_none());
@@ -538,8 +574,8 @@ mod tests {
     fn a_call_does_not_overtake_what_waits_in_its_context() {
         let bench = Bench::new(2);
         bench.enqueue(0, false, 1);
-        assert!(!bench.schedule.may_run_now(&bench.contexts[0], false));
-        assert!(bench.schedule.may_run_now(&bench.contexts[1], false));
+        assert!(!bench.schedule.may_run_now(&bench.contexts[0], Some(0)));
+        assert!(bench.schedule.may_run_now(&bench.contexts[1], Some(0)));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use corelet_store::{
     AnswerBounds, ApplicationId, ContextId, NodeId, RequestDigest, ShardCount, ShardId, Standing,
 };
-use corelet_wasm_host::{Host, MethodKind, Module};
+use corelet_wasm_host::{Failure, Host, Method, MethodKind, Module};
 use hashlink::LruCache;
 
 use crate::answer::{Answer, Promise, promise};
@@ -32,7 +32,8 @@ use crate::keyed::Keyed;
 use crate::mesh::Mesh;
 use crate::message::{Call, Reply, Request, Response};
 use crate::query_cache::QueryCache;
-use crate::schedule::{Job, Schedule};
+use crate::ready::Job;
+use crate::schedule::Schedule;
 use crate::sequences::SequenceCache;
 use crate::snapshots::Snapshots;
 use crate::stats::ShardStats;
@@ -114,47 +115,24 @@ impl Shard {
 
     async fn answer_call(self: &Rc<Self>, id: ContextId, call: Call) -> Result<Reply, CallError> {
         let started = Instant::now();
-        let context = match self.live(id) {
-            Some(context) => context,
-            // Boxed, because calls of live contexts need no room for it.
-            None => Box::pin(self.revive(id)).await?,
-        };
+        let context = self.reach(id).await?;
         let limits = self.host.limits();
         context
             .rate
             .admit(started, limits.context_calls_per_second)?;
-        let named = std::str::from_utf8(&call.method).ok();
-        let Some(method) = named.and_then(|name| context.module.description().method(name)) else {
-            let method = String::from_utf8_lossy(&call.method)
-                .chars()
-                .take(128)
-                .collect();
-            return Err(CallError::MethodNotFound {
-                method,
-                application: context.application,
-            });
-        };
+        let method = self.method_of(&context, &call.method)?;
         let kind = method.kind;
         let name = Arc::clone(&method.name);
         let what = match kind {
             MethodKind::Query => What::Query(name),
             MethodKind::Update => What::Update(name),
         };
-        let may_repeat = kind == MethodKind::Query
-            && call.key.is_none()
-            && self.query_cache.is_used()
-            && !context.deleted.get();
+        let may_repeat =
+            kind == MethodKind::Query && call.key.is_none() && self.may_repeat(&context);
         if may_repeat {
-            let version = context.standing.get().version;
             let asked = (&call.method[..], &call.args[..]);
-            let found = self
-                .query_cache
-                .find(context.id, version, asked, &call.caller);
-            if let Some(reply) = found {
-                // Not for nothing: the context pays as for the cheapest turn.
-                self.schedule.spend(&context, 0);
-                self.stats.queries.one();
-                self.stats.query_micros.observe_micros(started.elapsed());
+            if let Some(reply) = self.told_before(&context, asked, &call.caller) {
+                self.count_query(started);
                 return Ok(reply);
             }
         }
@@ -165,6 +143,7 @@ impl Shard {
             caller: call.caller,
             deadline: started + Duration::from_millis(limits.call_time_max),
             keyed: None,
+            asked: None,
             promise: None,
         };
         if let Some(key) = call.key {
@@ -186,18 +165,67 @@ impl Shard {
             self.query_cache
                 .keep(context.id, asked, caller, repeatable, &reply);
         }
-        let (counter, histogram) = match kind {
-            MethodKind::Query => (&self.stats.queries, &self.stats.query_micros),
-            MethodKind::Update => (&self.stats.updates, &self.stats.update_micros),
-        };
-        counter.one();
-        histogram.observe_micros(started.elapsed());
+        match kind {
+            MethodKind::Query => self.count_query(started),
+            MethodKind::Update => {
+                self.stats.updates.one();
+                self.stats.update_micros.observe_micros(started.elapsed());
+            }
+        }
         Ok(reply)
+    }
+
+    /// A context, in memory.
+    pub(crate) async fn reach(self: &Rc<Self>, id: ContextId) -> Result<InUse, CallError> {
+        match self.live(id) {
+            Some(context) => Ok(context),
+            // Boxed, because calls of live contexts need no room for it.
+            None => Box::pin(self.revive(id)).await,
+        }
+    }
+
+    /// The method of a context's application that has this name.
+    pub(crate) fn method_of<'a>(
+        &self,
+        context: &'a Context,
+        name: &[u8],
+    ) -> Result<&'a Method, CallError> {
+        let named = std::str::from_utf8(name).ok();
+        let found = named.and_then(|name| context.module.description().method(name));
+        found.ok_or_else(|| CallError::MethodNotFound {
+            method: String::from_utf8_lossy(name).chars().take(128).collect(),
+            application: context.application,
+        })
+    }
+
+    /// Whether answers to queries of this context are repeated.
+    pub(crate) fn may_repeat(&self, context: &Context) -> bool {
+        self.query_cache.is_used() && !context.deleted.get()
+    }
+
+    /// What a query was told before, by method and arguments, if it would be told the same.
+    pub(crate) fn told_before(
+        &self,
+        context: &Context,
+        asked: (&[u8], &[u8]),
+        caller: &str,
+    ) -> Option<Reply> {
+        let version = context.standing.get().version;
+        let found = self.query_cache.find(context.id, version, asked, caller)?;
+        // Not for nothing: the context pays as for the cheapest turn.
+        self.schedule.spend(context, 0);
+        Some(found)
+    }
+
+    /// Counts a query that was answered.
+    pub(crate) fn count_query(&self, started: Instant) {
+        self.stats.queries.one();
+        self.stats.query_micros.observe_micros(started.elapsed());
     }
 
     /// Runs a turn to its end.
     pub(crate) async fn execute(
-        &self,
+        self: &Rc<Self>,
         context: &Rc<Context>,
         begin: Begin,
     ) -> Result<Executed, CallError> {
@@ -206,7 +234,7 @@ impl Shard {
 
     /// Runs a call where it arrived if nothing speaks against it, else queues it.
     pub(crate) fn start(
-        &self,
+        self: &Rc<Self>,
         context: &Rc<Context>,
         mut begin: Begin,
     ) -> Result<Started, CallError> {
@@ -214,7 +242,8 @@ impl Shard {
         if is_exclusive {
             self.commits.check_room(0)?;
         }
-        if !self.schedule.may_run_now(context, is_exclusive) {
+        let query = (!is_exclusive).then(|| begin.depth());
+        if !self.schedule.may_run_now(context, query) {
             self.schedule.check_room(context)?;
             let (promise, answer) = promise();
             begin.promise = Some(promise);
@@ -227,6 +256,12 @@ impl Shard {
                 let (promise, answer) = promise();
                 turn.promise_to(promise);
                 self.schedule.requeue(context, turn);
+                Ok(Started::Queued(answer))
+            }
+            Step::Asks(mut turn, question) => {
+                let (promise, answer) = promise();
+                turn.promise_to(promise);
+                self.ask(context, turn, question);
                 Ok(Started::Queued(answer))
             }
             Step::Delivered => unreachable!("a call that has not queued has no promise to keep"),
@@ -242,9 +277,19 @@ impl Shard {
         let begun = self.schedule.take_begun(&context);
         let count = begun.len() as u64;
         for turn in begun {
-            self.cancel(&context, turn);
+            self.stop(&context, turn, Failure::Cancelled);
         }
+        self.schedule.let_go(&context);
         Ok(count)
+    }
+
+    /// Stops the queries of a context that is gone which wait for other contexts. Those that run
+    /// come to their end.
+    pub(crate) fn cancel_asking(&self, context: &Rc<Context>) {
+        for turn in self.schedule.take_asking(context) {
+            self.stop(context, turn, Failure::Cancelled);
+        }
+        self.schedule.let_go(context);
     }
 
     /// The scheduler's task: serves the ring in stretches, with a breath in
@@ -258,18 +303,24 @@ impl Shard {
     }
 
     /// Runs what is in the ring until it is time for a breath.
-    pub(crate) fn run_stretch(&self) {
+    pub(crate) fn run_stretch(self: &Rc<Self>) {
         self.schedule.stretch(|context, job| {
             let step = match job {
                 Job::Begin(begin) => self.begin(context, begin),
                 Job::Resume(turn) => self.resume(context, turn),
             };
-            match step {
-                Step::More(turn) => self.schedule.requeue(context, turn),
-                Step::Delivered => {}
-                Step::Ended(_) => unreachable!("a queued call has a promise to keep"),
-            }
+            self.carry_on(context, step);
         });
+    }
+
+    /// Sees to the rest of a turn that somebody waits for.
+    pub(crate) fn carry_on(self: &Rc<Self>, context: &Rc<Context>, step: Step) {
+        match step {
+            Step::More(turn) => self.schedule.requeue(context, turn),
+            Step::Asks(turn, question) => self.ask(context, turn, question),
+            Step::Delivered => {}
+            Step::Ended(_) => unreachable!("a queued call has a promise to keep"),
+        }
     }
 
     /// Counts the end of what was asked from outside, or by another shard for
@@ -420,6 +471,10 @@ impl Shard {
             Request::Call { context, call } => {
                 self.stats.hops.one();
                 Response::Call(self.counted(self.call_here(context, call).await))
+            }
+            Request::Query { context, query } => {
+                self.stats.hops.one();
+                Response::Query(self.query_here(context, query).await)
             }
             Request::Create { id, new } => {
                 Response::Create(self.counted(self.create_here(id, new).await))

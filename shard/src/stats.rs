@@ -134,6 +134,17 @@ pub struct ShardStats {
     pub update_micros: Histogram,
     /// Calls waiting for their turn.
     pub waiting: Gauge,
+    /// Queries that wait for other contexts' answers.
+    pub asking_queries: Gauge,
+    /// Questions that went to other contexts.
+    pub questions: Counter,
+    /// Questions that were not asked, as they would have closed a circle.
+    pub questions_in_circles: Counter,
+    /// Questions that were not asked, as too many contexts waited for each other.
+    pub questions_too_deep: Counter,
+    /// Questions that were refused at another bound, be it of the shard that asked or of the one
+    /// that was asked.
+    pub questions_refused: Counter,
     /// Updates executed and not yet durable.
     pub uncommitted: Gauge,
     /// Contexts with something in memory.

@@ -15,11 +15,12 @@ use std::time::Instant;
 use bytes::Bytes;
 use corelet_store::{BlobHold, CallEffects, Change, Event, Hlc, KeyedAnswer, Reuse, Root};
 use corelet_wasm_host::{
-    Entry, Failure, Finished, GuestEvent, GuestLog, GuestState, Instance, InstantiateError,
-    MethodKind, Module, Running, Turn,
+    Answered, Entry, Failure, Finished, GuestEvent, GuestLog, GuestState, Instance,
+    InstantiateError, MethodKind, Module, Question, Running, Turn,
 };
 
 use crate::answer::{Answer, Promise};
+use crate::chain::{Link, depth_below};
 use crate::commit_stage::Receipt;
 use crate::context::Context;
 use crate::contexts::failure_of;
@@ -42,8 +43,20 @@ pub(crate) struct Begin {
     pub(crate) deadline: Instant,
     /// Under which key its answer is kept.
     pub(crate) keyed: Option<Box<Keyed>>,
+    /// By whom it was asked, if it is another context's query that has.
+    pub(crate) asked: Option<Box<Asked>>,
     /// Who waits, if the call could not run where it arrived.
     pub(crate) promise: Option<Promise<TurnEnd>>,
+}
+
+/// Of a query that another context's query has asked.
+pub(crate) struct Asked {
+    /// Who waits for it.
+    pub(crate) chain: Arc<Link>,
+    /// What the asking one has left of its fuel.
+    pub(crate) fuel_max: u64,
+    /// Queries that the outermost call has caused so far, this one among them.
+    pub(crate) queries: u64,
 }
 
 /// What a turn runs.
@@ -60,6 +73,17 @@ impl Begin {
     /// Whether it has the context's state for itself.
     pub(crate) fn is_exclusive(&self) -> bool {
         !matches!(self.what, What::Query(_))
+    }
+
+    /// How many contexts wait for it.
+    pub(crate) fn depth(&self) -> usize {
+        depth_below(self.asked.as_ref().map(|asked| &*asked.chain))
+    }
+
+    /// Whether somebody has gone for whom it would run.
+    fn is_given_up(&self) -> bool {
+        let asked = self.asked.as_ref();
+        asked.is_some_and(|asked| asked.chain.is_given_up())
     }
 }
 
@@ -89,6 +113,10 @@ pub(crate) struct TurnInProgress {
     root: Root,
     version: u64,
     fuel_seen: u64,
+    /// Who waits for it, if it was asked.
+    chain: Option<Arc<Link>>,
+    /// The question that it waits for itself.
+    waits: Option<Arc<Link>>,
     promise: Option<Promise<TurnEnd>>,
 }
 
@@ -100,6 +128,8 @@ pub(crate) enum Step {
     Delivered,
     /// The slice's fuel is used up.
     More(TurnInProgress),
+    /// The guest waits for another context's query.
+    Asks(TurnInProgress, Question),
 }
 
 /// What a turn comes to.
@@ -110,6 +140,8 @@ pub(crate) type TurnEnd = Result<Executed, CallError>;
 pub(crate) struct Executed {
     pub(crate) outcome: Result<Bytes, CallError>,
     pub(crate) fuel_used: u64,
+    /// Queries of other contexts that its outermost call has caused so far.
+    pub(crate) queries: u64,
     pub(crate) durable: Durable,
     /// Whether another call of the same would be told the same.
     pub(crate) repeatable: Option<Repeatable>,
@@ -191,9 +223,11 @@ impl Shard {
             );
             context.updating.set(true);
         }
+        let is_given_up = begin.is_given_up();
         let promise = begin.promise;
         let checked_out = match has_expired {
             true => Err(self.expired()),
+            false if is_given_up => Err(CallError::guest(Failure::Cancelled, &[])),
             false => self.check_out(context, is_exclusive),
         };
         let Warm { instance, seen } = match checked_out {
@@ -223,6 +257,18 @@ impl Shard {
             }
         };
         let (mut state, mut args) = (state, begin.args);
+        let (fuel_max, queries, chain) = match begin.asked {
+            Some(asked) => (
+                fuel_max.min(asked.fuel_max),
+                asked.queries,
+                Some(asked.chain),
+            ),
+            None => (fuel_max, 0, None),
+        };
+        let method = match &begin.what {
+            What::Query(method) | What::Update(method) => Some(Arc::clone(method)),
+            What::Init | What::Timer(_) => None,
+        };
         let entry = match begin.what {
             What::Query(method) => Entry::Call {
                 method,
@@ -269,6 +315,7 @@ impl Shard {
             seed: self.clock.seed(),
             state_version,
             fuel_max,
+            queries,
             state: Box::new(state),
         });
         self.resume(
@@ -286,6 +333,8 @@ impl Shard {
                 root: context.standing.get().root,
                 version: context.standing.get().version,
                 fuel_seen: 0,
+                chain,
+                waits: None,
                 promise,
             },
         )
@@ -324,16 +373,23 @@ impl Shard {
 
     /// Runs one slice.
     pub(crate) fn resume(&self, context: &Rc<Context>, mut turn: TurnInProgress) -> Step {
-        let finished = match poll_slice(&mut turn.running) {
+        let polled = poll_slice(&mut turn.running);
+        if polled.is_pending()
+            && let Some(question) = turn.running.take_question()
+        {
+            let spent = turn.see_fuel();
+            self.spend(context, spent);
+            return Step::Asks(turn, question);
+        }
+        let finished = match polled {
             Poll::Ready(finished) => finished,
+            Poll::Pending if turn.is_given_up() => turn.running.stop(Failure::Cancelled),
             Poll::Pending if Instant::now() >= turn.deadline => {
                 let max = self.host.limits().call_time_max;
                 turn.running.stop(Failure::TimedOut { max })
             }
             Poll::Pending => {
-                let fuel = turn.running.fuel_used();
-                let spent = fuel.saturating_sub(turn.fuel_seen);
-                turn.fuel_seen = fuel;
+                let spent = turn.see_fuel();
                 self.stats.fuel.add(spent);
                 // A slice can be full of work that costs its caller nothing, as bringing a list
                 // into memory is. Its context pays for it, or its neighbours would.
@@ -346,10 +402,18 @@ impl Shard {
         self.conclude(context, turn, finished)
     }
 
-    /// Stops a turn between two slices, on somebody's word.
-    pub(crate) fn cancel(&self, context: &Rc<Context>, mut turn: TurnInProgress) {
-        let finished = turn.running.stop(Failure::Cancelled);
-        self.conclude(context, turn, finished);
+    /// Stops a turn between two slices, or while it waits for an answer.
+    pub(crate) fn stop(
+        &self,
+        context: &Rc<Context>,
+        mut turn: TurnInProgress,
+        why: Failure,
+    ) -> Step {
+        if let Some(link) = turn.waits.take() {
+            link.give_up();
+        }
+        let finished = turn.running.stop(why);
+        self.conclude(context, turn, finished)
     }
 
     fn conclude(&self, context: &Rc<Context>, turn: TurnInProgress, finished: Finished) -> Step {
@@ -386,8 +450,11 @@ impl Shard {
             reads,
             fuel_used,
         } = finished;
-        let is_repeatable =
-            turn.kind == TurnKind::Query && outcome.is_ok() && !reads.moment && logs.is_empty();
+        let is_repeatable = turn.kind == TurnKind::Query
+            && outcome.is_ok()
+            && !reads.moment
+            && !reads.others
+            && logs.is_empty();
         let repeatable = is_repeatable.then_some(Repeatable {
             version: turn.version,
             has_asked_caller: reads.caller,
@@ -418,6 +485,7 @@ impl Shard {
         .map(|(outcome, durable)| Executed {
             outcome,
             fuel_used,
+            queries: turn.running.queries(),
             durable,
             repeatable,
         });
@@ -683,8 +751,49 @@ impl TurnInProgress {
             root: corelet_store::Standing::OF_NO_CONTEXT.root,
             version: 0,
             fuel_seen: 0,
+            chain: None,
+            waits: None,
             promise: None,
         }
+    }
+
+    pub(crate) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// Who waits for it, if it was asked.
+    pub(crate) fn chain(&self) -> Option<&Arc<Link>> {
+        self.chain.as_ref()
+    }
+
+    /// How many contexts wait for it.
+    pub(crate) fn depth(&self) -> usize {
+        depth_below(self.chain.as_deref())
+    }
+
+    fn is_given_up(&self) -> bool {
+        self.chain.as_ref().is_some_and(|chain| chain.is_given_up())
+    }
+
+    /// What it has used since it was last asked.
+    fn see_fuel(&mut self) -> u64 {
+        let fuel = self.running.fuel_used();
+        let spent = fuel.saturating_sub(self.fuel_seen);
+        self.fuel_seen = self.fuel_seen.max(fuel);
+        spent
+    }
+
+    /// Notes for which answer it waits.
+    pub(crate) fn wait_for_answer(&mut self, link: Arc<Link>) {
+        self.waits = Some(link);
+    }
+
+    /// Gives it the answer that it waits for. What others have used for that is its own fuel, but
+    /// their contexts have paid for it already.
+    pub(crate) fn take_answer(&mut self, answered: Answered) {
+        self.waits = None;
+        self.fuel_seen = self.fuel_seen.saturating_add(answered.fuel_used);
+        self.running.answer(answered);
     }
 
     pub(crate) fn promise_to(&mut self, promise: Promise<TurnEnd>) {
@@ -692,8 +801,8 @@ impl TurnInProgress {
     }
 }
 
-/// Pending means that a slice has ended: host functions never wait, so there
-/// is nobody to wake us.
+/// Pending means that a slice has ended, or that the guest has a question: host functions wait
+/// for nothing else, so there is nobody to wake us.
 fn poll_slice(running: &mut Running) -> Poll<Finished> {
     Pin::new(running).poll(&mut std::task::Context::from_waker(Waker::noop()))
 }
@@ -731,6 +840,7 @@ mod tests {
         let what = "a test".to_owned();
         for (failure, guest_s) in [
             (Failure::WroteInQuery, true),
+            (Failure::AskedInUpdate, true),
             (Failure::OutOfMemory { max: 1 }, true),
             (Failure::State("the disk is gone".into()), false),
             (Failure::OurBug { what }, false),

@@ -9,9 +9,9 @@
 ;; A core module in the shape that the component tooling expects of the world in
 ;; sdk/wit/.
 (module
-  (import "corelet:app/context@0.2.0" "state-version" (func $state-version (result i64)))
-  (import "corelet:app/storage@0.2.0" "set" (func $set (param i32 i32 i32 i32 i32)))
-  (import "corelet:app/storage@0.2.0" "text-append" (func $text-append (param i32 i32 i32 i32 i32)))
+  (import "corelet:app/context@0.2.1" "state-version" (func $state-version (result i64)))
+  (import "corelet:app/storage@0.2.1" "set" (func $set (param i32 i32 i32 i32 i32)))
+  (import "corelet:app/storage@0.2.1" "text-append" (func $text-append (param i32 i32 i32 i32 i32)))
   (memory (export "memory") 2)
   (global $remembered (mut i64) (i64.const 0))
 

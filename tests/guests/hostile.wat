@@ -9,7 +9,7 @@
 ;; A core module in the shape that the component tooling expects of the world in
 ;; sdk/wit/.
 (module
-  (import "corelet:app/storage@0.2.0" "set" (func $set (param i32 i32 i32 i32 i32)))
+  (import "corelet:app/storage@0.2.1" "set" (func $set (param i32 i32 i32 i32 i32)))
   (memory (export "memory") 2)
   ;; Where the host's next argument goes.
   (global $free (mut i32) (i32.const 65536))

@@ -38,8 +38,8 @@ const ELSEWHERE: [(&str, &str); 14] = [
         "an_endless_loop_is_parked_at_every_slice_and_stopped_by_its_fuel",
     ),
     (
-        "args_bytes_max",
-        "every_error_of_the_catalogue_is_met_and_is_as_the_page_has_it",
+        "query_depth_max",
+        "a_circle_is_answered_and_so_is_a_chain_that_is_too_long",
     ),
     (
         "compile_cpu_per_mib",

@@ -527,6 +527,13 @@ fn guests_that_fail(catalogue: &Catalogue) {
     for guest in ["write_flood", "remove_flood", "event_flood"] {
         query(guest, "wrote_in_query");
     }
+    let asks = made::framed(
+        "(func $call (param i32 i32 i32 i32) (result i32)
+           (call $query (i32.const 512) (i32.const 32) (i32.const 266) (i32.const 3)
+             (local.get 2) (local.get 3) (i32.const 416))
+           (call $ok-null))",
+    );
+    call("asks", &asks, "asked_in_update");
     for guest in [
         "not_json",
         "not_utf8",

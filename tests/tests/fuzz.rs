@@ -179,6 +179,7 @@ fn turn() -> Turn {
         seed: [3; 32],
         state_version: 5,
         fuel_max: FUEL_MAX,
+        queries: 0,
         state: Box::new(state),
     }
 }
@@ -235,6 +236,7 @@ fn name(seed: u64, failure: &Failure) -> &'static str {
         Failure::LimitExceeded { .. } => "beyond a limit",
         Failure::InvalidOutput { .. } => "lies",
         Failure::WroteInQuery
+        | Failure::AskedInUpdate
         | Failure::OutsideTurn { .. }
         | Failure::Misused { .. }
         | Failure::MemoryFull { .. }

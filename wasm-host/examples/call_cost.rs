@@ -83,6 +83,7 @@ impl Warm {
             seed: [9; 32],
             state_version: 1,
             fuel_max: 1_000_000_000,
+            queries: 0,
             state: self.state.take().expect("it came back"),
         };
         let mut running = self.instance.take().expect("it came back").run(turn);

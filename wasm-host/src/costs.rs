@@ -74,6 +74,8 @@ host_costs! {
     TIMERS_ARM             = "timers.arm":           14000,    4,     0;
     TIMERS_CANCEL          = "timers.cancel":        10000,    4,     0;
     TIMERS_ARMED           = "timers.armed":          2000,    1,   700;
+    // Beside what the other guest uses, which its caller pays as if it were its own.
+    CALLS_QUERY            = "calls.query":          10000,    2,     0;
     EVENTS_EMIT            = "events.emit":           1000,    2,     0;
     LOG_WRITE              = "log.write":             1000,    2,     0;
 }

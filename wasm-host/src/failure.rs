@@ -82,6 +82,9 @@ pub enum Failure {
     /// A query called one of the functions of `storage` that write.
     #[error("a query tried to write: make the method an update")]
     WroteInQuery,
+    /// An update or `init` asked another context's query.
+    #[error("an update asked another context's query: only queries may")]
+    AskedInUpdate,
     /// A host function was called where there is no context to answer for.
     #[error("{function} was called outside of a call (while {phase})")]
     OutsideTurn {
@@ -130,11 +133,34 @@ impl Failure {
             | Failure::Busy { .. }
             | Failure::Cancelled
             | Failure::WroteInQuery
+            | Failure::AskedInUpdate
             | Failure::OutsideTurn { .. }
             | Failure::InvalidOutput { .. }
             | Failure::Misused { .. }
             | Failure::State(_)
             | Failure::OurBug { .. } => None,
+        }
+    }
+
+    /// Its name for programs, as the server gives it to clients and a guest is told it whose
+    /// question ended so.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Failure::Application { .. } => "application_error",
+            Failure::Trapped { .. } | Failure::OutsideTurn { .. } => "trapped",
+            Failure::OutOfFuel { .. } => "out_of_fuel",
+            Failure::OutOfMemory { .. } => "out_of_memory",
+            Failure::MemoryFull { .. } | Failure::Busy { .. } => "busy",
+            Failure::TimedOut { .. } => "timed_out",
+            Failure::Cancelled => "cancelled",
+            Failure::StackOverflow { .. } => "stack_overflow",
+            Failure::LimitExceeded { .. } => "limit_exceeded",
+            Failure::WroteInQuery => "wrote_in_query",
+            Failure::AskedInUpdate => "asked_in_update",
+            Failure::InvalidOutput { .. } => "invalid_output",
+            Failure::Misused { .. } => "entry_misused",
+            Failure::State(_) => "storage_damaged",
+            Failure::OurBug { .. } => "internal_error",
         }
     }
 }

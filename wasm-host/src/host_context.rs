@@ -7,6 +7,7 @@
 
 use std::mem;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
@@ -15,6 +16,7 @@ use wasmtime::{AsContext, ResourceLimiter, StoreContext, StoreContextMut};
 
 use crate::costs::HostCost;
 use crate::failure::{Failure, engine_bug, is_the_guests};
+use crate::guest_calls::{Answered, Line};
 use crate::guest_state::GuestState;
 use crate::host::Shared;
 use crate::limits::Limits;
@@ -107,8 +109,12 @@ pub(crate) struct HostContext {
     memory_refused_at: Option<u64>,
     /// None between turns.
     state: Option<StaysHere<Box<dyn GuestState>>>,
-    /// Slices that had ended when the turn began.
+    /// To whoever runs the turn, which has the other half.
+    line: StaysHere<Rc<Line>>,
+    /// Slices that had ended when the turn began, or when it last got an answer.
     slices_before: u64,
+    /// Fuel that it had used then.
+    fuel_before: u64,
     /// Whether the engine has lost count: it counts in registers, and a trap that the
     /// processor raises leaves what it has not saved since the slice began.
     pub(crate) has_lost_count: bool,
@@ -129,10 +135,10 @@ struct Unpriced {
 /// A value that the engine may take for `Send`.
 struct StaysHere<T>(T);
 
-// SAFETY: a store's data has to be `Send` for the engine, and a state is not.
-// A store belongs to an `Instance`, and during a turn to a `Running`; neither
-// is `Send`, and a state is inside only during a turn. So no other thread ever
-// sees it. The safe way is to compare thread ids on each access, which was a
+// SAFETY: a store's data has to be `Send` for the engine, and neither a state
+// is nor a line. A store belongs to an `Instance`, and during a turn to a `Running`; neither
+// is `Send`, and what has the line's other half is the `Running`. So no other
+// thread ever sees them. The safe way is to compare thread ids on each access, which was a
 // twentieth of a short call.
 #[allow(unsafe_code)]
 unsafe impl<T> Send for StaysHere<T> {}
@@ -166,7 +172,9 @@ impl HostContext {
             all_bytes_max,
             memory_refused_at: None,
             state: None,
+            line: StaysHere(Rc::default()),
             slices_before: 0,
+            fuel_before: 0,
             has_lost_count: false,
             slice: 0,
             slice_fuel_left_at_start: 0,
@@ -174,13 +182,15 @@ impl HostContext {
         }
     }
 
-    /// Prepares for a turn with `fuel` left to it.
+    /// Prepares for a turn with `fuel` left to it, whose outermost call has caused so many
+    /// queries before.
     pub(crate) fn begin(
         &mut self,
         phase: Phase,
         facts: Facts,
         state: Box<dyn GuestState>,
         fuel: u64,
+        queries: u64,
     ) {
         debug_assert_eq!(self.phase, Phase::Idle);
         self.phase = phase;
@@ -192,6 +202,8 @@ impl HostContext {
         self.state = Some(StaysHere(state));
         self.slice = self.progress.slices.load(Ordering::Relaxed);
         self.slices_before = self.slice;
+        self.fuel_before = 0;
+        self.line.0.begin(queries);
         self.has_lost_count = false;
         self.slice_fuel_left_at_start = fuel;
     }
@@ -199,7 +211,13 @@ impl HostContext {
     /// What the turn has used at most, up to the end of the slice that it is in.
     pub(crate) fn fuel_to_slice_end(&self) -> u64 {
         let ended = self.progress.slices.load(Ordering::Relaxed) - self.slices_before;
-        self.limits.slice_fuel.saturating_mul(ended + 1)
+        let since = self.limits.slice_fuel.saturating_mul(ended + 1);
+        self.fuel_before.saturating_add(since)
+    }
+
+    /// The line to whoever runs the turn.
+    pub(crate) fn line(&self) -> &Rc<Line> {
+        &self.line.0
     }
 
     /// Ends a turn: gives the state back and detaches from the context. None
@@ -380,6 +398,29 @@ impl Future for SliceEnd {
         cx.waker().wake_by_ref();
         Poll::Pending
     }
+}
+
+/// Parks the guest until the question on its line is answered.
+pub(crate) async fn answer(cx: &mut Cx<'_>) -> Answered {
+    // The line is reached through the store each time, as it must not be held across a wait.
+    std::future::poll_fn(|_| match cx.data_mut().line().take_answer() {
+        Some(answered) => Poll::Ready(answered),
+        None => Poll::Pending,
+    })
+    .await
+}
+
+/// Takes what an answer has cost from the guest, which has been parked for it and so begins a
+/// new slice: what others have done for it has not taken its own time.
+pub(crate) fn charge_answer(cx: &mut Cx<'_>, fuel: u64) -> wasmtime::Result<()> {
+    charge(cx, fuel)?;
+    let left = cx.get_fuel()?;
+    let data = cx.data_mut();
+    data.slice = data.progress.slices.load(Ordering::Relaxed);
+    data.slice_fuel_left_at_start = left;
+    data.slices_before = data.slice;
+    data.fuel_before = data.facts.fuel_max.saturating_sub(left);
+    Ok(())
 }
 
 /// Runs `f` with the context's state, and with the store to borrow the guest's

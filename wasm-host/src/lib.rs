@@ -3,7 +3,8 @@
 //!
 //! No LMDB, no network and no executor here. A guest reaches its context's
 //! state through [`GuestState`], which the shard implements; a turn is a plain
-//! future that is pending exactly when a fuel slice has ended.
+//! future that is pending exactly when a fuel slice has ended, or when its guest waits for
+//! another context's query.
 //!
 //! Start reading at [`Host::load`] (bytes to [`Module`]), then
 //! [`Module::instantiate`], then [`Instance::run`] ([`Turn`] to [`Finished`]).
@@ -16,6 +17,7 @@ mod engine;
 mod failure;
 mod functions;
 mod guest_blobs;
+mod guest_calls;
 mod guest_sequences;
 mod guest_state;
 mod guest_timers;
@@ -40,6 +42,7 @@ pub use guest_blobs::{
     AttachStep, AttachedBlob, AttachedFrom, AttachedPage, DetachStep, GuestBlobs, SizeFrom,
     SizeKnown, SizeStep,
 };
+pub use guest_calls::{Answered, QueryError, Question};
 pub use guest_sequences::{Elements, GuestSequences, RemovalStep, SequenceKind, SequenceStep};
 pub use guest_state::{
     GuestState, KEY_BYTES_MAX, NullState, Row, Space, StateError, Walk as StateWalk,

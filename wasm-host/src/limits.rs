@@ -162,6 +162,12 @@ limits! {
     /// Calls of one context in a second, in the long run: after a second without any as many
     /// more may come at once. Those beyond are refused.
     context_calls_per_second: Count = 1_000_000;
+    /// Queries of contexts that wait for each other, below a call: one that a call's query asks is
+    /// the first. Asking beyond it is answered with `too-deep`. With 0 no query asks another context.
+    query_depth_max: Count = 8;
+    /// Queries of other contexts that one call causes in all, be it that its own query asks
+    /// them or that those do which it asks. The query that asks one more is stopped.
+    query_calls_max: Count = 100;
     /// Host calls in one turn.
     host_calls_max: Count = 1_000_000;
     /// Length of `args`.
@@ -314,6 +320,8 @@ impl Limits {
         )?;
         // A millisecond.
         at_most("timer_runs_per_minute", self.timer_runs_per_minute, 60_000)?;
+        // Each of them holds an instance meanwhile.
+        at_most("query_depth_max", self.query_depth_max, 64)?;
         at_least("stack_bytes_max", self.stack_bytes_max, 64 << 10)?;
         at_most("stack_bytes_max", self.stack_bytes_max, 64 << 20)?;
         at_least("memory_bytes_max", self.memory_bytes_max, 64 << 10)?;

@@ -1,10 +1,12 @@
 //! A turn that is running: a future that is pending exactly when a fuel slice
-//! has ended. Dropping it stops the guest and discards the instance.
+//! has ended, or when its guest waits for another context's query. Dropping it
+//! stops the guest and discards the instance.
 //!
 //! Who polls it when is the shard's business.
 
 use std::mem;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
@@ -15,6 +17,7 @@ use crate::costs;
 use crate::description::MethodKind;
 use crate::failure::{Failure, capped};
 use crate::functions::is_json;
+use crate::guest_calls::{Answered, Line, Question};
 use crate::guest_state::NullState;
 use crate::host_context::{Facts, Phase, Progress};
 use crate::instance::{Instance, failure_of};
@@ -26,6 +29,7 @@ use crate::turn::{Entry, Finished, Output, Reads, Turn};
 pub struct Running {
     turn: Pin<Box<dyn Future<Output = Finished>>>,
     progress: Arc<Progress>,
+    line: Rc<Line>,
     slices_before: u64,
     done: bool,
 }
@@ -35,6 +39,7 @@ impl Running {
         let fuel_max = turn.fuel_max;
         let (entry, args, ready) = begin(&mut instance, turn);
         let progress = Arc::clone(&instance.store.data().progress);
+        let line = Rc::clone(instance.store.data().line());
         count(&progress.shared.stats.lane().turns);
         Running {
             slices_before: progress.slices.load(Ordering::Relaxed),
@@ -73,8 +78,25 @@ impl Running {
                 ended(instance, answer, fuel_max)
             }),
             progress,
+            line,
             done: false,
         }
+    }
+
+    /// What the guest asks of another context, once: until [`Running::answer`] polling it again
+    /// is of no use.
+    pub fn take_question(&mut self) -> Option<Question> {
+        self.line.take_question()
+    }
+
+    /// Tells the guest what became of its question. It goes on when it is polled.
+    pub fn answer(&mut self, answered: Answered) {
+        self.line.answer(answered);
+    }
+
+    /// Queries of other contexts that the outermost call has caused so far.
+    pub fn queries(&self) -> u64 {
+        self.line.queries()
     }
 
     /// Ends the turn where it is, with what it has logged and nothing else: its instance
@@ -123,7 +145,7 @@ impl Future for Running {
         let poll = self.turn.as_mut().poll(cx);
         if poll.is_ready() {
             self.done = true;
-        } else {
+        } else if !self.line.is_waiting() {
             count(&self.progress.slices);
             count(&self.progress.shared.stats.lane().slices);
         }
@@ -151,6 +173,7 @@ fn begin(instance: &mut Instance, turn: Turn) -> (Entry, Bytes, Result<(), Failu
         seed,
         state_version,
         fuel_max,
+        queries,
         state,
     } = turn;
     let (phase, fuel_limit) = match &entry {
@@ -176,7 +199,10 @@ fn begin(instance: &mut Instance, turn: Turn) -> (Entry, Bytes, Result<(), Failu
         fuel_max,
         fuel_limit,
     };
-    instance.store.data_mut().begin(phase, facts, state, fuel);
+    instance
+        .store
+        .data_mut()
+        .begin(phase, facts, state, fuel, queries);
     let ready = before(instance, args.len() as u64, fuel);
     (entry, args, ready)
 }

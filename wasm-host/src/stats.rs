@@ -42,7 +42,7 @@ pub(crate) struct Lane {
     failures: [AtomicU64; FAILURE_KINDS],
 }
 
-const FAILURE_KINDS: usize = 16;
+const FAILURE_KINDS: usize = 17;
 
 /// Compilations that ended in the same way.
 #[derive(Debug, Default)]
@@ -169,6 +169,7 @@ impl Lane {
             Failure::Busy { .. } => 13,
             Failure::TimedOut { .. } => 14,
             Failure::Cancelled => 15,
+            Failure::AskedInUpdate => 16,
         };
         count(&self.failures[index]);
     }
@@ -238,6 +239,7 @@ impl Stats {
                 busy: failures[13],
                 timed_out: failures[14],
                 cancelled: failures[15],
+                asked_in_update: failures[16],
             },
         }
     }
@@ -318,4 +320,6 @@ pub struct TrapCounts {
     pub timed_out: u64,
     /// Stopped on somebody's word.
     pub cancelled: u64,
+    /// Updates that asked another context's query.
+    pub asked_in_update: u64,
 }

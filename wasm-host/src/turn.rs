@@ -50,6 +50,10 @@ pub struct Turn {
     /// The turn's whole budget. See `query_fuel_max` and its neighbours in
     /// [`crate::Limits`].
     pub fuel_max: u64,
+    /// Queries of other contexts that the outermost call has caused before this turn: 0 in the
+    /// outermost. With its own they are at most
+    /// [`query_calls_max`](crate::Limits::query_calls_max).
+    pub queries: u64,
     /// The context's state as this turn sees it.
     pub state: Box<dyn GuestState>,
 }
@@ -81,6 +85,8 @@ pub struct Reads {
     pub caller: bool,
     /// The time, or random bytes.
     pub moment: bool,
+    /// Another context's query.
+    pub others: bool,
 }
 
 /// A checked answer.

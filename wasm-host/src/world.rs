@@ -9,11 +9,12 @@ use wasmtime::component::{ComponentType, Lift, Lower, TypedFunc};
 /// The interfaces that a component may import. It may have been built against any version that
 /// begins with [`VERSION`]: the linker takes those for the same, and what an earlier one had is
 /// in all later ones.
-pub(crate) const INTERFACES: [&str; 6] = [CONTEXT, STORAGE, BLOBS, TIMERS, EVENTS, LOG];
+pub(crate) const INTERFACES: [&str; 7] = [CONTEXT, STORAGE, BLOBS, TIMERS, CALLS, EVENTS, LOG];
 pub(crate) const CONTEXT: &str = "corelet:app/context@0.2.1";
 pub(crate) const STORAGE: &str = "corelet:app/storage@0.2.1";
 pub(crate) const BLOBS: &str = "corelet:app/blobs@0.2.1";
 pub(crate) const TIMERS: &str = "corelet:app/timers@0.2.1";
+pub(crate) const CALLS: &str = "corelet:app/calls@0.2.1";
 pub(crate) const EVENTS: &str = "corelet:app/events@0.2.1";
 pub(crate) const LOG: &str = "corelet:app/log@0.2.1";
 
@@ -172,6 +173,27 @@ pub(crate) struct RawOutOfRange {
     pub(crate) length: u64,
 }
 
+#[derive(Debug, Clone, ComponentType, Lower)]
+#[component(variant)]
+pub(crate) enum RawQueryError {
+    #[component(name = "unknown-context")]
+    UnknownContext,
+    #[component(name = "unknown-method")]
+    UnknownMethod,
+    #[component(name = "not-a-query")]
+    NotAQuery,
+    #[component(name = "application")]
+    Application(Vec<u8>),
+    #[component(name = "failed")]
+    Failed(&'static str),
+    #[component(name = "busy")]
+    Busy(&'static str),
+    #[component(name = "cycle")]
+    Cycle,
+    #[component(name = "too-deep")]
+    TooDeep,
+}
+
 impl RawDescription {
     /// All text together.
     pub(crate) fn text_bytes(&self) -> usize {
@@ -202,6 +224,7 @@ mod tests {
             ("corelet:app/context@0.2.0", true),
             (CONTEXT, true),
             (TIMERS, true),
+            (CALLS, true),
             ("corelet:app/log@0.2.17", true),
             ("corelet:app/context@0.3.0", false),
             ("corelet:app/context@0.2.", false),

@@ -274,6 +274,7 @@ fn turn(
         seed: [2; 32],
         state_version: 1,
         fuel_max: FUEL_MAX,
+        queries: 0,
         state,
     })
 }

@@ -222,6 +222,7 @@ mod tests {
                 seed: [0; 32],
                 state_version: 0,
                 fuel_max: 1_000_000_000,
+                queries: 0,
                 state: Box::new(NullState),
             });
             let mut context = Context::from_waker(Waker::noop());

@@ -145,8 +145,10 @@ settings! {
         waiting_max: u64 [1, 1_000_000] = "10_000";
         /// Calls waiting for their turn in one context. One more is refused with code -32005 and 429.
         context_waiting_max: u64 [1, 1_000_000] = "1024";
-        /// Queries of one context that run at the same time, slice by slice. Each holds an instance until it ends; one more waits.
+        /// Queries of one context that run at the same time, slice by slice, and as many beside them that other contexts' queries ask at each depth. Each holds an instance until it ends; one more waits.
         context_queries_max: u64 [1, 1024] = "16";
+        /// Queries of the whole process that wait for the answers of other contexts' queries; each shard has an equal share, and may have as many questions outstanding at one other shard. Each holds an instance until it ends. The query that asks beyond it is told that the server is busy.
+        asking_queries_max: u64 [1, 65_536] = "500";
         /// Calls that one shard may have outstanding at one other shard. One more is refused with code -32005 and 429.
         mesh_inflight_max: u64 [1, 65_536] = "1024";
         /// Updates of one shard that have run and are not yet durable.
@@ -181,7 +183,7 @@ settings! {
         copy_age_max: Duration [SECOND, 30 * 24 * HOUR] = "6 h";
         /// Answers to queries that the whole process keeps until the state of their context changes; each shard has an equal share. Those that were used least recently go for others. 0 keeps none.
         query_cache_bytes_max: Bytes [0, TIB] = "64 MiB";
-        /// A query that has used less fuel is run again instead. So is one whose application asks for the time or for random bytes, or logs anything.
+        /// A query that has used less fuel is run again instead. So is one whose application asks for the time, for random bytes or another context, or logs anything.
         query_cache_fuel_min: u64 [0, 1_000_000_000_000] = "100000";
         /// Lines that the guests of one context have logged, kept in memory for `corelet logs`. The oldest go first.
         guest_log_lines_max: u64 [1, 100_000] = "1000";

@@ -237,6 +237,7 @@ fn failed_turn(failure: &Failure, said: Option<&str>) -> Refusal {
             Refusal::limit_of(Code::LimitExceeded, setting(limit), *used, *max)
         }
         Failure::WroteInQuery => Refusal::new(Code::WroteInQuery, message),
+        Failure::AskedInUpdate => Refusal::new(Code::AskedInUpdate, message),
         Failure::OutsideTurn { .. } => {
             Refusal::new(Code::Trapped, message.clone()).with("trap", message)
         }
@@ -483,6 +484,48 @@ mod tests {
         let problem = String::from_utf8(refusal.problem()).unwrap();
         assert!(problem.contains(&format!("\"error\":{said},\"status\":422,")));
         (said.to_owned(), message)
+    }
+
+    /// A guest that has asked another context is told them as clients are.
+    #[test]
+    fn failures_have_the_names_of_the_catalogue() {
+        let limit = "query_calls_max";
+        let text = || "text".to_owned();
+        let (used, max) = (2, 1);
+        for failure in [
+            Failure::Application {
+                error: text().into(),
+            },
+            Failure::Trapped { message: text() },
+            Failure::OutOfFuel {
+                limit: "query_fuel_max",
+                max,
+            },
+            Failure::OutOfMemory { max },
+            Failure::MemoryFull { used, max },
+            Failure::Busy {
+                limit: "waiting_max",
+                used,
+                max,
+            },
+            Failure::TimedOut { max },
+            Failure::Cancelled,
+            Failure::StackOverflow { max },
+            Failure::LimitExceeded { limit, used, max },
+            Failure::WroteInQuery,
+            Failure::AskedInUpdate,
+            Failure::OutsideTurn {
+                function: "log.write",
+                phase: "idle",
+            },
+            Failure::InvalidOutput { message: text() },
+            Failure::Misused { message: text() },
+            Failure::State("the disk is gone".into()),
+            Failure::OurBug { what: text() },
+        ] {
+            let named = failed_turn(&failure, None).code.entry().name;
+            assert_eq!(failure.name(), named, "{failure}");
+        }
     }
 
     #[test]

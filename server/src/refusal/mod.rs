@@ -162,8 +162,10 @@ catalogue! {
         "The call exceeded another of its limits. Nothing that it did has happened.";
     WroteInQuery = -32036 "wrote_in_query", 422 call, "",
         "A method declared as a query tried to write. Nothing has happened.";
+    AskedInUpdate = -32050 "asked_in_update", 422 call, "",
+        "An update or `init` asked another context's query, which only queries may. Nothing that the call did has happened.";
     InvalidOutput = -32037 "invalid_output", 422 call, "reason",
-        "The application returned something that is not JSON. Nothing that the call did has happened.";
+        "The application returned something that is not JSON, or asked another context's query with what is no JSON object. Nothing that the call did has happened.";
     EntryMisused = -32038 "entry_misused", 422 call, "",
         "The application wrote an entry as another kind than it is, removed one that is written once, wrote what another owns, added more to a counter in one call than 64 bits can hold, or went on with attached blobs from what is no blob's id. Nothing that the call did has happened.";
     TimedOut = -32039 "timed_out", 504 call, "limit, max",

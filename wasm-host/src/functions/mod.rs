@@ -2,9 +2,11 @@
 //!
 //! Each checks its limits before it works, charges fuel for its call and for
 //! the bytes it touches, and borrows the guest's lists where it can. None
-//! waits for anything but the end of a slice; what takes longer is asked for again behind it.
+//! waits for anything but the end of a slice, and what takes longer is asked for again behind it;
+//! but for those of `calls.rs`, which wait for another guest.
 
 mod blobs;
+mod calls;
 mod context;
 mod events;
 mod log;
@@ -22,6 +24,7 @@ pub(crate) fn add_to(linker: &mut Linker<HostContext>) -> wasmtime::Result<()> {
     storage::add_to(linker)?;
     blobs::add_to(linker)?;
     timers::add_to(linker)?;
+    calls::add_to(linker)?;
     events::add_to(linker)?;
     log::add_to(linker)
 }

@@ -3,6 +3,7 @@
 
 mod blobs;
 mod cache;
+mod calls;
 mod guest;
 mod hostile;
 mod kinds;
@@ -71,6 +72,7 @@ fn turn(kind: MethodKind, args: &str, state: MapState) -> Turn {
         seed: [9; 32],
         state_version: 100,
         fuel_max: FUEL_MAX,
+        queries: 0,
         state: Box::new(state),
     }
 }

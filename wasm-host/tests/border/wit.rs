@@ -64,6 +64,8 @@ const MODULE: &str = r#"
     (func $arm (param i32 i32 i32 i32 i32 i32 i64 i32 i64)))
   (import "corelet:app/timers@0.2.1" "cancel" (func $cancel (param i32 i32) (result i32)))
   (import "corelet:app/timers@0.2.1" "armed" (func $armed (param i32 i32 i32 i32 i32)))
+  (import "corelet:app/calls@0.2.1" "query"
+    (func $query (param i32 i32 i32 i32 i32 i32 i32)))
   (import "corelet:app/events@0.2.1" "emit" (func $emit (param i32 i32 i32 i32)))
   (import "corelet:app/log@0.2.1" "write" (func $write (param i32 i32 i32)))
   (memory (export "memory") 1)

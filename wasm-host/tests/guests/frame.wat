@@ -1,6 +1,7 @@
 ;; The border of every test guest: the world's imports and exports around a
 ;; core module. `tests/border/guest.rs` puts a guest's own parts in place of
-;; the names in double braces.
+;; the names in double braces. What was in the world from its first version on is imported
+;; under that version's name, as components that were built for it do.
 (component
   (import "corelet:app/context@0.2.0" (instance $context
     (export "id" (func (result (list u8))))
@@ -65,6 +66,13 @@
     (export "cancel" (func (param "name" string) (result bool)))
     (export "armed" (func (param "after" (option string)) (param "limit" u32)
       (result (list $timer))))))
+  (import "corelet:app/calls@0.2.1" (instance $calls
+    (type $query-error-shape (variant (case "unknown-context") (case "unknown-method")
+      (case "not-a-query") (case "application" (list u8)) (case "failed" string)
+      (case "busy" string) (case "cycle") (case "too-deep")))
+    (export "query-error" (type $query-error (eq $query-error-shape)))
+    (export "query" (func (param "context" (list u8)) (param "method" string)
+      (param "args" (list u8)) (result (result (list u8) (error $query-error)))))))
   (import "corelet:app/events@0.2.0" (instance $events
     (export "emit" (func (param "kind" string) (param "payload" (list u8))))))
   (import "corelet:app/log@0.2.0" (instance $log
@@ -119,6 +127,8 @@
   (core func $cancel (canon lower (func $timers "cancel") (memory $memory)))
   (core func $armed
     (canon lower (func $timers "armed") (memory $memory) (realloc $realloc)))
+  (core func $query
+    (canon lower (func $calls "query") (memory $memory) (realloc $realloc)))
   (core func $emit (canon lower (func $events "emit") (memory $memory)))
   (core func $write (canon lower (func $log "write") (memory $memory)))
 
@@ -157,6 +167,7 @@
       (func $arm (param i32 i32 i32 i32 i32 i32 i64 i32 i64)))
     (import "timers" "cancel" (func $cancel (param i32 i32) (result i32)))
     (import "timers" "armed" (func $armed (param i32 i32 i32 i32 i32)))
+    (import "calls" "query" (func $query (param i32 i32 i32 i32 i32 i32 i32)))
     (import "events" "emit" (func $emit (param i32 i32 i32 i32)))
     (import "log" "write" (func $write (param i32 i32 i32)))
 
@@ -236,6 +247,7 @@
     (with "timers" (instance
       (export "arm" (func $arm)) (export "cancel" (func $cancel))
       (export "armed" (func $armed))))
+    (with "calls" (instance (export "query" (func $query))))
     (with "events" (instance (export "emit" (func $emit))))
     (with "log" (instance (export "write" (func $write))))))
 

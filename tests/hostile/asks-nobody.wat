@@ -1,0 +1,13 @@
+;; tries: to ask contexts whose ids are none, of no bytes and of many, and one that is nobody's.
+;; query: answers 0
+;; memory: 20
+(data (i32.const 544) "{}")
+(func $ask (param $bytes i32)
+  (call $query (i32.const 65536) (local.get $bytes) (i32.const 266) (i32.const 3)
+    (i32.const 544) (i32.const 2) (i32.const 416))
+  (if (i32.eqz (i32.load8_u (i32.const 416))) (then unreachable))
+  (if (i32.load8_u (i32.const 420)) (then unreachable)))
+(func $call (param i32 i32 i32 i32) (result i32)
+  (call $ask (i32.const 0)) (call $ask (i32.const 31)) (call $ask (i32.const 33))
+  (call $ask (i32.const 1000000)) (call $ask (i32.const 32))
+  (call $ok-number (i64.load8_u (i32.const 420))))
