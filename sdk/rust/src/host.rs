@@ -26,7 +26,8 @@ pub(crate) use crate::memory_host::*;
 
 #[cfg(target_arch = "wasm32")]
 mod server {
-    use crate::bindings::corelet::app::{blobs, context, events, log, storage, timers};
+    use crate::bindings::corelet::app::{blobs, calls, context, events, log, storage, timers};
+    use crate::calls::{ContextId, QueryError};
     use crate::log::Level;
 
     pub(crate) use blobs::{attach as attach_blob, detach as detach_blob, size as blob_size};
@@ -49,6 +50,23 @@ mod server {
     pub(crate) use timers::{
         Timer, arm as arm_timer, armed as armed_timers, cancel as cancel_timer,
     };
+
+    pub(crate) fn query(
+        context: &ContextId,
+        method: &str,
+        args: &[u8],
+    ) -> Result<Vec<u8>, QueryError> {
+        calls::query(context.as_bytes(), method, args).map_err(|error| match error {
+            calls::QueryError::UnknownContext => QueryError::UnknownContext,
+            calls::QueryError::UnknownMethod => QueryError::UnknownMethod,
+            calls::QueryError::NotAQuery => QueryError::NotAQuery,
+            calls::QueryError::Application(error) => QueryError::application(&error),
+            calls::QueryError::Failed(name) => QueryError::Failed(name),
+            calls::QueryError::Busy(limit) => QueryError::Busy(limit),
+            calls::QueryError::Cycle => QueryError::Cycle,
+            calls::QueryError::TooDeep => QueryError::TooDeep,
+        })
+    }
 
     pub(crate) fn log(level: Level, message: &str) {
         let level = match level {

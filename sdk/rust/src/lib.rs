@@ -40,6 +40,7 @@
 //!
 //! Contents: [`collections`] is the state, [`key`] how keys are ordered,
 //! [`blobs`] the large contents to which it refers, [`timers`] what is to be called later,
+//! [`calls`] what it asks other contexts,
 //! [`context`] what a call knows about itself, [`events`] and [`log`] what it
 //! tells the world, [`testing`] how to run an application without a server.
 //! The attributes live in `corelet-sdk-macros`; `host` is the one module that
@@ -53,8 +54,10 @@ mod arguments;
 #[doc(hidden)]
 pub mod bindings;
 pub mod blobs;
+pub mod calls;
 pub mod collections;
 pub mod context;
+mod context_id;
 mod error;
 pub mod events;
 #[cfg(target_arch = "wasm32")]
@@ -68,6 +71,8 @@ pub mod key;
 pub mod log;
 #[cfg(not(target_arch = "wasm32"))]
 mod memory_blobs;
+#[cfg(not(target_arch = "wasm32"))]
+mod memory_calls;
 #[cfg(not(target_arch = "wasm32"))]
 mod memory_host;
 #[cfg(not(target_arch = "wasm32"))]
@@ -87,6 +92,7 @@ pub use error::Error;
 
 /// Everything that an application usually needs.
 pub mod prelude {
+    pub use crate::calls::{self, ContextId, QueryError};
     pub use crate::collections::{
         Counter, List, Map, Owned, Page, Private, Register, Set, Text, WriteOnce,
     };

@@ -1,7 +1,7 @@
 //! The host of an application that runs without a server: the same functions
 //! as the component's imports, on maps in memory, with kinds as the server has
 //! them and one node that writes. Lists and texts are in `memory_sequences.rs`, blobs in
-//! `memory_blobs.rs`, timers in `memory_timers.rs`. Who
+//! `memory_blobs.rs`, timers in `memory_timers.rs`, other contexts in `memory_calls.rs`. Who
 //! starts and ends calls is `testing.rs`; nothing here outlives a call.
 //!
 //! Thread: the calls of one thread; another thread has its own.
@@ -18,6 +18,7 @@ use crate::host::{
 use crate::log::Level;
 
 pub(crate) use crate::memory_blobs::*;
+pub(crate) use crate::memory_calls::*;
 pub(crate) use crate::memory_sequences::*;
 pub(crate) use crate::memory_timers::*;
 
@@ -204,6 +205,8 @@ pub(crate) struct Call {
     pub(crate) now: u64,
     pub(crate) seed: u64,
     pub(crate) state_version: u64,
+    /// What the other contexts answer.
+    pub(crate) others: Option<Others>,
 }
 
 /// What a panic carries that stops a query because it wrote.
@@ -215,6 +218,19 @@ pub(crate) struct Misused(pub(crate) String);
 
 thread_local! {
     static RUNNING: RefCell<Option<Call>> = const { RefCell::new(None) };
+}
+
+/// Runs `f` while no call is running, so that it may run others.
+pub(crate) fn aside<T>(f: impl FnOnce() -> T) -> T {
+    /// Puts the call back, whatever happens.
+    struct Back(Option<Call>);
+    impl Drop for Back {
+        fn drop(&mut self) {
+            RUNNING.set(self.0.take());
+        }
+    }
+    let _back = Back(RUNNING.take());
+    f()
 }
 
 /// Makes `call` the running one.

@@ -4,18 +4,20 @@
 //! macros made, with arguments and answers as JSON, and with all effects
 //! dropped when a method returns an error or panics. What is missing is the
 //! server: no fuel, no limits on memory, nothing durable. A query that emits
-//! an event or writes is stopped, as the server does.
+//! an event or writes is stopped, as the server does; so is an update that asks another context.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 
 use serde_json::Value;
 
 use crate::application::{Application, MethodKind};
+use crate::calls::{ContextId, QueryError};
 use crate::log::Level;
-use crate::memory_host::{self, Call, Misused, State, WroteInQuery};
+use crate::memory_host::{self, AskedInUpdate, Call, Misused, Others, State, WroteInQuery};
 use crate::timers::Timer;
 
 /// One context of the application `A`, in memory.
@@ -28,6 +30,7 @@ pub struct Context<A> {
     now: u64,
     calls: u64,
     state_version: u64,
+    others: Option<Others>,
     application: PhantomData<A>,
 }
 
@@ -60,6 +63,8 @@ pub enum Failed {
     Panicked(String),
     /// A query tried to write.
     WroteInQuery,
+    /// An update asked another context.
+    AskedInUpdate,
     /// The method used an entry as what it is not, or wrote what another owns.
     Misused(String),
     /// The method is of the other kind.
@@ -85,6 +90,9 @@ impl fmt::Display for Failed {
             Failed::Error(error) => write!(f, "the method returned the error {error}"),
             Failed::Panicked(message) => write!(f, "the method panicked: {message}"),
             Failed::WroteInQuery => f.write_str("a query tried to write; only updates may"),
+            Failed::AskedInUpdate => {
+                f.write_str("an update asked another context's query; only queries may")
+            }
             Failed::Misused(message) => f.write_str(message),
             Failed::WrongKind {
                 is: MethodKind::Query,
@@ -123,6 +131,7 @@ impl<A: Application> Context<A> {
             now: FIRST_CALL_AT,
             calls: 0,
             state_version: 0,
+            others: None,
             application: PhantomData,
         };
         context.turn(true, || {
@@ -231,6 +240,15 @@ impl<A: Application> Context<A> {
         answers
     }
 
+    /// What the other contexts answer that the next calls ask: to an id, a method and its
+    /// arguments. It may call other `Context`s for that. Without it there are none.
+    pub fn set_others(
+        &mut self,
+        answer: impl Fn(&ContextId, &str, Value) -> Result<Value, QueryError> + 'static,
+    ) {
+        self.others = Some(Others(Rc::new(answer)));
+    }
+
     /// Who the next calls come from.
     pub fn set_caller(&mut self, caller: &str) {
         caller.clone_into(&mut self.caller);
@@ -279,11 +297,14 @@ impl<A: Application> Context<A> {
             now: self.now,
             seed: self.calls,
             state_version: self.state_version,
+            others: self.others.clone(),
             ..Call::default()
         });
         let result = catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|panic| {
             Err(if panic.is::<WroteInQuery>() {
                 Failed::WroteInQuery
+            } else if panic.is::<AskedInUpdate>() {
+                Failed::AskedInUpdate
             } else if let Some(Misused(message)) = panic.downcast_ref() {
                 Failed::Misused(message.clone())
             } else if let Some(message) = panic.downcast_ref::<&str>() {

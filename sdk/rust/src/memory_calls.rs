@@ -1,0 +1,44 @@
+//! The other contexts of an application that runs without a server: what they answer is what a
+//! test says. Part of `memory_host.rs`.
+
+use std::fmt;
+use std::panic::resume_unwind;
+use std::rc::Rc;
+
+use serde_json::Value;
+
+use crate::calls::{ContextId, QueryError};
+use crate::memory_host::{aside, with};
+
+/// What a panic carries that stops an update because it asked another context.
+pub(crate) struct AskedInUpdate;
+
+/// What a context answers to a method and its arguments.
+type Answer = dyn Fn(&ContextId, &str, Value) -> Result<Value, QueryError>;
+
+/// All other contexts.
+#[derive(Clone)]
+pub(crate) struct Others(pub(crate) Rc<Answer>);
+
+impl fmt::Debug for Others {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Others").finish_non_exhaustive()
+    }
+}
+
+pub(crate) fn query(context: &ContextId, method: &str, args: &[u8]) -> Result<Vec<u8>, QueryError> {
+    let (may_ask, own_id, others) =
+        with(|call| (!call.may_write, call.context_id, call.others.clone()));
+    if !may_ask {
+        // Not a panic of the application: no hook runs, nothing is printed.
+        resume_unwind(Box::new(AskedInUpdate));
+    }
+    let args: Value = serde_json::from_slice(args).expect("the SDK writes JSON");
+    assert!(args.is_object(), "the arguments of a query are an object");
+    if *context.as_bytes() == own_id {
+        return Err(QueryError::Cycle);
+    }
+    let Others(answer) = others.ok_or(QueryError::UnknownContext)?;
+    let answer = aside(|| answer(context, method, args))?;
+    Ok(answer.to_string().into_bytes())
+}

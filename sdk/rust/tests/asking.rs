@@ -1,0 +1,124 @@
+//! Queries that ask other contexts, on the host in memory.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use corelet_sdk::prelude::*;
+use corelet_sdk::testing::{Context, Failed};
+
+/// Counts what it is given, and may know of another that does.
+#[corelet::application]
+pub struct Shelf {
+    count: Register<u64>,
+    next: Register<ContextId>,
+}
+
+#[corelet::methods]
+impl Shelf {
+    /// Puts something on the shelf.
+    #[update]
+    pub fn put(&mut self, count: u64) {
+        self.count.set(&(self.count.get_or_default() + count));
+    }
+
+    /// Says which shelf is next to this one.
+    #[update]
+    pub fn set_next(&mut self, next: ContextId) {
+        self.next.set(&next);
+    }
+
+    /// What is on this shelf and on all behind it.
+    #[query]
+    pub fn total(&self) -> Result<u64, Error> {
+        let own = self.count.get_or_default();
+        match self.next.get() {
+            None => Ok(own),
+            Some(next) => Ok(own + calls::query::<u64>(&next, "total", &json!({}))?),
+        }
+    }
+
+    /// The next one's answer, or its code.
+    #[query]
+    pub fn ask(&self, method: &str) -> Result<bool, String> {
+        let next = self.next.get().ok_or("none")?;
+        let answer = calls::query::<bool>(&next, method, &json!({}));
+        answer.map_err(|error| error.code().to_owned())
+    }
+
+    /// What no update may do.
+    #[update]
+    pub fn ask_in_an_update(&mut self) -> Result<u64, Error> {
+        self.total()
+    }
+}
+
+fn id(n: u8) -> ContextId {
+    ContextId::from_bytes([n; 32])
+}
+
+#[test]
+fn a_query_asks_another_context_which_may_be_a_real_one() {
+    let mut behind = Context::<Shelf>::new();
+    behind.update("put", json!({ "count": 5 })).unwrap();
+    let behind = Rc::new(RefCell::new(behind));
+    let mut shelf = Context::<Shelf>::new();
+    shelf.update("put", json!({ "count": 2 })).unwrap();
+    assert_eq!(shelf.query("total", json!({})).unwrap(), 2);
+
+    shelf.update("set_next", json!({ "next": id(2) })).unwrap();
+    let nobody = shelf.query("total", json!({})).unwrap_err();
+    assert_eq!(nobody.code(), Some("unknown_context"));
+    let answers = Rc::clone(&behind);
+    shelf.set_others(move |context, method, args| {
+        assert_eq!(*context, id(2));
+        Ok(answers.borrow_mut().query(method, args).unwrap())
+    });
+    assert_eq!(shelf.query("total", json!({})).unwrap(), 7);
+    behind
+        .borrow_mut()
+        .update("put", json!({ "count": 10 }))
+        .unwrap();
+    assert_eq!(shelf.query("total", json!({})).unwrap(), 17);
+}
+
+#[test]
+fn what_goes_wrong_is_told_by_its_code() {
+    let mut shelf = Context::<Shelf>::new();
+    shelf.update("set_next", json!({ "next": id(2) })).unwrap();
+    shelf.set_others(|_, method, _| match method {
+        "yes" => Ok(json!(true)),
+        "number" => Ok(json!(5)),
+        "says no" => Err(QueryError::Application(json!({ "code": "no" }))),
+        "trap" => Err(QueryError::Failed("trapped".into())),
+        "much" => Err(QueryError::Busy("context_waiting_max".into())),
+        "update" => Err(QueryError::NotAQuery),
+        "deep" => Err(QueryError::TooDeep),
+        _ => Err(QueryError::UnknownMethod),
+    });
+    let mut ask = |method: &str| shelf.query("ask", json!({ "method": method }));
+    assert_eq!(ask("yes").unwrap(), true);
+    for (method, code) in [
+        ("number", "unreadable"),
+        ("says no", "application_error"),
+        ("trap", "trapped"),
+        ("much", "busy"),
+        ("update", "not_a_query"),
+        ("deep", "too_deep"),
+        ("nothing", "unknown_method"),
+    ] {
+        assert_eq!(ask(method), Err(Failed::Error(json!(code))), "{method}");
+    }
+    // The host in memory has this id for each context.
+    shelf.update("set_next", json!({ "next": id(7) })).unwrap();
+    let itself = shelf.query("total", json!({})).unwrap_err();
+    assert_eq!(itself.code(), Some("cycle"));
+}
+
+#[test]
+fn an_update_that_asks_is_stopped() {
+    let mut shelf = Context::<Shelf>::new();
+    shelf.update("set_next", json!({ "next": id(2) })).unwrap();
+    shelf.set_others(|_, _, _| panic!("nobody is asked"));
+    let asked = shelf.update("ask_in_an_update", json!({}));
+    assert_eq!(asked, Err(Failed::AskedInUpdate));
+}
