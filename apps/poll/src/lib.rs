@@ -8,6 +8,15 @@
 //! corelet call lunch result
 //! ```
 //!
+//! Polls can be seen together: one that follows others asks each of them where it stands, on
+//! whatever core it lives. Which context a name stands for, `corelet context show` tells.
+//!
+//! ```sh
+//! corelet call lunch follow '{"poll":"<the id of another poll>"}'
+//! corelet call lunch overview
+//! corelet call lunch turnout
+//! ```
+//!
 //! The question never changes, votes add up wherever they were given, who has
 //! voted is a set. Each node says for itself what it is called, and keeps the
 //! notes of its operator to itself. A poll can close by itself: a timer does that, on the
@@ -34,10 +43,12 @@ pub struct Poll {
     comments: Map<String, Map<String, Register<String>>>,
     stations: Owned<Register<String>>,
     notes: Private<Map<String, String>>,
+    /// The ids of other polls.
+    followed: Set<String>,
 }
 
 /// One choice and what became of it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Choice {
     choice: String,
     votes: i64,
@@ -45,7 +56,7 @@ pub struct Choice {
 }
 
 /// Where a poll stands.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Standing {
     question: Option<String>,
     choices: Vec<Choice>,
@@ -55,6 +66,31 @@ pub struct Standing {
 
 /// The timer that closes a poll.
 const CLOSING: &str = "close";
+
+/// Another poll in one line.
+#[derive(Debug, Serialize)]
+pub struct Line {
+    poll: String,
+    question: Option<String>,
+    /// The choice with the most votes, and how many it has.
+    leads: Option<(String, i64)>,
+    voters: u64,
+    /// Why nothing is known of it.
+    error: Option<Error>,
+}
+
+/// How many have voted in several polls.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Turnout {
+    polls: u64,
+    voters: u64,
+    /// Why some polls are not among them.
+    errors: Vec<String>,
+}
+
+/// How many polls one follows at most: as many as one call may ask, if the server is not set
+/// otherwise.
+pub const FOLLOWED_MAX: u64 = 100;
 
 #[corelet::methods]
 impl Poll {
@@ -144,6 +180,68 @@ impl Poll {
             voters: self.voters.len(),
             is_closed: self.closed.get().is_some(),
         }
+    }
+
+    /// Shows another poll in the overview of this one from now on.
+    #[update]
+    pub fn follow(&mut self, poll: ContextId) -> Result<(), Error> {
+        if self.followed.len() >= FOLLOWED_MAX {
+            return Err(Error::new("too_many", "a poll follows at most 100"));
+        }
+        self.followed.insert(&poll.to_string());
+        Ok(())
+    }
+
+    /// Where the polls stand that this one follows. One that does not answer says why.
+    #[query]
+    pub fn overview(&self) -> Vec<Line> {
+        let line = |poll: String| {
+            let id = poll.parse::<ContextId>();
+            let id = id.map_err(|bad| Error::new("bad_id", bad.to_string()));
+            let asked = id.and_then(|id| {
+                let standing: Standing = calls::query(&id, "result", &json!({}))?;
+                Ok(standing)
+            });
+            let (standing, error) = match asked {
+                Ok(standing) => (Some(standing), None),
+                Err(error) => (None, Some(error)),
+            };
+            let voters = standing.as_ref().map_or(0, |standing| standing.voters);
+            let (question, choices) = standing
+                .map(|standing| (standing.question, standing.choices))
+                .unwrap_or_default();
+            let leads = choices.into_iter().max_by_key(|choice| choice.votes);
+            Line {
+                poll,
+                question,
+                leads: leads.map(|choice| (choice.choice, choice.votes)),
+                voters,
+                error,
+            }
+        };
+        self.followed.iter().map(line).collect()
+    }
+
+    /// How many have voted here, in the polls that this one follows, in those that they follow,
+    /// and so on, as far as polls may ask each other.
+    #[query]
+    pub fn turnout(&self) -> Turnout {
+        let mut sum = Turnout {
+            polls: 1,
+            voters: self.voters.len(),
+            errors: Vec::new(),
+        };
+        for poll in self.followed.iter().filter_map(|id| id.parse().ok()) {
+            match calls::query::<Turnout>(&poll, "turnout", &json!({})) {
+                Ok(others) => {
+                    sum.polls += others.polls;
+                    sum.voters += others.voters;
+                    sum.errors.extend(others.errors);
+                }
+                Err(error) => sum.errors.push(error.code().to_owned()),
+            }
+        }
+        sum
     }
 
     /// Says what this node is called.

@@ -99,3 +99,47 @@ fn a_poll_that_is_to_stay_open_does_and_nobody_can_close_it() {
     let called = poll.update("close", json!({})).unwrap_err();
     assert_eq!(called.code(), Some("unknown_method"));
 }
+
+#[test]
+fn a_poll_shows_where_those_stand_that_it_follows() {
+    use std::cell::RefCell;
+
+    let id = |n: u8| ContextId::from_bytes([n; 32]);
+    let mut other = Context::<Poll>::create(json!({ "question": "When?" })).unwrap();
+    for (voter, choice) in [("ada", "noon"), ("bob", "noon"), ("eve", "one")] {
+        other.set_caller(voter);
+        other.update("vote", json!({ "choice": choice })).unwrap();
+    }
+    let mut poll = Context::<Poll>::new();
+    let other = RefCell::new(other);
+    poll.set_others(move |context, method, args| match context {
+        context if *context == id(2) => Ok(other.borrow_mut().query(method, args).unwrap()),
+        context if *context == id(3) => Err(QueryError::Failed("trapped".into())),
+        _ => Err(QueryError::UnknownContext),
+    });
+    for n in [2, 3, 4] {
+        poll.update("follow", json!({ "poll": id(n) })).unwrap();
+    }
+    // The host in memory has this id for each context.
+    poll.update("follow", json!({ "poll": id(7) })).unwrap();
+    let refused = poll.update("follow", json!({ "poll": "no id" }));
+    assert!(refused.is_err(), "{refused:?}");
+
+    let overview = poll.query("overview", json!({})).unwrap();
+    let mut lines: Vec<_> = overview.as_array().unwrap().clone();
+    lines.sort_by_key(|line| line["voters"].as_u64());
+    let line = lines.pop().unwrap();
+    assert_eq!(
+        line,
+        json!({ "poll": id(2), "question": "When?", "leads": ["noon", 2], "voters": 3, "error": null })
+    );
+    let mut codes: Vec<_> = lines
+        .iter()
+        .map(|line| line["error"]["code"].as_str())
+        .collect();
+    codes.sort_unstable();
+    assert_eq!(
+        codes,
+        [Some("cycle"), Some("trapped"), Some("unknown_context")]
+    );
+}
