@@ -302,6 +302,9 @@ fn query_error(error: CallError) -> QueryError {
         | CallError::NameTaken { .. }
         | CallError::BadName { .. }
         | CallError::TooMuch { .. }
+        | CallError::Upload(_)
+        | CallError::BadPacking { .. }
+        | CallError::UploadMismatch { .. }
         | CallError::CopyTooOld { .. }
         | CallError::OurBug { .. } => {
             tracing::error!(%error, "internal error while a query asked another context");

@@ -447,7 +447,7 @@ mod tests {
 
         bench.enqueue(0, false, 1);
         assert!(!context.in_ring.get(), "there is nothing to do for it");
-        assert_eq!(ran(), []);
+        assert!(ran().is_empty());
         bench.enqueue_below(0, 2);
         bench.enqueue(0, true, 3);
         assert_eq!(ran(), [2, 3]);

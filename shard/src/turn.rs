@@ -154,6 +154,7 @@ impl Executed {
             // What a guest returns is JSON, and never empty.
             outcome: Ok(Bytes::new()),
             fuel_used: 0,
+            queries: 0,
             durable: Durable::Already(root),
             repeatable: None,
         }
@@ -264,10 +265,6 @@ impl Shard {
                 Some(asked.chain),
             ),
             None => (fuel_max, 0, None),
-        };
-        let method = match &begin.what {
-            What::Query(method) | What::Update(method) => Some(Arc::clone(method)),
-            What::Init | What::Timer(_) => None,
         };
         let entry = match begin.what {
             What::Query(method) => Entry::Call {

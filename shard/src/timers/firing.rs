@@ -123,6 +123,7 @@ impl Shard {
             what: What::Timer(timer.clone()),
             args: Bytes::new(),
             caller: Arc::from(NODE_CALLER),
+            asked: None,
             deadline: Instant::now() + time,
             keyed: None,
             promise: None,
