@@ -305,6 +305,7 @@ fn query_error(error: CallError) -> QueryError {
         | CallError::Upload(_)
         | CallError::BadPacking { .. }
         | CallError::UploadMismatch { .. }
+        | CallError::DiskNearlyFull { .. }
         | CallError::CopyTooOld { .. }
         | CallError::OurBug { .. } => {
             tracing::error!(%error, "internal error while a query asked another context");
