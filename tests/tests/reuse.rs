@@ -71,7 +71,7 @@ fn instances_of_an_application_serve_one_call_each_as_long_as_it_is_set_so() {
     assert_eq!(again["reuse"], "never");
     let backup = home.path().join("backup");
     let backup = backup.to_str().expect("a path that is text");
-    corelet(&data, &["backup", backup]);
+    corelet(&data, &["backup", "--with-keys", backup]);
     server.kill();
 
     let restored = home.path().join("restored");

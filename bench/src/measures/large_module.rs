@@ -63,7 +63,7 @@ pub(crate) fn large_module(plan: &Plan) -> Result<Found> {
         compiled.observed.iter().for_each(|run| beside.push(run));
         (plan.say)(&format!("large module, round {}", round + 1));
         facts.push(Fact::new(
-            &format!("large module, round {}", round + 1),
+            format!("large module, round {}", round + 1),
             format!(
                 "{:.1} MiB installed in {:.1} s; its compiler took {:.1} s of CPU time and {:.0} MiB of memory (data: {:.0} MiB)",
                 wasm.len() as f64 / f64::from(1 << 20),
