@@ -494,7 +494,7 @@ mod tests {
         let (used, max) = (2, 1);
         for failure in [
             Failure::Application {
-                error: text().into(),
+                error: b"1".to_vec(),
             },
             Failure::Trapped { message: text() },
             Failure::OutOfFuel {
