@@ -162,7 +162,7 @@ catalogue! {
         "The call exceeded another of its limits. Nothing that it did has happened.";
     WroteInQuery = -32036 "wrote_in_query", 422 call, "",
         "A method declared as a query tried to write. Nothing has happened.";
-    AskedInUpdate = -32050 "asked_in_update", 422 call, "",
+    AskedInUpdate = -32046 "asked_in_update", 422 call, "",
         "An update or `init` asked another context's query, which only queries may. Nothing that the call did has happened.";
     InvalidOutput = -32037 "invalid_output", 422 call, "reason",
         "The application returned something that is not JSON, or asked another context's query with what is no JSON object. Nothing that the call did has happened.";
