@@ -82,12 +82,10 @@ impl Shard {
             None => self.revive(id).await?,
         };
         let now = self.clock.wall_micros();
-        let Some((at, name)) = self.first_timer(&context, from)? else {
-            return Ok(None);
+        let first = self.first_timer(&context, from)?;
+        let Some((at, name)) = first.filter(|(at, _)| *at <= now) else {
+            return self.first_hint(&context, from).await;
         };
-        if at > now {
-            return Ok(Some(at));
-        }
         self.stats.timer_lag_micros.observe(now - at);
         let timer = DueTimer {
             name: Arc::from(name),
@@ -102,8 +100,19 @@ impl Shard {
             Run::NotNow(error) => return Err(error),
         }
         // What is due by now begins when it is its turn again.
-        let next = self.first_timer(&context, from)?;
-        Ok(next.map(|(at, _)| at))
+        self.first_hint(&context, from).await
+    }
+
+    /// When the first timer runs, once that is durable. What an update has put off or cancelled
+    /// that is on its way to the disk is armed again if that is refused, and nobody would know:
+    /// so no hint is given up before. What is armed meanwhile is noted by whoever arms it.
+    async fn first_hint(&self, context: &Rc<Context>, from: u64) -> Result<Option<u64>, CallError> {
+        let first = self.first_timer(context, from)?;
+        if context.unsettled_writes.get() > 0 {
+            let barrier = self.commits.barrier(context, None).await;
+            barrier.ok_or_else(|| CallError::bug("a barrier was forgotten"))??;
+        }
+        Ok(first.map(|(at, _)| at))
     }
 
     fn first_timer(
@@ -280,7 +289,75 @@ fn micros(duration: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::Pin;
+
+    use corelet_wasm_host::{Arming, GuestTimers, NewTimer};
+    use futures_lite::future::{block_on, poll_once};
+
     use super::*;
+    use crate::fixture::{self, Bench, Disk};
+    use crate::view::View;
+
+    const MINUTE: u64 = 60_000_000;
+
+    /// Submits what `write` does to the timers of a context, which is then on its way to the disk.
+    fn submit(bench: &Bench, context: &Rc<Context>, write: impl FnOnce(&mut View)) {
+        let shard = &bench.shard;
+        let access = SequenceAccess::without_cache(shard.author);
+        let mut view = shard.view_of_update(context, access);
+        write(&mut view);
+        let hlc = shard.clock.tick();
+        let written = view.into_written(hlc).unwrap();
+        let mut effects = shard.no_effects(context, hlc);
+        effects.ops = written.ops;
+        let bytes = effects.bytes();
+        let wrote = Some((context, written.shown, None));
+        let receipt = shard.commits.submit(Change::Call(effects), bytes, wrote);
+        drop(receipt.unwrap());
+    }
+
+    fn arm(view: &mut View, name: &str, delay_micros: u64) {
+        let timer = NewTimer {
+            name,
+            handler: "handler",
+            args: b"{}",
+            delay_nanos: delay_micros * 1_000,
+            every_nanos: None,
+        };
+        assert_eq!(view.arm(timer, 9).unwrap(), Arming::Armed);
+    }
+
+    /// What the hint says would be the last word of a timer that is armed still.
+    #[test]
+    fn a_hint_is_given_up_only_for_what_is_durable() {
+        for (is_cancelled, is_lost) in [(false, false), (true, false), (false, true), (true, true)]
+        {
+            let disk = Disk::new();
+            disk.create(1);
+            let bench = Bench::new(disk);
+            let context = block_on(bench.shard.revive(fixture::id(1))).unwrap();
+            submit(&bench, &context, |view| arm(view, "close", 0));
+            bench.commit();
+            submit(&bench, &context, |view| match is_cancelled {
+                true => assert!(view.cancel("close").unwrap()),
+                false => arm(view, "close", MINUTE),
+            });
+            let now = bench.shard.clock.wall_micros();
+            let mut firing = Box::pin(bench.shard.fire(fixture::id(1), 7));
+            let mut fired = || block_on(poll_once(Pin::new(&mut firing)));
+            assert!(fired().is_none(), "it is not known yet");
+            match is_lost {
+                true => bench.fail(),
+                false => bench.commit(),
+            }
+            let hint = fired().expect("it is known now");
+            match (is_lost, is_cancelled) {
+                (true, _) => assert_eq!(hint.expect("it is armed").from, 7),
+                (false, true) => assert_eq!(hint, None),
+                (false, false) => assert!(hint.expect("it is armed").from > now),
+            }
+        }
+    }
 
     #[test]
     fn attempts_are_twice_as_far_apart_each_time_and_not_in_lockstep() {
