@@ -57,6 +57,8 @@ pub(crate) struct Context {
     pub(crate) in_use: Cell<u32>,
     /// How often it is called.
     pub(crate) rate: Rate,
+    /// Runs of its timers, which calls do not keep out.
+    pub(crate) timer_rate: Rate,
     /// Whether the context was deleted while calls were waiting.
     pub(crate) deleted: Cell<bool>,
 
@@ -104,6 +106,7 @@ impl Context {
             losses: Cell::new(losses),
             in_use: Cell::new(0),
             rate: Rate::default(),
+            timer_rate: Rate::default(),
             deleted: Cell::new(false),
             updating: Cell::new(false),
             updates: RefCell::default(),

@@ -160,7 +160,8 @@ limits! {
     /// Waiting for the disk is not counted.
     call_time_max: Time = 60_000;
     /// Calls of one context in a second, in the long run: after a second without any as many
-    /// more may come at once. Those beyond are refused.
+    /// more may come at once. Those beyond are refused. Runs of its timers are counted by
+    /// themselves, and those beyond run later.
     context_calls_per_second: Count = 1_000_000;
     /// Queries of contexts that wait for each other, below a call: one that a call's query asks is
     /// the first. Asking beyond it is answered with `too-deep`. With 0 no query asks another context.

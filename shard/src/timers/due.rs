@@ -3,7 +3,8 @@
 //! say; what is armed is read in the agenda when their time has come.
 //!
 //! Starts are paced, so that thousands that are due at once, as after a restart, leave room for
-//! calls. All times are in microseconds since 1970.
+//! calls. A context that has run one begins its next one behind all others that are due. All
+//! times are in microseconds since 1970.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -17,11 +18,15 @@ const HINTS_MAX: usize = 100_000;
 
 const SECOND: u64 = 1_000_000;
 
+/// While more is due than there are hints for, all agendas are looked at so often at most, if
+/// what is known is not worked off before.
+const LOOKS_APART: u64 = 60 * SECOND;
+
 /// What there is to do.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Next {
     /// A context may have a timer that is due. None of its timers runs before `from`.
-    Start { context: ContextId, from: u64 },
+    Start { context: ContextId, hint: Hint },
     /// Nothing before this time, if nothing is noted meanwhile.
     At(u64),
     /// Nothing until something is noted, or what was started has ended.
@@ -37,6 +42,8 @@ pub(crate) struct Hint {
     pub(crate) from: u64,
     /// When the agenda is looked at: later, if many are due or something was in the way.
     pub(crate) start: u64,
+    /// How often in a row something was in the way.
+    pub(crate) refused: u32,
 }
 
 impl Hint {
@@ -44,6 +51,7 @@ impl Hint {
         Hint {
             from: at,
             start: at,
+            refused: 0,
         }
     }
 
@@ -51,6 +59,7 @@ impl Hint {
         Hint {
             from: self.from.min(other.from),
             start: self.start.min(other.start),
+            refused: self.refused.max(other.refused),
         }
     }
 }
@@ -61,8 +70,12 @@ pub(crate) struct Due {
     hints: HashMap<ContextId, Hint>,
     /// Those that have begun, with what was noted of them since.
     begun: HashMap<ContextId, Option<Hint>>,
-    /// From when on hints may have been forgotten.
+    /// When to look for those that were forgotten; at the beginning, that is all.
     forgotten_from: Option<u64>,
+    /// Not before this time, if much is known that is due.
+    next_look: u64,
+    /// Whether somebody looks.
+    is_looking: bool,
     hints_max: usize,
     /// When the next may begin.
     next_start: u64,
@@ -75,7 +88,9 @@ impl Due {
             by_start: BTreeSet::new(),
             hints: HashMap::new(),
             begun: HashMap::new(),
-            forgotten_from: None,
+            forgotten_from: Some(0),
+            next_look: 0,
+            is_looking: false,
             hints_max: HINTS_MAX,
             next_start: 0,
             bounds: bounds.clone(),
@@ -110,29 +125,29 @@ impl Due {
                 return;
             };
             if let Some(hint) = self.hints.remove(&last) {
-                let from = self
-                    .forgotten_from
-                    .map_or(hint.from, |it| it.min(hint.from));
-                self.forgotten_from = Some(from);
+                self.forget(hint.start);
             }
         }
     }
 
+    fn forget(&mut self, start: u64) {
+        let from = self.forgotten_from.map_or(start, |from| from.min(start));
+        self.forgotten_from = Some(from);
+    }
+
     /// What is to be done at `now`. Whatever it starts has to [end](Self::end).
     pub(crate) fn next(&mut self, now: u64) -> Next {
-        if let Some(from) = self.forgotten_from
-            && from <= now
-        {
+        let look = self.look_at();
+        if look.is_some_and(|look| look <= now) {
             self.forgotten_from = None;
+            self.is_looking = true;
             return Next::Look;
         }
-        let Some(&(start, context)) = self.by_start.first() else {
-            return self.forgotten_from.map_or(Next::Nothing, Next::At);
+        let first = self.by_start.first().copied();
+        let Some((start, context)) = first.filter(|(start, _)| *start <= now) else {
+            let starts = first.map(|(start, _)| start).into_iter();
+            return starts.chain(look).min().map_or(Next::Nothing, Next::At);
         };
-        let start = self.forgotten_from.map_or(start, |from| start.min(from));
-        if start > now {
-            return Next::At(start);
-        }
         if self.begun.len() >= self.bounds.running_max {
             return Next::Nothing;
         }
@@ -144,17 +159,56 @@ impl Due {
         let rested = now.saturating_sub(pause * self.bounds.running_max as u64);
         self.next_start = self.next_start.max(rested) + pause;
         self.by_start.pop_first();
-        let from = self.hints.remove(&context).map_or(now, |hint| hint.from);
+        let hint = self.hints.remove(&context).unwrap_or(Hint::at(start));
         self.begun.insert(context, None);
-        Next::Start { context, from }
+        Next::Start { context, hint }
     }
 
-    /// What was started has ended, and this is known of the context since.
-    pub(crate) fn end(&mut self, context: ContextId, next: Option<Hint>) {
+    /// When to look for what was forgotten. What is known is worked off first, as there is room
+    /// for no more; but not for ever.
+    fn look_at(&self) -> Option<u64> {
+        let from = self.forgotten_from.filter(|_| !self.is_looking)?;
+        let is_worked_off = self.hints.len() <= self.hints_max / 2;
+        match is_worked_off {
+            true => Some(from),
+            false => Some(from.max(self.next_look)),
+        }
+    }
+
+    /// All agendas have been looked at, or that has failed and is to be tried again at `again`.
+    pub(crate) fn looked(&mut self, now: u64, again: Option<u64>) {
+        self.is_looking = false;
+        self.next_look = now + LOOKS_APART;
+        if let Some(again) = again {
+            self.forget(again);
+        }
+    }
+
+    /// What was started has ended by `now`, and this is known of the context since. Whatever of
+    /// it is due comes behind all that wait.
+    pub(crate) fn end(&mut self, context: ContextId, next: Option<Hint>, now: u64) {
         let noted = self.begun.remove(&context).flatten();
-        for hint in [noted, next].into_iter().flatten() {
+        for mut hint in [noted, next].into_iter().flatten() {
+            hint.start = hint.start.max(now);
             self.note_later(context, hint);
         }
+    }
+
+    /// The clock was put back by so much. What was to wait for a while waits no longer for that.
+    pub(crate) fn put_back(&mut self, by: u64) {
+        let earlier = |time: u64| time.saturating_sub(by);
+        self.next_start = earlier(self.next_start);
+        self.next_look = earlier(self.next_look);
+        self.forgotten_from = self.forgotten_from.map(earlier);
+        for hint in self
+            .hints
+            .values_mut()
+            .chain(self.begun.values_mut().flatten())
+        {
+            hint.start = earlier(hint.start).max(hint.from.min(hint.start));
+        }
+        let by_start = self.hints.iter().map(|(id, hint)| (hint.start, *id));
+        self.by_start = by_start.collect();
     }
 
     /// How long so many that are due at once are spread over.
@@ -174,18 +228,32 @@ mod tests {
         ContextId::from_bytes(id)
     }
 
+    /// All agendas have been looked at, and were empty.
     fn due(starts_per_second: u64, running_max: usize) -> Due {
-        Due::new(&TimerBounds {
+        let mut due = Due::new(&TimerBounds {
             starts_per_second,
             running_max,
             ..TimerBounds::default()
-        })
+        });
+        assert_eq!(due.next(0), Next::Look);
+        assert_eq!(due.next(0), Next::Nothing, "somebody looks");
+        due.looked(0, None);
+        due
+    }
+
+    fn later(from: u64, start: u64) -> Hint {
+        Hint {
+            start,
+            ..Hint::at(from)
+        }
     }
 
     #[track_caller]
     fn starts(due: &mut Due, now: u64, n: u64, from: u64) {
-        let context = id(n);
-        assert_eq!(due.next(now), Next::Start { context, from });
+        match due.next(now) {
+            Next::Start { context, hint } => assert_eq!((context, hint.from), (id(n), from)),
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]
@@ -203,11 +271,11 @@ mod tests {
         due.note(id(2), 350);
         due.note(id(2), 360);
         assert_eq!(due.next(380), Next::At(400));
-        due.end(id(2), Some(Hint::at(390)));
+        due.end(id(2), Some(Hint::at(390)), 380);
         starts(&mut due, 380, 2, 350);
-        due.end(id(2), None);
+        due.end(id(2), None, 380);
         starts(&mut due, 400, 1, 400);
-        due.end(id(1), None);
+        due.end(id(1), None, 400);
         assert_eq!(due.next(u64::MAX), Next::Nothing);
     }
 
@@ -222,19 +290,65 @@ mod tests {
                 Next::Start { context, .. } => {
                     begun.push(now);
                     if begun.len() > 4 {
-                        due.end(context, None);
+                        due.end(context, None, now);
                     }
                 }
                 Next::At(at) => now = at,
                 Next::Nothing => {
                     assert_eq!(begun.len(), 4, "as many as may run");
-                    (0..4).for_each(|n| due.end(id(n), None));
+                    (0..4).for_each(|n| due.end(id(n), None, now));
                 }
                 Next::Look => unreachable!("nothing was forgotten"),
             }
         }
         assert!((300..=305).contains(&begun.len()), "{}", begun.len());
         assert_eq!(due.len(), 1000 - begun.len());
+    }
+
+    /// Nobody keeps all places by having many that were due before everybody else's.
+    #[test]
+    fn whoever_has_many_that_are_due_waits_for_those_that_have_one() {
+        let mut due = due(1_000_000, 2);
+        due.note(id(1), 100);
+        due.note(id(2), 110);
+        (3..6).for_each(|n| due.note(id(n), 900));
+        let mut begun = Vec::new();
+        for now in 1_000..1_010 {
+            let Next::Start { context, hint } = due.next(now) else {
+                panic!("there is something to begin at {now}");
+            };
+            begun.push(context);
+            let again = context <= id(2);
+            due.end(context, again.then_some(hint), now);
+        }
+        let expected = [1, 2, 3, 4, 5, 1, 2, 1, 2, 1].map(id);
+        assert_eq!(begun, expected);
+    }
+
+    #[test]
+    fn a_clock_that_is_put_back_delays_nothing_but_what_is_due_at_a_time() {
+        let mut due = due(10, 1);
+        let now = 1_000 * SECOND;
+        (0..3).for_each(|n| due.note(id(n), 5 + n));
+        due.note_later(id(3), later(7, now + SECOND));
+        due.note(id(4), now);
+        starts(&mut due, now, 0, 5);
+        let refused = later(5, now + 2 * SECOND);
+        due.end(id(0), Some(refused), now);
+        starts(&mut due, now, 1, 6);
+        due.end(id(1), None, now);
+        assert_eq!(due.next(now), Next::At(now + SECOND / 10), "the pace");
+        let back = 900 * SECOND;
+        due.put_back(back);
+        let now = now - back;
+        assert_eq!(due.next(now), Next::At(now + SECOND / 10));
+        starts(&mut due, now + SECOND / 10, 2, 7);
+        due.end(id(2), None, now);
+        starts(&mut due, now + SECOND, 3, 7);
+        due.end(id(3), None, now);
+        starts(&mut due, now + 2 * SECOND, 0, 5);
+        due.end(id(0), None, now);
+        assert_eq!(due.next(now + 3 * SECOND), Next::At(now + back));
     }
 
     #[test]
@@ -250,18 +364,47 @@ mod tests {
         assert_eq!(due.next(200), Next::At(300));
         assert_eq!(due.next(300), Next::Look);
         due.note(id(4), 300);
+        due.looked(300, None);
         starts(&mut due, 300, 4, 300);
         assert_eq!(due.next(300), Next::Nothing);
+    }
+
+    /// Or a look, which finds more than is kept, would follow on the other.
+    #[test]
+    fn what_is_known_is_worked_off_before_more_is_looked_for() {
+        let mut due = due(1_000_000, 10);
+        due.hints_max = 4;
+        let now = LOOKS_APART;
+        (0..9).for_each(|n| due.note(id(n), n));
+        assert_eq!(due.next(now), Next::Look, "nobody has looked for long");
+        (0..9).for_each(|n| due.note(id(n), n));
+        due.looked(now, None);
+        for n in 0..2 {
+            starts(&mut due, now, n, n);
+            due.end(id(n), None, now);
+        }
+        assert_eq!(due.next(now), Next::Look, "half of it is");
+        // If it is never worked off, they are looked for all the same.
+        (2..9).for_each(|n| due.note(id(n), n));
+        due.looked(now, None);
+        starts(&mut due, now, 2, 2);
+        due.end(id(2), Some(Hint::at(2)), now);
+        let now = now + LOOKS_APART;
+        assert_eq!(due.next(now), Next::Look);
+        // One that fails is made again.
+        due.looked(now, Some(now + 5));
+        [3, 4, 5, 2].into_iter().for_each(|n| {
+            starts(&mut due, now + 4, n, n);
+            due.end(id(n), None, now);
+        });
+        assert_eq!(due.next(now + 4), Next::At(now + 5));
+        assert_eq!(due.next(now + 5), Next::Look);
     }
 
     #[test]
     fn one_that_is_to_begin_later_is_still_read_from_its_time() {
         let mut due = due(1_000_000, 10);
-        let later = Hint {
-            from: 100,
-            start: 900,
-        };
-        due.note_later(id(1), later);
+        due.note_later(id(1), later(100, 900));
         assert_eq!(due.next(500), Next::At(900));
         starts(&mut due, 900, 1, 100);
     }

@@ -26,8 +26,15 @@ use crate::shard::{Shard, settle};
 use crate::turn::{Begin, What};
 use crate::view::{PutOff, SequenceAccess};
 
-/// After a run that could not begin or whose effects could not be written, which is nobody's fault.
+/// After a run that could not begin or whose effects could not be written, which is nobody's
+/// fault; twice as long after each further one, up to about a minute.
 const NOT_NOW: Duration = Duration::from_secs(1);
+
+/// After a context's timers have run as often as a context may be called.
+const TOO_OFTEN: Duration = Duration::from_millis(100);
+
+/// How often that is doubled, and once more.
+const NOT_NOW_DOUBLINGS: u32 = 6;
 
 /// How often the time to the next attempt is doubled.
 const DOUBLINGS_MAX: u32 = 16;
@@ -55,19 +62,31 @@ enum Run {
 
 impl Shard {
     /// Runs the first timer of a context if it is due. Gives what is known of the next one.
-    pub(super) async fn fire(self: &Rc<Self>, id: ContextId, from: u64) -> Option<Hint> {
-        let fired = self.fire_first(id, from).await;
+    pub(super) async fn fire(self: &Rc<Self>, id: ContextId, hint: Hint) -> Option<Hint> {
+        let fired = self.fire_first(id, hint.from).await;
         self.quarantine_if_damaged(id, &fired);
         match fired {
-            Ok(next) => next.map(Hint::at),
+            Ok(next) => next,
             // It is gone, or is looked at anew when it is back.
             Err(CallError::ContextNotFound { .. } | CallError::OutOfService { .. }) => None,
             Err(error) if error.damage().is_some() => None,
-            Err(error) => {
-                tracing::debug!(context = %id, %error, "a timer could not be run now");
-                let start = self.clock.wall_micros() + micros(NOT_NOW);
-                Some(Hint { from, start })
-            }
+            Err(error) => Some(self.refused(id, hint, &error)),
+        }
+    }
+
+    /// What is nobody's fault is tried again, later each time: a batch that fails again and again
+    /// is its neighbours' too.
+    fn refused(&self, id: ContextId, hint: Hint, error: &CallError) -> Hint {
+        let refused = hint.refused.saturating_add(1);
+        let wait = backoff(NOT_NOW, refused.min(NOT_NOW_DOUBLINGS), (id.as_bytes(), ""));
+        if self.timers.is_to_be_told(refused) {
+            let seconds = wait.as_secs_f32();
+            tracing::warn!(shard = self.id.number(), context = %id, times = refused, seconds, %error, "a timer cannot be run now, and is tried again later");
+        }
+        Hint {
+            from: hint.from,
+            start: self.clock.wall_micros() + micros(wait),
+            refused,
         }
     }
 
@@ -75,7 +94,7 @@ impl Shard {
         self: &Rc<Self>,
         id: ContextId,
         from: u64,
-    ) -> Result<Option<u64>, CallError> {
+    ) -> Result<Option<Hint>, CallError> {
         self.check_service(id)?;
         let context = match self.live(id) {
             Some(context) => context,
@@ -86,6 +105,14 @@ impl Shard {
         let Some((at, name)) = first.filter(|(at, _)| *at <= now) else {
             return self.first_hint(&context, from).await;
         };
+        let per_second_max = self.host.limits().context_calls_per_second;
+        let admitted = context.timer_rate.admit(Instant::now(), per_second_max);
+        if admitted.is_err() {
+            return Ok(Some(Hint {
+                start: now + micros(TOO_OFTEN),
+                ..Hint::at(from)
+            }));
+        }
         self.stats.timer_lag_micros.observe(now - at);
         let timer = DueTimer {
             name: Arc::from(name),
@@ -106,13 +133,17 @@ impl Shard {
     /// When the first timer runs, once that is durable. What an update has put off or cancelled
     /// that is on its way to the disk is armed again if that is refused, and nobody would know:
     /// so no hint is given up before. What is armed meanwhile is noted by whoever arms it.
-    async fn first_hint(&self, context: &Rc<Context>, from: u64) -> Result<Option<u64>, CallError> {
+    async fn first_hint(
+        &self,
+        context: &Rc<Context>,
+        from: u64,
+    ) -> Result<Option<Hint>, CallError> {
         let first = self.first_timer(context, from)?;
         if context.unsettled_writes.get() > 0 {
             let barrier = self.commits.barrier(context, None).await;
             barrier.ok_or_else(|| CallError::bug("a barrier was forgotten"))??;
         }
-        Ok(first.map(|(at, _)| at))
+        Ok(first.map(|(at, _)| Hint::at(at)))
     }
 
     fn first_timer(
@@ -243,7 +274,9 @@ fn failed(error: CallError) -> Run {
             Failure::State(_)
             | Failure::OurBug { .. }
             | Failure::MemoryFull { .. }
-            | Failure::Busy { .. } => true,
+            | Failure::Busy { .. }
+            // By an operator.
+            | Failure::Cancelled => true,
             // A handler that takes too long would do so for ever, so that is its fault here.
             _ => false,
         },
@@ -343,7 +376,7 @@ mod tests {
                 false => arm(view, "close", MINUTE),
             });
             let now = bench.shard.clock.wall_micros();
-            let mut firing = Box::pin(bench.shard.fire(fixture::id(1), 7));
+            let mut firing = Box::pin(bench.shard.fire(fixture::id(1), Hint::at(7)));
             let mut fired = || block_on(poll_once(Pin::new(&mut firing)));
             assert!(fired().is_none(), "it is not known yet");
             match is_lost {
@@ -357,6 +390,48 @@ mod tests {
                 (false, false) => assert!(hint.expect("it is armed").from > now),
             }
         }
+    }
+
+    #[test]
+    fn timers_of_a_context_run_as_often_as_it_may_be_called() {
+        let disk = Disk::new();
+        disk.create(1);
+        let bench = Bench::new(disk);
+        let context = block_on(bench.shard.revive(fixture::id(1))).unwrap();
+        submit(&bench, &context, |view| arm(view, "again", 0));
+        bench.commit();
+        let now = Instant::now() + Duration::from_secs(3600);
+        assert!(context.timer_rate.admit(now, 1).is_ok());
+        let fired = block_on(bench.shard.fire(fixture::id(1), Hint::at(7)));
+        let hint = fired.expect("it is armed");
+        assert_eq!((hint.from, hint.refused), (7, 0));
+        assert!(hint.start > bench.shard.clock.wall_micros(), "{hint:?}");
+    }
+
+    #[test]
+    fn what_is_in_the_way_is_met_less_and_less_often_and_told_now_and_then() {
+        let bench = Bench::new(Disk::new());
+        let mut hint = Hint::at(7);
+        for refused in 1..100 {
+            let now = bench.shard.clock.wall_micros();
+            hint = bench
+                .shard
+                .refused(fixture::id(1), hint, &CallError::Draining);
+            assert_eq!((hint.from, hint.refused), (7, refused));
+            let least = 1_000_000 << (refused - 1).min(5);
+            assert!(hint.start - now >= least, "after {refused}");
+        }
+        assert!(hint.start <= bench.shard.clock.wall_micros() + MINUTE);
+        let timers = crate::timers::Timers::new(&bench.shard.bounds.timers);
+        let told = [1, 1, 2, 3].map(|refused| timers.is_to_be_told(refused));
+        assert_eq!(told, [true, false, false, false], "once for all contexts");
+    }
+
+    #[test]
+    fn a_run_that_an_operator_stops_is_no_attempt() {
+        let end = |failure| failed(CallError::guest(failure, &[]));
+        assert!(matches!(end(Failure::Cancelled), Run::NotNow(_)));
+        assert!(matches!(end(Failure::TimedOut { max: 1 }), Run::Failed(_)));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use corelet_store::{CallEffects, ContextId, Op, Space, StoreError, Write};
 
@@ -41,12 +41,23 @@ const LOOK_AT_CLOCK: Duration = Duration::from_secs(60);
 /// After agendas could not be looked at.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
+/// By how much the clock on the wall goes back before that counts as put back.
+const PUT_BACK_MICROS: i128 = 1_000_000;
+
+/// Between two warnings of a shard that timers cannot be run.
+const WARNINGS_APART: Duration = Duration::from_secs(10);
+
 /// Who has timers, and the task that waits for them.
 pub(crate) struct Timers {
     due: RefCell<Due>,
     /// Whether there is something new since the task has looked.
     is_changed: Cell<bool>,
     task: RefCell<Option<Waker>>,
+    /// The wall's time less that of a clock that nobody puts back, and that clock's beginning.
+    skew: Cell<Option<i128>>,
+    began: Instant,
+    /// When it was last told that something is in the way.
+    warned: Cell<Option<Instant>>,
 }
 
 impl Timers {
@@ -55,7 +66,34 @@ impl Timers {
             due: RefCell::new(Due::new(bounds)),
             is_changed: Cell::new(false),
             task: RefCell::default(),
+            skew: Cell::default(),
+            began: Instant::now(),
+            warned: Cell::default(),
         }
+    }
+
+    /// Looks whether the clock on the wall, which says `now`, was put back meanwhile.
+    fn check_clock(&self, now: u64) {
+        let skew = i128::from(now) - self.began.elapsed().as_micros() as i128;
+        let before = self.skew.get().unwrap_or(skew);
+        if skew + PUT_BACK_MICROS > before {
+            self.skew.set(Some(before.max(skew)));
+            return;
+        }
+        self.skew.set(Some(skew));
+        let by = u64::try_from(before - skew).unwrap_or(u64::MAX);
+        self.due.borrow_mut().put_back(by);
+    }
+
+    /// Whether to tell that something is in the way of a context's timers: the first time, and
+    /// now and then, and not of thousands of contexts at once.
+    fn is_to_be_told(&self, refused: u32) -> bool {
+        let is_new = |last: Instant| last.elapsed() >= WARNINGS_APART;
+        let told = refused.is_power_of_two() && self.warned.get().is_none_or(is_new);
+        if told {
+            self.warned.set(Some(Instant::now()));
+        }
+        told
     }
 
     /// A timer of the context may run at `at`, in microseconds since 1970.
@@ -63,8 +101,8 @@ impl Timers {
         self.change(|due| due.note(context, at));
     }
 
-    fn end(&self, context: ContextId, next: Option<Hint>) {
-        self.change(|due| due.end(context, next));
+    fn end(&self, context: ContextId, next: Option<Hint>, now: u64) {
+        self.change(|due| due.end(context, next, now));
     }
 
     fn change(&self, change: impl FnOnce(&mut Due)) {
@@ -111,7 +149,6 @@ impl Shard {
     /// Runs timers when they are due, until the node begins to stop.
     pub(crate) async fn run_timers(self: Rc<Self>, draining: impl Future<Output = ()>) {
         let work = async {
-            self.look_at_agendas().await;
             loop {
                 self.serve_timers().await;
             }
@@ -122,16 +159,18 @@ impl Shard {
     /// Does what is due, and waits for what is next.
     async fn serve_timers(self: &Rc<Self>) {
         let now = self.clock.wall_micros();
+        self.timers.check_clock(now);
         let next = self.timers.due.borrow_mut().next(now);
         self.stats
             .timers_waiting
             .set(self.timers.due.borrow().len() as u64);
         match next {
-            Next::Start { context, from } => {
+            Next::Start { context, hint } => {
                 let shard = Rc::clone(self);
                 rt::spawn(async move {
-                    let next = shard.fire(context, from).await;
-                    shard.timers.end(context, next);
+                    let next = shard.fire(context, hint).await;
+                    let now = shard.clock.wall_micros();
+                    shard.timers.end(context, next, now);
                 });
             }
             Next::At(at) => {
@@ -153,22 +192,20 @@ impl Shard {
     }
 
     /// Finds all contexts with timers. What was due before is spread over the time that it takes to
-    /// begin them, in the order of their ids, which are random.
+    /// begin them. If that fails it is tried again, and what is armed meanwhile runs all the same.
     async fn look_at_agendas(self: &Rc<Self>) {
-        loop {
-            match self.try_look_at_agendas().await {
-                Ok(()) => return,
-                Err(error) => {
-                    tracing::error!(shard = self.id.number(), %error, "cannot tell which contexts have timers; none that was armed before is run until that can be read");
-                    rt::sleep(LOOK_AGAIN).await;
-                }
-            }
-        }
+        let looked = self.try_look_at_agendas().await;
+        let now = self.clock.wall_micros();
+        let again = looked.err().map(|error| {
+            tracing::error!(shard = self.id.number(), %error, "cannot tell which contexts have timers; none that was armed before is run until that can be read");
+            now + LOOK_AGAIN.as_micros() as u64
+        });
+        self.timers.change(|due| due.looked(now, again));
     }
 
     async fn try_look_at_agendas(self: &Rc<Self>) -> Result<(), StoreError> {
         let now = self.clock.wall_micros();
-        let mut overdue = Vec::new();
+        let mut overdue = 0;
         let mut after = None;
         loop {
             let snapshot = self.snapshots.latest();
@@ -181,25 +218,19 @@ impl Shard {
                 else {
                     continue;
                 };
-                match at < now {
-                    true => overdue.push((head.context, at)),
-                    false => self.timers.note(head.context, at),
+                let mut hint = Hint::at(at);
+                if at < now {
+                    hint.start = now + self.timers.due.borrow().spread(overdue);
+                    overdue += 1;
                 }
+                self.timers.change(|due| due.note_later(head.context, hint));
             }
             rt::yield_now().await;
         }
-        overdue.sort_unstable_by_key(|(context, _)| *context);
-        let count = overdue.len() as u64;
-        for (n, (context, at)) in (0..).zip(overdue) {
-            self.timers.change(|due| {
-                let start = now + due.spread(n);
-                due.note_later(context, Hint { from: at, start });
-            });
-        }
-        if count > 0 {
+        if overdue > 0 {
             tracing::info!(
                 shard = self.id.number(),
-                contexts = count,
+                contexts = overdue,
                 "timers have become due while nobody could run them"
             );
         }
