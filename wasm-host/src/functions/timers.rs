@@ -7,7 +7,7 @@ use super::is_json;
 use super::storage::{answered, count_write};
 use crate::costs;
 use crate::failure::{Failure, capped};
-use crate::guest_timers::{Arming, NewTimer};
+use crate::guest_timers::{Arming, GuestTimer, NewTimer};
 use crate::host_context::{Cx, HostContext, Phase, charge, enter, slice_end, with_state};
 use crate::world::{self, RawTimer};
 
@@ -103,15 +103,16 @@ async fn armed(
         let page = answered(&mut cx, page)?;
         let is_last = page.timers.len() < wanted;
         let rows = page.timers.len() as u64 + page.walked;
-        let mut page_bytes = 0;
+        let own = |it: &GuestTimer| (it.name.len() + it.handler.len() + it.args.len()) as u64;
+        // What was read is paid for, also what is too long for the answer.
+        let price = rows * cost.per_row + page.timers.iter().map(own).sum::<u64>() * cost.per_byte;
         for timer in page.timers {
-            let own = (timer.name.len() + timer.handler.len() + timer.args.len()) as u64;
+            let own = own(&timer);
             if !found.is_empty() && bytes + own > bytes_max {
-                charge(&mut cx, page_bytes * cost.per_byte)?;
+                charge(&mut cx, price)?;
                 return Ok((found,));
             }
             bytes += own;
-            page_bytes += own;
             after = Some(timer.name.clone());
             found.push(RawTimer {
                 name: timer.name,
@@ -122,7 +123,7 @@ async fn armed(
                 attempts: timer.attempts,
             });
         }
-        if charge(&mut cx, rows * cost.per_row + page_bytes * cost.per_byte)? {
+        if charge(&mut cx, price)? {
             slice_end().await;
         }
         if is_last {
