@@ -10,9 +10,7 @@ use corelet_store::{
     ApplicationId, ApplicationRecord, BlobHold, BlobId, Change, Committed, ContextId,
     ContextRecord, ContextSlot, Hlc, Refused, Reuse, ShardCount, ShardId, Standing, StoreError,
 };
-use corelet_wasm_host::{
-    AttachedBlob, AttachedFrom, Failure, GuestBlobs, GuestTimer, GuestTimers, StateError,
-};
+use corelet_wasm_host::{AttachedBlob, AttachedFrom, Failure, GuestBlobs, GuestTimer, StateError};
 
 use crate::context::Context;
 use crate::directory::{check_name, durable_change};
@@ -99,6 +97,9 @@ impl Drop for Installing<'_> {
         }
     }
 }
+
+/// A page of timers has no further one behind so many bytes.
+const TIMERS_PAGE_BYTES: usize = 256 << 10;
 
 /// A context in the making.
 struct Creating<'a> {
@@ -378,13 +379,13 @@ impl Shard {
     }
 
     /// Up to `limit` timers of which it is durable that a context has them armed, by name, behind
-    /// `after`.
+    /// `after`, and whether there may be more. A page ends early for the sake of its bytes.
     pub(crate) fn timers_here(
         self: &Rc<Self>,
         id: ContextId,
         after: Option<&str>,
         limit: usize,
-    ) -> Result<Vec<GuestTimer>, CallError> {
+    ) -> Result<(Vec<GuestTimer>, bool), CallError> {
         self.check_service(id)?;
         let end = self.read_timers(id, after, limit);
         self.quarantine_if_damaged(id, &end);
@@ -396,7 +397,7 @@ impl Shard {
         id: ContextId,
         after: Option<&str>,
         limit: usize,
-    ) -> Result<Vec<GuestTimer>, CallError> {
+    ) -> Result<(Vec<GuestTimer>, bool), CallError> {
         let snapshot = self.snapshots.latest();
         let record = snapshot.context(&id)?;
         let record = record.ok_or_else(|| CallError::ContextNotFound {
@@ -407,10 +408,13 @@ impl Shard {
             None => Rc::default(),
         };
         let access = SequenceAccess::without_cache(self.author);
-        let mut view = View::of_query(record.slot, snapshot, settled, access);
-        let page = view.timers(after, limit);
-        let page = page.map_err(|error| CallError::guest(failure_of(error), &[]))?;
-        Ok(page.timers)
+        let view = View::of_query(record.slot, snapshot, settled, access);
+        let page = view.timers_within(after, limit + 1, TIMERS_PAGE_BYTES);
+        let (page, is_cut) = page.map_err(|error| CallError::guest(failure_of(error), &[]))?;
+        let mut timers = page.timers;
+        let more = is_cut || timers.len() > limit;
+        timers.truncate(limit);
+        Ok((timers, more))
     }
 
     /// Up to `limit` contexts of this shard with ids behind `after`.

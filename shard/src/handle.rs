@@ -281,13 +281,14 @@ impl ShardHandle {
     }
 
     /// Up to `limit` timers that a context has armed, by name, behind the one that is called
-    /// `after`: those of which that is durable.
+    /// `after`: those of which that is durable; and whether there are more. A page ends early for
+    /// the sake of its bytes.
     pub async fn timers(
         &self,
         id: ContextId,
         after: Option<String>,
         limit: usize,
-    ) -> Result<Vec<GuestTimer>, CallError> {
+    ) -> Result<(Vec<GuestTimer>, bool), CallError> {
         let owner = self.shard.owner(&id);
         if owner == self.shard.id {
             return self.shard.timers_here(id, after.as_deref(), limit);

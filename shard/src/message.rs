@@ -195,7 +195,7 @@ pub(crate) enum Response {
     Events(Result<EventsPage, CallError>),
     GuestLogs(Result<GuestLines, CallError>),
     Attached(Result<Vec<AttachedBlob>, CallError>),
-    Timers(Result<Vec<GuestTimer>, CallError>),
+    Timers(Result<(Vec<GuestTimer>, bool), CallError>),
     FindUser(Result<Option<ContextId>, CallError>),
     /// To `Close` and to `Reopen`.
     Closed,

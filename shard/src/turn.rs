@@ -302,6 +302,7 @@ impl Shard {
             Entry::Init => None,
         };
         let hlc = self.clock.tick();
+        let state = state.with_call_time(hlc.micros());
         let running = instance.run(Turn {
             entry,
             args,

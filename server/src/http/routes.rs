@@ -569,7 +569,7 @@ async fn list_attached(
     .await
 }
 
-/// The timers that a context has armed.
+/// The timers that a context has armed. A page has fewer than `limit` if these are long.
 async fn list_timers(
     State(door): State<Door>,
     Named(wanted): Named,
@@ -583,9 +583,7 @@ async fn list_timers(
         let after = after.map(|after| name(after).map_err(must)).transpose()?;
         let after = after.map(Cow::into_owned);
         let id = front.shard.resolve(&wanted)?;
-        let mut found = front.shard.timers(id, after, limit + 1).await?;
-        let more = found.len() > limit;
-        found.truncate(limit);
+        let (found, more) = front.shard.timers(id, after, limit).await?;
         let next = found.last().filter(|_| more).map(|it| it.name.clone());
         let timers = found.into_iter().map(timer).collect();
         Ok(document(StatusCode::OK, &api::Timers { timers, next }))

@@ -39,8 +39,10 @@ pub(crate) struct View {
     changeset: BySpace<Own>,
     sequences: Sequences,
     attaching: Attaching,
-    /// From when on delays of timers are counted, in microseconds since 1970.
+    /// The time on the wall, in microseconds since 1970.
     now: u64,
+    /// The time that the guest is told.
+    call_time: u64,
     /// Bytes of records that were read and not shown, where these are many.
     unseen: Cell<u64>,
 }
@@ -94,6 +96,7 @@ impl View {
             sequences: Sequences::new(access),
             attaching: Attaching::default(),
             now: 0,
+            call_time: 0,
             unseen: Cell::default(),
         }
     }
@@ -111,6 +114,7 @@ impl View {
             sequences: Sequences::new(access),
             attaching: Attaching::default(),
             now: 0,
+            call_time: 0,
             unseen: Cell::default(),
         }
     }
@@ -123,6 +127,7 @@ impl View {
             sequences: Sequences::new(access),
             attaching: Attaching::default(),
             now: 0,
+            call_time: 0,
             unseen: Cell::default(),
         }
     }

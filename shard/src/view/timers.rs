@@ -34,9 +34,16 @@ pub(crate) enum PutOff {
 }
 
 impl View {
-    /// Delays are counted from this time, in microseconds since 1970.
+    /// The time on the wall, in microseconds since 1970.
     pub(crate) fn with_now(mut self, now: u64) -> View {
         self.now = now;
+        self
+    }
+
+    /// The call's time as its guest is told it, in microseconds since 1970: delays are counted
+    /// from it, or a timer would run before the time that the guest has reckoned with.
+    pub(crate) fn with_call_time(mut self, time: u64) -> View {
+        self.call_time = time;
         self
     }
 
@@ -108,6 +115,48 @@ impl View {
         first.map(|it| it.ok_or_else(malformed)).transpose()
     }
 
+    /// Up to `limit` timers behind the one with the name `after`, and none behind those that take
+    /// `bytes_max` together; and whether that has left any out.
+    pub(crate) fn timers_within(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+        bytes_max: usize,
+    ) -> Result<(TimersPage, bool), StateError> {
+        let mut page = TimersPage::default();
+        let mut is_sound = true;
+        let (mut bytes, mut is_cut) = (0, false);
+        let after = after.map(timers::name_key);
+        let walk = StateWalk {
+            space: Space::Agenda,
+            prefix: timers::NAMED,
+            after: after.as_deref(),
+            limit,
+            reverse: false,
+        };
+        self.walk(walk, &mut |key, row| {
+            let Some(value) = row.value() else {
+                page.walked += 1;
+                return ControlFlow::Continue(());
+            };
+            if bytes >= bytes_max {
+                is_cut = true;
+                return ControlFlow::Break(());
+            }
+            bytes += key.len() + value.len();
+            let name = timers::split_name(key);
+            match (name, TimerRow::read(value)) {
+                (Some(name), Some(row)) => page.timers.push(shown(name, row)),
+                _ => is_sound = false,
+            }
+            ControlFlow::Continue(())
+        })?;
+        match is_sound {
+            true => Ok((page, is_cut)),
+            false => Err(malformed()),
+        }
+    }
+
     /// After a run, be it done or given up.
     fn end_run(&mut self, name: &str, mut row: TimerRow) -> Result<(), StateError> {
         self.remove_due(row.at, name)?;
@@ -168,6 +217,7 @@ impl GuestTimers for View {
         }
         let at = self
             .now
+            .max(self.call_time)
             .saturating_add(timer.delay_nanos.div_ceil(NANOS_PER_MICRO));
         let every = timer.every_nanos.map(|every| every / NANOS_PER_MICRO);
         let row = TimerRow {
@@ -192,32 +242,8 @@ impl GuestTimers for View {
     }
 
     fn timers(&mut self, after: Option<&str>, limit: usize) -> Result<TimersPage, StateError> {
-        let mut page = TimersPage::default();
-        let mut is_sound = true;
-        let after = after.map(timers::name_key);
-        let walk = StateWalk {
-            space: Space::Agenda,
-            prefix: timers::NAMED,
-            after: after.as_deref(),
-            limit,
-            reverse: false,
-        };
-        self.walk(walk, &mut |key, row| {
-            let Some(value) = row.value() else {
-                page.walked += 1;
-                return ControlFlow::Continue(());
-            };
-            let name = timers::split_name(key);
-            match (name, TimerRow::read(value)) {
-                (Some(name), Some(row)) => page.timers.push(shown(name, row)),
-                _ => is_sound = false,
-            }
-            ControlFlow::Continue(())
-        })?;
-        match is_sound {
-            true => Ok(page),
-            false => Err(malformed()),
-        }
+        let page = self.timers_within(after, limit, usize::MAX);
+        page.map(|(page, _)| page)
     }
 }
 
@@ -295,6 +321,35 @@ mod tests {
         assert_eq!(view.arm(timer("c", 1, None), 2).unwrap(), Arming::Armed);
         assert!(view.cancel("a").unwrap() && view.cancel("c").unwrap());
         assert_eq!(bytes(&view), 0, "nothing is left of them");
+    }
+
+    /// Stamps may be ahead of the wall, never behind what the guest takes for now.
+    #[test]
+    fn a_delay_is_counted_from_the_time_that_the_guest_is_told() {
+        for (time, at) in [(0, 6), (1_000, 6), (9_000, 14)] {
+            let mut view = view(1_000).with_call_time(time);
+            assert_eq!(view.arm(timer("a", 5, None), 9).unwrap(), Arming::Armed);
+            assert_eq!(armed(&mut view), [("a".to_owned(), at, 0)]);
+        }
+    }
+
+    #[test]
+    fn a_page_of_them_ends_with_the_one_that_fills_it() {
+        let mut view = view(1_000);
+        for name in ["a", "b", "c"] {
+            assert_eq!(view.arm(timer(name, 5, None), 9).unwrap(), Arming::Armed);
+        }
+        let names = |after, limit, bytes_max| {
+            let (page, is_cut) = view.timers_within(after, limit, bytes_max).unwrap();
+            let names = page.timers.into_iter().map(|timer| timer.name);
+            (names.collect::<String>(), is_cut)
+        };
+        let is = |names: &str, is_cut| (names.to_owned(), is_cut);
+        assert_eq!(names(None, 9, 1_000), is("abc", false));
+        assert_eq!(names(None, 2, 1_000), is("ab", false));
+        assert_eq!(names(None, 9, 1), is("a", true), "one there is always");
+        assert_eq!(names(None, 9, 60), is("ab", true));
+        assert_eq!(names(Some("b"), 9, 1), is("c", false));
     }
 
     #[test]
