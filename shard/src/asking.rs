@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use corelet_store::ContextId;
+use corelet_store::{ContextId, StoreError};
 use corelet_wasm_host::{Answered, Failure, MethodKind, QueryError, Question};
 
 use crate::chain::Link;
@@ -280,18 +280,37 @@ fn query_error(error: CallError) -> QueryError {
         CallError::MethodNotFound { .. } => QueryError::UnknownMethod,
         CallError::Guest { failure, .. } => match &*failure {
             Failure::Application { error } => QueryError::Application(error.clone()),
-            failure => QueryError::Failed(failure.name()),
+            failure => {
+                // Whoever has asked may well hide it.
+                if let Failure::OurBug { .. } | Failure::State(_) = failure {
+                    tracing::error!(%failure, "a query that another context asked has failed");
+                }
+                QueryError::Failed(failure.name())
+            }
         },
         CallError::Busy { limit, .. } => QueryError::Busy(limit),
         CallError::OutOfService { .. } => QueryError::Failed("context_damaged"),
+        CallError::Store(error) if matches!(*error, StoreError::ReadersFull { .. }) => {
+            QueryError::Busy("storage.readers_max")
+        }
         CallError::Store(_)
         | CallError::BatchDamaged(_)
         | CallError::Uncommitted(_)
-        | CallError::File { .. } => QueryError::Failed("storage_damaged"),
+        | CallError::File { .. } => {
+            tracing::error!(%error, "the storage has failed a query that another context asked");
+            match &error {
+                CallError::Store(error)
+                    if matches!(**error, StoreError::Io { .. } | StoreError::Stopped) =>
+                {
+                    QueryError::Failed("unavailable")
+                }
+                _ => QueryError::Failed("storage_damaged"),
+            }
+        }
+        CallError::ApplicationNotFound { .. } => QueryError::Failed("unknown_application"),
         CallError::Draining
         | CallError::LostEffects
         | CallError::Refused(_)
-        | CallError::ApplicationNotFound { .. }
         | CallError::ApplicationClosed { .. } => QueryError::Failed("unavailable"),
         CallError::KeyOnQuery { .. }
         | CallError::KeyReused

@@ -371,15 +371,7 @@ impl Shard {
 
     /// Runs one slice.
     pub(crate) fn resume(&self, context: &Rc<Context>, mut turn: TurnInProgress) -> Step {
-        let polled = poll_slice(&mut turn.running);
-        if polled.is_pending()
-            && let Some(question) = turn.running.take_question()
-        {
-            let spent = turn.see_fuel();
-            self.spend(context, spent);
-            return Step::Asks(turn, question);
-        }
-        let finished = match polled {
+        let finished = match poll_slice(&mut turn.running) {
             Poll::Ready(finished) => finished,
             Poll::Pending if turn.is_given_up() => turn.running.stop(Failure::Cancelled),
             Poll::Pending if Instant::now() >= turn.deadline => {
@@ -388,6 +380,10 @@ impl Shard {
             }
             Poll::Pending => {
                 let spent = turn.see_fuel();
+                if let Some(question) = turn.running.take_question() {
+                    self.spend(context, spent);
+                    return Step::Asks(turn, question);
+                }
                 self.stats.fuel.add(spent);
                 // A slice can be full of work that costs its caller nothing, as bringing a list
                 // into memory is. Its context pays for it, or its neighbours would.

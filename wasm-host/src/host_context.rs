@@ -20,6 +20,7 @@ use crate::guest_calls::{Answered, Line};
 use crate::guest_state::GuestState;
 use crate::host::Shared;
 use crate::limits::Limits;
+use crate::stats::count;
 use crate::turn::{GuestEvent, GuestLog, Reads};
 
 /// How host functions see the store.
@@ -84,10 +85,20 @@ pub(crate) struct Progress {
     pub(crate) shared: Arc<Shared>,
     /// Slices that have ended; counted by `Running`.
     pub(crate) slices: AtomicU64,
+    /// Those of them that a host function has ended.
+    pub(crate) host_slices: AtomicU64,
     /// Fuel used, as of the last host call.
     pub(crate) fuel_used: AtomicU64,
     /// What a turn had logged that was dropped before its end.
     pub(crate) logs_left: OnceLock<Vec<GuestLog>>,
+}
+
+impl Progress {
+    /// Slices that the engine has ended, each after just as much fuel.
+    fn engine_slices(&self) -> u64 {
+        let all = self.slices.load(Ordering::Relaxed);
+        all.saturating_sub(self.host_slices.load(Ordering::Relaxed))
+    }
 }
 
 /// The data of a guest's `wasmtime::Store`.
@@ -111,8 +122,8 @@ pub(crate) struct HostContext {
     state: Option<StaysHere<Box<dyn GuestState>>>,
     /// To whoever runs the turn, which has the other half.
     line: StaysHere<Rc<Line>>,
-    /// Slices that had ended when the turn began, or when it last got an answer.
-    slices_before: u64,
+    /// Slices that the engine had ended when a host function was last paid, or the turn began.
+    engine_slices_before: u64,
     /// Fuel that it had used then.
     fuel_before: u64,
     /// Whether the engine has lost count: it counts in registers, and a trap that the
@@ -164,6 +175,7 @@ impl HostContext {
             progress: Arc::new(Progress {
                 shared: Arc::clone(shared),
                 slices: AtomicU64::new(0),
+                host_slices: AtomicU64::new(0),
                 fuel_used: AtomicU64::new(0),
                 logs_left: OnceLock::new(),
             }),
@@ -173,7 +185,7 @@ impl HostContext {
             memory_refused_at: None,
             state: None,
             line: StaysHere(Rc::default()),
-            slices_before: 0,
+            engine_slices_before: 0,
             fuel_before: 0,
             has_lost_count: false,
             slice: 0,
@@ -201,16 +213,19 @@ impl HostContext {
         self.memory_refused_at = None;
         self.state = Some(StaysHere(state));
         self.slice = self.progress.slices.load(Ordering::Relaxed);
-        self.slices_before = self.slice;
-        self.fuel_before = 0;
+        self.engine_slices_before = self.progress.engine_slices();
+        self.fuel_before = self.facts.fuel_max.saturating_sub(fuel);
         self.line.0.begin(queries);
         self.has_lost_count = false;
         self.slice_fuel_left_at_start = fuel;
     }
 
-    /// What the turn has used at most, up to the end of the slice that it is in.
+    /// What the turn has used at most: what was known when a host function was last paid, and the
+    /// slices that the engine has ended since, with the one that it is in. Those that host
+    /// functions end do not count, as they may end for work without a price, which is not the same
+    /// each time; so this is the same whenever the same turn is run.
     pub(crate) fn fuel_to_slice_end(&self) -> u64 {
-        let ended = self.progress.slices.load(Ordering::Relaxed) - self.slices_before;
+        let ended = self.progress.engine_slices() - self.engine_slices_before;
         let since = self.limits.slice_fuel.saturating_mul(ended + 1);
         self.fuel_before.saturating_add(since)
     }
@@ -334,7 +349,7 @@ pub(crate) async fn enter(
     }
     count_call(data)?;
     if charge(cx, cost.of_bytes(bytes))? {
-        slice_end().await;
+        slice_end(cx).await;
     }
     Ok(())
 }
@@ -364,9 +379,11 @@ pub(crate) fn charge(cx: &mut Cx<'_>, fuel: u64) -> wasmtime::Result<bool> {
     };
     cx.set_fuel(left)?;
     let data = cx.data_mut();
+    data.fuel_before = data.facts.fuel_max.saturating_sub(left);
+    data.engine_slices_before = data.progress.engine_slices();
     data.progress
         .fuel_used
-        .store(data.facts.fuel_max.saturating_sub(left), Ordering::Relaxed);
+        .store(data.fuel_before, Ordering::Relaxed);
     let slice = data.progress.slices.load(Ordering::Relaxed);
     if data.slice != slice {
         data.slice = slice;
@@ -378,7 +395,8 @@ pub(crate) fn charge(cx: &mut Cx<'_>, fuel: u64) -> wasmtime::Result<bool> {
 }
 
 /// Parks the guest until its future is polled again.
-pub(crate) fn slice_end() -> SliceEnd {
+pub(crate) fn slice_end(cx: &mut Cx<'_>) -> SliceEnd {
+    count(&cx.data().progress.host_slices);
     SliceEnd { parked: false }
 }
 
@@ -418,8 +436,6 @@ pub(crate) fn charge_answer(cx: &mut Cx<'_>, fuel: u64) -> wasmtime::Result<()> 
     let data = cx.data_mut();
     data.slice = data.progress.slices.load(Ordering::Relaxed);
     data.slice_fuel_left_at_start = left;
-    data.slices_before = data.slice;
-    data.fuel_before = data.facts.fuel_max.saturating_sub(left);
     Ok(())
 }
 

@@ -31,6 +31,8 @@ pub struct Running {
     progress: Arc<Progress>,
     line: Rc<Line>,
     slices_before: u64,
+    /// Fuel that answers have cost which others have used.
+    answered: u64,
     done: bool,
 }
 
@@ -43,6 +45,7 @@ impl Running {
         count(&progress.shared.stats.lane().turns);
         Running {
             slices_before: progress.slices.load(Ordering::Relaxed),
+            answered: 0,
             // What the guest is told lies in its store already: this future is
             // moved into its box, and should be small.
             turn: Box::pin(async move {
@@ -91,6 +94,7 @@ impl Running {
 
     /// Tells the guest what became of its question. It goes on when it is polled.
     pub fn answer(&mut self, answered: Answered) {
+        self.answered = self.answered.saturating_add(answered.fuel_used);
         self.line.answer(answered);
     }
 
@@ -130,7 +134,8 @@ impl Running {
     pub fn fuel_used(&self) -> u64 {
         let by_slices = self
             .slices()
-            .saturating_mul(self.progress.shared.limits.slice_fuel);
+            .saturating_mul(self.progress.shared.limits.slice_fuel)
+            .saturating_add(self.answered);
         self.progress
             .fuel_used
             .load(Ordering::Relaxed)

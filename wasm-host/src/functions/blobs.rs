@@ -40,7 +40,7 @@ async fn attach(mut cx: Cx<'_>, blob: WasmStr) -> wasmtime::Result<(Option<u64>,
     loop {
         let step = with_state(&mut cx, |state, _| state.attach(&blob))?;
         match answered(&mut cx, step)? {
-            AttachStep::More => slice_end().await,
+            AttachStep::More => slice_end(&mut cx).await,
             AttachStep::Missing => return Ok((None,)),
             AttachStep::Attached { bytes } => return Ok((Some(bytes),)),
         }
@@ -74,7 +74,7 @@ async fn detach(mut cx: Cx<'_>, blob: WasmStr) -> wasmtime::Result<(bool,)> {
             return Ok((detached > 0,));
         }
         from = step.resume;
-        slice_end().await;
+        slice_end(&mut cx).await;
     }
 }
 
@@ -87,11 +87,11 @@ async fn size(mut cx: Cx<'_>, blob: WasmStr) -> wasmtime::Result<(Option<u64>,)>
         let step = answered(&mut cx, step)?;
         match step.known {
             // It walks the same way again.
-            SizeKnown::Later => slice_end().await,
+            SizeKnown::Later => slice_end(&mut cx).await,
             SizeKnown::From(place) => {
                 charge(&mut cx, step.walked * cost.per_row)?;
                 from = place;
-                slice_end().await;
+                slice_end(&mut cx).await;
             }
             SizeKnown::Is(bytes) => {
                 charge(&mut cx, step.walked * cost.per_row)?;
@@ -133,7 +133,7 @@ async fn attached(
         }));
         let has_ended = charge(&mut cx, rows * cost.per_row + bytes * cost.per_byte)?;
         if has_ended || page.resume.is_some() {
-            slice_end().await;
+            slice_end(&mut cx).await;
         }
         match page.resume {
             Some(place) => from = AttachedFrom::Resumed(place),

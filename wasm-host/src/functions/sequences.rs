@@ -160,7 +160,7 @@ async fn remove(
         return Ok((Ok(()),));
     }
     if charge(&mut cx, cost.per_row.saturating_mul(count))? {
-        slice_end().await;
+        slice_end(&mut cx).await;
     }
     loop {
         let step = with_state(&mut cx, |state, store| {
@@ -173,7 +173,7 @@ async fn remove(
         };
         let is_slice = charge(&mut cx, costs::SEQUENCE_WORK.saturating_mul(work))?;
         if is_slice || !is_whole {
-            slice_end().await;
+            slice_end(&mut cx).await;
         }
         if is_whole {
             return Ok((Ok(()),));
@@ -261,7 +261,7 @@ async fn begin_list(
         data.bound("value_bytes_max", value, value_bytes_max)?;
         bytes += value;
         if (at + 1).is_multiple_of(PART_VALUES) {
-            slice_end().await;
+            slice_end(cx).await;
         }
     }
     written += bytes;
@@ -302,7 +302,7 @@ async fn begin_insert(
     check_writer(cx, door.space, &door.key)?;
     count_edit(cx, key_bytes + written)?;
     if charge(cx, cost.per_row.saturating_mul(rows))? {
-        slice_end().await;
+        slice_end(cx).await;
     }
     open(cx, door).await
 }
@@ -328,7 +328,7 @@ async fn insert_text(
         index = insert(cx, door, index, Elements::Text(part.to_owned()))?;
         rest = behind;
         if !rest.is_empty() {
-            slice_end().await;
+            slice_end(cx).await;
         }
     }
     Ok(Ok(()))
@@ -357,7 +357,7 @@ async fn insert_values(
         }
         index = insert(cx, door, index, Elements::Values(part))?;
         if at < values.len() {
-            slice_end().await;
+            slice_end(cx).await;
         }
     }
     Ok(Ok(()))
@@ -398,7 +398,7 @@ async fn read(cx: &mut Cx<'_>, door: &Door, index: u64, count: u64) -> wasmtime:
     let mut all = read_some(cx, door, index, count, bytes_max)?;
     let (mut got, mut bytes) = (all.len(), all.bytes());
     while got < count && bytes <= bytes_max {
-        slice_end().await;
+        slice_end(cx).await;
         // Others may have let go of it meanwhile.
         open(cx, door).await?;
         let more = read_some(cx, door, index + got, count - got, bytes_max - bytes)?;
@@ -432,7 +432,7 @@ async fn end_read(
     bytes: u64,
 ) -> wasmtime::Result<()> {
     if charge(cx, cost.per_row * rows + cost.per_byte * bytes)? {
-        slice_end().await;
+        slice_end(cx).await;
     }
     Ok(())
 }
@@ -459,7 +459,7 @@ async fn open(cx: &mut Cx<'_>, door: &Door) -> wasmtime::Result<()> {
         if is_open {
             return Ok(());
         }
-        slice_end().await;
+        slice_end(cx).await;
     }
 }
 

@@ -200,12 +200,12 @@ async fn remove_range(
             let gone = with_state(&mut cx, |state, _| state.remove(space, key))?;
             answered(&mut cx, gone)?;
             if cx.data().unpriced_left() == 0 {
-                slice_end().await;
+                slice_end(&mut cx).await;
             }
         }
         removed += keys.len() as u32;
         if charge(&mut cx, spent)? || is_long {
-            slice_end().await;
+            slice_end(&mut cx).await;
         }
         if !more {
             break;
@@ -289,10 +289,10 @@ async fn scan(
         if resume.is_none() {
             break;
         }
-        slice_end().await;
+        slice_end(&mut cx).await;
     }
     if charge(&mut cx, walk.spent)? {
-        slice_end().await;
+        slice_end(&mut cx).await;
     }
     Ok((entries,))
 }
@@ -335,7 +335,7 @@ async fn count(mut cx: Cx<'_>, space: Space, prefix: Bytes) -> wasmtime::Result<
         total += rows as u64;
         cx.data_mut().did_unpriced(walk.take_unpriced());
         if charge(&mut cx, walk.spent)? || is_long {
-            slice_end().await;
+            slice_end(&mut cx).await;
         }
         if !more {
             return Ok((total,));
