@@ -124,7 +124,7 @@ async fn armed(
             });
         }
         if charge(&mut cx, price)? {
-            slice_end().await;
+            slice_end(&mut cx).await;
         }
         if is_last {
             break;

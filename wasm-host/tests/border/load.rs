@@ -229,7 +229,7 @@ fn shapes_beyond_the_limits_are_refused_before_they_are_compiled() {
         imports_max: 10,
         ..default()
     };
-    check_limit(limits, &wasm, "imports_max exceeded: 39 of at most 10");
+    check_limit(limits, &wasm, "imports_max exceeded: 43 of at most 10");
 }
 
 #[test]
