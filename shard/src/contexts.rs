@@ -26,6 +26,9 @@ use crate::view::{SequenceAccess, View};
 /// Contexts looked through between two breaths when all have to be.
 const PAGE: usize = 500;
 
+/// Contexts whose warm instances go between two breaths.
+const DROPPED_AT_ONCE: usize = 8;
+
 /// Between two tries of what must not fail because others are quicker.
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
 
@@ -69,7 +72,11 @@ struct Installing<'a> {
 }
 
 impl<'a> Installing<'a> {
-    fn begin(shard: &'a Shard, id: ApplicationId) -> Result<Installing<'a>, CallError> {
+    fn begin(
+        shard: &'a Shard,
+        record: &Arc<ApplicationRecord>,
+    ) -> Result<Installing<'a>, CallError> {
+        let id = record.id;
         let is_new = |id: &ApplicationId| shard.directory.application(id).is_none();
         let mut installing = shard.installing.borrow_mut();
         let coming = installing.keys().filter(|id| is_new(id)).count();
@@ -81,7 +88,9 @@ impl<'a> Installing<'a> {
                 max: max as u64,
             });
         }
-        *installing.entry(id).or_default() += 1;
+        let coming = installing.entry(id);
+        let (count, newest) = coming.or_insert_with(|| (0, Arc::clone(record)));
+        (*count, *newest) = (*count + 1, Arc::clone(record));
         Ok(Installing { shard, id })
     }
 }
@@ -89,7 +98,7 @@ impl<'a> Installing<'a> {
 impl Drop for Installing<'_> {
     fn drop(&mut self) {
         let mut installing = self.shard.installing.borrow_mut();
-        if let Some(count) = installing.get_mut(&self.id) {
+        if let Some((count, _)) = installing.get_mut(&self.id) {
             *count -= 1;
             if *count == 0 {
                 installing.remove(&self.id);
@@ -557,6 +566,49 @@ impl Shard {
         }
     }
 
+    /// Has the keeper record an application that was installed, durably and everywhere, with
+    /// this setting if one was asked for.
+    pub(crate) async fn record_application(
+        self: &Rc<Self>,
+        record: Arc<ApplicationRecord>,
+        reuse: Option<Reuse>,
+    ) -> Result<(), CallError> {
+        let keeper = keeper(self.count);
+        if keeper == self.id {
+            return self.record_application_here(record, reuse).await;
+        }
+        match self
+            .mesh
+            .ask(keeper, Request::Install { record, reuse })
+            .await?
+        {
+            Response::Record(result) => result,
+            _ => Err(CallError::bug("the keeper answered another question")),
+        }
+    }
+
+    /// The keeper's part. Whoever installs sees no record while another install of the same is
+    /// on its way to the disk; who asks for no setting must not undo what that one asks for.
+    pub(crate) async fn record_application_here(
+        self: &Rc<Self>,
+        record: Arc<ApplicationRecord>,
+        reuse: Option<Reuse>,
+    ) -> Result<(), CallError> {
+        let coming = self.installing.borrow().get(&record.id).cloned();
+        let newest = match coming {
+            Some((_, newest)) => Some(newest),
+            None => self.directory.application(&record.id),
+        };
+        let there = newest.map(|newest| newest.reuse);
+        let wanted = reuse.or(there).unwrap_or_default();
+        let record = ApplicationRecord {
+            reuse: wanted,
+            ..ApplicationRecord::clone(&record)
+        };
+        self.record_here(DirectoryChange::PutApplication(Arc::new(record)))
+            .await
+    }
+
     /// Has the keeper change a setting of an application, durably and everywhere.
     pub(crate) async fn set_reuse(
         self: &Rc<Self>,
@@ -599,8 +651,9 @@ impl Shard {
     }
 
     /// Takes a change of the directory in. Of an application whose instances serve one call
-    /// alone none stays warm.
-    pub(crate) fn learn(&self, change: DirectoryChange) {
+    /// alone none stays warm. No call gets one of them from the start (`turn.rs`), so there is
+    /// time to drop them: many at once would hold all others up.
+    pub(crate) async fn learn(&self, change: DirectoryChange) {
         let once = match &change {
             DirectoryChange::PutApplication(record) if record.reuse == Reuse::Never => {
                 Some(record.id)
@@ -609,9 +662,23 @@ impl Shard {
         };
         self.directory.learn(change);
         let Some(application) = once else { return };
-        for context in self.warm.all(|context| context.application == application) {
-            self.drop_warm(&context);
+        let warm = self.warm.all(|context| context.application == application);
+        for some in warm.chunks(DROPPED_AT_ONCE) {
+            for context in some.iter().filter(|one| one.reuse.get() == Reuse::Never) {
+                self.drop_warm(context);
+            }
+            crate::rt::breathe().await;
         }
+    }
+
+    /// Of an application its record as it is now: a shard that hears of two changes of it, in
+    /// whatever order, ends with the last.
+    fn newest(&self, change: &DirectoryChange) -> DirectoryChange {
+        let newest = match change {
+            DirectoryChange::PutApplication(record) => self.directory.application(&record.id),
+            _ => None,
+        };
+        newest.map_or_else(|| change.clone(), DirectoryChange::PutApplication)
     }
 
     /// The keeper's part: durable first, then known to every shard.
@@ -621,13 +688,14 @@ impl Shard {
     ) -> Result<(), CallError> {
         let _place = Recording::begin(&self.recording)?;
         let _application = match &change {
-            DirectoryChange::PutApplication(record) => Some(Installing::begin(self, record.id)?),
+            DirectoryChange::PutApplication(record) => Some(Installing::begin(self, record)?),
             _ => None,
         };
         self.commit(durable_change(&change)).await?;
-        self.learn(change.clone());
+        self.learn(change.clone()).await;
         for shard in self.count.shards().filter(|shard| *shard != self.id) {
-            self.mesh.ask(shard, Request::Learn(change.clone())).await?;
+            let change = self.newest(&change);
+            self.mesh.ask(shard, Request::Learn(change)).await?;
         }
         Ok(())
     }
@@ -735,6 +803,34 @@ mod tests {
         // Nor does one that was given up keep a place.
         assert_eq!(full(&mut put(8)), None);
         assert_eq!(full(&mut put(9)), None);
+    }
+
+    /// Two install the same at the same time, and neither sees the other's record: whoever comes
+    /// last, the one wish that there is holds.
+    #[test]
+    fn an_install_without_a_wish_undoes_no_other_one_s() {
+        for wishes in [[Some(Reuse::Never), None], [None, Some(Reuse::Never)]] {
+            let bench = Bench::new(Disk::new());
+            let shard = &bench.shard;
+            let id = ApplicationId::from_bytes([7; 32]);
+            let mut record = shard.directory.applications()[0].as_ref().clone();
+            record.id = id;
+            let mut installs = wishes.map(|wish| {
+                let record = Arc::new(record.clone());
+                Box::pin(shard.record_application_here(record, wish))
+            });
+            for install in &mut installs {
+                assert!(block_on(poll_once(install)).is_none());
+            }
+            bench.commit();
+            for install in &mut installs {
+                // They also wait for the other shard.
+                assert!(block_on(poll_once(install)).is_none());
+            }
+            let record = shard.directory.application(&id).expect("it is installed");
+            assert_eq!(record.reuse, Reuse::Never, "{wishes:?}");
+            drop(installs);
+        }
     }
 
     /// Nothing says what a context runs of which the record is damaged.

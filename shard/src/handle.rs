@@ -23,7 +23,7 @@ use crate::delivery::Delivered;
 use crate::error::CallError;
 use crate::events::EventsPage;
 use crate::guest_log::GuestLines;
-use crate::message::{Call, ContextInfo, DirectoryChange, NewContext, Reply, Request, Response};
+use crate::message::{Call, ContextInfo, NewContext, Reply, Request, Response};
 use crate::rt;
 use crate::shard::Shard;
 use crate::stats::ShardStats;
@@ -459,10 +459,9 @@ async fn install(
         description: description.to_json(),
         reuse: reuse.unwrap_or_default(),
     });
-    let put = DirectoryChange::PutApplication(Arc::clone(&record));
-    shard.counted(shard.record(put).await)?;
+    shard.counted(shard.record_application(Arc::clone(&record), reuse).await)?;
     shard.directory.keep_module(id, module);
-    Ok(record)
+    Ok(shard.directory.application(&id).unwrap_or(record))
 }
 
 async fn set_reuse(

@@ -170,6 +170,12 @@ pub(crate) enum Request {
     Reopen(ApplicationId),
     /// To the directory's keeper: make it durable, then make everybody know it.
     Record(DirectoryChange),
+    /// To the keeper: the same of an application, with this setting if one was asked for.
+    /// Answered like [`Request::Record`].
+    Install {
+        record: Arc<ApplicationRecord>,
+        reuse: Option<Reuse>,
+    },
     /// To the keeper: the same of a setting of an application. Answered like
     /// [`Request::Record`].
     SetReuse {

@@ -27,6 +27,8 @@ pub(crate) struct Repeatable {
     pub(crate) version: u64,
     /// Whether the answer may depend on who has asked.
     pub(crate) has_asked_caller: bool,
+    /// Whether another turn may have left something in the memory of the instance that answered.
+    pub(crate) is_of_used: bool,
 }
 
 /// A query of a context.
@@ -36,6 +38,8 @@ struct Kept {
     version: u64,
     /// For whom alone it is.
     caller: Option<Arc<str>>,
+    /// Whether it may tell of what another call has left in an instance's memory.
+    is_of_used: bool,
     reply: Reply,
 }
 
@@ -71,13 +75,16 @@ impl QueryCache {
         self.bytes_max > 0
     }
 
-    /// What this query was told when the state had the same version.
+    /// What this query was told when the state had the same version. Where instances serve
+    /// `once`, what an instance has answered that had served before is as good as none: so the
+    /// setting holds from the moment that it is made, and nothing has to be looked through.
     pub(crate) fn find(
         &self,
         context: ContextId,
         version: u64,
         (method, args): (&[u8], &[u8]),
         caller: &str,
+        once: bool,
     ) -> Option<Reply> {
         if !self.contexts.borrow().contains_key(&context) {
             return None;
@@ -85,7 +92,7 @@ impl QueryCache {
         let asked = (context, RequestDigest::of(method, args));
         let (found, is_old) = match self.kept.borrow_mut().get(&asked) {
             None => (None, false),
-            Some(kept) if kept.version != version => (None, true),
+            Some(kept) if kept.version != version || (once && kept.is_of_used) => (None, true),
             Some(kept) => {
                 let is_for = |whom: &Arc<str>| &**whom == caller;
                 let is_ours = kept.caller.as_ref().is_none_or(is_for);
@@ -114,10 +121,12 @@ impl QueryCache {
         let Repeatable {
             version,
             has_asked_caller,
+            is_of_used,
         } = repeatable;
         let kept = Kept {
             version,
             caller: has_asked_caller.then_some(caller),
+            is_of_used,
             reply: reply.clone(),
         };
         // An eighth, so that no single answer clears the others out.
@@ -178,6 +187,7 @@ mod tests {
     const ANYONE: Repeatable = Repeatable {
         version: 1,
         has_asked_caller: false,
+        is_of_used: false,
     };
 
     impl Bench {
@@ -208,7 +218,7 @@ mod tests {
         fn find(&self, context: u8, version: u64, args: &str, caller: &str) -> bool {
             let asked = (&b"method"[..], args.as_bytes());
             let context = ContextId::from_bytes([context; 32]);
-            let found = self.cache.find(context, version, asked, caller);
+            let found = self.cache.find(context, version, asked, caller, false);
             assert!(found.iter().all(|reply| reply.output == args.as_bytes()));
             found.is_some()
         }
@@ -247,6 +257,25 @@ mod tests {
         };
         bench.keep(1, "a", of_alice, 100);
         assert!(bench.find(1, 1, "a", "alice") && !bench.find(1, 1, "a", "bob"));
+    }
+
+    #[test]
+    fn what_an_instance_has_answered_that_had_served_before_is_none_where_each_serves_once() {
+        let bench = Bench::new(1 << 20);
+        let of_used = Repeatable {
+            is_of_used: true,
+            ..ANYONE
+        };
+        bench.keep(1, "a", of_used, 100);
+        bench.keep(1, "b", ANYONE, 100);
+        assert!(bench.find(1, 1, "a", "alice") && bench.find(1, 1, "b", "alice"));
+        let context = ContextId::from_bytes([1; 32]);
+        let once = |args: &[u8]| {
+            let asked = (&b"method"[..], args);
+            bench.cache.find(context, 1, asked, "alice", true).is_some()
+        };
+        assert!(once(b"b") && !once(b"a"));
+        assert!(!bench.find(1, 1, "a", "alice"), "it goes when it is met");
     }
 
     #[test]

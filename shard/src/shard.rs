@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use corelet_store::{
-    AnswerBounds, ApplicationId, ContextId, NodeId, RequestDigest, ShardCount, ShardId, Standing,
+    AnswerBounds, ApplicationId, ApplicationRecord, ContextId, NodeId, RequestDigest, Reuse,
+    ShardCount, ShardId, Standing,
 };
 use corelet_wasm_host::{Failure, Host, Method, MethodKind, Module};
 use hashlink::LruCache;
@@ -73,8 +74,8 @@ pub(crate) struct Shard {
         RefCell<HashMap<ApplicationId, Vec<Promise<Result<Arc<Module>, CallError>>>>>,
     /// Changes of the directory in the making, if this is its keeper.
     pub(crate) recording: Cell<usize>,
-    /// Applications in the making, if this is the keeper, and how often each.
-    pub(crate) installing: RefCell<HashMap<ApplicationId, usize>>,
+    /// Applications in the making, if this is the keeper: how often each, and the newest record.
+    pub(crate) installing: RefCell<HashMap<ApplicationId, (usize, Arc<ApplicationRecord>)>>,
     /// Contexts in the making here, with their applications.
     pub(crate) creating: RefCell<HashMap<ContextId, ApplicationId>>,
     /// Contexts that deltas of other nodes are delivered to.
@@ -211,7 +212,8 @@ impl Shard {
         caller: &str,
     ) -> Option<Reply> {
         let version = context.standing.get().version;
-        let found = self.query_cache.find(context.id, version, asked, caller)?;
+        let once = context.reuse.get() == Reuse::Never;
+        let found = self.query_cache.find(context.id, version, asked, caller, once)?;
         // Not for nothing: the context pays as for the cheapest turn.
         self.schedule.spend(context, 0);
         Some(found)
@@ -518,11 +520,14 @@ impl Shard {
                 self.directory.reopen(application);
                 Response::Closed
             }
+            Request::Install { record, reuse } => {
+                Response::Record(self.record_application_here(record, reuse).await)
+            }
             Request::SetReuse { application, reuse } => {
                 Response::Record(self.set_reuse_here(application, reuse).await)
             }
             Request::Learn(change) => {
-                self.learn(change);
+                self.learn(change).await;
                 Response::Learn
             }
         }

@@ -104,6 +104,8 @@ pub(crate) struct TurnInProgress {
     keyed: Option<Box<Keyed>>,
     // The last change that the instance's memory knew of.
     seen: u64,
+    /// Whether its instance has served a turn before.
+    is_used: bool,
     hlc: Hlc,
     deadline: Instant,
     // What the commit stage and the context had lost when the turn began.
@@ -231,7 +233,11 @@ impl Shard {
             false if is_given_up => Err(CallError::guest(Failure::Cancelled, &[])),
             false => self.check_out(context, is_exclusive),
         };
-        let Warm { instance, seen } = match checked_out {
+        let Warm {
+            instance,
+            seen,
+            is_used,
+        } = match checked_out {
             Ok(warm) => warm,
             Err(error) => return self.not_begun(context, is_exclusive, promise, Err(error)),
         };
@@ -324,6 +330,7 @@ impl Shard {
                 method,
                 keyed: begin.keyed,
                 seen,
+                is_used,
                 hlc,
                 deadline: begin.deadline,
                 epoch: self.commits.epoch(),
@@ -452,6 +459,7 @@ impl Shard {
         let repeatable = is_repeatable.then_some(Repeatable {
             version: turn.version,
             has_asked_caller: reads.caller,
+            is_of_used: turn.is_used,
         });
         // An instance that comes back from a failure has written nothing.
         let is_clean = outcome.is_err();
@@ -491,7 +499,12 @@ impl Shard {
             TurnKind::Update | TurnKind::Init => context.changes.get(),
         };
         let instance = instance.filter(|_| is_useful);
-        self.check_in(context, instance.map(|instance| Warm { instance, seen }));
+        let used = instance.map(|instance| Warm {
+            instance,
+            seen,
+            is_used: true,
+        });
+        self.check_in(context, used);
         end
     }
 
@@ -637,6 +650,10 @@ impl Shard {
             });
         }
         self.warm.called(context);
+        if context.reuse.get() == Reuse::Never {
+            // From before it was set so, if nobody has come to drop them yet.
+            self.drop_warm(context);
+        }
         let mut warm = context.warm.borrow_mut();
         let found = match is_exclusive {
             true => {
@@ -655,7 +672,11 @@ impl Shard {
         // Making room looks at all contexts, this one too.
         drop(warm);
         let instance = self.instantiate(&context.module)?;
-        Ok(Warm { instance, seen: 0 })
+        Ok(Warm {
+            instance,
+            seen: 0,
+            is_used: false,
+        })
     }
 
     /// Keeps a used instance for the next turn, if its application's instances serve more than
@@ -738,6 +759,7 @@ impl TurnInProgress {
             method: None,
             keyed: None,
             seen: 0,
+            is_used: false,
             hlc: Hlc::from_bits(0),
             deadline: Instant::now() + std::time::Duration::from_secs(600),
             epoch: 0,

@@ -107,7 +107,11 @@ mod tests {
             for context in &contexts {
                 order.called(context);
                 let instance = fixture::instance();
-                let warm = sum.keep(Warm { instance, seen: 0 });
+                let warm = sum.keep(Warm {
+                    instance,
+                    seen: 0,
+                    is_used: true,
+                });
                 context.warm.borrow_mut().push(warm);
                 order.add(context);
             }

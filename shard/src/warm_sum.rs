@@ -18,6 +18,8 @@ pub(crate) struct Warm {
     pub(crate) instance: Instance,
     /// The number of the last change that its memory may know of.
     pub(crate) seen: u64,
+    /// Whether it has served a turn before this one.
+    pub(crate) is_used: bool,
 }
 
 /// The count and the bytes of all that is [`Kept`].
@@ -96,6 +98,7 @@ mod tests {
         Warm {
             instance: fixture::instance(),
             seen: 7,
+            is_used: true,
         }
     }
 

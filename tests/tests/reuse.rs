@@ -141,3 +141,30 @@ fn warm_instances_go_when_one_fails_and_when_others_need_their_memory() {
     assert_eq!(figures(), [3, 8, 2, 256 << 10]);
     assert_eq!(server.stop(), Some(0), "{}", server.log());
 }
+
+/// An answer that tells of what another call has left in memory is not told again, although the
+/// state is the same and it was kept before.
+#[test]
+fn what_a_used_instance_has_answered_is_not_repeated_where_each_serves_once() {
+    let home = tempfile::tempdir().expect("a directory");
+    let data = home.path().join("data");
+    let config = home.path().join("corelet.toml");
+    std::fs::write(&config, "[shards]\nquery_cache_fuel_min = 1\n").expect("a configuration");
+    let config = config.to_str().expect("a path that is text");
+    let server = Server::start(&data, &["--shards", "1", "--config", config]);
+    let client = server.client();
+    let application = client.install_component(&counting());
+    let context = client.create(&application, None);
+    let count = |number: u64| {
+        let answer = client.call(&context, "count", json!({ "n": number }));
+        let answer = answer.expect("an answer");
+        answer["result"]["output"].as_u64().expect("a number")
+    };
+    assert_eq!([count(1), count(2), count(2), count(1)], [1, 2, 2, 1]);
+    assert_eq!(
+        client.metric("corelet_query_cache_hits_total{shard=\"0\"}"),
+        2
+    );
+    corelet(&data, &["app", "set", "counting", "--reuse", "never"]);
+    assert_eq!([count(2), count(1), count(3)], [1, 1, 1]);
+}
