@@ -65,6 +65,9 @@ pub struct Upload {
     pub size: Option<u64>,
     /// When something came last, in milliseconds since 1970.
     pub used_unix_ms: u64,
+    /// Why its file cannot be read, if it cannot: then it can only be ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unreadable: Option<String>,
     /// The most bytes of one piece.
     pub piece_bytes_max: u64,
 }

@@ -533,6 +533,7 @@ fn node_config(config: &Config, count: ShardCount) -> NodeConfig {
             bytes_max: config.uploads.bytes_max.0,
             each: ("limits.module_bytes_max", config.limits.module_bytes_max),
             age_max: config.uploads.age_max,
+            idle_max: config.uploads.idle_max,
         },
         watchdog: WatchdogConfig {
             warn_after: config.process.watchdog_warn,

@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
-use corelet_store::{ApplicationId, DamagedUpload, Packing, UploadId, Uploads};
+use corelet_store::{ApplicationId, DamagedUpload, HeldUpload, Packing, Uploads};
 use corelet_wasm_host::{Host, Module, ModuleId, NotCompiled, Refused};
 use crossbeam_channel::{Receiver, Sender, TrySendError, select};
 
@@ -45,8 +45,9 @@ pub enum Coming {
         /// How they are packed.
         packing: Packing,
     },
-    /// It lies in an upload that has come as a whole.
-    Uploaded(UploadId),
+    /// It lies in an upload that has come as a whole. Nobody adds to that until the application
+    /// is written down, so that what is answered as kept is not removed with it.
+    Uploaded(Arc<HeldUpload>),
 }
 
 impl From<Vec<u8>> for Coming {
@@ -275,8 +276,8 @@ impl Works {
                 let unpacked = unpack(*packing, &bytes[..], max);
                 unpacked.map(Bytes::from).map_err(not_unpacked(*packing))
             }
-            Coming::Uploaded(id) => {
-                let (upload, reader) = uploads.reader(*id, clock::file_time())?;
+            Coming::Uploaded(held) => {
+                let (upload, reader) = uploads.reader(held)?;
                 let packing = upload.announced.packing;
                 let unpacked = unpack(packing, reader, max).map_err(not_unpacked(packing))?;
                 if let Some(expected) = upload.announced.application {

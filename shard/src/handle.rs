@@ -311,7 +311,7 @@ impl ShardHandle {
         to_the_end(async move {
             let upload = match &component {
                 Coming::Whole { .. } => None,
-                Coming::Uploaded(id) => Some(*id),
+                Coming::Uploaded(held) => Some(Arc::clone(held)),
             };
             let installed = install(&shard, component, reuse).await;
             let is_over = match &installed {
@@ -322,8 +322,9 @@ impl ShardHandle {
                 if installed.is_ok() {
                     shard.uploads.stats().installed.add(1);
                 }
-                if let Err(error) = shard.uploads.remove(upload).await {
-                    tracing::warn!(%error, %upload, "an upload that was used stays until it is too old");
+                let id = upload.id();
+                if let Err(error) = shard.uploads.remove_held(upload).await {
+                    tracing::warn!(%error, upload = %id, "an upload that was used stays until it is too old");
                 }
             }
             installed

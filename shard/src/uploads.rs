@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 #[cfg(test)]
 use corelet_store::UploadBounds;
-use corelet_store::{NewUpload, Upload, UploadId, Uploads};
+use corelet_store::{HeldUpload, NewUpload, Upload, UploadId, Uploads};
 
 use crate::blobs::{BlobService, SharedCount};
 use crate::clock;
@@ -32,7 +32,7 @@ pub struct UploadStats {
     pub received_bytes: SharedCount,
     /// Uploads of which an application was made.
     pub installed: SharedCount,
-    /// Uploads that were too old.
+    /// Uploads that were too old, or idle while others needed their place.
     pub expired: SharedCount,
 }
 
@@ -81,9 +81,11 @@ impl UploadService {
     pub async fn create(&self, new: NewUpload) -> Result<Upload, CallError> {
         self.work(move |service| {
             service.remove_old();
-            let blobs = &service.shared.blobs;
+            let (blobs, now) = (&service.shared.blobs, clock::file_time());
+            let ended = service.uploads().make_room(new.bytes.unwrap_or(0), now);
+            service.stats().expired.add(ended as u64);
             blobs.check_space(new.bytes.unwrap_or(0))?;
-            let upload = service.uploads().create(new, clock::file_time())?;
+            let upload = service.uploads().create(new, now)?;
             service.stats().begun.add(1);
             Ok(upload)
         })
@@ -115,7 +117,19 @@ impl UploadService {
 
     /// All of them, by id.
     pub async fn list(&self) -> Result<Vec<Upload>, CallError> {
-        self.work(|service| Ok(service.uploads().list(clock::file_time())?))
+        self.work(|service| Ok(service.uploads().list(clock::file_time())))
+            .await
+    }
+
+    /// Takes one into use, to have an application made of it.
+    pub async fn hold(&self, id: UploadId) -> Result<Arc<HeldUpload>, CallError> {
+        self.work(move |service| Ok(Arc::new(service.uploads().hold(id, clock::file_time())?)))
+            .await
+    }
+
+    /// Ends one that is held.
+    pub(crate) async fn remove_held(&self, held: Arc<HeldUpload>) -> Result<(), CallError> {
+        self.work(move |service| Ok(service.uploads().remove_held(&held)?))
             .await
     }
 

@@ -173,7 +173,9 @@ pub use snapshot::{
 };
 pub use step::{Budget, StepBounds};
 pub use sweep::Swept;
-pub use uploads::{DamagedUpload, NewUpload, Packing, Upload, UploadBounds, UploadReader, Uploads};
+pub use uploads::{
+    DamagedUpload, HeldUpload, NewUpload, Packing, Upload, UploadBounds, UploadReader, Uploads,
+};
 pub use verify::{Verified, verify};
 pub use version::CONTEXT_AUTHORS_MAX;
 pub use writer::{BatchOutcome, LedgerWriter};

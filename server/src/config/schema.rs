@@ -279,6 +279,8 @@ settings! {
         piece_bytes_max: Bytes [KIB, 256 * MIB] = "4 MiB";
         /// How long an upload is kept to which nothing comes.
         age_max: Duration [100, 87_600 * HOUR] = "24 h";
+        /// The same for one whose place is needed: the one to which nothing has come for longest goes when a new one finds no room.
+        idle_max: Duration [100, 87_600 * HOUR] = "10 min";
     }
 
     /// What the server says about itself.

@@ -226,7 +226,7 @@ async fn install_application(
     at_home(door, async move |front| {
         let [upload, reuse] = parameters(query.as_deref(), ["upload", "reuse"])?;
         let reuse = reuse.map(reuse_named).transpose()?;
-        let component = uploads::coming(upload, &headers, body)?;
+        let component = uploads::coming(&front, upload, &headers, body).await?;
         let record = front.shard.install_application(component, reuse).await?;
         tracing::info!(application = %record.id, name = record.name, "installed");
         Ok(document(StatusCode::CREATED, &application(&record, true)))

@@ -28,7 +28,8 @@ const UPLOAD_OFFSET: HeaderName = HeaderName::from_static("upload-offset");
 const UPLOAD_LENGTH: HeaderName = HeaderName::from_static("upload-length");
 
 /// A component on its way in: in the body of this request, or in an upload.
-pub(super) fn coming(
+pub(super) async fn coming(
+    front: &Front,
     upload: Option<&str>,
     headers: &HeaderMap,
     body: Bytes,
@@ -44,7 +45,9 @@ pub(super) fn coming(
         let message = "the upload is the component, so the request must have no body";
         return Err(bad_parameter("upload", message));
     }
-    Ok(Coming::Uploaded(id(upload)?))
+    check_plain(headers)?;
+    let held = front.shard.uploads().hold(id(upload)?).await?;
+    Ok(Coming::Uploaded(held))
 }
 
 /// Begins one.
@@ -81,6 +84,7 @@ pub(super) async fn append(
     piece: Bytes,
 ) -> Result<Response, Refusal> {
     let id = id(wanted)?;
+    check_plain(headers)?;
     let offset = number(headers, &UPLOAD_OFFSET)?.ok_or_else(|| {
         let message = "the header Upload-Offset must say where the piece belongs";
         bad_parameter("Upload-Offset", message)
@@ -142,6 +146,7 @@ fn shown(front: &Front, upload: &Upload) -> api::Upload {
         used_unix_ms: used.map_or(0, |time| {
             u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
         }),
+        unreadable: upload.unreadable.clone(),
         piece_bytes_max: front.facts.config.uploads.piece_bytes_max.0,
     }
 }
@@ -177,6 +182,17 @@ fn number(headers: &HeaderMap, name: &HeaderName) -> Result<Option<u64>, Refusal
             format!("the header {shown} must be a number of bytes"),
         )
     })
+}
+
+/// How an upload is packed is said when it begins: a piece is no more packed than that.
+fn check_plain(headers: &HeaderMap) -> Result<(), Refusal> {
+    match packing(headers)? {
+        Packing::Plain => Ok(()),
+        Packing::Gzip | Packing::Zstd => {
+            let message = "Content-Encoding belongs to the request that begins the upload";
+            Err(bad_parameter("Content-Encoding", message))
+        }
+    }
 }
 
 /// What `Content-Encoding` says: one of ours, once.

@@ -145,7 +145,7 @@ impl Pieces {
 #[error("a piece of the upload is not as it came; begin a new one")]
 pub struct DamagedUpload;
 
-/// Reads a whole upload's content. Fails with [`DamagedUpload`] inside where a piece
+/// Reads the content of a whole upload that is held. Fails with [`DamagedUpload`] inside where a piece
 /// is not as it came.
 pub struct UploadReader {
     pieces: Pieces,
@@ -153,17 +153,14 @@ pub struct UploadReader {
     bytes: u64,
     /// What was read of the newest piece.
     taken: usize,
-    /// Nobody writes meanwhile.
-    pub(super) _in_use: super::InUse,
 }
 
 impl UploadReader {
-    pub(super) fn new(pieces: Pieces, bytes: u64, in_use: super::InUse) -> UploadReader {
+    pub(super) fn new(pieces: Pieces, bytes: u64) -> UploadReader {
         UploadReader {
             pieces,
             bytes,
             taken: 0,
-            _in_use: in_use,
         }
     }
 }

@@ -43,6 +43,8 @@ pub struct UploadBounds {
     pub each: (&'static str, u64),
     /// From when something came last to when it goes.
     pub age_max: Duration,
+    /// The same to when it goes if another one needs its place.
+    pub idle_max: Duration,
 }
 
 impl Default for UploadBounds {
@@ -52,6 +54,7 @@ impl Default for UploadBounds {
             bytes_max: 1 << 30,
             each: ("the size of an upload", 128 << 20),
             age_max: Duration::from_secs(24 * 3600),
+            idle_max: Duration::from_secs(600),
         }
     }
 }
@@ -115,6 +118,9 @@ pub struct Upload {
     pub offset: u64,
     /// When something came last.
     pub touched: SystemTime,
+    /// Why its file cannot be read, if it cannot. Then it can only be ended, and its offset
+    /// is nothing.
+    pub unreadable: Option<String>,
 }
 
 /// One in the table.
@@ -148,12 +154,19 @@ struct Shared {
 }
 
 /// Somebody works on the file of an upload, and nobody else until this is dropped.
-pub(super) struct InUse {
+pub struct HeldUpload {
     shared: Arc<Shared>,
     id: UploadId,
 }
 
-impl Drop for InUse {
+impl HeldUpload {
+    /// Of the upload.
+    pub fn id(&self) -> UploadId {
+        self.id
+    }
+}
+
+impl Drop for HeldUpload {
     fn drop(&mut self) {
         if let Some(entry) = self.shared.lock().get_mut(&self.id) {
             entry.is_in_use = false;
@@ -241,7 +254,7 @@ impl Uploads {
             self.check_room(&table, entry.counted())?;
             table.insert(id, entry);
         }
-        let in_use = InUse {
+        let in_use = HeldUpload {
             shared: Arc::clone(&self.shared),
             id,
         };
@@ -266,6 +279,7 @@ impl Uploads {
             announced: new,
             offset: 0,
             touched: now,
+            unreadable: None,
         })
     }
 
@@ -335,7 +349,8 @@ impl Uploads {
             Err(error) => {
                 // What is there is found out when somebody asks.
                 (entry.offset, entry.file_bytes) = (None, end);
-                Err(UploadError::file("write", &path)(error))
+                drop(table);
+                Err(self.failed(id, "write", error))
             }
         }
     }
@@ -353,42 +368,104 @@ impl Uploads {
         }
     }
 
-    /// All that are not too old, by id. One that is being looked through for another is left out.
-    pub fn list(&self, now: SystemTime) -> Result<Vec<Upload>, UploadError> {
+    /// All that are not too old, by id. One that is being looked through for another is left
+    /// out; one that cannot be read is told as such, and keeps none of the others back.
+    pub fn list(&self, now: SystemTime) -> Vec<Upload> {
         let ids: Vec<UploadId> = self.shared.lock().keys().copied().collect();
         let mut all = Vec::new();
         for id in ids {
             match self.show(id, now) {
                 Ok(upload) => all.push(upload),
                 Err(UploadError::Unknown { .. } | UploadError::InUse { .. }) => {}
-                Err(error) => return Err(error),
+                Err(error) => {
+                    tracing::warn!(%error, upload = %id, "an upload cannot be read");
+                    let table = self.shared.lock();
+                    all.extend(table.get(&id).map(|entry| Upload {
+                        unreadable: Some(error.to_string()),
+                        ..entry.shown(id, 0)
+                    }));
+                }
             }
         }
         all.sort_by_key(|upload| upload.id);
-        Ok(all)
+        all
     }
 
-    /// Reads one that has come as a whole. Until the reader is dropped nobody adds to it.
-    pub fn reader(
-        &self,
-        id: UploadId,
-        now: SystemTime,
-    ) -> Result<(Upload, UploadReader), UploadError> {
-        let in_use = self.begin(id, now)?;
-        let upload = self.looked_through(&in_use)?;
+    /// Takes one into use: until this is dropped nobody else adds to it or ends it.
+    pub fn hold(&self, id: UploadId, now: SystemTime) -> Result<HeldUpload, UploadError> {
+        self.begin(id, now)
+    }
+
+    /// Reads one that has come as a whole.
+    pub fn reader(&self, held: &HeldUpload) -> Result<(Upload, UploadReader), UploadError> {
+        let id = held.id;
+        let upload = self.looked_through(held)?;
         let offset = upload.offset;
         if let Some(bytes) = upload.announced.bytes.filter(|bytes| *bytes != offset) {
             return Err(UploadError::Incomplete { offset, bytes });
         }
-        let path = self.shared.path(id);
-        let pieces = pieces_at(&path).map_err(UploadError::file("read", &path))?;
-        Ok((upload, UploadReader::new(pieces, offset, in_use)))
+        let pieces = pieces_at(&self.shared.path(id));
+        let pieces = pieces.map_err(|error| self.failed(id, "read", error))?;
+        Ok((upload, UploadReader::new(pieces, offset)))
     }
 
     /// Ends one, and removes what has come of it.
     pub fn remove(&self, id: UploadId, now: SystemTime) -> Result<(), UploadError> {
-        let in_use = self.begin(id, now)?;
-        self.remove_file(&in_use)
+        self.remove_held(&self.begin(id, now)?)
+    }
+
+    /// The same of one that is in use by whoever asks.
+    pub fn remove_held(&self, held: &HeldUpload) -> Result<(), UploadError> {
+        self.remove_file(held)
+    }
+
+    /// Ends those to which nothing has come for the longest time, until there is room for a new
+    /// one of so many bytes: only of those to which nothing has come for [`idle_max`]. Counts
+    /// them.
+    ///
+    /// [`idle_max`]: UploadBounds::idle_max
+    pub fn make_room(&self, bytes: u64, now: SystemTime) -> usize {
+        let UploadBounds {
+            count_max,
+            bytes_max,
+            idle_max,
+            ..
+        } = self.shared.bounds;
+        let bytes = bytes.max(HEAD_BYTES as u64);
+        if bytes > bytes_max {
+            return 0;
+        }
+        let mut ended = 0;
+        while let Some(held) = self.longest_idle(idle_max, now) {
+            let (count, used) = self.sum();
+            if count < count_max as u64 && used.saturating_add(bytes) <= bytes_max {
+                break;
+            }
+            match self.remove_file(&held) {
+                Ok(()) => {
+                    tracing::info!(upload = %held.id, "an idle upload has made room for another");
+                    ended += 1;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, upload = %held.id, "an idle upload stays");
+                    break;
+                }
+            }
+        }
+        ended
+    }
+
+    fn longest_idle(&self, idle_max: Duration, now: SystemTime) -> Option<HeldUpload> {
+        let idle = {
+            let table = self.shared.lock();
+            let idle = table.iter().filter(|(_, entry)| {
+                let idle = now.duration_since(entry.touched);
+                !entry.is_in_use && idle.is_ok_and(|idle| idle > idle_max)
+            });
+            idle.min_by_key(|(_, entry)| entry.touched)
+                .map(|(id, _)| *id)
+        };
+        self.claim(idle?)
     }
 
     /// Removes those to which nothing has come for too long; counts them.
@@ -417,9 +494,26 @@ impl Uploads {
         (table.len() as u64, table.values().map(Entry::counted).sum())
     }
 
-    fn remove_file(&self, in_use: &InUse) -> Result<(), UploadError> {
+    /// What a failure means for one that there was. Whose file somebody has removed is no upload
+    /// any more.
+    fn failed(&self, id: UploadId, doing: &'static str, error: std::io::Error) -> UploadError {
+        if error.kind() == std::io::ErrorKind::NotFound {
+            tracing::warn!(upload = %id, "an upload's file is gone, and so it has ended");
+            self.forget(id);
+            return UploadError::Unknown { upload: id };
+        }
+        UploadError::file(doing, &self.shared.path(id))(error)
+    }
+
+    fn remove_file(&self, in_use: &HeldUpload) -> Result<(), UploadError> {
         let path = self.shared.path(in_use.id);
-        fs::remove_file(&path).map_err(UploadError::file("remove", &path))?;
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(UploadError::file("remove", &path)(error));
+            }
+            // It is gone, whoever has removed it.
+            Ok(()) | Err(_) => {}
+        }
         self.forget(in_use.id);
         Ok(())
     }
@@ -429,16 +523,16 @@ impl Uploads {
     }
 
     /// Takes one into use.
-    fn begin(&self, id: UploadId, now: SystemTime) -> Result<InUse, UploadError> {
+    fn begin(&self, id: UploadId, now: SystemTime) -> Result<HeldUpload, UploadError> {
         self.living(&self.shared.lock(), id, now)?;
         self.claim(id).ok_or(UploadError::InUse { upload: id })
     }
 
-    fn claim(&self, id: UploadId) -> Option<InUse> {
+    fn claim(&self, id: UploadId) -> Option<HeldUpload> {
         let mut table = self.shared.lock();
         let entry = table.get_mut(&id).filter(|entry| !entry.is_in_use)?;
         entry.is_in_use = true;
-        Some(InUse {
+        Some(HeldUpload {
             shared: Arc::clone(&self.shared),
             id,
         })
@@ -462,7 +556,7 @@ impl Uploads {
 
     /// Where an upload has got to. After a start, or a write that failed, that is found in its
     /// file, and what lies behind it is cut off.
-    fn looked_through(&self, in_use: &InUse) -> Result<Upload, UploadError> {
+    fn looked_through(&self, in_use: &HeldUpload) -> Result<Upload, UploadError> {
         let id = in_use.id;
         let unknown = || UploadError::Unknown { upload: id };
         {
@@ -473,12 +567,11 @@ impl Uploads {
             }
         }
         let path = self.shared.path(id);
-        let mut pieces = pieces_at(&path).map_err(UploadError::file("read", &path))?;
-        while pieces
-            .next()
-            .map_err(UploadError::file("read", &path))?
-            .is_some()
-        {}
+        let looked = pieces_at(&path).and_then(|mut pieces| {
+            while pieces.next()?.is_some() {}
+            Ok(pieces)
+        });
+        let pieces = looked.map_err(|error| self.failed(id, "read", error))?;
         let cut = |file: File| {
             let end = file.metadata()?.len() - pieces.left();
             if pieces.left() > 0 {
@@ -491,7 +584,7 @@ impl Uploads {
         let file = OpenOptions::new().write(true).open(&path);
         let end = file
             .and_then(cut)
-            .map_err(UploadError::file("mend", &path))?;
+            .map_err(|error| self.failed(id, "mend", error))?;
         let mut table = self.shared.lock();
         let entry = table.get_mut(&id).ok_or_else(unknown)?;
         (entry.offset, entry.file_bytes) = (Some(pieces.offset()), end);
@@ -532,6 +625,7 @@ impl Entry {
             announced: self.announced.clone(),
             offset,
             touched: self.touched,
+            unreadable: None,
         }
     }
 }

@@ -11,6 +11,7 @@ fn bounds() -> UploadBounds {
         bytes_max: 10_000,
         each: (NAME, 4_000),
         age_max: Duration::from_secs(60),
+        idle_max: Duration::from_secs(30),
     }
 }
 
@@ -56,8 +57,14 @@ impl Bench {
         appended.map(|upload| upload.offset)
     }
 
+    fn reader(&self, id: UploadId) -> Result<(HeldUpload, UploadReader), UploadError> {
+        let held = self.uploads.hold(id, at(0))?;
+        let (_, reader) = self.uploads.reader(&held)?;
+        Ok((held, reader))
+    }
+
     fn content(&self, id: UploadId) -> std::io::Result<Vec<u8>> {
-        let (_, mut reader) = self.uploads.reader(id, at(0)).expect("it is whole");
+        let (_held, mut reader) = self.reader(id).expect("it is whole");
         let mut content = Vec::new();
         reader.read_to_end(&mut content).map(|_| content)
     }
@@ -79,11 +86,11 @@ fn pieces_become_a_whole_over_a_restart() {
     assert_eq!(bench.append(id, 0, b"abc").unwrap(), 3);
     assert_eq!(bench.append(id, 3, b"").unwrap(), 3);
     bench.again();
-    let found = bench.uploads.list(at(0)).unwrap();
+    let found = bench.uploads.list(at(0));
     assert_eq!(found.len(), 1);
     let found = (found[0].id, found[0].offset, found[0].announced.clone());
     assert_eq!(found, (id, 3, announced));
-    let incomplete = bench.uploads.reader(id, at(0)).err().unwrap();
+    let incomplete = bench.reader(id).err().unwrap();
     let UploadError::Incomplete {
         offset: 3,
         bytes: 9,
@@ -213,17 +220,19 @@ fn nobody_adds_to_what_is_being_read_and_nobody_reads_what_is_being_written() {
     let bench = Bench::new();
     let id = bench.create(None);
     bench.append(id, 0, b"abc").unwrap();
-    let (_, mut reader) = bench.uploads.reader(id, at(0)).unwrap();
+    let (held, mut reader) = bench.reader(id).unwrap();
     let in_use =
         |error: UploadError| matches!(error, UploadError::InUse { upload } if upload == id);
     assert!(in_use(bench.append(id, 3, b"d").unwrap_err()));
     assert!(in_use(bench.uploads.remove(id, at(0)).unwrap_err()));
-    assert!(in_use(bench.uploads.reader(id, at(0)).err().unwrap()));
+    assert!(in_use(bench.reader(id).err().unwrap()));
     assert_eq!(bench.uploads.sweep(at(1_000)), 0, "it is being read");
     let mut read = Vec::new();
     reader.read_to_end(&mut read).unwrap();
     assert_eq!(read, b"abc");
     drop(reader);
+    assert!(in_use(bench.append(id, 3, b"d").unwrap_err()), "it is held");
+    drop(held);
     assert_eq!(bench.append(id, 3, b"d").unwrap(), 4);
 }
 
@@ -232,13 +241,68 @@ fn one_to_which_nothing_comes_goes_after_its_time() {
     let bench = Bench::new();
     let [old, young] = [bench.create(None), bench.create(None)];
     bench.uploads.append(young, 0, b"abc", at(50)).unwrap();
-    assert_eq!(bench.uploads.list(at(60)).unwrap().len(), 2);
+    assert_eq!(bench.uploads.list(at(60)).len(), 2);
     // As good as gone before anybody has removed its file.
-    let left = bench.uploads.list(at(61)).unwrap();
+    let left = bench.uploads.list(at(61));
     assert_eq!(left.iter().map(|one| one.id).collect::<Vec<_>>(), [young]);
     let late = bench.uploads.append(old, 0, b"abc", at(61)).unwrap_err();
     assert!(matches!(late, UploadError::Unknown { upload } if upload == old));
     assert!(bench.path(old).exists());
     assert_eq!(bench.uploads.sweep(at(61)), 1);
     assert!(!bench.path(old).exists() && bench.path(young).exists());
+}
+
+/// After a restart, and while it runs: one bad file is told of and keeps no other back, and one
+/// that somebody has removed keeps no place.
+#[test]
+fn a_file_that_is_bad_or_gone_is_its_own_upload_s_trouble_alone() {
+    let mut bench = Bench::new();
+    let [good, bad, gone] = [(); 3].map(|()| bench.create(None));
+    bench.append(good, 0, b"abc").unwrap();
+    bench.again();
+    // Reading a directory fails, whoever reads it.
+    fs::remove_file(bench.path(bad)).unwrap();
+    fs::create_dir(bench.path(bad)).unwrap();
+    fs::remove_file(bench.path(gone)).unwrap();
+    let mut listed = bench.uploads.list(at(0));
+    listed.sort_by_key(|upload| upload.unreadable.is_some());
+    let found: Vec<_> = listed
+        .iter()
+        .map(|upload| (upload.id, upload.offset))
+        .collect();
+    assert_eq!(found, [(good, 3), (bad, 0)]);
+    assert!(listed[0].unreadable.is_none() && listed[1].unreadable.is_some());
+    assert_eq!(bench.uploads.sum().0, 2);
+
+    fs::remove_file(bench.path(good)).unwrap();
+    let late = bench.append(good, 3, b"d").unwrap_err();
+    assert!(matches!(late, UploadError::Unknown { upload } if upload == good));
+    assert_eq!(bench.uploads.sum().0, 1);
+    let again = bench.create(None);
+    fs::remove_file(bench.path(again)).unwrap();
+    bench.uploads.remove(again, at(0)).unwrap();
+    assert_eq!(bench.uploads.sum().0, 1);
+}
+
+#[test]
+fn the_longest_idle_makes_room_for_a_new_one_and_no_other_does() {
+    let bench = Bench::new();
+    let [first, second, third] = [(); 3].map(|()| bench.create(None));
+    let touch = |id, seconds| bench.uploads.append(id, 0, b"x", at(seconds)).unwrap();
+    touch(first, 10);
+    touch(third, 5);
+    assert_eq!(bench.uploads.make_room(1, at(30)), 0, "none is idle yet");
+    let held = bench.uploads.hold(second, at(36)).unwrap();
+    assert_eq!(bench.uploads.make_room(1, at(36)), 1, "one is in use");
+    drop(held);
+    let left: Vec<_> = [first, second, third]
+        .map(|id| bench.path(id).exists())
+        .into();
+    assert_eq!(left, [true, true, false]);
+    assert_eq!(bench.uploads.make_room(1, at(50)), 0, "there is room");
+    assert_eq!(
+        bench.uploads.make_room(10_000, at(50)),
+        2,
+        "it needs all of it"
+    );
 }
