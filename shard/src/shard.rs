@@ -213,7 +213,9 @@ impl Shard {
     ) -> Option<Reply> {
         let version = context.standing.get().version;
         let once = context.reuse.get() == Reuse::Never;
-        let found = self.query_cache.find(context.id, version, asked, caller, once)?;
+        let found = self
+            .query_cache
+            .find(context.id, version, asked, caller, once)?;
         // Not for nothing: the context pays as for the cheapest turn.
         self.schedule.spend(context, 0);
         Some(found)

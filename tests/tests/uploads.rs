@@ -469,3 +469,83 @@ fn the_command_goes_on_where_it_was_cut_short() {
         .expect("an answer");
     assert_eq!(counted["result"]["output"], 1, "{counted}");
 }
+
+/// Of whom a command asks: the uploads are listed and ended, and the refusal of one more says
+/// how; one that is idle makes room by itself.
+#[test]
+fn uploads_that_nobody_wants_are_listed_and_ended_and_make_room() {
+    let home = home();
+    let settings = "[uploads]\ncount_max = 2\nidle_max = \"1 h\"\n";
+    let mut server = start(home.path(), settings);
+    let client = server.client();
+    let [first, second] = [(); 2].map(|()| begun(&client, "", &[]));
+    let (status, full) = begin(&client, "", &[]);
+    assert_eq!(status, 429, "{full}");
+    let said = full["detail"].as_str().expect("words");
+    assert!(said.contains("corelet app uploads --end"), "{said}");
+    let corelet = |arguments: &[&str]| {
+        let done = Command::new(binary())
+            .arg("--data-dir")
+            .arg(home.path().join("data"))
+            .args(["-o", "json", "app", "uploads"])
+            .args(arguments)
+            .output()
+            .expect("the binary starts");
+        assert!(done.status.success(), "{done:?}");
+        serde_json::from_slice::<Value>(&done.stdout).expect("one document")
+    };
+    let listed = corelet(&[]);
+    assert_eq!(listed["uploads"].as_array().map(Vec::len), Some(2));
+    assert_eq!(corelet(&["--end", &first])["ended"], *first);
+    let third = begun(&client, "", &[]);
+
+    // Whose file is gone has ended, and is in nobody's way.
+    let file = home.path().join(format!("data/uploads/{third}.upload"));
+    server.kill();
+    let server = start(home.path(), &settings.replace("1 h", "100 ms"));
+    fs::remove_file(file).expect("it is there");
+    let client = server.client();
+    let listed = corelet(&[]);
+    assert_eq!(listed["uploads"].as_array().map(Vec::len), Some(1));
+    assert_eq!(listed["uploads"][0]["id"], *second);
+
+    let [_, _] = [(); 2].map(|()| {
+        wait_for("the idle one to make room", || {
+            let (status, answer) = begin(&client, "", &[]);
+            (status == 201).then_some(answer)
+        })
+    });
+    assert_eq!(
+        client
+            .get(&format!("/v1/uploads/{second}"))
+            .expect("an answer")
+            .0,
+        404
+    );
+}
+
+#[test]
+fn a_piece_says_nothing_of_how_it_is_packed() {
+    let home = home();
+    let server = start(home.path(), "");
+    let client = server.client();
+    let id = begun(&client, "", &[]);
+    let headers = [("upload-offset", "0"), ("content-encoding", "gzip")];
+    let path = format!("/v1/uploads/{id}");
+    let (status, _, refused) = client
+        .send("PATCH", &path, &headers, b"x")
+        .expect("an answer");
+    assert_eq!(
+        (status, &refused["parameter"]),
+        (400, &json!("Content-Encoding"))
+    );
+    assert_eq!(offset(&client, &id), 0);
+    let path = format!("/v1/applications?upload={id}");
+    let (status, _, refused) = client
+        .send("POST", &path, &headers[1..], b"")
+        .expect("an answer");
+    assert_eq!(
+        (status, &refused["parameter"]),
+        (400, &json!("Content-Encoding"))
+    );
+}

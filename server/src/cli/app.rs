@@ -62,6 +62,18 @@ pub(super) fn run(command: &AppCommand, global: &Global, out: &Out) -> Result<()
             })?;
             out.done(&format!("{app}: reuse is {}", changed.reuse), || &changed)
         }
+        AppCommand::Uploads { end: None } => {
+            let client = super::client(global)?;
+            let list = during(out, "listing the uploads", || client.uploads())?;
+            let columns = ["id", "application", "came", "of", "last", "state"];
+            out.rows(&columns, list.uploads.iter().map(upload_row), &list)
+        }
+        AppCommand::Uploads { end: Some(id) } => {
+            let client = super::client(global)?;
+            let path = format!("/v1/uploads/{}", path_part(id)?);
+            during(out, "ending the upload", || client.delete(&path))?;
+            out.done(&format!("ended {id}"), || json!({ "ended": id }))
+        }
         AppCommand::Remove { app } => {
             let (client, path) = (super::client(global)?, path(app)?);
             during(out, "removing the application", || client.delete(&path))?;
@@ -102,6 +114,24 @@ pub(crate) fn build_component(
             Ok(to.to_owned())
         }
     }
+}
+
+fn upload_row(upload: &api::Upload) -> Vec<String> {
+    let state = match upload.unreadable {
+        Some(_) => "unreadable",
+        None if upload.size == Some(upload.offset) => "whole",
+        None => "coming",
+    };
+    vec![
+        upload.id.clone(),
+        upload.application.clone().unwrap_or_default(),
+        upload.offset.to_string(),
+        upload
+            .size
+            .map_or_else(String::new, |size| size.to_string()),
+        date(upload.used_unix_ms),
+        state.to_owned(),
+    ]
 }
 
 fn show(app: &api::Application, out: &Out) -> Result<(), Failure> {

@@ -423,6 +423,20 @@ Examples:
         #[arg(long, value_parser = REUSES)]
         reuse: String,
     },
+    /// List the uploads that have begun and were not installed, or end one.
+    #[command(after_help = "\
+Examples:
+  corelet app uploads
+  corelet app uploads --end 9xQ…
+  corelet app uploads -o json | jq -r '.uploads[].id'
+
+`corelet app install` goes on with the one of its component. One to which nothing comes goes
+by itself: after uploads.age_max, or after uploads.idle_max when a new one needs its place.")]
+    Uploads {
+        /// End this one, and remove what has come of it.
+        #[arg(long, value_name = "ID")]
+        end: Option<String>,
+    },
     /// Remove an application that has no contexts.
     #[command(after_help = "\
 Examples:

@@ -42,7 +42,8 @@ pub(crate) fn install(
     out: &Out,
 ) -> Result<api::Application, Failure> {
     let (opened, found) = open_file(file, "the component is")?;
-    if found.len() >= LARGE_BYTES {
+    // A server that knows of no pieces gets it in one request, like a small one.
+    if found.len() >= LARGE_BYTES && knows_pieces(client)? {
         let failed =
             |error| Failure::new(Exit::Failed, format!("packing {}: {error}", file.display()));
         let progress = Progress::begin(out, "packing", Some(found.len()));
@@ -60,6 +61,20 @@ pub(crate) fn install(
     let installed = client.install(progress.reading(opened, "compiling"), reuse);
     drop(progress);
     Ok(installed?)
+}
+
+/// Whether the server takes components in pieces; one from before that does not know the path.
+fn knows_pieces(client: &Client) -> Result<bool, ClientError> {
+    let mut patience = Patience::NEW;
+    loop {
+        match client.uploads() {
+            Ok(_) => return Ok(true),
+            Err(error) if is_of_no_path(&error) => return Ok(false),
+            // Who is not there at all is told so at once.
+            Err(error @ ClientError::Unreachable { .. }) => return Err(error),
+            Err(error) => patience.wait(error)?,
+        }
+    }
 }
 
 /// A component as it travels, in a file that has no name.
@@ -138,14 +153,63 @@ fn pause(time: Duration) {
 
 impl Sending<'_> {
     fn install(&self, reuse: Option<&str>) -> Result<api::Application, ClientError> {
-        let (upload, was_there) = match self.known()? {
-            Some(upload) => (upload, true),
-            None => (self.begin()?, false),
+        let (upload, was_there) = self.known_or_begun()?;
+        let error = match self.send(upload, reuse) {
+            Err(error) if is_useless(&error) => error,
+            end => return end,
         };
-        match self.send(upload, reuse) {
-            // What was there was begun for the same component, and is another all the same.
-            Err(error) if was_there && is_useless(&error) => self.send(self.begin()?, reuse),
-            end => end,
+        // Used up by another run that sends the same, or by a try whose answer was lost.
+        if has_name(&error, "unknown_upload")
+            && let Some(installed) = self.installed(reuse)?
+        {
+            return Ok(installed);
+        }
+        // What was there was begun for the same component, and is another all the same.
+        if was_there || has_name(&error, "unknown_upload") {
+            let (upload, _) = self.known_or_begun()?;
+            return self.send(upload, reuse);
+        }
+        Err(error)
+    }
+
+    /// The application, if it is installed, with the setting that is wanted.
+    fn installed(&self, reuse: Option<&str>) -> Result<Option<api::Application>, ClientError> {
+        let path = format!("/v1/applications/{}", self.packed.application);
+        let mut patience = Patience::NEW;
+        loop {
+            let found = self.client.get(&path);
+            let found = found.and_then(|found: api::Application| match reuse {
+                Some(reuse) if reuse != found.reuse => {
+                    let reuse = reuse.to_owned();
+                    let change = api::ChangeApplication { reuse };
+                    self.client.change_application(&path, &change)
+                }
+                _ => Ok(found),
+            });
+            match found {
+                Ok(installed) => return Ok(Some(installed)),
+                Err(error) if has_name(&error, "unknown_application") => return Ok(None),
+                Err(error) => patience.wait(error)?,
+            }
+        }
+    }
+
+    /// One that has begun, and that it was there; or a new one. If the answer that it has begun
+    /// is lost, it is found when the next try looks.
+    fn known_or_begun(&self) -> Result<(api::Upload, bool), ClientError> {
+        let mut patience = Patience::NEW;
+        loop {
+            let found = match self.known() {
+                Ok(Some(upload)) => Ok((upload, true)),
+                Ok(None) => self.begin().map(|upload| (upload, false)),
+                Err(error) => Err(error),
+            };
+            match found {
+                Ok(found) => return Ok(found),
+                // There is no place until somebody ends an upload.
+                Err(error) if is_of_places(&error) => return Err(error),
+                Err(error) => patience.wait(error)?,
+            }
         }
     }
 
@@ -157,6 +221,7 @@ impl Sending<'_> {
             upload.application.as_ref() == Some(&application)
                 && upload.encoding == "zstd"
                 && upload.size == Some(self.packed.bytes)
+                && upload.unreadable.is_none()
         };
         let uploads = self.client.uploads()?.uploads.into_iter();
         Ok(uploads.filter(is_ours).max_by_key(|upload| upload.offset))
@@ -193,7 +258,11 @@ impl Sending<'_> {
                     Some(_) => return Err(error),
                     None => {
                         patience.wait(error)?;
+                        let before = upload.offset;
                         self.look(&mut upload, &mut patience)?;
+                        if upload.offset > before {
+                            patience = Patience::NEW;
+                        }
                     }
                 },
             }
@@ -223,38 +292,45 @@ impl Sending<'_> {
         reuse: Option<&str>,
     ) -> Result<api::Application, ClientError> {
         let mut patience = Patience::NEW;
-        let (mut was_asked, began) = (false, Instant::now());
+        let began = Instant::now();
         loop {
             match self.client.install_upload(&upload.id, reuse) {
                 Ok(installed) => return Ok(installed),
-                // Used up by the try whose answer was lost.
-                Err(error) if was_asked && has_name(&error, "unknown_upload") => {
-                    let path = format!("/v1/applications/{}", self.packed.application);
-                    return self.client.get(&path).map_err(|_| error);
-                }
-                // That try, or an earlier run's, is still at it.
+                // A try, or an earlier run's, is still at it.
                 Err(error) if has_name(&error, "conflict") => {
-                    was_asked = true;
                     if began.elapsed() > COMPILE_PATIENCE {
                         return Err(error);
                     }
                     pause(Duration::from_secs(1));
                 }
-                Err(error @ ClientError::Unreachable { .. }) => {
-                    was_asked = true;
-                    patience.wait(error)?;
-                }
-                Err(error) => return Err(error),
+                Err(error) => patience.wait(error)?,
             }
         }
     }
 }
 
-/// Whether the same request may work later.
+/// Whether the server has never heard of what was asked for.
+fn is_of_no_path(error: &ClientError) -> bool {
+    has_name(error, "not_found") || matches!(error, ClientError::Strange { status: 404, .. })
+}
+
+/// Whether all uploads together have what they may.
+fn is_of_places(error: &ClientError) -> bool {
+    match error {
+        ClientError::Refused { document, .. } => document
+            .get("limit")
+            .and_then(Value::as_str)
+            .is_some_and(|limit| limit.starts_with("uploads.")),
+        _ => false,
+    }
+}
+
+/// Whether the same request may work later. An upload that is in use is so for a moment: what
+/// came over a connection that has broken is still on its way to the disk.
 fn is_passing(error: &ClientError) -> bool {
     match error {
         ClientError::Unreachable { .. } => true,
-        ClientError::Refused { passing, .. } => *passing,
+        ClientError::Refused { passing, name, .. } => *passing || name == "conflict",
         _ => false,
     }
 }

@@ -24,7 +24,11 @@ pub(super) fn failed_upload(error: &UploadError) -> Refusal {
             Refusal::limit(Code::TooLarge, limit, *got, *max)
         }
         UploadError::Full { limit, used, max } => {
-            Refusal::new(Code::Busy, busy(limit, *used, *max))
+            let message = format!(
+                "{}, or end an upload: `corelet app uploads` lists them, and `corelet app uploads --end ID` ends one",
+                busy(limit, *used, *max)
+            );
+            Refusal::new(Code::Busy, message)
                 .with("limit", *limit)
                 .with("used", *used)
                 .with("max", *max)
