@@ -296,7 +296,12 @@ impl Shard {
                         handler: Arc::from(handler),
                     },
                     Err(end) => {
-                        self.check_in(context, Some(Warm { instance, seen }));
+                        let warm = Warm {
+                            instance,
+                            seen,
+                            is_used,
+                        };
+                        self.check_in(context, Some(warm));
                         return self.not_begun(context, is_exclusive, promise, end);
                     }
                 }
