@@ -12,6 +12,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use corelet_store::{Arriving, Deleting, Loading, Sequence};
 use crossbeam_channel::Sender;
 
+use crate::placement::unpin;
+
 /// What takes less is let go of where it is: that takes a tenth of a millisecond at most.
 const LARGE_BYTES: usize = 64 << 10;
 
@@ -156,6 +158,7 @@ impl Freeing {
         let (waiting, taken) = crossbeam_channel::bounded(WAITING_MAX);
         let thread = std::thread::Builder::new().name("let-go".to_owned());
         let started = thread.spawn(move || {
+            unpin();
             for (large, bytes) in taken {
                 drop::<Box<dyn Send>>(large);
                 WAITING_BYTES.fetch_sub(bytes, Ordering::Relaxed);

@@ -1,5 +1,6 @@
 //! Which shard runs on which core.
 
+use rustix::process::getpid;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// Where shard threads run.
@@ -44,6 +45,15 @@ pub(crate) fn pin(core: Option<usize>) {
     set.set(core);
     if let Err(error) = sched_setaffinity(None, &set) {
         tracing::warn!(core, %error, "a thread could not be pinned");
+    }
+}
+
+/// Lets the current thread run wherever the process may: one that a shard has started is where
+/// the shard is. Not being allowed to is no reason to stop.
+pub(crate) fn unpin() {
+    let of_process = sched_getaffinity(Some(getpid()));
+    if let Err(error) = of_process.and_then(|set| sched_setaffinity(None, &set)) {
+        tracing::warn!(%error, "a thread stays on the core of a shard");
     }
 }
 

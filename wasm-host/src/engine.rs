@@ -18,6 +18,7 @@ use wasmtime::{
 
 use crate::host::HostConfig;
 use crate::limits::Limits;
+use crate::slot::LEAVING_INSTANCES;
 
 /// Instances beyond `instances_max` that loading modules may use, so that a
 /// full server can still tell what an application is.
@@ -62,13 +63,15 @@ pub(crate) fn compiling_engine(settings: CodeSettings) -> Result<Engine, String>
 /// The engine that runs instances.
 pub(crate) fn new_engine(config: &HostConfig) -> Result<Engine, String> {
     let limits = &config.limits;
-    let instances = config.instances_max.saturating_add(DESCRIBE_INSTANCES);
+    let more = DESCRIBE_INSTANCES + LEAVING_INSTANCES;
+    let instances = config.instances_max.saturating_add(more);
     let memories = u64::from(instances) * limits.memories_max;
     let reserved = memories * (MEMORY_RESERVATION_BYTES + MEMORY_GUARD_BYTES);
     if reserved > ADDRESS_SPACE_BYTES {
         let most = ADDRESS_SPACE_BYTES
             / (MEMORY_RESERVATION_BYTES + MEMORY_GUARD_BYTES)
             / limits.memories_max;
+        let most = most.saturating_sub(more.into());
         return Err(format!(
             "instances_max is {}, and must be at most {most} with memories_max {}: each memory \
              reserves 4 GiB of address space",

@@ -31,6 +31,7 @@ use crate::limits::Limits;
 use crate::module::{Exports, Linked, Module, ModuleId};
 use crate::refused::{Refused, Remembered};
 use crate::shape;
+use crate::slot::Leaving;
 use crate::stats::{CompileOutcome, HostStats, Stats, count};
 use crate::world;
 
@@ -139,6 +140,7 @@ pub(crate) struct Shared {
     pub(crate) instances_bytes_max: u64,
     pub(crate) stats: Stats,
     pub(crate) describing: Mutex<()>,
+    pub(crate) leaving: Leaving,
 }
 
 #[derive(Default)]
@@ -181,6 +183,7 @@ impl Host {
                 instances_bytes_max: config.instances_bytes_max,
                 stats: Stats::default(),
                 describing: Mutex::new(()),
+                leaving: Leaving::start(),
             }),
             linker,
             compiler,

@@ -12,7 +12,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
-use wasmtime::{AsContext, ResourceLimiter, StoreContext, StoreContextMut};
+use async_trait::async_trait;
+use wasmtime::{AsContext, ResourceLimiterAsync, StoreContext, StoreContextMut};
 
 use crate::costs::HostCost;
 use crate::failure::{Failure, engine_bug, is_the_guests};
@@ -94,8 +95,18 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
+    fn new(shared: Arc<Shared>) -> Arc<Progress> {
+        Arc::new(Progress {
+            shared,
+            slices: AtomicU64::new(0),
+            host_slices: AtomicU64::new(0),
+            fuel_used: AtomicU64::new(0),
+            logs_left: OnceLock::new(),
+        })
+    }
+
     /// Slices that the engine has ended, each after just as much fuel.
-    fn engine_slices(&self) -> u64 {
+    pub(crate) fn engine_slices(&self) -> u64 {
         let all = self.slices.load(Ordering::Relaxed);
         all.saturating_sub(self.host_slices.load(Ordering::Relaxed))
     }
@@ -127,7 +138,8 @@ pub(crate) struct HostContext {
     /// Fuel that it had used then.
     fuel_before: u64,
     /// Whether the engine has lost count: it counts in registers, and a trap that the
-    /// processor raises leaves what it has not saved since the slice began.
+    /// processor raises, or a growth that is refused, leaves what it has not saved since the slice
+    /// began.
     pub(crate) has_lost_count: bool,
     /// Which slice `slice_fuel_left_at_start` is about.
     slice: u64,
@@ -135,6 +147,14 @@ pub(crate) struct HostContext {
     /// Work that has no price, and the slice in which it was done.
     unpriced: Unpriced,
 }
+
+/// What a memory grows by.
+const WASM_PAGE: u64 = 64 << 10;
+
+/// What it takes the system to bring in a page of a memory when it is touched, in units of fuel:
+/// sixteen pages of the machine's at 0.8 us each, where a slice of a million units is half a
+/// millisecond. The engine's own price for it, which is one byte wide, cannot say that.
+const PAGE_WORK: u64 = 25_000;
 
 /// See [`HostContext::unpriced_left`].
 #[derive(Debug, Default, Clone, Copy)]
@@ -148,7 +168,8 @@ struct StaysHere<T>(T);
 
 // SAFETY: a store's data has to be `Send` for the engine, and neither a state
 // is nor a line. A store belongs to an `Instance`, and during a turn to a `Running`; neither
-// is `Send`, and what has the line's other half is the `Running`. So no other
+// is `Send`, and what has the line's other half is the `Running`. A store that is dropped by
+// another thread has been through `leave_thread`, which takes both out of it. So no other
 // thread ever sees them. The safe way is to compare thread ids on each access, which was a
 // twentieth of a short call.
 #[allow(unsafe_code)]
@@ -172,13 +193,7 @@ impl HostContext {
             used: Used::default(),
             events: Vec::new(),
             logs: Vec::new(),
-            progress: Arc::new(Progress {
-                shared: Arc::clone(shared),
-                slices: AtomicU64::new(0),
-                host_slices: AtomicU64::new(0),
-                fuel_used: AtomicU64::new(0),
-                logs_left: OnceLock::new(),
-            }),
+            progress: Progress::new(Arc::clone(shared)),
             failure: None,
             memory_bytes: 0,
             all_bytes_max,
@@ -242,6 +257,26 @@ impl HostContext {
         self.state.take().map(|state| state.0)
     }
 
+    /// Prepares for being dropped by another thread: nothing is left that must stay here, or that
+    /// somebody waits for.
+    pub(crate) fn leave_thread(&mut self) -> Arc<Shared> {
+        self.state = None;
+        self.line = StaysHere(Rc::default());
+        self.leave_logs();
+        let shared = Arc::clone(&self.progress.shared);
+        // Whoever runs the turn wants what was logged from the other one, and that nobody else has it.
+        self.progress = Progress::new(Arc::clone(&shared));
+        shared
+    }
+
+    /// Hands what was logged and not told to whoever runs the turn.
+    fn leave_logs(&mut self) {
+        if !self.logs.is_empty() {
+            // Nothing was put there before, as this is done once.
+            let _ = self.progress.logs_left.set(mem::take(&mut self.logs));
+        }
+    }
+
     /// Why the guest was stopped, if it was one of us who did it.
     pub(crate) fn take_failure(&mut self) -> Option<Failure> {
         self.failure.take()
@@ -262,7 +297,7 @@ impl HostContext {
             Ok(_) => self.memory_bytes += bytes,
             Err(live) => {
                 let used = live + bytes;
-                return Err(self.stop(Failure::MemoryFull { used, max }));
+                return Err(self.stop_growth(Failure::MemoryFull { used, max }));
             }
         }
         Ok(())
@@ -278,6 +313,14 @@ impl HostContext {
         let error = wasmtime::Error::msg("stopped by the host");
         self.failure.get_or_insert(failure);
         error
+    }
+
+    /// As [`stop`](Self::stop), of a guest that asks for more memory or a longer table: the
+    /// engine has not saved its count before it asks.
+    #[cold]
+    fn stop_growth(&mut self, failure: Failure) -> wasmtime::Error {
+        self.has_lost_count = true;
+        self.stop(failure)
     }
 
     /// How much work without a price this slice still has room for, in units of
@@ -301,6 +344,20 @@ impl HostContext {
         self.unpriced.work = self.unpriced.work.saturating_add(work);
     }
 
+    /// Notes that so much memory will be touched for the first time, and parks the guest if it
+    /// has taken as much in this slice as takes a slice's time. What it then touches belongs to
+    /// the next. What is started or describes itself is never parked, and has little fuel.
+    async fn page_in(&mut self, bytes: u64) {
+        if !matches!(self.phase, Phase::Query | Phase::Update) {
+            return;
+        }
+        self.did_unpriced(bytes.div_ceil(WASM_PAGE) * PAGE_WORK);
+        if self.unpriced_left() == 0 {
+            count(&self.progress.host_slices);
+            SliceEnd { parked: false }.await;
+        }
+    }
+
     /// Stops the guest if `used` is more than `max`.
     #[inline]
     pub(crate) fn bound(
@@ -320,10 +377,7 @@ impl Drop for HostContext {
     fn drop(&mut self) {
         let live = &self.progress.shared.stats.memory_bytes_live;
         live.fetch_sub(self.memory_bytes, Ordering::Relaxed);
-        if !self.logs.is_empty() {
-            // Nothing was put there before, as a store is dropped once.
-            let _ = self.progress.logs_left.set(mem::take(&mut self.logs));
-        }
+        self.leave_logs();
     }
 }
 
@@ -461,8 +515,9 @@ pub(crate) fn with_state<R>(
 }
 
 /// Linear memory and tables of the running instance.
-impl ResourceLimiter for HostContext {
-    fn memory_growing(
+#[async_trait]
+impl ResourceLimiterAsync for HostContext {
+    async fn memory_growing(
         &mut self,
         current: usize,
         desired: usize,
@@ -473,13 +528,17 @@ impl ResourceLimiter for HostContext {
             // Stopped here instead of letting `memory.grow` answer -1, or all
             // that could be said afterwards is that the guest's allocator
             // ran into `unreachable`.
-            return Err(self.stop(Failure::OutOfMemory { max }));
+            return Err(self.stop_growth(Failure::OutOfMemory { max }));
         }
         match maximum.filter(|maximum| desired > *maximum) {
             // Which is what comes of it, and `memory_grow_failed` hears of it.
             Some(maximum) => self.memory_refused_at = Some(maximum as u64),
             // If the system now refuses, the guest is stopped for it.
-            None => self.take_memory(desired.saturating_sub(current) as u64)?,
+            None => {
+                let bytes = desired.saturating_sub(current) as u64;
+                self.take_memory(bytes)?;
+                self.page_in(bytes).await;
+            }
         }
         Ok(true)
     }
@@ -489,18 +548,21 @@ impl ResourceLimiter for HostContext {
         match is_the_guests(&error) {
             // The module's own maximum.
             true => Ok(()),
-            false => Err(self.stop(engine_bug(error))),
+            false => Err(self.stop_growth(engine_bug(error))),
         }
     }
 
-    fn table_growing(
+    async fn table_growing(
         &mut self,
         _current: usize,
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        let max = self.limits.table_elements_max;
-        self.bound("table_elements_max", desired as u64, max)?;
+        let (used, max) = (desired as u64, self.limits.table_elements_max);
+        if used > max {
+            let limit = "table_elements_max";
+            return Err(self.stop_growth(Failure::LimitExceeded { limit, used, max }));
+        }
         Ok(true)
     }
 

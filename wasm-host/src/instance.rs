@@ -20,6 +20,7 @@ use crate::host::Shared;
 use crate::host_context::{HostContext, Phase};
 use crate::module::{Linked, Module};
 use crate::running::Running;
+use crate::slot::Slot;
 use crate::stats::count;
 use crate::turn::Turn;
 use crate::world;
@@ -27,8 +28,9 @@ use crate::world;
 /// A running application's memory, between two turns.
 pub struct Instance {
     // The order of fields is the order of dropping: the store gives its slots
-    // back to the engine before the permit lets the next one in.
-    pub(crate) store: Store<HostContext>,
+    // back to the engine before the permit lets the next one in, or is one of the few that
+    // the pool has room for beside those with a permit.
+    pub(crate) store: Slot,
     pub(crate) init: world::InitFunc,
     pub(crate) call: world::CallFunc,
     /// None if the application has no handlers.
@@ -82,7 +84,7 @@ impl Instance {
             )
         };
         Ok(Instance {
-            store,
+            store: Slot::new(store),
             init,
             call,
             handle,
@@ -173,7 +175,7 @@ fn start(
     let limits = &shared.limits;
     let context = HostContext::new(shared, Phase::Starting, all_bytes_max);
     let mut store = Store::new(&shared.engine, context);
-    store.limiter(|context| context);
+    store.limiter_async(|context| context);
     store.set_hostcall_fuel(limits.transfer_bytes_max as usize);
     let fuel = limits.start_fuel_max;
     store.data_mut().facts.fuel_max = fuel;

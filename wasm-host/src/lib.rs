@@ -29,6 +29,7 @@ mod module;
 mod refused;
 mod running;
 mod shape;
+mod slot;
 mod stats;
 mod turn;
 mod world;

@@ -31,6 +31,8 @@ pub struct Running {
     progress: Arc<Progress>,
     line: Rc<Line>,
     slices_before: u64,
+    /// Of these, the ones that the engine had ended.
+    engine_slices_before: u64,
     /// Fuel that answers have cost which others have used.
     answered: u64,
     done: bool,
@@ -45,6 +47,7 @@ impl Running {
         count(&progress.shared.stats.lane().turns);
         Running {
             slices_before: progress.slices.load(Ordering::Relaxed),
+            engine_slices_before: progress.engine_slices(),
             answered: 0,
             // What the guest is told lies in its store already: this future is
             // moved into its box, and should be small.
@@ -54,7 +57,7 @@ impl Running {
                     (Ok(()), Entry::Call { method, .. }) => {
                         let answer = instance
                             .call
-                            .call_async(&mut instance.store, (method, &args))
+                            .call_async(&mut *instance.store, (method, &args))
                             .await;
                         answer.map(|(answer,)| answer)
                     }
@@ -66,14 +69,14 @@ impl Running {
                             return not_run(instance, Failure::Misused { message }, fuel_max);
                         };
                         let answer = handle
-                            .call_async(&mut instance.store, (handler, &args))
+                            .call_async(&mut *instance.store, (handler, &args))
                             .await;
                         answer.map(|(answer,)| answer)
                     }
                     (Ok(()), Entry::Init) => {
                         let answer = instance
                             .init
-                            .call_async(&mut instance.store, (&args,))
+                            .call_async(&mut *instance.store, (&args,))
                             .await;
                         answer.map(|(answer,)| answer.map(|()| b"null".to_vec()))
                     }
@@ -132,8 +135,8 @@ impl Running {
     /// missing is less than two slices and the price of the last instruction or
     /// host call, which may be a long copy; the end of the turn tells exactly.
     pub fn fuel_used(&self) -> u64 {
-        let by_slices = self
-            .slices()
+        let engine_slices = self.progress.engine_slices() - self.engine_slices_before;
+        let by_slices = engine_slices
             .saturating_mul(self.progress.shared.limits.slice_fuel)
             .saturating_add(self.answered);
         self.progress

@@ -59,6 +59,68 @@ fn growing_memory_without_end_is_out_of_memory() {
     assert_eq!(max, 64 << 20);
 }
 
+/// What is touched for the first time takes the system its time, which is no instruction's: memory
+/// that is taken piece by piece ends slices, and costs the same fuel whatever they are.
+#[test]
+fn taking_memory_ends_slices_and_costs_nothing_for_them() {
+    let text = include_str!("../guests/memory_bomb.wat");
+    let run = |slice_fuel| {
+        let limits = Limits {
+            slice_fuel,
+            ..Limits::default()
+        };
+        let module = host_with(limits)
+            .load(&guest::with_memory(text, "1 1000"))
+            .unwrap();
+        let mut running = module
+            .instantiate()
+            .unwrap()
+            .run(update("{}", MapState::default()));
+        loop {
+            let slices = running.slices();
+            if let std::task::Poll::Ready(finished) = crate::poll(&mut running) {
+                return (slices, finished.fuel_used);
+            }
+        }
+    };
+    // All of it is less fuel than one slice.
+    let (slices, fuel) = run(1_000_000);
+    assert!((500_000..1_000_000).contains(&fuel), "{fuel}");
+    assert!((23..=25).contains(&slices), "{slices} slices");
+    let (more, same_fuel) = run(100_000);
+    assert!(more > 200, "{more} slices");
+    assert_eq!(same_fuel, fuel);
+}
+
+/// The engine loses count of what a guest has used when its growth is refused.
+#[test]
+fn a_growth_that_is_refused_is_paid_for_to_the_end_of_its_slice() {
+    let host = host();
+    for name in ["memory_bomb", "table_bomb"] {
+        let fuel = run(&host, name, "{}").fuel_used;
+        assert!(fuel >= host.limits().slice_fuel, "{name}: {fuel}");
+    }
+}
+
+/// The memory of large instances is given back by another thread, which may be late: what waits for
+/// it takes no place of those that come after, and all of it is given back.
+#[test]
+fn large_instances_that_go_leave_their_places_at_once_and_then_their_memory() {
+    let host = host();
+    let module = load(&host, "memory_bomb");
+    for _ in 0..50 {
+        let all = [(); 4].map(|()| module.instantiate().unwrap());
+        assert!(module.instantiate().is_err(), "there are but four places");
+        for instance in all {
+            let finished = finish(instance.run(update("{}", MapState::default())));
+            assert!(matches!(failure(finished), Failure::OutOfMemory { .. }));
+        }
+    }
+    while host.stats().memory_bytes_live > 0 {
+        std::thread::yield_now();
+    }
+}
+
 /// The module's own maximum is not our limit: `memory.grow` answers -1, and a
 /// guest that gives up then has run out of memory all the same.
 #[test]
