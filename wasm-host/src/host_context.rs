@@ -21,6 +21,7 @@ use crate::guest_calls::{Answered, Line};
 use crate::guest_state::GuestState;
 use crate::host::Shared;
 use crate::limits::Limits;
+use crate::shape::WASM_PAGE_BYTES;
 use crate::stats::count;
 use crate::turn::{GuestEvent, GuestLog, Reads};
 
@@ -86,10 +87,12 @@ pub(crate) struct Progress {
     pub(crate) shared: Arc<Shared>,
     /// Slices that have ended; counted by `Running`.
     pub(crate) slices: AtomicU64,
-    /// Those of them that a host function has ended.
+    /// Those of them that the host has ended: in one of its functions, or while memory grew.
     pub(crate) host_slices: AtomicU64,
-    /// Fuel used, as of the last host call.
+    /// Fuel used, as of the last host call or the turn's beginning.
     pub(crate) fuel_used: AtomicU64,
+    /// Slices that the engine had ended then.
+    slices_paid: AtomicU64,
     /// What a turn had logged that was dropped before its end.
     pub(crate) logs_left: OnceLock<Vec<GuestLog>>,
 }
@@ -101,14 +104,27 @@ impl Progress {
             slices: AtomicU64::new(0),
             host_slices: AtomicU64::new(0),
             fuel_used: AtomicU64::new(0),
+            slices_paid: AtomicU64::new(0),
             logs_left: OnceLock::new(),
         })
     }
 
     /// Slices that the engine has ended, each after just as much fuel.
-    pub(crate) fn engine_slices(&self) -> u64 {
+    fn engine_slices(&self) -> u64 {
         let all = self.slices.load(Ordering::Relaxed);
         all.saturating_sub(self.host_slices.load(Ordering::Relaxed))
+    }
+
+    /// Notes what was used until now.
+    fn pay(&self, fuel_used: u64) {
+        self.fuel_used.store(fuel_used, Ordering::Relaxed);
+        let slices = self.engine_slices();
+        self.slices_paid.store(slices, Ordering::Relaxed);
+    }
+
+    /// Slices that the engine has ended since.
+    pub(crate) fn slices_unpaid(&self) -> u64 {
+        self.engine_slices() - self.slices_paid.load(Ordering::Relaxed)
     }
 }
 
@@ -133,8 +149,6 @@ pub(crate) struct HostContext {
     state: Option<StaysHere<Box<dyn GuestState>>>,
     /// To whoever runs the turn, which has the other half.
     line: StaysHere<Rc<Line>>,
-    /// Slices that the engine had ended when a host function was last paid, or the turn began.
-    engine_slices_before: u64,
     /// Fuel that it had used then.
     fuel_before: u64,
     /// Whether the engine has lost count: it counts in registers, and a trap that the
@@ -147,9 +161,6 @@ pub(crate) struct HostContext {
     /// Work that has no price, and the slice in which it was done.
     unpriced: Unpriced,
 }
-
-/// What a memory grows by.
-const WASM_PAGE: u64 = 64 << 10;
 
 /// What it takes the system to bring in a page of a memory when it is touched, in units of fuel:
 /// sixteen pages of the machine's at 0.8 us each, where a slice of a million units is half a
@@ -200,7 +211,6 @@ impl HostContext {
             memory_refused_at: None,
             state: None,
             line: StaysHere(Rc::default()),
-            engine_slices_before: 0,
             fuel_before: 0,
             has_lost_count: false,
             slice: 0,
@@ -222,13 +232,12 @@ impl HostContext {
         debug_assert_eq!(self.phase, Phase::Idle);
         self.phase = phase;
         self.facts = facts;
-        self.progress.fuel_used.store(0, Ordering::Relaxed);
         self.used = Used::default();
         self.failure = None;
         self.memory_refused_at = None;
         self.state = Some(StaysHere(state));
         self.slice = self.progress.slices.load(Ordering::Relaxed);
-        self.engine_slices_before = self.progress.engine_slices();
+        self.progress.pay(0);
         self.fuel_before = self.facts.fuel_max.saturating_sub(fuel);
         self.line.0.begin(queries);
         self.has_lost_count = false;
@@ -240,8 +249,10 @@ impl HostContext {
     /// functions end do not count, as they may end for work without a price, which is not the same
     /// each time; so this is the same whenever the same turn is run.
     pub(crate) fn fuel_to_slice_end(&self) -> u64 {
-        let ended = self.progress.engine_slices() - self.engine_slices_before;
-        let since = self.limits.slice_fuel.saturating_mul(ended + 1);
+        let since = self
+            .limits
+            .slice_fuel
+            .saturating_mul(self.progress.slices_unpaid() + 1);
         self.fuel_before.saturating_add(since)
     }
 
@@ -259,14 +270,19 @@ impl HostContext {
 
     /// Prepares for being dropped by another thread: nothing is left that must stay here, or that
     /// somebody waits for.
-    pub(crate) fn leave_thread(&mut self) -> Arc<Shared> {
+    pub(crate) fn leave_thread(&mut self) {
         self.state = None;
         self.line = StaysHere(Rc::default());
+        self.leave_memory();
         self.leave_logs();
-        let shared = Arc::clone(&self.progress.shared);
         // Whoever runs the turn wants what was logged from the other one, and that nobody else has it.
-        self.progress = Progress::new(Arc::clone(&shared));
-        shared
+        self.progress = Progress::new(Arc::clone(&self.progress.shared));
+    }
+
+    /// Takes its memory off what all instances have.
+    fn leave_memory(&mut self) {
+        let live = &self.progress.shared.stats.memory_bytes_live;
+        live.fetch_sub(mem::take(&mut self.memory_bytes), Ordering::Relaxed);
     }
 
     /// Hands what was logged and not told to whoever runs the turn.
@@ -344,17 +360,22 @@ impl HostContext {
         self.unpriced.work = self.unpriced.work.saturating_add(work);
     }
 
-    /// Notes that so much memory will be touched for the first time, and parks the guest if it
-    /// has taken as much in this slice as takes a slice's time. What it then touches belongs to
-    /// the next. What is started or describes itself is never parked, and has little fuel.
+    /// Notes that so much memory will be touched for the first time, and parks the guest for each
+    /// slice's time that this takes. What is started or describes itself is never parked, and has
+    /// little fuel.
     async fn page_in(&mut self, bytes: u64) {
         if !matches!(self.phase, Phase::Query | Phase::Update) {
             return;
         }
-        self.did_unpriced(bytes.div_ceil(WASM_PAGE) * PAGE_WORK);
-        if self.unpriced_left() == 0 {
-            count(&self.progress.host_slices);
-            SliceEnd { parked: false }.await;
+        let mut work = bytes.div_ceil(WASM_PAGE_BYTES) * PAGE_WORK;
+        while work > 0 {
+            let now = work.min(self.unpriced_left());
+            self.did_unpriced(now);
+            work -= now;
+            if self.unpriced_left() == 0 {
+                count(&self.progress.host_slices);
+                SliceEnd { parked: false }.await;
+            }
         }
     }
 
@@ -375,8 +396,7 @@ impl HostContext {
 
 impl Drop for HostContext {
     fn drop(&mut self) {
-        let live = &self.progress.shared.stats.memory_bytes_live;
-        live.fetch_sub(self.memory_bytes, Ordering::Relaxed);
+        self.leave_memory();
         self.leave_logs();
     }
 }
@@ -434,10 +454,7 @@ pub(crate) fn charge(cx: &mut Cx<'_>, fuel: u64) -> wasmtime::Result<bool> {
     cx.set_fuel(left)?;
     let data = cx.data_mut();
     data.fuel_before = data.facts.fuel_max.saturating_sub(left);
-    data.engine_slices_before = data.progress.engine_slices();
-    data.progress
-        .fuel_used
-        .store(data.fuel_before, Ordering::Relaxed);
+    data.progress.pay(data.fuel_before);
     let slice = data.progress.slices.load(Ordering::Relaxed);
     if data.slice != slice {
         data.slice = slice;

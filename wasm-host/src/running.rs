@@ -31,8 +31,6 @@ pub struct Running {
     progress: Arc<Progress>,
     line: Rc<Line>,
     slices_before: u64,
-    /// Of these, the ones that the engine had ended.
-    engine_slices_before: u64,
     /// Fuel that answers have cost which others have used.
     answered: u64,
     done: bool,
@@ -47,7 +45,6 @@ impl Running {
         count(&progress.shared.stats.lane().turns);
         Running {
             slices_before: progress.slices.load(Ordering::Relaxed),
-            engine_slices_before: progress.engine_slices(),
             answered: 0,
             // What the guest is told lies in its store already: this future is
             // moved into its box, and should be small.
@@ -135,14 +132,10 @@ impl Running {
     /// missing is less than two slices and the price of the last instruction or
     /// host call, which may be a long copy; the end of the turn tells exactly.
     pub fn fuel_used(&self) -> u64 {
-        let engine_slices = self.progress.engine_slices() - self.engine_slices_before;
-        let by_slices = engine_slices
-            .saturating_mul(self.progress.shared.limits.slice_fuel)
-            .saturating_add(self.answered);
-        self.progress
-            .fuel_used
-            .load(Ordering::Relaxed)
-            .max(by_slices)
+        let slice_fuel = self.progress.shared.limits.slice_fuel;
+        let since = self.progress.slices_unpaid().saturating_mul(slice_fuel);
+        let paid = self.progress.fuel_used.load(Ordering::Relaxed);
+        paid.saturating_add(since).max(self.answered)
     }
 }
 
@@ -252,7 +245,7 @@ fn ended(
     if is_good {
         finished.instance = Some(instance);
     }
-    // Else it is dropped here, so that its slot is free before anyone hears of
+    // Else it is dropped here, so that its place is free before anyone hears of
     // it.
     finished
 }

@@ -13,7 +13,7 @@ use crate::limits::Limits;
 use crate::refused::Refused;
 use crate::world;
 
-const WASM_PAGE_BYTES: u64 = 64 << 10;
+pub(crate) const WASM_PAGE_BYTES: u64 = 64 << 10;
 
 /// Checks the file in `wasm` against `limits`, nested core modules included,
 /// and the names of what it imports and exports against our world. Returns the

@@ -5,6 +5,7 @@
 //! a thread beside the shards.
 
 use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 
@@ -15,8 +16,9 @@ use crate::host_context::HostContext;
 /// What has less memory is dropped where it is.
 const LARGE_BYTES: u64 = 2 << 20;
 
-/// How many may wait to be dropped. What would be more is dropped where it is, so that a host
-/// never has more memory than its bounds and these few let it have.
+/// How many may wait to be dropped. What would be more is dropped where it is. Their memory counts
+/// as given back already, or whoever makes room for another would find none and go on making it: so
+/// a host has at most the memory of these few more than its bound.
 const WAITING_MAX: usize = 3;
 
 /// Places in the pool beside those that permits are given for: of the ones that wait, and of the
@@ -51,12 +53,22 @@ impl DerefMut for Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         let store = self.0.take();
-        let Some(mut store) = store.filter(|store| store.data().memory_bytes() >= LARGE_BYTES)
-        else {
-            return;
-        };
-        let shared = store.data_mut().leave_thread();
-        shared.leaving.take(store);
+        if let Some(store) = store.filter(|store| store.data().memory_bytes() >= LARGE_BYTES) {
+            let shared = Arc::clone(&store.data().progress.shared);
+            shared.leaving.take(Left::new(store));
+        }
+    }
+}
+
+/// A store with nothing in it that belongs to its thread or that somebody waits for.
+struct Left {
+    _store: Store<HostContext>,
+}
+
+impl Left {
+    fn new(mut store: Store<HostContext>) -> Left {
+        store.data_mut().leave_thread();
+        Left { _store: store }
     }
 }
 
@@ -64,12 +76,12 @@ impl Drop for Slot {
 /// host is left.
 pub(crate) struct Leaving {
     /// None if it could not be started.
-    waiting: Option<SyncSender<Store<HostContext>>>,
+    waiting: Option<SyncSender<Left>>,
 }
 
 impl Leaving {
     pub(crate) fn start() -> Leaving {
-        let (waiting, taken) = sync_channel::<Store<HostContext>>(WAITING_MAX);
+        let (waiting, taken) = sync_channel::<Left>(WAITING_MAX);
         let thread = thread::Builder::new().name("leave-slots".to_owned());
         let started = thread.spawn(move || taken.into_iter().for_each(drop));
         if let Err(error) = &started {
@@ -81,10 +93,10 @@ impl Leaving {
     }
 
     /// Lets the thread have a store, if it has time for it.
-    fn take(&self, store: Store<HostContext>) {
+    fn take(&self, left: Left) {
         if let Some(waiting) = &self.waiting {
             // If not, it comes back and is dropped here.
-            let _ = waiting.try_send(store);
+            let _ = waiting.try_send(left);
         }
     }
 }
