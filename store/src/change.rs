@@ -26,6 +26,9 @@ const AROUND_BYTES: usize = 300;
 pub enum Change {
     /// Makes a context and commits the effects of its `init`.
     CreateContext(NewContext),
+    /// Has a context run another application from now on, and commits what its hooks have done
+    /// for that.
+    Upgrade(Upgrade),
     /// Commits the effects of one update call.
     Call(CallEffects),
     /// Applies a delta of another node.
@@ -92,7 +95,9 @@ impl Change {
     /// Bytes that count against [`crate::BATCH_BYTES_MAX`].
     pub fn bytes(&self) -> u64 {
         let bytes = match self {
-            Change::CreateContext(NewContext { call, .. }) | Change::Call(call) => {
+            Change::CreateContext(NewContext { call, .. })
+            | Change::Upgrade(Upgrade { call, .. })
+            | Change::Call(call) => {
                 return call.bytes();
             }
             Change::Delta(delta) => delta.delta.canonical().len() + AROUND_BYTES,
@@ -125,6 +130,7 @@ impl Change {
             | Change::DropDamagedName(_)
             | Change::Quarantine { .. } => true,
             Change::CreateContext(_)
+            | Change::Upgrade(_)
             | Change::Call(_)
             | Change::Delta(_)
             | Change::KeepSeal(_)
@@ -140,7 +146,9 @@ impl Change {
     /// How many entries it writes, as far as can be told without reading it.
     pub fn writes(&self) -> usize {
         match self {
-            Change::CreateContext(NewContext { call, .. }) | Change::Call(call) => call.ops.len(),
+            Change::CreateContext(NewContext { call, .. })
+            | Change::Upgrade(Upgrade { call, .. })
+            | Change::Call(call) => call.ops.len(),
             Change::Delta(_) | Change::KeepSeal(_) | Change::KeepFork(_) => 1,
             Change::ShareContext(_)
             | Change::SetMembers { .. }
@@ -191,6 +199,16 @@ pub struct NewContext {
     /// When.
     pub created: Hlc,
     /// The effects of `init`; `slot` is [`ContextSlot::UNASSIGNED`].
+    pub call: CallEffects,
+}
+
+/// A context that is to run another application.
+#[derive(Clone, Debug)]
+pub struct Upgrade {
+    /// The one that it is to run.
+    pub application: ApplicationId,
+    /// What the hooks of both have done, without an answer. The context's version grows by one
+    /// even if that is nothing, as what its methods answer may be another.
     pub call: CallEffects,
 }
 

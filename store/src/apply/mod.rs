@@ -5,8 +5,8 @@
 //! how records look is in `record.rs`; calls are in `call.rs`, those that get their roots together in
 //! `later.rs`, deltas of other nodes in
 //! `remote.rs`, seals in `seals.rs`, what both lead to is worked out in `plan.rs`, what rides along with changes is in
-//! `collect.rs` and `sweep.rs`, and all other changes are
-//! in `records.rs`. Answers that are kept with a call are in `answers.rs`. Start at
+//! `collect.rs` and `sweep.rs`, how a context gets another application in `upgrade.rs`, and all
+//! other changes are in `records.rs`. Answers that are kept with a call are in `answers.rs`. Start at
 //! [`Pass::apply_all`].
 
 mod again;
@@ -30,6 +30,7 @@ mod seals;
 mod sweep;
 mod takeover;
 mod tallies;
+mod upgrade;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::mem;
@@ -50,7 +51,8 @@ use heed::{Env, PutFlags, RwTxn, WithoutTls};
 use crate::answer::{AnswerBounds, KeptAnswer, KeyedAnswer};
 use crate::authors::Authors;
 use crate::change::{
-    CallEffects, Change, Committed, CommittedEvent, Event, NewContext, Op, Standing, Verdict,
+    CallEffects, Change, Committed, CommittedEvent, Event, NewContext, Op, Standing, Upgrade,
+    Verdict,
 };
 use crate::delta::{DeltaEventView, DeltaView};
 use crate::entry::EntryDigest;
@@ -420,7 +422,7 @@ impl<'l> Pass<'l> {
                 answers.push(Some(Err(Refused::BatchFull)));
                 continue;
             }
-            if let Change::Call(call) = change
+            if let Change::Call(call) | Change::Upgrade(Upgrade { call, .. }) = change
                 && broken.contains(&call.context)
             {
                 let context = call.context;
@@ -618,6 +620,7 @@ impl<'l> Pass<'l> {
             Change::Acknowledge(ack) => self.acknowledge(ack),
             Change::Quarantine { context, why } => self.quarantine(context, why.as_deref()),
             Change::CreateContext(new) => self.create(new),
+            Change::Upgrade(upgrade) => self.upgrade(upgrade),
             Change::DeleteContext(id) => self.delete(id),
             Change::PutApplication(record) => self.put_application(record),
             Change::RemoveApplication(id) => self.remove_application(id),
@@ -780,9 +783,9 @@ impl<'l> Pass<'l> {
 pub(crate) fn verdict(change: Change, answer: Answer) -> Verdict {
     let receipt = answer?;
     let (events, answer) = match change {
-        Change::CreateContext(NewContext { call, .. }) | Change::Call(call) => {
-            (call.events, call.answer)
-        }
+        Change::CreateContext(NewContext { call, .. })
+        | Change::Upgrade(Upgrade { call, .. })
+        | Change::Call(call) => (call.events, call.answer),
         // Nobody waits for what another node tells: it is read where it is kept.
         Change::Delta(_) => (Vec::new(), None),
         _ => return Ok(Committed::of_no_call(receipt.slot)),

@@ -38,6 +38,7 @@ mod signed;
 mod start_check;
 mod steps;
 mod tries;
+mod upgrade;
 mod words;
 mod written_once;
 
