@@ -126,6 +126,31 @@ pub struct Context {
     pub shard: u16,
 }
 
+/// What a context is to run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UpgradeContext {
+    /// The application's id or name.
+    pub application: String,
+    /// Whether `before-upgrade` of the application that the context runs now is left out: if that
+    /// hook fails, nothing else leads away from it.
+    #[serde(default)]
+    pub skip_before_upgrade: bool,
+}
+
+/// A context that runs what it was to run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Upgraded {
+    /// The context as it is now.
+    pub context: Context,
+    /// The application that it ran before: the same, if there was nothing to do.
+    pub before: String,
+    /// The schema version that its state was in before.
+    pub schema_version_before: u64,
+    /// The one that it is in now.
+    pub schema_version: u64,
+}
+
 /// A page of contexts, by id.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Contexts {

@@ -93,6 +93,9 @@ figures! {
     Counter sequence_evictions = "corelet_sequence_evictions" "Lists and texts given up to make room";
     Counter sequences_saved = "corelet_sequences_saved" "Times that a list or text was saved as a whole";
     Gauge timers_waiting = "corelet_timers_contexts_waiting" "Contexts that wait for a timer to be due";
+    Gauge upgrades_running = "corelet_upgrades_running" "Upgrades of contexts under way, by the shard that was asked for them";
+    Counter upgrades = "corelet_upgrades" "Contexts that got another application";
+    Counter upgrades_failed = "corelet_upgrades_failed" "Upgrades of contexts in which a hook failed";
     Counter timers_armed = "corelet_timers_armed" "Timers armed, or armed anew";
     Counter timers_fired = "corelet_timers_fired" "Runs of timers that have happened";
     Counter timers_failed = "corelet_timers_failed" "Attempts at running a timer that failed by the application's fault";

@@ -467,6 +467,7 @@ fn node_config(config: &Config, count: ShardCount) -> NodeConfig {
             context_queries_max: shards.context_queries_max as usize,
             asking_queries_max: (shards.asking_queries_max as usize / usize::from(count.get()))
                 .max(1),
+            upgrades_max: shards.upgrades_max as usize,
             uncommitted_max: shards.uncommitted_max as usize,
             uncommitted_bytes_max: shards.uncommitted_bytes_max.0,
             mesh_inflight_max: shards.mesh_inflight_max as usize,

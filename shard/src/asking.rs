@@ -206,11 +206,10 @@ impl Shard {
         let context = self.reach(id).await?;
         let calls_max = self.host.limits().context_calls_per_second;
         context.rate.admit(started, calls_max)?;
-        let method = self.method_of(&context, query.method.as_bytes())?;
-        if method.kind != MethodKind::Query {
+        let (method, kind) = self.method_of(&context, query.method.as_bytes())?;
+        if kind != MethodKind::Query {
             return Err(Unanswered::NotAQuery);
         }
-        let method = Arc::clone(&method.name);
         let Asked {
             fuel_max, queries, ..
         } = query.asked;
@@ -234,6 +233,7 @@ impl Shard {
             args: query.args.clone(),
             caller: Arc::clone(&query.caller),
             deadline: query.deadline,
+            upgrades: context.upgrades.get(),
             keyed: None,
             asked: Some(Box::new(query.asked)),
             promise: None,
@@ -316,6 +316,8 @@ fn query_error(error: CallError) -> QueryError {
         | CallError::KeyReused
         | CallError::NoSuchEvent { .. }
         | CallError::Past(_)
+        | CallError::NotUpgradable { .. }
+        | CallError::Hook { .. }
         | CallError::ApplicationInUse { .. }
         | CallError::ApplicationsFull { .. }
         | CallError::NameTaken { .. }

@@ -19,6 +19,9 @@ pub struct Bounds {
     /// Queries of a shard that wait for the answers of other contexts' queries. Each holds an
     /// instance of the process.
     pub asking_queries_max: usize,
+    /// Upgrades of contexts under way that a shard was asked for from outside. Each takes a place
+    /// of those that requests to other shards have, for as long as its hooks run.
+    pub upgrades_max: usize,
     /// Updates executed and not yet durable.
     pub uncommitted_max: usize,
     /// What those updates take in memory: keys, values, events, log lines, answers to be
@@ -90,6 +93,7 @@ impl Default for Bounds {
             context_waiting_max: 1_024,
             context_queries_max: 16,
             asking_queries_max: 256,
+            upgrades_max: 16,
             uncommitted_max: 8_192,
             uncommitted_bytes_max: 256 << 20,
             mesh_inflight_max: 1_024,

@@ -28,7 +28,7 @@ use crate::answer::{Answer, Promise, promise};
 use crate::clock::Source;
 use crate::collector::Quarantined;
 use crate::commit_thread::{CommitThread, Queued};
-use crate::context::Context;
+use crate::context::{Code, Context};
 use crate::error::CallError;
 use crate::guest_log::{GuestLogs, TurnLog};
 use crate::mailbox::{Inbox, mailbox};
@@ -82,6 +82,8 @@ struct Uncommitted {
     log: Option<TurnLog>,
     // Of the blobs that it attaches.
     holds: Vec<BlobHold>,
+    // What its context runs as soon as it is durable, if that is something else.
+    code: Option<Box<Code>>,
     promise: Promise<Receipt>,
 }
 
@@ -277,6 +279,7 @@ impl CommitStage {
                 bytes: taken,
                 log: kept_log,
                 holds: Vec::new(),
+                code: None,
                 promise,
             }
         }))
@@ -302,6 +305,7 @@ impl CommitStage {
             bytes,
             log: None,
             holds: Vec::new(),
+            code: None,
             promise,
         });
         Ok((answer, number))
@@ -380,6 +384,14 @@ impl CommitStage {
     pub(crate) fn hold(&self, holds: Vec<BlobHold>) {
         if let Some(Waiting::Change(last)) = self.waiting.borrow_mut().back_mut() {
             last.holds.extend(holds);
+        }
+    }
+
+    /// Has the context of the change that was submitted last run this from the moment on at which
+    /// that is durable, and not at all if it is lost.
+    pub(crate) fn install(&self, code: Code) {
+        if let Some(Waiting::Change(last)) = self.waiting.borrow_mut().back_mut() {
+            last.code = Some(Box::new(code));
         }
     }
 

@@ -4,7 +4,7 @@
 //! Owned by the shard that owns the context. Who runs next is decided in
 //! `schedule.rs`, what a turn does in `turn.rs`.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -21,14 +21,22 @@ use crate::ready::Ready;
 use crate::schedule::Exclusive;
 use crate::warm_sum::Kept;
 
-/// A live context.
-pub(crate) struct Context {
-    pub(crate) id: ContextId,
-    pub(crate) slot: ContextSlot,
+/// What a context runs.
+pub(crate) struct Code {
     pub(crate) application: ApplicationId,
     /// Whether it keeps instances: its application's setting, as it is now.
     pub(crate) reuse: Rc<Cell<Reuse>>,
     pub(crate) module: Arc<Module>,
+}
+
+/// A live context.
+pub(crate) struct Context {
+    pub(crate) id: ContextId,
+    pub(crate) slot: ContextSlot,
+    code: RefCell<Code>,
+    /// How often that was another's since the context came into memory: what was looked up in it
+    /// has to be looked up anew when this has changed.
+    pub(crate) upgrades: Cell<u32>,
     /// Instances that served this context and will again.
     pub(crate) warm: RefCell<Vec<Kept>>,
     /// The number of its last call, and the one it has in the order of the warm
@@ -81,18 +89,15 @@ impl Context {
     pub(crate) fn new(
         id: ContextId,
         slot: ContextSlot,
-        application: ApplicationId,
-        reuse: Rc<Cell<Reuse>>,
-        module: Arc<Module>,
+        code: Code,
         standing: Standing,
         losses: u64,
     ) -> Rc<Context> {
         Rc::new(Context {
             id,
             slot,
-            application,
-            reuse,
-            module,
+            code: RefCell::new(code),
+            upgrades: Cell::new(0),
             warm: RefCell::default(),
             called: Cell::new(0),
             place: Cell::new(None),
@@ -114,6 +119,19 @@ impl Context {
             in_ring: Cell::new(false),
             credit: Cell::new(0),
         })
+    }
+
+    /// What it runs now. Not to be kept over an await.
+    pub(crate) fn code(&self) -> Ref<'_, Code> {
+        self.code.borrow()
+    }
+
+    /// Runs other code from now on: that this is so has just become durable. What has begun with
+    /// the code before ends with it, and leaves no instance.
+    pub(crate) fn install(&self, code: Code) {
+        self.code.replace(code);
+        self.upgrades.set(self.upgrades.get().wrapping_add(1));
+        self.warm.take();
     }
 
     /// The number of the last change that is durable, with all before it.

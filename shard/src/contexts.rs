@@ -12,7 +12,7 @@ use corelet_store::{
 };
 use corelet_wasm_host::{AttachedBlob, AttachedFrom, Failure, GuestBlobs, GuestTimer, StateError};
 
-use crate::context::Context;
+use crate::context::{Code, Context};
 use crate::directory::{check_name, durable_change};
 use crate::error::CallError;
 use crate::guest_log::{GuestLines, TurnLog};
@@ -110,22 +110,34 @@ impl Drop for Installing<'_> {
 /// A page of timers has no further one behind so many bytes.
 const TIMERS_PAGE_BYTES: usize = 256 << 10;
 
-/// A context in the making.
-struct Creating<'a> {
+/// A context in the making, or one that is about to get another application: whoever wants to
+/// remove that sees it.
+pub(crate) struct Creating<'a> {
     shard: &'a Shard,
-    id: ContextId,
+    coming: (ContextId, ApplicationId),
 }
 
 impl<'a> Creating<'a> {
-    fn begin(shard: &'a Shard, id: ContextId, application: ApplicationId) -> Creating<'a> {
-        shard.creating.borrow_mut().insert(id, application);
-        Creating { shard, id }
+    pub(crate) fn begin(
+        shard: &'a Shard,
+        id: ContextId,
+        application: ApplicationId,
+    ) -> Creating<'a> {
+        let coming = (id, application);
+        *shard.creating.borrow_mut().entry(coming).or_default() += 1;
+        Creating { shard, coming }
     }
 }
 
 impl Drop for Creating<'_> {
     fn drop(&mut self) {
-        self.shard.creating.borrow_mut().remove(&self.id);
+        let mut creating = self.shard.creating.borrow_mut();
+        if let Some(count) = creating.get_mut(&self.coming) {
+            *count -= 1;
+            if *count == 0 {
+                creating.remove(&self.coming);
+            }
+        }
     }
 }
 
@@ -203,13 +215,19 @@ impl Shard {
         let standing = Standing::OF_NO_CONTEXT;
         let losses = self.commits.losses();
         let reuse = self.directory.reuse(new.application);
-        let context = Context::new(id, slot, new.application, reuse, module, standing, losses);
+        let code = Code {
+            application: new.application,
+            reuse,
+            module,
+        };
+        let context = Context::new(id, slot, code, standing, losses);
         let time = Duration::from_millis(self.host.limits().call_time_max);
         let begin = Begin {
             what: What::Init,
             args: new.args.clone(),
             caller: Arc::clone(&new.caller),
             deadline: Instant::now() + time,
+            upgrades: context.upgrades.get(),
             keyed: None,
             asked: None,
             promise: None,
@@ -301,8 +319,12 @@ impl Shard {
             }
         };
         // What is in memory may be newer than the snapshot.
+        let mut application = application;
         let standing = match (self.contexts.borrow().peek(&id), slot) {
-            (Some(context), _) => context.standing.get(),
+            (Some(context), _) => {
+                application = context.code().application;
+                context.standing.get()
+            }
             (None, None) => Standing::OF_NO_CONTEXT,
             (None, Some(slot)) => match self.snapshots.latest().head(slot) {
                 Ok(head) => Standing::of(&head),
@@ -549,8 +571,7 @@ impl Shard {
 
     fn in_the_making(&self, application: ApplicationId) -> Option<ContextId> {
         let creating = self.creating.borrow();
-        let mut creating = creating.iter();
-        let found = creating.find(|(_, used)| **used == application);
+        let found = creating.keys().find(|(_, used)| *used == application);
         found.map(|(id, _)| *id)
     }
 
@@ -662,10 +683,13 @@ impl Shard {
         };
         self.directory.learn(change);
         let Some(application) = once else { return };
-        let warm = self.warm.all(|context| context.application == application);
+        let is_of = |context: &Context| context.code().application == application;
+        let warm = self.warm.all(is_of);
         for some in warm.chunks(DROPPED_AT_ONCE) {
-            for context in some.iter().filter(|one| one.reuse.get() == Reuse::Never) {
-                self.drop_warm(context);
+            for context in some {
+                if context.code().reuse.get() == Reuse::Never {
+                    self.drop_warm(context);
+                }
             }
             crate::rt::breathe().await;
         }

@@ -93,16 +93,16 @@ impl Drop for Delivering<'_> {
 }
 
 /// A live context whose state nobody else changes.
-struct Hold<'a> {
+pub(crate) struct Hold<'a> {
     shard: &'a Shard,
-    context: InUse,
+    pub(crate) context: InUse,
 }
 
 impl<'a> Hold<'a> {
-    async fn of(shard: &'a Shard, context: InUse) -> Result<Hold<'a>, CallError> {
+    pub(crate) async fn of(shard: &'a Shard, context: InUse) -> Result<Hold<'a>, CallError> {
         let held = shard.schedule.hold(&context);
         held.await
-            .ok_or_else(|| CallError::bug("a delivery was forgotten"))?;
+            .ok_or_else(|| CallError::bug("whoever waits for a context was forgotten"))?;
         Ok(Hold { shard, context })
     }
 }

@@ -72,6 +72,25 @@ pub enum CallError {
         /// The application.
         application: ApplicationId,
     },
+    /// The context cannot be upgraded to the application, as its state cannot be brought into the
+    /// application's form.
+    #[error("{}", not_upgradable(*from, *to))]
+    NotUpgradable {
+        /// The form that its state is in.
+        from: u64,
+        /// The application's.
+        to: u64,
+    },
+    /// A hook failed that runs when a context is upgraded. Nothing has changed.
+    #[error("hook {hook:?} has failed, so that the context goes on as it was: {failure}")]
+    Hook {
+        /// Its name.
+        hook: &'static str,
+        /// How.
+        failure: Arc<Failure>,
+        /// What the guest last logged as an error.
+        said: Option<Arc<str>>,
+    },
     /// The node has as many applications as it may have.
     #[error("{used} of at most {max} applications are installed; remove one first")]
     ApplicationsFull {
@@ -211,6 +230,17 @@ pub enum CallError {
         /// For the log; not for callers.
         what: String,
     },
+}
+
+fn not_upgradable(from: u64, to: u64) -> String {
+    match from > to {
+        true => format!(
+            "the context's state has schema version {from}, and the application keeps it in version {to}: state is never brought back into an earlier form"
+        ),
+        false => format!(
+            "the context's state has schema version {from}, and the application keeps it in version {to}, but does not export `migrate`"
+        ),
+    }
 }
 
 fn corrupt(error: &StoreError) -> Option<(&'static str, &str, &'static str)> {

@@ -29,7 +29,7 @@ use crate::clock::{Clock, System};
 use crate::commit_stage::{self, Report};
 use crate::commit_thread::Queued;
 use crate::compiler::Compiler;
-use crate::context::Context;
+use crate::context::{Code, Context};
 use crate::copies::Copier;
 use crate::directory::{Directory, DirectoryData};
 use crate::guest_log::GuestLogs;
@@ -78,15 +78,12 @@ pub(crate) fn id(n: u8) -> ContextId {
 /// The `n`th context as a shard keeps it in memory, with nothing in it.
 pub(crate) fn context(n: u8, slot: ContextSlot) -> Rc<Context> {
     let standing = Standing::OF_NO_CONTEXT;
-    Context::new(
-        id(n),
-        slot,
-        application(),
-        Rc::default(),
-        module(),
-        standing,
-        0,
-    )
+    let code = Code {
+        application: application(),
+        reuse: Rc::default(),
+        module: module(),
+    };
+    Context::new(id(n), slot, code, standing, 0)
 }
 
 /// The one ledger of a new data directory.

@@ -23,7 +23,7 @@ use crate::delivery::Delivered;
 use crate::error::CallError;
 use crate::events::EventsPage;
 use crate::guest_log::GuestLines;
-use crate::message::{Call, ContextInfo, NewContext, Reply, Request, Response};
+use crate::message::{Call, ContextInfo, NewCode, NewContext, Reply, Request, Response, Upgraded};
 use crate::rt;
 use crate::shard::Shard;
 use crate::stats::ShardStats;
@@ -107,6 +107,30 @@ impl ShardHandle {
             }
             match ask(&shard, owner, Request::Create { id, new }).await? {
                 Response::Create(result) => result,
+                _ => Err(mixed_up()),
+            }
+        })
+        .await
+    }
+
+    /// Has a context run another application, in its turn among its updates. If one of the hooks
+    /// that both may have for that fails, nothing has changed.
+    pub async fn upgrade_context(
+        &self,
+        id: ContextId,
+        upgrade: NewCode,
+    ) -> Result<Upgraded, CallError> {
+        let owner = self.shard.owner(&id);
+        let shard = Rc::clone(&self.shard);
+        let place = UpgradePlace::take(&shard);
+        let place = shard.counted(place)?;
+        to_the_end(async move {
+            let _place = place;
+            if owner == shard.id {
+                return shard.counted(shard.upgrade_here(id, upgrade).await);
+            }
+            match ask(&shard, owner, Request::Upgrade { id, upgrade }).await? {
+                Response::Upgrade(result) => result,
                 _ => Err(mixed_up()),
             }
         })
@@ -428,6 +452,33 @@ impl ShardHandle {
         for waker in self.draining.waiting.take() {
             waker.wake();
         }
+    }
+}
+
+/// One of the upgrades that this shard was asked for.
+struct UpgradePlace(Arc<ShardStats>);
+
+impl UpgradePlace {
+    fn take(shard: &Shard) -> Result<UpgradePlace, CallError> {
+        let (used, max) = (
+            shard.stats.upgrades_running.get(),
+            shard.bounds.upgrades_max as u64,
+        );
+        if used >= max {
+            return Err(CallError::Busy {
+                limit: "upgrades_max",
+                used,
+                max,
+            });
+        }
+        shard.stats.upgrades_running.up();
+        Ok(UpgradePlace(Arc::clone(&shard.stats)))
+    }
+}
+
+impl Drop for UpgradePlace {
+    fn drop(&mut self) {
+        self.0.upgrades_running.down();
     }
 }
 

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use corelet_store::{AnswerKey, KeptAnswer, KeyedAnswer, RequestDigest, Said};
 use corelet_wasm_host::Failure;
 
-use crate::answer::{Promise, promise};
+use crate::answer::{Answer, Promise, promise};
 use crate::context::{Context, InUse};
 use crate::error::CallError;
 use crate::large::{Large, PIECE_BYTES, Weigh};
@@ -110,37 +110,8 @@ impl Shard {
         keyed: Keyed,
         begin: Begin,
     ) -> Result<Reply, CallError> {
-        let answer = {
-            let mut calls = context.keyed.borrow_mut();
-            let calls = &mut *calls;
-            let max = self.bounds.context_waiting_max;
-            match calls.running.get_mut(&keyed.key) {
-                None => None,
-                Some(first) => {
-                    keyed.check(first.request)?;
-                    if calls.followers >= max {
-                        return Err(CallError::Busy {
-                            limit: "context_waiting_max",
-                            used: calls.followers as u64,
-                            max: max as u64,
-                        });
-                    }
-                    calls.followers += 1;
-                    let (promise, answer) = promise();
-                    first.waiting.push(promise);
-                    Some(answer)
-                }
-            }
-        };
-        if let Some(answer) = answer {
-            let reply = answer.await.ok_or_else(forgotten)?;
-            self.stats.replays.one();
-            return reply;
-        }
-        if let Some(kept) = self.kept_answer(&context, keyed.key)? {
-            keyed.check(kept.request)?;
-            self.stats.replays.one();
-            return reply_of(kept);
+        if let Some(told) = self.told_under(&context, keyed).await {
+            return told;
         }
         let began = Instant::now();
         let started = self.start(&context, begin)?;
@@ -162,6 +133,54 @@ impl Shard {
             context.tell(keyed.key, &end);
         });
         answer.await.ok_or_else(forgotten)?
+    }
+
+    /// What a call with this key is told that is running or has been answered, if there is one.
+    pub(crate) async fn told_under(
+        &self,
+        context: &Context,
+        keyed: Keyed,
+    ) -> Option<Result<Reply, CallError>> {
+        let told = match self.follow(context, keyed) {
+            Ok(Some(answer)) => answer.await.unwrap_or_else(|| Err(forgotten())),
+            Ok(None) => match self.kept_answer(context, keyed.key) {
+                Ok(None) => return None,
+                Ok(Some(kept)) => match keyed.check(kept.request) {
+                    Ok(()) => reply_of(kept),
+                    Err(error) => return Some(Err(error)),
+                },
+                Err(error) => return Some(Err(error)),
+            },
+            Err(error) => return Some(Err(error)),
+        };
+        self.stats.replays.one();
+        Some(told)
+    }
+
+    /// What will be told to a call with this key that is running, if there is one.
+    fn follow(
+        &self,
+        context: &Context,
+        keyed: Keyed,
+    ) -> Result<Option<Answer<Result<Reply, CallError>>>, CallError> {
+        let mut calls = context.keyed.borrow_mut();
+        let calls = &mut *calls;
+        let max = self.bounds.context_waiting_max;
+        let Some(first) = calls.running.get_mut(&keyed.key) else {
+            return Ok(None);
+        };
+        keyed.check(first.request)?;
+        if calls.followers >= max {
+            return Err(CallError::Busy {
+                limit: "context_waiting_max",
+                used: calls.followers as u64,
+                max: max as u64,
+            });
+        }
+        calls.followers += 1;
+        let (promise, answer) = promise();
+        first.waiting.push(promise);
+        Ok(Some(answer))
     }
 
     /// Waits until a call that has started has a durable end.

@@ -55,6 +55,28 @@ pub struct NewContext {
     pub caller: Arc<str>,
 }
 
+/// What a context is to run.
+#[derive(Clone, Debug)]
+pub struct NewCode {
+    /// The application.
+    pub application: ApplicationId,
+    /// Whether the one that it runs now is not told, which might fail and so hold it for ever.
+    pub skips_before_upgrade: bool,
+    /// Who says so.
+    pub caller: Arc<str>,
+}
+
+/// A context that runs what it was to run.
+#[derive(Clone, Debug)]
+pub struct Upgraded {
+    /// The context.
+    pub context: ContextInfo,
+    /// The application that it ran before: the same, if there was nothing to do.
+    pub before: ApplicationId,
+    /// The form that its state was in before, and the one that it is in now.
+    pub schema_versions: (u64, u64),
+}
+
 /// What is known about a context.
 #[derive(Clone, Debug)]
 pub struct ContextInfo {
@@ -108,6 +130,11 @@ pub(crate) enum Request {
     Create {
         id: ContextId,
         new: NewContext,
+    },
+    /// Have it run another application.
+    Upgrade {
+        id: ContextId,
+        upgrade: NewCode,
     },
     Delete {
         id: ContextId,
@@ -191,6 +218,7 @@ pub(crate) enum Response {
     Call(Result<Reply, CallError>),
     Query(Answered),
     Create(Result<ContextInfo, CallError>),
+    Upgrade(Result<Upgraded, CallError>),
     Delete(Result<(), CallError>),
     Release(Result<(), CallError>),
     CancelCalls(Result<u64, CallError>),

@@ -155,6 +155,13 @@ impl Schedule {
         }
     }
 
+    /// Queues a turn of whoever [holds](Self::hold) the context. It stays held when that ends.
+    pub(crate) fn enqueue_held(&self, context: &Rc<Context>, begin: Begin) {
+        self.stats.waiting.up();
+        context.ready.borrow_mut().put_update(begin);
+        self.join_ring(context);
+    }
+
     /// Queues the rest of a turn whose slice has ended.
     pub(crate) fn requeue(&self, context: &Rc<Context>, turn: TurnInProgress) {
         self.stats.waiting.up();
@@ -352,6 +359,7 @@ mod tests {
                 caller: Arc::from("caller"),
                 deadline: Instant::now() + Duration::from_secs(600),
                 promise: Some(promise().0),
+                upgrades: 0,
                 keyed: None,
                 asked,
             };

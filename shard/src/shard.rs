@@ -14,7 +14,7 @@ use corelet_store::{
     AnswerBounds, ApplicationId, ApplicationRecord, ContextId, NodeId, RequestDigest, Reuse,
     ShardCount, ShardId, Standing,
 };
-use corelet_wasm_host::{Failure, Host, Method, MethodKind, Module};
+use corelet_wasm_host::{Failure, Host, MethodKind, Module};
 use hashlink::LruCache;
 
 use crate::answer::{Answer, Promise, promise};
@@ -23,7 +23,7 @@ use crate::bounds::Bounds;
 use crate::clock::Clock;
 use crate::commit_stage::CommitStage;
 use crate::compiler::Task;
-use crate::context::{Context, InUse};
+use crate::context::{Code, Context, InUse};
 use crate::copies::Copier;
 use crate::delivery::Delivery;
 use crate::directory::Directory;
@@ -76,8 +76,9 @@ pub(crate) struct Shard {
     pub(crate) recording: Cell<usize>,
     /// Applications in the making, if this is the keeper: how often each, and the newest record.
     pub(crate) installing: RefCell<HashMap<ApplicationId, (usize, Arc<ApplicationRecord>)>>,
-    /// Contexts in the making here, with their applications.
-    pub(crate) creating: RefCell<HashMap<ContextId, ApplicationId>>,
+    /// Contexts in the making here, with their applications, and those that are about to get
+    /// another one; and how often each.
+    pub(crate) creating: RefCell<HashMap<(ContextId, ApplicationId), usize>>,
     /// Contexts that deltas of other nodes are delivered to.
     pub(crate) delivering: RefCell<HashMap<ContextId, Delivery>>,
     /// The live contexts, least recently called first to go.
@@ -121,9 +122,20 @@ impl Shard {
         context
             .rate
             .admit(started, limits.context_calls_per_second)?;
-        let method = self.method_of(&context, &call.method)?;
-        let kind = method.kind;
-        let name = Arc::clone(&method.name);
+        let (name, kind) = match self.method_of(&context, &call.method) {
+            Ok((name, MethodKind::Update)) => (name, MethodKind::Update),
+            found => {
+                // It may have been an update of the application that the context had before.
+                if let Some(key) = call.key {
+                    let request = RequestDigest::of(&call.method, &call.args);
+                    let keyed = Keyed { key, request };
+                    if let Some(reply) = Box::pin(self.told_under(&context, keyed)).await {
+                        return reply;
+                    }
+                }
+                found?
+            }
+        };
         let what = match kind {
             MethodKind::Query => What::Query(name),
             MethodKind::Update => What::Update(name),
@@ -143,6 +155,7 @@ impl Shard {
             args: call.args,
             caller: call.caller,
             deadline: started + Duration::from_millis(limits.call_time_max),
+            upgrades: context.upgrades.get(),
             keyed: None,
             asked: None,
             promise: None,
@@ -185,18 +198,22 @@ impl Shard {
         }
     }
 
-    /// The method of a context's application that has this name.
-    pub(crate) fn method_of<'a>(
+    /// The method of a context's application that has this name, and what it is.
+    pub(crate) fn method_of(
         &self,
-        context: &'a Context,
+        context: &Context,
         name: &[u8],
-    ) -> Result<&'a Method, CallError> {
+    ) -> Result<(Arc<str>, MethodKind), CallError> {
+        let code = context.code();
         let named = std::str::from_utf8(name).ok();
-        let found = named.and_then(|name| context.module.description().method(name));
-        found.ok_or_else(|| CallError::MethodNotFound {
-            method: String::from_utf8_lossy(name).chars().take(128).collect(),
-            application: context.application,
-        })
+        let found = named.and_then(|name| code.module.description().method(name));
+        match found {
+            Some(method) => Ok((Arc::clone(&method.name), method.kind)),
+            None => Err(CallError::MethodNotFound {
+                method: String::from_utf8_lossy(name).chars().take(128).collect(),
+                application: code.application,
+            }),
+        }
     }
 
     /// Whether answers to queries of this context are repeated.
@@ -212,7 +229,7 @@ impl Shard {
         caller: &str,
     ) -> Option<Reply> {
         let version = context.standing.get().version;
-        let once = context.reuse.get() == Reuse::Never;
+        let once = context.code().reuse.get() == Reuse::Never;
         let found = self
             .query_cache
             .find(context.id, version, asked, caller, once)?;
@@ -353,32 +370,33 @@ impl Shard {
         let not_found = || CallError::ContextNotFound {
             context: id.to_string(),
         };
-        let record = self
-            .snapshots
-            .latest()
-            .context(&id)?
-            .ok_or_else(not_found)?;
-        let module = self.module(record.application).await?;
-        self.delivered(id).await;
-        // Meanwhile somebody else may have been faster, or the context may have been
-        // deleted, or found damaged.
-        self.check_service(id)?;
-        if let Some(context) = self.live(id) {
-            return Ok(context);
-        }
-        let snapshot = self.snapshots.latest();
-        let record = snapshot.context(&id)?.ok_or_else(not_found)?;
+        let (record, snapshot, code) = loop {
+            let record = self.snapshots.latest().context(&id)?;
+            let application = record.ok_or_else(not_found)?.application;
+            let module = self.module(application).await?;
+            self.delivered(id).await;
+            // Meanwhile somebody else may have been faster, or the context may have been
+            // deleted, or found damaged.
+            self.check_service(id)?;
+            if let Some(context) = self.live(id) {
+                return Ok(context);
+            }
+            let snapshot = self.snapshots.latest();
+            let record = snapshot.context(&id)?.ok_or_else(not_found)?;
+            // Or it was upgraded, and has left memory again.
+            if record.application == application {
+                let code = Code {
+                    application,
+                    reuse: self.directory.reuse(application),
+                    module,
+                };
+                break (record, snapshot, code);
+            }
+        };
         let head = snapshot.head(record.slot)?;
         snapshot.check_root(record.slot, &head)?;
-        let context = Context::new(
-            id,
-            record.slot,
-            record.application,
-            self.directory.reuse(record.application),
-            module,
-            Standing::of(&head),
-            self.commits.losses(),
-        );
+        let losses = self.commits.losses();
+        let context = Context::new(id, record.slot, code, Standing::of(&head), losses);
         let in_use = InUse::new(Rc::clone(&context));
         self.hold_revived(&context);
         self.contexts.borrow_mut().insert(id, context);
@@ -487,6 +505,9 @@ impl Shard {
             Request::Create { id, new } => {
                 Response::Create(self.counted(self.create_here(id, new).await))
             }
+            Request::Upgrade { id, upgrade } => {
+                Response::Upgrade(self.counted(self.upgrade_here(id, upgrade).await))
+            }
             Request::Delete { id } => Response::Delete(self.counted(self.delete_here(id).await)),
             Request::Release { id } => Response::Release(self.release_here(id).await),
             Request::CancelCalls { id } => Response::CancelCalls(self.cancel_calls_here(id)),
@@ -587,6 +608,7 @@ pub(crate) async fn settle(executed: Executed) -> Result<Reply, CallError> {
             (None, root)
         }
         Durable::Init(_) => return Err(CallError::bug("an init was run as a call")),
+        Durable::Hook(_) => return Err(CallError::bug("a hook was run as a call")),
     };
     Ok(Reply {
         output: executed.outcome?,

@@ -162,6 +162,12 @@ pub struct ShardStats {
     pub sequences_opening: Gauge,
     /// What these take, about.
     pub sequence_opening_bytes: Gauge,
+    /// Upgrades under way that this shard was asked for from outside.
+    pub upgrades_running: Gauge,
+    /// Contexts that got another application.
+    pub upgrades: Counter,
+    /// Times that one should have, and a hook failed.
+    pub upgrades_failed: Counter,
     /// Timers armed, or armed anew.
     pub timers_armed: Counter,
     /// Runs of timers that have happened.

@@ -31,6 +31,7 @@ use crate::overlay::Write;
 use crate::query_cache::Repeatable;
 use crate::shard::Shard;
 use crate::timers::{DueTimer, armed_by, count_armed_by};
+use crate::upgrade::{HookTurn, MadeByHook};
 use crate::view::{Edited, SequenceAccess, View, Written};
 use crate::warm_sum::Warm;
 
@@ -41,6 +42,8 @@ pub(crate) struct Begin {
     pub(crate) caller: Arc<str>,
     /// When it is given up.
     pub(crate) deadline: Instant,
+    /// As of its context when it was admitted: see [`Context::upgrades`].
+    pub(crate) upgrades: u32,
     /// Under which key its answer is kept.
     pub(crate) keyed: Option<Box<Keyed>>,
     /// By whom it was asked, if it is another context's query that has.
@@ -67,12 +70,19 @@ pub(crate) enum What {
     Init,
     /// The handler of a timer that is due.
     Timer(DueTimer),
+    /// A hook, for whoever holds the context.
+    Hook(Box<HookTurn>),
 }
 
 impl Begin {
     /// Whether it has the context's state for itself.
     pub(crate) fn is_exclusive(&self) -> bool {
         !matches!(self.what, What::Query(_))
+    }
+
+    /// Whether the context's state is the next one's when it ends.
+    fn lets_go(&self) -> bool {
+        !matches!(self.what, What::Query(_) | What::Hook(_))
     }
 
     /// How many contexts wait for it.
@@ -93,6 +103,7 @@ enum TurnKind {
     Query,
     Update,
     Init,
+    Hook,
 }
 
 /// A turn between two slices.
@@ -191,6 +202,8 @@ pub(crate) enum Durable {
     Seen(Answer<Result<Root, CallError>>),
     /// An `init`, whose effects have gone nowhere yet.
     Init(Box<MadeByInit>),
+    /// A hook, of which the same holds.
+    Hook(Box<MadeByHook>),
 }
 
 /// What an `init` has made of a context that nobody else knows yet.
@@ -215,8 +228,15 @@ struct Effects {
 
 impl Shard {
     /// Begins a turn and runs its first slice.
-    pub(crate) fn begin(&self, context: &Rc<Context>, begin: Begin) -> Step {
+    pub(crate) fn begin(&self, context: &Rc<Context>, mut begin: Begin) -> Step {
+        if begin.upgrades != context.upgrades.get() {
+            begin = match self.admit_anew(context, begin) {
+                Ok(begin) => begin,
+                Err(step) => return step,
+            };
+        }
         let is_exclusive = begin.is_exclusive();
+        let lets_go = begin.lets_go();
         // One that has not queued has come just now.
         let has_expired = begin.promise.is_some() && Instant::now() >= begin.deadline;
         if is_exclusive {
@@ -231,7 +251,10 @@ impl Shard {
         let checked_out = match has_expired {
             true => Err(self.expired()),
             false if is_given_up => Err(CallError::guest(Failure::Cancelled, &[])),
-            false => self.check_out(context, is_exclusive),
+            false => match new_module(&begin.what) {
+                Some(module) => self.check_out_new(context, module),
+                None => self.check_out(context, is_exclusive),
+            },
         };
         let Warm {
             instance,
@@ -239,10 +262,11 @@ impl Shard {
             is_used,
         } = match checked_out {
             Ok(warm) => warm,
-            Err(error) => return self.not_begun(context, is_exclusive, promise, Err(error)),
+            Err(error) => return self.not_begun(context, lets_go, promise, Err(error)),
         };
         let limits = self.host.limits();
-        let (kind, state, fuel_max, state_version) = match &begin.what {
+        let mut hlc = None;
+        let (kind, state, fuel_max, state_version) = match &mut begin.what {
             What::Query(_) => {
                 let settled = context.overlay.borrow().settled();
                 let access = self.access(context);
@@ -253,9 +277,17 @@ impl Shard {
             What::Update(_) | What::Timer(_) => {
                 let view = self.view_of_update(context, self.access(context));
                 let view = view.with_blobs(&self.blobs);
-                let unsettled = u64::from(context.unsettled_writes.get());
-                let version = context.standing.get().version + unsettled;
+                let version = version_of_update(context);
                 (TurnKind::Update, view, limits.update_fuel_max, version)
+            }
+            What::Hook(hook) => {
+                let view = hook.state.take().map(|view| *view).unwrap_or_else(|| {
+                    let view = self.view_of_update(context, self.access(context));
+                    view.with_blobs(&self.blobs)
+                });
+                hlc = Some(hook.hlc);
+                let version = version_of_update(context);
+                (TurnKind::Hook, view, limits.upgrade_fuel_max, version)
             }
             What::Init => {
                 let view = View::of_init(self.access(context)).with_blobs(&self.blobs);
@@ -282,6 +314,7 @@ impl Shard {
                 kind: MethodKind::Update,
             },
             What::Init => Entry::Init,
+            What::Hook(hook) => Entry::Hook(hook.hook),
             What::Timer(timer) => {
                 let not_begun = match state.take_due(&timer.name, timer.at) {
                     Ok(Some(taken)) => {
@@ -302,7 +335,7 @@ impl Shard {
                             is_used,
                         };
                         self.check_in(context, Some(warm));
-                        return self.not_begun(context, is_exclusive, promise, end);
+                        return self.not_begun(context, lets_go, promise, end);
                     }
                 }
             }
@@ -310,9 +343,10 @@ impl Shard {
         let method = match &entry {
             Entry::Call { method, .. } => Some(Arc::clone(method)),
             Entry::Handle { handler } => Some(Arc::clone(handler)),
+            Entry::Hook(hook) => Some(Arc::from(hook.name())),
             Entry::Init => None,
         };
-        let hlc = self.clock.tick();
+        let hlc = hlc.unwrap_or_else(|| self.clock.tick());
         let state = state.with_call_time(hlc.micros());
         let running = instance.run(Turn {
             entry,
@@ -351,14 +385,14 @@ impl Shard {
     }
 
     /// The end of a turn that does not begin.
-    fn not_begun(
+    pub(crate) fn not_begun(
         &self,
         context: &Rc<Context>,
-        is_exclusive: bool,
+        lets_go: bool,
         promise: Option<Promise<TurnEnd>>,
         end: TurnEnd,
     ) -> Step {
-        if is_exclusive {
+        if lets_go {
             self.schedule.update_ended(context);
         }
         self.schedule.spend(context, 0);
@@ -425,14 +459,14 @@ impl Shard {
     fn conclude(&self, context: &Rc<Context>, turn: TurnInProgress, finished: Finished) -> Step {
         self.spend(context, finished.fuel_used.saturating_sub(turn.fuel_seen));
         let end = self.end(context, &turn, finished);
-        if turn.kind != TurnKind::Query {
+        if !matches!(turn.kind, TurnKind::Query | TurnKind::Hook) {
             self.schedule.update_ended(context);
         }
         deliver(turn.promise, end)
     }
 
     /// That a call has waited for its turn for so long that nobody expects it to begin.
-    fn expired(&self) -> CallError {
+    pub(crate) fn expired(&self) -> CallError {
         let max = self.host.limits().call_time_max;
         CallError::Busy {
             limit: "call_time_max",
@@ -488,6 +522,7 @@ impl Shard {
             TurnKind::Query => self.end_query(context, turn, outcome, made.log),
             TurnKind::Update => self.end_update(context, turn, lost, outcome, made, answer),
             TurnKind::Init => self.end_init(context, turn, outcome, made),
+            TurnKind::Hook => self.end_hook(context, lost, outcome, made),
         }
         .map(|(outcome, durable)| Executed {
             outcome,
@@ -496,12 +531,13 @@ impl Shard {
             durable,
             repeatable,
         });
-        // What a guest keeps in memory may come from what was lost or refused,
-        // and nobody will look for an instance at the context of an `init`.
-        let is_useful = (end.is_ok() || is_clean) && !lost && turn.kind != TurnKind::Init;
+        // What a guest keeps in memory may come from what was lost or refused; nobody will look
+        // for an instance at the context of an `init`, and what a hook has done may yet be dropped.
+        let is_kept = matches!(turn.kind, TurnKind::Query | TurnKind::Update);
+        let is_useful = (end.is_ok() || is_clean) && !lost && is_kept;
         let seen = match turn.kind {
             TurnKind::Query => turn.seen,
-            TurnKind::Update | TurnKind::Init => context.changes.get(),
+            TurnKind::Update | TurnKind::Init | TurnKind::Hook => context.changes.get(),
         };
         let instance = instance.filter(|_| is_useful);
         let used = instance.map(|instance| Warm {
@@ -598,6 +634,30 @@ impl Shard {
         Ok((Ok(output), Durable::Init(Box::new(made))))
     }
 
+    fn end_hook(
+        &self,
+        context: &Rc<Context>,
+        lost: bool,
+        outcome: Outcome,
+        made: Made,
+    ) -> TurnResult {
+        let Made { state, events, log } = made;
+        if lost {
+            self.guest_logs.take(context, log.map(TurnLog::lost));
+            return Err(CallError::LostEffects);
+        }
+        match outcome {
+            Ok(output) => {
+                let made = MadeByHook { state, events, log };
+                Ok((Ok(output), Durable::Hook(Box::new(made))))
+            }
+            Err(error) => {
+                self.guest_logs.take(context, log);
+                Err(error)
+            }
+        }
+    }
+
     fn effects(&self, context: &Context, hlc: Hlc, made: Made) -> Result<Effects, CallError> {
         let Made { state, events, .. } = made;
         let view = state
@@ -655,7 +715,7 @@ impl Shard {
             });
         }
         self.warm.called(context);
-        if context.reuse.get() == Reuse::Never {
+        if context.code().reuse.get() == Reuse::Never {
             // From before it was set so, if nobody has come to drop them yet.
             self.drop_warm(context);
         }
@@ -676,7 +736,24 @@ impl Shard {
         }
         // Making room looks at all contexts, this one too.
         drop(warm);
-        let instance = self.instantiate(&context.module)?;
+        let module = Arc::clone(&context.code().module);
+        let instance = self.instantiate(&module)?;
+        Ok(Warm {
+            instance,
+            seen: 0,
+            is_used: false,
+        })
+    }
+
+    /// An instance for a hook of what the context does not run yet.
+    fn check_out_new(&self, context: &Context, module: &Arc<Module>) -> Result<Warm, CallError> {
+        if context.deleted.get() {
+            self.check_service(context.id)?;
+            return Err(CallError::ContextNotFound {
+                context: context.id.to_string(),
+            });
+        }
+        let instance = self.instantiate(module)?;
         Ok(Warm {
             instance,
             seen: 0,
@@ -690,7 +767,11 @@ impl Shard {
     /// room goes, and nobody else for it.
     fn check_in(&self, context: &Rc<Context>, used: Option<Warm>) {
         let Some(used) = used else { return };
-        let serves_once = context.reuse.get() == Reuse::Never;
+        let serves_once = {
+            let code = context.code();
+            // One that the context has run before has served its last call.
+            code.reuse.get() == Reuse::Never || !Arc::ptr_eq(used.instance.module(), &code.module)
+        };
         let is_full = context.warm.borrow().len() >= self.bounds.context_instances_max;
         let bytes = used.instance.memory_bytes();
         let is_too_large = bytes > self.bounds.warm_memory_bytes_max;
@@ -822,6 +903,20 @@ impl TurnInProgress {
     }
 }
 
+/// What the guest is told of the version of the state that an update begins with.
+fn version_of_update(context: &Context) -> u64 {
+    let unsettled = u64::from(context.unsettled_writes.get());
+    context.standing.get().version + unsettled
+}
+
+/// What a hook runs in, if that is not what its context runs now.
+fn new_module(what: &What) -> Option<&Arc<Module>> {
+    match what {
+        What::Hook(hook) => hook.module.as_ref(),
+        What::Query(_) | What::Update(_) | What::Init | What::Timer(_) => None,
+    }
+}
+
 /// Pending means that a slice has ended, or that the guest has a question: host functions wait
 /// for nothing else, so there is nobody to wake us.
 fn poll_slice(running: &mut Running) -> Poll<Finished> {
@@ -840,7 +935,7 @@ fn deliver(promise: Option<Promise<TurnEnd>>, end: TurnEnd) -> Step {
 }
 
 /// Whether the guest is at fault, and neither the machine nor we.
-fn is_the_guest_s(failure: &Failure) -> bool {
+pub(crate) fn is_the_guest_s(failure: &Failure) -> bool {
     !matches!(
         failure,
         Failure::State(_)

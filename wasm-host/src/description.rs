@@ -13,6 +13,7 @@ use crate::world;
 pub struct Description {
     name: String,
     version: String,
+    schema_version: u64,
     methods: Vec<Method>,
     init_parameters: Vec<Parameter>,
 }
@@ -95,6 +96,11 @@ impl Description {
         &self.version
     }
 
+    /// The number of the form in which it keeps its state: 0 if it does not say.
+    pub fn schema_version(&self) -> u64 {
+        self.schema_version
+    }
+
     /// All methods, ordered by name.
     pub fn methods(&self) -> &[Method] {
         &self.methods
@@ -121,6 +127,7 @@ impl Description {
     /// Turns a guest's words into a description, or says what is wrong.
     pub(crate) fn check(
         raw: world::RawDescription,
+        schema_version: u64,
         limits: &Limits,
     ) -> Result<Description, BadDescription> {
         let bound = |limit, used: usize, max: u64| {
@@ -163,6 +170,7 @@ impl Description {
         Ok(Description {
             name: raw.name,
             version: raw.version,
+            schema_version,
             methods,
             init_parameters: check_parameters(raw.init_parameters)?,
         })
@@ -231,6 +239,7 @@ mod tests {
         };
         Description::check(
             raw,
+            0,
             &Limits {
                 methods_max: 3,
                 ..Limits::default()

@@ -28,7 +28,7 @@ use crate::functions;
 use crate::host_context::HostContext;
 use crate::instance::{DescribeError, InstantiateError, describe};
 use crate::limits::Limits;
-use crate::module::{Exports, Linked, Module, ModuleId};
+use crate::module::{Exports, HookExports, Linked, Module, ModuleId};
 use crate::refused::{Refused, Remembered};
 use crate::shape;
 use crate::slot::Leaving;
@@ -463,6 +463,15 @@ impl Host {
                 .ok_or_else(|| refuse("it is missing".to_owned()))
         };
         use wasmtime::component::types::ComponentFunc;
+        let optional = |name: &str, check: &dyn Fn(&_) -> wasmtime::Result<()>| match ty
+            .get_export(engine, name)
+        {
+            None => Ok(None),
+            Some(_) => index(name, check).map(Some),
+        };
+        let told = |function: &ComponentFunc| {
+            function.typecheck::<(), (world::HookResult,)>(&instance_type)
+        };
         let exports = Exports {
             describe: index(world::DESCRIBE, &|function: &ComponentFunc| {
                 function.typecheck::<(), (world::RawDescription,)>(&instance_type)
@@ -473,13 +482,26 @@ impl Host {
             call: index(world::CALL, &|function: &ComponentFunc| {
                 function.typecheck::<(&str, &[u8]), (world::CallResult,)>(&instance_type)
             })?,
-            handle: match ty.get_export(engine, world::HANDLE) {
-                None => None,
-                Some(_) => Some(index(world::HANDLE, &|function: &ComponentFunc| {
-                    function.typecheck::<(&str, &[u8]), (world::CallResult,)>(&instance_type)
-                })?),
+            handle: optional(world::HANDLE, &|function: &ComponentFunc| {
+                function.typecheck::<(&str, &[u8]), (world::CallResult,)>(&instance_type)
+            })?,
+            hooks: HookExports {
+                schema_version: optional(world::SCHEMA_VERSION, &|function: &ComponentFunc| {
+                    function.typecheck::<(), (u64,)>(&instance_type)
+                })?,
+                migrate: optional(world::MIGRATE, &|function: &ComponentFunc| {
+                    function.typecheck::<(u64,), (world::HookResult,)>(&instance_type)
+                })?,
+                before_upgrade: optional(world::BEFORE_UPGRADE, &told)?,
+                after_upgrade: optional(world::AFTER_UPGRADE, &told)?,
             },
         };
+        if exports.hooks.migrate.is_some() && exports.hooks.schema_version.is_none() {
+            // It would never run, and state of the form before would be taken for its own.
+            let why = "it is of no use without `schema-version`".to_owned();
+            let name = world::MIGRATE.to_owned();
+            return Err(Refused::Export { name, why });
+        }
         Ok(Linked {
             shared: Arc::clone(&self.shared),
             pre,

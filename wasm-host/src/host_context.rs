@@ -54,6 +54,40 @@ pub(crate) struct Facts {
     pub(crate) fuel_max: u64,
     /// The name of the limit that `fuel_max` is.
     pub(crate) fuel_limit: &'static str,
+    /// What it may write.
+    pub(crate) writes: WriteBounds,
+}
+
+/// A limit: its name, and its value.
+pub(crate) type Bound = (&'static str, u64);
+
+/// What a turn may write.
+#[derive(Clone, Copy)]
+pub(crate) struct WriteBounds {
+    pub(crate) writes: Bound,
+    pub(crate) edits: Bound,
+    pub(crate) bytes: Bound,
+}
+
+impl WriteBounds {
+    /// Of a call.
+    pub(crate) fn of_call(limits: &Limits) -> WriteBounds {
+        WriteBounds {
+            writes: ("writes_max", limits.writes_max),
+            edits: ("edits_max", limits.edits_max),
+            bytes: ("write_bytes_max", limits.write_bytes_max),
+        }
+    }
+
+    /// Of a hook of an upgrade.
+    pub(crate) fn of_upgrade(limits: &Limits) -> WriteBounds {
+        let writes = ("upgrade_writes_max", limits.upgrade_writes_max);
+        WriteBounds {
+            writes,
+            edits: writes,
+            bytes: ("upgrade_write_bytes_max", limits.upgrade_write_bytes_max),
+        }
+    }
 }
 
 impl Facts {
@@ -200,6 +234,7 @@ impl HostContext {
                 state_version: 0,
                 fuel_max: 0,
                 fuel_limit: "start_fuel_max",
+                writes: WriteBounds::of_call(&shared.limits),
             },
             used: Used::default(),
             events: Vec::new(),

@@ -22,7 +22,7 @@ use crate::module::{Linked, Module};
 use crate::running::Running;
 use crate::slot::Slot;
 use crate::stats::count;
-use crate::turn::Turn;
+use crate::turn::{Hook, Turn};
 use crate::world;
 
 /// A running application's memory, between two turns.
@@ -35,6 +35,8 @@ pub struct Instance {
     pub(crate) call: world::CallFunc,
     /// None if the application has no handlers.
     pub(crate) handle: Option<world::HandleFunc>,
+    /// Where hooks are looked up when one runs: that is seldom, and instances are made often.
+    exported: wasmtime::component::Instance,
     _permit: Permit,
     pub(crate) module: Arc<Module>,
     /// Not `Send`: the state of a turn never leaves its thread.
@@ -88,6 +90,7 @@ impl Instance {
             init,
             call,
             handle,
+            exported: instance,
             _permit: permit,
             module: Arc::clone(module),
             _stays_here: PhantomData,
@@ -103,6 +106,35 @@ impl Instance {
     /// machine's. Pages that it has not touched yet cost nothing.
     pub fn memory_bytes(&self) -> u64 {
         self.store.data().memory_bytes()
+    }
+
+    /// Tells the guest; none if it does not want to be told.
+    pub(crate) async fn tell(&mut self, hook: Hook) -> Option<wasmtime::Result<world::HookResult>> {
+        let Instance {
+            store, exported, ..
+        } = self;
+        let export = self.module.linked.exports.hooks.of(hook)?;
+        let told = match hook {
+            Hook::Migrate { from } => {
+                match exported.get_typed_func::<(u64,), (world::HookResult,)>(&mut *store, export) {
+                    Ok(migrate) => {
+                        let migrate: world::MigrateFunc = migrate;
+                        migrate.call_async(store, (from,)).await
+                    }
+                    Err(error) => Err(error),
+                }
+            }
+            Hook::BeforeUpgrade | Hook::AfterUpgrade => {
+                match exported.get_typed_func::<(), (world::HookResult,)>(&mut *store, export) {
+                    Ok(hook) => {
+                        let hook: world::HookFunc = hook;
+                        hook.call_async(store, ()).await
+                    }
+                    Err(error) => Err(error),
+                }
+            }
+        };
+        Some(told.map(|(answer,)| answer))
     }
 
     /// Runs one turn. Nothing happens before the first poll.
@@ -136,21 +168,35 @@ pub(crate) fn describe(linked: &Linked) -> Result<Description, DescribeError> {
     context.facts.fuel_limit = "describe_fuel_max";
     store.set_fuel(max).map_err(engine_bug)?;
 
-    let raw = instance
-        .get_typed_func::<(), (world::RawDescription,)>(&mut store, linked.exports.describe)
-        .map_err(engine_bug)
-        .and_then(|describe: world::DescribeFunc| {
-            let mut answer = pin!(describe.call_async(&mut store, ()));
-            let mut cx = Context::from_waker(Waker::noop());
-            loop {
-                if let Poll::Ready(result) = answer.as_mut().poll(&mut cx) {
-                    break Ok(result);
-                }
-            }
-        })?;
-    match raw {
-        Ok((raw,)) => Ok(Description::check(raw, &shared.limits)?),
-        Err(error) => Err(failure_of(&mut store, error).into()),
+    let describe: world::DescribeFunc = instance
+        .get_typed_func(&mut store, linked.exports.describe)
+        .map_err(engine_bug)?;
+    let answer = at_once(describe.call_async(&mut store, ()));
+    let (raw,) = answer.map_err(|error| failure_of(&mut store, error))?;
+    // In the same instance and of the same fuel: it is asked with every description, and costs
+    // next to nothing.
+    let schema_version = match linked.exports.hooks.schema_version {
+        None => 0,
+        Some(export) => {
+            let function: world::SchemaVersionFunc = instance
+                .get_typed_func(&mut store, export)
+                .map_err(engine_bug)?;
+            let answer = at_once(function.call_async(&mut store, ()));
+            let (version,) = answer.map_err(|error| failure_of(&mut store, error))?;
+            version
+        }
+    };
+    Ok(Description::check(raw, schema_version, &shared.limits)?)
+}
+
+/// Runs a guest to its end, where nobody waits whose turn it could be.
+fn at_once<T>(running: impl Future<Output = T>) -> T {
+    let mut running = pin!(running);
+    let mut cx = Context::from_waker(Waker::noop());
+    loop {
+        if let Poll::Ready(result) = running.as_mut().poll(&mut cx) {
+            break result;
+        }
     }
 }
 

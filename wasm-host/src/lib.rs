@@ -56,4 +56,4 @@ pub use module::{Module, ModuleId};
 pub use refused::Refused;
 pub use running::Running;
 pub use stats::{CompileOutcome, HostStats, TrapCounts};
-pub use turn::{Entry, Finished, GuestEvent, GuestLog, LogLevel, Output, Reads, Turn};
+pub use turn::{Entry, Finished, GuestEvent, GuestLog, Hook, LogLevel, Output, Reads, Turn};

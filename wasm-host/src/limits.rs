@@ -151,6 +151,14 @@ limits! {
     update_fuel_max: Fuel = 5_000_000_000;
     /// Fuel of `init`.
     init_fuel_max: Fuel = 5_000_000_000;
+    /// Fuel of each of the hooks that run when a context is upgraded: `before-upgrade`,
+    /// `migrate` and `after-upgrade`.
+    upgrade_fuel_max: Fuel = 20_000_000_000;
+    /// Writes of each of these hooks, and its edits of lists and texts: a migration may touch
+    /// every entry. What all of them write has to fit into one delta, as a call's does.
+    upgrade_writes_max: Count = 100_000;
+    /// Keys and values written by each of these hooks, counted as write_bytes_max is.
+    upgrade_write_bytes_max: Bytes = 8 << 20;
     /// Fuel of one slice, after which the shard may run others. A slice with
     /// host calls in it ends at the next one behind this number, or at twice
     /// this number.

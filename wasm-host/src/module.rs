@@ -10,6 +10,7 @@ use crate::description::Description;
 use crate::host::Shared;
 use crate::host_context::HostContext;
 use crate::instance::{Instance, InstantiateError};
+use crate::turn::Hook;
 
 /// The blake3 digest of a component's bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -68,6 +69,26 @@ pub(crate) struct Exports {
     pub(crate) call: ComponentExportIndex,
     /// None if the application has no handlers.
     pub(crate) handle: Option<ComponentExportIndex>,
+    pub(crate) hooks: HookExports,
+}
+
+/// Where its hooks are, as far as it has any.
+#[derive(Default)]
+pub(crate) struct HookExports {
+    pub(crate) schema_version: Option<ComponentExportIndex>,
+    pub(crate) migrate: Option<ComponentExportIndex>,
+    pub(crate) before_upgrade: Option<ComponentExportIndex>,
+    pub(crate) after_upgrade: Option<ComponentExportIndex>,
+}
+
+impl HookExports {
+    pub(crate) fn of(&self, hook: Hook) -> Option<ComponentExportIndex> {
+        match hook {
+            Hook::Migrate { .. } => self.migrate,
+            Hook::BeforeUpgrade => self.before_upgrade,
+            Hook::AfterUpgrade => self.after_upgrade,
+        }
+    }
 }
 
 impl Module {
@@ -89,6 +110,11 @@ impl Module {
     /// Whether it has handlers, which [`Entry::Handle`](crate::Entry::Handle) runs.
     pub fn has_handlers(&self) -> bool {
         self.linked.exports.handle.is_some()
+    }
+
+    /// Whether it wants to be told so, which [`Entry::Hook`](crate::Entry::Hook) does.
+    pub fn has_hook(&self, hook: Hook) -> bool {
+        self.linked.exports.hooks.of(hook).is_some()
     }
 
     /// Bytes of machine code and data that the module holds in memory.

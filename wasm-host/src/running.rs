@@ -19,7 +19,7 @@ use crate::failure::{Failure, capped};
 use crate::functions::is_json;
 use crate::guest_calls::{Answered, Line, Question};
 use crate::guest_state::NullState;
-use crate::host_context::{Facts, Phase, Progress};
+use crate::host_context::{Facts, Phase, Progress, WriteBounds};
 use crate::instance::{Instance, failure_of};
 use crate::stats::count;
 use crate::turn::{Entry, Finished, Output, Reads, Turn};
@@ -70,6 +70,15 @@ impl Running {
                             .await;
                         answer.map(|(answer,)| answer)
                     }
+                    // Boxed, because all turns would have room for it.
+                    (Ok(()), &Entry::Hook(hook)) => match Box::pin(instance.tell(hook)).await {
+                        Some(told) => told.map(|told| told.map(|()| b"null".to_vec())),
+                        None => {
+                            let message =
+                                format!("the application does not export `{}`", hook.name());
+                            return not_run(instance, Failure::Misused { message }, fuel_max);
+                        }
+                    },
                     (Ok(()), Entry::Init) => {
                         let answer = instance
                             .init
@@ -179,6 +188,7 @@ fn begin(instance: &mut Instance, turn: Turn) -> (Entry, Bytes, Result<(), Failu
     } = turn;
     let (phase, fuel_limit) = match &entry {
         Entry::Init => (Phase::Update, "init_fuel_max"),
+        Entry::Hook(_) => (Phase::Update, "upgrade_fuel_max"),
         Entry::Handle { .. }
         | Entry::Call {
             kind: MethodKind::Update,
@@ -188,6 +198,11 @@ fn begin(instance: &mut Instance, turn: Turn) -> (Entry, Bytes, Result<(), Failu
             kind: MethodKind::Query,
             ..
         } => (Phase::Query, "query_fuel_max"),
+    };
+    let limits = &instance.store.data().limits;
+    let writes = match &entry {
+        Entry::Hook(_) => WriteBounds::of_upgrade(limits),
+        _ => WriteBounds::of_call(limits),
     };
     let fuel = fuel_max.saturating_sub(costs::TURN.of_bytes(args.len() as u64));
     let facts = Facts {
@@ -199,6 +214,7 @@ fn begin(instance: &mut Instance, turn: Turn) -> (Entry, Bytes, Result<(), Failu
         state_version,
         fuel_max,
         fuel_limit,
+        writes,
     };
     instance
         .store

@@ -8,6 +8,7 @@ use crate::description::MethodKind;
 use crate::failure::Failure;
 use crate::guest_state::GuestState;
 use crate::instance::Instance;
+use crate::world;
 
 /// Which export runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +28,34 @@ pub enum Entry {
         /// The handler's name.
         handler: Arc<str>,
     },
+    /// Tells of what happens to the context. May write. Fails with [`Failure::Misused`] if the
+    /// application has no such hook.
+    Hook(Hook),
+}
+
+/// What an application can be told of what happens to its contexts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hook {
+    /// `before-upgrade`: the context is about to be another application's.
+    BeforeUpgrade,
+    /// `migrate`: its state is in an earlier form.
+    Migrate {
+        /// The number of that form.
+        from: u64,
+    },
+    /// `after-upgrade`: it was another application's.
+    AfterUpgrade,
+}
+
+impl Hook {
+    /// The name of its export.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Hook::BeforeUpgrade => world::BEFORE_UPGRADE,
+            Hook::Migrate { .. } => world::MIGRATE,
+            Hook::AfterUpgrade => world::AFTER_UPGRADE,
+        }
+    }
 }
 
 /// What a guest is told and given for one call.
@@ -92,7 +121,7 @@ pub struct Reads {
 /// A checked answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Output {
-    /// Valid JSON; `null` for `init`.
+    /// Valid JSON; `null` for `init` and hooks.
     pub bytes: Vec<u8>,
 }
 

@@ -53,6 +53,10 @@ pub(crate) const INIT: &str = "init";
 pub(crate) const CALL: &str = "call";
 /// What a component may export as well.
 pub(crate) const HANDLE: &str = "handle";
+pub(crate) const SCHEMA_VERSION: &str = "schema-version";
+pub(crate) const MIGRATE: &str = "migrate";
+pub(crate) const BEFORE_UPGRADE: &str = "before-upgrade";
+pub(crate) const AFTER_UPGRADE: &str = "after-upgrade";
 
 /// `describe: func() -> description`
 pub(crate) type DescribeFunc = TypedFunc<(), (RawDescription,)>;
@@ -62,6 +66,14 @@ pub(crate) type InitFunc = TypedFunc<(&'static [u8],), (Result<(), Vec<u8>>,)>;
 pub(crate) type CallFunc = TypedFunc<(&'static str, &'static [u8]), (CallResult,)>;
 /// `handle: func(handler: string, args: list<u8>) -> result<list<u8>, list<u8>>`
 pub(crate) type HandleFunc = CallFunc;
+/// `schema-version: func() -> u64`
+pub(crate) type SchemaVersionFunc = TypedFunc<(), (u64,)>;
+/// `migrate: func(from: u64) -> result<_, list<u8>>`
+pub(crate) type MigrateFunc = TypedFunc<(u64,), (HookResult,)>;
+/// `before-upgrade` and `after-upgrade`: `func() -> result<_, list<u8>>`
+pub(crate) type HookFunc = TypedFunc<(), (HookResult,)>;
+/// What hooks return.
+pub(crate) type HookResult = Result<(), Vec<u8>>;
 /// What `call` and `handle` return.
 pub(crate) type CallResult = Result<Vec<u8>, Vec<u8>>;
 

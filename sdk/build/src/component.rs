@@ -11,22 +11,24 @@ pub const WIT: &str = include_str!("../../wit/corelet.wit");
 /// Writes into a module of any origin that it is of our world, as the SDK does
 /// for modules that are built with it.
 pub fn embed_world(module: &[u8]) -> Result<Vec<u8>, BuildError> {
-    embed(module, "application")
+    embed_worlds(module, &["application"])
 }
 
 /// The same for one that exports `handle` as well.
 pub fn embed_world_with_handlers(module: &[u8]) -> Result<Vec<u8>, BuildError> {
-    embed(module, "application-with-handlers")
+    embed_worlds(module, &["application-with-handlers"])
 }
 
-fn embed(module: &[u8], world: &str) -> Result<Vec<u8>, BuildError> {
-    let (resolve, world) = our_world(world);
+/// The same for one that has to do with all of these worlds.
+pub fn embed_worlds(module: &[u8], worlds: &[&str]) -> Result<Vec<u8>, BuildError> {
     let mut module = module.to_vec();
-    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false).map_err(
-        |error| BuildError::NotAComponent {
-            reason: format!("{error:#}"),
-        },
-    )?;
+    for world in worlds {
+        let (resolve, world) = our_world(world);
+        embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false)
+            .map_err(|error| BuildError::NotAComponent {
+                reason: format!("{error:#}"),
+            })?;
+    }
     Ok(module)
 }
 

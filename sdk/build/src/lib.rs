@@ -25,7 +25,7 @@ mod toolchain;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-pub use component::{WIT, component_of, embed_world, embed_world_with_handlers};
+pub use component::{WIT, component_of, embed_world, embed_world_with_handlers, embed_worlds};
 pub use error::BuildError;
 pub use project::{NewProjectError, SdkSource, new_project};
 pub use toolchain::Toolchain;

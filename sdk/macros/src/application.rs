@@ -1,11 +1,13 @@
 //! `#[corelet::application]`: a struct becomes the doors to a context's state.
 //! What its methods become is in `methods.rs`.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Ident, TokenStream};
 use quote::quote;
 use syn::parse::Parser;
 use syn::spanned::Spanned;
-use syn::{Attribute, Error, Expr, ExprLit, Field, Fields, ItemStruct, Lit, LitByteStr, LitStr};
+use syn::{
+    Attribute, Error, Expr, ExprLit, Field, Fields, ItemStruct, Lit, LitByteStr, LitInt, LitStr,
+};
 
 pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> TokenStream {
     let mut item: ItemStruct = match syn::parse2(item) {
@@ -26,7 +28,15 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> TokenStream {
 
 /// The `State` impl; takes our attributes off the fields.
 fn state(attribute: TokenStream, item: &mut ItemStruct) -> syn::Result<TokenStream> {
-    let name = name(attribute)?;
+    let Given {
+        name,
+        schema_version,
+    } = given(attribute)?;
+    let exported = schema_version
+        .as_ref()
+        .map(|_| export_schema_version(&item.ident));
+    let schema_version =
+        schema_version.map(|version| quote!(const SCHEMA_VERSION: u64 = #version;));
     if !item.generics.params.is_empty() {
         let message = "an application is not generic: its state must be the same everywhere";
         return Err(Error::new(item.generics.span(), message));
@@ -61,30 +71,62 @@ fn state(attribute: TokenStream, item: &mut ItemStruct) -> syn::Result<TokenStre
         impl ::corelet_sdk::private::State for #ident {
             const NAME: &'static str = #name;
             const VERSION: &'static str = ::core::env!("CARGO_PKG_VERSION");
+            #schema_version
 
             #[inline]
             fn open() -> Self {
                 Self { #(#opened),* }
             }
         }
+
+        #exported
     })
 }
 
-fn name(attribute: TokenStream) -> syn::Result<TokenStream> {
-    if attribute.is_empty() {
-        return Ok(quote!(::core::env!("CARGO_PKG_NAME")));
-    }
-    let mut name = None;
+/// What the attribute says.
+struct Given {
+    name: TokenStream,
+    schema_version: Option<LitInt>,
+}
+
+fn given(attribute: TokenStream) -> syn::Result<Given> {
+    let (mut name, mut schema_version) = (None, None);
     let parser = syn::meta::parser(|meta| {
         if meta.path.is_ident("name") {
             name = Some(meta.value()?.parse::<LitStr>()?);
             Ok(())
+        } else if meta.path.is_ident("schema_version") {
+            let version = meta.value()?.parse::<LitInt>()?;
+            version.base10_parse::<u64>()?;
+            schema_version = Some(version);
+            Ok(())
         } else {
-            Err(meta.error("unknown argument: an application takes `name = \"…\"`"))
+            Err(meta.error(
+                "unknown argument: an application takes `name = \"…\"` and `schema_version = N`",
+            ))
         }
     });
     parser.parse2(attribute)?;
-    Ok(quote!(#name))
+    Ok(Given {
+        name: match name {
+            Some(name) => quote!(#name),
+            None => quote!(::core::env!("CARGO_PKG_NAME")),
+        },
+        schema_version,
+    })
+}
+
+/// Only who says in which form its state is exports that, so that all others stay as they were.
+fn export_schema_version(ident: &Ident) -> TokenStream {
+    quote! {
+        #[cfg(target_arch = "wasm32")]
+        const _: () = {
+            type Guest = ::corelet_sdk::guest::Guest<#ident>;
+            ::corelet_sdk::hook_bindings::schema_version::export_schema_version!(
+                Guest with_types_in ::corelet_sdk::hook_bindings::schema_version
+            );
+        };
+    }
 }
 
 /// The most bytes of a prefix: it is part of every key.
@@ -173,6 +215,13 @@ mod tests {
         );
         let expanded = expand(quote!(), item()).to_string();
         assert!(!expanded.contains("prefix"), "our attribute is taken off");
+        assert!(!expanded.contains("schema_version"), "it is as it was");
+        check(
+            quote!(name = "app", schema_version = 7),
+            item(),
+            "const SCHEMA_VERSION : u64 = 7 ;",
+        );
+        check(quote!(schema_version = 7), item(), "export_schema_version");
     }
 
     #[test]
@@ -199,6 +248,13 @@ mod tests {
                 struct App(Map<u8, u8>);
             ),
             "fields of an application have names",
+        );
+        check(
+            quote!(schema_version = -1),
+            quote!(
+                struct App;
+            ),
+            "expected integer",
         );
         check(
             quote!(nam = "x"),

@@ -11,9 +11,20 @@ pub(crate) enum Mark {
     Update,
     Init,
     Handler,
+    Migrate,
+    BeforeUpgrade,
+    AfterUpgrade,
 }
 
 impl Mark {
+    /// Whether it marks what runs when a context is upgraded.
+    pub(crate) fn is_hook(self) -> bool {
+        matches!(
+            self,
+            Mark::Migrate | Mark::BeforeUpgrade | Mark::AfterUpgrade
+        )
+    }
+
     fn of(attribute: &Attribute) -> Option<Mark> {
         let name = attribute.path().get_ident()?.to_string();
         match name.as_str() {
@@ -21,6 +32,9 @@ impl Mark {
             "update" => Some(Mark::Update),
             "init" => Some(Mark::Init),
             "handler" => Some(Mark::Handler),
+            "migrate" => Some(Mark::Migrate),
+            "before_upgrade" => Some(Mark::BeforeUpgrade),
+            "after_upgrade" => Some(Mark::AfterUpgrade),
             _ => None,
         }
     }
@@ -31,6 +45,9 @@ impl Mark {
             Mark::Update => "update",
             Mark::Init => "init",
             Mark::Handler => "handler",
+            Mark::Migrate => "migrate",
+            Mark::BeforeUpgrade => "before_upgrade",
+            Mark::AfterUpgrade => "after_upgrade",
         }
     }
 }

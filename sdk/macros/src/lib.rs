@@ -17,7 +17,8 @@ use proc_macro::TokenStream;
 /// own in the context's state.
 ///
 /// `#[corelet::application(name = "…")]` names it; otherwise the package's name
-/// does. On a field, `#[prefix("…")]` says under which name its entries lie, so
+/// does. `schema_version = N` says in which form it keeps its state: greater for a later one, 0 if
+/// nothing is said. On a field, `#[prefix("…")]` says under which name its entries lie, so
 /// that the field can be renamed or the keys kept short.
 #[proc_macro_attribute]
 pub fn application(attribute: TokenStream, item: TokenStream) -> TokenStream {
@@ -29,7 +30,11 @@ pub fn application(attribute: TokenStream, item: TokenStream) -> TokenStream {
 /// In the impl block, `#[query]` marks a method that reads (`&self`),
 /// `#[update]` one that may write (`&mut self`), and `#[init]` the one that
 /// makes a new context's first state. `#[handler]` marks what the server calls by itself
-/// (`&mut self`), when a timer is due; clients cannot call it. Methods without a mark stay private to
+/// (`&mut self`), when a timer is due; clients cannot call it. Three marks are for what runs when a
+/// context is upgraded to another application, most often a later version of this one (`&mut self`
+/// each, and an error keeps everything as it was): `#[before_upgrade]` in the application that the
+/// context has had, then in the new one `#[migrate]`, which takes the schema version that the state is in
+/// (`from: u64`) and brings it into this application's if the two differ, and `#[after_upgrade]`. Methods without a mark stay private to
 /// the application. Parameters are plain names; their types implement
 /// `Deserialize`, or are `&str`. Results implement `Serialize`.
 #[proc_macro_attribute]

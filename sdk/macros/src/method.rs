@@ -46,6 +46,9 @@ impl Method {
             );
         }
         receiver(function, mark, &mut problems);
+        if mark.is_hook() {
+            parameters_of_hook(function, mark, &mut problems);
+        }
         let mut parameters = Vec::new();
         for argument in &signature.inputs {
             if let FnArg::Typed(typed) = argument {
@@ -111,6 +114,24 @@ impl Method {
         }}
     }
 
+    /// The trait's function that runs the method as a hook.
+    pub(crate) fn hook(&self, app: &Type) -> TokenStream {
+        let ident = &self.ident;
+        let function = Ident::new(self.mark.name(), ident.span());
+        let (parameter, argument) = match self.mark {
+            Mark::Migrate => (quote!(from: u64), quote!(from)),
+            _ => (quote!(), quote!()),
+        };
+        quote! {
+            fn #function(#parameter) -> ::core::result::Result<(), ::std::vec::Vec<u8>> {
+                let mut application = <#app as ::corelet_sdk::private::State>::open();
+                #[allow(clippy::let_unit_value)]
+                let returned = application.#ident(#argument);
+                ::corelet_sdk::private::InitReturned::reply(returned)
+            }
+        }
+    }
+
     /// The arm of the dispatch.
     pub(crate) fn arm(&self, app: &Type) -> TokenStream {
         let name = self.name();
@@ -135,7 +156,7 @@ impl Method {
         let name = self.name();
         let kind = match self.mark {
             Mark::Query => quote!(Query),
-            Mark::Update | Mark::Init | Mark::Handler => quote!(Update),
+            _ => quote!(Update),
         };
         let parameters = self.parameters_description();
         let returns = type_name(&self.returns);
@@ -214,6 +235,7 @@ fn receiver(function: &ImplItemFn, mark: Mark, problems: &mut Problems) {
         Mark::Update => "an update takes `&mut self`",
         Mark::Init => "an init method takes `&mut self`",
         Mark::Handler => "a handler takes `&mut self`",
+        Mark::Migrate | Mark::BeforeUpgrade | Mark::AfterUpgrade => "a hook takes `&mut self`",
     };
     match function.sig.inputs.first() {
         Some(FnArg::Receiver(receiver)) => {
@@ -227,6 +249,32 @@ fn receiver(function: &ImplItemFn, mark: Mark, problems: &mut Problems) {
             let message = format!("`self` is missing: {expected}");
             problems.report(&function.sig.ident, &message);
         }
+    }
+}
+
+/// Checks what a hook takes beside the application.
+fn parameters_of_hook(function: &ImplItemFn, mark: Mark, problems: &mut Problems) {
+    let mut types = function
+        .sig
+        .inputs
+        .iter()
+        .filter_map(|argument| match argument {
+            FnArg::Typed(typed) => Some(&*typed.ty),
+            FnArg::Receiver(_) => None,
+        });
+    let is_number = |ty: &Type| matches!(ty, Type::Path(path) if path.path.is_ident("u64"));
+    let (is_good, message) = match mark {
+        Mark::Migrate => (
+            types.next().is_some_and(is_number) && types.next().is_none(),
+            "`#[migrate]` takes the schema version that the state is in: `from: u64`",
+        ),
+        _ => (
+            types.next().is_none(),
+            "nothing is handed to this hook, so it takes `&mut self` alone",
+        ),
+    };
+    if !is_good {
+        problems.report(&function.sig, message);
     }
 }
 

@@ -1,7 +1,7 @@
 //! `#[corelet::methods]`: an impl block becomes the dispatch, the description
 //! and the component's exports. One method is in `method.rs`.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Ident, TokenStream};
 use quote::quote;
 use syn::spanned::Spanned;
 use syn::{Error, ImplItem, ItemImpl, Type};
@@ -36,6 +36,7 @@ fn application(attribute: TokenStream, item: &mut ItemImpl) -> syn::Result<Token
     let Read {
         methods,
         handlers,
+        hooks,
         init,
     } = read(item)?;
     if !attribute.is_empty() {
@@ -54,19 +55,28 @@ fn application(attribute: TokenStream, item: &mut ItemImpl) -> syn::Result<Token
         let message = "nothing can be called: mark methods with `#[query]` or `#[update]`";
         return Err(Error::new(method::here(), message));
     }
-    Ok(write(&item.self_ty, &methods, &handlers, init.as_ref()))
+    let hooks = write_hooks(&item.self_ty, &hooks);
+    Ok(write(
+        &item.self_ty,
+        &methods,
+        &handlers,
+        &hooks,
+        init.as_ref(),
+    ))
 }
 
 /// The marked methods of an impl block.
 struct Read {
     methods: Vec<Method>,
     handlers: Vec<Method>,
+    hooks: Vec<Method>,
     init: Option<Method>,
 }
 
 fn read(item: &mut ItemImpl) -> syn::Result<Read> {
     let mut methods: Vec<Method> = Vec::new();
     let mut handlers: Vec<Method> = Vec::new();
+    let mut hooks: Vec<Method> = Vec::new();
     let mut init: Option<Method> = None;
     let mut problems: Option<Error> = None;
     for function in &mut item.items {
@@ -92,6 +102,18 @@ fn read(item: &mut ItemImpl) -> syn::Result<Read> {
                     ),
                 ),
             },
+            Ok(Some(method)) if method.mark.is_hook() => {
+                let Some(first) = hooks.iter().find(|hook| hook.mark == method.mark) else {
+                    hooks.push(method);
+                    continue;
+                };
+                let message = format!(
+                    "an application has one method marked `#[{}]`, and `{}` is it",
+                    method.mark.name(),
+                    first.name()
+                );
+                Error::new(method.ident.span(), message)
+            }
             Ok(Some(method)) => {
                 let mut others = methods.iter().chain(&handlers);
                 if others.all(|other| other.name() != method.name()) {
@@ -118,7 +140,40 @@ fn read(item: &mut ItemImpl) -> syn::Result<Read> {
         None => Ok(Read {
             methods,
             handlers,
+            hooks,
             init,
+        }),
+    }
+}
+
+/// What runs hooks, and what exports them.
+struct Hooks {
+    functions: Vec<TokenStream>,
+    exports: Vec<TokenStream>,
+    /// What does not compile if one of them could never run.
+    check: Option<TokenStream>,
+}
+
+fn write_hooks(app: &Type, hooks: &[Method]) -> Hooks {
+    let export = |hook: &Method| {
+        let module = Ident::new(hook.mark.name(), hook.ident.span());
+        let export = Ident::new(&format!("export_{}", hook.mark.name()), hook.ident.span());
+        quote! {
+            ::corelet_sdk::hook_bindings::#module::#export!(
+                Guest with_types_in ::corelet_sdk::hook_bindings::#module
+            );
+        }
+    };
+    Hooks {
+        functions: hooks.iter().map(|hook| hook.hook(app)).collect(),
+        exports: hooks.iter().map(export).collect(),
+        check: hooks.iter().find(|hook| hook.mark == Mark::Migrate).map(|_| {
+            quote! {
+                const _: () = ::core::assert!(
+                    <#app as ::corelet_sdk::private::State>::SCHEMA_VERSION > 0,
+                    "`#[migrate]` brings state into the application's schema version: say which that is, `#[corelet::application(schema_version = N)]`",
+                );
+            }
         }),
     }
 }
@@ -127,8 +182,14 @@ fn write(
     app: &Type,
     methods: &[Method],
     handlers: &[Method],
+    hooks: &Hooks,
     init: Option<&Method>,
 ) -> TokenStream {
+    let Hooks {
+        functions,
+        exports,
+        check,
+    } = hooks;
     let handle = (!handlers.is_empty()).then(|| handle(app, handlers));
     // Only who has handlers exports what runs them, so that all others stay as they were.
     let export_handlers = (!handlers.is_empty()).then(|| {
@@ -183,13 +244,18 @@ fn write(
             }
 
             #handle
+
+            #(#functions)*
         }
+
+        #check
 
         #[cfg(target_arch = "wasm32")]
         const _: () = {
             type Guest = ::corelet_sdk::guest::Guest<#app>;
             ::corelet_sdk::bindings::export_application!(Guest with_types_in ::corelet_sdk::bindings);
             #export_handlers
+            #(#exports)*
         };
     }
 }
@@ -440,6 +506,59 @@ mod tests {
                 fn h(&self) {}
             ),
             "a handler takes `&mut self`",
+        );
+    }
+
+    #[test]
+    fn hooks_are_exported_each_by_itself_and_told_to_nobody() {
+        let item = quote!(
+            impl App {
+                #[update]
+                fn m(&mut self) {}
+                #[migrate]
+                fn bring_over(&mut self, from: u64) -> Result<(), Error> {}
+                #[after_upgrade]
+                fn begin_anew(&mut self) {}
+            }
+        );
+        let expanded = expand(quote!(), item).to_string();
+        let (description, rest) = expanded.split_once("fn init").unwrap();
+        assert!(!description.contains(r#"name : "bring_over""#));
+        assert!(rest.contains("fn migrate (from : u64)") && rest.contains("fn after_upgrade ()"));
+        assert!(rest.contains("SCHEMA_VERSION > 0"), "it would never run");
+        assert!(rest.contains("export_migrate") && rest.contains("export_after_upgrade"));
+        assert!(!rest.contains("before_upgrade"), "it has none");
+        check_method(
+            quote!(
+                #[migrate]
+                fn m(&mut self) {}
+            ),
+            "takes the schema version",
+        );
+        check_method(
+            quote!(
+                #[before_upgrade]
+                fn m(&mut self, why: String) {}
+            ),
+            "nothing is handed to this hook",
+        );
+        check_method(
+            quote!(
+                #[after_upgrade]
+                fn m(&self) {}
+            ),
+            "a hook takes `&mut self`",
+        );
+        check(
+            quote!(
+                impl App {
+                    #[migrate]
+                    fn a(&mut self, from: u64) {}
+                    #[migrate]
+                    fn b(&mut self, from: u64) {}
+                }
+            ),
+            "one method marked `#[migrate]`, and `a` is it",
         );
     }
 

@@ -9,6 +9,8 @@ pub trait State: Sized {
     const NAME: &'static str;
     /// The application's version.
     const VERSION: &'static str;
+    /// The number of the form in which the application keeps its state.
+    const SCHEMA_VERSION: u64 = 0;
 
     /// The struct with each collection at its place. Reads nothing.
     fn open() -> Self;
@@ -24,6 +26,21 @@ pub trait Application: State {
 
     /// Runs a method; answer and error are JSON.
     fn call(method: &str, args: &[u8]) -> Reply;
+
+    /// Runs `#[migrate]`; the error is JSON.
+    fn migrate(from: u64) -> Result<(), Vec<u8>> {
+        Err(crate::arguments::no_migration(from, Self::SCHEMA_VERSION))
+    }
+
+    /// Runs `#[before_upgrade]`; the error is JSON.
+    fn before_upgrade() -> Result<(), Vec<u8>> {
+        Ok(())
+    }
+
+    /// Runs `#[after_upgrade]`; the error is JSON.
+    fn after_upgrade() -> Result<(), Vec<u8>> {
+        Ok(())
+    }
 
     /// Runs a handler; answer and error are JSON.
     fn handle(handler: &str, _args: &[u8]) -> Reply {

@@ -42,6 +42,14 @@ pub fn unknown_handler(handler: &str) -> Vec<u8> {
     write(Error::new("unknown_handler", message))
 }
 
+/// The error for a state whose form the application does not know, as JSON.
+#[cold]
+#[inline(never)]
+pub(crate) fn no_migration(from: u64, to: u64) -> Vec<u8> {
+    let message = format!("state of schema version {from} cannot be brought into version {to}");
+    write(Error::new("no_migration", message))
+}
+
 #[cold]
 #[inline(never)]
 fn bad_arguments(method: &str, reason: &str) -> Vec<u8> {

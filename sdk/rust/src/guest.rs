@@ -7,6 +7,7 @@ use std::marker::PhantomData;
 use crate::application::{Application, MethodKind, Parameter, State};
 use crate::bindings;
 use crate::handler_bindings;
+use crate::hook_bindings;
 use crate::host;
 use crate::log::Level;
 
@@ -53,6 +54,33 @@ impl<A: Application> handler_bindings::Guest for Guest<A> {
     fn handle(handler: String, args: Vec<u8>) -> Result<Vec<u8>, Vec<u8>> {
         report_panics();
         A::handle(&handler, &args)
+    }
+}
+
+impl<A: Application> hook_bindings::schema_version::Guest for Guest<A> {
+    fn schema_version() -> u64 {
+        A::SCHEMA_VERSION
+    }
+}
+
+impl<A: Application> hook_bindings::migrate::Guest for Guest<A> {
+    fn migrate(from: u64) -> Result<(), Vec<u8>> {
+        report_panics();
+        A::migrate(from)
+    }
+}
+
+impl<A: Application> hook_bindings::before_upgrade::Guest for Guest<A> {
+    fn before_upgrade() -> Result<(), Vec<u8>> {
+        report_panics();
+        A::before_upgrade()
+    }
+}
+
+impl<A: Application> hook_bindings::after_upgrade::Guest for Guest<A> {
+    fn after_upgrade() -> Result<(), Vec<u8>> {
+        report_panics();
+        A::after_upgrade()
     }
 }
 

@@ -66,6 +66,9 @@ pub mod guest;
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
 pub mod handler_bindings;
+#[cfg(target_arch = "wasm32")]
+#[doc(hidden)]
+pub mod hook_bindings;
 mod host;
 pub mod key;
 pub mod log;

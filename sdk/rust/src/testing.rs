@@ -140,6 +140,36 @@ impl<A: Application> Context<A> {
         Ok(context)
     }
 
+    /// Upgrades the context to the application `B`, as a server does: `#[before_upgrade]` of this
+    /// one runs, then `#[migrate]` of the other if the two keep their state in different forms, and
+    /// its `#[after_upgrade]`. On an error nothing has happened; else what is given has all that this
+    /// one had, which is left empty.
+    pub fn upgrade<B: Application>(&mut self) -> Result<Context<B>, Failed> {
+        let (from, to) = (A::SCHEMA_VERSION, B::SCHEMA_VERSION);
+        self.turn(true, || {
+            A::before_upgrade()
+                .and_then(|()| match from == to {
+                    true => Ok(()),
+                    false if from > to => Err(crate::arguments::no_migration(from, to)),
+                    false => B::migrate(from),
+                })
+                .and_then(|()| B::after_upgrade())
+                .map_err(|error| Failed::Error(parsed(&error)))
+        })?;
+        Ok(Context {
+            state: std::mem::take(&mut self.state),
+            events: std::mem::take(&mut self.events),
+            logs: std::mem::take(&mut self.logs),
+            caller: self.caller.clone(),
+            author: self.author,
+            now: self.now,
+            calls: self.calls,
+            state_version: self.state_version + 1,
+            others: self.others.take(),
+            application: PhantomData,
+        })
+    }
+
     /// Calls the update `method`; all that it did stays if it answers.
     pub fn update(&mut self, method: &str, args: Value) -> Result<Value, Failed> {
         self.call(MethodKind::Update, method, args)

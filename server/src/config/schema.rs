@@ -149,6 +149,8 @@ settings! {
         context_queries_max: u64 [1, 1024] = "16";
         /// Queries of the whole process that wait for the answers of other contexts' queries; each shard has an equal share, and may have as many questions outstanding at one other shard. Each holds an instance until it ends. The query that asks beyond it is told that the server is busy.
         asking_queries_max: u64 [1, 65_536] = "500";
+        /// Upgrades of contexts under way that the connections of one shard have asked for. One more is refused with code -32005 and 429.
+        upgrades_max: u64 [1, 32] = "16";
         /// Calls that one shard may have outstanding at one other shard. One more is refused with code -32005 and 429.
         mesh_inflight_max: u64 [1, 65_536] = "1024";
         /// Updates of one shard that have run and are not yet durable.
@@ -349,6 +351,11 @@ impl Config {
             (
                 "write_bytes_max",
                 limits.write_bytes_max,
+                DELTA_BYTES_MAX / 2,
+            ),
+            (
+                "upgrade_write_bytes_max",
+                limits.upgrade_write_bytes_max,
                 DELTA_BYTES_MAX / 2,
             ),
             ("slice_fuel", limits.slice_fuel, SLICE_FUEL_MAX),

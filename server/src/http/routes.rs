@@ -20,7 +20,9 @@ use axum::response::Response;
 use axum::routing::{MethodRouter, delete, get, post};
 use axum::{Extension, body};
 use bytes::Bytes;
-use corelet_shard::{ContextInfo, ContextReader, EventRecord, GuestLine, NewContext, ShardHandle};
+use corelet_shard::{
+    ContextInfo, ContextReader, EventRecord, GuestLine, NewCode, NewContext, ShardHandle,
+};
 use corelet_store::{ApplicationId, ApplicationRecord, ExportScope, Hlc, Reuse};
 use corelet_wasm_host::{GuestTimer, LogLevel};
 use percent_encoding::percent_decode_str;
@@ -84,6 +86,10 @@ pub(super) fn router(door: Door) -> Router {
         .route(
             "/v1/contexts/{context}",
             plain(get(show_context).delete(delete_context)),
+        )
+        .route(
+            "/v1/contexts/{context}/upgrade",
+            plain(post(upgrade_context)),
         )
         .route("/v1/contexts/{context}/events", get(list_events))
         .route("/v1/contexts/{context}/logs", get(list_logs))
@@ -379,6 +385,41 @@ async fn show_context(State(door): State<Door>, Named(wanted): Named) -> Respons
         let id = front.shard.resolve(&wanted)?;
         let info = front.shard.show_context(id).await?;
         Ok(document(StatusCode::OK, &context(&info)))
+    })
+    .await
+}
+
+/// Has a context run another application, with its state as it is.
+async fn upgrade_context(
+    State(door): State<Door>,
+    Extension(claims): Extension<Claims>,
+    Named(wanted): Named,
+    upgrade: Bytes,
+) -> Response {
+    at_home(door, async move |front| {
+        rpc::envelope::check_depth(&upgrade, front.bounds.depth_max)?;
+        let upgrade: api::UpgradeContext = serde_json::from_slice(&upgrade).map_err(|error| {
+            let code = if error.is_data() { Code::InvalidParams } else { Code::ParseError };
+            Refusal::new(code, format!("the body must be {{application, skip_before_upgrade?}}: {error}"))
+        })?;
+        let id = front.shard.resolve(&wanted)?;
+        let application = find_application(&front.shard, &upgrade.application)?;
+        let skips_before_upgrade = upgrade.skip_before_upgrade;
+        let upgrade = NewCode {
+            application,
+            skips_before_upgrade,
+            caller: claims.subject,
+        };
+        let done = front.shard.upgrade_context(id, upgrade).await?;
+        let (schema_version_before, schema_version) = done.schema_versions;
+        tracing::info!(context = %id, before = %done.before, %application, schema_version, skips_before_upgrade, "upgraded");
+        let upgraded = api::Upgraded {
+            context: context(&done.context),
+            before: done.before.to_string(),
+            schema_version_before,
+            schema_version,
+        };
+        Ok(document(StatusCode::OK, &upgraded))
     })
     .await
 }

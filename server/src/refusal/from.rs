@@ -63,6 +63,14 @@ impl From<CallError> for Refusal {
             CallError::ApplicationClosed { application: _ } => {
                 Refusal::new(Code::Unavailable, message)
             }
+            CallError::NotUpgradable { from, to } => Refusal::new(Code::NotUpgradable, message)
+                .with("from", from)
+                .with("to", to),
+            CallError::Hook {
+                hook,
+                failure,
+                said,
+            } => failed_hook(hook, &failure, said.as_deref()),
             CallError::ApplicationsFull { used, max } => {
                 let limit = setting("applications_max");
                 let message =
@@ -197,6 +205,23 @@ fn not_compiled(why: &NotCompiled, refusal: Refusal) -> Refusal {
         }
         NotCompiled::Stopped => Refusal::new(Code::Unavailable, message),
     }
+}
+
+/// As the hook's turn has failed, by a name that says that it is none of a call.
+fn failed_hook(hook: &'static str, failure: &Failure, said: Option<&str>) -> Refusal {
+    let why = failed_turn(failure, said);
+    let message = format!(
+        "hook {hook:?} has failed, so that the context goes on as it was: {}",
+        why.message
+    );
+    let refusal = Refusal {
+        code: Code::HookFailed,
+        message: message.into(),
+        ..why
+    };
+    refusal
+        .with("hook", hook)
+        .with("cause", why.code.entry().name)
 }
 
 fn failed_turn(failure: &Failure, said: Option<&str>) -> Refusal {

@@ -134,6 +134,10 @@ catalogue! {
         "The context has no such delta.";
     PastNotRetained = -32029 "past_not_retained", 410 call, "delta?, limit?, max?",
         "The state after this delta, or a list or text in it that was removed since, cannot be shown: the delta, or what was replaced since, is not kept any more (`collector.history_max` and the settings beside it say how long it is) or did not come with a copy; or more than `max` has changed since; or the deltas give another root than the peer has said who has made it. Later states can be.";
+    NotUpgradable = -32055 "not_upgradable", 409 call, "from, to",
+        "The context's state has schema version `from`, and the application that it is to run keeps it in version `to`, into which that one cannot bring it: `to` is less, or the application does not export `migrate`. Nothing has happened. Not used by JSON-RPC.";
+    HookFailed = -32056 "hook_failed", 422 call, "hook, cause, error?, trap?, said?, reason?, limit?, used?, max?",
+        "A hook has failed that runs when a context is upgraded; `cause` is the name of the error as which it has, whose other members are here too. Nothing that any hook did has happened, and the context goes on in the application that it has had. Not used by JSON-RPC.";
     UnknownBlob = -32016 "unknown_blob", 404 call, "blob",
         "There is no blob with this id on this node.";
     BlobMismatch = -32017 "blob_mismatch", 422 call, "expected, found",
@@ -153,7 +157,7 @@ catalogue! {
     Trapped = -32031 "trapped", 422 call, "trap, said?",
         "The application crashed; `said` is what it last logged as an error. Nothing that the call did has happened.";
     OutOfFuel = -32032 "out_of_fuel", 422 call, "limit, max",
-        "The call ran longer than its fuel allows; `limit` is that of queries, of updates or of `init`. Nothing that it did has happened.";
+        "The call ran longer than its fuel allows; `limit` is that of queries, of updates, of `init` or of upgrades. Nothing that it did has happened.";
     OutOfMemory = -32033 "out_of_memory", 422 call, "limit, max",
         "The call needed more memory than allowed. Nothing that it did has happened.";
     StackOverflow = -32034 "stack_overflow", 422 call, "limit, max",

@@ -87,6 +87,9 @@ impl CommitStage {
                         let was_shown = context.is_shown();
                         context.overlay.borrow_mut().settle(done.number, writes);
                         context.advance(committed);
+                        if let Some(code) = done.code.take() {
+                            context.install(*code);
+                        }
                         if was_shown && !context.is_shown() {
                             self.unshown.borrow_mut().push(Rc::clone(&context));
                         }

@@ -165,6 +165,7 @@ impl Shard {
             caller: Arc::from(NODE_CALLER),
             asked: None,
             deadline: Instant::now() + time,
+            upgrades: context.upgrades.get(),
             keyed: None,
             promise: None,
         };

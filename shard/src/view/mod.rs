@@ -73,6 +73,7 @@ enum Base {
 }
 
 /// What a turn has written, for the commit and for the overlay.
+#[derive(Default)]
 pub(crate) struct Written {
     pub(crate) ops: Vec<Op>,
     pub(crate) shown: Vec<overlay::Write>,

@@ -10,7 +10,6 @@ use crate::costs::{self, HostCost};
 use crate::guest_sequences::{Elements, RemovalStep, SequenceKind, SequenceStep};
 use crate::guest_state::Space;
 use crate::host_context::{Cx, HostContext, charge, enter, slice_end, with_state};
-use crate::limits::Limits;
 use crate::world::{RawOutOfRange, RawSpace};
 
 /// What each element of a list counts for among the bytes written, beside its own.
@@ -247,13 +246,10 @@ async fn begin_list(
     let count = values.len() as u64;
     let mut written = ELEMENT_BYTES.saturating_mul(count);
     // Before each is looked at.
-    let Limits {
-        value_bytes_max,
-        write_bytes_max,
-        ..
-    } = *cx.data().limits;
+    let value_bytes_max = cx.data().limits.value_bytes_max;
     let data = cx.data_mut();
-    data.bound("write_bytes_max", written, write_bytes_max)?;
+    let (limit, max) = data.facts.writes.bytes;
+    data.bound(limit, written, max)?;
     let mut bytes = 0;
     for at in 0..values.len() {
         let value = value_at(cx, values, at)?.len() as u64;
@@ -469,7 +465,7 @@ fn count_edit(cx: &mut Cx<'_>, bytes: u64) -> wasmtime::Result<()> {
     data.used.edits += 1;
     data.used.write_bytes += bytes;
     let (edits, write_bytes) = (data.used.edits, data.used.write_bytes);
-    let (edits_max, bytes_max) = (data.limits.edits_max, data.limits.write_bytes_max);
-    data.bound("edits_max", edits, edits_max)?;
-    data.bound("write_bytes_max", write_bytes, bytes_max)
+    let bounds = data.facts.writes;
+    data.bound(bounds.edits.0, edits, bounds.edits.1)?;
+    data.bound(bounds.bytes.0, write_bytes, bounds.bytes.1)
 }

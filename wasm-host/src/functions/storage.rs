@@ -455,9 +455,9 @@ pub(super) fn count_write(cx: &mut Cx<'_>, bytes: u64) -> wasmtime::Result<()> {
     data.used.writes += 1;
     data.used.write_bytes += bytes;
     let (writes, write_bytes) = (data.used.writes, data.used.write_bytes);
-    let (writes_max, bytes_max) = (data.limits.writes_max, data.limits.write_bytes_max);
-    data.bound("writes_max", writes, writes_max)?;
-    data.bound("write_bytes_max", write_bytes, bytes_max)
+    let bounds = data.facts.writes;
+    data.bound(bounds.writes.0, writes, bounds.writes.1)?;
+    data.bound(bounds.bytes.0, write_bytes, bounds.bytes.1)
 }
 
 /// The state's answer; a state that cannot answer ends the turn.

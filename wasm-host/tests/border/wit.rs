@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use corelet_wasm_host::Entry;
+use corelet_wasm_host::{Entry, Failure, Hook};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::{PackageId, Resolve};
 
@@ -170,14 +170,67 @@ fn a_component_of_an_earlier_version_of_the_world_runs() {
     assert_eq!(output(&finished), "[1]");
 }
 
+/// Each hook is an export by itself, and what is told is what the guest gets.
+#[test]
+fn a_component_exports_the_hooks_that_it_has() {
+    let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sdk/wit");
+    let mut resolve = Resolve::default();
+    let (package, _) = resolve.push_path(&wit).unwrap();
+    // Says no, with the number that it is told as its one digit.
+    const HOOKS: &str = r#"
+      (func (export "schema-version") (result i64) (i64.const 7))
+      (func (export "migrate") (param i64) (result i32)
+        (i32.store (i32.const 32) (i32.const 1))
+        (i32.store (i32.const 36) (i32.const 48))
+        (i32.store (i32.const 40) (i32.const 1))
+        (i64.store8 (i32.const 48) (i64.add (local.get 0) (i64.const 0x30)))
+        (i32.const 32))
+      (global $free"#;
+    let text = MODULE.replace("(global $free", HOOKS);
+    let worlds = ["application", "with-schema-version", "with-migrate"];
+    let component = component_of(&text, &resolve, package, &worlds);
+    let module = host()
+        .load(&component)
+        .unwrap_or_else(|refused| panic!("{refused}"));
+    assert_eq!(module.description().schema_version(), 7);
+    assert!(module.description().to_json().contains(r#""schema_version":7"#));
+    let migrate = Hook::Migrate { from: 4 };
+    assert!(module.has_hook(migrate));
+    assert!(!module.has_hook(Hook::BeforeUpgrade) && !module.has_hook(Hook::AfterUpgrade));
+    let tell = |hook| {
+        let mut turn = query("{}", MapState::default());
+        turn.entry = Entry::Hook(hook);
+        finish(module.instantiate().unwrap().run(turn))
+    };
+    match tell(migrate).outcome {
+        Err(Failure::Application { error }) => assert_eq!(error, b"4"),
+        other => panic!("{other:?}"),
+    }
+    let finished = tell(Hook::AfterUpgrade);
+    let failure = finished.outcome.unwrap_err().to_string();
+    assert!(failure.contains("`after-upgrade`"), "{failure}");
+    assert!(finished.instance.is_some(), "nothing is wrong with it");
+}
+
 fn component(module: &str, resolve: &Resolve, package: PackageId, has_handlers: bool) -> Vec<u8> {
     let world = match has_handlers {
         false => "application",
         true => "application-with-handlers",
     };
-    let world = resolve.select_world(&[package], Some(world)).unwrap();
+    component_of(module, resolve, package, &[world])
+}
+
+fn component_of(
+    module: &str,
+    resolve: &Resolve,
+    package: PackageId,
+    worlds: &[&str],
+) -> Vec<u8> {
     let mut module = wat::parse_str(module).unwrap();
-    embed_component_metadata(&mut module, resolve, world, StringEncoding::UTF8, false).unwrap();
+    for world in worlds {
+        let world = resolve.select_world(&[package], Some(world)).unwrap();
+        embed_component_metadata(&mut module, resolve, world, StringEncoding::UTF8, false).unwrap();
+    }
     ComponentEncoder::default()
         .module(&module)
         .and_then(|encoder| encoder.validate(true).encode())
