@@ -130,8 +130,96 @@ fn counting_with(pages: &str, data: &str) -> Vec<u8> {
     assembled(&text.replace("{{pages}}", pages).replace("{{data}}", data))
 }
 
+/// A version of `tests/guests/upgradable.wat`.
+#[derive(Debug, Clone)]
+pub struct Upgradable {
+    /// What its updates write.
+    pub letter: char,
+    /// The name of the update that it alone has: four bytes, and of none of the others the first.
+    pub own: &'static str,
+    /// Whether `turn` is its update and `flip` its query; else it is the other way round.
+    pub turned: bool,
+    /// The form of its state; none if it does not say.
+    pub schema_version: Option<u64>,
+    /// The hooks that it has, by the names of their exports.
+    pub hooks: Vec<(&'static str, Doing)>,
+}
+
+/// What a hook does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Doing {
+    /// It writes its letter: `b`, `m` or `a`.
+    Writes,
+    /// It does, and then says no.
+    SaysNo,
+    /// It does, and then traps.
+    Traps,
+    /// It does, and then never returns.
+    Loops,
+    /// It does so ten times.
+    Floods,
+    /// It writes two thousand bytes at once.
+    Heaps,
+}
+
+impl Upgradable {
+    /// The component.
+    ///
+    /// # Panics
+    /// If it cannot be assembled.
+    pub fn component(&self) -> Vec<u8> {
+        let mut worlds = vec!["application-with-handlers"];
+        let mut hooks = String::new();
+        if let Some(version) = self.schema_version {
+            worlds.push("with-schema-version");
+            hooks.push_str(&format!(
+                "(func (export \"schema-version\") (result i64) (i64.const {version}))\n"
+            ));
+        }
+        for (name, doing) in &self.hooks {
+            let (world, takes, letter) = match *name {
+                "migrate" => ("with-migrate", "(param i64)", 57),
+                "before-upgrade" => ("with-before-upgrade", "", 56),
+                "after-upgrade" => ("with-after-upgrade", "", 58),
+                name => panic!("there is no hook {name:?}"),
+            };
+            worlds.push(world);
+            let write = format!("(call $write (i32.const {letter}))");
+            let then = match doing {
+                Doing::Writes => "(i32.const 320)".to_owned(),
+                Doing::SaysNo => "(i32.const 272)".to_owned(),
+                Doing::Traps => "unreachable".to_owned(),
+                Doing::Loops => "(loop $for_ever (br $for_ever)) unreachable".to_owned(),
+                Doing::Floods => format!("{} (i32.const 320)", write.repeat(9)),
+                Doing::Heaps => "(call $text-append (i32.const 0) (i32.const 56) (i32.const 1)
+                        (i32.const 4096) (i32.const 2000))
+                      (i32.const 320)"
+                    .to_owned(),
+            };
+            hooks.push_str(&format!(
+                "(func (export \"{name}\") {takes} (result i32)\n    (call $write (i32.const {letter})) {then})\n"
+            ));
+        }
+        let [turn, flip] = match self.turned {
+            true => ["1", "0"],
+            false => ["0", "1"],
+        };
+        let text = include_str!("../guests/upgradable.wat")
+            .replace("{{letter}}", &self.letter.to_string())
+            .replace("{{own}}", self.own)
+            .replace("{{turn}}", turn)
+            .replace("{{flip}}", flip)
+            .replace("{{hooks}}", &hooks);
+        assembled_with(&text, &worlds)
+    }
+}
+
 fn assembled(text: &str) -> Vec<u8> {
+    assembled_with(text, &["application"])
+}
+
+fn assembled_with(text: &str, worlds: &[&str]) -> Vec<u8> {
     let module = wat::parse_str(text).expect("the guest assembles");
-    let module = corelet_build::embed_world(&module).expect("the guest takes our world");
+    let module = corelet_build::embed_worlds(&module, worlds).expect("the guest takes our worlds");
     corelet_build::component_of(&module).expect("the guest is an application")
 }

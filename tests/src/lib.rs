@@ -13,7 +13,8 @@ mod waiting;
 pub mod worker;
 
 pub use component::{
-    caching, component, component_path, counting, counting_of, hostile, many, spinner,
+    Doing, Upgradable, caching, component, component_path, counting, counting_of, hostile, many,
+    spinner,
 };
 pub use damage::{GoodAndBad, flip, start_unlooked};
 pub use node::{NodeKey, TestNode};

@@ -20,7 +20,7 @@ const SETTINGS: [&str; 3] = [
 ];
 
 /// Limits that no guest of the corpus reaches, and the tests that do.
-const ELSEWHERE: [(&str, &str); 14] = [
+const ELSEWHERE: [(&str, &str); 17] = [
     (
         "call_time_max",
         "calls_that_take_too_long_are_stopped_and_those_that_wait_too_long_are_refused",
@@ -70,6 +70,18 @@ const ELSEWHERE: [(&str, &str); 14] = [
         "a_context_attaches_so_many_blobs_and_bytes_and_the_refusal_names_the_bound",
     ),
     ("cache_bytes_max", "the_least_recently_used_files_make_room"),
+    (
+        "upgrade_writes_max",
+        "a_hook_that_fails_leaves_the_context_as_it_was",
+    ),
+    (
+        "upgrade_write_bytes_max",
+        "a_hook_that_fails_leaves_the_context_as_it_was",
+    ),
+    (
+        "upgrade_fuel_max",
+        "a_hook_that_fails_leaves_the_context_as_it_was",
+    ),
     (
         "refusals_kept_max",
         "a_refusal_is_remembered_and_the_oldest_forgotten",

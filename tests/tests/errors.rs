@@ -259,6 +259,7 @@ fn every_error_of_the_catalogue_is_met_and_is_as_the_page_has_it() {
     a_context_that_is_damaged(&catalogue);
     blobs_that_are_not_as_they_should(&catalogue);
     uploads_in_pieces_that_go_wrong(&catalogue);
+    contexts_that_cannot_be_upgraded(&catalogue);
 
     let mut missing: BTreeSet<&str> = catalogue.entries.keys().map(String::as_str).collect();
     let met = catalogue.met.borrow();
@@ -931,6 +932,32 @@ fn uploads_in_pieces_that_go_wrong(catalogue: &Catalogue) {
         (status, answer)
     });
     assert_eq!(data["encoding"], "br");
+    stage.stop();
+}
+
+fn contexts_that_cannot_be_upgraded(catalogue: &Catalogue) {
+    let stage = Stage::start("");
+    let [first, second] = ["tally", "tally-2"].map(|app| stage.client.install(app));
+    let upgrade = |context: &str, to: &str| {
+        let body = json!({ "application": to }).to_string();
+        let path = format!("/v1/contexts/{context}/upgrade");
+        stage.post(&path, body.as_bytes())
+    };
+    let later = stage.client.create(&second, None);
+    let data = stage.refused(&later, || {
+        catalogue.rest("not_upgradable", &upgrade(&later, &first))
+    });
+    assert_eq!((&data["from"], &data["to"]), (&json!(2), &json!(1)));
+    let full = stage.client.create(&first, None);
+    let count = json!({ "name": "sand", "by": u64::MAX });
+    let answer = stage.call(&full, "count", &count);
+    assert!(answer.1["result"].is_object(), "{}", answer.1);
+    let data = stage.refused(&full, || {
+        catalogue.rest("hook_failed", &upgrade(&full, &second))
+    });
+    assert_eq!(data["hook"], "migrate");
+    assert_eq!(data["cause"], "application_error");
+    assert_eq!(data["error"]["code"], "too_many");
     stage.stop();
 }
 

@@ -519,6 +519,32 @@ Examples:
         /// Id or name.
         context: String,
     },
+    /// Have a context run another application, with its state as it is: most often a later version.
+    #[command(after_help = "\
+Examples:
+  corelet app install tally.wasm && corelet context upgrade shop --to tally
+  corelet context upgrade --all-of 9mX… --to tally
+  corelet context upgrade --all-of 9mX… --to tally -o json | jq -r '.failed[].context'
+
+Calls go on meanwhile: those that have begun end in the application that they have begun in, those
+that wait run in the new one. If one of the hooks that the applications have for this fails, the
+context goes on as it was. With --all-of others go on being upgraded, and those that were not are
+listed at the end; to try them again is to upgrade all of them again. A name stands for the
+application of that name that was installed last.")]
+    Upgrade {
+        /// Id or name.
+        #[arg(required_unless_present = "all_of", conflicts_with = "all_of")]
+        context: Option<String>,
+        /// The id or name of the application that it is to run.
+        #[arg(long, value_name = "APP")]
+        to: String,
+        /// Do not run `before-upgrade` of the application that runs now: for when that fails.
+        #[arg(long)]
+        skip_before_upgrade: bool,
+        /// Upgrade all contexts that run this application.
+        #[arg(long, value_name = "APP")]
+        all_of: Option<String>,
+    },
     /// Write a context of a running server into a file.
     #[command(after_help = "\
 Examples:

@@ -1,5 +1,5 @@
 //! `corelet context`: create, list, show, release, cancel, delete; what is in one is in `lines.rs`,
-//! copies are in `copies.rs`.
+//! copies are in `copies.rs`, upgrades in `upgrade.rs`.
 
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use super::failure::{Exit, Failure};
 use super::lines;
 use super::output::{Out, date};
 use super::progress::during;
+use super::upgrade;
 use crate::api;
 use crate::client::Client;
 
@@ -69,6 +70,18 @@ pub(super) fn run(command: &ContextCommand, global: &Global, out: &Out) -> Resul
                 out.say(&format!("it is out of service: {why}"));
             }
             Ok(())
+        }
+        ContextCommand::Upgrade {
+            context,
+            to,
+            all_of,
+            skip_before_upgrade,
+        } => {
+            let wanted = api::UpgradeContext {
+                application: to.clone(),
+                skip_before_upgrade: *skip_before_upgrade,
+            };
+            upgrade::run(context.as_deref(), all_of.as_deref(), &wanted, global, out)
         }
         ContextCommand::Release { context } => {
             let (client, path) = (super::client(global)?, path(context)?);

@@ -23,6 +23,7 @@ mod output;
 mod progress;
 mod settings;
 mod status;
+mod upgrade;
 mod usage;
 
 use std::process::ExitCode;

@@ -1,0 +1,39 @@
+//! The second tally without a server, and what it makes of a context of the first.
+
+use corelet_app_tally::Tally as First;
+use corelet_app_tally_2::Tally;
+use corelet_sdk::prelude::*;
+use corelet_sdk::testing::Context;
+
+#[test]
+fn a_context_of_the_first_version_is_brought_over() {
+    let mut first = Context::<First>::new();
+    for (name, by) in [("apples", 3), ("pears", 5), ("apples", 1)] {
+        let args = json!({ "name": name, "by": by });
+        first.update("count", args).unwrap();
+    }
+    let mut tally = first.upgrade::<Tally>().unwrap();
+    let total = |name| json!({ "name": name });
+    assert_eq!(tally.query("total", total("apples")).unwrap(), 4);
+    assert_eq!(tally.query("total", total("pears")).unwrap(), 5);
+    let names = tally.query("names", json!({})).unwrap();
+    assert_eq!(names, json!(["apples", "pears"]));
+    assert_eq!(tally.entries().len(), 2, "nothing is left of the old form");
+    assert_eq!(tally.events()[0].kind, "upgraded");
+    let fewer = json!({ "name": "pears", "by": -2 });
+    assert_eq!(tally.update("count", fewer).unwrap(), 3);
+}
+
+#[test]
+fn what_does_not_fit_keeps_a_context_as_it_was() {
+    let mut first = Context::<First>::new();
+    let many = json!({ "name": "grains", "by": u64::MAX });
+    first.update("count", many).unwrap();
+    let before = first.entries().clone();
+    let failed = first.upgrade::<Tally>().unwrap_err();
+    assert_eq!(failed.code(), Some("too_many"));
+    assert_eq!(first.entries(), &before);
+    // Nor is there a way back.
+    let failed = Context::<Tally>::new().upgrade::<First>().unwrap_err();
+    assert_eq!(failed.code(), Some("no_migration"));
+}
