@@ -113,6 +113,7 @@ impl Instance {
         let Instance {
             store, exported, ..
         } = self;
+        let store: &mut Store<HostContext> = store;
         let export = self.module.linked.exports.hooks.of(hook)?;
         let told = match hook {
             Hook::Migrate { from } => {
