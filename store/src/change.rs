@@ -86,6 +86,8 @@ pub enum Change {
     },
     /// Drops what the directory has under the bytes of a name, if it is damaged.
     DropDamagedName(Vec<u8>),
+    /// Writes down what this node's server knows of a context for itself.
+    PutNote(Note),
 }
 
 impl Change {
@@ -105,6 +107,9 @@ impl Change {
             Change::SetMembers { members, .. } => members.len() * ID_BYTES,
             Change::Acknowledge(ack) => ack.seen.len() * (ID_BYTES + size_of::<Hlc>()),
             Change::Quarantine { why, .. } => why.as_ref().map_or(0, String::len),
+            Change::PutNote(note) => {
+                note.key.len() + note.value.as_ref().map_or(0, Bytes::len) + AROUND_BYTES
+            }
             Change::ShareContext(_)
             | Change::DeleteContext(_)
             | Change::RemoveApplication(_)
@@ -133,7 +138,8 @@ impl Change {
             | Change::SetMembers { .. }
             | Change::Acknowledge(_)
             | Change::PutApplication(_)
-            | Change::PutName { .. } => false,
+            | Change::PutName { .. }
+            | Change::PutNote(_) => false,
         }
     }
 
@@ -141,7 +147,7 @@ impl Change {
     pub fn writes(&self) -> usize {
         match self {
             Change::CreateContext(NewContext { call, .. }) | Change::Call(call) => call.ops.len(),
-            Change::Delta(_) | Change::KeepSeal(_) | Change::KeepFork(_) => 1,
+            Change::Delta(_) | Change::KeepSeal(_) | Change::KeepFork(_) | Change::PutNote(_) => 1,
             Change::ShareContext(_)
             | Change::SetMembers { .. }
             | Change::Acknowledge(_)
@@ -167,6 +173,26 @@ pub struct Acknowledgement {
     pub seen: Vec<(NodeId, Hlc)>,
     /// When it came.
     pub now: Hlc,
+}
+
+/// What this node's server writes into the agenda of a context for itself: a register there. It
+/// is no change of the state, so that version, root and stamp stay what they are, and what a
+/// context may hold refuses none. Not journaled: it becomes durable with the next
+/// checkpoint, and a crash before that forgets it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// The context.
+    pub context: ContextId,
+    /// This node.
+    pub author: NodeId,
+    /// When.
+    pub hlc: Hlc,
+    /// Where in the agenda, at most [`crate::KEY_BYTES_MAX`].
+    pub key: Bytes,
+    /// What is written there, at most [`crate::VALUE_BYTES_MAX`]; none removes what is there.
+    pub value: Option<Bytes>,
+    /// Whether it is to be durable when its verdict comes: then its batch is a checkpoint.
+    pub is_awaited: bool,
 }
 
 /// A delta of another node.

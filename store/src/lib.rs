@@ -114,7 +114,7 @@ pub use blobs::{
 };
 pub use change::{
     Acknowledgement, ApplicationRecord, Birth, Births, CallEffects, Change, Committed,
-    CommittedEvent, Event, NewContext, Op, RemoteDelta, Seen, Standing, Verdict, Write,
+    CommittedEvent, Event, NewContext, Note, Op, RemoteDelta, Seen, Standing, Verdict, Write,
 };
 pub use check::{CheckProgress, CheckReport, Finding, check};
 pub use data_dir::{DataDir, OpenOptions, write_atomically};

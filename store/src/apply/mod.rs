@@ -5,7 +5,7 @@
 //! how records look is in `record.rs`; calls are in `call.rs`, those that get their roots together in
 //! `later.rs`, deltas of other nodes in
 //! `remote.rs`, seals in `seals.rs`, what both lead to is worked out in `plan.rs`, what rides along with changes is in
-//! `collect.rs` and `sweep.rs`, and all other changes are
+//! `collect.rs` and `sweep.rs`, what the server notes of contexts is in `notes.rs`, and all other changes are
 //! in `records.rs`. Answers that are kept with a call are in `answers.rs`. Start at
 //! [`Pass::apply_all`].
 
@@ -22,6 +22,7 @@ mod found;
 mod history;
 mod later;
 mod members;
+mod notes;
 mod plan;
 mod quarantine;
 mod records;
@@ -624,6 +625,7 @@ impl<'l> Pass<'l> {
             Change::PutName { name, context } => self.put_name(name, *context),
             Change::RemoveName { name, context } => self.remove_name(name, *context),
             Change::DropDamagedName(key) => self.drop_damaged_name(key),
+            Change::PutNote(note) => self.put_note(note),
         }
     }
 
