@@ -119,11 +119,21 @@ pub struct Context {
     pub entries: u64,
     /// Bytes of keys and values in its state.
     pub bytes: u64,
+    /// Its part of its shard, beside others.
+    pub weight: u16,
     /// What of it is damaged, if it is out of service for that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub out_of_service: Option<String>,
     /// The shard that owns it.
     pub shard: u16,
+}
+
+/// What is to be changed of a context.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeContext {
+    /// Its part of its shard, beside others.
+    pub weight: u64,
 }
 
 /// A page of contexts, by id.

@@ -352,6 +352,20 @@ impl Client {
         self.document(self.signed(request).send(&body[..]))
     }
 
+    /// Changes settings of something, and reads what it is then.
+    pub fn change<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        change: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        let request = self
+            .agent
+            .patch(self.path(path))
+            .header("content-type", "application/json");
+        let body = serde_json::to_vec(change).unwrap_or_default();
+        self.document(self.signed(request).send(&body[..]))
+    }
+
     /// Deletes something.
     pub fn delete(&self, path: &str) -> Result<(), ClientError> {
         let (status, text) =

@@ -13,6 +13,7 @@ use corelet_store::{ApplicationId, Committed, ContextId, ContextSlot, Reuse, Sta
 use corelet_wasm_host::Module;
 
 use crate::events::EventRecord;
+use crate::fair::Share;
 use crate::keyed::KeyedCalls;
 use crate::large::Large;
 use crate::overlay::Overlay;
@@ -53,7 +54,7 @@ pub(crate) struct Context {
     /// the whole shard, so that they do not begin anew with the context.
     pub(crate) losses: Cell<u64>,
     /// Callers on their way to a turn or waiting for its answer. A turn in the
-    /// ring may outlive its caller.
+    /// line may outlive its caller.
     pub(crate) in_use: Cell<u32>,
     /// How often it is called.
     pub(crate) rate: Rate,
@@ -70,11 +71,10 @@ pub(crate) struct Context {
     pub(crate) updates: RefCell<VecDeque<Exclusive>>,
     /// What can run as soon as it is this context's turn.
     pub(crate) ready: RefCell<Ready>,
-    /// Whether the scheduler's ring holds this context.
-    pub(crate) in_ring: Cell<bool>,
-    /// Fuel that this context may spend in this round; negative after a slice
-    /// that took more than its share.
-    pub(crate) credit: Cell<i64>,
+    /// Whether it waits in the scheduler's line.
+    pub(crate) in_line: Cell<bool>,
+    /// Its part of what the shard has to give.
+    pub(crate) share: Share,
 }
 
 impl Context {
@@ -111,8 +111,8 @@ impl Context {
             updating: Cell::new(false),
             updates: RefCell::default(),
             ready: RefCell::default(),
-            in_ring: Cell::new(false),
-            credit: Cell::new(0),
+            in_line: Cell::new(false),
+            share: Share::default(),
         })
     }
 

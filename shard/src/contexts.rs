@@ -22,6 +22,7 @@ use crate::shard::Shard;
 use crate::timers::{armed_by, count_armed_by};
 use crate::turn::{Begin, Durable, MadeByInit, What};
 use crate::view::{SequenceAccess, View};
+use crate::weight::{self, Weight};
 
 /// Contexts looked through between two breaths when all have to be.
 const PAGE: usize = 500;
@@ -300,8 +301,20 @@ impl Shard {
                 (None, name, ContextInfo::UNKNOWN, Hlc::ZERO)
             }
         };
+        let live = self.contexts.borrow().peek(&id).map(Rc::clone);
+        let weight = match (&live, slot) {
+            (Some(context), _) => context.share.weight.get(),
+            (None, None) => Weight::DEFAULT,
+            (None, Some(slot)) => match weight::kept(&self.snapshots.latest(), slot) {
+                Ok(weight) => weight,
+                Err(error) => {
+                    unless_damaged(error)?;
+                    Weight::DEFAULT
+                }
+            },
+        };
         // What is in memory may be newer than the snapshot.
-        let standing = match (self.contexts.borrow().peek(&id), slot) {
+        let standing = match (live, slot) {
             (Some(context), _) => context.standing.get(),
             (None, None) => Standing::OF_NO_CONTEXT,
             (None, Some(slot)) => match self.snapshots.latest().head(slot) {
@@ -321,6 +334,7 @@ impl Shard {
             root: standing.root,
             entries: standing.entries,
             bytes: standing.bytes,
+            weight,
             out_of_service,
             shard: self.id,
         })

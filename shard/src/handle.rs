@@ -28,6 +28,7 @@ use crate::rt;
 use crate::shard::Shard;
 use crate::stats::ShardStats;
 use crate::uploads::UploadService;
+use crate::weight::Weight;
 
 /// One shard, as seen by code on its thread. Cheap to clone, not `Send`.
 #[derive(Clone)]
@@ -157,6 +158,26 @@ impl ShardHandle {
             Response::CancelCalls(result) => result,
             _ => Err(mixed_up()),
         }
+    }
+
+    /// Gives a context another part of its shard, beside others. Durable when this returns.
+    pub async fn set_weight(
+        &self,
+        id: ContextId,
+        weight: Weight,
+    ) -> Result<ContextInfo, CallError> {
+        let owner = self.shard.owner(&id);
+        let shard = Rc::clone(&self.shard);
+        to_the_end(async move {
+            if owner == shard.id {
+                return shard.counted(shard.set_weight_here(id, weight).await);
+            }
+            match ask(&shard, owner, Request::SetWeight { id, weight }).await? {
+                Response::Show(result) => result,
+                _ => Err(mixed_up()),
+            }
+        })
+        .await
     }
 
     /// Says which other nodes have a context, at most [`corelet_store::MEMBERS_MAX`]: what one

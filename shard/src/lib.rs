@@ -34,6 +34,7 @@ mod directory;
 mod ending;
 mod error;
 mod events;
+mod fair;
 #[cfg(test)]
 mod fixture;
 mod guest_log;
@@ -67,6 +68,7 @@ mod view;
 mod warm_order;
 mod warm_sum;
 mod watchdog;
+mod weight;
 
 pub use blobs::{
     BLOB_CONTEXTS_MAX, BlobDownload, BlobInfo, BlobRequestError, BlobService, BlobStats,
@@ -88,3 +90,4 @@ pub use node::{Drainer, Node, NodeConfig, StartError};
 pub use placement::{Cores, available_cores};
 pub use stats::{BUCKETS, Counter, Gauge, Histogram, ShardStats};
 pub use uploads::{UploadService, UploadStats};
+pub use weight::Weight;

@@ -15,6 +15,7 @@ use crate::delivery::Delivered;
 use crate::error::CallError;
 use crate::events::EventsPage;
 use crate::guest_log::GuestLines;
+use crate::weight::Weight;
 
 /// A call of one method of one context.
 #[derive(Clone, Debug)]
@@ -74,6 +75,8 @@ pub struct ContextInfo {
     pub entries: u64,
     /// Bytes of keys and values in its state.
     pub bytes: u64,
+    /// Its part of its shard, beside others; the default if what is kept of it is damaged.
+    pub weight: Weight,
     /// What of it is damaged, if it is out of service for that.
     pub out_of_service: Option<Arc<str>>,
     /// The shard that owns it.
@@ -119,6 +122,11 @@ pub(crate) enum Request {
     /// Stop its calls that have begun.
     CancelCalls {
         id: ContextId,
+    },
+    /// Give it another part of the shard. Answered like [`Request::Show`].
+    SetWeight {
+        id: ContextId,
+        weight: Weight,
     },
     /// Let other nodes have it.
     SetMembers {

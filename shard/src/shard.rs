@@ -43,6 +43,7 @@ use crate::turn::{Begin, Durable, Executed, Step, TurnEnd, What};
 use crate::uploads::UploadService;
 use crate::warm_order::WarmOrder;
 use crate::warm_sum::WarmSum;
+use crate::weight;
 
 /// How many contexts are looked at for one that may go: some microseconds. Those
 /// that have to stay remain in front until the next checkpoint, or until they are
@@ -300,7 +301,7 @@ impl Shard {
         self.schedule.let_go(context);
     }
 
-    /// The scheduler's task: serves the ring in stretches, with a breath in
+    /// The scheduler's task: serves the line in stretches, with a breath in
     /// between so that sockets and mailbox get their turn.
     pub(crate) async fn run_schedule(self: Rc<Self>) {
         loop {
@@ -310,7 +311,7 @@ impl Shard {
         }
     }
 
-    /// Runs what is in the ring until it is time for a breath.
+    /// Runs what is in the line until it is time for a breath.
     pub(crate) fn run_stretch(self: &Rc<Self>) {
         self.schedule.stretch(|context, job| {
             let step = match job {
@@ -379,6 +380,8 @@ impl Shard {
             Standing::of(&head),
             self.commits.losses(),
         );
+        let weight = weight::kept(&snapshot, record.slot)?;
+        context.share.weight.set(weight);
         let in_use = InUse::new(Rc::clone(&context));
         self.hold_revived(&context);
         self.contexts.borrow_mut().insert(id, context);
@@ -490,6 +493,9 @@ impl Shard {
             Request::Delete { id } => Response::Delete(self.counted(self.delete_here(id).await)),
             Request::Release { id } => Response::Release(self.release_here(id).await),
             Request::CancelCalls { id } => Response::CancelCalls(self.cancel_calls_here(id)),
+            Request::SetWeight { id, weight } => {
+                Response::Show(self.counted(self.set_weight_here(id, weight).await))
+            }
             Request::SetMembers { id, members } => {
                 Response::SetMembers(self.counted(self.set_members_here(id, members).await))
             }
@@ -548,7 +554,7 @@ impl Shard {
 
 /// A turn goes on without the caller who began it.
 fn is_unused(context: &Context) -> bool {
-    context.is_idle() && !context.in_ring.get() && !context.updating.get()
+    context.is_idle() && !context.in_line.get() && !context.updating.get()
 }
 
 /// A call that was not refused.

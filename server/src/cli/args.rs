@@ -622,6 +622,19 @@ Examples:
         /// Id or name.
         context: String,
     },
+    /// Give a context another part of its shard, beside others that have more to do than there is time for.
+    #[command(after_help = "\
+Examples:
+  corelet context weight shop 300      three times as much as one of the default, 100
+  corelet context weight batch 10      a tenth of it
+  corelet context show shop -o json | jq .weight")]
+    Weight {
+        /// Id or name.
+        context: String,
+        /// 100 is what a context has that was given none.
+        #[arg(value_parser = clap::value_parser!(u16).range(1..=1000))]
+        weight: u16,
+    },
     /// Delete a context and its state, for good.
     #[command(after_help = "\
 Examples:

@@ -1,4 +1,4 @@
-//! `corelet context`: create, list, show, release, cancel, delete; what is in one is in `lines.rs`,
+//! `corelet context`: create, list, show, release, cancel, weight, delete; what is in one is in `lines.rs`,
 //! copies are in `copies.rs`.
 
 use std::time::Duration;
@@ -136,6 +136,19 @@ pub(super) fn run(command: &ContextCommand, global: &Global, out: &Out) -> Resul
             copies::export(context, to.as_deref(), global, out)
         }
         ContextCommand::Import(args) => copies::import(args, global, out),
+        ContextCommand::Weight { context, weight } => {
+            let (client, path) = (super::client(global)?, path(context)?);
+            let change = api::ChangeContext {
+                weight: (*weight).into(),
+            };
+            let changed: api::Context = during(out, "changing the context", || {
+                client.change(&path, &change)
+            })?;
+            out.done(
+                &format!("{context} has the weight {}", changed.weight),
+                || &changed,
+            )
+        }
         ContextCommand::Delete { context } => {
             let (client, path) = (super::client(global)?, path(context)?);
             during(out, "deleting the context", || client.delete(&path))?;
@@ -147,7 +160,7 @@ pub(super) fn run(command: &ContextCommand, global: &Global, out: &Out) -> Resul
     }
 }
 
-const HEADINGS: [&str; 7] = [
+const HEADINGS: [&str; 8] = [
     "id",
     "name",
     "application",
@@ -155,6 +168,7 @@ const HEADINGS: [&str; 7] = [
     "version",
     "entries",
     "bytes",
+    "weight",
 ];
 
 const TIMER_HEADINGS: [&str; 6] = ["name", "runs", "every", "handler", "attempts", "args"];
@@ -203,6 +217,7 @@ fn row(context: &api::Context, applications: &Applications) -> Vec<String> {
         context.version.to_string(),
         context.entries.to_string(),
         context.bytes.to_string(),
+        context.weight.to_string(),
     ]
 }
 

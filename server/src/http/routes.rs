@@ -20,7 +20,9 @@ use axum::response::Response;
 use axum::routing::{MethodRouter, delete, get, post};
 use axum::{Extension, body};
 use bytes::Bytes;
-use corelet_shard::{ContextInfo, ContextReader, EventRecord, GuestLine, NewContext, ShardHandle};
+use corelet_shard::{
+    ContextInfo, ContextReader, EventRecord, GuestLine, NewContext, ShardHandle, Weight,
+};
 use corelet_store::{ApplicationId, ApplicationRecord, ExportScope, Hlc, Reuse};
 use corelet_wasm_host::{GuestTimer, LogLevel};
 use percent_encoding::percent_decode_str;
@@ -83,7 +85,11 @@ pub(super) fn router(door: Door) -> Router {
         )
         .route(
             "/v1/contexts/{context}",
-            plain(get(show_context).delete(delete_context)),
+            plain(
+                get(show_context)
+                    .patch(change_context)
+                    .delete(delete_context),
+            ),
         )
         .route("/v1/contexts/{context}/events", get(list_events))
         .route("/v1/contexts/{context}/logs", get(list_logs))
@@ -378,6 +384,33 @@ async fn show_context(State(door): State<Door>, Named(wanted): Named) -> Respons
     at_home(door, async move |front| {
         let id = front.shard.resolve(&wanted)?;
         let info = front.shard.show_context(id).await?;
+        Ok(document(StatusCode::OK, &context(&info)))
+    })
+    .await
+}
+
+async fn change_context(State(door): State<Door>, Named(wanted): Named, change: Bytes) -> Response {
+    at_home(door, async move |front| {
+        rpc::envelope::check_depth(&change, front.bounds.depth_max)?;
+        let change: api::ChangeContext = serde_json::from_slice(&change).map_err(|error| {
+            let code = if error.is_data() {
+                Code::InvalidParams
+            } else {
+                Code::ParseError
+            };
+            Refusal::new(code, format!("the body must be {{weight}}: {error}"))
+        })?;
+        let must = || {
+            let (min, max) = (Weight::MIN, Weight::MAX);
+            bad_parameter(
+                "weight",
+                format!("weight must be a number from {min} to {max}"),
+            )
+        };
+        let weight = Weight::new(change.weight).ok_or_else(must)?;
+        let id = front.shard.resolve(&wanted)?;
+        let info = front.shard.set_weight(id, weight).await?;
+        tracing::info!(context = %id, weight = weight.get(), "changed");
         Ok(document(StatusCode::OK, &context(&info)))
     })
     .await
@@ -835,6 +868,7 @@ fn context(info: &ContextInfo) -> api::Context {
         root: info.root.to_string(),
         entries: info.entries,
         bytes: info.bytes,
+        weight: info.weight.get(),
         out_of_service: info.out_of_service.as_deref().map(str::to_owned),
         shard: info.shard.number(),
     }
