@@ -317,7 +317,12 @@ impl Client {
 
     /// Asks how the server is doing.
     pub fn status(&self) -> Result<api::Status, ClientError> {
-        let request = self.agent.get(self.path("/v1/status"));
+        self.soon("/v1/status")
+    }
+
+    /// Asks for a document for which the server has nothing to wait.
+    pub fn soon<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        let request = self.agent.get(self.path(path));
         let request = request.config().timeout_recv_response(Some(STATUS_TIMEOUT));
         self.document(self.signed(request.build()).call())
     }

@@ -20,6 +20,7 @@ use crate::overlay::Overlay;
 use crate::rate::Rate;
 use crate::ready::Ready;
 use crate::schedule::Exclusive;
+use crate::statistics::Counts;
 use crate::warm_sum::Kept;
 
 /// A live context.
@@ -60,6 +61,8 @@ pub(crate) struct Context {
     pub(crate) rate: Rate,
     /// Runs of its timers, which calls do not keep out.
     pub(crate) timer_rate: Rate,
+    /// What was counted of its calls and is not kept yet.
+    pub(crate) counts: Counts,
     /// Whether the context was deleted while calls were waiting.
     pub(crate) deleted: Cell<bool>,
 
@@ -107,6 +110,7 @@ impl Context {
             in_use: Cell::new(0),
             rate: Rate::default(),
             timer_rate: Rate::default(),
+            counts: Counts::default(),
             deleted: Cell::new(false),
             updating: Cell::new(false),
             updates: RefCell::default(),

@@ -19,6 +19,7 @@ use crate::guest_log::{GuestLines, TurnLog};
 use crate::mesh::RECORDS_INFLIGHT_MAX;
 use crate::message::{ContextInfo, DirectoryChange, NewContext, Request, Response};
 use crate::shard::Shard;
+use crate::statistics::Row;
 use crate::timers::{armed_by, count_armed_by};
 use crate::turn::{Begin, Durable, MadeByInit, What};
 use crate::view::{SequenceAccess, View};
@@ -208,6 +209,7 @@ impl Shard {
         let time = Duration::from_millis(self.host.limits().call_time_max);
         let begin = Begin {
             what: What::Init,
+            row: Row::NONE,
             args: new.args.clone(),
             caller: Arc::clone(&new.caller),
             deadline: Instant::now() + time,
@@ -255,6 +257,7 @@ impl Shard {
             self.count_live();
         }
         self.guest_logs.forget(id);
+        self.statistics.forget(id);
         if let Some(name) = name
             && let Err(error) = self.free_name(&name, id).await
         {

@@ -26,6 +26,7 @@ use crate::guest_log::GuestLines;
 use crate::message::{Call, ContextInfo, NewContext, Reply, Request, Response};
 use crate::rt;
 use crate::shard::Shard;
+use crate::statistics::{Busiest, BusyQuestion, ContextStatistics};
 use crate::stats::ShardStats;
 use crate::uploads::UploadService;
 use crate::weight::Weight;
@@ -318,6 +319,35 @@ impl ShardHandle {
             Response::Timers(result) => result,
             _ => Err(mixed_up()),
         }
+    }
+
+    /// What was counted of a context's calls, by method.
+    pub async fn statistics(&self, id: ContextId) -> Result<ContextStatistics, CallError> {
+        let owner = self.shard.owner(&id);
+        if owner == self.shard.id {
+            return self.shard.statistics_here(id);
+        }
+        match ask(&self.shard, owner, Request::Statistics { id }).await? {
+            Response::Statistics(result) => result,
+            _ => Err(mixed_up()),
+        }
+    }
+
+    /// The contexts of the whole node that have the most to do, of those in memory.
+    pub async fn busiest(&self, question: BusyQuestion) -> Result<Busiest, CallError> {
+        let mut parts = vec![self.shard.busiest_here(question).await?];
+        for shard in self
+            .shard
+            .count
+            .shards()
+            .filter(|shard| *shard != self.shard.id)
+        {
+            match ask(&self.shard, shard, Request::Busiest(question)).await? {
+                Response::Busiest(result) => parts.push(result?),
+                _ => return Err(mixed_up()),
+            }
+        }
+        Ok(Busiest::merge(parts, &question))
     }
 
     /// Checks, compiles and keeps a component. Installing one again changes nothing, but for

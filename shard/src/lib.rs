@@ -59,6 +59,7 @@ mod schedule;
 mod sequences;
 mod shard;
 mod snapshots;
+mod statistics;
 mod stats;
 mod timers;
 mod turn;
@@ -88,6 +89,10 @@ pub use handle::ShardHandle;
 pub use message::{Call, ContextInfo, NewContext, Reply};
 pub use node::{Drainer, Node, NodeConfig, StartError};
 pub use placement::{Cores, available_cores};
+pub use statistics::{
+    Busiest, BusyContext, BusyQuestion, ContextStatistics, FailureKind, MethodRow,
+    MethodStatistics, RankedBy, RankedOver, Sums, TIME_BUCKETS, Times,
+};
 pub use stats::{BUCKETS, Counter, Gauge, Histogram, ShardStats};
 pub use uploads::{UploadService, UploadStats};
 pub use weight::Weight;

@@ -15,6 +15,7 @@ use crate::delivery::Delivered;
 use crate::error::CallError;
 use crate::events::EventsPage;
 use crate::guest_log::GuestLines;
+use crate::statistics::{Busiest, BusyQuestion, ContextStatistics};
 use crate::weight::Weight;
 
 /// A call of one method of one context.
@@ -168,6 +169,12 @@ pub(crate) enum Request {
         after: Option<String>,
         limit: usize,
     },
+    /// What was counted of a context's calls.
+    Statistics {
+        id: ContextId,
+    },
+    /// The contexts of the shard that have the most to do.
+    Busiest(BusyQuestion),
     /// One of the shard's contexts that runs this application.
     FindUser {
         application: ApplicationId,
@@ -210,6 +217,8 @@ pub(crate) enum Response {
     GuestLogs(Result<GuestLines, CallError>),
     Attached(Result<Vec<AttachedBlob>, CallError>),
     Timers(Result<(Vec<GuestTimer>, bool), CallError>),
+    Statistics(Result<ContextStatistics, CallError>),
+    Busiest(Result<Busiest, CallError>),
     FindUser(Result<Option<ContextId>, CallError>),
     /// To `Close` and to `Reopen`.
     Closed,

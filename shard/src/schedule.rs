@@ -287,6 +287,7 @@ mod tests {
     use super::*;
     use crate::chain::Link;
     use crate::fixture;
+    use crate::statistics::Row;
     use crate::turn::{Asked, What};
     use crate::weight::Weight;
 
@@ -345,6 +346,7 @@ mod tests {
             };
             let begin = Begin {
                 what,
+                row: Row::NONE,
                 args: Bytes::copy_from_slice(&number.to_le_bytes()),
                 caller: Arc::from("caller"),
                 deadline: Instant::now() + Duration::from_secs(600),

@@ -37,6 +37,7 @@ use crate::ready::Job;
 use crate::schedule::Schedule;
 use crate::sequences::SequenceCache;
 use crate::snapshots::Snapshots;
+use crate::statistics::{Ended, Row, Statistics};
 use crate::stats::ShardStats;
 use crate::timers::Timers;
 use crate::turn::{Begin, Durable, Executed, Step, TurnEnd, What};
@@ -95,6 +96,8 @@ pub(crate) struct Shard {
     pub(crate) sequences: Rc<SequenceCache>,
     /// Who has timers.
     pub(crate) timers: Timers,
+    /// What was counted of contexts, as far as it is not where it is kept.
+    pub(crate) statistics: Statistics,
 }
 
 impl Shard {
@@ -118,11 +121,49 @@ impl Shard {
     async fn answer_call(self: &Rc<Self>, id: ContextId, call: Call) -> Result<Reply, CallError> {
         let started = Instant::now();
         let context = self.reach(id).await?;
-        let limits = self.host.limits();
-        context
+        let (row, method) = self.method_of(&context, &call.method);
+        let kind = method.as_ref().ok().map(|method| method.kind);
+        let (bytes_in, is_keyed) = (call.args.len(), call.key.is_some());
+        let end = match context
             .rate
-            .admit(started, limits.context_calls_per_second)?;
-        let method = self.method_of(&context, &call.method)?;
+            .admit(started, self.host.limits().context_calls_per_second)
+            .and(method)
+        {
+            Ok(method) => {
+                self.answer_method(&context, row, method, call, started)
+                    .await
+            }
+            Err(refused) => Err(refused),
+        };
+        let took = started.elapsed();
+        match kind {
+            Some(_) if end.is_err() || is_keyed => {}
+            Some(MethodKind::Query) => self.count_query(took),
+            Some(MethodKind::Update) => {
+                self.stats.updates.one();
+                self.stats.update_micros.observe_micros(took);
+            }
+            None => {}
+        }
+        let outcome = end.as_ref().map(|reply| reply.output.len());
+        let ended = Ended {
+            bytes_in,
+            took,
+            outcome,
+        };
+        self.count_call(&context, row, ended);
+        end
+    }
+
+    async fn answer_method(
+        self: &Rc<Self>,
+        context: &InUse,
+        row: Row,
+        method: &Method,
+        call: Call,
+        started: Instant,
+    ) -> Result<Reply, CallError> {
+        let limits = self.host.limits();
         let kind = method.kind;
         let name = Arc::clone(&method.name);
         let what = match kind {
@@ -130,17 +171,17 @@ impl Shard {
             MethodKind::Update => What::Update(name),
         };
         let may_repeat =
-            kind == MethodKind::Query && call.key.is_none() && self.may_repeat(&context);
+            kind == MethodKind::Query && call.key.is_none() && self.may_repeat(context);
         if may_repeat {
             let asked = (&call.method[..], &call.args[..]);
-            if let Some(reply) = self.told_before(&context, asked, &call.caller) {
-                self.count_query(started);
+            if let Some(reply) = self.told_before(context, asked, &call.caller) {
                 return Ok(reply);
             }
         }
         let asked = may_repeat.then(|| (call.args.clone(), Arc::clone(&call.caller)));
         let mut begin = Begin {
             what,
+            row,
             args: call.args,
             caller: call.caller,
             deadline: started + Duration::from_millis(limits.call_time_max),
@@ -157,22 +198,16 @@ impl Shard {
             let keyed = Keyed { key, request };
             begin.keyed = Some(Box::new(keyed));
             // Boxed, because most calls have no key.
+            let context = InUse::new(Rc::clone(context));
             return Box::pin(self.call_keyed(context, keyed, begin)).await;
         }
-        let executed = self.execute(&context, begin).await?;
+        let executed = self.execute(context, begin).await?;
         let repeatable = executed.repeatable;
         let reply = settle(executed).await?;
         if let (Some(repeatable), Some((args, caller))) = (repeatable, asked) {
             let asked = (&call.method[..], &args[..]);
             self.query_cache
                 .keep(context.id, asked, caller, repeatable, &reply);
-        }
-        match kind {
-            MethodKind::Query => self.count_query(started),
-            MethodKind::Update => {
-                self.stats.updates.one();
-                self.stats.update_micros.observe_micros(started.elapsed());
-            }
         }
         Ok(reply)
     }
@@ -186,18 +221,28 @@ impl Shard {
         }
     }
 
-    /// The method of a context's application that has this name.
+    /// The method of a context's application that has this name, and in which row of the
+    /// statistics its calls are counted.
     pub(crate) fn method_of<'a>(
         &self,
         context: &'a Context,
         name: &[u8],
-    ) -> Result<&'a Method, CallError> {
+    ) -> (Row, Result<&'a Method, CallError>) {
         let named = std::str::from_utf8(name).ok();
-        let found = named.and_then(|name| context.module.description().method(name));
-        found.ok_or_else(|| CallError::MethodNotFound {
-            method: String::from_utf8_lossy(name).chars().take(128).collect(),
-            application: context.application,
-        })
+        let description = context.module.description();
+        let methods = description.methods();
+        match named.and_then(|name| description.place_of(name)) {
+            Some(place) => (Row::of_method(place), Ok(&methods[place])),
+            None => {
+                let method = String::from_utf8_lossy(name).chars().take(128).collect();
+                let application = context.application;
+                let unknown = CallError::MethodNotFound {
+                    method,
+                    application,
+                };
+                (Row::of_unknown(methods.len()), Err(unknown))
+            }
+        }
     }
 
     /// Whether answers to queries of this context are repeated.
@@ -223,9 +268,9 @@ impl Shard {
     }
 
     /// Counts a query that was answered.
-    pub(crate) fn count_query(&self, started: Instant) {
+    pub(crate) fn count_query(&self, took: Duration) {
         self.stats.queries.one();
-        self.stats.query_micros.observe_micros(started.elapsed());
+        self.stats.query_micros.observe_micros(took);
     }
 
     /// Runs a turn to its end.
@@ -443,6 +488,7 @@ impl Shard {
         let found = oldest.find(|c| is_unused(c) && c.is_shown()).map(Rc::clone);
         if let Some(context) = &found {
             contexts.remove(&context.id);
+            self.add_up_gone(context);
             self.evict(context);
             self.stats.live_contexts.set(contexts.len() as u64);
         }
@@ -515,6 +561,8 @@ impl Shard {
             Request::GuestLogs { id, after } => {
                 Response::GuestLogs(self.guest_logs_here(id, after))
             }
+            Request::Statistics { id } => Response::Statistics(self.statistics_here(id)),
+            Request::Busiest(question) => Response::Busiest(self.busiest_here(question).await),
             Request::List { after, limit } => Response::List(self.list_here(after, limit)),
             Request::FindUser { application } => {
                 Response::FindUser(self.find_user_here(application).await)

@@ -126,6 +126,10 @@ pub struct ShardStats {
     pub hops: Counter,
     /// Fuel spent by guests.
     pub fuel: Counter,
+    /// Times that the statistics of a context were kept.
+    pub statistics_kept: Counter,
+    /// Times that what was new of them was lost, as its context had left memory, or was gone.
+    pub statistics_lost: Counter,
     /// Slices that ended before their turn did.
     pub slices: Counter,
     /// Microseconds from admission to answer, of queries.

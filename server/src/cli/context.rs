@@ -1,4 +1,4 @@
-//! `corelet context`: create, list, show, release, cancel, weight, delete; what is in one is in `lines.rs`,
+//! `corelet context`: create, list, show, release, cancel, stats, weight, delete; what is in one is in `lines.rs`,
 //! copies are in `copies.rs`.
 
 use std::time::Duration;
@@ -13,6 +13,7 @@ use super::failure::{Exit, Failure};
 use super::lines;
 use super::output::{Out, date};
 use super::progress::during;
+use super::short;
 use crate::api;
 use crate::client::Client;
 
@@ -136,6 +137,13 @@ pub(super) fn run(command: &ContextCommand, global: &Global, out: &Out) -> Resul
             copies::export(context, to.as_deref(), global, out)
         }
         ContextCommand::Import(args) => copies::import(args, global, out),
+        ContextCommand::Stats { context } => {
+            let (client, path) = (super::client(global)?, path(context)?);
+            let path = format!("{path}/statistics");
+            let found: api::Statistics =
+                during(out, "looking at the context", || client.get(&path))?;
+            out.rows(&STATS_HEADINGS, found.methods.iter().map(stats_row), &found)
+        }
         ContextCommand::Weight { context, weight } => {
             let (client, path) = (super::client(global)?, path(context)?);
             let change = api::ChangeContext {
@@ -183,6 +191,46 @@ fn timer_row(timer: &api::Timer) -> Vec<String> {
         timer.attempts.to_string(),
         timer.args.get().to_owned(),
     ]
+}
+
+const STATS_HEADINGS: [&str; 10] = [
+    "method",
+    "calls",
+    "failed",
+    "fuel/call",
+    "most",
+    "in",
+    "out",
+    "p50",
+    "p99",
+    "waited",
+];
+
+fn stats_row(row: &api::MethodStatistics) -> Vec<String> {
+    let figures = &row.figures;
+    let per_call = figures.fuel.checked_div(figures.calls).unwrap_or(0);
+    let waited = percent(figures.waited_us, figures.time_us);
+    let time = |micros: Option<u64>| micros.map_or(String::new(), short::time);
+    vec![
+        row.method.clone(),
+        short::count(figures.calls),
+        short::count(figures.failures.all()),
+        short::count(per_call),
+        short::count(figures.fuel_max),
+        short::bytes(figures.bytes_in),
+        short::bytes(figures.bytes_out),
+        time(figures.p50_us),
+        time(figures.p99_us),
+        waited,
+    ]
+}
+
+fn percent(part: u64, whole: u64) -> String {
+    match whole {
+        0 => "0%".to_owned(),
+        // For people.
+        _ => format!("{:.0}%", part as f64 / whole as f64 * 100.0),
+    }
 }
 
 /// What applications are called, for people; scripts get the ids as they are.

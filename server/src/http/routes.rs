@@ -32,6 +32,7 @@ use super::blobs;
 use super::copy::{self, Pace};
 use super::door::Front;
 use super::reply::{document, problem};
+use super::statistics;
 use super::uploads;
 use crate::api;
 use crate::auth::Claims;
@@ -49,7 +50,7 @@ const PAGE_MAX: usize = 1000;
 /// door owns the router.
 type Door = SendWrapper<Weak<Front>>;
 
-type Answer = Result<Response, Refusal>;
+pub(super) type Answer = Result<Response, Refusal>;
 
 /// All routes of one shard.
 pub(super) fn router(door: Door) -> Router {
@@ -91,6 +92,11 @@ pub(super) fn router(door: Door) -> Router {
                     .delete(delete_context),
             ),
         )
+        .route(
+            "/v1/contexts/{context}/statistics",
+            plain(get(show_statistics)),
+        )
+        .route("/v1/statistics", get(list_busiest))
         .route("/v1/contexts/{context}/events", get(list_events))
         .route("/v1/contexts/{context}/logs", get(list_logs))
         .route("/v1/contexts/{context}/blobs", get(list_attached))
@@ -422,6 +428,22 @@ async fn delete_context(State(door): State<Door>, Named(wanted): Named) -> Respo
         front.shard.delete_context(id).await?;
         tracing::info!(context = %id, "deleted");
         Ok(no_content())
+    })
+    .await
+}
+
+/// What was counted of a context's calls.
+async fn show_statistics(State(door): State<Door>, Named(wanted): Named) -> Response {
+    at_home(door, async move |front| {
+        statistics::of_context(&front, &wanted).await
+    })
+    .await
+}
+
+/// The contexts in memory that have the most to do.
+async fn list_busiest(State(door): State<Door>, RawQuery(query): RawQuery) -> Response {
+    at_home(door, async move |front| {
+        statistics::busiest(&front, query.as_deref()).await
     })
     .await
 }
@@ -897,7 +919,7 @@ fn refused(refusal: Refusal) -> Response {
 fn not_found() -> Refusal {
     Refusal::new(
         Code::NotFound,
-        "there is nothing here; the paths are /rpc, /v1/status, /v1/applications, /v1/contexts, /v1/blobs, /v1/backup, /healthz, /readyz, /metrics and /version",
+        "there is nothing here; the paths are /rpc, /v1/status, /v1/statistics, /v1/applications, /v1/contexts, /v1/blobs, /v1/backup, /healthz, /readyz, /metrics and /version",
     )
 }
 

@@ -1,0 +1,265 @@
+//! What is counted of calls: by method, since ever; and what of that a live context has in memory.
+//! When it is counted, and where it is kept, is in `mod.rs`.
+
+use std::cell::RefCell;
+
+use crate::statistics::times::Times;
+
+/// How calls fail, as far as statistics tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureKind {
+    /// The application said no.
+    Application,
+    /// The guest trapped, or did what it must not.
+    Trap,
+    /// The guest, or what it wrote, has reached a limit: of fuel, memory, time, size.
+    Limit,
+    /// Nothing has run, or not to its end: a queue was full, the caller was wrong, an operator has
+    /// stopped it.
+    Refused,
+    /// The machine's fault or ours: disk, damage, what was lost with others.
+    Server,
+}
+
+impl FailureKind {
+    /// All of them; each is at the place of its number.
+    pub const ALL: [FailureKind; 5] = [
+        FailureKind::Application,
+        FailureKind::Trap,
+        FailureKind::Limit,
+        FailureKind::Refused,
+        FailureKind::Server,
+    ];
+}
+
+/// What calls of one method, or of several, have come to. Counts only grow; times are in
+/// microseconds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MethodStatistics {
+    /// Calls that were answered, be it with an error.
+    pub calls: u64,
+    /// Those that failed, by the number of their [`FailureKind`].
+    pub failures: [u64; FailureKind::ALL.len()],
+    /// Fuel that turns have spent in this context. What other contexts have spent for
+    /// their answers is theirs.
+    pub fuel: u64,
+    /// The most that one turn has spent.
+    pub fuel_max: u64,
+    /// Bytes of arguments.
+    pub bytes_in: u64,
+    /// Bytes of outputs.
+    pub bytes_out: u64,
+    /// Time from arrival at the shard to the answer, which is durable.
+    pub micros: u64,
+    /// What of that was spent in the queue before a turn.
+    pub waited_micros: u64,
+    /// The same times by how long they were.
+    pub times: Times,
+}
+
+impl MethodStatistics {
+    /// All calls that failed.
+    pub fn failed(&self) -> u64 {
+        self.failures
+            .iter()
+            .fold(0, |sum: u64, count| sum.saturating_add(*count))
+    }
+
+    /// Adds what another has counted.
+    pub fn add(&mut self, other: &MethodStatistics) {
+        for (mine, others) in self.failures.iter_mut().zip(other.failures) {
+            *mine = mine.saturating_add(others);
+        }
+        for (mine, others) in [
+            (&mut self.calls, other.calls),
+            (&mut self.fuel, other.fuel),
+            (&mut self.bytes_in, other.bytes_in),
+            (&mut self.bytes_out, other.bytes_out),
+            (&mut self.micros, other.micros),
+            (&mut self.waited_micros, other.waited_micros),
+        ] {
+            *mine = mine.saturating_add(others);
+        }
+        self.fuel_max = self.fuel_max.max(other.fuel_max);
+        self.times.add(&other.times);
+    }
+}
+
+/// A few of these figures, of all methods of a context.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sums {
+    /// Calls that were answered.
+    pub calls: u64,
+    /// Those that failed.
+    pub failures: u64,
+    /// Fuel spent.
+    pub fuel: u64,
+    /// Time that the calls took.
+    pub micros: u64,
+}
+
+impl Sums {
+    pub(super) fn of(statistics: &MethodStatistics) -> Sums {
+        Sums {
+            calls: statistics.calls,
+            failures: statistics.failed(),
+            fuel: statistics.fuel,
+            micros: statistics.micros,
+        }
+    }
+
+    /// Adds another.
+    pub fn add(&mut self, other: Sums) {
+        self.calls = self.calls.saturating_add(other.calls);
+        self.failures = self.failures.saturating_add(other.failures);
+        self.fuel = self.fuel.saturating_add(other.fuel);
+        self.micros = self.micros.saturating_add(other.micros);
+    }
+}
+
+/// Whose figures a row of a context's has: a method's by its place in the description, behind these
+/// the handlers', then those of methods that the application does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Row(u16);
+
+impl Row {
+    /// Of what is not counted: an `init`, whose context nobody knows yet.
+    pub(crate) const NONE: Row = Row(u16::MAX);
+
+    pub(crate) fn of_method(place: usize) -> Row {
+        Row(u16::try_from(place).unwrap_or(u16::MAX))
+    }
+
+    pub(crate) fn of_handlers(methods: usize) -> Row {
+        Row::of_method(methods)
+    }
+
+    pub(crate) fn of_unknown(methods: usize) -> Row {
+        Row::of_method(methods + 1)
+    }
+}
+
+/// What a live context has counted since its figures were kept last.
+#[derive(Default)]
+pub(crate) struct Counts(RefCell<Option<Box<Counted>>>);
+
+#[derive(Default)]
+struct Counted {
+    // By row; none of those that were not called in this interval or the one before.
+    rows: Vec<Option<Box<MethodStatistics>>>,
+    // Of the last whole interval.
+    recent: Sums,
+    // Since the context came into memory, without `rows`.
+    before: Sums,
+    is_new: bool,
+}
+
+impl Counts {
+    /// Counts something. `true` if it is the first since the figures were kept.
+    pub(crate) fn book(&self, row: Row, book: impl FnOnce(&mut MethodStatistics)) -> bool {
+        let mut counted = self.0.borrow_mut();
+        let counted = counted.get_or_insert_default();
+        let place = usize::from(row.0);
+        if counted.rows.len() <= place {
+            counted.rows.resize_with(place + 1, Default::default);
+        }
+        book(counted.rows[place].get_or_insert_default());
+        !std::mem::replace(&mut counted.is_new, true)
+    }
+
+    /// Shows each row with something in it.
+    pub(super) fn each(&self, mut show: impl FnMut(usize, &MethodStatistics)) {
+        if let Some(counted) = &*self.0.borrow() {
+            let rows = counted.rows.iter().enumerate();
+            let rows = rows.filter_map(|(place, row)| Some((place, row.as_deref()?)));
+            rows.for_each(|(place, row)| show(place, row));
+        }
+    }
+
+    pub(super) fn has_new(&self) -> bool {
+        self.0
+            .borrow()
+            .as_ref()
+            .is_some_and(|counted| counted.is_new)
+    }
+
+    /// Begins anew, now that what was new is among what is kept.
+    pub(super) fn begin_interval(&self) {
+        let mut counted = self.0.borrow_mut();
+        let Some(counted) = counted.as_deref_mut() else {
+            return;
+        };
+        counted.recent = counted.fresh();
+        counted.before.add(counted.recent);
+        counted.is_new = false;
+        for row in &mut counted.rows {
+            match row {
+                // It will most likely be called again.
+                Some(counts) if **counts != MethodStatistics::default() => {
+                    **counts = MethodStatistics::default();
+                }
+                row => *row = None,
+            }
+        }
+    }
+
+    /// In this interval and the whole one before it.
+    pub(super) fn recent(&self) -> Sums {
+        self.sums(|counted| counted.recent)
+    }
+
+    /// Since the context came into memory.
+    pub(super) fn in_memory(&self) -> Sums {
+        self.sums(|counted| counted.before)
+    }
+
+    fn sums(&self, before: impl Fn(&Counted) -> Sums) -> Sums {
+        let counted = self.0.borrow();
+        counted.as_ref().map_or(Sums::default(), |counted| {
+            let mut sums = before(counted);
+            sums.add(counted.fresh());
+            sums
+        })
+    }
+}
+
+impl Counted {
+    fn fresh(&self) -> Sums {
+        let mut fresh = Sums::default();
+        let rows = self.rows.iter().flatten();
+        rows.for_each(|row| fresh.add(Sums::of(row)));
+        fresh
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_recent_is_of_this_interval_and_the_one_before() {
+        let counts = Counts::default();
+        let call = |fuel| {
+            counts.book(Row::of_method(2), |row| {
+                row.calls += 1;
+                row.fuel += fuel;
+            })
+        };
+        let fuel = || (counts.recent().fuel, counts.in_memory().fuel);
+        assert_eq!(fuel(), (0, 0));
+        assert!(call(1), "it is the first");
+        assert!(!call(2));
+        assert_eq!(fuel(), (3, 3));
+        counts.begin_interval();
+        assert!(!counts.has_new());
+        assert!(call(10));
+        assert_eq!(fuel(), (13, 13));
+        counts.begin_interval();
+        assert_eq!(fuel(), (10, 13));
+        counts.begin_interval();
+        assert_eq!(fuel(), (0, 13));
+        let mut rows = 0;
+        counts.each(|_, _| rows += 1);
+        assert_eq!(rows, 0, "who is not called has no memory for it");
+    }
+}
