@@ -117,7 +117,7 @@ pub struct Context {
     pub root: String,
     /// Entries in its state.
     pub entries: u64,
-    /// Bytes of keys and values in its state.
+    /// Bytes of keys and values in its state, with what the server has noted of it.
     pub bytes: u64,
     /// Its part of its shard, beside others.
     pub weight: u16,

@@ -45,6 +45,7 @@ mod mailbox;
 mod mesh;
 mod message;
 mod node;
+mod notes;
 mod opening;
 mod overlay;
 mod placement;
@@ -88,6 +89,7 @@ pub use guest_log::{GuestLine, GuestLines};
 pub use handle::ShardHandle;
 pub use message::{Call, ContextInfo, NewContext, Reply};
 pub use node::{Drainer, Node, NodeConfig, StartError};
+pub use notes::is_note;
 pub use placement::{Cores, available_cores};
 pub use statistics::{
     Busiest, BusyContext, BusyQuestion, ContextStatistics, FailureKind, MethodRow,

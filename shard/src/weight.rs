@@ -10,10 +10,8 @@ use corelet_store::{
 
 use crate::error::CallError;
 use crate::message::ContextInfo;
+use crate::notes;
 use crate::shard::Shard;
-
-/// Where the agenda has it, if it is not the default.
-const KEY: &[u8] = b"w";
 
 /// The form of its value, which is the first byte; the weight follows (2, little-endian).
 const FORM: u8 = 1;
@@ -65,7 +63,7 @@ impl Default for Weight {
 /// The weight that is kept of a context. One of a form that is unknown here, as a later program
 /// may have written it, is the default.
 pub(crate) fn kept(snapshot: &Snapshot, slot: ContextSlot) -> Result<Weight, StoreError> {
-    let found = snapshot.get(slot, Space::Agenda, KEY)?;
+    let found = snapshot.get(slot, Space::Agenda, notes::WEIGHT)?;
     Ok(match found {
         Some(EntryValue::Register(value)) => Weight::read(value).unwrap_or_default(),
         Some(_) | None => Weight::DEFAULT,
@@ -92,7 +90,7 @@ impl Shard {
             context: id,
             author: self.author,
             hlc: self.clock.tick(),
-            key: Bytes::from_static(KEY),
+            key: Bytes::from_static(notes::WEIGHT),
             value: (!is_default).then(|| Bytes::from(weight.write())),
             is_awaited: true,
         };
@@ -166,7 +164,7 @@ mod tests {
         let info = block_on(poll_once(&mut setting)).unwrap().unwrap();
         assert_eq!((info.weight.get(), of_live()), (100, 100));
         let kept = bench.disk.ledger.snapshot().unwrap();
-        let kept = kept.get(slot, Space::Agenda, KEY).unwrap();
+        let kept = kept.get(slot, Space::Agenda, notes::WEIGHT).unwrap();
         assert_eq!(kept, None, "the default takes no room");
 
         let nobody = fixture::id(9);

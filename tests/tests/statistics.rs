@@ -92,6 +92,14 @@ fn calls_are_counted_by_method_and_outlive_a_stop() {
     assert_eq!(rows["(timers)"]["calls"], 1);
     assert!(!rows.contains_key("missing"));
 
+    // It changes by itself, so only who asks for it is told of it among the entries.
+    let entries = |more: &[&str]| {
+        let args = [&["context", "entries", "visits", "-o", "json"], more].concat();
+        told(&data, &args).matches(r#""agenda""#).count()
+    };
+    told(&data, &["context", "weight", "visits", "200"]);
+    assert_eq!(entries(&[]), 0);
+    assert!(entries(&["--space", "agenda"]) > 0);
     let table = told(&data, &["context", "stats", "visits"]);
     let line = table.lines().find(|line| line.starts_with("increment "));
     assert!(line.expect("a row").contains(" 4 "), "{table}");

@@ -609,8 +609,9 @@ Examples:
   corelet context entries shop --at 7Fk…
 
 What --at takes is shown by `corelet context deltas`, and as delta_id by each call. With
-it, entries of this node alone are left out: they are in no delta. With -o json each
-entry is a document on a line of its own, and so is the end, {\"end\":true,…}.")]
+it, entries of this node alone are left out: they are in no delta. What the server notes of the
+context for itself is shown with --space agenda only. With -o json each entry is a document on a
+line of its own, and so is the end, {\"end\":true,…}.")]
     Entries {
         /// Id or name.
         context: String,

@@ -33,6 +33,7 @@ use crate::answer::Answer;
 use crate::commit_stage::Receipt;
 use crate::context::Context;
 use crate::error::CallError;
+use crate::notes;
 use crate::rt;
 use crate::shard::Shard;
 
@@ -191,7 +192,7 @@ impl Shard {
             return Ok(stored::read(&total.value).unwrap_or_default());
         }
         let snapshot = self.snapshots.latest();
-        Ok(match snapshot.get(slot, Space::Agenda, stored::KEY)? {
+        Ok(match snapshot.get(slot, Space::Agenda, notes::STATISTICS)? {
             Some(EntryValue::Register(value)) => stored::read(value).unwrap_or_default(),
             Some(_) | None => Rows::default(),
         })
@@ -322,7 +323,7 @@ impl Shard {
             context,
             author: self.author,
             hlc: self.clock.tick(),
-            key: Bytes::from_static(stored::KEY),
+            key: Bytes::from_static(notes::STATISTICS),
             value: Some(total.value.clone()),
             is_awaited,
         });

@@ -10,9 +10,6 @@
 use super::counts::{FailureKind, MethodStatistics};
 use super::times::{TIME_BUCKETS, Times};
 
-/// Where the agenda has it.
-pub(super) const KEY: &[u8] = b"u";
-
 const FORM: u8 = 1;
 
 /// Whose figures these are.
