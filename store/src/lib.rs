@@ -168,8 +168,8 @@ pub use sequence::{
     SequenceKind, UPDATE_BYTES_MAX, UPDATE_EDITS_MAX,
 };
 pub use snapshot::{
-    AgendaEntry, EditPlace, EditView, ReadEntry, Scan, ScannedEntry, SequenceFacts, Snapshot,
-    TrieChild, TrieEntry, TrieNode, TriePage,
+    AgendaEntry, AgendaPage, EditPlace, EditView, ReadEntry, Scan, ScannedEntry, SequenceFacts,
+    Snapshot, TrieChild, TrieEntry, TrieNode, TriePage,
 };
 pub use step::{Budget, StepBounds};
 pub use sweep::Swept;
