@@ -129,6 +129,7 @@ impl Change {
             | Change::RemoveName { .. }
             | Change::DropDamagedName(_)
             | Change::Quarantine { .. } => true,
+            Change::PutNote(note) => note.value.is_none(),
             Change::CreateContext(_)
             | Change::Call(_)
             | Change::Delta(_)
@@ -138,8 +139,7 @@ impl Change {
             | Change::SetMembers { .. }
             | Change::Acknowledge(_)
             | Change::PutApplication(_)
-            | Change::PutName { .. }
-            | Change::PutNote(_) => false,
+            | Change::PutName { .. } => false,
         }
     }
 

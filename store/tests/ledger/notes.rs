@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use corelet_store::{Change, EntryValue, Head, Hlc, NodeId, Note, Refused, Space};
 
+use crate::full_map::{MAP_BYTES, fill};
 use crate::{Bench, id, set};
 
 fn note(bench: &mut Bench, n: u8, value: Option<&str>, is_awaited: bool) -> Change {
@@ -136,5 +137,43 @@ fn a_note_is_refused_alone_where_there_is_no_context_or_none_in_service() {
     });
     let refused = bench.ledger().commit(vec![change]).unwrap().remove(0);
     assert!(matches!(refused, Err(Refused::OutOfBounds { .. })));
+    bench.verify();
+}
+
+/// Neither takes it what is kept for those who free some, nor are calls lost beside it.
+#[test]
+fn a_note_for_which_there_is_no_room_is_refused_alone() {
+    let mut bench = Bench::with_map(MAP_BYTES);
+    let slot = bench.create(1);
+    let other = bench.create(2);
+    fill(&mut bench, 2, other, "large ", 20_000);
+    let large = "x".repeat(60_000);
+    for is_awaited in [false, true] {
+        let alone = note(&mut bench, 1, Some(&large), is_awaited);
+        let outcome = bench.ledger().writer().commit(vec![alone]).unwrap();
+        let refused = &outcome.verdicts[0];
+        assert!(matches!(refused, Err(Refused::DiskFull)), "{refused:?}");
+
+        let behind = note(&mut bench, 1, Some(&large), is_awaited);
+        let call = bench.call(1, slot, vec![set("beside", "1")]);
+        let mut writer = bench.ledger().writer();
+        let outcome = writer.commit(vec![behind, call]).unwrap();
+        let [refused, beside] = &outcome.verdicts[..] else {
+            panic!("{outcome:?}")
+        };
+        assert!(matches!(refused, Err(Refused::DiskFull)), "{refused:?}");
+        assert!(beside.is_ok(), "{beside:?}");
+        writer.checkpoint().unwrap();
+    }
+    assert_eq!(noted(&bench, slot), None);
+    bench.reopen();
+    assert_eq!(bench.get(slot, b"beside").unwrap(), b"1");
+    bench.verify();
+
+    bench.commit(vec![Change::DeleteContext(id(2))]);
+    while bench.ledger().sweep(256).unwrap().is_more {}
+    let again = note(&mut bench, 1, Some(&large), false);
+    assert!(bench.commit(vec![again])[0].slot() == slot);
+    assert_eq!(noted(&bench, slot).unwrap(), large.as_bytes());
     bench.verify();
 }
