@@ -4,7 +4,8 @@
 //! weight. The line serves the one whose start is the earliest, and that start is the virtual time
 //! now. Who has waited for nothing begins now: no idle time is made up for. What was spent
 //! without waiting in the line counts as well, and so does a slice that took more than was
-//! thought; but only up to a bound, so that nobody pays for a long time gone by.
+//! thought; but only up to a bound, so that nobody pays for a long time gone by. Who spends while
+//! nobody waits is the one who is served: that takes nothing from others.
 //!
 //! Owned by the shard. What of one context can run is in `ready.rs`, what is done in a visit in
 //! `schedule.rs`.
@@ -65,11 +66,34 @@ impl Line {
 
     /// Books what a context has spent, whether it has waited for that or not.
     pub(crate) fn spend(&self, share: &Share, fuel: u64) {
+        if self.is_empty() {
+            self.now.set(self.now.get().max(share.start.get()));
+        }
         let now = self.now.get();
         let start = share.start.get().max(now);
         let start = start.saturating_add(share.stretch_of(fuel));
         let debt_max = share.stretch_of(self.debt_fuel_max);
         share.start.set(start.min(now.saturating_add(debt_max)));
+    }
+
+    /// Gives a context another weight. What it is ahead of others is fuel, which weighs otherwise
+    /// from now on.
+    pub(crate) fn set_weight(&self, context: &Rc<Context>, weight: Weight) {
+        let share = &context.share;
+        let now = self.now.get();
+        let ahead = share.start.get().saturating_sub(now);
+        let before = share.weight.replace(weight);
+        let ahead = ahead.saturating_mul(before.get().into()) / u64::from(weight.get());
+        let start = now.saturating_add(ahead);
+        share.start.set(start);
+        let mut waiting = self.waiting.borrow_mut();
+        let mut places = std::mem::take(&mut *waiting).into_vec();
+        let its = |place: &&mut Place| Rc::ptr_eq(&place.context, context);
+        places
+            .iter_mut()
+            .filter(its)
+            .for_each(|place| place.start = start);
+        *waiting = places.into();
     }
 
     /// Puts a context into the line, which is not there.

@@ -32,6 +32,7 @@ use crate::fair::Line;
 use crate::ready::Job;
 use crate::stats::ShardStats;
 use crate::turn::{Begin, TurnInProgress};
+use crate::weight::Weight;
 
 /// Fuel that every turn is held to have cost, so that turns which fail early
 /// are not free.
@@ -104,6 +105,11 @@ impl Schedule {
         let fuel = i64::try_from(fuel).unwrap_or(i64::MAX);
         self.until_breath
             .set(self.until_breath.get().saturating_sub(fuel));
+    }
+
+    /// Gives a context another weight.
+    pub(crate) fn set_weight(&self, context: &Rc<Context>, weight: Weight) {
+        self.line.set_weight(context, weight);
     }
 
     /// Whether one more call may wait.
@@ -289,7 +295,6 @@ mod tests {
     use crate::fixture;
     use crate::statistics::Row;
     use crate::turn::{Asked, What};
-    use crate::weight::Weight;
 
     /// Far more than a slice.
     const ENDLESS: u64 = 1 << 40;
@@ -582,6 +587,59 @@ mod tests {
         bench.schedule.line.join(Rc::clone(late));
         let both = spent(&bench, &[10_000, 10_000], 20);
         assert!(both[0].abs_diff(both[1]) <= bench.slice_fuel, "{both:?}");
+    }
+
+    /// It has taken nothing from anybody.
+    #[test]
+    fn what_was_spent_while_nobody_waited_is_no_debt() {
+        let bench = with_weights(&[1, 1_000], 0);
+        let [light, heavy] = &bench.contexts[..] else {
+            unreachable!("there are two")
+        };
+        for _ in 0..100 {
+            bench.schedule.spend(light, bench.slice_fuel);
+        }
+        let debt = bench.schedule.line.debt(light);
+        assert_eq!(
+            debt,
+            100 * bench.slice_fuel,
+            "the last slice, by its weight"
+        );
+        // Who comes begins at the same time.
+        assert_eq!(bench.schedule.line.debt(heavy), 0);
+        bench.schedule.spend(heavy, bench.slice_fuel);
+        let debt = bench.schedule.line.debt(heavy);
+        assert_eq!(debt, bench.slice_fuel / 10);
+    }
+
+    #[test]
+    fn another_weight_counts_for_what_was_spent_before_it_as_well() {
+        for is_in_line in [false, true] {
+            let bench = with_weights(&[1, 1_000], 0);
+            let light = &bench.contexts[0];
+            bench.enqueue(1, false, 1);
+            bench.schedule.spend(light, ENDLESS);
+            let debt = || bench.schedule.line.debt(light);
+            assert_eq!(debt(), SLICES_OF_DEBT_MAX * bench.slice_fuel * 100);
+            if is_in_line {
+                bench.enqueue(0, false, 2);
+            }
+            bench
+                .schedule
+                .set_weight(light, Weight::new(1_000).unwrap());
+            assert_eq!(debt(), SLICES_OF_DEBT_MAX * bench.slice_fuel / 10);
+            for number in 3..100 {
+                bench.enqueue(1, false, number);
+            }
+            if is_in_line {
+                // As late as its new weight says: behind what the other one has in as many slices.
+                let ran: Vec<_> = (0..6)
+                    .flat_map(|_| bench.stretch(|_| bench.slice_fuel / 8))
+                    .collect();
+                let place = ran.iter().position(|(n, _)| *n == 0);
+                assert!(place.is_some_and(|place| place >= 30), "{ran:?}");
+            }
+        }
     }
 
     #[test]

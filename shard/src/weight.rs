@@ -99,7 +99,7 @@ impl Shard {
         if let Some(context) = live {
             // Of two that come at the same time the one that was written last counts.
             let kept = kept(&self.snapshots.latest(), context.slot)?;
-            context.share.weight.set(kept);
+            self.schedule.set_weight(&context, kept);
         }
         Ok(())
     }
