@@ -119,13 +119,18 @@ pub struct Context {
     pub entries: u64,
     /// Bytes of keys and values in its state, with what the server has noted of it.
     pub bytes: u64,
-    /// Its part of its shard, beside others.
+    /// Its part of its shard, beside others. Servers that tell of none have none.
+    #[serde(default = "weight_of_old_servers")]
     pub weight: u16,
     /// What of it is damaged, if it is out of service for that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub out_of_service: Option<String>,
     /// The shard that owns it.
     pub shard: u16,
+}
+
+fn weight_of_old_servers() -> u16 {
+    100
 }
 
 /// In the place of a method's name: all handlers that the server has called for timers.

@@ -20,7 +20,7 @@ use crate::context::{Context, InUse};
 use crate::error::CallError;
 use crate::message::{Reply, Request, Response};
 use crate::rt;
-use crate::shard::Shard;
+use crate::shard::{Shard, unknown_method};
 use crate::statistics::{Ended, Row};
 use crate::turn::{Asked, Begin, Durable, Executed, TurnInProgress, What};
 
@@ -208,7 +208,9 @@ impl Shard {
         let calls_max = self.host.limits().context_calls_per_second;
         let (row, method) = self.method_of(&context, query.method.as_bytes());
         let bytes_in = query.args.len();
-        let end = match context.rate.admit(started, calls_max).and(method) {
+        let named = || method.ok_or_else(|| unknown_method(&context, query.method.as_bytes()));
+        let admitted = context.rate.admit(started, calls_max);
+        let end = match admitted.and_then(|()| named()) {
             Ok(method) if method.kind != MethodKind::Query => return Err(Unanswered::NotAQuery),
             Ok(method) => self.answer_asked(&context, row, method, query).await,
             Err(refused) => Err(refused),

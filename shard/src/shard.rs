@@ -122,12 +122,12 @@ impl Shard {
         let started = Instant::now();
         let context = self.reach(id).await?;
         let (row, method) = self.method_of(&context, &call.method);
-        let kind = method.as_ref().ok().map(|method| method.kind);
+        let kind = method.map(|method| method.kind);
         let (bytes_in, is_keyed) = (call.args.len(), call.key.is_some());
         let end = match context
             .rate
             .admit(started, self.host.limits().context_calls_per_second)
-            .and(method)
+            .and_then(|()| method.ok_or_else(|| unknown_method(&context, &call.method)))
         {
             Ok(method) => {
                 self.answer_method(&context, row, method, call, started)
@@ -221,27 +221,19 @@ impl Shard {
         }
     }
 
-    /// The method of a context's application that has this name, and in which row of the
-    /// statistics its calls are counted.
+    /// The method of a context's application that has this name, if there is one, and in which
+    /// row of the statistics its calls are counted.
     pub(crate) fn method_of<'a>(
         &self,
         context: &'a Context,
         name: &[u8],
-    ) -> (Row, Result<&'a Method, CallError>) {
+    ) -> (Row, Option<&'a Method>) {
         let named = std::str::from_utf8(name).ok();
         let description = context.module.description();
         let methods = description.methods();
         match named.and_then(|name| description.place_of(name)) {
-            Some(place) => (Row::of_method(place), Ok(&methods[place])),
-            None => {
-                let method = String::from_utf8_lossy(name).chars().take(128).collect();
-                let application = context.application;
-                let unknown = CallError::MethodNotFound {
-                    method,
-                    application,
-                };
-                (Row::of_unknown(methods.len()), Err(unknown))
-            }
+            Some(place) => (Row::of_method(place), Some(&methods[place])),
+            None => (Row::of_unknown(methods.len()), None),
         }
     }
 
@@ -601,6 +593,14 @@ impl Shard {
 }
 
 /// A turn goes on without the caller who began it.
+/// What is said of a method that a context's application does not have.
+pub(crate) fn unknown_method(context: &Context, name: &[u8]) -> CallError {
+    CallError::MethodNotFound {
+        method: String::from_utf8_lossy(name).chars().take(128).collect(),
+        application: context.application,
+    }
+}
+
 fn is_unused(context: &Context) -> bool {
     context.is_idle() && !context.in_line.get() && !context.updating.get()
 }

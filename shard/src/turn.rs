@@ -362,7 +362,7 @@ impl Shard {
     fn has_expired(&self, context: &Context, begin: &Begin) -> bool {
         let left = begin.deadline.saturating_duration_since(Instant::now());
         // The time of one that was asked began with who asks.
-        if begin.asked.is_none() {
+        if begin.asked.is_none() && !left.is_zero() {
             let time = Duration::from_millis(self.host.limits().call_time_max);
             self.count_waited(context, begin.row, time.saturating_sub(left));
         }

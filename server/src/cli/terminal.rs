@@ -56,6 +56,8 @@ impl Screen {
             modes.local_modes -= LocalModes::ICANON | LocalModes::ECHO;
             // A shell that comes in between would be on the wrong screen.
             modes.special_codes[SpecialCodeIndex::VSUSP] = 0;
+            // It would end with the terminal as it is now.
+            modes.special_codes[SpecialCodeIndex::VQUIT] = 0;
             tcsetattr(&input, OptionalActions::Now, &modes)?;
         }
         let mut out = io::stdout().lock();

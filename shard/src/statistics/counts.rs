@@ -2,8 +2,13 @@
 //! When it is counted, and where it is kept, is in `mod.rs`.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 
 use crate::statistics::times::Times;
+use crate::stats::ShardStats;
+
+/// Rows in a shard's memory, at most: 64 MiB of them. What belongs to one more is not counted.
+const ROWS_MAX: u64 = 1 << 17;
 
 /// How calls fail, as far as statistics tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +54,8 @@ pub struct MethodStatistics {
     pub bytes_in: u64,
     /// Bytes of outputs.
     pub bytes_out: u64,
-    /// Time from arrival at the shard to the answer, which is durable.
+    /// Time from arrival at the shard to the answer, which is durable. Calls that were refused have
+    /// none.
     pub micros: u64,
     /// What of that was spent in the queue before a turn.
     pub waited_micros: u64,
@@ -143,8 +149,9 @@ impl Row {
 #[derive(Default)]
 pub(crate) struct Counts(RefCell<Option<Box<Counted>>>);
 
-#[derive(Default)]
 struct Counted {
+    // Of which one gauge tells how many rows all contexts have.
+    stats: Arc<ShardStats>,
     // By row; none of those that were not called in this interval or the one before.
     rows: Vec<Option<Box<MethodStatistics>>>,
     // Of the last whole interval.
@@ -154,17 +161,35 @@ struct Counted {
     is_new: bool,
 }
 
+/// What became of what was to be counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Booked {
+    /// It is the first since the figures were kept.
+    First,
+    /// It is not.
+    More,
+    /// It is not counted, as it needs a row and there are [`ROWS_MAX`].
+    NoRoom,
+}
+
 impl Counts {
-    /// Counts something. `true` if it is the first since the figures were kept.
-    pub(crate) fn book(&self, row: Row, book: impl FnOnce(&mut MethodStatistics)) -> bool {
+    /// Counts something.
+    pub(super) fn book(
+        &self,
+        row: Row,
+        stats: &Arc<ShardStats>,
+        book: impl FnOnce(&mut MethodStatistics),
+    ) -> Booked {
         let mut counted = self.0.borrow_mut();
-        let counted = counted.get_or_insert_default();
-        let place = usize::from(row.0);
-        if counted.rows.len() <= place {
-            counted.rows.resize_with(place + 1, Default::default);
+        let counted = counted.get_or_insert_with(|| Box::new(Counted::new(stats)));
+        let Some(row) = counted.row(usize::from(row.0)) else {
+            return Booked::NoRoom;
+        };
+        book(row);
+        match std::mem::replace(&mut counted.is_new, true) {
+            true => Booked::More,
+            false => Booked::First,
         }
-        book(counted.rows[place].get_or_insert_default());
-        !std::mem::replace(&mut counted.is_new, true)
     }
 
     /// Shows each row with something in it.
@@ -192,14 +217,23 @@ impl Counts {
         counted.recent = counted.fresh();
         counted.before.add(counted.recent);
         counted.is_new = false;
+        let mut is_idle = true;
         for row in &mut counted.rows {
             match row {
                 // It will most likely be called again.
                 Some(counts) if **counts != MethodStatistics::default() => {
                     **counts = MethodStatistics::default();
+                    is_idle = false;
                 }
-                row => *row = None,
+                Some(_) => {
+                    *row = None;
+                    counted.stats.statistics_rows.down();
+                }
+                None => {}
             }
+        }
+        if is_idle {
+            counted.rows = Vec::new();
         }
     }
 
@@ -224,6 +258,30 @@ impl Counts {
 }
 
 impl Counted {
+    fn new(stats: &Arc<ShardStats>) -> Counted {
+        Counted {
+            stats: Arc::clone(stats),
+            rows: Vec::new(),
+            recent: Sums::default(),
+            before: Sums::default(),
+            is_new: false,
+        }
+    }
+
+    /// None if there is no room for it.
+    fn row(&mut self, place: usize) -> Option<&mut MethodStatistics> {
+        if self.rows.get(place).is_none_or(Option::is_none) {
+            if self.stats.statistics_rows.get() >= ROWS_MAX {
+                return None;
+            }
+            if self.rows.len() <= place {
+                self.rows.resize_with(place + 1, Default::default);
+            }
+            self.stats.statistics_rows.up();
+        }
+        Some(self.rows[place].get_or_insert_default())
+    }
+
     fn fresh(&self) -> Sums {
         let mut fresh = Sums::default();
         let rows = self.rows.iter().flatten();
@@ -232,18 +290,56 @@ impl Counted {
     }
 }
 
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let rows = self.rows.iter().flatten();
+        rows.for_each(|_| self.stats.statistics_rows.down());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
+    fn a_shard_has_so_many_rows_and_those_of_who_is_idle_are_given_back() {
+        let stats = Arc::new(ShardStats::default());
+        let (busy, late) = (Counts::default(), Counts::default());
+        let call = |counts: &Counts, place| {
+            counts.book(Row::of_method(place), &stats, |row| row.calls += 1)
+        };
+        let rows = || stats.statistics_rows.get();
+        stats.statistics_rows.set(ROWS_MAX - 2);
+        assert_eq!(
+            [0, 7, 0].map(|n| call(&busy, n)),
+            [Booked::First, Booked::More, Booked::More]
+        );
+        assert_eq!(rows(), ROWS_MAX);
+        assert_eq!(call(&late, 0), Booked::NoRoom);
+        assert_eq!(call(&busy, 1), Booked::NoRoom);
+        assert_eq!(call(&busy, 7), Booked::More, "it has a row");
+        assert_eq!((busy.recent().calls, late.recent().calls), (4, 0));
+        busy.begin_interval();
+        assert_eq!(call(&busy, 0), Booked::First);
+        busy.begin_interval();
+        assert_eq!(rows(), ROWS_MAX - 1);
+        assert_eq!(call(&late, 0), Booked::First);
+        drop(busy);
+        assert_eq!(rows(), ROWS_MAX - 1);
+        drop(late);
+        assert_eq!(rows(), ROWS_MAX - 2);
+    }
+
+    #[test]
     fn what_is_recent_is_of_this_interval_and_the_one_before() {
         let counts = Counts::default();
+        let stats = Arc::default();
         let call = |fuel| {
-            counts.book(Row::of_method(2), |row| {
+            let booked = counts.book(Row::of_method(2), &stats, |row| {
                 row.calls += 1;
                 row.fuel += fuel;
-            })
+            });
+            booked == Booked::First
         };
         let fuel = || (counts.recent().fuel, counts.in_memory().fuel);
         assert_eq!(fuel(), (0, 0));

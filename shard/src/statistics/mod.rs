@@ -24,6 +24,7 @@ use corelet_store::{Change, ContextId, ContextSlot, EntryValue, Note, Refused, S
 use corelet_wasm_host::{Failure, Module};
 
 pub use self::busiest::{Busiest, BusyContext, BusyQuestion, RankedBy, RankedOver};
+use self::counts::Booked;
 pub(crate) use self::counts::{Counts, Row};
 pub use self::counts::{FailureKind, MethodStatistics, Sums};
 pub use self::stored::MethodRow;
@@ -82,6 +83,7 @@ pub(crate) struct Statistics {
 
 /// All that a context has counted, until it was kept last.
 struct Total {
+    slot: ContextSlot,
     value: Bytes,
     /// The number of its note's change; none if it has to be sent.
     sent: Option<u64>,
@@ -103,16 +105,6 @@ impl Statistics {
     fn recent(&self) -> Duration {
         let (began, before) = self.interval.get();
         began.elapsed() + before
-    }
-
-    /// Forgets what snapshots show.
-    fn forget_shown(&self, is_shown: impl Fn(u64) -> bool) {
-        let mut totals = self.totals.borrow_mut();
-        totals.retain(|_, total| !total.sent.is_some_and(&is_shown));
-        if totals.is_empty() {
-            // After a time in which many came and went.
-            totals.shrink_to(GONE_MAX / 8);
-        }
     }
 
     /// Forgets a context that does not exist any more.
@@ -147,18 +139,30 @@ impl Shard {
         self.book(context, row, |counts| {
             counts.calls += 1;
             counts.bytes_in += ended.bytes_in as u64;
-            counts.micros += took;
-            counts.times.count(took);
             match ended.outcome {
                 Ok(bytes) => counts.bytes_out += bytes as u64,
-                Err(error) => counts.failures[kind_of(error) as usize] += 1,
+                Err(error) => {
+                    let kind = kind_of(error);
+                    counts.failures[kind as usize] += 1;
+                    if kind == FailureKind::Refused {
+                        // It tells nothing of how long calls take that are served.
+                        return;
+                    }
+                }
             }
+            counts.micros += took;
+            counts.times.count(took);
         });
     }
 
     fn book(&self, context: &Context, row: Row, book: impl FnOnce(&mut MethodStatistics)) {
-        if row != Row::NONE && context.counts.book(row, book) {
-            self.statistics.new.borrow_mut().push(context.id);
+        if row == Row::NONE {
+            return;
+        }
+        match context.counts.book(row, &self.stats, book) {
+            Booked::More => {}
+            Booked::First => self.statistics.new.borrow_mut().push(context.id),
+            Booked::NoRoom => self.stats.statistics_lost.one(),
         }
     }
 
@@ -192,10 +196,12 @@ impl Shard {
             return Ok(stored::read(&total.value).unwrap_or_default());
         }
         let snapshot = self.snapshots.latest();
-        Ok(match snapshot.get(slot, Space::Agenda, notes::STATISTICS)? {
-            Some(EntryValue::Register(value)) => stored::read(value).unwrap_or_default(),
-            Some(_) | None => Rows::default(),
-        })
+        Ok(
+            match snapshot.get(slot, Space::Agenda, notes::STATISTICS)? {
+                Some(EntryValue::Register(value)) => stored::read(value).unwrap_or_default(),
+                Some(_) | None => Rows::default(),
+            },
+        )
     }
 
     /// Adds what is new of a context to what is to be kept.
@@ -203,18 +209,57 @@ impl Shard {
         if !context.counts.has_new() {
             return Ok(());
         }
+        self.forget_if_kept(context.id);
         let mut rows = self.kept_statistics(context.id, context.slot)?;
         add_new(&mut rows, context);
         context.counts.begin_interval();
         let value = Bytes::from(stored::write(&rows));
         let mut totals = self.statistics.totals.borrow_mut();
         let total = totals.entry(context.id).or_insert_with(|| Total {
+            slot: context.slot,
             value: Bytes::new(),
             sent: None,
             since: Instant::now(),
         });
         (total.value, total.sent) = (value, None);
         Ok(())
+    }
+
+    /// Forgets what is kept of a context if a snapshot shows it. That its note was told to be written
+    /// does not suffice: whatever fails behind it before a checkpoint takes it along.
+    fn forget_if_kept(&self, id: ContextId) {
+        let mut totals = self.statistics.totals.borrow_mut();
+        let Some(total) = totals.get_mut(&id) else {
+            return;
+        };
+        if !total.sent.is_some_and(|sent| self.commits.is_shown(sent)) {
+            return;
+        }
+        let snapshot = self.snapshots.latest();
+        match snapshot.get(total.slot, Space::Agenda, notes::STATISTICS) {
+            Ok(Some(EntryValue::Register(value))) if *value == total.value[..] => {
+                totals.remove(&id);
+            }
+            // It is sent again; if the reason is damage, that refuses it.
+            Ok(_) | Err(_) => total.sent = None,
+        }
+    }
+
+    async fn forget_kept(&self) {
+        let sent: Vec<ContextId> = {
+            let totals = self.statistics.totals.borrow();
+            let sent = totals.iter().filter(|(_, total)| total.sent.is_some());
+            sent.map(|(id, _)| *id).collect()
+        };
+        for some in sent.chunks(AT_ONCE) {
+            some.iter().for_each(|id| self.forget_if_kept(*id));
+            rt::breathe().await;
+        }
+        let mut totals = self.statistics.totals.borrow_mut();
+        if totals.is_empty() {
+            // After a time in which many came and went.
+            totals.shrink_to(GONE_MAX / 8);
+        }
     }
 
     /// Takes over what is new of a context that leaves memory.
@@ -267,6 +312,10 @@ impl Shard {
                 };
                 let added = self.add_up(&context).map_err(CallError::from);
                 self.quarantine_if_damaged(*id, &added);
+                if added.is_err() {
+                    // It is tried again, if the context is still in service.
+                    statistics.new.borrow_mut().push(*id);
+                }
             }
             rt::breathe().await;
         }
@@ -279,8 +328,7 @@ impl Shard {
 
     /// Sends what is to be kept to the disk, a few at a time.
     async fn send_totals(&self) {
-        self.statistics
-            .forget_shown(|number| self.commits.is_shown(number));
+        self.forget_kept().await;
         let (unsent, is_urgent) = {
             let totals = self.statistics.totals.borrow();
             let unsent = totals.iter().filter(|(_, total)| total.sent.is_none());
@@ -336,10 +384,13 @@ impl Shard {
 
     /// Takes in what has become of a note: it is sent again if that may help.
     fn take_receipt(&self, id: ContextId, number: u64, end: Option<Receipt>) {
-        let is_of_use = match &end {
+        let (is_of_use, is_gone) = match &end {
             Some(Ok(_)) => return,
-            Some(Err(CallError::Uncommitted(refused))) => matches!(**refused, Refused::DiskFull),
-            Some(Err(_)) | None => true,
+            Some(Err(CallError::Uncommitted(refused))) => (
+                matches!(**refused, Refused::DiskFull),
+                matches!(**refused, Refused::UnknownContext { .. }),
+            ),
+            Some(Err(_)) | None => (true, false),
         };
         let mut totals = self.statistics.totals.borrow_mut();
         let is_newest = |total: &Total| total.sent == Some(number);
@@ -351,8 +402,9 @@ impl Shard {
             }
             // It is gone, or out of service.
             false => {
-                totals.remove(&id);
-                self.stats.statistics_lost.one();
+                if totals.remove(&id).is_some() && !is_gone {
+                    self.stats.statistics_lost.one();
+                }
             }
         }
     }
@@ -407,6 +459,9 @@ fn kind_of(error: &CallError) -> FailureKind {
             Refused::DiskFull
             | Refused::BehindRefused { .. }
             | Refused::Overtaken { .. }
+            | Refused::StaleHlc { .. }
+            | Refused::UnknownContext { .. }
+            | Refused::Quarantined { .. }
             | Refused::Damaged { .. } => FailureKind::Server,
             _ => FailureKind::Limit,
         },

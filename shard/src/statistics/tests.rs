@@ -96,6 +96,9 @@ fn calls_are_counted_by_method_and_by_how_they_end() {
         let (whose, unknown) = rows.last().unwrap();
         assert_eq!(*whose, MethodRow::Unknown, "one row for all of them");
         assert_eq!(unknown.failures[FailureKind::Refused as usize], 2);
+        assert_eq!((unknown.calls, unknown.bytes_in), (2, 4));
+        let timed = unknown.times.counted().count();
+        assert_eq!((unknown.micros, timed), (0, 0), "nothing was served");
         assert_eq!(rows.len(), 3);
         let all: u64 = rows.iter().map(|(_, row)| row.fuel).sum();
         assert_eq!(all, bench.shard.stats.fuel.get());
@@ -157,8 +160,78 @@ fn a_note_that_was_lost_is_sent_again_and_one_that_is_refused_is_not() {
             shard.statistics.totals.borrow().is_empty(),
             "there is nobody"
         );
-        assert_eq!(shard.stats.statistics_lost.get(), 1);
+        assert_eq!(shard.stats.statistics_lost.get(), 0, "there is nobody");
     });
+}
+
+/// Whatever fails behind it takes a note along that nobody awaits.
+#[test]
+fn a_note_that_was_told_to_be_written_and_is_in_no_snapshot_is_sent_again() {
+    run(with_contexts(1), Bounds::default(), async |bench| {
+        let totals = || bench.shard.statistics.totals.borrow().len();
+        let calls = || row(&bench, 1, "keep").map_or(0, |row| row.calls);
+        call(&bench, 1, "keep").await.unwrap();
+        // Its transaction is given up behind the verdict.
+        keep_by(&bench, Bench::commit).await;
+        bench.checkpoint();
+        keep_by(&bench, Bench::commit).await;
+        bench.checkpoint();
+        assert_eq!((calls(), totals()), (1, 1));
+        call(&bench, 1, "keep").await.unwrap();
+        keep(&bench).await;
+        keep(&bench).await;
+        assert_eq!((calls(), totals()), (2, 0), "a snapshot has both");
+        assert_eq!(bench.shard.stats.statistics_lost.get(), 0);
+    });
+}
+
+/// Ten seconds later, as far as statistics can tell.
+fn age(bench: &Bench) {
+    let mut totals = bench.shard.statistics.totals.borrow_mut();
+    for total in totals.values_mut() {
+        total.since = total.since.checked_sub(KEEP_EVERY).unwrap();
+    }
+}
+
+/// One checkpoint for that in a minute, and none where others make them.
+#[test]
+fn a_note_is_awaited_only_if_nothing_has_made_it_durable_for_long() {
+    for has_checkpoints in [true, false] {
+        run(with_contexts(2), Bounds::default(), async |bench| {
+            let awaited = Cell::new(0);
+            let commit = |bench: &Bench| {
+                let batch: Vec<Change> = bench.queue.try_iter().map(|it| it.change).collect();
+                let is_awaited =
+                    |change: &&Change| matches!(change, Change::PutNote(note) if note.is_awaited);
+                let count = batch.iter().filter(is_awaited).count();
+                awaited.set(awaited.get() + count);
+                let mut writer = bench.disk.ledger.writer();
+                let outcome = match has_checkpoints {
+                    true => writer.commit_shown(batch).unwrap(),
+                    false => writer.commit(batch).unwrap(),
+                };
+                let snapshot = || bench.disk.ledger.snapshot().unwrap();
+                let report = crate::commit_stage::Report::Durable {
+                    verdicts: outcome.verdicts,
+                    shown: outcome.is_shown.then(snapshot),
+                };
+                bench.shard.commits.settle(report, &bench.shard.snapshots);
+            };
+            for interval in 0..13 {
+                for n in 1..=2 {
+                    call(&bench, n, "keep").await.unwrap();
+                }
+                keep_by(&bench, commit).await;
+                let expected = match has_checkpoints {
+                    true => 0,
+                    false => (interval + 1) / 7,
+                };
+                assert_eq!(awaited.get(), expected, "{interval}");
+                age(&bench);
+            }
+            assert_eq!(row(&bench, 1, "keep").unwrap().calls, 13);
+        });
+    }
 }
 
 #[test]
@@ -176,6 +249,7 @@ fn of_contexts_that_leave_memory_only_so_many_wait_to_be_kept() {
                 let mut id = [9; 32];
                 id[..8].copy_from_slice(&(n as u64).to_le_bytes());
                 let total = Total {
+                    slot: corelet_store::ContextSlot::UNASSIGNED,
                     value: Bytes::new(),
                     sent: None,
                     since: Instant::now(),

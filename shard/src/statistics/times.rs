@@ -1,6 +1,6 @@
 //! How long calls took, counted by half octaves of microseconds: fine enough to tell a median
 //! from a bad one, and small enough to be there for each method
-//! (`shard/decisions/0010-statistics-of-methods.md`).
+//! (`shard/decisions/0012-statistics-of-methods.md`).
 
 /// Buckets of [`Times`]. The last one has all from 50 s on, which no call takes that the
 /// default limit ends.
