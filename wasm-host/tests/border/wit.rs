@@ -193,7 +193,12 @@ fn a_component_exports_the_hooks_that_it_has() {
         .load(&component)
         .unwrap_or_else(|refused| panic!("{refused}"));
     assert_eq!(module.description().schema_version(), 7);
-    assert!(module.description().to_json().contains(r#""schema_version":7"#));
+    assert!(
+        module
+            .description()
+            .to_json()
+            .contains(r#""schema_version":7"#)
+    );
     let migrate = Hook::Migrate { from: 4 };
     assert!(module.has_hook(migrate));
     assert!(!module.has_hook(Hook::BeforeUpgrade) && !module.has_hook(Hook::AfterUpgrade));
@@ -220,12 +225,7 @@ fn component(module: &str, resolve: &Resolve, package: PackageId, has_handlers: 
     component_of(module, resolve, package, &[world])
 }
 
-fn component_of(
-    module: &str,
-    resolve: &Resolve,
-    package: PackageId,
-    worlds: &[&str],
-) -> Vec<u8> {
+fn component_of(module: &str, resolve: &Resolve, package: PackageId, worlds: &[&str]) -> Vec<u8> {
     let mut module = wat::parse_str(module).unwrap();
     for world in worlds {
         let world = resolve.select_world(&[package], Some(world)).unwrap();
