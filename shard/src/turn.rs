@@ -238,7 +238,7 @@ impl Shard {
         if begin.upgrades != context.upgrades.get() {
             begin = match self.admit_anew(context, begin) {
                 Ok(begin) => begin,
-                Err(step) => return step,
+                Err(step) => return *step,
             };
         }
         let is_exclusive = begin.is_exclusive();

@@ -297,7 +297,7 @@ impl Shard {
         &self,
         context: &Rc<Context>,
         mut begin: Begin,
-    ) -> Result<Begin, Step> {
+    ) -> Result<Begin, Box<Step>> {
         begin.upgrades = context.upgrades.get();
         // It is no fault of its own that it has waited for so long.
         let time = Duration::from_millis(self.host.limits().call_time_max);
@@ -329,7 +329,8 @@ impl Shard {
             Err(error) => {
                 let promise = begin.promise.take();
                 let is_exclusive = was == MethodKind::Update;
-                return Err(self.not_begun(context, is_exclusive, promise, Err(error)));
+                let over = self.not_begun(context, is_exclusive, promise, Err(error));
+                return Err(Box::new(over));
             }
         };
         match found {
@@ -348,7 +349,7 @@ impl Shard {
             }
         }
         self.schedule.enqueue(context, begin);
-        Err(Step::Delivered)
+        Err(Box::new(Step::Delivered))
     }
 }
 

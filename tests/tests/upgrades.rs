@@ -3,6 +3,11 @@
 //!
 //! `CORELET_UPGRADE_KILLS` sets how often it is killed (6).
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "clients that wait for their answers have threads of their own"
+)]
+
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};

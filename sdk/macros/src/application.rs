@@ -97,7 +97,10 @@ fn given(attribute: TokenStream) -> syn::Result<Given> {
             Ok(())
         } else if meta.path.is_ident("schema_version") {
             let version = meta.value()?.parse::<LitInt>()?;
-            version.base10_parse::<u64>()?;
+            if version.base10_parse::<u64>().is_err() {
+                let message = "a schema version is a number from 0 on, of up to 64 bits";
+                return Err(Error::new(version.span(), message));
+            }
             schema_version = Some(version);
             Ok(())
         } else {
@@ -254,7 +257,7 @@ mod tests {
             quote!(
                 struct App;
             ),
-            "expected integer",
+            "a schema version is a number",
         );
         check(
             quote!(nam = "x"),
