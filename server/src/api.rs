@@ -197,7 +197,7 @@ pub struct Figures {
     pub bytes_in: u64,
     /// Bytes of outputs.
     pub bytes_out: u64,
-    /// Time from arrival at the shard to the answer, summed up.
+    /// Time from arrival at the shard to the answer, summed up. Calls that were refused have none.
     pub time_us: u64,
     /// What of it was spent before a turn began.
     pub waited_us: u64,

@@ -139,9 +139,15 @@ fn what_was_kept_outlives_a_kill() {
         client.call(&context, "len", json!({})).expect("an answer");
     }
     let figure = |name: &str| client.metric(&format!("corelet_{name}_total{{shard=\"0\""));
-    let before = figure("checkpoints");
+    // As they were just before.
+    let mut before = figure("checkpoints");
     wait_for("the next time that statistics are kept", || {
-        (figure("statistics_kept") > 0).then_some(())
+        let now = figure("checkpoints");
+        if figure("statistics_kept") > 0 {
+            return Some(());
+        }
+        before = now;
+        None
     });
     wait_for("the checkpoint behind it", || {
         (figure("checkpoints") > before).then_some(())
