@@ -381,7 +381,8 @@ impl Bench {
             warm_sum: WarmSum::new(&stats),
             query_cache: crate::query_cache::QueryCache::new(&bounds, &stats),
             sequences: SequenceCache::new(&bounds, &stats),
-            timers: crate::timers::Timers::new(&bounds.timers),
+            timers: crate::timers::Timers::new(bounds.timers.pace()),
+            sends: crate::sends::Sends::new(bounds.sends.pace()),
             stats,
             bounds,
         };

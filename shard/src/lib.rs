@@ -12,6 +12,7 @@
 #![warn(clippy::unwrap_used)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod agenda;
 mod ahead;
 mod answer;
 mod asking;
@@ -31,9 +32,11 @@ mod contexts;
 mod copies;
 mod delivery;
 mod directory;
+mod due;
 mod ending;
 mod error;
 mod events;
+mod fault;
 #[cfg(test)]
 mod fixture;
 mod guest_log;
@@ -46,6 +49,7 @@ mod message;
 mod node;
 mod opening;
 mod overlay;
+mod pacer;
 mod placement;
 mod places;
 mod quarantine;
@@ -55,6 +59,7 @@ mod ready;
 pub mod rt;
 mod saver;
 mod schedule;
+mod sends;
 mod sequences;
 mod shard;
 mod snapshots;
@@ -72,7 +77,7 @@ pub use blobs::{
     BLOB_CONTEXTS_MAX, BlobDownload, BlobInfo, BlobRequestError, BlobService, BlobStats,
     BlobUpload, SharedCount, UploadedBlob,
 };
-pub use bounds::{BlobBounds, Bounds, CollectorBounds, TimerBounds, WatchdogConfig};
+pub use bounds::{BlobBounds, Bounds, CollectorBounds, SendBounds, TimerBounds, WatchdogConfig};
 pub use compiler::Coming;
 pub use components::component_file;
 pub use copies::{ContextReader, CopyStream, ReadError};
@@ -86,5 +91,6 @@ pub use handle::ShardHandle;
 pub use message::{Call, ContextInfo, NewContext, Reply};
 pub use node::{Drainer, Node, NodeConfig, StartError};
 pub use placement::{Cores, available_cores};
+pub use sends::SentCallInfo;
 pub use stats::{BUCKETS, Counter, Gauge, Histogram, ShardStats};
 pub use uploads::{UploadService, UploadStats};

@@ -15,6 +15,7 @@ use crate::delivery::Delivered;
 use crate::error::CallError;
 use crate::events::EventsPage;
 use crate::guest_log::GuestLines;
+use crate::sends::{Outcome, Pair, SentCall, SentCallInfo, SentNumber};
 
 /// A call of one method of one context.
 #[derive(Clone, Debug)]
@@ -105,6 +106,16 @@ pub(crate) enum Request {
         context: ContextId,
         query: AskedQuery,
     },
+    /// Carry out a call that another context has sent.
+    Take {
+        context: ContextId,
+        call: SentCall,
+    },
+    /// Whether it is durable that no call of a pair up to this one will be handed over any more.
+    HasEnded {
+        pair: Pair,
+        number: SentNumber,
+    },
     Create {
         id: ContextId,
         new: NewContext,
@@ -160,6 +171,12 @@ pub(crate) enum Request {
         after: Option<String>,
         limit: usize,
     },
+    /// Calls that a context has sent and that have not ended, behind one.
+    Sent {
+        id: ContextId,
+        after: Option<(ContextId, String)>,
+        limit: usize,
+    },
     /// One of the shard's contexts that runs this application.
     FindUser {
         application: ApplicationId,
@@ -190,6 +207,8 @@ pub(crate) enum Request {
 pub(crate) enum Response {
     Call(Result<Reply, CallError>),
     Query(Answered),
+    Take(Result<Outcome, CallError>),
+    HasEnded(Result<bool, CallError>),
     Create(Result<ContextInfo, CallError>),
     Delete(Result<(), CallError>),
     Release(Result<(), CallError>),
@@ -202,6 +221,7 @@ pub(crate) enum Response {
     GuestLogs(Result<GuestLines, CallError>),
     Attached(Result<Vec<AttachedBlob>, CallError>),
     Timers(Result<(Vec<GuestTimer>, bool), CallError>),
+    Sent(Result<(Vec<SentCallInfo>, bool), CallError>),
     FindUser(Result<Option<ContextId>, CallError>),
     /// To `Close` and to `Reopen`.
     Closed,

@@ -35,6 +35,7 @@ use crate::message::{Call, Reply, Request, Response};
 use crate::query_cache::QueryCache;
 use crate::ready::Job;
 use crate::schedule::Schedule;
+use crate::sends::Sends;
 use crate::sequences::SequenceCache;
 use crate::snapshots::Snapshots;
 use crate::stats::ShardStats;
@@ -94,6 +95,8 @@ pub(crate) struct Shard {
     pub(crate) sequences: Rc<SequenceCache>,
     /// Who has timers.
     pub(crate) timers: Timers,
+    /// Who has sent calls to others.
+    pub(crate) sends: Sends,
 }
 
 impl Shard {
@@ -248,9 +251,10 @@ impl Shard {
         }
         let query = (!is_exclusive).then(|| begin.depth());
         if !self.schedule.may_run_now(context, query) {
-            // A context has one timer's run under way, and a shard few: there is always a place
-            // for them, or clients that keep the queue full would keep them out.
-            if !matches!(begin.what, What::Timer(_)) {
+            // A context has one timer's run under way, and few calls of other contexts, and a shard
+            // has few: there is always a place for them, or clients that keep the queue full
+            // would keep them out.
+            if !begin.what.has_its_place() {
                 self.schedule.check_room(context)?;
             }
             let (promise, answer) = promise();
@@ -484,6 +488,13 @@ impl Shard {
                 self.stats.hops.one();
                 Response::Query(self.query_here(context, query).await)
             }
+            Request::Take { context, call } => {
+                self.stats.hops.one();
+                Response::Take(self.take_here(context, call).await)
+            }
+            Request::HasEnded { pair, number } => {
+                Response::HasEnded(self.has_ended_here(pair, number))
+            }
             Request::Create { id, new } => {
                 Response::Create(self.counted(self.create_here(id, new).await))
             }
@@ -506,6 +517,7 @@ impl Shard {
             Request::Timers { id, after, limit } => {
                 Response::Timers(self.timers_here(id, after.as_deref(), limit))
             }
+            Request::Sent { id, after, limit } => Response::Sent(self.sent_here(id, after, limit)),
             Request::GuestLogs { id, after } => {
                 Response::GuestLogs(self.guest_logs_here(id, after))
             }

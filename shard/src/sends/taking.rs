@@ -1,0 +1,173 @@
+//! The receiver's side of a call: it runs as an update, and that it was taken is noted in the same
+//! commit; where it fails, in one that has nothing else. What was taken before is told again and
+//! not run. Runs on the shard of the receiver.
+//!
+//! A context takes few such calls at a time, so those who call it over HTTP wait for few.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use corelet_store::ContextId;
+use corelet_wasm_host::MethodKind;
+
+use super::handing::failed;
+use super::{Outcome, SentCall, TakenRow, caller_of};
+use crate::context::{Context, InUse};
+use crate::error::CallError;
+use crate::fault::is_nobodys_fault;
+use crate::shard::{Shard, settle};
+use crate::turn::{Begin, SentTurn, What};
+
+/// A call's place among those that a context takes at a time.
+struct Place<'a>(&'a Cell<usize>);
+
+impl<'a> Place<'a> {
+    fn take(context: &'a Context, max: usize) -> Result<Place<'a>, CallError> {
+        let taken = &context.taking;
+        let used = taken.get();
+        if used >= max {
+            return Err(CallError::Busy {
+                limit: "sends.context_running_max",
+                used: used as u64,
+                max: max as u64,
+            });
+        }
+        taken.set(used + 1);
+        Ok(Place(taken))
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+impl Shard {
+    /// Carries out a call that another context has sent, or tells what it came to before. An error
+    /// says that it is to be handed over again later.
+    pub(crate) async fn take_here(
+        self: &Rc<Self>,
+        id: ContextId,
+        call: SentCall,
+    ) -> Result<Outcome, CallError> {
+        self.check_service(id)?;
+        let taken = self.take(id, call).await;
+        self.quarantine_if_damaged(id, &taken);
+        taken
+    }
+
+    async fn take(self: &Rc<Self>, id: ContextId, call: SentCall) -> Result<Outcome, CallError> {
+        let context = match self.reach(id).await {
+            Ok(context) => context,
+            Err(CallError::ContextNotFound { .. }) => {
+                return Ok(Outcome::failed("unknown_context"));
+            }
+            Err(error) => return Err(error),
+        };
+        if let Some(outcome) = self.taken_before(&context, &call)? {
+            self.stats.sends_repeated.one();
+            return Ok(outcome);
+        }
+        let method = match self.method_of(&context, call.method.as_bytes()) {
+            Ok(method) if method.kind == MethodKind::Update => Arc::clone(&method.name),
+            Ok(_) => return Ok(Outcome::failed("not_an_update")),
+            Err(_) => return Ok(Outcome::failed("unknown_method")),
+        };
+        let now = Instant::now();
+        let per_second_max = self.host.limits().context_calls_per_second;
+        context.send_rate.admit(now, per_second_max)?;
+        let place = Place::take(&context, self.bounds.sends.context_running_max)?;
+        let begin = Begin {
+            what: What::Sent(Box::new(SentTurn {
+                from: call.from,
+                number: call.number,
+                method,
+                depth: call.depth,
+                has_callback: call.has_callback,
+            })),
+            args: call.args.clone(),
+            caller: caller_of(call.from),
+            asked: None,
+            deadline: now + Duration::from_millis(self.host.limits().call_time_max),
+            keyed: None,
+            promise: None,
+        };
+        let executed = self.execute(&context, begin).await;
+        drop(place);
+        if let Err(CallError::Busy {
+            limit: "senders_max",
+            ..
+        }) = executed
+        {
+            self.forget_senders(&context);
+        }
+        let executed = executed?;
+        if executed.is_stale() {
+            // Somebody has handed it over twice, which nobody does. When the first is durable,
+            // this one is told the same.
+            let busy = CallError::bug("a call was handed over while it was being taken");
+            return Err(busy);
+        }
+        let error = match settle(executed).await {
+            Ok(reply) => {
+                self.stats.sends_taken.one();
+                let outcome = Outcome::Done(reply.output);
+                return Ok(told(outcome, &call));
+            }
+            Err(error) if is_nobodys_fault(&error) => return Err(error),
+            Err(error) => error,
+        };
+        let outcome = told(Outcome::of_error(&error), &call);
+        self.note_failed(&context, &call, outcome.clone()).await?;
+        self.stats.sends_taken.one();
+        Ok(outcome)
+    }
+
+    /// What a call came to that was taken before, if that is durable.
+    fn taken_before(
+        &self,
+        context: &Context,
+        call: &SentCall,
+    ) -> Result<Option<Outcome>, CallError> {
+        let row = self
+            .durable_view(context)
+            .taken(call.from)
+            .map_err(failed)?;
+        Ok(match row {
+            Some(row) if row.number == call.number => Some(row.outcome),
+            // One behind it was taken, so this one's sender has been told long ago, and asks
+            // again out of an older life of it.
+            Some(row) if row.number > call.number => Some(Outcome::failed("outcome_forgotten")),
+            _ => None,
+        })
+    }
+
+    /// Notes that a call was taken which has failed, and so has left nothing else.
+    async fn note_failed(
+        self: &Rc<Self>,
+        context: &InUse,
+        call: &SentCall,
+        outcome: Outcome,
+    ) -> Result<(), CallError> {
+        let row = TakenRow {
+            number: call.number,
+            outcome,
+        };
+        self.write_alone(context, |view| {
+            view.write_taken(call.from, &row)?;
+            Ok(Some(None))
+        })
+        .await
+    }
+}
+
+/// What is kept of an outcome.
+fn told(outcome: Outcome, call: &SentCall) -> Outcome {
+    match call.has_callback {
+        true => outcome,
+        false => outcome.without_text(),
+    }
+}
