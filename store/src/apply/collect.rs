@@ -4,7 +4,7 @@
 //! transaction that is open: it is in no journal, so what a crash undoes is done again, and
 //! nothing but time is lost. It makes no checkpoint. The most that is done between two looks at the clock is to look for
 //! a span of history (at up to [`SPAN_DELTAS_MAX`](crate::tally::SPAN_DELTAS_MAX) small deltas, and with other nodes at what the members have
-//! said and at some marks), or to drop one, or to read one event or large delta, however large that is, or to make one pack of edits. What is read is checked before anything is written; damage
+//! said and at some marks), or to drop some deltas of one, or to read one event or large delta, however large that is, or to make one pack of edits. What is read is checked before anything is written; damage
 //! is reported, and ends only what concerns its context. Bounds are in
 //! `crate::retention`, what becomes of deltas in `history.rs`. Start at [`Pass::collect`].
 

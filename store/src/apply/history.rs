@@ -24,6 +24,10 @@ pub(super) const FOLLOWERS_MAX: usize = 4;
 /// A delta of so many bytes is large: it is read once, also if a step ends before what it is read for was found.
 const LARGE_BYTES: u64 = 16 << 10;
 
+/// Deltas that are dropped between two looks at the clock: some tens of microseconds each where a
+/// transaction has written much.
+const CUT_BETWEEN_LOOKS: u64 = 8;
+
 /// Large deltas, and contexts, of which note is taken for that.
 const NOTED_MAX: usize = 1_024;
 
@@ -169,8 +173,7 @@ impl Pass<'_> {
                         Held::Nowise => {}
                     }
                 }
-                self.cut(slot, head, tally, top, &span, &seen, step)
-                    .map(Some)
+                self.cut(slot, head, tally, top, &span, step).map(Some)
             }
         }
     }
@@ -231,8 +234,8 @@ impl Pass<'_> {
         Ok(Walked::Span(span))
     }
 
-    /// A delta, of which it is known what it is if it is large and was read before. None if the time of the step is over
-    /// and it has read one already that the next one need not read again.
+    /// A delta, of which it is known what it is if it is large and was read before. None if the step is over
+    /// and has read one already that the next one need not read again.
     pub(super) fn read_once(
         &self,
         slot: ContextSlot,
@@ -244,7 +247,7 @@ impl Pass<'_> {
         if let Some(known) = known.filter(|known| known.id.is_some() || !with_id) {
             return Ok(Some(known));
         }
-        if step.reading.is_new && step.budget.is_late() {
+        if step.reading.is_new && step.is_full() {
             return Ok(None);
         }
         let delta = self.logged(slot, position, with_id)?;
@@ -301,8 +304,9 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// Drops a span, and all that was known about it.
-    #[expect(clippy::too_many_arguments, reason = "all of it was found out before")]
+    /// Drops a span, and all that was known about it: the oldest deltas first, and those that are left
+    /// when the time of the step is over with a later one. Each lies somewhere else in the index of a shared context, and
+    /// what it takes to write on one more page grows with the pages that are written on already.
     fn cut(
         &mut self,
         slot: ContextSlot,
@@ -310,16 +314,14 @@ impl Pass<'_> {
         mut tally: Tally,
         top: u64,
         span: &[Logged],
-        seen: &VersionVector,
         step: &mut Step<'_>,
     ) -> Result<Progress, StoreError> {
-        let count = span.len() as u64;
-        let Some(log_count) = head.log_count.checked_sub(count) else {
+        if head.log_count < span.len() as u64 {
             let why = "it counts fewer deltas than there are";
             let damage = StoreError::corrupt("head record", &slot_key(slot), why);
             step.done.damaged.push((slot, damage));
             return Ok(Progress::Done);
-        };
+        }
         let pruned = match head.is_shared {
             true => {
                 let pruned = self.pruned(slot);
@@ -330,7 +332,13 @@ impl Pass<'_> {
             }
             false => None,
         };
-        for delta in span {
+        let (mut count, mut bytes) = (0_u64, 0);
+        let mut log_pruned = head.log_pruned;
+        let mut seen = VersionVector::default();
+        for delta in span.iter().rev() {
+            if count > 0 && count.is_multiple_of(CUT_BETWEEN_LOOKS) && step.budget.is_late() {
+                break;
+            }
             step.reading.deltas.remove(&delta.position);
             tally.subtract_delta(delta.position, delta.bytes);
             let key = position_key(delta.position);
@@ -342,20 +350,26 @@ impl Pass<'_> {
                 let deleted = self.tables.dag.delete(&mut self.txn, &key);
                 deleted.map_err(|error| self.engine(error))?;
             }
+            seen.see(delta.dot);
+            log_pruned = delta.position;
+            count += 1;
+            bytes += delta.bytes;
         }
-        let key = mark_key(slot, top);
-        let deleted = self.tables.marks.delete(&mut self.txn, &key);
-        deleted.map_err(|error| self.engine(error))?;
+        if log_pruned == top {
+            let key = mark_key(slot, top);
+            let deleted = self.tables.marks.delete(&mut self.txn, &key);
+            deleted.map_err(|error| self.engine(error))?;
+        }
         if let Some(mut pruned) = pruned {
-            pruned.join(seen);
+            pruned.join(&seen);
             self.put_pruned(slot, &pruned).map_err(written)?;
         }
-        self.freed_bytes += span.iter().map(|delta| delta.bytes).sum::<u64>();
+        self.freed_bytes += bytes;
         step.done.deltas += count;
         step.done.rows += count;
         self.note_collected(slot, tally, 2 * count, |head| {
-            head.log_count = log_count;
-            head.log_pruned = top;
+            head.log_count -= count;
+            head.log_pruned = log_pruned;
         })?;
         Ok(Progress::More)
     }
