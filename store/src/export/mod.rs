@@ -59,6 +59,7 @@ use self::source::{RowWriter, write_context};
 use self::target::{Announced, Target};
 use crate::authors::Authors;
 use crate::delta::Reader;
+use crate::entry::Space;
 use crate::error::{ExportError, ImportError, StoreError};
 use crate::hlc::Hlc;
 use crate::ids::{ApplicationId, BlobId, ContextId, Root};
@@ -312,6 +313,11 @@ impl<'l> Intake<'l> {
         match &mut inspected.row {
             Row::Answer { answer, .. } => self.check_stamp(answer.hlc)?,
             Row::Member { since, .. } => self.check_stamp(*since)?,
+            Row::Value {
+                space: Space::Agenda,
+                dot,
+                ..
+            } => self.check_stamp(dot.hlc)?,
             Row::Event { sequence, .. } => {
                 let anew = sequence.checked_add(self.renumbers_by);
                 *sequence = anew.ok_or(ImportError::malformed("an event has no number"))?;

@@ -53,6 +53,8 @@ pub(super) struct Target<'l> {
     step: Option<Step<'l>>,
     record: ContextRecord,
     head: Head,
+    /// The last stamp of the context and of its agenda.
+    last_hlc: Hlc,
     authors: NamedAuthors,
     /// Which numbers of the file are which of this ledger, and the pair that was asked for last.
     numbers: HashMap<u32, u32>,
@@ -160,6 +162,7 @@ impl<'l> Target<'l> {
                 application,
                 created,
             },
+            last_hlc: head.hlc,
             head,
             authors,
             numbers: HashMap::new(),
@@ -213,7 +216,10 @@ impl<'l> Target<'l> {
                 dot,
                 bytes,
             } => {
-                let dot = self.dot(writer, *dot)?;
+                let dot = match space {
+                    Space::Agenda => self.dot_of_agenda(writer, *dot)?,
+                    _ => self.dot(writer, *dot)?,
+                };
                 let value = Stored::Value(Value { dot, bytes });
                 self.count_entry(*space, key, &value)?;
                 self.entry(writer, *space, key, &EntryRow::value(dot, bytes))
@@ -362,7 +368,7 @@ impl<'l> Target<'l> {
             return Err(ImportError::Disagrees { context, source });
         }
         let mut next = writer.next();
-        next.last_hlc = next.last_hlc.max(self.head.hlc);
+        next.last_hlc = next.last_hlc.max(self.last_hlc);
         self.open_step(writer)?;
         let tables = writer.tables();
         let step = self.step.as_mut().expect("it was opened above");
@@ -414,6 +420,16 @@ impl<'l> Target<'l> {
             let why = "a stamp is later than the last one of its context";
             return Err(ImportError::malformed(why));
         }
+        self.dot_of_agenda(writer, dot)
+    }
+
+    /// The head does not tell of notes, so that theirs may be later than its last stamp.
+    fn dot_of_agenda(
+        &mut self,
+        writer: &mut LedgerWriter<'l>,
+        dot: Dot,
+    ) -> Result<Dot, ImportError> {
+        self.last_hlc = self.last_hlc.max(dot.hlc);
         let author = self.number(writer, dot.author)?;
         Ok(Dot { author, ..dot })
     }

@@ -294,13 +294,16 @@ fn a_seal_of_what_its_context_has_not_seen_is_refused() {
     assert!(matches!(error, ImportError::Malformed { .. }), "{error}");
 }
 
-/// An answer would never be past its time, and a member never be away.
+/// An answer would never be past its time, a member never be away, and no later stamp be given.
 #[test]
-fn answers_and_members_from_the_future_are_refused() {
-    for is_member in [false, true] {
-        let error = refused(&changed(|row| match row {
-            Row::Member { since, .. } if is_member => *since = Hlc::MAX,
-            Row::Answer { answer, .. } if !is_member => answer.hlc = Hlc::MAX,
+fn answers_members_and_notes_from_the_future_are_refused() {
+    for lie in 0..3 {
+        let error = refused(&changed(|row| match (lie, row) {
+            (0, Row::Member { since, .. }) => *since = Hlc::MAX,
+            (1, Row::Answer { answer, .. }) => answer.hlc = Hlc::MAX,
+            (2, Row::Value { space, dot, .. }) if *space == Space::Private => {
+                (*space, dot.hlc) = (Space::Agenda, Hlc::MAX);
+            }
             _ => {}
         }));
         let is_told = matches!(
@@ -310,7 +313,7 @@ fn answers_and_members_from_the_future_are_refused() {
                 ..
             }
         );
-        assert!(is_told, "{error}");
+        assert!(is_told, "{lie}: {error}");
     }
 }
 

@@ -5,8 +5,8 @@ use std::io::Cursor;
 
 use bytes::Bytes;
 use corelet_store::{
-    Arrival, Change, ContextSlot, DeltaView, EntryKind, EntryValue, ExportScope, Hlc, Op, Refused,
-    Space, Write, import_context, verify,
+    Arrival, Change, ContextSlot, DeltaView, EntryKind, EntryValue, ExportScope, Hlc, NodeId, Note,
+    Op, Refused, Space, Write, import_context, verify,
 };
 
 use crate::copies::{export, other};
@@ -182,6 +182,18 @@ fn an_agenda_goes_along_in_a_backup_and_not_in_an_export() {
         let ops = vec![set("at", "1"), agenda("due", "3")];
         let call = bench.call(1, slot, ops);
         bench.commit(vec![call]);
+        // Later than anything that the head tells of.
+        bench.now += 1;
+        let noted = Note {
+            context: id(1),
+            author: NodeId::from_bytes([0xaa; 32]),
+            hlc: Hlc::from_bits(bench.now << 12),
+            key: "note".into(),
+            value: Some("4".into()),
+            is_awaited: true,
+        };
+        let last = noted.hlc;
+        bench.commit(vec![Change::PutNote(noted)]);
         let scope = ExportScope { private, log: true };
         let file = export(bench.ledger(), id(1), scope);
         let target = other();
@@ -191,8 +203,10 @@ fn an_agenda_goes_along_in_a_backup_and_not_in_an_export() {
         let slot = snapshot.slot_of(&id(1)).unwrap().unwrap();
         let found = snapshot.get(slot, Space::Agenda, b"due").unwrap();
         assert_eq!(found.is_some(), private);
-        let bytes = if private { 3 + 4 } else { 3 };
+        let bytes = if private { 3 + 4 + 5 } else { 3 };
         assert_eq!(snapshot.head(slot).unwrap().bytes, bytes);
+        // No stamp is given twice, whatever the wall clock says there.
+        assert_eq!(target.ledger().last_hlc() >= last, private);
         verify(&snapshot).unwrap();
     }
 }

@@ -147,7 +147,8 @@ fn a_note_for_which_there_is_no_room_is_refused_alone() {
     let slot = bench.create(1);
     let other = bench.create(2);
     fill(&mut bench, 2, other, "large ", 20_000);
-    let large = "x".repeat(60_000);
+    // Of more pages than the calls which found no room would have taken, twice in the journal and the log.
+    let large = "x".repeat(200_000);
     for is_awaited in [false, true] {
         let alone = note(&mut bench, 1, Some(&large), is_awaited);
         let outcome = bench.ledger().writer().commit(vec![alone]).unwrap();
