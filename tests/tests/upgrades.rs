@@ -351,6 +351,60 @@ fn a_hook_that_fails_leaves_the_context_as_it_was() {
     assert_eq!(server.stop(), Some(0), "{}", server.log());
 }
 
+/// By an operator, by the clock, or as its context is deleted; and what comes behind it goes on.
+#[test]
+fn a_hook_that_never_ends_is_stopped() {
+    let home = tempfile::tempdir().expect("a directory");
+    let endless = "[limits]\nupgrade_fuel_max = 1000000000000000\n";
+    let mut server = start(home.path(), endless);
+    let client = server.client();
+    let loops = with_hook("migrate", Doing::Loops);
+    let [old, new] = [first(), loops].map(|it| client.install_component(&it.component()));
+    let contexts = [0, 1].map(|_| client.create(&old, None));
+    let begin = |server: &Server, context: &str| {
+        let (client, context, new) = (server.client(), context.to_owned(), new.clone());
+        thread::spawn(move || upgrade(&client, &context, &new))
+    };
+    let upgrading = begin(&server, &contexts[0]);
+    let calls = format!("/v1/contexts/{}/calls", contexts[0]);
+    wait_for("the hook to run", || {
+        let (_, told) = client.delete(&calls).expect("an answer");
+        (told["cancelled"] == 1).then_some(())
+    });
+    let (status, refused) = upgrading.join().expect("it ends");
+    assert_eq!((status, &refused["hook"]), (422, &json!("migrate")));
+    assert_eq!(refused["cause"], "cancelled", "{refused}");
+    assert_eq!(runs(&client, &contexts[0]), old);
+    assert_eq!(output(&client, &contexts[0], "slow"), "1");
+    assert_eq!(server.stop(), Some(0), "{}", server.log());
+
+    let mut server = start(home.path(), &format!("{endless}call_time_max = \"700 ms\"\n"));
+    let client = server.client();
+    let upgrading = contexts.each_ref().map(|context| begin(&server, context));
+    let behind = {
+        let (client, context) = (server.client(), contexts[0].clone());
+        wait_for("the hooks to run", || {
+            let running = client.metric("corelet_upgrades_running{shard=\"0\"}");
+            (running == 2).then_some(())
+        });
+        thread::spawn(move || answer(&client, &context, "slow", 1))
+    };
+    let path = format!("/v1/contexts/{}", contexts[1]);
+    assert_eq!(client.delete(&path).expect("an answer").0, 204);
+    let [timed_out, deleted] = upgrading.map(|it| it.join().expect("it ends"));
+    assert_eq!(timed_out.0, 422, "{}", timed_out.1);
+    assert_eq!(timed_out.1["cause"], "timed_out", "{}", timed_out.1);
+    assert_eq!(timed_out.1["limit"], "limits.call_time_max");
+    assert!([404, 422].contains(&deleted.0), "{}", deleted.1);
+    let behind = behind.join().expect("it ends");
+    assert_eq!(behind["result"]["output"], "1", "{behind}");
+    assert_eq!(written(&client, &contexts[0]), "11");
+    assert_eq!(client.get(&path).expect("an answer").0, 404);
+    assert_eq!(server.stop(), Some(0), "{}", server.log());
+    let (good, told, _) = corelet(home.path(), &["check"]);
+    assert!(good, "{told}");
+}
+
 /// Whenever it comes due: before the upgrade it is of the old version, behind it of the new.
 #[test]
 fn a_timer_that_comes_due_during_an_upgrade_runs_once() {
@@ -568,6 +622,76 @@ fn a_kill_leaves_the_old_or_the_new_and_never_half() {
         }
     }
     assert!(acknowledged.iter().sum::<u64>() > 0, "nothing was upgraded");
+    assert_eq!(server.stop(), Some(0), "{}", server.log());
+    let (good, told, _) = corelet(home.path(), &["check"]);
+    assert!(good, "{told}");
+}
+
+/// A form is brought into another while the server is killed: each context has all of the one or
+/// all of the other, and can be brought over later.
+#[test]
+fn a_kill_during_a_migration_leaves_one_form_or_the_other() {
+    const NAMES: u64 = 40;
+    let kills = std::env::var("CORELET_UPGRADE_KILLS");
+    let kills: usize = kills.map_or(6, |kills| kills.parse().expect("a number"));
+    let home = tempfile::tempdir().expect("a directory");
+    let mut server = start(home.path(), "");
+    let client = server.client();
+    let [old, new] = ["tally", "tally-2"].map(|name| client.install(name));
+    let mut brought_over = 0;
+    let mut all = Vec::new();
+    for kill in 0..kills {
+        let client = server.client();
+        let contexts: Vec<_> = (0..12).map(|_| client.create(&old, None)).collect();
+        for context in &contexts {
+            for name in 0..NAMES {
+                let args = json!({ "name": format!("thing {name}"), "by": name + 1 });
+                let answer = client.call(context, "count", args).expect("an answer");
+                assert_eq!(answer["result"]["output"], name + 1, "{answer}");
+            }
+        }
+        let acknowledged = thread::scope(|scope| {
+            let client = server.client();
+            let (contexts, new) = (&contexts, &new);
+            let upgrading = scope.spawn(move || {
+                let body = json!({ "application": new }).to_string();
+                let mut upgraded = contexts.iter().take_while(|context| {
+                    let path = format!("/v1/contexts/{context}/upgrade");
+                    match client.post(&path, body.as_bytes()) {
+                        Ok((200, _)) => true,
+                        Ok((status, answer)) => panic!("{status}: {answer}"),
+                        Err(_) => false,
+                    }
+                });
+                upgraded.by_ref().count()
+            });
+            thread::park_timeout(Duration::from_millis(5 + kill as u64 * 13 % 60));
+            server.kill();
+            upgrading.join().expect("it ends")
+        });
+        server = start(home.path(), "");
+        let client = server.client();
+        for (at, context) in contexts.iter().enumerate() {
+            let is_over = runs(&client, context) == new;
+            assert!(is_over || at >= acknowledged, "{at} of {acknowledged}");
+            assert!(!is_over || at <= acknowledged, "{at} of {acknowledged}");
+            brought_over += usize::from(is_over);
+            if kill % 2 == 0 && !is_over {
+                let (status, answer) = upgrade(&client, context, &new);
+                assert_eq!(status, 200, "{answer}");
+            }
+        }
+        all.extend(contexts);
+        for context in &all {
+            for name in 0..NAMES {
+                let args = json!({ "name": format!("thing {name}") });
+                let answer = client.call(context, "total", args).expect("an answer");
+                assert_eq!(answer["result"]["output"], name + 1, "{answer}");
+            }
+        }
+    }
+    println!("{brought_over} of {} contexts before a kill", all.len());
+    assert!((1..all.len()).contains(&brought_over), "{brought_over}");
     assert_eq!(server.stop(), Some(0), "{}", server.log());
     let (good, told, _) = corelet(home.path(), &["check"]);
     assert!(good, "{told}");
