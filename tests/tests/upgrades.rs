@@ -378,7 +378,10 @@ fn a_hook_that_never_ends_is_stopped() {
     assert_eq!(output(&client, &contexts[0], "slow"), "1");
     assert_eq!(server.stop(), Some(0), "{}", server.log());
 
-    let mut server = start(home.path(), &format!("{endless}call_time_max = \"700 ms\"\n"));
+    let mut server = start(
+        home.path(),
+        &format!("{endless}call_time_max = \"700 ms\"\n"),
+    );
     let client = server.client();
     let upgrading = contexts.each_ref().map(|context| begin(&server, context));
     let behind = {

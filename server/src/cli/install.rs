@@ -137,18 +137,10 @@ impl Patience {
         if !is_passing(&error) || self.0 == TRIES {
             return Err(error);
         }
-        pause(Duration::from_millis(100 << self.0.min(5)));
+        super::pause(Duration::from_millis(100 << self.0.min(5)));
         self.0 += 1;
         Ok(())
     }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the thread of a command, and no shard's"
-)]
-fn pause(time: Duration) {
-    std::thread::sleep(time);
 }
 
 impl Sending<'_> {
@@ -301,7 +293,7 @@ impl Sending<'_> {
                     if began.elapsed() > COMPILE_PATIENCE {
                         return Err(error);
                     }
-                    pause(Duration::from_secs(1));
+                    super::pause(Duration::from_secs(1));
                 }
                 Err(error) => patience.wait(error)?,
             }

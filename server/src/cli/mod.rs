@@ -30,6 +30,7 @@ mod upgrade;
 mod usage;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
 
@@ -140,4 +141,13 @@ fn client(global: &Global) -> Result<Client, Failure> {
         token,
     };
     Ok(Client::find(&whereabouts)?)
+}
+
+/// Waits until a command tries or looks again.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the thread of a command, and no shard's"
+)]
+fn pause(time: Duration) {
+    std::thread::sleep(time);
 }

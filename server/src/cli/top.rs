@@ -51,7 +51,7 @@ pub(super) fn run(args: &TopArgs, global: &Global, out: &Out) -> Result<(), Fail
         return on_screen(&client, &mut view, last, every);
     }
     loop {
-        pause(every);
+        super::pause(every);
         let look = Look::take(&client, &view)?;
         let board = Board::between(&last, &look, &view);
         let text = match out.is_json() {
@@ -105,14 +105,6 @@ fn on_screen(
             }
         }
     }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the command's own thread, which owns no shard"
-)]
-fn pause(time: Duration) {
-    std::thread::sleep(time);
 }
 
 /// What is looked at.

@@ -143,12 +143,12 @@ fn all(client: &Client, from: &str, to: &api::UpgradeContext, out: &Out) -> Resu
             "{unreadable} out of service, of which nobody can tell what they run: `corelet context list` shows them"
         ));
     }
-    let contexts = match done.upgraded {
-        1 => "1 context runs".to_owned(),
-        count => format!("{count} contexts run"),
-    };
     let (name, version) = (&application.name, &application.version);
-    let told = format!("{contexts} {name} {version} from now on");
+    let told = match done.upgraded {
+        0 => format!("no more contexts run {name} {version} than before"),
+        1 => format!("1 context runs {name} {version} from now on"),
+        count => format!("{count} contexts run {name} {version} from now on"),
+    };
     let is_all = match went {
         Ok(is_more) => !is_more,
         Err(failure) => {
@@ -224,14 +224,6 @@ fn pass(
     Ok(found)
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a command with nothing else to do until then"
-)]
-fn wait(time: Duration) {
-    std::thread::sleep(time);
-}
-
 /// The same as [`upgrade`], again and again while others use what there is of something.
 fn upgrade_in_time(
     client: &Client,
@@ -241,7 +233,7 @@ fn upgrade_in_time(
     let mut pause = PAUSE;
     for _ in 1..TRIES_MAX {
         match upgrade(client, path, to) {
-            Err(ClientError::Refused { passing: true, .. }) => wait(pause),
+            Err(ClientError::Refused { passing: true, .. }) => super::pause(pause),
             end => return end,
         }
         pause *= 2;
