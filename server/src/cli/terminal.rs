@@ -1,7 +1,7 @@
 //! A terminal as a screen: frames drawn over each other, keys read one by one. It is as before when the
 //! screen is dropped, which a signal to end leads to as well.
 
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -19,6 +19,10 @@ const LEAVE: &str = "\x1b[?25h\x1b[?1049l";
 /// A terminal that tells no size is taken for this one.
 const COLUMNS_IF_UNKNOWN: u16 = 80;
 const LINES_IF_UNKNOWN: u16 = 24;
+
+const CTRL_C: u8 = 3;
+const CTRL_D: u8 = 4;
+const ESCAPE: u8 = 0x1b;
 
 /// What has ended a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,14 +105,17 @@ impl Screen {
             if !self.has_input(left)? {
                 continue;
             }
-            let mut bytes = [0; 16];
-            let count = io::stdin().lock().read(&mut bytes)?;
-            match &bytes[..count] {
-                // Nobody is at the other end any more, Ctrl-D, or Escape alone.
-                [] | [b'q' | b'Q' | 3 | 4 | 0x1b] => return Ok(Event::End),
-                [key] if key.is_ascii_graphic() => return Ok(Event::Key(char::from(*key))),
-                // Arrows and the like.
-                _ => {}
+            let mut bytes = [0; 64];
+            // Not by the standard library, whose buffer `poll` does not see.
+            match rustix::io::read(io::stdin(), &mut bytes) {
+                Ok(0) => return Ok(Event::End), // nobody is at the other end any more
+                Ok(count) => {
+                    if let Some(event) = typed(&bytes[..count]) {
+                        return Ok(event);
+                    }
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
             }
         }
     }
@@ -130,12 +137,63 @@ impl Screen {
     }
 }
 
+/// What was typed at once: the last key that means something, unless one before it is to end. What
+/// arrows and the like send, which begins with an escape, is passed over.
+fn typed(bytes: &[u8]) -> Option<Event> {
+    if bytes == [ESCAPE] {
+        return Some(Event::End);
+    }
+    let mut key = None;
+    let mut rest = bytes;
+    while let [first, behind @ ..] = rest {
+        rest = match (*first, behind) {
+            (ESCAPE, [b'[' | b'O', sequence @ ..]) => {
+                let ends = |byte: &u8| (0x40..0x7f).contains(byte);
+                let end = sequence.iter().position(ends);
+                end.map_or(&[], |end| &sequence[end + 1..])
+            }
+            (b'q' | b'Q' | CTRL_C | CTRL_D, _) => return Some(Event::End),
+            (byte, _) if byte.is_ascii_graphic() => {
+                key = Some(Event::Key(char::from(byte)));
+                behind
+            }
+            _ => behind,
+        };
+    }
+    key
+}
+
 impl Drop for Screen {
     fn drop(&mut self) {
         let mut out = io::stdout().lock();
         let _ = out.write_all(LEAVE.as_bytes()).and_then(|()| out.flush());
         if let Some(before) = &self.keys {
             let _ = tcsetattr(io::stdin(), OptionalActions::Now, before);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_told_from_what_other_keys_send() {
+        let (end, key) = (Some(Event::End), |key| Some(Event::Key(key)));
+        for (bytes, event) in [
+            (&b"c"[..], key('c')),
+            (b"ct", key('t')),
+            (b"q", end),
+            (b"\x03", end),
+            (b"\x1b", end),
+            (b"\x1b[A", None),
+            (b"\x1bOP", None),
+            (b"\x1b[1;5Ce", key('e')),
+            (b"\x1b[Aq", end),
+            (b"e\x1b[", key('e')),
+            (b"\xc3\xa4\n", None),
+        ] {
+            assert_eq!(typed(bytes), event, "{bytes:?}");
         }
     }
 }

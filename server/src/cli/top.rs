@@ -82,12 +82,13 @@ fn on_screen(
     let has_style = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let screen = Screen::open()?;
     let mut shown = Board::between(&last, &last, view);
+    let mut trouble = String::new();
     let mut next = Instant::now() + every;
     loop {
         let (width, height) = screen.size();
         let mut lines = shown.lines(view, client.url(), width, has_style);
         lines.truncate(height.saturating_sub(2));
-        lines.extend([String::new(), cut(KEYS, width)]);
+        lines.extend([cut(&trouble, width), cut(KEYS, width)]);
         screen.draw(&lines)?;
         match screen.wait(next)? {
             Event::End => return Ok(()),
@@ -98,9 +99,18 @@ fn on_screen(
                 }
             }
             Event::Time => {
-                let look = Look::take(client, view)?;
-                shown = Board::between(&last, &look, view);
-                last = look;
+                match Look::take(client, view) {
+                    Ok(look) => {
+                        shown = Board::between(&last, &look, view);
+                        last = look;
+                        trouble.clear();
+                    }
+                    // A server that starts anew is there again soon.
+                    Err(failure) => {
+                        let what = failure.text.lines().next().unwrap_or_default();
+                        trouble = format!("not up to date: {}", plain(what));
+                    }
+                }
                 next = Instant::now() + every;
             }
         }
