@@ -9,7 +9,7 @@ use corelet_store::{
     Op, Refused, Space, Write, import_context, verify,
 };
 
-use crate::copies::{export, other};
+use crate::copies::export;
 use crate::signed::{Lie, LiedWrite, forge, keys};
 use crate::{Bench, id, set};
 
@@ -196,7 +196,7 @@ fn an_agenda_goes_along_in_a_backup_and_not_in_an_export() {
         bench.commit(vec![Change::PutNote(noted)]);
         let scope = ExportScope { private, log: true };
         let file = export(bench.ledger(), id(1), scope);
-        let target = other();
+        let target = Bench::new();
         let arrival = Arrival::trusting(Hlc::ZERO);
         import_context(target.ledger(), Cursor::new(file), arrival).unwrap();
         let snapshot = target.ledger().snapshot().unwrap();
