@@ -450,6 +450,39 @@ pub struct Timer {
     pub attempts: u32,
 }
 
+/// A page of the calls that a context has sent to others and that have not ended, by receiver and
+/// in their order.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SentCalls {
+    /// The calls of this page.
+    pub calls: Vec<SentCall>,
+    /// What to send as `after` for the next page; none on the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// A call that a context has sent to another.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SentCall {
+    /// Its name, unique in its context.
+    pub name: String,
+    /// The other context.
+    pub to: String,
+    /// The method that is called.
+    pub method: String,
+    /// What it is called with.
+    pub args: Box<serde_json::value::RawValue>,
+    /// The handler that is called when it has ended, if one is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub callback: Option<String>,
+    /// When it was sent, in milliseconds since 1970.
+    pub sent_unix_ms: u64,
+    /// How many calls in a row were sent each by the one before it, with this one.
+    pub depth: u32,
+    /// Attempts at its callback which have failed.
+    pub attempts: u32,
+}
+
 /// All that is known of a blob.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct BlobInfo {

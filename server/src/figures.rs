@@ -103,6 +103,16 @@ figures! {
     Counter timers_fired = "corelet_timers_fired" "Runs of timers that have happened";
     Counter timers_failed = "corelet_timers_failed" "Attempts at running a timer that failed by the application's fault";
     Counter timers_given_up = "corelet_timers_given_up" "Runs of timers that were given up after as many such attempts as there may be";
+    Gauge sends_waiting = "corelet_sends_pairs_waiting" "Pairs of contexts that wait for a call between them to be handed over";
+    Gauge sends_oldest_millis = "corelet_sends_oldest_milliseconds" "How long ago the oldest call was sent that waits to be handed over";
+    Counter sends_made = "corelet_sends_made" "Calls that contexts have sent to others";
+    Counter sends_taken = "corelet_sends_taken" "Calls of other contexts that were taken: carried out, or failed";
+    Counter sends_repeated = "corelet_sends_repeated" "Calls that were handed over again, and told what they came to before";
+    Counter sends_ended = "corelet_sends_ended" "Calls that have ended, with their callbacks";
+    Counter sends_failed = "corelet_sends_failed" "Those of them that were not carried out";
+    Counter sends_again = "corelet_sends_again" "Times that something was in the way of handing over a call, or of its end, so that it is tried again";
+    Counter callbacks_failed = "corelet_sends_callbacks_failed" "Attempts at callbacks that failed by the application's fault";
+    Counter callbacks_given_up = "corelet_sends_callbacks_given_up" "Callbacks that were given up after as many such attempts as there may be";
     Gauge mailbox = "corelet_mailbox_depth" "Messages in the shard's mailbox";
     Counter batches = "corelet_batches" "Batches committed";
     Counter checkpoints = "corelet_checkpoints" "Times that the journal was brought into the ledger";

@@ -100,6 +100,13 @@ impl prometheus_client::collector::Collector for Source {
         )?;
         self.histogram(
             &mut encoder,
+            "corelet_send_lag_seconds",
+            "From when a context sent a call to another until that had taken it",
+            MICROS,
+            |s| &s.send_lag_micros,
+        )?;
+        self.histogram(
+            &mut encoder,
             "corelet_batch_seconds",
             "A batch, its flush included",
             MICROS,

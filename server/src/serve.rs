@@ -20,8 +20,8 @@ use std::thread;
 
 use corelet_net::{Domain, Identity, IdentityError};
 use corelet_shard::{
-    BlobBounds, Bounds, CollectorBounds, Cores, Ending, Node, NodeConfig, StartError, TimerBounds,
-    WatchdogConfig, available_cores, rt,
+    BlobBounds, Bounds, CollectorBounds, Cores, Ending, Node, NodeConfig, SendBounds, StartError,
+    TimerBounds, WatchdogConfig, available_cores, rt,
 };
 use corelet_store::{
     AnswerBounds, ContextBounds, DataDir, Keep, LedgerConfig, OpenOptions, Packs, PendingBounds,
@@ -500,6 +500,13 @@ fn node_config(config: &Config, count: ShardCount) -> NodeConfig {
                 running_max: config.timers.running_max as usize,
                 attempts_max: config.timers.attempts_max as u32,
                 retry_after: config.timers.retry_after,
+            },
+            sends: SendBounds {
+                starts_per_second: config.sends.starts_per_second,
+                running_max: config.sends.running_max as usize,
+                context_running_max: config.sends.context_running_max as usize,
+                attempts_max: config.sends.attempts_max as u32,
+                retry_after: config.sends.retry_after,
             },
         },
         ledger: LedgerConfig {

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use corelet_store::{PendingBounds, Retention};
 
+use crate::due::Pace;
+
 /// How much one shard takes on before it says no. `server` fills it from the
 /// configuration.
 #[derive(Clone, Debug)]
@@ -84,6 +86,8 @@ pub struct Bounds {
     pub collector: CollectorBounds,
     /// How timers are run.
     pub timers: TimerBounds,
+    /// How calls that contexts have sent to others are brought there.
+    pub sends: SendBounds,
 }
 
 impl Default for Bounds {
@@ -118,6 +122,7 @@ impl Default for Bounds {
             pending: PendingBounds::default(),
             collector: CollectorBounds::default(),
             timers: TimerBounds::default(),
+            sends: SendBounds::default(),
         }
     }
 }
@@ -143,6 +148,55 @@ impl Default for TimerBounds {
             running_max: 64,
             attempts_max: 6,
             retry_after: Duration::from_secs(1),
+        }
+    }
+}
+
+impl TimerBounds {
+    pub(crate) fn pace(&self) -> Pace {
+        Pace {
+            starts_per_second: self.starts_per_second,
+            running_max: self.running_max,
+            keeps_times: true,
+        }
+    }
+}
+
+/// How calls that the contexts of a shard have sent to others are brought there.
+#[derive(Clone, Debug)]
+pub struct SendBounds {
+    /// Calls that begin to be handed over in a second, in the long run.
+    pub starts_per_second: u64,
+    /// Calls that are being handed over: until the other context has taken them, and their
+    /// end, with a callback, is durable.
+    pub running_max: usize,
+    /// Such calls that wait or run in one context at a time, from whatever shard they come.
+    pub context_running_max: usize,
+    /// Attempts at a callback before it is given up.
+    pub attempts_max: u32,
+    /// From the first attempt at a callback to the second; twice as long to each further one, and
+    /// up to half as long again.
+    pub retry_after: Duration,
+}
+
+impl Default for SendBounds {
+    fn default() -> Self {
+        SendBounds {
+            starts_per_second: 10_000,
+            running_max: 256,
+            context_running_max: 4,
+            attempts_max: 6,
+            retry_after: Duration::from_secs(1),
+        }
+    }
+}
+
+impl SendBounds {
+    pub(crate) fn pace(&self) -> Pace {
+        Pace {
+            starts_per_second: self.starts_per_second,
+            running_max: self.running_max,
+            keeps_times: false,
         }
     }
 }

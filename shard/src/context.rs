@@ -69,6 +69,12 @@ pub(crate) struct Context {
     pub(crate) rate: Rate,
     /// Runs of its timers, which calls do not keep out.
     pub(crate) timer_rate: Rate,
+    /// Calls that other contexts have sent it, which others do not keep out either.
+    pub(crate) send_rate: Rate,
+    /// How many of these wait or run.
+    pub(crate) taking: Cell<usize>,
+    /// Whether somebody looks for what it can forget of those.
+    pub(crate) is_forgetting: Cell<bool>,
     /// What was counted of its calls and is not kept yet.
     pub(crate) counts: Counts,
     /// Whether the context was deleted while calls were waiting.
@@ -115,6 +121,9 @@ impl Context {
             in_use: Cell::new(0),
             rate: Rate::default(),
             timer_rate: Rate::default(),
+            send_rate: Rate::default(),
+            taking: Cell::new(0),
+            is_forgetting: Cell::new(false),
             counts: Counts::default(),
             deleted: Cell::new(false),
             updating: Cell::new(false),

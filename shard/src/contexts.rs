@@ -12,6 +12,7 @@ use corelet_store::{
 };
 use corelet_wasm_host::{AttachedBlob, AttachedFrom, Failure, GuestBlobs, GuestTimer, StateError};
 
+use crate::agenda::Agenda;
 use crate::context::{Code, Context};
 use crate::directory::{check_name, durable_change};
 use crate::error::CallError;
@@ -20,7 +21,6 @@ use crate::mesh::RECORDS_INFLIGHT_MAX;
 use crate::message::{ContextInfo, DirectoryChange, NewContext, Request, Response};
 use crate::shard::Shard;
 use crate::statistics::Row;
-use crate::timers::{armed_by, count_armed_by};
 use crate::turn::{Begin, Durable, MadeByInit, What};
 use crate::view::{SequenceAccess, View};
 use crate::weight::{self, Weight};
@@ -171,9 +171,9 @@ impl Shard {
         let _creating = Creating::begin(self, id, new.application);
         // Held until it is durable, or has failed.
         let (change, log, _holds) = self.init(id, &new).await?;
-        let (timer, timers) = match &change {
-            Change::CreateContext(made) => (armed_by(&made.call), count_armed_by(&made.call)),
-            _ => (None, 0),
+        let agenda = match &change {
+            Change::CreateContext(made) => Agenda::of(&made.call),
+            _ => None,
         };
         let name: Option<Arc<str>> = new.name.map(Arc::from);
         if let Some(name) = &name {
@@ -186,10 +186,7 @@ impl Shard {
         match self.commit_shown(change).await {
             Ok(_) => {
                 self.guest_logs.take_init(id, log);
-                if let Some(at) = timer {
-                    self.stats.timers_armed.add(timers);
-                    self.timers.note(id, at);
-                }
+                self.note_agenda(id, agenda);
                 self.show_here(id)
             }
             Err(error) => {

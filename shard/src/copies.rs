@@ -26,6 +26,7 @@ use crate::components::component_file;
 use crate::error::CallError;
 use crate::mailbox::{Inbox, Outbox, mailbox};
 use crate::places::Places;
+use crate::sends::Cut;
 
 /// Bytes of a part.
 const PART_BYTES: usize = 256 << 10;
@@ -41,6 +42,8 @@ pub(crate) struct Copier {
     commit_threads: CommitThreads,
     blobs: BlobService,
     places: Arc<Places>,
+    /// Tells shards while parts are taken that have to fit together.
+    cut: Cut,
     /// So long a copy may take, with its client.
     age_max: Duration,
 }
@@ -111,6 +114,7 @@ impl Copier {
             commit_threads,
             blobs,
             places: Places::new("copies_max", bounds.copies_max),
+            cut: Cut::default(),
             age_max: bounds.copy_age_max,
         }
     }
@@ -125,8 +129,14 @@ impl Copier {
             commit_threads: CommitThreads::new(count, Vec::new()),
             blobs,
             places: Places::new("copies_max", 0),
+            cut: Cut::default(),
             age_max: Duration::ZERO,
         }
+    }
+
+    /// Whether parts are being taken.
+    pub(crate) fn cut(&self) -> &Cut {
+        &self.cut
     }
 
     /// Begins a copy.
@@ -209,7 +219,9 @@ impl Copier {
                 })?;
             }
             Wanted::Everything => {
+                let cutting = self.cut.begin();
                 let snapshots = self.commit_threads.snapshots()?;
+                drop(cutting);
                 let source = BackupSource {
                     node: self.node,
                     snapshots: &snapshots,

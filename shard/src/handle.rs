@@ -25,6 +25,7 @@ use crate::events::EventsPage;
 use crate::guest_log::GuestLines;
 use crate::message::{Call, ContextInfo, NewCode, NewContext, Reply, Request, Response, Upgraded};
 use crate::rt;
+use crate::sends::SentCallInfo;
 use crate::shard::Shard;
 use crate::statistics::{Busiest, BusyQuestion, ContextStatistics};
 use crate::stats::ShardStats;
@@ -341,6 +342,25 @@ impl ShardHandle {
         }
         match ask(&self.shard, owner, Request::Timers { id, after, limit }).await? {
             Response::Timers(result) => result,
+            _ => Err(mixed_up()),
+        }
+    }
+
+    /// Up to `limit` calls that a context has sent to others and that have not ended, by receiver
+    /// and in their order, behind the one of this receiver and name: those of which that is
+    /// durable; and whether there may be more. A page ends early for the sake of its bytes.
+    pub async fn sent_calls(
+        &self,
+        id: ContextId,
+        after: Option<(ContextId, String)>,
+        limit: usize,
+    ) -> Result<(Vec<SentCallInfo>, bool), CallError> {
+        let owner = self.shard.owner(&id);
+        if owner == self.shard.id {
+            return self.shard.sent_here(id, after, limit);
+        }
+        match ask(&self.shard, owner, Request::Sent { id, after, limit }).await? {
+            Response::Sent(result) => result,
             _ => Err(mixed_up()),
         }
     }

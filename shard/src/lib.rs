@@ -12,6 +12,7 @@
 #![warn(clippy::unwrap_used)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod agenda;
 mod ahead;
 mod answer;
 mod asking;
@@ -31,10 +32,12 @@ mod contexts;
 mod copies;
 mod delivery;
 mod directory;
+mod due;
 mod ending;
 mod error;
 mod events;
 mod fair;
+mod fault;
 #[cfg(test)]
 mod fixture;
 mod guest_log;
@@ -48,6 +51,7 @@ mod node;
 mod notes;
 mod opening;
 mod overlay;
+mod pacer;
 mod placement;
 mod places;
 mod quarantine;
@@ -57,6 +61,7 @@ mod ready;
 pub mod rt;
 mod saver;
 mod schedule;
+mod sends;
 mod sequences;
 mod shard;
 mod snapshots;
@@ -77,7 +82,7 @@ pub use blobs::{
     BLOB_CONTEXTS_MAX, BlobDownload, BlobInfo, BlobRequestError, BlobService, BlobStats,
     BlobUpload, SharedCount, UploadedBlob,
 };
-pub use bounds::{BlobBounds, Bounds, CollectorBounds, TimerBounds, WatchdogConfig};
+pub use bounds::{BlobBounds, Bounds, CollectorBounds, SendBounds, TimerBounds, WatchdogConfig};
 pub use compiler::Coming;
 pub use components::component_file;
 pub use copies::{ContextReader, CopyStream, ReadError};
@@ -92,6 +97,7 @@ pub use message::{Call, ContextInfo, NewCode, NewContext, Reply, Upgraded};
 pub use node::{Drainer, Node, NodeConfig, StartError};
 pub use notes::is_note;
 pub use placement::{Cores, available_cores};
+pub use sends::SentCallInfo;
 pub use statistics::{
     Busiest, BusyContext, BusyQuestion, ContextStatistics, FailureKind, MethodRow,
     MethodStatistics, RankedBy, RankedOver, Sums, TIME_BUCKETS, Times,

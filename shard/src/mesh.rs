@@ -30,7 +30,7 @@ const HOUSEKEEPING_INFLIGHT_MAX: usize = 64;
 /// our own from each other shard, what the compile threads hand back, and the
 /// node's two orders.
 pub(crate) fn capacity(shards: usize, bounds: &Bounds) -> usize {
-    let calls = bounds.mesh_inflight_max + bounds.asking_queries_max;
+    let calls = bounds.mesh_inflight_max + bounds.asking_queries_max + bounds.sends.running_max;
     let peer = calls + HOUSEKEEPING_INFLIGHT_MAX + RECORDS_INFLIGHT_MAX;
     shards * peer * 2 + compiler::results_max(bounds) + 2
 }
@@ -49,14 +49,16 @@ pub(crate) struct Mesh {
     me: ShardId,
     outboxes: Vec<Outbox<Message>>,
     waiting: RefCell<Slab<Waiting>>,
-    // Requests outstanding at each shard: calls, questions of queries, news of the directory,
-    // and housekeeping, which is all else.
+    // Requests outstanding at each shard: calls, questions of queries, calls that contexts have
+    // sent, news of the directory, and housekeeping, which is all else.
     calls: Vec<Cell<usize>>,
     questions: Vec<Cell<usize>>,
+    sends: Vec<Cell<usize>>,
     housekeeping: Vec<Cell<usize>>,
     news: Vec<Cell<usize>>,
     calls_max: usize,
     questions_max: usize,
+    sends_max: usize,
     compiler: Compiler,
 }
 
@@ -79,10 +81,12 @@ impl Mesh {
             waiting: RefCell::default(),
             calls: vec![Cell::new(0); shards],
             questions: vec![Cell::new(0); shards],
+            sends: vec![Cell::new(0); shards],
             housekeeping: vec![Cell::new(0); shards],
             news: vec![Cell::new(0); shards],
             calls_max: bounds.mesh_inflight_max,
             questions_max: bounds.asking_queries_max,
+            sends_max: bounds.sends.running_max,
             compiler,
         }
     }
@@ -103,6 +107,8 @@ impl Mesh {
                 self.questions_max,
                 "asking_queries_max",
             ),
+            // As many as a shard hands over at a time, so it is never refused one.
+            Request::Take { .. } => (&self.sends[at], self.sends_max, "sends.running_max"),
             Request::Learn(_) => (
                 &self.news[at],
                 RECORDS_INFLIGHT_MAX,
@@ -157,6 +163,7 @@ impl Mesh {
         let outstanding = match response {
             Response::Call(_) => &self.calls[at],
             Response::Query(_) => &self.questions[at],
+            Response::Take(_) => &self.sends[at],
             Response::Learn => &self.news[at],
             _ => &self.housekeeping[at],
         };

@@ -15,6 +15,7 @@ use crate::delivery::Delivered;
 use crate::error::CallError;
 use crate::events::EventsPage;
 use crate::guest_log::GuestLines;
+use crate::sends::{Outcome, Pair, SentCall, SentCallInfo, SentNumber};
 use crate::statistics::{Busiest, BusyQuestion, ContextStatistics};
 use crate::weight::Weight;
 
@@ -131,6 +132,16 @@ pub(crate) enum Request {
         context: ContextId,
         query: AskedQuery,
     },
+    /// Carry out a call that another context has sent.
+    Take {
+        context: ContextId,
+        call: SentCall,
+    },
+    /// Whether it is durable that no call of a pair up to this one will be handed over any more.
+    HasEnded {
+        pair: Pair,
+        number: SentNumber,
+    },
     Create {
         id: ContextId,
         new: NewContext,
@@ -196,6 +207,12 @@ pub(crate) enum Request {
         after: Option<String>,
         limit: usize,
     },
+    /// Calls that a context has sent and that have not ended, behind one.
+    Sent {
+        id: ContextId,
+        after: Option<(ContextId, String)>,
+        limit: usize,
+    },
     /// What was counted of a context's calls.
     Statistics {
         id: ContextId,
@@ -232,6 +249,8 @@ pub(crate) enum Request {
 pub(crate) enum Response {
     Call(Result<Reply, CallError>),
     Query(Answered),
+    Take(Result<Outcome, CallError>),
+    HasEnded(Result<bool, CallError>),
     Create(Result<ContextInfo, CallError>),
     Upgrade(Result<Upgraded, CallError>),
     Delete(Result<(), CallError>),
@@ -245,6 +264,7 @@ pub(crate) enum Response {
     GuestLogs(Result<GuestLines, CallError>),
     Attached(Result<Vec<AttachedBlob>, CallError>),
     Timers(Result<(Vec<GuestTimer>, bool), CallError>),
+    Sent(Result<(Vec<SentCallInfo>, bool), CallError>),
     Statistics(Result<ContextStatistics, CallError>),
     Busiest(Result<Busiest, CallError>),
     FindUser(Result<Option<ContextId>, CallError>),

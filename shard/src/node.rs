@@ -387,6 +387,7 @@ where
         rt::Background::start(take_reports(Rc::clone(&shard), reports)),
         rt::Background::start(Rc::clone(&shard).run_schedule()),
         rt::Background::start(Rc::clone(&shard).run_timers(handle.draining())),
+        rt::Background::start(Rc::clone(&shard).run_sends(handle.draining())),
         rt::Background::start(Rc::clone(&shard).keep_statistics()),
         rt::Background::start(take_messages(
             Rc::clone(&shard),
@@ -400,6 +401,11 @@ where
     }
     drop(started);
     serve(handle).await;
+    // Other shards take calls as long as nobody has drained.
+    let patience = Instant::now() + LEAVE_PATIENCE;
+    while shard.sends.is_running() && Instant::now() < patience {
+        rt::sleep(Duration::from_millis(1)).await;
+    }
     if drained.send(id).is_ok() {
         leave.await;
     }
@@ -468,7 +474,8 @@ fn build(parts: Parts) -> Result<(Rc<Shard>, Inbox<Message>, Inbox<Report>), Sta
         warm_sum: crate::warm_sum::WarmSum::new(&parts.stats),
         query_cache: crate::query_cache::QueryCache::new(&parts.bounds, &parts.stats),
         sequences: crate::sequences::SequenceCache::new(&parts.bounds, &parts.stats),
-        timers: crate::timers::Timers::new(&parts.bounds.timers),
+        timers: crate::timers::Timers::new(parts.bounds.timers.pace()),
+        sends: crate::sends::Sends::new(parts.bounds.sends.pace()),
         statistics: crate::statistics::Statistics::new(),
         stats: parts.stats,
         bounds: parts.bounds,
@@ -518,6 +525,7 @@ async fn beat(shard: Rc<Shard>) {
         shard.stats.mailbox.set(shard.mesh.depth() as u64);
         if count.is_multiple_of(BEATS_PER_LOOK) {
             look_at_clock(&shard, &mut ahead);
+            shard.look_at_sends();
             look_at_ledger(&shard, count.is_multiple_of(BEATS_PER_LEDGER_WORD));
         }
         rt::sleep(BEAT).await;

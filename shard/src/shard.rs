@@ -35,6 +35,7 @@ use crate::message::{Call, Reply, Request, Response};
 use crate::query_cache::QueryCache;
 use crate::ready::Job;
 use crate::schedule::Schedule;
+use crate::sends::Sends;
 use crate::sequences::SequenceCache;
 use crate::snapshots::Snapshots;
 use crate::statistics::{Ended, Row, Statistics};
@@ -97,6 +98,8 @@ pub(crate) struct Shard {
     pub(crate) sequences: Rc<SequenceCache>,
     /// Who has timers.
     pub(crate) timers: Timers,
+    /// Who has sent calls to others.
+    pub(crate) sends: Sends,
     /// What was counted of contexts, as far as it is not where it is kept.
     pub(crate) statistics: Statistics,
 }
@@ -256,6 +259,12 @@ impl Shard {
         }
     }
 
+    /// In which row of a context's statistics its handlers are counted.
+    pub(crate) fn row_of_handlers(&self, context: &Context) -> Row {
+        let methods = context.code().module.description().methods().len();
+        Row::of_handlers(methods, context.upgrades.get())
+    }
+
     /// Whether answers to queries of this context are repeated.
     pub(crate) fn may_repeat(&self, context: &Context) -> bool {
         self.query_cache.is_used() && !context.deleted.get()
@@ -305,9 +314,10 @@ impl Shard {
         }
         let query = (!is_exclusive).then(|| begin.depth());
         if !self.schedule.may_run_now(context, query) {
-            // A context has one timer's run under way, and a shard few: there is always a place
-            // for them, or clients that keep the queue full would keep them out.
-            if !matches!(begin.what, What::Timer(_)) {
+            // A context has one timer's run under way, and few calls of other contexts, and a shard
+            // has few: there is always a place for them, or clients that keep the queue full
+            // would keep them out.
+            if !begin.what.has_its_place() {
                 self.schedule.check_room(context)?;
             }
             let (promise, answer) = promise();
@@ -545,6 +555,13 @@ impl Shard {
                 self.stats.hops.one();
                 Response::Query(self.query_here(context, query).await)
             }
+            Request::Take { context, call } => {
+                self.stats.hops.one();
+                Response::Take(self.take_here(context, call).await)
+            }
+            Request::HasEnded { pair, number } => {
+                Response::HasEnded(self.has_ended_here(pair, number))
+            }
             Request::Create { id, new } => {
                 Response::Create(self.counted(self.create_here(id, new).await))
             }
@@ -573,6 +590,7 @@ impl Shard {
             Request::Timers { id, after, limit } => {
                 Response::Timers(self.timers_here(id, after.as_deref(), limit))
             }
+            Request::Sent { id, after, limit } => Response::Sent(self.sent_here(id, after, limit)),
             Request::GuestLogs { id, after } => {
                 Response::GuestLogs(self.guest_logs_here(id, after))
             }

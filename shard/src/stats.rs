@@ -187,6 +187,29 @@ pub struct ShardStats {
     pub timers_waiting: Gauge,
     /// Microseconds from a timer's time to when its run is begun, or tried.
     pub timer_lag_micros: Histogram,
+    /// Calls that contexts have sent to others.
+    pub sends_made: Counter,
+    /// Calls of other contexts that were taken: carried out, or failed.
+    pub sends_taken: Counter,
+    /// Calls that were handed over again, and told what they came to before.
+    pub sends_repeated: Counter,
+    /// Calls that have ended, with their callbacks.
+    pub sends_ended: Counter,
+    /// Those of them that were not carried out.
+    pub sends_failed: Counter,
+    /// Times that something was in the way of handing one over, or of its end.
+    pub sends_again: Counter,
+    /// Attempts at callbacks that failed by the application's fault.
+    pub callbacks_failed: Counter,
+    /// Callbacks that were given up after so many of these.
+    pub callbacks_given_up: Counter,
+    /// Pairs of contexts that wait for a call between them to be handed over.
+    pub sends_waiting: Gauge,
+    /// Milliseconds since the oldest call was sent that waits to be handed over, as of the last
+    /// second.
+    pub sends_oldest_millis: Gauge,
+    /// Microseconds from a call's sending until it was taken.
+    pub send_lag_micros: Histogram,
     /// Times that a turn found a list or text in memory.
     pub sequence_hits: Counter,
     /// Times that one had to be made of its edits.

@@ -13,12 +13,15 @@ use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use corelet_store::{BlobHold, CallEffects, Change, Event, Hlc, KeyedAnswer, Reuse, Root};
+use corelet_store::{
+    BlobHold, CallEffects, Change, ContextId, Event, Hlc, KeyedAnswer, Reuse, Root,
+};
 use corelet_wasm_host::{
     Answered, Entry, Failure, Finished, GuestEvent, GuestLog, GuestState, Instance,
     InstantiateError, MethodKind, Module, Question, Running, Turn,
 };
 
+use crate::agenda::Agenda;
 use crate::answer::{Answer, Promise};
 use crate::chain::{Link, depth_below};
 use crate::commit_stage::Receipt;
@@ -29,11 +32,12 @@ use crate::guest_log::TurnLog;
 use crate::keyed::Keyed;
 use crate::overlay::Write;
 use crate::query_cache::Repeatable;
+use crate::sends::{Outcome as SentOutcome, SentNumber, TakenRow};
 use crate::shard::Shard;
 use crate::statistics::Row;
-use crate::timers::{DueTimer, armed_by, count_armed_by};
+use crate::timers::DueTimer;
 use crate::upgrade::{HookTurn, MadeByHook};
-use crate::view::{Edited, SequenceAccess, View, Written};
+use crate::view::{Edited, SequenceAccess, Taking, View, Written};
 use crate::warm_sum::Warm;
 
 /// A call that is admitted and has not begun.
@@ -75,6 +79,38 @@ pub(crate) enum What {
     Timer(DueTimer),
     /// A hook, for whoever holds the context.
     Hook(Box<HookTurn>),
+    /// An update that another context has sent a call to.
+    Sent(Box<SentTurn>),
+    /// The handler that is told what a call came to.
+    Callback(Box<CallbackOf>),
+}
+
+/// A call that another context has sent, as a turn.
+pub(crate) struct SentTurn {
+    pub(crate) from: ContextId,
+    pub(crate) number: SentNumber,
+    pub(crate) method: Arc<str>,
+    /// How many calls in a row were sent each by the one before it, with this one.
+    pub(crate) depth: u32,
+    /// Whether somebody is told its answer.
+    pub(crate) has_callback: bool,
+}
+
+/// A call that this context has sent, and what it has come to.
+pub(crate) struct CallbackOf {
+    pub(crate) to: ContextId,
+    pub(crate) number: SentNumber,
+    pub(crate) outcome: SentOutcome,
+}
+
+impl What {
+    /// Whether so few of its kind are under way that there is always a place for it.
+    pub(crate) fn has_its_place(&self) -> bool {
+        match self {
+            What::Timer(_) | What::Sent(_) | What::Callback(_) => true,
+            What::Query(_) | What::Update(_) | What::Init | What::Hook(_) => false,
+        }
+    }
 }
 
 impl Begin {
@@ -116,6 +152,8 @@ pub(crate) struct TurnInProgress {
     /// None for `init`.
     method: Option<Arc<str>>,
     keyed: Option<Box<Keyed>>,
+    /// The call that another context has sent, if it is one.
+    sent: Option<Box<SentTurn>>,
     // The last change that the instance's memory knew of.
     seen: u64,
     /// Whether its instance has served a turn before.
@@ -280,7 +318,7 @@ impl Shard {
                 let version = context.standing.get().version;
                 (TurnKind::Query, view, limits.query_fuel_max, version)
             }
-            What::Update(_) | What::Timer(_) => {
+            What::Update(_) | What::Timer(_) | What::Sent(_) | What::Callback(_) => {
                 let view = self.view_of_update(context, self.access(context));
                 let view = view.with_blobs(&self.blobs);
                 let version = version_of_update(context);
@@ -310,40 +348,75 @@ impl Shard {
             ),
             None => (fuel_max, 0, None),
         };
+        let (mut depth, mut sent) = (0, None);
         let entry = match begin.what {
-            What::Query(method) => Entry::Call {
+            What::Query(method) => Ok(Entry::Call {
                 method,
                 kind: MethodKind::Query,
-            },
-            What::Update(method) => Entry::Call {
+            }),
+            What::Update(method) => Ok(Entry::Call {
                 method,
                 kind: MethodKind::Update,
-            },
-            What::Init => Entry::Init,
-            What::Hook(hook) => Entry::Hook(hook.hook),
-            What::Timer(timer) => {
-                let not_begun = match state.take_due(&timer.name, timer.at) {
-                    Ok(Some(taken)) => {
-                        args = taken.args;
-                        Ok(taken.handler)
-                    }
-                    Ok(None) => Err(Ok(Executed::stale(context.standing.get().root))),
-                    Err(error) => Err(Err(CallError::guest(failure_of(error), &[]))),
-                };
-                match not_begun {
-                    Ok(handler) => Entry::Handle {
-                        handler: Arc::from(handler),
-                    },
-                    Err(end) => {
-                        let warm = Warm {
-                            instance,
-                            seen,
-                            is_used,
-                        };
-                        self.check_in(context, Some(warm));
-                        return self.not_begun(context, lets_go, promise, end);
-                    }
+            }),
+            What::Init => Ok(Entry::Init),
+            What::Hook(hook) => Ok(Entry::Hook(hook.hook)),
+            What::Timer(timer) => match state.take_due(&timer.name, timer.at) {
+                Ok(Some(taken)) => {
+                    args = taken.args;
+                    Ok(Entry::Handle {
+                        handler: Arc::from(taken.handler),
+                    })
                 }
+                Ok(None) => Err(Ok(Executed::stale(context.standing.get().root))),
+                Err(error) => Err(Err(CallError::guest(failure_of(error), &[]))),
+            },
+            What::Sent(call) => {
+                let max = limits.senders_max;
+                match state.check_taking(call.from, call.number, max) {
+                    Ok(Taking::New) => {
+                        let method = Arc::clone(&call.method);
+                        state = state.keeping_outcome(call.has_callback);
+                        depth = call.depth;
+                        sent = Some(call);
+                        Ok(Entry::Call {
+                            method,
+                            kind: MethodKind::Update,
+                        })
+                    }
+                    Ok(Taking::Before) => Err(Ok(Executed::stale(context.standing.get().root))),
+                    Ok(Taking::Full { used }) => Err(Err(CallError::Busy {
+                        limit: "senders_max",
+                        used,
+                        max,
+                    })),
+                    Err(error) => Err(Err(CallError::guest(failure_of(error), &[]))),
+                }
+            }
+            What::Callback(of) => match state.end_sent(of.to, of.number) {
+                Ok(Some(row)) => match row.callback {
+                    Some(callback) => {
+                        args = of.outcome.arguments(&callback.data);
+                        depth = row.depth;
+                        Ok(Entry::Handle {
+                            handler: Arc::from(callback.handler),
+                        })
+                    }
+                    None => Err(Err(CallError::bug("a call without a callback was told"))),
+                },
+                Ok(None) => Err(Ok(Executed::stale(context.standing.get().root))),
+                Err(error) => Err(Err(CallError::guest(failure_of(error), &[]))),
+            },
+        };
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(end) => {
+                let warm = Warm {
+                    instance,
+                    seen,
+                    is_used,
+                };
+                self.check_in(context, Some(warm));
+                return self.not_begun(context, lets_go, promise, end);
             }
         };
         let method = match &entry {
@@ -353,7 +426,7 @@ impl Shard {
             Entry::Init => None,
         };
         let hlc = hlc.unwrap_or_else(|| self.clock.tick());
-        let state = state.with_call_time(hlc.micros());
+        let state = state.with_origin(hlc, depth);
         let running = instance.run(Turn {
             entry,
             args,
@@ -374,6 +447,7 @@ impl Shard {
                 kind,
                 method,
                 keyed: begin.keyed,
+                sent,
                 seen,
                 is_used,
                 hlc,
@@ -609,7 +683,7 @@ impl Shard {
             edited,
             holds,
         } = match outcome.is_ok() {
-            true => self.effects(context, turn.hlc, made)?,
+            true => self.effects(context, turn.hlc, made, turn.taken(&outcome))?,
             false => Effects {
                 effects: self.no_effects(context, turn.hlc),
                 shown: Vec::new(),
@@ -623,15 +697,12 @@ impl Shard {
             return Ok((outcome, Durable::Seen(seen)));
         }
         let bytes = effects.bytes();
-        let (timer, timers) = (armed_by(&effects), count_armed_by(&effects));
+        let agenda = Agenda::of(&effects);
         let receipt =
             self.commits
                 .submit(Change::Call(effects), bytes, Some((context, shown, log)))?;
         self.commits.hold(holds);
-        if let Some(at) = timer {
-            self.stats.timers_armed.add(timers);
-            self.timers.note(context.id, at);
-        }
+        self.note_agenda(context.id, agenda);
         context.changes.set(context.changes.get() + 1);
         edited.keep(&self.sequences);
         Ok((outcome, Durable::Receipt(receipt)))
@@ -648,7 +719,7 @@ impl Shard {
         let output = outcome?;
         let mut made = made;
         let log = made.log.take();
-        let Effects { effects, holds, .. } = self.effects(context, turn.hlc, made)?;
+        let Effects { effects, holds, .. } = self.effects(context, turn.hlc, made, None)?;
         let made = MadeByInit {
             effects,
             log,
@@ -681,12 +752,23 @@ impl Shard {
         }
     }
 
-    fn effects(&self, context: &Context, hlc: Hlc, made: Made) -> Result<Effects, CallError> {
+    /// What a turn leaves behind; with it, if it was a call of another context, that this was taken.
+    fn effects(
+        &self,
+        context: &Context,
+        hlc: Hlc,
+        made: Made,
+        taken: Option<(ContextId, TakenRow)>,
+    ) -> Result<Effects, CallError> {
         let Made { state, events, .. } = made;
-        let view = state
+        let mut view = state
             .into_any()
             .downcast::<View>()
             .map_err(|_| CallError::bug("a turn ended with a foreign state"))?;
+        if let Some((from, row)) = taken {
+            let written = view.write_taken(from, &row);
+            written.map_err(|error| CallError::guest(failure_of(error), &[]))?;
+        }
         let written = view.into_written(hlc);
         let Written {
             ops,
@@ -843,6 +925,17 @@ impl TurnInProgress {
         self.kind == TurnKind::Query
     }
 
+    /// What is kept of it, if it was a call of another context and has been carried out.
+    fn taken(&self, outcome: &Outcome) -> Option<(ContextId, TakenRow)> {
+        let sent = self.sent.as_ref()?;
+        let answer = outcome.as_ref().ok().filter(|_| sent.has_callback);
+        let row = TakenRow {
+            number: sent.number,
+            outcome: SentOutcome::Done(answer.cloned().unwrap_or_default()),
+        };
+        Some((sent.from, row))
+    }
+
     /// What its guest has logged, if that is anything.
     fn log(&self, succeeded: bool, lines: Vec<GuestLog>) -> Option<TurnLog> {
         if lines.is_empty() {
@@ -867,6 +960,7 @@ impl TurnInProgress {
             },
             method: None,
             keyed: None,
+            sent: None,
             seen: 0,
             is_used: false,
             hlc: Hlc::from_bits(0),
@@ -938,7 +1032,12 @@ fn version_of_update(context: &Context) -> u64 {
 fn new_module(what: &What) -> Option<&Arc<Module>> {
     match what {
         What::Hook(hook) => hook.module.as_ref(),
-        What::Query(_) | What::Update(_) | What::Init | What::Timer(_) => None,
+        What::Query(_)
+        | What::Update(_)
+        | What::Init
+        | What::Timer(_)
+        | What::Sent(_)
+        | What::Callback(_) => None,
     }
 }
 

@@ -17,6 +17,7 @@ use bytes::Bytes;
 use corelet_store::{ApplicationId, CallEffects, Change, ContextId, Event, Hlc, Upgrade};
 use corelet_wasm_host::{Failure, GuestEvent, GuestState, Hook, MethodKind, Module};
 
+use crate::agenda::Agenda;
 use crate::answer::promise;
 use crate::context::{Code, Context, InUse};
 use crate::contexts::Creating;
@@ -26,7 +27,6 @@ use crate::guest_log::TurnLog;
 use crate::message::{NewCode, Upgraded};
 use crate::shard::{Shard, unknown_method};
 use crate::statistics::Row;
-use crate::timers::{armed_by, count_armed_by};
 use crate::turn::{Begin, Durable, Executed, Step, What, is_the_guest_s};
 use crate::view::{View, Written};
 
@@ -259,7 +259,7 @@ impl Shard {
             events: events.collect(),
             ..self.no_effects(context, hlc)
         };
-        let (timer, timers) = (armed_by(&call), count_armed_by(&call));
+        let agenda = Agenda::of(&call);
         let change = Change::Upgrade(Upgrade {
             application: code.application,
             call,
@@ -272,10 +272,7 @@ impl Shard {
         self.commits.hold(holds);
         self.commits.install(code);
         context.changes.set(context.changes.get() + 1);
-        if let Some(at) = timer {
-            self.stats.timers_armed.add(timers);
-            self.timers.note(context.id, at);
-        }
+        self.note_agenda(context.id, agenda);
         edited.keep(&self.sequences);
         let receipt = receipt.await;
         receipt.ok_or_else(|| CallError::bug("a change was forgotten"))??;
@@ -305,7 +302,8 @@ impl Shard {
         let (name, was) = match &begin.what {
             What::Query(name) => (name, MethodKind::Query),
             What::Update(name) => (name, MethodKind::Update),
-            What::Init | What::Timer(_) | What::Hook(_) => return Ok(begin),
+            What::Sent(call) => (&call.method, MethodKind::Update),
+            What::Init | What::Timer(_) | What::Callback(_) | What::Hook(_) => return Ok(begin),
         };
         let (row, found) = self.method_of(context, name.as_bytes());
         begin.row = row;
@@ -321,6 +319,13 @@ impl Shard {
             }
             (MethodKind::Update, MethodKind::Query) if begin.keyed.is_some() => {
                 Err(CallError::KeyOnQuery { method })
+            }
+            // Nor do contexts send calls to queries.
+            (MethodKind::Update, MethodKind::Query) if matches!(begin.what, What::Sent(_)) => {
+                Err(CallError::MethodNotFound {
+                    method,
+                    application: context.code().application,
+                })
             }
             found => Ok((name, found)),
         });
@@ -339,7 +344,10 @@ impl Shard {
                 return Ok(begin);
             }
             (MethodKind::Update, MethodKind::Update) => {
-                begin.what = What::Update(name);
+                match &mut begin.what {
+                    What::Sent(call) => call.method = name,
+                    what => *what = What::Update(name),
+                }
                 return Ok(begin);
             }
             (MethodKind::Query, MethodKind::Update) => begin.what = What::Update(name),

@@ -20,7 +20,27 @@ const SETTINGS: [&str; 3] = [
 ];
 
 /// Limits that no guest of the corpus reaches, and the tests that do.
-const ELSEWHERE: [(&str, &str); 17] = [
+const ELSEWHERE: [(&str, &str); 22] = [
+    (
+        "sent_calls_max",
+        "what_a_context_has_sent_is_bounded_in_number_and_bytes",
+    ),
+    (
+        "sent_bytes_max",
+        "what_a_context_has_sent_is_bounded_in_number_and_bytes",
+    ),
+    (
+        "sent_depth_max",
+        "calls_that_cause_each_other_end_at_their_depth",
+    ),
+    (
+        "senders_max",
+        "a_context_forgets_senders_whose_calls_have_ended",
+    ),
+    (
+        "outcome_bytes_max",
+        "an_answer_that_is_kept_for_a_callback_is_bounded",
+    ),
     (
         "call_time_max",
         "calls_that_take_too_long_are_stopped_and_those_that_wait_too_long_are_refused",

@@ -76,6 +76,8 @@ host_costs! {
     TIMERS_ARMED           = "timers.armed":          2000,    1,   700;
     // Beside what the other guest uses, which its caller pays as if it were its own.
     CALLS_QUERY            = "calls.query":          10000,    2,     0;
+    // Two entries are written, one of them read before, and one is removed when it has ended.
+    CALLS_SEND             = "calls.send":           12000,    4,     0;
     EVENTS_EMIT            = "events.emit":           1000,    2,     0;
     LOG_WRITE              = "log.write":             1000,    2,     0;
 }

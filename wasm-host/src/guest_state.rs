@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::ops::{Bound, ControlFlow};
 
 use crate::guest_blobs::GuestBlobs;
+use crate::guest_sends::GuestSends;
 use crate::guest_sequences::GuestSequences;
 use crate::guest_timers::GuestTimers;
 
@@ -26,8 +27,8 @@ pub enum Space {
     Private,
     /// What refers to blobs. Guests reach it through [`GuestBlobs`] alone.
     Attached,
-    /// What the server is to do by itself. Guests reach it through [`GuestTimers`] alone. It has
-    /// registers only.
+    /// What the server is to do by itself. Guests reach it through [`GuestTimers`] and [`GuestSends`]
+    /// alone. It has registers only.
     Agenda,
 }
 
@@ -75,7 +76,7 @@ impl Row<'_> {
 ///
 /// Lengths and counts are already checked against [`crate::Limits`] when a
 /// method is called, and the turn is known to be allowed to write.
-pub trait GuestState: GuestSequences + GuestBlobs + GuestTimers {
+pub trait GuestState: GuestSequences + GuestBlobs + GuestTimers + GuestSends {
     /// The value under `key`.
     fn get(&mut self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, StateError>;
 
@@ -175,6 +176,8 @@ impl GuestBlobs for NullState {}
 
 impl GuestTimers for NullState {}
 
+impl GuestSends for NullState {}
+
 impl GuestState for NullState {
     fn get(&mut self, _space: Space, _key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
         Ok(None)
@@ -221,6 +224,8 @@ impl GuestState for NullState {
 impl GuestBlobs for BTreeMap<Vec<u8>, Vec<u8>> {}
 
 impl GuestTimers for BTreeMap<Vec<u8>, Vec<u8>> {}
+
+impl GuestSends for BTreeMap<Vec<u8>, Vec<u8>> {}
 
 /// A state in memory, without a store and with registers alone in one space: for measures
 /// and tests of the border.

@@ -105,6 +105,8 @@ pub(crate) struct Used {
     pub(crate) host_calls: u64,
     pub(crate) writes: u64,
     pub(crate) edits: u64,
+    /// Calls that were sent to other contexts.
+    pub(crate) sends: u64,
     /// Lengths of blobs that were detached beside one for each write.
     pub(crate) lengths: u64,
     pub(crate) write_bytes: u64,
@@ -294,6 +296,13 @@ impl HostContext {
     /// The line to whoever runs the turn.
     pub(crate) fn line(&self) -> &Rc<Line> {
         &self.line.0
+    }
+
+    /// How many bytes an answer may have because it is kept for whoever waits for it, if it is.
+    pub(crate) fn outcome_bytes_max(&self) -> Option<u64> {
+        let state = self.state.as_ref()?;
+        let is_kept = state.0.keeps_outcome();
+        is_kept.then_some(self.limits.outcome_bytes_max)
     }
 
     /// Ends a turn: gives the state back and detaches from the context. None

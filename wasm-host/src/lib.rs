@@ -18,6 +18,7 @@ mod failure;
 mod functions;
 mod guest_blobs;
 mod guest_calls;
+mod guest_sends;
 mod guest_sequences;
 mod guest_state;
 mod guest_timers;
@@ -44,6 +45,7 @@ pub use guest_blobs::{
     SizeKnown, SizeStep,
 };
 pub use guest_calls::{Answered, QueryError, Question};
+pub use guest_sends::{GuestSends, NewCallback, NewSend, Sending, SentBounds};
 pub use guest_sequences::{Elements, GuestSequences, RemovalStep, SequenceKind, SequenceStep};
 pub use guest_state::{
     GuestState, KEY_BYTES_MAX, NullState, Row, Space, StateError, Walk as StateWalk,

@@ -249,6 +249,25 @@ limits! {
     /// divided by this.
     timer_runs_per_minute: Count = 60;
 
+    /// Calls that one turn may send to other contexts.
+    sends_max: Count = 100;
+    /// Length of a call that is sent: the names of its method and its callback, its arguments and
+    /// what its callback is handed.
+    send_bytes_max: Bytes = 64 << 10;
+    /// Calls that one context has sent and that have not ended. Sending one more is answered with
+    /// `too-many`.
+    sent_calls_max: Count = 1_000;
+    /// What these take, names and arguments together. Sending more is answered with `too-many`.
+    sent_bytes_max: Bytes = 16 << 20;
+    /// Calls in a row of which each was sent by the one before it. Sending beyond it is answered
+    /// with `too-deep`. With 0 no call is sent.
+    sent_depth_max: Count = 64;
+    /// Contexts of which one context remembers which of their calls it has taken. Beyond it those
+    /// are forgotten whose calls have ended, and a call of another one waits until that is done.
+    senders_max: Count = 1_000;
+    /// Length of the answer, or of an application's error, to a call whose callback is told it.
+    outcome_bytes_max: Bytes = 64 << 10;
+
     // What the process keeps.
     /// Compiled modules on disk. The oldest go first.
     cache_bytes_max: Bytes = 2 << 30;
@@ -329,6 +348,15 @@ impl Limits {
         )?;
         // A millisecond.
         at_most("timer_runs_per_minute", self.timer_runs_per_minute, 60_000)?;
+        at_most("sends_max", self.sends_max, 10_000)?;
+        at_most("send_bytes_max", self.send_bytes_max, 256 << 10)?;
+        at_least("sent_calls_max", self.sent_calls_max, 1)?;
+        at_most("sent_calls_max", self.sent_calls_max, 100_000)?;
+        at_most("sent_depth_max", self.sent_depth_max, 10_000)?;
+        at_least("senders_max", self.senders_max, 8)?;
+        at_most("senders_max", self.senders_max, 100_000)?;
+        // With its data it is the argument of a handler.
+        at_most("outcome_bytes_max", self.outcome_bytes_max, 256 << 10)?;
         // Each of them holds an instance meanwhile.
         at_most("query_depth_max", self.query_depth_max, 64)?;
         at_least("stack_bytes_max", self.stack_bytes_max, 64 << 10)?;
@@ -348,6 +376,7 @@ impl Limits {
             ("event_bytes_max", self.event_bytes_max),
             ("log_bytes_max", self.log_bytes_max),
             ("timer_args_bytes_max", self.timer_args_bytes_max),
+            ("send_bytes_max", self.send_bytes_max),
         ] {
             // Half of it: a key and a value travel in one host call, and the
             // engine counts them together.

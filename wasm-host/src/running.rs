@@ -330,6 +330,16 @@ fn checked(
         };
         return (Err(failure), fuel_left);
     }
+    if let Some(max) = instance.store.data().outcome_bytes_max()
+        && used > max
+    {
+        let failure = Failure::LimitExceeded {
+            limit: "outcome_bytes_max",
+            used,
+            max,
+        };
+        return (Err(failure), fuel_left);
+    }
     let Some(fuel_left) = fuel_left.checked_sub(costs::TURN.per_byte * used) else {
         return (Err(instance.store.data().facts.out_of_fuel()), 0);
     };

@@ -4,7 +4,7 @@
 //! Written by hand instead of generated, so that lists can be borrowed and
 //! calls go through the shortest path. A test compares it with the WIT file.
 
-use wasmtime::component::{ComponentType, Lift, Lower, TypedFunc};
+use wasmtime::component::{ComponentType, Lift, Lower, TypedFunc, WasmList, WasmStr};
 
 /// The interfaces that a component may import. It may have been built against any version that
 /// begins with [`VERSION`]: the linker takes those for the same, and what an earlier one had is
@@ -202,6 +202,26 @@ pub(crate) enum RawQueryError {
     Busy(&'static str),
     #[component(name = "cycle")]
     Cycle,
+    #[component(name = "too-deep")]
+    TooDeep,
+}
+
+/// What is called when a call that was sent has ended, in the guest's memory.
+#[derive(ComponentType, Lift)]
+#[component(record)]
+pub(crate) struct RawCallback {
+    pub(crate) handler: WasmStr,
+    pub(crate) data: WasmList<u8>,
+}
+
+#[derive(Debug, Clone, Copy, ComponentType, Lower)]
+#[component(enum)]
+#[repr(u8)]
+pub(crate) enum RawSendError {
+    #[component(name = "unknown-context")]
+    UnknownContext,
+    #[component(name = "too-many")]
+    TooMany,
     #[component(name = "too-deep")]
     TooDeep,
 }

@@ -12,6 +12,13 @@
 //! moment do not write under the same key. As text it is 40 hex digits whose
 //! order is the order of the messages. Appending reads one entry, however long
 //! the room's history is.
+//!
+//! A message can be passed on from room to room, each of which appends it in the name of the one
+//! before it:
+//!
+//! ```sh
+//! corelet call lobby relay '{"message":"hello","rooms":["<the id of another room>"]}'
+//! ```
 
 mod message;
 
@@ -45,6 +52,28 @@ pub enum Refused {
     },
 }
 
+/// Why a message was not passed on.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum NotRelayed {
+    /// It was not appended here.
+    Refused(Refused),
+    /// It cannot be sent.
+    NotSent(Error),
+}
+
+impl From<Refused> for NotRelayed {
+    fn from(refused: Refused) -> NotRelayed {
+        NotRelayed::Refused(refused)
+    }
+}
+
+impl From<SendError> for NotRelayed {
+    fn from(error: SendError) -> NotRelayed {
+        NotRelayed::NotSent(error.into())
+    }
+}
+
 /// What the event `appended` tells.
 #[derive(Serialize)]
 struct Appended<'a> {
@@ -76,6 +105,21 @@ impl Chat {
         self.messages.set(&id, &message);
         let message = &message;
         events::emit("appended", &Appended { id, message });
+        Ok(id)
+    }
+
+    /// Appends `message` in the caller's name, and has the first of the `rooms` do so in the name of
+    /// this one, and so on.
+    #[update]
+    pub fn relay(
+        &mut self,
+        message: String,
+        rooms: Vec<ContextId>,
+    ) -> Result<MessageId, NotRelayed> {
+        let id = self.append(message.clone())?;
+        if let [next, rest @ ..] = &rooms[..] {
+            calls::send(next, "relay", &json!({ "message": message, "rooms": rest }))?;
+        }
         Ok(id)
     }
 

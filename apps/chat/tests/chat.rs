@@ -91,3 +91,27 @@ fn what_is_refused_leaves_no_trace() {
     assert_eq!(refused.code(), Some("bad_arguments"));
     assert!(chat.entries().is_empty() && chat.events().is_empty());
 }
+
+#[test]
+fn a_message_is_passed_on_from_room_to_room() {
+    let mut first = Context::<Chat>::new();
+    let mut second = Context::<Chat>::new();
+    second.set_id([8; 32]);
+    let (from, to) = (first.id(), second.id());
+    let args = json!({ "message": "hello", "rooms": [to, from] });
+    first.update("relay", args).unwrap();
+    first.run_sent(|call| second.receive(&from, call));
+    let sent = &second.sent()[0];
+    assert_eq!((sent.to, &sent.args["rooms"]), (from, &json!([])));
+    assert!(sent.callback.is_none());
+    let said = first.receive(&to, sent);
+    assert!(said.is_ok(), "{said:?}");
+    let page = first.query("page", json!({})).unwrap();
+    let authors = [0, 1].map(|at| page["entries"][at][1]["author"].clone());
+    assert_eq!(
+        authors,
+        [json!("tester"), json!(format!("corelet:context/{to}"))]
+    );
+    let nobody = json!({ "message": "", "rooms": [to] });
+    assert!(first.update("relay", nobody).is_err() && first.sent().is_empty());
+}

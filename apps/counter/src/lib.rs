@@ -20,6 +20,15 @@
 //! corelet context timers visits
 //! corelet call visits stop '{"name":"tick"}'
 //! ```
+//!
+//! What it has it gives to another counter, whatever core that lives on: what is taken here is added
+//! there exactly once, or comes back if the other does not take it. Which context a name stands for,
+//! `corelet context show` tells.
+//!
+//! ```sh
+//! corelet call visits give '{"to":"<the id of another counter>","by":3}'
+//! corelet context calls visits
+//! ```
 
 use std::time::Duration;
 
@@ -43,6 +52,28 @@ pub enum Refused {
         /// What should have been added.
         by: i64,
     },
+}
+
+/// Why nothing was given.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum GiveError {
+    /// It cannot be taken from here.
+    Refused(Refused),
+    /// The call cannot be sent.
+    NotSent(Error),
+}
+
+impl From<Refused> for GiveError {
+    fn from(refused: Refused) -> GiveError {
+        GiveError::Refused(refused)
+    }
+}
+
+impl From<SendError> for GiveError {
+    fn from(error: SendError) -> GiveError {
+        GiveError::NotSent(error.into())
+    }
 }
 
 #[corelet::methods]
@@ -81,6 +112,30 @@ impl Counter {
     #[update]
     pub fn stop(&mut self, name: &str) -> bool {
         timers::cancel(name)
+    }
+
+    /// Takes `by` from this counter and has another one add it. What is on its way is on neither.
+    #[update]
+    pub fn give(&mut self, to: ContextId, by: i64) -> Result<String, GiveError> {
+        let taken = by.checked_neg().ok_or(Refused::Overflow { value: 0, by });
+        self.add(taken?)?;
+        Ok(calls::send_then(
+            &to,
+            "increment",
+            &json!({ "by": by }),
+            "given",
+            &by,
+        )?)
+    }
+
+    /// Takes back what the other one has not taken: the server calls it.
+    #[handler]
+    pub fn given(&mut self, outcome: Outcome<i64>, data: i64) -> Result<(), Refused> {
+        if let Outcome::Error(failed) = outcome {
+            self.add(data)?;
+            events::emit("returned", &json!({ "by": data, "code": failed.code }));
+        }
+        Ok(())
     }
 
     /// Adds what was asked for earlier: the server calls it.

@@ -81,3 +81,36 @@ fn what_does_not_fit_is_tried_again() {
         assert_eq!(counter.timers()[0].attempts, attempts);
     }
 }
+
+/// Whatever becomes of it, what both have together stays the same.
+#[test]
+fn what_is_given_is_added_there_or_comes_back() {
+    let mut mine = Context::<Counter>::create(json!({ "start": 10 })).unwrap();
+    let mut yours = Context::<Counter>::create(json!({ "start": i64::MAX - 5 })).unwrap();
+    yours.set_id([8; 32]);
+    let (from, to) = (mine.id(), yours.id());
+    for by in [4, 3] {
+        mine.update("give", json!({ "to": to, "by": by })).unwrap();
+    }
+    assert_eq!(mine.query("get", json!({})).unwrap(), 3);
+    assert_eq!(mine.sent().len(), 2);
+    let answers = mine.run_sent(|call| yours.receive(&from, call));
+    let [(first, told), (second, told_too)] = &answers[..] else {
+        panic!("{answers:?}");
+    };
+    assert_eq!(first.as_ref().unwrap(), i64::MAX - 1);
+    assert_eq!(second.as_ref().unwrap_err().code(), Some("overflow"));
+    assert!(
+        [told, told_too]
+            .iter()
+            .all(|told| matches!(told, Some(Ok(_))))
+    );
+    assert!(mine.sent().is_empty());
+    assert_eq!(mine.query("get", json!({})).unwrap(), 6);
+    assert_eq!(yours.query("get", json!({})).unwrap(), i64::MAX - 1);
+    assert_eq!(mine.events()[0].payload["code"], "application_error");
+    // What is refused has sent nothing.
+    let refused = mine.update("give", json!({ "to": to, "by": i64::MIN }));
+    assert_eq!(refused.unwrap_err().code(), Some("overflow"));
+    assert!(mine.sent().is_empty());
+}

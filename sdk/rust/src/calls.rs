@@ -1,4 +1,4 @@
-//! Queries of other contexts of the same node.
+//! Other contexts of the same node: their queries, and calls that are sent to their updates.
 //!
 //! ```
 //! use corelet_sdk::prelude::*;
@@ -27,11 +27,64 @@
 //! common moment. It may use what this call has left of its fuel and its time, and what it has
 //! used counts as this call's own. Only queries may ask: in an update or `init` this stops the
 //! call.
+//!
+//! An update does not ask, it sends: the other context's update is called once this call is
+//! committed, exactly once in effect, and what it came to is told to a `#[handler]` of this application.
+//!
+//! ```
+//! use corelet_sdk::prelude::*;
+//!
+//! #[corelet::application]
+//! pub struct Purse {
+//!     coins: Register<u64>,
+//! }
+//!
+//! #[corelet::methods]
+//! impl Purse {
+//!     /// Gives coins to another purse.
+//!     #[update]
+//!     pub fn give(&mut self, to: ContextId, coins: u64) -> Result<(), Error> {
+//!         let left = self.coins.get_or_default().checked_sub(coins);
+//!         self.coins.set(&left.ok_or_else(|| Error::new("too_few", "there are not so many"))?);
+//!         calls::send_then(&to, "put", &json!({ "coins": coins }), "given", &coins)?;
+//!         Ok(())
+//!     }
+//!
+//!     /// Takes them back if they were not taken.
+//!     #[handler]
+//!     pub fn given(&mut self, outcome: Outcome, data: u64) {
+//!         if let Outcome::Error(_) = outcome {
+//!             self.put(data);
+//!         }
+//!     }
+//!
+//!     /// Puts coins into the purse.
+//!     #[update]
+//!     pub fn put(&mut self, coins: u64) {
+//!         self.coins.set(&(self.coins.get_or_default() + coins));
+//!     }
+//! }
+//!
+//! # fn main() {
+//! # use corelet_sdk::testing::Context;
+//! let [mut mine, mut yours] = [1, 2].map(|_| Context::<Purse>::new());
+//! yours.set_id([8; 32]);
+//! mine.update("put", json!({ "coins": 5 })).unwrap();
+//! mine.update("give", json!({ "to": yours.id(), "coins": 3 })).unwrap();
+//! let from = mine.id();
+//! mine.run_sent(|call| yours.receive(&from, call));
+//! assert_eq!(yours.run(|purse| purse.coins.get()).unwrap(), Some(3));
+//! # }
+//! ```
+//!
+//! Calls to one context are carried out in the order in which they were sent, and their callbacks are
+//! called in that order. If an update or its callback returns an error or is stopped, nothing of it has
+//! happened; the callback is then called again after a while, and given up in the end.
 
 use std::fmt;
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::Error;
@@ -81,6 +134,103 @@ pub fn query<T: DeserializeOwned>(
     };
     let answer = host::query(context, method, &args)?;
     serde_json::from_slice(&answer).map_err(|error| QueryError::Unreadable(error.to_string()))
+}
+
+/// Has the update `method` of another context called, with `args` as an object of one member per
+/// parameter, when this call is committed; gives a name for that, unique in this context. The other one
+/// sees this context as its [`caller`](crate::context::caller_context).
+///
+/// Panics, which stops the call, if `args` cannot be written as JSON. How many calls one call
+/// sends, and how long each is, is bounded: more stops the call, and so does a query that comes here.
+pub fn send(
+    context: &ContextId,
+    method: &str,
+    args: &(impl Serialize + ?Sized),
+) -> Result<String, SendError> {
+    host::send(context, method, &json(method, args), None)
+}
+
+/// The same, and `handler` is called when that has ended, with an [`Outcome`] as its parameter
+/// `outcome` and with `data` as its parameter `data`.
+pub fn send_then(
+    context: &ContextId,
+    method: &str,
+    args: &(impl Serialize + ?Sized),
+    handler: &str,
+    data: &(impl Serialize + ?Sized),
+) -> Result<String, SendError> {
+    let callback = (handler, &json(handler, data)[..]);
+    host::send(context, method, &json(method, args), Some(callback))
+}
+
+fn json(whose: &str, value: &(impl Serialize + ?Sized)) -> Vec<u8> {
+    match serde_json::to_vec(value) {
+        Ok(json) => json,
+        Err(error) => panic!("what `{whose}` is given is not JSON: {error}"),
+    }
+}
+
+/// What a call that was sent has come to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome<T = Value> {
+    /// It was carried out, and this is its answer.
+    Ok(T),
+    /// It was not, and nothing of it has happened.
+    Error(CallFailed),
+}
+
+/// Why a call that was sent was not carried out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CallFailed {
+    /// What programs go by: the name of the error as the server gives it to clients, such as
+    /// `unknown_method` or `trapped`; `application_error` if the other application said no,
+    /// and `not_an_update` if the method is a query.
+    pub code: String,
+    /// What the other application said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Value>,
+}
+
+/// Why a call is not sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SendError {
+    /// There is no context with such an id.
+    UnknownContext,
+    /// As many calls as may, or as many bytes of them, were sent and have not ended.
+    TooMany,
+    /// So many calls have caused this one, each sent by the one before it, as may.
+    TooDeep,
+}
+
+impl SendError {
+    /// What programs go by, in `snake_case`.
+    pub fn code(&self) -> &'static str {
+        match self {
+            SendError::UnknownContext => "unknown_context",
+            SendError::TooMany => "too_many",
+            SendError::TooDeep => "too_deep",
+        }
+    }
+}
+
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            SendError::UnknownContext => "there is no such context",
+            SendError::TooMany => "too many calls were sent that have not ended; try again later",
+            SendError::TooDeep => "too many calls have caused each other",
+        })
+    }
+}
+
+impl std::error::Error for SendError {}
+
+/// With the [code](SendError::code) of what went wrong.
+impl From<SendError> for Error {
+    fn from(error: SendError) -> Error {
+        Error::new(error.code().to_owned(), error.to_string())
+    }
 }
 
 impl QueryError {

@@ -1,6 +1,7 @@
 //! What a call knows about itself. All of it stays the same for the call's
 //! whole length, except [`fuel_used`].
 
+use crate::calls::ContextId;
 use crate::host;
 
 /// The most bytes that [`random`] gives at once.
@@ -12,9 +13,19 @@ pub fn id() -> [u8; 32] {
     id.try_into().expect("the host gives ids of 32 bytes")
 }
 
-/// Who called: the subject of the token that admitted the call.
+/// Who called: the subject of the token that admitted the call, `corelet:node` if a timer did, or
+/// `corelet:context/` and an id (see [`caller_context`]).
 pub fn caller() -> String {
     host::caller()
+}
+
+/// The context that called, if it was one: by a call that it has [sent](crate::calls::send), or
+/// because such a call of this context to it has ended. No client can call as one.
+pub fn caller_context() -> Option<ContextId> {
+    host::caller()
+        .strip_prefix("corelet:context/")?
+        .parse()
+        .ok()
 }
 
 /// The public key under which this node writes: whose is what the call writes into

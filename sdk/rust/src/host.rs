@@ -27,7 +27,7 @@ pub(crate) use crate::memory_host::*;
 #[cfg(target_arch = "wasm32")]
 mod server {
     use crate::bindings::corelet::app::{blobs, calls, context, events, log, storage, timers};
-    use crate::calls::{ContextId, QueryError};
+    use crate::calls::{ContextId, QueryError, SendError};
     use crate::log::Level;
 
     pub(crate) use blobs::{attach as attach_blob, detach as detach_blob, size as blob_size};
@@ -65,6 +65,24 @@ mod server {
             calls::QueryError::Busy(limit) => QueryError::Busy(limit),
             calls::QueryError::Cycle => QueryError::Cycle,
             calls::QueryError::TooDeep => QueryError::TooDeep,
+        })
+    }
+
+    pub(crate) fn send(
+        context: &ContextId,
+        method: &str,
+        args: &[u8],
+        callback: Option<(&str, &[u8])>,
+    ) -> Result<String, SendError> {
+        let callback = callback.map(|(handler, data)| calls::Callback {
+            handler: handler.to_owned(),
+            data: data.to_vec(),
+        });
+        let sent = calls::send(context.as_bytes(), method, args, callback.as_ref());
+        sent.map_err(|error| match error {
+            calls::SendError::UnknownContext => SendError::UnknownContext,
+            calls::SendError::TooMany => SendError::TooMany,
+            calls::SendError::TooDeep => SendError::TooDeep,
         })
     }
 

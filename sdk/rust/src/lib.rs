@@ -40,7 +40,7 @@
 //!
 //! Contents: [`collections`] is the state, [`key`] how keys are ordered,
 //! [`blobs`] the large contents to which it refers, [`timers`] what is to be called later,
-//! [`calls`] what it asks other contexts,
+//! [`calls`] what it asks other contexts and sends them,
 //! [`context`] what a call knows about itself, [`events`] and [`log`] what it
 //! tells the world, [`testing`] how to run an application without a server.
 //! The attributes live in `corelet-sdk-macros`; `host` is the one module that
@@ -95,7 +95,7 @@ pub use error::Error;
 
 /// Everything that an application usually needs.
 pub mod prelude {
-    pub use crate::calls::{self, ContextId, QueryError};
+    pub use crate::calls::{self, ContextId, Outcome, QueryError, SendError};
     pub use crate::collections::{
         Counter, List, Map, Owned, Page, Private, Register, Set, Text, WriteOnce,
     };

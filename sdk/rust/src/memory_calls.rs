@@ -1,5 +1,6 @@
 //! The other contexts of an application that runs without a server: what they answer is what a
-//! test says. Part of `memory_host.rs`.
+//! test says, and calls that are sent to them wait until the test takes them. Part of
+//! `memory_host.rs`.
 
 use std::fmt;
 use std::panic::resume_unwind;
@@ -7,8 +8,8 @@ use std::rc::Rc;
 
 use serde_json::Value;
 
-use crate::calls::{ContextId, QueryError};
-use crate::memory_host::{aside, with};
+use crate::calls::{ContextId, QueryError, SendError};
+use crate::memory_host::{aside, with, with_writing};
 
 /// What a panic carries that stops an update because it asked another context.
 pub(crate) struct AskedInUpdate;
@@ -24,6 +25,38 @@ impl fmt::Debug for Others {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Others").finish_non_exhaustive()
     }
+}
+
+/// A call that was sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Sent {
+    pub(crate) name: String,
+    pub(crate) to: ContextId,
+    pub(crate) method: String,
+    pub(crate) args: Vec<u8>,
+    /// The handler and its data.
+    pub(crate) callback: Option<(String, Vec<u8>)>,
+}
+
+pub(crate) fn send(
+    context: &ContextId,
+    method: &str,
+    args: &[u8],
+    callback: Option<(&str, &[u8])>,
+) -> Result<String, SendError> {
+    let value: Value = serde_json::from_slice(args).expect("the SDK writes JSON");
+    assert!(value.is_object(), "the arguments of a call are an object");
+    with_writing(|call| {
+        let name = format!("{:016x}.{:04x}", call.number, call.sent.len());
+        call.sent.push(Sent {
+            name: name.clone(),
+            to: *context,
+            method: method.to_owned(),
+            args: args.to_vec(),
+            callback: callback.map(|(handler, data)| (handler.to_owned(), data.to_vec())),
+        });
+        Ok(Ok(name))
+    })
 }
 
 pub(crate) fn query(context: &ContextId, method: &str, args: &[u8]) -> Result<Vec<u8>, QueryError> {

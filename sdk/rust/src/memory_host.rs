@@ -198,12 +198,16 @@ pub(crate) struct Call {
     pub(crate) timers_before: Option<BTreeMap<String, Timer>>,
     pub(crate) events: Vec<(String, Vec<u8>)>,
     pub(crate) logs: Vec<(Level, String)>,
+    /// Calls that were sent to other contexts.
+    pub(crate) sent: Vec<Sent>,
     pub(crate) may_write: bool,
     pub(crate) context_id: [u8; 32],
     pub(crate) caller: String,
     pub(crate) author: [u8; 32],
     pub(crate) now: u64,
     pub(crate) seed: u64,
+    /// The number of the call, which names what it sends.
+    pub(crate) number: u64,
     pub(crate) state_version: u64,
     /// What the other contexts answer.
     pub(crate) others: Option<Others>,
@@ -269,6 +273,7 @@ impl Call {
             self.state.timers = before;
         }
         self.events.clear();
+        self.sent.clear();
     }
 
     pub(crate) fn write(&mut self, space: Space, key: &[u8], with: Option<Stored>) {

@@ -6,7 +6,7 @@
 //! server: no fuel, no limits on memory, nothing durable. A query that emits
 //! an event or writes is stopped, as the server does; so is an update that asks another context.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,9 +15,10 @@ use std::rc::Rc;
 use serde_json::Value;
 
 use crate::application::{Application, MethodKind};
-use crate::calls::{ContextId, QueryError};
+use crate::calls::{CallFailed, ContextId, Outcome, QueryError};
 use crate::log::Level;
-use crate::memory_host::{self, AskedInUpdate, Call, Misused, Others, State, WroteInQuery};
+use crate::memory_host::{self, AskedInUpdate, Call, Misused, Others, Sent, State, WroteInQuery};
+use crate::returned::Reply;
 use crate::timers::Timer;
 
 /// One context of the application `A`, in memory.
@@ -31,7 +32,37 @@ pub struct Context<A> {
     calls: u64,
     state_version: u64,
     others: Option<Others>,
+    id: [u8; 32],
+    sent: VecDeque<Sent>,
     application: PhantomData<A>,
+}
+
+/// A call that a context has sent to another.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SentCall {
+    /// Its name, as the application got it.
+    pub name: String,
+    /// The other context.
+    pub to: ContextId,
+    /// The method that is called.
+    pub method: String,
+    /// What it is called with.
+    pub args: Value,
+    /// The handler that is called when it has ended, and its data.
+    pub callback: Option<(String, Value)>,
+}
+
+impl SentCall {
+    fn of(sent: &Sent) -> SentCall {
+        let callback = sent.callback.as_ref();
+        SentCall {
+            name: sent.name.clone(),
+            to: sent.to,
+            method: sent.method.clone(),
+            args: parsed(&sent.args),
+            callback: callback.map(|(handler, data)| (handler.clone(), parsed(data))),
+        }
+    }
 }
 
 /// The durable entries by number only: tests print contexts when they fail.
@@ -67,6 +98,8 @@ pub enum Failed {
     AskedInUpdate,
     /// The method used an entry as what it is not, or wrote what another owns.
     Misused(String),
+    /// A call that was sent is of a method that there is not.
+    UnknownMethod,
     /// The method is of the other kind.
     WrongKind {
         /// What the method is.
@@ -94,6 +127,7 @@ impl fmt::Display for Failed {
                 f.write_str("an update asked another context's query; only queries may")
             }
             Failed::Misused(message) => f.write_str(message),
+            Failed::UnknownMethod => f.write_str("there is no such method"),
             Failed::WrongKind {
                 is: MethodKind::Query,
             } => f.write_str("the method is a query"),
@@ -132,6 +166,8 @@ impl<A: Application> Context<A> {
             calls: 0,
             state_version: 0,
             others: None,
+            id: [7; 32],
+            sent: VecDeque::new(),
             application: PhantomData,
         };
         context.turn(true, || {
@@ -166,6 +202,8 @@ impl<A: Application> Context<A> {
             calls: self.calls,
             state_version: self.state_version + 1,
             others: self.others.take(),
+            id: self.id,
+            sent: std::mem::take(&mut self.sent),
             application: PhantomData,
         })
     }
@@ -254,10 +292,7 @@ impl<A: Application> Context<A> {
             let caller = std::mem::replace(&mut self.caller, "corelet:node".to_owned());
             let answer = self.turn(true, || {
                 memory_host::end_run(&timer.name);
-                match A::handle(&timer.handler, &timer.args) {
-                    Ok(output) => Ok(parsed(&output)),
-                    Err(error) => Err(Failed::Error(parsed(&error))),
-                }
+                handled(A::handle(&timer.handler, &timer.args))
             });
             self.caller = caller;
             if answer.is_err()
@@ -279,6 +314,59 @@ impl<A: Application> Context<A> {
         self.others = Some(Others(Rc::new(answer)));
     }
 
+    /// Its id: the same of each context, unless it is set.
+    pub fn id(&self) -> ContextId {
+        ContextId::from_bytes(self.id)
+    }
+
+    /// Gives it another id.
+    pub fn set_id(&mut self, id: [u8; 32]) {
+        self.id = id;
+    }
+
+    /// The calls that it has sent to others and that have not ended, oldest first.
+    pub fn sent(&self) -> Vec<SentCall> {
+        self.sent.iter().map(SentCall::of).collect()
+    }
+
+    /// Has all calls that were sent carried out by `deliver`, the oldest first, and then what they
+    /// came to told to the handlers that wait for it, as the server does. What these send is carried
+    /// out as well, and so on; a handler that fails is not called again. Gives what each call
+    /// and its handler have answered.
+    #[allow(clippy::type_complexity)] // two answers, of which one may be missing
+    pub fn run_sent(
+        &mut self,
+        mut deliver: impl FnMut(&SentCall) -> Result<Value, Failed>,
+    ) -> Vec<(Result<Value, Failed>, Option<Result<Value, Failed>>)> {
+        let mut answers = Vec::new();
+        while let Some(sent) = self.sent.pop_front() {
+            let call = SentCall::of(&sent);
+            let answer = deliver(&call);
+            let told = call.callback.map(|(handler, data)| {
+                let outcome = match &answer {
+                    Ok(output) => Outcome::Ok(output.clone()),
+                    Err(failed) => Outcome::Error(CallFailed::of(failed)),
+                };
+                let args = serde_json::json!({ "outcome": outcome, "data": data });
+                self.handle_as(&caller_of(&call.to), &handler, &args.to_string())
+            });
+            answers.push((answer, told));
+        }
+        answers
+    }
+
+    /// Carries out a call that the context `from` has sent to this one.
+    pub fn receive(&mut self, from: &ContextId, call: &SentCall) -> Result<Value, Failed> {
+        let mut methods = A::DESCRIPTION.methods.iter();
+        if methods.all(|method| method.name != call.method) {
+            return Err(Failed::UnknownMethod);
+        }
+        let caller = std::mem::replace(&mut self.caller, caller_of(from));
+        let answer = self.call(MethodKind::Update, &call.method, call.args.clone());
+        self.caller = caller;
+        answer
+    }
+
     /// Who the next calls come from.
     pub fn set_caller(&mut self, caller: &str) {
         caller.clone_into(&mut self.caller);
@@ -293,6 +381,13 @@ impl<A: Application> Context<A> {
     /// by itself.
     pub fn set_now(&mut self, nanos: u64) {
         self.now = nanos;
+    }
+
+    fn handle_as(&mut self, caller: &str, handler: &str, args: &str) -> Result<Value, Failed> {
+        let before = std::mem::replace(&mut self.caller, caller.to_owned());
+        let answer = self.turn(true, || handled(A::handle(handler, args.as_bytes())));
+        self.caller = before;
+        answer
     }
 
     fn call(&mut self, kind: MethodKind, method: &str, args: Value) -> Result<Value, Failed> {
@@ -321,11 +416,12 @@ impl<A: Application> Context<A> {
         memory_host::begin(Call {
             state: std::mem::take(&mut self.state),
             may_write,
-            context_id: [7; 32],
+            context_id: self.id,
             caller: self.caller.clone(),
             author: self.author,
             now: self.now,
             seed: self.calls,
+            number: self.calls,
             state_version: self.state_version,
             others: self.others.clone(),
             ..Call::default()
@@ -354,6 +450,7 @@ impl<A: Application> Context<A> {
             || call.timers_before.is_some();
         self.state_version += u64::from(has_written);
         self.state = call.state;
+        self.sent.extend(call.sent);
         self.logs.extend(call.logs);
         self.events
             .extend(call.events.into_iter().map(|(kind, payload)| Event {
@@ -361,6 +458,37 @@ impl<A: Application> Context<A> {
                 payload: parsed(&payload),
             }));
         result
+    }
+}
+
+fn handled(reply: Reply) -> Result<Value, Failed> {
+    match reply {
+        Ok(output) => Ok(parsed(&output)),
+        Err(error) => Err(Failed::Error(parsed(&error))),
+    }
+}
+
+/// As whom a context calls others.
+fn caller_of(context: &ContextId) -> String {
+    format!("corelet:context/{context}")
+}
+
+impl CallFailed {
+    /// As the server would tell it.
+    fn of(failed: &Failed) -> CallFailed {
+        let (code, error) = match failed {
+            Failed::Error(error) => ("application_error", Some(error.clone())),
+            Failed::Panicked(_) => ("trapped", None),
+            Failed::WroteInQuery => ("wrote_in_query", None),
+            Failed::AskedInUpdate => ("asked_in_update", None),
+            Failed::Misused(_) => ("entry_misused", None),
+            Failed::UnknownMethod => ("unknown_method", None),
+            Failed::WrongKind { .. } => ("not_an_update", None),
+        };
+        CallFailed {
+            code: code.to_owned(),
+            error,
+        }
     }
 }
 

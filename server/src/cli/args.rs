@@ -618,8 +618,8 @@ Examples:
   corelet context export shop --to shop.clx
   corelet context export 9mX… | ssh elsewhere 'cat > shop.clx'
 
-Its private entries and timers, which belong to this node, stay here, and so do the blobs that it
-has attached.")]
+Its private entries, its timers and its calls to other contexts, which belong to this node, stay
+here, and so do the blobs that it has attached.")]
     Export {
         /// Id or name.
         context: String,
@@ -680,6 +680,25 @@ A timer with attempts has failed, and is tried again: `corelet logs` says why.")
         context: String,
         /// Begin behind this name.
         #[arg(long, value_name = "NAME")]
+        after: Option<String>,
+        /// How many at most.
+        #[arg(long, value_name = "N", default_value_t = 100)]
+        limit: u32,
+    },
+    /// List the calls that a context has sent to others and that have not ended.
+    #[command(after_help = "\
+Examples:
+  corelet context calls shop
+  corelet context calls shop --limit 20
+  corelet context calls shop -o json | jq -r '.calls[] | select(.attempts > 0) | .callback'
+
+The oldest call to each other context is handed over, and those behind it wait for its end. One with
+attempts has ended, and its callback has failed and is called again: `corelet logs` says why.")]
+    Calls {
+        /// Id or name.
+        context: String,
+        /// Begin behind this place, as the page before tells it.
+        #[arg(long, value_name = "PLACE")]
         after: Option<String>,
         /// How many at most.
         #[arg(long, value_name = "N", default_value_t = 100)]

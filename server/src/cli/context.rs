@@ -146,6 +146,24 @@ pub(super) fn run(command: &ContextCommand, global: &Global, out: &Out) -> Resul
             }
             Ok(())
         }
+        ContextCommand::Calls {
+            context,
+            after,
+            limit,
+        } => {
+            let mut path = format!("{}/sent?limit={limit}", path(context)?);
+            if let Some(after) = after {
+                let after = utf8_percent_encode(after, NON_ALPHANUMERIC);
+                path.push_str(&format!("&after={after}"));
+            }
+            let client = super::client(global)?;
+            let page: api::SentCalls = during(out, "listing the calls", || client.get(&path))?;
+            out.rows(&SENT_HEADINGS, page.calls.iter().map(sent_row), &page)?;
+            if let Some(next) = &page.next {
+                out.say(&format!("there are more: --after {next:?}"));
+            }
+            Ok(())
+        }
         ContextCommand::Export { context, to } => {
             copies::export(context, to.as_deref(), global, out)
         }
@@ -203,6 +221,19 @@ fn timer_row(timer: &api::Timer) -> Vec<String> {
         timer.handler.clone(),
         timer.attempts.to_string(),
         timer.args.get().to_owned(),
+    ]
+}
+
+const SENT_HEADINGS: [&str; 6] = ["to", "method", "sent", "callback", "attempts", "args"];
+
+fn sent_row(call: &api::SentCall) -> Vec<String> {
+    vec![
+        call.to.clone(),
+        call.method.clone(),
+        date(call.sent_unix_ms),
+        call.callback.clone().unwrap_or_default(),
+        call.attempts.to_string(),
+        call.args.get().to_owned(),
     ]
 }
 

@@ -271,6 +271,20 @@ settings! {
         retry_after: Duration [1, HOUR] = "1 s";
     }
 
+    /// Calls that contexts send to each other. All bounds hold per shard.
+    sends: Sends {
+        /// Calls that begin to be handed over in a second, in the long run. Those beyond that wait.
+        starts_per_second: u64 [1, 1_000_000] = "10000";
+        /// Calls that are being handed over, until their end is durable.
+        running_max: u64 [1, 10_000] = "256";
+        /// Calls of other contexts that wait or run in one context. One more is handed over again a little later, so that who calls the context from outside waits for few.
+        context_running_max: u64 [1, 1000] = "4";
+        /// Attempts at a callback that fails by the application's fault. Behind the last one it is given up, which the context's log tells.
+        attempts_max: u64 [1, 100] = "6";
+        /// From the first attempt to the second. To each further one it is twice as long, and up to half as long again.
+        retry_after: Duration [1, HOUR] = "1 s";
+    }
+
     /// Applications that come in pieces, over as many requests and restarts as it takes. All bounds hold for the whole process.
     uploads: Uploads {
         /// Uploads that have begun and were neither installed nor ended. One more is refused with code -32005 and 429.

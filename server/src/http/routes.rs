@@ -21,9 +21,10 @@ use axum::routing::{MethodRouter, delete, get, post};
 use axum::{Extension, body};
 use bytes::Bytes;
 use corelet_shard::{
-    ContextInfo, ContextReader, EventRecord, GuestLine, NewCode, NewContext, ShardHandle, Weight,
+    ContextInfo, ContextReader, EventRecord, GuestLine, NewCode, NewContext, SentCallInfo,
+    ShardHandle, Weight,
 };
-use corelet_store::{ApplicationId, ApplicationRecord, ExportScope, Hlc, Reuse};
+use corelet_store::{ApplicationId, ApplicationRecord, ContextId, ExportScope, Hlc, Reuse};
 use corelet_wasm_host::{GuestTimer, LogLevel};
 use percent_encoding::percent_decode_str;
 use send_wrapper::SendWrapper;
@@ -105,6 +106,7 @@ pub(super) fn router(door: Door) -> Router {
         .route("/v1/contexts/{context}/logs", get(list_logs))
         .route("/v1/contexts/{context}/blobs", get(list_attached))
         .route("/v1/contexts/{context}/timers", get(list_timers))
+        .route("/v1/contexts/{context}/sent", get(list_sent))
         .route("/v1/contexts/{context}/export", plain(get(export_context)))
         .route("/v1/contexts/{context}/entries", get(list_entries))
         .route("/v1/contexts/{context}/deltas", get(list_deltas))
@@ -697,6 +699,53 @@ fn timer(timer: GuestTimer) -> api::Timer {
         at_unix_ms: timer.at_nanos / NANOS_PER_MILLI,
         every_ms: timer.every_nanos.map(|every| every / NANOS_PER_MILLI),
         attempts: timer.attempts,
+    }
+}
+
+/// The calls that a context has sent to others and that have not ended. A page has fewer than
+/// `limit` if these are long.
+async fn list_sent(
+    State(door): State<Door>,
+    Named(wanted): Named,
+    RawQuery(query): RawQuery,
+) -> Response {
+    at_home(door, async move |front| {
+        let [after, limit] = parameters(query.as_deref(), ["after", "limit"])?;
+        let limit = limit_of(limit)?;
+        let must = || bad_parameter("after", "after must be what a page gave as next");
+        let after = after.map(|after| behind_sent(after).ok_or_else(must));
+        let after = after.transpose()?;
+        let id = front.shard.resolve(&wanted)?;
+        let (found, more) = front.shard.sent_calls(id, after, limit).await?;
+        let next = found.last().filter(|_| more);
+        let next = next.map(|it| format!("{}/{}", it.to, it.name));
+        let calls = found.into_iter().map(sent_call).collect();
+        Ok(document(StatusCode::OK, &api::SentCalls { calls, next }))
+    })
+    .await
+}
+
+/// The receiver and the name of the last call of a page.
+fn behind_sent(after: &str) -> Option<(ContextId, String)> {
+    let after = percent_decode_str(after).decode_utf8().ok()?;
+    let (to, name) = after.split_once('/')?;
+    Some((to.parse().ok()?, name.to_owned()))
+}
+
+fn sent_call(call: SentCallInfo) -> api::SentCall {
+    const MICROS_PER_MILLI: u64 = 1_000;
+    let args = String::from_utf8(call.args.into()).ok();
+    let args = args.and_then(|args| serde_json::value::RawValue::from_string(args).ok());
+    api::SentCall {
+        name: call.name,
+        to: call.to.to_string(),
+        method: call.method,
+        // It was JSON when it was sent.
+        args: args.unwrap_or_default(),
+        callback: call.callback,
+        sent_unix_ms: call.sent_micros / MICROS_PER_MILLI,
+        depth: call.depth,
+        attempts: call.attempts,
     }
 }
 

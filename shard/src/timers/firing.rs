@@ -5,25 +5,27 @@
 //! is; then only the agenda is changed: the run is tried again later, or is given up. What is not
 //! the application's fault, such as a full queue, is no attempt.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use corelet_store::{Change, ContextId, Refused};
-use corelet_wasm_host::{Failure, GuestLog, LogLevel};
+use corelet_store::{Change, ContextId};
+use corelet_wasm_host::{GuestLog, LogLevel};
 
-use super::due::Hint;
-use super::{NODE_CALLER, armed_by};
+use super::NODE_CALLER;
+use crate::agenda::Agenda;
 use crate::answer::Answer;
 use crate::commit_stage::Receipt;
 use crate::context::{Context, InUse};
 use crate::contexts::failure_of;
+use crate::due::Hint;
 use crate::error::CallError;
+use crate::fault::{is_nobodys_fault, why};
 use crate::guest_log::TurnLog;
+use crate::pacer::{backoff, micros};
 use crate::shard::{Shard, settle};
-use crate::statistics::{Ended, Row};
+use crate::statistics::Ended;
 use crate::turn::{Begin, What};
 use crate::view::{PutOff, SequenceAccess};
 
@@ -36,12 +38,6 @@ const TOO_OFTEN: Duration = Duration::from_millis(100);
 
 /// How often that is doubled, and once more.
 const NOT_NOW_DOUBLINGS: u32 = 6;
-
-/// How often the time to the next attempt is doubled.
-const DOUBLINGS_MAX: u32 = 16;
-
-/// How much of a reason is told.
-const WHY_BYTES_MAX: usize = 512;
 
 /// A timer that is to run at `at`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,7 +75,7 @@ impl Shard {
     /// is its neighbours' too.
     fn refused(&self, id: ContextId, hint: Hint, error: &CallError) -> Hint {
         let refused = hint.refused.saturating_add(1);
-        let wait = backoff(NOT_NOW, refused.min(NOT_NOW_DOUBLINGS), (id.as_bytes(), ""));
+        let wait = backoff(NOT_NOW, refused.min(NOT_NOW_DOUBLINGS), id.as_bytes());
         if self.timers.is_to_be_told(refused) {
             let seconds = wait.as_secs_f32();
             tracing::warn!(shard = self.id.number(), context = %id, times = refused, seconds, %error, "a timer cannot be run now, and is tried again later");
@@ -161,8 +157,7 @@ impl Shard {
     async fn run_timer(self: &Rc<Self>, context: &InUse, timer: &DueTimer) -> Run {
         let started = Instant::now();
         let time = Duration::from_millis(self.host.limits().call_time_max);
-        let methods = context.code().module.description().methods().len();
-        let row = Row::of_handlers(methods, context.upgrades.get());
+        let row = self.row_of_handlers(context);
         let begin = Begin {
             what: What::Timer(timer.clone()),
             row,
@@ -227,14 +222,13 @@ impl Shard {
         let bounds = &self.bounds.timers;
         let now = self.clock.wall_micros();
         let retry_at = |attempts| {
-            let salt = (context.id.as_bytes(), &*timer.name);
-            now + micros(backoff(bounds.retry_after, attempts, salt))
+            let whose = (context.id.as_bytes(), &*timer.name);
+            now + micros(backoff(bounds.retry_after, attempts, whose))
         };
         let access = SequenceAccess::without_cache(self.author);
         let mut view = self.view_of_update(context, access);
         let put_off = view.put_off(&timer.name, timer.at, bounds.attempts_max, retry_at);
         let put_off = put_off.map_err(|error| CallError::guest(failure_of(error), &[]))?;
-        let why: String = why.chars().take(WHY_BYTES_MAX).collect();
         let (handler, level, message) = match put_off {
             PutOff::Gone => return Ok(None),
             PutOff::Again {
@@ -269,11 +263,11 @@ impl Shard {
             succeeded: false,
             lines: vec![GuestLog { level, message }],
         };
-        let (bytes, armed) = (effects.bytes(), armed_by(&effects));
+        let (bytes, agenda) = (effects.bytes(), Agenda::of(&effects));
         let wrote = Some((context, written.shown, Some(log)));
         let receipt = self.commits.submit(Change::Call(effects), bytes, wrote)?;
         context.changes.set(context.changes.get() + 1);
-        if let Some(at) = armed {
+        if let Some(at) = agenda.and_then(|agenda| agenda.timer()) {
             self.timers.note(context.id, at);
         }
         Ok(Some(receipt))
@@ -282,62 +276,17 @@ impl Shard {
 
 /// Whose fault it was.
 fn failed(error: CallError) -> Run {
-    let is_ours = match &error {
-        CallError::Guest { failure, .. } => match &**failure {
-            Failure::State(_)
-            | Failure::OurBug { .. }
-            | Failure::MemoryFull { .. }
-            | Failure::Busy { .. }
-            // By an operator.
-            | Failure::Cancelled => true,
-            // A handler that takes too long would do so for ever, so that is its fault here.
-            _ => false,
-        },
-        CallError::Uncommitted(refused) => matches!(
-            **refused,
-            Refused::DiskFull
-                | Refused::BehindRefused { .. }
-                | Refused::Overtaken { .. }
-                | Refused::Damaged { .. }
-        ),
-        _ => true,
-    };
-    match is_ours {
+    match is_nobodys_fault(&error) {
         true => Run::NotNow(error),
         false => Run::Failed(why(&error)),
     }
-}
-
-/// For the context's log.
-fn why(error: &CallError) -> String {
-    if let CallError::Guest { failure, .. } = error {
-        if let Failure::Application { error } = &**failure {
-            return String::from_utf8_lossy(error).into_owned();
-        }
-        return failure.to_string();
-    }
-    error.to_string()
-}
-
-/// The time to the next attempt: doubled with each, and up to half as long again, by a hash, so
-/// that what has failed together is not tried again together.
-fn backoff(first: Duration, attempts: u32, (context, name): (&[u8; 32], &str)) -> Duration {
-    let doubled = first.saturating_mul(1 << attempts.saturating_sub(1).min(DOUBLINGS_MAX));
-    let mut hasher = DefaultHasher::new();
-    (context, name, attempts).hash(&mut hasher);
-    let part = (hasher.finish() % 256) as u32;
-    doubled.saturating_add(doubled / 512 * part)
-}
-
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
 mod tests {
     use std::pin::Pin;
 
-    use corelet_wasm_host::{Arming, GuestTimers, NewTimer};
+    use corelet_wasm_host::{Arming, Failure, GuestTimers, NewTimer};
     use futures_lite::future::{block_on, poll_once};
 
     use super::*;
@@ -435,7 +384,7 @@ mod tests {
             assert!(hint.start - now >= least, "after {refused}");
         }
         assert!(hint.start <= bench.shard.clock.wall_micros() + MINUTE);
-        let timers = crate::timers::Timers::new(&bench.shard.bounds.timers);
+        let timers = crate::timers::Timers::new(bench.shard.bounds.timers.pace());
         let told = [1, 1, 2, 3].map(|refused| timers.is_to_be_told(refused));
         assert_eq!(told, [true, false, false, false], "once for all contexts");
     }

@@ -7,13 +7,15 @@
 //!
 //! How a turn begins and what it has written is here. Reads and writes of single entries are in
 //! `entries.rs`, what is read below the turn's own writes in `base.rs`, scans through all layers at
-//! once in `scan.rs`, lists and texts in `sequences.rs`, attached blobs in `blobs.rs`, timers in `timers.rs`.
+//! once in `scan.rs`, lists and texts in `sequences.rs`, attached blobs in `blobs.rs`, timers in `timers.rs`,
+//! calls between contexts in `sends.rs`.
 
 mod base;
 mod blobs;
 mod entries;
 mod merge;
 mod scan;
+mod sends;
 #[cfg(test)]
 mod sequence_tests;
 mod sequences;
@@ -25,6 +27,8 @@ use std::rc::Rc;
 use corelet_store::{BlobHold, ContextSlot, Hlc, Op, SequenceError, Snapshot, Write};
 
 use self::blobs::Attaching;
+use self::sends::Origin;
+pub(crate) use self::sends::{PutOffCallback, Taking};
 use self::sequences::Sequences;
 pub(crate) use self::sequences::{Edited, SequenceAccess};
 pub(crate) use self::timers::PutOff;
@@ -41,8 +45,11 @@ pub(crate) struct View {
     attaching: Attaching,
     /// The time on the wall, in microseconds since 1970.
     now: u64,
-    /// The time that the guest is told.
+    /// The call's time as its guest is told it, in microseconds since 1970: delays are counted from
+    /// it, or a timer would run before the time that the guest has reckoned with.
     call_time: u64,
+    /// Where the calls come from that it sends.
+    origin: Origin,
     /// Bytes of records that were read and not shown, where these are many.
     unseen: Cell<u64>,
 }
@@ -98,6 +105,7 @@ impl View {
             attaching: Attaching::default(),
             now: 0,
             call_time: 0,
+            origin: Origin::default(),
             unseen: Cell::default(),
         }
     }
@@ -116,6 +124,7 @@ impl View {
             attaching: Attaching::default(),
             now: 0,
             call_time: 0,
+            origin: Origin::default(),
             unseen: Cell::default(),
         }
     }
@@ -129,6 +138,7 @@ impl View {
             attaching: Attaching::default(),
             now: 0,
             call_time: 0,
+            origin: Origin::default(),
             unseen: Cell::default(),
         }
     }

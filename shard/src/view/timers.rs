@@ -40,13 +40,6 @@ impl View {
         self
     }
 
-    /// The call's time as its guest is told it, in microseconds since 1970: delays are counted
-    /// from it, or a timer would run before the time that the guest has reckoned with.
-    pub(crate) fn with_call_time(mut self, time: u64) -> View {
-        self.call_time = time;
-        self
-    }
-
     /// Takes the timer that is to run at `at`, if it still is: it goes, or is armed for its next
     /// time.
     pub(crate) fn take_due(
@@ -265,7 +258,7 @@ fn malformed() -> StateError {
 
 #[cfg(test)]
 mod tests {
-    use corelet_store::{NodeId, Space as StoreSpace};
+    use corelet_store::{Hlc, NodeId, Space as StoreSpace};
 
     use super::*;
     use crate::view::SequenceAccess;
@@ -327,7 +320,7 @@ mod tests {
     #[test]
     fn a_delay_is_counted_from_the_time_that_the_guest_is_told() {
         for (time, at) in [(0, 6), (1_000, 6), (9_000, 14)] {
-            let mut view = view(1_000).with_call_time(time);
+            let mut view = view(1_000).with_origin(Hlc::from_micros(time), 0);
             assert_eq!(view.arm(timer("a", 5, None), 9).unwrap(), Arming::Armed);
             assert_eq!(armed(&mut view), [("a".to_owned(), at, 0)]);
         }

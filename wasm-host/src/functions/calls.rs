@@ -1,25 +1,37 @@
-//! `corelet:app/calls`: queries of other contexts. Who answers them, and which are refused, is
-//! decided by whoever runs the turn (see `guest_calls.rs`); here are the limits and the price.
+//! `corelet:app/calls`: queries of other contexts, and calls that are sent to their updates. Who
+//! answers queries, and which are refused, is decided by whoever runs the turn (see
+//! `guest_calls.rs`); what becomes of calls that are sent lives behind
+//! [`GuestSends`](crate::GuestSends). Here are the limits and the price.
 
 use wasmtime::component::{Linker, WasmStr};
 
 use super::is_json;
-use super::storage::Bytes;
+use super::storage::{Bytes, answered, count_write};
 use crate::costs;
-use crate::failure::Failure;
+use crate::failure::{Failure, capped};
 use crate::guest_calls::{QueryError, Question};
-use crate::host_context::{Cx, HostContext, Phase, answer, charge_answer, enter};
-use crate::world::{self, RawQueryError};
+use crate::guest_sends::{NewCallback, NewSend, Sending, SentBounds};
+use crate::host_context::{Cx, HostContext, Phase, answer, charge_answer, enter, with_state};
+use crate::world::{self, RawCallback, RawQueryError, RawSendError};
 
 /// What a guest is told.
 type RawAnswer = Result<Vec<u8>, RawQueryError>;
+
+/// The name of a call that was sent, or why it was not.
+type RawSent = Result<String, RawSendError>;
+
+/// What a call that is sent counts for among the bytes written, beside what it is made of: the id of
+/// the other context, its number, and how much has been sent.
+const AROUND_BYTES: u64 = 128;
 
 pub(super) fn add_to(linker: &mut Linker<HostContext>) -> wasmtime::Result<()> {
     let mut interface = linker.instance(world::CALLS)?;
     interface.func_wrap_async("query", |cx, args: (Bytes, WasmStr, Bytes)| {
         let (context, method, args) = args;
         Box::new(query(cx, context, method, args))
-    })
+    })?;
+    type Send = (Bytes, WasmStr, Bytes, Option<RawCallback>);
+    interface.func_wrap_async("send", |cx, args: Send| Box::new(send(cx, args)))
 }
 
 async fn query(
@@ -64,6 +76,77 @@ async fn query(
     charge_answer(&mut cx, fuel)?;
     let outcome = answered.outcome.map(Vec::from);
     Ok((outcome.map_err(RawQueryError::from),))
+}
+
+async fn send(
+    mut cx: Cx<'_>,
+    (context, method, args, callback): (Bytes, WasmStr, Bytes, Option<RawCallback>),
+) -> wasmtime::Result<(RawSent,)> {
+    let method = method.to_str(&cx)?.into_owned();
+    let handler = match &callback {
+        Some(callback) => callback.handler.to_str(&cx)?.into_owned(),
+        None => String::new(),
+    };
+    let data_bytes = callback.as_ref().map_or(0, |callback| callback.data.len());
+    let bytes = (method.len() + args.len() + handler.len() + data_bytes) as u64;
+    let max = cx.data().limits.send_bytes_max;
+    cx.data_mut().bound("send_bytes_max", bytes, max)?;
+    enter(&mut cx, &costs::CALLS_SEND, bytes).await?;
+    let data = cx.data_mut();
+    if data.phase != Phase::Update {
+        return Err(data.stop(Failure::WroteInQuery));
+    }
+    data.used.sends += 1;
+    let (used, max) = (data.used.sends, data.limits.sends_max);
+    data.bound("sends_max", used, max)?;
+    count_write(&mut cx, bytes + AROUND_BYTES)?;
+
+    let args = args.as_le_slice(&cx).to_vec();
+    let handed = callback.map(|callback| callback.data.as_le_slice(&cx).to_vec());
+    if let Some(message) = malformed(&method, &args, &handler, handed.as_deref()) {
+        let message = capped(message);
+        return Err(cx.data_mut().stop(Failure::InvalidOutput { message }));
+    }
+    let Ok(context) = context.as_le_slice(&cx).try_into() else {
+        return Ok((Err(RawSendError::UnknownContext),));
+    };
+    let call = NewSend {
+        context,
+        method: &method,
+        args: &args,
+        callback: handed.as_deref().map(|data| NewCallback {
+            handler: &handler,
+            data,
+        }),
+    };
+    let limits = &cx.data().limits;
+    let bounds = SentBounds {
+        calls_max: limits.sent_calls_max,
+        bytes_max: limits.sent_bytes_max,
+        depth_max: limits.sent_depth_max,
+    };
+    let sending = with_state(&mut cx, |state, _| state.send(call, bounds))?;
+    Ok((match answered(&mut cx, sending)? {
+        Sending::Sent(name) => Ok(name),
+        Sending::TooMany => Err(RawSendError::TooMany),
+        Sending::TooDeep => Err(RawSendError::TooDeep),
+    },))
+}
+
+/// What is wrong with the parts of a call that is to be sent, if anything is.
+fn malformed(method: &str, args: &[u8], handler: &str, data: Option<&[u8]>) -> Option<String> {
+    if method.is_empty() {
+        return Some("a call without a method was sent".to_owned());
+    }
+    if let Err(why) = is_object(args) {
+        return Some(format!("the arguments of a call that was sent are {why}"));
+    }
+    let data = data?;
+    if handler.is_empty() {
+        return Some("a callback without a handler".to_owned());
+    }
+    let why = is_json(data).err()?;
+    Some(format!("the data of a callback are {why}"))
 }
 
 /// Whether `bytes` are what the world calls arguments.

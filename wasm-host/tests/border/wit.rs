@@ -66,6 +66,8 @@ const MODULE: &str = r#"
   (import "corelet:app/timers@0.2.1" "armed" (func $armed (param i32 i32 i32 i32 i32)))
   (import "corelet:app/calls@0.2.1" "query"
     (func $query (param i32 i32 i32 i32 i32 i32 i32)))
+  (import "corelet:app/calls@0.2.1" "send"
+    (func $send (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32)))
   (import "corelet:app/events@0.2.1" "emit" (func $emit (param i32 i32 i32 i32)))
   (import "corelet:app/log@0.2.1" "write" (func $write (param i32 i32 i32)))
   (memory (export "memory") 1)

@@ -72,7 +72,14 @@
       (case "busy" string) (case "cycle") (case "too-deep")))
     (export "query-error" (type $query-error (eq $query-error-shape)))
     (export "query" (func (param "context" (list u8)) (param "method" string)
-      (param "args" (list u8)) (result (result (list u8) (error $query-error)))))))
+      (param "args" (list u8)) (result (result (list u8) (error $query-error)))))
+    (type $callback-shape (record (field "handler" string) (field "data" (list u8))))
+    (export "callback" (type $callback (eq $callback-shape)))
+    (type $send-error-shape (enum "unknown-context" "too-many" "too-deep"))
+    (export "send-error" (type $send-error (eq $send-error-shape)))
+    (export "send" (func (param "context" (list u8)) (param "method" string)
+      (param "args" (list u8)) (param "callback" (option $callback))
+      (result (result string (error $send-error)))))))
   (import "corelet:app/events@0.2.0" (instance $events
     (export "emit" (func (param "kind" string) (param "payload" (list u8))))))
   (import "corelet:app/log@0.2.0" (instance $log
@@ -129,6 +136,8 @@
     (canon lower (func $timers "armed") (memory $memory) (realloc $realloc)))
   (core func $query
     (canon lower (func $calls "query") (memory $memory) (realloc $realloc)))
+  (core func $send
+    (canon lower (func $calls "send") (memory $memory) (realloc $realloc)))
   (core func $emit (canon lower (func $events "emit") (memory $memory)))
   (core func $write (canon lower (func $log "write") (memory $memory)))
 
@@ -168,6 +177,8 @@
     (import "timers" "cancel" (func $cancel (param i32 i32) (result i32)))
     (import "timers" "armed" (func $armed (param i32 i32 i32 i32 i32)))
     (import "calls" "query" (func $query (param i32 i32 i32 i32 i32 i32 i32)))
+    (import "calls" "send"
+      (func $send (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32)))
     (import "events" "emit" (func $emit (param i32 i32 i32 i32)))
     (import "log" "write" (func $write (param i32 i32 i32)))
 
@@ -247,7 +258,7 @@
     (with "timers" (instance
       (export "arm" (func $arm)) (export "cancel" (func $cancel))
       (export "armed" (func $armed))))
-    (with "calls" (instance (export "query" (func $query))))
+    (with "calls" (instance (export "query" (func $query)) (export "send" (func $send))))
     (with "events" (instance (export "emit" (func $emit))))
     (with "log" (instance (export "write" (func $write))))))
 

@@ -1,16 +1,14 @@
-//! Which contexts have a timer that is due, and which of them may begin: a state machine without
-//! clock or store. What it knows are hints. That nothing is armed before a hint is all that they
-//! say; what is armed is read in the agenda when their time has come.
+//! Who has something in an agenda that is due, and which of them may begin: a state machine without
+//! clock or store. Who that is, its user says: a context with timers, or two of which one has sent
+//! the other a call. What it knows are hints. That nothing is due before a hint is all that they
+//! say; what there is is read in the agenda when their time has come.
 //!
 //! Starts are paced, so that thousands that are due at once, as after a restart, leave room for
-//! calls. A context that has run one begins its next one behind all others that are due. All
+//! calls. Who has had a start begins the next one behind all others that are due. All
 //! times are in microseconds since 1970.
 
 use std::collections::{BTreeSet, HashMap};
-
-use corelet_store::ContextId;
-
-use crate::bounds::TimerBounds;
+use std::hash::Hash;
 
 /// Hints that are kept. What is due behind the last of them is looked for in the agendas when its
 /// time has come.
@@ -24,9 +22,9 @@ const LOOKS_APART: u64 = 60 * SECOND;
 
 /// What there is to do.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Next {
-    /// A context may have a timer that is due. None of its timers runs before `from`.
-    Start { context: ContextId, hint: Hint },
+pub(crate) enum Next<K> {
+    /// Something of `who` may be due. Nothing of it is before `from`.
+    Start { who: K, hint: Hint },
     /// Nothing before this time, if nothing is noted meanwhile.
     At(u64),
     /// Nothing until something is noted, or what was started has ended.
@@ -35,10 +33,10 @@ pub(crate) enum Next {
     Look,
 }
 
-/// What is known of a context with timers.
+/// What is known of somebody who has something in an agenda.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Hint {
-    /// None of them runs before.
+    /// Nothing of it is due before.
     pub(crate) from: u64,
     /// When the agenda is looked at: later, if many are due or something was in the way.
     pub(crate) start: u64,
@@ -64,12 +62,24 @@ impl Hint {
     }
 }
 
-/// The contexts of a shard with timers.
-pub(crate) struct Due {
-    by_start: BTreeSet<(u64, ContextId)>,
-    hints: HashMap<ContextId, Hint>,
+/// So many begin.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    /// In a second, in the long run.
+    pub(crate) starts_per_second: u64,
+    /// That have not ended.
+    pub(crate) running_max: usize,
+    /// Whether nothing may begin before its time by the clock on the wall, as that may be put back.
+    /// Otherwise all is due from when it was noted.
+    pub(crate) keeps_times: bool,
+}
+
+/// Those of a shard who have something in an agenda.
+pub(crate) struct Due<K> {
+    by_start: BTreeSet<(u64, K)>,
+    hints: HashMap<K, Hint>,
     /// Those that have begun, with what was noted of them since.
-    begun: HashMap<ContextId, Option<Hint>>,
+    begun: HashMap<K, Option<Hint>>,
     /// When to look for those that were forgotten; at the beginning, that is all.
     forgotten_from: Option<u64>,
     /// Not before this time, if much is known that is due.
@@ -79,11 +89,11 @@ pub(crate) struct Due {
     hints_max: usize,
     /// When the next may begin.
     next_start: u64,
-    bounds: TimerBounds,
+    pace: Pace,
 }
 
-impl Due {
-    pub(crate) fn new(bounds: &TimerBounds) -> Due {
+impl<K: Copy + Ord + Hash> Due<K> {
+    pub(crate) fn new(pace: Pace) -> Due<K> {
         Due {
             by_start: BTreeSet::new(),
             hints: HashMap::new(),
@@ -93,33 +103,44 @@ impl Due {
             is_looking: false,
             hints_max: HINTS_MAX,
             next_start: 0,
-            bounds: bounds.clone(),
+            pace,
         }
     }
 
-    /// Contexts that wait.
+    /// How many wait.
     pub(crate) fn len(&self) -> usize {
         self.hints.len()
     }
 
-    /// A timer of the context may run at `at`.
-    pub(crate) fn note(&mut self, context: ContextId, at: u64) {
-        self.note_later(context, Hint::at(at));
+    /// The earliest time that is known of something that was due and waits.
+    pub(crate) fn earliest(&self) -> Option<u64> {
+        let begun = self.begun.values().flatten();
+        self.hints.values().chain(begun).map(|hint| hint.from).min()
+    }
+
+    /// Whether something has begun and not ended.
+    pub(crate) fn is_running(&self) -> bool {
+        !self.begun.is_empty()
+    }
+
+    /// Something of `who` may be due at `at`.
+    pub(crate) fn note(&mut self, who: K, at: u64) {
+        self.note_later(who, Hint::at(at));
     }
 
     /// The same, where it is not looked for at once.
-    pub(crate) fn note_later(&mut self, context: ContextId, hint: Hint) {
-        if let Some(noted) = self.begun.get_mut(&context) {
+    pub(crate) fn note_later(&mut self, who: K, hint: Hint) {
+        if let Some(noted) = self.begun.get_mut(&who) {
             *noted = Some(noted.map_or(hint, |noted| noted.and(hint)));
             return;
         }
         let mut hint = hint;
-        if let Some(old) = self.hints.get(&context) {
+        if let Some(old) = self.hints.get(&who) {
             hint = hint.and(*old);
-            self.by_start.remove(&(old.start, context));
+            self.by_start.remove(&(old.start, who));
         }
-        self.hints.insert(context, hint);
-        self.by_start.insert((hint.start, context));
+        self.hints.insert(who, hint);
+        self.by_start.insert((hint.start, who));
         while self.hints.len() > self.hints_max {
             let Some((_, last)) = self.by_start.pop_last() else {
                 return;
@@ -130,13 +151,21 @@ impl Due {
         }
     }
 
+    /// The same for what is done in its order: who waits already does so for something that comes
+    /// first, and is not looked at sooner for this.
+    pub(crate) fn note_in_order(&mut self, who: K, at: u64) {
+        if !self.hints.contains_key(&who) {
+            self.note(who, at);
+        }
+    }
+
     fn forget(&mut self, start: u64) {
         let from = self.forgotten_from.map_or(start, |from| from.min(start));
         self.forgotten_from = Some(from);
     }
 
     /// What is to be done at `now`. Whatever it starts has to [end](Self::end).
-    pub(crate) fn next(&mut self, now: u64) -> Next {
+    pub(crate) fn next(&mut self, now: u64) -> Next<K> {
         let look = self.look_at();
         if look.is_some_and(|look| look <= now) {
             self.forgotten_from = None;
@@ -144,24 +173,24 @@ impl Due {
             return Next::Look;
         }
         let first = self.by_start.first().copied();
-        let Some((start, context)) = first.filter(|(start, _)| *start <= now) else {
+        let Some((start, who)) = first.filter(|(start, _)| *start <= now) else {
             let starts = first.map(|(start, _)| start).into_iter();
             return starts.chain(look).min().map_or(Next::Nothing, Next::At);
         };
-        if self.begun.len() >= self.bounds.running_max {
+        if self.begun.len() >= self.pace.running_max {
             return Next::Nothing;
         }
         if self.next_start > now {
             return Next::At(self.next_start);
         }
-        let pause = SECOND / self.bounds.starts_per_second.max(1);
+        let pause = SECOND / self.pace.starts_per_second.max(1);
         // After a rest a few may begin at once.
-        let rested = now.saturating_sub(pause * self.bounds.running_max as u64);
+        let rested = now.saturating_sub(pause * self.pace.running_max as u64);
         self.next_start = self.next_start.max(rested) + pause;
         self.by_start.pop_first();
-        let hint = self.hints.remove(&context).unwrap_or(Hint::at(start));
-        self.begun.insert(context, None);
-        Next::Start { context, hint }
+        let hint = self.hints.remove(&who).unwrap_or(Hint::at(start));
+        self.begun.insert(who, None);
+        Next::Start { who, hint }
     }
 
     /// When to look for what was forgotten. What is known is worked off first, as there is room
@@ -184,14 +213,25 @@ impl Due {
         }
     }
 
-    /// What was started has ended by `now`, and this is known of the context since. Whatever of
+    /// What was started has ended by `now`, and this is known of it since. Whatever of
     /// it is due comes behind all that wait.
-    pub(crate) fn end(&mut self, context: ContextId, next: Option<Hint>, now: u64) {
-        let noted = self.begun.remove(&context).flatten();
+    pub(crate) fn end(&mut self, who: K, next: Option<Hint>, now: u64) {
+        let noted = self.begun.remove(&who).flatten();
         for mut hint in [noted, next].into_iter().flatten() {
             hint.start = hint.start.max(now);
-            self.note_later(context, hint);
+            self.note_later(who, hint);
         }
+    }
+
+    /// The same for what is done in its order: while there is something left of what was started,
+    /// that comes first.
+    pub(crate) fn end_in_order(&mut self, who: K, next: Option<Hint>, now: u64) {
+        if let Some(noted) = self.begun.get_mut(&who)
+            && next.is_some()
+        {
+            *noted = None;
+        }
+        self.end(who, next, now);
     }
 
     /// The clock was put back by so much. What was to wait for a while waits no longer for that.
@@ -205,7 +245,10 @@ impl Due {
             .values_mut()
             .chain(self.begun.values_mut().flatten())
         {
-            hint.start = earlier(hint.start).max(hint.from.min(hint.start));
+            match self.pace.keeps_times {
+                true => hint.start = earlier(hint.start).max(hint.from.min(hint.start)),
+                false => (hint.from, hint.start) = (earlier(hint.from), earlier(hint.start)),
+            }
         }
         let by_start = self.hints.iter().map(|(id, hint)| (hint.start, *id));
         self.by_start = by_start.collect();
@@ -213,13 +256,15 @@ impl Due {
 
     /// How long so many that are due at once are spread over.
     pub(crate) fn spread(&self, due: u64) -> u64 {
-        let pause = SECOND / self.bounds.starts_per_second.max(1);
+        let pause = SECOND / self.pace.starts_per_second.max(1);
         due.saturating_mul(pause)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use corelet_store::ContextId;
+
     use super::*;
 
     fn id(n: u64) -> ContextId {
@@ -229,11 +274,11 @@ mod tests {
     }
 
     /// All agendas have been looked at, and were empty.
-    fn due(starts_per_second: u64, running_max: usize) -> Due {
-        let mut due = Due::new(&TimerBounds {
+    fn due(starts_per_second: u64, running_max: usize) -> Due<ContextId> {
+        let mut due = Due::new(Pace {
             starts_per_second,
             running_max,
-            ..TimerBounds::default()
+            keeps_times: true,
         });
         assert_eq!(due.next(0), Next::Look);
         assert_eq!(due.next(0), Next::Nothing, "somebody looks");
@@ -249,9 +294,9 @@ mod tests {
     }
 
     #[track_caller]
-    fn starts(due: &mut Due, now: u64, n: u64, from: u64) {
+    fn starts(due: &mut Due<ContextId>, now: u64, n: u64, from: u64) {
         match due.next(now) {
-            Next::Start { context, hint } => assert_eq!((context, hint.from), (id(n), from)),
+            Next::Start { who, hint } => assert_eq!((who, hint.from), (id(n), from)),
             other => panic!("{other:?}"),
         }
     }
@@ -287,7 +332,7 @@ mod tests {
         let mut now = 10 * SECOND;
         while now < 13 * SECOND {
             match due.next(now) {
-                Next::Start { context, .. } => {
+                Next::Start { who: context, .. } => {
                     begun.push(now);
                     if begun.len() > 4 {
                         due.end(context, None, now);
@@ -314,7 +359,7 @@ mod tests {
         (3..6).for_each(|n| due.note(id(n), 900));
         let mut begun = Vec::new();
         for now in 1_000..1_010 {
-            let Next::Start { context, hint } = due.next(now) else {
+            let Next::Start { who: context, hint } = due.next(now) else {
                 panic!("there is something to begin at {now}");
             };
             begun.push(context);
@@ -399,6 +444,29 @@ mod tests {
         });
         assert_eq!(due.next(now + 4), Next::At(now + 5));
         assert_eq!(due.next(now + 5), Next::Look);
+    }
+
+    /// Or whoever sends much to somebody who cannot take it would have that tried all the time.
+    #[test]
+    fn what_comes_in_order_waits_behind_what_was_put_off() {
+        let mut due = due(1_000_000, 10);
+        due.note_in_order(id(1), 100);
+        starts(&mut due, 500, 1, 100);
+        due.note_in_order(id(1), 400);
+        due.end_in_order(id(1), Some(later(100, 900)), 500);
+        due.note_in_order(id(1), 600);
+        assert_eq!((due.next(600), due.earliest()), (Next::At(900), Some(100)));
+        starts(&mut due, 900, 1, 100);
+        due.note_in_order(id(1), 800);
+        due.end_in_order(id(1), None, 900);
+        starts(&mut due, 900, 1, 800);
+        due.end_in_order(id(1), None, 900);
+        assert_eq!((due.next(u64::MAX), due.earliest()), (Next::Nothing, None));
+        // It has no time to wait for, whatever the clock does.
+        due.pace.keeps_times = false;
+        due.note_in_order(id(1), 1_000);
+        due.put_back(600);
+        starts(&mut due, 401, 1, 400);
     }
 
     #[test]

@@ -1,0 +1,58 @@
+//! What a change writes into the agenda of its context, so that the shard knows of it: timers that
+//! were armed, and calls that were sent. Most changes write nothing there.
+
+use corelet_store::{CallEffects, ContextId, Op, Space, Write};
+
+use crate::sends::{Pair, SentNumber, split_sent};
+use crate::shard::Shard;
+use crate::timers::split_due;
+
+/// What was put into an agenda.
+#[derive(Debug, Default)]
+pub(crate) struct Agenda {
+    /// When the first of the timers runs.
+    timer: Option<u64>,
+    timers: u64,
+    sent: Vec<(ContextId, SentNumber)>,
+}
+
+impl Agenda {
+    /// Of these effects; none if they put nothing there.
+    pub(crate) fn of(effects: &CallEffects) -> Option<Agenda> {
+        let is_put = |op: &&Op| op.space == Space::Agenda && matches!(op.write, Write::Set(_));
+        let mut put = effects.ops.iter().filter(is_put).peekable();
+        put.peek()?;
+        let mut agenda = Agenda::default();
+        for op in put {
+            if let Some((at, _)) = split_due(&op.key) {
+                agenda.timers += 1;
+                agenda.timer = Some(agenda.timer.map_or(at, |first| first.min(at)));
+            } else if let Some(sent) = split_sent(&op.key) {
+                agenda.sent.push(sent);
+            }
+        }
+        Some(agenda)
+    }
+
+    /// When the first timer runs that was armed.
+    pub(crate) fn timer(&self) -> Option<u64> {
+        self.timer
+    }
+}
+
+impl Shard {
+    /// Knows of what a change of a context puts into its agenda, which may be on its way to the
+    /// disk still.
+    pub(crate) fn note_agenda(&self, context: ContextId, agenda: Option<Agenda>) {
+        let Some(agenda) = agenda else { return };
+        if let Some(at) = agenda.timer {
+            self.stats.timers_armed.add(agenda.timers);
+            self.timers.note(context, at);
+        }
+        self.stats.sends_made.add(agenda.sent.len() as u64);
+        for (to, number) in agenda.sent {
+            let pair = Pair { from: context, to };
+            self.note_sent(pair, number.micros());
+        }
+    }
+}

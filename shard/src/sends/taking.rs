@@ -1,0 +1,208 @@
+//! The receiver's side of a call: it runs as an update, and that it was taken is noted in the same
+//! commit; where it fails, in one that has nothing else. What was taken before is told again and
+//! not run. Runs on the shard of the receiver.
+//!
+//! A context takes few such calls at a time, so those who call it over HTTP wait for few.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use corelet_store::ContextId;
+use corelet_wasm_host::MethodKind;
+
+use super::handing::failed;
+use super::{Outcome, SentCall, TakenRow, caller_of};
+use crate::context::{Context, InUse};
+use crate::error::CallError;
+use crate::fault::is_nobodys_fault;
+use crate::shard::{Shard, settle};
+use crate::statistics::{Ended, Row};
+use crate::turn::{Begin, SentTurn, What};
+
+/// A call's place among those that a context takes at a time.
+struct Place<'a>(&'a Cell<usize>);
+
+impl<'a> Place<'a> {
+    fn take(context: &'a Context, max: usize) -> Result<Place<'a>, CallError> {
+        let taken = &context.taking;
+        let used = taken.get();
+        if used >= max {
+            return Err(CallError::Busy {
+                limit: "sends.context_running_max",
+                used: used as u64,
+                max: max as u64,
+            });
+        }
+        taken.set(used + 1);
+        Ok(Place(taken))
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+impl Shard {
+    /// Carries out a call that another context has sent, or tells what it came to before. An error
+    /// says that it is to be handed over again later.
+    pub(crate) async fn take_here(
+        self: &Rc<Self>,
+        id: ContextId,
+        call: SentCall,
+    ) -> Result<Outcome, CallError> {
+        self.check_service(id)?;
+        let taken = self.take(id, call).await;
+        self.quarantine_if_damaged(id, &taken);
+        taken
+    }
+
+    async fn take(self: &Rc<Self>, id: ContextId, call: SentCall) -> Result<Outcome, CallError> {
+        let context = match self.reach(id).await {
+            Ok(context) => context,
+            Err(CallError::ContextNotFound { .. }) => {
+                return Ok(Outcome::failed("unknown_context"));
+            }
+            Err(error) => return Err(error),
+        };
+        if let Some(outcome) = self.taken_before(&context, &call)? {
+            self.stats.sends_repeated.one();
+            return Ok(outcome);
+        }
+        let (row, method) = self.update_of(&context, &call);
+        let method = match method {
+            Ok(method) => method,
+            Err(name) => return Ok(Outcome::failed(name)),
+        };
+        let now = Instant::now();
+        let per_second_max = self.host.limits().context_calls_per_second;
+        context.send_rate.admit(now, per_second_max)?;
+        let place = Place::take(&context, self.bounds.sends.context_running_max)?;
+        let begin = Begin {
+            what: What::Sent(Box::new(SentTurn {
+                from: call.from,
+                number: call.number,
+                method,
+                depth: call.depth,
+                has_callback: call.has_callback,
+            })),
+            row,
+            args: call.args.clone(),
+            caller: caller_of(call.from),
+            asked: None,
+            deadline: now + Duration::from_millis(self.host.limits().call_time_max),
+            upgrades: context.upgrades.get(),
+            keyed: None,
+            promise: None,
+        };
+        let executed = self.execute(&context, begin).await;
+        drop(place);
+        if let Err(CallError::Busy {
+            limit: "senders_max",
+            ..
+        }) = executed
+        {
+            self.forget_senders(&context);
+        }
+        if let Err(CallError::MethodNotFound { .. }) = executed
+            && let (_, Err(name)) = self.update_of(&context, &call)
+        {
+            // It has waited while the context got another application.
+            return Ok(Outcome::failed(name));
+        }
+        let (is_stale, end) = match executed {
+            Ok(executed) if executed.is_stale() => (true, settle(executed).await),
+            Ok(executed) => (false, settle(executed).await),
+            Err(error) => (false, Err(error)),
+        };
+        if is_stale {
+            // Somebody has handed it over twice, which nobody does. When the first is durable,
+            // this one is told the same.
+            let busy = CallError::bug("a call was handed over while it was being taken");
+            return Err(busy);
+        }
+        let ended = Ended {
+            bytes_in: call.args.len(),
+            took: now.elapsed(),
+            outcome: end.as_ref().map(|reply| reply.output.len()),
+        };
+        self.count_call(&context, row, ended);
+        let error = match end {
+            Ok(reply) => {
+                self.stats.sends_taken.one();
+                let outcome = Outcome::Done(reply.output);
+                return Ok(told(outcome, &call));
+            }
+            Err(error) if is_nobodys_fault(&error) => return Err(error),
+            Err(error) => error,
+        };
+        let outcome = told(Outcome::of_error(&error), &call);
+        self.note_failed(&context, &call, outcome.clone()).await?;
+        self.stats.sends_taken.one();
+        Ok(outcome)
+    }
+
+    /// The update of which a call is, or the name of what it comes to without one; and in which row
+    /// of the statistics it is counted.
+    fn update_of(
+        &self,
+        context: &Context,
+        call: &SentCall,
+    ) -> (Row, Result<Arc<str>, &'static str>) {
+        let (row, method) = self.method_of(context, call.method.as_bytes());
+        let method = match method {
+            Some((name, MethodKind::Update)) => Ok(name),
+            Some((_, MethodKind::Query)) => Err("not_an_update"),
+            None => Err("unknown_method"),
+        };
+        (row, method)
+    }
+
+    /// What a call came to that was taken before, if that is durable.
+    fn taken_before(
+        &self,
+        context: &Context,
+        call: &SentCall,
+    ) -> Result<Option<Outcome>, CallError> {
+        let row = self
+            .durable_view(context)
+            .taken(call.from)
+            .map_err(failed)?;
+        Ok(match row {
+            Some(row) if row.number == call.number => Some(row.outcome),
+            // One behind it was taken, so this one's sender has been told long ago, and asks
+            // again out of an older life of it.
+            Some(row) if row.number > call.number => Some(Outcome::failed("outcome_forgotten")),
+            _ => None,
+        })
+    }
+
+    /// Notes that a call was taken which has failed, and so has left nothing else.
+    async fn note_failed(
+        self: &Rc<Self>,
+        context: &InUse,
+        call: &SentCall,
+        outcome: Outcome,
+    ) -> Result<(), CallError> {
+        let row = TakenRow {
+            number: call.number,
+            outcome,
+        };
+        self.write_alone(context, |view| {
+            view.write_taken(call.from, &row)?;
+            Ok(Some(None))
+        })
+        .await
+    }
+}
+
+/// What is kept of an outcome.
+fn told(outcome: Outcome, call: &SentCall) -> Outcome {
+    match call.has_callback {
+        true => outcome,
+        false => outcome.without_text(),
+    }
+}

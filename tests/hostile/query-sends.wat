@@ -1,0 +1,6 @@
+;; tries: to send a call in a query.
+;; query: wrote_in_query
+(data (i32.const 544) "{}")
+(func $call (param i32 i32 i32 i32) (result i32)
+  (call $send (i32.const 512) (i32.const 32) (i32.const 266) (i32.const 3) (i32.const 544) (i32.const 2)
+    (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 416)) (call $ok-null))
