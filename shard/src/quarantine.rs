@@ -93,7 +93,7 @@ impl Shard {
         self.commit_shown(change).await?;
         self.forget_quarantine(id);
         self.note_timers_of(id);
-        self.note_sends_of(id);
+        self.note_sends_of(id).await;
         Ok(())
     }
 

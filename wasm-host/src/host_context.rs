@@ -298,11 +298,10 @@ impl HostContext {
         &self.line.0
     }
 
-    /// How many bytes an answer may have because it is kept for whoever waits for it, if it is.
-    pub(crate) fn outcome_bytes_max(&self) -> Option<u64> {
-        let state = self.state.as_ref()?;
-        let is_kept = state.0.keeps_outcome();
-        is_kept.then_some(self.limits.outcome_bytes_max)
+    /// Whether the turn's answer is kept for a callback.
+    pub(crate) fn keeps_outcome(&self) -> bool {
+        let state = self.state.as_ref();
+        state.is_some_and(|state| state.0.keeps_outcome())
     }
 
     /// Ends a turn: gives the state back and detaches from the context. None

@@ -330,9 +330,8 @@ fn checked(
         };
         return (Err(failure), fuel_left);
     }
-    if let Some(max) = instance.store.data().outcome_bytes_max()
-        && used > max
-    {
+    let max = instance.store.data().limits.outcome_bytes_max;
+    if used > max && instance.store.data().keeps_outcome() {
         let failure = Failure::LimitExceeded {
             limit: "outcome_bytes_max",
             used,

@@ -210,14 +210,11 @@ impl Shard {
     }
 
     /// Looks at the calls of a context that is back in service.
-    pub(crate) fn note_sends_of(self: &Rc<Self>, id: ContextId) {
-        let shard = Rc::clone(self);
-        rt::spawn(async move {
-            let snapshot = shard.snapshots.latest();
-            if let Ok(Some(record)) = snapshot.context(&id) {
-                shard.note_pairs(id, record.slot, &snapshot, None).await;
-            }
-        });
+    pub(crate) async fn note_sends_of(&self, id: ContextId) {
+        let snapshot = self.snapshots.latest();
+        if let Ok(Some(record)) = snapshot.context(&id) {
+            self.note_pairs(id, record.slot, &snapshot, None).await;
+        }
     }
 
     /// Notes how old the oldest call is that waits to be handed over.

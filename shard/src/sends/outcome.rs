@@ -9,7 +9,10 @@ use corelet_wasm_host::Failure;
 
 use crate::error::CallError;
 
-/// How a call has ended. Of one without a callback no text is kept.
+/// So much is kept of an application's error that is for a log alone.
+const LOGGED_BYTES_MAX: usize = 512;
+
+/// How a call has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// It was carried out, and this is its answer, in JSON.
@@ -49,11 +52,14 @@ impl Outcome {
         }
     }
 
-    /// The same without what nobody will be told.
-    pub(crate) fn without_text(self) -> Outcome {
+    /// The same of a call without a callback: what its sender's log tells, and no more.
+    pub(crate) fn for_log(self) -> Outcome {
         match self {
             Outcome::Done(_) => Outcome::Done(Bytes::new()),
-            Outcome::Refused(_) => Outcome::Refused(Bytes::new()),
+            Outcome::Refused(error) => {
+                let length = error.len().min(LOGGED_BYTES_MAX);
+                Outcome::Refused(error.slice(..length))
+            }
             Outcome::Failed(name) => Outcome::Failed(name),
         }
     }
@@ -66,7 +72,6 @@ impl Outcome {
     pub(crate) fn why(&self) -> Option<String> {
         match self {
             Outcome::Done(_) => None,
-            Outcome::Refused(error) if error.is_empty() => Some("application_error".to_owned()),
             Outcome::Refused(error) => {
                 let error = String::from_utf8_lossy(error);
                 Some(format!("application_error: {error}"))

@@ -203,6 +203,137 @@ impl Shard {
 fn told(outcome: Outcome, call: &SentCall) -> Outcome {
     match call.has_callback {
         true => outcome,
-        false => outcome.without_text(),
+        false => outcome.for_log(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::Pin;
+
+    use bytes::Bytes;
+    use futures_lite::future::poll_once;
+
+    use super::*;
+    use crate::fixture::{self, Bench, Disk};
+    use crate::rt;
+    use crate::sends::SentNumber;
+
+    type Taking = Pin<Box<dyn Future<Output = Result<Outcome, CallError>>>>;
+
+    fn run(scenario: impl AsyncFnOnce(Bench)) {
+        let config = rt::ExecutorConfig::default();
+        let bench = || {
+            let disk = Disk::new();
+            disk.create(1);
+            Bench::new(disk)
+        };
+        rt::run("a test", &config, || scenario(bench())).unwrap();
+    }
+
+    /// Hands a call of the 9th context to the `to`th.
+    fn hand(bench: &Bench, to: u8, stamp: u64, method: &str) -> Taking {
+        let call = SentCall {
+            from: fixture::id(9),
+            number: SentNumber { stamp, place: 0 },
+            method: method.to_owned(),
+            args: Bytes::from_static(b"{}"),
+            depth: 1,
+            has_callback: true,
+        };
+        let shard = Rc::clone(&bench.shard);
+        Box::pin(async move { shard.take_here(fixture::id(to), call).await })
+    }
+
+    /// What becomes of it, if that is known when all tasks have run.
+    async fn now(taking: &mut Taking) -> Option<Result<Outcome, CallError>> {
+        if let Some(end) = poll_once(&mut *taking).await {
+            return Some(end);
+        }
+        rt::breathe().await;
+        poll_once(taking).await
+    }
+
+    async fn taken(bench: &Bench, taking: &mut Taking) -> Outcome {
+        for _ in 0..3 {
+            if let Some(end) = now(taking).await {
+                return end.unwrap();
+            }
+            bench.commit();
+        }
+        panic!("it does not end");
+    }
+
+    fn version(bench: &Bench) -> u64 {
+        bench.shard.show_here(fixture::id(1)).unwrap().version
+    }
+
+    #[test]
+    fn what_is_handed_over_again_is_told_the_same_and_does_not_run() {
+        run(async |bench| {
+            let mut first = hand(&bench, 1, 5, "keep");
+            assert!(now(&mut first).await.is_none(), "it is not durable yet");
+            let outcome = taken(&bench, &mut first).await;
+            assert!(matches!(&outcome, Outcome::Done(answer) if !answer.is_empty()));
+            assert_eq!(version(&bench), 1);
+            for _ in ["in memory", "on the disk"] {
+                let again = now(&mut hand(&bench, 1, 5, "keep")).await;
+                assert_eq!(again.unwrap().unwrap(), outcome);
+                let before = now(&mut hand(&bench, 1, 4, "keep")).await;
+                let forgotten = Outcome::failed("outcome_forgotten");
+                assert_eq!(before.unwrap().unwrap(), forgotten);
+                bench.checkpoint();
+            }
+            assert_eq!(version(&bench), 1);
+            assert!(bench.queue.is_empty());
+        });
+    }
+
+    #[test]
+    fn what_was_lost_runs_again_and_what_has_failed_does_not() {
+        run(async |bench| {
+            let mut lost = hand(&bench, 1, 5, "keep");
+            assert!(now(&mut lost).await.is_none());
+            bench.fail();
+            assert!(matches!(now(&mut lost).await, Some(Err(_))));
+            let mut again = hand(&bench, 1, 5, "keep");
+            assert!(now(&mut again).await.is_none(), "it runs");
+            assert!(taken(&bench, &mut again).await.is_done());
+            assert_eq!(version(&bench), 1);
+
+            let refused = Outcome::Refused(Bytes::from_static(b"null"));
+            let mut denied = hand(&bench, 1, 6, "deny");
+            assert!(now(&mut denied).await.is_none(), "that is not durable");
+            assert_eq!(taken(&bench, &mut denied).await, refused);
+            let again = now(&mut hand(&bench, 1, 6, "deny")).await;
+            assert_eq!(again.unwrap().unwrap(), refused);
+            assert!(bench.queue.is_empty());
+        });
+    }
+
+    #[test]
+    fn a_context_takes_few_at_a_time_and_none_of_what_it_has_not() {
+        run(async |bench| {
+            for (to, method, why) in [
+                (1, "peek", "not_an_update"),
+                (1, "nothing", "unknown_method"),
+                (2, "keep", "unknown_context"),
+            ] {
+                let told = now(&mut hand(&bench, to, 5, method)).await;
+                assert_eq!(told.unwrap().unwrap(), Outcome::failed(why));
+            }
+            let context = bench.shard.live(fixture::id(1)).unwrap();
+            let max = bench.shard.bounds.sends.context_running_max;
+            context.taking.set(max);
+            let refused = now(&mut hand(&bench, 1, 5, "keep")).await;
+            let Some(Err(CallError::Busy { limit, .. })) = refused else {
+                panic!("{refused:?}");
+            };
+            assert_eq!(limit, "sends.context_running_max");
+            context.taking.set(0);
+            let mut taking = hand(&bench, 1, 5, "keep");
+            assert!(taken(&bench, &mut taking).await.is_done());
+            assert_eq!(context.taking.get(), 0, "its place is free again");
+        });
     }
 }
