@@ -104,8 +104,9 @@ figures! {
     Counter timers_failed = "corelet_timers_failed" "Attempts at running a timer that failed by the application's fault";
     Counter timers_given_up = "corelet_timers_given_up" "Runs of timers that were given up after as many such attempts as there may be";
     Gauge sends_waiting = "corelet_sends_pairs_waiting" "Pairs of contexts that wait for a call between them to be handed over";
-    Gauge sends_oldest_millis = "corelet_sends_oldest_milliseconds" "How long ago the oldest call was sent that waits to be handed over";
-    Counter sends_made = "corelet_sends_made" "Calls that contexts have sent to others";
+    Gauge sends_held = "corelet_sends_pairs_held" "Pairs among them that wait until other calls of the same sender have ended (sends.sender_running_max)";
+    Gauge sends_oldest_millis = "corelet_sends_oldest_milliseconds" "How long ago the oldest call was sent that has not ended";
+    Counter sends_made = "corelet_sends_made" "Calls that contexts have sent to others, those included that were refused with their update in the end";
     Counter sends_taken = "corelet_sends_taken" "Calls of other contexts that were taken: carried out, or failed";
     Counter sends_repeated = "corelet_sends_repeated" "Calls that were handed over again, and told what they came to before";
     Counter sends_ended = "corelet_sends_ended" "Calls that have ended, with their callbacks";

@@ -157,6 +157,8 @@ impl TimerBounds {
         Pace {
             starts_per_second: self.starts_per_second,
             running_max: self.running_max,
+            // One of which the others come behind it anyway.
+            context_running_max: 1,
             keeps_times: true,
         }
     }
@@ -170,6 +172,8 @@ pub struct SendBounds {
     /// Calls that are being handed over: until the other context has taken them, and their
     /// end, with a callback, is durable.
     pub running_max: usize,
+    /// Those of one sender among them.
+    pub sender_running_max: usize,
     /// Such calls that wait or run in one context at a time, from whatever shard they come.
     pub context_running_max: usize,
     /// Attempts at a callback before it is given up.
@@ -184,6 +188,7 @@ impl Default for SendBounds {
         SendBounds {
             starts_per_second: 10_000,
             running_max: 256,
+            sender_running_max: 8,
             context_running_max: 4,
             attempts_max: 6,
             retry_after: Duration::from_secs(1),
@@ -196,6 +201,7 @@ impl SendBounds {
         Pace {
             starts_per_second: self.starts_per_second,
             running_max: self.running_max,
+            context_running_max: self.sender_running_max,
             keeps_times: false,
         }
     }

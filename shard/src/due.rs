@@ -10,6 +10,10 @@
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
 
+use corelet_store::ContextId;
+
+use crate::held::Held;
+
 /// Hints that are kept. What is due behind the last of them is looked for in the agendas when its
 /// time has come.
 const HINTS_MAX: usize = 100_000;
@@ -19,6 +23,18 @@ const SECOND: u64 = 1_000_000;
 /// While more is due than there are hints for, all agendas are looked at so often at most, if
 /// what is known is not worked off before.
 const LOOKS_APART: u64 = 60 * SECOND;
+
+/// Who may have something that is due.
+pub(crate) trait Who: Copy + Ord + Hash {
+    /// The context whose agenda that is in.
+    fn context(&self) -> ContextId;
+}
+
+impl Who for ContextId {
+    fn context(&self) -> ContextId {
+        *self
+    }
+}
 
 /// What there is to do.
 #[derive(Debug, PartialEq, Eq)]
@@ -69,17 +85,32 @@ pub(crate) struct Pace {
     pub(crate) starts_per_second: u64,
     /// That have not ended.
     pub(crate) running_max: usize,
+    /// Out of one context's agenda.
+    pub(crate) context_running_max: usize,
     /// Whether nothing may begin before its time by the clock on the wall, as that may be put back.
     /// Otherwise all is due from when it was noted.
     pub(crate) keeps_times: bool,
 }
 
+/// What is known of one that has begun.
+#[derive(Clone, Copy, Debug)]
+struct Begun {
+    /// Since when that was due.
+    from: u64,
+    /// What was noted since.
+    noted: Option<Hint>,
+}
+
 /// Those of a shard who have something in an agenda.
 pub(crate) struct Due<K> {
     by_start: BTreeSet<(u64, K)>,
+    /// Those that are due and wait until one of the same context ends.
+    held: Held<K>,
     hints: HashMap<K, Hint>,
-    /// Those that have begun, with what was noted of them since.
-    begun: HashMap<K, Option<Hint>>,
+    /// Those that have begun.
+    begun: HashMap<K, Begun>,
+    /// How many these are, by context.
+    running: HashMap<ContextId, usize>,
     /// When to look for those that were forgotten; at the beginning, that is all.
     forgotten_from: Option<u64>,
     /// Not before this time, if much is known that is due.
@@ -92,12 +123,14 @@ pub(crate) struct Due<K> {
     pace: Pace,
 }
 
-impl<K: Copy + Ord + Hash> Due<K> {
+impl<K: Who> Due<K> {
     pub(crate) fn new(pace: Pace) -> Due<K> {
         Due {
             by_start: BTreeSet::new(),
+            held: Held::new(),
             hints: HashMap::new(),
             begun: HashMap::new(),
+            running: HashMap::new(),
             forgotten_from: Some(0),
             next_look: 0,
             is_looking: false,
@@ -112,10 +145,16 @@ impl<K: Copy + Ord + Hash> Due<K> {
         self.hints.len()
     }
 
-    /// The earliest time that is known of something that was due and waits.
+    /// How many of them are due and wait until one of the same context ends.
+    pub(crate) fn held(&self) -> usize {
+        self.held.len()
+    }
+
+    /// The earliest time that is known of something that was due and has not ended.
     pub(crate) fn earliest(&self) -> Option<u64> {
-        let begun = self.begun.values().flatten();
-        self.hints.values().chain(begun).map(|hint| hint.from).min()
+        let begun = self.begun.values().map(|begun| begun.from);
+        let waiting = self.hints.values().map(|hint| hint.from);
+        begun.chain(waiting).min()
     }
 
     /// Whether something has begun and not ended.
@@ -130,7 +169,7 @@ impl<K: Copy + Ord + Hash> Due<K> {
 
     /// The same, where it is not looked for at once.
     pub(crate) fn note_later(&mut self, who: K, hint: Hint) {
-        if let Some(noted) = self.begun.get_mut(&who) {
+        if let Some(Begun { noted, .. }) = self.begun.get_mut(&who) {
             *noted = Some(noted.map_or(hint, |noted| noted.and(hint)));
             return;
         }
@@ -138,13 +177,15 @@ impl<K: Copy + Ord + Hash> Due<K> {
         if let Some(old) = self.hints.get(&who) {
             hint = hint.and(*old);
             self.by_start.remove(&(old.start, who));
+            self.held.remove(old.start, who);
         }
         self.hints.insert(who, hint);
         self.by_start.insert((hint.start, who));
         while self.hints.len() > self.hints_max {
-            let Some((_, last)) = self.by_start.pop_last() else {
-                return;
-            };
+            // Those that could not begin anyway go first.
+            let held = self.held.take_any();
+            let last = held.or_else(|| self.by_start.pop_last().map(|(_, who)| who));
+            let Some(last) = last else { return };
             if let Some(hint) = self.hints.remove(&last) {
                 self.forget(hint.start);
             }
@@ -172,10 +213,18 @@ impl<K: Copy + Ord + Hash> Due<K> {
             self.is_looking = true;
             return Next::Look;
         }
-        let first = self.by_start.first().copied();
-        let Some((start, who)) = first.filter(|(start, _)| *start <= now) else {
-            let starts = first.map(|(start, _)| start).into_iter();
-            return starts.chain(look).min().map_or(Next::Nothing, Next::At);
+        let (start, who) = loop {
+            let first = self.by_start.first().copied();
+            let Some((start, who)) = first.filter(|(start, _)| *start <= now) else {
+                let starts = first.map(|(start, _)| start).into_iter();
+                return starts.chain(look).min().map_or(Next::Nothing, Next::At);
+            };
+            let running = self.running.get(&who.context()).copied();
+            if running.unwrap_or(0) < self.pace.context_running_max {
+                break (start, who);
+            }
+            self.by_start.pop_first();
+            self.held.insert(start, who);
         };
         if self.begun.len() >= self.pace.running_max {
             return Next::Nothing;
@@ -189,7 +238,12 @@ impl<K: Copy + Ord + Hash> Due<K> {
         self.next_start = self.next_start.max(rested) + pause;
         self.by_start.pop_first();
         let hint = self.hints.remove(&who).unwrap_or(Hint::at(start));
-        self.begun.insert(who, None);
+        let begun = Begun {
+            from: hint.from,
+            noted: None,
+        };
+        self.begun.insert(who, begun);
+        *self.running.entry(who.context()).or_default() += 1;
         Next::Start { who, hint }
     }
 
@@ -208,6 +262,8 @@ impl<K: Copy + Ord + Hash> Due<K> {
     pub(crate) fn looked(&mut self, now: u64, again: Option<u64>) {
         self.is_looking = false;
         self.next_look = now + LOOKS_APART;
+        // What one of these waited for may have been forgotten.
+        self.by_start.extend(self.held.take_all());
         if let Some(again) = again {
             self.forget(again);
         }
@@ -216,20 +272,42 @@ impl<K: Copy + Ord + Hash> Due<K> {
     /// What was started has ended by `now`, and this is known of it since. Whatever of
     /// it is due comes behind all that wait.
     pub(crate) fn end(&mut self, who: K, next: Option<Hint>, now: u64) {
-        let noted = self.begun.remove(&who).flatten();
+        let begun = self.begun.remove(&who);
+        if begun.is_some() {
+            self.make_room(who.context(), now);
+        }
+        let noted = begun.and_then(|begun| begun.noted);
         for mut hint in [noted, next].into_iter().flatten() {
             hint.start = hint.start.max(now);
             self.note_later(who, hint);
         }
     }
 
+    /// One out of a context's agenda has ended: the next one of it that waits for that comes behind
+    /// all who are due, or contexts that have much to do would keep out those that have little.
+    fn make_room(&mut self, context: ContextId, now: u64) {
+        if let Some(running) = self.running.get_mut(&context) {
+            *running -= 1;
+            if *running == 0 {
+                self.running.remove(&context);
+            }
+        }
+        let Some(who) = self.held.take_first(context) else {
+            return;
+        };
+        if let Some(hint) = self.hints.get_mut(&who) {
+            hint.start = hint.start.max(now);
+            self.by_start.insert((hint.start, who));
+        }
+    }
+
     /// The same for what is done in its order: while there is something left of what was started,
     /// that comes first.
     pub(crate) fn end_in_order(&mut self, who: K, next: Option<Hint>, now: u64) {
-        if let Some(noted) = self.begun.get_mut(&who)
+        if let Some(begun) = self.begun.get_mut(&who)
             && next.is_some()
         {
-            *noted = None;
+            begun.noted = None;
         }
         self.end(who, next, now);
     }
@@ -240,18 +318,22 @@ impl<K: Copy + Ord + Hash> Due<K> {
         self.next_start = earlier(self.next_start);
         self.next_look = earlier(self.next_look);
         self.forgotten_from = self.forgotten_from.map(earlier);
-        for hint in self
-            .hints
-            .values_mut()
-            .chain(self.begun.values_mut().flatten())
-        {
-            match self.pace.keeps_times {
+        let keeps_times = self.pace.keeps_times;
+        for begun in self.begun.values_mut().filter(|_| !keeps_times) {
+            begun.from = earlier(begun.from);
+        }
+        let noted = self.begun.values_mut();
+        let noted = noted.filter_map(|begun| begun.noted.as_mut());
+        for hint in self.hints.values_mut().chain(noted) {
+            match keeps_times {
                 true => hint.start = earlier(hint.start).max(hint.from.min(hint.start)),
                 false => (hint.from, hint.start) = (earlier(hint.from), earlier(hint.start)),
             }
         }
         let by_start = self.hints.iter().map(|(id, hint)| (hint.start, *id));
         self.by_start = by_start.collect();
+        // Whoever still has to wait is held again.
+        self.held.take_all();
     }
 
     /// How long so many that are due at once are spread over.
@@ -263,9 +345,8 @@ impl<K: Copy + Ord + Hash> Due<K> {
 
 #[cfg(test)]
 mod tests {
-    use corelet_store::ContextId;
-
     use super::*;
+    use crate::sends::Pair;
 
     fn id(n: u64) -> ContextId {
         let mut id = [0; 32];
@@ -278,6 +359,7 @@ mod tests {
         let mut due = Due::new(Pace {
             starts_per_second,
             running_max,
+            context_running_max: 1,
             keeps_times: true,
         });
         assert_eq!(due.next(0), Next::Look);
@@ -467,6 +549,82 @@ mod tests {
         due.note_in_order(id(1), 1_000);
         due.put_back(600);
         starts(&mut due, 401, 1, 400);
+    }
+
+    fn pair(from: u64, to: u64) -> Pair {
+        Pair {
+            from: id(from),
+            to: id(to),
+        }
+    }
+
+    fn pairs(running_max: usize, context_running_max: usize) -> Due<Pair> {
+        let mut due = Due::new(Pace {
+            starts_per_second: 10 * SECOND,
+            running_max,
+            context_running_max,
+            keeps_times: false,
+        });
+        assert_eq!(due.next(0), Next::Look);
+        due.looked(0, None);
+        due
+    }
+
+    #[track_caller]
+    fn begin(due: &mut Due<Pair>) -> Pair {
+        match due.next(100) {
+            Next::Start { who, .. } => who,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Whoever sends to many who do not answer would have all places otherwise.
+    #[test]
+    fn a_context_has_so_many_places_and_takes_turns_with_others_for_the_rest() {
+        let mut due = pairs(4, 2);
+        (0..5).for_each(|to| due.note_in_order(pair(1, to), to));
+        due.note_in_order(pair(2, 0), 10);
+        (1..4).for_each(|to| due.note_in_order(pair(3, to), 20 + to));
+        for expected in [pair(1, 0), pair(1, 1), pair(2, 0), pair(3, 1)] {
+            assert_eq!(begin(&mut due), expected);
+        }
+        assert_eq!((due.next(100), due.held()), (Next::Nothing, 3));
+        assert_eq!((due.len(), due.earliest()), (5, Some(0)));
+        // What a context has room for again comes behind others who are due.
+        due.end_in_order(pair(1, 0), None, 100);
+        assert_eq!((begin(&mut due), due.held()), (pair(3, 2), 2));
+        // One that was put off is in nobody's way meanwhile.
+        due.end_in_order(pair(1, 1), Some(later(1, 900)), 100);
+        assert_eq!(begin(&mut due), pair(1, 2));
+        due.end_in_order(pair(2, 0), None, 100);
+        assert_eq!(begin(&mut due), pair(1, 3));
+        // A clock that is put back holds nobody for ever.
+        due.put_back(50);
+        for who in [pair(3, 1), pair(3, 2), pair(1, 2), pair(1, 3)] {
+            due.end_in_order(who, None, 100);
+        }
+        for expected in [pair(1, 4), pair(3, 3)] {
+            assert_eq!(begin(&mut due), expected);
+            due.end_in_order(expected, None, 100);
+        }
+        assert_eq!((due.next(100), due.held()), (Next::At(850), 0));
+    }
+
+    #[test]
+    fn hints_of_what_could_not_begin_anyway_are_forgotten_first() {
+        let mut due = pairs(4, 1);
+        due.hints_max = 3;
+        (0..3).for_each(|to| due.note_in_order(pair(1, to), to));
+        assert_eq!(begin(&mut due), pair(1, 0));
+        assert_eq!((due.next(100), due.held()), (Next::Nothing, 2));
+        (0..2).for_each(|to| due.note_in_order(pair(2, to), 10 + to));
+        assert_eq!((due.len(), due.held()), (3, 1));
+        assert_eq!(begin(&mut due), pair(2, 0));
+        due.end_in_order(pair(2, 0), None, 100);
+        assert_eq!(begin(&mut due), pair(2, 1));
+        // And are looked for.
+        due.end_in_order(pair(2, 1), None, 100);
+        assert_eq!(due.next(100), Next::Look);
     }
 
     #[test]

@@ -42,6 +42,7 @@ mod fault;
 mod fixture;
 mod guest_log;
 mod handle;
+mod held;
 mod keyed;
 mod large;
 mod mailbox;

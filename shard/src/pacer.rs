@@ -9,7 +9,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
-use crate::due::{Due, Hint, Next, Pace};
+use crate::due::{Due, Hint, Next, Pace, Who};
 use crate::rt;
 
 /// The clock on the wall may be put forward: so often it is looked at while nothing is due.
@@ -37,7 +37,7 @@ pub(crate) struct Pacer<K> {
     warned: Cell<Option<Instant>>,
 }
 
-impl<K: Copy + Ord + Hash> Pacer<K> {
+impl<K: Who> Pacer<K> {
     pub(crate) fn new(pace: Pace) -> Pacer<K> {
         Pacer {
             due: RefCell::new(Due::new(pace)),
@@ -84,7 +84,12 @@ impl<K: Copy + Ord + Hash> Pacer<K> {
         self.due.borrow().len()
     }
 
-    /// The earliest time that is known of something that was due. Looks at all that wait.
+    /// How many of them are due and wait until something of the same context ends.
+    pub(crate) fn held(&self) -> usize {
+        self.due.borrow().held()
+    }
+
+    /// The earliest time that is known of something that was due and has not ended. Looks at all that wait.
     pub(crate) fn earliest(&self) -> Option<u64> {
         self.due.borrow().earliest()
     }

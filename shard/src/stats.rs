@@ -205,8 +205,9 @@ pub struct ShardStats {
     pub callbacks_given_up: Counter,
     /// Pairs of contexts that wait for a call between them to be handed over.
     pub sends_waiting: Gauge,
-    /// Milliseconds since the oldest call was sent that waits to be handed over, as of the last
-    /// second.
+    /// Those of them that wait until another call of the same sender has ended.
+    pub sends_held: Gauge,
+    /// Milliseconds since the oldest call was sent that has not ended, as of the last second.
     pub sends_oldest_millis: Gauge,
     /// Microseconds from a call's sending until it was taken.
     pub send_lag_micros: Histogram,

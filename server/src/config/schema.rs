@@ -277,6 +277,8 @@ settings! {
         starts_per_second: u64 [1, 1_000_000] = "10000";
         /// Calls that are being handed over, until their end is durable.
         running_max: u64 [1, 10_000] = "256";
+        /// Those of one context among them. The others wait for these, so that one whose calls take long leaves places to its neighbours.
+        sender_running_max: u64 [1, 10_000] = "8";
         /// Calls of other contexts that wait or run in one context. One more is handed over again a little later, so that who calls the context from outside waits for few.
         context_running_max: u64 [1, 1000] = "4";
         /// Attempts at a callback that fails by the application's fault. Behind the last one it is given up, which the context's log tells.

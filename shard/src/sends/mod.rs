@@ -35,7 +35,7 @@ pub(crate) use self::row::{
 };
 use crate::context::Context;
 use crate::contexts::failure_of;
-use crate::due::Next;
+use crate::due::{Next, Who};
 use crate::error::CallError;
 use crate::pacer::Pacer;
 use crate::rt;
@@ -56,6 +56,13 @@ const PAGE_BYTES: usize = 256 << 10;
 pub(crate) struct Pair {
     pub(crate) from: ContextId,
     pub(crate) to: ContextId,
+}
+
+/// What was sent lies in the sender's agenda.
+impl Who for Pair {
+    fn context(&self) -> ContextId {
+        self.from
+    }
 }
 
 /// The pairs of whose calls some may have to be handed over, and the task that waits for them.
@@ -116,6 +123,7 @@ impl Shard {
         let now = self.clock.wall_micros();
         let next = self.sends.next(now);
         self.stats.sends_waiting.set(self.sends.len() as u64);
+        self.stats.sends_held.set(self.sends.held() as u64);
         match next {
             Next::Start { who: pair, hint } => {
                 let shard = Rc::clone(self);
