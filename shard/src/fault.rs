@@ -20,19 +20,73 @@ pub(crate) fn is_nobodys_fault(error: &CallError) -> bool {
             | Failure::Busy { .. }
             // By an operator.
             | Failure::Cancelled => true,
-            // A handler that takes too long would do so for ever, so that is its fault here.
-            _ => false,
+            Failure::Application { .. }
+            | Failure::Trapped { .. }
+            | Failure::OutOfFuel { .. }
+            | Failure::OutOfMemory { .. }
+            // One that takes too long would do so for ever.
+            | Failure::TimedOut { .. }
+            | Failure::StackOverflow { .. }
+            | Failure::LimitExceeded { .. }
+            | Failure::WroteInQuery
+            | Failure::AskedInUpdate
+            | Failure::OutsideTurn { .. }
+            | Failure::InvalidOutput { .. }
+            | Failure::Misused { .. } => false,
         },
-        CallError::Uncommitted(refused) => matches!(
-            **refused,
-            Refused::DiskFull
-                | Refused::BehindRefused { .. }
-                | Refused::Overtaken { .. }
-                | Refused::BatchFull
-                | Refused::Quarantined { .. }
-                | Refused::Damaged { .. }
-        ),
+        CallError::Uncommitted(refused) => name_of_refused(refused).is_none(),
+        // Nothing of the application has run.
         _ => true,
+    }
+}
+
+/// What is told of effects that cannot be committed whenever that is tried; none if they may be
+/// another time, or if their context is gone, which the next attempt finds out.
+pub(crate) fn name_of_refused(refused: &Refused) -> Option<&'static str> {
+    match refused {
+        Refused::OutOfBounds { .. } | Refused::EntryFull { .. } => Some("limit_exceeded"),
+        Refused::KindMismatch { .. }
+        | Refused::RemovedWriteOnce
+        | Refused::NotInSpace { .. } => Some("entry_misused"),
+        Refused::DiskFull
+        | Refused::BehindRefused { .. }
+        | Refused::Overtaken { .. }
+        | Refused::BatchFull
+        | Refused::Quarantined { .. }
+        | Refused::Damaged { .. }
+        | Refused::UnknownContext { .. }
+        // Ours to repair.
+        | Refused::StaleHlc { .. }
+        | Refused::Unsorted { .. }
+        | Refused::WrongSlot { .. }
+        | Refused::NoSequence { .. }
+        | Refused::AnsweredBefore { .. }
+        // No turn's.
+        | Refused::ContextExists { .. }
+        | Refused::NameTaken { .. }
+        | Refused::Malformed { .. }
+        | Refused::AppliedBefore { .. }
+        | Refused::NotNewer { .. }
+        | Refused::Pruned { .. }
+        | Refused::ParentsMissing { .. }
+        | Refused::Forked { .. }
+        | Refused::TooManyHeads { .. }
+        | Refused::TooManyAuthors { .. }
+        | Refused::RedundantParent { .. }
+        | Refused::SealOfUnknown { .. }
+        | Refused::NotItsAuthor { .. }
+        | Refused::NoFork { .. }
+        | Refused::NoMember { .. }
+        | Refused::AheadOfHere { .. }
+        | Refused::SnapshotNeeded { .. } => None,
+    }
+}
+
+/// Whether an operator has stopped it.
+pub(crate) fn was_cancelled(error: &CallError) -> bool {
+    match error {
+        CallError::Guest { failure, .. } => matches!(**failure, Failure::Cancelled),
+        _ => false,
     }
 }
 

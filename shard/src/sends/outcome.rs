@@ -4,10 +4,10 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use corelet_store::Refused;
 use corelet_wasm_host::Failure;
 
 use crate::error::CallError;
+use crate::fault::name_of_refused;
 
 /// So much is kept of an application's error that is for a log alone.
 const LOGGED_BYTES_MAX: usize = 512;
@@ -40,14 +40,9 @@ impl Outcome {
                 Failure::Application { error } => Outcome::Refused(Bytes::copy_from_slice(error)),
                 failure => Outcome::failed(failure.name()),
             },
-            CallError::Uncommitted(refused) => Outcome::failed(match &**refused {
-                Refused::UnknownContext { .. } => "unknown_context",
-                Refused::OutOfBounds { .. } => "limit_exceeded",
-                Refused::KindMismatch { .. }
-                | Refused::RemovedWriteOnce
-                | Refused::NotInSpace { .. } => "entry_misused",
-                _ => "internal_error",
-            }),
+            CallError::Uncommitted(refused) => {
+                Outcome::failed(name_of_refused(refused).unwrap_or("internal_error"))
+            }
             _ => Outcome::failed("internal_error"),
         }
     }
