@@ -107,6 +107,7 @@ figures! {
     Gauge sends_held = "corelet_sends_pairs_held" "Pairs among them that wait until other calls of the same sender have ended (sends.sender_running_max)";
     Gauge sends_oldest_millis = "corelet_sends_oldest_milliseconds" "How long ago the oldest call was sent that has not ended";
     Counter sends_made = "corelet_sends_made" "Calls that contexts have sent to others, those included that were refused with their update in the end";
+    Gauge sends_taking = "corelet_sends_taking" "Calls of other contexts that wait or run (sends.taking_max)";
     Counter sends_taken = "corelet_sends_taken" "Calls of other contexts that were taken: carried out, or failed";
     Counter sends_repeated = "corelet_sends_repeated" "Calls that were handed over again, and told what they came to before";
     Counter sends_ended = "corelet_sends_ended" "Calls that have ended, with their callbacks";

@@ -506,6 +506,7 @@ fn node_config(config: &Config, count: ShardCount) -> NodeConfig {
                 running_max: config.sends.running_max as usize,
                 sender_running_max: config.sends.sender_running_max as usize,
                 context_running_max: config.sends.context_running_max as usize,
+                taking_max: config.sends.taking_max as usize,
                 attempts_max: config.sends.attempts_max as u32,
                 retry_after: config.sends.retry_after,
             },

@@ -176,6 +176,8 @@ pub struct SendBounds {
     pub sender_running_max: usize,
     /// Such calls that wait or run in one context at a time, from whatever shard they come.
     pub context_running_max: usize,
+    /// The same in all contexts of the shard.
+    pub taking_max: usize,
     /// Attempts at a callback before it is given up.
     pub attempts_max: u32,
     /// From the first attempt at a callback to the second; twice as long to each further one, and
@@ -190,6 +192,7 @@ impl Default for SendBounds {
             running_max: 256,
             sender_running_max: 8,
             context_running_max: 4,
+            taking_max: 1_024,
             attempts_max: 6,
             retry_after: Duration::from_secs(1),
         }

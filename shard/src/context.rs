@@ -20,6 +20,7 @@ use crate::overlay::Overlay;
 use crate::rate::Rate;
 use crate::ready::Ready;
 use crate::schedule::Exclusive;
+use crate::sends::Forgetting;
 use crate::statistics::Counts;
 use crate::warm_sum::Kept;
 
@@ -74,7 +75,7 @@ pub(crate) struct Context {
     /// How many of these wait or run.
     pub(crate) taking: Cell<usize>,
     /// Whether somebody looks for what it can forget of those.
-    pub(crate) is_forgetting: Cell<bool>,
+    pub(crate) forgetting: Cell<Forgetting>,
     /// What was counted of its calls and is not kept yet.
     pub(crate) counts: Counts,
     /// Whether the context was deleted while calls were waiting.
@@ -123,7 +124,7 @@ impl Context {
             timer_rate: Rate::default(),
             send_rate: Rate::default(),
             taking: Cell::new(0),
-            is_forgetting: Cell::new(false),
+            forgetting: Cell::default(),
             counts: Counts::default(),
             deleted: Cell::new(false),
             updating: Cell::new(false),

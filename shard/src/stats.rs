@@ -189,6 +189,8 @@ pub struct ShardStats {
     pub timer_lag_micros: Histogram,
     /// Calls that contexts have sent to others.
     pub sends_made: Counter,
+    /// Calls of other contexts that wait or run.
+    pub sends_taking: Gauge,
     /// Calls of other contexts that were taken: carried out, or failed.
     pub sends_taken: Counter,
     /// Calls that were handed over again, and told what they came to before.

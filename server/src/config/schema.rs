@@ -281,6 +281,8 @@ settings! {
         sender_running_max: u64 [1, 10_000] = "8";
         /// Calls of other contexts that wait or run in one context. One more is handed over again a little later, so that who calls the context from outside waits for few.
         context_running_max: u64 [1, 1000] = "4";
+        /// The same in all contexts of the shard. One more is handed over again a little later, too.
+        taking_max: u64 [1, 100_000] = "1024";
         /// Attempts at a callback that fails by the application's fault. Behind the last one it is given up, which the context's log tells.
         attempts_max: u64 [1, 100] = "6";
         /// From the first attempt to the second. To each further one it is twice as long, and up to half as long again.

@@ -3,6 +3,7 @@
 //! ended is not handed over again, and whoever is gone hands over nothing.
 
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use corelet_store::ContextId;
 
@@ -21,11 +22,30 @@ const PAGE: usize = 16;
 /// Senders that are forgotten with one commit.
 const FORGOTTEN_AT_ONCE: usize = 256;
 
+/// After one that was of little use, which is that it has freed fewer than one in so many: senders
+/// whose calls do not end may keep all places.
+const PAUSE: Duration = Duration::from_secs(1);
+const OF_LITTLE_USE: usize = 8;
+
+/// Whether what a context has taken of others is being gone through for what it can forget.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) enum Forgetting {
+    /// It is not.
+    #[default]
+    No,
+    /// It is.
+    Now,
+    /// It is not, and not before.
+    NotBefore(Instant),
+}
+
 impl Shard {
-    /// Begins to forget what can be forgotten, unless somebody does already.
+    /// Begins to forget what can be forgotten, unless somebody does already or has just tried.
     pub(super) fn forget_senders(self: &Rc<Self>, context: &InUse) {
-        if context.is_forgetting.replace(true) {
-            return;
+        match context.forgetting.get() {
+            Forgetting::Now => return,
+            Forgetting::NotBefore(time) if Instant::now() < time => return,
+            Forgetting::NotBefore(_) | Forgetting::No => context.forgetting.set(Forgetting::Now),
         }
         let shard = Rc::clone(self);
         let context = InUse::new(Rc::clone(context));
@@ -33,20 +53,28 @@ impl Shard {
             let id = context.id;
             let forgotten = shard.try_to_forget(&context).await;
             shard.quarantine_if_damaged(id, &forgotten);
-            if let Err(error) = forgotten {
+            if let Err(error) = &forgotten {
                 tracing::warn!(context = %id, %error, "what a context has taken of others cannot be forgotten now, and is tried again with the next call that needs it");
             }
-            context.is_forgetting.set(false);
+            let was_of_use = forgotten
+                .is_ok_and(|(looked_at, forgotten)| forgotten * OF_LITTLE_USE >= looked_at);
+            context.forgetting.set(match was_of_use {
+                true => Forgetting::No,
+                false => Forgetting::NotBefore(Instant::now() + PAUSE),
+            });
         });
     }
 
-    async fn try_to_forget(self: &Rc<Self>, context: &InUse) -> Result<(), CallError> {
+    /// Tells at how many senders it has looked, and how many were forgotten.
+    async fn try_to_forget(self: &Rc<Self>, context: &InUse) -> Result<(usize, usize), CallError> {
         let (mut after, mut ended) = (None, Vec::new());
+        let (mut looked_at, mut all_ended) = (0, 0);
         loop {
             let page = self.durable_view(context).all_taken(after, PAGE);
             let page = page.map_err(failed)?;
             after = page.last().map(|(from, _)| *from);
             let is_last = page.len() < PAGE;
+            looked_at += page.len();
             for (from, number) in page {
                 let pair = Pair {
                     from,
@@ -66,10 +94,11 @@ impl Shard {
                     Ok((forgotten > 0).then_some(None))
                 })
                 .await?;
+                all_ended += ended.len();
                 ended.clear();
             }
             if is_last {
-                return Ok(());
+                return Ok((looked_at, all_ended));
             }
             rt::yield_now().await;
         }

@@ -28,6 +28,7 @@ use bytes::Bytes;
 use corelet_store::{ContextId, ContextSlot, Snapshot, StoreError};
 
 pub(crate) use self::cut::Cut;
+pub(crate) use self::forgetting::Forgetting;
 pub(crate) use self::outcome::Outcome;
 pub(crate) use self::row::{
     CallbackRow, SENT, SENT_SUM, SentNumber, SentRow, TAKEN, TAKEN_COUNT, TakenRow, sent_key,

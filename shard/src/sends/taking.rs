@@ -2,9 +2,9 @@
 //! commit; where it fails, in one that has nothing else. What was taken before is told again and
 //! not run. Runs on the shard of the receiver.
 //!
-//! A context takes few such calls at a time, so those who call it over HTTP wait for few.
+//! A context takes few such calls at a time, and a shard not many, so those who call over HTTP wait
+//! for few.
 
-use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,35 +14,50 @@ use corelet_wasm_host::MethodKind;
 
 use super::handing::failed;
 use super::{Outcome, SentCall, TakenRow, caller_of};
+use crate::bounds::SendBounds;
 use crate::context::{Context, InUse};
 use crate::error::CallError;
-use crate::fault::is_nobodys_fault;
+use crate::fault::{is_nobodys_fault, was_cancelled};
 use crate::shard::{Shard, settle};
 use crate::statistics::{Ended, Row};
+use crate::stats::ShardStats;
 use crate::turn::{Begin, SentTurn, What};
 
-/// A call's place among those that a context takes at a time.
-struct Place<'a>(&'a Cell<usize>);
+/// A call's place among those that a context takes at a time, and its shard.
+struct Place<'a> {
+    context: &'a Context,
+    stats: &'a ShardStats,
+}
 
 impl<'a> Place<'a> {
-    fn take(context: &'a Context, max: usize) -> Result<Place<'a>, CallError> {
-        let taken = &context.taking;
-        let used = taken.get();
-        if used >= max {
-            return Err(CallError::Busy {
-                limit: "sends.context_running_max",
-                used: used as u64,
-                max: max as u64,
-            });
+    fn take(
+        context: &'a Context,
+        stats: &'a ShardStats,
+        bounds: &SendBounds,
+    ) -> Result<Place<'a>, CallError> {
+        let (here, all) = (context.taking.get(), stats.sends_taking.get());
+        for (limit, used, max) in [
+            (
+                "sends.context_running_max",
+                here as u64,
+                bounds.context_running_max as u64,
+            ),
+            ("sends.taking_max", all, bounds.taking_max as u64),
+        ] {
+            if used >= max {
+                return Err(CallError::Busy { limit, used, max });
+            }
         }
-        taken.set(used + 1);
-        Ok(Place(taken))
+        context.taking.set(here + 1);
+        stats.sends_taking.up();
+        Ok(Place { context, stats })
     }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
+        self.context.taking.set(self.context.taking.get() - 1);
+        self.stats.sends_taking.down();
     }
 }
 
@@ -77,10 +92,10 @@ impl Shard {
             Ok(method) => method,
             Err(name) => return Ok(Outcome::failed(name)),
         };
+        let place = Place::take(&context, &self.stats, &self.bounds.sends)?;
         let now = Instant::now();
         let per_second_max = self.host.limits().context_calls_per_second;
         context.send_rate.admit(now, per_second_max)?;
-        let place = Place::take(&context, self.bounds.sends.context_running_max)?;
         let begin = Begin {
             what: What::Sent(Box::new(SentTurn {
                 from: call.from,
@@ -113,17 +128,13 @@ impl Shard {
             // It has waited while the context got another application.
             return Ok(Outcome::failed(name));
         }
-        let (is_stale, end) = match executed {
-            Ok(executed) if executed.is_stale() => (true, settle(executed).await),
-            Ok(executed) => (false, settle(executed).await),
-            Err(error) => (false, Err(error)),
+        let end = match executed {
+            Ok(executed) if executed.is_stale() => {
+                return self.taken_meanwhile(&context, &call).await;
+            }
+            Ok(executed) => settle(executed).await,
+            Err(error) => Err(error),
         };
-        if is_stale {
-            // Somebody has handed it over twice, which nobody does. When the first is durable,
-            // this one is told the same.
-            let busy = CallError::bug("a call was handed over while it was being taken");
-            return Err(busy);
-        }
         let ended = Ended {
             bytes_in: call.args.len(),
             took: now.elapsed(),
@@ -136,13 +147,32 @@ impl Shard {
                 let outcome = Outcome::Done(reply.output);
                 return Ok(told(outcome, &call));
             }
-            Err(error) if is_nobodys_fault(&error) => return Err(error),
+            // Whoever stops a call does not want it to run again.
+            Err(error) if is_nobodys_fault(&error) && !was_cancelled(&error) => return Err(error),
             Err(error) => error,
         };
         let outcome = told(Outcome::of_error(&error), &call);
-        self.note_failed(&context, &call, outcome.clone()).await?;
+        match self.note_failed(&context, &call, outcome.clone()).await {
+            Ok(()) => {}
+            Err(error) if is_nobodys_fault(&error) => return Err(error),
+            // The context has no room for that. As nothing of the call has happened, nothing happens
+            // twice if it is handed over again, so its sender need not wait for room.
+            Err(_) => self.forget_senders(&context),
+        }
         self.stats.sends_taken.one();
         Ok(outcome)
+    }
+
+    /// What a call comes to that was handed over once more while it was being taken.
+    async fn taken_meanwhile(
+        self: &Rc<Self>,
+        context: &InUse,
+        call: &SentCall,
+    ) -> Result<Outcome, CallError> {
+        let durable = self.commits.barrier(context, None).await;
+        durable.ok_or_else(|| CallError::bug("a barrier was forgotten"))??;
+        let outcome = self.taken_before(context, call)?;
+        outcome.ok_or(CallError::LostEffects)
     }
 
     /// The update of which a call is, or the name of what it comes to without one; and in which row
@@ -163,14 +193,19 @@ impl Shard {
 
     /// What a call came to that was taken before, if that is durable.
     fn taken_before(
-        &self,
-        context: &Context,
+        self: &Rc<Self>,
+        context: &InUse,
         call: &SentCall,
     ) -> Result<Option<Outcome>, CallError> {
-        let row = self
-            .durable_view(context)
-            .taken(call.from)
-            .map_err(failed)?;
+        let mut view = self.durable_view(context);
+        let row = view.taken(call.from).map_err(failed)?;
+        if row.is_none() {
+            // One more will be remembered, and room for it is made before it is needed.
+            let senders = view.count_taken().map_err(failed)?;
+            if senders >= self.host.limits().senders_max / 2 {
+                self.forget_senders(context);
+            }
+        }
         Ok(match row {
             Some(row) if row.number == call.number => Some(row.outcome),
             // One behind it was taken, so this one's sender has been told long ago, and asks
@@ -331,9 +366,17 @@ mod tests {
             };
             assert_eq!(limit, "sends.context_running_max");
             context.taking.set(0);
+            let all = &bench.shard.stats.sends_taking;
+            all.set(bench.shard.bounds.sends.taking_max as u64);
+            let refused = now(&mut hand(&bench, 1, 5, "keep")).await;
+            let Some(Err(CallError::Busy { limit, .. })) = refused else {
+                panic!("{refused:?}");
+            };
+            assert_eq!(limit, "sends.taking_max");
+            all.set(0);
             let mut taking = hand(&bench, 1, 5, "keep");
             assert!(taken(&bench, &mut taking).await.is_done());
-            assert_eq!(context.taking.get(), 0, "its place is free again");
+            assert_eq!((context.taking.get(), all.get()), (0, 0), "its place is free");
         });
     }
 }

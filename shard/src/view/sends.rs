@@ -335,7 +335,8 @@ impl View {
         GuestState::set(self, Space::Agenda, SENT_SUM, &value)
     }
 
-    fn count_taken(&mut self) -> Result<u64, StateError> {
+    /// Of how many contexts calls were taken and something is remembered.
+    pub(crate) fn count_taken(&mut self) -> Result<u64, StateError> {
         let value = GuestState::get(self, Space::Agenda, TAKEN_COUNT)?;
         let count = value.as_deref().and_then(|value| value.first_chunk());
         Ok(count.map_or(0, |count| u64::from_le_bytes(*count)))
