@@ -25,7 +25,7 @@ use crate::events::EventsPage;
 use crate::guest_log::GuestLines;
 use crate::message::{Call, ContextInfo, NewCode, NewContext, Reply, Request, Response, Upgraded};
 use crate::rt;
-use crate::sends::SentCallInfo;
+use crate::sends::{SentCallInfo, SentNumber};
 use crate::shard::Shard;
 use crate::statistics::{Busiest, BusyQuestion, ContextStatistics};
 use crate::stats::ShardStats;
@@ -347,12 +347,12 @@ impl ShardHandle {
     }
 
     /// Up to `limit` calls that a context has sent to others and that have not ended, by receiver
-    /// and in their order, behind the one of this receiver and name: those of which that is
+    /// and in their order, behind the one of this receiver and number: those of which that is
     /// durable; and whether there may be more. A page ends early for the sake of its bytes.
     pub async fn sent_calls(
         &self,
         id: ContextId,
-        after: Option<(ContextId, String)>,
+        after: Option<(ContextId, SentNumber)>,
         limit: usize,
     ) -> Result<(Vec<SentCallInfo>, bool), CallError> {
         let owner = self.shard.owner(&id);

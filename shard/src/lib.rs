@@ -98,7 +98,7 @@ pub use message::{Call, ContextInfo, NewCode, NewContext, Reply, Upgraded};
 pub use node::{Drainer, Node, NodeConfig, StartError};
 pub use notes::is_note;
 pub use placement::{Cores, available_cores};
-pub use sends::SentCallInfo;
+pub use sends::{SentCallInfo, SentNumber};
 pub use statistics::{
     Busiest, BusyContext, BusyQuestion, ContextStatistics, FailureKind, MethodRow,
     MethodStatistics, RankedBy, RankedOver, Sums, TIME_BUCKETS, Times,

@@ -210,7 +210,7 @@ pub(crate) enum Request {
     /// Calls that a context has sent and that have not ended, behind one.
     Sent {
         id: ContextId,
-        after: Option<(ContextId, String)>,
+        after: Option<(ContextId, SentNumber)>,
         limit: usize,
     },
     /// What was counted of a context's calls.

@@ -3,6 +3,14 @@
 
 use crate::guest_state::StateError;
 
+/// In how many lists and objects a value may lie of what a callback is handed: of the answer or the
+/// error that it is told, and of its data. Readers of JSON commonly take 128, and these lie in a few
+/// themselves.
+pub const CALLBACK_DEPTH_MAX: usize = 120;
+
+/// What a callback is called with has less than this around the answer and the data.
+pub(crate) const AROUND_OUTCOME_BYTES: u64 = 256;
+
 /// A call that a turn sends to another context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NewSend<'a> {

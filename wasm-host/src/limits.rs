@@ -7,6 +7,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::guest_sends::AROUND_OUTCOME_BYTES;
+
 /// What a limit's number counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
@@ -357,6 +359,13 @@ impl Limits {
         at_most("senders_max", self.senders_max, 100_000)?;
         // With its data it is the argument of a handler.
         at_most("outcome_bytes_max", self.outcome_bytes_max, 256 << 10)?;
+        let callback = self.outcome_bytes_max + self.send_bytes_max + AROUND_OUTCOME_BYTES;
+        if self.args_bytes_max < callback {
+            return Err(format!(
+                "args_bytes_max is {}, and must be at least {callback}: a callback is called with what outcome_bytes_max and send_bytes_max allow, and {AROUND_OUTCOME_BYTES} bytes around that",
+                self.args_bytes_max
+            ));
+        }
         // Each of them holds an instance meanwhile.
         at_most("query_depth_max", self.query_depth_max, 64)?;
         at_least("stack_bytes_max", self.stack_bytes_max, 64 << 10)?;
@@ -417,5 +426,11 @@ mod tests {
         };
         let error = limits.check().unwrap_err();
         assert!(error.starts_with("value_bytes_max is"), "{error}");
+        let limits = Limits {
+            args_bytes_max: 128 << 10,
+            ..Limits::default()
+        };
+        let error = limits.check().unwrap_err();
+        assert!(error.starts_with("args_bytes_max is"), "{error}");
     }
 }

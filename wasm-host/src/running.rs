@@ -16,8 +16,9 @@ use bytes::Bytes;
 use crate::costs;
 use crate::description::MethodKind;
 use crate::failure::{Failure, capped};
-use crate::functions::is_json;
+use crate::functions::{is_json, is_shallow};
 use crate::guest_calls::{Answered, Line, Question};
+use crate::guest_sends::CALLBACK_DEPTH_MAX;
 use crate::guest_state::NullState;
 use crate::host_context::{Facts, Phase, Progress, WriteBounds};
 use crate::instance::{Instance, failure_of};
@@ -342,7 +343,13 @@ fn checked(
     let Some(fuel_left) = fuel_left.checked_sub(costs::TURN.per_byte * used) else {
         return (Err(instance.store.data().facts.out_of_fuel()), 0);
     };
-    let outcome = match (is_json(bytes), answer) {
+    let mut is_good = is_json(bytes);
+    // Asked last, and of long ones alone, as there is a call behind it.
+    if is_good.is_ok() && bytes.len() > CALLBACK_DEPTH_MAX && instance.store.data().keeps_outcome()
+    {
+        is_good = is_shallow(bytes);
+    }
+    let outcome = match (is_good, answer) {
         (Ok(()), Ok(bytes)) => Ok(Output { bytes }),
         (Ok(()), Err(error)) => Err(Failure::Application { error }),
         (Err(why), answer) => {

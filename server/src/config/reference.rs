@@ -115,7 +115,8 @@ mod tests {
         assert_eq!(accepted("methods_max"), (None, None));
         // Together with what else has to be at least as large.
         assert_eq!(accepted("memories_max"), (Some(1), Some(48)));
-        assert_eq!(accepted("args_bytes_max"), (None, Some(2 << 20)));
+        let callback = (128 << 10) + 256;
+        assert_eq!(accepted("args_bytes_max"), (Some(callback), Some(2 << 20)));
         // What other nodes take of a delta, and room for what else is in it.
         assert_eq!(accepted("write_bytes_max"), (None, Some(8 << 20)));
     }

@@ -22,7 +22,7 @@ use axum::{Extension, body};
 use bytes::Bytes;
 use corelet_shard::{
     ContextInfo, ContextReader, EventRecord, GuestLine, NewCode, NewContext, SentCallInfo,
-    ShardHandle, Weight,
+    SentNumber, ShardHandle, Weight,
 };
 use corelet_store::{ApplicationId, ApplicationRecord, ContextId, ExportScope, Hlc, Reuse};
 use corelet_wasm_host::{GuestTimer, LogLevel};
@@ -718,18 +718,18 @@ async fn list_sent(
         let id = front.shard.resolve(&wanted)?;
         let (found, more) = front.shard.sent_calls(id, after, limit).await?;
         let next = found.last().filter(|_| more);
-        let next = next.map(|it| format!("{}/{}", it.to, it.name));
+        let next = next.map(|it| format!("{}/{}", it.to, it.number));
         let calls = found.into_iter().map(sent_call).collect();
         Ok(document(StatusCode::OK, &api::SentCalls { calls, next }))
     })
     .await
 }
 
-/// The receiver and the name of the last call of a page.
-fn behind_sent(after: &str) -> Option<(ContextId, String)> {
+/// The receiver and the number of the last call of a page.
+fn behind_sent(after: &str) -> Option<(ContextId, SentNumber)> {
     let after = percent_decode_str(after).decode_utf8().ok()?;
-    let (to, name) = after.split_once('/')?;
-    Some((to.parse().ok()?, name.to_owned()))
+    let (to, number) = after.split_once('/')?;
+    Some((to.parse().ok()?, SentNumber::parse(number)?))
 }
 
 fn sent_call(call: SentCallInfo) -> api::SentCall {
@@ -737,7 +737,7 @@ fn sent_call(call: SentCallInfo) -> api::SentCall {
     let args = String::from_utf8(call.args.into()).ok();
     let args = args.and_then(|args| serde_json::value::RawValue::from_string(args).ok());
     api::SentCall {
-        name: call.name,
+        name: call.number.to_string(),
         to: call.to.to_string(),
         method: call.method,
         // It was JSON when it was sent.

@@ -153,6 +153,8 @@ fn what_is_too_large_is_counted_by_the_limit_that_it_is_beyond() {
         ("limits.value_bytes_max", "1 KiB"),
         ("limits.key_bytes_max", "100"),
         ("limits.args_bytes_max", "32 KiB"),
+        ("limits.outcome_bytes_max", "8 KiB"),
+        ("limits.send_bytes_max", "8 KiB"),
         ("http.body_bytes_max", "64 KiB"),
     ]);
     let (large, long) = ("x".repeat(2_000), "y".repeat(200));

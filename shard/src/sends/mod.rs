@@ -30,8 +30,9 @@ use corelet_store::{ContextId, ContextSlot, Snapshot, StoreError};
 pub(crate) use self::cut::Cut;
 pub(crate) use self::forgetting::Forgetting;
 pub(crate) use self::outcome::Outcome;
+pub use self::row::SentNumber;
 pub(crate) use self::row::{
-    CallbackRow, SENT, SENT_SUM, SentNumber, SentRow, TAKEN, TAKEN_COUNT, TakenRow, sent_key,
+    CallbackRow, SENT, SENT_SUM, SentRow, TAKEN, TAKEN_COUNT, TakenRow, sent_key,
     sent_prefix, split_sent, split_taken, taken_key,
 };
 use crate::context::Context;
@@ -87,8 +88,8 @@ pub(crate) struct SentCall {
 pub struct SentCallInfo {
     /// The other context.
     pub to: ContextId,
-    /// Its name, unique in its sender.
-    pub name: String,
+    /// Its number, unique in its sender and larger than those before it.
+    pub number: SentNumber,
     /// The method that is called.
     pub method: String,
     /// What it is called with.
@@ -246,7 +247,7 @@ impl Shard {
     pub(crate) fn sent_here(
         self: &Rc<Self>,
         id: ContextId,
-        after: Option<(ContextId, String)>,
+        after: Option<(ContextId, SentNumber)>,
         limit: usize,
     ) -> Result<(Vec<SentCallInfo>, bool), CallError> {
         self.check_service(id)?;
@@ -258,7 +259,7 @@ impl Shard {
     fn read_sent(
         &self,
         id: ContextId,
-        after: Option<(ContextId, String)>,
+        after: Option<(ContextId, SentNumber)>,
         limit: usize,
     ) -> Result<(Vec<SentCallInfo>, bool), CallError> {
         let snapshot = self.snapshots.latest();
@@ -272,16 +273,11 @@ impl Shard {
         };
         let access = SequenceAccess::without_cache(self.author);
         let view = View::of_query(record.slot, snapshot, settled, access);
-        // What is no name is behind no call, so the whole receiver is passed over.
-        let after = after.map(|(to, name)| {
-            let number = SentNumber::parse(&name);
-            (to, number.unwrap_or(SentNumber::MAX))
-        });
         let page = view.sent_within(after, limit, PAGE_BYTES);
         let page = page.map_err(|error| CallError::guest(failure_of(error), &[]))?;
         let info = |(to, number, row): (ContextId, SentNumber, SentRow)| SentCallInfo {
             to,
-            name: number.to_string(),
+            number,
             method: row.method,
             args: row.args,
             callback: row.callback.map(|callback| callback.handler),

@@ -30,7 +30,7 @@ pub(crate) const TAKEN: &[u8] = b"i";
 /// place among those of that turn. It grows from one call to the next, also if the sender was
 /// brought in from a copy meanwhile, whose agenda is left behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct SentNumber {
+pub struct SentNumber {
     /// The bits of a stamp.
     pub(crate) stamp: u64,
     pub(crate) place: u16,
@@ -70,7 +70,7 @@ impl SentNumber {
     }
 
     /// What [`Display`](fmt::Display) has written.
-    pub(crate) fn parse(text: &str) -> Option<SentNumber> {
+    pub fn parse(text: &str) -> Option<SentNumber> {
         let (stamp, place) = text.split_once('.')?;
         let is_plain = stamp.len() == 16 && place.len() == 4;
         let number = |text| u64::from_str_radix(text, 16).ok();

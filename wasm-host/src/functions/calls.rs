@@ -5,7 +5,7 @@
 
 use wasmtime::component::{Linker, WasmStr};
 
-use super::is_json;
+use super::{is_json, is_shallow};
 use super::storage::{Bytes, answered, count_write};
 use crate::costs;
 use crate::failure::{Failure, capped};
@@ -82,13 +82,11 @@ async fn send(
     mut cx: Cx<'_>,
     (context, method, args, callback): (Bytes, WasmStr, Bytes, Option<RawCallback>),
 ) -> wasmtime::Result<(RawSent,)> {
-    let method = method.to_str(&cx)?.into_owned();
-    let handler = match &callback {
-        Some(callback) => callback.handler.to_str(&cx)?.into_owned(),
-        None => String::new(),
+    let of_callback = match &callback {
+        Some(callback) => callback.handler.to_str(&cx)?.len() + callback.data.len(),
+        None => 0,
     };
-    let data_bytes = callback.as_ref().map_or(0, |callback| callback.data.len());
-    let bytes = (method.len() + args.len() + handler.len() + data_bytes) as u64;
+    let bytes = (method.to_str(&cx)?.len() + args.len() + of_callback) as u64;
     let max = cx.data().limits.send_bytes_max;
     cx.data_mut().bound("send_bytes_max", bytes, max)?;
     enter(&mut cx, &costs::CALLS_SEND, bytes).await?;
@@ -101,7 +99,12 @@ async fn send(
     data.bound("sends_max", used, max)?;
     count_write(&mut cx, bytes + AROUND_BYTES)?;
 
+    let method = method.to_str(&cx)?.into_owned();
     let args = args.as_le_slice(&cx).to_vec();
+    let handler = match &callback {
+        Some(callback) => callback.handler.to_str(&cx)?.into_owned(),
+        None => String::new(),
+    };
     let handed = callback.map(|callback| callback.data.as_le_slice(&cx).to_vec());
     if let Some(message) = malformed(&method, &args, &handler, handed.as_deref()) {
         let message = capped(message);
@@ -145,7 +148,7 @@ fn malformed(method: &str, args: &[u8], handler: &str, data: Option<&[u8]>) -> O
     if handler.is_empty() {
         return Some("a callback without a handler".to_owned());
     }
-    let why = is_json(data).err()?;
+    let why = is_json(data).and_then(|()| is_shallow(data)).err()?;
     Some(format!("the data of a callback are {why}"))
 }
 

@@ -16,6 +16,7 @@ mod timers;
 
 use wasmtime::component::Linker;
 
+use crate::guest_sends::CALLBACK_DEPTH_MAX;
 use crate::host_context::HostContext;
 
 /// Defines all imports of the world.
@@ -37,4 +38,44 @@ pub(crate) fn is_json(bytes: &[u8]) -> Result<(), String> {
         Ok(_) => Ok(()),
         Err(error) => Err(format!("not JSON: {error}")),
     }
+}
+
+/// What `bytes`, which are JSON, are if they nest deeper than what a callback is handed may.
+pub(crate) fn is_shallow(bytes: &[u8]) -> Result<(), String> {
+    // Each level has two brackets.
+    if bytes.len() < 2 * CALLBACK_DEPTH_MAX || depth(bytes) <= CALLBACK_DEPTH_MAX {
+        return Ok(());
+    }
+    Err(format!(
+        "nested deeper than {CALLBACK_DEPTH_MAX} levels, which a callback could not read"
+    ))
+}
+
+/// In how many lists and objects the innermost value of a JSON text lies.
+fn depth(json: &[u8]) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    let mut bytes = json.iter();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'[' | b'{' => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            // To the end of the text.
+            b'"' => {
+                while let Some(byte) = bytes.next() {
+                    match byte {
+                        b'\\' => {
+                            bytes.next();
+                        }
+                        b'"' => break,
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    deepest
 }

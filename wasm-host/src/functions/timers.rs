@@ -138,11 +138,11 @@ const PAGE: usize = 32;
 
 /// A name, if it is not too long.
 fn short(cx: &mut Cx<'_>, name: &WasmStr) -> wasmtime::Result<String> {
-    let name = name.to_str(&*cx)?.into_owned();
+    let bytes = name.to_str(&*cx)?.len() as u64;
     let data = cx.data_mut();
     let max = data.limits.timer_name_bytes_max;
-    data.bound("timer_name_bytes_max", name.len() as u64, max)?;
-    Ok(name)
+    data.bound("timer_name_bytes_max", bytes, max)?;
+    Ok(name.to_str(&*cx)?.into_owned())
 }
 
 /// How far ahead a timer runs, and how often.

@@ -618,22 +618,24 @@ fn a_state_that_cannot_answer_ends_the_turn_and_is_not_blamed_on_the_guest() {
 #[test]
 fn a_turn_that_never_began_keeps_its_instance_and_costs_nothing() {
     let host = host_with(Limits {
-        args_bytes_max: 10,
+        args_bytes_max: 256,
+        outcome_bytes_max: 0,
+        send_bytes_max: 0,
         ..Limits::default()
     });
     let instance = load(&host, "statics").instantiate().unwrap();
     let first = finish(instance.run(update("{}", MapState::default())));
     let long = Turn {
         fuel_max: 1_000,
-        ..update("[1,2,3,4,5]", MapState::default())
+        ..update(&format!("[{:255}]", 1), MapState::default())
     };
     let second = finish(first.instance.unwrap().run(long));
     assert!(matches!(
         second.outcome,
         Err(Failure::LimitExceeded {
             limit: "args_bytes_max",
-            used: 11,
-            max: 10
+            used: 257,
+            max: 256
         })
     ));
     assert_eq!(second.fuel_used, 0);
