@@ -77,6 +77,11 @@
 //! # }
 //! ```
 //!
+//! Whoever knows the id of a context can send it calls, of each of its updates; and who is sent one is
+//! told the id of who sends it. So an update that is not for everybody looks at its
+//! [`caller_context`](crate::context::caller_context) or [`caller`](crate::context::caller) first. The purse
+//! above does not, so whoever knows it has it give its coins away.
+//!
 //! Calls to one context are carried out in the order in which they were sent, and their callbacks are
 //! called in that order. If an update or its callback returns an error or is stopped, nothing of it has
 //! happened; the callback is then called again after a while, and given up in the end.
@@ -84,8 +89,9 @@
 use std::fmt;
 
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::error::Error;
 use crate::host;
@@ -171,13 +177,36 @@ fn json(whose: &str, value: &(impl Serialize + ?Sized)) -> Vec<u8> {
 }
 
 /// What a call that was sent has come to.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome<T = Value> {
     /// It was carried out, and this is its answer.
     Ok(T),
+    /// It was carried out, and its answer is not of the type that was expected: why not. What
+    /// another context's application answers is its own affair.
+    Unreadable(String),
     /// It was not, and nothing of it has happened.
     Error(CallFailed),
+}
+
+/// As a handler is told it: what another application has answered is none of the handler's
+/// mistakes, so it is read whatever that is.
+impl<'de, T: DeserializeOwned> Deserialize<'de> for Outcome<T> {
+    fn deserialize<D: Deserializer<'de>>(told: D) -> Result<Outcome<T>, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        enum Told {
+            Ok(Box<RawValue>),
+            Error(CallFailed),
+        }
+        Ok(match Told::deserialize(told)? {
+            Told::Ok(answer) => match serde_json::from_str(answer.get()) {
+                Ok(answer) => Outcome::Ok(answer),
+                Err(error) => Outcome::Unreadable(error.to_string()),
+            },
+            Told::Error(failed) => Outcome::Error(failed),
+        })
+    }
 }
 
 /// Why a call that was sent was not carried out.
@@ -185,7 +214,8 @@ pub enum Outcome<T = Value> {
 pub struct CallFailed {
     /// What programs go by: the name of the error as the server gives it to clients, such as
     /// `unknown_method` or `trapped`; `application_error` if the other application said no,
-    /// and `not_an_update` if the method is a query.
+    /// `not_an_update` if the method is a query, and `outcome_forgotten` if this context was deleted
+    /// and brought back since, and the other one has taken a call of it then.
     pub code: String,
     /// What the other application said.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,4 +1,4 @@
-//! Queries that ask other contexts, on the host in memory.
+//! Queries that ask other contexts, and calls that are sent to them, on the host in memory.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -121,4 +121,50 @@ fn an_update_that_asks_is_stopped() {
     shelf.set_others(|_, _, _| panic!("nobody is asked"));
     let asked = shelf.update("ask_in_an_update", json!({}));
     assert_eq!(asked, Err(Failed::AskedInUpdate));
+}
+
+/// Has others say something, and keeps what it was told.
+#[corelet::application]
+pub struct Teller {
+    told: Register<String>,
+}
+
+#[corelet::methods]
+impl Teller {
+    /// Has `to` called.
+    #[update]
+    pub fn tell(&mut self, to: ContextId) -> Result<String, Error> {
+        Ok(calls::send_then(&to, "say", &json!({}), "heard", &7)?)
+    }
+
+    /// What it expects is a number.
+    #[handler]
+    pub fn heard(&mut self, outcome: Outcome<u64>, data: u64) {
+        let told = match outcome {
+            Outcome::Ok(number) => format!("{number}"),
+            Outcome::Unreadable(why) => format!("unreadable: {why}"),
+            Outcome::Error(failed) => failed.code,
+        };
+        self.told.set(&format!("{data}: {told}"));
+    }
+}
+
+/// What another application answers is not the handler's mistake.
+#[test]
+fn an_outcome_that_is_not_as_expected_is_told_as_that() {
+    let mut teller = Context::<Teller>::new();
+    for (answer, expected) in [
+        (Ok(json!(u64::MAX)), "7: 18446744073709551615"),
+        (Ok(json!("many")), "7: unreadable: invalid type"),
+        (Ok(json!([[1]])), "7: unreadable: invalid type"),
+        (Err(Failed::UnknownMethod), "7: unknown_method"),
+        (Err(Failed::Error(json!([[1]]))), "7: application_error"),
+    ] {
+        teller.update("tell", json!({ "to": id(3) })).unwrap();
+        let ran = teller.run_sent(|_| answer.clone());
+        assert!(matches!(ran[..], [(_, Some(Ok(_)))]), "{ran:?}");
+        let told = teller.run(|teller| teller.told.get()).unwrap();
+        let told = told.expect("it was told");
+        assert!(told.starts_with(expected), "{told}");
+    }
 }
