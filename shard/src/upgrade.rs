@@ -403,6 +403,7 @@ mod tests {
     use super::*;
     use crate::fixture::{self, Bench, Disk};
     use crate::message::{Call, DirectoryChange, Reply};
+    use crate::sends::{SentCall, SentNumber};
 
     fn application(n: u8) -> ApplicationId {
         ApplicationId::from_bytes([n; 32])
@@ -501,6 +502,35 @@ mod tests {
             let context = block_on(bench.shard.revive(fixture::id(1))).unwrap();
             assert_eq!(context.code().application, application(expected));
         }
+    }
+
+    /// As calls of clients do.
+    #[test]
+    fn a_call_of_another_context_that_has_waited_runs_in_the_new_one() {
+        let bench = bench();
+        let mut upgrading = Box::pin(upgrade(&bench));
+        assert!(block_on(poll_once(&mut upgrading)).is_none());
+        let call = SentCall {
+            from: fixture::id(9),
+            number: SentNumber { stamp: 5, place: 0 },
+            method: "keep".to_owned(),
+            args: Bytes::from_static(b"{}"),
+            depth: 1,
+            has_callback: true,
+        };
+        let mut sent = Box::pin(bench.shard.take_here(fixture::id(1), call));
+        assert!(block_on(poll_once(&mut sent)).is_none());
+        while runs(&bench) == application(1) {
+            bench.commit();
+            assert!(block_on(poll_once(&mut upgrading)).is_none());
+        }
+        assert!(bench.queue.is_empty(), "it has waited");
+        bench.shard.run_stretch();
+        assert!(block_on(poll_once(&mut sent)).is_none());
+        assert_eq!(bench.queue.len(), 1);
+        bench.commit();
+        let end = block_on(poll_once(&mut sent)).expect("it has ended");
+        assert!(end.unwrap().is_done());
     }
 
     #[test]

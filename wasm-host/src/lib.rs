@@ -45,9 +45,7 @@ pub use guest_blobs::{
     SizeKnown, SizeStep,
 };
 pub use guest_calls::{Answered, QueryError, Question};
-pub use guest_sends::{
-    CALLBACK_DEPTH_MAX, GuestSends, NewCallback, NewSend, Sending, SentBounds,
-};
+pub use guest_sends::{CALLBACK_DEPTH_MAX, GuestSends, NewCallback, NewSend, Sending, SentBounds};
 pub use guest_sequences::{Elements, GuestSequences, RemovalStep, SequenceKind, SequenceStep};
 pub use guest_state::{
     GuestState, KEY_BYTES_MAX, NullState, Row, Space, StateError, Walk as StateWalk,

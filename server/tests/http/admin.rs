@@ -237,6 +237,14 @@ fn contexts_are_listed_in_pages_and_deleted_for_good() {
             "{query}"
         );
     }
+    for after in ["x", &ids[0], &format!("{}/x", ids[0])] {
+        let response = server.get(&format!("/v1/contexts/kv/sent?after={after}"));
+        assert_eq!(
+            (response.status, response.refusal().as_str()),
+            (400, "invalid_params"),
+            "{after}"
+        );
+    }
     let gone = ids.remove(0);
     assert_eq!(server.delete(&format!("/v1/contexts/{gone}")).status, 204);
     assert_eq!(server.delete(&format!("/v1/contexts/{gone}")).status, 404);

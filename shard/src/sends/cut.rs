@@ -13,8 +13,10 @@ use std::time::Duration;
 
 use crate::rt;
 
-/// Between two looks whether the parts are taken: a few milliseconds is what that takes.
+/// From one look whether the parts are taken to the next, of each that waits: a few milliseconds is
+/// what that takes, and seconds where disks are slow. Twice as long each time.
 const PAUSE: Duration = Duration::from_millis(1);
+const PAUSE_MAX: Duration = Duration::from_millis(32);
 
 /// Whether parts of a copy are being taken, of how many copies.
 #[derive(Clone, Debug, Default)]
@@ -32,8 +34,10 @@ impl Cut {
 
     /// Resolves at a moment at which no parts are being taken.
     pub(crate) async fn over(&self) {
+        let mut pause = PAUSE;
         while self.0.load(Ordering::SeqCst) > 0 {
-            rt::sleep(PAUSE).await;
+            rt::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
         }
     }
 }

@@ -32,8 +32,8 @@ pub(crate) use self::forgetting::Forgetting;
 pub(crate) use self::outcome::Outcome;
 pub use self::row::SentNumber;
 pub(crate) use self::row::{
-    CallbackRow, SENT, SENT_SUM, SentRow, TAKEN, TAKEN_COUNT, TakenRow, sent_key,
-    sent_prefix, split_sent, split_taken, taken_key,
+    CallbackRow, SENT, SENT_SUM, SentRow, TAKEN, TAKEN_COUNT, TakenRow, sent_key, sent_prefix,
+    split_sent, split_taken, taken_key,
 };
 use crate::context::Context;
 use crate::contexts::failure_of;

@@ -232,6 +232,57 @@ pub(crate) fn split_taken(key: &[u8]) -> Option<ContextId> {
 mod tests {
     use super::*;
 
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// They lie on disks: these bytes must not change.
+    #[test]
+    fn rows_lie_in_agendas_as_they_always_have() {
+        let number = SentNumber {
+            stamp: 0x0102_0304_0506_0708,
+            place: 0x090a,
+        };
+        let other = ContextId::from_bytes([0xcc; 32]);
+        let id = "cc".repeat(32);
+        let key = hex(&sent_key(other, number));
+        assert_eq!(key, format!("6f{id}0102030405060708090a"));
+        assert_eq!(hex(&taken_key(other)), format!("69{id}"));
+        assert_eq!((SENT_SUM, TAKEN_COUNT), (&b"O"[..], &b"I"[..]));
+        let mut row = SentRow {
+            depth: 3,
+            attempts: 1,
+            method: "add".to_owned(),
+            args: Bytes::from_static(b"{\"by\":1}"),
+            callback: Some(CallbackRow {
+                handler: "told".to_owned(),
+                data: Bytes::from_static(b"{}"),
+            }),
+        };
+        let called = "6164647b226279223a317d";
+        assert_eq!(
+            hex(&row.write()),
+            format!(
+                "010300000001000000010300000008000000040000\
+                     00{called}746f6c647b7d"
+            )
+        );
+        row.callback = None;
+        assert_eq!(
+            hex(&row.write()),
+            format!("01030000000100000000030000000800000000000000{called}")
+        );
+        for (outcome, expected) in [
+            (Outcome::Done(Bytes::from_static(b"7")), "0037"),
+            (Outcome::Refused(Bytes::from_static(b"null")), "016e756c6c"),
+            (Outcome::failed("trapped"), "0274726170706564"),
+        ] {
+            let row = TakenRow { number, outcome };
+            let expected = format!("010102030405060708090a{expected}");
+            assert_eq!(hex(&row.write()), expected);
+        }
+    }
+
     #[test]
     fn rows_are_read_as_they_were_written_and_numbers_lie_in_their_order() {
         let callback = CallbackRow {

@@ -308,7 +308,10 @@ mod tests {
         run(async |bench| {
             let mut first = hand(&bench, 1, 5, "keep");
             assert!(now(&mut first).await.is_none(), "it is not durable yet");
+            let mut beside = hand(&bench, 1, 5, "keep");
+            assert!(now(&mut beside).await.is_none(), "nor for who comes then");
             let outcome = taken(&bench, &mut first).await;
+            assert_eq!(taken(&bench, &mut beside).await, outcome);
             assert!(matches!(&outcome, Outcome::Done(answer) if !answer.is_empty()));
             assert_eq!(version(&bench), 1);
             for _ in ["in memory", "on the disk"] {
@@ -376,7 +379,11 @@ mod tests {
             all.set(0);
             let mut taking = hand(&bench, 1, 5, "keep");
             assert!(taken(&bench, &mut taking).await.is_done());
-            assert_eq!((context.taking.get(), all.get()), (0, 0), "its place is free");
+            assert_eq!(
+                (context.taking.get(), all.get()),
+                (0, 0),
+                "its place is free"
+            );
         });
     }
 }

@@ -448,6 +448,11 @@ mod tests {
             };
             names.push(name);
         }
+        // This lies on disks as it is. A key has 43 bytes, a value 22, two names and two JSON texts.
+        let sum = GuestState::get(&mut view, Space::Agenda, SENT_SUM).unwrap();
+        let bytes = 4 * (43 + 22 + "add{}told1".len() as u64);
+        let expected = [4_u64.to_le_bytes(), bytes.to_le_bytes()].concat();
+        assert_eq!(sum, Some(expected));
         view = view.with_origin(Hlc::from_micros(6), 0);
         assert_eq!(view.send(call(1, b"{}"), BOUNDS).unwrap(), Sending::TooMany);
         let sent_to = |after, limit| {

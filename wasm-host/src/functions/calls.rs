@@ -5,8 +5,8 @@
 
 use wasmtime::component::{Linker, WasmStr};
 
-use super::{is_json, is_shallow};
 use super::storage::{Bytes, answered, count_write};
+use super::{is_json, is_shallow};
 use crate::costs;
 use crate::failure::{Failure, capped};
 use crate::guest_calls::{QueryError, Question};

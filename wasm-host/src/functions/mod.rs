@@ -79,3 +79,25 @@ fn depth(json: &[u8]) -> usize {
     }
     deepest
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_as_deep_as_its_brackets_outside_of_texts() {
+        for (json, expected) in [
+            ("1", 0),
+            ("[]", 1),
+            (r#"{"a":[1,{"b":2}],"c":[[]]}"#, 3),
+            (r#"["[[[\"[[","\\",{"[{[":"]"}]"#, 2),
+            (r#"["\\\"[[["]"#, 1),
+        ] {
+            assert!(is_json(json.as_bytes()).is_ok(), "{json}");
+            assert_eq!(depth(json.as_bytes()), expected, "{json}");
+        }
+        let nested = |levels| "[".repeat(levels) + &"]".repeat(levels);
+        assert!(is_shallow(nested(CALLBACK_DEPTH_MAX).as_bytes()).is_ok());
+        assert!(is_shallow(nested(CALLBACK_DEPTH_MAX + 1).as_bytes()).is_err());
+    }
+}
