@@ -6,6 +6,7 @@ pub mod corpus;
 mod damage;
 pub mod made;
 mod node;
+pub mod sending;
 mod server;
 mod small_disk;
 pub mod smith;
