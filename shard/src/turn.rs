@@ -420,7 +420,7 @@ impl Shard {
             }
         };
         let method = match &entry {
-            Entry::Call { method, .. } => Some(Arc::clone(method)),
+            Entry::Call { method, .. } | Entry::Inspect { method } => Some(Arc::clone(method)),
             Entry::Handle { handler } => Some(Arc::clone(handler)),
             Entry::Hook(hook) => Some(Arc::from(hook.name())),
             Entry::Init => None,

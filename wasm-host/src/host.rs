@@ -485,6 +485,9 @@ impl Host {
             handle: optional(world::HANDLE, &|function: &ComponentFunc| {
                 function.typecheck::<(&str, &[u8]), (world::CallResult,)>(&instance_type)
             })?,
+            inspect: optional(world::INSPECT, &|function: &ComponentFunc| {
+                function.typecheck::<(&str, &[u8]), (world::HookResult,)>(&instance_type)
+            })?,
             hooks: HookExports {
                 schema_version: optional(world::SCHEMA_VERSION, &|function: &ComponentFunc| {
                     function.typecheck::<(), (u64,)>(&instance_type)
@@ -494,6 +497,8 @@ impl Host {
                 })?,
                 before_upgrade: optional(world::BEFORE_UPGRADE, &told)?,
                 after_upgrade: optional(world::AFTER_UPGRADE, &told)?,
+                stop: optional(world::STOP, &told)?,
+                low_memory: optional(world::LOW_MEMORY, &told)?,
             },
         };
         if exports.hooks.migrate.is_some() && exports.hooks.schema_version.is_none() {

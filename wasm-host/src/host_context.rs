@@ -177,6 +177,8 @@ pub(crate) struct HostContext {
     failure: Option<Failure>,
     /// What all linear memories of the store have grown to.
     memory_bytes: u64,
+    /// What that was when the guest was last told that little is left to it.
+    memory_told: u64,
     /// See [`crate::HostConfig::instances_bytes_max`].
     all_bytes_max: u64,
     /// A size of memory that the guest's own module forbids, if it asked.
@@ -244,6 +246,7 @@ impl HostContext {
             progress: Progress::new(Arc::clone(shared)),
             failure: None,
             memory_bytes: 0,
+            memory_told: 0,
             all_bytes_max,
             memory_refused_at: None,
             state: None,
@@ -343,6 +346,21 @@ impl HostContext {
 
     pub(crate) fn memory_bytes(&self) -> u64 {
         self.memory_bytes
+    }
+
+    /// Whether they are more than a guest is left in peace with, and more than it knows of.
+    pub(crate) fn is_low_on_memory(&self) -> bool {
+        let limits = &self.limits;
+        let share = limits
+            .memory_bytes_max
+            .saturating_mul(limits.low_memory_share)
+            / 100;
+        self.memory_bytes > share.max(self.memory_told)
+    }
+
+    /// Notes that the guest is told of it.
+    pub(crate) fn tell_of_memory(&mut self) {
+        self.memory_told = self.memory_bytes;
     }
 
     /// Takes so many bytes more of what all instances may have, if they are there.

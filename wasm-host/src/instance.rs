@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
+use wasmtime::component::ComponentExportIndex;
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
 
 use crate::description::{BadDescription, Description};
@@ -35,6 +36,8 @@ pub struct Instance {
     pub(crate) call: world::CallFunc,
     /// None if the application has no handlers.
     pub(crate) handle: Option<world::HandleFunc>,
+    /// None if the application does not look at updates before they are queued.
+    pub(crate) inspect: Option<world::InspectFunc>,
     /// Where hooks are looked up when one runs: that is seldom, and instances are made often.
     exported: wasmtime::component::Instance,
     _permit: Permit,
@@ -66,10 +69,12 @@ impl Instance {
         let exports = &module.linked.exports;
         let init = instance.get_func(&mut store, exports.init);
         let call = instance.get_func(&mut store, exports.call);
-        let handle = exports.handle;
-        let handle = handle.map(|handle| instance.get_func(&mut store, handle));
-        let (Some(init), Some(call), Some(handle)) =
-            (init, call, handle.map_or(Some(None), |it| it.map(Some)))
+        let mut optional = |export: Option<ComponentExportIndex>| match export {
+            None => Some(None),
+            Some(export) => instance.get_func(&mut store, export).map(Some),
+        };
+        let (handle, inspect) = (optional(exports.handle), optional(exports.inspect));
+        let (Some(init), Some(call), Some(handle), Some(inspect)) = (init, call, handle, inspect)
         else {
             let what = "an export that was found at load is gone".to_owned();
             return Err(InstantiateError::Start(Failure::OurBug { what }));
@@ -78,11 +83,12 @@ impl Instance {
         // this component with the same Rust types, and they do not depend on
         // the instance. Checking again would cost about 1 µs per instance.
         #[allow(unsafe_code)]
-        let (init, call, handle) = unsafe {
+        let (init, call, handle, inspect) = unsafe {
             (
                 world::InitFunc::new_unchecked(init),
                 world::CallFunc::new_unchecked(call),
                 handle.map(|handle| world::HandleFunc::new_unchecked(handle)),
+                inspect.map(|inspect| world::InspectFunc::new_unchecked(inspect)),
             )
         };
         Ok(Instance {
@@ -90,6 +96,7 @@ impl Instance {
             init,
             call,
             handle,
+            inspect,
             exported: instance,
             _permit: permit,
             module: Arc::clone(module),
@@ -106,6 +113,12 @@ impl Instance {
     /// machine's. Pages that it has not touched yet cost nothing.
     pub fn memory_bytes(&self) -> u64 {
         self.store.data().memory_bytes()
+    }
+
+    /// Whether its memory has grown beyond [`low_memory_share`](crate::Limits::low_memory_share), and the
+    /// guest wants to be told so and has not been since it grew.
+    pub fn is_low_on_memory(&self) -> bool {
+        self.module.has_hook(Hook::LowMemory) && self.store.data().is_low_on_memory()
     }
 
     /// Tells the guest; none if it does not want to be told.
@@ -125,7 +138,7 @@ impl Instance {
                     Err(error) => Err(error),
                 }
             }
-            Hook::BeforeUpgrade | Hook::AfterUpgrade => {
+            Hook::BeforeUpgrade | Hook::AfterUpgrade | Hook::Stop | Hook::LowMemory => {
                 match exported.get_typed_func::<(), (world::HookResult,)>(&mut *store, export) {
                     Ok(hook) => {
                         let hook: world::HookFunc = hook;

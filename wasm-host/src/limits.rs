@@ -161,6 +161,16 @@ limits! {
     upgrade_writes_max: Count = 100_000;
     /// Keys and values written by each of these hooks, counted as write_bytes_max is.
     upgrade_write_bytes_max: Bytes = 8 << 20;
+    /// Fuel of one look at an update before it is queued (`inspect`), of which each byte of its
+    /// arguments takes one. No more than slice_fuel, whatever this says.
+    inspect_fuel_max: Fuel = 1_000_000;
+    /// Fuel of telling one context that the server stops (`stop`).
+    stop_fuel_max: Fuel = 10_000_000;
+    /// Percent of memory_bytes_max that an instance may grow to before it is told so
+    /// (`low-memory`). With 100 it never is.
+    low_memory_share: Count = 75;
+    /// Fuel of telling it. No more than slice_fuel, whatever this says.
+    low_memory_fuel_max: Fuel = 1_000_000;
     /// Fuel of one slice, after which the shard may run others. A slice with
     /// host calls in it ends at the next one behind this number, or at twice
     /// this number.
@@ -335,6 +345,7 @@ impl Limits {
             32 << 20,
         )?;
         at_least("slice_fuel", self.slice_fuel, 1_000)?;
+        at_most("low_memory_share", self.low_memory_share, 100)?;
         at_least("call_time_max", self.call_time_max, 1)?;
         // A year, so that it can be added to any moment.
         at_most("call_time_max", self.call_time_max, 365 * 24 * 3_600_000)?;

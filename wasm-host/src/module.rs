@@ -69,6 +69,8 @@ pub(crate) struct Exports {
     pub(crate) call: ComponentExportIndex,
     /// None if the application has no handlers.
     pub(crate) handle: Option<ComponentExportIndex>,
+    /// None if it does not look at updates before they are queued.
+    pub(crate) inspect: Option<ComponentExportIndex>,
     pub(crate) hooks: HookExports,
 }
 
@@ -79,6 +81,8 @@ pub(crate) struct HookExports {
     pub(crate) migrate: Option<ComponentExportIndex>,
     pub(crate) before_upgrade: Option<ComponentExportIndex>,
     pub(crate) after_upgrade: Option<ComponentExportIndex>,
+    pub(crate) stop: Option<ComponentExportIndex>,
+    pub(crate) low_memory: Option<ComponentExportIndex>,
 }
 
 impl HookExports {
@@ -87,6 +91,8 @@ impl HookExports {
             Hook::Migrate { .. } => self.migrate,
             Hook::BeforeUpgrade => self.before_upgrade,
             Hook::AfterUpgrade => self.after_upgrade,
+            Hook::Stop => self.stop,
+            Hook::LowMemory => self.low_memory,
         }
     }
 }
@@ -110,6 +116,12 @@ impl Module {
     /// Whether it has handlers, which [`Entry::Handle`](crate::Entry::Handle) runs.
     pub fn has_handlers(&self) -> bool {
         self.linked.exports.handle.is_some()
+    }
+
+    /// Whether it looks at updates before they are queued, which
+    /// [`Entry::Inspect`](crate::Entry::Inspect) has it do.
+    pub fn inspects(&self) -> bool {
+        self.linked.exports.inspect.is_some()
     }
 
     /// Whether it wants to be told so, which [`Entry::Hook`](crate::Entry::Hook) does.

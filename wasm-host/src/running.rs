@@ -23,7 +23,7 @@ use crate::guest_state::NullState;
 use crate::host_context::{Facts, Phase, Progress, WriteBounds};
 use crate::instance::{Instance, failure_of};
 use crate::stats::count;
-use crate::turn::{Entry, Finished, Output, Reads, Turn};
+use crate::turn::{Entry, Finished, Hook, Output, Reads, Turn};
 
 /// A turn in progress.
 #[must_use = "nothing runs before the first poll"]
@@ -70,6 +70,17 @@ impl Running {
                             .call_async(&mut *instance.store, (handler, &args))
                             .await;
                         answer.map(|(answer,)| answer)
+                    }
+                    (Ok(()), Entry::Inspect { method }) => {
+                        let Some(inspect) = &instance.inspect else {
+                            let message = "the application does not look at updates, as it does not export `inspect`";
+                            let message = message.to_owned();
+                            return not_run(instance, Failure::Misused { message }, fuel_max);
+                        };
+                        let answer = inspect
+                            .call_async(&mut *instance.store, (method, &args))
+                            .await;
+                        answer.map(|(answer,)| answer.map(|()| b"null".to_vec()))
                     }
                     // Boxed, because all turns would have room for it.
                     (Ok(()), &Entry::Hook(hook)) => match Box::pin(instance.tell(hook)).await {
@@ -189,7 +200,12 @@ fn begin(instance: &mut Instance, turn: Turn) -> (Entry, Bytes, Result<(), Failu
     } = turn;
     let (phase, fuel_limit) = match &entry {
         Entry::Init => (Phase::Update, "init_fuel_max"),
-        Entry::Hook(_) => (Phase::Update, "upgrade_fuel_max"),
+        Entry::Hook(Hook::BeforeUpgrade | Hook::Migrate { .. } | Hook::AfterUpgrade) => {
+            (Phase::Update, "upgrade_fuel_max")
+        }
+        Entry::Hook(Hook::Stop) => (Phase::Update, "stop_fuel_max"),
+        Entry::Hook(Hook::LowMemory) => (Phase::Query, "low_memory_fuel_max"),
+        Entry::Inspect { .. } => (Phase::Query, "inspect_fuel_max"),
         Entry::Handle { .. }
         | Entry::Call {
             kind: MethodKind::Update,
@@ -202,7 +218,9 @@ fn begin(instance: &mut Instance, turn: Turn) -> (Entry, Bytes, Result<(), Failu
     };
     let limits = &instance.store.data().limits;
     let writes = match &entry {
-        Entry::Hook(_) => WriteBounds::of_upgrade(limits),
+        Entry::Hook(Hook::BeforeUpgrade | Hook::Migrate { .. } | Hook::AfterUpgrade) => {
+            WriteBounds::of_upgrade(limits)
+        }
         _ => WriteBounds::of_call(limits),
     };
     let fuel = fuel_max.saturating_sub(costs::TURN.of_bytes(args.len() as u64));
@@ -221,6 +239,9 @@ fn begin(instance: &mut Instance, turn: Turn) -> (Entry, Bytes, Result<(), Failu
         .store
         .data_mut()
         .begin(phase, facts, state, fuel, queries);
+    if matches!(entry, Entry::Hook(Hook::LowMemory)) {
+        instance.store.data_mut().tell_of_memory();
+    }
     let ready = before(instance, args.len() as u64, fuel);
     (entry, args, ready)
 }

@@ -28,8 +28,14 @@ pub enum Entry {
         /// The handler's name.
         handler: Arc<str>,
     },
-    /// Tells of what happens to the context. May write. Fails with [`Failure::Misused`] if the
-    /// application has no such hook.
+    /// `inspect`: whether an update may be queued, which is an error if it may not. May not write.
+    /// Fails with [`Failure::Misused`] if the application does not look at updates.
+    Inspect {
+        /// The update's name.
+        method: Arc<str>,
+    },
+    /// Tells of what happens to the context. May write, but for [`Hook::LowMemory`]. Fails with
+    /// [`Failure::Misused`] if the application has no such hook.
     Hook(Hook),
 }
 
@@ -45,6 +51,10 @@ pub enum Hook {
     },
     /// `after-upgrade`: it was another application's.
     AfterUpgrade,
+    /// `stop`: the server is about to.
+    Stop,
+    /// `low-memory`: the instance's memory has [grown](crate::Instance::is_low_on_memory).
+    LowMemory,
 }
 
 impl Hook {
@@ -54,6 +64,8 @@ impl Hook {
             Hook::BeforeUpgrade => world::BEFORE_UPGRADE,
             Hook::Migrate { .. } => world::MIGRATE,
             Hook::AfterUpgrade => world::AFTER_UPGRADE,
+            Hook::Stop => world::STOP,
+            Hook::LowMemory => world::LOW_MEMORY,
         }
     }
 }
@@ -121,7 +133,7 @@ pub struct Reads {
 /// A checked answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Output {
-    /// Valid JSON; `null` for `init` and hooks.
+    /// Valid JSON; `null` for `init`, `inspect` and hooks.
     pub bytes: Vec<u8>,
 }
 

@@ -57,6 +57,9 @@ pub(crate) const SCHEMA_VERSION: &str = "schema-version";
 pub(crate) const MIGRATE: &str = "migrate";
 pub(crate) const BEFORE_UPGRADE: &str = "before-upgrade";
 pub(crate) const AFTER_UPGRADE: &str = "after-upgrade";
+pub(crate) const INSPECT: &str = "inspect";
+pub(crate) const STOP: &str = "stop";
+pub(crate) const LOW_MEMORY: &str = "low-memory";
 
 /// `describe: func() -> description`
 pub(crate) type DescribeFunc = TypedFunc<(), (RawDescription,)>;
@@ -70,7 +73,9 @@ pub(crate) type HandleFunc = CallFunc;
 pub(crate) type SchemaVersionFunc = TypedFunc<(), (u64,)>;
 /// `migrate: func(from: u64) -> result<_, list<u8>>`
 pub(crate) type MigrateFunc = TypedFunc<(u64,), (HookResult,)>;
-/// `before-upgrade` and `after-upgrade`: `func() -> result<_, list<u8>>`
+/// `inspect: func(method: string, args: list<u8>) -> result<_, list<u8>>`
+pub(crate) type InspectFunc = TypedFunc<(&'static str, &'static [u8]), (HookResult,)>;
+/// All other hooks: `func() -> result<_, list<u8>>`
 pub(crate) type HookFunc = TypedFunc<(), (HookResult,)>;
 /// What hooks return.
 pub(crate) type HookResult = Result<(), Vec<u8>>;

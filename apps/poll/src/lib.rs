@@ -19,7 +19,7 @@
 //!
 //! The question never changes, votes add up wherever they were given, who has
 //! voted is a set. Each node says for itself what it is called, and keeps the
-//! notes of its operator to itself. A poll can close by itself: a timer does that, on the
+//! notes of its operator to itself. What is too long is refused before it is queued. A poll can close by itself: a timer does that, on the
 //! node where it was asked for, and a handler that no client can call.
 //!
 //! ```sh
@@ -88,12 +88,25 @@ pub struct Turnout {
     errors: Vec<String>,
 }
 
+/// Bytes of what an update is asked with, at most.
+pub const ARGS_BYTES_MAX: usize = 16 << 10;
+
 /// How many polls one follows at most: as many as one call may ask, if the server is not set
 /// otherwise.
 pub const FOLLOWED_MAX: u64 = 100;
 
 #[corelet::methods]
 impl Poll {
+    /// Nobody has more to say: what is longer is refused before it is queued, and costs the others
+    /// nothing.
+    #[inspect]
+    pub fn look(&self, _method: &str, args: &[u8]) -> Result<(), Error> {
+        match args.len() <= ARGS_BYTES_MAX {
+            true => Ok(()),
+            false => Err(Error::new("too_long", "say it in 16 KiB")),
+        }
+    }
+
     /// Begins with a question, or without one, and may be about to close from the beginning.
     #[init]
     pub fn begin(&mut self, question: Option<String>, close_in: Option<u64>) {

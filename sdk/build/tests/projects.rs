@@ -50,6 +50,31 @@ fn a_new_project_becomes_a_component() {
     assert_eq!(fs::read(&again.path).unwrap(), component);
 
     let source = fs::read_to_string(dir.join("src/lib.rs")).unwrap();
+    let hooks = "    #[inspect]
+    pub fn look(&self, method: &str, args: &[u8]) -> Result<(), Error> {
+        match method == \"sign\" && args.len() < 1000 {
+            true => Ok(()),
+            false => Err(Error::new(\"too_long\", \"a guest says it in a sentence\")),
+        }
+    }
+    #[stop]
+    pub fn close(&mut self) {
+        self.signed.set(&0);
+    }
+    #[low_memory]
+    pub fn shrink(&self) {}
+    #[query]
+";
+    let hooked = source.replacen("    #[query]\n", hooks, 1);
+    fs::write(dir.join("src/lib.rs"), hooked).unwrap();
+    let built = build(&request, &toolchain).unwrap();
+    let component = fs::read(&built.path).unwrap();
+    for export in ["inspect", "stop", "low-memory"] {
+        let export = export.as_bytes();
+        let is_there = component.windows(export.len()).any(|bytes| bytes == export);
+        assert!(is_there, "{}", String::from_utf8_lossy(export));
+    }
+
     let unmarked = source
         .replace("#[corelet::methods]", "")
         .replace("    #[update]\n", "")

@@ -14,15 +14,28 @@ pub(crate) enum Mark {
     Migrate,
     BeforeUpgrade,
     AfterUpgrade,
+    Inspect,
+    Stop,
+    LowMemory,
 }
 
 impl Mark {
-    /// Whether it marks what runs when a context is upgraded.
+    /// Whether it marks what the server tells of by itself, at moments of a context's life.
     pub(crate) fn is_hook(self) -> bool {
-        matches!(
-            self,
-            Mark::Migrate | Mark::BeforeUpgrade | Mark::AfterUpgrade
-        )
+        match self {
+            Mark::Migrate
+            | Mark::BeforeUpgrade
+            | Mark::AfterUpgrade
+            | Mark::Inspect
+            | Mark::Stop
+            | Mark::LowMemory => true,
+            Mark::Query | Mark::Update | Mark::Init | Mark::Handler => false,
+        }
+    }
+
+    /// Whether what it marks may write.
+    pub(crate) fn may_write(self) -> bool {
+        !matches!(self, Mark::Query | Mark::Inspect | Mark::LowMemory)
     }
 
     fn of(attribute: &Attribute) -> Option<Mark> {
@@ -35,6 +48,9 @@ impl Mark {
             "migrate" => Some(Mark::Migrate),
             "before_upgrade" => Some(Mark::BeforeUpgrade),
             "after_upgrade" => Some(Mark::AfterUpgrade),
+            "inspect" => Some(Mark::Inspect),
+            "stop" => Some(Mark::Stop),
+            "low_memory" => Some(Mark::LowMemory),
             _ => None,
         }
     }
@@ -48,6 +64,9 @@ impl Mark {
             Mark::Migrate => "migrate",
             Mark::BeforeUpgrade => "before_upgrade",
             Mark::AfterUpgrade => "after_upgrade",
+            Mark::Inspect => "inspect",
+            Mark::Stop => "stop",
+            Mark::LowMemory => "low_memory",
         }
     }
 }

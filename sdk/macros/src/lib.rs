@@ -34,7 +34,11 @@ pub fn application(attribute: TokenStream, item: TokenStream) -> TokenStream {
 /// context is upgraded to another application, most often a later version of this one (`&mut self`
 /// each, and an error keeps everything as it was): `#[before_upgrade]` in the application that the
 /// context has had, then in the new one `#[migrate]`, which takes the schema version that the state is in
-/// (`from: u64`) and brings it into this application's if the two differ, and `#[after_upgrade]`. Methods without a mark stay private to
+/// (`from: u64`) and brings it into this application's if the two differ, and `#[after_upgrade]`.
+/// `#[inspect]` marks what looks at each update before it is queued (`&self`, and `method: &str, args: &[u8]`, of
+/// which the latter is the JSON that came): an error refuses it, and costs the context next to nothing. `#[stop]` marks
+/// what a context with an instance in memory is told when the server stops (`&mut self`), and `#[low_memory]`
+/// what an instance is told whose memory has grown beyond a part of what it may have (`&self`). Methods without a mark stay private to
 /// the application. Parameters are plain names; their types implement
 /// `Deserialize`, or are `&str`. Results implement `Serialize`.
 #[proc_macro_attribute]

@@ -51,7 +51,10 @@ impl Method {
         }
         let mut parameters = Vec::new();
         for argument in &signature.inputs {
-            if let FnArg::Typed(typed) = argument {
+            // What hooks are handed comes from no caller, and was looked at above.
+            if let FnArg::Typed(typed) = argument
+                && !mark.is_hook()
+            {
                 parameters.extend(Parameter::read(typed, &mut problems));
             }
         }
@@ -103,7 +106,7 @@ impl Method {
             }
         });
         let lifetime = self.parameters.iter().any(|p| p.text).then(|| quote!(<'a>));
-        let mutable = (self.mark != Mark::Query).then(|| quote!(mut));
+        let mutable = self.mark.may_write().then(|| quote!(mut));
         quote! {{
             #[derive(::corelet_sdk::private::serde::Deserialize)]
             #[serde(crate = "::corelet_sdk::private::serde", deny_unknown_fields)]
@@ -120,11 +123,20 @@ impl Method {
         let function = Ident::new(self.mark.name(), ident.span());
         let (parameter, argument) = match self.mark {
             Mark::Migrate => (quote!(from: u64), quote!(from)),
+            Mark::Inspect => (quote!(method: &str, args: &[u8]), quote!(method, args)),
             _ => (quote!(), quote!()),
         };
+        let mutable = self.mark.may_write().then(|| quote!(mut));
+        let there_is = (self.mark == Mark::Inspect).then(|| {
+            quote!(
+                const INSPECTS: bool = true;
+            )
+        });
         quote! {
+            #there_is
+
             fn #function(#parameter) -> ::core::result::Result<(), ::std::vec::Vec<u8>> {
-                let mut application = <#app as ::corelet_sdk::private::State>::open();
+                let #mutable application = <#app as ::corelet_sdk::private::State>::open();
                 #[allow(clippy::let_unit_value)]
                 let returned = application.#ident(#argument);
                 ::corelet_sdk::private::InitReturned::reply(returned)
@@ -235,13 +247,16 @@ fn receiver(function: &ImplItemFn, mark: Mark, problems: &mut Problems) {
         Mark::Update => "an update takes `&mut self`",
         Mark::Init => "an init method takes `&mut self`",
         Mark::Handler => "a handler takes `&mut self`",
-        Mark::Migrate | Mark::BeforeUpgrade | Mark::AfterUpgrade => "a hook takes `&mut self`",
+        Mark::Migrate | Mark::BeforeUpgrade | Mark::AfterUpgrade | Mark::Stop => {
+            "a hook takes `&mut self`"
+        }
+        Mark::Inspect | Mark::LowMemory => "this hook takes `&self`: it may only read",
     };
     match function.sig.inputs.first() {
         Some(FnArg::Receiver(receiver)) => {
             let by_reference = receiver.reference.is_some() && receiver.colon_token.is_none();
             let mutable = receiver.mutability.is_some();
-            if !by_reference || mutable != (mark != Mark::Query) {
+            if !by_reference || mutable != mark.may_write() {
                 problems.report(receiver, expected);
             }
         }
@@ -268,9 +283,15 @@ fn parameters_of_hook(function: &ImplItemFn, mark: Mark, problems: &mut Problems
             types.next().is_some_and(is_number) && types.next().is_none(),
             "`#[migrate]` takes the schema version that the state is in: `from: u64`",
         ),
+        Mark::Inspect => (
+            types.next().is_some_and(is_text)
+                && types.next().is_some_and(is_bytes)
+                && types.next().is_none(),
+            "`#[inspect]` takes the update's name and its arguments: `method: &str, args: &[u8]`",
+        ),
         _ => (
             types.next().is_none(),
-            "nothing is handed to this hook, so it takes `&mut self` alone",
+            "nothing is handed to this hook, so it takes the application alone",
         ),
     };
     if !is_good {
@@ -305,6 +326,22 @@ fn is_text(ty: &Type) -> bool {
         }) => matches!(&**elem, Type::Path(path) if path.path.is_ident("str")),
         _ => false,
     }
+}
+
+fn is_bytes(ty: &Type) -> bool {
+    let Type::Reference(TypeReference {
+        mutability: None,
+        lifetime: None,
+        elem,
+        ..
+    }) = ty
+    else {
+        return false;
+    };
+    let Type::Slice(slice) = &**elem else {
+        return false;
+    };
+    matches!(&*slice.elem, Type::Path(path) if path.path.is_ident("u8"))
 }
 
 fn plain(ident: &Ident) -> String {

@@ -549,6 +549,52 @@ mod tests {
             ),
             "a hook takes `&mut self`",
         );
+        check_method(
+            quote!(
+                #[inspect]
+                fn m(&mut self, method: &str, args: &[u8]) {}
+            ),
+            "this hook takes `&self`",
+        );
+        check_method(
+            quote!(
+                #[inspect]
+                fn m(&self, method: &str) {}
+            ),
+            "takes the update's name and its arguments",
+        );
+        check_method(
+            quote!(
+                #[low_memory]
+                fn m(&mut self) {}
+            ),
+            "this hook takes `&self`",
+        );
+        check_method(
+            quote!(
+                #[stop]
+                fn m(&self) {}
+            ),
+            "a hook takes `&mut self`",
+        );
+        let all = quote!(
+            impl App {
+                #[update]
+                fn m(&mut self) {}
+                #[inspect]
+                fn look(&self, method: &str, args: &[u8]) -> Result<(), Error> {}
+                #[stop]
+                fn end(&mut self) {}
+                #[low_memory]
+                fn shrink(&self) {}
+            }
+        );
+        let all = expand(quote!(), all).to_string();
+        assert!(all.contains("const INSPECTS : bool = true"));
+        for export in ["export_inspect", "export_stop", "export_low_memory"] {
+            assert!(all.contains(export), "{export}");
+        }
+        assert!(!expanded.contains("INSPECTS"), "it has none");
         check(
             quote!(
                 impl App {

@@ -42,6 +42,24 @@ pub trait Application: State {
         Ok(())
     }
 
+    /// Whether there is `#[inspect]`.
+    const INSPECTS: bool = false;
+
+    /// Runs `#[inspect]`; the error is JSON.
+    fn inspect(_method: &str, _args: &[u8]) -> Result<(), Vec<u8>> {
+        Ok(())
+    }
+
+    /// Runs `#[stop]`; the error is JSON.
+    fn stop() -> Result<(), Vec<u8>> {
+        Ok(())
+    }
+
+    /// Runs `#[low_memory]`; the error is JSON.
+    fn low_memory() -> Result<(), Vec<u8>> {
+        Ok(())
+    }
+
     /// Runs a handler; answer and error are JSON.
     fn handle(handler: &str, _args: &[u8]) -> Reply {
         Err(crate::arguments::unknown_handler(handler))

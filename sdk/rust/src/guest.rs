@@ -84,6 +84,27 @@ impl<A: Application> hook_bindings::after_upgrade::Guest for Guest<A> {
     }
 }
 
+impl<A: Application> hook_bindings::inspect::Guest for Guest<A> {
+    fn inspect(method: String, args: Vec<u8>) -> Result<(), Vec<u8>> {
+        report_panics();
+        A::inspect(&method, &args)
+    }
+}
+
+impl<A: Application> hook_bindings::stop::Guest for Guest<A> {
+    fn stop() -> Result<(), Vec<u8>> {
+        report_panics();
+        A::stop()
+    }
+}
+
+impl<A: Application> hook_bindings::low_memory::Guest for Guest<A> {
+    fn low_memory() -> Result<(), Vec<u8>> {
+        report_panics();
+        A::low_memory()
+    }
+}
+
 fn parameters(parameters: &[Parameter]) -> Vec<bindings::Parameter> {
     parameters
         .iter()

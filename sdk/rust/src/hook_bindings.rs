@@ -41,3 +41,33 @@ pub mod after_upgrade {
         default_bindings_module: "corelet_sdk::hook_bindings::after_upgrade",
     });
 }
+
+pub mod inspect {
+    wit_bindgen::generate!({
+        path: "../wit",
+        world: "with-inspect",
+        pub_export_macro: true,
+        export_macro_name: "export_inspect",
+        default_bindings_module: "corelet_sdk::hook_bindings::inspect",
+    });
+}
+
+pub mod stop {
+    wit_bindgen::generate!({
+        path: "../wit",
+        world: "with-stop",
+        pub_export_macro: true,
+        export_macro_name: "export_stop",
+        default_bindings_module: "corelet_sdk::hook_bindings::stop",
+    });
+}
+
+pub mod low_memory {
+    wit_bindgen::generate!({
+        path: "../wit",
+        world: "with-low-memory",
+        pub_export_macro: true,
+        export_macro_name: "export_low_memory",
+        default_bindings_module: "corelet_sdk::hook_bindings::low_memory",
+    });
+}

@@ -90,6 +90,8 @@ pub struct Event {
 pub enum Failed {
     /// The method returned this error, or the SDK refused the call.
     Error(Value),
+    /// `#[inspect]` refused the update with this error, so that the method was not called.
+    Refused(Value),
     /// The method panicked with this message.
     Panicked(String),
     /// A query tried to write.
@@ -108,10 +110,12 @@ pub enum Failed {
 }
 
 impl Failed {
-    /// The `code` of the error that the method returned, if it has one.
+    /// The `code` of the error that the method or `#[inspect]` returned, if it has one.
     pub fn code(&self) -> Option<&str> {
         match self {
-            Failed::Error(error) => error.get("code").and_then(Value::as_str),
+            Failed::Error(error) | Failed::Refused(error) => {
+                error.get("code").and_then(Value::as_str)
+            }
             _ => None,
         }
     }
@@ -121,6 +125,7 @@ impl fmt::Display for Failed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Failed::Error(error) => write!(f, "the method returned the error {error}"),
+            Failed::Refused(error) => write!(f, "the update was refused with the error {error}"),
             Failed::Panicked(message) => write!(f, "the method panicked: {message}"),
             Failed::WroteInQuery => f.write_str("a query tried to write; only updates may"),
             Failed::AskedInUpdate => {
@@ -208,7 +213,8 @@ impl<A: Application> Context<A> {
         })
     }
 
-    /// Calls the update `method`; all that it did stays if it answers.
+    /// Calls the update `method`; all that it did stays if it answers. `#[inspect]` looks at it first,
+    /// as a query that is told of each other context that it asks that too many wait.
     pub fn update(&mut self, method: &str, args: Value) -> Result<Value, Failed> {
         self.call(MethodKind::Update, method, args)
     }
@@ -216,6 +222,29 @@ impl<A: Application> Context<A> {
     /// Calls the query `method`.
     pub fn query(&mut self, method: &str, args: Value) -> Result<Value, Failed> {
         self.call(MethodKind::Query, method, args)
+    }
+
+    /// Runs `#[stop]`, as a server does that stops.
+    pub fn stop(&mut self) -> Result<(), Failed> {
+        self.by_the_node(true, A::stop)
+    }
+
+    /// Runs `#[low_memory]`, as a server does behind a call that has let memory grow.
+    pub fn low_memory(&mut self) -> Result<(), Failed> {
+        self.by_the_node(false, A::low_memory)
+    }
+
+    fn by_the_node(
+        &mut self,
+        may_write: bool,
+        hook: impl FnOnce() -> Result<(), Vec<u8>>,
+    ) -> Result<(), Failed> {
+        let caller = std::mem::replace(&mut self.caller, "corelet:node".to_owned());
+        let told = self.turn(may_write, || {
+            hook().map_err(|error| Failed::Error(parsed(&error)))
+        });
+        self.caller = caller;
+        told
     }
 
     /// Runs `f` on the application as an update, past the dispatch: typed
@@ -392,18 +421,34 @@ impl<A: Application> Context<A> {
 
     fn call(&mut self, kind: MethodKind, method: &str, args: Value) -> Result<Value, Failed> {
         let mut methods = A::DESCRIPTION.methods.iter();
-        if let Some(found) = methods.find(|found| found.name == method)
+        let found = methods.find(|found| found.name == method);
+        if let Some(found) = found
             && found.kind != kind
         {
             return Err(Failed::WrongKind { is: found.kind });
         }
         let args = args.to_string();
+        if A::INSPECTS && found.is_some() && kind == MethodKind::Update {
+            self.inspect(method, &args)?;
+        }
         self.turn(kind == MethodKind::Update, || {
             match A::call(method, args.as_bytes()) {
                 Ok(output) => Ok(parsed(&output)),
                 Err(error) => Err(Failed::Error(parsed(&error))),
             }
         })
+    }
+
+    fn inspect(&mut self, method: &str, args: &str) -> Result<(), Failed> {
+        let nobody = Others(Rc::new(|_: &ContextId, _: &str, _: Value| {
+            Err(QueryError::TooDeep)
+        }));
+        let others = self.others.replace(nobody);
+        let looked = self.turn(false, || {
+            A::inspect(method, args.as_bytes()).map_err(|error| Failed::Refused(parsed(&error)))
+        });
+        self.others = others;
+        looked
     }
 
     fn turn<T>(

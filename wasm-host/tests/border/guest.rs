@@ -18,6 +18,15 @@ const REALLOC: &str = r#"
           (br $enough))))
       (local.get $at))
 "#;
+/// What a guest may export beside the frame, and what these take.
+const HOOKS: [(&str, &str); 3] = [
+    (
+        "inspect",
+        "(param \"method\" string) (param \"args\" (list u8))",
+    ),
+    ("stop", ""),
+    ("low-memory", ""),
+];
 const RESET: &str = "(global.set $free (i32.const 8192))";
 const DESCRIBE: &str = "(func $describe (result i32) (i32.const 64))";
 const INIT: &str = "(func $init (param i32 i32) (result i32) (call $ok-null))";
@@ -61,7 +70,19 @@ fn framed(text: &str, memory: &str) -> String {
         }
     }
     let or = |found: bool, default: &'static str| if found { "" } else { default };
-    read("frame.wat")
+    let mut lifted = String::new();
+    for (name, parameters) in HOOKS {
+        if guest.contains(&format!("(export \"{name}\")")) {
+            lifted.push_str(&format!(
+                "(func (export \"{name}\") {parameters} (result (result (error (list u8))))
+                   (canon lift (core func $guest \"{name}\") (memory $memory) (realloc $realloc)
+                     (post-return $reset)))"
+            ));
+        }
+    }
+    let frame = read("frame.wat");
+    let frame = frame.trim_end().strip_suffix(')').unwrap();
+    format!("{frame}{lifted})")
         .replace("{{memory}}", memory)
         .replace(
             "{{realloc}}",

@@ -5,6 +5,7 @@ mod blobs;
 mod cache;
 mod calls;
 mod guest;
+mod hooks;
 mod hostile;
 mod kinds;
 mod load;
