@@ -96,6 +96,10 @@ figures! {
     Counter sequence_evictions = "corelet_sequence_evictions" "Lists and texts given up to make room";
     Counter sequences_saved = "corelet_sequences_saved" "Times that a list or text was saved as a whole";
     Gauge timers_waiting = "corelet_timers_contexts_waiting" "Contexts that wait for a timer to be due";
+    Counter inspections = "corelet_inspections" "Looks that applications had at updates before these were queued";
+    Counter inspections_refused = "corelet_inspections_refused" "Those after which the update was not queued, as the application refused it or failed";
+    Counter low_memory_told = "corelet_low_memory_told" "Times that an instance was told that its memory has grown beyond limits.low_memory_share";
+    Counter low_memory_failed = "corelet_low_memory_failed" "Those of them that failed";
     Gauge upgrades_running = "corelet_upgrades_running" "Upgrades of contexts under way, by the shard that was asked for them";
     Counter upgrades = "corelet_upgrades" "Contexts that got another application";
     Counter upgrades_failed = "corelet_upgrades_failed" "Upgrades of contexts in which a hook failed";

@@ -510,6 +510,7 @@ fn node_config(config: &Config, count: ShardCount) -> NodeConfig {
                 attempts_max: config.sends.attempts_max as u32,
                 retry_after: config.sends.retry_after,
             },
+            stop_hooks_timeout: config.process.stop_hooks_timeout,
         },
         ledger: LedgerConfig {
             map_bytes_max: config.storage.map_bytes_max.0,

@@ -348,6 +348,7 @@ fn query_error(error: CallError) -> QueryError {
         | CallError::Past(_)
         | CallError::NotUpgradable { .. }
         | CallError::Hook { .. }
+        | CallError::Inspection { .. }
         | CallError::ApplicationInUse { .. }
         | CallError::ApplicationsFull { .. }
         | CallError::NameTaken { .. }

@@ -88,6 +88,8 @@ pub struct Bounds {
     pub timers: TimerBounds,
     /// How calls that contexts have sent to others are brought there.
     pub sends: SendBounds,
+    /// For how long contexts are told that the server stops, all together.
+    pub stop_hooks_timeout: Duration,
 }
 
 impl Default for Bounds {
@@ -123,6 +125,7 @@ impl Default for Bounds {
             collector: CollectorBounds::default(),
             timers: TimerBounds::default(),
             sends: SendBounds::default(),
+            stop_hooks_timeout: Duration::from_secs(2),
         }
     }
 }

@@ -150,6 +150,15 @@ pub enum CallError {
         said: Option<Arc<str>>,
     },
 
+    /// The application has looked at the update before it was queued, and refused it or failed.
+    #[error("the update was refused at its inspection: {failure}")]
+    Inspection {
+        /// How: [`Failure::Application`] if it has refused it.
+        failure: Arc<Failure>,
+        /// What the guest last logged as an error.
+        said: Option<Arc<str>>,
+    },
+
     // Limits reached: retry later.
     /// The file system has less space left than has to stay free.
     #[error(
@@ -294,10 +303,12 @@ impl CallError {
                 Refused::Damaged { source } => corrupt(source)?,
                 _ => return None,
             },
-            CallError::Guest { failure, .. } => match &**failure {
-                Failure::State(error) => corrupt(error.downcast_ref()?)?,
-                _ => return None,
-            },
+            CallError::Guest { failure, .. } | CallError::Inspection { failure, .. } => {
+                match &**failure {
+                    Failure::State(error) => corrupt(error.downcast_ref()?)?,
+                    _ => return None,
+                }
+            }
             _ => return None,
         };
         let key = key.to_owned();
@@ -324,6 +335,14 @@ impl CallError {
         CallError::Guest {
             failure: Arc::new(failure),
             said: last_error.map(|line| Arc::from(&*line.message)),
+        }
+    }
+
+    /// The same of a look at an update.
+    pub(crate) fn inspection(failure: Failure, logs: &[GuestLog]) -> CallError {
+        match CallError::guest(failure, logs) {
+            CallError::Guest { failure, said } => CallError::Inspection { failure, said },
+            error => error,
         }
     }
 

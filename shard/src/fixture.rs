@@ -18,7 +18,7 @@ use corelet_store::{
     Sealer, Sequence, SequenceKind, ShardCount, ShardId, Space, Standing, StoreError, VouchedDelta,
     Write, make_seals, vouch,
 };
-use corelet_wasm_host::{Entry, Host, HostConfig, Instance, Module, Turn};
+use corelet_wasm_host::{Entry, Host, HostConfig, Instance, Module, Running, Turn};
 use crossbeam_channel::Receiver;
 use ed25519_dalek::{Signer, SigningKey};
 use hashlink::LruCache;
@@ -33,6 +33,7 @@ use crate::context::{Code, Context};
 use crate::copies::Copier;
 use crate::directory::{Directory, DirectoryData};
 use crate::guest_log::GuestLogs;
+use crate::inspecting::Inspection;
 use crate::mailbox::{Inbox, mailbox};
 use crate::mesh::Mesh;
 use crate::message::{DirectoryChange, Message};
@@ -41,7 +42,7 @@ use crate::schedule::Schedule;
 use crate::sequences::SequenceCache;
 use crate::shard::Shard;
 use crate::snapshots::Snapshots;
-use crate::turn::TurnInProgress;
+use crate::turn::{Begin, TurnInProgress};
 use crate::uploads::UploadService;
 use crate::view::{SequenceAccess, View};
 use crate::warm_order::WarmOrder;
@@ -112,6 +113,10 @@ pub(crate) fn instance() -> Instance {
 
 /// A turn that has begun and never goes on.
 pub(crate) fn turn_in_progress(is_query: bool) -> TurnInProgress {
+    TurnInProgress::of(endless(), is_query)
+}
+
+fn endless() -> Running {
     let turn = Turn {
         entry: Entry::Init,
         args: Bytes::new(),
@@ -127,8 +132,12 @@ pub(crate) fn turn_in_progress(is_query: bool) -> TurnInProgress {
             NodeId::from_bytes([0; 32]),
         ))),
     };
-    let running = instance().run(turn);
-    TurnInProgress::of(running, is_query)
+    instance().run(turn)
+}
+
+/// A look at an update that has begun and never goes on.
+pub(crate) fn inspection(begin: Begin) -> Inspection {
+    Inspection::of(begin, endless())
 }
 
 /// A ledger in a directory of its own.

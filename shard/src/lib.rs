@@ -43,6 +43,8 @@ mod fixture;
 mod guest_log;
 mod handle;
 mod held;
+mod hooks;
+mod inspecting;
 mod keyed;
 mod large;
 mod mailbox;

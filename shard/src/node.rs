@@ -3,8 +3,8 @@
 //!
 //! Stopping: [`Drainer::drain`] tells each shard's part of the server, which stops
 //! taking connections and finishes what it has; when every part has ended,
-//! nothing comes in any more, each shard waits for its own turns and commits,
-//! and leaves; then the commit threads and compile threads end.
+//! nothing comes in any more, each shard waits for its own turns and commits, tells its
+//! contexts (`hooks.rs`), and leaves; then the commit threads and compile threads end.
 
 use std::future::Future;
 use std::io;
@@ -414,6 +414,7 @@ where
     while !shard.commits.is_idle() || (!shard.is_quiet() && Instant::now() < patience) {
         rt::sleep(Duration::from_millis(1)).await;
     }
+    shard.tell_of_stop().await;
     // The commit thread's last checkpoint brings it in.
     shard.keep_new_statistics().await;
     while !shard.commits.is_idle() {

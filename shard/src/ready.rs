@@ -1,5 +1,5 @@
-//! What of one context can run: the queries that wait for a place, by their depth, the update
-//! whose turn it is, and the turns that have begun, be it that they are between two slices or
+//! What of one context can run: the queries that wait for a place, by their depth, the updates that
+//! have to be looked at before they queue, the update whose turn it is, and the turns that have begun, be it that they are between two slices or
 //! that they wait for another context.
 //!
 //! Owned by the shard. Whose turn it is among contexts, and why queries have places by their
@@ -7,12 +7,20 @@
 
 use std::collections::VecDeque;
 
+use crate::inspecting::Inspection;
 use crate::turn::{Begin, TurnInProgress};
 
 /// Something that a context waits to do.
 pub(crate) enum Job {
     Begin(Begin),
     Resume(TurnInProgress),
+    Inspect(Uninspected),
+}
+
+/// An update whose application looks at it before it is queued, and has not, or not to the end.
+pub(crate) enum Uninspected {
+    Waiting(Begin),
+    Begun(Box<Inspection>),
 }
 
 /// What of one context can run as soon as it is its turn. Each has a number: its
@@ -21,6 +29,8 @@ pub(crate) enum Job {
 pub(crate) struct Ready {
     // Of outermost queries, then of those at each depth below that has been met.
     lanes: Vec<Lane>,
+    // In the order in which they came; the first one may have been begun with.
+    uninspected: VecDeque<(u64, Uninspected)>,
     // The update whose turn it is.
     update: Option<(u64, Begin)>,
     // Turns between two slices, each with an instance.
@@ -42,13 +52,16 @@ impl Ready {
     /// Those that wait for their turn.
     pub(crate) fn len(&self) -> usize {
         let waiting: usize = self.lanes.iter().map(|lane| lane.waiting.len()).sum();
-        waiting + usize::from(self.update.is_some()) + self.parked.len()
+        waiting + usize::from(self.update.is_some()) + self.parked.len() + self.uninspected.len()
     }
 
     /// Whether there is something to run.
     pub(crate) fn can_go(&self, queries_max: usize) -> bool {
         let may_begin = |lane: &Lane| !lane.waiting.is_empty() && lane.begun < queries_max;
-        !self.parked.is_empty() || self.update.is_some() || self.lanes.iter().any(may_begin)
+        !self.parked.is_empty()
+            || self.update.is_some()
+            || !self.uninspected.is_empty()
+            || self.lanes.iter().any(may_begin)
     }
 
     /// Whether one more query of this depth may begin before all that wait.
@@ -79,6 +92,19 @@ impl Ready {
         debug_assert!(self.update.is_none(), "updates go one at a time");
         let number = self.number();
         self.update = Some((number, begin));
+    }
+
+    pub(crate) fn put_uninspected(&mut self, begin: Begin) {
+        let number = self.number();
+        self.uninspected
+            .push_back((number, Uninspected::Waiting(begin)));
+    }
+
+    /// One that is to be looked at further, before all that came behind it.
+    pub(crate) fn put_inspection(&mut self, inspection: Box<Inspection>) {
+        let number = self.number();
+        self.uninspected
+            .push_front((number, Uninspected::Begun(inspection)));
     }
 
     /// All that are between two slices.
@@ -137,6 +163,11 @@ impl Ready {
         let query = number(waiting.as_ref().and_then(|q| q.front()).map(|q| q.0));
         let update = number(self.update.as_ref().map(|u| u.0));
         let parked = number(self.parked.front().map(|p| p.0));
+        let uninspected = number(self.uninspected.front().map(|u| u.0));
+        if uninspected < query.min(update).min(parked) {
+            let (_, uninspected) = self.uninspected.pop_front()?;
+            return Some(Job::Inspect(uninspected));
+        }
         if parked < query.min(update) {
             let (_, turn) = self.parked.pop_front()?;
             self.has_left(&turn);

@@ -29,6 +29,7 @@ use crate::bounds::Bounds;
 use crate::context::Context;
 use crate::error::CallError;
 use crate::fair::Line;
+use crate::inspecting::Inspection;
 use crate::ready::Job;
 use crate::stats::ShardStats;
 use crate::turn::{Begin, TurnInProgress};
@@ -93,7 +94,8 @@ impl Schedule {
             }
     }
 
-    /// Whether a turn that has begun may go on where its answer arrived.
+    /// Whether a turn that has begun may go on where its answer arrived, or an update be looked at
+    /// where it has.
     pub(crate) fn may_go_on_now(&self, context: &Context) -> bool {
         self.until_breath.get() > 0 && !context.in_line.get()
     }
@@ -143,6 +145,21 @@ impl Schedule {
             // Else it waits for a query that asks, out of the line.
             self.let_go(context);
         }
+    }
+
+    /// Queues an update that has to be looked at before it is queued among the others. Whoever is
+    /// looked at at once must not overtake it, so [`may_go_on_now`](Self::may_go_on_now) says no meanwhile.
+    pub(crate) fn enqueue_uninspected(&self, context: &Rc<Context>, begin: Begin) {
+        self.stats.waiting.up();
+        context.ready.borrow_mut().put_uninspected(begin);
+        self.join_line(context);
+    }
+
+    /// Queues the rest of a look whose slice has ended, before all updates that wait for theirs.
+    pub(crate) fn requeue_inspection(&self, context: &Rc<Context>, inspection: Box<Inspection>) {
+        self.stats.waiting.up();
+        context.ready.borrow_mut().put_inspection(inspection);
+        self.join_line(context);
     }
 
     /// Resolves when the context's state is the caller's alone, behind the updates that
@@ -300,6 +317,7 @@ mod tests {
     use super::*;
     use crate::chain::Link;
     use crate::fixture;
+    use crate::ready::Uninspected;
     use crate::statistics::Row;
     use crate::turn::{Asked, What};
 
@@ -351,12 +369,18 @@ mod tests {
             number: u64,
             asked: Option<Box<Asked>>,
         ) {
+            let begin = self.begin(is_update, number, asked);
+            let context = &self.contexts[usize::from(context)];
+            self.schedule.enqueue(context, begin);
+        }
+
+        fn begin(&self, is_update: bool, number: u64, asked: Option<Box<Asked>>) -> Begin {
             let method = Arc::from("method");
             let what = match is_update {
                 true => What::Update(method),
                 false => What::Query(method),
             };
-            let begin = Begin {
+            Begin {
                 what,
                 row: Row::NONE,
                 args: Bytes::copy_from_slice(&number.to_le_bytes()),
@@ -366,9 +390,7 @@ mod tests {
                 upgrades: 0,
                 keyed: None,
                 asked,
-            };
-            let context = &self.contexts[usize::from(context)];
-            self.schedule.enqueue(context, begin);
+            }
         }
 
         /// One stretch in which every call ends with its first slice. `fuel`
@@ -417,6 +439,7 @@ mod tests {
                         fixture::turn_in_progress(!begin.is_exclusive()),
                     ),
                     Job::Resume(turn) => (0, turn),
+                    Job::Inspect(_) => unreachable!("nobody looks at calls here"),
                 };
                 ran.push(number);
                 bench.schedule.spend(context, bench.slice_fuel);
@@ -438,6 +461,55 @@ mod tests {
         assert_eq!(next(true), 0, "the first query ends");
         assert_eq!(next(false), 3, "and makes room for the third");
         assert_eq!([next(false), next(false)], [0, 5]);
+    }
+
+    /// However many slices a look takes, and wherever it is had.
+    #[test]
+    fn updates_that_wait_for_a_look_are_queued_in_the_order_of_coming() {
+        let bench = Bench::new(1);
+        let context = &bench.contexts[0];
+        assert!(bench.schedule.may_go_on_now(context));
+        for number in 1..=3 {
+            let begin = bench.begin(true, number, None);
+            bench.schedule.enqueue_uninspected(context, begin);
+        }
+        assert!(
+            !bench.schedule.may_go_on_now(context),
+            "one that comes now would overtake them"
+        );
+        assert_eq!((context.waiting(), bench.stats.waiting.get()), (3, 3));
+        let (mut ran, mut looks) = (Vec::new(), 0);
+        // Of stretches that are used up by one slice of a look; the first look has two.
+        for _ in 0..20 {
+            bench.schedule.stretch(|context, job| match job {
+                Job::Inspect(Uninspected::Waiting(begin)) if looks == 0 => {
+                    looks += 1;
+                    bench.schedule.spend(context, bench.slice_fuel);
+                    let inspection = fixture::inspection(begin);
+                    bench
+                        .schedule
+                        .requeue_inspection(context, Box::new(inspection));
+                }
+                Job::Inspect(uninspected) => {
+                    looks += 1;
+                    bench.schedule.spend(context, bench.slice_fuel);
+                    let begin = match uninspected {
+                        Uninspected::Waiting(begin) => begin,
+                        Uninspected::Begun(inspection) => inspection.into_begin(),
+                    };
+                    bench.schedule.enqueue(context, begin);
+                }
+                Job::Begin(begin) => {
+                    ran.push(number_of(&begin));
+                    bench.schedule.spend(context, 1);
+                    bench.schedule.update_ended(context);
+                }
+                Job::Resume(_) => unreachable!("no call here has a second slice"),
+            });
+        }
+        assert_eq!((ran, looks), (vec![1, 2, 3], 4));
+        assert_eq!((context.waiting(), bench.stats.waiting.get()), (0, 0));
+        assert!(!context.in_line.get());
     }
 
     /// Else those that wait for each other's places would wait for ever.

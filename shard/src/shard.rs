@@ -29,6 +29,7 @@ use crate::delivery::Delivery;
 use crate::directory::Directory;
 use crate::error::CallError;
 use crate::guest_log::GuestLogs;
+use crate::inspecting::Arrived;
 use crate::keyed::Keyed;
 use crate::mesh::Mesh;
 use crate::message::{Call, Reply, Request, Response};
@@ -312,6 +313,12 @@ impl Shard {
         if is_exclusive {
             self.commits.check_room(0)?;
         }
+        if begin.is_to_be_inspected(context) {
+            begin = match self.inspect_arriving(context, begin)? {
+                Arrived::Inspected(begin) => begin,
+                Arrived::Queued(answer) => return Ok(Started::Queued(answer)),
+            };
+        }
         let query = (!is_exclusive).then(|| begin.depth());
         if !self.schedule.may_run_now(context, query) {
             // A context has one timer's run under way, and few calls of other contexts, and a shard
@@ -383,6 +390,7 @@ impl Shard {
             let step = match job {
                 Job::Begin(begin) => self.begin(context, begin),
                 Job::Resume(turn) => self.resume(context, turn),
+                Job::Inspect(update) => return self.inspect_queued(context, update),
             };
             self.carry_on(context, step);
         });
@@ -642,7 +650,7 @@ pub(crate) fn unknown_method(context: &Context, name: &[u8]) -> CallError {
 }
 
 /// A turn goes on without the caller who began it.
-fn is_unused(context: &Context) -> bool {
+pub(crate) fn is_unused(context: &Context) -> bool {
     context.is_idle() && !context.in_line.get() && !context.updating.get()
 }
 

@@ -169,6 +169,14 @@ pub struct ShardStats {
     pub sequences_opening: Gauge,
     /// What these take, about.
     pub sequence_opening_bytes: Gauge,
+    /// Looks at updates before they were queued.
+    pub inspections: Counter,
+    /// Those after which the update was not queued, by the application's word or fault.
+    pub inspections_refused: Counter,
+    /// Times that an instance was told that its memory had grown.
+    pub low_memory_told: Counter,
+    /// Those of them that failed.
+    pub low_memory_failed: Counter,
     /// Upgrades under way that this shard was asked for from outside.
     pub upgrades_running: Gauge,
     /// Contexts that got another application.

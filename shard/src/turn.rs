@@ -17,7 +17,7 @@ use corelet_store::{
     BlobHold, CallEffects, Change, ContextId, Event, Hlc, KeyedAnswer, Reuse, Root,
 };
 use corelet_wasm_host::{
-    Answered, Entry, Failure, Finished, GuestEvent, GuestLog, GuestState, Instance,
+    Answered, Entry, Failure, Finished, GuestEvent, GuestLog, GuestState, Hook, Instance,
     InstantiateError, MethodKind, Module, Question, Running, Turn,
 };
 
@@ -77,6 +77,8 @@ pub(crate) enum What {
     Init,
     /// The handler of a timer that is due.
     Timer(DueTimer),
+    /// The hook that tells of the server's stop, as an update.
+    Stop,
     /// A hook, for whoever holds the context.
     Hook(Box<HookTurn>),
     /// An update that another context has sent a call to.
@@ -108,7 +110,7 @@ impl What {
     pub(crate) fn has_its_place(&self) -> bool {
         match self {
             What::Timer(_) | What::Sent(_) | What::Callback(_) => true,
-            What::Query(_) | What::Update(_) | What::Init | What::Hook(_) => false,
+            What::Query(_) | What::Update(_) | What::Init | What::Stop | What::Hook(_) => false,
         }
     }
 }
@@ -312,9 +314,7 @@ impl Shard {
         let mut hlc = None;
         let (kind, state, fuel_max, state_version) = match &mut begin.what {
             What::Query(_) => {
-                let settled = context.overlay.borrow().settled();
-                let access = self.access(context);
-                let view = View::of_query(context.slot, self.snapshots.latest(), settled, access);
+                let view = self.view_of_query(context);
                 let version = context.standing.get().version;
                 (TurnKind::Query, view, limits.query_fuel_max, version)
             }
@@ -338,6 +338,12 @@ impl Shard {
                 let view = view.with_now(self.clock.wall_micros());
                 (TurnKind::Init, view, limits.init_fuel_max, 0)
             }
+            What::Stop => {
+                let view = self.view_of_update(context, self.access(context));
+                let view = view.with_blobs(&self.blobs);
+                let version = version_of_update(context);
+                (TurnKind::Update, view, limits.stop_fuel_max, version)
+            }
         };
         let (mut state, mut args) = (state, begin.args);
         let (fuel_max, queries, chain) = match begin.asked {
@@ -360,6 +366,7 @@ impl Shard {
             }),
             What::Init => Ok(Entry::Init),
             What::Hook(hook) => Ok(Entry::Hook(hook.hook)),
+            What::Stop => Ok(Entry::Hook(Hook::Stop)),
             What::Timer(timer) => match state.take_due(&timer.name, timer.at) {
                 Ok(Some(taken)) => {
                     args = taken.args;
@@ -501,6 +508,13 @@ impl Shard {
         }
     }
 
+    /// What a query that begins now sees.
+    pub(crate) fn view_of_query(&self, context: &Context) -> View {
+        let settled = context.overlay.borrow().settled();
+        let access = self.access(context);
+        View::of_query(context.slot, self.snapshots.latest(), settled, access)
+    }
+
     /// What an update that begins now sees.
     pub(crate) fn view_of_update(&self, context: &Context, access: SequenceAccess) -> View {
         let overlay = Rc::clone(&context.overlay);
@@ -572,7 +586,7 @@ impl Shard {
         }
     }
 
-    fn spend(&self, context: &Context, fuel: u64) {
+    pub(crate) fn spend(&self, context: &Context, fuel: u64) {
         self.stats.fuel.add(fuel);
         self.schedule.spend(context, fuel);
     }
@@ -812,7 +826,11 @@ impl Shard {
     /// told before the change is durable, so a query gets none that knows of one
     /// which is not. An update gets the one that knows of the most, which leaves
     /// the others to queries.
-    fn check_out(&self, context: &Context, is_exclusive: bool) -> Result<Warm, CallError> {
+    pub(crate) fn check_out(
+        &self,
+        context: &Context,
+        is_exclusive: bool,
+    ) -> Result<Warm, CallError> {
         if context.deleted.get() {
             self.check_service(context.id)?;
             return Err(CallError::ContextNotFound {
@@ -870,7 +888,7 @@ impl Shard {
     /// one, if the context may have one more
     /// and those that make room for it are enough. One that is too large for any
     /// room goes, and nobody else for it.
-    fn check_in(&self, context: &Rc<Context>, used: Option<Warm>) {
+    pub(crate) fn check_in(&self, context: &Rc<Context>, used: Option<Warm>) {
         let Some(used) = used else { return };
         let serves_once = {
             let code = context.code();
@@ -883,6 +901,10 @@ impl Shard {
         if serves_once || is_full || is_too_large || context.deleted.get() {
             return;
         }
+        let Some(used) = self.tell_of_memory(context, used) else {
+            return;
+        };
+        let bytes = used.instance.memory_bytes();
         while !self.warm_sum.has_room(bytes, &self.bounds) {
             if !self.cool_one() {
                 return;
@@ -1036,6 +1058,7 @@ fn new_module(what: &What) -> Option<&Arc<Module>> {
         | What::Update(_)
         | What::Init
         | What::Timer(_)
+        | What::Stop
         | What::Sent(_)
         | What::Callback(_) => None,
     }
@@ -1043,7 +1066,7 @@ fn new_module(what: &What) -> Option<&Arc<Module>> {
 
 /// Pending means that a slice has ended, or that the guest has a question: host functions wait
 /// for nothing else, so there is nobody to wake us.
-fn poll_slice(running: &mut Running) -> Poll<Finished> {
+pub(crate) fn poll_slice(running: &mut Running) -> Poll<Finished> {
     Pin::new(running).poll(&mut std::task::Context::from_waker(Waker::noop()))
 }
 

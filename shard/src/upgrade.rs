@@ -303,7 +303,9 @@ impl Shard {
             What::Query(name) => (name, MethodKind::Query),
             What::Update(name) => (name, MethodKind::Update),
             What::Sent(call) => (&call.method, MethodKind::Update),
-            What::Init | What::Timer(_) | What::Callback(_) | What::Hook(_) => return Ok(begin),
+            What::Init | What::Timer(_) | What::Stop | What::Callback(_) | What::Hook(_) => {
+                return Ok(begin);
+            }
         };
         let (row, found) = self.method_of(context, name.as_bytes());
         begin.row = row;
@@ -350,7 +352,14 @@ impl Shard {
                 }
                 return Ok(begin);
             }
-            (MethodKind::Query, MethodKind::Update) => begin.what = What::Update(name),
+            (MethodKind::Query, MethodKind::Update) => {
+                begin.what = What::Update(name);
+                // It has not been among them. Those that have are not looked at anew.
+                if begin.is_to_be_inspected(context) {
+                    self.schedule.enqueue_uninspected(context, begin);
+                    return Err(Box::new(Step::Delivered));
+                }
+            }
             (MethodKind::Update, MethodKind::Query) => {
                 begin.what = What::Query(name);
                 self.schedule.update_ended(context);

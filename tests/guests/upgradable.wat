@@ -24,7 +24,7 @@
 
   (data (i32.const 16) "slowwaitreadturnflip{{own}}plan")
   (data (i32.const 48) "null")
-  (data (i32.const 56) "bma{{letter}}")
+  (data (i32.const 56) "bma{{letter}}s")
   (data (i32.const 64) "upgradable")
   (data (i32.const 80) "{{letter}}.0.0")
   (data (i32.const 88) "\"{{letter}}\"")

@@ -148,7 +148,7 @@ pub struct Upgradable {
 /// What a hook does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Doing {
-    /// It writes its letter: `b`, `m` or `a`.
+    /// It writes its letter: `b`, `m`, `a` or `s`.
     Writes,
     /// It does, and then says no.
     SaysNo,
@@ -160,6 +160,8 @@ pub enum Doing {
     Floods,
     /// It writes two thousand bytes at once.
     Heaps,
+    /// Of `inspect`: it refuses arguments of more than 3000 bytes, and takes longer the more there are.
+    Looks,
 }
 
 impl Upgradable {
@@ -181,6 +183,12 @@ impl Upgradable {
                 "migrate" => ("with-migrate", "(param i64)", 57),
                 "before-upgrade" => ("with-before-upgrade", "", 56),
                 "after-upgrade" => ("with-after-upgrade", "", 58),
+                "stop" => ("with-stop", "", 60),
+                "inspect" => (
+                    "with-inspect",
+                    "(param i32 i32 i32) (param $length i32)",
+                    58,
+                ),
                 name => panic!("there is no hook {name:?}"),
             };
             worlds.push(world);
@@ -195,6 +203,15 @@ impl Upgradable {
                         (i32.const 4096) (i32.const 2000))
                       (i32.const 320)"
                     .to_owned(),
+                Doing::Looks => {
+                    hooks.push_str(&format!(
+                        "(func (export \"{name}\") {takes} (result i32)
+                           (call $run (i32.mul (local.get $length) (i32.const 20)))
+                           (select (i32.const 272) (i32.const 320)
+                             (i32.gt_u (local.get $length) (i32.const 3000))))\n"
+                    ));
+                    continue;
+                }
             };
             hooks.push_str(&format!(
                 "(func (export \"{name}\") {takes} (result i32)\n    (call $write (i32.const {letter})) {then})\n"

@@ -19,6 +19,15 @@ const REALLOC: &str = r#"(func (export "realloc") (param $old i32) (param i32) (
       (i32.sub (i32.const 0) (local.get $align))))
     (global.set $free (i32.add (local.get $at) (local.get $bytes)))
     (local.get $at))"#;
+/// What a guest may export beside the frame, and what these take.
+const HOOKS: [(&str, &str); 3] = [
+    (
+        "inspect",
+        "(param \"method\" string) (param \"args\" (list u8))",
+    ),
+    ("stop", ""),
+    ("low-memory", ""),
+];
 const RESET: &str = "(global.set $free (i32.const 8192))";
 const DESCRIBE: &str = "(func $describe (result i32) (i32.const 64))";
 const INIT: &str = "(func $init (param i32 i32) (result i32) (call $ok-null))";
@@ -122,7 +131,7 @@ fn component(guest: &str) -> Vec<u8> {
 }
 
 /// The text of a component with so much memory. Everything belongs to the guest, but what
-/// follows a line `;; part: realloc` or `;; part: reset`.
+/// follows a line `;; part: realloc` or `;; part: reset`. A hook that it exports is the component's.
 pub(crate) fn in_frame(text: &str, memory: &str) -> String {
     let mut parts = [String::new(), String::new(), String::new()];
     let mut part = 0;
@@ -138,8 +147,23 @@ pub(crate) fn in_frame(text: &str, memory: &str) -> String {
         }
     }
     let [guest, realloc, reset] = &parts;
+    let mut lifted = String::new();
+    for (name, parameters) in HOOKS {
+        if guest.contains(&format!("(export \"{name}\")")) {
+            write!(
+                lifted,
+                "(func (export \"{name}\") {parameters} (result (result (error (list u8))))
+                   (canon lift (core func $guest \"{name}\") (memory $memory) (realloc $realloc)
+                     (post-return $reset)))"
+            )
+            .expect("text");
+        }
+    }
+    let frame = FRAME.trim_end();
+    let frame = frame.strip_suffix(')').expect("the component's end");
+    let frame = format!("{frame}{lifted})");
     let or = |text: &'static str, found: bool| if found { "" } else { text };
-    FRAME
+    frame
         .replace("{{memory}}", memory)
         .replace(
             "{{realloc}}",

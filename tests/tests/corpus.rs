@@ -20,7 +20,7 @@ const SETTINGS: [&str; 3] = [
 ];
 
 /// Limits that no guest of the corpus reaches, and the tests that do.
-const ELSEWHERE: [(&str, &str); 22] = [
+const ELSEWHERE: [(&str, &str); 25] = [
     (
         "sent_calls_max",
         "what_a_context_has_sent_is_bounded_in_number_and_bytes",
@@ -101,6 +101,18 @@ const ELSEWHERE: [(&str, &str); 22] = [
     (
         "upgrade_fuel_max",
         "a_hook_that_fails_leaves_the_context_as_it_was",
+    ),
+    (
+        "stop_fuel_max",
+        "a_stop_waits_for_no_context_that_makes_trouble_of_it",
+    ),
+    (
+        "low_memory_share",
+        "an_instance_whose_memory_grows_is_told_and_may_let_go_of_some",
+    ),
+    (
+        "low_memory_fuel_max",
+        "an_instance_that_fails_when_it_is_told_goes_and_its_call_is_answered",
     ),
     (
         "refusals_kept_max",

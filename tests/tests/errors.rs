@@ -483,6 +483,11 @@ fn guests_that_fail(catalogue: &Catalogue) {
 
     let data = update("refuse", "application_error");
     assert_eq!(data["error"], json!({ "a": 1 }));
+    let inspecting = "(func $call (param i32 i32 i32 i32) (result i32) (call $ok-null))
+        (func (export \"inspect\") (param i32 i32 i32 i32) (result i32)
+          (call $err (local.get 2) (local.get 3)))";
+    let data = call("a look", &made::framed(inspecting), "inspection_refused");
+    assert_eq!(data["error"], json!({ "a": 1 }));
     for (guest, says) in [("unreachable", "unreachable"), ("divide", "divide by zero")] {
         let data = update(guest, "trapped");
         let trap = data["trap"].as_str().expect("a text");

@@ -216,6 +216,12 @@ impl<A: Application> Context<A> {
     /// Calls the update `method`; all that it did stays if it answers. `#[inspect]` looks at it first,
     /// as a query that is told of each other context that it asks that too many wait.
     pub fn update(&mut self, method: &str, args: Value) -> Result<Value, Failed> {
+        let mut methods = A::DESCRIPTION.methods.iter();
+        let is_there =
+            methods.any(|found| found.name == method && found.kind == MethodKind::Update);
+        if A::INSPECTS && is_there {
+            self.inspect(method, &args.to_string())?;
+        }
         self.call(MethodKind::Update, method, args)
     }
 
@@ -384,7 +390,7 @@ impl<A: Application> Context<A> {
         answers
     }
 
-    /// Carries out a call that the context `from` has sent to this one.
+    /// Carries out a call that the context `from` has sent to this one. `#[inspect]` does not look at it.
     pub fn receive(&mut self, from: &ContextId, call: &SentCall) -> Result<Value, Failed> {
         let mut methods = A::DESCRIPTION.methods.iter();
         if methods.all(|method| method.name != call.method) {
@@ -421,16 +427,12 @@ impl<A: Application> Context<A> {
 
     fn call(&mut self, kind: MethodKind, method: &str, args: Value) -> Result<Value, Failed> {
         let mut methods = A::DESCRIPTION.methods.iter();
-        let found = methods.find(|found| found.name == method);
-        if let Some(found) = found
+        if let Some(found) = methods.find(|found| found.name == method)
             && found.kind != kind
         {
             return Err(Failed::WrongKind { is: found.kind });
         }
         let args = args.to_string();
-        if A::INSPECTS && found.is_some() && kind == MethodKind::Update {
-            self.inspect(method, &args)?;
-        }
         self.turn(kind == MethodKind::Update, || {
             match A::call(method, args.as_bytes()) {
                 Ok(output) => Ok(parsed(&output)),
@@ -523,6 +525,7 @@ impl CallFailed {
     fn of(failed: &Failed) -> CallFailed {
         let (code, error) = match failed {
             Failed::Error(error) => ("application_error", Some(error.clone())),
+            Failed::Refused(error) => ("inspection_refused", Some(error.clone())),
             Failed::Panicked(_) => ("trapped", None),
             Failed::WroteInQuery => ("wrote_in_query", None),
             Failed::AskedInUpdate => ("asked_in_update", None),

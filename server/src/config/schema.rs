@@ -323,6 +323,8 @@ settings! {
     process: Process {
         /// After SIGTERM, calls in flight have this long to finish.
         drain_timeout: Duration [0, HOUR] = "30 s";
+        /// Behind that, contexts with an instance in memory are told for this long in all that the server stops, if their applications export `stop`. Those that are left are not told. 0 tells none.
+        stop_hooks_timeout: Duration [0, HOUR] = "2 s";
         /// A shard that has not shown a sign of life for this long is logged and counted.
         watchdog_warn: Duration [50, HOUR] = "250 ms";
         /// After this long the process aborts, so that its supervisor starts it anew.

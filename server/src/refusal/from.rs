@@ -98,6 +98,7 @@ impl From<CallError> for Refusal {
             CallError::DiskNearlyFull { free, min } => disk_nearly_full(free, min),
             CallError::Refused(refused) => refused_component(&refused),
             CallError::Guest { failure, said } => failed_turn(&failure, said.as_deref()),
+            CallError::Inspection { failure, said } => failed_inspection(&failure, said.as_deref()),
             CallError::LostEffects => Refusal::new(Code::Unavailable, message),
             CallError::Busy { limit, used, max } => {
                 let limit = setting(limit);
@@ -222,6 +223,23 @@ fn failed_hook(hook: &'static str, failure: &Failure, said: Option<&str>) -> Ref
     refusal
         .with("hook", hook)
         .with("cause", why.code.entry().name)
+}
+
+/// As its turn has failed, with words that say which one that was. What the application itself has
+/// refused has a name of its own, as no update of it has run.
+fn failed_inspection(failure: &Failure, said: Option<&str>) -> Refusal {
+    let why = failed_turn(failure, said);
+    let is_refused = why.code == Code::ApplicationError;
+    let message = format!("at the inspection of the update: {}", why.message);
+    Refusal {
+        code: if is_refused {
+            Code::InspectionRefused
+        } else {
+            why.code
+        },
+        message: message.into(),
+        ..why
+    }
 }
 
 fn failed_turn(failure: &Failure, said: Option<&str>) -> Refusal {

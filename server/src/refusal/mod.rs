@@ -154,10 +154,12 @@ catalogue! {
         "The server does not know this `Content-Encoding`. It knows gzip, zstd and identity, one at a time. Not used by JSON-RPC.";
     ApplicationError = -32030 "application_error", 422 call, "error",
         "The application refused the call; `error` is what it said, in JSON. Nothing that the call did has happened.";
+    InspectionRefused = -32057 "inspection_refused", 422 call, "error",
+        "The application has looked at the update before it was queued, and refused it; `error` is what it said, in JSON. The update has not run.";
     Trapped = -32031 "trapped", 422 call, "trap, said?",
         "The application crashed; `said` is what it last logged as an error. Nothing that the call did has happened.";
     OutOfFuel = -32032 "out_of_fuel", 422 call, "limit, max",
-        "The call ran longer than its fuel allows; `limit` is that of queries, of updates, of `init` or of upgrades. Nothing that it did has happened.";
+        "The call ran longer than its fuel allows; `limit` is that of queries, of updates, of inspections, of `init` or of upgrades. Nothing that it did has happened.";
     OutOfMemory = -32033 "out_of_memory", 422 call, "limit, max",
         "The call needed more memory than allowed. Nothing that it did has happened.";
     StackOverflow = -32034 "stack_overflow", 422 call, "limit, max",

@@ -20,8 +20,8 @@ pub enum FailureKind {
     Trap,
     /// The guest, or what it wrote, has reached a limit: of fuel, memory, time, size.
     Limit,
-    /// Nothing has run, or not to its end: a queue was full, the caller was wrong, an operator has
-    /// stopped it.
+    /// Nothing has run, or not to its end: a queue was full, the caller was wrong, the application has
+    /// refused an update when it looked at it, an operator has stopped it.
     Refused,
     /// The machine's fault or ours: disk, damage, what was lost with others.
     Server,

@@ -437,24 +437,31 @@ fn whose(module: &Module, place: usize) -> MethodRow {
 /// What kind of failure an error is.
 fn kind_of(error: &CallError) -> FailureKind {
     match error {
-        CallError::Guest { failure, .. } => match &**failure {
-            Failure::Application { .. } => FailureKind::Application,
-            Failure::OutOfFuel { .. }
-            | Failure::OutOfMemory { .. }
-            | Failure::TimedOut { .. }
-            | Failure::StackOverflow { .. }
-            | Failure::LimitExceeded { .. } => FailureKind::Limit,
-            Failure::Trapped { .. }
-            | Failure::WroteInQuery
-            | Failure::AskedInUpdate
-            | Failure::OutsideTurn { .. }
-            | Failure::InvalidOutput { .. }
-            | Failure::Misused { .. } => FailureKind::Trap,
-            Failure::MemoryFull { .. } | Failure::Busy { .. } | Failure::Cancelled => {
-                FailureKind::Refused
+        CallError::Inspection { failure, .. }
+            if matches!(**failure, Failure::Application { .. }) =>
+        {
+            FailureKind::Refused
+        }
+        CallError::Guest { failure, .. } | CallError::Inspection { failure, .. } => {
+            match &**failure {
+                Failure::Application { .. } => FailureKind::Application,
+                Failure::OutOfFuel { .. }
+                | Failure::OutOfMemory { .. }
+                | Failure::TimedOut { .. }
+                | Failure::StackOverflow { .. }
+                | Failure::LimitExceeded { .. } => FailureKind::Limit,
+                Failure::Trapped { .. }
+                | Failure::WroteInQuery
+                | Failure::AskedInUpdate
+                | Failure::OutsideTurn { .. }
+                | Failure::InvalidOutput { .. }
+                | Failure::Misused { .. } => FailureKind::Trap,
+                Failure::MemoryFull { .. } | Failure::Busy { .. } | Failure::Cancelled => {
+                    FailureKind::Refused
+                }
+                Failure::State(_) | Failure::OurBug { .. } => FailureKind::Server,
             }
-            Failure::State(_) | Failure::OurBug { .. } => FailureKind::Server,
-        },
+        }
         CallError::Uncommitted(refused) => match **refused {
             Refused::DiskFull
             | Refused::BehindRefused { .. }
