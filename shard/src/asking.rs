@@ -276,19 +276,18 @@ impl Shard {
             durable,
             repeatable,
         } = self.execute(context, begin).await?;
-        if let Ok(output) = &outcome {
-            if let (true, Some(repeatable), Durable::Already(root)) =
+        if let Ok(output) = &outcome
+            && let (true, Some(repeatable), Durable::Already(root)) =
                 (may_repeat, repeatable, durable)
-            {
-                let reply = Reply {
-                    output: output.clone(),
-                    delta_id: None,
-                    root,
-                    fuel_used,
-                };
-                self.query_cache
-                    .keep(context.id, asked, query.caller, repeatable, &reply);
-            }
+        {
+            let reply = Reply {
+                output: output.clone(),
+                delta_id: None,
+                root,
+                fuel_used,
+            };
+            self.query_cache
+                .keep(context.id, asked, query.caller, repeatable, &reply);
         }
         Ok(Told {
             outcome,
