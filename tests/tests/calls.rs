@@ -116,6 +116,54 @@ fn calls_are_carried_out_once_and_in_their_order_across_kills() {
     run(home.path(), &["check"]);
 }
 
+/// The same where many wait, so that each kill meets some between two of their steps.
+#[test]
+fn calls_that_wait_are_carried_out_once_and_in_their_order_across_kills() {
+    let kills = std::env::var("CORELET_CALL_KILLS");
+    let kills: u64 = kills.map_or(6, |kills| kills.parse().expect("a number"));
+    const EACH: usize = 60;
+    let home = tempfile::tempdir().expect("a directory");
+    let (mut server, client) = start(home.path(), SLOW);
+    let counters = client.install("counter");
+    let purses: Vec<_> = (0..4)
+        .map(|n| counter(&client, &counters, n % 2, 10_000))
+        .collect();
+    let full = counter(&client, &counters, 1, i64::MAX);
+    let chat = client.install("chat");
+    let [here, near, far] = [0, 0, 1].map(|shard| create_on(&client, &chat, shard));
+    for n in 0..EACH {
+        relay(&client, &here, &n.to_string(), &[&near, &far]);
+        relay(&client, &here, &n.to_string(), &[&far]);
+        let from = &purses[n % 4];
+        give(&client, from, &purses[(n + 1) % 4], 1 + n as i64);
+        give(&client, from, &full, 7);
+    }
+    drop(client);
+    server.kill();
+    for kill in 0..kills {
+        (server, _) = start(home.path(), QUICK);
+        thread::park_timeout(Duration::from_millis((kill * 7) % 23));
+        server.kill();
+    }
+    let (mut server, client) = start(home.path(), QUICK);
+    for context in [&here, &near, &far].into_iter().chain(&purses) {
+        until("the end of all calls", || sent(&client, context).is_empty());
+    }
+    let expected: Vec<_> = (0..EACH).map(|n| n.to_string()).collect();
+    for (to, from) in [(&near, &here), (&far, &here), (&far, &near)] {
+        let author = format!("corelet:context/{from}");
+        let said = said(&client, to).into_iter();
+        let said = said.filter(|said| said.1 == author).map(|said| said.0);
+        assert_eq!(said.collect::<Vec<_>>(), expected);
+    }
+    let sum: i64 = purses.iter().map(|context| count(&client, context)).sum();
+    assert_eq!((sum, count(&client, &full)), (40_000, i64::MAX));
+    let back: usize = purses.iter().map(|it| returned(&client, it).len()).sum();
+    assert_eq!(back, EACH);
+    assert_eq!(server.stop(), Some(0), "{}", server.log());
+    run(home.path(), &["check"]);
+}
+
 #[test]
 fn calls_that_wait_are_listed_and_go_on_after_a_restart() {
     let home = tempfile::tempdir().expect("a directory");
