@@ -12,6 +12,7 @@ mod events;
 mod log;
 mod sequences;
 mod storage;
+mod subscriptions;
 mod timers;
 
 use wasmtime::component::Linker;
@@ -26,6 +27,7 @@ pub(crate) fn add_to(linker: &mut Linker<HostContext>) -> wasmtime::Result<()> {
     blobs::add_to(linker)?;
     timers::add_to(linker)?;
     calls::add_to(linker)?;
+    subscriptions::add_to(linker)?;
     events::add_to(linker)?;
     log::add_to(linker)
 }
@@ -40,8 +42,9 @@ pub(crate) fn is_json(bytes: &[u8]) -> Result<(), String> {
     }
 }
 
-/// What `bytes`, which are JSON, are if they nest deeper than what a callback is handed may.
-pub(crate) fn is_shallow(bytes: &[u8]) -> Result<(), String> {
+/// Whether `bytes`, which are JSON, nest no deeper than what a handler is told of others may; else what
+/// they are, in words.
+pub fn is_shallow(bytes: &[u8]) -> Result<(), String> {
     // Each level has two brackets.
     if bytes.len() < 2 * CALLBACK_DEPTH_MAX || depth(bytes) <= CALLBACK_DEPTH_MAX {
         return Ok(());
