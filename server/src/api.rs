@@ -117,8 +117,11 @@ pub struct Context {
     pub root: String,
     /// Entries in its state.
     pub entries: u64,
-    /// Bytes of keys and values in its state.
+    /// Bytes of keys and values in its state, with what the server has noted of it.
     pub bytes: u64,
+    /// Its part of its shard, beside others. Servers that tell of none have none.
+    #[serde(default = "weight_of_old_servers")]
+    pub weight: u16,
     /// What of it is damaged, if it is out of service for that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub out_of_service: Option<String>,
@@ -149,6 +152,156 @@ pub struct Upgraded {
     pub schema_version_before: u64,
     /// The one that it is in now.
     pub schema_version: u64,
+}
+
+fn weight_of_old_servers() -> u16 {
+    100
+}
+
+/// In the place of a method's name: all handlers that the server has called for timers.
+pub const TIMERS_ROW: &str = "(timers)";
+/// The same: calls of methods that the application does not have.
+pub const UNKNOWN_ROW: &str = "(unknown)";
+
+/// What was counted of a context's calls, since it was made.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Statistics {
+    /// The context.
+    pub id: String,
+    /// By name; methods that were never called are left out.
+    pub methods: Vec<MethodStatistics>,
+}
+
+/// The same of one method.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct MethodStatistics {
+    /// Its name, [`TIMERS_ROW`] or [`UNKNOWN_ROW`].
+    pub method: String,
+    /// What was counted.
+    #[serde(flatten)]
+    pub figures: Figures,
+}
+
+/// What calls have come to. Times are in microseconds.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Figures {
+    /// Calls that were answered.
+    pub calls: u64,
+    /// Those among them that failed.
+    pub failures: Failures,
+    /// Fuel spent.
+    pub fuel: u64,
+    /// The most that one call has spent.
+    pub fuel_max: u64,
+    /// Bytes of arguments.
+    pub bytes_in: u64,
+    /// Bytes of outputs.
+    pub bytes_out: u64,
+    /// Time from arrival at the shard to the answer, summed up. Calls that were refused have none.
+    pub time_us: u64,
+    /// What of it was spent before a turn began.
+    pub waited_us: u64,
+    /// Half of the calls took no longer, within a quarter; none if there was no call.
+    pub p50_us: Option<u64>,
+    /// The same of 99 of 100 calls.
+    pub p99_us: Option<u64>,
+    /// How many calls took how long: the least time of a bucket, and its calls. The next
+    /// bucket begins a half or a third above it.
+    pub times: Vec<(u64, u64)>,
+}
+
+/// How calls have failed.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub struct Failures {
+    /// The application said no.
+    pub application: u64,
+    /// The guest trapped or did what it must not.
+    pub trap: u64,
+    /// A limit was reached: fuel, memory, time, size.
+    pub limit: u64,
+    /// Nothing has run, or not to its end: a full queue, the caller's mistake, an operator's word.
+    pub refused: u64,
+    /// The machine's fault, or the server's.
+    pub server: u64,
+}
+
+impl Failures {
+    /// All of them.
+    pub fn all(&self) -> u64 {
+        let Failures {
+            application,
+            trap,
+            limit,
+            refused,
+            server,
+        } = *self;
+        [application, trap, limit, refused, server]
+            .into_iter()
+            .fold(0, u64::saturating_add)
+    }
+}
+
+/// The contexts in memory that have the most to do.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Busiest {
+    /// When this was, in microseconds since the server's start.
+    pub at_us: u64,
+    /// Fuel that all contexts of the node have spent since the start.
+    pub fuel: u64,
+    /// How long what is recent has taken.
+    pub recent_us: u64,
+    /// All contexts in memory together, in the last ten to twenty seconds.
+    pub recent: Sums,
+    /// The same since each came into memory.
+    pub in_memory: Sums,
+    /// The busiest first.
+    pub contexts: Vec<BusyContext>,
+}
+
+/// A few figures of all methods.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Sums {
+    /// Calls that were answered.
+    pub calls: u64,
+    /// Those that failed.
+    pub failures: u64,
+    /// Fuel spent.
+    pub fuel: u64,
+    /// Time that the calls took, in microseconds.
+    pub time_us: u64,
+}
+
+/// A context that has something to do.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct BusyContext {
+    /// Its id.
+    pub id: String,
+    /// Its unique name, if it has one.
+    pub name: Option<String>,
+    /// The application that it runs.
+    pub application: String,
+    /// The shard that owns it.
+    pub shard: u16,
+    /// Its part of that, beside others.
+    pub weight: u16,
+    /// In the last ten to twenty seconds.
+    pub recent: Sums,
+    /// Since it came into memory.
+    pub in_memory: Sums,
+    /// Since it was made.
+    pub total: Figures,
+    /// Calls that wait for their turn.
+    pub waiting: u64,
+    /// Linear memory of its warm instances.
+    pub memory_bytes: u64,
+}
+
+/// What is to be changed of a context.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeContext {
+    /// Its part of its shard, beside others.
+    pub weight: u64,
 }
 
 /// A page of contexts, by id.

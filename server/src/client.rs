@@ -317,7 +317,12 @@ impl Client {
 
     /// Asks how the server is doing.
     pub fn status(&self) -> Result<api::Status, ClientError> {
-        let request = self.agent.get(self.path("/v1/status"));
+        self.soon("/v1/status")
+    }
+
+    /// Asks for a document for which the server has nothing to wait.
+    pub fn soon<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        let request = self.agent.get(self.path(path));
         let request = request.config().timeout_recv_response(Some(STATUS_TIMEOUT));
         self.document(self.signed(request.build()).call())
     }
@@ -349,6 +354,20 @@ impl Client {
             .post(self.path(path))
             .header("content-type", "application/json");
         let body = serde_json::to_vec(body).unwrap_or_default();
+        self.document(self.signed(request).send(&body[..]))
+    }
+
+    /// Changes settings of something, and reads what it is then.
+    pub fn change<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        change: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        let request = self
+            .agent
+            .patch(self.path(path))
+            .header("content-type", "application/json");
+        let body = serde_json::to_vec(change).unwrap_or_default();
         self.document(self.signed(request).send(&body[..]))
     }
 

@@ -73,6 +73,11 @@ impl Facts {
         self.started.elapsed().as_secs()
     }
 
+    /// Microseconds since the start.
+    pub(crate) fn uptime_micros(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
     /// The start as seconds since 1970.
     pub(crate) fn started_unix(&self) -> u64 {
         self.started_unix

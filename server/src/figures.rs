@@ -73,6 +73,9 @@ figures! {
     Gauge uncommitted = "corelet_uncommitted_updates" [uncommitted] "Updates run and not yet durable";
     Counter hops = "corelet_hops" "Calls that came from another shard";
     Counter fuel = "corelet_fuel" "Fuel spent by guests";
+    Counter statistics_kept = "corelet_statistics_kept" "Times that what was counted of a context's calls was written into its agenda";
+    Counter statistics_lost = "corelet_statistics_lost" "Times that something of it was not, as there was no room for it or its context was out of service";
+    Gauge statistics_rows = "corelet_statistics_rows" [statistics_rows] "Rows in memory of what is counted of methods, 512 bytes each";
     Counter slices = "corelet_slices" "Slices that ended before their turn did";
     Gauge live_contexts = "corelet_live_contexts" [live_contexts] "Contexts with something in memory";
     Gauge warm_instances = "corelet_warm_instances" [warm_instances] "Instances kept warm";

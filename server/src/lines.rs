@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use corelet_shard::ReadError;
+use corelet_shard::{ReadError, is_note};
 use corelet_store::{
     Content, ContextRecord, ContextSlot, DeltaId, EditView, EntryKind, EntryValue, NodeId,
     PastBounds, PastError, Scan, Sequence, SequenceKind, Snapshot, Space, replay,
@@ -95,6 +95,10 @@ fn entries_now(
         };
         let mut failed = None;
         snapshot.scan(slot, scan, &mut |entry| {
+            // Or what is listed would change while nothing happens.
+            if wanted.space.is_none() && is_note(space, entry.key()) {
+                return Ok(ControlFlow::Continue(()));
+            }
             let value = entry.value()?;
             let mut edits = |kind, visit: &mut dyn FnMut(EditView<'_>) -> ControlFlow<()>| {
                 let shown = snapshot.edits(slot, space, entry.key(), kind, visit);

@@ -20,7 +20,8 @@ use crate::context::{Context, InUse};
 use crate::error::CallError;
 use crate::message::{Reply, Request, Response};
 use crate::rt;
-use crate::shard::Shard;
+use crate::shard::{Shard, unknown_method};
+use crate::statistics::{Ended, Row};
 use crate::turn::{Asked, Begin, Durable, Executed, TurnInProgress, What};
 
 /// A question on its way to the shard that owns the context.
@@ -205,18 +206,47 @@ impl Shard {
         self.check_service(id)?;
         let context = self.reach(id).await?;
         let calls_max = self.host.limits().context_calls_per_second;
-        context.rate.admit(started, calls_max)?;
-        let (method, kind) = self.method_of(&context, query.method.as_bytes())?;
-        if kind != MethodKind::Query {
-            return Err(Unanswered::NotAQuery);
+        let (row, method) = self.method_of(&context, query.method.as_bytes());
+        let bytes_in = query.args.len();
+        let named = || method.ok_or_else(|| unknown_method(&context, query.method.as_bytes()));
+        let admitted = context.rate.admit(started, calls_max);
+        let end = match admitted.and_then(|()| named()) {
+            Ok((_, MethodKind::Update)) => return Err(Unanswered::NotAQuery),
+            Ok((method, MethodKind::Query)) => {
+                self.answer_asked(&context, row, method, query).await
+            }
+            Err(refused) => Err(refused),
+        };
+        let took = started.elapsed();
+        let outcome = match &end {
+            Ok(told) => told.outcome.as_ref().map(Bytes::len),
+            Err(error) => Err(error),
+        };
+        if outcome.is_ok() {
+            self.count_query(took);
         }
+        let ended = Ended {
+            bytes_in,
+            took,
+            outcome,
+        };
+        self.count_call(&context, row, ended);
+        Ok(end?)
+    }
+
+    async fn answer_asked(
+        self: &Rc<Self>,
+        context: &InUse,
+        row: Row,
+        method: Arc<str>,
+        query: AskedQuery,
+    ) -> Result<Told, CallError> {
         let Asked {
             fuel_max, queries, ..
         } = query.asked;
         let asked = (method.as_bytes(), &query.args[..]);
-        let may_repeat = self.may_repeat(&context);
-        if may_repeat && let Some(reply) = self.told_before(&context, asked, &query.caller) {
-            self.count_query(started);
+        let may_repeat = self.may_repeat(context);
+        if may_repeat && let Some(reply) = self.told_before(context, asked, &query.caller) {
             let (outcome, fuel_used) = match reply.fuel_used <= fuel_max {
                 true => (Ok(reply.output), reply.fuel_used),
                 // As it would have ended if it had run again.
@@ -230,6 +260,7 @@ impl Shard {
         }
         let begin = Begin {
             what: What::Query(Arc::clone(&method)),
+            row,
             args: query.args.clone(),
             caller: Arc::clone(&query.caller),
             deadline: query.deadline,
@@ -244,9 +275,8 @@ impl Shard {
             queries,
             durable,
             repeatable,
-        } = self.execute(&context, begin).await?;
+        } = self.execute(context, begin).await?;
         if let Ok(output) = &outcome {
-            self.count_query(started);
             if let (true, Some(repeatable), Durable::Already(root)) =
                 (may_repeat, repeatable, durable)
             {

@@ -13,12 +13,14 @@ use corelet_store::{ApplicationId, Committed, ContextId, ContextSlot, Reuse, Sta
 use corelet_wasm_host::Module;
 
 use crate::events::EventRecord;
+use crate::fair::Share;
 use crate::keyed::KeyedCalls;
 use crate::large::Large;
 use crate::overlay::Overlay;
 use crate::rate::Rate;
 use crate::ready::Ready;
 use crate::schedule::Exclusive;
+use crate::statistics::Counts;
 use crate::warm_sum::Kept;
 
 /// What a context runs.
@@ -61,12 +63,14 @@ pub(crate) struct Context {
     /// the whole shard, so that they do not begin anew with the context.
     pub(crate) losses: Cell<u64>,
     /// Callers on their way to a turn or waiting for its answer. A turn in the
-    /// ring may outlive its caller.
+    /// line may outlive its caller.
     pub(crate) in_use: Cell<u32>,
     /// How often it is called.
     pub(crate) rate: Rate,
     /// Runs of its timers, which calls do not keep out.
     pub(crate) timer_rate: Rate,
+    /// What was counted of its calls and is not kept yet.
+    pub(crate) counts: Counts,
     /// Whether the context was deleted while calls were waiting.
     pub(crate) deleted: Cell<bool>,
 
@@ -78,11 +82,10 @@ pub(crate) struct Context {
     pub(crate) updates: RefCell<VecDeque<Exclusive>>,
     /// What can run as soon as it is this context's turn.
     pub(crate) ready: RefCell<Ready>,
-    /// Whether the scheduler's ring holds this context.
-    pub(crate) in_ring: Cell<bool>,
-    /// Fuel that this context may spend in this round; negative after a slice
-    /// that took more than its share.
-    pub(crate) credit: Cell<i64>,
+    /// Whether it waits in the scheduler's line.
+    pub(crate) in_line: Cell<bool>,
+    /// Its part of what the shard has to give.
+    pub(crate) share: Share,
 }
 
 impl Context {
@@ -112,12 +115,13 @@ impl Context {
             in_use: Cell::new(0),
             rate: Rate::default(),
             timer_rate: Rate::default(),
+            counts: Counts::default(),
             deleted: Cell::new(false),
             updating: Cell::new(false),
             updates: RefCell::default(),
             ready: RefCell::default(),
-            in_ring: Cell::new(false),
-            credit: Cell::new(0),
+            in_line: Cell::new(false),
+            share: Share::default(),
         })
     }
 
@@ -129,8 +133,20 @@ impl Context {
     /// Runs other code from now on: that this is so has just become durable. What has begun with
     /// the code before ends with it, and leaves no instance.
     pub(crate) fn install(&self, code: Code) {
-        self.code.replace(code);
-        self.upgrades.set(self.upgrades.get().wrapping_add(1));
+        let upgrades = self.upgrades.get().wrapping_add(1);
+        let before = self.code.replace(code);
+        let before = before.module.description().methods();
+        let code = self.code.borrow();
+        let now = code.module.description();
+        let methods = now.methods().len();
+        self.counts
+            .upgrade(methods, upgrades, |place| match before.get(place) {
+                Some(method) => now.place_of(&method.name),
+                // Of handlers.
+                None if place == before.len() => Some(methods),
+                None => None,
+            });
+        self.upgrades.set(upgrades);
         self.warm.take();
     }
 

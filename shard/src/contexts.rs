@@ -19,9 +19,11 @@ use crate::guest_log::{GuestLines, TurnLog};
 use crate::mesh::RECORDS_INFLIGHT_MAX;
 use crate::message::{ContextInfo, DirectoryChange, NewContext, Request, Response};
 use crate::shard::Shard;
+use crate::statistics::Row;
 use crate::timers::{armed_by, count_armed_by};
 use crate::turn::{Begin, Durable, MadeByInit, What};
 use crate::view::{SequenceAccess, View};
+use crate::weight::{self, Weight};
 
 /// Contexts looked through between two breaths when all have to be.
 const PAGE: usize = 500;
@@ -224,6 +226,7 @@ impl Shard {
         let time = Duration::from_millis(self.host.limits().call_time_max);
         let begin = Begin {
             what: What::Init,
+            row: Row::NONE,
             args: new.args.clone(),
             caller: Arc::clone(&new.caller),
             deadline: Instant::now() + time,
@@ -272,6 +275,7 @@ impl Shard {
             self.count_live();
         }
         self.guest_logs.forget(id);
+        self.statistics.forget(id);
         if let Some(name) = name
             && let Err(error) = self.free_name(&name, id).await
         {
@@ -318,9 +322,21 @@ impl Shard {
                 (None, name, ContextInfo::UNKNOWN, Hlc::ZERO)
             }
         };
+        let live = self.contexts.borrow().peek(&id).map(Rc::clone);
+        let weight = match (&live, slot) {
+            (Some(context), _) => context.share.weight.get(),
+            (None, None) => Weight::DEFAULT,
+            (None, Some(slot)) => match weight::kept(&self.snapshots.latest(), slot) {
+                Ok(weight) => weight,
+                Err(error) => {
+                    unless_damaged(error)?;
+                    Weight::DEFAULT
+                }
+            },
+        };
         // What is in memory may be newer than the snapshot.
         let mut application = application;
-        let standing = match (self.contexts.borrow().peek(&id), slot) {
+        let standing = match (live, slot) {
             (Some(context), _) => {
                 application = context.code().application;
                 context.standing.get()
@@ -343,6 +359,7 @@ impl Shard {
             root: standing.root,
             entries: standing.entries,
             bytes: standing.bytes,
+            weight,
             out_of_service,
             shard: self.id,
         })

@@ -379,6 +379,7 @@ impl Bench {
             query_cache: crate::query_cache::QueryCache::new(&bounds, &stats),
             sequences: SequenceCache::new(&bounds, &stats),
             timers: crate::timers::Timers::new(&bounds.timers),
+            statistics: crate::statistics::Statistics::new(),
             stats,
             bounds,
         };
@@ -397,6 +398,18 @@ impl Bench {
         let report = Report::Durable {
             verdicts: self.disk.ledger.writer().commit(batch).unwrap().verdicts,
             shown: None,
+        };
+        self.shard.commits.settle(report, &self.shard.snapshots);
+    }
+
+    /// The same with a checkpoint. Notes need one: nothing else keeps them here, where each
+    /// batch has a transaction of its own.
+    pub(crate) fn commit_shown(&self) {
+        let batch = self.queue.try_iter().map(|queued| queued.change).collect();
+        let outcome = self.disk.ledger.writer().commit_shown(batch).unwrap();
+        let report = Report::Durable {
+            verdicts: outcome.verdicts,
+            shown: Some(self.disk.ledger.snapshot().unwrap()),
         };
         self.shard.commits.settle(report, &self.shard.snapshots);
     }

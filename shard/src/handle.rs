@@ -26,8 +26,10 @@ use crate::guest_log::GuestLines;
 use crate::message::{Call, ContextInfo, NewCode, NewContext, Reply, Request, Response, Upgraded};
 use crate::rt;
 use crate::shard::Shard;
+use crate::statistics::{Busiest, BusyQuestion, ContextStatistics};
 use crate::stats::ShardStats;
 use crate::uploads::UploadService;
+use crate::weight::Weight;
 
 /// One shard, as seen by code on its thread. Cheap to clone, not `Send`.
 #[derive(Clone)]
@@ -183,6 +185,26 @@ impl ShardHandle {
         }
     }
 
+    /// Gives a context another part of its shard, beside others. Durable when this returns.
+    pub async fn set_weight(
+        &self,
+        id: ContextId,
+        weight: Weight,
+    ) -> Result<ContextInfo, CallError> {
+        let owner = self.shard.owner(&id);
+        let shard = Rc::clone(&self.shard);
+        to_the_end(async move {
+            if owner == shard.id {
+                return shard.counted(shard.set_weight_here(id, weight).await);
+            }
+            match ask(&shard, owner, Request::SetWeight { id, weight }).await? {
+                Response::Show(result) => result,
+                _ => Err(mixed_up()),
+            }
+        })
+        .await
+    }
+
     /// Says which other nodes have a context, at most [`corelet_store::MEMBERS_MAX`]: what one
     /// of them has not acknowledged is kept for it, within bounds.
     pub async fn set_members(&self, id: ContextId, members: Vec<NodeId>) -> Result<(), CallError> {
@@ -321,6 +343,35 @@ impl ShardHandle {
             Response::Timers(result) => result,
             _ => Err(mixed_up()),
         }
+    }
+
+    /// What was counted of a context's calls, by method.
+    pub async fn statistics(&self, id: ContextId) -> Result<ContextStatistics, CallError> {
+        let owner = self.shard.owner(&id);
+        if owner == self.shard.id {
+            return self.shard.statistics_here(id);
+        }
+        match ask(&self.shard, owner, Request::Statistics { id }).await? {
+            Response::Statistics(result) => result,
+            _ => Err(mixed_up()),
+        }
+    }
+
+    /// The contexts of the whole node that have the most to do, of those in memory.
+    pub async fn busiest(&self, question: BusyQuestion) -> Result<Busiest, CallError> {
+        let mut parts = vec![self.shard.busiest_here(question).await?];
+        for shard in self
+            .shard
+            .count
+            .shards()
+            .filter(|shard| *shard != self.shard.id)
+        {
+            match ask(&self.shard, shard, Request::Busiest(question)).await? {
+                Response::Busiest(result) => parts.push(result?),
+                _ => return Err(mixed_up()),
+            }
+        }
+        Ok(Busiest::merge(parts, &question))
     }
 
     /// Checks, compiles and keeps a component. Installing one again changes nothing, but for

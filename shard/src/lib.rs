@@ -34,6 +34,7 @@ mod directory;
 mod ending;
 mod error;
 mod events;
+mod fair;
 #[cfg(test)]
 mod fixture;
 mod guest_log;
@@ -44,6 +45,7 @@ mod mailbox;
 mod mesh;
 mod message;
 mod node;
+mod notes;
 mod opening;
 mod overlay;
 mod placement;
@@ -58,6 +60,7 @@ mod schedule;
 mod sequences;
 mod shard;
 mod snapshots;
+mod statistics;
 mod stats;
 mod timers;
 mod turn;
@@ -68,6 +71,7 @@ mod view;
 mod warm_order;
 mod warm_sum;
 mod watchdog;
+mod weight;
 
 pub use blobs::{
     BLOB_CONTEXTS_MAX, BlobDownload, BlobInfo, BlobRequestError, BlobService, BlobStats,
@@ -86,6 +90,12 @@ pub use guest_log::{GuestLine, GuestLines};
 pub use handle::ShardHandle;
 pub use message::{Call, ContextInfo, NewCode, NewContext, Reply, Upgraded};
 pub use node::{Drainer, Node, NodeConfig, StartError};
+pub use notes::is_note;
 pub use placement::{Cores, available_cores};
+pub use statistics::{
+    Busiest, BusyContext, BusyQuestion, ContextStatistics, FailureKind, MethodRow,
+    MethodStatistics, RankedBy, RankedOver, Sums, TIME_BUCKETS, Times,
+};
 pub use stats::{BUCKETS, Counter, Gauge, Histogram, ShardStats};
 pub use uploads::{UploadService, UploadStats};
+pub use weight::Weight;

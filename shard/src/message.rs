@@ -15,6 +15,8 @@ use crate::delivery::Delivered;
 use crate::error::CallError;
 use crate::events::EventsPage;
 use crate::guest_log::GuestLines;
+use crate::statistics::{Busiest, BusyQuestion, ContextStatistics};
+use crate::weight::Weight;
 
 /// A call of one method of one context.
 #[derive(Clone, Debug)]
@@ -96,6 +98,8 @@ pub struct ContextInfo {
     pub entries: u64,
     /// Bytes of keys and values in its state.
     pub bytes: u64,
+    /// Its part of its shard, beside others; the default if what is kept of it is damaged.
+    pub weight: Weight,
     /// What of it is damaged, if it is out of service for that.
     pub out_of_service: Option<Arc<str>>,
     /// The shard that owns it.
@@ -147,6 +151,11 @@ pub(crate) enum Request {
     CancelCalls {
         id: ContextId,
     },
+    /// Give it another part of the shard. Answered like [`Request::Show`].
+    SetWeight {
+        id: ContextId,
+        weight: Weight,
+    },
     /// Let other nodes have it.
     SetMembers {
         id: ContextId,
@@ -187,6 +196,12 @@ pub(crate) enum Request {
         after: Option<String>,
         limit: usize,
     },
+    /// What was counted of a context's calls.
+    Statistics {
+        id: ContextId,
+    },
+    /// The contexts of the shard that have the most to do.
+    Busiest(BusyQuestion),
     /// One of the shard's contexts that runs this application.
     FindUser {
         application: ApplicationId,
@@ -230,6 +245,8 @@ pub(crate) enum Response {
     GuestLogs(Result<GuestLines, CallError>),
     Attached(Result<Vec<AttachedBlob>, CallError>),
     Timers(Result<(Vec<GuestTimer>, bool), CallError>),
+    Statistics(Result<ContextStatistics, CallError>),
+    Busiest(Result<Busiest, CallError>),
     FindUser(Result<Option<ContextId>, CallError>),
     /// To `Close` and to `Reopen`.
     Closed,

@@ -387,6 +387,7 @@ where
         rt::Background::start(take_reports(Rc::clone(&shard), reports)),
         rt::Background::start(Rc::clone(&shard).run_schedule()),
         rt::Background::start(Rc::clone(&shard).run_timers(handle.draining())),
+        rt::Background::start(Rc::clone(&shard).keep_statistics()),
         rt::Background::start(take_messages(
             Rc::clone(&shard),
             inbox,
@@ -405,6 +406,11 @@ where
     // Nobody waits for a query any more, and a guest may take its time.
     let patience = Instant::now() + LEAVE_PATIENCE;
     while !shard.commits.is_idle() || (!shard.is_quiet() && Instant::now() < patience) {
+        rt::sleep(Duration::from_millis(1)).await;
+    }
+    // The commit thread's last checkpoint brings it in.
+    shard.keep_new_statistics().await;
+    while !shard.commits.is_idle() {
         rt::sleep(Duration::from_millis(1)).await;
     }
     shard.commits.close();
@@ -463,6 +469,7 @@ fn build(parts: Parts) -> Result<(Rc<Shard>, Inbox<Message>, Inbox<Report>), Sta
         query_cache: crate::query_cache::QueryCache::new(&parts.bounds, &parts.stats),
         sequences: crate::sequences::SequenceCache::new(&parts.bounds, &parts.stats),
         timers: crate::timers::Timers::new(&parts.bounds.timers),
+        statistics: crate::statistics::Statistics::new(),
         stats: parts.stats,
         bounds: parts.bounds,
     });

@@ -1,18 +1,17 @@
-//! Who runs next: fair between contexts by the fuel they spend, in order
+//! Who runs next: fair between contexts by the fuel they spend and their weights, in order
 //! within a context.
 //!
 //! Most calls never wait: if the shard has fuel left before it must look at
 //! its sockets again, and nothing of the same context waits, a call runs where
 //! it arrived. Otherwise it queues at its context, and contexts with something
-//! ready stand in a ring that is served by deficit round robin (Shreedhar and
-//! Varghese 1995): each round grants a context the same fuel, a slice that took
-//! more is paid back in later rounds. Updates of a context run one at a time,
+//! ready stand in a line (`fair.rs`), out of which the one comes first that has spent the least
+//! for its weight. Updates of a context run one at a time,
 //! in the order of their arrival; queries do not wait for them, nor they for
 //! queries. Each turn that has begun holds an instance until it ends, so only
 //! so many queries of a context may have begun: the others wait for those. What comes from
 //! other nodes waits among the updates, as it changes the state that they see.
 //!
-//! A query that waits for another context's has begun, and is not in the ring meanwhile. So
+//! A query that waits for another context's has begun, and is not in the line meanwhile. So
 //! that contexts which ask each other never wait in a circle, queries have places by their
 //! depth: an outermost one waits for outermost ones alone, one that it asks for such as were
 //! asked by outermost ones, and the deepest ask nobody
@@ -21,7 +20,6 @@
 //! Owned by the shard. What of one context can run is in `ready.rs`, what running a job means is in `turn.rs`.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
@@ -30,16 +28,22 @@ use crate::answer::{Answer, Promise, promise};
 use crate::bounds::Bounds;
 use crate::context::Context;
 use crate::error::CallError;
+use crate::fair::Line;
 use crate::ready::Job;
 use crate::stats::ShardStats;
 use crate::turn::{Begin, TurnInProgress};
+use crate::weight::Weight;
 
 /// Fuel that every turn is held to have cost, so that turns which fail early
 /// are not free.
-const TURN_FUEL_MIN: i64 = 2_000;
+const TURN_FUEL_MIN: u64 = 2_000;
 
-/// The debt of a context, in slices, that is remembered.
-const SLICES_OF_DEBT_MAX: i64 = 4;
+/// What a context has spent ahead of others, in slices, as far as it is remembered.
+const SLICES_OF_DEBT_MAX: u64 = 4;
+
+/// Jobs of a context run one after the other until they have taken this part of a slice, as what they
+/// need is at hand then.
+const VISITS_PER_SLICE: i64 = 4;
 
 /// Something that waits to have a context's state for itself.
 pub(crate) enum Exclusive {
@@ -48,9 +52,9 @@ pub(crate) enum Exclusive {
     Hold(Promise<()>),
 }
 
-/// The ring and its accounts.
+/// The line and its accounts.
 pub(crate) struct Schedule {
-    ring: RefCell<VecDeque<Rc<Context>>>,
+    line: Line,
     // Fuel until the shard must look at its sockets.
     until_breath: Cell<i64>,
     slice_fuel: i64,
@@ -65,7 +69,7 @@ impl Schedule {
     pub(crate) fn new(bounds: &Bounds, stats: &Arc<ShardStats>) -> Schedule {
         let slice_fuel = i64::try_from(bounds.slice_fuel).unwrap_or(i64::MAX);
         Schedule {
-            ring: RefCell::default(),
+            line: Line::new(bounds.slice_fuel.saturating_mul(SLICES_OF_DEBT_MAX)),
             until_breath: Cell::new(slice_fuel),
             slice_fuel,
             waiting_max: bounds.waiting_max,
@@ -91,18 +95,21 @@ impl Schedule {
 
     /// Whether a turn that has begun may go on where its answer arrived.
     pub(crate) fn may_go_on_now(&self, context: &Context) -> bool {
-        self.until_breath.get() > 0 && !context.in_ring.get()
+        self.until_breath.get() > 0 && !context.in_line.get()
     }
 
     /// Books what a slice of `context` has cost.
     pub(crate) fn spend(&self, context: &Context, fuel: u64) {
-        let fuel = i64::try_from(fuel).unwrap_or(i64::MAX).max(TURN_FUEL_MIN);
+        let fuel = fuel.max(TURN_FUEL_MIN);
+        self.line.spend(&context.share, fuel);
+        let fuel = i64::try_from(fuel).unwrap_or(i64::MAX);
         self.until_breath
             .set(self.until_breath.get().saturating_sub(fuel));
-        // Debt is paid back in later rounds, but not for ever.
-        let debt_max = self.slice_fuel.saturating_mul(SLICES_OF_DEBT_MAX);
-        let credit = context.credit.get().saturating_sub(fuel);
-        context.credit.set(credit.max(-debt_max));
+    }
+
+    /// Gives a context another weight.
+    pub(crate) fn set_weight(&self, context: &Rc<Context>, weight: Weight) {
+        self.line.set_weight(context, weight);
     }
 
     /// Whether one more call may wait.
@@ -133,7 +140,7 @@ impl Schedule {
         } else {
             self.stats.waiting.up();
             context.ready.borrow_mut().put_query(begin);
-            // Else it waits for a query that asks, out of the ring.
+            // Else it waits for a query that asks, out of the line.
             self.let_go(context);
         }
     }
@@ -159,14 +166,14 @@ impl Schedule {
     pub(crate) fn enqueue_held(&self, context: &Rc<Context>, begin: Begin) {
         self.stats.waiting.up();
         context.ready.borrow_mut().put_update(begin);
-        self.join_ring(context);
+        self.join_line(context);
     }
 
     /// Queues the rest of a turn whose slice has ended.
     pub(crate) fn requeue(&self, context: &Rc<Context>, turn: TurnInProgress) {
         self.stats.waiting.up();
         context.ready.borrow_mut().park(turn);
-        self.join_ring(context);
+        self.join_line(context);
     }
 
     /// Takes a query aside that waits for another context's; by the number it is found again.
@@ -186,7 +193,7 @@ impl Schedule {
     /// Lets the queries of a context go that have waited for a place.
     pub(crate) fn let_go(&self, context: &Rc<Context>) {
         if self.can_go(context) {
-            self.join_ring(context);
+            self.join_line(context);
         }
     }
 
@@ -226,7 +233,7 @@ impl Schedule {
         match next {
             Exclusive::Update(begin) => {
                 context.ready.borrow_mut().put_update(begin);
-                self.join_ring(context);
+                self.join_line(context);
             }
             Exclusive::Hold(promise) => {
                 self.stats.waiting.down();
@@ -235,21 +242,19 @@ impl Schedule {
         }
     }
 
-    fn join_ring(&self, context: &Rc<Context>) {
-        if !context.in_ring.replace(true) {
-            // No saving up: only debt outlives an idle time.
-            context.credit.set(context.credit.get().min(0));
-            self.ring.borrow_mut().push_back(Rc::clone(context));
+    fn join_line(&self, context: &Rc<Context>) {
+        if !context.in_line.replace(true) {
+            self.line.join(Rc::clone(context));
             if let Some(runner) = self.runner.borrow_mut().take() {
                 runner.wake();
             }
         }
     }
 
-    /// Waits until the ring holds a context.
+    /// Waits until a context is in the line.
     pub(crate) async fn work(&self) {
         std::future::poll_fn(|cx| {
-            if !self.ring.borrow().is_empty() {
+            if !self.line.is_empty() {
                 return Poll::Ready(());
             }
             self.runner.replace(Some(cx.waker().clone()));
@@ -258,19 +263,16 @@ impl Schedule {
         .await;
     }
 
-    /// One stretch between two looks at the sockets: serves the ring until the
+    /// One stretch between two looks at the sockets: serves the line until the
     /// stretch's fuel is spent. `run` carries one job by one slice.
     pub(crate) fn stretch(&self, mut run: impl FnMut(&Rc<Context>, Job)) {
         self.until_breath.set(self.slice_fuel);
-        let share = (self.slice_fuel / 4).max(TURN_FUEL_MIN);
         while self.until_breath.get() > 0 {
-            let Some(context) = self.ring.borrow_mut().pop_front() else {
+            let Some(context) = self.line.next() else {
                 return;
             };
-            context
-                .credit
-                .set(context.credit.get().saturating_add(share).min(share));
-            while context.credit.get() > 0 && self.until_breath.get() > 0 {
+            let end = self.until_breath.get() - self.slice_fuel / VISITS_PER_SLICE;
+            while self.until_breath.get() > end.max(0) {
                 let next = context.ready.borrow_mut().take(self.context_queries_max);
                 let Some(job) = next else {
                     break;
@@ -279,9 +281,9 @@ impl Schedule {
                 run(&context, job);
             }
             if self.can_go(&context) {
-                self.ring.borrow_mut().push_back(context);
+                self.line.join(context);
             } else {
-                context.in_ring.set(false);
+                context.in_line.set(false);
             }
         }
     }
@@ -298,6 +300,7 @@ mod tests {
     use super::*;
     use crate::chain::Link;
     use crate::fixture;
+    use crate::statistics::Row;
     use crate::turn::{Asked, What};
 
     /// Far more than a slice.
@@ -355,6 +358,7 @@ mod tests {
             };
             let begin = Begin {
                 what,
+                row: Row::NONE,
                 args: Bytes::copy_from_slice(&number.to_le_bytes()),
                 caller: Arc::from("caller"),
                 deadline: Instant::now() + Duration::from_secs(600),
@@ -424,10 +428,9 @@ mod tests {
             });
             assert!(ran.len() <= 1);
             assert!(!bench.schedule.may_run_now(&bench.contexts[0], Some(0)));
-            // Rounds that pay back debt run nothing.
             ran.pop()
         };
-        let next = |ends| (0..8).find_map(|_| one(ends)).unwrap();
+        let next = |ends| one(ends).unwrap();
         assert_eq!([next(false), next(false)], [1, 2]);
         assert_eq!(next(false), 4, "the third query waits, the update does not");
         assert_eq!([next(false), next(false)], [0, 0], "both queries go on");
@@ -454,12 +457,12 @@ mod tests {
         assert_eq!([Some(0), Some(1), None].map(may_run), [false, true, true]);
 
         bench.enqueue(0, false, 1);
-        assert!(!context.in_ring.get(), "there is nothing to do for it");
+        assert!(!context.in_line.get(), "there is nothing to do for it");
         assert!(ran().is_empty());
         bench.enqueue_below(0, 2);
         bench.enqueue(0, true, 3);
         assert_eq!(ran(), [2, 3]);
-        assert!(!context.in_ring.get());
+        assert!(!context.in_line.get());
 
         assert!(bench.schedule.take_aside(context, number).is_some());
         assert!(bench.schedule.take_aside(context, number).is_none(), "once");
@@ -507,19 +510,144 @@ mod tests {
             bench.enqueue(1, false, number);
         }
         assert_eq!(bench.stretch(|_| ENDLESS), [(0, 0)]);
-        assert_eq!(
-            bench.contexts[0].credit.get(),
-            -SLICES_OF_DEBT_MAX * bench.slice_fuel as i64
-        );
-        let mut rounds = 0;
+        let debt = bench.schedule.line.debt(&bench.contexts[0]);
+        assert_eq!(debt, SLICES_OF_DEBT_MAX * bench.slice_fuel);
+        let mut alone = 0;
         while bench
             .stretch(|_| bench.slice_fuel / 8)
             .iter()
             .all(|(n, _)| *n == 1)
         {
-            rounds += 1;
+            alone += 1;
         }
-        assert!((2..=4 * SLICES_OF_DEBT_MAX).contains(&rounds), "{rounds}");
+        assert_eq!(alone, SLICES_OF_DEBT_MAX, "stretches, each of a slice");
+    }
+
+    /// What each of these contexts spends in so many stretches, all of which have enough to do. A
+    /// call of the `n`th costs `fuel[n]`.
+    fn spent(bench: &Bench, fuel: &[u64], stretches: usize) -> Vec<u64> {
+        let mut spent = vec![0; fuel.len()];
+        for _ in 0..stretches {
+            for (n, _) in bench.stretch(|n| fuel[usize::from(n)]) {
+                spent[usize::from(n)] += fuel[usize::from(n)];
+            }
+        }
+        spent
+    }
+
+    fn with_weights(weights: &[u64], calls: u64) -> Bench {
+        let bench = Bench::new(weights.len() as u8);
+        for (n, weight) in weights.iter().enumerate() {
+            let weight = Weight::new(*weight).unwrap();
+            bench.contexts[n].share.weight.set(weight);
+            for number in 0..calls {
+                bench.enqueue(n as u8, false, number);
+            }
+        }
+        bench
+    }
+
+    #[test]
+    fn contexts_share_fuel_by_their_weights_whatever_a_call_costs() {
+        for (weights, fuel) in [
+            (&[100, 300][..], &[10_000, 10_000][..]),
+            (&[100, 300], &[400_000, 3_000]),
+            (&[300, 100], &[7_000, 1_000_000]),
+            (&[50, 100, 1_000], &[20_000, 50_000, 90_000]),
+        ] {
+            let bench = with_weights(weights, 20_000);
+            let spent = spent(&bench, fuel, 50);
+            let (sum, weight): (u64, u64) = (spent.iter().sum(), weights.iter().sum());
+            for (n, spent) in spent.iter().enumerate() {
+                let due = sum * weights[n] / weight;
+                // One is at most one visit or one call ahead of the others.
+                let visit = fuel.iter().max().unwrap() + bench.slice_fuel / 4;
+                assert!(
+                    spent.abs_diff(due) <= 2 * visit,
+                    "{weights:?} {fuel:?}: {n} has {spent}, not {due}"
+                );
+            }
+        }
+    }
+
+    /// However small its weight, it is served.
+    #[test]
+    fn the_least_weight_gets_its_part_beside_the_greatest() {
+        let bench = with_weights(&[1, 1_000], 20_000);
+        let spent = spent(&bench, &[50_000, 50_000], 600);
+        assert!(spent[0] > 0, "{spent:?}");
+        assert!(
+            spent[0] <= spent[1] / 1_000 + 2 * bench.slice_fuel / 4,
+            "{spent:?}"
+        );
+    }
+
+    #[test]
+    fn who_was_idle_gets_no_more_than_his_part_and_waits_for_nobody_s_past() {
+        let bench = with_weights(&[100, 100], 10_000);
+        let late = &bench.contexts[1];
+        // As if it had come only now: nothing of it was in the line.
+        let others = bench.schedule.line.next().unwrap();
+        assert!(Rc::ptr_eq(&bench.schedule.line.next().unwrap(), late));
+        bench.schedule.line.join(others);
+        let alone = spent(&bench, &[10_000, 10_000], 20);
+        assert_eq!(alone[1], 0);
+        bench.schedule.line.join(Rc::clone(late));
+        let both = spent(&bench, &[10_000, 10_000], 20);
+        assert!(both[0].abs_diff(both[1]) <= bench.slice_fuel, "{both:?}");
+    }
+
+    /// It has taken nothing from anybody.
+    #[test]
+    fn what_was_spent_while_nobody_waited_is_no_debt() {
+        let bench = with_weights(&[1, 1_000], 0);
+        let [light, heavy] = &bench.contexts[..] else {
+            unreachable!("there are two")
+        };
+        for _ in 0..100 {
+            bench.schedule.spend(light, bench.slice_fuel);
+        }
+        let debt = bench.schedule.line.debt(light);
+        assert_eq!(
+            debt,
+            100 * bench.slice_fuel,
+            "the last slice, by its weight"
+        );
+        // Who comes begins at the same time.
+        assert_eq!(bench.schedule.line.debt(heavy), 0);
+        bench.schedule.spend(heavy, bench.slice_fuel);
+        let debt = bench.schedule.line.debt(heavy);
+        assert_eq!(debt, bench.slice_fuel / 10);
+    }
+
+    #[test]
+    fn another_weight_counts_for_what_was_spent_before_it_as_well() {
+        for is_in_line in [false, true] {
+            let bench = with_weights(&[1, 1_000], 0);
+            let light = &bench.contexts[0];
+            bench.enqueue(1, false, 1);
+            bench.schedule.spend(light, ENDLESS);
+            let debt = || bench.schedule.line.debt(light);
+            assert_eq!(debt(), SLICES_OF_DEBT_MAX * bench.slice_fuel * 100);
+            if is_in_line {
+                bench.enqueue(0, false, 2);
+            }
+            bench
+                .schedule
+                .set_weight(light, Weight::new(1_000).unwrap());
+            assert_eq!(debt(), SLICES_OF_DEBT_MAX * bench.slice_fuel / 10);
+            for number in 3..100 {
+                bench.enqueue(1, false, number);
+            }
+            if is_in_line {
+                // As late as its new weight says: behind what the other one has in as many slices.
+                let ran: Vec<_> = (0..6)
+                    .flat_map(|_| bench.stretch(|_| bench.slice_fuel / 8))
+                    .collect();
+                let place = ran.iter().position(|(n, _)| *n == 0);
+                assert!(place.is_some_and(|place| place >= 30), "{ran:?}");
+            }
+        }
     }
 
     #[test]
@@ -611,7 +739,7 @@ mod tests {
     }
 
     #[test]
-    fn who_works_on_the_ring_is_woken_by_the_first_call_in_it() {
+    fn who_works_on_the_line_is_woken_by_the_first_call_in_it() {
         use futures_lite::future::{block_on, poll_once};
         let bench = Bench::new(1);
         let mut work = Box::pin(bench.schedule.work());
@@ -641,9 +769,7 @@ mod tests {
             }
             while bench.stats.waiting.get() > 0 {
                 let more = bench.stretch(fuel);
-                // What pays back debt is not stuck.
-                let in_debt = bench.contexts.iter().any(|context| context.credit.get() < 0);
-                prop_assert!(!more.is_empty() || in_debt);
+                prop_assert!(!more.is_empty());
                 ran.extend(more);
             }
             for n in 0..4 {
@@ -659,7 +785,7 @@ mod tests {
                         .collect();
                     prop_assert_eq!(found, expected);
                 }
-                prop_assert!(!bench.contexts[usize::from(n)].in_ring.get());
+                prop_assert!(!bench.contexts[usize::from(n)].in_line.get());
                 prop_assert!(!bench.contexts[usize::from(n)].updating.get());
             }
         }

@@ -37,12 +37,14 @@ use crate::ready::Job;
 use crate::schedule::Schedule;
 use crate::sequences::SequenceCache;
 use crate::snapshots::Snapshots;
+use crate::statistics::{Ended, Row, Statistics};
 use crate::stats::ShardStats;
 use crate::timers::Timers;
 use crate::turn::{Begin, Durable, Executed, Step, TurnEnd, What};
 use crate::uploads::UploadService;
 use crate::warm_order::WarmOrder;
 use crate::warm_sum::WarmSum;
+use crate::weight;
 
 /// How many contexts are looked at for one that may go: some microseconds. Those
 /// that have to stay remain in front until the next checkpoint, or until they are
@@ -95,6 +97,8 @@ pub(crate) struct Shard {
     pub(crate) sequences: Rc<SequenceCache>,
     /// Who has timers.
     pub(crate) timers: Timers,
+    /// What was counted of contexts, as far as it is not where it is kept.
+    pub(crate) statistics: Statistics,
 }
 
 impl Shard {
@@ -118,22 +122,58 @@ impl Shard {
     async fn answer_call(self: &Rc<Self>, id: ContextId, call: Call) -> Result<Reply, CallError> {
         let started = Instant::now();
         let context = self.reach(id).await?;
+        let (row, method) = self.method_of(&context, &call.method);
+        let kind = method.as_ref().map(|(_, kind)| *kind);
+        let (bytes_in, is_keyed) = (call.args.len(), call.key.is_some());
+        let calls_max = self.host.limits().context_calls_per_second;
+        let end = match context.rate.admit(started, calls_max) {
+            Ok(()) => {
+                self.answer_method(&context, row, method, call, started)
+                    .await
+            }
+            Err(refused) => Err(refused),
+        };
+        let took = started.elapsed();
+        match kind {
+            Some(_) if end.is_err() || is_keyed => {}
+            Some(MethodKind::Query) => self.count_query(took),
+            Some(MethodKind::Update) => {
+                self.stats.updates.one();
+                self.stats.update_micros.observe_micros(took);
+            }
+            None => {}
+        }
+        let outcome = end.as_ref().map(|reply| reply.output.len());
+        let ended = Ended {
+            bytes_in,
+            took,
+            outcome,
+        };
+        self.count_call(&context, row, ended);
+        end
+    }
+
+    async fn answer_method(
+        self: &Rc<Self>,
+        context: &InUse,
+        row: Row,
+        method: Option<(Arc<str>, MethodKind)>,
+        call: Call,
+        started: Instant,
+    ) -> Result<Reply, CallError> {
         let limits = self.host.limits();
-        context
-            .rate
-            .admit(started, limits.context_calls_per_second)?;
-        let (name, kind) = match self.method_of(&context, &call.method) {
-            Ok((name, MethodKind::Update)) => (name, MethodKind::Update),
+        let (name, kind) = match method {
+            Some((name, MethodKind::Update)) => (name, MethodKind::Update),
             found => {
                 // It may have been an update of the application that the context had before.
                 if let Some(key) = call.key {
                     let request = RequestDigest::of(&call.method, &call.args);
                     let keyed = Keyed { key, request };
-                    if let Some(reply) = Box::pin(self.told_under(&context, keyed)).await {
+                    if let Some(reply) = Box::pin(self.told_under(context, keyed)).await {
                         return reply;
                     }
                 }
-                found?
+                found.ok_or_else(|| unknown_method(context, &call.method))?
             }
         };
         let what = match kind {
@@ -141,17 +181,17 @@ impl Shard {
             MethodKind::Update => What::Update(name),
         };
         let may_repeat =
-            kind == MethodKind::Query && call.key.is_none() && self.may_repeat(&context);
+            kind == MethodKind::Query && call.key.is_none() && self.may_repeat(context);
         if may_repeat {
             let asked = (&call.method[..], &call.args[..]);
-            if let Some(reply) = self.told_before(&context, asked, &call.caller) {
-                self.count_query(started);
+            if let Some(reply) = self.told_before(context, asked, &call.caller) {
                 return Ok(reply);
             }
         }
         let asked = may_repeat.then(|| (call.args.clone(), Arc::clone(&call.caller)));
         let mut begin = Begin {
             what,
+            row,
             args: call.args,
             caller: call.caller,
             deadline: started + Duration::from_millis(limits.call_time_max),
@@ -169,22 +209,16 @@ impl Shard {
             let keyed = Keyed { key, request };
             begin.keyed = Some(Box::new(keyed));
             // Boxed, because most calls have no key.
+            let context = InUse::new(Rc::clone(context));
             return Box::pin(self.call_keyed(context, keyed, begin)).await;
         }
-        let executed = self.execute(&context, begin).await?;
+        let executed = self.execute(context, begin).await?;
         let repeatable = executed.repeatable;
         let reply = settle(executed).await?;
         if let (Some(repeatable), Some((args, caller))) = (repeatable, asked) {
             let asked = (&call.method[..], &args[..]);
             self.query_cache
                 .keep(context.id, asked, caller, repeatable, &reply);
-        }
-        match kind {
-            MethodKind::Query => self.count_query(started),
-            MethodKind::Update => {
-                self.stats.updates.one();
-                self.stats.update_micros.observe_micros(started.elapsed());
-            }
         }
         Ok(reply)
     }
@@ -198,21 +232,27 @@ impl Shard {
         }
     }
 
-    /// The method of a context's application that has this name, and what it is.
+    /// The method of a context's application that has this name and what it is, if there is one, and
+    /// in which row of the statistics its calls are counted.
     pub(crate) fn method_of(
         &self,
         context: &Context,
         name: &[u8],
-    ) -> Result<(Arc<str>, MethodKind), CallError> {
+    ) -> (Row, Option<(Arc<str>, MethodKind)>) {
         let code = context.code();
         let named = std::str::from_utf8(name).ok();
-        let found = named.and_then(|name| code.module.description().method(name));
-        match found {
-            Some(method) => Ok((Arc::clone(&method.name), method.kind)),
-            None => Err(CallError::MethodNotFound {
-                method: String::from_utf8_lossy(name).chars().take(128).collect(),
-                application: code.application,
-            }),
+        let description = code.module.description();
+        let methods = description.methods();
+        match named.and_then(|name| description.place_of(name)) {
+            Some(place) => {
+                let method = &methods[place];
+                let found = (Arc::clone(&method.name), method.kind);
+                (Row::of_method(place, context.upgrades.get()), Some(found))
+            }
+            None => {
+                let row = Row::of_unknown(methods.len(), context.upgrades.get());
+                (row, None)
+            }
         }
     }
 
@@ -239,9 +279,9 @@ impl Shard {
     }
 
     /// Counts a query that was answered.
-    pub(crate) fn count_query(&self, started: Instant) {
+    pub(crate) fn count_query(&self, took: Duration) {
         self.stats.queries.one();
-        self.stats.query_micros.observe_micros(started.elapsed());
+        self.stats.query_micros.observe_micros(took);
     }
 
     /// Runs a turn to its end.
@@ -317,7 +357,7 @@ impl Shard {
         self.schedule.let_go(context);
     }
 
-    /// The scheduler's task: serves the ring in stretches, with a breath in
+    /// The scheduler's task: serves the line in stretches, with a breath in
     /// between so that sockets and mailbox get their turn.
     pub(crate) async fn run_schedule(self: Rc<Self>) {
         loop {
@@ -327,7 +367,7 @@ impl Shard {
         }
     }
 
-    /// Runs what is in the ring until it is time for a breath.
+    /// Runs what is in the line until it is time for a breath.
     pub(crate) fn run_stretch(self: &Rc<Self>) {
         self.schedule.stretch(|context, job| {
             let step = match job {
@@ -397,6 +437,8 @@ impl Shard {
         snapshot.check_root(record.slot, &head)?;
         let losses = self.commits.losses();
         let context = Context::new(id, record.slot, code, Standing::of(&head), losses);
+        let weight = weight::kept(&snapshot, record.slot)?;
+        context.share.weight.set(weight);
         let in_use = InUse::new(Rc::clone(&context));
         self.hold_revived(&context);
         self.contexts.borrow_mut().insert(id, context);
@@ -458,6 +500,7 @@ impl Shard {
         let found = oldest.find(|c| is_unused(c) && c.is_shown()).map(Rc::clone);
         if let Some(context) = &found {
             contexts.remove(&context.id);
+            self.add_up_gone(context);
             self.evict(context);
             self.stats.live_contexts.set(contexts.len() as u64);
         }
@@ -511,6 +554,9 @@ impl Shard {
             Request::Delete { id } => Response::Delete(self.counted(self.delete_here(id).await)),
             Request::Release { id } => Response::Release(self.release_here(id).await),
             Request::CancelCalls { id } => Response::CancelCalls(self.cancel_calls_here(id)),
+            Request::SetWeight { id, weight } => {
+                Response::Show(self.counted(self.set_weight_here(id, weight).await))
+            }
             Request::SetMembers { id, members } => {
                 Response::SetMembers(self.counted(self.set_members_here(id, members).await))
             }
@@ -530,6 +576,8 @@ impl Shard {
             Request::GuestLogs { id, after } => {
                 Response::GuestLogs(self.guest_logs_here(id, after))
             }
+            Request::Statistics { id } => Response::Statistics(self.statistics_here(id)),
+            Request::Busiest(question) => Response::Busiest(self.busiest_here(question).await),
             Request::List { after, limit } => Response::List(self.list_here(after, limit)),
             Request::FindUser { application } => {
                 Response::FindUser(self.find_user_here(application).await)
@@ -567,9 +615,17 @@ impl Shard {
     }
 }
 
+/// What is said of a method that a context's application does not have.
+pub(crate) fn unknown_method(context: &Context, name: &[u8]) -> CallError {
+    CallError::MethodNotFound {
+        method: String::from_utf8_lossy(name).chars().take(128).collect(),
+        application: context.code().application,
+    }
+}
+
 /// A turn goes on without the caller who began it.
 fn is_unused(context: &Context) -> bool {
-    context.is_idle() && !context.in_ring.get() && !context.updating.get()
+    context.is_idle() && !context.in_line.get() && !context.updating.get()
 }
 
 /// A call that was not refused.

@@ -126,6 +126,13 @@ pub struct ShardStats {
     pub hops: Counter,
     /// Fuel spent by guests.
     pub fuel: Counter,
+    /// Times that the statistics of a context were kept.
+    pub statistics_kept: Counter,
+    /// Times that what was new of them was lost, as there was no room for it, or its context was
+    /// out of service.
+    pub statistics_lost: Counter,
+    /// Rows of methods in memory, of what is new.
+    pub statistics_rows: Gauge,
     /// Slices that ended before their turn did.
     pub slices: Counter,
     /// Microseconds from admission to answer, of queries.

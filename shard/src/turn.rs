@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use corelet_store::{BlobHold, CallEffects, Change, Event, Hlc, KeyedAnswer, Reuse, Root};
@@ -30,6 +30,7 @@ use crate::keyed::Keyed;
 use crate::overlay::Write;
 use crate::query_cache::Repeatable;
 use crate::shard::Shard;
+use crate::statistics::Row;
 use crate::timers::{DueTimer, armed_by, count_armed_by};
 use crate::upgrade::{HookTurn, MadeByHook};
 use crate::view::{Edited, SequenceAccess, View, Written};
@@ -38,6 +39,8 @@ use crate::warm_sum::Warm;
 /// A call that is admitted and has not begun.
 pub(crate) struct Begin {
     pub(crate) what: What,
+    /// Where it is counted.
+    pub(crate) row: Row,
     pub(crate) args: Bytes,
     pub(crate) caller: Arc<str>,
     /// When it is given up.
@@ -126,6 +129,9 @@ pub(crate) struct TurnInProgress {
     root: Root,
     version: u64,
     fuel_seen: u64,
+    /// Where it is counted, and what of its fuel was counted there.
+    row: Row,
+    fuel_counted: u64,
     /// Who waits for it, if it was asked.
     chain: Option<Arc<Link>>,
     /// The question that it waits for itself.
@@ -238,7 +244,7 @@ impl Shard {
         let is_exclusive = begin.is_exclusive();
         let lets_go = begin.lets_go();
         // One that has not queued has come just now.
-        let has_expired = begin.promise.is_some() && Instant::now() >= begin.deadline;
+        let has_expired = begin.promise.is_some() && self.has_expired(context, &begin);
         if is_exclusive {
             debug_assert!(
                 !self.commits.has_unshown_deltas(context),
@@ -377,11 +383,24 @@ impl Shard {
                 root: context.standing.get().root,
                 version: context.standing.get().version,
                 fuel_seen: 0,
+                row: begin.row,
+                fuel_counted: 0,
                 chain,
                 waits: None,
                 promise,
             },
         )
+    }
+
+    /// Whether a call that has queued comes too late, and counts how long it has waited.
+    fn has_expired(&self, context: &Context, begin: &Begin) -> bool {
+        let left = begin.deadline.saturating_duration_since(Instant::now());
+        // The time of one that was asked began with who asks.
+        if begin.asked.is_none() && !left.is_zero() {
+            let time = Duration::from_millis(self.host.limits().call_time_max);
+            self.count_waited(context, begin.row, time.saturating_sub(left));
+        }
+        left.is_zero()
     }
 
     /// The end of a turn that does not begin.
@@ -426,6 +445,8 @@ impl Shard {
             }
             Poll::Pending => {
                 let spent = turn.see_fuel();
+                turn.fuel_counted += spent;
+                self.count_fuel(context, turn.row, spent);
                 if let Some(question) = turn.running.take_question() {
                     self.spend(context, spent);
                     return Step::Asks(turn, question);
@@ -457,7 +478,9 @@ impl Shard {
     }
 
     fn conclude(&self, context: &Rc<Context>, turn: TurnInProgress, finished: Finished) -> Step {
-        self.spend(context, finished.fuel_used.saturating_sub(turn.fuel_seen));
+        let last = finished.fuel_used.saturating_sub(turn.fuel_seen);
+        self.spend(context, last);
+        self.count_turn(context, turn.row, last, turn.fuel_counted + last);
         let end = self.end(context, &turn, finished);
         if !matches!(turn.kind, TurnKind::Query | TurnKind::Hook) {
             self.schedule.update_ended(context);
@@ -847,12 +870,14 @@ impl TurnInProgress {
             seen: 0,
             is_used: false,
             hlc: Hlc::from_bits(0),
-            deadline: Instant::now() + std::time::Duration::from_secs(600),
+            deadline: Instant::now() + Duration::from_secs(600),
             epoch: 0,
             losses: 0,
             root: corelet_store::Standing::OF_NO_CONTEXT.root,
             version: 0,
             fuel_seen: 0,
+            row: Row::NONE,
+            fuel_counted: 0,
             chain: None,
             waits: None,
             promise: None,

@@ -24,7 +24,8 @@ use crate::delivery::Hold;
 use crate::error::CallError;
 use crate::guest_log::TurnLog;
 use crate::message::{NewCode, Upgraded};
-use crate::shard::Shard;
+use crate::shard::{Shard, unknown_method};
+use crate::statistics::Row;
 use crate::timers::{armed_by, count_armed_by};
 use crate::turn::{Begin, Durable, Executed, Step, What, is_the_guest_s};
 use crate::view::{View, Written};
@@ -207,6 +208,7 @@ impl Shard {
         let (promise, answer) = promise();
         let begin = Begin {
             what: What::Hook(Box::new(turn)),
+            row: Row::NONE,
             args: Bytes::new(),
             caller: Arc::clone(caller),
             deadline,
@@ -305,7 +307,9 @@ impl Shard {
             What::Update(name) => (name, MethodKind::Update),
             What::Init | What::Timer(_) | What::Hook(_) => return Ok(begin),
         };
-        let found = self.method_of(context, name.as_bytes());
+        let (row, found) = self.method_of(context, name.as_bytes());
+        begin.row = row;
+        let found = found.ok_or_else(|| unknown_method(context, name.as_bytes()));
         let method = name.to_string();
         let found = found.and_then(|(name, is)| match (was, is) {
             // Nobody asks for an update, nor for what is none any more.

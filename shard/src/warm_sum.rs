@@ -49,7 +49,7 @@ impl WarmSum {
         stats.warm_memory_bytes.set(sum);
         Kept {
             warm,
-            _place: Place {
+            place: Place {
                 bytes,
                 sum: Rc::clone(self),
             },
@@ -60,13 +60,18 @@ impl WarmSum {
 /// A warm instance that a context keeps. Its memory does not grow meanwhile.
 pub(crate) struct Kept {
     warm: Warm,
-    _place: Place,
+    place: Place,
 }
 
 impl Kept {
     /// The number of the last change that its memory may know of.
     pub(crate) fn seen(&self) -> u64 {
         self.warm.seen
+    }
+
+    /// Its linear memory, as far as it has grown.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.place.bytes
     }
 
     /// Takes it into use; it is not kept any more.

@@ -89,6 +89,8 @@ pub enum Change {
     },
     /// Drops what the directory has under the bytes of a name, if it is damaged.
     DropDamagedName(Vec<u8>),
+    /// Writes down what this node's server knows of a context for itself.
+    PutNote(Note),
 }
 
 impl Change {
@@ -110,6 +112,9 @@ impl Change {
             Change::SetMembers { members, .. } => members.len() * ID_BYTES,
             Change::Acknowledge(ack) => ack.seen.len() * (ID_BYTES + size_of::<Hlc>()),
             Change::Quarantine { why, .. } => why.as_ref().map_or(0, String::len),
+            Change::PutNote(note) => {
+                note.key.len() + note.value.as_ref().map_or(0, Bytes::len) + AROUND_BYTES
+            }
             Change::ShareContext(_)
             | Change::DeleteContext(_)
             | Change::RemoveApplication(_)
@@ -129,6 +134,7 @@ impl Change {
             | Change::RemoveName { .. }
             | Change::DropDamagedName(_)
             | Change::Quarantine { .. } => true,
+            Change::PutNote(note) => note.value.is_none(),
             Change::CreateContext(_)
             | Change::Upgrade(_)
             | Change::Call(_)
@@ -149,7 +155,7 @@ impl Change {
             Change::CreateContext(NewContext { call, .. })
             | Change::Upgrade(Upgrade { call, .. })
             | Change::Call(call) => call.ops.len(),
-            Change::Delta(_) | Change::KeepSeal(_) | Change::KeepFork(_) => 1,
+            Change::Delta(_) | Change::KeepSeal(_) | Change::KeepFork(_) | Change::PutNote(_) => 1,
             Change::ShareContext(_)
             | Change::SetMembers { .. }
             | Change::Acknowledge(_)
@@ -175,6 +181,26 @@ pub struct Acknowledgement {
     pub seen: Vec<(NodeId, Hlc)>,
     /// When it came.
     pub now: Hlc,
+}
+
+/// What this node's server writes into the agenda of a context for itself: a register there. It
+/// is no change of the state, so that version, root and stamp stay what they are, and what a
+/// context may hold refuses none. Not journaled: it becomes durable with the next
+/// checkpoint, and a crash before that forgets it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// The context.
+    pub context: ContextId,
+    /// This node.
+    pub author: NodeId,
+    /// When.
+    pub hlc: Hlc,
+    /// Where in the agenda, at most [`crate::KEY_BYTES_MAX`].
+    pub key: Bytes,
+    /// What is written there, at most [`crate::VALUE_BYTES_MAX`]; none removes what is there.
+    pub value: Option<Bytes>,
+    /// Whether it is to be durable when its verdict comes: then its batch is a checkpoint.
+    pub is_awaited: bool,
 }
 
 /// A delta of another node.

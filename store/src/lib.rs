@@ -114,7 +114,8 @@ pub use blobs::{
 };
 pub use change::{
     Acknowledgement, ApplicationRecord, Birth, Births, CallEffects, Change, Committed,
-    CommittedEvent, Event, NewContext, Op, RemoteDelta, Seen, Standing, Upgrade, Verdict, Write,
+    CommittedEvent, Event, NewContext, Note, Op, RemoteDelta, Seen, Standing, Upgrade, Verdict,
+    Write,
 };
 pub use check::{CheckProgress, CheckReport, Finding, check};
 pub use data_dir::{DataDir, OpenOptions, write_atomically};
@@ -168,8 +169,8 @@ pub use sequence::{
     SequenceKind, UPDATE_BYTES_MAX, UPDATE_EDITS_MAX,
 };
 pub use snapshot::{
-    AgendaEntry, EditPlace, EditView, ReadEntry, Scan, ScannedEntry, SequenceFacts, Snapshot,
-    TrieChild, TrieEntry, TrieNode, TriePage,
+    AgendaEntry, AgendaPage, EditPlace, EditView, ReadEntry, Scan, ScannedEntry, SequenceFacts,
+    Snapshot, TrieChild, TrieEntry, TrieNode, TriePage,
 };
 pub use step::{Budget, StepBounds};
 pub use sweep::Swept;

@@ -27,7 +27,7 @@ use std::sync::Arc;
 
 use heed::{RoTxn, WithoutTls};
 
-pub use self::agenda::AgendaEntry;
+pub use self::agenda::{AgendaEntry, AgendaPage};
 pub use self::scan::{Scan, ScannedEntry};
 pub use self::sequences::{EditPlace, EditView, SequenceFacts};
 pub use self::tries::{TrieChild, TrieEntry, TrieNode, TriePage};

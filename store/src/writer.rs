@@ -130,6 +130,18 @@ struct Written {
     roots_together: usize,
 }
 
+impl Written {
+    fn nothing() -> Written {
+        Written {
+            answers: Vec::new(),
+            is_shown: false,
+            leaves_litter: false,
+            due: Vec::new(),
+            roots_together: 0,
+        }
+    }
+}
+
 /// What became of a batch.
 #[derive(Debug)]
 pub struct BatchOutcome {
@@ -259,8 +271,39 @@ impl<'l> LedgerWriter<'l> {
         result
     }
 
-    /// Applies a batch and makes it durable.
+    /// Applies a batch and makes it durable. If there is no room, it is tried without its notes: they are
+    /// refused alone, and neither take what is kept for those who free some nor others with them.
     fn write(&mut self, batch: &[Change], route: Route) -> Result<Written, StoreError> {
+        let had_unshown = self.has_unshown();
+        let written = self.write_whole(batch, route);
+        let is_full = matches!(
+            written,
+            Err(StoreError::DiskFull { .. } | StoreError::MapFull { .. })
+        );
+        if !is_full || !batch.iter().any(is_note_with_value) {
+            return written;
+        }
+        self.pass = None;
+        let others = batch.iter().filter(|change| !is_note_with_value(change));
+        let others: Vec<Change> = others.cloned().collect();
+        let mut written = match others.is_empty() {
+            true => Written::nothing(),
+            false => self.write_whole(&others, route)?,
+        };
+        let mut answers = std::mem::take(&mut written.answers).into_iter();
+        written.answers = batch
+            .iter()
+            .map(|change| match is_note_with_value(change) {
+                true => Err(Refused::DiskFull),
+                false => answers.next().expect("each of the others has its answer"),
+            })
+            .collect();
+        // On the way here a checkpoint may have been made.
+        written.is_shown |= had_unshown && !self.has_unshown();
+        Ok(written)
+    }
+
+    fn write_whole(&mut self, batch: &[Change], route: Route) -> Result<Written, StoreError> {
         // Of an earlier batch it says nothing.
         self.state.is_turn_due = false;
         let has_more_before = self.pass.as_ref().is_some_and(Pass::has_written);
@@ -290,10 +333,7 @@ impl<'l> LedgerWriter<'l> {
                 self.pass = None;
                 Ok(Written {
                     answers: vec![Err(Refused::Damaged { source })],
-                    is_shown: false,
-                    leaves_litter: false,
-                    due: Vec::new(),
-                    roots_together: 0,
+                    ..Written::nothing()
                 })
             }
             outcome => outcome,
@@ -337,7 +377,9 @@ impl<'l> LedgerWriter<'l> {
         let for_freeing = for_freeing_in_map(state.pages_max);
         let is_in_map = pages + pages_of(pass, journal) + for_freeing <= state.pages_max;
         let has_space = state.reserve.reach(pages + growth)?;
-        let has_written = pass.has_unjournaled() || !journal.has_nothing_to_append();
+        let has_written = pass.has_unjournaled()
+            || !journal.has_nothing_to_append()
+            || batch.iter().any(is_note_with_value);
         // What is acknowledged must fit into LMDB later.
         let is_due = is_due || !is_in_map || !has_space;
         if is_due {
@@ -438,6 +480,11 @@ impl<'l> LedgerWriter<'l> {
         self.state.authors_used.extend(authors_used);
         self.state.journal.restart(generation, bytes_noted)
     }
+}
+
+/// Whether it takes room that the journal says nothing of.
+fn is_note_with_value(change: &Change) -> bool {
+    matches!(change, Change::PutNote(note) if note.value.is_some())
 }
 
 /// Whether a checkpoint is to bring in what was written since the last one.

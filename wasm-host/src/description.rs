@@ -108,10 +108,15 @@ impl Description {
 
     /// The method called `name`.
     pub fn method(&self, name: &str) -> Option<&Method> {
+        self.place_of(name).map(|place| &self.methods[place])
+    }
+
+    /// At which place among the methods it is.
+    pub fn place_of(&self, name: &str) -> Option<usize> {
         let found = self
             .methods
             .binary_search_by(|method| method.name.as_ref().cmp(name));
-        found.ok().map(|index| &self.methods[index])
+        found.ok()
     }
 
     /// What `init` takes.

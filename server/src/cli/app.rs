@@ -57,8 +57,8 @@ pub(super) fn run(command: &AppCommand, global: &Global, out: &Out) -> Result<()
             let change = api::ChangeApplication {
                 reuse: reuse.clone(),
             };
-            let changed = during(out, "changing the application", || {
-                client.change_application(&path, &change)
+            let changed: api::Application = during(out, "changing the application", || {
+                client.change(&path, &change)
             })?;
             out.done(&format!("{app}: reuse is {}", changed.reuse), || &changed)
         }

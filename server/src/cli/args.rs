@@ -147,6 +147,19 @@ Examples:
     )]
     Blob(BlobCommand),
 
+    /// Watch the contexts that have the most to do: fuel, calls, times, failures, each second.
+    #[command(after_help = "\
+Examples:
+  corelet top                                     q or Ctrl-C ends it
+  corelet top --by time --every 5
+  corelet top --once -o json | jq '.contexts[] | {name, fuel_share}'
+
+Rates are of the time between two looks; a context that was not among the busiest in the last look is
+told with its mean of the last ten to twenty seconds. FUEL% is its part of all fuel that the node has
+spent, WT its weight, WAIT its calls that wait for their turn, MEM the memory of its warm instances.
+Where standard output is no terminal, a table is printed each time.")]
+    Top(TopArgs),
+
     /// Call a method of a context.
     #[command(after_help = "\
 Examples:
@@ -476,6 +489,59 @@ Examples:
     },
 }
 
+/// How to watch contexts.
+#[derive(Debug, Args)]
+pub struct TopArgs {
+    /// Which come first.
+    #[arg(long, value_enum, default_value_t = TopBy::Fuel)]
+    pub by: TopBy,
+    /// How many at most.
+    #[arg(long, value_name = "N", default_value_t = 40, value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub limit: u16,
+    /// Seconds from one look to the next.
+    #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub every: u64,
+    /// Print one table and end.
+    #[arg(long)]
+    pub once: bool,
+}
+
+/// By what contexts are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TopBy {
+    /// Fuel that they spend.
+    Fuel,
+    /// Calls.
+    Calls,
+    /// Calls that fail.
+    Failures,
+    /// Time that their calls take, waiting included.
+    Time,
+}
+
+impl TopBy {
+    /// As the server knows it.
+    pub fn name(self) -> &'static str {
+        match self {
+            TopBy::Fuel => "fuel",
+            TopBy::Calls => "calls",
+            TopBy::Failures => "failures",
+            TopBy::Time => "time",
+        }
+    }
+
+    /// The one that a key stands for.
+    pub fn of_key(key: char) -> Option<TopBy> {
+        match key {
+            'f' => Some(TopBy::Fuel),
+            'c' => Some(TopBy::Calls),
+            'e' => Some(TopBy::Failures),
+            't' => Some(TopBy::Time),
+            _ => None,
+        }
+    }
+}
+
 /// What to do with contexts.
 #[derive(Debug, Subcommand)]
 pub enum ContextCommand {
@@ -569,8 +635,9 @@ Examples:
   corelet context entries shop --at 7Fk…
 
 What --at takes is shown by `corelet context deltas`, and as delta_id by each call. With
-it, entries of this node alone are left out: they are in no delta. With -o json each
-entry is a document on a line of its own, and so is the end, {\"end\":true,…}.")]
+it, entries of this node alone are left out: they are in no delta. What the server notes of the
+context for itself is shown with --space agenda only. With -o json each entry is a document on a
+line of its own, and so is the end, {\"end\":true,…}.")]
     Entries {
         /// Id or name.
         context: String,
@@ -647,6 +714,34 @@ Examples:
     Cancel {
         /// Id or name.
         context: String,
+    },
+    /// Show what was counted of a context's calls, by method, since it was made.
+    #[command(after_help = "\
+Examples:
+  corelet context stats shop
+  corelet context stats shop -o json | jq '.methods[] | {method, calls, p99_us}'
+  corelet context stats shop -o json | jq '[.methods[].fuel] | add'
+
+FUEL/CALL is the mean, MOST the most of one call. Half of the calls took no longer than P50, 99 of
+100 no longer than P99, each within a quarter. WAITED is the part of all their time that they
+waited for a turn. The row (timers) has runs of timers, (unknown) calls of methods that the
+application does not have.")]
+    Stats {
+        /// Id or name.
+        context: String,
+    },
+    /// Give a context another part of its shard, beside others that have more to do than there is time for.
+    #[command(after_help = "\
+Examples:
+  corelet context weight shop 300      three times as much as one of the default, 100
+  corelet context weight batch 10      a tenth of it
+  corelet context show shop -o json | jq .weight")]
+    Weight {
+        /// Id or name.
+        context: String,
+        /// 100 is what a context has that was given none.
+        #[arg(value_parser = clap::value_parser!(u16).range(1..=1000))]
+        weight: u16,
     },
     /// Delete a context and its state, for good.
     #[command(after_help = "\

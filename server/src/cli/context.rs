@@ -1,5 +1,5 @@
-//! `corelet context`: create, list, show, release, cancel, delete; what is in one is in `lines.rs`,
-//! copies are in `copies.rs`, upgrades in `upgrade.rs`.
+//! `corelet context`: create, list, show, release, cancel, stats, weight, delete; what is in one is in
+//! `lines.rs`, copies are in `copies.rs`, upgrades in `upgrade.rs`.
 
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use super::failure::{Exit, Failure};
 use super::lines;
 use super::output::{Out, date};
 use super::progress::during;
+use super::short;
 use super::upgrade;
 use crate::api;
 use crate::client::Client;
@@ -149,6 +150,26 @@ pub(super) fn run(command: &ContextCommand, global: &Global, out: &Out) -> Resul
             copies::export(context, to.as_deref(), global, out)
         }
         ContextCommand::Import(args) => copies::import(args, global, out),
+        ContextCommand::Stats { context } => {
+            let (client, path) = (super::client(global)?, path(context)?);
+            let path = format!("{path}/statistics");
+            let found: api::Statistics =
+                during(out, "looking at the context", || client.get(&path))?;
+            out.rows(&STATS_HEADINGS, found.methods.iter().map(stats_row), &found)
+        }
+        ContextCommand::Weight { context, weight } => {
+            let (client, path) = (super::client(global)?, path(context)?);
+            let change = api::ChangeContext {
+                weight: (*weight).into(),
+            };
+            let changed: api::Context = during(out, "changing the context", || {
+                client.change(&path, &change)
+            })?;
+            out.done(
+                &format!("{context} has the weight {}", changed.weight),
+                || &changed,
+            )
+        }
         ContextCommand::Delete { context } => {
             let (client, path) = (super::client(global)?, path(context)?);
             during(out, "deleting the context", || client.delete(&path))?;
@@ -160,7 +181,7 @@ pub(super) fn run(command: &ContextCommand, global: &Global, out: &Out) -> Resul
     }
 }
 
-const HEADINGS: [&str; 7] = [
+const HEADINGS: [&str; 8] = [
     "id",
     "name",
     "application",
@@ -168,6 +189,7 @@ const HEADINGS: [&str; 7] = [
     "version",
     "entries",
     "bytes",
+    "weight",
 ];
 
 const TIMER_HEADINGS: [&str; 6] = ["name", "runs", "every", "handler", "attempts", "args"];
@@ -182,6 +204,46 @@ fn timer_row(timer: &api::Timer) -> Vec<String> {
         timer.attempts.to_string(),
         timer.args.get().to_owned(),
     ]
+}
+
+const STATS_HEADINGS: [&str; 10] = [
+    "method",
+    "calls",
+    "failed",
+    "fuel/call",
+    "most",
+    "in",
+    "out",
+    "p50",
+    "p99",
+    "waited",
+];
+
+fn stats_row(row: &api::MethodStatistics) -> Vec<String> {
+    let figures = &row.figures;
+    let per_call = figures.fuel.checked_div(figures.calls).unwrap_or(0);
+    let waited = percent(figures.waited_us, figures.time_us);
+    let time = |micros: Option<u64>| micros.map_or(String::new(), short::time);
+    vec![
+        row.method.clone(),
+        short::count(figures.calls),
+        short::count(figures.failures.all()),
+        short::count(per_call),
+        short::count(figures.fuel_max),
+        short::bytes(figures.bytes_in),
+        short::bytes(figures.bytes_out),
+        time(figures.p50_us),
+        time(figures.p99_us),
+        waited,
+    ]
+}
+
+fn percent(part: u64, whole: u64) -> String {
+    match whole {
+        0 => "0%".to_owned(),
+        // For people.
+        _ => format!("{:.0}%", part as f64 / whole as f64 * 100.0),
+    }
 }
 
 /// What applications are called, for people; scripts get the ids as they are.
@@ -216,6 +278,7 @@ fn row(context: &api::Context, applications: &Applications) -> Vec<String> {
         context.version.to_string(),
         context.entries.to_string(),
         context.bytes.to_string(),
+        context.weight.to_string(),
     ]
 }
 

@@ -182,7 +182,7 @@ impl Sending<'_> {
                 Some(reuse) if reuse != found.reuse => {
                     let reuse = reuse.to_owned();
                     let change = api::ChangeApplication { reuse };
-                    self.client.change_application(&path, &change)
+                    self.client.change(&path, &change)
                 }
                 _ => Ok(found),
             });

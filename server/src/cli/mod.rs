@@ -22,7 +22,10 @@ mod logs;
 mod output;
 mod progress;
 mod settings;
+mod short;
 mod status;
+mod terminal;
+mod top;
 mod upgrade;
 mod usage;
 
@@ -86,6 +89,7 @@ fn dispatch(cli: &Cli, out: &Out) -> Result<(), Failure> {
         Command::Logs(args) => logs::run(args, global, out),
         Command::Token { header } => token(*header, global, out),
         Command::Status => status::run(global, out),
+        Command::Top(args) => top::run(args, global, out),
         Command::Config(command) => config::run(command, global, out),
         Command::Doctor(args) => doctor::run(args, global, out),
         Command::Check => check::run(global, out),

@@ -122,6 +122,15 @@ impl Out {
         }
     }
 
+    /// Bytes of data that goes on; `false` if its reader has seen enough.
+    pub(super) fn goes_on(&self, bytes: &[u8]) -> Result<bool, Failure> {
+        let mut stdout = io::stdout().lock();
+        match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+            written => Ok(written.map(|()| true)?),
+        }
+    }
+
     pub(crate) fn is_json(&self) -> bool {
         self.form == Output::Json
     }

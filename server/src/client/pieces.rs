@@ -53,18 +53,4 @@ impl Client {
         }
         self.document(self.signed(self.agent.post(path)).send_empty())
     }
-
-    /// Changes an application's settings.
-    pub fn change_application(
-        &self,
-        path: &str,
-        change: &api::ChangeApplication,
-    ) -> Result<api::Application, ClientError> {
-        let request = self
-            .agent
-            .patch(self.path(path))
-            .header("content-type", "application/json");
-        let body = serde_json::to_vec(change).unwrap_or_default();
-        self.document(self.signed(request).send(&body[..]))
-    }
 }

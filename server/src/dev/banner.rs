@@ -161,6 +161,7 @@ mod tests {
             root: "R".to_owned(),
             entries: 0,
             bytes: 0,
+            weight: 100,
             out_of_service: None,
             shard: 0,
         };

@@ -14,6 +14,7 @@ mod reply;
 mod request;
 pub(crate) mod routes;
 mod socket;
+mod statistics;
 mod uploads;
 mod watch;
 

@@ -21,7 +21,7 @@ use axum::routing::{MethodRouter, delete, get, post};
 use axum::{Extension, body};
 use bytes::Bytes;
 use corelet_shard::{
-    ContextInfo, ContextReader, EventRecord, GuestLine, NewCode, NewContext, ShardHandle,
+    ContextInfo, ContextReader, EventRecord, GuestLine, NewCode, NewContext, ShardHandle, Weight,
 };
 use corelet_store::{ApplicationId, ApplicationRecord, ExportScope, Hlc, Reuse};
 use corelet_wasm_host::{GuestTimer, LogLevel};
@@ -32,6 +32,7 @@ use super::blobs;
 use super::copy::{self, Pace};
 use super::door::Front;
 use super::reply::{document, problem};
+use super::statistics;
 use super::uploads;
 use crate::api;
 use crate::auth::Claims;
@@ -49,7 +50,7 @@ const PAGE_MAX: usize = 1000;
 /// door owns the router.
 type Door = SendWrapper<Weak<Front>>;
 
-type Answer = Result<Response, Refusal>;
+pub(super) type Answer = Result<Response, Refusal>;
 
 /// All routes of one shard.
 pub(super) fn router(door: Door) -> Router {
@@ -85,12 +86,21 @@ pub(super) fn router(door: Door) -> Router {
         )
         .route(
             "/v1/contexts/{context}",
-            plain(get(show_context).delete(delete_context)),
+            plain(
+                get(show_context)
+                    .patch(change_context)
+                    .delete(delete_context),
+            ),
         )
         .route(
             "/v1/contexts/{context}/upgrade",
             plain(post(upgrade_context)),
         )
+        .route(
+            "/v1/contexts/{context}/statistics",
+            plain(get(show_statistics)),
+        )
+        .route("/v1/statistics", get(list_busiest))
         .route("/v1/contexts/{context}/events", get(list_events))
         .route("/v1/contexts/{context}/logs", get(list_logs))
         .route("/v1/contexts/{context}/blobs", get(list_attached))
@@ -424,12 +434,55 @@ async fn upgrade_context(
     .await
 }
 
+async fn change_context(State(door): State<Door>, Named(wanted): Named, change: Bytes) -> Response {
+    at_home(door, async move |front| {
+        rpc::envelope::check_depth(&change, front.bounds.depth_max)?;
+        let change: api::ChangeContext = serde_json::from_slice(&change).map_err(|error| {
+            let code = if error.is_data() {
+                Code::InvalidParams
+            } else {
+                Code::ParseError
+            };
+            Refusal::new(code, format!("the body must be {{weight}}: {error}"))
+        })?;
+        let must = || {
+            let (min, max) = (Weight::MIN, Weight::MAX);
+            bad_parameter(
+                "weight",
+                format!("weight must be a number from {min} to {max}"),
+            )
+        };
+        let weight = Weight::new(change.weight).ok_or_else(must)?;
+        let id = front.shard.resolve(&wanted)?;
+        let info = front.shard.set_weight(id, weight).await?;
+        tracing::info!(context = %id, weight = weight.get(), "changed");
+        Ok(document(StatusCode::OK, &context(&info)))
+    })
+    .await
+}
+
 async fn delete_context(State(door): State<Door>, Named(wanted): Named) -> Response {
     at_home(door, async move |front| {
         let id = front.shard.resolve(&wanted)?;
         front.shard.delete_context(id).await?;
         tracing::info!(context = %id, "deleted");
         Ok(no_content())
+    })
+    .await
+}
+
+/// What was counted of a context's calls.
+async fn show_statistics(State(door): State<Door>, Named(wanted): Named) -> Response {
+    at_home(door, async move |front| {
+        statistics::of_context(&front, &wanted).await
+    })
+    .await
+}
+
+/// The contexts in memory that have the most to do.
+async fn list_busiest(State(door): State<Door>, RawQuery(query): RawQuery) -> Response {
+    at_home(door, async move |front| {
+        statistics::busiest(&front, query.as_deref()).await
     })
     .await
 }
@@ -876,6 +929,7 @@ fn context(info: &ContextInfo) -> api::Context {
         root: info.root.to_string(),
         entries: info.entries,
         bytes: info.bytes,
+        weight: info.weight.get(),
         out_of_service: info.out_of_service.as_deref().map(str::to_owned),
         shard: info.shard.number(),
     }
@@ -904,7 +958,7 @@ fn refused(refusal: Refusal) -> Response {
 fn not_found() -> Refusal {
     Refusal::new(
         Code::NotFound,
-        "there is nothing here; the paths are /rpc, /v1/status, /v1/applications, /v1/contexts, /v1/blobs, /v1/backup, /healthz, /readyz, /metrics and /version",
+        "there is nothing here; the paths are /rpc, /v1/status, /v1/statistics, /v1/applications, /v1/contexts, /v1/blobs, /v1/backup, /healthz, /readyz, /metrics and /version",
     )
 }
 

@@ -23,6 +23,7 @@ use crate::contexts::failure_of;
 use crate::error::CallError;
 use crate::guest_log::TurnLog;
 use crate::shard::{Shard, settle};
+use crate::statistics::{Ended, Row};
 use crate::turn::{Begin, What};
 use crate::view::{PutOff, SequenceAccess};
 
@@ -158,23 +159,34 @@ impl Shard {
     }
 
     async fn run_timer(self: &Rc<Self>, context: &InUse, timer: &DueTimer) -> Run {
+        let started = Instant::now();
         let time = Duration::from_millis(self.host.limits().call_time_max);
+        let methods = context.code().module.description().methods().len();
+        let row = Row::of_handlers(methods, context.upgrades.get());
         let begin = Begin {
             what: What::Timer(timer.clone()),
+            row,
             args: Bytes::new(),
             caller: Arc::from(NODE_CALLER),
             asked: None,
-            deadline: Instant::now() + time,
+            deadline: started + time,
             upgrades: context.upgrades.get(),
             keyed: None,
             promise: None,
         };
-        let executed = match self.execute(context, begin).await {
-            Ok(executed) => executed,
-            Err(error) => return failed(error),
+        let (is_stale, end) = match self.execute(context, begin).await {
+            Ok(executed) => (executed.is_stale(), settle(executed).await),
+            Err(error) => (false, Err(error)),
         };
-        let is_stale = executed.is_stale();
-        match settle(executed).await {
+        if !is_stale {
+            let ended = Ended {
+                bytes_in: 0,
+                took: started.elapsed(),
+                outcome: end.as_ref().map(|reply| reply.output.len()),
+            };
+            self.count_call(context, row, ended);
+        }
+        match end {
             Ok(_) if is_stale => Run::Done,
             Ok(_) => {
                 self.stats.timers_fired.one();

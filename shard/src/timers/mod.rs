@@ -210,9 +210,8 @@ impl Shard {
         loop {
             let snapshot = self.snapshots.latest();
             let page = snapshot.agendas(DUE, after, PAGE)?;
-            let Some(last) = page.last() else { break };
-            after = Some(last.slot);
-            for entry in page {
+            after = page.last;
+            for entry in page.entries {
                 // One without a head was deleted, and damage is met by whoever calls it.
                 let (Ok(head), Some((at, _))) = (snapshot.head(entry.slot), split_due(&entry.key))
                 else {
@@ -225,7 +224,10 @@ impl Shard {
                 }
                 self.timers.change(|due| due.note_later(head.context, hint));
             }
-            rt::yield_now().await;
+            if after.is_none() {
+                break;
+            }
+            rt::breathe().await;
         }
         if overdue > 0 {
             tracing::info!(

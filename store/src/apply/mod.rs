@@ -5,8 +5,9 @@
 //! how records look is in `record.rs`; calls are in `call.rs`, those that get their roots together in
 //! `later.rs`, deltas of other nodes in
 //! `remote.rs`, seals in `seals.rs`, what both lead to is worked out in `plan.rs`, what rides along with changes is in
-//! `collect.rs` and `sweep.rs`, how a context gets another application in `upgrade.rs`, and all
-//! other changes are in `records.rs`. Answers that are kept with a call are in `answers.rs`. Start at
+//! `collect.rs` and `sweep.rs`, how a context gets another application in `upgrade.rs`, what the server notes of
+//! contexts in `notes.rs`, and all other changes are in `records.rs`. Answers that are kept with a call are in
+//! `answers.rs`. Start at
 //! [`Pass::apply_all`].
 
 mod again;
@@ -22,6 +23,7 @@ mod found;
 mod history;
 mod later;
 mod members;
+mod notes;
 mod plan;
 mod quarantine;
 mod records;
@@ -627,6 +629,7 @@ impl<'l> Pass<'l> {
             Change::PutName { name, context } => self.put_name(name, *context),
             Change::RemoveName { name, context } => self.remove_name(name, *context),
             Change::DropDamagedName(key) => self.drop_damaged_name(key),
+            Change::PutNote(note) => self.put_note(note),
         }
     }
 

@@ -194,9 +194,12 @@ pub enum Refused {
     /// The deltas before it have taken up what a batch may take. Nothing is wrong with it.
     #[error("the deltas of this batch take too much work; hand the rest over with the next one")]
     BatchFull,
-    /// The disk has no room for what is no call, or had none a moment ago. Nothing is wrong with it,
+    /// The disk has no room for what is no call, or had none a moment ago; for a note, the ledger may
+    /// also be as large as it may be. Nothing is wrong with it,
     /// and nobody has seen a trace of it: it may come again once there is space.
-    #[error("no space left on the disk; free some and try again")]
+    #[error(
+        "no space left on the disk, or in a ledger of storage.map_bytes_max; free some and try again"
+    )]
     DiskFull,
     /// A delta of another node came between the turn of the call and its commit. Nothing is
     /// wrong with it, but it may have read what is no more.

@@ -18,16 +18,26 @@ pub struct AgendaEntry {
     pub key: Vec<u8>,
 }
 
+/// What was found in a part of all agendas.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AgendaPage {
+    /// By slot.
+    pub entries: Vec<AgendaEntry>,
+    /// The last context that was looked at, behind which there may be others; none if there
+    /// are none.
+    pub last: Option<ContextSlot>,
+}
+
 impl Snapshot {
     /// The first key that begins with `prefix` in the agenda of each context that has one there,
-    /// by slot, behind `after`, at most `limit` of them. Takes two look-ups for each context with
-    /// an agenda, whatever is in that. No record is read, so none that is damaged fails it.
+    /// by slot, behind `after`. Looks at `limit` contexts at most that have anything in their agendas, with two
+    /// look-ups for each, and so may find nothing before the end. No record is read, so none that is damaged fails it.
     pub fn agendas(
         &self,
         prefix: &[u8],
         after: Option<ContextSlot>,
         limit: usize,
-    ) -> Result<Vec<AgendaEntry>, StoreError> {
+    ) -> Result<AgendaPage, StoreError> {
         let keys = self.tables.entries.remap_types::<Bytes, DecodeIgnore>();
         let first_from = |from: &[u8]| {
             let found = keys.get_greater_than_or_equal_to(&self.txn, from);
@@ -38,17 +48,21 @@ impl Snapshot {
             }))
         };
         let start = |slot| layout::space_key(slot, Space::Agenda);
-        let mut found = Vec::new();
+        let mut page = AgendaPage::default();
         let mut from = match after {
             Some(after) => behind(after),
             None => Some(ContextSlot::new(0)),
         };
-        while let Some(slot) = from
-            && found.len() < limit
-        {
-            let Some((slot, key)) = first_from(&start(slot))? else {
+        for _ in 0..limit {
+            let found = match from {
+                Some(slot) => first_from(&start(slot))?,
+                None => None,
+            };
+            let Some((slot, key)) = found else {
+                page.last = None;
                 break;
             };
+            page.last = Some(slot);
             from = behind(slot);
             let first = match key < prefix {
                 true => first_from(&[&start(slot), prefix].concat())?,
@@ -59,10 +73,10 @@ impl Snapshot {
                 && key.starts_with(prefix)
             {
                 let key = key.to_vec();
-                found.push(AgendaEntry { slot, key });
+                page.entries.push(AgendaEntry { slot, key });
             }
         }
-        Ok(found)
+        Ok(page)
     }
 }
 

@@ -22,8 +22,9 @@ fn agenda(key: &str, value: &str) -> Op {
 
 fn firsts(bench: &Bench, prefix: &str, after: Option<ContextSlot>) -> Vec<(u64, String)> {
     let snapshot = bench.ledger().snapshot().unwrap();
-    let found = snapshot.agendas(prefix.as_bytes(), after, 2).unwrap();
-    let found = found.into_iter();
+    let found = snapshot.agendas(prefix.as_bytes(), after, 10).unwrap();
+    assert_eq!(found.last, None);
+    let found = found.entries.into_iter();
     let text = |key| String::from_utf8(key).unwrap();
     found.map(|it| (it.slot.number(), text(it.key))).collect()
 }
@@ -128,9 +129,11 @@ fn contexts_with_something_in_their_agenda_are_found_without_the_others() {
     }
     bench.reopen();
     let expected = |n: usize, key: &str| (slots[n - 1].number(), key.to_owned());
-    let (first, second) = (firsts(&bench, "t|", None), slots[3]);
-    assert_eq!(first, [expected(1, "t|1"), expected(4, "t|7")]);
-    assert_eq!(firsts(&bench, "t|", Some(second)), [expected(5, "t|3")]);
+    assert_eq!(
+        firsts(&bench, "t|", None),
+        [expected(1, "t|1"), expected(4, "t|7"), expected(5, "t|3")]
+    );
+    assert_eq!(firsts(&bench, "t|", Some(slots[3])), [expected(5, "t|3")]);
     assert_eq!(firsts(&bench, "t|", Some(slots[4])), []);
     assert_eq!(
         firsts(&bench, "z", None),
@@ -140,6 +143,34 @@ fn contexts_with_something_in_their_agenda_are_found_without_the_others() {
     bench.commit(vec![Change::DeleteContext(id(5))]);
     while bench.ledger().sweep(100).unwrap().is_more {}
     assert_eq!(firsts(&bench, "z", None), [expected(2, "z")]);
+}
+
+/// Nearly every context has something there, and whoever looks has others to serve between two pages.
+#[test]
+fn a_page_of_agendas_is_bounded_by_what_is_looked_at_and_not_by_what_is_found() {
+    let mut bench = Bench::new();
+    for n in 1..=10 {
+        let slot = bench.create(n);
+        let ops = match n {
+            7 => vec![agenda("t", ""), agenda("u", "")],
+            _ => vec![agenda("u", "")],
+        };
+        let call = bench.call(n, slot, ops);
+        bench.commit(vec![call]);
+    }
+    let snapshot = bench.ledger().snapshot().unwrap();
+    let (mut after, mut found) = (None, Vec::new());
+    for page in 1..=6 {
+        let mut looked = snapshot.agendas(b"t", after, 2).unwrap();
+        found.append(&mut looked.entries);
+        after = looked.last;
+        // The last one tells that there is nothing more.
+        assert_eq!(after.is_none(), page == 6, "{page}");
+        assert_eq!(found.len(), usize::from(page >= 4), "{page}");
+    }
+    let one = snapshot.agendas(b"t", None, 7).unwrap();
+    assert_eq!((&one.entries, one.last), (&found, Some(found[0].slot)));
+    assert_eq!(snapshot.agendas(b"t", None, 11).unwrap().last, None);
 }
 
 /// As private entries do.

@@ -265,7 +265,7 @@ fn a_directory_of_format_9_is_whole() {
     let agenda = |key: &[u8]| snapshot.get(slot, Space::Agenda, key).unwrap();
     assert_eq!(agenda(b"due"), None);
     assert_eq!(agenda(b"later"), Some(EntryValue::Register(b"journaled")));
-    let all = snapshot.agendas(b"", None, 10).unwrap();
+    let all = snapshot.agendas(b"", None, 10).unwrap().entries;
     let all: Vec<_> = all.iter().map(|it| (it.slot, &it.key[..])).collect();
     assert_eq!(all, [(slot, &b"later"[..])]);
 }

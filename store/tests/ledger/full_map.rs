@@ -7,11 +7,17 @@ use corelet_store::{Change, ContextSlot, StoreError};
 
 use crate::{Bench, id, set};
 
-const MAP_BYTES: u64 = 16 << 20;
+pub(crate) const MAP_BYTES: u64 = 16 << 20;
 
 /// Sets one key of a context after the other to values of so many bytes until there is no room.
 /// Gives how many that were.
-fn fill(bench: &mut Bench, n: u8, slot: ContextSlot, prefix: &str, value_bytes: usize) -> usize {
+pub(crate) fn fill(
+    bench: &mut Bench,
+    n: u8,
+    slot: ContextSlot,
+    prefix: &str,
+    value_bytes: usize,
+) -> usize {
     for written in 0.. {
         let op = set(format!("{prefix}{written}"), vec![7; value_bytes]);
         let call = bench.call(n, slot, vec![op]);

@@ -21,6 +21,7 @@ mod loss;
 mod lost_blobs;
 mod members;
 mod model;
+mod notes;
 mod packs;
 mod past;
 mod quarantine;

@@ -251,6 +251,28 @@ fn the_same_turn_uses_the_same_fuel_whatever_the_slice() {
     }
 }
 
+/// Or two runs of one call would differ as soon as their guest looks.
+#[test]
+fn what_a_guest_reads_of_its_fuel_does_not_depend_on_the_slice() {
+    let read = [10_000, 123_457, 100_000_000].map(|slice_fuel| {
+        let host = host_with(Limits {
+            slice_fuel,
+            ..Limits::default()
+        });
+        let instance = load(&host, "counter_of_its_own").instantiate().unwrap();
+        let mut running = instance.run(update("{}", MapState::default()));
+        let finished = loop {
+            if let Poll::Ready(finished) = poll(&mut running) {
+                break finished;
+            }
+        };
+        let read: u64 = output(&finished).parse().unwrap();
+        assert!(read > 500_000 && read < 2 * finished.fuel_used, "{read}");
+        read
+    });
+    assert_eq!(read, [read[0]; 3]);
+}
+
 #[test]
 fn an_endless_loop_is_parked_at_every_slice_and_stopped_by_its_fuel() {
     let host = host_with(Limits {
