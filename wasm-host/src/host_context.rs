@@ -15,13 +15,14 @@ use std::task::{Context, Poll};
 use async_trait::async_trait;
 use wasmtime::{AsContext, ResourceLimiterAsync, StoreContext, StoreContextMut};
 
-use crate::costs::HostCost;
+use crate::costs::{HostCost, STABLE_READ};
 use crate::failure::{Failure, engine_bug, is_the_guests};
 use crate::guest_calls::{Answered, Line};
-use crate::guest_state::GuestState;
+use crate::guest_state::{GuestState, StateError};
 use crate::host::Shared;
 use crate::limits::Limits;
 use crate::shape::WASM_PAGE_BYTES;
+use crate::stable::StableMemory;
 use crate::stats::count;
 use crate::turn::{GuestEvent, GuestLog, Reads};
 
@@ -181,6 +182,8 @@ pub(crate) struct HostContext {
     memory_refused_at: Option<u64>,
     /// None between turns.
     state: Option<StaysHere<Box<dyn GuestState>>>,
+    /// The stable memory, once the turn has come to it.
+    stable: Option<Box<StableMemory>>,
     /// To whoever runs the turn, which has the other half.
     line: StaysHere<Rc<Line>>,
     /// Fuel that it had used then.
@@ -245,6 +248,7 @@ impl HostContext {
             all_bytes_max,
             memory_refused_at: None,
             state: None,
+            stable: None,
             line: StaysHere(Rc::default()),
             fuel_before: 0,
             has_lost_count: false,
@@ -300,6 +304,7 @@ impl HostContext {
     /// if a host function has panicked while it held the state.
     pub(crate) fn end(&mut self) -> Option<Box<dyn GuestState>> {
         self.phase = Phase::Idle;
+        self.stable = None;
         self.state.take().map(|state| state.0)
     }
 
@@ -307,6 +312,7 @@ impl HostContext {
     /// somebody waits for.
     pub(crate) fn leave_thread(&mut self) {
         self.state = None;
+        self.stable = None;
         self.line = StaysHere(Rc::default());
         self.leave_memory();
         self.leave_logs();
@@ -564,6 +570,63 @@ pub(crate) fn with_state<R>(
         data.did_unpriced(unseen);
     }
     Ok(result)
+}
+
+/// The same with the stable memory, which is opened when a turn first comes to it.
+#[inline]
+pub(crate) fn with_stable<R>(
+    cx: &mut Cx<'_>,
+    f: impl FnOnce(
+        &mut StableMemory,
+        &mut dyn GuestState,
+        StoreContext<'_, HostContext>,
+    ) -> Result<R, StateError>,
+) -> wasmtime::Result<Result<R, StateError>> {
+    if cx.data().stable.is_none() {
+        // What it takes to find out how long it is.
+        charge(cx, STABLE_READ.per_row)?;
+    }
+    let mut stable = cx.data_mut().stable.take();
+    let result = with_state(cx, |state, store| {
+        let memory = match &mut stable {
+            Some(memory) => memory,
+            none => none.insert(Box::new(StableMemory::open(state)?)),
+        };
+        f(memory, state, store)
+    });
+    cx.data_mut().stable = stable;
+    result
+}
+
+impl HostContext {
+    /// Whether the turn has changed the stable memory.
+    pub(crate) fn has_stable_changes(&self) -> bool {
+        self.stable
+            .as_ref()
+            .is_some_and(|memory| memory.is_changed())
+    }
+
+    /// Makes entries of some of what the turn has written to the stable memory. Gives whether that
+    /// was all.
+    fn save_some(&mut self) -> wasmtime::Result<bool> {
+        let (Some(memory), Some(state)) = (&mut self.stable, &mut self.state) else {
+            return Ok(true);
+        };
+        let saved = memory.save_some(&mut *state.0);
+        let unseen = state.0.take_unseen();
+        self.did_unpriced(unseen);
+        saved.map_err(|error| self.stop(error.into()))
+    }
+}
+
+/// Makes entries of what the turn has written to the stable memory; parks the guest, which has answered,
+/// in between.
+pub(crate) async fn save_stable(store: &mut wasmtime::Store<HostContext>) -> wasmtime::Result<()> {
+    while !store.data_mut().save_some()? {
+        count(&store.data().progress.host_slices);
+        SliceEnd { parked: false }.await;
+    }
+    Ok(())
 }
 
 /// Linear memory and tables of the running instance.

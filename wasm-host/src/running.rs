@@ -19,7 +19,7 @@ use crate::failure::{Failure, capped};
 use crate::functions::is_json;
 use crate::guest_calls::{Answered, Line, Question};
 use crate::guest_state::NullState;
-use crate::host_context::{Facts, Phase, Progress, WriteBounds};
+use crate::host_context::{Facts, Phase, Progress, WriteBounds, save_stable};
 use crate::instance::{Instance, failure_of};
 use crate::stats::count;
 use crate::turn::{Entry, Finished, Output, Reads, Turn};
@@ -86,6 +86,14 @@ impl Running {
                             .await;
                         answer.map(|(answer,)| answer.map(|()| b"null".to_vec()))
                     }
+                };
+                let answer = match answer {
+                    // Boxed, because all turns would have room for it.
+                    Ok(Ok(output)) if instance.store.data().has_stable_changes() => {
+                        let saved = Box::pin(save_stable(&mut instance.store)).await;
+                        saved.map(|()| Ok(output))
+                    }
+                    answer => answer,
                 };
                 ended(instance, answer, fuel_max)
             }),
