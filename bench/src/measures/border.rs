@@ -3,7 +3,7 @@
 //!
 //! Each method of `bench/guests/border.wat` calls one host function 900 times, and one
 //! calls none, which is taken off. The state is a map in memory, so that storage shows the
-//! border and not the store. Beside each figure is the one that ICP has published for the
+//! border and not the store; what is read of stable memory is what its turn has come to before. Beside each figure is the one that ICP has published for the
 //! like (dfinity/ic, rs/execution_environment/benches/system_api/SYSTEM_API.md, and the article
 //! on stable memory in dfinity/portal), measured on other machines: an anchor, no rival.
 //!
@@ -30,7 +30,7 @@ struct Line {
     icp: Option<f64>,
 }
 
-const LINES: [Line; 7] = [
+const LINES: [Line; 11] = [
     Line {
         method: "time",
         what: "a number (context.now)",
@@ -66,7 +66,33 @@ const LINES: [Line; 7] = [
         what: "storage.set of 1 KiB",
         icp: None,
     },
+    Line {
+        method: "srd1",
+        what: "stable.read of 1 byte",
+        icp: Some(26.0),
+    },
+    Line {
+        method: "srdk",
+        what: "stable.read of 1 KiB",
+        icp: Some(36.0),
+    },
+    Line {
+        method: "swr1",
+        what: "stable.write of 1 byte",
+        icp: Some(39.0),
+    },
+    Line {
+        method: "swrk",
+        what: "stable.write of 1 KiB",
+        icp: Some(52.0),
+    },
 ];
+
+impl Line {
+    fn is_stable(&self) -> bool {
+        self.what.starts_with("stable")
+    }
+}
 
 /// The application.
 pub(super) fn guest() -> Result<Vec<u8>> {
@@ -97,11 +123,20 @@ fn measure(plan: &Plan) -> Result<Found> {
     for method in ["put1", "putk"] {
         caller.call(method, b"{}")?;
     }
+    // A state of its own, as one in memory has one space.
+    let mut stable = Caller::new(&module)?;
+    for method in ["grow", "swrk"] {
+        stable.call(method, b"{}")?;
+    }
     let mut nanos: [Series; LINES.len()] = Default::default();
     for _ in 0..plan.rounds {
         for _ in 0..plan.samples {
             let without = caller.sample(CALLS_PER_SAMPLE, "none", b"{}")?;
             for (line, series) in LINES.iter().zip(&mut nanos) {
+                let caller = match line.is_stable() {
+                    true => &mut stable,
+                    false => &mut caller,
+                };
                 let with = caller.sample(CALLS_PER_SAMPLE, line.method, b"{}")?;
                 series.push((with - without) * 1_000.0 / HOST_CALLS);
             }
