@@ -203,9 +203,14 @@ impl Board {
         let contexts = is.contexts.iter().map(|it| {
             let before = known.get(&it.id[..]).map(|before| &before.total);
             let step = Step::between(before, it, is.recent_us, seconds);
-            let share = match fuel {
-                0 => 0.0,
-                fuel => (step.fuel * seconds / fuel as f64).min(1.0),
+            // Of the time that the context's figures are of, which may be longer than that between the looks.
+            let of_all = match before {
+                Some(_) => per_second(fuel),
+                None => is.recent.fuel as f64 / (is.recent_us as f64 / 1e6),
+            };
+            let share = match of_all > 0.0 {
+                true => (step.fuel / of_all).min(1.0),
+                false => 0.0,
             };
             Line {
                 id: it.id.clone(),
@@ -479,7 +484,7 @@ mod tests {
             [
                 ("a", 200.0, 1_500.0, 0.75),
                 ("b", 1.0, 500.0, 0.25),
-                ("c", 2.0, 200.0, 0.1),
+                ("c", 2.0, 200.0, 0.5),
             ]
         );
         assert_eq!(board.contexts[0].p99_us, Some(112));

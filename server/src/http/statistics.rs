@@ -38,11 +38,9 @@ pub(super) async fn of_context(front: &Front, wanted: &str) -> Answer {
 pub(super) async fn busiest(front: &Front, query: Option<&str>) -> Answer {
     let question = question(query)?;
     let found = front.shard.busiest(question).await?;
-    let shards = front.facts.boards.iter();
-    let shards = shards.filter_map(|board| board.shard.get());
     let busiest = api::Busiest {
         at_us: front.facts.uptime_micros(),
-        fuel: shards.map(|stats| stats.fuel.get()).sum(),
+        fuel: found.fuel,
         recent_us: found.recent_micros,
         recent: sums(found.recent),
         in_memory: sums(found.in_memory),

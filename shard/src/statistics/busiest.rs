@@ -80,6 +80,8 @@ pub struct Busiest {
     pub in_memory: Sums,
     /// How long what is recent has taken, in microseconds.
     pub recent_micros: u64,
+    /// Fuel that all contexts have spent since the start, each shard's read together with its `contexts`.
+    pub fuel: u64,
 }
 
 /// One of them.
@@ -116,6 +118,7 @@ impl Busiest {
             all.recent.add(part.recent);
             all.in_memory.add(part.in_memory);
             all.recent_micros = all.recent_micros.max(part.recent_micros);
+            all.fuel += part.fuel;
         }
         let rank = |busy: &BusyContext| Reverse(question.rank(busy.recent, busy.in_memory));
         all.contexts.sort_by_key(|busy| (rank(busy), busy.id));
@@ -157,6 +160,7 @@ impl Shard {
             ranked.truncate(question.limit);
         }
         ranked.sort_unstable_by_key(order);
+        found.fuel = self.stats.fuel.get();
         for (_, context) in ranked {
             if let Some(busy) = self.busy(context)? {
                 found.contexts.push(busy);
