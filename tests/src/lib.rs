@@ -21,4 +21,4 @@ pub use damage::{GoodAndBad, flip, start_unlooked};
 pub use node::{NodeKey, TestNode};
 pub use server::{ANY_PORT, Answer, Client, Server, binary, free_address};
 pub use small_disk::SmallDisk;
-pub use waiting::wait_for;
+pub use waiting::{SetOnDrop, wait_for};

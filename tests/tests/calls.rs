@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use corelet_tests::made;
 use corelet_tests::sending::{
     QUICK, SLOW, call, count, counter, create_on, figure, give, incrementing, lines, relay,
     returned, run, said, sent, start, until,
 };
+use corelet_tests::{SetOnDrop, made};
 use serde_json::{Value, json};
 
 #[test]
@@ -525,6 +525,7 @@ fn a_backup_has_both_sides_of_each_call() {
         .collect();
     let is_over = AtomicBool::new(false);
     let copies: Vec<_> = thread::scope(|scope| {
+        let _end = SetOnDrop(&is_over);
         let giver = server.client();
         let (purses, is_over) = (&purses, &is_over);
         scope.spawn(move || {
@@ -546,9 +547,7 @@ fn a_backup_has_both_sides_of_each_call() {
             run(home.path(), &["backup", to, "--with-keys"]);
             copy
         });
-        let copies = copies.collect();
-        is_over.store(true, Ordering::Relaxed);
-        copies
+        copies.collect()
     });
     server.kill();
     drop(server);

@@ -10,7 +10,7 @@ use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use corelet_tests::{Client, GoodAndBad, Server, binary, flip, start_unlooked};
+use corelet_tests::{Client, GoodAndBad, Server, SetOnDrop, binary, flip, start_unlooked};
 use serde_json::{Value, json};
 
 const CONTEXTS: usize = 4;
@@ -75,6 +75,7 @@ fn a_backup_of_a_server_under_load_holds_all_that_was_acknowledged_before() {
         }
     };
     let before = thread::scope(|scope| {
+        let _end = SetOnDrop(&stop);
         for (context, count) in contexts.iter().zip(&acknowledged) {
             let (client, stop) = (server.client(), &stop);
             scope.spawn(move || {
@@ -91,7 +92,6 @@ fn a_backup_of_a_server_under_load_holds_all_that_was_acknowledged_before() {
         done(&data, &["backup", path, "--with-keys"]);
         // Writes go on, during and after it.
         wait_for(&before.iter().map(|count| count + 1).collect::<Vec<_>>());
-        stop.store(true, Ordering::Release);
         before
     });
     assert_eq!(server.stop(), Some(0));

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use corelet_tests::{Client, Server, binary, made, wait_for};
+use corelet_tests::{Client, Server, SetOnDrop, binary, made, wait_for};
 use serde_json::{Value, json};
 
 fn corelet(data: &Path, args: &[&str]) -> std::process::Output {
@@ -198,6 +198,7 @@ fn contexts_that_want_more_than_there_is_share_by_their_weights() {
         rows.get("run").and_then(|row| row["calls"].as_u64())
     };
     let shares = thread::scope(|scope| {
+        let _end = SetOnDrop(&is_over);
         for context in [&light, &heavy] {
             for _ in 0..12 {
                 scope.spawn(|| ask(context));
@@ -208,7 +209,6 @@ fn contexts_that_want_more_than_there_is_share_by_their_weights() {
             [&light, &heavy].map(|context| fuel(&client, context))
         };
         let (began, ended) = (until(20), until(120));
-        is_over.store(true, Ordering::Relaxed);
         [ended[0] - began[0], ended[1] - began[1]]
     });
     let [light, heavy] = shares.map(|fuel| fuel as f64);
@@ -252,6 +252,7 @@ fn top_tells_of_the_busiest_where_nobody_watches_a_terminal() {
     client.create(&kv, Some("idle"));
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
+        let _end = SetOnDrop(&is_over);
         scope.spawn(|| {
             while !is_over.load(Ordering::Relaxed) {
                 client.call(&busy, "len", json!({})).expect("an answer");
@@ -275,6 +276,5 @@ fn top_tells_of_the_busiest_where_nobody_watches_a_terminal() {
             table.lines().all(|line| line.chars().count() <= 80),
             "{table}"
         );
-        is_over.store(true, Ordering::Relaxed);
     });
 }

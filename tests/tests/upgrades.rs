@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::Duration;
 
-use corelet_tests::{Client, Doing, Server, Upgradable, binary, wait_for};
+use corelet_tests::{Client, Doing, Server, SetOnDrop, Upgradable, binary, wait_for};
 use serde_json::{Value, json};
 
 /// An update of so many bytes runs for a good while: others come to wait for it.
@@ -484,6 +484,7 @@ fn a_context_that_is_never_idle_is_upgraded() {
         [AtomicU64::new(0), AtomicU64::new(0)],
     );
     thread::scope(|scope| {
+        let _end = SetOnDrop(&is_over);
         for _ in 0..4 {
             let client = server.client();
             scope.spawn(|| {
@@ -503,7 +504,6 @@ fn a_context_that_is_never_idle_is_upgraded() {
         if status == 200 {
             wait_for("calls of the new version", wait);
         }
-        is_over.store(true, Relaxed);
         assert_eq!(status, 200, "{upgraded}");
     });
     let [old, new] = counts.map(|count| usize::try_from(count.into_inner()).expect("few"));
