@@ -335,20 +335,18 @@ impl<'a> BirthsView<'a> {
     }
 }
 
+/// The author and the stamp of a delta, of canonical bytes that are known to be one.
+pub(crate) fn stamp_of(canonical: &[u8]) -> Result<(NodeId, Hlc), MalformedDelta> {
+    let (_, author, hlc) = Reader(canonical).origin()?;
+    Ok((author, hlc))
+}
+
 impl<'a> DeltaView<'a> {
     /// Checks that `canonical` is one whole delta within every bound, and that it
     /// writes nothing that its author may not write.
     pub fn parse(canonical: &'a [u8]) -> Result<DeltaView<'a>, MalformedDelta> {
         let mut rest = Reader(canonical);
-        if rest.array::<4>()? != MAGIC {
-            return Err(MalformedDelta("it does not begin with CLD2"));
-        }
-        let context = ContextId::from_bytes(*rest.array()?);
-        let author = NodeId::from_bytes(*rest.array()?);
-        let hlc = Hlc::from_bits(u64::from_le_bytes(*rest.array()?));
-        if hlc == Hlc::ZERO {
-            return Err(MalformedDelta("it has no stamp"));
-        }
+        let (context, author, hlc) = rest.origin()?;
         let parent_count = usize::from(rest.u16()?);
         if parent_count > DELTA_PARENTS_MAX {
             return Err(MalformedDelta("it has too many parents"));
@@ -498,6 +496,20 @@ pub struct DeltaEventView<'a> {
 pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Reader<'a> {
+    /// What a delta begins with: its context, its author and its stamp.
+    fn origin(&mut self) -> Result<(ContextId, NodeId, Hlc), MalformedDelta> {
+        if self.array::<4>()? != MAGIC {
+            return Err(MalformedDelta("it does not begin with CLD2"));
+        }
+        let context = ContextId::from_bytes(*self.array()?);
+        let author = NodeId::from_bytes(*self.array()?);
+        let hlc = Hlc::from_bits(u64::from_le_bytes(*self.array()?));
+        match hlc {
+            Hlc::ZERO => Err(MalformedDelta("it has no stamp")),
+            _ => Ok((context, author, hlc)),
+        }
+    }
+
     pub(crate) fn bytes(&mut self, count: usize) -> Result<&'a [u8], MalformedDelta> {
         let (bytes, rest) = self
             .0

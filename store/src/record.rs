@@ -9,6 +9,7 @@
 //! | `record/context.rs` | contexts and heads |
 //! | `record/read.rs` | everything else that is read into something |
 //! | `record/mend.rs` | which bit of a damaged one is another |
+//! | `record/summing.rs` | a checksum, a piece at a time |
 //!
 //! Envelope: version (1 byte), kind (1 byte), checksum (8 bytes), archive. The
 //! checksum covers version, kind, key and archive, so that a record that turns
@@ -21,6 +22,7 @@ mod kind;
 mod mend;
 mod read;
 mod rows;
+mod summing;
 
 use rkyv::Portable;
 use rkyv::Serialize;
@@ -28,7 +30,7 @@ use rkyv::api::high::{HighSerializer, HighValidator};
 use rkyv::bytecheck::CheckBytes;
 use rkyv::rancor::Failure;
 use rkyv::ser::allocator::ArenaHandle;
-use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 pub use self::context::{ContextRecord, Head};
 pub(crate) use self::context::{read_seen, seen_rows};
@@ -40,6 +42,7 @@ pub(crate) use self::read::{
     read_name, seal_edit, seal_edit_seen, seal_log,
 };
 pub(crate) use self::rows::*;
+pub(crate) use self::summing::Summing;
 use crate::error::StoreError;
 
 /// The version of every record format so far.
@@ -73,14 +76,31 @@ where
     R: Record,
     R::Archived: Portable + for<'b> CheckBytes<HighValidator<'b, Failure>>,
 {
+    check_sum(R::KIND, key, bytes)?;
+    open_summed::<R>(key, bytes)
+}
+
+/// Whether the record read from under `key` is as it was written.
+fn check_sum(kind: RecordKind, key: &[u8], bytes: &[u8]) -> Result<(), StoreError> {
+    let why = match bytes.len() < ENVELOPE_BYTES {
+        true => "it is shorter than its envelope",
+        false if is_whole(key, bytes) => return Ok(()),
+        false => "its checksum does not match",
+    };
+    Err(StoreError::corrupt(kind.what(), key, why))
+}
+
+/// The same of a record whose checksum is looked at elsewhere.
+fn open_summed<'a, R>(key: &[u8], bytes: &'a [u8]) -> Result<&'a R::Archived, StoreError>
+where
+    R: Record,
+    R::Archived: Portable + for<'b> CheckBytes<HighValidator<'b, Failure>>,
+{
     let corrupt = |why| StoreError::corrupt(R::KIND.what(), key, why);
     let Some((envelope, archive)) = bytes.split_first_chunk::<ENVELOPE_BYTES>() else {
         return Err(corrupt("it is shorter than its envelope"));
     };
-    let [version, kind, sum @ ..] = *envelope;
-    if u64::from_le_bytes(sum) != checksum(version, kind, key, archive) {
-        return Err(corrupt("its checksum does not match"));
-    }
+    let [version, kind, ..] = *envelope;
     if version != RECORD_VERSION {
         return Err(corrupt("its format version is unknown to this program"));
     }
@@ -100,8 +120,7 @@ pub(crate) fn is_whole(key: &[u8], bytes: &[u8]) -> bool {
 }
 
 fn checksum(version: u8, kind: u8, key: &[u8], archive: &[u8]) -> u64 {
-    let seed = xxh3_64(key) ^ u64::from(u16::from_le_bytes([version, kind]));
-    xxh3_64_with_seed(archive, seed)
+    xxh3_64_with_seed(archive, summing::seed(version, kind, key))
 }
 
 /// The id that is a record's key.

@@ -79,16 +79,22 @@ impl Reserve {
         self.bytes.bytes() != UNRESERVED
     }
 
+    /// Whether it is known that the file has that space, without asking for any.
+    pub(crate) fn has(&self, pages: u64) -> bool {
+        let end = (pages + PAGES_FOR_FREEING).saturating_mul(PAGE_BYTES);
+        end <= self.bytes.bytes()
+    }
+
     /// Sees to it that the file has space for its first `pages` pages and those for freeing.
     /// Whether it has; what it has once, it keeps.
     ///
     /// Where the file system cannot reserve anything, it is taken to have space: then
     /// what a full disk keeps from being brought in waits in the journal.
     pub(crate) fn reach(&mut self, pages: u64) -> Result<bool, StoreError> {
-        let end = (pages + PAGES_FOR_FREEING).saturating_mul(PAGE_BYTES);
-        if end <= self.bytes.bytes() {
+        if self.has(pages) {
             return Ok(true);
         }
+        let end = (pages + PAGES_FOR_FREEING).saturating_mul(PAGE_BYTES);
         Ok(self.take(end.next_multiple_of(STEP_BYTES))? || self.take(end)?)
     }
 

@@ -4,13 +4,13 @@
 //! transaction that is open: it is in no journal, so what a crash undoes is done again, and
 //! nothing but time is lost. It makes no checkpoint. The most that is done between two looks at the clock is to look for
 //! a span of history (at up to [`SPAN_DELTAS_MAX`](crate::tally::SPAN_DELTAS_MAX) small deltas, and with other nodes at what the members have
-//! said and at some marks), or to drop some deltas of one, or to read one event or large delta, however large that is, or to make one pack of edits. What is read is checked before anything is written; damage
+//! said and at some marks), or to drop a few events or deltas, or to read one event or a piece of a large delta (`reading.rs`), or to make one pack of edits. What is read is checked before anything is written; damage
 //! is reported, and ends only what concerns its context. Bounds are in
 //! `crate::retention`, what becomes of deltas in `history.rs`. Start at [`Pass::collect`].
 
 use std::ops::Bound;
 
-use super::history::Reading;
+use super::reading::Reading;
 use super::{Pass, Stop};
 use crate::error::StoreError;
 use crate::hlc::Hlc;
@@ -24,6 +24,10 @@ use crate::tally::Tally;
 /// Steps of a round that one context takes in a row. One that needs more, as it may grow as fast
 /// as it is collected, is gone on with among those that have grown.
 const STEPS_IN_A_ROW_MAX: u32 = 64;
+
+/// Events or deltas that are dropped between two looks at the clock: some tens of microseconds each where a
+/// transaction has written much.
+pub(super) const DROPS_BETWEEN_LOOKS: u64 = 8;
 
 /// One step, and what it has done so far.
 pub(super) struct Step<'b> {
@@ -65,6 +69,8 @@ impl Step<'_> {
 pub(super) enum Progress {
     Done,
     More,
+    /// The time of the step is over before it was found what there is to do.
+    BrokenOff,
 }
 
 impl Pass<'_> {
@@ -103,8 +109,12 @@ impl Pass<'_> {
                 break;
             };
             self.grown.remove(&slot);
-            round.grown_after = Some(slot);
-            if self.collect_context(slot, &mut step)? == Progress::More {
+            let progress = self.collect_context(slot, &mut step)?;
+            // What was read for it is kept for a few contexts alone: the next step goes on with it.
+            if progress != Progress::BrokenOff {
+                round.grown_after = Some(slot);
+            }
+            if progress != Progress::Done {
                 self.grown.insert(slot);
                 break;
             }
@@ -129,7 +139,7 @@ impl Pass<'_> {
                 step.done.is_round_over = true;
                 break;
             };
-            if self.collect_context(slot, &mut step)? == Progress::More {
+            if self.collect_context(slot, &mut step)? != Progress::Done {
                 round.steps_there += 1;
                 if round.steps_there < STEPS_IN_A_ROW_MAX {
                     break;
@@ -190,7 +200,7 @@ impl Pass<'_> {
         };
         match self.collect_events(slot, &head, step)? {
             Progress::Done => {}
-            Progress::More => return Ok(Progress::More),
+            progress => return Ok(progress),
         }
         loop {
             // Each cut changes it.
@@ -199,9 +209,8 @@ impl Pass<'_> {
                 return Ok(Progress::Done);
             };
             match self.collect_history(slot, &head, step)? {
-                Progress::Done => return Ok(Progress::Done),
-                Progress::More if step.is_full() => return Ok(Progress::More),
-                Progress::More => {}
+                Progress::More if !step.is_full() => {}
+                progress => return Ok(progress),
             }
         }
     }
@@ -218,17 +227,25 @@ impl Pass<'_> {
         }
         let mut tally = self.read_tally(slot, head)?;
         let before = tally.events_bytes;
-        let dropped = self.events_to_drop(slot, head, &mut tally, step);
-        let Some((first, progress)) = step.unless_damaged(slot, dropped)? else {
-            return Ok(Progress::Done);
+        let mut first = head.events_first;
+        let progress = loop {
+            let mut left = tally;
+            let found = self.events_to_drop(slot, head, first, &mut left, step);
+            let Some((end, progress)) = step.unless_damaged(slot, found)? else {
+                break Progress::Done;
+            };
+            for sequence in first..end {
+                let (table, txn) = (self.tables.events, &mut self.txn);
+                let deleted = table.delete(txn, &event_key(slot, sequence));
+                deleted.map_err(|error| self.engine(error))?;
+            }
+            (first, tally) = (end, left);
+            if progress == Progress::Done || step.is_full() {
+                break progress;
+            }
         };
         if first == head.events_first {
             return Ok(progress);
-        }
-        for sequence in head.events_first..first {
-            let (table, txn) = (self.tables.events, &mut self.txn);
-            let deleted = table.delete(txn, &event_key(slot, sequence));
-            deleted.map_err(|error| self.engine(error))?;
         }
         self.freed_bytes += before.saturating_sub(tally.events_bytes);
         let count = first - head.events_first;
@@ -237,17 +254,17 @@ impl Pass<'_> {
         Ok(progress)
     }
 
-    /// The sequence number of the first event that stays, and whether a further step may
-    /// drop more.
+    /// Looks at a few events from `first` on. The sequence number of the first one that stays, and whether there may be more to drop.
     fn events_to_drop(
         &self,
         slot: ContextSlot,
         head: &Head,
+        mut first: u64,
         tally: &mut Tally,
         step: &mut Step<'_>,
     ) -> Result<(u64, Progress), StoreError> {
         let keep = &step.retention.events;
-        let mut first = head.events_first;
+        let end = first.saturating_add(DROPS_BETWEEN_LOOKS);
         let (from, to) = (event_key(slot, first), event_key(slot, head.events_last));
         let range = (Bound::Included(&from[..]), Bound::Included(&to[..]));
         let rows = self.tables.events.range(&self.txn, &range);
@@ -269,7 +286,7 @@ impl Pass<'_> {
             let bytes = (event.kind.len() + event.payload.len()) as u64;
             tally.subtract_event(first, bytes);
             first += 1;
-            if step.is_full() {
+            if first == end || step.is_full() {
                 return Ok((first, Progress::More));
             }
         }

@@ -2,66 +2,23 @@
 //! and nobody can need them. A part of the collector (`collect.rs`); who can need them is
 //! in `followed.rs`.
 
-use std::collections::BTreeMap;
-
 use super::Pass;
-use super::collect::{Progress, Step, written};
+use super::collect::{DROPS_BETWEEN_LOOKS, Progress, Step, written};
 use super::followed::{Followed, Held, Looked};
 use super::members::Stable;
+use super::reading::{LARGE_BYTES, Logged};
 use crate::error::StoreError;
 use crate::hlc::Hlc;
-use crate::ids::{ContextSlot, DeltaId};
+use crate::ids::ContextSlot;
 use crate::layout::{self, dag_key, mark_key, position_key, slot_key};
-use crate::record::{self, Head, seal};
+use crate::record::{Head, seal};
 use crate::retention::Keep;
 use crate::tally::{MarkRow, SPAN_BYTES, SPAN_DELTAS_MAX, Tally, read_mark};
-use crate::version::{Dot, VersionVector};
+use crate::version::VersionVector;
 
 /// Marks behind a span, and heads of the context, that are looked at for deltas that every
 /// member has and that follow the span.
 pub(super) const FOLLOWERS_MAX: usize = 4;
-
-/// A delta of so many bytes is large: it is read once, also if a step ends before what it is read for was found.
-const LARGE_BYTES: u64 = 16 << 10;
-
-/// Deltas that are dropped between two looks at the clock: some tens of microseconds each where a
-/// transaction has written much.
-const CUT_BETWEEN_LOOKS: u64 = 8;
-
-/// Large deltas, and contexts, of which note is taken for that.
-const NOTED_MAX: usize = 1_024;
-
-/// A delta in the log.
-#[derive(Clone, Copy)]
-pub(super) struct Logged {
-    pub(super) position: u64,
-    pub(super) previous: u64,
-    /// Worked out for a shared context alone: it takes a hash of the whole delta.
-    pub(super) id: Option<DeltaId>,
-    pub(super) dot: Dot,
-    pub(super) bytes: u64,
-}
-
-/// Large deltas that were read, as it takes a hash of each to look for a span. A step whose time is over
-/// meanwhile ends, and the next one goes on with what they are. They stay what they are as long as the transaction or what
-/// was committed of it does: what is made anew from the journal may have others in their places.
-#[derive(Default)]
-pub(crate) struct Reading {
-    deltas: BTreeMap<u64, Logged>,
-    /// The newest deltas of contexts when it was begun to look for their spans: so what is looked at stays the same.
-    newest: BTreeMap<ContextSlot, u64>,
-    /// Whether this step has read one.
-    pub(super) is_new: bool,
-}
-
-impl Reading {
-    /// Forgets everything if it is too much.
-    pub(super) fn bound(&mut self) {
-        if self.deltas.len() > NOTED_MAX || self.newest.len() > NOTED_MAX {
-            *self = Reading::default();
-        }
-    }
-}
 
 /// What the walk back from a mark has found.
 enum Walked {
@@ -82,40 +39,38 @@ impl Pass<'_> {
         head: &Head,
         step: &mut Step<'_>,
     ) -> Result<Progress, StoreError> {
-        let collected = self.look_for_span(slot, head, step)?;
-        let Some(progress) = collected else {
-            return Ok(Progress::More);
-        };
-        step.reading.newest.remove(&slot);
+        let progress = self.look_for_span(slot, head, step)?;
+        if progress != Progress::BrokenOff {
+            step.reading.newest.remove(&slot);
+        }
         Ok(progress)
     }
 
-    /// The same; none if the time of the step was over before.
     fn look_for_span(
         &mut self,
         slot: ContextSlot,
         head: &Head,
         step: &mut Step<'_>,
-    ) -> Result<Option<Progress>, StoreError> {
+    ) -> Result<Progress, StoreError> {
         if head.log_last <= head.log_pruned {
-            return Ok(Some(Progress::Done));
+            return Ok(Progress::Done);
         }
         let tally = self.read_tally(slot, head)?;
         let marks = self.marks(slot);
         let Some(marks) = step.unless_damaged(slot, marks)? else {
-            return Ok(Some(Progress::Done));
+            return Ok(Progress::Done);
         };
         step.done.rows += marks.len() as u64;
         let mark = marks.first().copied();
         if !is_over(&step.retention.history, head, &tally)
             && mark.is_none_or(|(_, hlc)| hlc >= step.history_cutoff)
         {
-            return Ok(Some(Progress::Done));
+            return Ok(Progress::Done);
         }
         let top = mark.map_or(head.log_last, |(position, _)| position);
         let stable = self.stable(slot, head);
         let Some(stable) = step.unless_damaged(slot, stable)? else {
-            return Ok(Some(Progress::Done));
+            return Ok(Progress::Done);
         };
         let newest = *step.reading.newest.entry(slot).or_insert(head.log_last);
         let mut followed = Followed::default();
@@ -124,36 +79,36 @@ impl Pass<'_> {
             let looked = self.look_near(slot, head, near, &stable, &mut followed, step);
             match step.unless_damaged(slot, looked)? {
                 Some(Looked::Over) => {}
-                Some(Looked::BrokenOff) => return Ok(None),
-                None => return Ok(Some(Progress::Done)),
+                Some(Looked::BrokenOff) => return Ok(Progress::BrokenOff),
+                None => return Ok(Progress::Done),
             }
             // Without two marks there may be some to be put.
             if !followed.is_any && marks.len() > 1 {
                 let looked = self.look_far(slot, newest, top, &stable, &mut followed, step);
                 match step.unless_damaged(slot, looked)? {
                     Some(Looked::Over) => {}
-                    Some(Looked::BrokenOff) => return Ok(None),
-                    None => return Ok(Some(Progress::Done)),
+                    Some(Looked::BrokenOff) => return Ok(Progress::BrokenOff),
+                    None => return Ok(Progress::Done),
                 }
                 if !followed.is_any {
                     let first = followed.first_wanted();
                     return match self.hold_up(slot, head, &tally, first, step)? {
-                        Held::Away => Ok(Some(Progress::More)),
-                        Held::Back | Held::Nowise => Ok(Some(Progress::Done)),
+                        Held::Away => Ok(Progress::More),
+                        Held::Back | Held::Nowise => Ok(Progress::Done),
                     };
                 }
             }
         }
         let walked = self.walk(slot, head, top, step);
         match step.unless_damaged(slot, walked)? {
-            None => Ok(Some(Progress::Done)),
-            Some(Walked::BrokenOff) => Ok(None),
+            None => Ok(Progress::Done),
+            Some(Walked::BrokenOff) => Ok(Progress::BrokenOff),
             Some(Walked::NeedsMark { position, hlc }) => {
                 self.put_mark(slot, position, hlc)?;
-                Ok(Some(Progress::More))
+                Ok(Progress::More)
             }
             // The newest stays.
-            Some(Walked::Span(_)) if top == head.log_last => Ok(Some(Progress::Done)),
+            Some(Walked::Span(_)) if top == head.log_last => Ok(Progress::Done),
             Some(Walked::Span(span)) => {
                 let mut seen = VersionVector::default();
                 span.iter().for_each(|delta| seen.see(delta.dot));
@@ -161,19 +116,19 @@ impl Pass<'_> {
                     let looked = self.look_far(slot, newest, top, &stable, &mut followed, step);
                     match step.unless_damaged(slot, looked)? {
                         Some(Looked::Over) => {}
-                        Some(Looked::BrokenOff) => return Ok(None),
-                        None => return Ok(Some(Progress::Done)),
+                        Some(Looked::BrokenOff) => return Ok(Progress::BrokenOff),
+                        None => return Ok(Progress::Done),
                     }
                 }
                 if matches!(stable, Stable::Seen(_)) && !followed.covers(&seen) {
                     let wanted = followed.wanted(&seen);
                     match self.hold_up(slot, head, &tally, wanted, step)? {
-                        Held::Back => return Ok(Some(Progress::Done)),
-                        Held::Away => return Ok(Some(Progress::More)),
+                        Held::Back => return Ok(Progress::Done),
+                        Held::Away => return Ok(Progress::More),
                         Held::Nowise => {}
                     }
                 }
-                self.cut(slot, head, tally, top, &span, step).map(Some)
+                self.cut(slot, head, tally, top, &span, step)
             }
         }
     }
@@ -234,65 +189,6 @@ impl Pass<'_> {
         Ok(Walked::Span(span))
     }
 
-    /// A delta, of which it is known what it is if it is large and was read before. None if the step is over
-    /// and has read one already that the next one need not read again.
-    pub(super) fn read_once(
-        &self,
-        slot: ContextSlot,
-        position: u64,
-        with_id: bool,
-        step: &mut Step<'_>,
-    ) -> Result<Option<Logged>, StoreError> {
-        let known = step.reading.deltas.get(&position).copied();
-        if let Some(known) = known.filter(|known| known.id.is_some() || !with_id) {
-            return Ok(Some(known));
-        }
-        if step.reading.is_new && step.is_full() {
-            return Ok(None);
-        }
-        let delta = self.logged(slot, position, with_id)?;
-        step.done.rows += 1;
-        step.done.bytes += delta.bytes;
-        if delta.bytes >= LARGE_BYTES {
-            step.reading.deltas.insert(position, delta);
-            step.reading.is_new = true;
-        }
-        Ok(Some(delta))
-    }
-
-    pub(super) fn logged(
-        &self,
-        slot: ContextSlot,
-        position: u64,
-        with_id: bool,
-    ) -> Result<Logged, StoreError> {
-        let key = position_key(position);
-        let corrupt = |why| StoreError::corrupt("log record", &key, why);
-        let found = self.tables.log.get(&self.txn, &key);
-        let found = found.map_err(|error| self.engine(error))?;
-        let found = found.ok_or_else(|| corrupt("it is missing"))?;
-        let row = record::Logged::read(&key, found)?;
-        if row.slot != slot {
-            return Err(corrupt("it belongs to another context"));
-        }
-        let previous = row.previous;
-        if previous >= position {
-            return Err(corrupt("the delta before it is not before it"));
-        }
-        let delta = row.delta(&key)?;
-        let author = self.authors.find(delta.author());
-        Ok(Logged {
-            position,
-            previous,
-            id: with_id.then(|| delta.id()),
-            dot: Dot {
-                author: author.ok_or_else(|| corrupt("its author is unknown"))?,
-                hlc: delta.hlc(),
-            },
-            bytes: row.bytes(),
-        })
-    }
-
     fn put_mark(&mut self, slot: ContextSlot, position: u64, hlc: Hlc) -> Result<(), StoreError> {
         let key = mark_key(slot, position);
         seal(&mut self.buffers.record, &key, &MarkRow { hlc: hlc.bits() });
@@ -335,11 +231,15 @@ impl Pass<'_> {
         let (mut count, mut bytes) = (0_u64, 0);
         let mut log_pruned = head.log_pruned;
         let mut seen = VersionVector::default();
+        let mut is_large = false;
         for delta in span.iter().rev() {
-            if count > 0 && count.is_multiple_of(CUT_BETWEEN_LOOKS) && step.budget.is_late() {
+            let is_time = is_large || count > 0 && count.is_multiple_of(DROPS_BETWEEN_LOOKS);
+            if is_time && step.budget.is_late() {
                 break;
             }
-            step.reading.deltas.remove(&delta.position);
+            // Each of its pages is given back.
+            is_large = delta.bytes >= LARGE_BYTES as u64;
+            step.reading.forget(delta.position);
             tally.subtract_delta(delta.position, delta.bytes);
             let key = position_key(delta.position);
             let deleted = self.tables.log.delete(&mut self.txn, &key);

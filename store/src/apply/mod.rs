@@ -26,6 +26,7 @@ mod members;
 mod notes;
 mod plan;
 mod quarantine;
+mod reading;
 mod records;
 mod remote;
 mod seals;
@@ -38,7 +39,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::mem;
 
 pub(crate) use self::compact::Walk;
-pub(crate) use self::history::Reading;
+pub(crate) use self::reading::Reading;
 
 use self::again::WrittenBefore;
 use self::bounds::check_bound;

@@ -9,7 +9,7 @@ use super::rows::{
     EventRow, LinkedEditAfterOthersRow, LinkedEditRow, LogRow, LogWithBeforesRow, NameRow,
     SECTIONS,
 };
-use super::{RecordKind, id_key, open, read_seen, seal, seen_rows};
+use super::{RecordKind, check_sum, id_key, open, open_summed, read_seen, seal, seen_rows};
 use crate::answer::{KeptAnswer, RequestDigest, Said};
 use crate::befores::{Before, Reading};
 use crate::change::ApplicationRecord;
@@ -108,12 +108,18 @@ pub(crate) struct Logged<'a> {
 
 impl<'a> Logged<'a> {
     pub(crate) fn read(key: &[u8], bytes: &'a [u8]) -> Result<Logged<'a>, StoreError> {
+        check_sum(RecordKind::Log, key, bytes)?;
+        Logged::read_summed(key, bytes)
+    }
+
+    /// The same of a record whose checksum is looked at elsewhere: until that was done nothing of it is to be believed.
+    pub(crate) fn read_summed(key: &[u8], bytes: &'a [u8]) -> Result<Logged<'a>, StoreError> {
         let (row, befores) = match bytes.get(1) {
             Some(&kind) if kind == RecordKind::LogWithBefores as u8 => {
-                let row = open::<LogWithBeforesRow>(key, bytes)?;
+                let row = open_summed::<LogWithBeforesRow>(key, bytes)?;
                 (&row.log, Some(row.befores.get()))
             }
-            _ => (open::<LogRow>(key, bytes)?, None),
+            _ => (open_summed::<LogRow>(key, bytes)?, None),
         };
         Ok(Logged {
             slot: ContextSlot::new(row.slot.to_native()),
@@ -124,10 +130,13 @@ impl<'a> Logged<'a> {
     }
 
     pub(crate) fn delta(&self, key: &[u8]) -> Result<DeltaView<'a>, StoreError> {
-        DeltaView::parse(self.canonical).map_err(|_| {
-            let why = "its canonical bytes are malformed";
-            StoreError::corrupt(RecordKind::Log.what(), key, why)
-        })
+        DeltaView::parse(self.canonical).map_err(|_| self.malformed(key))
+    }
+
+    /// What is said of it if its delta is not one.
+    pub(crate) fn malformed(&self, key: &[u8]) -> StoreError {
+        let why = "its canonical bytes are malformed";
+        StoreError::corrupt(RecordKind::Log.what(), key, why)
     }
 
     /// What it counts for where the log is bounded by bytes.

@@ -15,6 +15,9 @@ use crate::scrub::{Derived, Orphan, UnnamedAuthor};
 use crate::step::Budget;
 use crate::sweep::Swept;
 
+/// Pages by which one step of the collector lets the file grow, but for rare ones.
+const STEP_PAGES: u64 = 1_024;
+
 impl LedgerWriter<'_> {
     /// Begins the transaction that steps and batches are done in, if there is none: with what the
     /// journal has, if one has failed. A step does so by itself, but who asks for it before knows what the
@@ -39,6 +42,15 @@ impl LedgerWriter<'_> {
             let state = &mut *writer.state;
             // What is packed takes pages before it frees some: the last ones are for who frees some at once.
             let growth = growth_of(pass, &state.journal);
+            // To ask the file system for space can take as long as a step may: it is one by itself. Where there is
+            // none the collector frees some.
+            let ahead = state.pages + growth + STEP_PAGES;
+            if !state.reserve.has(ahead) && state.reserve.reach(ahead)? {
+                return Ok(Collected {
+                    is_full: true,
+                    ..Collected::default()
+                });
+            }
             let pages = state.pages + growth + for_freeing_in_map(state.pages_max);
             let may_pack = pages <= state.pages_max;
             let round = &mut state.round;

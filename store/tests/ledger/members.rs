@@ -11,6 +11,7 @@ use corelet_store::{
     NodeId, Op, Reach, Refused, RemoteDelta, Retention, Sealer, Space, StepBounds, Write,
 };
 
+use crate::damage::flip;
 use crate::retention::{KEEP_NOTHING, SPAN, at, collect, head, tell};
 use crate::signed::{Key, vouched_log};
 use crate::{Bench, id, set};
@@ -356,6 +357,9 @@ fn history_is_cut_although_the_next_marks_do_not_follow_it() {
 
 const DELTA: usize = 300 << 10;
 
+/// What is read of a large delta between two looks at the clock.
+const PIECE: u64 = 16 << 10;
+
 /// Two nodes that have ten deltas, each of which is a span by itself.
 fn with_large_deltas() -> Vec<Node> {
     let mut nodes = Node::cluster(2);
@@ -394,10 +398,10 @@ fn a_step_that_looks_at_large_deltas_is_bounded() {
     nodes[0].bench.verify();
 }
 
-/// The clock is late whenever it is looked at: none reads a second one, and what it has read the next step
+/// The clock is late whenever it is looked at: none reads a second piece, and what it has read the next step
 /// knows.
 #[test]
-fn a_step_whose_time_is_over_reads_one_large_delta_and_the_next_goes_on_with_it() {
+fn a_step_whose_time_is_over_reads_a_piece_of_a_large_delta_and_the_next_goes_on_with_it() {
     let bounds = StepBounds {
         rows_max: u64::MAX,
         bytes_max: u64::MAX,
@@ -410,19 +414,40 @@ fn a_step_whose_time_is_over_reads_one_large_delta_and_the_next_goes_on_with_it(
         let budget = bounds.until(&|| true);
         let step = writer.collect(&KEEP_NOTHING, at(1 << 40), budget, Reach::All);
         let step = step.unwrap();
-        assert!(step.bytes < DELTA as u64 + 10_000, "{step:?}");
+        assert!(step.bytes <= PIECE, "{step:?}");
         steps += 1;
         read += step.bytes;
         deltas += step.deltas;
-        assert!(steps < 100, "it does not get on");
+        assert!(steps < 1_000, "it does not get on");
     }
     assert!(
-        read < 11 * (DELTA as u64 + 10_000),
+        read < 11 * (DELTA as u64 + 2 * PIECE),
         "{read} bytes, some of them twice"
     );
     writer.checkpoint().unwrap();
     drop(writer);
     nodes[0].bench.verify();
+}
+
+/// It is found where the last piece has been read, and nothing goes that depends on it.
+#[test]
+fn damage_at_the_end_of_a_large_delta_is_told_by_the_step_that_comes_to_it() {
+    let nodes = with_large_deltas();
+    flip(&nodes[0].bench, &[0; 64], 60);
+    let ledger = nodes[0].bench.ledger().clone();
+    let mut writer = ledger.writer();
+    let bounds = StepBounds::rows(usize::MAX);
+    let mut damaged = Vec::new();
+    for _ in 0..400 {
+        let budget = bounds.until(&|| true);
+        let step = writer.collect(&KEEP_NOTHING, at(1 << 40), budget, Reach::All);
+        let step = step.unwrap();
+        assert_eq!(step.deltas, 0, "{step:?}");
+        damaged.extend(step.damaged);
+    }
+    let (slot, error) = damaged.first().expect("damage");
+    assert_eq!(*slot, nodes[0].slot);
+    assert!(error.to_string().contains("checksum"), "{error}");
 }
 
 /// A member says that it has everything, and what it makes never follows what others have made:

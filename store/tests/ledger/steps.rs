@@ -55,11 +55,17 @@ fn a_step_of_the_collector_ends_when_its_time_is_over_and_the_next_goes_on() {
     let ledger = bench.ledger().clone();
     let mut writer = ledger.writer();
     let (mut steps, mut dropped, mut rounds) = (0, (0, 0), 0);
+    let (now, mut asked_for_space) = (at(bench.now), 0);
     while rounds < 2 {
-        let now = at(bench.now);
         let (step, looks) = late(|budget| writer.collect(&KEEP_NOTHING, now, budget, Reach::All));
         let step = step.unwrap();
         assert!(looks <= 1, "{looks} looks: {step:?}");
+        if step.is_full && step.rows == 0 {
+            // That is a step by itself.
+            asked_for_space += 1;
+            assert!(asked_for_space <= 2, "{step:?}");
+            continue;
+        }
         // A span that it was looking for when its time was over is found, and some of it dropped.
         assert!(step.rows <= 2 * UNTIL_FIRST_LOOK + SPAN, "{step:?}");
         assert!(
