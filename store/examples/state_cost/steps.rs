@@ -61,8 +61,11 @@ const MEMBER: NodeId = NodeId::from_bytes([8; 32]);
 struct Steps {
     cpu: Vec<Duration>,
     wall: Vec<Duration>,
-    /// By the clock as well, of steps during which no other thread was given the processor.
+    /// By the clock as well, of steps during which no other thread was given the processor and that had to wait for
+    /// nothing.
     undisturbed: Vec<Duration>,
+    /// Of those that had to wait, for the disk or a lock of the system's.
+    waited: Vec<Duration>,
 }
 
 impl Steps {
@@ -71,24 +74,36 @@ impl Steps {
         work: impl FnOnce() -> Result<T, Box<dyn Error>>,
     ) -> Result<T, Box<dyn Error>> {
         let mut done = None;
-        let before = taken_away()?;
+        let before = Away::so_far()?;
         let took = Took::of(|| {
             done = Some(work()?);
             Ok(())
         })?;
         self.cpu.push(took.cpu);
         self.wall.push(took.wall);
-        if taken_away()? == before {
+        let after = Away::so_far()?;
+        if after == before {
             self.undisturbed.push(took.wall);
+        } else if after.waits != before.waits {
+            self.waited.push(took.wall);
         }
         Ok(done.ok_or("it was done")?)
     }
 
     fn tell(mut self, what: &str) {
+        if let Some(longest) = self.waited.iter().max() {
+            fact(
+                format!("steps of {what} that had to wait for the disk, and the longest"),
+                format!("{}, {} us", self.waited.len(), longest.as_micros()),
+            );
+        }
         let kinds = [
             ("processor time", &mut self.cpu),
             ("time", &mut self.wall),
-            ("time, without others in between", &mut self.undisturbed),
+            (
+                "time, without others in between and without waiting",
+                &mut self.undisturbed,
+            ),
         ];
         for (which, times) in kinds.into_iter().filter(|(_, times)| !times.is_empty()) {
             times.sort_unstable();
@@ -105,18 +120,31 @@ impl Steps {
     }
 }
 
-/// How often the processor was taken from this thread while it had more to do.
-#[expect(unsafe_code, reason = "no library that is used here tells")]
-fn taken_away() -> Result<i64, Box<dyn Error>> {
-    let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
-    // SAFETY: the pointer is to a value of its own, of which every bit may be zero.
-    let (failed, usage) = unsafe {
-        let failed = libc::getrusage(libc::RUSAGE_THREAD, usage.as_mut_ptr());
-        (failed, usage.assume_init())
-    };
-    match failed {
-        0 => Ok(usage.ru_nivcsw),
-        _ => Err(std::io::Error::last_os_error().into()),
+/// How often this thread has not had the processor.
+#[derive(PartialEq, Eq)]
+struct Away {
+    /// While it had more to do.
+    others: i64,
+    /// While it waited for something.
+    waits: i64,
+}
+
+impl Away {
+    #[expect(unsafe_code, reason = "no library that is used here tells")]
+    fn so_far() -> Result<Away, Box<dyn Error>> {
+        let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
+        // SAFETY: the pointer is to a value of its own, of which every bit may be zero.
+        let (failed, usage) = unsafe {
+            let failed = libc::getrusage(libc::RUSAGE_THREAD, usage.as_mut_ptr());
+            (failed, usage.assume_init())
+        };
+        match failed {
+            0 => Ok(Away {
+                others: usage.ru_nivcsw,
+                waits: usage.ru_nvcsw,
+            }),
+            _ => Err(std::io::Error::last_os_error().into()),
+        }
     }
 }
 
