@@ -88,6 +88,7 @@ mod memory_timers;
 pub mod private;
 mod returned;
 pub mod stable;
+mod stable_blocks;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 pub mod timers;

@@ -16,6 +16,7 @@ use crate::host::{
     KEY_BYTES_MAX, PLACE_BYTES_MAX, RANDOM_BYTES_MAX, SCAN_BYTES_MAX, SCAN_ENTRIES_MAX,
 };
 use crate::log::Level;
+use crate::stable_blocks;
 
 pub(crate) use crate::memory_blobs::*;
 pub(crate) use crate::memory_calls::*;
@@ -235,6 +236,7 @@ pub(crate) fn aside<T>(f: impl FnOnce() -> T) -> T {
     struct Back(Option<Call>);
     impl Drop for Back {
         fn drop(&mut self) {
+            stable_blocks::forget();
             RUNNING.set(self.0.take());
         }
     }
@@ -244,6 +246,7 @@ pub(crate) fn aside<T>(f: impl FnOnce() -> T) -> T {
 
 /// Makes `call` the running one.
 pub(crate) fn begin(call: Call) {
+    stable_blocks::forget();
     RUNNING.with_borrow_mut(|running| {
         assert!(
             running.is_none(),

@@ -43,6 +43,7 @@
 use std::io;
 
 use crate::host;
+use crate::stable_blocks::{self, BLOCK_BYTES};
 
 /// Bytes by which the memory grows.
 pub const PAGE_BYTES: u64 = 64 << 10;
@@ -52,17 +53,26 @@ const PART_BYTES: usize = 1 << 20;
 
 /// How long it is, in pages.
 pub fn size() -> u64 {
-    host::stable_size()
+    stable_blocks::pages(host::stable_size)
 }
 
 /// Makes it longer by so many pages, and gives how many it had. How long it may become is bounded:
 /// more stops the call, and so does a query that comes here.
 pub fn grow(pages: u64) -> u64 {
-    host::stable_grow(pages)
+    let before = host::stable_grow(pages);
+    stable_blocks::grown_to(before + pages);
+    before
 }
 
 /// Fills `bytes` from what is there from `offset` on. Reading beyond the end stops the call.
+///
+/// The first read of up to 1 KiB in a block of that size brings in all of it, and the call keeps the last
+/// few of them: further such reads there take a few nanoseconds, and ask nobody.
 pub fn read(offset: u64, bytes: &mut [u8]) {
+    if bytes.len() <= BLOCK_BYTES {
+        let whole = |at| host::stable_read(at, BLOCK_BYTES as u32);
+        return stable_blocks::read(offset, bytes, whole);
+    }
     let mut at = offset;
     for part in bytes.chunks_mut(PART_BYTES) {
         part.copy_from_slice(&host::stable_read(at, part.len() as u32));
@@ -76,13 +86,14 @@ pub fn write(offset: u64, bytes: &[u8]) {
     let mut at = offset;
     for part in bytes.chunks(PART_BYTES) {
         host::stable_write(at, part);
+        stable_blocks::write(at, part);
         at = at.saturating_add(part.len() as u64);
     }
 }
 
 /// A place in the memory, from which it is read and written as a file is. Reading ends where the
-/// memory does; writing makes it longer. Each read and write asks the server, so small ones go
-/// better through [`io::BufReader`] and [`io::BufWriter`].
+/// memory does; writing makes it longer. Each write asks the server, so small ones go better through
+/// [`io::BufWriter`].
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Cursor {
     offset: u64,
