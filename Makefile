@@ -26,7 +26,7 @@ CORELET_IMAGES ?= 1000000
 CORELET_FLIPS ?= 500000
 CORELET_HOPS ?= 10000000
 
-APPS := kv counter chat poll docs tally tally-2
+APPS := kv counter chat poll docs tally tally-2 tape
 APP_FILES := $(APPS:%=target/apps/%.wasm)
 CARGO_BUILD := cargo build --release --locked --workspace --bins --examples
 

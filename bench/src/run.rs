@@ -51,6 +51,9 @@ pub(crate) struct RunArgs {
     /// The one with lists; target/apps/docs.wasm if not said.
     #[arg(long, default_value = "target/apps/docs.wasm")]
     docs: PathBuf,
+    /// The one with a stable memory; target/apps/tape.wasm if not said.
+    #[arg(long, default_value = "target/apps/tape.wasm")]
+    tape: PathBuf,
     /// The recorded trace of a text, which scripts/trace.sh brings; typing is made up if it is not
     /// there.
     #[arg(long, default_value = "target/traces/automerge-paper.json")]
@@ -109,6 +112,7 @@ pub(crate) struct Plan {
     pub(crate) load_core: usize,
     pub(crate) kv: Vec<u8>,
     pub(crate) docs: Vec<u8>,
+    pub(crate) tape: Vec<u8>,
     /// A directory for each measure's servers goes in here.
     pub(crate) scratch: PathBuf,
     pub(crate) rounds: u32,
@@ -223,7 +227,7 @@ fn plan(args: &RunArgs, scratch: &Path) -> Result<Plan> {
     let read = |path: &Path| {
         fs::read(path).with_context(|| format!("read {}: run make apps", path.display()))
     };
-    let (kv, docs) = (read(&args.kv)?, read(&args.docs)?);
+    let (kv, docs, tape) = (read(&args.kv)?, read(&args.docs)?, read(&args.tape)?);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let quick = args.quick;
     Ok(Plan {
@@ -238,6 +242,7 @@ fn plan(args: &RunArgs, scratch: &Path) -> Result<Plan> {
         load_core: usize::from(cores > 1),
         kv,
         docs,
+        tape,
         scratch: scratch.into(),
         rounds: if quick { 1 } else { args.rounds },
         seconds: if quick { 1 } else { args.seconds },

@@ -30,12 +30,13 @@ pub(crate) struct Wanted {
 }
 
 /// All spaces, and what they are called.
-const SPACES: [(Space, &str); 5] = [
+const SPACES: [(Space, &str); 6] = [
     (Space::Shared, "shared"),
     (Space::Owned, "owned"),
     (Space::Private, "private"),
     (Space::Attached, "attached"),
     (Space::Agenda, "agenda"),
+    (Space::Stable, "stable"),
 ];
 
 /// The space with this name.

@@ -198,6 +198,9 @@ fn kinds(writer: &mut Writer) -> Result<(), Box<dyn Error>> {
             in_space(Space::Private, b"secret".to_vec()),
             in_space(Space::Agenda, b"due".to_vec()),
             in_space(Space::Agenda, b"later".to_vec()),
+            in_space(Space::Stable, vec![0, 0, 0, 9]),
+            in_space(Space::Stable, vec![0, 0, 0, 10]),
+            end_of_stable(63),
         ],
     )?;
     let births = [Birth {
@@ -351,6 +354,14 @@ fn packed(writer: &mut Writer) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// That a stable memory reaches to the end of this block.
+fn end_of_stable(block: u8) -> Op {
+    Op {
+        space: Space::Stable,
+        ..Op::set(vec![0, 0, 0, block, 0].into(), Bytes::new())
+    }
+}
+
 /// Calls that only the journal has.
 fn journal(writer: &mut Writer) -> Result<(), Box<dyn Error>> {
     let mut batches = Vec::new();
@@ -373,7 +384,12 @@ fn journal(writer: &mut Writer) -> Result<(), Box<dyn Error>> {
         };
         let later = agenda(set("later", b"journaled"));
         let done = agenda(Op::remove(Bytes::from_static(b"due")));
-        let three = writer.effects(5, vec![private, later, done], vec![]);
+        let stable = Op {
+            space: Space::Stable,
+            ..Op::set(Bytes::from_static(&[0, 0, 0, 9]), "journaled".into())
+        };
+        let ops = vec![private, later, done, stable, end_of_stable(127)];
+        let three = writer.effects(5, ops, vec![]);
         batches.push([one, two, three].map(Change::Call).to_vec());
     }
     let four = writer.effects(7, vec![attachment(4, Write::Insert)], vec![]);

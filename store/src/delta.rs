@@ -24,6 +24,7 @@ use crate::hlc::Hlc;
 use crate::ids::{ContextId, DeltaId, ID_BYTES, NodeId, Root};
 use crate::layout::{EVENT_KIND_BYTES_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::sequence::{UPDATE_EDITS_MAX, named_in};
+use crate::stable;
 
 const MAGIC: &[u8; 4] = b"CLD2";
 
@@ -387,6 +388,12 @@ impl<'a> DeltaView<'a> {
                     if !is_kind || Attachment::from_key(op.key).is_none() {
                         return Err(MalformedDelta("it attaches what is no blob"));
                     }
+                }
+                Space::Stable if stable::is_write(&op) => {}
+                Space::Stable => {
+                    return Err(MalformedDelta(
+                        "it writes what is no part of a stable memory",
+                    ));
                 }
             }
         }

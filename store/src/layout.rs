@@ -13,7 +13,7 @@ use crate::version::Dot;
 
 /// The version of the whole ledger format. Versions from 3 on are taken over
 /// (`takeover.rs`); any other is refused.
-pub(crate) const FORMAT_VERSION: u32 = 9;
+pub(crate) const FORMAT_VERSION: u32 = 10;
 
 /// The longest key that LMDB as we build it can hold.
 pub(crate) const LMDB_KEY_BYTES_MAX: usize = 511;

@@ -33,6 +33,7 @@
 //! | `names.rs`, `verify/`, `kept_check.rs` | reconciling and scrubbing |
 //! | `export/` | copies of contexts that leave their ledger |
 //! | `check/` | checking a whole data directory that nobody has open |
+//! | `stable.rs` | what of its entries is a context's stable memory |
 //! | `blobs/`, `attachment.rs` | large contents, each in a file named by its hash, and who refers to them |
 //! | `uploads/` | what comes in pieces, until it has come as a whole |
 //! | `error.rs`, `error/` | what can go wrong |
@@ -89,6 +90,7 @@ mod sequence;
 mod snapshot;
 #[cfg(test)]
 mod space_tests;
+mod stable;
 mod start_check;
 mod step;
 mod sweep;
@@ -172,6 +174,7 @@ pub use snapshot::{
     AgendaEntry, AgendaPage, EditPlace, EditView, ReadEntry, Scan, ScannedEntry, SequenceFacts,
     Snapshot, TrieChild, TrieEntry, TrieNode, TriePage,
 };
+pub use stable::{STABLE_BLOCK_BYTES, StableKey};
 pub use step::{Budget, StepBounds};
 pub use sweep::Swept;
 pub use uploads::{

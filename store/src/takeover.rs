@@ -188,7 +188,7 @@ mod tests {
             matches!(
                 error,
                 StoreError::WrongFormat {
-                    found: 2 | 10,
+                    found: 2 | 11,
                     supported: FORMAT_VERSION,
                     ..
                 }

@@ -64,6 +64,12 @@ host_costs! {
     STORAGE_TEXT_APPEND    = "storage.text-append":   6000,    6,     0;
     STORAGE_TEXT_REMOVE    = "storage.text-remove":   6000,    4,     4;
     STORAGE_TEXT_READ      = "storage.text-read":     2000,    2,     0;
+    // Per row: a block of 1 KiB that the turn comes to for the first time, which is read then, and
+    // one that it writes for the first time, which becomes an entry in the end.
+    STABLE_SIZE            = "stable.size":            200,    0,     0;
+    STABLE_GROW            = "stable.grow":           6000,    0,     0;
+    STABLE_READ            = "stable.read":            200,    1,  1000;
+    STABLE_WRITE           = "stable.write":           200,    1,  7000;
     // What it takes to look for the blob on the disk has no price. Per row: what the turn has
     // detached before, and what the list has.
     BLOBS_ATTACH           = "blobs.attach":          6000,    4,     0;
@@ -81,6 +87,9 @@ host_costs! {
     EVENTS_EMIT            = "events.emit":           1000,    2,     0;
     LOG_WRITE              = "log.write":             1000,    2,     0;
 }
+
+/// What a hidden row would cost if it cost fuel, as a row of a scan does.
+pub(crate) const HIDDEN_WORK: u64 = STORAGE_SCAN.per_row;
 
 /// The price of an elementary step of work in a list or text, of which a removal takes some
 /// for every place where what it removes was put in.

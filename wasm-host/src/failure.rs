@@ -3,6 +3,8 @@
 use std::char::DecodeUtf16Error;
 use std::str::Utf8Error;
 
+use crate::guest_state::StateError;
+
 /// Why a turn ended without an output. Nothing that it did may be kept.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
@@ -79,7 +81,7 @@ pub enum Failure {
         /// The limit.
         max: u64,
     },
-    /// A query called one of the functions of `storage` that write.
+    /// A query called a function that writes.
     #[error("a query tried to write: make the method an update")]
     WroteInQuery,
     /// An update or `init` asked another context's query.
@@ -100,7 +102,7 @@ pub enum Failure {
         /// What is wrong with it.
         message: String,
     },
-    /// The guest has used an entry as what it is not.
+    /// The guest has used an entry as what it is not, or gone beyond the end of its stable memory.
     #[error("{message}")]
     Misused {
         /// How.
@@ -161,6 +163,17 @@ impl Failure {
             Failure::Misused { .. } => "entry_misused",
             Failure::State(_) => "storage_damaged",
             Failure::OurBug { .. } => "internal_error",
+        }
+    }
+}
+
+/// What a state that cannot answer ends the turn with.
+impl From<StateError> for Failure {
+    fn from(error: StateError) -> Failure {
+        match error {
+            StateError::Store(source) => Failure::State(source),
+            StateError::Misused(message) => Failure::Misused { message },
+            StateError::Busy { limit, used, max } => Failure::Busy { limit, used, max },
         }
     }
 }

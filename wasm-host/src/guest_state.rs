@@ -30,6 +30,8 @@ pub enum Space {
     /// What the server is to do by itself. Guests reach it through [`GuestTimers`] and [`GuestSends`]
     /// alone. It has registers only.
     Agenda,
+    /// What its stable memory is made of. Guests reach it as bytes alone. It has registers only.
+    Stable,
 }
 
 /// What a scan meets under a key.

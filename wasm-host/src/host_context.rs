@@ -22,6 +22,7 @@ use crate::guest_state::GuestState;
 use crate::host::Shared;
 use crate::limits::Limits;
 use crate::shape::WASM_PAGE_BYTES;
+use crate::stable::StableMemory;
 use crate::stats::count;
 use crate::turn::{GuestEvent, GuestLog, Reads};
 
@@ -185,6 +186,8 @@ pub(crate) struct HostContext {
     memory_refused_at: Option<u64>,
     /// None between turns.
     state: Option<StaysHere<Box<dyn GuestState>>>,
+    /// The stable memory, once the turn has come to it.
+    pub(crate) stable: Option<Box<StableMemory>>,
     /// To whoever runs the turn, which has the other half.
     line: StaysHere<Rc<Line>>,
     /// Fuel that it had used then.
@@ -250,6 +253,7 @@ impl HostContext {
             all_bytes_max,
             memory_refused_at: None,
             state: None,
+            stable: None,
             line: StaysHere(Rc::default()),
             fuel_before: 0,
             has_lost_count: false,
@@ -311,6 +315,7 @@ impl HostContext {
     /// if a host function has panicked while it held the state.
     pub(crate) fn end(&mut self) -> Option<Box<dyn GuestState>> {
         self.phase = Phase::Idle;
+        self.stable = None;
         self.state.take().map(|state| state.0)
     }
 
@@ -318,6 +323,7 @@ impl HostContext {
     /// somebody waits for.
     pub(crate) fn leave_thread(&mut self) {
         self.state = None;
+        self.stable = None;
         self.line = StaysHere(Rc::default());
         self.leave_memory();
         self.leave_logs();
@@ -346,6 +352,12 @@ impl HostContext {
 
     pub(crate) fn memory_bytes(&self) -> u64 {
         self.memory_bytes
+    }
+
+    /// Whether the turn has changed the stable memory.
+    pub(crate) fn has_stable_changes(&self) -> bool {
+        let stable = self.stable.as_ref();
+        stable.is_some_and(|memory| memory.is_changed())
     }
 
     /// Whether they are more than a guest is left in peace with, and more than it knows of.

@@ -212,7 +212,8 @@ limits! {
     /// be read or edited.
     sequences_bytes_max: Bytes = 256 << 20;
     /// Keys and values written in one turn, together, and what it inserts into
-    /// lists and texts; each element of a list counts 8 bytes more. Other nodes take no
+    /// lists and texts; each element of a list counts 8 bytes more, and each block of 1 KiB of the
+    /// stable memory that is written to counts as a whole. Other nodes take no
     /// delta beyond 16 MiB, and the other half of that is for events and for what is
     /// around each write; a call whose delta would be larger is refused.
     write_bytes_max: Bytes = 4 << 20;
@@ -221,7 +222,7 @@ limits! {
     scan_rows_max: Count = 1_000;
     /// Keys and values that one `scan` returns together, or elements one `list-read`:
     /// both end early before more, but give the first one, however large it is. What
-    /// one read of a text may return.
+    /// one read of a text or of stable memory may return.
     scan_bytes_max: Bytes = 4 << 20;
     /// Events in one turn.
     events_max: Count = 1_000;
@@ -241,6 +242,9 @@ limits! {
     /// of. A call that would make it more is refused; what other nodes write is not. Removing
     /// from a list or text makes it more, removing entries makes it less.
     context_bytes_max: Bytes = 16 << 30;
+    /// Size of one context's stable memory. Growing beyond it stops the call; other nodes may let
+    /// it grow further. Of what it has room for only what was written counts as bytes of the context.
+    stable_bytes_max: Bytes = 4 << 30;
     /// Size of one blob. A larger one is refused while it is uploaded.
     blob_bytes_max: Bytes = 1 << 30;
     /// Blobs that one context may have attached. A call that attaches one more is
@@ -379,6 +383,8 @@ impl Limits {
         }
         // Each of them holds an instance meanwhile.
         at_most("query_depth_max", self.query_depth_max, 64)?;
+        // Blocks of 1 KiB are counted with 32 bits.
+        at_most("stable_bytes_max", self.stable_bytes_max, 4 << 40)?;
         at_least("stack_bytes_max", self.stack_bytes_max, 64 << 10)?;
         at_most("stack_bytes_max", self.stack_bytes_max, 64 << 20)?;
         at_least("memory_bytes_max", self.memory_bytes_max, 64 << 10)?;

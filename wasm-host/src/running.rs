@@ -12,11 +12,12 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use wasmtime::AsContextMut;
 
 use crate::costs;
 use crate::description::MethodKind;
 use crate::failure::{Failure, capped};
-use crate::functions::{is_json, is_shallow};
+use crate::functions::{is_json, is_shallow, save_stable};
 use crate::guest_calls::{Answered, Line, Question};
 use crate::guest_sends::CALLBACK_DEPTH_MAX;
 use crate::guest_state::NullState;
@@ -98,6 +99,14 @@ impl Running {
                             .await;
                         answer.map(|(answer,)| answer.map(|()| b"null".to_vec()))
                     }
+                };
+                let answer = match answer {
+                    // Boxed, because all turns would have room for it.
+                    Ok(Ok(output)) if instance.store.data().has_stable_changes() => {
+                        let saved = Box::pin(save_stable(instance.store.as_context_mut())).await;
+                        saved.map(|()| Ok(output))
+                    }
+                    answer => answer,
                 };
                 ended(instance, answer, fuel_max)
             }),

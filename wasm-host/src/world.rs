@@ -9,9 +9,11 @@ use wasmtime::component::{ComponentType, Lift, Lower, TypedFunc, WasmList, WasmS
 /// The interfaces that a component may import. It may have been built against any version that
 /// begins with [`VERSION`]: the linker takes those for the same, and what an earlier one had is
 /// in all later ones.
-pub(crate) const INTERFACES: [&str; 7] = [CONTEXT, STORAGE, BLOBS, TIMERS, CALLS, EVENTS, LOG];
+pub(crate) const INTERFACES: [&str; 8] =
+    [CONTEXT, STORAGE, STABLE, BLOBS, TIMERS, CALLS, EVENTS, LOG];
 pub(crate) const CONTEXT: &str = "corelet:app/context@0.2.1";
 pub(crate) const STORAGE: &str = "corelet:app/storage@0.2.1";
+pub(crate) const STABLE: &str = "corelet:app/stable@0.2.1";
 pub(crate) const BLOBS: &str = "corelet:app/blobs@0.2.1";
 pub(crate) const TIMERS: &str = "corelet:app/timers@0.2.1";
 pub(crate) const CALLS: &str = "corelet:app/calls@0.2.1";

@@ -3,7 +3,8 @@
 //!
 //! Each method of `bench/guests/border.wat` calls one host function 900 times, and one
 //! calls none, which is taken off. The state is a map in memory, so that storage shows the
-//! border and not the store. Beside each figure is the one that ICP has published for the
+//! border and not the store; what is read of stable memory is what its turn has come to before, once by host calls
+//! and once as applications of the Rust SDK do, which keeps blocks (`find` of apps/tape). Beside each figure is the one that ICP has published for the
 //! like (dfinity/ic, rs/execution_environment/benches/system_api/SYSTEM_API.md, and the article
 //! on stable memory in dfinity/portal), measured on other machines: an anchor, no rival.
 //!
@@ -30,7 +31,7 @@ struct Line {
     icp: Option<f64>,
 }
 
-const LINES: [Line; 7] = [
+const LINES: [Line; 11] = [
     Line {
         method: "time",
         what: "a number (context.now)",
@@ -66,7 +67,36 @@ const LINES: [Line; 7] = [
         what: "storage.set of 1 KiB",
         icp: None,
     },
+    Line {
+        method: "srd1",
+        what: "stable.read of 1 byte",
+        icp: Some(26.0),
+    },
+    Line {
+        method: "srdk",
+        what: "stable.read of 1 KiB",
+        icp: Some(36.0),
+    },
+    Line {
+        method: "swr1",
+        what: "stable.write of 1 byte",
+        icp: Some(39.0),
+    },
+    Line {
+        method: "swrk",
+        what: "stable.write of 1 KiB",
+        icp: Some(52.0),
+    },
 ];
+
+/// One length of what is read with the SDK, and what ICP needs for it.
+const SDK_READS: [(&str, usize, f64); 2] = [("1 byte", 1, 26.0), ("1 KiB", 1024, 36.0)];
+
+impl Line {
+    fn is_stable(&self) -> bool {
+        self.what.starts_with("stable")
+    }
+}
 
 /// The application.
 pub(super) fn guest() -> Result<Vec<u8>> {
@@ -97,16 +127,46 @@ fn measure(plan: &Plan) -> Result<Found> {
     for method in ["put1", "putk"] {
         caller.call(method, b"{}")?;
     }
+    // A state of its own, as one in memory has one space.
+    let mut stable = Caller::new(&module)?;
+    for method in ["grow", "swrk"] {
+        stable.call(method, b"{}")?;
+    }
+    let mut tape = Caller::new(&host(&dir)?.load(&plan.tape).context("load tape.wasm")?)?;
+    tape.call("record", br#"{"at":99000,"text":"x"}"#)?;
+    let searches = SDK_READS.map(|(_, bytes, _)| {
+        let args = |places: f64| {
+            let text = "y".repeat(bytes);
+            format!(r#"{{"text":"{text}","at":0,"count":{places}}}"#).leak()
+        };
+        [args(0.0), args(HOST_CALLS)].map(|args| args.as_bytes())
+    });
+    let mut sdk_nanos: [Series; SDK_READS.len()] = Default::default();
     let mut nanos: [Series; LINES.len()] = Default::default();
     for _ in 0..plan.rounds {
         for _ in 0..plan.samples {
             let without = caller.sample(CALLS_PER_SAMPLE, "none", b"{}")?;
             for (line, series) in LINES.iter().zip(&mut nanos) {
+                let caller = match line.is_stable() {
+                    true => &mut stable,
+                    false => &mut caller,
+                };
                 let with = caller.sample(CALLS_PER_SAMPLE, line.method, b"{}")?;
                 series.push((with - without) * 1_000.0 / HOST_CALLS);
             }
+            for (args, series) in searches.iter().zip(&mut sdk_nanos) {
+                let [without, with] = args.map(|args| tape.sample(CALLS_PER_SAMPLE, "find", args));
+                series.push((with? - without?) * 1_000.0 / HOST_CALLS);
+            }
         }
     }
+    let sdk_facts = SDK_READS
+        .iter()
+        .zip(&sdk_nanos)
+        .map(|((what, _, icp), series)| {
+            let name = format!("one read with the SDK: stable::read of {what}");
+            against_icp(name, series, *icp)
+        });
     let facts = LINES.iter().zip(&nanos).map(|(line, series)| {
         let name = format!("one host call: {}", line.what);
         match line.icp {
@@ -119,14 +179,16 @@ fn measure(plan: &Plan) -> Result<Found> {
                     series.max()
                 ),
             ),
-            Some(icp) => {
-                let name = format!("{name} (published of ICP: {icp} ns)");
-                Fact::at_most(name, series, "ns", 2.0 * icp, 0)
-            }
+            Some(icp) => against_icp(name, series, icp),
         }
     });
     Ok(Found {
         figures: Vec::new(),
-        facts: facts.collect(),
+        facts: facts.chain(sdk_facts).collect(),
     })
+}
+
+fn against_icp(name: String, series: &Series, icp: f64) -> Fact {
+    let name = format!("{name} (published of ICP: {icp} ns)");
+    Fact::at_most(name, series, "ns", 2.0 * icp, 0)
 }

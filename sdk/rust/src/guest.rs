@@ -10,13 +10,14 @@ use crate::handler_bindings;
 use crate::hook_bindings;
 use crate::host;
 use crate::log::Level;
+use crate::stable_blocks;
 
 /// The component that runs `A`.
 pub struct Guest<A>(PhantomData<A>);
 
 impl<A: Application> bindings::Guest for Guest<A> {
     fn describe() -> bindings::Description {
-        report_panics();
+        begin();
         let description = A::DESCRIPTION;
         bindings::Description {
             name: <A as State>::NAME.into(),
@@ -40,19 +41,19 @@ impl<A: Application> bindings::Guest for Guest<A> {
     }
 
     fn init(args: Vec<u8>) -> Result<(), Vec<u8>> {
-        report_panics();
+        begin();
         A::init(&args)
     }
 
     fn call(method: String, args: Vec<u8>) -> Result<Vec<u8>, Vec<u8>> {
-        report_panics();
+        begin();
         A::call(&method, &args)
     }
 }
 
 impl<A: Application> handler_bindings::Guest for Guest<A> {
     fn handle(handler: String, args: Vec<u8>) -> Result<Vec<u8>, Vec<u8>> {
-        report_panics();
+        begin();
         A::handle(&handler, &args)
     }
 }
@@ -65,42 +66,42 @@ impl<A: Application> hook_bindings::schema_version::Guest for Guest<A> {
 
 impl<A: Application> hook_bindings::migrate::Guest for Guest<A> {
     fn migrate(from: u64) -> Result<(), Vec<u8>> {
-        report_panics();
+        begin();
         A::migrate(from)
     }
 }
 
 impl<A: Application> hook_bindings::before_upgrade::Guest for Guest<A> {
     fn before_upgrade() -> Result<(), Vec<u8>> {
-        report_panics();
+        begin();
         A::before_upgrade()
     }
 }
 
 impl<A: Application> hook_bindings::after_upgrade::Guest for Guest<A> {
     fn after_upgrade() -> Result<(), Vec<u8>> {
-        report_panics();
+        begin();
         A::after_upgrade()
     }
 }
 
 impl<A: Application> hook_bindings::inspect::Guest for Guest<A> {
     fn inspect(method: String, args: Vec<u8>) -> Result<(), Vec<u8>> {
-        report_panics();
+        begin();
         A::inspect(&method, &args)
     }
 }
 
 impl<A: Application> hook_bindings::stop::Guest for Guest<A> {
     fn stop() -> Result<(), Vec<u8>> {
-        report_panics();
+        begin();
         A::stop()
     }
 }
 
 impl<A: Application> hook_bindings::low_memory::Guest for Guest<A> {
     fn low_memory() -> Result<(), Vec<u8>> {
-        report_panics();
+        begin();
         A::low_memory()
     }
 }
@@ -113,6 +114,12 @@ fn parameters(parameters: &[Parameter]) -> Vec<bindings::Parameter> {
             type_name: parameter.type_name.into(),
         })
         .collect()
+}
+
+/// What everything that the server calls begins with.
+fn begin() {
+    report_panics();
+    stable_blocks::forget();
 }
 
 /// Has panics logged before they trap, once per instance: a trap by itself

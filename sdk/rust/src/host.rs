@@ -26,7 +26,9 @@ pub(crate) use crate::memory_host::*;
 
 #[cfg(target_arch = "wasm32")]
 mod server {
-    use crate::bindings::corelet::app::{blobs, calls, context, events, log, storage, timers};
+    use crate::bindings::corelet::app::{
+        blobs, calls, context, events, log, stable, storage, timers,
+    };
     use crate::calls::{ContextId, QueryError, SendError};
     use crate::log::Level;
 
@@ -35,6 +37,9 @@ mod server {
         author, caller, fuel_used, id as context_id, now, random, state_version,
     };
     pub(crate) use events::emit;
+    pub(crate) use stable::{
+        grow as stable_grow, read as stable_read, size as stable_size, write as stable_write,
+    };
     pub(crate) use storage::{
         Entry, OutOfRange, Space, add, count, get, insert, list_append, list_insert, list_length,
         list_read, list_remove, remove, remove_range, scan, set, text_append, text_insert,

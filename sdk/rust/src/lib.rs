@@ -39,8 +39,8 @@
 //! that the call has done.
 //!
 //! Contents: [`collections`] is the state, [`key`] how keys are ordered,
-//! [`blobs`] the large contents to which it refers, [`timers`] what is to be called later,
-//! [`calls`] what it asks other contexts and sends them,
+//! [`stable`] the bytes beside it, [`blobs`] the large contents to which it refers, [`timers`] what
+//! is to be called later, [`calls`] what it asks other contexts and sends them,
 //! [`context`] what a call knows about itself, [`events`] and [`log`] what it
 //! tells the world, [`testing`] how to run an application without a server.
 //! The attributes live in `corelet-sdk-macros`; `host` is the one module that
@@ -81,10 +81,14 @@ mod memory_host;
 #[cfg(not(target_arch = "wasm32"))]
 mod memory_sequences;
 #[cfg(not(target_arch = "wasm32"))]
+mod memory_stable;
+#[cfg(not(target_arch = "wasm32"))]
 mod memory_timers;
 #[doc(hidden)]
 pub mod private;
 mod returned;
+pub mod stable;
+mod stable_blocks;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 pub mod timers;
@@ -100,7 +104,7 @@ pub mod prelude {
         Counter, List, Map, Owned, Page, Private, Register, Set, Text, WriteOnce,
     };
     pub use crate::error::Error;
-    pub use crate::{blobs, context, debug, error, events, info, timers, warn};
+    pub use crate::{blobs, context, debug, error, events, info, stable, timers, warn};
     pub use serde::{Deserialize, Serialize};
     pub use serde_json::json;
 

@@ -1,7 +1,7 @@
 //! The host of an application that runs without a server: the same functions
 //! as the component's imports, on maps in memory, with kinds as the server has
 //! them and one node that writes. Lists and texts are in `memory_sequences.rs`, blobs in
-//! `memory_blobs.rs`, timers in `memory_timers.rs`, other contexts in `memory_calls.rs`. Who
+//! `memory_blobs.rs`, the stable memory in `memory_stable.rs`, timers in `memory_timers.rs`, other contexts in `memory_calls.rs`. Who
 //! starts and ends calls is `testing.rs`; nothing here outlives a call.
 //!
 //! Thread: the calls of one thread; another thread has its own.
@@ -16,10 +16,12 @@ use crate::host::{
     KEY_BYTES_MAX, PLACE_BYTES_MAX, RANDOM_BYTES_MAX, SCAN_BYTES_MAX, SCAN_ENTRIES_MAX,
 };
 use crate::log::Level;
+use crate::stable_blocks;
 
 pub(crate) use crate::memory_blobs::*;
 pub(crate) use crate::memory_calls::*;
 pub(crate) use crate::memory_sequences::*;
+pub(crate) use crate::memory_stable::*;
 pub(crate) use crate::memory_timers::*;
 
 /// One entry of a scan.
@@ -88,6 +90,8 @@ pub(crate) struct State {
     pub(crate) blobs: BTreeMap<String, u64>,
     /// The timers that are armed, by name.
     pub(crate) timers: BTreeMap<String, Timer>,
+    /// The stable memory.
+    pub(crate) stable: Vec<u8>,
 }
 
 impl State {
@@ -196,6 +200,8 @@ pub(crate) struct Call {
     pub(crate) attached_before: Option<BTreeMap<String, u64>>,
     /// What was armed before, if that has changed.
     pub(crate) timers_before: Option<BTreeMap<String, Timer>>,
+    /// What the stable memory was before, if that has changed.
+    pub(crate) stable_before: Option<Vec<u8>>,
     pub(crate) events: Vec<(String, Vec<u8>)>,
     pub(crate) logs: Vec<(Level, String)>,
     /// Calls that were sent to other contexts.
@@ -230,6 +236,7 @@ pub(crate) fn aside<T>(f: impl FnOnce() -> T) -> T {
     struct Back(Option<Call>);
     impl Drop for Back {
         fn drop(&mut self) {
+            stable_blocks::forget();
             RUNNING.set(self.0.take());
         }
     }
@@ -239,6 +246,7 @@ pub(crate) fn aside<T>(f: impl FnOnce() -> T) -> T {
 
 /// Makes `call` the running one.
 pub(crate) fn begin(call: Call) {
+    stable_blocks::forget();
     RUNNING.with_borrow_mut(|running| {
         assert!(
             running.is_none(),
@@ -271,6 +279,9 @@ impl Call {
         }
         if let Some(before) = self.timers_before.take() {
             self.state.timers = before;
+        }
+        if let Some(before) = self.stable_before.take() {
+            self.state.stable = before;
         }
         self.events.clear();
         self.sent.clear();

@@ -296,6 +296,11 @@ impl<A: Application> Context<A> {
         &self.state.attached
     }
 
+    /// The stable memory.
+    pub fn stable(&self) -> &[u8] {
+        &self.state.stable
+    }
+
     /// Puts a value below the shared `key` as another node can, which keeps to no type of this
     /// application and no bound on keys but 503 bytes: it is written once, so no removal takes it.
     /// For tests that walks and removals go on around it.
@@ -494,7 +499,8 @@ impl<A: Application> Context<A> {
         }
         let has_written = !call.replaced.is_empty()
             || call.attached_before.is_some()
-            || call.timers_before.is_some();
+            || call.timers_before.is_some()
+            || call.stable_before.is_some();
         self.state_version += u64::from(has_written);
         self.state = call.state;
         self.sent.extend(call.sent);

@@ -644,7 +644,7 @@ line of its own, and so is the end, {\"end\":true,…}.")]
         /// As they were after this delta.
         #[arg(long, value_name = "DELTA")]
         at: Option<String>,
-        /// Only of this space: shared, owned, private, attached or agenda.
+        /// Only of this space: shared, owned, private, attached, agenda or stable.
         #[arg(long)]
         space: Option<String>,
         /// Only those whose keys begin with this.

@@ -907,7 +907,7 @@ fn entries_wanted(query: Option<&str>) -> Result<lines::Wanted, Refusal> {
     let [at, space, prefix] = parameters(query, ["at", "space", "prefix"])?;
     let must = |_| bad_parameter("at", "at must be a delta's id");
     let at = at.map(|delta| delta.parse().map_err(must)).transpose()?;
-    let names = "space must be shared, owned, private, attached or agenda";
+    let names = "space must be shared, owned, private, attached, agenda or stable";
     let must = || bad_parameter("space", names);
     let space = space.map(|space| lines::space(space).ok_or_else(must));
     Ok(lines::Wanted {

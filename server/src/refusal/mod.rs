@@ -173,7 +173,7 @@ catalogue! {
     InvalidOutput = -32037 "invalid_output", 422 call, "reason",
         "The application returned something that is not JSON, or asked another context's query with what is no JSON object. Nothing that the call did has happened.";
     EntryMisused = -32038 "entry_misused", 422 call, "",
-        "The application wrote an entry as another kind than it is, removed one that is written once, wrote what another owns, added more to a counter in one call than 64 bits can hold, or went on with attached blobs from what is no blob's id. Nothing that the call did has happened.";
+        "The application wrote an entry as another kind than it is, removed one that is written once, wrote what another owns, added more to a counter in one call than 64 bits can hold, went on with attached blobs from what is no blob's id, or read or wrote beyond the end of its stable memory. Nothing that the call did has happened.";
     TimedOut = -32039 "timed_out", 504 call, "limit, max",
         "The call did not end in time by the clock, most often because the server has much else to do. Nothing that it did has happened.";
     Cancelled = -32045 "cancelled", 409 call, "",

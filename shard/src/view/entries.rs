@@ -12,6 +12,9 @@ use super::base::Found;
 use super::{Own, View};
 use crate::overlay::Shown;
 
+// What the one makes of the stable memory is what the other can hold.
+const _: () = assert!(corelet_wasm_host::STABLE_BLOCK_BYTES == corelet_store::STABLE_BLOCK_BYTES);
+
 /// A value is to be read with [`View::beneath`].
 struct IsBeneath;
 
@@ -226,11 +229,15 @@ fn agree(found: Option<&Shown>, written: EntryKind) -> Result<(), StateError> {
     }
 }
 
-/// Private entries are registers: nothing merges with them.
+/// Private entries are registers, as nothing merges with them; so are those of the stable memory.
 pub(super) fn no_private(space: Space, written: EntryKind) -> Result<(), StateError> {
     match space {
         Space::Private | Space::Agenda => Err(StateError::Misused(format!(
             "a {written} was written into the private space, which has registers only"
+        ))),
+        // No guest gets there by a function that says a kind.
+        Space::Stable => Err(StateError::Misused(format!(
+            "a {written} was written into the stable memory, which has registers only"
         ))),
         Space::Shared | Space::Owned | Space::Attached => Ok(()),
     }
@@ -243,5 +250,6 @@ pub(super) fn store_space(space: corelet_wasm_host::Space) -> Space {
         corelet_wasm_host::Space::Private => Space::Private,
         corelet_wasm_host::Space::Attached => Space::Attached,
         corelet_wasm_host::Space::Agenda => Space::Agenda,
+        corelet_wasm_host::Space::Stable => Space::Stable,
     }
 }

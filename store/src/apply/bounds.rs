@@ -6,6 +6,7 @@ use crate::delta::{self, BIRTHS_MAX, DELTA_BYTES_MAX};
 use crate::entry::{EntryKind, Space};
 use crate::error::Refused;
 use crate::layout::{EVENT_KIND_BYTES_MAX, KEY_BYTES_MAX, NAME_BYTES_MAX, VALUE_BYTES_MAX};
+use crate::stable;
 
 pub(super) fn check_call(call: &CallEffects) -> Result<(), Refused> {
     if !(call.ops).is_sorted_by(|a, b| (a.space, &a.key) < (b.space, &b.key)) {
@@ -31,6 +32,7 @@ pub(super) fn check_call(call: &CallEffects) -> Result<(), Refused> {
                 matches!(op.write, Write::Insert | Write::Remove)
                     && Attachment::from_key(&op.key).is_some()
             }
+            Space::Stable => stable::is_write(&op.view()),
         };
         if !is_allowed {
             return Err(Refused::NotInSpace { space: op.space });

@@ -72,16 +72,20 @@ pub enum Space {
     /// What this node's server is to do for the context by itself, such as its timers: registers,
     /// in no delta and no root. Guests do not reach it as entries.
     Agenda = 4,
+    /// The blocks of its stable memory, on every node: registers, whose keys are those of a
+    /// [`StableKey`](crate::StableKey). Guests do not reach it as entries.
+    Stable = 5,
 }
 
 impl Space {
     /// Every space, in ascending order of numbers.
-    pub const ALL: [Space; 5] = [
+    pub const ALL: [Space; 6] = [
         Space::Shared,
         Space::Owned,
         Space::Private,
         Space::Attached,
         Space::Agenda,
+        Space::Stable,
     ];
 
     /// How many bytes of a key of [`Space::Owned`] name the owner.
@@ -98,7 +102,7 @@ impl Space {
     /// Whether other nodes have it as well.
     pub const fn is_replicated(self) -> bool {
         match self {
-            Space::Shared | Space::Owned | Space::Attached => true,
+            Space::Shared | Space::Owned | Space::Attached | Space::Stable => true,
             Space::Private | Space::Agenda => false,
         }
     }
@@ -120,7 +124,7 @@ mod tests {
         }
         assert_eq!(EntryKind::from_number(0), None);
         assert_eq!(EntryKind::from_number(4), None);
-        assert_eq!(Space::from_number(5), None);
+        assert_eq!(Space::from_number(6), None);
         assert!(EntryKind::ALL.is_sorted());
     }
 }

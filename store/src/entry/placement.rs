@@ -6,6 +6,7 @@ use crate::entry::digest::AuthorNames;
 use crate::entry::kind::{EntryKind, Space};
 use crate::entry::state::Stored;
 use crate::ids::NodeId;
+use crate::stable::StableKey;
 
 /// Tells why this entry cannot stand under `key` in `space`, if it cannot. `authors` gives names to
 /// the numbers in it. Whether a key of [`Space::Attached`] names a blob is checked with
@@ -41,6 +42,21 @@ pub(crate) fn check_placement(
             true => Ok(()),
             false => Err("it attaches a blob, and is no set element"),
         },
+        Space::Stable => {
+            let longest = match entry {
+                Stored::Value(value) => value.bytes.len(),
+                Stored::Sections(state) => {
+                    let values = state.register.iter().map(|value| value.bytes.len());
+                    values.max().unwrap_or(0)
+                }
+            };
+            let key = StableKey::from_key(key);
+            let fits = key.is_some_and(|key| longest <= key.value_bytes_max());
+            match fits && entry.has_only(EntryKind::Register) {
+                true => Ok(()),
+                false => Err("it is no part of a stable memory"),
+            }
+        }
     }
 }
 
@@ -95,7 +111,16 @@ mod tests {
         });
         let below = [&OWNER[..], b"key"].concat();
         let unknown = [6; 32];
-        let cases: [(Space, &[u8], &Stored<'_>, bool); 19] = [
+        let several = Stored::Sections(State {
+            register: [other, owner]
+                .map(|author| Value {
+                    dot: dot(author),
+                    bytes: &[7; 1024],
+                })
+                .to_vec(),
+            ..State::default()
+        });
+        let cases: [(Space, &[u8], &Stored<'_>, bool); 26] = [
             (Space::Shared, b"", &value(other), true),
             (Space::Shared, b"key", &in_once, true),
             (Space::Owned, &below, &value(owner), true),
@@ -115,6 +140,13 @@ mod tests {
             (Space::Attached, b"key", &element(&[other, owner]), true),
             (Space::Attached, b"key", &value(owner), false),
             (Space::Attached, b"key", &in_once, false),
+            (Space::Stable, &[0, 0, 0, 9], &value(other), true),
+            (Space::Stable, &[0, 0, 0, 9], &several, true),
+            (Space::Stable, &[0, 0, 0, 9], &element(&[owner]), false),
+            (Space::Stable, &[0, 0, 0, 9], &in_once, false),
+            (Space::Stable, &[0, 0, 0, 9, 0], &value(other), false),
+            (Space::Stable, &[0, 0, 0, 9, 0], &several, false),
+            (Space::Stable, b"key", &value(other), false),
         ];
         for unknown in [value(2), element(&[owner, 2])] {
             let checked = check_placement(Space::Owned, &below, &unknown, &authors);

@@ -270,6 +270,21 @@ fn a_directory_of_format_9_is_whole() {
     assert_eq!(all, [(slot, &b"later"[..])]);
 }
 
+/// Since there are stable memories: context 5 has one, of which some is in the journal.
+#[test]
+fn a_directory_of_format_10_is_whole() {
+    check_since_befores("format-10");
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path(), "format-10");
+    let snapshot = ledger.snapshot().unwrap();
+    let slot = slot_of(&snapshot, 5);
+    let stable = |key: &[u8]| snapshot.get(slot, Space::Stable, key).unwrap();
+    let register = |value| Some(EntryValue::Register(value));
+    assert_eq!(stable(&[0, 0, 0, 9]), register(b"journaled"));
+    assert_eq!(stable(&[0, 0, 0, 10]), register(b"value"));
+    assert_eq!(stable(&[0, 0, 0, 127, 0]), register(b""));
+}
+
 /// It is not damaged for that, and the program that wrote it is not needed.
 #[test]
 fn a_check_of_an_earlier_format_says_that_a_start_takes_it_over() {

@@ -36,6 +36,7 @@ mod scrub;
 mod seals;
 mod sequences;
 mod signed;
+mod stable;
 mod start_check;
 mod steps;
 mod tries;

@@ -69,6 +69,11 @@ struct Liar {
 /// The number of the liar's key.
 const LIAR: usize = 49;
 
+/// The key of a block of a stable memory.
+fn block(number: usize) -> Vec<u8> {
+    (number as u32).to_be_bytes().to_vec()
+}
+
 struct Replica {
     bench: Bench,
     slot: ContextSlot,
@@ -116,13 +121,15 @@ impl Replica {
         let snapshot = self.bench.ledger().snapshot().unwrap();
         let mut ops = BTreeMap::new();
         for (key, space, removes_first, deed) in writes {
-            let space = match space % 4 {
+            let space = match space % 5 {
                 0 => Space::Owned,
                 1 => Space::Private,
+                2 => Space::Stable,
                 _ => Space::Shared,
             };
             let key = match space {
                 Space::Owned => [&self.author.as_bytes()[..], KEYS[*key].as_bytes()].concat(),
+                Space::Stable => block(*key),
                 _ => KEYS[*key].into(),
             };
             let births = |kind| {
@@ -145,8 +152,8 @@ impl Replica {
                 Deed::Remove => Write::Remove,
             };
             let write = match (space, write) {
-                (Space::Private, Write::Set(value)) => Write::Set(value),
-                (Space::Private, _) => Write::Remove,
+                (Space::Private | Space::Stable, Write::Set(value)) => Write::Set(value),
+                (Space::Private | Space::Stable, _) => Write::Remove,
                 (_, write) => write,
             };
             let op = Op {
@@ -279,7 +286,7 @@ impl Replica {
     fn content(&self) -> Vec<String> {
         let snapshot = self.bench.ledger().snapshot().unwrap();
         let mut content = Vec::new();
-        for space in [Space::Shared, Space::Owned] {
+        for space in [Space::Shared, Space::Owned, Space::Stable] {
             let scan = Scan {
                 space,
                 limit: usize::MAX,
@@ -355,16 +362,19 @@ impl Liar {
         let own = author(LIAR);
         let mut lies = BTreeMap::new();
         for (key, any, removes_first, deed) in writes {
-            let space = match any % 2 {
-                0 => Space::Owned,
+            let space = match any % 5 {
+                0 | 2 => Space::Owned,
+                4 => Space::Stable,
                 _ => Space::Shared,
             };
             let key = match space {
                 Space::Owned => [&own.as_bytes()[..], KEYS[*key].as_bytes()].concat(),
+                Space::Stable => block(*key),
                 _ => KEYS[*key].into(),
             };
             let write = match deed {
                 Deed::Set(value) => LiedWrite::Set(vec![*value]),
+                _ if space == Space::Stable => LiedWrite::Remove,
                 Deed::Add(amount) => LiedWrite::Add {
                     amount: i64::from(*amount) << 50,
                     is_new_cell: any % 4 < 2,
@@ -382,7 +392,8 @@ impl Liar {
                 }
                 Deed::Remove => LiedWrite::Remove,
             };
-            let number = u8::from(space == Space::Owned);
+            // As spaces are ordered.
+            let number = space as u8;
             let lie = Lie {
                 space,
                 key: key.clone(),

@@ -146,6 +146,7 @@ pub(crate) fn forge(
             Space::Private => 2,
             Space::Attached => 3,
             Space::Agenda => 4,
+            Space::Stable => 5,
         };
         let removes_first = lie.removes_first && deed != 8;
         out.extend_from_slice(&[deed | (u8::from(removes_first) << 7), space]);

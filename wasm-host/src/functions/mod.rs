@@ -11,8 +11,11 @@ mod context;
 mod events;
 mod log;
 mod sequences;
+mod stable;
 mod storage;
 mod timers;
+
+pub(crate) use stable::save_stable;
 
 use wasmtime::component::Linker;
 
@@ -23,6 +26,7 @@ use crate::host_context::HostContext;
 pub(crate) fn add_to(linker: &mut Linker<HostContext>) -> wasmtime::Result<()> {
     context::add_to(linker)?;
     storage::add_to(linker)?;
+    stable::add_to(linker)?;
     blobs::add_to(linker)?;
     timers::add_to(linker)?;
     calls::add_to(linker)?;

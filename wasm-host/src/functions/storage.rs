@@ -18,9 +18,6 @@ pub(super) type Bytes = WasmList<u8>;
 /// Keys that `count` walks over before it looks at the slice again.
 const COUNT_STEP: usize = 1_000;
 
-/// What a hidden row would cost if it cost fuel, as a row of a scan does.
-const HIDDEN_WORK: u64 = costs::STORAGE_SCAN.per_row;
-
 /// Entries that `remove-range` removes before it looks at the slice again.
 const REMOVE_STEP: usize = 100;
 
@@ -369,7 +366,7 @@ impl Walk {
     fn step(&mut self, key: &[u8], row: Row<'_>) -> ControlFlow<()> {
         let work = match row {
             Row::Shown(_) | Row::WrittenOnce(_) | Row::Removed => None,
-            Row::Hidden => Some(HIDDEN_WORK),
+            Row::Hidden => Some(costs::HIDDEN_WORK),
             Row::Unseen(bytes) => Some(bytes),
         };
         if let Some(work) = work {
@@ -451,8 +448,13 @@ pub(super) fn check_writer(cx: &mut Cx<'_>, space: Space, prefix: &Bytes) -> was
 
 /// Counts a write of a turn that may.
 pub(super) fn count_write(cx: &mut Cx<'_>, bytes: u64) -> wasmtime::Result<()> {
+    count_writes(cx, 1, bytes)
+}
+
+/// The same of several writes, of so many bytes in all.
+pub(super) fn count_writes(cx: &mut Cx<'_>, count: u64, bytes: u64) -> wasmtime::Result<()> {
     let data = cx.data_mut();
-    data.used.writes += 1;
+    data.used.writes += count;
     data.used.write_bytes += bytes;
     let (writes, write_bytes) = (data.used.writes, data.used.write_bytes);
     let bounds = data.facts.writes;
@@ -462,11 +464,5 @@ pub(super) fn count_write(cx: &mut Cx<'_>, bytes: u64) -> wasmtime::Result<()> {
 
 /// The state's answer; a state that cannot answer ends the turn.
 pub(super) fn answered<R>(cx: &mut Cx<'_>, answer: Result<R, StateError>) -> wasmtime::Result<R> {
-    answer.map_err(|error| {
-        cx.data_mut().stop(match error {
-            StateError::Store(source) => Failure::State(source),
-            StateError::Misused(message) => Failure::Misused { message },
-            StateError::Busy { limit, used, max } => Failure::Busy { limit, used, max },
-        })
-    })
+    answer.map_err(|error| cx.data_mut().stop(error.into()))
 }

@@ -10,6 +10,7 @@ mod hostile;
 mod kinds;
 mod load;
 mod sequences;
+mod stable;
 mod state;
 mod turns;
 mod wit;

@@ -55,6 +55,10 @@ const MODULE: &str = r#"
     (func $text-remove (param i32 i32 i32 i64 i64 i32)))
   (import "corelet:app/storage@0.2.1" "text-read"
     (func $text-read (param i32 i32 i32 i64 i64 i32)))
+  (import "corelet:app/stable@0.2.1" "size" (func $stable-size (result i64)))
+  (import "corelet:app/stable@0.2.1" "grow" (func $stable-grow (param i64) (result i64)))
+  (import "corelet:app/stable@0.2.1" "read" (func $stable-read (param i64 i32 i32)))
+  (import "corelet:app/stable@0.2.1" "write" (func $stable-write (param i64 i32 i32)))
   (import "corelet:app/blobs@0.2.1" "attach" (func $attach (param i32 i32 i32)))
   (import "corelet:app/blobs@0.2.1" "detach" (func $detach (param i32 i32) (result i32)))
   (import "corelet:app/blobs@0.2.1" "size" (func $size (param i32 i32 i32)))

@@ -48,6 +48,11 @@
       (param "what" string)))
     (export "text-read" (func (param "space" $space) (param "key" (list u8))
       (param "index" u64) (param "count" u64) (result string)))))
+  (import "corelet:app/stable@0.2.1" (instance $stable
+    (export "size" (func (result u64)))
+    (export "grow" (func (param "pages" u64) (result u64)))
+    (export "read" (func (param "offset" u64) (param "count" u32) (result (list u8))))
+    (export "write" (func (param "offset" u64) (param "bytes" (list u8))))))
   (import "corelet:app/blobs@0.2.0" (instance $blobs
     (type $attachment-shape (record (field "blob" string) (field "size" u64)))
     (export "attachment" (type $attachment (eq $attachment-shape)))
@@ -125,6 +130,11 @@
   (core func $text-append (canon lower (func $storage "text-append") (memory $memory)))
   (core func $text-read
     (canon lower (func $storage "text-read") (memory $memory) (realloc $realloc)))
+  (core func $stable-size (canon lower (func $stable "size")))
+  (core func $stable-grow (canon lower (func $stable "grow")))
+  (core func $stable-read
+    (canon lower (func $stable "read") (memory $memory) (realloc $realloc)))
+  (core func $stable-write (canon lower (func $stable "write") (memory $memory)))
   (core func $attach (canon lower (func $blobs "attach") (memory $memory)))
   (core func $detach (canon lower (func $blobs "detach") (memory $memory)))
   (core func $size (canon lower (func $blobs "size") (memory $memory)))
@@ -168,6 +178,10 @@
     (import "storage" "text-length" (func $text-length (param i32 i32 i32) (result i64)))
     (import "storage" "text-append" (func $text-append (param i32 i32 i32 i32 i32)))
     (import "storage" "text-read" (func $text-read (param i32 i32 i32 i64 i64 i32)))
+    (import "stable" "size" (func $stable-size (result i64)))
+    (import "stable" "grow" (func $stable-grow (param i64) (result i64)))
+    (import "stable" "read" (func $stable-read (param i64 i32 i32)))
+    (import "stable" "write" (func $stable-write (param i64 i32 i32)))
     (import "blobs" "attach" (func $attach (param i32 i32 i32)))
     (import "blobs" "detach" (func $detach (param i32 i32) (result i32)))
     (import "blobs" "size" (func $size (param i32 i32 i32)))
@@ -252,6 +266,9 @@
       (export "list-append" (func $list-append)) (export "list-remove" (func $list-remove))
       (export "list-read" (func $list-read)) (export "text-length" (func $text-length))
       (export "text-append" (func $text-append)) (export "text-read" (func $text-read))))
+    (with "stable" (instance
+      (export "size" (func $stable-size)) (export "grow" (func $stable-grow))
+      (export "read" (func $stable-read)) (export "write" (func $stable-write))))
     (with "blobs" (instance
       (export "attach" (func $attach)) (export "detach" (func $detach))
       (export "size" (func $size)) (export "attached" (func $attached))))

@@ -1,0 +1,6 @@
+;; tries: to read more of its stable memory at once than it may.
+;; with: limits.scan_bytes_max = 2_000_000
+;; update: limit_exceeded limits.scan_bytes_max
+(func $call (param i32 i32 i32 i32) (result i32)
+  (drop (call $stable-grow (i64.const 64)))
+  (call $stable-read (i64.const 0) (i32.const 2000001) (i32.const 512)) (call $ok-null))

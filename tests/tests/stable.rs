@@ -1,0 +1,251 @@
+//! Stable memory through the real server: it reads as an array of bytes does, whatever calls fail and
+//! whenever the server is killed; it travels with its context; and a call that goes too far is
+//! told how far it may.
+
+use std::path::Path;
+use std::process::Command;
+
+use corelet_tests::{Client, Server, binary, flip, start_unlooked};
+use serde_json::{Value, json};
+
+/// How many bytes the model has.
+const PAGE: usize = 64 << 10;
+
+/// Numbers that look random and are the same each time.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: usize) -> usize {
+        // Knuth's multiplier.
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (self.0 >> 33) as usize % end
+    }
+}
+
+fn output(client: &Client, method: &str, args: Value) -> Value {
+    let answer = client.call("demo", method, args).expect("an answer");
+    assert!(answer["result"].is_object(), "{method}: {answer}");
+    answer["result"]["output"].clone()
+}
+
+/// As the tape shows it.
+fn shown(bytes: &[u8]) -> String {
+    let shown = bytes.iter().map(|byte| match byte {
+        0 => '.',
+        byte => char::from(*byte),
+    });
+    shown.collect()
+}
+
+/// FNV-1a, as the tape has it.
+fn hash(bytes: &[u8]) -> String {
+    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    format!("{:016x}", bytes.iter().fold(0xcbf2_9ce4_8422_2325, step))
+}
+
+#[test]
+fn a_tape_holds_what_was_acknowledged_through_failures_and_kills() {
+    let home = tempfile::tempdir().expect("a directory for data");
+    let data = home.path().join("data");
+    let mut server = Server::start(&data, &["--shards", "1"]);
+    let mut client = server.client();
+    client.create(&client.install("tape"), Some("demo"));
+    let (mut random, mut model) = (Random(7), Vec::<u8>::new());
+    for step in 0..200 {
+        let (mut texts, mut next) = (Vec::new(), model.clone());
+        for _ in 0..=random.below(3) {
+            let longest = [9, 3_000, 40_000][random.below(3)];
+            let text = "abcdefgh".repeat(1 + longest / 8)[..1 + random.below(longest)].to_owned();
+            let at = random.below(8 * PAGE);
+            let end = at + text.len();
+            next.resize(next.len().max(end.div_ceil(PAGE) * PAGE), 0);
+            next[at..end].copy_from_slice(text.as_bytes());
+            texts.push((at, text));
+        }
+        match random.below(6) {
+            // Nothing of a call that says no in the end is there.
+            0 => {
+                texts.push((1 << 40, "x".to_owned()));
+                let args = json!({ "texts": texts });
+                let answer = client.call("demo", "record_all", args).expect("an answer");
+                assert_eq!(
+                    answer["error"]["data"]["error"]["code"], "too_far",
+                    "{answer}"
+                );
+            }
+            1 => {
+                let (at, count) = (random.below(8 * PAGE), random.below(2 * PAGE));
+                output(&client, "erase", json!({ "at": at, "count": count }));
+                let (at, end) = (at.min(model.len()), (at + count).min(model.len()));
+                model[at..end].fill(0);
+            }
+            _ => {
+                let pages = output(&client, "record_all", json!({ "texts": texts }));
+                model = next;
+                assert_eq!(pages, model.len() / PAGE);
+            }
+        }
+        let (at, count) = (random.below(8 * PAGE), random.below(5_000));
+        let played = output(&client, "play", json!({ "at": at, "count": count }));
+        let end = (at + count).min(model.len());
+        let expected = shown(&model[at.min(end)..end]);
+        assert!(played == expected, "step {step}: {count} bytes at {at}");
+        if step % 40 == 39 {
+            server.kill();
+            server = Server::start(&data, &["--shards", "1"]);
+            client = server.client();
+        }
+    }
+    assert_eq!(output(&client, "pages", json!({})), model.len() / PAGE);
+    assert_eq!(output(&client, "hash", json!({})), hash(&model));
+    assert_eq!(server.stop(), Some(0), "{}", server.log());
+}
+
+fn corelet(data: &Path, args: &[&str]) -> Value {
+    let output = Command::new(binary())
+        .args(args)
+        .args(["-o", "json", "--data-dir"])
+        .arg(data)
+        .output()
+        .expect("the binary starts");
+    assert!(output.status.success(), "{args:?}: {output:?}");
+    serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
+}
+
+#[test]
+fn a_stable_memory_travels_with_its_context_and_has_the_same_root_there() {
+    let home = tempfile::tempdir().expect("a directory");
+    let [here, there] = ["here", "there"].map(|name| home.path().join(name));
+    let mut server = Server::start(&here, &["--shards", "2"]);
+    let client = server.client();
+    let tape = client.install("tape");
+    let context = client.create(&tape, Some("demo"));
+    for n in 0..40_u64 {
+        let text = "word ".repeat(n as usize * 31);
+        output(
+            &client,
+            "record",
+            json!({ "at": n * 300_007, "text": text }),
+        );
+    }
+    let told = |client: &Client| {
+        let hash = output(client, "hash", json!({}));
+        let (status, info) = client
+            .get(&format!("/v1/contexts/{context}"))
+            .expect("an answer");
+        assert_eq!(status, 200);
+        assert!(info["root"].is_string(), "{info}");
+        (hash, info["root"].clone())
+    };
+    let expected = told(&client);
+    let file = home.path().join("demo.clx");
+    let file = file.to_str().expect("text");
+    corelet(&here, &["context", "export", "demo", "--to", file]);
+    let backup = home.path().join("backup");
+    let backup = backup.to_str().expect("text");
+    corelet(&here, &["backup", backup, "--with-keys"]);
+    assert_eq!(server.stop(), Some(0));
+    assert_eq!(corelet(&here, &["check"])["whole"], true);
+
+    // Restored, and with another number of shards then.
+    let restored = home.path().join("restored");
+    corelet(&restored, &["restore", backup]);
+    for reshard in [&["check"][..], &["reshard", "--shards", "5"]] {
+        corelet(&restored, reshard);
+        assert_eq!(corelet(&restored, &["check"])["whole"], true);
+        let mut server = Server::start(&restored, &[]);
+        assert_eq!(told(&server.client()), expected);
+        assert_eq!(server.stop(), Some(0));
+    }
+
+    let mut server = Server::start(&there, &["--shards", "3"]);
+    server.client().install("tape");
+    assert_eq!(server.stop(), Some(0));
+    corelet(&there, &["context", "import", file]);
+    assert_eq!(corelet(&there, &["check"])["whole"], true);
+    let mut server = Server::start(&there, &[]);
+    let client = server.client();
+    assert_eq!(told(&client), expected);
+    output(
+        &client,
+        "record",
+        json!({ "at": 5, "text": "changed there" }),
+    );
+    let played = output(&client, "play", json!({ "at": 4, "count": 15 }));
+    assert_eq!(played, ".changed there.");
+    assert_eq!(server.stop(), Some(0));
+}
+
+/// What cannot be read is told, and never given as something else; beside it everything goes on.
+#[test]
+fn a_damaged_block_puts_its_context_out_of_service_and_no_other() {
+    const NEEDLE: &str = "what is going to be hit by a cosmic ray";
+    let home = tempfile::tempdir().expect("a directory");
+    let data = home.path().join("data");
+    let mut server = Server::start(&data, &["--shards", "1"]);
+    let client = server.client();
+    let tape = client.install("tape");
+    let good = client.create(&tape, Some("demo"));
+    let bad = client.create(&tape, Some("bad"));
+    for context in [&good, &bad] {
+        let text = if *context == bad { NEEDLE } else { "whole" };
+        let args = json!({ "texts": [[100_000, text], [200_000, "beside"]] });
+        let answer = client.call(context, "record_all", args);
+        assert_eq!(answer.expect("an answer")["result"]["output"], 4);
+    }
+    assert_eq!(server.stop(), Some(0));
+    flip(&data, NEEDLE.as_bytes());
+
+    let mut server = start_unlooked(&data, &[]);
+    let client = server.client();
+    let play = |context: &str, at: u64, count: u64| {
+        let args = json!({ "at": at, "count": count });
+        client.call(context, "play", args).expect("an answer")
+    };
+    // How long it is, and other blocks, can be read; from the damaged one on nothing is.
+    assert_eq!(play(&bad, 200_000, 6)["result"]["output"], "beside");
+    let answer = play(&bad, 99_000, 2_000);
+    assert_eq!(answer["error"]["data"]["name"], "storage_damaged");
+    let answer = play(&bad, 200_000, 6);
+    assert_eq!(answer["error"]["data"]["name"], "context_damaged");
+    assert_eq!(play(&good, 100_000, 5)["result"]["output"], "whole");
+    let answer = output(&client, "record", json!({ "at": 0, "text": "goes on" }));
+    assert_eq!(answer, 4);
+    let path = format!("/v1/contexts/{bad}");
+    assert_eq!(client.delete(&path).expect("an answer").0, 204);
+    assert_eq!(server.stop(), Some(0));
+    let mut server = Server::start(&data, &[]);
+    let client = server.client();
+    let played = output(&client, "play", json!({ "at": 0, "count": 7 }));
+    assert_eq!(played, "goes on");
+    assert_eq!(server.stop(), Some(0));
+}
+
+/// What a call may write counts by the block, as that is what it costs.
+#[test]
+fn what_a_call_may_write_counts_by_the_block() {
+    let home = tempfile::tempdir().expect("a directory");
+    let config = home.path().join("corelet.toml");
+    let settings = "[limits]\nwrite_bytes_max = 8_000\nstable_bytes_max = 131_072\n";
+    std::fs::write(&config, settings).expect("a configuration");
+    let config = config.to_str().expect("a path in UTF-8");
+    let more = ["--shards", "1", "--config", config];
+    let mut server = Server::start(&home.path().join("data"), &more);
+    let client = server.client();
+    client.create(&client.install("tape"), Some("demo"));
+    let record = |count: usize, apart: usize| {
+        let texts: Vec<_> = (0..count).map(|n| (n * apart, "x")).collect();
+        let args = json!({ "texts": texts });
+        let answer = client.call("demo", "record_all", args).expect("an answer");
+        answer["error"]["data"]["limit"].clone()
+    };
+    assert_eq!(record(500, 2), Value::Null, "all in one block");
+    assert_eq!(record(7, 1024), Value::Null);
+    assert_eq!(record(8, 1024), "limits.write_bytes_max");
+    assert_eq!(record(2, 131_071), Value::Null);
+    assert_eq!(record(2, 131_072), "limits.stable_bytes_max");
+    assert_eq!(server.stop(), Some(0));
+}
