@@ -158,7 +158,8 @@ fn weight_of_old_servers() -> u16 {
     100
 }
 
-/// In the place of a method's name: all handlers that the server has called for timers.
+/// In the place of a method's name: all handlers that the server has called, for timers, the ends of
+/// sent calls or events.
 pub const TIMERS_ROW: &str = "(timers)";
 /// The same: calls of methods that the application does not have.
 pub const UNKNOWN_ROW: &str = "(unknown)";
@@ -480,6 +481,31 @@ pub struct SentCall {
     /// How many calls in a row were sent each by the one before it, with this one.
     pub depth: u32,
     /// Attempts at its callback which have failed.
+    pub attempts: u32,
+}
+
+/// What handlers of a context have subscribed to.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Subscriptions {
+    /// All of them, in the order in which they were made.
+    pub subscriptions: Vec<Subscription>,
+}
+
+/// A handler that is told of events.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Subscription {
+    /// The context whose events they are.
+    pub context: String,
+    /// The handler that is told.
+    pub handler: String,
+    /// The kind of events, if it is for one alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// The number of the event up to which it was told; none if nobody has looked yet where it
+    /// begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<u64>,
+    /// Attempts at telling it the next event which have failed.
     pub attempts: u32,
 }
 

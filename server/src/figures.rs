@@ -119,6 +119,17 @@ figures! {
     Counter sends_again = "corelet_sends_again" "Times that something was in the way of handing over a call, or of its end, so that it is tried again";
     Counter callbacks_failed = "corelet_sends_callbacks_failed" "Attempts at callbacks that failed by the application's fault";
     Counter callbacks_given_up = "corelet_sends_callbacks_given_up" "Callbacks that were given up after as many such attempts as there may be";
+    Gauge subscriptions_waiting = "corelet_subscriptions_waiting" "Subscriptions for which it is to be looked whether there are events";
+    Gauge subscriptions_known = "corelet_subscriptions_known" "Subscriptions that are in memory, so that they are found when there are new events";
+    Counter subscriptions_made = "corelet_subscriptions_made" "Handlers that were subscribed to events";
+    Counter subscriptions_ended = "corelet_subscriptions_ended" "Subscriptions that have ended as the context is gone whose events they were to";
+    Counter hearings = "corelet_subscriptions_told" "Times that a handler was told of events";
+    Counter events_heard = "corelet_subscriptions_events_told" "Events that handlers were told";
+    Counter event_gaps = "corelet_subscriptions_gaps" "Times that a handler was told that events are missing";
+    Counter hearings_failed = "corelet_subscriptions_failed" "Attempts at telling a handler that failed by the application's fault";
+    Counter events_given_up = "corelet_subscriptions_events_given_up" "Events that were left out after as many such attempts as there may be";
+    Counter hearings_passed = "corelet_subscriptions_passed" "Times that many events were looked at which are not for the handler";
+    Counter hearings_again = "corelet_subscriptions_again" "Times that something was in the way of telling a handler, so that it is tried again";
     Gauge mailbox = "corelet_mailbox_depth" "Messages in the shard's mailbox";
     Counter batches = "corelet_batches" "Batches committed";
     Counter checkpoints = "corelet_checkpoints" "Times that the journal was brought into the ledger";

@@ -107,6 +107,13 @@ impl prometheus_client::collector::Collector for Source {
         )?;
         self.histogram(
             &mut encoder,
+            "corelet_subscription_lag_seconds",
+            "From when the first of some events was told until a handler had heard them",
+            MICROS,
+            |s| &s.hearing_lag_micros,
+        )?;
+        self.histogram(
+            &mut encoder,
             "corelet_batch_seconds",
             "A batch, its flush included",
             MICROS,

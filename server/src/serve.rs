@@ -21,7 +21,7 @@ use std::thread;
 use corelet_net::{Domain, Identity, IdentityError};
 use corelet_shard::{
     BlobBounds, Bounds, CollectorBounds, Cores, Ending, Node, NodeConfig, SendBounds, StartError,
-    TimerBounds, WatchdogConfig, available_cores, rt,
+    SubscriptionBounds, TimerBounds, WatchdogConfig, available_cores, rt,
 };
 use corelet_store::{
     AnswerBounds, ContextBounds, DataDir, Keep, LedgerConfig, OpenOptions, Packs, PendingBounds,
@@ -511,6 +511,15 @@ fn node_config(config: &Config, count: ShardCount) -> NodeConfig {
                 retry_after: config.sends.retry_after,
             },
             stop_hooks_timeout: config.process.stop_hooks_timeout,
+            subscriptions: SubscriptionBounds {
+                starts_per_second: config.subscriptions.starts_per_second,
+                running_max: config.subscriptions.running_max as usize,
+                context_running_max: config.subscriptions.context_running_max as usize,
+                batch_events_max: config.subscriptions.batch_events_max as usize,
+                batch_bytes_max: config.subscriptions.batch_bytes_max.0 as usize,
+                attempts_max: config.subscriptions.attempts_max as u32,
+                retry_after: config.subscriptions.retry_after,
+            },
         },
         ledger: LedgerConfig {
             map_bytes_max: config.storage.map_bytes_max.0,

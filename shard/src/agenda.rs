@@ -1,10 +1,12 @@
 //! What a change writes into the agenda of its context, so that the shard knows of it: timers that
-//! were armed, and calls that were sent. Most changes write nothing there.
+//! were armed, calls that were sent, and handlers that were subscribed to events. Most changes write
+//! nothing there.
 
 use corelet_store::{CallEffects, ContextId, Op, Space, Write};
 
 use crate::sends::{Pair, SentNumber, split_sent};
 use crate::shard::Shard;
+use crate::subscriptions::{SUBSCRIBED, SubscriptionKey, SubscriptionRow};
 use crate::timers::split_due;
 
 /// What was put into an agenda.
@@ -14,12 +16,21 @@ pub(crate) struct Agenda {
     timer: Option<u64>,
     timers: u64,
     sent: Vec<(ContextId, SentNumber)>,
+    /// Handlers that were subscribed or are so no longer, and how many of them were.
+    subscriptions: Vec<SubscriptionKey>,
+    subscribed: u64,
 }
 
 impl Agenda {
-    /// Of these effects; none if they put nothing there.
+    /// Of these effects; none if they put nothing there that is to be known, and end no subscription.
     pub(crate) fn of(effects: &CallEffects) -> Option<Agenda> {
-        let is_put = |op: &&Op| op.space == Space::Agenda && matches!(op.write, Write::Set(_));
+        let is_put = |op: &&Op| {
+            op.space == Space::Agenda
+                && match op.write {
+                    Write::Set(_) => true,
+                    _ => op.key.starts_with(SUBSCRIBED),
+                }
+        };
         let mut put = effects.ops.iter().filter(is_put).peekable();
         put.peek()?;
         let mut agenda = Agenda::default();
@@ -29,6 +40,14 @@ impl Agenda {
                 agenda.timer = Some(agenda.timer.map_or(at, |first| first.min(at)));
             } else if let Some(sent) = split_sent(&op.key) {
                 agenda.sent.push(sent);
+            } else if let Some(key) = SubscriptionKey::split(&op.key) {
+                match &op.write {
+                    Write::Set(row) if SubscriptionRow::is_of_new(row) => agenda.subscribed += 1,
+                    // It has been moved on.
+                    Write::Set(_) => continue,
+                    _ => {}
+                }
+                agenda.subscriptions.push(key);
             }
         }
         Some(agenda)
@@ -53,6 +72,10 @@ impl Shard {
         for (to, number) in agenda.sent {
             let pair = Pair { from: context, to };
             self.note_sent(pair, number.micros());
+        }
+        self.stats.subscriptions_made.add(agenda.subscribed);
+        for key in agenda.subscriptions {
+            self.note_subscription(context, key);
         }
     }
 }

@@ -90,6 +90,8 @@ pub struct Bounds {
     pub sends: SendBounds,
     /// For how long contexts are told that the server stops, all together.
     pub stop_hooks_timeout: Duration,
+    /// How handlers are told of events.
+    pub subscriptions: SubscriptionBounds,
 }
 
 impl Default for Bounds {
@@ -126,6 +128,7 @@ impl Default for Bounds {
             timers: TimerBounds::default(),
             sends: SendBounds::default(),
             stop_hooks_timeout: Duration::from_secs(2),
+            subscriptions: SubscriptionBounds::default(),
         }
     }
 }
@@ -208,6 +211,51 @@ impl SendBounds {
             starts_per_second: self.starts_per_second,
             running_max: self.running_max,
             context_running_max: self.sender_running_max,
+            keeps_times: false,
+        }
+    }
+}
+
+/// How the handlers of a shard's contexts are told of events to which they have subscribed.
+#[derive(Clone, Debug)]
+pub struct SubscriptionBounds {
+    /// Times in a second, in the long run, that it is looked what there is for a handler.
+    pub starts_per_second: u64,
+    /// Handlers for which that is looked, or that are told, at a time.
+    pub running_max: usize,
+    /// Those of one context among them.
+    pub context_running_max: usize,
+    /// Events that a handler is told with one call; at least 1.
+    pub batch_events_max: usize,
+    /// Bytes of them, as JSON, beyond the first.
+    pub batch_bytes_max: usize,
+    /// Attempts at telling one event before that is given up.
+    pub attempts_max: u32,
+    /// From the first attempt to the second; twice as long to each further one, and up to half as
+    /// long again.
+    pub retry_after: Duration,
+}
+
+impl Default for SubscriptionBounds {
+    fn default() -> Self {
+        SubscriptionBounds {
+            starts_per_second: 10_000,
+            running_max: 64,
+            context_running_max: 4,
+            batch_events_max: 100,
+            batch_bytes_max: 256 << 10,
+            attempts_max: 6,
+            retry_after: Duration::from_secs(1),
+        }
+    }
+}
+
+impl SubscriptionBounds {
+    pub(crate) fn pace(&self) -> Pace {
+        Pace {
+            starts_per_second: self.starts_per_second,
+            running_max: self.running_max,
+            context_running_max: self.context_running_max,
             keeps_times: false,
         }
     }

@@ -34,6 +34,7 @@ use crate::guest_log::{GuestLogs, TurnLog};
 use crate::mailbox::{Inbox, mailbox};
 use crate::overlay::Write;
 use crate::stats::ShardStats;
+use crate::subscriptions::Listeners;
 
 /// What became of a change.
 pub(crate) type Receipt = Result<Committed, CallError>;
@@ -142,6 +143,8 @@ pub(crate) struct CommitStage {
     bytes_max: u64,
     count_max: usize,
     guest_logs: Rc<GuestLogs>,
+    // Who wants to know when there are new events.
+    listeners: Listeners,
     stats: Arc<ShardStats>,
 }
 
@@ -171,6 +174,7 @@ pub(crate) fn stage(
         bytes_max: bounds.uncommitted_bytes_max,
         count_max: bounds.uncommitted_max,
         guest_logs: Rc::clone(guest_logs),
+        listeners: Listeners::default(),
         stats: Arc::clone(stats),
     };
     let thread = CommitThread {
@@ -197,6 +201,11 @@ impl CommitStage {
     /// than any call of its life before, which the commit thread may remember.
     pub(crate) fn losses(&self) -> u64 {
         self.losses.get()
+    }
+
+    /// Which shards listen to the events of this one's contexts.
+    pub(crate) fn listeners(&self) -> &Listeners {
+        &self.listeners
     }
 
     /// Lets the commit thread end. Nothing may be on its way.

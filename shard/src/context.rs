@@ -74,7 +74,11 @@ pub(crate) struct Context {
     pub(crate) send_rate: Rate,
     /// How many of these wait or run.
     pub(crate) taking: Cell<usize>,
-    /// Whether somebody looks for what it can forget of those.
+    /// Times that handlers of it are told of events, which others do not keep out either.
+    pub(crate) hearing_rate: Rate,
+    /// Times that many events were looked at for them in vain.
+    pub(crate) passing_rate: Rate,
+    /// Whether somebody looks for what it can forget of calls that it has taken.
     pub(crate) forgetting: Cell<Forgetting>,
     /// What was counted of its calls and is not kept yet.
     pub(crate) counts: Counts,
@@ -124,6 +128,8 @@ impl Context {
             timer_rate: Rate::default(),
             send_rate: Rate::default(),
             taking: Cell::new(0),
+            hearing_rate: Rate::default(),
+            passing_rate: Rate::default(),
             forgetting: Cell::default(),
             counts: Counts::default(),
             deleted: Cell::new(false),
@@ -165,19 +171,20 @@ impl Context {
         self.changes.get() - u64::from(self.uncommitted.get())
     }
 
-    /// Notes that a call of this context is durable. One that only this node knows of
-    /// has no delta, and a state of its own all the same.
-    pub(crate) fn advance(&self, committed: &mut Committed) {
+    /// Notes that a call of this context is durable, and tells whether it has told events. One that
+    /// only this node knows of has no delta, and a state of its own all the same.
+    pub(crate) fn advance(&self, committed: &mut Committed) -> bool {
         self.standing.set(committed.standing());
         if let Some((key, kept)) = committed.take_kept() {
             self.keyed.borrow_mut().settle(key, kept);
         }
         let Some(delta_id) = committed.delta_id() else {
-            return;
+            return false;
         };
         let hlc = committed.hlc();
-        let told = committed.take_events().into_iter();
-        let told = told.map(|told| EventRecord {
+        let told = committed.take_events();
+        let has_told = !told.is_empty();
+        let told = told.into_iter().map(|told| EventRecord {
             sequence: told.sequence,
             delta_id,
             hlc,
@@ -185,6 +192,7 @@ impl Context {
             payload: told.event.payload,
         });
         self.events.borrow_mut().extend(told);
+        has_told
     }
 
     /// Forgets what is durable: the shard's snapshot shows it.

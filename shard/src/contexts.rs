@@ -273,6 +273,8 @@ impl Shard {
         }
         self.guest_logs.forget(id);
         self.statistics.forget(id);
+        self.subscriptions.forget_listener(id);
+        self.commits.listeners().gone(id);
         if let Some(name) = name
             && let Err(error) = self.free_name(&name, id).await
         {

@@ -166,6 +166,10 @@ impl Shard {
         let end = end.await;
         // However it has ended: whoever comes now has to see what was applied.
         let shown = self.shown(id, last).await;
+        if last.is_some() {
+            // It may have brought events.
+            self.commits.listeners().told(id);
+        }
         for outcome in known.iter().flatten() {
             match outcome {
                 Delivered::Applied => self.stats.deltas_applied.one(),

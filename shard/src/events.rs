@@ -159,8 +159,7 @@ impl Page {
 mod tests {
     use std::sync::Arc;
 
-    use corelet_store::{Change, ContextSlot, Event};
-    use futures_lite::future::block_on;
+    use corelet_store::ContextSlot;
 
     use super::*;
     use crate::fixture::{self, Bench, Disk};
@@ -186,21 +185,12 @@ mod tests {
         assert_eq!(at(9, 10, 9), Some((10, None)));
     }
 
-    fn tell(bench: &Bench, slot: ContextSlot, now: u64, payloads: &[&'static [u8]]) {
-        let context = block_on(bench.shard.revive(fixture::id(1))).unwrap();
-        let mut change = fixture::call(1, slot, now, &[]);
-        if let Change::Call(call) = &mut change {
-            call.events = payloads
-                .iter()
-                .map(|payload| Event {
-                    kind: "said".to_owned(),
-                    payload: Bytes::from_static(payload),
-                })
-                .collect();
-        }
-        let bytes = change.bytes();
-        let wrote = Some((&*context, Vec::new(), None));
-        let _answer = bench.shard.commits.submit(change, bytes, wrote).unwrap();
+    fn tell(bench: &Bench, slot: ContextSlot, now: u64, payloads: &[&[u8]]) {
+        let payloads = payloads
+            .iter()
+            .map(|payload| str::from_utf8(payload).unwrap());
+        let said: Vec<_> = payloads.map(|payload| ("said", payload)).collect();
+        bench.tell(slot, now, &said);
     }
 
     fn read(bench: &Bench, after: u64, limit: usize) -> (Vec<u64>, u64, u64) {

@@ -332,6 +332,23 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
+    /// Has the first context, which has this slot, tell events of these kinds with these payloads at
+    /// microsecond `now`.
+    pub(crate) fn tell(&self, slot: ContextSlot, now: u64, events: &[(&str, &str)]) {
+        let context = futures_lite::future::block_on(self.shard.revive(id(1))).unwrap();
+        let mut change = call(1, slot, now, &[]);
+        if let Change::Call(call) = &mut change {
+            let event = |(kind, payload): &(&str, &str)| corelet_store::Event {
+                kind: (*kind).to_owned(),
+                payload: Bytes::copy_from_slice(payload.as_bytes()),
+            };
+            call.events = events.iter().map(event).collect();
+        }
+        let bytes = change.bytes();
+        let wrote = Some((&*context, Vec::new(), None));
+        let _answer = self.shard.commits.submit(change, bytes, wrote).unwrap();
+    }
+
     /// With a `disk` that has its contexts already.
     pub(crate) fn new(disk: Disk) -> Bench {
         Bench::bounded(disk, Bounds::default())
@@ -389,6 +406,7 @@ impl Bench {
             sequences: SequenceCache::new(&bounds, &stats),
             timers: crate::timers::Timers::new(bounds.timers.pace()),
             sends: crate::sends::Sends::new(bounds.sends.pace()),
+            subscriptions: crate::subscriptions::Subscriptions::new(bounds.subscriptions.pace()),
             statistics: crate::statistics::Statistics::new(),
             stats,
             bounds,

@@ -13,7 +13,7 @@ use corelet_store::{
     ApplicationId, ApplicationRecord, BlobId, ContextId, ExportScope, NodeId, Reuse, ShardCount,
     ShardId, VouchedDelta,
 };
-use corelet_wasm_host::{AttachedBlob, GuestTimer, Host};
+use corelet_wasm_host::{AttachedBlob, GuestSubscription, GuestTimer, Host};
 
 use crate::answer::promise;
 use crate::blobs::BlobService;
@@ -361,6 +361,18 @@ impl ShardHandle {
         }
         match ask(&self.shard, owner, Request::Sent { id, after, limit }).await? {
             Response::Sent(result) => result,
+            _ => Err(mixed_up()),
+        }
+    }
+
+    /// What handlers of a context have subscribed to, as far as that is durable.
+    pub async fn subscriptions(&self, id: ContextId) -> Result<Vec<GuestSubscription>, CallError> {
+        let owner = self.shard.owner(&id);
+        if owner == self.shard.id {
+            return self.shard.subscriptions_here(id);
+        }
+        match ask(&self.shard, owner, Request::Subscriptions { id }).await? {
+            Response::Subscriptions(result) => result,
             _ => Err(mixed_up()),
         }
     }

@@ -70,6 +70,7 @@ mod shard;
 mod snapshots;
 mod statistics;
 mod stats;
+mod subscriptions;
 mod timers;
 mod turn;
 mod unpack;
@@ -85,7 +86,10 @@ pub use blobs::{
     BLOB_CONTEXTS_MAX, BlobDownload, BlobInfo, BlobRequestError, BlobService, BlobStats,
     BlobUpload, SharedCount, UploadedBlob,
 };
-pub use bounds::{BlobBounds, Bounds, CollectorBounds, SendBounds, TimerBounds, WatchdogConfig};
+pub use bounds::{
+    BlobBounds, Bounds, CollectorBounds, SendBounds, SubscriptionBounds, TimerBounds,
+    WatchdogConfig,
+};
 pub use compiler::Coming;
 pub use components::component_file;
 pub use copies::{ContextReader, CopyStream, ReadError};

@@ -31,13 +31,17 @@ const HOUSEKEEPING_INFLIGHT_MAX: usize = 64;
 /// node's two orders.
 pub(crate) fn capacity(shards: usize, bounds: &Bounds) -> usize {
     let calls = bounds.mesh_inflight_max + bounds.asking_queries_max + bounds.sends.running_max;
-    let peer = calls + HOUSEKEEPING_INFLIGHT_MAX + RECORDS_INFLIGHT_MAX;
+    let events = bounds.subscriptions.running_max + EVENT_NEWS_INFLIGHT_MAX;
+    let peer = calls + events + HOUSEKEEPING_INFLIGHT_MAX + RECORDS_INFLIGHT_MAX;
     shards * peer * 2 + compiler::results_max(bounds) + 2
 }
 
 /// Changes of the directory that its keeper works on at a time. Each has at most
 /// one news outstanding at each shard, so news are never refused.
 pub(crate) const RECORDS_INFLIGHT_MAX: usize = 64;
+
+/// Words that there are new events. Each shard gets the next one when it has taken the one before.
+const EVENT_NEWS_INFLIGHT_MAX: usize = 1;
 
 enum Waiting {
     Response(Promise<Response>),
@@ -50,15 +54,19 @@ pub(crate) struct Mesh {
     outboxes: Vec<Outbox<Message>>,
     waiting: RefCell<Slab<Waiting>>,
     // Requests outstanding at each shard: calls, questions of queries, calls that contexts have
-    // sent, news of the directory, and housekeeping, which is all else.
+    // sent, what there is to be told of events, that there are new ones, news of the directory, and
+    // housekeeping, which is all else.
     calls: Vec<Cell<usize>>,
     questions: Vec<Cell<usize>>,
     sends: Vec<Cell<usize>>,
+    hearings: Vec<Cell<usize>>,
+    event_news: Vec<Cell<usize>>,
     housekeeping: Vec<Cell<usize>>,
     news: Vec<Cell<usize>>,
     calls_max: usize,
     questions_max: usize,
     sends_max: usize,
+    hearings_max: usize,
     compiler: Compiler,
 }
 
@@ -82,11 +90,14 @@ impl Mesh {
             calls: vec![Cell::new(0); shards],
             questions: vec![Cell::new(0); shards],
             sends: vec![Cell::new(0); shards],
+            hearings: vec![Cell::new(0); shards],
+            event_news: vec![Cell::new(0); shards],
             housekeeping: vec![Cell::new(0); shards],
             news: vec![Cell::new(0); shards],
             calls_max: bounds.mesh_inflight_max,
             questions_max: bounds.asking_queries_max,
             sends_max: bounds.sends.running_max,
+            hearings_max: bounds.subscriptions.running_max,
             compiler,
         }
     }
@@ -109,6 +120,17 @@ impl Mesh {
             ),
             // As many as a shard hands over at a time, so it is never refused one.
             Request::Take { .. } => (&self.sends[at], self.sends_max, "sends.running_max"),
+            // The same of what handlers are told.
+            Request::Hear { .. } => (
+                &self.hearings[at],
+                self.hearings_max,
+                "subscriptions.running_max",
+            ),
+            Request::HearOf { .. } => (
+                &self.event_news[at],
+                EVENT_NEWS_INFLIGHT_MAX,
+                "words of new events between two shards",
+            ),
             Request::Learn(_) => (
                 &self.news[at],
                 RECORDS_INFLIGHT_MAX,
@@ -164,6 +186,8 @@ impl Mesh {
             Response::Call(_) => &self.calls[at],
             Response::Query(_) => &self.questions[at],
             Response::Take(_) => &self.sends[at],
+            Response::Hear(_) => &self.hearings[at],
+            Response::HearOf { .. } => &self.event_news[at],
             Response::Learn => &self.news[at],
             _ => &self.housekeeping[at],
         };

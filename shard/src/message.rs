@@ -8,7 +8,7 @@ use corelet_store::{
     AnswerKey, ApplicationId, ApplicationRecord, BlobId, ContextId, DeltaId, Hlc, NodeId, Reuse,
     Root, ShardId, VouchedDelta,
 };
-use corelet_wasm_host::{Answered, AttachedBlob, GuestTimer, Module};
+use corelet_wasm_host::{Answered, AttachedBlob, GuestSubscription, GuestTimer, Module};
 
 use crate::asking::AskedQuery;
 use crate::delivery::Delivered;
@@ -17,6 +17,7 @@ use crate::events::EventsPage;
 use crate::guest_log::GuestLines;
 use crate::sends::{Outcome, Pair, SentCall, SentCallInfo, SentNumber};
 use crate::statistics::{Busiest, BusyQuestion, ContextStatistics};
+use crate::subscriptions::{Told, Wanted};
 use crate::weight::Weight;
 
 /// A call of one method of one context.
@@ -142,6 +143,16 @@ pub(crate) enum Request {
         pair: Pair,
         number: SentNumber,
     },
+    /// What there is to be told of the events of a context. The shard `by` listens to them from now
+    /// on.
+    Hear {
+        by: ShardId,
+        wanted: Wanted,
+    },
+    /// There are new events of contexts to which the shard listens.
+    HearOf {
+        sources: Vec<ContextId>,
+    },
     Create {
         id: ContextId,
         new: NewContext,
@@ -213,6 +224,10 @@ pub(crate) enum Request {
         after: Option<(ContextId, SentNumber)>,
         limit: usize,
     },
+    /// What handlers of a context have subscribed to.
+    Subscriptions {
+        id: ContextId,
+    },
     /// What was counted of a context's calls.
     Statistics {
         id: ContextId,
@@ -251,6 +266,11 @@ pub(crate) enum Response {
     Query(Answered),
     Take(Result<Outcome, CallError>),
     HasEnded(Result<bool, CallError>),
+    Hear(Result<Told, CallError>),
+    /// Of the contexts those to which nobody listens.
+    HearOf {
+        unheard: Vec<ContextId>,
+    },
     Create(Result<ContextInfo, CallError>),
     Upgrade(Result<Upgraded, CallError>),
     Delete(Result<(), CallError>),
@@ -265,6 +285,7 @@ pub(crate) enum Response {
     Attached(Result<Vec<AttachedBlob>, CallError>),
     Timers(Result<(Vec<GuestTimer>, bool), CallError>),
     Sent(Result<(Vec<SentCallInfo>, bool), CallError>),
+    Subscriptions(Result<Vec<GuestSubscription>, CallError>),
     Statistics(Result<ContextStatistics, CallError>),
     Busiest(Result<Busiest, CallError>),
     FindUser(Result<Option<ContextId>, CallError>),

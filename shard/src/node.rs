@@ -388,6 +388,8 @@ where
         rt::Background::start(Rc::clone(&shard).run_schedule()),
         rt::Background::start(Rc::clone(&shard).run_timers(handle.draining())),
         rt::Background::start(Rc::clone(&shard).run_sends(handle.draining())),
+        rt::Background::start(Rc::clone(&shard).run_subscriptions(handle.draining())),
+        rt::Background::start(Rc::clone(&shard).run_news(handle.draining())),
         rt::Background::start(Rc::clone(&shard).keep_statistics()),
         rt::Background::start(take_messages(
             Rc::clone(&shard),
@@ -403,7 +405,9 @@ where
     serve(handle).await;
     // Other shards take calls as long as nobody has drained.
     let patience = Instant::now() + LEAVE_PATIENCE;
-    while shard.sends.is_running() && Instant::now() < patience {
+    while (shard.sends.is_running() || shard.subscriptions.is_running())
+        && Instant::now() < patience
+    {
         rt::sleep(Duration::from_millis(1)).await;
     }
     if drained.send(id).is_ok() {
@@ -477,6 +481,7 @@ fn build(parts: Parts) -> Result<(Rc<Shard>, Inbox<Message>, Inbox<Report>), Sta
         sequences: crate::sequences::SequenceCache::new(&parts.bounds, &parts.stats),
         timers: crate::timers::Timers::new(parts.bounds.timers.pace()),
         sends: crate::sends::Sends::new(parts.bounds.sends.pace()),
+        subscriptions: crate::subscriptions::Subscriptions::new(parts.bounds.subscriptions.pace()),
         statistics: crate::statistics::Statistics::new(),
         stats: parts.stats,
         bounds: parts.bounds,

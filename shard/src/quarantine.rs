@@ -94,6 +94,8 @@ impl Shard {
         self.forget_quarantine(id);
         self.note_timers_of(id);
         self.note_sends_of(id).await;
+        self.note_subscriptions_of(id);
+        self.commits.listeners().told(id);
         Ok(())
     }
 

@@ -19,6 +19,16 @@ pub(crate) struct Rate {
 }
 
 impl Rate {
+    /// Whether a call that came `now` would be refused.
+    pub(crate) fn is_used_up(&self, now: Instant, per_second_max: u64) -> bool {
+        let ahead = self
+            .paid_until
+            .get()
+            .map(|until| until.saturating_duration_since(now));
+        let one = BURST.as_nanos() as u64 / per_second_max.max(1);
+        ahead.is_some_and(|ahead| ahead + Duration::from_nanos(one) > BURST)
+    }
+
     /// Counts a call that comes `now`, or refuses it.
     pub(crate) fn admit(&self, now: Instant, per_second_max: u64) -> Result<(), CallError> {
         let paid_until = self.paid_until.get().map_or(now, |until| until.max(now));
@@ -50,7 +60,12 @@ mod tests {
     fn so_many_come_at_once_and_then_one_for_each_part_of_a_second() {
         let rate = Rate::default();
         let start = Instant::now();
-        let admitted = |millis| rate.admit(after(start, millis), 4).is_ok();
+        let admitted = |millis| {
+            let is_used_up = rate.is_used_up(after(start, millis), 4);
+            let admitted = rate.admit(after(start, millis), 4).is_ok();
+            assert_eq!(admitted, !is_used_up);
+            admitted
+        };
         assert_eq!([0; 6].map(admitted), [true, true, true, true, false, false]);
         assert!(!admitted(249));
         assert!(admitted(250), "a quarter of a second is one call of four");

@@ -41,6 +41,7 @@ use crate::sequences::SequenceCache;
 use crate::snapshots::Snapshots;
 use crate::statistics::{Ended, Row, Statistics};
 use crate::stats::ShardStats;
+use crate::subscriptions::Subscriptions;
 use crate::timers::Timers;
 use crate::turn::{Begin, Durable, Executed, Step, TurnEnd, What};
 use crate::uploads::UploadService;
@@ -101,6 +102,8 @@ pub(crate) struct Shard {
     pub(crate) timers: Timers,
     /// Who has sent calls to others.
     pub(crate) sends: Sends,
+    /// Whose handlers are to be told of events.
+    pub(crate) subscriptions: Subscriptions,
     /// What was counted of contexts, as far as it is not where it is kept.
     pub(crate) statistics: Statistics,
 }
@@ -321,9 +324,9 @@ impl Shard {
         }
         let query = (!is_exclusive).then(|| begin.depth());
         if !self.schedule.may_run_now(context, query) {
-            // A context has one timer's run under way, and few calls of other contexts, and a shard
-            // has few: there is always a place for them, or clients that keep the queue full
-            // would keep them out.
+            // A context has one timer's run under way, few calls of other contexts and few handlers
+            // that are told of events, and a shard has few: there is always a place for them, or
+            // clients that keep the queue full would keep them out.
             if !begin.what.has_its_place() {
                 self.schedule.check_room(context)?;
             }
@@ -570,6 +573,11 @@ impl Shard {
             Request::HasEnded { pair, number } => {
                 Response::HasEnded(self.has_ended_here(pair, number))
             }
+            Request::Hear { by, wanted } => Response::Hear(self.told_here(by, &wanted)),
+            Request::HearOf { sources } => {
+                let unheard = self.hear_of_here(sources).await;
+                Response::HearOf { unheard }
+            }
             Request::Create { id, new } => {
                 Response::Create(self.counted(self.create_here(id, new).await))
             }
@@ -599,6 +607,7 @@ impl Shard {
                 Response::Timers(self.timers_here(id, after.as_deref(), limit))
             }
             Request::Sent { id, after, limit } => Response::Sent(self.sent_here(id, after, limit)),
+            Request::Subscriptions { id } => Response::Subscriptions(self.subscriptions_here(id)),
             Request::GuestLogs { id, after } => {
                 Response::GuestLogs(self.guest_logs_here(id, after))
             }

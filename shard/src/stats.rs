@@ -221,6 +221,30 @@ pub struct ShardStats {
     pub sends_oldest_millis: Gauge,
     /// Microseconds from a call's sending until it was taken.
     pub send_lag_micros: Histogram,
+    /// Handlers that were subscribed to events.
+    pub subscriptions_made: Counter,
+    /// Subscriptions that have ended as whose events they were to is gone.
+    pub subscriptions_ended: Counter,
+    /// Subscriptions for which it is to be looked whether there is something.
+    pub subscriptions_waiting: Gauge,
+    /// Subscriptions that are in memory, so that they are found when there are new events.
+    pub subscriptions_known: Gauge,
+    /// Times that a handler was told of events.
+    pub hearings: Counter,
+    /// Events that it was told then.
+    pub events_heard: Counter,
+    /// Times that it was told that some are missing.
+    pub event_gaps: Counter,
+    /// Attempts at that which failed by the application's fault.
+    pub hearings_failed: Counter,
+    /// Events that were left out after so many of these.
+    pub events_given_up: Counter,
+    /// Times that many events were looked at which are not for a handler.
+    pub hearings_passed: Counter,
+    /// Times that something was in the way of telling a handler.
+    pub hearings_again: Counter,
+    /// Microseconds from when the first of the events was told until the handler had heard it.
+    pub hearing_lag_micros: Histogram,
     /// Times that a turn found a list or text in memory.
     pub sequence_hits: Counter,
     /// Times that one had to be made of its edits.

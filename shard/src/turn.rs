@@ -37,7 +37,7 @@ use crate::shard::Shard;
 use crate::statistics::Row;
 use crate::timers::DueTimer;
 use crate::upgrade::{HookTurn, MadeByHook};
-use crate::view::{Edited, SequenceAccess, Taking, View, Written};
+use crate::view::{Edited, Hearing, SequenceAccess, Taking, View, Written};
 use crate::warm_sum::Warm;
 
 /// A call that is admitted and has not begun.
@@ -85,6 +85,8 @@ pub(crate) enum What {
     Sent(Box<SentTurn>),
     /// The handler that is told what a call came to.
     Callback(Box<CallbackOf>),
+    /// The handler that is told of events.
+    Heard(Box<Hearing>),
 }
 
 /// A call that another context has sent, as a turn.
@@ -109,7 +111,7 @@ impl What {
     /// Whether so few of its kind are under way that there is always a place for it.
     pub(crate) fn has_its_place(&self) -> bool {
         match self {
-            What::Timer(_) | What::Sent(_) | What::Callback(_) => true,
+            What::Timer(_) | What::Sent(_) | What::Callback(_) | What::Heard(_) => true,
             What::Query(_) | What::Update(_) | What::Init | What::Stop | What::Hook(_) => false,
         }
     }
@@ -318,7 +320,11 @@ impl Shard {
                 let version = context.standing.get().version;
                 (TurnKind::Query, view, limits.query_fuel_max, version)
             }
-            What::Update(_) | What::Timer(_) | What::Sent(_) | What::Callback(_) => {
+            What::Update(_)
+            | What::Timer(_)
+            | What::Sent(_)
+            | What::Callback(_)
+            | What::Heard(_) => {
                 let view = self.view_of_update(context, self.access(context));
                 let view = view.with_blobs(&self.blobs);
                 let version = version_of_update(context);
@@ -410,6 +416,13 @@ impl Shard {
                     }
                     None => Err(Err(CallError::bug("a call without a callback was told"))),
                 },
+                Ok(None) => Err(Ok(Executed::stale(context.standing.get().root))),
+                Err(error) => Err(Err(CallError::guest(failure_of(error), &[]))),
+            },
+            What::Heard(hearing) => match state.hear(&hearing) {
+                Ok(Some(handler)) => Ok(Entry::Handle {
+                    handler: Arc::from(handler),
+                }),
                 Ok(None) => Err(Ok(Executed::stale(context.standing.get().root))),
                 Err(error) => Err(Err(CallError::guest(failure_of(error), &[]))),
             },
@@ -1060,7 +1073,8 @@ fn new_module(what: &What) -> Option<&Arc<Module>> {
         | What::Timer(_)
         | What::Stop
         | What::Sent(_)
-        | What::Callback(_) => None,
+        | What::Callback(_)
+        | What::Heard(_) => None,
     }
 }
 

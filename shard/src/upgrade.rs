@@ -303,7 +303,12 @@ impl Shard {
             What::Query(name) => (name, MethodKind::Query),
             What::Update(name) => (name, MethodKind::Update),
             What::Sent(call) => (&call.method, MethodKind::Update),
-            What::Init | What::Timer(_) | What::Stop | What::Callback(_) | What::Hook(_) => {
+            What::Init
+            | What::Timer(_)
+            | What::Stop
+            | What::Callback(_)
+            | What::Heard(_)
+            | What::Hook(_) => {
                 return Ok(begin);
             }
         };

@@ -1,3 +1,3 @@
-;; tries: to be damaged by one bit, at 15% of its length.
-;; damage: flip 15%
+;; tries: to be damaged by one bit, at 20% of its length.
+;; damage: flip 20%
 ;; install: not_an_application

@@ -4,6 +4,7 @@
 mod component;
 pub mod corpus;
 mod damage;
+pub mod hearing;
 pub mod made;
 mod node;
 pub mod sending;

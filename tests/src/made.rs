@@ -19,15 +19,22 @@ const REALLOC: &str = r#"(func (export "realloc") (param $old i32) (param i32) (
       (i32.sub (i32.const 0) (local.get $align))))
     (global.set $free (i32.add (local.get $at) (local.get $bytes)))
     (local.get $at))"#;
-/// What a guest may export beside the frame, and what these take.
-const HOOKS: [(&str, &str); 3] = [
+/// What a guest may export beside the frame, what these take and what they give.
+const HOOKS: [(&str, &str, &str); 4] = [
     (
         "inspect",
         "(param \"method\" string) (param \"args\" (list u8))",
+        NOTHING,
     ),
-    ("stop", ""),
-    ("low-memory", ""),
+    ("stop", "", NOTHING),
+    ("low-memory", "", NOTHING),
+    (
+        "handle",
+        "(param \"handler\" string) (param \"args\" (list u8))",
+        "(result (list u8) (error (list u8)))",
+    ),
 ];
+const NOTHING: &str = "(result (error (list u8)))";
 const RESET: &str = "(global.set $free (i32.const 8192))";
 const DESCRIBE: &str = "(func $describe (result i32) (i32.const 64))";
 const INIT: &str = "(func $init (param i32 i32) (result i32) (call $ok-null))";
@@ -148,11 +155,11 @@ pub(crate) fn in_frame(text: &str, memory: &str) -> String {
     }
     let [guest, realloc, reset] = &parts;
     let mut lifted = String::new();
-    for (name, parameters) in HOOKS {
+    for (name, parameters, result) in HOOKS {
         if guest.contains(&format!("(export \"{name}\")")) {
             write!(
                 lifted,
-                "(func (export \"{name}\") {parameters} (result (result (error (list u8))))
+                "(func (export \"{name}\") {parameters} (result {result})
                    (canon lift (core func $guest \"{name}\") (memory $memory) (realloc $realloc)
                      (post-return $reset)))"
             )

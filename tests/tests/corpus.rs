@@ -20,7 +20,8 @@ const SETTINGS: [&str; 3] = [
 ];
 
 /// Limits that no guest of the corpus reaches, and the tests that do.
-const ELSEWHERE: [(&str, &str); 25] = [
+const ELSEWHERE: [(&str, &str); 26] = [
+    ("subscriptions_max", "a_context_has_so_many_subscriptions"),
     (
         "sent_calls_max",
         "what_a_context_has_sent_is_bounded_in_number_and_bytes",

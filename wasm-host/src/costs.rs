@@ -84,6 +84,11 @@ host_costs! {
     CALLS_QUERY            = "calls.query":          10000,    2,     0;
     // Two entries are written, one of them read before, and one is removed when it has ended.
     CALLS_SEND             = "calls.send":           12000,    4,     0;
+    // Two entries are written, one of them read before; and one is written again with each time that
+    // the handler is told of events.
+    SUBSCRIPTIONS_SUBSCRIBE   = "subscriptions.subscribe":   12000,    4,     0;
+    SUBSCRIPTIONS_UNSUBSCRIBE = "subscriptions.unsubscribe": 10000,    4,     0;
+    SUBSCRIPTIONS_SUBSCRIBED  = "subscriptions.subscribed":   2000,    1,   700;
     EVENTS_EMIT            = "events.emit":           1000,    2,     0;
     LOG_WRITE              = "log.write":             1000,    2,     0;
 }

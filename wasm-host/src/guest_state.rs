@@ -8,6 +8,7 @@ use std::ops::{Bound, ControlFlow};
 use crate::guest_blobs::GuestBlobs;
 use crate::guest_sends::GuestSends;
 use crate::guest_sequences::GuestSequences;
+use crate::guest_subscriptions::GuestSubscriptions;
 use crate::guest_timers::GuestTimers;
 
 /// The longest key that there can be, whatever [`crate::Limits::key_bytes_max`] lets this node's
@@ -27,8 +28,8 @@ pub enum Space {
     Private,
     /// What refers to blobs. Guests reach it through [`GuestBlobs`] alone.
     Attached,
-    /// What the server is to do by itself. Guests reach it through [`GuestTimers`] and [`GuestSends`]
-    /// alone. It has registers only.
+    /// What the server is to do by itself. Guests reach it through [`GuestTimers`], [`GuestSends`] and
+    /// [`GuestSubscriptions`] alone. It has registers only.
     Agenda,
     /// What its stable memory is made of. Guests reach it as bytes alone. It has registers only.
     Stable,
@@ -78,7 +79,9 @@ impl Row<'_> {
 ///
 /// Lengths and counts are already checked against [`crate::Limits`] when a
 /// method is called, and the turn is known to be allowed to write.
-pub trait GuestState: GuestSequences + GuestBlobs + GuestTimers + GuestSends {
+pub trait GuestState:
+    GuestSequences + GuestBlobs + GuestTimers + GuestSends + GuestSubscriptions
+{
     /// The value under `key`.
     fn get(&mut self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, StateError>;
 
@@ -180,6 +183,8 @@ impl GuestTimers for NullState {}
 
 impl GuestSends for NullState {}
 
+impl GuestSubscriptions for NullState {}
+
 impl GuestState for NullState {
     fn get(&mut self, _space: Space, _key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
         Ok(None)
@@ -228,6 +233,8 @@ impl GuestBlobs for BTreeMap<Vec<u8>, Vec<u8>> {}
 impl GuestTimers for BTreeMap<Vec<u8>, Vec<u8>> {}
 
 impl GuestSends for BTreeMap<Vec<u8>, Vec<u8>> {}
+
+impl GuestSubscriptions for BTreeMap<Vec<u8>, Vec<u8>> {}
 
 /// A state in memory, without a store and with registers alone in one space: for measures
 /// and tests of the border.

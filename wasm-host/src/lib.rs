@@ -21,6 +21,7 @@ mod guest_calls;
 mod guest_sends;
 mod guest_sequences;
 mod guest_state;
+mod guest_subscriptions;
 mod guest_timers;
 mod host;
 mod host_context;
@@ -41,6 +42,7 @@ pub use costs::{HOST_COSTS, HostCost};
 pub use description::{BadDescription, Description, Method, MethodKind, Parameter};
 pub use engine::operator_costs;
 pub use failure::Failure;
+pub use functions::is_shallow;
 pub use guest_blobs::{
     AttachStep, AttachedBlob, AttachedFrom, AttachedPage, DetachStep, GuestBlobs, SizeFrom,
     SizeKnown, SizeStep,
@@ -50,6 +52,9 @@ pub use guest_sends::{CALLBACK_DEPTH_MAX, GuestSends, NewCallback, NewSend, Send
 pub use guest_sequences::{Elements, GuestSequences, RemovalStep, SequenceKind, SequenceStep};
 pub use guest_state::{
     GuestState, KEY_BYTES_MAX, NullState, Row, Space, StateError, Walk as StateWalk,
+};
+pub use guest_subscriptions::{
+    GuestSubscription, GuestSubscriptions, NewSubscription, Subscribing,
 };
 pub use guest_timers::{Arming, GuestTimer, GuestTimers, NewTimer, TimersPage};
 pub use host::{Host, HostConfig, HostError, LoadReport, LoadSource};

@@ -284,6 +284,12 @@ limits! {
     /// Length of the answer, or of an application's error, to a call whose callback is told it.
     outcome_bytes_max: Bytes = 64 << 10;
 
+    /// Subscriptions of one context to events. One more is answered with `too-many`. With 0 there
+    /// are none.
+    subscriptions_max: Count = 64;
+    /// Length of the name of a subscription's handler and of the kind of its events, together.
+    subscription_bytes_max: Bytes = 256;
+
     // What the process keeps.
     /// Compiled modules on disk. The oldest go first.
     cache_bytes_max: Bytes = 2 << 30;
@@ -381,6 +387,9 @@ impl Limits {
                 self.args_bytes_max
             ));
         }
+        // All of them are handed to a guest in one piece.
+        at_most("subscriptions_max", self.subscriptions_max, 1_000)?;
+        at_most("subscription_bytes_max", self.subscription_bytes_max, 1_024)?;
         // Each of them holds an instance meanwhile.
         at_most("query_depth_max", self.query_depth_max, 64)?;
         // Blocks of 1 KiB are counted with 32 bits.

@@ -9,14 +9,24 @@ use wasmtime::component::{ComponentType, Lift, Lower, TypedFunc, WasmList, WasmS
 /// The interfaces that a component may import. It may have been built against any version that
 /// begins with [`VERSION`]: the linker takes those for the same, and what an earlier one had is
 /// in all later ones.
-pub(crate) const INTERFACES: [&str; 8] =
-    [CONTEXT, STORAGE, STABLE, BLOBS, TIMERS, CALLS, EVENTS, LOG];
+pub(crate) const INTERFACES: [&str; 9] = [
+    CONTEXT,
+    STORAGE,
+    STABLE,
+    BLOBS,
+    TIMERS,
+    CALLS,
+    SUBSCRIPTIONS,
+    EVENTS,
+    LOG,
+];
 pub(crate) const CONTEXT: &str = "corelet:app/context@0.2.1";
 pub(crate) const STORAGE: &str = "corelet:app/storage@0.2.1";
 pub(crate) const STABLE: &str = "corelet:app/stable@0.2.1";
 pub(crate) const BLOBS: &str = "corelet:app/blobs@0.2.1";
 pub(crate) const TIMERS: &str = "corelet:app/timers@0.2.1";
 pub(crate) const CALLS: &str = "corelet:app/calls@0.2.1";
+pub(crate) const SUBSCRIPTIONS: &str = "corelet:app/subscriptions@0.2.1";
 pub(crate) const EVENTS: &str = "corelet:app/events@0.2.1";
 pub(crate) const LOG: &str = "corelet:app/log@0.2.1";
 
@@ -233,6 +243,26 @@ pub(crate) enum RawSendError {
     TooDeep,
 }
 
+#[derive(Debug, Clone, ComponentType, Lower)]
+#[component(record)]
+pub(crate) struct RawSubscription {
+    pub(crate) context: Vec<u8>,
+    pub(crate) handler: String,
+    pub(crate) kind: Option<String>,
+    pub(crate) after: Option<u64>,
+    pub(crate) attempts: u32,
+}
+
+#[derive(Debug, Clone, Copy, ComponentType, Lower)]
+#[component(enum)]
+#[repr(u8)]
+pub(crate) enum RawSubscribeError {
+    #[component(name = "unknown-context")]
+    UnknownContext,
+    #[component(name = "too-many")]
+    TooMany,
+}
+
 impl RawDescription {
     /// All text together.
     pub(crate) fn text_bytes(&self) -> usize {
@@ -264,6 +294,7 @@ mod tests {
             (CONTEXT, true),
             (TIMERS, true),
             (CALLS, true),
+            (SUBSCRIPTIONS, true),
             ("corelet:app/log@0.2.17", true),
             ("corelet:app/context@0.3.0", false),
             ("corelet:app/context@0.2.", false),

@@ -19,6 +19,15 @@
 //! ```sh
 //! corelet call lobby relay '{"message":"hello","rooms":["<the id of another room>"]}'
 //! ```
+//!
+//! And a room can follow another one, on whatever core that lives: what is said there is appended here
+//! exactly once.
+//!
+//! ```sh
+//! corelet call lobby follow '{"room":"<the id of another room>","from_the_beginning":true}'
+//! corelet context subscriptions lobby
+//! corelet call lobby unfollow '{"room":"<the id of another room>"}'
+//! ```
 
 mod message;
 
@@ -33,6 +42,9 @@ pub struct Chat {
 
 /// The most bytes of one message.
 pub const MESSAGE_BYTES_MAX: usize = 16 * 1024;
+
+/// What is appended in the name of another room is said with a caller that begins so.
+const ROOM: &str = "corelet:context/";
 
 /// How many messages a page has if the caller does not say.
 const PAGE_MESSAGES: u32 = 50;
@@ -121,6 +133,54 @@ impl Chat {
             calls::send(next, "relay", &json!({ "message": message, "rooms": rest }))?;
         }
         Ok(id)
+    }
+
+    /// Appends what is appended to another room, in the name of that: what is said there from now on, or
+    /// all that is known of it.
+    #[update]
+    pub fn follow(
+        &mut self,
+        room: ContextId,
+        from_the_beginning: Option<bool>,
+    ) -> Result<(), Error> {
+        let wanted = events::Wanted {
+            kind: Some("appended"),
+            after: from_the_beginning.unwrap_or_default().then_some(0),
+        };
+        Ok(events::subscribe_to(&room, "said_elsewhere", wanted)?)
+    }
+
+    /// Follows another room no longer; tells whether it did.
+    #[update]
+    pub fn unfollow(&mut self, room: ContextId) -> bool {
+        events::unsubscribe(&room, "said_elsewhere")
+    }
+
+    /// The rooms that this one follows.
+    #[query]
+    pub fn followed(&self) -> Vec<ContextId> {
+        let all = events::subscribed().into_iter();
+        all.map(|subscription| subscription.context).collect()
+    }
+
+    /// Appends what was said in a room that this one follows: the server calls it.
+    #[handler]
+    pub fn said_elsewhere(&mut self, heard: Heard<Message>) -> Result<(), Refused> {
+        let room = heard.context;
+        if let Some(gap) = heard.gap {
+            warn!("events {} to {} of {room} are missing", gap.from, gap.to);
+        }
+        for event in heard.events {
+            // What came from another room is not passed on, or rooms that follow each other would
+            // go on without end.
+            if !event.payload.author.starts_with(ROOM) {
+                self.append(event.payload.text)?;
+            }
+        }
+        if heard.ended {
+            events::emit("closed", &json!({ "room": room }));
+        }
+        Ok(())
     }
 
     /// Up to `limit` messages (50 if not said, at most 999), oldest first,

@@ -115,3 +115,79 @@ fn a_message_is_passed_on_from_room_to_room() {
     let nobody = json!({ "message": "", "rooms": [to] });
     assert!(first.update("relay", nobody).is_err() && first.sent().is_empty());
 }
+
+#[test]
+fn a_room_follows_another_and_rooms_that_follow_each_other_come_to_an_end() {
+    let mut here = Context::<Chat>::new();
+    let mut there = Context::<Chat>::new();
+    there.set_id([8; 32]);
+    append(&mut there, "before");
+    let room = there.id();
+    let follow = json!({ "room": room, "from_the_beginning": true });
+    here.update("follow", follow).unwrap();
+    let back = json!({ "room": here.id(), "from_the_beginning": null });
+    there.update("follow", back).unwrap();
+    append(&mut there, "hello");
+    assert_eq!(here.hear(&there).len(), 1);
+    assert!(here.hear(&there).is_empty(), "that was told");
+    assert_eq!(there.hear(&here).len(), 1);
+    let said = |chat: &mut Context<Chat>| {
+        let page = chat.query("page", json!({})).unwrap();
+        let entries = page["entries"].as_array().unwrap().clone();
+        let message = |entry: &serde_json::Value| entry[1].clone();
+        entries.iter().map(message).collect::<Vec<_>>()
+    };
+    let author = format!("corelet:context/{room}");
+    let [before, hello] = ["before", "hello"].map(|text| json!({ "author": author, "text": text }));
+    assert_eq!(said(&mut here), [before, hello]);
+    assert_eq!(said(&mut there).len(), 2, "nothing comes back");
+    assert_eq!(here.query("followed", json!({})).unwrap(), json!([room]));
+
+    // What cannot be appended is told again.
+    let events = here.events().len();
+    let mut empty = Context::<Chat>::new();
+    empty.set_id([9; 32]);
+    empty
+        .run(|_| events::emit("appended", &json!({ "author": "ada", "text": "" })))
+        .unwrap();
+    let follow = json!({ "room": empty.id(), "from_the_beginning": true });
+    here.update("follow", follow).unwrap();
+    for _ in 0..2 {
+        let told = here.hear(&empty);
+        let Failed::Error(error) = told[0].1.as_ref().unwrap_err() else {
+            panic!("{told:?}");
+        };
+        assert_eq!(error["code"], "empty");
+    }
+    assert_eq!(here.events().len(), events);
+    let gone = here.hear_end(&room);
+    assert!(gone[0].1.is_ok(), "{gone:?}");
+    let told = here.events().last().unwrap();
+    assert_eq!(
+        (&told.kind[..], &told.payload["room"]),
+        ("closed", &json!(room))
+    );
+    assert_eq!(here.subscriptions().len(), 1);
+    assert_eq!(
+        here.update("unfollow", json!({ "room": room })).unwrap(),
+        false
+    );
+}
+
+/// Its handler is told of what comes behind the call that has subscribed it.
+#[test]
+fn a_room_that_follows_itself_says_everything_twice() {
+    let mut chat = Context::<Chat>::new();
+    append(&mut chat, "before");
+    let itself = chat.id();
+    let follow = json!({ "room": itself, "from_the_beginning": false });
+    chat.update("follow", follow).unwrap();
+    append(&mut chat, "hello");
+    let told = chat.run_events();
+    assert!(told.iter().all(|(_, answer)| answer.is_ok()), "{told:?}");
+    let page = chat.query("page", json!({})).unwrap();
+    let entries = page["entries"].as_array().unwrap();
+    let texts: Vec<_> = entries.iter().map(|entry| &entry[1]["text"]).collect();
+    assert_eq!(texts, ["before", "hello", "hello"]);
+    assert!(chat.run_events().is_empty());
+}

@@ -19,8 +19,9 @@ pub fn caller() -> String {
     host::caller()
 }
 
-/// The context that called, if it was one: by a call that it has [sent](crate::calls::send), or
-/// because such a call of this context to it has ended. No client can call as one.
+/// The context that called, if it was one: by a call that it has [sent](crate::calls::send), because such
+/// a call of this context to it has ended, or because this one is told of its
+/// [events](crate::events::subscribe). No client can call as one.
 pub fn caller_context() -> Option<ContextId> {
     host::caller()
         .strip_prefix("corelet:context/")?

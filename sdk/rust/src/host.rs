@@ -27,9 +27,10 @@ pub(crate) use crate::memory_host::*;
 #[cfg(target_arch = "wasm32")]
 mod server {
     use crate::bindings::corelet::app::{
-        blobs, calls, context, events, log, stable, storage, timers,
+        blobs, calls, context, events, log, stable, storage, subscriptions, timers,
     };
     use crate::calls::{ContextId, QueryError, SendError};
+    use crate::events::{SubscribeError, Subscription};
     use crate::log::Level;
 
     pub(crate) use blobs::{attach as attach_blob, detach as detach_blob, size as blob_size};
@@ -89,6 +90,37 @@ mod server {
             calls::SendError::TooMany => SendError::TooMany,
             calls::SendError::TooDeep => SendError::TooDeep,
         })
+    }
+
+    pub(crate) fn subscribe(
+        context: &ContextId,
+        handler: &str,
+        kind: Option<&str>,
+        after: Option<u64>,
+    ) -> Result<(), SubscribeError> {
+        let subscribed = subscriptions::subscribe(context.as_bytes(), handler, kind, after);
+        subscribed.map_err(|error| match error {
+            subscriptions::SubscribeError::UnknownContext => SubscribeError::UnknownContext,
+            subscriptions::SubscribeError::TooMany => SubscribeError::TooMany,
+        })
+    }
+
+    pub(crate) fn unsubscribe(context: &ContextId, handler: &str) -> bool {
+        subscriptions::unsubscribe(context.as_bytes(), handler)
+    }
+
+    pub(crate) fn subscribed() -> Vec<Subscription> {
+        let shown = |it: subscriptions::Subscription| {
+            let context: [u8; 32] = it.context.try_into().expect("an id has 32 bytes");
+            Subscription {
+                context: ContextId::from_bytes(context),
+                handler: it.handler,
+                kind: it.kind,
+                after: it.after,
+                attempts: it.attempts,
+            }
+        };
+        subscriptions::subscribed().into_iter().map(shown).collect()
     }
 
     pub(crate) fn log(level: Level, message: &str) {

@@ -42,7 +42,7 @@
 //! [`stable`] the bytes beside it, [`blobs`] the large contents to which it refers, [`timers`] what
 //! is to be called later, [`calls`] what it asks other contexts and sends them,
 //! [`context`] what a call knows about itself, [`events`] and [`log`] what it
-//! tells the world, [`testing`] how to run an application without a server.
+//! tells the world, and what it is told of others' events, [`testing`] how to run an application without a server.
 //! The attributes live in `corelet-sdk-macros`; `host` is the one module that
 //! knows whether a real server or the in-memory one answers.
 
@@ -83,6 +83,8 @@ mod memory_sequences;
 #[cfg(not(target_arch = "wasm32"))]
 mod memory_stable;
 #[cfg(not(target_arch = "wasm32"))]
+mod memory_subscriptions;
+#[cfg(not(target_arch = "wasm32"))]
 mod memory_timers;
 #[doc(hidden)]
 pub mod private;
@@ -104,6 +106,7 @@ pub mod prelude {
         Counter, List, Map, Owned, Page, Private, Register, Set, Text, WriteOnce,
     };
     pub use crate::error::Error;
+    pub use crate::events::{Heard, SubscribeError};
     pub use crate::{blobs, context, debug, error, events, info, stable, timers, warn};
     pub use serde::{Deserialize, Serialize};
     pub use serde_json::json;

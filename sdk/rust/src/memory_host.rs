@@ -1,7 +1,8 @@
 //! The host of an application that runs without a server: the same functions
 //! as the component's imports, on maps in memory, with kinds as the server has
 //! them and one node that writes. Lists and texts are in `memory_sequences.rs`, blobs in
-//! `memory_blobs.rs`, the stable memory in `memory_stable.rs`, timers in `memory_timers.rs`, other contexts in `memory_calls.rs`. Who
+//! `memory_blobs.rs`, the stable memory in `memory_stable.rs`, timers in `memory_timers.rs`, other
+//! contexts in `memory_calls.rs`, and who is told of their events in `memory_subscriptions.rs`. Who
 //! starts and ends calls is `testing.rs`; nothing here outlives a call.
 //!
 //! Thread: the calls of one thread; another thread has its own.
@@ -22,6 +23,7 @@ pub(crate) use crate::memory_blobs::*;
 pub(crate) use crate::memory_calls::*;
 pub(crate) use crate::memory_sequences::*;
 pub(crate) use crate::memory_stable::*;
+pub(crate) use crate::memory_subscriptions::*;
 pub(crate) use crate::memory_timers::*;
 
 /// One entry of a scan.
@@ -92,6 +94,8 @@ pub(crate) struct State {
     pub(crate) timers: BTreeMap<String, Timer>,
     /// The stable memory.
     pub(crate) stable: Vec<u8>,
+    /// Of whose events handlers are told.
+    pub(crate) subscriptions: Subscriptions,
 }
 
 impl State {
@@ -202,6 +206,8 @@ pub(crate) struct Call {
     pub(crate) timers_before: Option<BTreeMap<String, Timer>>,
     /// What the stable memory was before, if that has changed.
     pub(crate) stable_before: Option<Vec<u8>>,
+    /// What was subscribed to before, if that has changed.
+    pub(crate) subscriptions_before: Option<Subscriptions>,
     pub(crate) events: Vec<(String, Vec<u8>)>,
     pub(crate) logs: Vec<(Level, String)>,
     /// Calls that were sent to other contexts.
@@ -282,6 +288,9 @@ impl Call {
         }
         if let Some(before) = self.stable_before.take() {
             self.state.stable = before;
+        }
+        if let Some(before) = self.subscriptions_before.take() {
+            self.state.subscriptions = before;
         }
         self.events.clear();
         self.sent.clear();

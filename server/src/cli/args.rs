@@ -618,8 +618,8 @@ Examples:
   corelet context export shop --to shop.clx
   corelet context export 9mX… | ssh elsewhere 'cat > shop.clx'
 
-Its private entries, its timers and its calls to other contexts, which belong to this node, stay
-here, and so do the blobs that it has attached.")]
+Its private entries, its timers, its calls to other contexts and its subscriptions, which belong to
+this node, stay here, and so do the blobs that it has attached.")]
     Export {
         /// Id or name.
         context: String,
@@ -704,6 +704,18 @@ attempts has ended, and its callback has failed and is called again: `corelet lo
         #[arg(long, value_name = "N", default_value_t = 100)]
         limit: u32,
     },
+    /// List the events to which handlers of a context have subscribed.
+    #[command(after_help = "\
+Examples:
+  corelet context subscriptions shop
+  corelet context subscriptions 9mX…
+  corelet context subscriptions shop -o json | jq -r '.subscriptions[] | select(.attempts > 0) | .handler'
+
+One with attempts has failed to take the next event, and is told again: `corelet logs` says why.")]
+    Subscriptions {
+        /// Id or name.
+        context: String,
+    },
     /// Take a context into a data directory that no server has open.
     #[command(after_help = "\
 Examples:
@@ -743,8 +755,8 @@ Examples:
 
 FUEL/CALL is the mean, MOST the most of one call. Half of the calls took no longer than P50, 99 of
 100 no longer than P99, each within a quarter. WAITED is the part of all their time that they
-waited for a turn. The row (timers) has runs of timers, (unknown) calls of methods that the
-application does not have.")]
+waited for a turn. The row (timers) has all handlers, be it that a timer, the end of a sent call or
+events have called them; (unknown) has calls of methods that the application does not have.")]
     Stats {
         /// Id or name.
         context: String,

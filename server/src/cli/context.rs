@@ -164,6 +164,14 @@ pub(super) fn run(command: &ContextCommand, global: &Global, out: &Out) -> Resul
             }
             Ok(())
         }
+        ContextCommand::Subscriptions { context } => {
+            let (client, path) = (super::client(global)?, path(context)?);
+            let path = format!("{path}/subscriptions");
+            let found: api::Subscriptions =
+                during(out, "listing the subscriptions", || client.get(&path))?;
+            let rows = found.subscriptions.iter().map(subscription_row);
+            out.rows(&SUBSCRIPTION_HEADINGS, rows, &found)
+        }
         ContextCommand::Export { context, to } => {
             copies::export(context, to.as_deref(), global, out)
         }
@@ -234,6 +242,20 @@ fn sent_row(call: &api::SentCall) -> Vec<String> {
         call.callback.clone().unwrap_or_default(),
         call.attempts.to_string(),
         call.args.get().to_owned(),
+    ]
+}
+
+const SUBSCRIPTION_HEADINGS: [&str; 5] = ["context", "handler", "kind", "after", "attempts"];
+
+fn subscription_row(subscription: &api::Subscription) -> Vec<String> {
+    vec![
+        subscription.context.clone(),
+        subscription.handler.clone(),
+        subscription.kind.clone().unwrap_or_default(),
+        subscription
+            .after
+            .map_or(String::new(), |after| after.to_string()),
+        subscription.attempts.to_string(),
     ]
 }
 

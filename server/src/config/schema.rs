@@ -289,6 +289,24 @@ settings! {
         retry_after: Duration [1, HOUR] = "1 s";
     }
 
+    /// Events that are told to handlers which have subscribed to them. All bounds hold per shard.
+    subscriptions: Subscriptions {
+        /// How often in a second, in the long run, it is looked whether there is something for a handler. What is beyond that waits.
+        starts_per_second: u64 [1, 1_000_000] = "10000";
+        /// Handlers for which that is looked, or that are told, at the same time.
+        running_max: u64 [1, 10_000] = "64";
+        /// Those of one context among them. The others wait for these, so that who calls the context from outside waits for few.
+        context_running_max: u64 [1, 1000] = "4";
+        /// Events that a handler is told with one call.
+        batch_events_max: u64 [1, 1000] = "100";
+        /// Bytes of them, as JSON. One alone may have more, up to limits.args_bytes_max.
+        batch_bytes_max: Bytes [KIB, 512 * KIB] = "256 KiB";
+        /// Attempts at telling an event that fail by the application's fault. Behind the last one it is left out, which the context's log tells.
+        attempts_max: u64 [1, 100] = "6";
+        /// From the first attempt to the second. To each further one it is twice as long, and up to half as long again.
+        retry_after: Duration [1, HOUR] = "1 s";
+    }
+
     /// Applications that come in pieces, over as many requests and restarts as it takes. All bounds hold for the whole process.
     uploads: Uploads {
         /// Uploads that have begun and were neither installed nor ended. One more is refused with code -32005 and 429.

@@ -25,7 +25,7 @@ use corelet_shard::{
     SentNumber, ShardHandle, Weight,
 };
 use corelet_store::{ApplicationId, ApplicationRecord, ContextId, ExportScope, Hlc, Reuse};
-use corelet_wasm_host::{GuestTimer, LogLevel};
+use corelet_wasm_host::{GuestSubscription, GuestTimer, LogLevel};
 use percent_encoding::percent_decode_str;
 use send_wrapper::SendWrapper;
 
@@ -107,6 +107,10 @@ pub(super) fn router(door: Door) -> Router {
         .route("/v1/contexts/{context}/blobs", get(list_attached))
         .route("/v1/contexts/{context}/timers", get(list_timers))
         .route("/v1/contexts/{context}/sent", get(list_sent))
+        .route(
+            "/v1/contexts/{context}/subscriptions",
+            get(list_subscriptions),
+        )
         .route("/v1/contexts/{context}/export", plain(get(export_context)))
         .route("/v1/contexts/{context}/entries", get(list_entries))
         .route("/v1/contexts/{context}/deltas", get(list_deltas))
@@ -746,6 +750,30 @@ fn sent_call(call: SentCallInfo) -> api::SentCall {
         sent_unix_ms: call.sent_micros / MICROS_PER_MILLI,
         depth: call.depth,
         attempts: call.attempts,
+    }
+}
+
+/// What handlers of a context have subscribed to. There are few of them, so there are no pages.
+async fn list_subscriptions(State(door): State<Door>, Named(wanted): Named) -> Response {
+    at_home(door, async move |front| {
+        let id = front.shard.resolve(&wanted)?;
+        let found = front.shard.subscriptions(id).await?;
+        let subscriptions = found.into_iter().map(subscription).collect();
+        Ok(document(
+            StatusCode::OK,
+            &api::Subscriptions { subscriptions },
+        ))
+    })
+    .await
+}
+
+fn subscription(subscription: GuestSubscription) -> api::Subscription {
+    api::Subscription {
+        context: ContextId::from_bytes(subscription.context).to_string(),
+        handler: subscription.handler,
+        kind: subscription.kind,
+        after: subscription.after,
+        attempts: subscription.attempts,
     }
 }
 

@@ -86,7 +86,9 @@ impl CommitStage {
                     Ok(committed) => {
                         let was_shown = context.is_shown();
                         context.overlay.borrow_mut().settle(done.number, writes);
-                        context.advance(committed);
+                        if context.advance(committed) {
+                            self.listeners.told(context.id);
+                        }
                         if let Some(code) = done.code.take() {
                             context.install(*code);
                         }

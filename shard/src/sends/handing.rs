@@ -279,7 +279,7 @@ impl Shard {
 
     /// Changes nothing but a context's agenda, and waits until that is durable. `write` gives none if
     /// there is nothing to change, and else what is told in the context's log, if anything is.
-    pub(super) async fn write_alone(
+    pub(crate) async fn write_alone(
         self: &Rc<Self>,
         context: &InUse,
         write: impl FnOnce(&mut View) -> Result<Option<Option<Word>>, StateError>,
@@ -335,12 +335,12 @@ impl Shard {
 }
 
 /// A line of a context's log.
-pub(super) struct Word {
-    method: String,
-    level: LogLevel,
-    message: String,
+pub(crate) struct Word {
+    pub(crate) method: String,
+    pub(crate) level: LogLevel,
+    pub(crate) message: String,
 }
 
-pub(super) fn failed(error: StateError) -> CallError {
+pub(crate) fn failed(error: StateError) -> CallError {
     CallError::guest(failure_of(error), &[])
 }

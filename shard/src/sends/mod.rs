@@ -29,6 +29,7 @@ use corelet_store::{ContextId, ContextSlot, Snapshot, StoreError};
 
 pub(crate) use self::cut::Cut;
 pub(crate) use self::forgetting::Forgetting;
+pub(crate) use self::handing::{Word, failed};
 pub(crate) use self::outcome::Outcome;
 pub use self::row::SentNumber;
 pub(crate) use self::row::{
@@ -236,7 +237,7 @@ impl Shard {
     }
 
     /// What of a context's state is durable.
-    fn durable_view(&self, context: &Context) -> View {
+    pub(crate) fn durable_view(&self, context: &Context) -> View {
         let settled = context.overlay.borrow().settled();
         let access = SequenceAccess::without_cache(self.author);
         View::of_query(context.slot, self.snapshots.latest(), settled, access)

@@ -8,7 +8,7 @@
 //! How a turn begins and what it has written is here. Reads and writes of single entries are in
 //! `entries.rs`, what is read below the turn's own writes in `base.rs`, scans through all layers at
 //! once in `scan.rs`, lists and texts in `sequences.rs`, attached blobs in `blobs.rs`, timers in `timers.rs`,
-//! calls between contexts in `sends.rs`.
+//! calls between contexts in `sends.rs`, subscriptions to events in `subscriptions.rs`.
 
 mod base;
 mod blobs;
@@ -19,6 +19,7 @@ mod sends;
 #[cfg(test)]
 mod sequence_tests;
 mod sequences;
+mod subscriptions;
 mod timers;
 
 use std::cell::{Cell, RefCell};
@@ -31,6 +32,9 @@ use self::sends::Origin;
 pub(crate) use self::sends::{PutOffCallback, Taking};
 use self::sequences::Sequences;
 pub(crate) use self::sequences::{Edited, SequenceAccess};
+pub(crate) use self::subscriptions::{
+    Forward, Hearing, PutOffHearing, shown as shown_subscription,
+};
 pub(crate) use self::timers::PutOff;
 use crate::blobs::BlobService;
 use crate::overlay::{self, BySpace, Layer, Overlay, Shown};

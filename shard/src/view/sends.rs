@@ -28,6 +28,13 @@ pub(super) struct Origin {
     keeps_outcome: bool,
 }
 
+impl Origin {
+    /// The bits of the turn's stamp.
+    pub(super) fn stamp(self) -> u64 {
+        self.stamp
+    }
+}
+
 /// How much was sent and has not ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct SentSum {

@@ -18,8 +18,8 @@ const AHEAD_MAX: Duration = Duration::from_secs(60);
 pub(crate) const RENUMBERED_FROM: u64 = 1 << 40;
 
 /// Numbers that are given anew end as the old ones did, modulo this, so that what a log that was never cut
-/// comes to can still be compared.
-pub(crate) const RENUMBERED_BY: u64 = 1024;
+/// comes to can still be compared, and each event found again.
+pub const RENUMBERED_BY: u64 = 1024;
 
 /// All numbers of events are less: readers hold them in JSON, where they are exact up to 2^53.
 pub(super) const EVENT_NUMBERS: u64 = 1 << 53;

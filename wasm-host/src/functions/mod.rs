@@ -13,6 +13,7 @@ mod log;
 mod sequences;
 mod stable;
 mod storage;
+mod subscriptions;
 mod timers;
 
 pub(crate) use stable::save_stable;
@@ -30,6 +31,7 @@ pub(crate) fn add_to(linker: &mut Linker<HostContext>) -> wasmtime::Result<()> {
     blobs::add_to(linker)?;
     timers::add_to(linker)?;
     calls::add_to(linker)?;
+    subscriptions::add_to(linker)?;
     events::add_to(linker)?;
     log::add_to(linker)
 }
@@ -44,8 +46,9 @@ pub(crate) fn is_json(bytes: &[u8]) -> Result<(), String> {
     }
 }
 
-/// What `bytes`, which are JSON, are if they nest deeper than what a callback is handed may.
-pub(crate) fn is_shallow(bytes: &[u8]) -> Result<(), String> {
+/// Whether `bytes`, which are JSON, nest no deeper than what a handler is told of others may; else what
+/// they are, in words.
+pub fn is_shallow(bytes: &[u8]) -> Result<(), String> {
     // Each level has two brackets.
     if bytes.len() < 2 * CALLBACK_DEPTH_MAX || depth(bytes) <= CALLBACK_DEPTH_MAX {
         return Ok(());

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use corelet_wasm_host::{
     AttachStep, AttachedBlob, AttachedFrom, AttachedPage, DetachStep, Elements, GuestBlobs,
-    GuestSends, GuestSequences, GuestState, GuestTimers, RemovalStep, Row, SequenceKind,
-    SequenceStep, SizeFrom, SizeKnown, SizeStep, Space, StateError, StateWalk,
+    GuestSends, GuestSequences, GuestState, GuestSubscriptions, GuestTimers, RemovalStep, Row,
+    SequenceKind, SequenceStep, SizeFrom, SizeKnown, SizeStep, Space, StateError, StateWalk,
 };
 
 /// Entries with their kinds, and how often they were asked for.
@@ -190,6 +190,8 @@ impl GuestState for MapState {
 impl GuestTimers for MapState {}
 
 impl GuestSends for MapState {}
+
+impl GuestSubscriptions for MapState {}
 
 impl GuestBlobs for MapState {
     fn attach(&mut self, blob: &str) -> Result<AttachStep, StateError> {

@@ -72,6 +72,11 @@ const MODULE: &str = r#"
     (func $query (param i32 i32 i32 i32 i32 i32 i32)))
   (import "corelet:app/calls@0.2.1" "send"
     (func $send (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32)))
+  (import "corelet:app/subscriptions@0.2.1" "subscribe"
+    (func $subscribe (param i32 i32 i32 i32 i32 i32 i32 i32 i64 i32)))
+  (import "corelet:app/subscriptions@0.2.1" "unsubscribe"
+    (func $unsubscribe (param i32 i32 i32 i32) (result i32)))
+  (import "corelet:app/subscriptions@0.2.1" "subscribed" (func $subscribed (param i32)))
   (import "corelet:app/events@0.2.1" "emit" (func $emit (param i32 i32 i32 i32)))
   (import "corelet:app/log@0.2.1" "write" (func $write (param i32 i32 i32)))
   (memory (export "memory") 1)

@@ -85,6 +85,18 @@
     (export "send" (func (param "context" (list u8)) (param "method" string)
       (param "args" (list u8)) (param "callback" (option $callback))
       (result (result string (error $send-error)))))))
+  (import "corelet:app/subscriptions@0.2.1" (instance $subscriptions
+    (type $subscribe-error-shape (enum "unknown-context" "too-many"))
+    (export "subscribe-error" (type $subscribe-error (eq $subscribe-error-shape)))
+    (type $subscription-shape (record (field "context" (list u8)) (field "handler" string)
+      (field "kind" (option string)) (field "after" (option u64)) (field "attempts" u32)))
+    (export "subscription" (type $subscription (eq $subscription-shape)))
+    (export "subscribe" (func (param "context" (list u8)) (param "handler" string)
+      (param "kind" (option string)) (param "after" (option u64))
+      (result (result (error $subscribe-error)))))
+    (export "unsubscribe" (func (param "context" (list u8)) (param "handler" string)
+      (result bool)))
+    (export "subscribed" (func (result (list $subscription))))))
   (import "corelet:app/events@0.2.0" (instance $events
     (export "emit" (func (param "kind" string) (param "payload" (list u8))))))
   (import "corelet:app/log@0.2.0" (instance $log
@@ -148,6 +160,10 @@
     (canon lower (func $calls "query") (memory $memory) (realloc $realloc)))
   (core func $send
     (canon lower (func $calls "send") (memory $memory) (realloc $realloc)))
+  (core func $subscribe (canon lower (func $subscriptions "subscribe") (memory $memory)))
+  (core func $unsubscribe (canon lower (func $subscriptions "unsubscribe") (memory $memory)))
+  (core func $subscribed
+    (canon lower (func $subscriptions "subscribed") (memory $memory) (realloc $realloc)))
   (core func $emit (canon lower (func $events "emit") (memory $memory)))
   (core func $write (canon lower (func $log "write") (memory $memory)))
 
@@ -193,6 +209,11 @@
     (import "calls" "query" (func $query (param i32 i32 i32 i32 i32 i32 i32)))
     (import "calls" "send"
       (func $send (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32)))
+    (import "subscriptions" "subscribe"
+      (func $subscribe (param i32 i32 i32 i32 i32 i32 i32 i32 i64 i32)))
+    (import "subscriptions" "unsubscribe"
+      (func $unsubscribe (param i32 i32 i32 i32) (result i32)))
+    (import "subscriptions" "subscribed" (func $subscribed (param i32)))
     (import "events" "emit" (func $emit (param i32 i32 i32 i32)))
     (import "log" "write" (func $write (param i32 i32 i32)))
 
@@ -276,6 +297,9 @@
       (export "arm" (func $arm)) (export "cancel" (func $cancel))
       (export "armed" (func $armed))))
     (with "calls" (instance (export "query" (func $query)) (export "send" (func $send))))
+    (with "subscriptions" (instance
+      (export "subscribe" (func $subscribe)) (export "unsubscribe" (func $unsubscribe))
+      (export "subscribed" (func $subscribed))))
     (with "events" (instance (export "emit" (func $emit))))
     (with "log" (instance (export "write" (func $write))))))
 

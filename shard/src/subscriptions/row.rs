@@ -1,0 +1,256 @@
+//! How subscriptions lie in the agenda of the context whose handlers are told. Other features' keys
+//! begin with other bytes (`timers/row.rs`, `sends/row.rs`).
+//!
+//! | key | value |
+//! |---|---|
+//! | `E` | the digests of all that there are, in the order in which they were made; none if there are none |
+//! | `e`, a digest of whose events and of the handler (32) | a subscription ([`SubscriptionRow`]) |
+//!
+//! So all of them are found without a walk over those that were removed, of which there may be any
+//! number until a checkpoint.
+//!
+//! What the server changes by itself never makes them larger: numbers have fixed lengths.
+
+use corelet_store::ContextId;
+
+/// Which there are.
+pub(crate) const SUBSCRIBED_ALL: &[u8] = b"E";
+/// Subscriptions.
+pub(crate) const SUBSCRIBED: &[u8] = b"e";
+
+/// Which of a context's subscriptions: there is one for each context whose events they are and each
+/// handler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct SubscriptionKey([u8; 32]);
+
+impl SubscriptionKey {
+    /// Before all others, and behind them.
+    pub(crate) const FIRST: SubscriptionKey = SubscriptionKey([0; 32]);
+    pub(crate) const LAST: SubscriptionKey = SubscriptionKey([u8::MAX; 32]);
+
+    pub(crate) fn of(source: ContextId, handler: &str) -> SubscriptionKey {
+        let mut digest = blake3::Hasher::new();
+        digest.update(source.as_bytes()).update(handler.as_bytes());
+        SubscriptionKey(*digest.finalize().as_bytes())
+    }
+
+    /// Those that `E` names.
+    pub(crate) fn all_of(value: &[u8]) -> Option<Vec<SubscriptionKey>> {
+        let (keys, rest) = value.as_chunks();
+        let keys = keys.iter().copied().map(SubscriptionKey);
+        rest.is_empty().then(|| keys.collect())
+    }
+
+    /// The value of `E` that names these.
+    pub(crate) fn write_all(keys: &[SubscriptionKey]) -> Vec<u8> {
+        keys.iter().flat_map(|key| key.0).collect()
+    }
+
+    /// The key in the agenda.
+    pub(crate) fn in_agenda(self) -> Vec<u8> {
+        [SUBSCRIBED, &self.0].concat()
+    }
+
+    /// What such a key says.
+    pub(crate) fn split(key: &[u8]) -> Option<SubscriptionKey> {
+        let digest = key.strip_prefix(SUBSCRIBED)?;
+        Some(SubscriptionKey(digest.try_into().ok()?))
+    }
+}
+
+/// A point in the log of a context, behind one of its events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Point {
+    /// The number of that event.
+    pub(crate) number: u64,
+    /// The bits of its stamp, or of an earlier one if that is not known. It finds the event again when a
+    /// copy was brought in, as all numbers are others then.
+    pub(crate) stamp: u64,
+}
+
+/// Up to where a handler was told of the events of a context, or need not be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Up to this one.
+    Behind(Point),
+    /// Up to the last event of which the stamp is not greater than the one with these bits. Which
+    /// that is, is looked for as soon as the subscription is durable.
+    Since(u64),
+}
+
+/// A subscription.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SubscriptionRow {
+    /// Whether nobody has worked on it since it was made.
+    pub(crate) is_new: bool,
+    /// Whose events.
+    pub(crate) source: ContextId,
+    pub(crate) place: Place,
+    /// Up to this number events are told one by one, as those before have failed together.
+    pub(crate) single_until: u64,
+    /// How often the next one was tried, and failed.
+    pub(crate) attempts: u32,
+    pub(crate) handler: String,
+    /// Events of this kind alone.
+    pub(crate) kind: Option<String>,
+}
+
+/// The form of a row's value, which is its first byte.
+const FORM: u8 = 1;
+
+const BEHIND: u8 = 0;
+const SINCE: u8 = 1;
+
+impl SubscriptionRow {
+    /// All numbers little-endian: form (1), whether it is new (1), source (32), kind of its place (1),
+    /// the number of its event (8) and the stamp (8), up to where events are told one by one (8),
+    /// attempts (4), whether it is for one kind (1), length of the handler's name (2), name, the kind.
+    pub(crate) fn write(&self) -> Vec<u8> {
+        let (place, Point { number, stamp }) = match self.place {
+            Place::Behind(point) => (BEHIND, point),
+            Place::Since(stamp) => (SINCE, Point { number: 0, stamp }),
+        };
+        let mut out = vec![FORM, u8::from(self.is_new)];
+        out.extend_from_slice(self.source.as_bytes());
+        out.push(place);
+        out.extend_from_slice(&number.to_le_bytes());
+        out.extend_from_slice(&stamp.to_le_bytes());
+        out.extend_from_slice(&self.single_until.to_le_bytes());
+        out.extend_from_slice(&self.attempts.to_le_bytes());
+        out.push(u8::from(self.kind.is_some()));
+        let length = u16::try_from(self.handler.len()).expect("a limit on names is far below");
+        out.extend_from_slice(&length.to_le_bytes());
+        out.extend_from_slice(self.handler.as_bytes());
+        out.extend_from_slice(self.kind.as_deref().unwrap_or_default().as_bytes());
+        out
+    }
+
+    pub(crate) fn read(value: &[u8]) -> Option<SubscriptionRow> {
+        let (&[FORM, is_new], rest) = value.split_first_chunk()? else {
+            return None;
+        };
+        let (source, rest) = rest.split_first_chunk::<32>()?;
+        let (&[place], rest) = rest.split_first_chunk()?;
+        let (number, rest) = rest.split_first_chunk()?;
+        let (stamp, rest) = rest.split_first_chunk()?;
+        let (single_until, rest) = rest.split_first_chunk()?;
+        let (attempts, rest) = rest.split_first_chunk()?;
+        let (&[has_kind], rest) = rest.split_first_chunk()?;
+        let (length, rest) = rest.split_first_chunk()?;
+        let (handler, kind) = rest.split_at_checked(u16::from_le_bytes(*length).into())?;
+        let [number, stamp] = [number, stamp].map(|it| u64::from_le_bytes(*it));
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).ok();
+        Some(SubscriptionRow {
+            is_new: is_new != 0,
+            source: ContextId::from_bytes(*source),
+            place: match place {
+                BEHIND => Place::Behind(Point { number, stamp }),
+                SINCE => Place::Since(stamp),
+                _ => return None,
+            },
+            single_until: u64::from_le_bytes(*single_until),
+            attempts: u32::from_le_bytes(*attempts),
+            handler: text(handler)?,
+            kind: match has_kind {
+                0 => None,
+                _ => Some(text(kind)?),
+            },
+        })
+    }
+
+    /// Whether a value is that of a subscription that nobody has worked on.
+    pub(crate) fn is_of_new(value: &[u8]) -> bool {
+        value.get(1).is_some_and(|is_new| *is_new != 0)
+    }
+
+    /// Whether events are told one by one now.
+    pub(crate) fn is_careful(&self) -> bool {
+        match self.place {
+            Place::Behind(point) => point.number < self.single_until,
+            Place::Since(_) => self.single_until > 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row() -> SubscriptionRow {
+        SubscriptionRow {
+            is_new: true,
+            source: ContextId::from_bytes([7; 32]),
+            place: Place::Behind(Point {
+                number: 5,
+                stamp: 6,
+            }),
+            single_until: 9,
+            attempts: 2,
+            handler: "höre".to_owned(),
+            kind: Some("said".to_owned()),
+        }
+    }
+
+    #[test]
+    fn a_subscription_reads_back_and_its_form_is_kept() {
+        let hex = |row: &SubscriptionRow| -> String {
+            let written = row.write();
+            written.iter().map(|byte| format!("{byte:02x}")).collect()
+        };
+        let source = "07".repeat(32);
+        let expected = format!(
+            "0101{source}00050000000000000006000000000000000900000000000000020000000105\
+             0068c3b6726573616964"
+        );
+        assert_eq!(hex(&row()), expected);
+        let others = [
+            SubscriptionRow {
+                kind: None,
+                is_new: false,
+                ..row()
+            },
+            SubscriptionRow {
+                kind: Some(String::new()),
+                place: Place::Since(u64::MAX),
+                ..row()
+            },
+        ];
+        for row in others.into_iter().chain([row()]) {
+            let written = row.write();
+            assert_eq!(SubscriptionRow::is_of_new(&written), row.is_new);
+            assert_eq!(SubscriptionRow::read(&written), Some(row));
+            assert_eq!(SubscriptionRow::read(&written[..70]), None);
+            assert_eq!(SubscriptionRow::read(&[&[2], &written[1..]].concat()), None);
+        }
+        assert_eq!(SubscriptionRow::read(&[]), None);
+    }
+
+    #[test]
+    fn what_the_server_changes_makes_it_no_longer() {
+        let changed = SubscriptionRow {
+            is_new: false,
+            place: Place::Since(u64::MAX),
+            single_until: u64::MAX,
+            attempts: u32::MAX,
+            ..row()
+        };
+        assert_eq!(changed.write().len(), row().write().len());
+    }
+
+    #[test]
+    fn each_context_and_handler_has_a_key_of_its_own() {
+        let [first, second] = [1, 2].map(|n| ContextId::from_bytes([n; 32]));
+        let keys = [(first, "a"), (first, "b"), (second, "a")]
+            .map(|(source, handler)| SubscriptionKey::of(source, handler));
+        assert!(keys[0] != keys[1] && keys[0] != keys[2] && keys[1] != keys[2]);
+        for key in keys {
+            assert_eq!(SubscriptionKey::split(&key.in_agenda()), Some(key));
+            assert!((SubscriptionKey::FIRST..=SubscriptionKey::LAST).contains(&key));
+        }
+        assert_eq!(SubscriptionKey::split(b"e1"), None);
+        let written = SubscriptionKey::write_all(&keys);
+        assert_eq!(written.len(), 96);
+        assert_eq!(SubscriptionKey::all_of(&written), Some(keys.to_vec()));
+        assert_eq!(SubscriptionKey::all_of(&written[1..]), None);
+    }
+}

@@ -1,0 +1,424 @@
+//! What there is to be told of a context, behind a place in its log. Owned by the shard of that context.
+
+use std::cell::Ref;
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use corelet_store::{ContextSlot, Hlc, RENUMBERED_BY, ShardId, Snapshot, StoreError};
+use corelet_wasm_host::is_shallow;
+
+use super::row::{Place, Point};
+use super::told::{Told, ToldEvent, Wanted};
+use crate::error::CallError;
+use crate::events::EventRecord;
+use crate::large::Large;
+use crate::shard::Shard;
+
+/// Events that are looked at for one answer, and their bytes, beyond the first: that is done in one
+/// go.
+const LOOKED_AT_MAX: usize = 1_000;
+const LOOKED_AT_BYTES_MAX: usize = 512 << 10;
+
+impl Shard {
+    /// What there is to be told of a context of this shard, to which the shard `by` listens from now
+    /// on.
+    pub(crate) fn told_here(
+        self: &Rc<Self>,
+        by: ShardId,
+        wanted: &Wanted,
+    ) -> Result<Told, CallError> {
+        self.check_service(wanted.source)?;
+        let told = self.read_told(by, wanted);
+        self.quarantine_if_damaged(wanted.source, &told);
+        told
+    }
+
+    fn read_told(&self, by: ShardId, wanted: &Wanted) -> Result<Told, CallError> {
+        let snapshot = self.snapshots.latest();
+        let record = snapshot.context(&wanted.source)?;
+        let record = record.ok_or_else(|| CallError::ContextNotFound {
+            context: wanted.source.to_string(),
+        })?;
+        // What becomes durable behind what is read now is told of.
+        let is_heard = self.commits.listeners().listen(wanted.source, by);
+        let head = snapshot.head(record.slot)?;
+        let contexts = self.contexts.borrow();
+        let settled = contexts.peek(&wanted.source);
+        let settled = settled.map(|context| context.events.borrow());
+        let newest = settled.as_ref().and_then(|settled| settled.back());
+        let log = Log {
+            last: newest.map_or(head.events_last, |event| event.sequence),
+            snapshot: &snapshot,
+            slot: record.slot,
+            first: head.events_first,
+            shown: head.events_last,
+            settled,
+        };
+        let told = log.told(wanted)?;
+        Ok(Told { is_heard, ..told })
+    }
+}
+
+/// The events of a context that are durable.
+struct Log<'a> {
+    snapshot: &'a Snapshot,
+    slot: ContextSlot,
+    /// The oldest that is kept, the last in the snapshot, and the newest.
+    first: u64,
+    shown: u64,
+    last: u64,
+    /// Those behind the snapshot.
+    settled: Option<Ref<'a, Large<VecDeque<EventRecord>>>>,
+}
+
+impl Log<'_> {
+    fn told(&self, wanted: &Wanted) -> Result<Told, StoreError> {
+        let (after, stamp) = match wanted.place {
+            Place::Behind(point) => (self.find(point)?, point.stamp),
+            Place::Since(stamp) => (self.last_until(stamp)?, stamp),
+        };
+        let mut page = Page {
+            wanted,
+            told: Told {
+                after,
+                until: Point {
+                    number: after,
+                    stamp,
+                },
+                ..Told::default()
+            },
+            looked_at: 0,
+            looked_at_bytes: 0,
+            bytes: 0,
+        };
+        if after + 1 < self.first {
+            page.told.gap = Some((after + 1, self.first - 1));
+            page.told.until.number = self.first - 1;
+        }
+        let from = page.told.until.number + 1;
+        let mut flow = ControlFlow::Continue(());
+        if from <= self.shown {
+            let limit = LOOKED_AT_MAX + 1;
+            self.snapshot.events(self.slot, from, limit, &mut |event| {
+                flow = page.look_at(event.sequence, event.hlc, event.kind, event.payload);
+                flow
+            })?;
+        }
+        for event in self.settled_from(from.max(self.shown + 1)) {
+            if flow.is_break() {
+                break;
+            }
+            flow = page.look_at(event.sequence, event.hlc, &event.kind, &event.payload);
+        }
+        let more = flow.is_break() && page.told.until.number < self.last;
+        Ok(Told { more, ..page.told })
+    }
+
+    /// The number of the event behind which to go on.
+    fn find(&self, point: Point) -> Result<u64, StoreError> {
+        let number = point.number;
+        if number > self.last {
+            // It was another's log, of which this is an older copy.
+            return Ok(self.last);
+        }
+        if number + 1 >= self.first {
+            return Ok(number);
+        }
+        // Those before are not kept any more; or the log was brought in, and its numbers are others.
+        Ok(self.find_by_stamp(point)?.unwrap_or(number))
+    }
+
+    /// The number that the event of a point has here, or the last before that; none if all events that are kept
+    /// are newer.
+    fn find_by_stamp(&self, point: Point) -> Result<Option<u64>, StoreError> {
+        let Point { number, stamp } = point;
+        let last = self.last_until(stamp)?;
+        if last < self.first {
+            return Ok(None);
+        }
+        // Numbers that were given anew end as before, which tells apart those of one call.
+        let by = i128::from(last) - i128::from(number);
+        let before = by.rem_euclid(RENUMBERED_BY.into()) as u64;
+        let same = last.checked_sub(before).filter(|same| *same >= self.first);
+        Ok(Some(match same {
+            Some(same) if self.stamp(same)? == Some(stamp) => same,
+            _ => last,
+        }))
+    }
+
+    /// The last event of which the stamp is not greater. Stamps grow, but for those of other
+    /// nodes.
+    fn last_until(&self, stamp: u64) -> Result<u64, StoreError> {
+        let (mut low, mut high) = (self.first - 1, self.last + 1);
+        while high - low > 1 {
+            let middle = low + (high - low) / 2;
+            match self.stamp(middle)? {
+                Some(its) if its > stamp => high = middle,
+                _ => low = middle,
+            }
+        }
+        Ok(low)
+    }
+
+    /// The events behind the snapshot from this one on. Their numbers have no gaps.
+    fn settled_from(&self, sequence: u64) -> impl Iterator<Item = &EventRecord> {
+        self.settled.iter().flat_map(move |settled| {
+            let first = settled.front().map_or(0, |event| event.sequence);
+            let before = usize::try_from(sequence.saturating_sub(first));
+            settled.iter().skip(before.unwrap_or(usize::MAX))
+        })
+    }
+
+    fn stamp(&self, sequence: u64) -> Result<Option<u64>, StoreError> {
+        let mut found = None;
+        if sequence > self.shown {
+            let event = self.settled_from(sequence).next();
+            return Ok(event.map(|event| event.hlc.bits()));
+        }
+        self.snapshot.events(self.slot, sequence, 1, &mut |event| {
+            found = (event.sequence == sequence).then(|| event.hlc.bits());
+            ControlFlow::Break(())
+        })?;
+        Ok(found)
+    }
+}
+
+/// What there is to be told, being put together.
+struct Page<'a> {
+    wanted: &'a Wanted,
+    told: Told,
+    looked_at: usize,
+    looked_at_bytes: usize,
+    bytes: usize,
+}
+
+impl Page<'_> {
+    /// Takes in the next event, or ends before it.
+    fn look_at(&mut self, sequence: u64, hlc: Hlc, kind: &str, payload: &[u8]) -> ControlFlow<()> {
+        let point = Point {
+            number: sequence,
+            stamp: hlc.bits(),
+        };
+        let Wanted {
+            kind: wanted,
+            events_max,
+            bytes_max,
+            event_bytes_max,
+            ..
+        } = self.wanted;
+        let told = &mut self.told;
+        if self.looked_at >= LOOKED_AT_MAX || self.looked_at_bytes >= LOOKED_AT_BYTES_MAX {
+            return ControlFlow::Break(());
+        }
+        self.looked_at += 1;
+        self.looked_at_bytes += kind.len() + payload.len();
+        if wanted.as_deref().is_some_and(|wanted| wanted != kind) {
+            told.until = point;
+            return ControlFlow::Continue(());
+        }
+        let bytes = ToldEvent::bytes(kind, payload);
+        let is_first = told.events.is_empty();
+        if told.events.len() >= *events_max || (!is_first && self.bytes + bytes > *bytes_max) {
+            return ControlFlow::Break(());
+        }
+        if bytes > *event_bytes_max || is_shallow(payload).is_err() {
+            if is_first {
+                // No handler could ever take it.
+                let from = told.gap.map_or(sequence, |(from, _)| from);
+                told.gap = Some((from, sequence));
+                told.until = point;
+            }
+            return ControlFlow::Break(());
+        }
+        self.bytes += bytes;
+        told.until = point;
+        told.events.push(ToldEvent {
+            sequence,
+            micros: hlc.micros(),
+            kind: kind.to_owned(),
+            payload: Bytes::copy_from_slice(payload),
+        });
+        ControlFlow::Continue(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use corelet_store::ShardCount;
+
+    use super::*;
+    use crate::fixture::{self, Bench, Disk};
+
+    fn shard(n: u16) -> ShardId {
+        ShardId::new(n, ShardCount::new(2).unwrap()).unwrap()
+    }
+
+    fn behind(number: u64) -> Wanted {
+        Wanted {
+            source: fixture::id(1),
+            place: Place::Behind(Point { number, stamp: 0 }),
+            kind: None,
+            events_max: 10,
+            bytes_max: 10_000,
+            event_bytes_max: 10_000,
+        }
+    }
+
+    fn since(stamp: u64) -> Wanted {
+        Wanted {
+            place: Place::Since(stamp),
+            ..behind(0)
+        }
+    }
+
+    /// The numbers of the events, behind which it was looked, up to which, and whether there are more.
+    fn told(bench: &Bench, wanted: &Wanted) -> (Vec<u64>, u64, u64, bool) {
+        let told = bench.shard.told_here(shard(0), wanted).unwrap();
+        assert!(told.is_heard && told.gap.is_none());
+        let numbers = told.events.iter().map(|event| event.sequence);
+        (numbers.collect(), told.after, told.until.number, told.more)
+    }
+
+    #[test]
+    fn events_are_told_behind_a_number_or_a_moment_wherever_they_lie() {
+        let disk = Disk::new();
+        let slot = disk.create(1);
+        let bench = Bench::new(disk);
+        let at = |micros| Hlc::from_micros(micros).bits();
+        assert_eq!(told(&bench, &behind(0)), (vec![], 0, 0, false));
+        bench.tell(slot, 2, &[("said", "1"), ("done", "2")]);
+        assert_eq!(
+            told(&bench, &behind(0)),
+            (vec![], 0, 0, false),
+            "it may be lost yet"
+        );
+        bench.commit();
+        assert_eq!(told(&bench, &behind(0)), (vec![1, 2], 0, 2, false));
+        bench.checkpoint();
+        bench.tell(slot, 5, &[("said", "3")]);
+        bench.commit();
+        for _ in ["partly in memory", "in the snapshot"] {
+            let all = (vec![1, 2, 3], 0, 3, false);
+            assert_eq!(told(&bench, &behind(0)), all);
+            assert_eq!(told(&bench, &since(at(1))), all);
+            assert_eq!(told(&bench, &since(at(2) - 1)), all);
+            assert_eq!(told(&bench, &since(at(2))), (vec![3], 2, 3, false));
+            assert_eq!(told(&bench, &since(at(5))), (vec![], 3, 3, false));
+            assert_eq!(told(&bench, &since(u64::MAX)), (vec![], 3, 3, false));
+            // Of an older copy of the context.
+            assert_eq!(told(&bench, &behind(9)), (vec![], 3, 3, false));
+            let of_kind = |kind: &str, after| Wanted {
+                kind: Some(kind.to_owned()),
+                ..behind(after)
+            };
+            assert_eq!(told(&bench, &of_kind("said", 0)), (vec![1, 3], 0, 3, false));
+            assert_eq!(told(&bench, &of_kind("else", 1)), (vec![], 1, 3, false));
+            bench.checkpoint();
+        }
+        let unknown = Wanted {
+            source: fixture::id(9),
+            ..behind(0)
+        };
+        let unknown = bench.shard.told_here(shard(0), &unknown);
+        assert!(matches!(unknown, Err(CallError::ContextNotFound { .. })));
+    }
+
+    /// As when a copy was brought in: its events have other numbers, which end as before.
+    #[test]
+    fn a_place_is_found_again_by_its_stamp_where_all_numbers_are_others() {
+        let disk = Disk::new();
+        let slot = disk.create(1);
+        let bench = Bench::new(disk);
+        for (micros, events) in [(2, 2), (5, 3), (7, 1)] {
+            bench.tell(slot, micros, &vec![("said", "1"); events]);
+        }
+        bench.commit();
+        bench.checkpoint();
+        let snapshot = bench.shard.snapshots.latest();
+        let log = |first, last| Log {
+            snapshot: &snapshot,
+            slot,
+            first,
+            shown: 6,
+            last,
+            settled: None,
+        };
+        let find = |number, micros| {
+            let stamp = Hlc::from_micros(micros).bits();
+            log(1, 6).find_by_stamp(Point { number, stamp }).unwrap()
+        };
+        // Of three that one call has told the second was the last.
+        let other = 4 * RENUMBERED_BY;
+        for (number, at) in [(1, 2), (2, 2), (3, 5), (4, 5), (5, 5), (6, 7)] {
+            assert_eq!(find(other + number, at), Some(number));
+            assert_eq!(find(number, at), Some(number));
+        }
+        // Of an older copy, which has nothing of that call.
+        assert_eq!(find(other + 9, 8), Some(6));
+        assert_eq!(find(other + 3, 4), Some(2));
+        assert_eq!(find(other, 1), None, "all that is kept is newer");
+
+        let point = |number, stamp| Point { number, stamp };
+        let late = Hlc::from_micros(9).bits();
+        assert_eq!(log(1, 6).find(point(4, 0)).unwrap(), 4);
+        assert_eq!(log(1, 6).find(point(9, late)).unwrap(), 6);
+        assert_eq!(
+            log(5, 6).find(point(4, late)).unwrap(),
+            4,
+            "nothing is missing"
+        );
+        assert_eq!(log(5, 6).find(point(2, 0)).unwrap(), 2, "two are");
+        assert_eq!(log(5, 6).find(point(2, late)).unwrap(), 6);
+    }
+
+    #[test]
+    fn what_is_told_at_once_is_bounded_and_what_is_too_long_is_missing() {
+        let disk = Disk::new();
+        let slot = disk.create(1);
+        let bench = Bench::new(disk);
+        let deep = "[".repeat(121) + &"]".repeat(121);
+        bench.tell(
+            slot,
+            2,
+            &[
+                ("said", "1"),
+                ("said", "22"),
+                ("said", "3"),
+                ("said", &deep),
+            ],
+        );
+        bench.commit();
+        let one = Wanted {
+            events_max: 1,
+            ..behind(1)
+        };
+        assert_eq!(told(&bench, &one), (vec![2], 1, 2, true));
+        let few = Wanted {
+            bytes_max: 2 * ToldEvent::bytes("said", b"22"),
+            ..behind(0)
+        };
+        assert_eq!(told(&bench, &few), (vec![1, 2], 0, 2, true));
+        let first = Wanted {
+            bytes_max: 1,
+            ..behind(0)
+        };
+        assert_eq!(told(&bench, &first), (vec![1], 0, 1, true));
+        let short = |after| Wanted {
+            event_bytes_max: ToldEvent::bytes("said", b"1"),
+            ..behind(after)
+        };
+        assert_eq!(told(&bench, &short(0)), (vec![1], 0, 1, true));
+        for (after, is_last) in [(1, false), (3, true)] {
+            let told = bench.shard.told_here(shard(0), &short(after)).unwrap();
+            assert!(told.events.is_empty());
+            assert_eq!(told.gap, Some((after + 1, after + 1)));
+            assert_eq!((told.until.number, told.more), (after + 1, !is_last));
+        }
+        // It is short enough, and nobody could read it.
+        assert_eq!(told(&bench, &behind(0)), (vec![1, 2, 3], 0, 3, true));
+        let last = bench.shard.told_here(shard(0), &behind(3)).unwrap();
+        assert_eq!((last.gap, last.more), (Some((4, 4)), false));
+    }
+}
