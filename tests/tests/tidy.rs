@@ -145,6 +145,7 @@ fn foreign_engines_stay_in_one_room() {
             "server",
             "tests",
             "bench",
+            "testkit",
             "sdk/rust",
             "sdk/build",
         ] {

@@ -4,6 +4,7 @@ use corelet_app_docs::Docs;
 use corelet_sdk::collections::Collection;
 use corelet_sdk::prelude::*;
 use corelet_sdk::testing::Context;
+use corelet_testkit::Replicas;
 use serde::de::DeserializeOwned;
 
 #[test]
@@ -173,4 +174,47 @@ fn lies_of_another_node_keep_no_comment_from_being_read_and_no_document_from_bei
         docs.attached().contains_key("behind"),
         "it was looked further than a comment goes"
     );
+}
+
+#[test]
+fn a_document_that_several_nodes_edit_has_what_all_have_written() {
+    let mut docs = Replicas::<Docs>::new(3);
+    let write = |at: u64, what| json!({ "title": "plan", "at": at, "what": what });
+    let plan = json!({ "title": "plan" });
+    docs[0]
+        .update("write", write(0, "We meet at noon."))
+        .unwrap();
+    docs.sync();
+    docs.partition(&[&[0, 1]]);
+    docs[0].set_caller("Ada");
+    docs[0].update("write", write(11, "about ")).unwrap();
+    docs[1].set_caller("Bob");
+    let replace = json!({ "title": "plan", "at": 0, "count": 2, "with": "They" });
+    docs[1].update("replace", replace).unwrap();
+    docs[2].set_caller("Eve");
+    let comment = json!({ "title": "plan", "at": 11, "count": 4, "remark": "or at one?" });
+    docs[2].update("comment", comment).unwrap();
+    docs.sync();
+    assert_eq!(
+        docs[2].query("read", plan.clone()).unwrap()["text"],
+        "We meet at noon."
+    );
+    docs.heal();
+    docs.sync_in_disorder(20);
+    let read = docs.all_answer("read", plan.clone());
+    assert_eq!(read["text"], "They meet at about noon.");
+    assert_eq!(
+        read["writers"],
+        json!([["Ada", 6], ["Bob", 4], ["tester", 16]])
+    );
+    assert_eq!(read["comments"][0]["quote"], "noon");
+    // Who discards a document takes along what others write into it meanwhile, but for what they
+    // are the first to be counted for.
+    docs[0].update("discard", plan.clone()).unwrap();
+    docs[1].update("write", write(0, "Yes: ")).unwrap();
+    docs[2].update("write", write(0, "No: ")).unwrap();
+    docs.sync();
+    let read = docs.all_answer("read", plan);
+    assert_eq!((&read["text"], &read["comments"]), (&json!(""), &json!([])));
+    assert_eq!(read["writers"], json!([["Eve", 4]]));
 }

@@ -4,17 +4,6 @@
 /// The most entries that one scan hands out.
 pub(crate) const SCAN_ENTRIES_MAX: u32 = 1000;
 
-/// The longest key that is written, and the longest that another node may have written.
-#[cfg(not(target_arch = "wasm32"))]
-pub(crate) const KEY_BYTES_MAX: usize = 480;
-#[cfg(not(target_arch = "wasm32"))]
-pub(crate) const PLACE_BYTES_MAX: usize = 503;
-
-/// The most bytes of keys and values, or of elements, that are handed out at once, unless one alone
-/// has more.
-#[cfg(not(target_arch = "wasm32"))]
-pub(crate) const SCAN_BYTES_MAX: usize = 4 << 20;
-
 /// The most random bytes that one request gives.
 pub const RANDOM_BYTES_MAX: u32 = 4096;
 

@@ -9,7 +9,9 @@ use std::rc::Rc;
 use serde_json::Value;
 
 use crate::calls::{ContextId, QueryError, SendError};
-use crate::memory_host::{aside, with, with_writing};
+use crate::memory_host::{
+    ARGS_BYTES, AROUND_SENT_BYTES, SEND_BYTES, SENDS, SENT_CALLS, aside, bound, with, with_writing,
+};
 
 /// What a panic carries that stops an update because it asked another context.
 pub(crate) struct AskedInUpdate;
@@ -46,7 +48,15 @@ pub(crate) fn send(
 ) -> Result<String, SendError> {
     let value: Value = serde_json::from_slice(args).expect("the SDK writes JSON");
     assert!(value.is_object(), "the arguments of a call are an object");
+    let of_callback = callback.map_or(0, |(handler, data)| handler.len() + data.len());
+    let bytes = (method.len() + args.len() + of_callback) as u64;
+    bound(SEND_BYTES, bytes);
     with_writing(|call| {
+        bound(SENDS, call.sent.len() as u64 + 1);
+        call.count_write(bytes + AROUND_SENT_BYTES);
+        if (call.sent_before + call.sent.len()) as u64 >= SENT_CALLS.max {
+            return Ok(Err(SendError::TooMany));
+        }
         let name = format!("{:016x}.{:04x}", call.number, call.sent.len());
         call.sent.push(Sent {
             name: name.clone(),
@@ -60,8 +70,13 @@ pub(crate) fn send(
 }
 
 pub(crate) fn query(context: &ContextId, method: &str, args: &[u8]) -> Result<Vec<u8>, QueryError> {
-    let (may_ask, own_id, others) =
-        with(|call| (!call.may_write, call.context_id, call.others.clone()));
+    bound(ARGS_BYTES, (method.len() + args.len()) as u64);
+    let (may_ask, own_id, others) = with(|call| {
+        if !call.may_write {
+            call.count_query();
+        }
+        (!call.may_write, call.context_id, call.others.clone())
+    });
     if !may_ask {
         // Not a panic of the application: no hook runs, nothing is printed.
         resume_unwind(Box::new(AskedInUpdate));

@@ -2,7 +2,8 @@
 //! as the component's imports, on maps in memory, with kinds as the server has
 //! them and one node that writes. Lists and texts are in `memory_sequences.rs`, blobs in
 //! `memory_blobs.rs`, the stable memory in `memory_stable.rs`, timers in `memory_timers.rs`, other
-//! contexts in `memory_calls.rs`, and who is told of their events in `memory_subscriptions.rs`. Who
+//! contexts in `memory_calls.rs`, who is told of their events in `memory_subscriptions.rs`, and limits in
+//! `memory_limits.rs`. Who
 //! starts and ends calls is `testing.rs`; nothing here outlives a call.
 //!
 //! Thread: the calls of one thread; another thread has its own.
@@ -13,14 +14,12 @@ use std::fmt;
 use std::ops::Bound;
 use std::panic::resume_unwind;
 
-use crate::host::{
-    KEY_BYTES_MAX, PLACE_BYTES_MAX, RANDOM_BYTES_MAX, SCAN_BYTES_MAX, SCAN_ENTRIES_MAX,
-};
 use crate::log::Level;
 use crate::stable_blocks;
 
 pub(crate) use crate::memory_blobs::*;
 pub(crate) use crate::memory_calls::*;
+pub(crate) use crate::memory_limits::*;
 pub(crate) use crate::memory_sequences::*;
 pub(crate) use crate::memory_stable::*;
 pub(crate) use crate::memory_subscriptions::*;
@@ -35,21 +34,30 @@ pub(crate) struct Entry {
 
 /// Which part of the state an entry is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Space {
+pub enum Space {
+    /// What every node has and may write.
     Shared,
+    /// What every node has, and one author alone may write.
     Owned,
+    /// What stays on this node.
     Private,
 }
 
 /// What an entry is.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
+    /// Bytes.
     #[default]
     Register,
+    /// A number that is added to.
     Counter,
+    /// Something that is there or not.
     SetElement,
+    /// A row of values.
     List,
+    /// A row of characters.
     Text,
+    /// Bytes that stay.
     WriteOnce,
 }
 
@@ -71,9 +79,48 @@ type Values = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// The elements of a list or text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Elements {
+pub enum Elements {
+    /// Of a list.
     List(Vec<Vec<u8>>),
+    /// Of a text.
     Text(Vec<char>),
+}
+
+/// What a call has done to what other nodes may have as well, or to a private entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Deed {
+    /// It has written an entry.
+    Write {
+        /// In which space.
+        space: Space,
+        /// Under which key.
+        key: Vec<u8>,
+        /// What it has written.
+        write: Write,
+    },
+    /// It has attached a blob of so many bytes.
+    Attach(String, u64),
+    /// It has detached a blob.
+    Detach(String),
+}
+
+/// One write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Write {
+    /// A register's value.
+    Set(Vec<u8>),
+    /// What is added to a counter.
+    Add(i64),
+    /// An element of a set.
+    Insert,
+    /// A value that stays.
+    WriteOnce(Vec<u8>),
+    /// Elements of a list or text, the first of them with this index from now on.
+    InsertAt(u64, Elements),
+    /// So many elements of a list or text go, the first of them at this index.
+    RemoveAt(Kind, u64, u64),
+    /// The entry goes.
+    Remove,
 }
 
 /// All entries of a context, as they are read, and their kinds.
@@ -155,11 +202,40 @@ impl State {
         })
     }
 
+    /// Has these entries and no others.
+    pub(crate) fn load(&mut self, entries: impl IntoIterator<Item = (Space, Vec<u8>, Stored)>) {
+        for values in [&mut self.shared, &mut self.owned, &mut self.private] {
+            values.clear();
+        }
+        self.kinds.clear();
+        self.sequences.clear();
+        for (space, key, stored) in entries {
+            self.replace(space, &key, Some(stored));
+        }
+    }
+
     /// Makes a shared entry that is written once.
     pub(crate) fn plant(&mut self, key: &[u8], value: &[u8]) {
-        check_place(key);
+        assert_place(key);
         let stored = Stored::of(Kind::WriteOnce, value.to_vec());
         self.replace(Space::Shared, key, stored);
+    }
+
+    /// Puts an element at the end of a shared list.
+    pub(crate) fn plant_element(&mut self, key: &[u8], value: &[u8]) {
+        assert_place(key);
+        let at = (Space::Shared, key.to_vec());
+        let mut values = match self.sequences.remove(&at) {
+            Some(Elements::List(values)) => values,
+            _ => Vec::new(),
+        };
+        values.push(value.to_vec());
+        let list = Stored {
+            kind: Kind::List,
+            value: Vec::new(),
+            elements: Some(Elements::List(values)),
+        };
+        self.replace(Space::Shared, key, Some(list));
     }
 
     /// The elements under `key`, if there are any.
@@ -198,6 +274,14 @@ pub(crate) struct Call {
     pub(crate) state: State,
     /// What writes have replaced, in order; undone from the end on failure.
     pub(crate) replaced: Vec<(Space, Vec<u8>, Option<Stored>)>,
+    /// What it has done, in order, if somebody wants to know.
+    pub(crate) deeds: Option<Vec<Deed>>,
+    /// What it has used of what it may.
+    pub(crate) used: Used,
+    /// Whether it is the hooks of an upgrade, which may write more.
+    pub(crate) is_upgrade: bool,
+    /// Calls that were sent before and have not ended.
+    pub(crate) sent_before: usize,
     /// The lists and texts of which `replaced` has what they were before.
     pub(crate) edited: BTreeSet<(Space, Vec<u8>)>,
     /// What was attached before, if that has changed.
@@ -231,6 +315,15 @@ pub(crate) struct WroteInQuery;
 /// What a panic carries that stops a call because it used an entry as what it is
 /// not.
 pub(crate) struct Misused(pub(crate) String);
+
+/// No node writes under a longer key.
+fn assert_place(key: &[u8]) {
+    let (bytes, max) = (key.len() as u64, PLACE_BYTES.max);
+    assert!(
+        bytes <= max,
+        "a key of {bytes} bytes is over the limit of {max}"
+    );
+}
 
 thread_local! {
     static RUNNING: RefCell<Option<Call>> = const { RefCell::new(None) };
@@ -302,13 +395,34 @@ impl Call {
         self.replaced.push((space, key.to_vec(), before));
     }
 
+    /// Notes what it has done to an entry.
+    pub(crate) fn note(&mut self, space: Space, key: &[u8], write: impl FnOnce() -> Write) {
+        if let Some(deeds) = &mut self.deeds {
+            deeds.push(Deed::Write {
+                space,
+                key: key.to_vec(),
+                write: write(),
+            });
+        }
+    }
+
+    /// The door of a write of one entry: its key, and so many bytes beside it.
+    fn begin_write(
+        &mut self,
+        space: Space,
+        key: &[u8],
+        written: Kind,
+        bytes: u64,
+    ) -> Result<(), Misused> {
+        bound(VALUE_BYTES, bytes);
+        self.check(space, key, written)?;
+        self.count_write(key.len() as u64 + bytes);
+        Ok(())
+    }
+
     /// Whether a write of this kind fits to what is there.
     pub(crate) fn check(&self, space: Space, key: &[u8], written: Kind) -> Result<(), Misused> {
-        assert!(
-            key.len() <= KEY_BYTES_MAX,
-            "a key of {} bytes is over the limit of {KEY_BYTES_MAX}",
-            key.len()
-        );
+        check_key(key);
         self.check_owner(space, key)?;
         if space == Space::Private && written != Kind::Register {
             return Err(Misused(format!(
@@ -323,7 +437,7 @@ impl Call {
         }
     }
 
-    fn check_owner(&self, space: Space, key: &[u8]) -> Result<(), Misused> {
+    pub(crate) fn check_owner(&self, space: Space, key: &[u8]) -> Result<(), Misused> {
         if space == Space::Owned && !key.starts_with(&self.author) {
             let what = "a key of the owned space was written that does not begin with the \
                         public key of this node";
@@ -341,6 +455,7 @@ impl Call {
             }
             Some(_) => {
                 self.write(space, key, None);
+                self.note(space, key, || Write::Remove);
                 Ok(true)
             }
         }
@@ -374,39 +489,43 @@ pub(crate) fn get(space: Space, key: &[u8]) -> Option<Vec<u8>> {
 
 pub(crate) fn set(space: Space, key: &[u8], value: &[u8]) {
     with_writing(|call| {
-        call.check(space, key, Kind::Register)?;
+        call.begin_write(space, key, Kind::Register, value.len() as u64)?;
         call.write(space, key, Stored::of(Kind::Register, value.to_vec()));
+        call.note(space, key, || Write::Set(value.to_vec()));
         Ok(())
     });
 }
 
 pub(crate) fn add(space: Space, key: &[u8], amount: i64) -> i64 {
     with_writing(|call| {
-        call.check(space, key, Kind::Counter)?;
+        call.begin_write(space, key, Kind::Counter, AMOUNT_BYTES)?;
         let before = call.state.of(space).get(key);
         let before = before.and_then(|bytes| bytes.first_chunk().copied());
         let sum = before.map_or(0, i64::from_le_bytes).saturating_add(amount);
         let stored = Stored::of(Kind::Counter, sum.to_le_bytes().to_vec());
         call.write(space, key, stored);
+        call.note(space, key, || Write::Add(amount));
         Ok(sum)
     })
 }
 
 pub(crate) fn insert(space: Space, key: &[u8]) -> bool {
     with_writing(|call| {
-        call.check(space, key, Kind::SetElement)?;
+        call.begin_write(space, key, Kind::SetElement, 0)?;
         let is_new = !call.state.of(space).contains_key(key);
         call.write(space, key, Stored::of(Kind::SetElement, Vec::new()));
+        call.note(space, key, || Write::Insert);
         Ok(is_new)
     })
 }
 
 pub(crate) fn write_once(space: Space, key: &[u8], value: &[u8]) -> bool {
     with_writing(|call| {
-        call.check(space, key, Kind::WriteOnce)?;
+        call.begin_write(space, key, Kind::WriteOnce, value.len() as u64)?;
         let is_first = !call.state.of(space).contains_key(key);
         if is_first {
             call.write(space, key, Stored::of(Kind::WriteOnce, value.to_vec()));
+            call.note(space, key, || Write::WriteOnce(value.to_vec()));
         }
         Ok(is_first)
     })
@@ -416,6 +535,7 @@ pub(crate) fn remove(space: Space, key: &[u8]) -> bool {
     check_place(key);
     with_writing(|call| {
         call.check_owner(space, key)?;
+        call.count_write(key.len() as u64);
         call.remove(space, key)
     })
 }
@@ -434,36 +554,11 @@ pub(crate) fn remove_range(space: Space, prefix: &[u8], limit: u32) -> u32 {
             .map(|(key, _)| key.clone())
             .collect();
         for key in &keys {
+            call.count_write(key.len() as u64);
             call.remove(space, key)?;
         }
         Ok(keys.len() as u32)
     })
-}
-
-pub(crate) fn check_limit(limit: u32) {
-    assert!(
-        limit <= SCAN_ENTRIES_MAX,
-        "a walk over {limit} entries is over the limit of {SCAN_ENTRIES_MAX}"
-    );
-}
-
-/// A key that says where to look: another node may have written as long a one.
-pub(crate) fn check_place(key: &[u8]) {
-    assert!(
-        key.len() <= PLACE_BYTES_MAX,
-        "a key of {} bytes is over the limit of {PLACE_BYTES_MAX}",
-        key.len()
-    );
-}
-
-/// How many of what has these lengths are handed out at once: as many as fit, and one at least.
-pub(crate) fn fitting(lengths: impl Iterator<Item = usize>) -> usize {
-    let mut bytes = 0;
-    let fits = |length: &usize| {
-        bytes += length;
-        bytes <= SCAN_BYTES_MAX
-    };
-    lengths.take_while(fits).count().max(1)
 }
 
 pub(crate) fn scan(
@@ -532,14 +627,19 @@ pub(crate) fn count(space: Space, prefix: &[u8]) -> u64 {
 }
 
 pub(crate) fn emit(kind: &str, payload: &[u8]) {
+    bound(EVENT_KIND_BYTES, kind.len() as u64);
     with_writing(|call| {
+        call.count_event(kind, payload);
         call.events.push((kind.to_owned(), payload.to_vec()));
         Ok(())
     });
 }
 
 pub(crate) fn log(level: Level, message: &str) {
-    with(|call| call.logs.push((level, message.to_owned())));
+    with(|call| {
+        call.count_line(message);
+        call.logs.push((level, message.to_owned()));
+    });
 }
 
 pub(crate) fn context_id() -> Vec<u8> {
@@ -559,10 +659,7 @@ pub(crate) fn now() -> u64 {
 }
 
 pub(crate) fn random(count: u32) -> Vec<u8> {
-    assert!(
-        count <= RANDOM_BYTES_MAX,
-        "{count} random bytes are over the limit of {RANDOM_BYTES_MAX}"
-    );
+    bound(RANDOM_BYTES, count.into());
     with(|call| {
         (0..count)
             .map(|_| {

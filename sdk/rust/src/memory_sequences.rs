@@ -1,9 +1,9 @@
 //! Lists and texts of the in-memory host, as one node edits them: a vector each. What
 //! the functions promise is in the WIT file; entries are in `memory_host.rs`.
 
-use crate::host::SCAN_ENTRIES_MAX;
 use crate::memory_host::{
-    Call, Elements, Kind, Misused, Space, Stored, fitting, with, with_writing,
+    Call, ELEMENT_BYTES, Elements, Kind, Misused, SCAN_BYTES, Space, Stored, VALUE_BYTES, Write,
+    bound, check_key, check_limit, check_place, fitting, with, with_writing,
 };
 
 /// A place that a list or text does not have.
@@ -41,10 +41,7 @@ pub(crate) fn list_remove(
 }
 
 pub(crate) fn list_read(space: Space, key: &[u8], index: u64, count: u32) -> Vec<Vec<u8>> {
-    assert!(
-        count <= SCAN_ENTRIES_MAX,
-        "a read of {count} elements is over the limit of {SCAN_ENTRIES_MAX}"
-    );
+    check_limit(count);
     reading(space, key, Kind::List, |elements| match elements {
         Some(Elements::List(values)) => {
             let rest = values.iter().skip(to_usize(index));
@@ -92,7 +89,9 @@ pub(crate) fn text_read(space: Space, key: &[u8], index: u64, count: u64) -> Str
     reading(space, key, Kind::Text, |elements| match elements {
         Some(Elements::Text(chars)) => {
             let rest = chars.iter().skip(to_usize(index));
-            rest.take(to_usize(count)).collect()
+            let text: String = rest.take(to_usize(count)).collect();
+            bound(SCAN_BYTES, text.len() as u64);
+            text
         }
         _ => String::new(),
     })
@@ -106,6 +105,7 @@ fn length(space: Space, key: &[u8], kind: Kind) -> u64 {
 
 /// Looks at a list or text, which it has to be if it is there.
 fn reading<T>(space: Space, key: &[u8], kind: Kind, f: impl FnOnce(Option<&Elements>) -> T) -> T {
+    check_place(key);
     let read = with(|call| -> Result<T, Misused> {
         check_read(call, space, key, kind)?;
         Ok(f(call.state.elements(space, key)))
@@ -127,7 +127,11 @@ fn check_read(call: &Call, space: Space, key: &[u8], kind: Kind) -> Result<(), M
 
 fn insert(space: Space, key: &[u8], index: Option<u64>, more: Elements) -> Result<(), OutOfRange> {
     let kind = more.kind();
+    let bytes = more.check_bytes();
+    check_key(key);
     with_writing(|call| {
+        call.check_owner(space, key)?;
+        call.count_edit(key.len() as u64 + bytes);
         call.check(space, key, kind)?;
         let length = call.state.elements(space, key).map_or(0, Elements::len);
         let index = index.unwrap_or(length);
@@ -138,6 +142,7 @@ fn insert(space: Space, key: &[u8], index: Option<u64>, more: Elements) -> Resul
             return Ok(Ok(()));
         }
         let at = to_usize(index);
+        call.note(space, key, || Write::InsertAt(index, more.clone()));
         match (call.elements_to_edit(space, key, kind), more) {
             (Elements::List(values), Elements::List(more)) => drop(values.splice(at..at, more)),
             (Elements::Text(chars), Elements::Text(more)) => drop(chars.splice(at..at, more)),
@@ -148,8 +153,12 @@ fn insert(space: Space, key: &[u8], index: Option<u64>, more: Elements) -> Resul
 }
 
 fn remove(space: Space, key: &[u8], kind: Kind, index: u64, count: u64) -> Result<(), OutOfRange> {
+    check_place(key);
     with_writing(|call| {
-        call.check(space, key, kind)?;
+        call.check_owner(space, key)?;
+        call.count_edit(key.len() as u64);
+        // There is none under a key that is too long to be written.
+        check_read(call, space, key, kind)?;
         let length = call.state.elements(space, key).map_or(0, Elements::len);
         let end = index.saturating_add(count);
         if end > length {
@@ -158,6 +167,7 @@ fn remove(space: Space, key: &[u8], kind: Kind, index: u64, count: u64) -> Resul
         if count == 0 {
             return Ok(Ok(()));
         }
+        call.note(space, key, || Write::RemoveAt(kind, index, count));
         let range = to_usize(index)..to_usize(end);
         match call.elements_to_edit(space, key, kind) {
             Elements::List(values) => drop(values.drain(range)),
@@ -192,7 +202,26 @@ impl Call {
 }
 
 impl Elements {
-    fn kind(&self) -> Kind {
+    /// What they count for when they are inserted, within the bound of what is inserted at once.
+    fn check_bytes(&self) -> u64 {
+        match self {
+            Elements::List(values) => {
+                let lengths = values.iter().map(|value| value.len() as u64);
+                lengths
+                    .inspect(|length| bound(VALUE_BYTES, *length))
+                    .map(|length| length + ELEMENT_BYTES)
+                    .sum()
+            }
+            Elements::Text(chars) => {
+                let bytes = chars.iter().map(|char| char.len_utf8() as u64).sum();
+                bound(VALUE_BYTES, bytes);
+                bytes
+            }
+        }
+    }
+
+    /// Of a list or of a text.
+    pub fn kind(&self) -> Kind {
         match self {
             Elements::List(_) => Kind::List,
             Elements::Text(_) => Kind::Text,

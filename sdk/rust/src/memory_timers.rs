@@ -4,7 +4,13 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use crate::memory_host::{Call, check_limit, with, with_writing};
+use crate::memory_host::{
+    AROUND_TIMER_BYTES, Call, TIMER_AHEAD, TIMER_ARGS_BYTES, TIMER_NAME_BYTES, TIMER_RUNS, TIMERS,
+    bound, check_limit, with, with_writing,
+};
+
+const NANOS_PER_MILLI: u64 = 1_000_000;
+const NANOS_PER_MINUTE: u64 = 60_000 * NANOS_PER_MILLI;
 
 /// A timer that is armed; times are in nanoseconds, `at` since 1970.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +33,24 @@ impl Call {
 }
 
 pub(crate) fn arm_timer(name: &str, handler: &str, args: &[u8], delay: u64, every: Option<u64>) {
+    bound(TIMER_NAME_BYTES, name.len() as u64);
+    bound(TIMER_NAME_BYTES, handler.len() as u64);
+    bound(TIMER_ARGS_BYTES, args.len() as u64);
     with_writing(|call| {
+        bound(TIMER_AHEAD, delay.div_ceil(NANOS_PER_MILLI));
+        if let Some(every) = every {
+            bound(TIMER_AHEAD, every.div_ceil(NANOS_PER_MILLI));
+            let runs = match every {
+                0 => u64::MAX,
+                _ => NANOS_PER_MINUTE.div_ceil(every),
+            };
+            bound(TIMER_RUNS, runs);
+        }
+        let bytes = 3 * name.len() + handler.len() + args.len();
+        call.count_write(bytes as u64 + AROUND_TIMER_BYTES);
+        if !call.state.timers.contains_key(name) {
+            bound(TIMERS, call.state.timers.len() as u64 + 1);
+        }
         let timer = Timer {
             name: name.to_owned(),
             handler: handler.to_owned(),
@@ -42,7 +65,11 @@ pub(crate) fn arm_timer(name: &str, handler: &str, args: &[u8], delay: u64, ever
 }
 
 pub(crate) fn cancel_timer(name: &str) -> bool {
-    with_writing(|call| Ok(call.timers_mut().remove(name).is_some()))
+    bound(TIMER_NAME_BYTES, name.len() as u64);
+    with_writing(|call| {
+        call.count_write(2 * name.len() as u64);
+        Ok(call.timers_mut().remove(name).is_some())
+    })
 }
 
 pub(crate) fn armed_timers(after: Option<&str>, limit: u32) -> Vec<Timer> {

@@ -2,10 +2,16 @@
 //!
 //! Calls take the same way as in a component: through the dispatch that the
 //! macros made, with arguments and answers as JSON, and with all effects
-//! dropped when a method returns an error or panics. What is missing is the
-//! server: no fuel, no limits on memory, nothing durable. A query that emits
+//! dropped when a method returns an error or panics. A query that emits
 //! an event or writes is stopped, as the server does; so is an update that asks another context.
+//! Whatever can be counted here is bounded as by a server that is not configured otherwise
+//! ([`limits`]). What is missing is the server: no fuel, no bound on memory, nothing durable. Nodes
+//! whose writes merge are in the crate `corelet-testkit`, on contexts such as these.
 
+#[doc(hidden)]
+pub mod replica;
+
+use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::marker::PhantomData;
@@ -18,7 +24,10 @@ use crate::application::{Application, MethodKind};
 use crate::calls::{CallFailed, ContextId, Outcome, QueryError};
 use crate::events::Subscription;
 use crate::log::Level;
-use crate::memory_host::{self, AskedInUpdate, Call, Misused, Others, Sent, State, WroteInQuery};
+use crate::memory_host::{
+    self, ARGS_BYTES, AskedInUpdate, Call, Limit, LimitReached, Misused, OUTCOME_BYTES,
+    OUTPUT_BYTES, Others, Sent, State, WroteInQuery,
+};
 use crate::returned::Reply;
 use crate::timers::Timer;
 
@@ -35,7 +44,18 @@ pub struct Context<A> {
     others: Option<Others>,
     id: [u8; 32],
     sent: VecDeque<Sent>,
+    /// What sets its chance apart from that of other contexts.
+    seed: u64,
+    /// The time up to which it has seen others write.
+    seen_until: u64,
+    /// Who makes durable what its calls do, if anybody does.
+    keeper: Option<Rc<RefCell<dyn replica::Keeper>>>,
     application: PhantomData<A>,
+}
+
+/// Every limit that calls have here, by its name in the server's configuration.
+pub fn limits() -> &'static [(&'static str, u64)] {
+    memory_host::LIMITS
 }
 
 /// A call that a context has sent to another.
@@ -101,6 +121,13 @@ pub enum Failed {
     AskedInUpdate,
     /// The method used an entry as what it is not, or wrote what another owns.
     Misused(String),
+    /// The call has gone beyond a limit of the server.
+    Limit {
+        /// Its name, as in the server's configuration.
+        name: &'static str,
+        /// What it allows, if the server is not configured otherwise.
+        max: u64,
+    },
     /// A call that was sent is of a method that there is not.
     UnknownMethod,
     /// The method is of the other kind.
@@ -120,6 +147,11 @@ impl Failed {
             _ => None,
         }
     }
+
+    fn of_limit(limit: Limit) -> Failed {
+        let Limit { name, max } = limit;
+        Failed::Limit { name, max }
+    }
 }
 
 impl fmt::Display for Failed {
@@ -133,6 +165,9 @@ impl fmt::Display for Failed {
                 f.write_str("an update asked another context's query; only queries may")
             }
             Failed::Misused(message) => f.write_str(message),
+            Failed::Limit { name, max } => {
+                write!(f, "the call went beyond {name}, which is {max}")
+            }
             Failed::UnknownMethod => f.write_str("there is no such method"),
             Failed::WrongKind {
                 is: MethodKind::Query,
@@ -162,7 +197,14 @@ impl<A: Application> Context<A> {
 
     /// A new context whose `#[init]` gets `args`.
     pub fn create(args: Value) -> Result<Self, Failed> {
-        let mut context = Context {
+        let mut context = Context::empty();
+        context.init(&args)?;
+        Ok(context)
+    }
+
+    /// One whose `#[init]` has not run.
+    fn empty() -> Self {
+        Context {
             state: State::default(),
             events: Vec::new(),
             logs: Vec::new(),
@@ -174,12 +216,17 @@ impl<A: Application> Context<A> {
             others: None,
             id: [7; 32],
             sent: VecDeque::new(),
+            seed: 0,
+            seen_until: 0,
+            keeper: None,
             application: PhantomData,
-        };
-        context.turn(true, || {
-            A::init(args.to_string().as_bytes()).map_err(|error| Failed::Error(parsed(&error)))
-        })?;
-        Ok(context)
+        }
+    }
+
+    fn init(&mut self, args: &Value) -> Result<(), Failed> {
+        let args = args.to_string();
+        check(ARGS_BYTES, args.len())?;
+        self.turn(true, || said(A::init(args.as_bytes())))
     }
 
     /// Upgrades the context to the application `B`, as a server does: `#[before_upgrade]` of this
@@ -188,15 +235,23 @@ impl<A: Application> Context<A> {
     /// one had, which is left empty.
     pub fn upgrade<B: Application>(&mut self) -> Result<Context<B>, Failed> {
         let (from, to) = (A::SCHEMA_VERSION, B::SCHEMA_VERSION);
+        let next_hook = || memory_host::with(Call::begin_hook);
         self.turn(true, || {
-            A::before_upgrade()
-                .and_then(|()| match from == to {
-                    true => Ok(()),
-                    false if from > to => Err(crate::arguments::no_migration(from, to)),
-                    false => B::migrate(from),
+            memory_host::with(|call| call.is_upgrade = true);
+            let upgraded = A::before_upgrade()
+                .and_then(|()| {
+                    next_hook();
+                    match from == to {
+                        true => Ok(()),
+                        false if from > to => Err(crate::arguments::no_migration(from, to)),
+                        false => B::migrate(from),
+                    }
                 })
-                .and_then(|()| B::after_upgrade())
-                .map_err(|error| Failed::Error(parsed(&error)))
+                .and_then(|()| {
+                    next_hook();
+                    B::after_upgrade()
+                });
+            said(upgraded)
         })?;
         Ok(Context {
             state: std::mem::take(&mut self.state),
@@ -210,6 +265,9 @@ impl<A: Application> Context<A> {
             others: self.others.take(),
             id: self.id,
             sent: std::mem::take(&mut self.sent),
+            seed: self.seed,
+            seen_until: self.seen_until,
+            keeper: self.keeper.take(),
             application: PhantomData,
         })
     }
@@ -247,9 +305,7 @@ impl<A: Application> Context<A> {
         hook: impl FnOnce() -> Result<(), Vec<u8>>,
     ) -> Result<(), Failed> {
         let caller = std::mem::replace(&mut self.caller, "corelet:node".to_owned());
-        let told = self.turn(may_write, || {
-            hook().map_err(|error| Failed::Error(parsed(&error)))
-        });
+        let told = self.turn(may_write, || said(hook()));
         self.caller = caller;
         told
     }
@@ -307,6 +363,12 @@ impl<A: Application> Context<A> {
     /// For tests that walks and removals go on around it.
     pub fn plant(&mut self, key: &[u8], value: &[u8]) {
         self.state.plant(key, value);
+    }
+
+    /// The same at the end of the list under the shared `key`, which another node can make as large
+    /// as it likes.
+    pub fn plant_element(&mut self, key: &[u8], value: &[u8]) {
+        self.state.plant_element(key, value);
     }
 
     /// The timers that are armed, by name.
@@ -403,7 +465,8 @@ impl<A: Application> Context<A> {
             return Err(Failed::UnknownMethod);
         }
         let caller = std::mem::replace(&mut self.caller, caller_of(from));
-        let answer = self.call(MethodKind::Update, &call.method, call.args.clone());
+        let is_told = call.callback.is_some();
+        let answer = self.call_told(MethodKind::Update, &call.method, call.args.clone(), is_told);
         self.caller = caller;
         answer
     }
@@ -536,6 +599,17 @@ impl<A: Application> Context<A> {
     }
 
     fn call(&mut self, kind: MethodKind, method: &str, args: Value) -> Result<Value, Failed> {
+        self.call_told(kind, method, args, false)
+    }
+
+    /// A call of which another context may be told what it has answered.
+    fn call_told(
+        &mut self,
+        kind: MethodKind,
+        method: &str,
+        args: Value,
+        is_told: bool,
+    ) -> Result<Value, Failed> {
         let mut methods = A::DESCRIPTION.methods.iter();
         if let Some(found) = methods.find(|found| found.name == method)
             && found.kind != kind
@@ -543,11 +617,14 @@ impl<A: Application> Context<A> {
             return Err(Failed::WrongKind { is: found.kind });
         }
         let args = args.to_string();
+        check(ARGS_BYTES, args.len())?;
         self.turn(kind == MethodKind::Update, || {
-            match A::call(method, args.as_bytes()) {
-                Ok(output) => Ok(parsed(&output)),
-                Err(error) => Err(Failed::Error(parsed(&error))),
+            let reply = A::call(method, args.as_bytes());
+            if is_told {
+                let (Ok(bytes) | Err(bytes)) = &reply;
+                check(OUTCOME_BYTES, bytes.len())?;
             }
+            handled(reply)
         })
     }
 
@@ -576,11 +653,13 @@ impl<A: Application> Context<A> {
             context_id: self.id,
             caller: self.caller.clone(),
             author: self.author,
-            now: self.now,
-            seed: self.calls,
+            now: self.now.max(self.seen_until),
+            seed: self.seed.wrapping_add(self.calls),
             number: self.calls,
             state_version: self.state_version,
             others: self.others.clone(),
+            deeds: self.keeper.is_some().then(Vec::new),
+            sent_before: self.sent.len(),
             ..Call::default()
         });
         let result = catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|panic| {
@@ -588,6 +667,8 @@ impl<A: Application> Context<A> {
                 Failed::WroteInQuery
             } else if panic.is::<AskedInUpdate>() {
                 Failed::AskedInUpdate
+            } else if let Some(LimitReached(limit)) = panic.downcast_ref() {
+                Failed::of_limit(*limit)
             } else if let Some(Misused(message)) = panic.downcast_ref() {
                 Failed::Misused(message.clone())
             } else if let Some(message) = panic.downcast_ref::<&str>() {
@@ -599,6 +680,13 @@ impl<A: Application> Context<A> {
             })
         });
         let mut call = memory_host::end();
+        let (result, image) = match result {
+            Ok(answer) => match self.keep(&mut call) {
+                Ok(image) => (Ok(answer), image),
+                Err(refused) => (Err(refused), None),
+            },
+            Err(failed) => (Err(failed), None),
+        };
         if result.is_err() {
             call.roll_back();
         }
@@ -623,6 +711,9 @@ impl<A: Application> Context<A> {
                 subscribed.after = Some(told);
             }
         }
+        if let Some(image) = image {
+            self.load(image);
+        }
         result
     }
 }
@@ -640,10 +731,26 @@ fn heard(source: ContextId, events: Vec<Value>, ended: bool) -> Value {
     })
 }
 
+/// What was answered, within the bound of an answer.
 fn handled(reply: Reply) -> Result<Value, Failed> {
+    let (Ok(bytes) | Err(bytes)) = &reply;
+    check(OUTPUT_BYTES, bytes.len())?;
     match reply {
         Ok(output) => Ok(parsed(&output)),
         Err(error) => Err(Failed::Error(parsed(&error))),
+    }
+}
+
+/// The same of what answers nothing.
+fn said(said: Result<(), Vec<u8>>) -> Result<(), Failed> {
+    let Err(error) = said else { return Ok(()) };
+    handled(Err(error)).map(drop)
+}
+
+fn check(limit: Limit, used: usize) -> Result<(), Failed> {
+    match used as u64 <= limit.max {
+        true => Ok(()),
+        false => Err(Failed::of_limit(limit)),
     }
 }
 
@@ -662,6 +769,7 @@ impl CallFailed {
             Failed::WroteInQuery => ("wrote_in_query", None),
             Failed::AskedInUpdate => ("asked_in_update", None),
             Failed::Misused(_) => ("entry_misused", None),
+            Failed::Limit { .. } => ("limit_exceeded", None),
             Failed::UnknownMethod => ("unknown_method", None),
             Failed::WrongKind { .. } => ("not_an_update", None),
         };

@@ -97,13 +97,17 @@ fn a_list_keeps_its_order() {
 #[test]
 fn elements_of_another_type_are_passed_over_and_large_ones_gone_on_behind() {
     let mut probe = Context::<Probe>::new();
+    let lie = |probe: &mut Context<Probe>, what: &str| {
+        probe.plant_element(b"items\0", format!("{what:?}").as_bytes());
+    };
+    lie(&mut probe, "a lie");
+    run(&mut probe, |probe| probe.items.push(&1));
+    lie(&mut probe, &"x".repeat(10 << 20));
     run(&mut probe, |probe| {
-        let lies = || List::<String>::at(b"items\0");
-        lies().push("a lie");
-        probe.items.push(&1);
-        lies().push(&"x".repeat(10 << 20));
         probe.items.extend(&(2..50).collect::<Vec<_>>());
-        lies().push("another");
+    });
+    lie(&mut probe, "another");
+    run(&mut probe, |probe| {
         let mut values = probe.items.iter();
         assert_eq!(values.place(), None);
         let places = std::iter::from_fn(|| Some((values.next()?, values.place()?)));
