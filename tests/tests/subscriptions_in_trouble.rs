@@ -50,7 +50,6 @@ fn events_wait_for_a_context_that_is_out_of_service() {
     until("what others say", || {
         heard(&client, &good, &other) == ["else"]
     });
-    assert!(heard(&client, &good, &bad).len() < 10);
     assert_eq!(subscriptions(&client, &good).len(), 2);
     let path = format!("/v1/contexts/{bad}/subscriptions");
     let (_, refused) = client.get(&path).expect("an answer");

@@ -163,7 +163,8 @@ pub fn subscribed() -> Vec<Subscription> {
 /// Why a handler is not subscribed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SubscribeError {
-    /// There is no context with such an id.
+    /// The id has not 32 bytes, as that of every [`ContextId`] has. A context that is not there can be subscribed
+    /// to, and its end is told.
     UnknownContext,
     /// The context has as many subscriptions as it may.
     TooMany,

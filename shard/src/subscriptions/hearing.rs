@@ -72,12 +72,12 @@ impl Subscriptions {
 
     /// There is nothing to be told up to this point. Tells whether that is kept.
     fn pass(&self, subscription: Subscription, row: &SubscriptionRow, to: Point) -> bool {
-        self.known.borrow_mut().pass(subscription, row.place, to)
+        self.known.borrow_mut().pass(subscription, row.asked(), to)
     }
 
     /// From where on it is asked what there is.
     fn goes_on(&self, subscription: Subscription, row: &SubscriptionRow) -> Place {
-        self.known.borrow().goes_on(subscription, row.place)
+        self.known.borrow().goes_on(subscription, row.asked())
     }
 }
 
@@ -156,7 +156,7 @@ impl Shard {
         };
         self.count_passed(listener, &told);
         let is_told_of_new = is_known && told.is_heard;
-        let from = row.place;
+        let from = row.asked();
         let hearing = Hearing { key, from, to };
         let (is_over, more) = (to == Forward::End, told.more);
         if !is_over && told.events.is_empty() && told.gap.is_none() {

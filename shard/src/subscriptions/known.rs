@@ -8,7 +8,7 @@ use std::ops::Bound;
 use corelet_store::ContextId;
 
 use super::Subscription;
-use super::row::{Place, Point, SubscriptionKey};
+use super::row::{Asked, Place, Point, SubscriptionKey};
 
 /// So many subscriptions are known. The others are looked at now and then.
 const KNOWN_MAX: usize = 100_000;
@@ -23,8 +23,8 @@ pub(crate) struct Known {
 struct One {
     /// Whose events it is to.
     source: ContextId,
-    /// Up to where there is nothing for the handler, if the subscription still is at this place.
-    passed: Option<(Place, Point)>,
+    /// Up to where there is nothing for the handler, if the subscription still asks for this.
+    passed: Option<(Asked, Point)>,
 }
 
 impl Default for Known {
@@ -63,22 +63,22 @@ impl Known {
         true
     }
 
-    /// There is nothing for the handler of a subscription, which is at `place`, up to this point.
+    /// There is nothing for the handler of a subscription, which asks for this, up to this point.
     /// Tells whether there is room for that.
-    pub(crate) fn pass(&mut self, subscription: Subscription, place: Place, to: Point) -> bool {
+    pub(crate) fn pass(&mut self, subscription: Subscription, asked: Asked, to: Point) -> bool {
         let one = self.all.get_mut(&subscription);
         one.is_some_and(|one| {
-            one.passed = Some((place, to));
+            one.passed = Some((asked, to));
             true
         })
     }
 
-    /// Where a subscription that is at `place` goes on.
-    pub(crate) fn goes_on(&self, subscription: Subscription, place: Place) -> Place {
+    /// Where a subscription that asks for this goes on.
+    pub(crate) fn goes_on(&self, subscription: Subscription, asked: Asked) -> Place {
         let one = self.all.get(&subscription);
         match one.and_then(|one| one.passed) {
-            Some((from, to)) if from == place => Place::Behind(to),
-            _ => place,
+            Some((before, to)) if before == asked => Place::Behind(to),
+            _ => asked.place,
         }
     }
 
@@ -150,15 +150,20 @@ mod tests {
         assert_eq!((first.len(), second.len()), (1, 1));
         assert_ne!(first, second);
         let [before, passed] = [4, 9].map(|number| Point { number, stamp: 0 });
-        assert!(known.pass(subscription(1, 7), Place::Behind(before), passed));
-        assert!(!known.pass(subscription(3, 7), Place::Behind(before), passed));
-        let goes_on = |n, at| known.goes_on(subscription(n, 7), Place::Behind(at));
-        assert_eq!(goes_on(1, before), Place::Behind(passed));
-        assert_eq!(goes_on(2, before), Place::Behind(before));
-        assert_eq!(
-            goes_on(1, Point::default()),
-            Place::Behind(Point::default())
-        );
+        let asks = |at, kind| Asked::of(Place::Behind(at), kind);
+        assert!(known.pass(subscription(1, 7), asks(before, Some("said")), passed));
+        assert!(!known.pass(subscription(3, 7), asks(before, Some("said")), passed));
+        let goes_on = |n, at, kind| known.goes_on(subscription(n, 7), asks(at, kind));
+        assert_eq!(goes_on(1, before, Some("said")), Place::Behind(passed));
+        assert_eq!(goes_on(2, before, Some("said")), Place::Behind(before));
+        let others = [
+            (before, Some("done")),
+            (before, None),
+            (Point::default(), Some("said")),
+        ];
+        for (at, kind) in others {
+            assert_eq!(goes_on(1, at, kind), Place::Behind(at), "it was made anew");
+        }
         known.forget_listener(id(1));
         assert_eq!([7, 8].map(|source| of(&known, source)), [1, 0]);
         assert!(known.note(subscription(3, 7), id(7)));

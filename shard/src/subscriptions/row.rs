@@ -78,6 +78,24 @@ pub(crate) enum Place {
     Since(u64),
 }
 
+/// What a subscription asks for. Whoever subscribes its handler anew may ask for another kind, and from the
+/// same place on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Asked {
+    pub(crate) place: Place,
+    /// A digest of the kind, if it is for one alone.
+    kind: Option<blake3::Hash>,
+}
+
+impl Asked {
+    pub(crate) fn of(place: Place, kind: Option<&str>) -> Asked {
+        Asked {
+            place,
+            kind: kind.map(|kind| blake3::hash(kind.as_bytes())),
+        }
+    }
+}
+
 /// A subscription.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SubscriptionRow {
@@ -161,6 +179,11 @@ impl SubscriptionRow {
     /// Whether a value is that of a subscription that nobody has worked on.
     pub(crate) fn is_of_new(value: &[u8]) -> bool {
         value.get(1).is_some_and(|is_new| *is_new != 0)
+    }
+
+    /// What it asks for now.
+    pub(crate) fn asked(&self) -> Asked {
+        Asked::of(self.place, self.kind.as_deref())
     }
 
     /// Whether events are told one by one now.

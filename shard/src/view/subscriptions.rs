@@ -8,14 +8,14 @@ use corelet_wasm_host::{
 };
 
 use super::View;
-use crate::subscriptions::{Place, Point, SUBSCRIBED_ALL, SubscriptionKey, SubscriptionRow};
+use crate::subscriptions::{Asked, Place, Point, SUBSCRIBED_ALL, SubscriptionKey, SubscriptionRow};
 
 /// What a handler is told with one turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Hearing {
     pub(crate) key: SubscriptionKey,
-    /// Where the subscription was when that was put together.
-    pub(crate) from: Place,
+    /// What the subscription asked for when that was put together.
+    pub(crate) from: Asked,
     /// Where it is with that.
     pub(crate) to: Forward,
 }
@@ -118,13 +118,13 @@ impl View {
         Ok(PutOffHearing::Again { handler, attempts })
     }
 
-    /// The subscription, if it is where it was when what a handler is told was put together.
+    /// The subscription, if it asks for what it did when what a handler is told was put together.
     fn subscription_at(
         &mut self,
         hearing: &Hearing,
     ) -> Result<Option<SubscriptionRow>, StateError> {
         let row = self.subscription(hearing.key)?;
-        Ok(row.filter(|row| row.place == hearing.from))
+        Ok(row.filter(|row| row.asked() == hearing.from))
     }
 
     /// Its length is the same as before.
@@ -297,7 +297,7 @@ mod tests {
     fn hearing(from: u64, to: Forward) -> Hearing {
         Hearing {
             key: key(1, "heard"),
-            from: Place::Behind(at(from)),
+            from: Asked::of(Place::Behind(at(from)), None),
             to,
         }
     }
@@ -351,6 +351,11 @@ mod tests {
         view.subscribe(new(1, "heard", Some(4)), 1).unwrap();
         let stale = hearing(3, behind(9));
         assert_eq!(view.hear(&stale).unwrap(), None);
+        let of_kind = Hearing {
+            from: Asked::of(Place::Behind(at(4)), Some("said")),
+            ..hearing(4, behind(9))
+        };
+        assert_eq!(view.hear(&of_kind).unwrap(), None);
         let first = hearing(4, behind(9));
         assert_eq!(view.hear(&first).unwrap().as_deref(), Some("heard"));
         assert_eq!(view.hear(&first).unwrap(), None);
