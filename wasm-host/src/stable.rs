@@ -34,13 +34,17 @@ const BLOCKS_PER_PAGE: u64 = STABLE_PAGE_BYTES / STABLE_BLOCK_BYTES as u64;
 /// No block has this place.
 const NOWHERE: usize = usize::MAX;
 
-/// What reading or writing has taken.
+/// How far reading or writing has come, and what it has taken.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Touched {
+    /// Bytes that were read or written.
+    pub(crate) bytes: usize,
     /// Entries that were looked for in the state.
     pub(crate) looked_for: u64,
     /// Blocks that were written, and had not been before in this turn.
     pub(crate) written: u64,
+    /// Work without a price: what was read for those entries and is not shown.
+    pub(crate) unpriced: u64,
 }
 
 /// How far opening a stable memory has come.
@@ -159,44 +163,45 @@ impl StableMemory {
         end.is_some_and(|end| end <= self.bytes)
     }
 
-    /// Appends bytes, which are there, to `out`. Gives how many entries were looked for.
+    /// Appends bytes, which are there, to `out`: all of them, or those of the blocks up to the one with which
+    /// the work without a price comes to `unpriced_max`.
     pub(crate) fn read(
         &mut self,
         state: &mut dyn GuestState,
         offset: u64,
         count: usize,
+        unpriced_max: u64,
         out: &mut Vec<u8>,
-    ) -> Result<u64, StateError> {
-        let (mut offset, mut left) = (offset, count);
-        let mut looked_for = 0;
-        while left > 0 {
-            let part = part_at(offset, left);
-            let (place, is_new) = self.come_to(state, part.number)?;
-            looked_for += u64::from(is_new);
+    ) -> Result<Touched, StateError> {
+        let mut touched = Touched::default();
+        while touched.bytes < count {
+            let part = part_at(offset + touched.bytes as u64, count - touched.bytes);
+            let place = self.come_to(state, part.number, &mut touched)?;
             match &self.blocks[place].bytes {
                 Some(bytes) => out.extend_from_slice(&bytes[part.at..part.at + part.bytes]),
                 None => out.resize(out.len() + part.bytes, 0),
             }
-            offset += part.bytes as u64;
-            left -= part.bytes;
+            touched.bytes += part.bytes;
+            if touched.unpriced >= unpriced_max {
+                break;
+            }
         }
-        Ok(looked_for)
+        Ok(touched)
     }
 
-    /// Writes bytes to where some are.
+    /// Writes bytes to where some are, as far as [`read`](Self::read) reads.
     pub(crate) fn write(
         &mut self,
         state: &mut dyn GuestState,
         offset: u64,
         bytes: &[u8],
+        unpriced_max: u64,
     ) -> Result<Touched, StateError> {
-        let (mut offset, mut rest) = (offset, bytes);
-        let mut touched = Touched::default();
+        let (mut rest, mut touched) = (bytes, Touched::default());
         while !rest.is_empty() {
-            let part = part_at(offset, rest.len());
+            let part = part_at(offset + touched.bytes as u64, rest.len());
             let (now, behind) = rest.split_at(part.bytes);
-            let (place, is_new) = self.come_to(state, part.number)?;
-            touched.looked_for += u64::from(is_new);
+            let place = self.come_to(state, part.number, &mut touched)?;
             let block = &mut self.blocks[place];
             if !block.is_written {
                 block.is_written = true;
@@ -205,8 +210,11 @@ impl StableMemory {
             }
             let own = block.bytes.get_or_insert_with(zeros);
             own[part.at..part.at + part.bytes].copy_from_slice(now);
-            offset += part.bytes as u64;
+            touched.bytes += part.bytes;
             rest = behind;
+            if touched.unpriced >= unpriced_max {
+                break;
+            }
         }
         Ok(touched)
     }
@@ -233,8 +241,13 @@ impl StableMemory {
         self.has_grown || self.read < self.blocks.len()
     }
 
-    /// Makes entries of some of what was written. Gives whether that was all.
-    pub(crate) fn save_some(&mut self, state: &mut dyn GuestState) -> Result<bool, StateError> {
+    /// Makes entries of some of what was written: of fewer, if the work without a price comes to `unpriced_max`,
+    /// of which nothing else is told, as the slice ends behind each of these steps. Gives whether that was all.
+    pub(crate) fn save_some(
+        &mut self,
+        state: &mut dyn GuestState,
+        unpriced_max: u64,
+    ) -> Result<bool, StateError> {
         if self.has_grown || self.lacks_end {
             (self.has_grown, self.lacks_end) = (false, false);
             if let Some(end) = self.end.take() {
@@ -244,6 +257,7 @@ impl StableMemory {
             let last = (self.bytes / STABLE_BLOCK_BYTES as u64 - 1) as u32;
             state.set(Space::Stable, &end_key(last), &[])?;
         }
+        let mut unpriced = 0_u64;
         for _ in 0..SAVE_STEP {
             let Some(block) = self.blocks.pop() else {
                 return Ok(true);
@@ -258,27 +272,35 @@ impl StableMemory {
                 [] => {}
                 bytes => state.set(Space::Stable, &key, bytes)?,
             }
+            // Of the end as well.
+            unpriced = unpriced.saturating_add(state.take_unseen());
+            if unpriced >= unpriced_max {
+                break;
+            }
         }
         Ok(self.blocks.is_empty())
     }
 
-    /// Where the block of this number is, and whether the state was asked for it.
+    /// Where the block of this number is. Notes what it takes if the state is asked for it.
     fn come_to(
         &mut self,
         state: &mut dyn GuestState,
         number: u32,
-    ) -> Result<(usize, bool), StateError> {
+        touched: &mut Touched,
+    ) -> Result<usize, StateError> {
         if self.last.0 == number && self.last.1 != NOWHERE {
-            return Ok((self.last.1, false));
+            return Ok(self.last.1);
         }
         if let Some(&place) = self.places.get(&number) {
             self.last = (number, place);
-            return Ok((place, false));
+            return Ok(place);
         }
         if self.read >= READ_BLOCKS_MAX {
             self.forget_read();
         }
         let value = state.get(Space::Stable, &number.to_be_bytes())?;
+        touched.looked_for += 1;
+        touched.unpriced = touched.unpriced.saturating_add(state.take_unseen());
         let bytes = match &value {
             None => None,
             Some(value) => {
@@ -298,7 +320,7 @@ impl StableMemory {
         self.places.insert(number, place);
         self.read += 1;
         self.last = (number, place);
-        Ok((place, true))
+        Ok(place)
     }
 
     /// Keeps what was written alone.
@@ -373,8 +395,47 @@ mod tests {
         }
     }
 
-    fn save(mut memory: StableMemory, state: &mut State) {
-        while !memory.save_some(state).unwrap() {}
+    /// What has room for no work without a price stops behind each block.
+    const ROOMS: [u64; 2] = [0, u64::MAX];
+
+    fn save(mut memory: StableMemory, state: &mut State, room: u64) {
+        while !memory.save_some(state, room).unwrap() {}
+    }
+
+    fn read(
+        memory: &mut StableMemory,
+        state: &mut State,
+        at: u64,
+        count: usize,
+        room: u64,
+    ) -> (Vec<u8>, u64) {
+        let (mut out, mut looked_for) = (Vec::new(), 0);
+        while out.len() < count {
+            let (at, left) = (at + out.len() as u64, count - out.len());
+            let touched = memory.read(state, at, left, room, &mut out).unwrap();
+            looked_for += touched.looked_for;
+        }
+        (out, looked_for)
+    }
+
+    /// Gives how many entries were looked for, and how many blocks were written first.
+    fn write(
+        memory: &mut StableMemory,
+        state: &mut State,
+        at: u64,
+        bytes: &[u8],
+        room: u64,
+    ) -> (u64, u64) {
+        let (mut done, mut counts) = (0, (0, 0));
+        while done < bytes.len() {
+            let touched = memory
+                .write(state, at + done as u64, &bytes[done..], room)
+                .unwrap();
+            done += touched.bytes;
+            counts.0 += touched.looked_for;
+            counts.1 += touched.written;
+        }
+        counts
     }
 
     fn open(state: &mut State) -> Result<StableMemory, StateError> {
@@ -386,9 +447,8 @@ mod tests {
 
     fn read_all(state: &mut State) -> Vec<u8> {
         let mut memory = open(state).unwrap();
-        let (mut bytes, count) = (Vec::new(), memory.bytes() as usize);
-        memory.read(state, 0, count, &mut bytes).unwrap();
-        bytes
+        let count = memory.bytes() as usize;
+        read(&mut memory, state, 0, count, u64::MAX).0
     }
 
     /// Turns that read, write, erase and grow, of which some are dropped: a memory reads as an array does, within
@@ -413,22 +473,20 @@ mod tests {
                     let longest = if random.below(4) == 0 { 70_000 } else { 3_000 };
                     let count = (random.below(longest) as usize).min(turn.len() - at);
                     let part = &mut turn[at..at + count];
+                    let room = ROOMS[random.below(2) as usize];
                     if random.below(2) == 0 {
-                        let mut found = Vec::new();
-                        memory
-                            .read(&mut state, at as u64, count, &mut found)
-                            .unwrap();
+                        let (found, _) = read(&mut memory, &mut state, at as u64, count, room);
                         assert!(found == part, "seed {seed}: {count} bytes at {at}");
                     } else {
                         part.fill(random.below(3) as u8);
                         // As the host function does.
                         if !memory.write_again(at as u64, part) {
-                            memory.write(&mut state, at as u64, part).unwrap();
+                            write(&mut memory, &mut state, at as u64, part, room);
                         }
                     }
                 }
                 if random.below(4) > 0 {
-                    save(memory, &mut state);
+                    save(memory, &mut state, ROOMS[random.below(2) as usize]);
                     model = turn;
                 }
             }
@@ -447,14 +505,8 @@ mod tests {
         let mut state = State::from([(vec![0, 0, 0, 8], b"full".to_vec())]);
         let mut memory = open(&mut state).unwrap();
         memory.grow(100);
-        let mut touched = Vec::new();
-        for (at, bytes) in [(1023, 1), (1023, 2), (0, 2048), (5, 1)] {
-            touched.push(memory.write(&mut state, at, &vec![7; bytes]).unwrap());
-        }
-        let counts: Vec<_> = touched
-            .iter()
-            .map(|it| (it.looked_for, it.written))
-            .collect();
+        let counts = [(1023, 1), (1023, 2), (0, 2048), (5, 1)]
+            .map(|(at, bytes)| write(&mut memory, &mut state, at, &vec![7; bytes], u64::MAX));
         assert_eq!(counts, [(1, 1), (1, 1), (0, 0), (0, 0)]);
         // The last write was to the first block.
         for (at, count, is_there) in [(0, 1024, true), (1023, 1, true), (1023, 2, false)] {
@@ -463,20 +515,16 @@ mod tests {
         for at in [1024, 2048, u64::MAX, u64::MAX - 1023] {
             assert!(!memory.write_again(at, &[8]), "{at}");
         }
-        memory.read(&mut state, 8192, 1, &mut Vec::new()).unwrap();
+        read(&mut memory, &mut state, 8192, 1, u64::MAX);
         assert!(!memory.write_again(8192, &[8]), "it was only read");
-        let mut read = |at: u64, count| {
-            let mut out = Vec::new();
-            let looked_for = memory.read(&mut state, at, count, &mut out).unwrap();
-            assert_eq!(out.len(), count);
-            looked_for
-        };
-        assert_eq!((read(0, 4096), read(0, 4096)), (2, 0));
+        let mut looked_for = |count| read(&mut memory, &mut state, 0, count, u64::MAX).1;
+        assert_eq!((looked_for(4096), looked_for(4096)), (2, 0));
         // One more than stay, beside the two that were written.
         let blocks = READ_BLOCKS_MAX + 3;
-        assert_eq!(read(0, blocks * STABLE_BLOCK_BYTES), blocks as u64 - 5);
-        assert_eq!(read(0, 4096), 2, "those that were written have stayed");
-        save(memory, &mut state);
+        let expected = blocks as u64 - 5;
+        assert_eq!(looked_for(blocks * STABLE_BLOCK_BYTES), expected);
+        assert_eq!(looked_for(4096), 2, "those that were written have stayed");
+        save(memory, &mut state, u64::MAX);
         assert_eq!(state.len(), 4);
     }
 
@@ -498,8 +546,8 @@ mod tests {
             assert!(memory.has(last, 1) && !memory.has(last, 2) && !memory.has(last, u64::MAX));
             // Also if what said so is made zero, and goes.
             for byte in [b"x", b"\0"] {
-                memory.write(&mut state, last, byte).unwrap();
-                save(memory, &mut state);
+                write(&mut memory, &mut state, last, byte, u64::MAX);
+                save(memory, &mut state, u64::MAX);
                 memory = open(&mut state).unwrap();
                 assert_eq!(memory.bytes(), pages * STABLE_PAGE_BYTES);
             }
@@ -511,6 +559,7 @@ mod tests {
         let long = vec![1; STABLE_BLOCK_BYTES + 1];
         let mut state = State::from([(vec![0; 4], long)]);
         let mut memory = open(&mut state).unwrap();
-        memory.read(&mut state, 0, 1, &mut Vec::new()).unwrap_err();
+        let read = memory.read(&mut state, 0, 1, u64::MAX, &mut Vec::new());
+        read.unwrap_err();
     }
 }

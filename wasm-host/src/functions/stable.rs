@@ -18,7 +18,8 @@ use crate::host_context::{
 use crate::stable::{Opening, STABLE_BLOCK_BYTES, STABLE_PAGE_BYTES, StableMemory, WRITTEN_BYTES};
 use crate::world;
 
-/// Bytes that are read or written before the price of their blocks is charged and the slice may end.
+/// Bytes that are read or written before the price of their blocks is charged and the slice may end. It ends
+/// before, if so much was read for them that is not shown: another node decides how much that is.
 const STEP_BYTES: usize = 64 * STABLE_BLOCK_BYTES;
 
 pub(super) fn add_to(linker: &mut Linker<HostContext>) -> wasmtime::Result<()> {
@@ -96,20 +97,23 @@ async fn read(mut cx: Cx<'_>, offset: u64, count: u32) -> wasmtime::Result<(Vec<
     loop {
         let now = STEP_BYTES.min(count - out.len());
         let at = offset.saturating_add(out.len() as u64);
-        let (looked_for, is_there) = with_stable(&mut cx, |memory, state, _| {
+        let room = cx.data().unpriced_left();
+        let touched = with_stable(&mut cx, |memory, state, _| {
             // All of it, so that nothing is read before it is refused.
             if !memory.has(offset, count as u64) {
-                return Ok((0, false));
+                return Ok(None);
             }
             out.reserve_exact(count - out.len());
-            let looked_for = memory.read(state, at, now, &mut out)?;
-            Ok((looked_for, true))
+            memory.read(state, at, now, room, &mut out).map(Some)
         })?;
-        if !is_there {
+        let Some(touched) = touched else {
             return Err(beyond(&mut cx, "read", offset, count)?);
-        }
-        if looked_for > 0 && charge(&mut cx, looked_for * cost.per_row)? {
-            slice_end(&mut cx).await;
+        };
+        if touched.looked_for > 0 {
+            cx.data_mut().did_unpriced(touched.unpriced);
+            if charge(&mut cx, touched.looked_for * cost.per_row)? {
+                slice_end(&mut cx).await;
+            }
         }
         if out.len() >= count {
             return Ok((out,));
@@ -142,26 +146,41 @@ async fn write(mut cx: Cx<'_>, offset: u64, bytes: Bytes) -> wasmtime::Result<()
     let count = bytes.len();
     let mut done = 0;
     loop {
-        let now = STEP_BYTES.min(count - done);
-        let at = offset.saturating_add(done as u64);
-        let touched = with_stable(&mut cx, |memory, state, store| {
-            if !memory.has(offset, count as u64) {
-                return Ok(None);
+        let step_end = count.min(done + STEP_BYTES);
+        let (mut looked_for, mut written) = (0, 0);
+        loop {
+            let at = offset.saturating_add(done as u64);
+            let room = cx.data().unpriced_left();
+            let touched = with_stable(&mut cx, |memory, state, store| {
+                if !memory.has(offset, count as u64) {
+                    return Ok(None);
+                }
+                let bytes = &bytes.as_le_slice(&store)[done..step_end];
+                memory.write(state, at, bytes, room).map(Some)
+            })?;
+            let Some(touched) = touched else {
+                return Err(beyond(&mut cx, "written", offset, count)?);
+            };
+            looked_for += touched.looked_for;
+            written += touched.written;
+            done += touched.bytes;
+            if touched.unpriced > 0 {
+                cx.data_mut().did_unpriced(touched.unpriced);
             }
-            let bytes = &bytes.as_le_slice(&store)[done..done + now];
-            memory.write(state, at, bytes).map(Some)
-        })?;
-        let Some(touched) = touched else {
-            return Err(beyond(&mut cx, "written", offset, count)?);
-        };
-        if touched.looked_for > 0 || touched.written > 0 {
-            count_writes(&mut cx, touched.written, touched.written * WRITTEN_BYTES)?;
-            let rows = touched.looked_for * costs::STABLE_READ.per_row;
-            if charge(&mut cx, rows + touched.written * cost.per_row)? {
+            if done >= step_end {
+                break;
+            }
+            // The step is counted and paid for as a whole, so that one which goes too far has used the
+            // same wherever it was interrupted.
+            slice_end(&mut cx).await;
+        }
+        if looked_for > 0 || written > 0 {
+            count_writes(&mut cx, written, written * WRITTEN_BYTES)?;
+            let rows = looked_for * costs::STABLE_READ.per_row;
+            if charge(&mut cx, rows + written * cost.per_row)? {
                 slice_end(&mut cx).await;
             }
         }
-        done += now;
         if done >= count {
             return Ok(());
         }
@@ -227,10 +246,13 @@ async fn find_stable(cx: &mut Cx<'_>) -> wasmtime::Result<()> {
 
 /// Makes entries of what the turn has written; parks the guest, which has answered, in between.
 pub(crate) async fn save_stable(mut cx: Cx<'_>) -> wasmtime::Result<()> {
-    while !with_stable(&mut cx, |memory, state, _| memory.save_some(state))? {
+    loop {
+        let room = cx.data().unpriced_left();
+        if with_stable(&mut cx, |memory, state, _| memory.save_some(state, room))? {
+            return Ok(());
+        }
         slice_end(&mut cx).await;
     }
-    Ok(())
 }
 
 /// Stops a guest that goes beyond the end of its memory.

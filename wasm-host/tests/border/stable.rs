@@ -157,6 +157,56 @@ fn what_was_removed_behind_the_end_is_walked_over_slice_by_slice_and_costs_nothi
     assert!(slices >= expected && expected > 20, "{slices} slices");
 }
 
+/// Other nodes can put 1 MiB beneath each block, which is read with it and not shown: that costs no fuel, and
+/// time. A block that goes is read once more then.
+#[test]
+fn what_is_read_beneath_blocks_ends_slices_and_costs_nothing() {
+    const BLOCKS: u32 = 64;
+    let read = "(call $stable-read (i64.const 0) (i32.const 65536) (i32.const 512))
+        (call $ok-number (i64.load32_u (i32.const 516)))";
+    let write = "(drop (memory.grow (i32.const 1)))
+        (call $stable-write (i64.const 0) (i32.const 65536) (i32.const 65536))
+        (call $ok-number (i64.const 65536))";
+    let writes_max = |writes_max| Limits {
+        writes_max,
+        ..Limits::default()
+    };
+    // The last of them is stopped in the middle.
+    for (body, limits, times) in [
+        (read, Limits::default(), 1),
+        (write, Limits::default(), 2),
+        (write, writes_max(20), 1),
+    ] {
+        let is_whole = limits.writes_max >= u64::from(BLOCKS);
+        let host = host_with(limits);
+        let run = |beneath| {
+            let mut state = MapState {
+                beneath,
+                ..MapState::default()
+            };
+            let all = state.map(Space::Stable);
+            for n in 0..BLOCKS {
+                all.insert(n.to_be_bytes().to_vec(), b"1".to_vec());
+            }
+            all.insert(vec![0, 0, 0, 63, 0], vec![]);
+            let (finished, slices) = run_counting(&host, body, state);
+            let fuel = finished.fuel_used;
+            if is_whole {
+                assert_eq!(output(&finished), "65536");
+                let left = blocks(&mut state_of(finished)).len() as u32;
+                assert_eq!(left, if body == read { BLOCKS + 1 } else { 1 });
+                return (slices, fuel, String::new());
+            }
+            (slices, fuel, failure(finished).to_string())
+        };
+        let (few, fuel, told) = run(0);
+        let (many, same, same_told) = run(1 << 20);
+        assert_eq!((same, same_told), (fuel, told), "{body}");
+        let more = times * u64::from(BLOCKS);
+        assert!(many + 2 >= few + more, "{body}: {few} and {many} slices");
+    }
+}
+
 #[test]
 fn a_state_that_cannot_answer_ends_the_call() {
     let host = host();
