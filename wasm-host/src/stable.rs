@@ -241,6 +241,11 @@ impl StableMemory {
         self.has_grown || self.read < self.blocks.len()
     }
 
+    /// Whether an end is made with what was written, though the memory has not grown.
+    pub(crate) fn gains_end(&self) -> bool {
+        self.lacks_end && !self.has_grown
+    }
+
     /// Makes entries of some of what was written: of fewer, if the work without a price comes to `unpriced_max`,
     /// of which nothing else is told, as the slice ends behind each of these steps. Gives whether that was all.
     pub(crate) fn save_some(

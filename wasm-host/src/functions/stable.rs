@@ -246,6 +246,10 @@ async fn find_stable(cx: &mut Cx<'_>) -> wasmtime::Result<()> {
 
 /// Makes entries of what the turn has written; parks the guest, which has answered, in between.
 pub(crate) async fn save_stable(mut cx: Cx<'_>) -> wasmtime::Result<()> {
+    // That of a memory which has grown was counted then.
+    if with_stable(&mut cx, |memory, _, _| Ok(memory.gains_end()))? {
+        count_writes(&mut cx, 1, END_BYTES)?;
+    }
     loop {
         let room = cx.data().unpriced_left();
         if with_stable(&mut cx, |memory, state, _| memory.save_some(state, room))? {

@@ -207,6 +207,32 @@ fn what_is_read_beneath_blocks_ends_slices_and_costs_nothing() {
     }
 }
 
+/// If only a block of another node's says how long the memory is, an end is written beside the first block.
+#[test]
+fn an_end_that_a_call_has_to_write_counts_as_a_write() {
+    let body = format!("(call $stable-write (i64.const 0) (i32.const 272) (i32.const 1)) {OK}");
+    let run = |writes_max, last: &[u8]| {
+        let host = host_with(Limits {
+            writes_max,
+            ..Limits::default()
+        });
+        let mut state = MapState::default();
+        state.map(Space::Stable).insert(last.to_vec(), vec![]);
+        run_body(&host, &body, state)
+    };
+    let (block, end) = ([0, 0, 0, 5], [0, 0, 0, 63, 0]);
+    let stopped = failure(run(1, &block));
+    let Failure::LimitExceeded { limit, used, max } = stopped else {
+        panic!("{stopped}")
+    };
+    assert_eq!((limit, used, max), ("writes_max", 2, 1));
+    for (writes_max, last) in [(2, &block[..]), (1, &end[..])] {
+        let mut state = state_of(run(writes_max, last));
+        let keys: Vec<_> = blocks(&mut state).into_iter().map(|it| it.0).collect();
+        assert!(keys.contains(&vec![0; 4]) && keys.contains(&end.to_vec()), "{keys:?}");
+    }
+}
+
 #[test]
 fn a_state_that_cannot_answer_ends_the_call() {
     let host = host();
