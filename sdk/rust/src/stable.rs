@@ -48,8 +48,9 @@ use crate::stable_blocks::{self, BLOCK_BYTES};
 /// Bytes by which the memory grows.
 pub const PAGE_BYTES: u64 = 64 << 10;
 
-/// Bytes that are asked for, or written, at a time.
-const PART_BYTES: usize = 1 << 20;
+/// Bytes that are asked for, or written, at a time: what the server itself does in one step. A call of the host
+/// is next to nothing beside the blocks that these are.
+const PART_BYTES: usize = 64 << 10;
 
 /// How long it is, in pages.
 pub fn size() -> u64 {
@@ -67,7 +68,8 @@ pub fn grow(pages: u64) -> u64 {
 /// Fills `bytes` from what is there from `offset` on. Reading beyond the end stops the call.
 ///
 /// The first read of up to 1 KiB in a block of that size brings in all of it, and the call keeps the last
-/// few of them: further such reads there take a few nanoseconds, and ask nobody.
+/// few of them: further such reads there take a few nanoseconds, and ask nobody. Larger reads are made
+/// in parts of up to 64 KiB: a server whose `limits.scan_bytes_max` is below what is asked for at once stops the call.
 pub fn read(offset: u64, bytes: &mut [u8]) {
     if bytes.len() <= BLOCK_BYTES {
         let whole = |at| host::stable_read(at, BLOCK_BYTES as u32);
