@@ -65,32 +65,50 @@ pub fn grow(pages: u64) -> u64 {
     before
 }
 
-/// Fills `bytes` from what is there from `offset` on. Reading beyond the end stops the call.
+/// Fills `bytes` from what is there from `offset` on. Reading beyond the end stops the call, also if no bytes
+/// are read there.
 ///
 /// The first read of up to 1 KiB in a block of that size brings in all of it, and the call keeps the last
 /// few of them: further such reads there take a few nanoseconds, and ask nobody. Larger reads are made
 /// in parts of up to 64 KiB: a server whose `limits.scan_bytes_max` is below what is asked for at once stops the call.
 pub fn read(offset: u64, bytes: &mut [u8]) {
-    if bytes.len() <= BLOCK_BYTES {
+    // What is not there is asked for as it is, so that the server says what the call wanted.
+    if bytes.len() <= BLOCK_BYTES && has(offset, bytes.len()) {
         let whole = |at| host::stable_read(at, BLOCK_BYTES as u32);
         return stable_blocks::read(offset, bytes, whole);
     }
-    let mut at = offset;
-    for part in bytes.chunks_mut(PART_BYTES) {
+    let (mut at, mut rest) = (offset, bytes);
+    loop {
+        let (part, behind) = rest.split_at_mut(PART_BYTES.min(rest.len()));
         part.copy_from_slice(&host::stable_read(at, part.len() as u32));
+        if behind.is_empty() {
+            return;
+        }
         at = at.saturating_add(part.len() as u64);
+        rest = behind;
     }
 }
 
-/// Writes bytes from `offset` on. Writing beyond the end stops the call, and so does a query that
-/// comes here.
+/// Writes bytes from `offset` on. Writing beyond the end stops the call, also if no bytes are written, and so
+/// does a query that comes here.
 pub fn write(offset: u64, bytes: &[u8]) {
-    let mut at = offset;
-    for part in bytes.chunks(PART_BYTES) {
+    let (mut at, mut rest) = (offset, bytes);
+    loop {
+        let (part, behind) = rest.split_at(PART_BYTES.min(rest.len()));
         host::stable_write(at, part);
         stable_blocks::write(at, part);
+        if behind.is_empty() {
+            return;
+        }
         at = at.saturating_add(part.len() as u64);
+        rest = behind;
     }
+}
+
+/// Whether all of these bytes are there.
+fn has(offset: u64, count: usize) -> bool {
+    let end = offset.checked_add(count as u64);
+    end.is_some_and(|end| end <= bytes())
 }
 
 /// A place in the memory, from which it is read and written as a file is. Reading ends where the
@@ -126,7 +144,10 @@ impl io::Read for Cursor {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let left = bytes().saturating_sub(self.offset);
         let count = out.len().min(left.try_into().unwrap_or(usize::MAX));
-        read(self.offset, &mut out[..count]);
+        // Nothing may be read behind the end, and it would stop the call.
+        if count > 0 {
+            read(self.offset, &mut out[..count]);
+        }
         self.offset += count as u64;
         Ok(count)
     }

@@ -25,6 +25,12 @@ impl Bytes {
         }
     }
 
+    /// Writes a text where there has to be room for it.
+    #[update]
+    pub fn overwrite(&mut self, at: u64, text: &str) {
+        stable::write(at, text.as_bytes());
+    }
+
     /// A text of so many bytes.
     #[query]
     pub fn get(&self, at: u64, count: usize) -> String {
@@ -149,11 +155,39 @@ fn what_was_written_is_read_and_what_failed_leaves_nothing() {
     assert_eq!(failed.code(), Some("no"));
     assert_eq!(bytes.stable(), before);
     assert_eq!(bytes.query("rest", json!({ "back": 7 })).unwrap(), 7);
-    let beyond = bytes.query("get", get(131_070, 3)).unwrap_err();
-    assert!(
-        matches!(&beyond, Failed::Misused(message) if message.contains("beyond its end")),
-        "{beyond}"
-    );
+    // Behind the end a file has nothing, and that is no mistake.
+    assert_eq!(bytes.query("rest", json!({ "back": -7 })).unwrap(), 0);
+    assert_eq!(bytes.query("get", get(131_072, 0)).unwrap(), "");
+    bytes.update("overwrite", put(131_072, "")).unwrap();
     let wrote = bytes.query("grow_in_a_query", json!({})).unwrap_err();
     assert_eq!(wrote, Failed::WroteInQuery);
+}
+
+/// Whatever is kept, and in whatever parts it is asked for: it is told what the call wanted.
+#[test]
+fn what_goes_beyond_the_end_is_told_as_it_was_asked_for() {
+    let mut bytes = Context::<Bytes>::new();
+    let put = |at: u64, text: &str| json!({ "at": at, "text": text });
+    bytes.update("put", put(131_071, "x")).unwrap();
+    for (at, count) in [
+        (131_070, 3),
+        (131_072, 1),
+        (131_073, 0),
+        (131_000, 1024),
+        (200_000, 2_000),
+        (u64::MAX, 0),
+        (u64::MAX, 1),
+    ] {
+        let text = "x".repeat(count);
+        for (how, stopped) in [
+            ("read", bytes.query("get", json!({ "at": at, "count": count }))),
+            ("written", bytes.update("overwrite", put(at, &text))),
+        ] {
+            let expected = format!(
+                "the stable memory was {how} beyond its end: {count} bytes from {at} on, of \
+                 131072 in all"
+            );
+            assert_eq!(stopped.unwrap_err(), Failed::Misused(expected));
+        }
+    }
 }
