@@ -1,11 +1,17 @@
 //! Stable memory through the real server: it reads as an array of bytes does, whatever calls fail and
 //! whenever the server is killed; it travels with its context; and a call that goes too far is
-//! told how far it may.
+//! told how far it may. And, without a server, that an instance keeps nothing of it between calls.
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::pin::Pin;
 use std::process::Command;
+use std::task::{Context, Poll, Waker};
 
-use corelet_tests::{Client, Server, binary, flip, start_unlooked};
+use corelet_tests::{Client, Server, binary, component, flip, start_unlooked};
+use corelet_wasm_host::{
+    CompileIn, Entry, Finished, Host, HostConfig, Instance, MethodKind, Turn,
+};
 use serde_json::{Value, json};
 
 /// How many bytes the model has.
@@ -248,4 +254,78 @@ fn what_a_call_may_write_counts_by_the_block() {
     assert_eq!(record(2, 131_071), Value::Null);
     assert_eq!(record(2, 131_072), "limits.stable_bytes_max");
     assert_eq!(server.stop(), Some(0));
+}
+
+/// The blocks of one stable memory.
+type State = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// One call, without a server: its output, and what it leaves.
+fn run(
+    instance: Instance,
+    kind: MethodKind,
+    method: &str,
+    args: &Value,
+    state: &State,
+) -> (Value, Instance, State) {
+    let mut running = instance.run(Turn {
+        entry: Entry::Call {
+            method: method.into(),
+            kind,
+        },
+        args: args.to_string().into(),
+        context: [7; 32],
+        caller: "somebody".into(),
+        author: [9; 32],
+        now_nanos: 1_000,
+        seed: [3; 32],
+        state_version: 5,
+        fuel_max: 100_000_000,
+        queries: 0,
+        state: Box::new(state.clone()),
+    });
+    let finished: Finished = loop {
+        let polled = Pin::new(&mut running).poll(&mut Context::from_waker(Waker::noop()));
+        if let Poll::Ready(finished) = polled {
+            break finished;
+        }
+    };
+    let output = finished.outcome.expect("an output");
+    let output = serde_json::from_slice(&output.bytes).expect("it is JSON");
+    let state = finished.state.into_any().downcast::<State>();
+    let instance = finished.instance.expect("an instance that goes on");
+    (output, instance, *state.expect("the state of the call"))
+}
+
+/// Another instance of the same application may have written in between, and so may another node: what the SDK
+/// has kept of the memory that one call has read is not what the next one has.
+#[test]
+fn an_instance_keeps_nothing_of_a_stable_memory_between_calls() {
+    let host = Host::new(HostConfig {
+        compile_in: CompileIn::ThisProcess,
+        ..HostConfig::new(4)
+    });
+    let module = host.expect("a host").load(&component("tape"));
+    let module = module.expect("the tape is loaded");
+    let recorded = |at: u64, text: &str, state: &State| {
+        let instance = module.instantiate().expect("room for an instance");
+        let args = json!({ "at": at, "text": text });
+        run(instance, MethodKind::Update, "record", &args, state).2
+    };
+    let first = recorded(500, "the first", &State::new());
+    let longer = recorded(70_000, "more", &recorded(500, "and the second", &first));
+    // In the same block, and on both sides of the shorter one's end.
+    let spots = [json!({ "at": 500, "count": 14 }), json!({ "at": 65_532, "count": 8 })];
+    let mut instance = module.instantiate().expect("room for an instance");
+    for _ in 0..2 {
+        for (state, expected) in [
+            (&first, ["the first.....", "...."]),
+            (&longer, ["and the second", "........"]),
+        ] {
+            for (spot, expected) in spots.iter().zip(expected) {
+                let (played, warm, _) = run(instance, MethodKind::Query, "play", spot, state);
+                assert_eq!(played, expected);
+                instance = warm;
+            }
+        }
+    }
 }
