@@ -9,9 +9,7 @@ use std::process::Command;
 use std::task::{Context, Poll, Waker};
 
 use corelet_tests::{Client, Server, binary, component, flip, start_unlooked};
-use corelet_wasm_host::{
-    CompileIn, Entry, Finished, Host, HostConfig, Instance, MethodKind, Turn,
-};
+use corelet_wasm_host::{CompileIn, Entry, Finished, Host, HostConfig, Instance, MethodKind, Turn};
 use serde_json::{Value, json};
 
 /// How many bytes the model has.
@@ -314,7 +312,10 @@ fn an_instance_keeps_nothing_of_a_stable_memory_between_calls() {
     let first = recorded(500, "the first", &State::new());
     let longer = recorded(70_000, "more", &recorded(500, "and the second", &first));
     // In the same block, and on both sides of the shorter one's end.
-    let spots = [json!({ "at": 500, "count": 14 }), json!({ "at": 65_532, "count": 8 })];
+    let spots = [
+        json!({ "at": 500, "count": 14 }),
+        json!({ "at": 65_532, "count": 8 }),
+    ];
     let mut instance = module.instantiate().expect("room for an instance");
     for _ in 0..2 {
         for (state, expected) in [

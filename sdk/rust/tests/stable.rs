@@ -180,7 +180,10 @@ fn what_goes_beyond_the_end_is_told_as_it_was_asked_for() {
     ] {
         let text = "x".repeat(count);
         for (how, stopped) in [
-            ("read", bytes.query("get", json!({ "at": at, "count": count }))),
+            (
+                "read",
+                bytes.query("get", json!({ "at": at, "count": count })),
+            ),
             ("written", bytes.update("overwrite", put(at, &text))),
         ] {
             let expected = format!(

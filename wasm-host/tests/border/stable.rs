@@ -229,7 +229,10 @@ fn an_end_that_a_call_has_to_write_counts_as_a_write() {
     for (writes_max, last) in [(2, &block[..]), (1, &end[..])] {
         let mut state = state_of(run(writes_max, last));
         let keys: Vec<_> = blocks(&mut state).into_iter().map(|it| it.0).collect();
-        assert!(keys.contains(&vec![0; 4]) && keys.contains(&end.to_vec()), "{keys:?}");
+        assert!(
+            keys.contains(&vec![0; 4]) && keys.contains(&end.to_vec()),
+            "{keys:?}"
+        );
     }
 }
 
