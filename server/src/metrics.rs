@@ -12,7 +12,7 @@ use std::fs;
 use std::sync::Arc;
 
 use corelet_shard::{BlobService, Histogram, ShardHandle, ShardStats, UploadService};
-use corelet_wasm_host::HostStats;
+use corelet_wasm_host::{HostStats, Limits};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
@@ -149,6 +149,7 @@ impl prometheus_client::collector::Collector for Source {
         )?;
         self.door(&mut encoder)?;
         self.host(&mut encoder)?;
+        self.limits_reached(&mut encoder)?;
         self.blobs(&mut encoder)?;
         self.uploads(&mut encoder)?;
         self.process(&mut encoder)
@@ -316,6 +317,21 @@ impl Source {
                 host.cache_rejects,
             ),
             (
+                "corelet_compile_cache_evictions",
+                "Files removed from the compile cache to stay below limits.cache_bytes_max",
+                host.cache_evictions,
+            ),
+            (
+                "corelet_compile_cache_write_failures",
+                "Applications that were compiled and could not be written into the compile cache",
+                host.cache_write_failures,
+            ),
+            (
+                "corelet_refusals_remembered",
+                "Components refused again without a look, as they are among limits.refusals_kept_max",
+                host.refusals_remembered,
+            ),
+            (
                 "corelet_pool_exhausted",
                 "Instances refused because all slots were in use",
                 host.pool_exhausted,
@@ -335,6 +351,26 @@ impl Source {
             "Instances, warm and running",
             host.instances_live as f64,
         )
+    }
+
+    /// A guest that runs for a timer, another context's call, an event or a hook has no caller who is
+    /// refused: this counts it all the same.
+    fn limits_reached(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let mut reached = encoder.encode_descriptor(
+            "corelet_limits_reached",
+            "Times that a guest reached a limit while it ran, whatever it ran for, by the limit's name",
+            None,
+            MetricType::Counter,
+        )?;
+        for (info, count) in Limits::TABLE.iter().zip(self.host.limits_reached) {
+            // A series for each limit that was never reached would only make noise.
+            if count > 0 {
+                let limit = format!("limits.{}", info.name);
+                let labels = [("limit", limit.as_str())];
+                ConstCounter::new(count).encode(reached.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
     }
 
     fn blobs(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {

@@ -340,7 +340,8 @@ fn what_a_context_has_sent_is_bounded_in_number_and_bytes() {
         let message = "x".repeat(300);
         let args = json!({ "message": message, "rooms": [&to] });
         let mut sent_ok = 0;
-        for _ in 0..12 {
+        const CALLS: usize = 12;
+        for _ in 0..CALLS {
             let answer = client
                 .call(&from, "relay", args.clone())
                 .expect("an answer");
@@ -353,6 +354,11 @@ fn what_a_context_has_sent_is_bounded_in_number_and_bytes() {
         }
         assert!((4..9).contains(&sent_ok), "{limits}: {sent_ok}");
         assert!(sent(&client, &from).len() <= 5);
+        let name = limits.split(' ').next().expect("a name");
+        let reached = client.metric(&format!(
+            r#"corelet_limits_reached_total{{limit="limits.{name}"}}"#
+        ));
+        assert_eq!(reached as usize, CALLS - sent_ok, "{limits}");
         // What was not sent has left nothing.
         assert_eq!(said(&client, &from).len(), sent_ok);
         server.kill();
@@ -384,6 +390,11 @@ fn calls_that_cause_each_other_end_at_their_depth() {
     assert_eq!(
         [&here, &there].map(|room| said(&client, room).len()),
         [4, 3]
+    );
+    let reached = client.metric(r#"corelet_limits_reached_total{limit="limits.sent_depth_max"}"#);
+    assert!(
+        reached > 0,
+        "it ran for another context's call, and is counted"
     );
 
     // One that sends itself the same for ever.

@@ -290,6 +290,8 @@ fn a_context_has_so_many_subscriptions() {
         refused["error"]["data"]["error"]["code"], "too_many",
         "{refused}"
     );
+    let of_limit = r#"corelet_limits_reached_total{limit="limits.subscriptions_max"}"#;
+    assert_eq!(client.metric(of_limit), 1);
     call(&client, &listener, "unfollow", json!({ "room": first }));
     follow(&client, &listener, &third, true);
     append(&client, &third, "hello");

@@ -50,7 +50,10 @@ pub enum Sending {
     /// It leaves when the turn is committed. Its name, unique in its context.
     Sent(String),
     /// There are as many already as there may be, or as many bytes.
-    TooMany,
+    TooMany {
+        /// Which of the two, by its name in [`crate::Limits::TABLE`].
+        limit: &'static str,
+    },
     /// So many calls have caused this turn, one the other, as may.
     TooDeep,
 }
@@ -60,7 +63,8 @@ pub enum Sending {
 pub trait GuestSends {
     /// Takes a call that is to be sent when the turn is committed.
     fn send(&mut self, _call: NewSend<'_>, _bounds: SentBounds) -> Result<Sending, StateError> {
-        Ok(Sending::TooMany)
+        let limit = "sent_calls_max";
+        Ok(Sending::TooMany { limit })
     }
 
     /// Whether the turn's answer is kept for whoever has sent the call, and so is bounded by

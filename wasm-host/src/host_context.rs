@@ -452,6 +452,11 @@ impl HostContext {
         }
     }
 
+    /// Counts that a limit was reached of which the guest is told, so that it goes on.
+    pub(crate) fn count_limit(&self, limit: &'static str) {
+        self.progress.shared.stats.count_limit(limit);
+    }
+
     /// Stops the guest if `used` is more than `max`.
     #[inline]
     pub(crate) fn bound(

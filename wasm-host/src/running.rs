@@ -139,7 +139,7 @@ impl Running {
         let fuel_used = self.fuel_used();
         self.turn = Box::pin(std::future::pending());
         if !mem::replace(&mut self.done, true) {
-            self.progress.shared.stats.lane().count_failure(&why);
+            self.progress.shared.stats.count_failure(&why);
         }
         let left = Arc::get_mut(&mut self.progress).and_then(|left| left.logs_left.take());
         Finished {
@@ -306,7 +306,7 @@ fn effects(instance: &mut Instance, outcome: Result<Output, Failure>, fuel_used:
     let state = context.end().unwrap_or_else(|| Box::new(NullState));
     if let Err(failure) = &outcome {
         events.clear();
-        context.progress.shared.stats.lane().count_failure(failure);
+        context.progress.shared.stats.count_failure(failure);
     }
     Finished {
         instance: None,

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::compile::NotCompiled;
 use crate::failure::Failure;
+use crate::limits::Limits;
 
 /// The live counters. [`Stats::read`] gives plain numbers.
 #[derive(Debug)]
@@ -24,6 +25,7 @@ pub(crate) struct Stats {
     pub(crate) pool_exhausted: AtomicU64,
     pub(crate) instances_live: AtomicU64,
     pub(crate) memory_bytes_live: AtomicU64,
+    limits_reached: [AtomicU64; LIMITS],
     lanes: [Lane; LANES],
 }
 
@@ -43,6 +45,8 @@ pub(crate) struct Lane {
 }
 
 const FAILURE_KINDS: usize = 17;
+
+const LIMITS: usize = Limits::TABLE.len();
 
 /// Compilations that ended in the same way.
 #[derive(Debug, Default)]
@@ -146,12 +150,13 @@ impl Default for Stats {
             pool_exhausted: AtomicU64::default(),
             instances_live: AtomicU64::default(),
             memory_bytes_live: AtomicU64::default(),
+            limits_reached: std::array::from_fn(|_| AtomicU64::default()),
         }
     }
 }
 
 impl Lane {
-    pub(crate) fn count_failure(&self, failure: &Failure) {
+    fn count_failure(&self, failure: &Failure) {
         let index = match failure {
             Failure::Application { .. } => 0,
             Failure::Trapped { .. } => 1,
@@ -180,6 +185,22 @@ impl Stats {
         let compilations = &self.compilations[outcome as usize];
         count(&compilations.count);
         compilations.micros.fetch_add(micros, Ordering::Relaxed);
+    }
+
+    /// Counts a turn that failed, and the limit that it reached if that is why.
+    pub(crate) fn count_failure(&self, failure: &Failure) {
+        self.lane().count_failure(failure);
+        if let Some((limit, _)) = failure.limit() {
+            self.count_limit(limit);
+        }
+    }
+
+    /// Counts that a guest has reached the limit of this name, whether or not its turn goes on.
+    pub(crate) fn count_limit(&self, limit: &str) {
+        let place = Limits::TABLE.iter().position(|info| info.name == limit);
+        if let Some(reached) = place.and_then(|place| self.limits_reached.get(place)) {
+            count(reached);
+        }
     }
 
     /// The lane of this thread.
@@ -219,6 +240,7 @@ impl Stats {
             pool_exhausted: get(&self.pool_exhausted),
             instances_live: get(&self.instances_live),
             memory_bytes_live: get(&self.memory_bytes_live),
+            limits_reached: std::array::from_fn(|place| get(&self.limits_reached[place])),
             turns: sum(&|lane| &lane.turns),
             slices: sum(&|lane| &lane.slices),
             turns_cancelled: sum(&|lane| &lane.turns_cancelled),
@@ -275,6 +297,9 @@ pub struct HostStats {
     pub instances_live: u64,
     /// Their linear memory, as far as it has grown.
     pub memory_bytes_live: u64,
+    /// How often guests have reached each limit of [`Limits::TABLE`], in its order: whatever they ran
+    /// for, and also where the guest is told and goes on.
+    pub limits_reached: [u64; LIMITS],
     /// Turns begun.
     pub turns: u64,
     /// Fuel slices that ended before their turn did.

@@ -385,11 +385,14 @@ impl GuestSends for View {
             bytes: sum.bytes.saturating_add((key.len() + value.len()) as u64),
         };
         let next = self.origin.sent.checked_add(1);
-        let Some(next) =
-            next.filter(|_| sum.calls <= bounds.calls_max && sum.bytes <= bounds.bytes_max)
-        else {
-            return Ok(Sending::TooMany);
+        let Some(next) = next.filter(|_| sum.calls <= bounds.calls_max) else {
+            let limit = "sent_calls_max";
+            return Ok(Sending::TooMany { limit });
         };
+        if sum.bytes > bounds.bytes_max {
+            let limit = "sent_bytes_max";
+            return Ok(Sending::TooMany { limit });
+        }
         GuestState::set(self, Space::Agenda, &key, &value)?;
         self.write_sent_sum(sum)?;
         self.origin.sent = next;
@@ -461,7 +464,9 @@ mod tests {
         let expected = [4_u64.to_le_bytes(), bytes.to_le_bytes()].concat();
         assert_eq!(sum, Some(expected));
         view = view.with_origin(Hlc::from_micros(6), 0);
-        assert_eq!(view.send(call(1, b"{}"), BOUNDS).unwrap(), Sending::TooMany);
+        let limit = "sent_calls_max";
+        let refused = view.send(call(1, b"{}"), BOUNDS).unwrap();
+        assert_eq!(refused, Sending::TooMany { limit });
         let sent_to = |after, limit| {
             let found = view.sent_to(after, limit).unwrap().into_iter();
             found
@@ -517,7 +522,8 @@ mod tests {
         let mut send = |args| view.send(call(1, args), BOUNDS).unwrap();
         assert!(matches!(send(LONG), Sending::Sent(_)));
         assert!(matches!(send(LONG), Sending::Sent(_)));
-        assert_eq!(send(LONG), Sending::TooMany);
+        let limit = "sent_bytes_max";
+        assert_eq!(send(LONG), Sending::TooMany { limit });
         for (depth, is_sent) in [(0, true), (1, true), (2, false), (u32::MAX, false)] {
             let mut view = self::view(5, depth);
             let sending = view.send(call(1, b"{}"), BOUNDS).unwrap();

@@ -74,6 +74,9 @@ async fn query(
     };
     let fuel = answered.fuel_used.saturating_add(cost.per_byte * bytes);
     charge_answer(&mut cx, fuel)?;
+    if let Err(QueryError::TooDeep) = answered.outcome {
+        cx.data().count_limit("query_depth_max");
+    }
     let outcome = answered.outcome.map(Vec::from);
     Ok((outcome.map_err(RawQueryError::from),))
 }
@@ -131,8 +134,14 @@ async fn send(
     let sending = with_state(&mut cx, |state, _| state.send(call, bounds))?;
     Ok((match answered(&mut cx, sending)? {
         Sending::Sent(name) => Ok(name),
-        Sending::TooMany => Err(RawSendError::TooMany),
-        Sending::TooDeep => Err(RawSendError::TooDeep),
+        Sending::TooMany { limit } => {
+            cx.data().count_limit(limit);
+            Err(RawSendError::TooMany)
+        }
+        Sending::TooDeep => {
+            cx.data().count_limit("sent_depth_max");
+            Err(RawSendError::TooDeep)
+        }
     },))
 }
 

@@ -69,7 +69,10 @@ async fn subscribe(
     let subscribing = with_state(&mut cx, |state, _| state.subscribe(subscription, max))?;
     Ok((match answered(&mut cx, subscribing)? {
         Subscribing::Subscribed => Ok(()),
-        Subscribing::TooMany => Err(RawSubscribeError::TooMany),
+        Subscribing::TooMany => {
+            cx.data().count_limit("subscriptions_max");
+            Err(RawSubscribeError::TooMany)
+        }
     },))
 }
 
