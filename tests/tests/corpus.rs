@@ -364,12 +364,24 @@ struct Visit<'a> {
 impl Visit<'_> {
     fn run(&mut self) -> Result<(), String> {
         for step in &self.guest.steps {
+            let limit = match &step.must {
+                Outcome::Refused { limit, .. } => limit.as_deref(),
+                Outcome::Succeeds | Outcome::Answers(_) => None,
+            };
+            let before = limit.map(|limit| self.refusals(limit));
             let what = match step.way {
                 Way::Install => self.install(step),
                 Way::Init => self.create(step).map(drop),
                 Way::Update | Way::Query => self.call(step),
             };
             what.map_err(|what| format!("{:?}: {what}", step.way))?;
+            let after = limit.map(|limit| self.refusals(limit));
+            if after != before.map(|before| before + 1) {
+                return Err(format!(
+                    "{:?}: refusals at {limit:?} were {before:?} and are {after:?}",
+                    step.way
+                ));
+            }
         }
         let mut logs = 0;
         for context in &self.contexts {
@@ -485,7 +497,10 @@ impl Visit<'_> {
             Outcome::Succeeds => text.contains(r#""result":{"#),
             Outcome::Refused { error, limit } => {
                 let data = &json_of(&text)["error"]["data"];
-                data["name"] == error.as_str() && data["limit"].as_str() == limit.as_deref()
+                let is_number = limit.is_none() || data["max"].is_u64();
+                is_number
+                    && data["name"] == error.as_str()
+                    && data["limit"].as_str() == limit.as_deref()
             }
         };
         if !answered {
@@ -530,6 +545,19 @@ impl Visit<'_> {
         }
     }
 
+    /// How many calls and requests were refused at a limit, as the server counts them.
+    fn refusals(&self, limit: &str) -> u64 {
+        let page = get(&self.stage.client, "/metrics");
+        let page = page.as_str().expect("a page of text");
+        let label = format!(r#"limit="{limit}""#);
+        let mut lines = page.lines();
+        let of_it = |line: &&str| {
+            line.starts_with("corelet_refused_by_limit_total{") && line.contains(&label)
+        };
+        let count = |line: &str| line.rsplit(' ').next()?.parse().ok();
+        lines.find(of_it).and_then(count).unwrap_or(0)
+    }
+
     fn post(&self, path: &str, body: &[u8]) -> Result<(u16, String), String> {
         let answer = self.stage.client.post_text(path, body);
         answer.map_err(|error| format!("no answer: {error}"))
@@ -550,7 +578,10 @@ impl Visit<'_> {
             info["root"],
             info["entries"],
             at("/events")["last"],
-            at("/blobs")["blobs"]
+            at("/blobs")["blobs"],
+            at("/timers")["timers"],
+            at("/sent")["calls"],
+            at("/subscriptions")["subscriptions"]
         ])
     }
 }
