@@ -96,6 +96,8 @@ enum Measure {
     Inside,
     /// Single host calls.
     Border,
+    /// What counting fuel costs guests that compute.
+    Fuel,
     /// The Merkle trie's part of a write.
     Merkle,
     /// Writes of every kind to a ledger with ten times as many keys, without a server.
@@ -186,6 +188,7 @@ pub(crate) fn run(args: RunArgs) -> Result<()> {
             Measure::Idle => measures::idle_contexts(&plan),
             Measure::Inside => measures::inside(&plan),
             Measure::Border => measures::border(&plan),
+            Measure::Fuel => measures::fuel(&plan),
             Measure::Merkle => measures::merkle(&plan),
             Measure::State => measures::state(&plan),
             Measure::Steps => measures::steps(&plan),

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, anyhow, ensure};
 use serde_json::json;
 
-use crate::figure::{Fact, Figure, Runs};
+use crate::figure::{Fact, Figure, Runs, Target};
 use crate::large;
 use crate::load::{Load, Observed};
 use crate::run::{Found, Plan};
@@ -86,7 +86,8 @@ pub(crate) fn large_module(plan: &Plan) -> Result<Found> {
             beside,
             "undisturbed",
             undisturbed,
-            None,
+            // The compiler is a neighbour like others.
+            Some(Target::AtMost(10.0)),
         )],
     };
     Ok(Found { figures, facts })

@@ -3,6 +3,7 @@
 //! leaves nothing running.
 
 mod border;
+mod fuel;
 mod idle_contexts;
 mod inside;
 mod large_context;
@@ -16,6 +17,7 @@ mod system_calls;
 mod throughput;
 
 pub(crate) use border::border;
+pub(crate) use fuel::fuel;
 pub(crate) use idle_contexts::idle_contexts;
 pub(crate) use inside::inside;
 pub(crate) use large_context::large_context;

@@ -23,7 +23,7 @@ use crate::subject::{Kind, Subject, call_body};
 
 const RUDE: &str = include_str!("../../guests/rude.wat");
 
-/// The one that the target is about, and the one that hides nothing.
+/// The number at which nothing hides a stall.
 const CONNECTIONS_ALONE: u32 = 1;
 
 /// A way to bother others, and how it ends.
@@ -122,13 +122,12 @@ pub(crate) fn neighbour(plan: &Plan) -> Result<Found> {
                     plan.rounds
                 ));
             }
-            let target = (connections == plan.connections).then_some(Target::AtMost(10.0));
             figures.push(Figure::of_tails(
                 &format!("read beside {beside_what}, {connections} connections"),
                 beside,
                 "undisturbed",
                 undisturbed,
-                target,
+                Some(Target::AtMost(10.0)),
             ));
         }
     }

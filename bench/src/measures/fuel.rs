@@ -1,14 +1,20 @@
-//! What metering costs: guests that only compute, with fuel and without it, one after the
-//! other in each round. Prints the median time of both and their ratio.
+//! What counting fuel costs compiled code: guests that only compute, with it and without it, one after the
+//! other in each sample.
 //!
-//! ```sh
-//! taskset -c 1 cargo run --release -p corelet-wasm-host --example fuel_cost
-//! ```
+//! Runs on the core that the server otherwise has.
 
 use std::time::Instant;
 
+use anyhow::{Result, ensure};
 use corelet_wasm_host::operator_costs;
 use wasmtime::{Config, Engine, Instance, Module, OptLevel, Store, TypedFunc};
+
+use super::inside::on_the_servers_core;
+use crate::figure::{Fact, Series};
+use crate::run::{Found, Plan};
+
+/// By how much longer a guest may take that is metered.
+const RATIO_MAX: f64 = 1.25;
 
 /// Each exports `run: func(i32) -> i64`, whose argument is how much it has to do.
 const GUESTS: &[(&str, i32, &str)] = &[
@@ -114,16 +120,50 @@ const GUESTS: &[(&str, i32, &str)] = &[
     ),
 ];
 
-const ROUNDS: usize = 41;
+pub(crate) fn fuel(plan: &Plan) -> Result<Found> {
+    on_the_servers_core(plan, measure)
+}
 
+fn measure(plan: &Plan) -> Result<Found> {
+    (plan.say)("fuel: guests that compute, metered and not");
+    let mut facts = Vec::new();
+    let mut product = 1.0;
+    for (name, n, text) in GUESTS {
+        let mut plain = Guest::new(text, false)?;
+        let mut metered = Guest::new(text, true)?;
+        ensure!(
+            plain.millis(*n)?.1 == metered.millis(*n)?.1,
+            "{name} answers otherwise when it is metered"
+        );
+        let mut ratios = Series::default();
+        for _ in 0..plan.rounds * plan.samples {
+            let without = plain.millis(*n)?.0;
+            ratios.push(metered.millis(*n)?.0 / without);
+        }
+        product *= ratios.median();
+        let name = format!("metered over unmetered, time: {name}");
+        facts.push(Fact::at_most(name, &ratios, "times", RATIO_MAX, 2));
+    }
+    let mut mean = Series::default();
+    mean.push(f64::powf(product, 1.0 / GUESTS.len() as f64));
+    let name = "metered over unmetered, time: geometric mean of these";
+    facts.push(Fact::at_most(name, &mean, "times", RATIO_MAX, 2));
+    Ok(Found {
+        figures: Vec::new(),
+        facts,
+    })
+}
+
+/// A guest without a host.
 struct Guest {
     store: Store<()>,
     run: TypedFunc<i32, i64>,
 }
 
 impl Guest {
-    fn new(text: &str, is_metered: bool) -> Guest {
+    fn new(text: &str, is_metered: bool) -> Result<Guest> {
         let mut config = Config::new();
+        // What decides about code is as the host has it.
         config
             .cranelift_opt_level(OptLevel::Speed)
             .cranelift_nan_canonicalization(true)
@@ -133,52 +173,21 @@ impl Guest {
         if is_metered {
             config.operator_cost(operator_costs());
         }
-        let engine = Engine::new(&config).expect("an engine");
-        let module = Module::new(
-            &engine,
-            wat::parse_str(format!("(module {text})")).expect("valid text"),
-        )
-        .expect("a module");
+        let engine = Engine::new(&config)?;
+        let module = Module::new(&engine, wat::parse_str(format!("(module {text})"))?)?;
         let mut store = Store::new(&engine, ());
         if is_metered {
-            store.set_fuel(u64::MAX / 2).expect("fuel");
+            store.set_fuel(u64::MAX / 2)?;
         }
-        let instance = Instance::new(&mut store, &module, &[]).expect("an instance");
-        let run = instance.get_typed_func(&mut store, "run").expect("run");
-        Guest { store, run }
+        let instance = Instance::new(&mut store, &module, &[])?;
+        let run = instance.get_typed_func(&mut store, "run")?;
+        Ok(Guest { store, run })
     }
 
-    fn millis(&mut self, n: i32) -> (f64, i64) {
+    /// One run of it: how long it took, and what it gave.
+    fn millis(&mut self, n: i32) -> Result<(f64, i64)> {
         let began = Instant::now();
-        let answer = self.run.call(&mut self.store, n).expect("an answer");
-        (began.elapsed().as_secs_f64() * 1_000.0, answer)
+        let answer = self.run.call(&mut self.store, n)?;
+        Ok((began.elapsed().as_secs_f64() * 1_000.0, answer))
     }
-}
-
-fn median(mut all: Vec<f64>) -> f64 {
-    all.sort_by(f64::total_cmp);
-    all[all.len() / 2]
-}
-
-fn main() {
-    println!(
-        "{:28} {:>10} {:>10} {:>7}",
-        "ms", "unmetered", "metered", "ratio"
-    );
-    let mut product = 1.0;
-    for (name, n, text) in GUESTS {
-        let [mut plain, mut metered] = [false, true].map(|is_metered| Guest::new(text, is_metered));
-        assert_eq!(plain.millis(*n).1, metered.millis(*n).1);
-        let (mut without, mut with) = (Vec::new(), Vec::new());
-        for _ in 0..ROUNDS {
-            without.push(plain.millis(*n).0);
-            with.push(metered.millis(*n).0);
-        }
-        let ratios = without.iter().zip(&with).map(|(a, b)| b / a).collect();
-        let (without, with, ratio) = (median(without), median(with), median(ratios));
-        println!("{name:28} {without:>10.3} {with:>10.3} {ratio:>7.2}");
-        product *= ratio;
-    }
-    let mean = f64::powf(product, 1.0 / GUESTS.len() as f64);
-    println!("{:28} {:>10} {:>10} {mean:>7.2}", "geometric mean", "", "");
 }
