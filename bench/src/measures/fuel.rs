@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, anyhow, ensure};
 use corelet_wasm_host::operator_costs;
 use wasmtime::{Config, Engine, Instance, Module, OptLevel, Store, TypedFunc};
 
@@ -173,21 +173,29 @@ impl Guest {
         if is_metered {
             config.operator_cost(operator_costs());
         }
-        let engine = Engine::new(&config)?;
-        let module = Module::new(&engine, wat::parse_str(format!("(module {text})"))?)?;
+        let engine = Engine::new(&config).map_err(of_engine)?;
+        let module =
+            Module::new(&engine, wat::parse_str(format!("(module {text})"))?).map_err(of_engine)?;
         let mut store = Store::new(&engine, ());
         if is_metered {
-            store.set_fuel(u64::MAX / 2)?;
+            store.set_fuel(u64::MAX / 2).map_err(of_engine)?;
         }
-        let instance = Instance::new(&mut store, &module, &[])?;
-        let run = instance.get_typed_func(&mut store, "run")?;
+        let instance = Instance::new(&mut store, &module, &[]).map_err(of_engine)?;
+        let run = instance
+            .get_typed_func(&mut store, "run")
+            .map_err(of_engine)?;
         Ok(Guest { store, run })
     }
 
     /// One run of it: how long it took, and what it gave.
     fn millis(&mut self, n: i32) -> Result<(f64, i64)> {
         let began = Instant::now();
-        let answer = self.run.call(&mut self.store, n)?;
+        let answer = self.run.call(&mut self.store, n).map_err(of_engine)?;
         Ok((began.elapsed().as_secs_f64() * 1_000.0, answer))
     }
+}
+
+/// The engine's errors are none of the standard library's.
+fn of_engine(error: wasmtime::Error) -> anyhow::Error {
+    anyhow!("{error:#}")
 }
