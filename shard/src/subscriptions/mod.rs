@@ -200,6 +200,14 @@ impl Shard {
         self.subscriptions.pacer.note_in_order(subscription, now);
     }
 
+    /// A handler was subscribed. If it was so before, what was in the way of that is not in the way of this:
+    /// it asks for something else.
+    pub(crate) fn note_subscribed(&self, listener: ContextId, key: SubscriptionKey) {
+        let subscription = Subscription { listener, key };
+        let now = self.clock.wall_micros();
+        self.subscriptions.pacer.note_anew(subscription, now);
+    }
+
     /// Looks at the subscriptions of a context that is back in service.
     pub(crate) fn note_subscriptions_of(self: &Rc<Self>, id: ContextId) {
         let snapshot = self.snapshots.latest();
