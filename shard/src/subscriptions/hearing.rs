@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use corelet_store::ContextId;
 use corelet_wasm_host::LogLevel;
 
-use super::row::{Place, Point, SubscriptionRow};
+use super::row::{Place, Point, SubscriptionRow, Tried};
 use super::told::{AROUND_BYTES, Told, Wanted};
 use super::{Subscription, Subscriptions};
 use crate::context::InUse;
@@ -58,6 +58,18 @@ struct Telling {
     row: SubscriptionRow,
     hearing: Hearing,
     told: Told,
+}
+
+impl Telling {
+    /// What there is to be told, if that is one; none if it is several events.
+    fn single(&self) -> Option<Tried> {
+        match (self.hearing.to, &self.told.events[..]) {
+            (Forward::End, _) => Some(Tried::End),
+            (_, []) => Some(Tried::Gap),
+            (_, [one]) => Some(Tried::Event(one.sequence)),
+            (_, [_, ..]) => None,
+        }
+    }
 }
 
 impl Subscriptions {
@@ -389,7 +401,7 @@ impl Shard {
         let source = row.source;
         let mut again = None;
         self.write_alone(context, |view| {
-            let put_off = view.put_off_hearing(hearing, told.events.len(), max)?;
+            let put_off = view.put_off_hearing(hearing, telling.single(), max)?;
             let (method, level, message) = match put_off {
                 PutOffHearing::Gone => return Ok(None),
                 PutOffHearing::OneByOne { handler } => {

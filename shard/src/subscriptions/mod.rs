@@ -30,7 +30,7 @@ use corelet_wasm_host::GuestSubscription;
 use self::known::Known;
 pub(crate) use self::listeners::Listeners;
 pub(crate) use self::row::{Asked, Place, Point, SUBSCRIBED, SUBSCRIBED_ALL};
-pub(crate) use self::row::{SubscriptionKey, SubscriptionRow};
+pub(crate) use self::row::{SubscriptionKey, SubscriptionRow, Tried};
 pub(crate) use self::told::{Told, Wanted};
 use crate::due::{Next, Pace, Who};
 use crate::error::CallError;
