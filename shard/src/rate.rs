@@ -44,6 +44,14 @@ impl Rate {
         self.paid_until.set(Some(paid_until));
         Ok(())
     }
+
+    /// Takes back one that was counted, as it did not come to a call.
+    pub(crate) fn take_back(&self, per_second_max: u64) {
+        let one = Duration::from_nanos(BURST.as_nanos() as u64 / per_second_max.max(1));
+        let paid_until = self.paid_until.get();
+        self.paid_until
+            .set(paid_until.and_then(|until| until.checked_sub(one)));
+    }
 }
 
 #[cfg(test)]
@@ -71,6 +79,8 @@ mod tests {
         assert!(admitted(250), "a quarter of a second is one call of four");
         assert!(!admitted(250));
         assert_eq!([5_000; 5].map(admitted), [true, true, true, true, false]);
+        rate.take_back(4);
+        assert_eq!([5_000; 2].map(admitted), [true, false]);
         let refused = rate.admit(after(start, 5_000), 4).unwrap_err();
         assert!(
             matches!(

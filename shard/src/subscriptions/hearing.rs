@@ -160,7 +160,21 @@ impl Shard {
         // Before it is asked what there is, so that nothing new is missed behind that.
         let is_known = self.subscriptions.know(subscription, &row);
         let place = self.subscriptions.goes_on(subscription, &row);
-        let (to, told) = match self.ask_what_is_told(&row, place).await {
+        // Before anything is read for it.
+        let paid = match self.pay_for_hearing(listener) {
+            Ok(paid) => paid,
+            Err(busy) => return Ok(Some(self.hear_later(subscription, hint, &busy))),
+        };
+        let asked = self.ask_what_is_told(&row, place).await;
+        let is_nothing = match &asked {
+            Ok(told) => told.events.is_empty() && told.gap.is_none(),
+            Err(error) => !matches!(error, CallError::ContextNotFound { .. }),
+        };
+        if is_nothing && let Some(context) = &paid {
+            let per_second_max = self.host.limits().context_calls_per_second;
+            context.hearing_rate.take_back(per_second_max);
+        }
+        let (to, told) = match asked {
             Ok(told) => (Forward::Behind(told.until), told),
             Err(CallError::ContextNotFound { .. }) => (Forward::End, Told::default()),
             // Whatever it is, it is not this context's.
@@ -171,14 +185,18 @@ impl Shard {
         let from = row.asked();
         let hearing = Hearing { key, from, to };
         let (is_over, more) = (to == Forward::End, told.more);
-        if !is_over && told.events.is_empty() && told.gap.is_none() {
+        if is_nothing {
             self.pass_over(subscription, &row, &hearing, &told).await?;
         } else {
             let context = self.reach(listener).await?;
-            let per_second_max = self.host.limits().context_calls_per_second;
-            let admitted = context.hearing_rate.admit(Instant::now(), per_second_max);
-            if let Err(busy) = admitted {
-                return Ok(Some(self.hear_later(subscription, hint, &busy)));
+            // One that was not in memory has not used up anything yet, but for what others of its handlers
+            // are told.
+            if paid.is_none() {
+                let per_second_max = self.host.limits().context_calls_per_second;
+                let admitted = context.hearing_rate.admit(Instant::now(), per_second_max);
+                if let Err(busy) = admitted {
+                    return Ok(Some(self.hear_later(subscription, hint, &busy)));
+                }
             }
             // A copy that has what comes of an event has the event.
             self.copier.cut().over().await;
@@ -198,6 +216,19 @@ impl Shard {
                 ..Hint::at(now)
             }),
         })
+    }
+
+    /// Counts that a handler of a context is told something, if that is in memory; which is taken back if there
+    /// is nothing to be told.
+    fn pay_for_hearing(&self, listener: ContextId) -> Result<Option<InUse>, CallError> {
+        let per_second_max = self.host.limits().context_calls_per_second;
+        let context = self.live(listener);
+        if let Some(context) = &context {
+            context
+                .hearing_rate
+                .admit(Instant::now(), per_second_max)?;
+        }
+        Ok(context)
     }
 
     /// A subscription of which it is durable that there is one.
