@@ -47,12 +47,6 @@ const UNTOLD: Duration = Duration::from_secs(10);
 /// they are passed over again.
 const PASSED_OVER_MAX: u64 = 1_000;
 
-/// Looking at events for nothing is work for the shard of the source that nobody pays for: a context may
-/// have so many looked at so often in a second, and its subscriptions wait beyond that.
-const PASSED_OVER_MANY: u64 = 100;
-const PASSES_PER_SECOND: u64 = 200;
-const PASSED_OVER_TOO_OFTEN: Duration = Duration::from_millis(100);
-
 /// What a handler is told with one turn.
 struct Telling {
     row: SubscriptionRow,
@@ -145,14 +139,6 @@ impl Shard {
     ) -> Result<Option<Hint>, CallError> {
         let Subscription { listener, key } = subscription;
         self.check_service(listener)?;
-        let is_too_often = self.live(listener).is_some_and(|context| {
-            let rate = &context.passing_rate;
-            rate.is_used_up(Instant::now(), PASSES_PER_SECOND)
-        });
-        if is_too_often {
-            let start = self.clock.wall_micros() + micros(PASSED_OVER_TOO_OFTEN);
-            return Ok(Some(Hint { start, ..hint }));
-        }
         let Some(row) = self.durable_subscription(subscription).await? else {
             self.subscriptions.forget(subscription);
             return Ok(None);
@@ -165,7 +151,7 @@ impl Shard {
             Ok(paid) => paid,
             Err(busy) => return Ok(Some(self.hear_later(subscription, hint, &busy))),
         };
-        let asked = self.ask_what_is_told(&row, place).await;
+        let asked = self.ask_what_is_told(listener, &row, place).await;
         let is_nothing = match &asked {
             Ok(told) => told.events.is_empty() && told.gap.is_none(),
             Err(error) => !matches!(error, CallError::ContextNotFound { .. }),
@@ -180,7 +166,6 @@ impl Shard {
             // Whatever it is, it is not this context's.
             Err(error) => return Ok(Some(self.hear_later(subscription, hint, &error))),
         };
-        self.count_passed(listener, &told);
         let is_told_of_new = is_known && told.is_heard;
         let from = row.asked();
         let hearing = Hearing { key, from, to };
@@ -262,6 +247,7 @@ impl Shard {
 
     async fn ask_what_is_told(
         self: &Rc<Self>,
+        listener: ContextId,
         row: &SubscriptionRow,
         place: Place,
     ) -> Result<Told, CallError> {
@@ -270,6 +256,7 @@ impl Shard {
         let room = args_max.saturating_sub(AROUND_BYTES);
         let wanted = Wanted {
             source: row.source,
+            listener,
             place,
             kind: row.kind.clone(),
             events_max: match row.is_careful() {
@@ -290,21 +277,6 @@ impl Shard {
         match self.mesh.ask(owner, request).await? {
             Response::Hear(told) => told,
             _ => Err(CallError::bug("a shard answered another question")),
-        }
-    }
-
-    /// Counts that many events were looked at for nothing: whoever has that done too often waits before the
-    /// next time. What a handler was told it pays for.
-    fn count_passed(&self, listener: ContextId, told: &Told) {
-        let looked_at = told.until.number.saturating_sub(told.after);
-        if looked_at.saturating_sub(told.events.len() as u64) < PASSED_OVER_MANY {
-            return;
-        }
-        self.stats.hearings_passed.one();
-        if let Some(context) = self.live(listener) {
-            let _is_admitted = context
-                .passing_rate
-                .admit(Instant::now(), PASSES_PER_SECOND);
         }
     }
 

@@ -7,7 +7,8 @@
 //! context whose events they are, the source, what there is behind that (`source.rs`), and runs the
 //! handler with it as an update, whose changeset has the new number (`hearing.rs`). So nothing of it
 //! is at the source, but in memory which shards want to be told when there are new events
-//! (`listeners.rs`). How
+//! (`listeners.rs`), and how often they look for
+//! nothing (`passes.rs`). How
 //! a subscription lies in the agenda is in `row.rs`, what turns read and write of it in
 //! `view/subscriptions.rs`, what a handler gets in `told.rs`.
 //!
@@ -16,6 +17,7 @@
 mod hearing;
 mod known;
 mod listeners;
+mod passes;
 mod row;
 mod source;
 mod told;
@@ -29,10 +31,12 @@ use corelet_wasm_host::GuestSubscription;
 
 use self::known::Known;
 pub(crate) use self::listeners::Listeners;
+use self::passes::Passes;
 pub(crate) use self::row::{Asked, Place, Point, SUBSCRIBED, SUBSCRIBED_ALL};
 pub(crate) use self::row::{SubscriptionKey, SubscriptionRow, Tried};
 pub(crate) use self::told::{Told, Wanted};
-use crate::due::{Next, Pace, Who};
+use crate::bounds::SubscriptionBounds;
+use crate::due::{Next, Who};
 use crate::error::CallError;
 use crate::pacer::Pacer;
 use crate::rt;
@@ -63,17 +67,19 @@ impl Who for Subscription {
 }
 
 /// The subscriptions of a shard for which there may be something to be told, and what is known of
-/// the others.
+/// the others; and what others look at here for nothing.
 pub(crate) struct Subscriptions {
     pacer: Pacer<Subscription>,
     known: RefCell<Known>,
+    passes: Passes,
 }
 
 impl Subscriptions {
-    pub(crate) fn new(pace: Pace) -> Subscriptions {
+    pub(crate) fn new(bounds: &SubscriptionBounds) -> Subscriptions {
         Subscriptions {
-            pacer: Pacer::new(pace),
+            pacer: Pacer::new(bounds.pace()),
             known: RefCell::default(),
+            passes: Passes::new(bounds.passes_per_second),
         }
     }
 

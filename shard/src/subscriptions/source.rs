@@ -4,11 +4,13 @@ use std::cell::Ref;
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::rc::Rc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use corelet_store::{ContextSlot, Hlc, RENUMBERED_BY, ShardId, Snapshot, StoreError};
 use corelet_wasm_host::is_shallow;
 
+use super::passes;
 use super::row::{Place, Point};
 use super::told::{Told, ToldEvent, Wanted};
 use crate::error::CallError;
@@ -56,7 +58,24 @@ impl Shard {
             shown: head.events_last,
             settled,
         };
-        let told = log.told(wanted)?;
+        // Before anything is read, so that no look goes uncounted.
+        let is_counted = log.may_pass_over(wanted.place) >= passes::MANY;
+        let passes = &self.subscriptions.passes;
+        if is_counted && let Err(busy) = passes.admit(wanted.listener, Instant::now()) {
+            self.stats.passes_refused.one();
+            return Err(busy);
+        }
+        self.stats.hearings_looks.one();
+        let looked = log.told(wanted);
+        match &looked {
+            Ok((_, passed_over)) if *passed_over >= passes::MANY => {
+                self.stats.hearings_passed.one();
+            }
+            // What a handler is told it pays for.
+            Ok(_) if is_counted => passes.take_back(),
+            _ => {}
+        }
+        let (told, _) = looked?;
         Ok(Told { is_heard, ..told })
     }
 }
@@ -74,7 +93,20 @@ struct Log<'a> {
 }
 
 impl Log<'_> {
-    fn told(&self, wanted: &Wanted) -> Result<Told, StoreError> {
+    /// How many events there are at most that may be passed over from this place on.
+    fn may_pass_over(&self, place: Place) -> u64 {
+        let kept = (self.last + 1).saturating_sub(self.first);
+        match place {
+            Place::Behind(point) if point.number + 1 >= self.first => {
+                self.last.saturating_sub(point.number)
+            }
+            // It has to be looked for.
+            Place::Behind(_) | Place::Since(_) => kept,
+        }
+    }
+
+    /// What there is to be told, and how many events were looked at for nothing.
+    fn told(&self, wanted: &Wanted) -> Result<(Told, u64), StoreError> {
         let (after, stamp) = match wanted.place {
             Place::Behind(point) => (self.find(point)?, point.stamp),
             Place::Since(stamp) => (self.last_until(stamp)?, stamp),
@@ -113,7 +145,8 @@ impl Log<'_> {
             flow = page.look_at(event.sequence, event.hlc, &event.kind, &event.payload);
         }
         let more = flow.is_break() && page.told.until.number < self.last;
-        Ok(Told { more, ..page.told })
+        let passed_over = page.looked_at.saturating_sub(page.told.events.len()) as u64;
+        Ok((Told { more, ..page.told }, passed_over))
     }
 
     /// The number of the event behind which to go on.
@@ -258,6 +291,7 @@ mod tests {
     fn behind(number: u64) -> Wanted {
         Wanted {
             source: fixture::id(1),
+            listener: fixture::id(2),
             place: Place::Behind(Point { number, stamp: 0 }),
             kind: None,
             events_max: 10,
