@@ -9,11 +9,12 @@
 //! is at the source, but in memory which shards want to be told when there are new events
 //! (`listeners.rs`), and how often they look for
 //! nothing (`passes.rs`). How
-//! a subscription lies in the agenda is in `row.rs`, what turns read and write of it in
+//! a subscription lies in the agenda is in `row.rs`, how an operator ends one in `ended.rs`, what turns read and write of it in
 //! `view/subscriptions.rs`, what a handler gets in `told.rs`.
 //!
 //! One task per shard waits until there is something to be told. Owned by the shard.
 
+mod ended;
 mod hearing;
 mod known;
 mod listeners;
@@ -29,6 +30,7 @@ use std::time::Duration;
 use corelet_store::{ContextId, ContextSlot, Snapshot, StoreError};
 use corelet_wasm_host::GuestSubscription;
 
+pub use self::ended::WhichSubscriptions;
 use self::known::Known;
 pub(crate) use self::listeners::Listeners;
 use self::passes::Passes;
@@ -206,8 +208,8 @@ impl Shard {
         self.subscriptions.pacer.note_in_order(subscription, now);
     }
 
-    /// A handler was subscribed. If it was so before, what was in the way of that is not in the way of this:
-    /// it asks for something else.
+    /// A handler was subscribed, or is so no longer. If it was so before, what was in the way of that is not in
+    /// the way of this.
     pub(crate) fn note_subscribed(&self, listener: ContextId, key: SubscriptionKey) {
         let subscription = Subscription { listener, key };
         let now = self.clock.wall_micros();

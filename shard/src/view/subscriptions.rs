@@ -147,6 +147,24 @@ impl View {
         self.write_subscription_keys(&all)
     }
 
+    /// Ends those of which this is true, and gives them.
+    pub(crate) fn end_subscriptions(
+        &mut self,
+        is_meant: impl Fn(&SubscriptionRow) -> bool,
+    ) -> Result<Vec<(SubscriptionKey, SubscriptionRow)>, StateError> {
+        let all = self.subscriptions()?.into_iter();
+        let (ended, left): (Vec<_>, Vec<_>) = all.partition(|(_, row)| is_meant(row));
+        if ended.is_empty() {
+            return Ok(ended);
+        }
+        for (key, _) in &ended {
+            GuestState::remove(self, Space::Agenda, &key.in_agenda())?;
+        }
+        let left: Vec<_> = left.into_iter().map(|(key, _)| key).collect();
+        self.write_subscription_keys(&left)?;
+        Ok(ended)
+    }
+
     /// Which there are.
     pub(crate) fn subscription_keys(&mut self) -> Result<Vec<SubscriptionKey>, StateError> {
         match GuestState::get(self, Space::Agenda, SUBSCRIBED_ALL)? {
@@ -328,9 +346,14 @@ mod tests {
             [1, 2].map(|n| (id(n).as_bytes()[0], "heard".to_owned()))
         );
         assert_eq!(subscribe(&mut view, 3, "heard"), Subscribing::Subscribed);
-        for n in 1..4 {
-            assert!(view.unsubscribe(id(n).as_bytes(), "heard").unwrap());
-        }
+        // From outside all of them may be at once.
+        let ended = view.end_subscriptions(|row| row.source == id(2)).unwrap();
+        assert_eq!(ended.len(), 1);
+        assert!(view.end_subscriptions(|_| false).unwrap().is_empty());
+        assert_eq!(view.subscribed().unwrap().len(), 2);
+        assert_eq!(subscribe(&mut view, 2, "heard"), Subscribing::Subscribed);
+        assert!(view.unsubscribe(id(1).as_bytes(), "heard").unwrap());
+        assert_eq!(view.end_subscriptions(|_| true).unwrap().len(), 2);
         assert_eq!(entries(&view), 0, "nothing is left of them");
     }
 
