@@ -292,7 +292,10 @@ fn an_operator_ends_subscriptions() {
         (status, answer["ended"].as_u64())
     };
     let of_first = format!("from={first}&handler=said_elsewhere");
-    assert_eq!(end(&client, &format!("from={first}&handler=other")), (200, Some(0)));
+    assert_eq!(
+        end(&client, &format!("from={first}&handler=other")),
+        (200, Some(0))
+    );
     assert_eq!(end(&client, &of_first), (200, Some(1)));
     drop(client);
     // That was durable.
@@ -321,7 +324,11 @@ fn an_operator_ends_subscriptions() {
         figure(&client, "corelet_subscriptions_known") == 0
     });
     let words = lines(&client, &listener);
-    assert_eq!(words.last(), Some(&told.replace(&first, &third)), "{words:?}");
+    assert_eq!(
+        words.last(),
+        Some(&told.replace(&first, &third)),
+        "{words:?}"
+    );
 
     // It may subscribe again.
     follow(&client, &listener, &first, false);

@@ -209,9 +209,7 @@ impl Shard {
         let per_second_max = self.host.limits().context_calls_per_second;
         let context = self.live(listener);
         if let Some(context) = &context {
-            context
-                .hearing_rate
-                .admit(Instant::now(), per_second_max)?;
+            context.hearing_rate.admit(Instant::now(), per_second_max)?;
         }
         Ok(context)
     }

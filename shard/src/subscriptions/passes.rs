@@ -181,7 +181,10 @@ mod tests {
         assert!(passes.admit(left, start).is_err());
         let just = after(start, 100);
         assert!(passes.admit(other, just).is_err(), "that is kept");
-        assert!(passes.admit(other, after(start, 200)).is_ok(), "this is not");
+        assert!(
+            passes.admit(other, after(start, 200)).is_ok(),
+            "this is not"
+        );
         // Nor is it remembered for ever.
         let (passes, start) = used_up();
         assert!(passes.admit(left, start).is_err());

@@ -7,7 +7,9 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use corelet_store::{ContextSlot, Hlc, RENUMBERED_BY, RENUMBERED_FROM, ShardId, Snapshot, StoreError};
+use corelet_store::{
+    ContextSlot, Hlc, RENUMBERED_BY, RENUMBERED_FROM, ShardId, Snapshot, StoreError,
+};
 use corelet_wasm_host::is_shallow;
 
 use super::passes;
@@ -461,9 +463,7 @@ mod tests {
         bench.commit();
         bench.checkpoint();
         let snapshot = bench.shard.snapshots.latest();
-        for (is_renumbered, numbers, gap) in
-            [(false, vec![5, 6], (3, 4)), (true, vec![], (3, 6))]
-        {
+        for (is_renumbered, numbers, gap) in [(false, vec![5, 6], (3, 4)), (true, vec![], (3, 6))] {
             let log = Log {
                 snapshot: &snapshot,
                 slot,

@@ -412,16 +412,22 @@ mod tests {
         let first = hearing(4, behind(5));
         for attempts in 1..3 {
             let handler = handler();
-            let put_off = view.put_off_hearing(&first, Some(Tried::Event(5)), 3).unwrap();
+            let put_off = view
+                .put_off_hearing(&first, Some(Tried::Event(5)), 3)
+                .unwrap();
             assert_eq!(put_off, PutOffHearing::Again { handler, attempts });
         }
-        let put_off = view.put_off_hearing(&first, Some(Tried::Event(5)), 3).unwrap();
+        let put_off = view
+            .put_off_hearing(&first, Some(Tried::Event(5)), 3)
+            .unwrap();
         let given_up = PutOffHearing::GivenUp {
             handler: handler(),
             attempts: 3,
         };
         assert_eq!(put_off, given_up);
-        let put_off = view.put_off_hearing(&first, Some(Tried::Event(5)), 3).unwrap();
+        let put_off = view
+            .put_off_hearing(&first, Some(Tried::Event(5)), 3)
+            .unwrap();
         assert_eq!(put_off, PutOffHearing::Gone);
         let next = row(&mut view);
         assert_eq!((next.place, next.attempts), (Place::Behind(at(5)), 0));
