@@ -491,6 +491,13 @@ pub struct Subscriptions {
     pub subscriptions: Vec<Subscription>,
 }
 
+/// Subscriptions that were ended.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct EndedSubscriptions {
+    /// How many.
+    pub ended: u64,
+}
+
 /// A handler that is told of events.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Subscription {

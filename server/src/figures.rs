@@ -128,7 +128,9 @@ figures! {
     Counter event_gaps = "corelet_subscriptions_gaps" "Times that a handler was told that events are missing";
     Counter hearings_failed = "corelet_subscriptions_failed" "Attempts at telling a handler that failed by the application's fault";
     Counter events_given_up = "corelet_subscriptions_events_given_up" "Events that were left out after as many such attempts as there may be";
+    Counter hearings_looks = "corelet_subscriptions_looks" "Times that it was looked what there is for a handler";
     Counter hearings_passed = "corelet_subscriptions_passed" "Times that many events were looked at which are not for the handler";
+    Counter passes_refused = "corelet_subscriptions_passes_refused" "Times that this had to wait, as there were many before (subscriptions.passes_per_second)";
     Counter hearings_again = "corelet_subscriptions_again" "Times that something was in the way of telling a handler, so that it is tried again";
     Gauge mailbox = "corelet_mailbox_depth" "Messages in the shard's mailbox";
     Counter batches = "corelet_batches" "Batches committed";

@@ -515,6 +515,7 @@ fn node_config(config: &Config, count: ShardCount) -> NodeConfig {
                 starts_per_second: config.subscriptions.starts_per_second,
                 running_max: config.subscriptions.running_max as usize,
                 context_running_max: config.subscriptions.context_running_max as usize,
+                passes_per_second: config.subscriptions.passes_per_second,
                 batch_events_max: config.subscriptions.batch_events_max as usize,
                 batch_bytes_max: config.subscriptions.batch_bytes_max.0 as usize,
                 attempts_max: config.subscriptions.attempts_max as u32,

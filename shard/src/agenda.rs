@@ -16,9 +16,9 @@ pub(crate) struct Agenda {
     timer: Option<u64>,
     timers: u64,
     sent: Vec<(ContextId, SentNumber)>,
-    /// Handlers that were subscribed or are so no longer, and how many of them were.
-    subscriptions: Vec<SubscriptionKey>,
-    subscribed: u64,
+    /// Handlers that were subscribed, and those that are so no longer.
+    subscribed: Vec<SubscriptionKey>,
+    unsubscribed: Vec<SubscriptionKey>,
 }
 
 impl Agenda {
@@ -42,12 +42,13 @@ impl Agenda {
                 agenda.sent.push(sent);
             } else if let Some(key) = SubscriptionKey::split(&op.key) {
                 match &op.write {
-                    Write::Set(row) if SubscriptionRow::is_of_new(row) => agenda.subscribed += 1,
+                    Write::Set(row) if SubscriptionRow::is_of_new(row) => {
+                        agenda.subscribed.push(key);
+                    }
                     // It has been moved on.
-                    Write::Set(_) => continue,
-                    _ => {}
+                    Write::Set(_) => {}
+                    _ => agenda.unsubscribed.push(key),
                 }
-                agenda.subscriptions.push(key);
             }
         }
         Some(agenda)
@@ -73,8 +74,13 @@ impl Shard {
             let pair = Pair { from: context, to };
             self.note_sent(pair, number.micros());
         }
-        self.stats.subscriptions_made.add(agenda.subscribed);
-        for key in agenda.subscriptions {
+        self.stats
+            .subscriptions_made
+            .add(agenda.subscribed.len() as u64);
+        for key in agenda.subscribed {
+            self.note_subscribed(context, key);
+        }
+        for key in agenda.unsubscribed {
             self.note_subscription(context, key);
         }
     }

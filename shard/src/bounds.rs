@@ -225,6 +225,9 @@ pub struct SubscriptionBounds {
     pub running_max: usize,
     /// Those of one context among them.
     pub context_running_max: usize,
+    /// Times in a second, in the long run, that many events of the shard's contexts are looked at of which
+    /// none is for a handler.
+    pub passes_per_second: u64,
     /// Events that a handler is told with one call; at least 1.
     pub batch_events_max: usize,
     /// Bytes of them, as JSON, beyond the first.
@@ -242,6 +245,7 @@ impl Default for SubscriptionBounds {
             starts_per_second: 10_000,
             running_max: 64,
             context_running_max: 4,
+            passes_per_second: 200,
             batch_events_max: 100,
             batch_bytes_max: 256 << 10,
             attempts_max: 6,

@@ -76,8 +76,6 @@ pub(crate) struct Context {
     pub(crate) taking: Cell<usize>,
     /// Times that handlers of it are told of events, which others do not keep out either.
     pub(crate) hearing_rate: Rate,
-    /// Times that many events were looked at for them in vain.
-    pub(crate) passing_rate: Rate,
     /// Whether somebody looks for what it can forget of calls that it has taken.
     pub(crate) forgetting: Cell<Forgetting>,
     /// What was counted of its calls and is not kept yet.
@@ -129,7 +127,6 @@ impl Context {
             send_rate: Rate::default(),
             taking: Cell::new(0),
             hearing_rate: Rate::default(),
-            passing_rate: Rate::default(),
             forgetting: Cell::default(),
             counts: Counts::default(),
             deleted: Cell::new(false),

@@ -99,6 +99,8 @@ struct Begun {
     from: u64,
     /// What was noted since.
     noted: Option<Hint>,
+    /// Whether it was made anew since, so that what comes of what has begun says nothing of it.
+    is_anew: bool,
 }
 
 /// Those of a shard who have something in an agenda.
@@ -200,6 +202,23 @@ impl<K: Who> Due<K> {
         }
     }
 
+    /// The same for what was made anew: whatever was in the way of what was there before, it is looked at now.
+    pub(crate) fn note_anew(&mut self, who: K, at: u64) {
+        if let Some(begun) = self.begun.get_mut(&who) {
+            begun.noted = Some(Hint::at(at));
+            begun.is_anew = true;
+            return;
+        }
+        let mut at = at;
+        if let Some(old) = self.hints.remove(&who) {
+            self.by_start.remove(&(old.start, who));
+            self.held.remove(old.start, who);
+            // Who is due already keeps his place among those who are.
+            at = at.min(old.start);
+        }
+        self.note(who, at);
+    }
+
     fn forget(&mut self, start: u64) {
         let from = self.forgotten_from.map_or(start, |from| from.min(start));
         self.forgotten_from = Some(from);
@@ -241,6 +260,7 @@ impl<K: Who> Due<K> {
         let begun = Begun {
             from: hint.from,
             noted: None,
+            is_anew: false,
         };
         self.begun.insert(who, begun);
         *self.running.entry(who.context()).or_default() += 1;
@@ -302,12 +322,13 @@ impl<K: Who> Due<K> {
     }
 
     /// The same for what is done in its order: while there is something left of what was started,
-    /// that comes first.
+    /// that comes first. What was made anew meanwhile has nothing left.
     pub(crate) fn end_in_order(&mut self, who: K, next: Option<Hint>, now: u64) {
-        if let Some(begun) = self.begun.get_mut(&who)
-            && next.is_some()
-        {
-            begun.noted = None;
+        let mut next = next;
+        match self.begun.get_mut(&who) {
+            Some(begun) if begun.is_anew => next = None,
+            Some(begun) if next.is_some() => begun.noted = None,
+            _ => {}
         }
         self.end(who, next, now);
     }
@@ -549,6 +570,37 @@ mod tests {
         due.note_in_order(id(1), 1_000);
         due.put_back(600);
         starts(&mut due, 401, 1, 400);
+    }
+
+    /// Or a subscription that is made anew would wait for as long as the one before had to, which may be an
+    /// hour.
+    #[test]
+    fn what_is_made_anew_waits_for_nothing_that_was_before() {
+        let mut due = due(1_000_000, 10);
+        let put_off = Hint {
+            refused: 7,
+            ..later(100, 9_000)
+        };
+        due.note_later(id(1), put_off);
+        due.note_anew(id(1), 600);
+        assert_eq!((due.len(), due.next(599)), (1, Next::At(600)));
+        let next = due.next(600);
+        let hint = Hint::at(600);
+        assert_eq!(next, Next::Start { who: id(1), hint });
+        // While it is looked at, whatever comes of that and however it is noted besides.
+        due.note_in_order(id(1), 650);
+        due.note_anew(id(1), 700);
+        due.note_in_order(id(1), 750);
+        due.end_in_order(id(1), Some(put_off), 800);
+        starts(&mut due, 800, 1, 700);
+        due.end_in_order(id(1), Some(put_off), 900);
+        assert_eq!(due.next(900), Next::At(9_000), "it was not made anew since");
+        // One that is due already does not lose its turn.
+        due.note(id(2), 950);
+        due.note(id(3), 960);
+        due.note_anew(id(2), 1_000);
+        starts(&mut due, 1_000, 2, 950);
+        starts(&mut due, 1_000, 3, 960);
     }
 
     fn pair(from: u64, to: u64) -> Pair {

@@ -406,7 +406,7 @@ impl Bench {
             sequences: SequenceCache::new(&bounds, &stats),
             timers: crate::timers::Timers::new(bounds.timers.pace()),
             sends: crate::sends::Sends::new(bounds.sends.pace()),
-            subscriptions: crate::subscriptions::Subscriptions::new(bounds.subscriptions.pace()),
+            subscriptions: crate::subscriptions::Subscriptions::new(&bounds.subscriptions),
             statistics: crate::statistics::Statistics::new(),
             stats,
             bounds,

@@ -29,6 +29,7 @@ use crate::sends::{SentCallInfo, SentNumber};
 use crate::shard::Shard;
 use crate::statistics::{Busiest, BusyQuestion, ContextStatistics};
 use crate::stats::ShardStats;
+use crate::subscriptions::WhichSubscriptions;
 use crate::uploads::UploadService;
 use crate::weight::Weight;
 
@@ -375,6 +376,27 @@ impl ShardHandle {
             Response::Subscriptions(result) => result,
             _ => Err(mixed_up()),
         }
+    }
+
+    /// Ends subscriptions of a context's handlers, whatever its application makes of that, and tells how many.
+    /// Durable when this returns.
+    pub async fn end_subscriptions(
+        &self,
+        id: ContextId,
+        which: WhichSubscriptions,
+    ) -> Result<u64, CallError> {
+        let owner = self.shard.owner(&id);
+        let shard = Rc::clone(&self.shard);
+        to_the_end(async move {
+            if owner == shard.id {
+                return shard.end_subscriptions_here(id, &which).await;
+            }
+            match ask(&shard, owner, Request::EndSubscriptions { id, which }).await? {
+                Response::EndSubscriptions(result) => result,
+                _ => Err(mixed_up()),
+            }
+        })
+        .await
     }
 
     /// What was counted of a context's calls, by method.

@@ -110,5 +110,6 @@ pub use statistics::{
     MethodStatistics, RankedBy, RankedOver, Sums, TIME_BUCKETS, Times,
 };
 pub use stats::{BUCKETS, Counter, Gauge, Histogram, ShardStats};
+pub use subscriptions::WhichSubscriptions;
 pub use uploads::{UploadService, UploadStats};
 pub use weight::Weight;

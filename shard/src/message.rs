@@ -17,7 +17,7 @@ use crate::events::EventsPage;
 use crate::guest_log::GuestLines;
 use crate::sends::{Outcome, Pair, SentCall, SentCallInfo, SentNumber};
 use crate::statistics::{Busiest, BusyQuestion, ContextStatistics};
-use crate::subscriptions::{Told, Wanted};
+use crate::subscriptions::{Told, Wanted, WhichSubscriptions};
 use crate::weight::Weight;
 
 /// A call of one method of one context.
@@ -228,6 +228,11 @@ pub(crate) enum Request {
     Subscriptions {
         id: ContextId,
     },
+    /// End some of these.
+    EndSubscriptions {
+        id: ContextId,
+        which: WhichSubscriptions,
+    },
     /// What was counted of a context's calls.
     Statistics {
         id: ContextId,
@@ -286,6 +291,7 @@ pub(crate) enum Response {
     Timers(Result<(Vec<GuestTimer>, bool), CallError>),
     Sent(Result<(Vec<SentCallInfo>, bool), CallError>),
     Subscriptions(Result<Vec<GuestSubscription>, CallError>),
+    EndSubscriptions(Result<u64, CallError>),
     Statistics(Result<ContextStatistics, CallError>),
     Busiest(Result<Busiest, CallError>),
     FindUser(Result<Option<ContextId>, CallError>),

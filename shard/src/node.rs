@@ -481,7 +481,7 @@ fn build(parts: Parts) -> Result<(Rc<Shard>, Inbox<Message>, Inbox<Report>), Sta
         sequences: crate::sequences::SequenceCache::new(&parts.bounds, &parts.stats),
         timers: crate::timers::Timers::new(parts.bounds.timers.pace()),
         sends: crate::sends::Sends::new(parts.bounds.sends.pace()),
-        subscriptions: crate::subscriptions::Subscriptions::new(parts.bounds.subscriptions.pace()),
+        subscriptions: crate::subscriptions::Subscriptions::new(&parts.bounds.subscriptions),
         statistics: crate::statistics::Statistics::new(),
         stats: parts.stats,
         bounds: parts.bounds,

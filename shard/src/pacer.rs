@@ -125,7 +125,12 @@ impl<K: Who> Pacer<K> {
         self.change(|due| due.note_in_order(who, at));
     }
 
-    /// As [`end`](Self::end), for the same.
+    /// As [`note`](Self::note), for what was made anew: nothing that was in the way before is any more.
+    pub(crate) fn note_anew(&self, who: K, at: u64) {
+        self.change(|due| due.note_anew(who, at));
+    }
+
+    /// As [`end`](Self::end), for what is done in its order.
     pub(crate) fn end_in_order(&self, who: K, next: Option<Hint>, now: u64) {
         self.change(|due| due.end_in_order(who, next, now));
     }

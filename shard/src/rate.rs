@@ -19,14 +19,13 @@ pub(crate) struct Rate {
 }
 
 impl Rate {
-    /// Whether a call that came `now` would be refused.
-    pub(crate) fn is_used_up(&self, now: Instant, per_second_max: u64) -> bool {
-        let ahead = self
-            .paid_until
-            .get()
-            .map(|until| until.saturating_duration_since(now));
+    /// How many calls that came `now` would not be refused.
+    pub(crate) fn room(&self, now: Instant, per_second_max: u64) -> u64 {
+        let paid_until = self.paid_until.get();
+        let ahead = paid_until.map(|until| until.saturating_duration_since(now));
+        let left = BURST.saturating_sub(ahead.unwrap_or_default());
         let one = BURST.as_nanos() as u64 / per_second_max.max(1);
-        ahead.is_some_and(|ahead| ahead + Duration::from_nanos(one) > BURST)
+        left.as_nanos() as u64 / one.max(1)
     }
 
     /// Counts a call that comes `now`, or refuses it.
@@ -43,6 +42,14 @@ impl Rate {
         }
         self.paid_until.set(Some(paid_until));
         Ok(())
+    }
+
+    /// Takes back one that was counted, as it did not come to a call.
+    pub(crate) fn take_back(&self, per_second_max: u64) {
+        let one = Duration::from_nanos(BURST.as_nanos() as u64 / per_second_max.max(1));
+        let paid_until = self.paid_until.get();
+        self.paid_until
+            .set(paid_until.and_then(|until| until.checked_sub(one)));
     }
 }
 
@@ -61,9 +68,13 @@ mod tests {
         let rate = Rate::default();
         let start = Instant::now();
         let admitted = |millis| {
-            let is_used_up = rate.is_used_up(after(start, millis), 4);
+            let room = rate.room(after(start, millis), 4);
             let admitted = rate.admit(after(start, millis), 4).is_ok();
-            assert_eq!(admitted, !is_used_up);
+            assert_eq!(admitted, room > 0);
+            assert_eq!(
+                rate.room(after(start, millis), 4),
+                room - u64::from(admitted)
+            );
             admitted
         };
         assert_eq!([0; 6].map(admitted), [true, true, true, true, false, false]);
@@ -71,6 +82,8 @@ mod tests {
         assert!(admitted(250), "a quarter of a second is one call of four");
         assert!(!admitted(250));
         assert_eq!([5_000; 5].map(admitted), [true, true, true, true, false]);
+        rate.take_back(4);
+        assert_eq!([5_000; 2].map(admitted), [true, false]);
         let refused = rate.admit(after(start, 5_000), 4).unwrap_err();
         assert!(
             matches!(

@@ -608,6 +608,9 @@ impl Shard {
             }
             Request::Sent { id, after, limit } => Response::Sent(self.sent_here(id, after, limit)),
             Request::Subscriptions { id } => Response::Subscriptions(self.subscriptions_here(id)),
+            Request::EndSubscriptions { id, which } => {
+                Response::EndSubscriptions(self.end_subscriptions_here(id, &which).await)
+            }
             Request::GuestLogs { id, after } => {
                 Response::GuestLogs(self.guest_logs_here(id, after))
             }

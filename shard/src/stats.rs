@@ -239,8 +239,12 @@ pub struct ShardStats {
     pub hearings_failed: Counter,
     /// Events that were left out after so many of these.
     pub events_given_up: Counter,
+    /// Times that it was looked what there is for a handler, of another shard's contexts or of this one's.
+    pub hearings_looks: Counter,
     /// Times that many events were looked at which are not for a handler.
     pub hearings_passed: Counter,
+    /// Times that this had to wait, as there were many before.
+    pub passes_refused: Counter,
     /// Times that something was in the way of telling a handler.
     pub hearings_again: Counter,
     /// Microseconds from when the first of the events was told until the handler had heard it.

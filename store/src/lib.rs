@@ -131,9 +131,9 @@ pub use error::{
 };
 pub use export::{
     Arrival, BackupCounts, BackupSource, CopiedContext, EXPORT_VERSION, ExportKind, ExportScope,
-    ImportPlace, Imported, RENUMBERED_BY, ReadCopy, Resharded, RestoreOptions, Restored, add_keys,
-    export_context, import_context, import_into, read_copy, reshard, restore, unfinished_restore,
-    write_backup,
+    ImportPlace, Imported, RENUMBERED_BY, RENUMBERED_FROM, ReadCopy, Resharded, RestoreOptions,
+    Restored, add_keys, export_context, import_context, import_into, read_copy, reshard, restore,
+    unfinished_restore, write_backup,
 };
 pub use hlc::{FromTheFuture, Hlc, HlcClock};
 pub use ids::{

@@ -9,11 +9,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use corelet_tests::Server;
 use corelet_tests::hearing::{
     QUICK, SLOW, append, follow, heard, rooms, subscriptions, tell, teller, told,
 };
 use corelet_tests::sending::{call, create_on, figure, lines, run, said, start, until};
+use corelet_tests::{Client, Server};
 use serde_json::{Value, json};
 
 #[test]
@@ -271,6 +271,76 @@ fn a_subscription_ends_with_the_context_whose_events_they_are() {
     until("nobody to be known", || {
         figure(&client, "corelet_subscriptions_known") == 0
     });
+    assert_eq!(server.stop(), Some(0), "{}", server.log());
+}
+
+/// Whatever the application makes of it, and for good.
+#[test]
+fn an_operator_ends_subscriptions() {
+    let home = tempfile::tempdir().expect("a directory");
+    let (mut server, client) = start(home.path(), QUICK);
+    let [listener, first, second, third] = rooms(&client, [1, 0, 1, 0]);
+    for source in [&first, &second, &third] {
+        follow(&client, &listener, source, true);
+        append(&client, source, "hello");
+        until("it", || heard(&client, &listener, source).len() == 1);
+    }
+    let path = format!("/v1/contexts/{listener}/subscriptions");
+    let end = |client: &Client, query: &str| {
+        let answer = client.delete(&format!("{path}?{query}"));
+        let (status, answer) = answer.expect("an answer");
+        (status, answer["ended"].as_u64())
+    };
+    let of_first = format!("from={first}&handler=said_elsewhere");
+    assert_eq!(
+        end(&client, &format!("from={first}&handler=other")),
+        (200, Some(0))
+    );
+    assert_eq!(end(&client, &of_first), (200, Some(1)));
+    drop(client);
+    // That was durable.
+    server.kill();
+    (server, _) = start(home.path(), QUICK);
+    let client = server.client();
+    assert_eq!(end(&client, &of_first), (200, Some(0)));
+    let told = format!("an operator has ended this handler's subscription to {first}");
+    append(&client, &first, "nobody hears this");
+    append(&client, &second, "again");
+    until("it", || heard(&client, &listener, &second).len() == 2);
+    assert_eq!(heard(&client, &listener, &first), ["hello"]);
+    assert_eq!(subscriptions(&client, &listener).len(), 2);
+
+    let unsubscribe = |more: &[&str]| {
+        let mut args = vec!["context", "unsubscribe", listener.as_str()];
+        args.extend(more);
+        let ended = run(home.path(), &args);
+        String::from_utf8(ended.stdout).expect("text")
+    };
+    let said = unsubscribe(&["--handler", "said_elsewhere", "--from", &second]);
+    assert!(said.contains("ended 1 subscription of"), "{said}");
+    assert!(unsubscribe(&["--all"]).contains("ended 1 subscription of"));
+    assert!(subscriptions(&client, &listener).is_empty());
+    until("nobody to be known", || {
+        figure(&client, "corelet_subscriptions_known") == 0
+    });
+    let words = lines(&client, &listener);
+    assert_eq!(
+        words.last(),
+        Some(&told.replace(&first, &third)),
+        "{words:?}"
+    );
+
+    // It may subscribe again.
+    follow(&client, &listener, &first, false);
+    append(&client, &first, "this it does");
+    until("it", || heard(&client, &listener, &first).len() == 2);
+    // What is not as it should be ends nothing.
+    for (query, status) in [("of=1", 400), ("from=%ff", 400), ("from=nobody", 404)] {
+        assert_eq!(end(&client, query), (status, None), "{query}");
+    }
+    let nobody = client.delete(&format!("/v1/contexts/{}/subscriptions", "1".repeat(32)));
+    assert_eq!(nobody.expect("an answer").0, 404);
+    assert_eq!(subscriptions(&client, &listener).len(), 1);
     assert_eq!(server.stop(), Some(0), "{}", server.log());
 }
 

@@ -1,6 +1,6 @@
 //! Handlers that are told of events, through the real server, where something is in the way: a source or a
-//! listener that is out of service, a listener without room, one that listens to itself without end, and
-//! one that has many events looked at for nothing.
+//! listener that is out of service, a listener without room, one that listens to itself without end, one that
+//! is made anew, one that is told too often, and some that have many events looked at for nothing.
 
 use std::time::Instant;
 
@@ -71,6 +71,48 @@ fn events_wait_for_a_context_that_is_out_of_service() {
         let own = all.iter().filter(|name| *name != "else");
         assert!(own.eq(names(whose).collect::<Vec<_>>().iter()), "{all:?}");
     }
+    assert_eq!(server.stop(), Some(0), "{}", server.log());
+}
+
+/// Or it would wait for as long as the one before has to, with what that could not take.
+#[test]
+fn a_subscription_that_is_made_anew_begins_at_once() {
+    let home = tempfile::tempdir().expect("a directory");
+    let settings = "[subscriptions]\nretry_after = \"1 h\"\n";
+    let (mut server, client) = start(home.path(), settings);
+    let [listener] = rooms(&client, [0]);
+    let teller = create_on(&client, &client.install_component(&teller(1)), 1);
+    call(&client, &teller, "run", json!({ "neither": "author" }));
+    follow(&client, &listener, &teller, true);
+    until("it to fail", || {
+        figure(&client, "corelet_subscriptions_failed_total") == 1
+    });
+    tell(&client, &teller, "before");
+    follow(&client, &listener, &teller, false);
+    until("its beginning", || {
+        subscriptions(&client, &listener)[0]["after"] == 2
+    });
+    tell(&client, &teller, "hello");
+    until("it", || heard(&client, &listener, &teller) == ["hello"]);
+    assert_eq!(server.stop(), Some(0), "{}", server.log());
+}
+
+/// What it is refused costs the shard of the source nothing.
+#[test]
+fn a_listener_that_is_told_too_often_waits_before_anything_is_read_for_it() {
+    let home = tempfile::tempdir().expect("a directory");
+    let settings = format!("[limits]\ncontext_calls_per_second = 2\n{QUICK}batch_events_max = 1\n");
+    let (mut server, client) = start(home.path(), &settings);
+    let [listener] = rooms(&client, [0]);
+    let teller = create_on(&client, &client.install_component(&teller(6)), 1);
+    tell(&client, &teller, "hello");
+    follow(&client, &listener, &teller, true);
+    until("all of it", || {
+        figure(&client, "corelet_subscriptions_events_told_total") == 6
+    });
+    let refused = figure(&client, "corelet_subscriptions_again_total");
+    let looks = figure(&client, "corelet_subscriptions_looks_total");
+    assert!((6..=8).contains(&looks), "{looks}, and {refused} refused");
     assert_eq!(server.stop(), Some(0), "{}", server.log());
 }
 
@@ -197,8 +239,8 @@ fn eager(source: &str) -> Vec<u8> {
     ))
 }
 
-/// Many events that are not for a handler are looked at once, and what comes behind them is heard. Who
-/// has it done all the time is made to wait.
+/// Many events that are not for a handler are looked at once, and what comes behind them is heard. Those
+/// who have it done all the time are made to wait, together.
 #[test]
 fn what_is_not_for_a_handler_is_passed_over_at_a_bounded_pace() {
     let home = tempfile::tempdir().expect("a directory");
@@ -217,19 +259,26 @@ fn what_is_not_for_a_handler_is_passed_over_at_a_bounded_pace() {
     let passed = || figure(&client, "corelet_subscriptions_passed_total");
     assert_eq!(passed(), 5, "a thousand at a time, and none of them twice");
 
-    // Anew and anew, by one that has nothing else to do.
-    let eager = create_on(&client, &client.install_component(&eager(&noise)), 0);
-    let (rounds, began) = (8, Instant::now());
+    // Anew and anew, by some who have nothing else to do. One of them lives beside the source.
+    let eager = client.install_component(&eager(&noise));
+    let eager = [0, 0, 1].map(|shard| create_on(&client, &eager, shard));
+    let (rounds, began) = (3, Instant::now());
     for _ in 0..rounds {
-        call(&client, &eager, "run", json!({}));
+        for listener in &eager {
+            call(&client, listener, "run", json!({}));
+        }
         until("all to be passed over", || {
-            let all = subscriptions(&client, &eager);
-            all.len() == 20 && all.iter().all(|it| it["after"] == 4_000)
+            eager.iter().all(|listener| {
+                let all = subscriptions(&client, listener);
+                all.len() == 20 && all.iter().all(|it| it["after"] == 4_000)
+            })
         });
     }
     let passed = passed() - 5;
-    // What it may at once, what it may since then, and those under way when that is used up.
-    let at_most = 200 + 200 * (began.elapsed().as_secs() + 1) + 4;
-    assert!((rounds * 20 * 4..=at_most).contains(&passed), "{passed}");
+    // What they may at once, and what they may since then.
+    let at_most = 200 + 200 * (began.elapsed().as_secs() + 1);
+    let at_least = rounds * eager.len() as u64 * 20 * 4;
+    assert!((at_least..=at_most).contains(&passed), "{passed}");
+    assert!(figure(&client, "corelet_subscriptions_passes_refused_total") > 0);
     assert_eq!(server.stop(), Some(0), "{}", server.log());
 }

@@ -716,6 +716,28 @@ One with attempts has failed to take the next event, and is told again: `corelet
         /// Id or name.
         context: String,
     },
+    /// End subscriptions of a context: their handlers are told no events any more.
+    #[command(after_help = "\
+Examples:
+  corelet context unsubscribe shop --from 9mX…
+  corelet context unsubscribe shop --from till --handler sold
+  corelet context unsubscribe shop --all -o json | jq .ended
+
+`corelet context subscriptions` lists them. The application is not told, and may subscribe again; the
+context's log says what was ended.")]
+    Unsubscribe {
+        /// Id or name.
+        context: String,
+        /// Those to the events of this context, by its id or name.
+        #[arg(long, value_name = "CONTEXT", required_unless_present_any = ["handler", "all"])]
+        from: Option<String>,
+        /// Those of this handler.
+        #[arg(long, value_name = "NAME")]
+        handler: Option<String>,
+        /// All that the context has.
+        #[arg(long, conflicts_with_all = ["from", "handler"])]
+        all: bool,
+    },
     /// Take a context into a data directory that no server has open.
     #[command(after_help = "\
 Examples:

@@ -172,6 +172,32 @@ pub(super) fn run(command: &ContextCommand, global: &Global, out: &Out) -> Resul
             let rows = found.subscriptions.iter().map(subscription_row);
             out.rows(&SUBSCRIPTION_HEADINGS, rows, &found)
         }
+        ContextCommand::Unsubscribe {
+            context,
+            from,
+            handler,
+            all: _,
+        } => {
+            let wanted = [("from", from), ("handler", handler)];
+            let given = wanted.iter().filter_map(|(name, value)| {
+                let value = value.as_deref()?;
+                let value = utf8_percent_encode(value, NON_ALPHANUMERIC);
+                Some(format!("{name}={value}"))
+            });
+            let query = given.collect::<Vec<_>>().join("&");
+            let (client, path) = (super::client(global)?, path(context)?);
+            let path = format!("{path}/subscriptions?{query}");
+            let done: api::EndedSubscriptions =
+                during(out, "ending subscriptions", || client.end(&path))?;
+            let subscriptions = match done.ended {
+                1 => "1 subscription".to_owned(),
+                count => format!("{count} subscriptions"),
+            };
+            out.done(
+                &format!("ended {subscriptions} of {context}"),
+                || json!({ "ended": done.ended }),
+            )
+        }
         ContextCommand::Export { context, to } => {
             copies::export(context, to.as_deref(), global, out)
         }

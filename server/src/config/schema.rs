@@ -297,6 +297,8 @@ settings! {
         running_max: u64 [1, 10_000] = "64";
         /// Those of one context among them. The others wait for these, so that who calls the context from outside waits for few.
         context_running_max: u64 [1, 1000] = "4";
+        /// How often in a second, in the long run, a hundred and more events of the shard's contexts are looked at in vain, as they are not for whoever listens. All listeners together may cause so many such looks, and take turns if they would cause more.
+        passes_per_second: u64 [1, 100_000] = "200";
         /// Events that a handler is told with one call.
         batch_events_max: u64 [1, 1000] = "100";
         /// Bytes of them, as JSON. One alone may have more, up to limits.args_bytes_max.

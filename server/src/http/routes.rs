@@ -22,7 +22,7 @@ use axum::{Extension, body};
 use bytes::Bytes;
 use corelet_shard::{
     ContextInfo, ContextReader, EventRecord, GuestLine, NewCode, NewContext, SentCallInfo,
-    SentNumber, ShardHandle, Weight,
+    SentNumber, ShardHandle, Weight, WhichSubscriptions,
 };
 use corelet_store::{ApplicationId, ApplicationRecord, ContextId, ExportScope, Hlc, Reuse};
 use corelet_wasm_host::{GuestSubscription, GuestTimer, LogLevel};
@@ -109,7 +109,7 @@ pub(super) fn router(door: Door) -> Router {
         .route("/v1/contexts/{context}/sent", get(list_sent))
         .route(
             "/v1/contexts/{context}/subscriptions",
-            get(list_subscriptions),
+            get(list_subscriptions).delete(end_subscriptions),
         )
         .route("/v1/contexts/{context}/export", plain(get(export_context)))
         .route("/v1/contexts/{context}/entries", get(list_entries))
@@ -765,6 +765,39 @@ async fn list_subscriptions(State(door): State<Door>, Named(wanted): Named) -> R
         ))
     })
     .await
+}
+
+/// Ends those of them that are to a context's events, or a handler's, or both; all without that.
+async fn end_subscriptions(
+    State(door): State<Door>,
+    Named(wanted): Named,
+    RawQuery(query): RawQuery,
+) -> Response {
+    at_home(door, async move |front| {
+        let [from, handler] = parameters(query.as_deref(), ["from", "handler"])?;
+        let source = from.map(|from| {
+            let from = text_of(from, "from", "from must be the id or the name of a context")?;
+            Ok::<_, Refusal>(front.shard.resolve(&from)?)
+        });
+        let must = "handler must be the name of a handler";
+        let handler = handler.map(|handler| text_of(handler, "handler", must));
+        let which = WhichSubscriptions {
+            source: source.transpose()?,
+            handler: handler.transpose()?,
+        };
+        let id = front.shard.resolve(&wanted)?;
+        let ended = front.shard.end_subscriptions(id, which).await?;
+        tracing::info!(context = %id, subscriptions = ended, "ended subscriptions");
+        Ok(document(StatusCode::OK, &api::EndedSubscriptions { ended }))
+    })
+    .await
+}
+
+/// The value of a parameter that is a text.
+fn text_of(value: &str, parameter: &str, must: &str) -> Result<String, Refusal> {
+    let text = percent_decode_str(value).decode_utf8();
+    let text = text.map_err(|_| bad_parameter(parameter, must))?;
+    Ok(text.into_owned())
 }
 
 fn subscription(subscription: GuestSubscription) -> api::Subscription {

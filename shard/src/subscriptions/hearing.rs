@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use corelet_store::ContextId;
 use corelet_wasm_host::LogLevel;
 
-use super::row::{Place, Point, SubscriptionRow};
+use super::row::{Place, Point, SubscriptionRow, Tried};
 use super::told::{AROUND_BYTES, Told, Wanted};
 use super::{Subscription, Subscriptions};
 use crate::context::InUse;
@@ -47,17 +47,23 @@ const UNTOLD: Duration = Duration::from_secs(10);
 /// they are passed over again.
 const PASSED_OVER_MAX: u64 = 1_000;
 
-/// Looking at events for nothing is work for the shard of the source that nobody pays for: a context may
-/// have so many looked at so often in a second, and its subscriptions wait beyond that.
-const PASSED_OVER_MANY: u64 = 100;
-const PASSES_PER_SECOND: u64 = 200;
-const PASSED_OVER_TOO_OFTEN: Duration = Duration::from_millis(100);
-
 /// What a handler is told with one turn.
 struct Telling {
     row: SubscriptionRow,
     hearing: Hearing,
     told: Told,
+}
+
+impl Telling {
+    /// What there is to be told, if that is one; none if it is several events.
+    fn single(&self) -> Option<Tried> {
+        match (self.hearing.to, &self.told.events[..]) {
+            (Forward::End, _) => Some(Tried::End),
+            (_, []) => Some(Tried::Gap),
+            (_, [one]) => Some(Tried::Event(one.sequence)),
+            (_, [_, ..]) => None,
+        }
+    }
 }
 
 impl Subscriptions {
@@ -133,14 +139,6 @@ impl Shard {
     ) -> Result<Option<Hint>, CallError> {
         let Subscription { listener, key } = subscription;
         self.check_service(listener)?;
-        let is_too_often = self.live(listener).is_some_and(|context| {
-            let rate = &context.passing_rate;
-            rate.is_used_up(Instant::now(), PASSES_PER_SECOND)
-        });
-        if is_too_often {
-            let start = self.clock.wall_micros() + micros(PASSED_OVER_TOO_OFTEN);
-            return Ok(Some(Hint { start, ..hint }));
-        }
         let Some(row) = self.durable_subscription(subscription).await? else {
             self.subscriptions.forget(subscription);
             return Ok(None);
@@ -148,25 +146,42 @@ impl Shard {
         // Before it is asked what there is, so that nothing new is missed behind that.
         let is_known = self.subscriptions.know(subscription, &row);
         let place = self.subscriptions.goes_on(subscription, &row);
-        let (to, told) = match self.ask_what_is_told(&row, place).await {
+        // Before anything is read for it.
+        let paid = match self.pay_for_hearing(listener) {
+            Ok(paid) => paid,
+            Err(busy) => return Ok(Some(self.hear_later(subscription, hint, &busy))),
+        };
+        let asked = self.ask_what_is_told(listener, &row, place).await;
+        let is_nothing = match &asked {
+            Ok(told) => told.events.is_empty() && told.gap.is_none(),
+            Err(error) => !matches!(error, CallError::ContextNotFound { .. }),
+        };
+        if is_nothing && let Some(context) = &paid {
+            let per_second_max = self.host.limits().context_calls_per_second;
+            context.hearing_rate.take_back(per_second_max);
+        }
+        let (to, told) = match asked {
             Ok(told) => (Forward::Behind(told.until), told),
             Err(CallError::ContextNotFound { .. }) => (Forward::End, Told::default()),
             // Whatever it is, it is not this context's.
             Err(error) => return Ok(Some(self.hear_later(subscription, hint, &error))),
         };
-        self.count_passed(listener, &told);
         let is_told_of_new = is_known && told.is_heard;
         let from = row.asked();
         let hearing = Hearing { key, from, to };
         let (is_over, more) = (to == Forward::End, told.more);
-        if !is_over && told.events.is_empty() && told.gap.is_none() {
+        if is_nothing {
             self.pass_over(subscription, &row, &hearing, &told).await?;
         } else {
             let context = self.reach(listener).await?;
-            let per_second_max = self.host.limits().context_calls_per_second;
-            let admitted = context.hearing_rate.admit(Instant::now(), per_second_max);
-            if let Err(busy) = admitted {
-                return Ok(Some(self.hear_later(subscription, hint, &busy)));
+            // One that was not in memory has not used up anything yet, but for what others of its handlers
+            // are told.
+            if paid.is_none() {
+                let per_second_max = self.host.limits().context_calls_per_second;
+                let admitted = context.hearing_rate.admit(Instant::now(), per_second_max);
+                if let Err(busy) = admitted {
+                    return Ok(Some(self.hear_later(subscription, hint, &busy)));
+                }
             }
             // A copy that has what comes of an event has the event.
             self.copier.cut().over().await;
@@ -186,6 +201,17 @@ impl Shard {
                 ..Hint::at(now)
             }),
         })
+    }
+
+    /// Counts that a handler of a context is told something, if that is in memory; which is taken back if there
+    /// is nothing to be told.
+    fn pay_for_hearing(&self, listener: ContextId) -> Result<Option<InUse>, CallError> {
+        let per_second_max = self.host.limits().context_calls_per_second;
+        let context = self.live(listener);
+        if let Some(context) = &context {
+            context.hearing_rate.admit(Instant::now(), per_second_max)?;
+        }
+        Ok(context)
     }
 
     /// A subscription of which it is durable that there is one.
@@ -219,6 +245,7 @@ impl Shard {
 
     async fn ask_what_is_told(
         self: &Rc<Self>,
+        listener: ContextId,
         row: &SubscriptionRow,
         place: Place,
     ) -> Result<Told, CallError> {
@@ -227,6 +254,7 @@ impl Shard {
         let room = args_max.saturating_sub(AROUND_BYTES);
         let wanted = Wanted {
             source: row.source,
+            listener,
             place,
             kind: row.kind.clone(),
             events_max: match row.is_careful() {
@@ -247,21 +275,6 @@ impl Shard {
         match self.mesh.ask(owner, request).await? {
             Response::Hear(told) => told,
             _ => Err(CallError::bug("a shard answered another question")),
-        }
-    }
-
-    /// Counts that many events were looked at for nothing: whoever has that done too often waits before the
-    /// next time. What a handler was told it pays for.
-    fn count_passed(&self, listener: ContextId, told: &Told) {
-        let looked_at = told.until.number.saturating_sub(told.after);
-        if looked_at.saturating_sub(told.events.len() as u64) < PASSED_OVER_MANY {
-            return;
-        }
-        self.stats.hearings_passed.one();
-        if let Some(context) = self.live(listener) {
-            let _is_admitted = context
-                .passing_rate
-                .admit(Instant::now(), PASSES_PER_SECOND);
         }
     }
 
@@ -389,7 +402,7 @@ impl Shard {
         let source = row.source;
         let mut again = None;
         self.write_alone(context, |view| {
-            let put_off = view.put_off_hearing(hearing, told.events.len(), max)?;
+            let put_off = view.put_off_hearing(hearing, telling.single(), max)?;
             let (method, level, message) = match put_off {
                 PutOffHearing::Gone => return Ok(None),
                 PutOffHearing::OneByOne { handler } => {

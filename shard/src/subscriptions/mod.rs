@@ -7,15 +7,18 @@
 //! context whose events they are, the source, what there is behind that (`source.rs`), and runs the
 //! handler with it as an update, whose changeset has the new number (`hearing.rs`). So nothing of it
 //! is at the source, but in memory which shards want to be told when there are new events
-//! (`listeners.rs`). How
-//! a subscription lies in the agenda is in `row.rs`, what turns read and write of it in
+//! (`listeners.rs`), and how often they look for
+//! nothing (`passes.rs`). How
+//! a subscription lies in the agenda is in `row.rs`, how an operator ends one in `ended.rs`, what turns read and write of it in
 //! `view/subscriptions.rs`, what a handler gets in `told.rs`.
 //!
 //! One task per shard waits until there is something to be told. Owned by the shard.
 
+mod ended;
 mod hearing;
 mod known;
 mod listeners;
+mod passes;
 mod row;
 mod source;
 mod told;
@@ -27,12 +30,15 @@ use std::time::Duration;
 use corelet_store::{ContextId, ContextSlot, Snapshot, StoreError};
 use corelet_wasm_host::GuestSubscription;
 
+pub use self::ended::WhichSubscriptions;
 use self::known::Known;
 pub(crate) use self::listeners::Listeners;
+use self::passes::Passes;
 pub(crate) use self::row::{Asked, Place, Point, SUBSCRIBED, SUBSCRIBED_ALL};
-pub(crate) use self::row::{SubscriptionKey, SubscriptionRow};
+pub(crate) use self::row::{SubscriptionKey, SubscriptionRow, Tried};
 pub(crate) use self::told::{Told, Wanted};
-use crate::due::{Next, Pace, Who};
+use crate::bounds::SubscriptionBounds;
+use crate::due::{Next, Who};
 use crate::error::CallError;
 use crate::pacer::Pacer;
 use crate::rt;
@@ -63,17 +69,19 @@ impl Who for Subscription {
 }
 
 /// The subscriptions of a shard for which there may be something to be told, and what is known of
-/// the others.
+/// the others; and what others look at here for nothing.
 pub(crate) struct Subscriptions {
     pacer: Pacer<Subscription>,
     known: RefCell<Known>,
+    passes: Passes,
 }
 
 impl Subscriptions {
-    pub(crate) fn new(pace: Pace) -> Subscriptions {
+    pub(crate) fn new(bounds: &SubscriptionBounds) -> Subscriptions {
         Subscriptions {
-            pacer: Pacer::new(pace),
+            pacer: Pacer::new(bounds.pace()),
             known: RefCell::default(),
+            passes: Passes::new(bounds.passes_per_second),
         }
     }
 
@@ -198,6 +206,14 @@ impl Shard {
         let subscription = Subscription { listener, key };
         let now = self.clock.wall_micros();
         self.subscriptions.pacer.note_in_order(subscription, now);
+    }
+
+    /// A handler was subscribed, or is so no longer. If it was so before, what was in the way of that is not in
+    /// the way of this.
+    pub(crate) fn note_subscribed(&self, listener: ContextId, key: SubscriptionKey) {
+        let subscription = Subscription { listener, key };
+        let now = self.clock.wall_micros();
+        self.subscriptions.pacer.note_anew(subscription, now);
     }
 
     /// Looks at the subscriptions of a context that is back in service.

@@ -96,6 +96,17 @@ impl Asked {
     }
 }
 
+/// What a handler was told when it failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tried {
+    /// The event of this number.
+    Event(u64),
+    /// That events are missing, and no other.
+    Gap,
+    /// That there will be none any more.
+    End,
+}
+
 /// A subscription.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SubscriptionRow {
@@ -106,8 +117,10 @@ pub(crate) struct SubscriptionRow {
     pub(crate) place: Place,
     /// Up to this number events are told one by one, as those before have failed together.
     pub(crate) single_until: u64,
-    /// How often the next one was tried, and failed.
+    /// How often something was tried, and failed.
     pub(crate) attempts: u32,
+    /// What that was, if there are attempts. It is not the next one any more if that is not kept.
+    pub(crate) tried: Tried,
     pub(crate) handler: String,
     /// Events of this kind alone.
     pub(crate) kind: Option<String>,
@@ -119,10 +132,16 @@ const FORM: u8 = 1;
 const BEHIND: u8 = 0;
 const SINCE: u8 = 1;
 
+/// What was tried is written as how far it lies before the number up to which events are told one by one. These
+/// two say that it is no event.
+const TRIED_GAP: u16 = u16::MAX - 1;
+const TRIED_END: u16 = u16::MAX;
+
 impl SubscriptionRow {
     /// All numbers little-endian: form (1), whether it is new (1), source (32), kind of its place (1),
     /// the number of its event (8) and the stamp (8), up to where events are told one by one (8),
-    /// attempts (4), whether it is for one kind (1), length of the handler's name (2), name, the kind.
+    /// attempts (2), how far before that number the event lies that was tried, or which else that was (2),
+    /// whether it is for one kind (1), length of the handler's name (2), name, the kind.
     pub(crate) fn write(&self) -> Vec<u8> {
         let (place, Point { number, stamp }) = match self.place {
             Place::Behind(point) => (BEHIND, point),
@@ -134,7 +153,9 @@ impl SubscriptionRow {
         out.extend_from_slice(&number.to_le_bytes());
         out.extend_from_slice(&stamp.to_le_bytes());
         out.extend_from_slice(&self.single_until.to_le_bytes());
-        out.extend_from_slice(&self.attempts.to_le_bytes());
+        let (attempts, tried) = self.written_attempts();
+        out.extend_from_slice(&attempts.to_le_bytes());
+        out.extend_from_slice(&tried.to_le_bytes());
         out.push(u8::from(self.kind.is_some()));
         let length = u16::try_from(self.handler.len()).expect("a limit on names is far below");
         out.extend_from_slice(&length.to_le_bytes());
@@ -153,10 +174,12 @@ impl SubscriptionRow {
         let (stamp, rest) = rest.split_first_chunk()?;
         let (single_until, rest) = rest.split_first_chunk()?;
         let (attempts, rest) = rest.split_first_chunk()?;
+        let (tried, rest) = rest.split_first_chunk()?;
         let (&[has_kind], rest) = rest.split_first_chunk()?;
         let (length, rest) = rest.split_first_chunk()?;
         let (handler, kind) = rest.split_at_checked(u16::from_le_bytes(*length).into())?;
         let [number, stamp] = [number, stamp].map(|it| u64::from_le_bytes(*it));
+        let single_until = u64::from_le_bytes(*single_until);
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).ok();
         Some(SubscriptionRow {
             is_new: is_new != 0,
@@ -166,14 +189,58 @@ impl SubscriptionRow {
                 SINCE => Place::Since(stamp),
                 _ => return None,
             },
-            single_until: u64::from_le_bytes(*single_until),
-            attempts: u32::from_le_bytes(*attempts),
+            single_until,
+            attempts: u16::from_le_bytes(*attempts).into(),
+            tried: match u16::from_le_bytes(*tried) {
+                TRIED_END => Tried::End,
+                TRIED_GAP => Tried::Gap,
+                before => Tried::Event(single_until.saturating_sub(before.into())),
+            },
             handler: text(handler)?,
             kind: match has_kind {
                 0 => None,
                 _ => Some(text(kind)?),
             },
         })
+    }
+
+    /// No attempts where it cannot be written what they are of: then they are counted anew.
+    fn written_attempts(&self) -> (u16, u16) {
+        let before = match self.tried {
+            Tried::End => Some(TRIED_END),
+            Tried::Gap => Some(TRIED_GAP),
+            Tried::Event(number) => self.before_single_until(number),
+        };
+        // A bound on them is far below.
+        let attempts = u16::try_from(self.attempts).unwrap_or(u16::MAX);
+        match before {
+            Some(before) if attempts > 0 => (attempts, before),
+            _ => (0, 0),
+        }
+    }
+
+    fn before_single_until(&self, number: u64) -> Option<u16> {
+        let before = self.single_until.checked_sub(number)?;
+        u16::try_from(before).ok().filter(|it| *it < TRIED_GAP)
+    }
+
+    /// How often this was tried, and failed.
+    pub(crate) fn attempts_at(&self, what: Tried) -> u32 {
+        match self.tried == what {
+            true => self.attempts,
+            false => 0,
+        }
+    }
+
+    /// This was tried so often. An event that was is told alone from now on.
+    pub(crate) fn note_attempts(&mut self, what: Tried, attempts: u32) {
+        self.attempts = attempts;
+        self.tried = what;
+        if let Tried::Event(number) = what
+            && self.before_single_until(number).is_none()
+        {
+            self.single_until = number;
+        }
     }
 
     /// Whether a value is that of a subscription that nobody has worked on.
@@ -209,6 +276,7 @@ mod tests {
             }),
             single_until: 9,
             attempts: 2,
+            tried: Tried::Event(7),
             handler: "höre".to_owned(),
             kind: Some("said".to_owned()),
         }
@@ -222,7 +290,7 @@ mod tests {
         };
         let source = "07".repeat(32);
         let expected = format!(
-            "0101{source}00050000000000000006000000000000000900000000000000020000000105\
+            "0101{source}00050000000000000006000000000000000900000000000000020002000105\
              0068c3b6726573616964"
         );
         assert_eq!(hex(&row()), expected);
@@ -235,6 +303,11 @@ mod tests {
             SubscriptionRow {
                 kind: Some(String::new()),
                 place: Place::Since(u64::MAX),
+                tried: Tried::Gap,
+                ..row()
+            },
+            SubscriptionRow {
+                tried: Tried::End,
                 ..row()
             },
         ];
@@ -255,9 +328,40 @@ mod tests {
             place: Place::Since(u64::MAX),
             single_until: u64::MAX,
             attempts: u32::MAX,
+            tried: Tried::End,
             ..row()
         };
         assert_eq!(changed.write().len(), row().write().len());
+    }
+
+    #[test]
+    fn attempts_are_of_what_was_tried_and_read_back_as_that() {
+        let read = |row: &SubscriptionRow| SubscriptionRow::read(&row.write()).unwrap();
+        let far = 100_000;
+        // The event, up to where others are told one by one before and then.
+        for (number, before, then) in [(7, 9, 9), (9, 9, 9), (10, 9, 10), (7, 0, 7), (7, far, 7)] {
+            let mut row = SubscriptionRow {
+                single_until: before,
+                ..row()
+            };
+            row.note_attempts(Tried::Event(number), 3);
+            let row = read(&row);
+            assert_eq!((row.single_until, row.attempts), (then, 3));
+            assert_eq!(row.attempts_at(Tried::Event(number)), 3);
+            let others = [Tried::Event(number + 1), Tried::Gap, Tried::End];
+            assert_eq!(others.map(|other| row.attempts_at(other)), [0; 3]);
+        }
+        for what in [Tried::Gap, Tried::End] {
+            let mut row = row();
+            row.note_attempts(what, 4);
+            let row = read(&row);
+            assert_eq!((row.attempts_at(what), row.single_until), (4, 9));
+            assert_eq!(row.attempts_at(Tried::Event(9)), 0);
+        }
+        // Where others have failed together since that lie far behind it.
+        let mut row = row();
+        row.single_until = far;
+        assert_eq!(read(&row).attempts, 0);
     }
 
     #[test]

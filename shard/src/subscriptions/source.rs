@@ -4,11 +4,15 @@ use std::cell::Ref;
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::rc::Rc;
+use std::time::Instant;
 
 use bytes::Bytes;
-use corelet_store::{ContextSlot, Hlc, RENUMBERED_BY, ShardId, Snapshot, StoreError};
+use corelet_store::{
+    ContextSlot, Hlc, RENUMBERED_BY, RENUMBERED_FROM, ShardId, Snapshot, StoreError,
+};
 use corelet_wasm_host::is_shallow;
 
+use super::passes;
 use super::row::{Place, Point};
 use super::told::{Told, ToldEvent, Wanted};
 use crate::error::CallError;
@@ -48,15 +52,34 @@ impl Shard {
         let settled = contexts.peek(&wanted.source);
         let settled = settled.map(|context| context.events.borrow());
         let newest = settled.as_ref().and_then(|settled| settled.back());
+        let last = newest.map_or(head.events_last, |event| event.sequence);
         let log = Log {
-            last: newest.map_or(head.events_last, |event| event.sequence),
+            last,
+            is_renumbered: last >= RENUMBERED_FROM,
             snapshot: &snapshot,
             slot: record.slot,
             first: head.events_first,
             shown: head.events_last,
             settled,
         };
-        let told = log.told(wanted)?;
+        // Before anything is read, so that no look goes uncounted.
+        let is_counted = log.may_pass_over(wanted.place) >= passes::MANY;
+        let passes = &self.subscriptions.passes;
+        if is_counted && let Err(busy) = passes.admit(wanted.listener, Instant::now()) {
+            self.stats.passes_refused.one();
+            return Err(busy);
+        }
+        self.stats.hearings_looks.one();
+        let looked = log.told(wanted);
+        match &looked {
+            Ok((_, passed_over)) if *passed_over >= passes::MANY => {
+                self.stats.hearings_passed.one();
+            }
+            // What a handler is told it pays for.
+            Ok(_) if is_counted => passes.take_back(),
+            _ => {}
+        }
+        let (told, _) = looked?;
         Ok(Told { is_heard, ..told })
     }
 }
@@ -69,35 +92,53 @@ struct Log<'a> {
     first: u64,
     shown: u64,
     last: u64,
+    /// Whether it came out of a copy, so that its events had other numbers before.
+    is_renumbered: bool,
     /// Those behind the snapshot.
     settled: Option<Ref<'a, Large<VecDeque<EventRecord>>>>,
 }
 
 impl Log<'_> {
-    fn told(&self, wanted: &Wanted) -> Result<Told, StoreError> {
-        let (after, stamp) = match wanted.place {
+    /// How many events there are at most that may be passed over from this place on.
+    fn may_pass_over(&self, place: Place) -> u64 {
+        let kept = (self.last + 1).saturating_sub(self.first);
+        match place {
+            Place::Behind(point) if point.number + 1 >= self.first => {
+                self.last.saturating_sub(point.number)
+            }
+            // It has to be looked for.
+            Place::Behind(_) | Place::Since(_) => kept,
+        }
+    }
+
+    /// What there is to be told, and how many events were looked at for nothing.
+    fn told(&self, wanted: &Wanted) -> Result<(Told, u64), StoreError> {
+        let (Found { after, from }, stamp) = match wanted.place {
             Place::Behind(point) => (self.find(point)?, point.stamp),
-            Place::Since(stamp) => (self.last_until(stamp)?, stamp),
+            Place::Since(stamp) => (Found::at(self.last_until(stamp)?), stamp),
+        };
+        // Of the event itself, so that it is found again, unless it is not kept.
+        let is_point = matches!(wanted.place, Place::Behind(point) if point.number == from);
+        let stamp = match is_point {
+            true => stamp,
+            false => self.stamp(from)?.unwrap_or(stamp),
         };
         let mut page = Page {
             wanted,
             told: Told {
                 after,
                 until: Point {
-                    number: after,
+                    number: from,
                     stamp,
                 },
+                gap: (from > after).then_some((after + 1, from)),
                 ..Told::default()
             },
             looked_at: 0,
             looked_at_bytes: 0,
             bytes: 0,
         };
-        if after + 1 < self.first {
-            page.told.gap = Some((after + 1, self.first - 1));
-            page.told.until.number = self.first - 1;
-        }
-        let from = page.told.until.number + 1;
+        let from = from + 1;
         let mut flow = ControlFlow::Continue(());
         if from <= self.shown {
             let limit = LOOKED_AT_MAX + 1;
@@ -113,39 +154,49 @@ impl Log<'_> {
             flow = page.look_at(event.sequence, event.hlc, &event.kind, &event.payload);
         }
         let more = flow.is_break() && page.told.until.number < self.last;
-        Ok(Told { more, ..page.told })
+        let passed_over = page.looked_at.saturating_sub(page.told.events.len()) as u64;
+        Ok((Told { more, ..page.told }, passed_over))
     }
 
-    /// The number of the event behind which to go on.
-    fn find(&self, point: Point) -> Result<u64, StoreError> {
+    /// Where to go on behind a point.
+    fn find(&self, point: Point) -> Result<Found, StoreError> {
         let number = point.number;
         if number > self.last {
             // It was another's log, of which this is an older copy.
-            return Ok(self.last);
+            return Ok(Found::at(self.last));
         }
         if number + 1 >= self.first {
-            return Ok(number);
+            return Ok(Found::at(number));
         }
-        // Those before are not kept any more; or the log was brought in, and its numbers are others.
-        Ok(self.find_by_stamp(point)?.unwrap_or(number))
+        // Those behind it are not kept any more; or the log was brought in, and its numbers are others.
+        let lost = Found {
+            after: number,
+            from: self.first - 1,
+        };
+        match self.is_renumbered {
+            true => self.find_by_stamp(point, lost),
+            false => Ok(lost),
+        }
     }
 
-    /// The number that the event of a point has here, or the last before that; none if all events that are kept
-    /// are newer.
-    fn find_by_stamp(&self, point: Point) -> Result<Option<u64>, StoreError> {
+    /// The same in a log of which the numbers may be others than that of the point.
+    fn find_by_stamp(&self, point: Point, lost: Found) -> Result<Found, StoreError> {
         let Point { number, stamp } = point;
         let last = self.last_until(stamp)?;
         if last < self.first {
-            return Ok(None);
+            // All that is kept is newer.
+            return Ok(lost);
         }
         // Numbers that were given anew end as before, which tells apart those of one call.
         let by = i128::from(last) - i128::from(number);
         let before = by.rem_euclid(RENUMBERED_BY.into()) as u64;
         let same = last.checked_sub(before).filter(|same| *same >= self.first);
-        Ok(Some(match same {
-            Some(same) if self.stamp(same)? == Some(stamp) => same,
-            _ => last,
-        }))
+        Ok(match same {
+            Some(same) if self.stamp(same)? == Some(stamp) => Found::at(same),
+            // By their stamps these were told before. But those of other nodes come with earlier ones, so
+            // whatever is left out here is missing.
+            _ => Found { from: last, ..lost },
+        })
     }
 
     /// The last event of which the stamp is not greater. Stamps grow, but for those of other
@@ -182,6 +233,22 @@ impl Log<'_> {
             ControlFlow::Break(())
         })?;
         Ok(found)
+    }
+}
+
+/// Where to go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Found {
+    /// Behind which event it was asked, by the number that it has here if it has one.
+    after: u64,
+    /// Behind which one it goes on. Those between are missing.
+    from: u64,
+}
+
+impl Found {
+    /// Nothing is missing.
+    fn at(after: u64) -> Found {
+        Found { after, from: after }
     }
 }
 
@@ -258,6 +325,7 @@ mod tests {
     fn behind(number: u64) -> Wanted {
         Wanted {
             source: fixture::id(1),
+            listener: fixture::id(2),
             place: Place::Behind(Point { number, stamp: 0 }),
             kind: None,
             events_max: 10,
@@ -337,40 +405,87 @@ mod tests {
         bench.commit();
         bench.checkpoint();
         let snapshot = bench.shard.snapshots.latest();
-        let log = |first, last| Log {
+        let log = |first, is_renumbered| Log {
             snapshot: &snapshot,
             slot,
             first,
             shown: 6,
-            last,
+            last: 6,
+            is_renumbered,
             settled: None,
         };
-        let find = |number, micros| {
-            let stamp = Hlc::from_micros(micros).bits();
-            log(1, 6).find_by_stamp(Point { number, stamp }).unwrap()
+        let point = |number, micros| Point {
+            number,
+            stamp: Hlc::from_micros(micros).bits(),
         };
+        let at = Found::at;
+        let missing = |after, from| Found { after, from };
+        let lost = missing(0, 0);
         // Of three that one call has told the second was the last.
         let other = 4 * RENUMBERED_BY;
-        for (number, at) in [(1, 2), (2, 2), (3, 5), (4, 5), (5, 5), (6, 7)] {
-            assert_eq!(find(other + number, at), Some(number));
-            assert_eq!(find(number, at), Some(number));
+        for (number, micros) in [(1, 2), (2, 2), (3, 5), (4, 5), (5, 5), (6, 7)] {
+            for before in [0, other] {
+                let point = point(before + number, micros);
+                let found = log(1, true).find_by_stamp(point, lost);
+                assert_eq!(found.unwrap(), at(number));
+            }
         }
-        // Of an older copy, which has nothing of that call.
-        assert_eq!(find(other + 9, 8), Some(6));
-        assert_eq!(find(other + 3, 4), Some(2));
-        assert_eq!(find(other, 1), None, "all that is kept is newer");
+        // Of an older copy, which has nothing of that call. Whether what it has was told is not certain.
+        let find = |number, micros| log(1, true).find_by_stamp(point(number, micros), lost);
+        assert_eq!(find(other + 9, 8).unwrap(), missing(0, 6));
+        assert_eq!(find(other + 3, 4).unwrap(), missing(0, 2));
+        assert_eq!(find(other, 1).unwrap(), lost, "all that is kept is newer");
 
-        let point = |number, stamp| Point { number, stamp };
-        let late = Hlc::from_micros(9).bits();
-        assert_eq!(log(1, 6).find(point(4, 0)).unwrap(), 4);
-        assert_eq!(log(1, 6).find(point(9, late)).unwrap(), 6);
-        assert_eq!(
-            log(5, 6).find(point(4, late)).unwrap(),
-            4,
-            "nothing is missing"
-        );
-        assert_eq!(log(5, 6).find(point(2, 0)).unwrap(), 2, "two are");
-        assert_eq!(log(5, 6).find(point(2, late)).unwrap(), 6);
+        let find = |first, number, micros| {
+            let find = |is_renumbered| log(first, is_renumbered).find(point(number, micros));
+            [false, true].map(|is_renumbered| find(is_renumbered).unwrap())
+        };
+        assert_eq!(find(1, 4, 0), [at(4); 2]);
+        assert_eq!(find(1, 9, 9), [at(6); 2]);
+        assert_eq!(find(5, 4, 9), [at(4); 2], "nothing is missing");
+        assert_eq!(find(5, 2, 0), [missing(2, 4); 2], "two are");
+        // A stamp finds nothing where no number was ever another, as other nodes' events have earlier ones:
+        // all that is kept is told.
+        assert_eq!(find(5, 2, 9), [missing(2, 4), missing(2, 6)]);
+        assert_eq!(find(3, 1, 5), [missing(1, 2), missing(1, 5)]);
+    }
+
+    /// A listener that falls behind while other nodes' events come, which are older by their stamps than what it
+    /// was told last.
+    #[test]
+    fn whatever_is_kept_behind_the_horizon_is_told_or_told_to_be_missing() {
+        let disk = Disk::new();
+        let slot = disk.create(1);
+        let bench = Bench::new(disk);
+        for (micros, events) in [(9, 2), (3, 2), (5, 2)] {
+            bench.tell(slot, micros, &vec![("said", "1"); events]);
+        }
+        bench.commit();
+        bench.checkpoint();
+        let snapshot = bench.shard.snapshots.latest();
+        for (is_renumbered, numbers, gap) in [(false, vec![5, 6], (3, 4)), (true, vec![], (3, 6))] {
+            let log = Log {
+                snapshot: &snapshot,
+                slot,
+                first: 5,
+                shown: 6,
+                last: 6,
+                is_renumbered,
+                settled: None,
+            };
+            let wanted = Wanted {
+                place: Place::Behind(Point {
+                    number: 2,
+                    stamp: Hlc::from_micros(9).bits(),
+                }),
+                ..behind(2)
+            };
+            let (told, _) = log.told(&wanted).unwrap();
+            let told_of: Vec<_> = told.events.iter().map(|event| event.sequence).collect();
+            assert_eq!((told_of, told.gap), (numbers, Some(gap)));
+            let stamp = Hlc::from_micros(5).bits();
+            assert_eq!(told.until, Point { number: 6, stamp });
+        }
     }
 
     #[test]

@@ -10,6 +10,8 @@ use super::row::{Place, Point};
 #[derive(Clone, Debug)]
 pub(crate) struct Wanted {
     pub(crate) source: ContextId,
+    /// Whose handler is told.
+    pub(crate) listener: ContextId,
     pub(crate) place: Place,
     /// Events of this kind alone.
     pub(crate) kind: Option<String>,

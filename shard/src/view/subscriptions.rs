@@ -8,7 +8,9 @@ use corelet_wasm_host::{
 };
 
 use super::View;
-use crate::subscriptions::{Asked, Place, Point, SUBSCRIBED_ALL, SubscriptionKey, SubscriptionRow};
+use crate::subscriptions::{
+    Asked, Place, Point, SUBSCRIBED_ALL, SubscriptionKey, SubscriptionRow, Tried,
+};
 
 /// What a handler is told with one turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,33 +89,35 @@ impl View {
         Ok(self.hear(hearing)?.is_some())
     }
 
-    /// After a handler has failed that was told so many `events`: has it told them again, one by one,
-    /// or not any more.
+    /// After a handler has failed that was told this, or several events if that is none: has it told them
+    /// again, one by one, or not any more. Attempts at one are none at what comes behind it, be it
+    /// that it is not kept any more.
     pub(crate) fn put_off_hearing(
         &mut self,
         hearing: &Hearing,
-        events: usize,
+        tried: Option<Tried>,
         attempts_max: u32,
     ) -> Result<PutOffHearing, StateError> {
         let Some(mut row) = self.subscription_at(hearing)? else {
             return Ok(PutOffHearing::Gone);
         };
         let handler = row.handler.clone();
-        if let Forward::Behind(point) = hearing.to
-            && events > 1
-        {
-            row.is_new = false;
-            row.single_until = point.number;
-            self.write_subscription(hearing.key, &row)?;
-            return Ok(PutOffHearing::OneByOne { handler });
-        }
-        let attempts = row.attempts.saturating_add(1);
+        row.is_new = false;
+        let tried = match (hearing.to, tried) {
+            (Forward::Behind(point), None) => {
+                row.single_until = point.number;
+                self.write_subscription(hearing.key, &row)?;
+                return Ok(PutOffHearing::OneByOne { handler });
+            }
+            (Forward::End, None) => Tried::End,
+            (_, Some(tried)) => tried,
+        };
+        let attempts = row.attempts_at(tried).saturating_add(1);
         if attempts >= attempts_max {
             self.hear(hearing)?;
             return Ok(PutOffHearing::GivenUp { handler, attempts });
         }
-        row.is_new = false;
-        row.attempts = attempts;
+        row.note_attempts(tried, attempts);
         self.write_subscription(hearing.key, &row)?;
         Ok(PutOffHearing::Again { handler, attempts })
     }
@@ -141,6 +145,24 @@ impl View {
         let mut all = self.subscription_keys()?;
         all.retain(|it| *it != key);
         self.write_subscription_keys(&all)
+    }
+
+    /// Ends those of which this is true, and gives them.
+    pub(crate) fn end_subscriptions(
+        &mut self,
+        is_meant: impl Fn(&SubscriptionRow) -> bool,
+    ) -> Result<Vec<(SubscriptionKey, SubscriptionRow)>, StateError> {
+        let all = self.subscriptions()?.into_iter();
+        let (ended, left): (Vec<_>, Vec<_>) = all.partition(|(_, row)| is_meant(row));
+        if ended.is_empty() {
+            return Ok(ended);
+        }
+        for (key, _) in &ended {
+            GuestState::remove(self, Space::Agenda, &key.in_agenda())?;
+        }
+        let left: Vec<_> = left.into_iter().map(|(key, _)| key).collect();
+        self.write_subscription_keys(&left)?;
+        Ok(ended)
     }
 
     /// Which there are.
@@ -198,6 +220,7 @@ impl GuestSubscriptions for View {
             },
             single_until: 0,
             attempts: 0,
+            tried: Tried::Gap,
             handler: subscription.handler.to_owned(),
             kind: subscription.kind.map(str::to_owned),
         };
@@ -323,9 +346,14 @@ mod tests {
             [1, 2].map(|n| (id(n).as_bytes()[0], "heard".to_owned()))
         );
         assert_eq!(subscribe(&mut view, 3, "heard"), Subscribing::Subscribed);
-        for n in 1..4 {
-            assert!(view.unsubscribe(id(n).as_bytes(), "heard").unwrap());
-        }
+        // From outside all of them may be at once.
+        let ended = view.end_subscriptions(|row| row.source == id(2)).unwrap();
+        assert_eq!(ended.len(), 1);
+        assert!(view.end_subscriptions(|_| false).unwrap().is_empty());
+        assert_eq!(view.subscribed().unwrap().len(), 2);
+        assert_eq!(subscribe(&mut view, 2, "heard"), Subscribing::Subscribed);
+        assert!(view.unsubscribe(id(1).as_bytes(), "heard").unwrap());
+        assert_eq!(view.end_subscriptions(|_| true).unwrap().len(), 2);
         assert_eq!(entries(&view), 0, "nothing is left of them");
     }
 
@@ -375,7 +403,7 @@ mod tests {
         let handler = || "heard".to_owned();
         let row = |view: &mut View| view.subscription(key(1, "heard")).unwrap().unwrap();
         let all = hearing(4, behind(9));
-        let put_off = view.put_off_hearing(&all, 5, 3).unwrap();
+        let put_off = view.put_off_hearing(&all, None, 3).unwrap();
         assert_eq!(put_off, PutOffHearing::OneByOne { handler: handler() });
         let careful = row(&mut view);
         assert!(careful.is_careful());
@@ -384,16 +412,22 @@ mod tests {
         let first = hearing(4, behind(5));
         for attempts in 1..3 {
             let handler = handler();
-            let put_off = view.put_off_hearing(&first, 1, 3).unwrap();
+            let put_off = view
+                .put_off_hearing(&first, Some(Tried::Event(5)), 3)
+                .unwrap();
             assert_eq!(put_off, PutOffHearing::Again { handler, attempts });
         }
-        let put_off = view.put_off_hearing(&first, 1, 3).unwrap();
+        let put_off = view
+            .put_off_hearing(&first, Some(Tried::Event(5)), 3)
+            .unwrap();
         let given_up = PutOffHearing::GivenUp {
             handler: handler(),
             attempts: 3,
         };
         assert_eq!(put_off, given_up);
-        let put_off = view.put_off_hearing(&first, 1, 3).unwrap();
+        let put_off = view
+            .put_off_hearing(&first, Some(Tried::Event(5)), 3)
+            .unwrap();
         assert_eq!(put_off, PutOffHearing::Gone);
         let next = row(&mut view);
         assert_eq!((next.place, next.attempts), (Place::Behind(at(5)), 0));
@@ -401,12 +435,32 @@ mod tests {
         view.hear(&hearing(5, behind(9))).unwrap();
         assert!(!row(&mut view).is_careful(), "the others go on together");
 
+        // What its handler has failed with may be gone before it is tried again. Then the next one is as good
+        // as any.
+        let mut put_off = |tried, until| {
+            let hearing = hearing(9, behind(until));
+            match view.put_off_hearing(&hearing, Some(tried), 3).unwrap() {
+                PutOffHearing::Again { attempts, .. } => attempts,
+                other => panic!("{other:?}"),
+            }
+        };
+        for (tried, until, attempts) in [
+            (Tried::Event(10), 10, 1),
+            (Tried::Event(10), 11, 2),
+            (Tried::Event(12), 12, 1),
+            (Tried::Event(12), 12, 2),
+            (Tried::Gap, 14, 1),
+            (Tried::Gap, 15, 2),
+        ] {
+            assert_eq!(put_off(tried, until), attempts, "{tried:?}");
+        }
+
         // Of what is gone it is told as often.
         let end = hearing(9, Forward::End);
         for _ in 1..3 {
-            view.put_off_hearing(&end, 0, 3).unwrap();
+            view.put_off_hearing(&end, Some(Tried::End), 3).unwrap();
         }
-        view.put_off_hearing(&end, 0, 3).unwrap();
+        view.put_off_hearing(&end, Some(Tried::End), 3).unwrap();
         assert_eq!(entries(&view), 0);
     }
 }

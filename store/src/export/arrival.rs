@@ -14,8 +14,8 @@ use crate::hlc::Hlc;
 /// later one would drag the node's clock along for good.
 const AHEAD_MAX: Duration = Duration::from_secs(60);
 
-/// Numbers of events that were given anew are greater than this: no context counts so far.
-pub(crate) const RENUMBERED_FROM: u64 = 1 << 40;
+/// Numbers of events that were given anew are not less than this: no context counts so far.
+pub const RENUMBERED_FROM: u64 = 1 << 40;
 
 /// Numbers that are given anew end as the old ones did, modulo this, so that what a log that was never cut
 /// comes to can still be compared, and each event found again.
