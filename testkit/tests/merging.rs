@@ -56,6 +56,12 @@ impl Probe {
         blobs::detach(&blob)
     }
 
+    /// What changes whenever the state does.
+    #[query]
+    pub fn version(&self) -> u64 {
+        context::state_version()
+    }
+
     /// Rings a minute from now.
     #[update]
     pub fn wake(&mut self) {
@@ -458,6 +464,20 @@ fn timers_run_on_their_node_and_chance_is_each_nodes_own() {
         nodes[1].update("chance", json!({})).unwrap(),
     );
     assert_ne!(one, other);
+}
+
+/// Also where what was written before stays on its node.
+#[test]
+fn what_comes_from_others_changes_the_version() {
+    let mut nodes = Replicas::<Probe>::new(2);
+    for _ in 0..3 {
+        nodes[0].update("wake", json!({})).unwrap();
+        run(&mut nodes[1], |probe| _ = probe.count.add(1));
+        let before = nodes[0].query("version", json!({})).unwrap();
+        nodes.sync();
+        let after = nodes[0].query("version", json!({})).unwrap();
+        assert!(before.as_u64() < after.as_u64(), "{before} and {after}");
+    }
 }
 
 #[test]

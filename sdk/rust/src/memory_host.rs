@@ -133,6 +133,8 @@ pub(crate) struct State {
     kinds: BTreeMap<(Space, Vec<u8>), Kind>,
     /// What lists and texts hold, which have no value.
     sequences: BTreeMap<(Space, Vec<u8>), Elements>,
+    /// What counters come to that 64 bits do not hold, which are read as the nearest that they do.
+    beyond: BTreeMap<(Space, Vec<u8>), i128>,
     /// The blobs that are attached, and their sizes.
     pub(crate) attached: BTreeMap<String, u64>,
     /// The blobs that there are, and their sizes.
@@ -140,7 +142,7 @@ pub(crate) struct State {
     /// The timers that are armed, by name.
     pub(crate) timers: BTreeMap<String, Timer>,
     /// The stable memory.
-    pub(crate) stable: Vec<u8>,
+    pub(crate) stable: Stable,
     /// Of whose events handlers are told.
     pub(crate) subscriptions: Subscriptions,
 }
@@ -179,6 +181,7 @@ impl State {
         let kind = self.kind(space, key);
         let at = (space, key.to_vec());
         let elements = self.sequences.remove(&at);
+        let beyond = self.beyond.remove(&at);
         let before = match with {
             None => {
                 self.kinds.remove(&at);
@@ -187,6 +190,9 @@ impl State {
             Some(stored) => {
                 if let Some(elements) = stored.elements {
                     self.sequences.insert(at.clone(), elements);
+                }
+                if let Some(sum) = stored.beyond {
+                    self.beyond.insert(at.clone(), sum);
                 }
                 match stored.kind {
                     Kind::Register => drop(self.kinds.remove(&at)),
@@ -199,6 +205,7 @@ impl State {
             kind: kind?,
             value: before?,
             elements,
+            beyond,
         })
     }
 
@@ -209,6 +216,7 @@ impl State {
         }
         self.kinds.clear();
         self.sequences.clear();
+        self.beyond.clear();
         for (space, key, stored) in entries {
             self.replace(space, &key, Some(stored));
         }
@@ -234,6 +242,7 @@ impl State {
             kind: Kind::List,
             value: Vec::new(),
             elements: Some(Elements::List(values)),
+            beyond: None,
         };
         self.replace(Space::Shared, key, Some(list));
     }
@@ -256,6 +265,8 @@ pub(crate) struct Stored {
     pub(crate) value: Vec<u8>,
     /// What a list or text holds.
     pub(crate) elements: Option<Elements>,
+    /// What a counter comes to, if 64 bits do not hold it.
+    pub(crate) beyond: Option<i128>,
 }
 
 impl Stored {
@@ -264,8 +275,25 @@ impl Stored {
             kind,
             value,
             elements: None,
+            beyond: None,
         })
     }
+
+    /// A counter that comes to this.
+    fn sum(sum: i128) -> Option<Stored> {
+        let nearest = nearest(sum);
+        Some(Stored {
+            kind: Kind::Counter,
+            value: nearest.to_le_bytes().to_vec(),
+            elements: None,
+            beyond: (sum != i128::from(nearest)).then_some(sum),
+        })
+    }
+}
+
+/// As it is read.
+fn nearest(sum: i128) -> i64 {
+    sum.clamp(i64::MIN.into(), i64::MAX.into()) as i64
 }
 
 /// A running call and all that it has done so far.
@@ -280,16 +308,24 @@ pub(crate) struct Call {
     pub(crate) used: Used,
     /// Whether it is the hooks of an upgrade, which may write more.
     pub(crate) is_upgrade: bool,
-    /// Calls that were sent before and have not ended.
-    pub(crate) sent_before: usize,
+    /// How many calls in a row have led to it, each sent by the one before it.
+    pub(crate) depth: u32,
+    /// Calls that were sent and have not ended.
+    pub(crate) open: Open,
+    /// Whether it may ask nobody.
+    pub(crate) asks_nobody: bool,
+    /// What it has added to counters that it has not removed since.
+    pub(crate) added: BTreeMap<(Space, Vec<u8>), i64>,
     /// The lists and texts of which `replaced` has what they were before.
     pub(crate) edited: BTreeSet<(Space, Vec<u8>)>,
     /// What was attached before, if that has changed.
     pub(crate) attached_before: Option<BTreeMap<String, u64>>,
     /// What was armed before, if that has changed.
     pub(crate) timers_before: Option<BTreeMap<String, Timer>>,
-    /// What the stable memory was before, if that has changed.
-    pub(crate) stable_before: Option<Vec<u8>>,
+    /// What the stable memory was before, as far as that has changed.
+    pub(crate) stable_before: StableBefore,
+    /// Blocks of it that were written, as they are counted.
+    pub(crate) stable_written: BTreeSet<u32>,
     /// What was subscribed to before, if that has changed.
     pub(crate) subscriptions_before: Option<Subscriptions>,
     pub(crate) events: Vec<(String, Vec<u8>)>,
@@ -379,9 +415,8 @@ impl Call {
         if let Some(before) = self.timers_before.take() {
             self.state.timers = before;
         }
-        if let Some(before) = self.stable_before.take() {
-            self.state.stable = before;
-        }
+        let before = std::mem::take(&mut self.stable_before);
+        self.state.stable.go_back(before);
         if let Some(before) = self.subscriptions_before.take() {
             self.state.subscriptions = before;
         }
@@ -455,6 +490,7 @@ impl Call {
             }
             Some(_) => {
                 self.write(space, key, None);
+                self.added.remove(&(space, key.to_vec()));
                 self.note(space, key, || Write::Remove);
                 Ok(true)
             }
@@ -499,13 +535,21 @@ pub(crate) fn set(space: Space, key: &[u8], value: &[u8]) {
 pub(crate) fn add(space: Space, key: &[u8], amount: i64) -> i64 {
     with_writing(|call| {
         call.begin_write(space, key, Kind::Counter, AMOUNT_BYTES)?;
+        let at = (space, key.to_vec());
+        let added = call.added.get(&at).copied().unwrap_or(0);
+        let Some(added) = added.checked_add(amount) else {
+            let what = "more was added to a counter in one call than 64 bits can hold";
+            return Err(Misused(what.to_owned()));
+        };
         let before = call.state.of(space).get(key);
         let before = before.and_then(|bytes| bytes.first_chunk().copied());
-        let sum = before.map_or(0, i64::from_le_bytes).saturating_add(amount);
-        let stored = Stored::of(Kind::Counter, sum.to_le_bytes().to_vec());
-        call.write(space, key, stored);
+        let before = before.map_or(0, i64::from_le_bytes).into();
+        let before = call.state.beyond.get(&at).copied().unwrap_or(before);
+        let sum = before.saturating_add(amount.into());
+        call.write(space, key, Stored::sum(sum));
+        call.added.insert(at, added);
         call.note(space, key, || Write::Add(amount));
-        Ok(sum)
+        Ok(nearest(sum))
     })
 }
 
@@ -630,6 +674,7 @@ pub(crate) fn emit(kind: &str, payload: &[u8]) {
     bound(EVENT_KIND_BYTES, kind.len() as u64);
     with_writing(|call| {
         call.count_event(kind, payload);
+        check_json("the payload of an event is", payload);
         call.events.push((kind.to_owned(), payload.to_vec()));
         Ok(())
     });
@@ -661,17 +706,28 @@ pub(crate) fn now() -> u64 {
 pub(crate) fn random(count: u32) -> Vec<u8> {
     bound(RANDOM_BYTES, count.into());
     with(|call| {
-        (0..count)
-            .map(|_| {
-                // SplitMix64: repeatable from the seed, and nothing more.
-                call.seed = call.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-                let mut mixed = call.seed;
-                mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-                mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-                (mixed >> 56) as u8
-            })
-            .collect()
+        let byte = |_| (next_chance(&mut call.seed) >> 56) as u8;
+        (0..count).map(byte).collect()
     })
+}
+
+/// The chance of a call: it is repeatable, and another in each context and each call.
+pub(crate) fn chance_of(context: &[u8; 32], seed: u64) -> u64 {
+    let mut mixed = seed;
+    for part in context.chunks_exact(8) {
+        let part = part.first_chunk().copied().map_or(0, u64::from_le_bytes);
+        mixed = mixed.wrapping_add(part);
+        mixed = next_chance(&mut mixed);
+    }
+    mixed
+}
+
+/// SplitMix64: repeatable from the seed, and nothing more.
+fn next_chance(seed: &mut u64) -> u64 {
+    *seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut mixed = *seed;
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb)
 }
 
 pub(crate) fn state_version() -> u64 {

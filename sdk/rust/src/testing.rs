@@ -28,8 +28,8 @@ use crate::application::{Application, MethodKind};
 use crate::calls::{ContextId, QueryError};
 use crate::log::Level;
 use crate::memory_host::{
-    self, ARGS_BYTES, AskedInUpdate, Call, Limit, LimitReached, Misused, OUTCOME_BYTES,
-    OUTPUT_BYTES, Others, Sent, State, WroteInQuery,
+    self, ARGS_BYTES, AskedInUpdate, Call, InvalidOutput, Limit, LimitReached, Misused,
+    OUTCOME_BYTES, OUTPUT_BYTES, Open, Others, Sent, State, WroteInQuery,
 };
 use crate::returned::Reply;
 use crate::timers::Timer;
@@ -165,7 +165,10 @@ impl<A: Application> Context<A> {
         hook: impl FnOnce() -> Result<(), Vec<u8>>,
     ) -> Result<(), Failed> {
         let caller = std::mem::replace(&mut self.caller, "corelet:node".to_owned());
-        let told = self.turn(may_write, || said(hook()));
+        let told = self.turn(may_write, || {
+            memory_host::with(|call| call.asks_nobody = true);
+            said(hook())
+        });
         self.caller = caller;
         told
     }
@@ -213,9 +216,9 @@ impl<A: Application> Context<A> {
         &self.state.attached
     }
 
-    /// The stable memory.
-    pub fn stable(&self) -> &[u8] {
-        &self.state.stable
+    /// The stable memory: all of it, also what nobody has written to and is zero.
+    pub fn stable(&self) -> Vec<u8> {
+        self.state.stable.to_vec()
     }
 
     /// Puts a value below the shared `key` as another node can, which keeps to no type of this
@@ -304,16 +307,16 @@ impl<A: Application> Context<A> {
     }
 
     fn call(&mut self, kind: MethodKind, method: &str, args: Value) -> Result<Value, Failed> {
-        self.call_told(kind, method, args, false)
+        self.call_of(kind, method, args, None)
     }
 
-    /// A call of which another context may be told what it has answered.
-    fn call_told(
+    /// A call that another context may have sent.
+    fn call_of(
         &mut self,
         kind: MethodKind,
         method: &str,
         args: Value,
-        is_told: bool,
+        sent: Option<&SentCall>,
     ) -> Result<Value, Failed> {
         let mut methods = A::DESCRIPTION.methods.iter();
         if let Some(found) = methods.find(|found| found.name == method)
@@ -324,25 +327,23 @@ impl<A: Application> Context<A> {
         let args = args.to_string();
         check(ARGS_BYTES, args.len())?;
         self.turn(kind == MethodKind::Update, || {
+            memory_host::with(|call| call.depth = sent.map_or(0, |sent| sent.depth));
             let reply = A::call(method, args.as_bytes());
-            if is_told {
-                let (Ok(bytes) | Err(bytes)) = &reply;
-                check(OUTCOME_BYTES, bytes.len())?;
+            match sent.is_some_and(|sent| sent.callback.is_some()) {
+                true => handled_and_told(reply),
+                false => handled(reply),
             }
-            handled(reply)
         })
     }
 
     fn inspect(&mut self, method: &str, args: &str) -> Result<(), Failed> {
-        let nobody = Others(Rc::new(|_: &ContextId, _: &str, _: Value| {
-            Err(QueryError::TooDeep)
-        }));
-        let others = self.others.replace(nobody);
-        let looked = self.turn(false, || {
-            A::inspect(method, args.as_bytes()).map_err(|error| Failed::Refused(parsed(&error)))
-        });
-        self.others = others;
-        looked
+        self.turn(false, || {
+            memory_host::with(|call| call.asks_nobody = true);
+            let Err(error) = A::inspect(method, args.as_bytes()) else {
+                return Ok(());
+            };
+            Err(Failed::Refused(read("error", &error)?))
+        })
     }
 
     fn turn<T>(
@@ -359,12 +360,12 @@ impl<A: Application> Context<A> {
             caller: self.caller.clone(),
             author: self.author,
             now: self.now.max(self.seen_until),
-            seed: self.seed.wrapping_add(self.calls),
+            seed: memory_host::chance_of(&self.id, self.seed.wrapping_add(self.calls)),
             number: self.calls,
             state_version: self.state_version,
             others: self.others.clone(),
             deeds: self.keeper.is_some().then(Vec::new),
-            sent_before: self.sent.len(),
+            open: Open::of(&self.sent),
             ..Call::default()
         });
         let result = catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|panic| {
@@ -376,6 +377,8 @@ impl<A: Application> Context<A> {
                 Failed::of_limit(*limit)
             } else if let Some(Misused(message)) = panic.downcast_ref() {
                 Failed::Misused(message.clone())
+            } else if let Some(InvalidOutput(message)) = panic.downcast_ref() {
+                Failed::InvalidOutput(message.clone())
             } else if let Some(message) = panic.downcast_ref::<&str>() {
                 Failed::Panicked((*message).to_owned())
             } else if let Some(message) = panic.downcast_ref::<String>() {
@@ -398,8 +401,9 @@ impl<A: Application> Context<A> {
         let has_written = !call.replaced.is_empty()
             || call.attached_before.is_some()
             || call.timers_before.is_some()
-            || call.stable_before.is_some()
-            || call.subscriptions_before.is_some();
+            || call.stable_before.is_something()
+            || call.subscriptions_before.is_some()
+            || !call.sent.is_empty();
         self.state_version += u64::from(has_written);
         self.state = call.state;
         self.sent.extend(call.sent);
@@ -411,8 +415,8 @@ impl<A: Application> Context<A> {
             }));
         // What is told from now on.
         let (own, told) = (ContextId::from_bytes(self.id), self.events.len() as u64);
-        for ((source, _), subscribed) in &mut self.state.subscriptions {
-            if *source == own && subscribed.after.is_none() {
+        for subscribed in &mut self.state.subscriptions {
+            if subscribed.source == own && subscribed.after.is_none() {
                 subscribed.after = Some(told);
             }
         }
@@ -428,9 +432,30 @@ fn handled(reply: Reply) -> Result<Value, Failed> {
     let (Ok(bytes) | Err(bytes)) = &reply;
     check(OUTPUT_BYTES, bytes.len())?;
     match reply {
-        Ok(output) => Ok(parsed(&output)),
-        Err(error) => Err(Failed::Error(parsed(&error))),
+        Ok(output) => read("answer", &output),
+        Err(error) => Err(Failed::Error(read("error", &error)?)),
     }
+}
+
+/// The same of what a callback is told.
+fn handled_and_told(reply: Reply) -> Result<Value, Failed> {
+    let (what, bytes) = match &reply {
+        Ok(output) => ("answer", output.len()),
+        Err(error) => ("error", error.len()),
+    };
+    let answer = handled(reply);
+    if let Ok(value) | Err(Failed::Error(value)) = &answer {
+        check(OUTCOME_BYTES, bytes)?;
+        let shallow = memory_host::check_shallow(value);
+        shallow.map_err(|why| Failed::InvalidOutput(format!("its {what} is {why}")))?;
+    }
+    answer
+}
+
+/// JSON that nests no deeper than the server can read.
+fn read(what: &str, json: &[u8]) -> Result<Value, Failed> {
+    let read = serde_json::from_slice(json);
+    read.map_err(|error| Failed::InvalidOutput(format!("its {what} is not JSON: {error}")))
 }
 
 /// The same of what answers nothing.

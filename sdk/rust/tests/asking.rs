@@ -149,6 +149,125 @@ impl Teller {
     }
 }
 
+/// Has the same said again, whatever comes of it.
+#[corelet::application]
+pub struct Echo {
+    sent: Counter,
+}
+
+#[corelet::methods]
+impl Echo {
+    /// Has `to` called, which may be itself.
+    #[update]
+    pub fn again(&mut self, to: ContextId) -> Result<(), Error> {
+        calls::send_then(&to, "again", &json!({ "to": to }), "insist", &to)?;
+        self.sent.add(1);
+        Ok(())
+    }
+
+    /// Does not take no for an answer.
+    #[handler]
+    pub fn insist(&mut self, outcome: Outcome, data: ContextId) -> Result<(), Error> {
+        match outcome {
+            Outcome::Error(_) => self.again(data),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[test]
+fn calls_that_cause_each_other_come_to_an_end() {
+    let no = || Err(Failed::UnknownMethod);
+    let mut echo = Context::<Echo>::new();
+    echo.update("again", json!({ "to": id(3) })).unwrap();
+    let answers = echo.run_sent(|_| no());
+    assert_eq!(answers.len(), 64);
+    let (last, before) = answers.split_last().unwrap();
+    assert!(before.iter().all(|(_, told)| matches!(told, Some(Ok(_)))));
+    let Some(Err(failed)) = &last.1 else {
+        panic!("{last:?}");
+    };
+    assert_eq!(failed.code(), Some("too_deep"));
+
+    // One that calls itself, which nobody else is asked to do.
+    let mut echo = Context::<Echo>::new();
+    let own = echo.id();
+    echo.update("again", json!({ "to": own })).unwrap();
+    let answers = echo.run_sent(|_| panic!("it is its own"));
+    assert_eq!(answers.len(), 64);
+    let failed = answers.last().unwrap().0.as_ref().unwrap_err();
+    assert_eq!(failed.code(), Some("too_deep"));
+    assert_eq!(echo.run(|echo| echo.sent.get()).unwrap(), 64);
+}
+
+#[test]
+fn what_was_sent_changes_the_version() {
+    let mut echo = Context::<Echo>::new();
+    let send = || calls::send(&id(3), "m", &json!({})).map(drop);
+    echo.run(|_| send()).unwrap().unwrap();
+    assert_eq!(echo.run(|_| context::state_version()), Ok(1));
+}
+
+fn nested(levels: usize) -> serde_json::Value {
+    (0..levels).fold(json!(0), |value, _| json!([value]))
+}
+
+#[test]
+fn what_cannot_be_is_not_taken() {
+    let minute = std::time::Duration::from_secs(60);
+    let none = json!({});
+    let cases: [&dyn Fn(); 8] = [
+        &|| timers::after("", minute, "ring", &none),
+        &|| timers::after("t", minute, "", &none),
+        &|| _ = calls::send(&id(3), "", &none),
+        &|| _ = calls::send(&id(3), "m", &1),
+        &|| _ = calls::send_then(&id(3), "m", &none, "", &1),
+        &|| _ = calls::send_then(&id(3), "m", &none, "h", &nested(121)),
+        &|| _ = events::subscribe(&id(3), ""),
+        &|| events::emit("deep", &nested(128)),
+    ];
+    for (number, case) in cases.iter().enumerate() {
+        let mut echo = Context::<Echo>::new();
+        let refused = echo.run(|_| case()).unwrap_err();
+        assert!(
+            matches!(refused, Failed::InvalidOutput(_)),
+            "{number}: {refused}"
+        );
+    }
+    let mut echo = Context::<Echo>::new();
+    let deep = || calls::send_then(&id(3), "m", &none, "h", &nested(120)).map(drop);
+    echo.run(|_| deep()).unwrap().unwrap();
+}
+
+#[test]
+fn chance_is_each_contexts_own_and_the_same_each_time() {
+    let draw = |n: u8| {
+        let mut echo = Context::<Echo>::new();
+        echo.set_id([n; 32]);
+        echo.run(|_| context::random::<16>()).unwrap()
+    };
+    assert_eq!(draw(1), draw(1));
+    assert_ne!(draw(1), draw(2));
+}
+
+/// What is beyond 64 bits is kept, and one call does not add as much.
+#[test]
+fn a_counter_keeps_what_it_cannot_show() {
+    let mut echo = Context::<Echo>::new();
+    let refused = echo.run(|echo| {
+        echo.sent.add(i64::MAX);
+        echo.sent.add(1)
+    });
+    let expected = "more was added to a counter in one call than 64 bits can hold";
+    assert_eq!(refused, Err(Failed::Misused(expected.to_owned())));
+    let mut add = |amount: i64| echo.run(|echo| echo.sent.add(amount)).unwrap();
+    assert_eq!([add(i64::MAX), add(i64::MAX)], [i64::MAX, i64::MAX]);
+    assert_eq!([add(-1), add(-i64::MAX)], [i64::MAX, i64::MAX - 1]);
+    assert_eq!(add(2), i64::MAX);
+    let cleared = echo.run(|echo| (echo.sent.clear(), echo.sent.add(1)));
+    assert_eq!(cleared, Ok((true, 1)));
+}
+
 /// What another application answers is not the handler's mistake.
 #[test]
 fn an_outcome_that_is_not_as_expected_is_told_as_that() {

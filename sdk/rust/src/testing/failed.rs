@@ -23,6 +23,8 @@ pub enum Failed {
     AskedInUpdate,
     /// The method used an entry as what it is not, or wrote what another owns.
     Misused(String),
+    /// The application has handed over what cannot be, such as a timer without a name.
+    InvalidOutput(String),
     /// The call has gone beyond a limit of the server.
     Limit {
         /// Its name, as in the server's configuration.
@@ -66,7 +68,7 @@ impl fmt::Display for Failed {
             Failed::AskedInUpdate => {
                 f.write_str("an update asked another context's query; only queries may")
             }
-            Failed::Misused(message) => f.write_str(message),
+            Failed::Misused(message) | Failed::InvalidOutput(message) => f.write_str(message),
             Failed::Limit { name, max } => {
                 write!(f, "the call went beyond {name}, which is {max}")
             }
@@ -93,6 +95,7 @@ impl CallFailed {
             Failed::WroteInQuery => ("wrote_in_query", None),
             Failed::AskedInUpdate => ("asked_in_update", None),
             Failed::Misused(_) => ("entry_misused", None),
+            Failed::InvalidOutput(_) => ("invalid_output", None),
             Failed::Limit { .. } => ("limit_exceeded", None),
             Failed::UnknownMethod => ("unknown_method", None),
             Failed::WrongKind { .. } => ("not_an_update", None),

@@ -2,10 +2,10 @@
 
 use serde_json::Value;
 
-use super::{Context, Failed, parsed};
+use super::{Context, Failed, handled, parsed};
 use crate::application::{Application, MethodKind};
 use crate::calls::{CallFailed, ContextId, Outcome};
-use crate::memory_host::Sent;
+use crate::memory_host::{self, Sent};
 
 /// A call that a context has sent to another.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,6 +20,8 @@ pub struct SentCall {
     pub args: Value,
     /// The handler that is called when it has ended, and its data.
     pub callback: Option<(String, Value)>,
+    /// How many calls in a row have led to it, each sent by the one before it; itself the last.
+    pub depth: u32,
 }
 
 impl SentCall {
@@ -31,6 +33,7 @@ impl SentCall {
             method: sent.method.clone(),
             args: parsed(&sent.args),
             callback: callback.map(|(handler, data)| (handler.clone(), parsed(data))),
+            depth: sent.depth,
         }
     }
 }
@@ -42,25 +45,35 @@ impl<A: Application> Context<A> {
     }
 
     /// Has all calls that were sent carried out by `deliver`, the oldest first, and then what they
-    /// came to told to the handlers that wait for it, as the server does. What these send is carried
-    /// out as well, and so on; a handler that fails is not called again. Gives what each call
-    /// and its handler have answered.
+    /// came to told to the handlers that wait for it, as the server does. One to this context itself is
+    /// not given to `deliver`, but received here. What these send is carried out as well, and so on; a
+    /// handler that fails is not called again. Gives what each call and its handler have answered.
     #[allow(clippy::type_complexity)] // two answers, of which one may be missing
     pub fn run_sent(
         &mut self,
         mut deliver: impl FnMut(&SentCall) -> Result<Value, Failed>,
     ) -> Vec<(Result<Value, Failed>, Option<Result<Value, Failed>>)> {
         let mut answers = Vec::new();
-        while let Some(sent) = self.sent.pop_front() {
-            let call = SentCall::of(&sent);
-            let answer = deliver(&call);
+        while let Some(sent) = self.sent.front() {
+            let (call, own) = (SentCall::of(sent), self.id());
+            let answer = match call.to == own {
+                true => self.receive(&own, &call),
+                false => deliver(&call),
+            };
+            self.sent.pop_front();
             let told = call.callback.map(|(handler, data)| {
                 let outcome = match &answer {
                     Ok(output) => Outcome::Ok(output.clone()),
                     Err(failed) => Outcome::Error(CallFailed::of(failed)),
                 };
                 let args = serde_json::json!({ "outcome": outcome, "data": data });
-                self.handle_as(&caller_of(&call.to), &handler, &args.to_string())
+                let caller = std::mem::replace(&mut self.caller, caller_of(&call.to));
+                let told = self.turn(true, || {
+                    memory_host::with(|running| running.depth = call.depth);
+                    handled(A::handle(&handler, args.to_string().as_bytes()))
+                });
+                self.caller = caller;
+                told
             });
             answers.push((answer, told));
         }
@@ -74,16 +87,9 @@ impl<A: Application> Context<A> {
             return Err(Failed::UnknownMethod);
         }
         let caller = std::mem::replace(&mut self.caller, caller_of(from));
-        let is_told = call.callback.is_some();
-        let answer = self.call_told(MethodKind::Update, &call.method, call.args.clone(), is_told);
+        let (method, args) = (&call.method, call.args.clone());
+        let answer = self.call_of(MethodKind::Update, method, args, Some(call));
         self.caller = caller;
-        answer
-    }
-
-    fn handle_as(&mut self, caller: &str, handler: &str, args: &str) -> Result<Value, Failed> {
-        let before = std::mem::replace(&mut self.caller, caller.to_owned());
-        let answer = self.turn(true, || handled(A::handle(handler, args.as_bytes())));
-        self.caller = before;
         answer
     }
 }

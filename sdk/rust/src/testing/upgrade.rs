@@ -2,27 +2,31 @@
 
 use std::marker::PhantomData;
 
-use super::{Context, Failed, said};
+use super::{Context, Failed, parsed, said};
 use crate::application::Application;
+use crate::arguments::no_migration;
 use crate::memory_host::{self, Call};
 
 impl<A: Application> Context<A> {
     /// Upgrades the context to the application `B`, as a server does: `#[before_upgrade]` of this
     /// one runs, then `#[migrate]` of the other if the two keep their state in different forms, and
-    /// its `#[after_upgrade]`. On an error nothing has happened; else what is given has all that this
-    /// one had, which is left empty.
+    /// its `#[after_upgrade]`. None of them does if there is no way from the one form to the other. On an
+    /// error nothing has happened; else what is given has all that this one had, which is left empty.
     pub fn upgrade<B: Application>(&mut self) -> Result<Context<B>, Failed> {
         let (from, to) = (A::SCHEMA_VERSION, B::SCHEMA_VERSION);
+        let is_migrated = from < to && B::MIGRATES;
+        if from != to && !is_migrated {
+            return Err(Failed::Error(parsed(&no_migration(from, to))));
+        }
         let next_hook = || memory_host::with(Call::begin_hook);
         self.turn(true, || {
             memory_host::with(|call| call.is_upgrade = true);
             let upgraded = A::before_upgrade()
                 .and_then(|()| {
                     next_hook();
-                    match from == to {
-                        true => Ok(()),
-                        false if from > to => Err(crate::arguments::no_migration(from, to)),
-                        false => B::migrate(from),
+                    match is_migrated {
+                        true => B::migrate(from),
+                        false => Ok(()),
                     }
                 })
                 .and_then(|()| {
