@@ -430,7 +430,8 @@ fn what_others_are_asked_and_sent_is_bounded() {
     }
     context.update("eat", long(fitting % 50)).unwrap();
     assert!(context.update("eat", long(1)).is_err());
-    context.run_sent(|_| Err(Failed::UnknownMethod));
+    let ended = context.run_sent(|_| Err(Failed::UnknownMethod));
+    assert_eq!(ended.len() as u64, fitting);
     context.update("eat", long(1)).unwrap();
 }
 

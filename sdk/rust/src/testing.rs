@@ -21,7 +21,9 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
+use std::time::Duration;
 
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::application::{Application, MethodKind};
@@ -173,10 +175,24 @@ impl<A: Application> Context<A> {
         told
     }
 
-    /// Runs `f` on the application as an update, past the dispatch: typed
-    /// access for arranging a test.
+    /// Runs `f` on the application as an update, past the dispatch: typed access for arranging a test.
+    /// Whatever it gives is an answer, and what it has written stays: use [`Context::try_run`] for what
+    /// may fail.
     pub fn run<T>(&mut self, f: impl FnOnce(&mut A) -> T) -> Result<T, Failed> {
         self.turn(true, || Ok(f(&mut A::open())))
+    }
+
+    /// The same, and nothing has happened if `f` gives an error, as when a method does.
+    pub fn try_run<T, E: Serialize>(
+        &mut self,
+        f: impl FnOnce(&mut A) -> Result<T, E>,
+    ) -> Result<T, Failed> {
+        self.turn(true, || {
+            f(&mut A::open()).map_err(|error| match serde_json::to_value(error) {
+                Ok(error) => Failed::Error(error),
+                Err(error) => panic!("what was returned is not JSON: {error}"),
+            })
+        })
     }
 
     /// Events of all calls that answered, oldest first.
@@ -243,6 +259,7 @@ impl<A: Application> Context<A> {
     /// first, and tells what each has answered. A periodic one runs once, however many of its times
     /// have passed, and is armed for the next; one whose handler fails stays armed, with
     /// one attempt more, for the next time that this is called.
+    #[must_use = "a handler may have failed"]
     pub fn run_due(&mut self) -> Vec<(String, Result<Value, Failed>)> {
         let is_due = |timer: &&memory_host::Timer| timer.at <= self.now;
         let due = self.state.timers.values().filter(is_due);
@@ -306,6 +323,18 @@ impl<A: Application> Context<A> {
         self.now = nanos;
     }
 
+    /// The time that the next call sees, in nanoseconds since 1970: that which was set, or that of what
+    /// it has seen others write, if that is later.
+    pub fn now(&self) -> u64 {
+        self.now.max(self.seen_until)
+    }
+
+    /// Has its clock go on by so much.
+    pub fn advance(&mut self, time: Duration) {
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.now = self.now.saturating_add(nanos);
+    }
+
     fn call(&mut self, kind: MethodKind, method: &str, args: Value) -> Result<Value, Failed> {
         self.call_of(kind, method, args, None)
     }
@@ -359,7 +388,7 @@ impl<A: Application> Context<A> {
             context_id: self.id,
             caller: self.caller.clone(),
             author: self.author,
-            now: self.now.max(self.seen_until),
+            now: self.now(),
             seed: memory_host::chance_of(&self.id, self.seed.wrapping_add(self.calls)),
             number: self.calls,
             state_version: self.state_version,

@@ -277,6 +277,7 @@ fn an_outcome_that_is_not_as_expected_is_told_as_that() {
         (Ok(json!("many")), "7: unreadable: invalid type"),
         (Ok(json!([[1]])), "7: unreadable: invalid type"),
         (Err(Failed::UnknownMethod), "7: unknown_method"),
+        (Err(Failed::Stopped("out_of_fuel")), "7: out_of_fuel"),
         (Err(Failed::Error(json!([[1]]))), "7: application_error"),
     ] {
         teller.update("tell", json!({ "to": id(3) })).unwrap();
@@ -286,4 +287,18 @@ fn an_outcome_that_is_not_as_expected_is_told_as_that() {
         let told = told.expect("it was told");
         assert!(told.starts_with(expected), "{told}");
     }
+}
+
+#[test]
+fn what_a_test_tries_leaves_nothing_if_it_fails() {
+    let mut echo = Context::<Echo>::new();
+    let failed = echo.try_run(|echo| {
+        echo.sent.add(1);
+        calls::send(&id(3), "m", &json!({})).unwrap();
+        Err::<(), _>(Error::new("no", "as asked"))
+    });
+    assert_eq!(failed.unwrap_err().code(), Some("no"));
+    assert!(echo.sent().is_empty());
+    let tried = echo.try_run(|echo| Ok::<_, Error>(echo.sent.add(1)));
+    assert_eq!(tried, Ok(1));
 }

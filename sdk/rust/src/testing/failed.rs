@@ -39,6 +39,9 @@ pub enum Failed {
         /// What the method is.
         is: MethodKind,
     },
+    /// What else a server may say, by its name, such as `unknown_context`, `out_of_fuel`, `timed_out`
+    /// or `outcome_forgotten`. Nothing here does: it is for a test that answers for other contexts.
+    Stopped(&'static str),
 }
 
 impl Failed {
@@ -79,6 +82,7 @@ impl fmt::Display for Failed {
             Failed::WrongKind {
                 is: MethodKind::Update,
             } => f.write_str("the method is an update"),
+            Failed::Stopped(name) => write!(f, "the call ended with {name}"),
         }
     }
 }
@@ -99,6 +103,7 @@ impl CallFailed {
             Failed::Limit { .. } => ("limit_exceeded", None),
             Failed::UnknownMethod => ("unknown_method", None),
             Failed::WrongKind { .. } => ("not_an_update", None),
+            Failed::Stopped(name) => (*name, None),
         };
         CallFailed {
             code: code.to_owned(),

@@ -79,8 +79,8 @@ impl<A: Application> Context<A> {
         self.keeper.is_some()
     }
 
-    /// The time of the next calls, as the test has set it, in nanoseconds since 1970.
-    pub fn now(&self) -> u64 {
+    /// What its clock says, in nanoseconds since 1970.
+    pub fn clock(&self) -> u64 {
         self.now
     }
 

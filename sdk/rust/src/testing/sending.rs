@@ -48,6 +48,7 @@ impl<A: Application> Context<A> {
     /// came to told to the handlers that wait for it, as the server does. One to this context itself is
     /// not given to `deliver`, but received here. What these send is carried out as well, and so on; a
     /// handler that fails is not called again. Gives what each call and its handler have answered.
+    #[must_use = "a handler may have failed"]
     #[allow(clippy::type_complexity)] // two answers, of which one may be missing
     pub fn run_sent(
         &mut self,

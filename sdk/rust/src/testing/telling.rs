@@ -20,6 +20,7 @@ impl<A: Application> Context<A> {
     /// the next time that this is called. Gives the handlers that were called, and what they have answered.
     ///
     /// Panics if that does not end, as handlers tell each other more and more.
+    #[must_use = "a handler may have failed"]
     pub fn run_events(&mut self) -> Vec<(String, Result<Value, Failed>)> {
         let mut answers: Vec<(String, Result<Value, Failed>)> = Vec::new();
         for _ in 0..ROUNDS_MAX {
@@ -38,12 +39,14 @@ impl<A: Application> Context<A> {
     /// many with each call, until one fails. One that was subscribed without a number is told of all events
     /// there are, as nobody knows which came before. Gives the handlers that were called, and what they have
     /// answered.
+    #[must_use = "a handler may have failed"]
     pub fn hear<B>(&mut self, other: &Context<B>) -> Vec<(String, Result<Value, Failed>)> {
         let source = ContextId::from_bytes(other.id);
         self.tell(source, Some(&other.events), &[])
     }
 
     /// Tells the handlers that have subscribed to events of another context that it is gone.
+    #[must_use = "a handler may have failed"]
     pub fn hear_end(&mut self, other: &ContextId) -> Vec<(String, Result<Value, Failed>)> {
         let told = self.listening_to(*other).into_iter().map(|handler| {
             let heard = heard(*other, Vec::new(), None, true);
