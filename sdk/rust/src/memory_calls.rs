@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use crate::calls::{ContextId, QueryError, SendError};
 use crate::memory_host::{
-    ARGS_BYTES, AROUND_SENT_BYTES, SEND_BYTES, SENT_BYTES, SENT_CALLS, SENT_DEPTH, aside, bound,
-    check_json, check_shallow, refuse, with, with_writing,
+    ARGS_BYTES, AROUND_SENT_BYTES, QUERY_DEPTH, SEND_BYTES, SENT_BYTES, SENT_CALLS, SENT_DEPTH,
+    aside, bound, check_json, check_shallow, count_waiting, is_waiting, refuse, with, with_writing,
 };
 
 /// What a panic carries that stops an update because it asked another context.
@@ -153,8 +153,11 @@ pub(crate) fn query(context: &ContextId, method: &str, args: &[u8]) -> Result<Ve
     if asks_nobody {
         return Err(QueryError::TooDeep);
     }
-    if *context.as_bytes() == own_id {
+    if *context.as_bytes() == own_id || is_waiting(context.as_bytes()) {
         return Err(QueryError::Cycle);
+    }
+    if count_waiting() as u64 >= QUERY_DEPTH.max {
+        return Err(QueryError::TooDeep);
     }
     let Others(answer) = others.ok_or(QueryError::UnknownContext)?;
     let answer = aside(|| answer(context, method, args))?;

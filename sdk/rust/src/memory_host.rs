@@ -361,27 +361,65 @@ fn assert_place(key: &[u8]) {
     );
 }
 
-thread_local! {
-    static RUNNING: RefCell<Option<Call>> = const { RefCell::new(None) };
+/// A query that waits for what another context answers.
+struct Waiter {
+    context: [u8; 32],
+    caller: String,
+    /// Queries of others that it and those it waits for have asked so far, and those above it.
+    queries: u64,
 }
 
-/// Runs `f` while no call is running, so that it may run others.
+thread_local! {
+    static RUNNING: RefCell<Option<Call>> = const { RefCell::new(None) };
+    /// Those that wait for the running call, the outermost first.
+    static WAITING: RefCell<Vec<Waiter>> = const { RefCell::new(Vec::new()) };
+}
+
+/// How many wait for the running call.
+pub(crate) fn count_waiting() -> usize {
+    WAITING.with_borrow(Vec::len)
+}
+
+/// Whether a context waits for the running call.
+pub(crate) fn is_waiting(context: &[u8; 32]) -> bool {
+    WAITING.with_borrow(|waiting| waiting.iter().any(|it| it.context == *context))
+}
+
+/// Runs `f`, which may run other calls, while the running one waits.
 pub(crate) fn aside<T>(f: impl FnOnce() -> T) -> T {
     /// Puts the call back, whatever happens.
     struct Back(Option<Call>);
     impl Drop for Back {
         fn drop(&mut self) {
             stable_blocks::forget();
+            let waiter = WAITING.with_borrow_mut(Vec::pop);
+            if let (Some(call), Some(waiter)) = (&mut self.0, waiter) {
+                call.used.queries = waiter.queries;
+            }
             RUNNING.set(self.0.take());
         }
     }
-    let _back = Back(RUNNING.take());
+    let call = RUNNING.take().expect("it is a call that waits");
+    WAITING.with_borrow_mut(|waiting| {
+        waiting.push(Waiter {
+            context: call.context_id,
+            caller: call.caller.clone(),
+            queries: call.used.queries,
+        });
+    });
+    let _back = Back(Some(call));
     f()
 }
 
-/// Makes `call` the running one.
-pub(crate) fn begin(call: Call) {
+/// Makes `call` the running one. A query for which another waits is called by whoever called that one.
+pub(crate) fn begin(mut call: Call) {
     stable_blocks::forget();
+    WAITING.with_borrow(|waiting| {
+        if let Some(above) = waiting.last().filter(|_| !call.may_write) {
+            call.caller.clone_from(&above.caller);
+            call.used.queries = above.queries;
+        }
+    });
     RUNNING.with_borrow_mut(|running| {
         assert!(
             running.is_none(),
@@ -393,9 +431,14 @@ pub(crate) fn begin(call: Call) {
 
 /// Ends the running call and hands it back.
 pub(crate) fn end() -> Call {
-    RUNNING
-        .with_borrow_mut(Option::take)
-        .expect("a call that began has not ended")
+    let call = RUNNING.with_borrow_mut(Option::take);
+    let call = call.expect("a call that began has not ended");
+    WAITING.with_borrow_mut(|waiting| {
+        if let Some(above) = waiting.last_mut().filter(|_| !call.may_write) {
+            above.queries = call.used.queries;
+        }
+    });
+    call
 }
 
 /// Whether a call is running on this thread.

@@ -64,7 +64,10 @@ limits! {
     RANDOM_BYTES, random_bytes_max = 4096;
     /// Bytes of the stable memory.
     STABLE_BYTES, stable_bytes_max = 4 << 30;
-    /// Queries of other contexts by one call.
+    /// Queries of contexts that wait for each other, below a call. More are not asked, which the
+    /// application is told.
+    QUERY_DEPTH, query_depth_max = 8;
+    /// Queries of other contexts by one call, and by those that it asks.
     QUERY_CALLS, query_calls_max = 100;
     /// Timers that are armed.
     TIMERS, timers_max = 1_000;
@@ -132,7 +135,7 @@ pub(crate) struct Used {
     event_bytes: u64,
     lines: u64,
     log_bytes: u64,
-    queries: u64,
+    pub(crate) queries: u64,
     sends: u64,
 }
 

@@ -289,12 +289,23 @@ impl<A: Application> Context<A> {
     }
 
     /// What the other contexts answer that the next calls ask: to an id, a method and its
-    /// arguments. It may call other `Context`s for that. Without it there are none.
+    /// arguments. Other `Context`s may [answer](Context::answer) for that, and ask others in turn.
+    /// Without it there are none.
     pub fn set_others(
         &mut self,
         answer: impl Fn(&ContextId, &str, Value) -> Result<Value, QueryError> + 'static,
     ) {
         self.others = Some(Others(Rc::new(answer)));
+    }
+
+    /// Answers a query that another context asks, which waits for that: it is called by whoever called
+    /// that one, and what it asks counts as asked by both.
+    pub fn answer(&mut self, method: &str, args: Value) -> Result<Value, QueryError> {
+        let mut methods = A::DESCRIPTION.methods.iter();
+        if methods.all(|found| found.name != method) {
+            return Err(QueryError::UnknownMethod);
+        }
+        Ok(self.query(method, args)?)
     }
 
     /// Its id: the same of each context, unless it is set.

@@ -37,6 +37,27 @@ impl Shelf {
         }
     }
 
+    /// Who has asked the last of all.
+    #[query]
+    pub fn asker(&self) -> Result<u64, Error> {
+        match self.next.get() {
+            None => Ok(context::caller().parse().expect("it has a number")),
+            Some(next) => Ok(calls::query(&next, "asker", &json!({}))?),
+        }
+    }
+
+    /// Asks the next one so often; tells how often that was answered by what it said.
+    #[query]
+    pub fn ask_often(&self, counts: Vec<u64>) -> Result<u64, Error> {
+        let Some((count, rest)) = counts.split_first() else {
+            return Ok(1);
+        };
+        let next = self.next.get().expect("there is one");
+        let ask = |_| calls::query::<u64>(&next, "ask_often", &json!({ "counts": rest }));
+        let answers: Result<u64, QueryError> = (0..*count).map(ask).sum();
+        Ok(answers?)
+    }
+
     /// The next one's answer, or its code.
     #[query]
     pub fn ask(&self, method: &str) -> Result<bool, String> {
@@ -79,6 +100,59 @@ fn a_query_asks_another_context_which_may_be_a_real_one() {
         .update("put", json!({ "count": 10 }))
         .unwrap();
     assert_eq!(shelf.query("total", json!({})).unwrap(), 17);
+}
+
+type Shared = Rc<RefCell<Context<Shelf>>>;
+
+fn ask_first(row: &[Shared], method: &str, args: serde_json::Value) -> Result<u64, Failed> {
+    let answer = row[0].borrow_mut().query(method, args)?;
+    Ok(serde_json::from_value(answer).expect("it is a number"))
+}
+
+/// Shelves of which each has the next, and the last one this.
+fn row(count: u8, behind: Option<u8>) -> Vec<Shared> {
+    let mut row: Vec<Shared> = Vec::new();
+    for n in (1..=count).rev() {
+        let mut shelf = Context::<Shelf>::new();
+        shelf.set_id([n; 32]);
+        shelf.set_caller(&format!("{n}"));
+        let next = if n < count { Some(n + 1) } else { behind };
+        if let Some(next) = next {
+            let args = json!({ "next": id(next) });
+            shelf.update("set_next", args).unwrap();
+        }
+        let after = row.last().map(Rc::clone);
+        shelf.set_others(move |_, method, args| {
+            let after = after.as_ref().ok_or(QueryError::UnknownContext)?;
+            after.borrow_mut().answer(method, args)
+        });
+        row.push(Rc::new(RefCell::new(shelf)));
+    }
+    row.reverse();
+    row
+}
+
+#[test]
+fn contexts_that_wait_for_each_other_are_known_and_bounded() {
+    let asker = |row: Vec<Shared>| ask_first(&row, "asker", json!({}));
+    assert_eq!(asker(row(9, None)), Ok(1));
+    let deep = asker(row(10, None)).unwrap_err().to_string();
+    assert!(deep.contains("too many contexts wait"), "{deep}");
+    for first in [1, 2, 3] {
+        let circle = asker(row(3, Some(first))).unwrap_err().to_string();
+        assert!(circle.contains("waits for this one"), "{circle}");
+    }
+    // Ten that ask nine each are a hundred.
+    let often = |counts: &[u64]| ask_first(&row(3, None), "ask_often", json!({ "counts": counts }));
+    assert_eq!(often(&[10, 9]), Ok(90));
+    let failed = often(&[10, 10]).unwrap_err();
+    assert_eq!(failed.code(), Some("limit_exceeded"), "{failed}");
+    // What is not there is known before it is called.
+    let shelves = row(2, None);
+    for (method, code) in [("nothing", "unknown_method"), ("put", "not_a_query")] {
+        let told = ask_first(&shelves, "ask", json!({ "method": method }));
+        assert_eq!(told, Err(Failed::Error(json!(code))));
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::fmt;
 use serde_json::Value;
 
 use crate::application::MethodKind;
-use crate::calls::CallFailed;
+use crate::calls::{CallFailed, QueryError};
 use crate::memory_host::Limit;
 
 /// Why a call did not answer. Nothing that it did has happened.
@@ -32,7 +32,7 @@ pub enum Failed {
         /// What it allows, if the server is not configured otherwise.
         max: u64,
     },
-    /// A call that was sent is of a method that there is not.
+    /// A call that was sent, or a query that was asked, is of a method that there is not.
     UnknownMethod,
     /// The method is of the other kind.
     WrongKind {
@@ -88,6 +88,18 @@ impl fmt::Display for Failed {
 }
 
 impl std::error::Error for Failed {}
+
+/// As the server would tell a query that has asked another.
+impl From<Failed> for QueryError {
+    fn from(failed: Failed) -> QueryError {
+        match failed {
+            Failed::Error(error) => QueryError::Application(error),
+            Failed::UnknownMethod => QueryError::UnknownMethod,
+            Failed::WrongKind { .. } => QueryError::NotAQuery,
+            failed => QueryError::Failed(CallFailed::of(&failed).code),
+        }
+    }
+}
 
 impl CallFailed {
     /// As the server would tell it.
