@@ -156,8 +156,7 @@ impl Parcel {
             }
             let own = bytes_told(event);
             let is_first = parcel.events.is_empty();
-            if parcel.events.len() >= EVENTS_TOLD_MAX
-                || (!is_first && bytes + own > BYTES_TOLD_MAX)
+            if parcel.events.len() >= EVENTS_TOLD_MAX || (!is_first && bytes + own > BYTES_TOLD_MAX)
             {
                 break;
             }
