@@ -41,8 +41,9 @@
 //! # }
 //! ```
 //!
-//! Each node has a time of its own ([`Context::set_now`]), and stands still until it is set. As on a
-//! server its stamps do not go back: who has seen another's later write writes after it.
+//! Each node has a clock of its own, which stands still until it is set ([`Context::set_now`],
+//! [`Context::advance`], and [`Replicas::advance`] for all). As on a server its stamps do not go back: who
+//! has seen another's later write writes after it.
 //!
 //! Two things are not as on a server within one call, and are from the next one on: what another kind
 //! had hidden beneath an entry that the call has removed is not seen, and a counter whose sum has more
@@ -63,6 +64,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::{Index, IndexMut};
 use std::rc::Rc;
+use std::time::Duration;
 
 use corelet_sdk::application::Application;
 use corelet_sdk::testing::{Context, Failed};
@@ -131,6 +133,16 @@ impl<A: Application> Replicas<A> {
     #[allow(clippy::len_without_is_empty)] // there is one at least
     pub fn len(&self) -> usize {
         self.contexts.len()
+    }
+
+    /// The contexts, in the order of the nodes.
+    pub fn iter_mut(&mut self) -> std::slice::IterMut<'_, Context<A>> {
+        self.contexts.iter_mut()
+    }
+
+    /// Has the clocks of all nodes go on by so much.
+    pub fn advance(&mut self, time: Duration) {
+        self.iter_mut().for_each(|context| context.advance(time));
     }
 
     /// Brings what each node has to all that it reaches. Then these have the same state, which is
@@ -236,7 +248,7 @@ impl<A: Application> Replicas<A> {
             Order::Made => vec![missing],
             Order::Any(_) => mixed.chunks(1).collect(),
         };
-        let now = self.contexts[to].now();
+        let now = self.contexts[to].clock();
         for parcel in parcels {
             let seals = self.seals(parcel);
             let received = self.nodes[to].borrow_mut().receive(parcel, seals, now);

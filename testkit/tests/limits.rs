@@ -1,5 +1,6 @@
 //! The limits that contexts without a server have: the server's own numbers, each met.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use corelet_sdk::prelude::*;
@@ -14,6 +15,7 @@ pub struct Glutton {
     text: Text,
     list: List<String>,
     private: Private<Register<String>>,
+    appetite: Register<(String, u64)>,
 }
 
 #[corelet::methods]
@@ -43,6 +45,18 @@ impl Glutton {
             "timer ahead" => arm("t", count, &json!({})),
             "sends" => (0..count).for_each(|_| send("")),
             "send bytes" => send(&long(count)),
+            "long sends" => (0..count).for_each(|_| send(&long(65_000))),
+            "stable pages" => _ = stable::grow(count),
+            "stable blocks" => {
+                let pages = count.div_ceil(64);
+                stable::grow(pages.saturating_sub(stable::size()));
+                (0..count).for_each(|n| stable::write(n * 1024 + n % 1000, b"x"));
+            }
+            "stable again" => {
+                stable::grow(1 - stable::size());
+                (0..count).for_each(|n| stable::write(n % 1000, b"x"));
+            }
+            "subscription" => listen(7, &long(count)).expect("there is room"),
             _ => panic!("{what} is not on the menu"),
         }
     }
@@ -93,9 +107,53 @@ impl Glutton {
 
     /// How much of the text fits into one read.
     #[query]
-    pub fn read(&self) -> usize {
-        self.text.read().len()
+    pub fn read(&self, count: u64) -> usize {
+        self.text.range(..count).len()
     }
+
+    /// Has what comes behind an upgrade do this as well.
+    #[update]
+    pub fn remember(&mut self, what: String, count: u64) {
+        self.appetite.set(&(what, count));
+    }
+
+    /// As many events as may be.
+    #[before_upgrade]
+    pub fn eat_up(&mut self) {
+        self.eat("events", 1_000);
+    }
+}
+
+/// The same, behind an upgrade.
+#[corelet::application(name = "glutton")]
+pub struct Later {
+    numbers: Map<u32, u32>,
+    text: Text,
+    private: Private<Register<String>>,
+    appetite: Register<(String, u64)>,
+}
+
+#[corelet::methods]
+impl Later {
+    /// Nothing.
+    #[query]
+    pub fn nothing(&self) {}
+
+    /// What it has been told before, and as many events as may be.
+    #[after_upgrade]
+    pub fn begin(&mut self) {
+        (0..1_000).for_each(|_| events::emit("e", &0));
+        let (what, count) = self.appetite.get().expect("it was told");
+        match &what[..] {
+            "writes" => (0..count).for_each(|n| self.numbers.set(&(n as u32), &0)),
+            "edits" => (0..count).for_each(|_| self.text.push("x")),
+            _ => (0..count).for_each(|_| self.private.set(&"x".repeat(1_000_000))),
+        }
+    }
+}
+
+fn listen(to: u8, handler: &str) -> Result<(), SubscribeError> {
+    events::subscribe(&ContextId::from_bytes([to; 32]), handler)
 }
 
 fn arm(name: &str, seconds: u64, args: &serde_json::Value) {
@@ -152,10 +210,69 @@ fn each_limit_is_the_servers_and_has_its_number() {
     }
 }
 
+/// Limits of what a turn may use and a context may keep that contexts without a server do not have, and
+/// why.
+const NOT_HERE: [(&str, &[&str]); 6] = [
+    (
+        "there is no fuel",
+        &[
+            "start_fuel_max",
+            "describe_fuel_max",
+            "query_fuel_max",
+            "update_fuel_max",
+            "init_fuel_max",
+            "upgrade_fuel_max",
+            "inspect_fuel_max",
+            "stop_fuel_max",
+            "low_memory_fuel_max",
+            "slice_fuel",
+            "host_calls_max",
+        ],
+    ),
+    (
+        "there is no clock but the test's",
+        &["call_time_max", "context_calls_per_second"],
+    ),
+    (
+        "there is no linear memory",
+        &["low_memory_share", "sequences_bytes_max"],
+    ),
+    (
+        "whatever is handed over has a lower one",
+        &["transfer_bytes_max"],
+    ),
+    (
+        "it is the test that takes what others send",
+        &["senders_max"],
+    ),
+    (
+        "there is no disk",
+        &[
+            "context_bytes_max",
+            "blob_bytes_max",
+            "context_blobs_max",
+            "context_blob_bytes_max",
+            "cache_bytes_max",
+            "refusals_kept_max",
+        ],
+    ),
+];
+
+#[test]
+fn each_limit_of_a_turn_is_here_or_there_is_a_reason() {
+    let all = Limits::TABLE.iter().map(|info| info.name);
+    let of_turns: BTreeSet<_> = all.skip_while(|name| *name != "start_fuel_max").collect();
+    let here = limits().iter().map(|(name, _)| *name);
+    let not_here = NOT_HERE.iter().flat_map(|(_, names)| names.iter().copied());
+    let told: Vec<_> = here.chain(not_here).collect();
+    assert_eq!(told.iter().copied().collect::<BTreeSet<_>>(), of_turns);
+    assert_eq!(told.len(), of_turns.len(), "one is told twice");
+}
+
 #[test]
 fn what_is_written_is_bounded() {
     // `values`, a zero byte, the text and another.
-    check_eating("key_bytes_max", "key", 480 - 8, 480 - 7 + 1);
+    check_eating("key_bytes_max", "key", 480 - 8, 480 - 7);
     // In quotes, as it is JSON.
     check_eating("value_bytes_max", "value", (1 << 20) - 2, (1 << 20) - 1);
     check_eating("writes_max", "writes", 10_000, 10_001);
@@ -164,6 +281,67 @@ fn what_is_written_is_bounded() {
     check_eating("edits_max", "edits", 10_000, 10_001);
     check_eating("value_bytes_max", "text", 1 << 20, (1 << 20) + 1);
     check_eating("value_bytes_max", "element", (1 << 20) - 2, (1 << 20) - 1);
+}
+
+/// Each block counts once, and as a whole; a memory takes what was written, however long it is.
+#[test]
+fn what_is_written_to_the_stable_memory_is_bounded() {
+    check_eating("stable_bytes_max", "stable pages", 65_536, 1);
+    let blocks = (4 << 20) / 1_028;
+    check_eating("write_bytes_max", "stable blocks", blocks, blocks + 1);
+    let mut context = Context::<Glutton>::new();
+    let again = json!({ "what": "stable again", "count": 100_000 });
+    context.update("eat", again).unwrap();
+}
+
+#[test]
+fn what_is_read_at_once_is_bounded() {
+    let mut context = Context::<Glutton>::new();
+    let text = json!({ "what": "text", "count": 1 << 20 });
+    for _ in 0..5 {
+        context.update("eat", text.clone()).unwrap();
+    }
+    let mut read = |count: u64| context.query("read", json!({ "count": count }));
+    assert_eq!(read(4 << 20), Ok(json!(4 << 20)));
+    let (name, max) = ("scan_bytes_max", 4 << 20);
+    assert_eq!(read((4 << 20) + 1), Err(Failed::Limit { name, max }));
+    // By no application in Rust more rows or more chance is asked for at once than may be.
+}
+
+/// Each of its hooks has limits of its own, and higher ones.
+#[test]
+fn what_an_upgrade_writes_is_bounded() {
+    for (name, what, fits) in [
+        ("upgrade_writes_max", "writes", 100_000),
+        ("upgrade_writes_max", "edits", 100_000),
+        ("upgrade_write_bytes_max", "bytes", 8),
+    ] {
+        let mut context = Context::<Glutton>::new();
+        let args = |count: u64| json!({ "what": what, "count": count });
+        context.update("remember", args(fits + 1)).unwrap();
+        let max = Limits::default().get(name).expect("the server has it");
+        let failed = context.upgrade::<Later>().unwrap_err();
+        assert_eq!(failed, Failed::Limit { name, max }, "{what}");
+        assert!(context.events().is_empty());
+        context.update("remember", args(fits)).unwrap();
+        let later = context.upgrade::<Later>().unwrap();
+        assert_eq!(later.events().len(), 2_000, "{what}");
+    }
+}
+
+#[test]
+fn what_is_subscribed_to_is_bounded() {
+    check_eating("subscription_bytes_max", "subscription", 256, 257);
+    let mut context = Context::<Glutton>::new();
+    let listened = context.run(|_| {
+        for n in 0..64 {
+            listen(n, "ring").unwrap();
+        }
+        // Anew, and one too many.
+        (listen(0, "ring"), listen(64, "ring"))
+    });
+    assert_eq!(listened, Ok((Ok(()), Err(SubscribeError::TooMany))));
+    assert_eq!(context.subscriptions().len(), 64);
 }
 
 #[test]
@@ -243,6 +421,18 @@ fn what_others_are_asked_and_sent_is_bounded() {
         "{failed}"
     );
     assert_eq!(context.sent().len(), 1_000);
+    // And as many bytes: each of these takes 65 beside its method and its arguments.
+    let mut context = Context::<Glutton>::new();
+    let long = |count: u64| json!({ "what": "long sends", "count": count });
+    let fitting = (16 << 20) / (65 + 1 + 11 + 65_000);
+    for _ in 0..fitting / 50 {
+        context.update("eat", long(50)).unwrap();
+    }
+    context.update("eat", long(fitting % 50)).unwrap();
+    assert!(context.update("eat", long(1)).is_err());
+    let ended = context.run_sent(|_| Err(Failed::UnknownMethod));
+    assert_eq!(ended.len() as u64, fitting);
+    context.update("eat", long(1)).unwrap();
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! State of every kind on several nodes that write at once: what comes of it, in whatever order it
 //! comes, and what stays apart.
 
+use std::time::Duration;
+
 use corelet_sdk::prelude::*;
 use corelet_sdk::testing::{Context, Failed};
 use corelet_testkit::Replicas;
@@ -56,10 +58,16 @@ impl Probe {
         blobs::detach(&blob)
     }
 
+    /// What changes whenever the state does.
+    #[query]
+    pub fn version(&self) -> u64 {
+        context::state_version()
+    }
+
     /// Rings a minute from now.
     #[update]
     pub fn wake(&mut self) {
-        let delay = std::time::Duration::from_secs(60);
+        let delay = Duration::from_secs(60);
         timers::after("alarm", delay, "ring", &json!({}));
     }
 
@@ -142,18 +150,13 @@ fn at_once(
     first: impl FnOnce(&mut Probe),
     second: impl FnOnce(&mut Probe),
 ) -> serde_json::Value {
-    set_time(&mut nodes[0], 10);
-    set_time(&mut nodes[1], 11);
+    nodes[0].advance(Duration::from_secs(10));
+    nodes[1].advance(Duration::from_secs(11));
     // The later one writes first: it is their times that count.
     run(&mut nodes[1], second);
     run(&mut nodes[0], first);
     nodes.sync();
     nodes.all_answer("all", json!({}))
-}
-
-/// Seconds after the time at which tests begin.
-fn set_time(context: &mut Context<Probe>, seconds: u64) {
-    context.set_now(1_767_225_600_000_000_000 + seconds * 1_000_000_000);
 }
 
 #[test]
@@ -169,7 +172,7 @@ fn the_last_writer_of_a_register_wins_by_its_time() {
 #[test]
 fn who_has_seen_a_later_write_writes_after_it() {
     let mut nodes = Replicas::<Probe>::new(2);
-    set_time(&mut nodes[1], 30);
+    nodes[1].advance(Duration::from_secs(30));
     run(&mut nodes[1], |probe| probe.title.set(&"ahead".to_owned()));
     nodes.sync();
     // Its clock is half a minute behind, and stands.
@@ -177,7 +180,8 @@ fn who_has_seen_a_later_write_writes_after_it() {
         probe.title.set(&"behind".to_owned());
         context::now()
     });
-    assert_eq!(now, 1_767_225_630_000_000_000);
+    assert_eq!(now, nodes[1].now());
+    assert_eq!(nodes[0].now(), now);
     nodes.sync();
     assert_eq!(nodes.all_answer("all", json!({}))[0], "behind");
 }
@@ -356,7 +360,7 @@ fn the_order_in_which_deltas_come_changes_nothing() {
         for step in 0..60_u64 {
             let (at, what) = (chance(3) as usize, chance(9));
             let who = format!("{step}");
-            set_time(&mut nodes[at], step);
+            nodes.advance(Duration::from_secs(1));
             run(&mut nodes[at], |probe| match what {
                 0 => _ = probe.tags.remove(&format!("{}", step.saturating_sub(3))),
                 1 => _ = probe.count.clear(),
@@ -382,10 +386,6 @@ fn the_order_in_which_deltas_come_changes_nothing() {
         nodes.all_answer("all", json!({}))
     };
     fn sync(nodes: &mut Replicas<Probe>, order: Option<u64>) {
-        // One whose clock stands is a minute behind soon.
-        for at in 0..nodes.len() {
-            set_time(&mut nodes[at], 60);
-        }
         match order {
             Some(seed) => nodes.sync_in_disorder(seed),
             None => nodes.sync(),
@@ -446,9 +446,7 @@ fn timers_run_on_their_node_and_chance_is_each_nodes_own() {
     nodes[1].update("wake", json!({})).unwrap();
     nodes.sync();
     assert_eq!((nodes[0].timers().len(), nodes[1].timers().len()), (0, 1));
-    for at in 0..2 {
-        set_time(&mut nodes[at], 60);
-    }
+    nodes.advance(Duration::from_secs(60));
     assert!(nodes[0].run_due().is_empty());
     assert_eq!(nodes[1].run_due().len(), 1);
     nodes.sync();
@@ -460,11 +458,25 @@ fn timers_run_on_their_node_and_chance_is_each_nodes_own() {
     assert_ne!(one, other);
 }
 
+/// Also where what was written before stays on its node.
+#[test]
+fn what_comes_from_others_changes_the_version() {
+    let mut nodes = Replicas::<Probe>::new(2);
+    for _ in 0..3 {
+        nodes[0].update("wake", json!({})).unwrap();
+        run(&mut nodes[1], |probe| _ = probe.count.add(1));
+        let before = nodes[0].query("version", json!({})).unwrap();
+        nodes.sync();
+        let after = nodes[0].query("version", json!({})).unwrap();
+        assert!(before.as_u64() < after.as_u64(), "{before} and {after}");
+    }
+}
+
 #[test]
 #[should_panic(expected = "in the future")]
 fn a_clock_that_is_too_far_ahead_is_not_believed() {
     let mut nodes = Replicas::<Probe>::new(2);
-    set_time(&mut nodes[1], 61);
+    nodes[1].advance(Duration::from_secs(61));
     run(&mut nodes[1], |probe| probe.title.set(&"ahead".to_owned()));
     nodes.sync();
 }

@@ -100,7 +100,8 @@ fn a_message_is_passed_on_from_room_to_room() {
     let (from, to) = (first.id(), second.id());
     let args = json!({ "message": "hello", "rooms": [to, from] });
     first.update("relay", args).unwrap();
-    first.run_sent(|call| second.receive(&from, call));
+    let passed_on = first.run_sent(|call| second.receive(&from, call));
+    assert!(matches!(passed_on[..], [(Ok(_), None)]), "{passed_on:?}");
     let sent = &second.sent()[0];
     assert_eq!((sent.to, &sent.args["rooms"]), (from, &json!([])));
     assert!(sent.callback.is_none());

@@ -4,6 +4,7 @@ use corelet_app_tally::Tally as First;
 use corelet_app_tally_2::Tally;
 use corelet_sdk::prelude::*;
 use corelet_sdk::testing::Context;
+use corelet_testkit::Replicas;
 
 #[test]
 fn a_context_of_the_first_version_is_brought_over() {
@@ -36,4 +37,24 @@ fn what_does_not_fit_keeps_a_context_as_it_was() {
     // Nor is there a way back.
     let failed = Context::<Tally>::new().upgrade::<First>().unwrap_err();
     assert_eq!(failed.code(), Some("no_migration"));
+}
+
+/// What has to be known before a context that several nodes have is upgraded.
+#[test]
+fn each_node_of_a_context_adds_what_it_has_counted() {
+    let mut first = Replicas::<First>::new(2);
+    let three = json!({ "name": "apples", "by": 3 });
+    first[0].update("count", three).unwrap();
+    first.sync();
+    let mut tally = first.upgrade::<Tally>().unwrap();
+    let apples = json!({ "name": "apples" });
+    for node in tally.iter_mut() {
+        assert_eq!(node.query("total", apples.clone()).unwrap(), 3);
+    }
+    tally.sync();
+    assert_eq!(tally.all_answer("total", apples.clone()), 6);
+    let fewer = json!({ "name": "apples", "by": -1 });
+    tally[1].update("count", fewer).unwrap();
+    tally.sync();
+    assert_eq!(tally.all_answer("total", apples), 5);
 }

@@ -28,11 +28,26 @@ impl SdkSource {
 
     fn dependency(&self) -> String {
         match self {
-            // Debug writes quotes and escapes as TOML does for paths.
-            SdkSource::Path(path) => format!("{{ path = {:?} }}", path.display().to_string()),
+            SdkSource::Path(path) => at(path),
             SdkSource::Version(version) => format!("\"{version}\""),
         }
     }
+
+    /// Where the crate is that tests an application on several nodes: beside the SDK, if it is there.
+    fn testkit(&self) -> Option<String> {
+        match self {
+            SdkSource::Path(path) => {
+                let beside = path.join("../../testkit").canonicalize().ok()?;
+                beside.join("Cargo.toml").is_file().then(|| at(&beside))
+            }
+            SdkSource::Version(version) => Some(format!("\"{version}\"")),
+        }
+    }
+}
+
+fn at(path: &Path) -> String {
+    // Debug writes quotes and escapes as TOML does for paths.
+    format!("{{ path = {:?} }}", path.display().to_string())
 }
 
 /// Why no project was made.
@@ -63,7 +78,8 @@ pub enum NewProjectError {
     },
 }
 
-/// Writes a minimal application with a test into the new directory `dir`.
+/// Writes a minimal application with tests into the new directory `dir`: one on several nodes among
+/// them, if it is known where the crate for that is.
 ///
 /// Without a `Cargo.lock`: that is the project's own, written by its first build
 /// with the versions of that day and not ignored by its `.gitignore`. A lock from
@@ -76,11 +92,14 @@ pub fn new_project(dir: &Path, name: &str, sdk: &SdkSource) -> Result<(), NewPro
             dir: dir.to_owned(),
         });
     }
-    let files = [
+    let mut files = vec![
         ("Cargo.toml", manifest(name, sdk)),
         ("src/lib.rs", source(name)),
         (".gitignore", "/target/\n".to_owned()),
     ];
+    if sdk.testkit().is_some() {
+        files.push(("tests/nodes.rs", test_of_nodes(name)));
+    }
     for (file, text) in files {
         let path = dir.join(file);
         let parent = path.parent().expect("each file lies in the directory");
@@ -130,6 +149,15 @@ fn struct_name(name: &str) -> String {
 }
 
 fn manifest(name: &str, sdk: &SdkSource) -> String {
+    let for_tests = sdk.testkit().map(|testkit| {
+        format!(
+            "
+[dev-dependencies]
+corelet-testkit = {testkit}
+"
+        )
+    });
+    let for_tests = for_tests.unwrap_or_default();
     let sdk = sdk.dependency();
     format!(
         r#"[package]
@@ -144,7 +172,7 @@ crate-type = ["cdylib", "rlib"]
 [dependencies]
 corelet-sdk = {sdk}
 serde = {{ version = "1", features = ["derive"] }}
-
+{for_tests}
 # A project of its own, wherever its directory stands.
 [workspace]
 "#
@@ -164,28 +192,32 @@ use corelet_sdk::prelude::*;
 #[corelet::application]
 pub struct {app} {{
     greetings: Map<String, String>,
-    signed: Register<u64>,
+    signed: Counter,
 }}
 
 #[corelet::methods]
 impl {app} {{
-    /// Signs the book and returns how many have signed so far.
+    /// Signs the book and returns how often that was done so far.
     #[update]
-    pub fn sign(&mut self, name: String, greeting: String) -> Result<u64, Error> {{
+    pub fn sign(&mut self, name: String, greeting: String) -> Result<i64, Error> {{
         if name.is_empty() {{
             return Err(Error::new("nameless", "a guest has a name"));
         }}
         self.greetings.set(&name, &greeting);
-        let signed = self.signed.get_or_default() + 1;
-        self.signed.set(&signed);
         events::emit("signed", &name);
-        Ok(signed)
+        Ok(self.signed.add(1))
     }}
 
     /// What `name` wrote last, or null.
     #[query]
     pub fn greeting(&self, name: &str) -> Option<String> {{
         self.greetings.get(name)
+    }}
+
+    /// How often the book was signed, on whatever nodes.
+    #[query]
+    pub fn signed(&self) -> i64 {{
+        self.signed.get()
     }}
 }}
 
@@ -210,6 +242,29 @@ mod tests {{
         assert_eq!(refused.unwrap_err().code(), Some("nameless"));
         assert!(book.entries().is_empty() && book.events().is_empty());
     }}
+}}
+"#
+    )
+}
+
+fn test_of_nodes(name: &str) -> String {
+    let (library, app) = (name.replace('-', "_"), struct_name(name));
+    format!(
+        r#"//! The guest book on several nodes, which write at once.
+
+use corelet_sdk::prelude::*;
+use corelet_testkit::Replicas;
+use {library}::{app};
+
+#[test]
+fn whoever_signs_at_once_is_counted() {{
+    let mut nodes = Replicas::<{app}>::new(2);
+    for (node, name) in nodes.iter_mut().zip(["Ada", "Bob"]) {{
+        let signed = node.update("sign", json!({{ "name": name, "greeting": "Hello" }}));
+        assert_eq!(signed.unwrap(), 1);
+    }}
+    nodes.sync();
+    assert_eq!(nodes.all_answer("signed", json!({{}})), 2);
 }}
 "#
     )
@@ -243,6 +298,24 @@ mod tests {
         assert_eq!(struct_name("order-book"), "OrderBook");
         assert_eq!(struct_name("kv"), "Kv");
         assert_eq!(struct_name("a--b2"), "AB2");
+    }
+
+    /// Without the crate for it there is no test of nodes, and the project builds all the same.
+    #[test]
+    fn a_project_tests_nodes_where_the_crate_for_that_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let lonely = SdkSource::Path(dir.path().join("sdk/rust"));
+        fs::create_dir_all(dir.path().join("sdk/rust")).unwrap();
+        for (name, sdk, is_there) in [
+            ("beside", SdkSource::nearest(), true),
+            ("alone", lonely, false),
+        ] {
+            let project = dir.path().join(name);
+            new_project(&project, name, &sdk).unwrap();
+            assert_eq!(project.join("tests/nodes.rs").is_file(), is_there);
+            let manifest = fs::read_to_string(project.join("Cargo.toml")).unwrap();
+            assert_eq!(manifest.contains("corelet-testkit = {"), is_there);
+        }
     }
 
     #[test]

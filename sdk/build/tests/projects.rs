@@ -59,7 +59,7 @@ fn a_new_project_becomes_a_component() {
     }
     #[stop]
     pub fn close(&mut self) {
-        self.signed.set(&0);
+        self.signed.clear();
     }
     #[low_memory]
     pub fn shrink(&self) {}

@@ -127,11 +127,12 @@ impl Method {
             _ => (quote!(), quote!()),
         };
         let mutable = self.mark.may_write().then(|| quote!(mut));
-        let there_is = (self.mark == Mark::Inspect).then(|| {
-            quote!(
-                const INSPECTS: bool = true;
-            )
-        });
+        let there_is = match self.mark {
+            Mark::Inspect => Some(quote!(INSPECTS)),
+            Mark::Migrate => Some(quote!(MIGRATES)),
+            _ => None,
+        };
+        let there_is = there_is.map(|is| quote!(const #is: bool = true;));
         quote! {
             #there_is
 

@@ -526,6 +526,7 @@ mod tests {
         assert!(!description.contains(r#"name : "bring_over""#));
         assert!(rest.contains("fn migrate (from : u64)") && rest.contains("fn after_upgrade ()"));
         assert!(rest.contains("SCHEMA_VERSION > 0"), "it would never run");
+        assert!(rest.contains("const MIGRATES : bool = true"));
         assert!(rest.contains("export_migrate") && rest.contains("export_after_upgrade"));
         assert!(!rest.contains("before_upgrade"), "it has none");
         check_method(

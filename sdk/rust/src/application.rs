@@ -27,6 +27,9 @@ pub trait Application: State {
     /// Runs a method; answer and error are JSON.
     fn call(method: &str, args: &[u8]) -> Reply;
 
+    /// Whether there is `#[migrate]`.
+    const MIGRATES: bool = false;
+
     /// Runs `#[migrate]`; the error is JSON.
     fn migrate(from: u64) -> Result<(), Vec<u8>> {
         Err(crate::arguments::no_migration(from, Self::SCHEMA_VERSION))

@@ -72,7 +72,9 @@
 //! mine.update("put", json!({ "coins": 5 })).unwrap();
 //! mine.update("give", json!({ "to": yours.id(), "coins": 3 })).unwrap();
 //! let from = mine.id();
-//! mine.run_sent(|call| yours.receive(&from, call));
+//! for (put, told) in mine.run_sent(|call| yours.receive(&from, call)) {
+//!     assert!(put.is_ok() && matches!(told, Some(Ok(_))));
+//! }
 //! assert_eq!(yours.run(|purse| purse.coins.get()).unwrap(), Some(3));
 //! # }
 //! ```

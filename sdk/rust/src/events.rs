@@ -39,7 +39,7 @@
 //! mine.update("count", json!({ "till": yours.id() })).unwrap();
 //! yours.update("sell", json!({ "price": 5 })).unwrap();
 //! yours.update("sell", json!({ "price": 2 })).unwrap();
-//! mine.hear(&yours);
+//! assert!(mine.hear(&yours).iter().all(|(_, told)| told.is_ok()));
 //! assert_eq!(mine.run(|till| till.total.get()).unwrap(), Some(7));
 //! # }
 //! ```

@@ -81,6 +81,8 @@ mod memory_host;
 #[cfg(not(target_arch = "wasm32"))]
 mod memory_limits;
 #[cfg(not(target_arch = "wasm32"))]
+mod memory_running;
+#[cfg(not(target_arch = "wasm32"))]
 mod memory_sequences;
 #[cfg(not(target_arch = "wasm32"))]
 mod memory_stable;

@@ -2,24 +2,22 @@
 //! as the component's imports, on maps in memory, with kinds as the server has
 //! them and one node that writes. Lists and texts are in `memory_sequences.rs`, blobs in
 //! `memory_blobs.rs`, the stable memory in `memory_stable.rs`, timers in `memory_timers.rs`, other
-//! contexts in `memory_calls.rs`, who is told of their events in `memory_subscriptions.rs`, and limits in
-//! `memory_limits.rs`. Who
-//! starts and ends calls is `testing.rs`; nothing here outlives a call.
+//! contexts in `memory_calls.rs`, who is told of their events in `memory_subscriptions.rs`, limits in
+//! `memory_limits.rs`, and which call runs in `memory_running.rs`. Who starts and ends calls is `testing.rs`;
+//! nothing here outlives a call.
 //!
 //! Thread: the calls of one thread; another thread has its own.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Bound;
-use std::panic::resume_unwind;
 
 use crate::log::Level;
-use crate::stable_blocks;
 
 pub(crate) use crate::memory_blobs::*;
 pub(crate) use crate::memory_calls::*;
 pub(crate) use crate::memory_limits::*;
+pub(crate) use crate::memory_running::*;
 pub(crate) use crate::memory_sequences::*;
 pub(crate) use crate::memory_stable::*;
 pub(crate) use crate::memory_subscriptions::*;
@@ -133,6 +131,8 @@ pub(crate) struct State {
     kinds: BTreeMap<(Space, Vec<u8>), Kind>,
     /// What lists and texts hold, which have no value.
     sequences: BTreeMap<(Space, Vec<u8>), Elements>,
+    /// What counters come to that 64 bits do not hold, which are read as the nearest that they do.
+    beyond: BTreeMap<(Space, Vec<u8>), i128>,
     /// The blobs that are attached, and their sizes.
     pub(crate) attached: BTreeMap<String, u64>,
     /// The blobs that there are, and their sizes.
@@ -140,7 +140,7 @@ pub(crate) struct State {
     /// The timers that are armed, by name.
     pub(crate) timers: BTreeMap<String, Timer>,
     /// The stable memory.
-    pub(crate) stable: Vec<u8>,
+    pub(crate) stable: Stable,
     /// Of whose events handlers are told.
     pub(crate) subscriptions: Subscriptions,
 }
@@ -179,6 +179,7 @@ impl State {
         let kind = self.kind(space, key);
         let at = (space, key.to_vec());
         let elements = self.sequences.remove(&at);
+        let beyond = self.beyond.remove(&at);
         let before = match with {
             None => {
                 self.kinds.remove(&at);
@@ -187,6 +188,9 @@ impl State {
             Some(stored) => {
                 if let Some(elements) = stored.elements {
                     self.sequences.insert(at.clone(), elements);
+                }
+                if let Some(sum) = stored.beyond {
+                    self.beyond.insert(at.clone(), sum);
                 }
                 match stored.kind {
                     Kind::Register => drop(self.kinds.remove(&at)),
@@ -199,6 +203,7 @@ impl State {
             kind: kind?,
             value: before?,
             elements,
+            beyond,
         })
     }
 
@@ -209,6 +214,7 @@ impl State {
         }
         self.kinds.clear();
         self.sequences.clear();
+        self.beyond.clear();
         for (space, key, stored) in entries {
             self.replace(space, &key, Some(stored));
         }
@@ -234,6 +240,7 @@ impl State {
             kind: Kind::List,
             value: Vec::new(),
             elements: Some(Elements::List(values)),
+            beyond: None,
         };
         self.replace(Space::Shared, key, Some(list));
     }
@@ -256,6 +263,8 @@ pub(crate) struct Stored {
     pub(crate) value: Vec<u8>,
     /// What a list or text holds.
     pub(crate) elements: Option<Elements>,
+    /// What a counter comes to, if 64 bits do not hold it.
+    pub(crate) beyond: Option<i128>,
 }
 
 impl Stored {
@@ -264,8 +273,25 @@ impl Stored {
             kind,
             value,
             elements: None,
+            beyond: None,
         })
     }
+
+    /// A counter that comes to this.
+    fn sum(sum: i128) -> Option<Stored> {
+        let nearest = nearest(sum);
+        Some(Stored {
+            kind: Kind::Counter,
+            value: nearest.to_le_bytes().to_vec(),
+            elements: None,
+            beyond: (sum != i128::from(nearest)).then_some(sum),
+        })
+    }
+}
+
+/// As it is read.
+fn nearest(sum: i128) -> i64 {
+    sum.clamp(i64::MIN.into(), i64::MAX.into()) as i64
 }
 
 /// A running call and all that it has done so far.
@@ -280,16 +306,24 @@ pub(crate) struct Call {
     pub(crate) used: Used,
     /// Whether it is the hooks of an upgrade, which may write more.
     pub(crate) is_upgrade: bool,
-    /// Calls that were sent before and have not ended.
-    pub(crate) sent_before: usize,
+    /// How many calls in a row have led to it, each sent by the one before it.
+    pub(crate) depth: u32,
+    /// Calls that were sent and have not ended.
+    pub(crate) open: Open,
+    /// Whether it may ask nobody.
+    pub(crate) asks_nobody: bool,
+    /// What it has added to counters that it has not removed since.
+    pub(crate) added: BTreeMap<(Space, Vec<u8>), i64>,
     /// The lists and texts of which `replaced` has what they were before.
     pub(crate) edited: BTreeSet<(Space, Vec<u8>)>,
     /// What was attached before, if that has changed.
     pub(crate) attached_before: Option<BTreeMap<String, u64>>,
     /// What was armed before, if that has changed.
     pub(crate) timers_before: Option<BTreeMap<String, Timer>>,
-    /// What the stable memory was before, if that has changed.
-    pub(crate) stable_before: Option<Vec<u8>>,
+    /// What the stable memory was before, as far as that has changed.
+    pub(crate) stable_before: StableBefore,
+    /// Blocks of it that were written, as they are counted.
+    pub(crate) stable_written: BTreeSet<u32>,
     /// What was subscribed to before, if that has changed.
     pub(crate) subscriptions_before: Option<Subscriptions>,
     pub(crate) events: Vec<(String, Vec<u8>)>,
@@ -325,48 +359,6 @@ fn assert_place(key: &[u8]) {
     );
 }
 
-thread_local! {
-    static RUNNING: RefCell<Option<Call>> = const { RefCell::new(None) };
-}
-
-/// Runs `f` while no call is running, so that it may run others.
-pub(crate) fn aside<T>(f: impl FnOnce() -> T) -> T {
-    /// Puts the call back, whatever happens.
-    struct Back(Option<Call>);
-    impl Drop for Back {
-        fn drop(&mut self) {
-            stable_blocks::forget();
-            RUNNING.set(self.0.take());
-        }
-    }
-    let _back = Back(RUNNING.take());
-    f()
-}
-
-/// Makes `call` the running one.
-pub(crate) fn begin(call: Call) {
-    stable_blocks::forget();
-    RUNNING.with_borrow_mut(|running| {
-        assert!(
-            running.is_none(),
-            "a call is running on this thread already: calls do not nest"
-        );
-        *running = Some(call);
-    });
-}
-
-/// Ends the running call and hands it back.
-pub(crate) fn end() -> Call {
-    RUNNING
-        .with_borrow_mut(Option::take)
-        .expect("a call that began has not ended")
-}
-
-/// Whether a call is running on this thread.
-pub(crate) fn is_running() -> bool {
-    RUNNING.with_borrow(Option::is_some)
-}
-
 impl Call {
     /// Takes every write back.
     pub(crate) fn roll_back(&mut self) {
@@ -379,9 +371,8 @@ impl Call {
         if let Some(before) = self.timers_before.take() {
             self.state.timers = before;
         }
-        if let Some(before) = self.stable_before.take() {
-            self.state.stable = before;
-        }
+        let before = std::mem::take(&mut self.stable_before);
+        self.state.stable.go_back(before);
         if let Some(before) = self.subscriptions_before.take() {
             self.state.subscriptions = before;
         }
@@ -455,30 +446,11 @@ impl Call {
             }
             Some(_) => {
                 self.write(space, key, None);
+                self.added.remove(&(space, key.to_vec()));
                 self.note(space, key, || Write::Remove);
                 Ok(true)
             }
         }
-    }
-}
-
-pub(crate) fn with<T>(f: impl FnOnce(&mut Call) -> T) -> T {
-    RUNNING.with_borrow_mut(|running| match running {
-        Some(call) => f(call),
-        None => panic!(
-            "no call is running: an application's state is reached through `testing::Context`"
-        ),
-    })
-}
-
-/// The running call, which must be allowed to write, and to write this.
-pub(crate) fn with_writing<T>(f: impl FnOnce(&mut Call) -> Result<T, Misused>) -> T {
-    let result = with(|call| call.may_write.then(|| f(call)));
-    // Not a panic of the application: no hook runs, nothing is printed.
-    match result {
-        Some(Ok(value)) => value,
-        Some(Err(misused)) => resume_unwind(Box::new(misused)),
-        None => resume_unwind(Box::new(WroteInQuery)),
     }
 }
 
@@ -499,13 +471,21 @@ pub(crate) fn set(space: Space, key: &[u8], value: &[u8]) {
 pub(crate) fn add(space: Space, key: &[u8], amount: i64) -> i64 {
     with_writing(|call| {
         call.begin_write(space, key, Kind::Counter, AMOUNT_BYTES)?;
+        let at = (space, key.to_vec());
+        let added = call.added.get(&at).copied().unwrap_or(0);
+        let Some(added) = added.checked_add(amount) else {
+            let what = "more was added to a counter in one call than 64 bits can hold";
+            return Err(Misused(what.to_owned()));
+        };
         let before = call.state.of(space).get(key);
         let before = before.and_then(|bytes| bytes.first_chunk().copied());
-        let sum = before.map_or(0, i64::from_le_bytes).saturating_add(amount);
-        let stored = Stored::of(Kind::Counter, sum.to_le_bytes().to_vec());
-        call.write(space, key, stored);
+        let before = before.map_or(0, i64::from_le_bytes).into();
+        let before = call.state.beyond.get(&at).copied().unwrap_or(before);
+        let sum = before.saturating_add(amount.into());
+        call.write(space, key, Stored::sum(sum));
+        call.added.insert(at, added);
         call.note(space, key, || Write::Add(amount));
-        Ok(sum)
+        Ok(nearest(sum))
     })
 }
 
@@ -630,6 +610,7 @@ pub(crate) fn emit(kind: &str, payload: &[u8]) {
     bound(EVENT_KIND_BYTES, kind.len() as u64);
     with_writing(|call| {
         call.count_event(kind, payload);
+        check_json("the payload of an event is", payload);
         call.events.push((kind.to_owned(), payload.to_vec()));
         Ok(())
     });
@@ -661,17 +642,28 @@ pub(crate) fn now() -> u64 {
 pub(crate) fn random(count: u32) -> Vec<u8> {
     bound(RANDOM_BYTES, count.into());
     with(|call| {
-        (0..count)
-            .map(|_| {
-                // SplitMix64: repeatable from the seed, and nothing more.
-                call.seed = call.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-                let mut mixed = call.seed;
-                mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-                mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-                (mixed >> 56) as u8
-            })
-            .collect()
+        let byte = |_| (next_chance(&mut call.seed) >> 56) as u8;
+        (0..count).map(byte).collect()
     })
+}
+
+/// The chance of a call: it is repeatable, and another in each context and each call.
+pub(crate) fn chance_of(context: &[u8; 32], seed: u64) -> u64 {
+    let mut mixed = seed;
+    for part in context.chunks_exact(8) {
+        let part = part.first_chunk().copied().map_or(0, u64::from_le_bytes);
+        mixed = mixed.wrapping_add(part);
+        mixed = next_chance(&mut mixed);
+    }
+    mixed
+}
+
+/// SplitMix64: repeatable from the seed, and nothing more.
+fn next_chance(seed: &mut u64) -> u64 {
+    *seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut mixed = *seed;
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb)
 }
 
 pub(crate) fn state_version() -> u64 {

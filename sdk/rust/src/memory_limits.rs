@@ -4,6 +4,8 @@
 
 use std::panic::resume_unwind;
 
+use serde_json::Value;
+
 use crate::memory_host::Call;
 
 /// A limit: its name, and its number.
@@ -60,7 +62,12 @@ limits! {
     LOG_BYTES, log_bytes_max = 256 << 10;
     /// Bytes of chance that are asked for at once.
     RANDOM_BYTES, random_bytes_max = 4096;
-    /// Queries of other contexts by one call.
+    /// Bytes of the stable memory.
+    STABLE_BYTES, stable_bytes_max = 4 << 30;
+    /// Queries of contexts that wait for each other, below a call. More are not asked, which the
+    /// application is told.
+    QUERY_DEPTH, query_depth_max = 8;
+    /// Queries of other contexts by one call, and by those that it asks.
     QUERY_CALLS, query_calls_max = 100;
     /// Timers that are armed.
     TIMERS, timers_max = 1_000;
@@ -79,8 +86,17 @@ limits! {
     /// Calls of a context that were sent and have not ended. More are not sent, which the
     /// application is told.
     SENT_CALLS, sent_calls_max = 1_000;
+    /// Bytes that these take, as the server keeps them.
+    SENT_BYTES, sent_bytes_max = 16 << 20;
+    /// Calls in a row of which each was sent by the one before it. None is sent beyond that, which
+    /// the application is told.
+    SENT_DEPTH, sent_depth_max = 64;
     /// Bytes of the answer that a callback is told.
     OUTCOME_BYTES, outcome_bytes_max = 64 << 10;
+    /// Subscriptions to events. More are not made, which the application is told.
+    SUBSCRIPTIONS, subscriptions_max = 64;
+    /// Bytes of the name of a subscription's handler and of the kind of its events.
+    SUBSCRIPTION_BYTES, subscription_bytes_max = 256;
 }
 
 /// The longest key that another node may have written, so that one may be looked for.
@@ -95,12 +111,19 @@ pub(crate) const ELEMENT_BYTES: u64 = 8;
 /// What an amount counts for that is added.
 pub(crate) const AMOUNT_BYTES: u64 = 8;
 
-/// What a timer and a call that is sent count for beside their bytes.
+/// What a timer, a call that is sent and a subscription count for beside their bytes.
 pub(crate) const AROUND_TIMER_BYTES: u64 = 64;
 pub(crate) const AROUND_SENT_BYTES: u64 = 128;
+pub(crate) const AROUND_SUBSCRIPTION_BYTES: u64 = 192;
+
+/// In how many lists and objects a value may lie of what a handler is told of others.
+const TOLD_DEPTH_MAX: usize = 120;
 
 /// What a panic carries that stops a call at a limit.
 pub(crate) struct LimitReached(pub(crate) Limit);
+
+/// What a panic carries that stops a call because it has handed over what cannot be.
+pub(crate) struct InvalidOutput(pub(crate) String);
 
 /// What one call has used.
 #[derive(Debug, Default, Clone, Copy)]
@@ -108,9 +131,12 @@ pub(crate) struct Used {
     writes: u64,
     edits: u64,
     write_bytes: u64,
+    events: u64,
     event_bytes: u64,
+    lines: u64,
     log_bytes: u64,
-    queries: u64,
+    pub(crate) queries: u64,
+    sends: u64,
 }
 
 /// Stops the call if `used` is more than may be.
@@ -118,6 +144,37 @@ pub(crate) fn bound(limit: Limit, used: u64) {
     if used > limit.max {
         // Not a panic of the application: no hook runs, nothing is printed.
         resume_unwind(Box::new(LimitReached(limit)));
+    }
+}
+
+/// Stops the call for what it has handed over.
+pub(crate) fn refuse(message: String) -> ! {
+    // Not a panic of the application, as above.
+    resume_unwind(Box::new(InvalidOutput(message)))
+}
+
+/// What it has handed over as JSON. It nests no deeper than it can be read.
+pub(crate) fn check_json(what: &str, json: &[u8]) -> Value {
+    match serde_json::from_slice(json) {
+        Ok(value) => value,
+        Err(error) => refuse(format!("{what} not JSON: {error}")),
+    }
+}
+
+/// Whether a handler can read it that is told it with more around it; else what it is.
+pub(crate) fn check_shallow(value: &Value) -> Result<(), String> {
+    fn depth(value: &Value) -> usize {
+        match value {
+            Value::Array(values) => 1 + values.iter().map(depth).max().unwrap_or(0),
+            Value::Object(members) => 1 + members.values().map(depth).max().unwrap_or(0),
+            _ => 0,
+        }
+    }
+    match depth(value) <= TOLD_DEPTH_MAX {
+        true => Ok(()),
+        false => Err(format!(
+            "nested deeper than {TOLD_DEPTH_MAX} levels, which a callback could not read"
+        )),
     }
 }
 
@@ -149,7 +206,12 @@ pub(crate) fn fitting(lengths: impl Iterator<Item = usize>) -> usize {
 impl Call {
     /// Counts a write, and its bytes.
     pub(crate) fn count_write(&mut self, bytes: u64) {
-        self.used.writes += 1;
+        self.count_writes(1, bytes);
+    }
+
+    /// Counts so many writes, and the bytes of all of them.
+    pub(crate) fn count_writes(&mut self, count: u64, bytes: u64) {
+        self.used.writes += count;
         let (writes, most) = match self.is_upgrade {
             true => (UPGRADE_WRITES, UPGRADE_WRITE_BYTES),
             false => (WRITES, WRITE_BYTES),
@@ -176,15 +238,17 @@ impl Call {
 
     /// Counts an event that is about to be emitted.
     pub(crate) fn count_event(&mut self, kind: &str, payload: &[u8]) {
+        self.used.events += 1;
         self.used.event_bytes += (kind.len() + payload.len()) as u64;
-        bound(EVENTS, self.events.len() as u64 + 1);
+        bound(EVENTS, self.used.events);
         bound(EVENT_BYTES, self.used.event_bytes);
     }
 
     /// Counts a line that is about to be logged.
     pub(crate) fn count_line(&mut self, message: &str) {
+        self.used.lines += 1;
         self.used.log_bytes += message.len() as u64;
-        bound(LOGS, self.logs.len() as u64 + 1);
+        bound(LOGS, self.used.lines);
         bound(LOG_BYTES, self.used.log_bytes);
     }
 
@@ -194,8 +258,15 @@ impl Call {
         bound(QUERY_CALLS, self.used.queries);
     }
 
+    /// Counts a call that is sent.
+    pub(crate) fn count_send(&mut self) {
+        self.used.sends += 1;
+        bound(SENDS, self.used.sends);
+    }
+
     /// What each hook of an upgrade may use it may use anew.
     pub(crate) fn begin_hook(&mut self) {
         self.used = Used::default();
+        self.stable_written.clear();
     }
 }

@@ -192,6 +192,7 @@ impl Call {
                 kind,
                 value: Vec::new(),
                 elements: Some(elements.unwrap_or(empty)),
+                beyond: None,
             };
             self.write(space, key, Some(stored));
             self.edited.insert(at);

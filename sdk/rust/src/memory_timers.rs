@@ -6,7 +6,7 @@ use std::ops::Bound;
 
 use crate::memory_host::{
     AROUND_TIMER_BYTES, Call, TIMER_AHEAD, TIMER_ARGS_BYTES, TIMER_NAME_BYTES, TIMER_RUNS, TIMERS,
-    bound, check_limit, with, with_writing,
+    bound, check_json, check_limit, refuse, with, with_writing,
 };
 
 const NANOS_PER_MILLI: u64 = 1_000_000;
@@ -35,6 +35,9 @@ impl Call {
 pub(crate) fn arm_timer(name: &str, handler: &str, args: &[u8], delay: u64, every: Option<u64>) {
     bound(TIMER_NAME_BYTES, name.len() as u64);
     bound(TIMER_NAME_BYTES, handler.len() as u64);
+    if name.is_empty() || handler.is_empty() {
+        refuse("a timer without a name or without a handler".to_owned());
+    }
     bound(TIMER_ARGS_BYTES, args.len() as u64);
     with_writing(|call| {
         bound(TIMER_AHEAD, delay.div_ceil(NANOS_PER_MILLI));
@@ -48,6 +51,7 @@ pub(crate) fn arm_timer(name: &str, handler: &str, args: &[u8], delay: u64, ever
         }
         let bytes = 3 * name.len() + handler.len() + args.len();
         call.count_write(bytes as u64 + AROUND_TIMER_BYTES);
+        check_json("a timer's arguments are", args);
         if !call.state.timers.contains_key(name) {
             bound(TIMERS, call.state.timers.len() as u64 + 1);
         }

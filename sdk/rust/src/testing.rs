@@ -8,8 +8,12 @@
 //! ([`limits`]). What is missing is the server: no fuel, no bound on memory, nothing durable. Nodes
 //! whose writes merge are in the crate `corelet-testkit`, on contexts such as these.
 
+mod failed;
 #[doc(hidden)]
 pub mod replica;
+mod sending;
+mod telling;
+mod upgrade;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -17,19 +21,23 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
+use std::time::Duration;
 
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::application::{Application, MethodKind};
-use crate::calls::{CallFailed, ContextId, Outcome, QueryError};
-use crate::events::Subscription;
+use crate::calls::{ContextId, QueryError};
 use crate::log::Level;
 use crate::memory_host::{
-    self, ARGS_BYTES, AskedInUpdate, Call, Limit, LimitReached, Misused, OUTCOME_BYTES,
-    OUTPUT_BYTES, Others, Sent, State, WroteInQuery,
+    self, ARGS_BYTES, AskedInUpdate, Call, InvalidOutput, Limit, LimitReached, Misused,
+    OUTCOME_BYTES, OUTPUT_BYTES, Open, Others, Sent, State, WroteInQuery,
 };
 use crate::returned::Reply;
 use crate::timers::Timer;
+
+pub use failed::Failed;
+pub use sending::SentCall;
 
 /// One context of the application `A`, in memory.
 pub struct Context<A> {
@@ -58,34 +66,6 @@ pub fn limits() -> &'static [(&'static str, u64)] {
     memory_host::LIMITS
 }
 
-/// A call that a context has sent to another.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SentCall {
-    /// Its name, as the application got it.
-    pub name: String,
-    /// The other context.
-    pub to: ContextId,
-    /// The method that is called.
-    pub method: String,
-    /// What it is called with.
-    pub args: Value,
-    /// The handler that is called when it has ended, and its data.
-    pub callback: Option<(String, Value)>,
-}
-
-impl SentCall {
-    fn of(sent: &Sent) -> SentCall {
-        let callback = sent.callback.as_ref();
-        SentCall {
-            name: sent.name.clone(),
-            to: sent.to,
-            method: sent.method.clone(),
-            args: parsed(&sent.args),
-            callback: callback.map(|(handler, data)| (handler.clone(), parsed(data))),
-        }
-    }
-}
-
 /// The durable entries by number only: tests print contexts when they fail.
 impl<A> fmt::Debug for Context<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -105,81 +85,6 @@ pub struct Event {
     /// Its payload.
     pub payload: Value,
 }
-
-/// Why a call did not answer. Nothing that it did has happened.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Failed {
-    /// The method returned this error, or the SDK refused the call.
-    Error(Value),
-    /// `#[inspect]` refused the update with this error, so that the method was not called.
-    Refused(Value),
-    /// The method panicked with this message.
-    Panicked(String),
-    /// A query tried to write.
-    WroteInQuery,
-    /// An update asked another context.
-    AskedInUpdate,
-    /// The method used an entry as what it is not, or wrote what another owns.
-    Misused(String),
-    /// The call has gone beyond a limit of the server.
-    Limit {
-        /// Its name, as in the server's configuration.
-        name: &'static str,
-        /// What it allows, if the server is not configured otherwise.
-        max: u64,
-    },
-    /// A call that was sent is of a method that there is not.
-    UnknownMethod,
-    /// The method is of the other kind.
-    WrongKind {
-        /// What the method is.
-        is: MethodKind,
-    },
-}
-
-impl Failed {
-    /// The `code` of the error that the method or `#[inspect]` returned, if it has one.
-    pub fn code(&self) -> Option<&str> {
-        match self {
-            Failed::Error(error) | Failed::Refused(error) => {
-                error.get("code").and_then(Value::as_str)
-            }
-            _ => None,
-        }
-    }
-
-    fn of_limit(limit: Limit) -> Failed {
-        let Limit { name, max } = limit;
-        Failed::Limit { name, max }
-    }
-}
-
-impl fmt::Display for Failed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Failed::Error(error) => write!(f, "the method returned the error {error}"),
-            Failed::Refused(error) => write!(f, "the update was refused with the error {error}"),
-            Failed::Panicked(message) => write!(f, "the method panicked: {message}"),
-            Failed::WroteInQuery => f.write_str("a query tried to write; only updates may"),
-            Failed::AskedInUpdate => {
-                f.write_str("an update asked another context's query; only queries may")
-            }
-            Failed::Misused(message) => f.write_str(message),
-            Failed::Limit { name, max } => {
-                write!(f, "the call went beyond {name}, which is {max}")
-            }
-            Failed::UnknownMethod => f.write_str("there is no such method"),
-            Failed::WrongKind {
-                is: MethodKind::Query,
-            } => f.write_str("the method is a query"),
-            Failed::WrongKind {
-                is: MethodKind::Update,
-            } => f.write_str("the method is an update"),
-        }
-    }
-}
-
-impl std::error::Error for Failed {}
 
 /// The time of the first call: 2026-01-01T00:00:00Z in nanoseconds.
 const FIRST_CALL_AT: u64 = 1_767_225_600_000_000_000;
@@ -229,49 +134,6 @@ impl<A: Application> Context<A> {
         self.turn(true, || said(A::init(args.as_bytes())))
     }
 
-    /// Upgrades the context to the application `B`, as a server does: `#[before_upgrade]` of this
-    /// one runs, then `#[migrate]` of the other if the two keep their state in different forms, and
-    /// its `#[after_upgrade]`. On an error nothing has happened; else what is given has all that this
-    /// one had, which is left empty.
-    pub fn upgrade<B: Application>(&mut self) -> Result<Context<B>, Failed> {
-        let (from, to) = (A::SCHEMA_VERSION, B::SCHEMA_VERSION);
-        let next_hook = || memory_host::with(Call::begin_hook);
-        self.turn(true, || {
-            memory_host::with(|call| call.is_upgrade = true);
-            let upgraded = A::before_upgrade()
-                .and_then(|()| {
-                    next_hook();
-                    match from == to {
-                        true => Ok(()),
-                        false if from > to => Err(crate::arguments::no_migration(from, to)),
-                        false => B::migrate(from),
-                    }
-                })
-                .and_then(|()| {
-                    next_hook();
-                    B::after_upgrade()
-                });
-            said(upgraded)
-        })?;
-        Ok(Context {
-            state: std::mem::take(&mut self.state),
-            events: std::mem::take(&mut self.events),
-            logs: std::mem::take(&mut self.logs),
-            caller: self.caller.clone(),
-            author: self.author,
-            now: self.now,
-            calls: self.calls,
-            state_version: self.state_version + 1,
-            others: self.others.take(),
-            id: self.id,
-            sent: std::mem::take(&mut self.sent),
-            seed: self.seed,
-            seen_until: self.seen_until,
-            keeper: self.keeper.take(),
-            application: PhantomData,
-        })
-    }
-
     /// Calls the update `method`; all that it did stays if it answers. `#[inspect]` looks at it first,
     /// as a query that is told of each other context that it asks that too many wait.
     pub fn update(&mut self, method: &str, args: Value) -> Result<Value, Failed> {
@@ -305,15 +167,32 @@ impl<A: Application> Context<A> {
         hook: impl FnOnce() -> Result<(), Vec<u8>>,
     ) -> Result<(), Failed> {
         let caller = std::mem::replace(&mut self.caller, "corelet:node".to_owned());
-        let told = self.turn(may_write, || said(hook()));
+        let told = self.turn(may_write, || {
+            memory_host::with(|call| call.asks_nobody = true);
+            said(hook())
+        });
         self.caller = caller;
         told
     }
 
-    /// Runs `f` on the application as an update, past the dispatch: typed
-    /// access for arranging a test.
+    /// Runs `f` on the application as an update, past the dispatch: typed access for arranging a test.
+    /// Whatever it gives is an answer, and what it has written stays: use [`Context::try_run`] for what
+    /// may fail.
     pub fn run<T>(&mut self, f: impl FnOnce(&mut A) -> T) -> Result<T, Failed> {
         self.turn(true, || Ok(f(&mut A::open())))
+    }
+
+    /// The same, and nothing has happened if `f` gives an error, as when a method does.
+    pub fn try_run<T, E: Serialize>(
+        &mut self,
+        f: impl FnOnce(&mut A) -> Result<T, E>,
+    ) -> Result<T, Failed> {
+        self.turn(true, || {
+            f(&mut A::open()).map_err(|error| match serde_json::to_value(error) {
+                Ok(error) => Failed::Error(error),
+                Err(error) => panic!("what was returned is not JSON: {error}"),
+            })
+        })
     }
 
     /// Events of all calls that answered, oldest first.
@@ -353,9 +232,9 @@ impl<A: Application> Context<A> {
         &self.state.attached
     }
 
-    /// The stable memory.
-    pub fn stable(&self) -> &[u8] {
-        &self.state.stable
+    /// The stable memory: all of it, also what nobody has written to and is zero.
+    pub fn stable(&self) -> Vec<u8> {
+        self.state.stable.to_vec()
     }
 
     /// Puts a value below the shared `key` as another node can, which keeps to no type of this
@@ -380,6 +259,7 @@ impl<A: Application> Context<A> {
     /// first, and tells what each has answered. A periodic one runs once, however many of its times
     /// have passed, and is armed for the next; one whose handler fails stays armed, with
     /// one attempt more, for the next time that this is called.
+    #[must_use = "a handler may have failed"]
     pub fn run_due(&mut self) -> Vec<(String, Result<Value, Failed>)> {
         let is_due = |timer: &&memory_host::Timer| timer.at <= self.now;
         let due = self.state.timers.values().filter(is_due);
@@ -409,12 +289,23 @@ impl<A: Application> Context<A> {
     }
 
     /// What the other contexts answer that the next calls ask: to an id, a method and its
-    /// arguments. It may call other `Context`s for that. Without it there are none.
+    /// arguments. Other `Context`s may [answer](Context::answer) for that, and ask others in turn.
+    /// Without it there are none.
     pub fn set_others(
         &mut self,
         answer: impl Fn(&ContextId, &str, Value) -> Result<Value, QueryError> + 'static,
     ) {
         self.others = Some(Others(Rc::new(answer)));
+    }
+
+    /// Answers a query that another context asks, which waits for that: it is called by whoever called
+    /// that one, and what it asks counts as asked by both.
+    pub fn answer(&mut self, method: &str, args: Value) -> Result<Value, QueryError> {
+        let mut methods = A::DESCRIPTION.methods.iter();
+        if methods.all(|found| found.name != method) {
+            return Err(QueryError::UnknownMethod);
+        }
+        Ok(self.query(method, args)?)
     }
 
     /// Its id: the same of each context, unless it is set.
@@ -425,154 +316,6 @@ impl<A: Application> Context<A> {
     /// Gives it another id.
     pub fn set_id(&mut self, id: [u8; 32]) {
         self.id = id;
-    }
-
-    /// The calls that it has sent to others and that have not ended, oldest first.
-    pub fn sent(&self) -> Vec<SentCall> {
-        self.sent.iter().map(SentCall::of).collect()
-    }
-
-    /// Has all calls that were sent carried out by `deliver`, the oldest first, and then what they
-    /// came to told to the handlers that wait for it, as the server does. What these send is carried
-    /// out as well, and so on; a handler that fails is not called again. Gives what each call
-    /// and its handler have answered.
-    #[allow(clippy::type_complexity)] // two answers, of which one may be missing
-    pub fn run_sent(
-        &mut self,
-        mut deliver: impl FnMut(&SentCall) -> Result<Value, Failed>,
-    ) -> Vec<(Result<Value, Failed>, Option<Result<Value, Failed>>)> {
-        let mut answers = Vec::new();
-        while let Some(sent) = self.sent.pop_front() {
-            let call = SentCall::of(&sent);
-            let answer = deliver(&call);
-            let told = call.callback.map(|(handler, data)| {
-                let outcome = match &answer {
-                    Ok(output) => Outcome::Ok(output.clone()),
-                    Err(failed) => Outcome::Error(CallFailed::of(failed)),
-                };
-                let args = serde_json::json!({ "outcome": outcome, "data": data });
-                self.handle_as(&caller_of(&call.to), &handler, &args.to_string())
-            });
-            answers.push((answer, told));
-        }
-        answers
-    }
-
-    /// Carries out a call that the context `from` has sent to this one. `#[inspect]` does not look at it.
-    pub fn receive(&mut self, from: &ContextId, call: &SentCall) -> Result<Value, Failed> {
-        let mut methods = A::DESCRIPTION.methods.iter();
-        if methods.all(|method| method.name != call.method) {
-            return Err(Failed::UnknownMethod);
-        }
-        let caller = std::mem::replace(&mut self.caller, caller_of(from));
-        let is_told = call.callback.is_some();
-        let answer = self.call_told(MethodKind::Update, &call.method, call.args.clone(), is_told);
-        self.caller = caller;
-        answer
-    }
-
-    /// The subscriptions to events, its own and others'.
-    pub fn subscriptions(&self) -> Vec<Subscription> {
-        memory_host::all_of(&self.state.subscriptions)
-    }
-
-    /// Tells the handlers that have subscribed to events of this context what they have not heard, as the
-    /// server does, and then what these tell, and so on. One that fails is told again the next time that this
-    /// is called. Gives the handlers that were called, and what they have answered.
-    ///
-    /// Panics if that does not end, as handlers tell each other more and more.
-    pub fn run_events(&mut self) -> Vec<(String, Result<Value, Failed>)> {
-        let mut answers: Vec<(String, Result<Value, Failed>)> = Vec::new();
-        for _ in 0..ROUNDS_MAX {
-            let failed = answers.iter().filter(|(_, answer)| answer.is_err());
-            let failed: Vec<_> = failed.map(|(handler, _)| handler.clone()).collect();
-            let events = self.events.clone();
-            let told = self.tell(self.id(), &events, &failed);
-            if told.is_empty() {
-                return answers;
-            }
-            answers.extend(told);
-        }
-        panic!("handlers that hear what handlers tell go on without end");
-    }
-
-    /// Tells the handlers that have subscribed to events of another context what they have not
-    /// heard. One that was subscribed without a number is told of all events there are, as nobody knows
-    /// which came before. Gives the handlers that were called, and what they have answered.
-    pub fn hear<B>(&mut self, other: &Context<B>) -> Vec<(String, Result<Value, Failed>)> {
-        let source = ContextId::from_bytes(other.id);
-        self.tell(source, &other.events, &[])
-    }
-
-    /// Tells the handlers that have subscribed to events of another context that it is gone.
-    pub fn hear_end(&mut self, other: &ContextId) -> Vec<(String, Result<Value, Failed>)> {
-        let told = self.listening_to(*other).into_iter().map(|handler| {
-            let heard = heard(*other, Vec::new(), true);
-            let answer = self.tell_one(*other, &handler, None, &heard);
-            (handler, answer)
-        });
-        told.collect()
-    }
-
-    fn listening_to(&self, source: ContextId) -> Vec<String> {
-        let all = self.state.subscriptions.keys();
-        let to_source = all.filter(|(of, _)| *of == source);
-        to_source.map(|(_, handler)| handler.clone()).collect()
-    }
-
-    fn tell(
-        &mut self,
-        source: ContextId,
-        events: &[Event],
-        but: &[String],
-    ) -> Vec<(String, Result<Value, Failed>)> {
-        let mut answers = Vec::new();
-        for handler in self.listening_to(source) {
-            let subscribed = self.state.subscriptions.get(&(source, handler.clone()));
-            // One before it may have ended it.
-            let Some(subscribed) = subscribed.filter(|_| !but.contains(&handler)) else {
-                continue;
-            };
-            let after = subscribed.after.unwrap_or(0);
-            let kind = subscribed.kind.as_ref();
-            let is_wanted = |(sequence, event): &(u64, &Event)| {
-                *sequence > after && kind.is_none_or(|kind| *kind == event.kind)
-            };
-            let told = |(sequence, event): (u64, &Event)| {
-                serde_json::json!({
-                    "sequence": sequence,
-                    "kind": event.kind,
-                    "payload": event.payload,
-                })
-            };
-            let wanted = (1..).zip(events).filter(is_wanted);
-            let wanted: Vec<_> = wanted.map(told).collect();
-            if wanted.is_empty() {
-                continue;
-            }
-            let heard = heard(source, wanted, false);
-            let until = Some(events.len() as u64);
-            let answer = self.tell_one(source, &handler, until, &heard);
-            answers.push((handler, answer));
-        }
-        answers
-    }
-
-    fn tell_one(
-        &mut self,
-        source: ContextId,
-        handler: &str,
-        until: Option<u64>,
-        heard: &Value,
-    ) -> Result<Value, Failed> {
-        let args = serde_json::json!({ "heard": heard }).to_string();
-        let before = std::mem::replace(&mut self.caller, caller_of(&source));
-        let answer = self.turn(true, || {
-            memory_host::hear(&source, handler, until);
-            handled(A::handle(handler, args.as_bytes()))
-        });
-        self.caller = before;
-        answer
     }
 
     /// Who the next calls come from.
@@ -591,24 +334,29 @@ impl<A: Application> Context<A> {
         self.now = nanos;
     }
 
-    fn handle_as(&mut self, caller: &str, handler: &str, args: &str) -> Result<Value, Failed> {
-        let before = std::mem::replace(&mut self.caller, caller.to_owned());
-        let answer = self.turn(true, || handled(A::handle(handler, args.as_bytes())));
-        self.caller = before;
-        answer
+    /// The time that the next call sees, in nanoseconds since 1970: that which was set, or that of what
+    /// it has seen others write, if that is later.
+    pub fn now(&self) -> u64 {
+        self.now.max(self.seen_until)
+    }
+
+    /// Has its clock go on by so much.
+    pub fn advance(&mut self, time: Duration) {
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.now = self.now.saturating_add(nanos);
     }
 
     fn call(&mut self, kind: MethodKind, method: &str, args: Value) -> Result<Value, Failed> {
-        self.call_told(kind, method, args, false)
+        self.call_of(kind, method, args, None)
     }
 
-    /// A call of which another context may be told what it has answered.
-    fn call_told(
+    /// A call that another context may have sent.
+    fn call_of(
         &mut self,
         kind: MethodKind,
         method: &str,
         args: Value,
-        is_told: bool,
+        sent: Option<&SentCall>,
     ) -> Result<Value, Failed> {
         let mut methods = A::DESCRIPTION.methods.iter();
         if let Some(found) = methods.find(|found| found.name == method)
@@ -619,25 +367,23 @@ impl<A: Application> Context<A> {
         let args = args.to_string();
         check(ARGS_BYTES, args.len())?;
         self.turn(kind == MethodKind::Update, || {
+            memory_host::with(|call| call.depth = sent.map_or(0, |sent| sent.depth));
             let reply = A::call(method, args.as_bytes());
-            if is_told {
-                let (Ok(bytes) | Err(bytes)) = &reply;
-                check(OUTCOME_BYTES, bytes.len())?;
+            match sent.is_some_and(|sent| sent.callback.is_some()) {
+                true => handled_and_told(reply),
+                false => handled(reply),
             }
-            handled(reply)
         })
     }
 
     fn inspect(&mut self, method: &str, args: &str) -> Result<(), Failed> {
-        let nobody = Others(Rc::new(|_: &ContextId, _: &str, _: Value| {
-            Err(QueryError::TooDeep)
-        }));
-        let others = self.others.replace(nobody);
-        let looked = self.turn(false, || {
-            A::inspect(method, args.as_bytes()).map_err(|error| Failed::Refused(parsed(&error)))
-        });
-        self.others = others;
-        looked
+        self.turn(false, || {
+            memory_host::with(|call| call.asks_nobody = true);
+            let Err(error) = A::inspect(method, args.as_bytes()) else {
+                return Ok(());
+            };
+            Err(Failed::Refused(read("error", &error)?))
+        })
     }
 
     fn turn<T>(
@@ -653,13 +399,13 @@ impl<A: Application> Context<A> {
             context_id: self.id,
             caller: self.caller.clone(),
             author: self.author,
-            now: self.now.max(self.seen_until),
-            seed: self.seed.wrapping_add(self.calls),
+            now: self.now(),
+            seed: memory_host::chance_of(&self.id, self.seed.wrapping_add(self.calls)),
             number: self.calls,
             state_version: self.state_version,
             others: self.others.clone(),
             deeds: self.keeper.is_some().then(Vec::new),
-            sent_before: self.sent.len(),
+            open: Open::of(&self.sent),
             ..Call::default()
         });
         let result = catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|panic| {
@@ -671,6 +417,8 @@ impl<A: Application> Context<A> {
                 Failed::of_limit(*limit)
             } else if let Some(Misused(message)) = panic.downcast_ref() {
                 Failed::Misused(message.clone())
+            } else if let Some(InvalidOutput(message)) = panic.downcast_ref() {
+                Failed::InvalidOutput(message.clone())
             } else if let Some(message) = panic.downcast_ref::<&str>() {
                 Failed::Panicked((*message).to_owned())
             } else if let Some(message) = panic.downcast_ref::<String>() {
@@ -693,8 +441,9 @@ impl<A: Application> Context<A> {
         let has_written = !call.replaced.is_empty()
             || call.attached_before.is_some()
             || call.timers_before.is_some()
-            || call.stable_before.is_some()
-            || call.subscriptions_before.is_some();
+            || call.stable_before.is_something()
+            || call.subscriptions_before.is_some()
+            || !call.sent.is_empty();
         self.state_version += u64::from(has_written);
         self.state = call.state;
         self.sent.extend(call.sent);
@@ -706,8 +455,8 @@ impl<A: Application> Context<A> {
             }));
         // What is told from now on.
         let (own, told) = (ContextId::from_bytes(self.id), self.events.len() as u64);
-        for ((source, _), subscribed) in &mut self.state.subscriptions {
-            if *source == own && subscribed.after.is_none() {
+        for subscribed in &mut self.state.subscriptions {
+            if subscribed.source == own && subscribed.after.is_none() {
                 subscribed.after = Some(told);
             }
         }
@@ -718,27 +467,35 @@ impl<A: Application> Context<A> {
     }
 }
 
-/// How often in a row handlers are told what handlers have told.
-const ROUNDS_MAX: usize = 1_000;
-
-/// What a handler is told.
-fn heard(source: ContextId, events: Vec<Value>, ended: bool) -> Value {
-    serde_json::json!({
-        "context": source,
-        "events": events,
-        "gap": null,
-        "ended": ended,
-    })
-}
-
 /// What was answered, within the bound of an answer.
 fn handled(reply: Reply) -> Result<Value, Failed> {
     let (Ok(bytes) | Err(bytes)) = &reply;
     check(OUTPUT_BYTES, bytes.len())?;
     match reply {
-        Ok(output) => Ok(parsed(&output)),
-        Err(error) => Err(Failed::Error(parsed(&error))),
+        Ok(output) => read("answer", &output),
+        Err(error) => Err(Failed::Error(read("error", &error)?)),
     }
+}
+
+/// The same of what a callback is told.
+fn handled_and_told(reply: Reply) -> Result<Value, Failed> {
+    let (what, bytes) = match &reply {
+        Ok(output) => ("answer", output.len()),
+        Err(error) => ("error", error.len()),
+    };
+    let answer = handled(reply);
+    if let Ok(value) | Err(Failed::Error(value)) = &answer {
+        check(OUTCOME_BYTES, bytes)?;
+        let shallow = memory_host::check_shallow(value);
+        shallow.map_err(|why| Failed::InvalidOutput(format!("its {what} is {why}")))?;
+    }
+    answer
+}
+
+/// JSON that nests no deeper than the server can read.
+fn read(what: &str, json: &[u8]) -> Result<Value, Failed> {
+    let read = serde_json::from_slice(json);
+    read.map_err(|error| Failed::InvalidOutput(format!("its {what} is not JSON: {error}")))
 }
 
 /// The same of what answers nothing.
@@ -751,32 +508,6 @@ fn check(limit: Limit, used: usize) -> Result<(), Failed> {
     match used as u64 <= limit.max {
         true => Ok(()),
         false => Err(Failed::of_limit(limit)),
-    }
-}
-
-/// As whom a context calls others.
-fn caller_of(context: &ContextId) -> String {
-    format!("corelet:context/{context}")
-}
-
-impl CallFailed {
-    /// As the server would tell it.
-    fn of(failed: &Failed) -> CallFailed {
-        let (code, error) = match failed {
-            Failed::Error(error) => ("application_error", Some(error.clone())),
-            Failed::Refused(error) => ("inspection_refused", Some(error.clone())),
-            Failed::Panicked(_) => ("trapped", None),
-            Failed::WroteInQuery => ("wrote_in_query", None),
-            Failed::AskedInUpdate => ("asked_in_update", None),
-            Failed::Misused(_) => ("entry_misused", None),
-            Failed::Limit { .. } => ("limit_exceeded", None),
-            Failed::UnknownMethod => ("unknown_method", None),
-            Failed::WrongKind { .. } => ("not_an_update", None),
-        };
-        CallFailed {
-            code: code.to_owned(),
-            error,
-        }
     }
 }
 

@@ -8,6 +8,7 @@ use corelet_sdk::testing::{Context, Failed};
 #[corelet::application]
 pub struct Ear {
     heard: List<u64>,
+    missed: List<(u64, u64)>,
     has_ended: Register<bool>,
 }
 
@@ -44,9 +45,13 @@ impl Ear {
 
     /// Hears no numbers beyond ten, and nothing behind ten.
     #[handler]
-    pub fn hear(&mut self, heard: Heard<u64>) -> Result<(), Error> {
+    pub fn hear(&mut self, heard: Heard) -> Result<(), Error> {
         assert_eq!(context::caller_context(), Some(heard.context));
+        if let Some(gap) = heard.gap {
+            self.missed.push(&(gap.from, gap.to));
+        }
         for Told { payload, .. } in heard.events {
+            let payload = payload.as_u64().unwrap_or_default();
             if payload > 10 {
                 return Err(Error::new("too_many", "that is beyond ten"));
             }
@@ -115,6 +120,58 @@ fn a_handler_hears_what_it_has_subscribed_to_until_it_does_not() {
     assert_eq!(one.hear_end(&to).len(), 1);
     assert_eq!(one.run(|ear| ear.has_ended.get()).unwrap(), Some(true));
     assert!(one.subscriptions().is_empty());
+}
+
+#[test]
+fn a_handler_is_told_so_many_events_at_once() {
+    let [mut one, mut other] = [1, 2].map(ear);
+    let listen = |after: u64| json!({ "to": other.id(), "after": after, "deny": false });
+    let listens = [listen(0), listen(1_000)];
+    let emit = |other: &mut Context<Ear>, count: usize, number: serde_json::Value| {
+        let emitted = other.run(|_| {
+            (0..count).for_each(|_| events::emit("number", &number));
+        });
+        emitted.unwrap();
+    };
+    emit(&mut other, 250, json!(1));
+    one.update("listen", listens[0].clone()).unwrap();
+    assert_eq!(one.hear(&other).len(), 3);
+    assert_eq!(heard(&mut one).len(), 250);
+    // What was told before one that it does not take stays.
+    emit(&mut other, 150, json!(2));
+    emit(&mut other, 1, json!(11));
+    let told = one.hear(&other);
+    assert!(matches!(&told[..], [(_, Ok(_)), (_, Err(_))]), "{told:?}");
+    assert_eq!(one.subscriptions()[0].after, Some(350));
+    assert_eq!(heard(&mut one).len(), 350);
+
+    // From the last that there is, if there is none with the number.
+    one.update("listen", listens[1].clone()).unwrap();
+    assert!(one.hear(&other).is_empty());
+    assert_eq!(one.subscriptions()[0].after, Some(401));
+    // Long ones are told apart, and what no handler could read is missing.
+    emit(&mut other, 2, json!("x".repeat(200_000)));
+    let deep = (0..121).fold(json!(0), |value, _| json!([value]));
+    emit(&mut other, 1, deep);
+    emit(&mut other, 1, json!(3));
+    let told = one.hear(&other);
+    assert_eq!(told.len(), 4, "{told:?}");
+    assert_eq!(heard(&mut one)[350..], [0, 0, 3]);
+    let missed = one.run(|one| one.missed.iter().collect::<Vec<_>>());
+    assert_eq!(missed, Ok(vec![(404, 404)]));
+}
+
+#[test]
+fn subscriptions_are_in_the_order_in_which_they_were_made() {
+    let mut ear = ear(1);
+    for to in [9, 5, 7, 9] {
+        let to = ContextId::from_bytes([to; 32]);
+        let listen = json!({ "to": to, "after": null, "deny": false });
+        ear.update("listen", listen).unwrap();
+    }
+    let all = ear.subscriptions();
+    let to: Vec<u8> = all.iter().map(|it| it.context.as_bytes()[0]).collect();
+    assert_eq!(to, [9, 5, 7]);
 }
 
 #[test]

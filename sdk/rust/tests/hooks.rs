@@ -41,8 +41,10 @@ impl LetterBox {
             panic!("as asked");
         }
         let other = ContextId::from_bytes([9; 32]);
-        let asked = calls::query::<u64>(&other, "count", &json!({}));
-        assert_eq!(asked, Err(QueryError::TooDeep));
+        for other in [other, ContextId::from_bytes(context::id())] {
+            let asked = calls::query::<u64>(&other, "count", &json!({}));
+            assert_eq!(asked, Err(QueryError::TooDeep));
+        }
         match self.letters.len() < 2 {
             true => Ok(()),
             false => Err(Error::new("full", "two letters are enough")),
@@ -62,6 +64,9 @@ impl LetterBox {
     /// It keeps nothing.
     #[low_memory]
     pub fn shrink(&self) {
+        let other = ContextId::from_bytes([9; 32]);
+        let asked = calls::query::<u64>(&other, "count", &json!({}));
+        assert_eq!(asked, Err(QueryError::TooDeep));
         info!("there is nothing to let go of");
     }
 }
@@ -101,6 +106,7 @@ fn an_update_is_looked_at_before_it_is_called_and_a_query_is_not() {
 #[test]
 fn the_node_tells_of_the_stop_and_of_little_memory() {
     let mut letters = Context::<LetterBox>::new();
+    letters.set_others(|_, _, _| Ok(json!(1)));
     assert_eq!(letters.stop().unwrap_err().code(), Some("empty"));
     assert_eq!(letters.query("stopped", json!({})).unwrap(), json!(null));
     bring(&mut letters, "dear").unwrap();
@@ -113,4 +119,41 @@ fn the_node_tells_of_the_stop_and_of_little_memory() {
             .iter()
             .any(|(_, line)| line.contains("let go"))
     );
+}
+
+/// Says goodbye.
+#[corelet::application(name = "letters")]
+pub struct Old {}
+
+#[corelet::methods]
+impl Old {
+    /// Nothing.
+    #[query]
+    pub fn nothing(&self) {}
+
+    /// Says so.
+    #[before_upgrade]
+    pub fn leave(&mut self) {
+        info!("goodbye");
+    }
+}
+
+/// Keeps its state in another form, and knows of no other.
+#[corelet::application(name = "letters", schema_version = 1)]
+pub struct New {}
+
+#[corelet::methods]
+impl New {
+    /// Nothing.
+    #[query]
+    pub fn nothing(&self) {}
+}
+
+#[test]
+fn an_upgrade_that_cannot_be_is_not_begun() {
+    let mut old = Context::<Old>::new();
+    let refused = old.upgrade::<New>().map(drop).unwrap_err();
+    assert_eq!(refused.code(), Some("no_migration"));
+    assert!(old.logs().is_empty(), "{:?}", old.logs());
+    old.upgrade::<Old>().unwrap();
 }

@@ -150,7 +150,7 @@ fn what_was_written_is_read_and_what_failed_leaves_nothing() {
     let get = |at: u64, count: usize| json!({ "at": at, "count": count });
     assert_eq!(bytes.update("put", put(65_534, "hello")).unwrap(), 2);
     assert_eq!(bytes.query("get", get(65_534, 5)).unwrap(), "hello");
-    let before = bytes.stable().to_vec();
+    let before = bytes.stable();
     let failed = bytes.update("put", put(200_000, "no")).unwrap_err();
     assert_eq!(failed.code(), Some("no"));
     assert_eq!(bytes.stable(), before);

@@ -79,8 +79,8 @@ impl<A: Application> Context<A> {
         self.keeper.is_some()
     }
 
-    /// The time of the next calls, as the test has set it, in nanoseconds since 1970.
-    pub fn now(&self) -> u64 {
+    /// What its clock says, in nanoseconds since 1970.
+    pub fn clock(&self) -> u64 {
         self.now
     }
 
@@ -91,12 +91,15 @@ impl<A: Application> Context<A> {
                 kind: found.kind,
                 value: found.value,
                 elements: found.elements,
+                // That is known again when it is loaded anew.
+                beyond: None,
             };
             (found.space, found.key, stored)
         });
         self.state.load(entries);
         self.state.attached = image.attached;
-        self.state_version = image.version;
+        // The ledger counts what is in it, and not what is on its node alone.
+        self.state_version = image.version.max(self.state_version + 1);
         self.seen_until = image.seen_until;
         let events = image.events.into_iter();
         self.events.extend(events.map(|(kind, payload)| Event {
@@ -110,7 +113,7 @@ impl<A: Application> Context<A> {
         let (Some(keeper), Some(deeds)) = (&self.keeper, call.deeds.take()) else {
             return Ok(None);
         };
-        if call.stable_before.is_some() {
+        if call.stable_before.is_something() {
             let why = "the stable memory of a replica cannot be written in a test";
             return Err(Failed::Misused(why.to_owned()));
         }
