@@ -311,14 +311,14 @@ fn an_operator_ends_subscriptions() {
     assert_eq!(subscriptions(&client, &listener).len(), 2);
 
     let unsubscribe = |more: &[&str]| {
-        let mut args = vec!["context", "unsubscribe", listener.as_str()];
+        let mut args = vec!["context", "unsubscribe", "-o", "json", listener.as_str()];
         args.extend(more);
         let ended = run(home.path(), &args);
-        String::from_utf8(ended.stdout).expect("text")
+        serde_json::from_slice::<Value>(&ended.stdout).expect("a document")
     };
-    let said = unsubscribe(&["--handler", "said_elsewhere", "--from", &second]);
-    assert!(said.contains("ended 1 subscription of"), "{said}");
-    assert!(unsubscribe(&["--all"]).contains("ended 1 subscription of"));
+    let by_name = unsubscribe(&["--handler", "said_elsewhere", "--from", &second]);
+    assert_eq!(by_name, json!({ "ended": 1 }));
+    assert_eq!(unsubscribe(&["--all"]), json!({ "ended": 1 }));
     assert!(subscriptions(&client, &listener).is_empty());
     until("nobody to be known", || {
         figure(&client, "corelet_subscriptions_known") == 0
