@@ -15,6 +15,7 @@
 mod agenda;
 mod ahead;
 mod answer;
+mod applications;
 mod asking;
 mod asks;
 mod attaching;
@@ -61,6 +62,7 @@ mod quarantine;
 mod query_cache;
 mod rate;
 mod ready;
+mod recording;
 pub mod rt;
 mod saver;
 mod schedule;

@@ -576,7 +576,7 @@ fn look_at_ledger(shard: &Shard, if_worth_a_word: bool) {
 /// Has a compile thread remove the files of applications that were removed, and those of uploads
 /// that are too old, now and then. Only the keeper of the directory does.
 async fn sweep_components(shard: Rc<Shard>) {
-    while shard.id == crate::contexts::keeper(shard.count) {
+    while shard.id == crate::recording::keeper(shard.count) {
         rt::sleep(shard.bounds.collector.every).await;
         shard
             .mesh
