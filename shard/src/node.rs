@@ -201,7 +201,7 @@ impl Node {
         let ledger_config = LedgerConfig {
             // What is only in the journal keeps its context in memory.
             checkpoint_contexts_max: (config.bounds.live_contexts_max / 2)
-                .clamp(1, crate::shard::EVICTION_TRIES / 2),
+                .clamp(1, crate::live::EVICTION_TRIES / 2),
             ..config.ledger.clone()
         };
         let ledgers = open_ledgers(data, &ledger_config)?;
