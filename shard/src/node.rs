@@ -201,7 +201,7 @@ impl Node {
         let ledger_config = LedgerConfig {
             // What is only in the journal keeps its context in memory.
             checkpoint_contexts_max: (config.bounds.live_contexts_max / 2)
-                .clamp(1, crate::shard::EVICTION_TRIES / 2),
+                .clamp(1, crate::live::EVICTION_TRIES / 2),
             ..config.ledger.clone()
         };
         let ledgers = open_ledgers(data, &ledger_config)?;
@@ -576,7 +576,7 @@ fn look_at_ledger(shard: &Shard, if_worth_a_word: bool) {
 /// Has a compile thread remove the files of applications that were removed, and those of uploads
 /// that are too old, now and then. Only the keeper of the directory does.
 async fn sweep_components(shard: Rc<Shard>) {
-    while shard.id == crate::contexts::keeper(shard.count) {
+    while shard.id == crate::recording::keeper(shard.count) {
         rt::sleep(shard.bounds.collector.every).await;
         shard
             .mesh

@@ -1,8 +1,9 @@
 //! One core's world, put together: its live contexts, and the calls on them.
 //!
 //! A [`Shard`] never leaves its thread. It is reached from outside through
-//! `handle.rs`, from other shards through `serve_request`. Making and deleting
-//! contexts is in `contexts.rs`, a call's turn in `turn.rs`.
+//! `handle.rs`, from other shards through `serving.rs`. Making and deleting
+//! contexts is in `contexts.rs`, which of them are in memory in `live.rs`, a call's turn in
+//! `turn.rs`.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use corelet_store::{
     AnswerBounds, ApplicationId, ApplicationRecord, ContextId, NodeId, RequestDigest, Reuse,
-    ShardCount, ShardId, Standing,
+    ShardCount, ShardId,
 };
 use corelet_wasm_host::{Failure, Host, MethodKind, Module};
 use hashlink::LruCache;
@@ -22,8 +23,7 @@ use crate::blobs::BlobService;
 use crate::bounds::Bounds;
 use crate::clock::Clock;
 use crate::commit_stage::CommitStage;
-use crate::compiler::Task;
-use crate::context::{Code, Context, InUse};
+use crate::context::{Context, InUse};
 use crate::copies::Copier;
 use crate::delivery::Delivery;
 use crate::directory::Directory;
@@ -32,7 +32,7 @@ use crate::guest_log::GuestLogs;
 use crate::inspecting::Arrived;
 use crate::keyed::Keyed;
 use crate::mesh::Mesh;
-use crate::message::{Call, Reply, Request, Response};
+use crate::message::{Call, Reply};
 use crate::query_cache::QueryCache;
 use crate::ready::Job;
 use crate::schedule::Schedule;
@@ -47,12 +47,6 @@ use crate::turn::{Begin, Durable, Executed, Step, TurnEnd, What};
 use crate::uploads::UploadService;
 use crate::warm_order::WarmOrder;
 use crate::warm_sum::WarmSum;
-use crate::weight;
-
-/// How many contexts are looked at for one that may go: some microseconds. Those
-/// that have to stay remain in front until the next checkpoint, or until they are
-/// called again, and a checkpoint is made when there are half as many.
-pub(crate) const EVICTION_TRIES: usize = 1024;
 
 /// One core's world.
 pub(crate) struct Shard {
@@ -228,15 +222,6 @@ impl Shard {
                 .keep(context.id, asked, caller, repeatable, &reply);
         }
         Ok(reply)
-    }
-
-    /// A context, in memory.
-    pub(crate) async fn reach(self: &Rc<Self>, id: ContextId) -> Result<InUse, CallError> {
-        match self.live(id) {
-            Some(context) => Ok(context),
-            // Boxed, because calls of live contexts need no room for it.
-            None => Box::pin(self.revive(id)).await,
-        }
     }
 
     /// The method of a context's application that has this name and what it is, if there is one, and
@@ -418,230 +403,6 @@ impl Shard {
         end
     }
 
-    /// A context that has something in memory already.
-    pub(crate) fn live(&self, id: ContextId) -> Option<InUse> {
-        self.contexts
-            .borrow_mut()
-            .get(&id)
-            .map(|context| InUse::new(Rc::clone(context)))
-    }
-
-    /// Brings a context back from the disk.
-    pub(crate) async fn revive(self: &Rc<Self>, id: ContextId) -> Result<InUse, CallError> {
-        let not_found = || CallError::ContextNotFound {
-            context: id.to_string(),
-        };
-        let (record, snapshot, code) = loop {
-            let record = self.snapshots.latest().context(&id)?;
-            let application = record.ok_or_else(not_found)?.application;
-            let module = self.module(application).await?;
-            self.delivered(id).await;
-            // Meanwhile somebody else may have been faster, or the context may have been
-            // deleted, or found damaged.
-            self.check_service(id)?;
-            if let Some(context) = self.live(id) {
-                return Ok(context);
-            }
-            let snapshot = self.snapshots.latest();
-            let record = snapshot.context(&id)?.ok_or_else(not_found)?;
-            // Or it was upgraded, and has left memory again.
-            if record.application == application {
-                let code = Code {
-                    application,
-                    reuse: self.directory.reuse(application),
-                    module,
-                };
-                break (record, snapshot, code);
-            }
-        };
-        let head = snapshot.head(record.slot)?;
-        snapshot.check_root(record.slot, &head)?;
-        let losses = self.commits.losses();
-        let context = Context::new(id, record.slot, code, Standing::of(&head), losses);
-        let weight = weight::kept(&snapshot, record.slot)?;
-        context.share.weight.set(weight);
-        let in_use = InUse::new(Rc::clone(&context));
-        self.hold_revived(&context);
-        self.contexts.borrow_mut().insert(id, context);
-        while self.contexts.borrow().len() > self.bounds.live_contexts_max && self.forget_one() {}
-        self.count_live();
-        Ok(in_use)
-    }
-
-    /// An application's module; loaded by a compile thread if this is the first need.
-    pub(crate) async fn module(
-        self: &Rc<Self>,
-        id: ApplicationId,
-    ) -> Result<Arc<Module>, CallError> {
-        let not_found = || CallError::ApplicationNotFound {
-            application: id.to_string(),
-        };
-        self.directory.application(&id).ok_or_else(not_found)?;
-        if let Some(module) = self.directory.module(&id) {
-            return Ok(module);
-        }
-        let (promise, answer) = promise();
-        let is_first = {
-            let mut loading = self.loading.borrow_mut();
-            let waiting = loading.entry(id).or_default();
-            waiting.push(promise);
-            waiting.len() == 1
-        };
-        if is_first {
-            // For all who wait, so it goes on if the first one goes away.
-            crate::rt::spawn(Rc::clone(self).load_module(id));
-        }
-        let module = answer
-            .await
-            .ok_or_else(|| CallError::bug("a module's load was forgotten"))??;
-        // It may have been removed meanwhile.
-        self.directory.application(&id).ok_or_else(not_found)?;
-        Ok(module)
-    }
-
-    async fn load_module(self: Rc<Self>, id: ApplicationId) {
-        let loaded = self.mesh.load(Task::Load(id)).await;
-        if let Ok(module) = &loaded
-            && self.directory.application(&id).is_some()
-        {
-            self.directory.keep_module(id, Arc::clone(module));
-        }
-        let waiting = self.loading.borrow_mut().remove(&id);
-        for promise in waiting.unwrap_or_default() {
-            promise.keep(loaded.clone());
-        }
-    }
-
-    /// Forgets the least recently called context that may go, and with it its warm
-    /// instances. What no snapshot shows is in memory only, so a context that has
-    /// any stays, where it is.
-    pub(crate) fn forget_one(&self) -> bool {
-        let mut contexts = self.contexts.borrow_mut();
-        let mut oldest = contexts.iter().take(EVICTION_TRIES).map(|(_, c)| c);
-        let found = oldest.find(|c| is_unused(c) && c.is_shown()).map(Rc::clone);
-        if let Some(context) = &found {
-            contexts.remove(&context.id);
-            self.add_up_gone(context);
-            self.evict(context);
-            self.stats.live_contexts.set(contexts.len() as u64);
-        }
-        found.is_some()
-    }
-
-    /// Gives up the warm instances of the least recently called context that
-    /// nobody uses. Tells whether there was one. The context stays: those that
-    /// have no instance to give would be forgotten in vain.
-    pub(crate) fn cool_one(&self) -> bool {
-        let found = self.warm.coldest(is_unused);
-        if let Some(context) = &found {
-            self.evict(context);
-        }
-        found.is_some()
-    }
-
-    fn evict(&self, context: &Context) {
-        let warm = context.warm.borrow().len();
-        self.stats.evictions.add(warm as u64);
-        self.drop_warm(context);
-    }
-
-    pub(crate) fn count_live(&self) {
-        let live = self.contexts.borrow().len();
-        self.stats.live_contexts.set(live as u64);
-    }
-
-    pub(crate) fn drop_warm(&self, context: &Context) {
-        context.warm.take();
-        self.warm.remove(context);
-    }
-
-    /// Does what another shard asks for.
-    pub(crate) async fn serve_request(self: &Rc<Self>, request: Request) -> Response {
-        match request {
-            Request::Call { context, call } => {
-                self.stats.hops.one();
-                Response::Call(self.counted(self.call_here(context, call).await))
-            }
-            Request::Query { context, query } => {
-                self.stats.hops.one();
-                Response::Query(self.query_here(context, query).await)
-            }
-            Request::Take { context, call } => {
-                self.stats.hops.one();
-                Response::Take(self.take_here(context, call).await)
-            }
-            Request::HasEnded { pair, number } => {
-                Response::HasEnded(self.has_ended_here(pair, number))
-            }
-            Request::Hear { by, wanted } => Response::Hear(self.told_here(by, &wanted)),
-            Request::HearOf { sources } => {
-                let unheard = self.hear_of_here(sources).await;
-                Response::HearOf { unheard }
-            }
-            Request::Create { id, new } => {
-                Response::Create(self.counted(self.create_here(id, new).await))
-            }
-            Request::Upgrade { id, upgrade } => {
-                Response::Upgrade(self.counted(self.upgrade_here(id, upgrade).await))
-            }
-            Request::Delete { id } => Response::Delete(self.counted(self.delete_here(id).await)),
-            Request::Release { id } => Response::Release(self.release_here(id).await),
-            Request::CancelCalls { id } => Response::CancelCalls(self.cancel_calls_here(id)),
-            Request::SetWeight { id, weight } => {
-                Response::Show(self.counted(self.set_weight_here(id, weight).await))
-            }
-            Request::SetMembers { id, members } => {
-                Response::SetMembers(self.counted(self.set_members_here(id, members).await))
-            }
-            Request::Deliver { id, deltas } => {
-                Response::Deliver(self.counted(self.deliver_here(id, deltas).await))
-            }
-            Request::Show { id } => Response::Show(self.show_here(id)),
-            Request::Events { id, after, limit } => {
-                Response::Events(self.events_here(id, after, limit))
-            }
-            Request::Attached { id, after, limit } => {
-                Response::Attached(self.attached_here(id, after, limit).await)
-            }
-            Request::Timers { id, after, limit } => {
-                Response::Timers(self.timers_here(id, after.as_deref(), limit))
-            }
-            Request::Sent { id, after, limit } => Response::Sent(self.sent_here(id, after, limit)),
-            Request::Subscriptions { id } => Response::Subscriptions(self.subscriptions_here(id)),
-            Request::EndSubscriptions { id, which } => {
-                Response::EndSubscriptions(self.end_subscriptions_here(id, &which).await)
-            }
-            Request::GuestLogs { id, after } => {
-                Response::GuestLogs(self.guest_logs_here(id, after))
-            }
-            Request::Statistics { id } => Response::Statistics(self.statistics_here(id)),
-            Request::Busiest(question) => Response::Busiest(self.busiest_here(question).await),
-            Request::List { after, limit } => Response::List(self.list_here(after, limit)),
-            Request::FindUser { application } => {
-                Response::FindUser(self.find_user_here(application).await)
-            }
-            Request::Record(change) => Response::Record(self.record_here(change).await),
-            Request::Close(application) => {
-                self.directory.close(application);
-                Response::Closed
-            }
-            Request::Reopen(application) => {
-                self.directory.reopen(application);
-                Response::Closed
-            }
-            Request::Install { record, reuse } => {
-                Response::Record(self.record_application_here(record, reuse).await)
-            }
-            Request::SetReuse { application, reuse } => {
-                Response::Record(self.set_reuse_here(application, reuse).await)
-            }
-            Request::Learn(change) => {
-                self.learn(change).await;
-                Response::Learn
-            }
-        }
-    }
-
     /// Whether nothing is running, waiting or on its way to the disk.
     pub(crate) fn is_quiet(&self) -> bool {
         self.commits.is_idle()
@@ -659,11 +420,6 @@ pub(crate) fn unknown_method(context: &Context, name: &[u8]) -> CallError {
         method: String::from_utf8_lossy(name).chars().take(128).collect(),
         application: context.code().application,
     }
-}
-
-/// A turn goes on without the caller who began it.
-pub(crate) fn is_unused(context: &Context) -> bool {
-    context.is_idle() && !context.in_line.get() && !context.updating.get()
 }
 
 /// A call that was not refused.

@@ -3,7 +3,7 @@
 //!
 //! What is kept holds its place in both and gives it back when it goes, so that
 //! no way of losing an instance can forget to. Which one goes is decided in
-//! `turn.rs` and `shard.rs`. Owned by the shard.
+//! `turn.rs` and `live.rs`. Owned by the shard.
 
 use std::rc::Rc;
 use std::sync::Arc;

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use corelet_build::{Request, SdkSource, Toolchain, build, new_project};
 use serde_json::{Value, json};
 
-use super::args::{AppCommand, Global};
+use super::args::Global;
+use super::args::app::AppCommand;
 use super::context::path_part;
 use super::failure::{Exit, Failure};
 use super::install::install;

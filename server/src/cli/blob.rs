@@ -7,7 +7,8 @@ use std::path::Path;
 use corelet_store::BlobId;
 use serde_json::json;
 
-use super::args::{BlobCommand, Global};
+use super::args::Global;
+use super::args::blob::BlobCommand;
 use super::context::path_part;
 use super::failure::{Exit, Failure};
 use super::kept::{STDOUT, copy, is_stdout, keep, open_file};

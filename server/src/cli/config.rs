@@ -2,7 +2,8 @@
 
 use serde_json::{Map, json};
 
-use super::args::{ConfigCommand, Global};
+use super::args::Global;
+use super::args::config::ConfigCommand;
 use super::failure::Failure;
 use super::output::Out;
 use super::settings;

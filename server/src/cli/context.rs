@@ -6,7 +6,8 @@ use std::time::Duration;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::json;
 
-use super::args::{ContextCommand, Global};
+use super::args::Global;
+use super::args::context::ContextCommand;
 use super::call::json_argument;
 use super::copies;
 use super::failure::{Exit, Failure};

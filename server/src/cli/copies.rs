@@ -16,7 +16,8 @@ use corelet_store::{
 };
 use serde_json::json;
 
-use super::args::{BackupArgs, Global, ImportArgs, ReshardArgs, RestoreArgs};
+use super::args::Global;
+use super::args::copies::{BackupArgs, ImportArgs, ReshardArgs, RestoreArgs};
 use super::context;
 use super::failure::{Exit, Failure};
 use super::kept::{STDOUT, copy, is_stdout, keep};

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use corelet_shard::Times;
 use serde::Serialize;
 
-use super::args::{Global, TopArgs, TopBy};
+use super::args::Global;
+use super::args::top::{TopArgs, TopBy};
 use super::failure::Failure;
 use super::output::{Out, plain};
 use super::short;

@@ -9,6 +9,7 @@ mod body;
 mod connection;
 mod copy;
 mod door;
+mod parameters;
 mod range;
 mod reply;
 mod request;

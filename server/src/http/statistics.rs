@@ -5,8 +5,9 @@ use corelet_shard::{
 };
 
 use super::door::Front;
+use super::parameters::{bad_parameter, parameters};
 use super::reply::document;
-use super::routes::{Answer, bad_parameter, parameters};
+use super::routes::Answer;
 use crate::api;
 use crate::refusal::Refusal;
 use axum::http::StatusCode;

@@ -1,7 +1,8 @@
 //! Uploads that come in pieces, over HTTP: begun, added to at an offset, asked for that offset
 //! after whatever has happened, ended. Headers are called what the IETF's draft on resumable
 //! uploads and tus call them. The files are worked on by threads of their own
-//! (`corelet_shard::UploadService`); an application is made of one in `routes.rs`.
+//! (`corelet_shard::UploadService`); an application is made of one in
+//! `routes/applications.rs`.
 
 use std::time::UNIX_EPOCH;
 
@@ -14,8 +15,8 @@ use hyper::header::{CACHE_CONTROL, CONTENT_ENCODING, HeaderName, HeaderValue, LO
 use hyper::{HeaderMap, StatusCode};
 
 use super::door::Front;
+use super::parameters::bad_parameter;
 use super::reply::{document, problem};
-use super::routes::bad_parameter;
 use crate::api;
 use crate::refusal::{Code, Refusal};
 

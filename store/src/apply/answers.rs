@@ -5,7 +5,8 @@
 //! comes before writing here as well, so that a refused call leaves no trace.
 
 use super::bounds::check_bound;
-use super::{Pass, Stop, before_writing, fatal, kept};
+use super::verdict::kept;
+use super::{Pass, Stop, before_writing, fatal};
 use crate::answer::{ANSWER_AROUND_BYTES, AnswerKey, ExpiredAnswers, KeptAnswer, KeyedAnswer};
 use crate::change::CallEffects;
 use crate::error::{Refused, StoreError};

@@ -7,7 +7,8 @@
 //! `remote.rs`, seals in `seals.rs`, what both lead to is worked out in `plan.rs`, what rides along with changes is in
 //! `collect.rs` and `sweep.rs`, how a context gets another application in `upgrade.rs`, what the server notes of
 //! contexts in `notes.rs`, and all other changes are in `records.rs`. Answers that are kept with a call are in
-//! `answers.rs`. Start at
+//! `answers.rs`, what the journal brings back is in `replay.rs`, the transaction's end in `finish.rs`, and what
+//! a change is answered in `verdict.rs`. Start at
 //! [`Pass::apply_all`].
 
 mod again;
@@ -18,6 +19,7 @@ mod call;
 mod collect;
 mod compact;
 mod content;
+mod finish;
 mod followed;
 mod found;
 mod history;
@@ -29,17 +31,20 @@ mod quarantine;
 mod reading;
 mod records;
 mod remote;
+mod replay;
 mod seals;
 mod sweep;
 mod takeover;
 mod tallies;
 mod upgrade;
+mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::mem;
 
 pub(crate) use self::compact::Walk;
 pub(crate) use self::reading::Reading;
+pub(crate) use self::verdict::verdict;
 
 use self::again::WrittenBefore;
 use self::bounds::check_bound;
@@ -48,35 +53,22 @@ use self::later::{Begun, Waiting};
 use self::plan::Plan;
 use self::tallies::TouchedTally;
 
-use bytes::Bytes;
-use heed::{Env, PutFlags, RwTxn, WithoutTls};
+use heed::{Env, RwTxn, WithoutTls};
 
-use crate::answer::{AnswerBounds, KeptAnswer, KeyedAnswer};
+use crate::answer::AnswerBounds;
 use crate::authors::Authors;
-use crate::change::{
-    CallEffects, Change, Committed, CommittedEvent, Event, NewContext, Op, Standing, Upgrade,
-    Verdict,
-};
-use crate::delta::{DeltaEventView, DeltaView};
+use crate::change::{Change, Standing, Upgrade};
 use crate::entry::EntryDigest;
 use crate::error::{Refused, StoreError};
 use crate::hlc::Hlc;
 use crate::ids::{ContextId, ContextSlot, DeltaId, Root};
-use crate::journal::{Generation, JournaledCall};
-use crate::layout::{
-    BATCH_BYTES_MAX, META_COUNTERS, META_JOURNAL, META_JOURNAL_FILE, Tables, slot_key,
-};
-use crate::ledger::{commit_error, engine_error, is_short_write};
-use crate::local::{self, Local};
-use crate::record::{
-    ContextRecord, CountersRecord, DagNode, Head, JournalFileRecord, JournalRecord, TrieRow,
-    read_name, seal,
-};
+use crate::journal::JournaledCall;
+use crate::layout::{BATCH_BYTES_MAX, Tables, slot_key};
+use crate::ledger::{engine_error, is_short_write};
+use crate::record::{ContextRecord, DagNode, Head, read_name};
 use crate::saved::SequenceName;
-use crate::seal::Sealed;
 use crate::trie::Trie;
 use crate::trie_cache::TrieCache;
-use crate::trie_table::write_node_key;
 use crate::writer::Counters;
 
 /// Buffers above this size are given back after the batch that needed them.
@@ -510,104 +502,6 @@ impl<'l> Pass<'l> {
         });
     }
 
-    /// Applies a call or delta as the journal has it: it was applied once before, and
-    /// must come out the same. If damage keeps it from that, the damage is given, and the
-    /// transaction is good for nothing: begin again with the context in
-    /// [quarantine](Self::put_into_quarantine).
-    pub(crate) fn replay(
-        &mut self,
-        call: &JournaledCall<'_>,
-    ) -> Result<Option<StoreError>, StoreError> {
-        if self.is_quarantined(call.slot) {
-            return self.put_aside(call).map(|()| None);
-        }
-        // It was acknowledged, whatever a context may hold by now.
-        match self.unbounded(|pass| pass.try_to_replay(call)) {
-            Ok(()) => Ok(None),
-            // Met while writing it is damage of this context as well.
-            Err(
-                Stop::Refuse(Refused::Damaged { source })
-                | Stop::Fail(source @ StoreError::Corrupt { .. }),
-            ) => Ok(Some(source)),
-            Err(Stop::Refuse(_)) => Ok(Some(StoreError::corrupt(
-                "journaled delta",
-                &slot_key(call.slot),
-                "the state does not take it any more",
-            ))),
-            Err(Stop::Fail(error)) => Err(error),
-        }
-    }
-
-    fn try_to_replay(&mut self, call: &JournaledCall<'_>) -> Result<(), Stop> {
-        let JournaledCall {
-            slot,
-            canonical,
-            local,
-        } = *call;
-        let corrupt =
-            |why| before_writing(StoreError::corrupt("journaled delta", &slot_key(slot), why));
-        let malformed = |_| corrupt("its bytes are malformed");
-        let delta = match canonical {
-            [] => None,
-            bytes => Some(DeltaView::parse(bytes).map_err(malformed)?),
-        };
-        let local = local::read(local).map_err(malformed)?;
-        self.head(slot)?
-            .ok_or_else(|| corrupt("its context does not exist"))?;
-        let applied = match (&delta, local) {
-            (Some(delta), Local::Remote { root }) => {
-                let applied = self.remote_in(slot, delta.id(), delta);
-                if let (Ok(receipt), Some(root)) = (&applied, root)
-                    && receipt.standing.root != root
-                {
-                    return Err(corrupt("it gives another root than when it was committed"));
-                }
-                applied
-            }
-            (Some(delta), Local::Call) => {
-                self.call_in(slot, &call_of(delta, slot, Vec::new(), None))
-            }
-            (Some(delta), Local::CallWith { ops, answer, .. }) => {
-                self.call_in(slot, &call_of(delta, slot, ops, answer))
-            }
-            (
-                None,
-                Local::CallWith {
-                    author,
-                    hlc,
-                    ops,
-                    answer,
-                },
-            ) => {
-                let context = self.heads[&slot].head.context;
-                self.call_in(
-                    slot,
-                    &CallEffects {
-                        context,
-                        slot,
-                        author,
-                        hlc,
-                        read: None,
-                        ops,
-                        events: Vec::new(),
-                        answer,
-                    },
-                )
-            }
-            (None, Local::Seal { delta, seal }) => {
-                let context = self.heads[&slot].head.context;
-                self.keep_seal_in(slot, &Sealed::of_ledger(context, delta, seal))
-            }
-            (Some(_), Local::Seal { .. }) => return Err(corrupt("a seal came with a delta")),
-            (None, Local::Call | Local::Remote { .. }) => return Err(corrupt("it is empty")),
-        };
-        match applied {
-            Ok(_) if self.buffers.canonical == canonical => Ok(()),
-            Ok(_) => Err(corrupt("it gives another state than when it was committed")),
-            Err(stop) => Err(stop),
-        }
-    }
-
     fn apply(&mut self, change: &Change) -> Result<Receipt, Stop> {
         match change {
             Change::Call(call) => self.call(call),
@@ -632,100 +526,6 @@ impl<'l> Pass<'l> {
             Change::DropDamagedName(key) => self.drop_damaged_name(key),
             Change::PutNote(note) => self.put_note(note),
         }
-    }
-
-    /// Ends a pass that has written nothing, and gives back the tries that it did not need.
-    pub(crate) fn give_up(self) -> TrieCache {
-        self.tries
-    }
-
-    /// Writes the heads and commits: from now on the journal's records of
-    /// `generation` count, and its file has at least `journal_bytes`. Gives the
-    /// counters and the tries to go on with.
-    pub(crate) fn finish(
-        mut self,
-        generation: Generation,
-        journal_bytes: u64,
-    ) -> Result<(Counters, TrieCache), StoreError> {
-        let mut stored = Vec::new();
-        for (slot, touched) in mem::take(&mut self.heads) {
-            if let Some(mut trie) = touched.trie {
-                self.write_trie(slot, &mut trie)?;
-                if !self.is_quarantined(slot) {
-                    stored.push((slot, trie));
-                }
-            }
-            if touched.is_changed {
-                let key = slot_key(slot);
-                touched.head.seal(&mut self.buffers.record, &key);
-                // Slots only grow, so new heads fill pages one after another.
-                let flags = if touched.is_new {
-                    PutFlags::APPEND
-                } else {
-                    PutFlags::empty()
-                };
-                let put = self.tables.heads.put_with_flags(
-                    &mut self.txn,
-                    flags,
-                    &key,
-                    &self.buffers.record,
-                );
-                put.map_err(|error| self.engine(error))?;
-            }
-        }
-        self.write_tallies()?;
-        let record = CountersRecord {
-            position: self.next.position,
-            hlc: self.next.last_hlc.bits(),
-        };
-        seal(&mut self.buffers.record, META_COUNTERS, &record);
-        self.put_meta(META_COUNTERS)?;
-        let record = JournalRecord {
-            generation: generation.number,
-            seed: generation.seed,
-        };
-        seal(&mut self.buffers.record, META_JOURNAL, &record);
-        self.put_meta(META_JOURNAL)?;
-        let record = JournalFileRecord {
-            bytes: journal_bytes,
-        };
-        seal(&mut self.buffers.record, META_JOURNAL_FILE, &record);
-        self.put_meta(META_JOURNAL_FILE)?;
-        let env = self.env;
-        self.txn
-            .commit()
-            .map_err(|error| commit_error(error, env))?;
-        // Not before: what is kept of a trie has to be what is stored of it.
-        for (slot, trie) in stored {
-            self.tries.keep(slot, trie);
-        }
-        Ok((self.next, self.tries))
-    }
-
-    /// Writes what has changed of a trie.
-    fn write_trie(&mut self, slot: ContextSlot, trie: &mut Trie) -> Result<(), StoreError> {
-        let (table, txn) = (self.tables.trie, &mut self.txn);
-        let Buffers { key, record, .. } = &mut self.buffers;
-        let written = trie.flush(&mut |path, node| {
-            write_node_key(key, slot, path);
-            match node {
-                Some(node) => {
-                    seal(record, key, &TrieRow { node });
-                    table.put(txn, key, record)
-                }
-                None => table.delete(txn, key).map(drop),
-            }
-        });
-        written.map(drop).map_err(|error| self.engine(error))
-    }
-
-    /// Puts the record that was sealed last.
-    fn put_meta(&mut self, key: &[u8]) -> Result<(), StoreError> {
-        let put = self
-            .tables
-            .meta
-            .put(&mut self.txn, key, &self.buffers.record);
-        put.map_err(|error| self.engine(error))
     }
 
     /// The head in `slot`, from this pass or from the ledger.
@@ -783,86 +583,11 @@ impl<'l> Pass<'l> {
     }
 }
 
-/// Builds the answer to a change out of its receipt, now that it is on disk.
-pub(crate) fn verdict(change: Change, answer: Answer) -> Verdict {
-    let receipt = answer?;
-    let (events, answer) = match change {
-        Change::CreateContext(NewContext { call, .. })
-        | Change::Upgrade(Upgrade { call, .. })
-        | Change::Call(call) => (call.events, call.answer),
-        // Nobody waits for what another node tells: it is read where it is kept.
-        Change::Delta(_) => (Vec::new(), None),
-        _ => return Ok(Committed::of_no_call(receipt.slot)),
-    };
-    let events = (receipt.first_sequence..)
-        .zip(events)
-        .map(|(sequence, event)| CommittedEvent { sequence, event })
-        .collect();
-    Ok(Committed {
-        slot: receipt.slot,
-        delta_id: receipt.delta_id,
-        standing: receipt.standing,
-        hlc: receipt.hlc,
-        root_there: receipt.root_there,
-        events,
-        kept: answer.map(|answer| {
-            let key = answer.key;
-            Box::new((
-                key,
-                kept(
-                    *answer,
-                    receipt.hlc,
-                    receipt.delta_id,
-                    receipt.standing.root,
-                ),
-            ))
-        }),
-    })
-}
-
-/// An answer with what its call came to.
-fn kept(answer: KeyedAnswer, hlc: Hlc, delta_id: Option<DeltaId>, root: Root) -> KeptAnswer {
-    KeptAnswer {
-        request: answer.request,
-        hlc,
-        fuel_used: answer.fuel_used,
-        delta_id,
-        root,
-        said: answer.said,
-    }
-}
-
-/// The call that has made a delta, with what the delta does not tell.
-fn call_of(
-    delta: &DeltaView<'_>,
-    slot: ContextSlot,
-    private: Vec<Op>,
-    answer: Option<Box<KeyedAnswer>>,
-) -> CallEffects {
-    CallEffects {
-        context: delta.context(),
-        slot,
-        author: delta.author(),
-        hlc: delta.hlc(),
-        read: None,
-        ops: delta.ops().map(|op| Op::of(&op)).chain(private).collect(),
-        events: delta.events().map(owned_event).collect(),
-        answer,
-    }
-}
-
 /// A failure to read what is needed for certain.
 fn fatal(stop: Stop) -> StoreError {
     match stop {
         Stop::Fail(error) => error,
         Stop::Refuse(Refused::Damaged { source }) => source,
         Stop::Refuse(_) => StoreError::Stopped,
-    }
-}
-
-fn owned_event(event: DeltaEventView<'_>) -> Event {
-    Event {
-        kind: event.kind.to_owned(),
-        payload: Bytes::copy_from_slice(event.payload),
     }
 }

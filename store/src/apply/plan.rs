@@ -1,7 +1,14 @@
 //! Working out what a delta's writes lead to: entries with what they become, the
 //! root, and how many entries and bytes the context has then. Reads only, so that a
-//! delta that is refused has left nothing. Writing what was worked out is here as well,
-//! so that both sides of an entry stand beside each other.
+//! delta that is refused has left nothing.
+//!
+//! What is asked of the edits of lists and texts is in `plan/chains.rs`, the root in
+//! `plan/rooting.rs`. Each kind of entry that is worked out here has its other side in
+//! `plan/writing.rs`, which writes it.
+
+mod chains;
+mod rooting;
+mod writing;
 
 use std::ops::Range;
 
@@ -10,27 +17,21 @@ use bytes::Bytes;
 use super::compact::is_packable;
 use super::{Pass, Stop, before_writing};
 use crate::attachment::{self, Attachment};
-use crate::authors::Authors;
 use crate::befores::Befores;
-use crate::change::Birth;
-use crate::delta::{BIRTH_BYTES, OpView, STAMP_BYTES, WriteView};
-use crate::edits::{self, Alive, Basis, EditError, SeenOfNamed, StoredEdit, is_beneath};
-use crate::entry::{Effect, EntryKind, SequenceState, Space, State, Stored, Value, append, merge};
+use crate::delta::{OpView, STAMP_BYTES, WriteView};
+use crate::edits::{Basis, SeenOfNamed};
+use crate::entry::{Effect, EntryKind, Space, Stored, Value, merge};
 use crate::error::{Refused, StoreError};
 use crate::hlc::Hlc;
-use crate::ids::{ContextSlot, ID_BYTES, NodeId, Root};
+use crate::ids::{ContextSlot, NodeId};
 use crate::layout::{self, CALL_REWRITES_BYTES_MAX, ENTRY_BYTES_MAX, slot_key};
 use crate::ledger::engine_error;
-use crate::record::{EntryRow, Head, LitterRow, read_entry, seal, seal_edit, seal_edit_seen};
-use crate::saved::{self, SequenceName};
-use crate::sequence::named_in;
-use crate::trie::{Digest, Intent, Place, Trie};
+use crate::record::{Head, read_entry};
+use crate::saved;
+use crate::trie::{Digest, Intent, Place};
 use crate::trie_table::{TrieTable, unreadable_trie};
 use crate::version::{Dot, Past, VersionVector};
-
-/// Lists and texts that are noted as due to be saved between two batches. One more is
-/// saved when it has grown again.
-const DUE_MAX: usize = 64;
+use chains::seen_of_all;
 
 /// What it takes to read one more edit, as bytes that are read take: so a batch reads no more
 /// than some hundred thousand of them.
@@ -433,243 +434,6 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// Brings the entries that a plan has worked out into the trie. Gives the root.
-    pub(super) fn change_trie<'o>(
-        &mut self,
-        plan: &mut Plan,
-        slot: ContextSlot,
-        ops: impl Iterator<Item = OpView<'o>>,
-    ) -> Root {
-        let trie = self.trie(slot);
-        let changes = trie.nodes_changed();
-        for (op, planned) in ops.zip(&plan.writes) {
-            if let Some(leaf) = &planned.leaf {
-                layout::trie_entry(&mut plan.trie_key, op.space, op.key);
-                trie.set(&leaf.place, &plan.trie_key, leaf.after.as_ref());
-            }
-        }
-        let (changes, root) = (trie.nodes_changed() - changes, trie.root());
-        self.trie_changes += changes;
-        Root::from_bytes(root)
-    }
-
-    /// The same for a plan of one write, whose root is worked out with those of others. `false`
-    /// if it is none for that: then nothing has changed.
-    pub(super) fn change_trie_for_later(
-        &mut self,
-        plan: &mut Plan,
-        slot: ContextSlot,
-        op: &OpView<'_>,
-    ) -> bool {
-        let [
-            PlannedWrite {
-                leaf: Some(leaf), ..
-            },
-        ] = &plan.writes[..]
-        else {
-            return false;
-        };
-        let Leaf {
-            place,
-            after: Some(after),
-        } = leaf
-        else {
-            return false;
-        };
-        layout::trie_entry(&mut plan.trie_key, op.space, op.key);
-        let trie = self.trie(slot);
-        let changes = trie.nodes_changed();
-        let is_set = trie.set_for_later(place, &plan.trie_key, after);
-        let changes = trie.nodes_changed() - changes;
-        self.trie_changes += changes;
-        is_set
-    }
-
-    /// The root after each of these that has none yet, in their order.
-    pub(super) fn roots(&mut self, slot: ContextSlot) -> Vec<Root> {
-        let roots = self.trie(slot).roots();
-        roots.into_iter().map(Root::from_bytes).collect()
-    }
-
-    /// The trie of a context for which a plan was begun.
-    fn trie(&mut self, slot: ContextSlot) -> &mut Trie {
-        let touched = self.heads.get_mut(&slot);
-        let trie = touched.and_then(|touched| touched.trie.as_mut());
-        trie.expect("the plan was begun with it")
-    }
-
-    /// Births as this ledger knows them. One of an author that it does not know is
-    /// none of any sequence here.
-    fn dots(&self, births: impl Iterator<Item = Birth>) -> Vec<Dot> {
-        let dot = |birth: Birth| Dot {
-            author: self.authors.find(birth.author).unwrap_or(u32::MAX),
-            hlc: birth.hlc,
-        };
-        let mut dots: Vec<Dot> = births.map(dot).collect();
-        dots.sort_unstable();
-        dots
-    }
-
-    /// Works out the chains of sequences of which some births are gone and others
-    /// are left, from the edits that stay. Gives how many bytes it has read.
-    fn link_anew(
-        &self,
-        incoming: &Incoming,
-        (op, basis): (&OpView<'_>, Option<Basis<'_>>),
-        state: &mut State<'_>,
-        dropped: &[EntryKind],
-    ) -> Result<u64, Stop> {
-        let mut read_bytes = 0;
-        for kind in dropped {
-            let sequence = match kind {
-                EntryKind::List => &mut state.list,
-                _ => &mut state.text,
-            };
-            if sequence.is_empty() {
-                continue;
-            }
-            let mut anew = SequenceState {
-                births: std::mem::take(&mut sequence.births),
-                ..SequenceState::default()
-            };
-            let mut prefix = Vec::new();
-            layout::edits_prefix(&mut prefix, incoming.slot, op.space, op.key, *kind);
-            let alive = Alive::of(&anew.births, |number| Ok(self.authors.get(number)));
-            let alive = alive.map_err(before_writing)?;
-            let failed = |error| match error {
-                EditError::Engine(error) => self.stop(error),
-                EditError::Damaged(error) => before_writing(error),
-            };
-            let stored = edits::read(&self.tables, &self.txn, &prefix, &[]).map_err(failed)?;
-            for edit in stored {
-                let edit = edit.map_err(failed)?;
-                read_bytes += edit.stored_bytes + EDIT_WORK_BYTES;
-                if alive.needs(&edit) {
-                    let seen = self.seen_of(&edit)?;
-                    let basis = edit.linked().map(|births| Basis {
-                        births,
-                        seen: &seen,
-                    });
-                    append(&mut anew, edit.dot, basis, edit.update());
-                }
-            }
-            // Its own edit has no record yet.
-            if let WriteView::Edit {
-                kind: own, update, ..
-            } = op.write
-                && own == *kind
-                && sequence
-                    .chains
-                    .iter()
-                    .any(|chain| chain.last == incoming.dot)
-            {
-                append(&mut anew, incoming.dot, basis, update);
-            }
-            *sequence = anew;
-        }
-        Ok(read_bytes)
-    }
-
-    /// What a linked edit had seen of those whom it names.
-    fn seen_of(&self, edit: &StoredEdit<'_>) -> Result<Vec<[u8; BIRTH_BYTES]>, Stop> {
-        if edit.linked().is_none() {
-            return Ok(Vec::new());
-        }
-        let seen = edit.seen(&self.tables, &self.txn);
-        let seen = seen.map_err(|error| self.unread(error))?;
-        let named = SeenOfNamed::stored(&seen, |number| self.authors.get(number));
-        let unknown = || StoreError::corrupt("edit", &[], "an author whom it names is unknown");
-        Ok(named.ok_or_else(|| before_writing(unknown()))?.by_name)
-    }
-
-    /// Whether what an edit says that it had seen is there, and was seen. An edit of the sequence whose
-    /// births are all among its own is there as long as it is; so all nodes that have its births say the same.
-    fn is_sound(
-        &self,
-        prefix: &[u8],
-        said: &SeenOfNamed,
-        births: &[[u8; BIRTH_BYTES]],
-        past: Past<'_>,
-    ) -> Result<bool, Stop> {
-        for &(author, hlc) in said.by_number.pairs() {
-            let dot = Dot { author, hlc };
-            let found = edits::find(&self.tables, &self.txn, prefix, dot);
-            let found = found.map_err(|error| self.unread(error))?;
-            let name = self.authors.get(author);
-            let is_there = match (found, name) {
-                (Some(edit), Some(name)) => is_beneath(&edit, name, births),
-                _ => false,
-            };
-            if !is_there || !past.has_seen(dot) {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    fn unread(&self, error: EditError) -> Stop {
-        match error {
-            EditError::Engine(error) => self.stop(error),
-            EditError::Damaged(error) => before_writing(error),
-        }
-    }
-
-    /// Writes the entry of one write, and what it means for its edits.
-    pub(super) fn write_entry(
-        &mut self,
-        incoming: &Incoming,
-        plan: &Plan,
-        planned: &PlannedWrite,
-        op: &OpView<'_>,
-    ) -> Result<(), Stop> {
-        let slot = incoming.slot;
-        layout::entry_key(&mut self.buffers.key, slot, op.space, op.key);
-        let (key, record) = (&self.buffers.key, &mut self.buffers.record);
-        let row = match &planned.entry {
-            PlannedEntry::Kept => return Ok(()),
-            PlannedEntry::Gone => None,
-            PlannedEntry::Written => Some(EntryRow::value(incoming.dot, op.write.payload())),
-            PlannedEntry::Other(dot, range) => {
-                Some(EntryRow::value(*dot, &plan.arena[range.clone()]))
-            }
-            PlannedEntry::Sections(range) => Some(EntryRow::sections(&plan.arena[range.clone()])),
-        };
-        self.beside += usize::from(self.written_before.note(key));
-        let entries = self.tables.entries;
-        let written = match row {
-            Some(row) => {
-                seal(record, key, &row);
-                entries.put(&mut self.txn, key, record)
-            }
-            None => entries.delete(&mut self.txn, key).map(drop),
-        };
-        written.map_err(|error| self.stop(error))?;
-        if op.space == Space::Attached {
-            let is_attached = !matches!(planned.entry, PlannedEntry::Gone);
-            self.note_attachment(slot, op, is_attached)?;
-        }
-        for kind in &planned.dropped {
-            self.note_litter(slot, *kind, op)?;
-        }
-        let Some(kind) = planned.appended else {
-            return Ok(());
-        };
-        if planned.is_due && self.due.len() < DUE_MAX {
-            self.due.push(SequenceName {
-                slot,
-                space: op.space,
-                key: Bytes::copy_from_slice(op.key),
-                kind,
-            });
-        }
-        if planned.is_packable {
-            let mut prefix = Vec::new();
-            layout::edits_prefix(&mut prefix, slot, op.space, op.key, kind);
-            self.note_packable(&prefix);
-        }
-        self.write_edit(incoming, kind, op, &planned.seen)
-    }
-
     /// Whether it can be noted what becomes of an attachment: how much the context has
     /// attached can be read, and counts this one if that is noted.
     fn check_sum(&self, slot: ContextSlot, op: &OpView<'_>) -> Result<(), Stop> {
@@ -680,108 +444,6 @@ impl Pass<'_> {
             attachment::Failure::Store(error) => before_writing(error),
         })
     }
-
-    fn note_attachment(
-        &mut self,
-        slot: ContextSlot,
-        op: &OpView<'_>,
-        is_attached: bool,
-    ) -> Result<(), Stop> {
-        let attachment = Attachment::from_key(op.key).expect("bounds and deltas are checked");
-        let record = &mut self.buffers.record;
-        let noted = attachment::note(
-            self.tables,
-            &mut self.txn,
-            record,
-            slot,
-            attachment,
-            is_attached,
-        );
-        self.writes += 2;
-        noted.map_err(|failure| match failure {
-            attachment::Failure::Engine(error) => self.stop(error),
-            attachment::Failure::Store(error) => Stop::Fail(error),
-        })
-    }
-
-    fn write_edit(
-        &mut self,
-        incoming: &Incoming,
-        kind: EntryKind,
-        op: &OpView<'_>,
-        seen: &VersionVector,
-    ) -> Result<(), Stop> {
-        let WriteView::Edit { births, update, .. } = op.write else {
-            unreachable!("only an edit appends one");
-        };
-        let key = &mut self.buffers.key;
-        layout::edits_prefix(key, incoming.slot, op.space, op.key, kind);
-        key.extend_from_slice(&layout::edit_suffix(incoming.dot));
-        let has_seen = !seen.pairs().is_empty();
-        seal_edit(&mut self.buffers.record, key, births, update, has_seen);
-        let put = self
-            .tables
-            .edits
-            .put(&mut self.txn, key, &self.buffers.record);
-        self.writes += 1;
-        put.map_err(|error| self.stop(error))?;
-        if !has_seen {
-            return Ok(());
-        }
-        let (key, record) = (&self.buffers.key, &mut self.buffers.record);
-        seal_edit_seen(record, key, seen);
-        let put = self.tables.edits_seen.put(&mut self.txn, key, record);
-        self.writes += 1;
-        self.added_bytes += record.len() as u64;
-        put.map_err(|error| self.stop(error))
-    }
-
-    /// Leaves word for the sweep, as there may be too many edits to drop now.
-    fn note_litter(
-        &mut self,
-        slot: ContextSlot,
-        kind: EntryKind,
-        op: &OpView<'_>,
-    ) -> Result<(), Stop> {
-        let key = &mut self.buffers.key;
-        layout::edits_prefix(key, slot, op.space, op.key, kind);
-        let row = LitterRow {
-            key: op.key,
-            after: &[],
-        };
-        seal(&mut self.buffers.record, key, &row);
-        self.has_litter = true;
-        self.writes += 1;
-        let put = self
-            .tables
-            .litter
-            .put(&mut self.txn, key, &self.buffers.record);
-        put.map_err(|error| self.stop(error))
-    }
-}
-
-/// What an edit had seen of those whom it names, if that is all that there is as far as its delta had
-/// seen it.
-fn seen_of_all(
-    old: Option<&Stored<'_>>,
-    kind: EntryKind,
-    update: &[u8],
-    authors: &Authors,
-    past: Past<'_>,
-) -> Vec<[u8; STAMP_BYTES]> {
-    let chains = match old {
-        Some(Stored::Sections(state)) if kind == EntryKind::List => &state.list.chains[..],
-        Some(Stored::Sections(state)) => &state.text.chains,
-        _ => &[],
-    };
-    let last = |name: &[u8; ID_BYTES]| {
-        let number = authors.find(NodeId::from_bytes(*name))?;
-        let at = chains.binary_search_by_key(&number, |chain| chain.last.author);
-        past.stamp(chains[at.ok()?].last)
-    };
-    let named = named_in(update).iter();
-    let stamps = named.map(|name| last(name).unwrap_or(Hlc::ZERO));
-    stamps.map(|hlc| hlc.bits().to_le_bytes()).collect()
 }
 
 /// Refuses a write of this node that does not fit to what the entry is read as. What another
