@@ -79,6 +79,8 @@ fn a_counter_adds_and_begins_again() {
         assert!(probe.count.clear());
         assert!(!probe.count.clear());
         assert_eq!(probe.count.add(i64::MAX), i64::MAX);
+    });
+    run(&mut probe, |probe| {
         assert_eq!(probe.count.add(1), i64::MAX);
     });
 }

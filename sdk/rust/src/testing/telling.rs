@@ -86,7 +86,7 @@ impl<A: Application> Context<A> {
                 };
                 // The server goes on from the last event as well, if there is none with the number.
                 subscribed.after = subscribed.after.map(|after| after.min(there));
-                let events = others.unwrap_or(&self.events[..last]);
+                let events = others.unwrap_or_else(|| &self.events[..last]);
                 let Some(parcel) = Parcel::next(subscribed, events) else {
                     break;
                 };
