@@ -61,6 +61,8 @@ mod export;
 mod fixture;
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod histories;
 mod hlc;
 mod ids;
 mod journal;

@@ -1,6 +1,6 @@
 //! What lies inside of records, goes to other nodes or is a file of its own, as it has always
 //! been: deltas, lists and texts, seals, blobs and the manifest. Records, rows of copies, journals,
-//! states of entries and nodes of tries are held against theirs beside them.
+//! states of entries, nodes of tries and uploads are held against theirs beside them.
 
 use bytes::Bytes;
 

@@ -1,13 +1,20 @@
-//! Seals that hold and seals that do not, and branches.
+//! Seals that hold and seals that do not, what of a delta they hold for, and branches.
+
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use ed25519_dalek::{Signer, SigningKey};
 use proptest::prelude::*;
 
 use super::*;
-use crate::delta::{DeltaWriter, write_op_count};
+use crate::change::Event;
+use crate::delta::{
+    BIRTH_BYTES, BirthsView, DeltaWriter, OpView, STAMP_BYTES, WriteView, write_op, write_op_count,
+};
+use crate::entry::{EntryKind, Space};
 use crate::hlc::Hlc;
 use crate::ids::Root;
+use crate::pending::vouch;
 
 /// A node with its key.
 pub(crate) struct Key(SigningKey);
@@ -221,4 +228,202 @@ fn a_branch_leads_from_a_delta_to_one_that_its_author_has_sealed() {
     broken(&[&low], &other.seal(context, low_id));
     let elsewhere = place(2).0;
     broken(&[&low], &mine.seal(elsewhere, low_id));
+}
+
+/// All that a delta says.
+#[derive(Clone)]
+struct Said {
+    context: ContextId,
+    author: NodeId,
+    hlc: u64,
+    parents: Vec<DeltaId>,
+    ops: Vec<OpView<'static>>,
+    events: Vec<Event>,
+    root: Root,
+}
+
+const BIRTHS: &[[u8; BIRTH_BYTES]] = &[[1; BIRTH_BYTES], [2; BIRTH_BYTES]];
+const SEEN: &[[u8; STAMP_BYTES]] = &[[1; STAMP_BYTES], [2; STAMP_BYTES]];
+
+fn edit(
+    kind: EntryKind,
+    births: &'static [[u8; BIRTH_BYTES]],
+    are_linked: bool,
+) -> WriteView<'static> {
+    WriteView::Edit {
+        kind,
+        births: BirthsView::of(births, are_linked).unwrap(),
+        seen: if are_linked { SEEN } else { &[] },
+        update: b"update",
+    }
+}
+
+fn event(kind: &str, payload: &'static str) -> Event {
+    Event {
+        kind: kind.to_owned(),
+        payload: Bytes::from_static(payload.as_bytes()),
+    }
+}
+
+impl Said {
+    fn by(key: &Key) -> Said {
+        let add = WriteView::Add {
+            amount: 1,
+            is_new_cell: false,
+        };
+        let ops = [
+            (&b"a"[..], WriteView::Set(b"value")),
+            (b"b", WriteView::Set(b"other")),
+            (b"c", add),
+            (b"d", WriteView::Insert),
+            (b"e", WriteView::WriteOnce(b"value")),
+            (b"f", edit(EntryKind::List, BIRTHS, true)),
+            (b"g", WriteView::Remove),
+        ];
+        let op = |(key, write)| OpView {
+            space: Space::Shared,
+            key,
+            removes_first: false,
+            write,
+        };
+        Said {
+            context: place(1).0,
+            author: key.node_id(),
+            hlc: 0x0102_0304_0506_0708,
+            parents: [1, 2].map(|n| DeltaId::from_bytes([n; 32])).to_vec(),
+            ops: ops.map(op).to_vec(),
+            events: vec![event("one", "payload"), event("two", "payload")],
+            root: Root::from_bytes([9; 32]),
+        }
+    }
+
+    fn delta(&self) -> (DeltaId, Bytes) {
+        let mut out = Vec::new();
+        let hlc = Hlc::from_bits(self.hlc);
+        let (context, author) = (self.context, self.author);
+        let mut writer = DeltaWriter::begin(&mut out, context, author, hlc, &self.parents);
+        write_op_count(writer.out(), self.ops.len());
+        for op in &self.ops {
+            write_op(writer.out(), op);
+        }
+        writer.events(&self.events);
+        let id = writer.finish(self.root);
+        (id, Bytes::from(out))
+    }
+}
+
+/// A part of a delta, and what makes it another.
+type Alteration = (&'static str, fn(&mut Said));
+
+const ALTERATIONS: &[Alteration] = &[
+    ("context", |it| it.context = place(2).0),
+    ("author", |it| it.author = Key::new(2).node_id()),
+    ("stamp", |it| it.hlc += 1),
+    ("stamp's highest byte", |it| it.hlc += 1 << 56),
+    ("a parent", |it| {
+        it.parents[0] = DeltaId::from_bytes([0; 32])
+    }),
+    ("one parent less", |it| it.parents.truncate(1)),
+    ("one parent more", |it| {
+        it.parents.push(DeltaId::from_bytes([3; 32]))
+    }),
+    ("order of parents", |it| it.parents.reverse()),
+    ("root", |it| it.root = Root::from_bytes([8; 32])),
+    ("space", |it| it.ops[0].space = Space::Owned),
+    ("key", |it| it.ops[0].key = b"A"),
+    ("end of a key", |it| {
+        it.ops[0].key = b"av";
+        it.ops[0].write = WriteView::Set(b"alue");
+    }),
+    ("what is removed first", |it| it.ops[0].removes_first = true),
+    ("value", |it| it.ops[0].write = WriteView::Set(b"valuf")),
+    ("no value", |it| it.ops[0].write = WriteView::Set(b"")),
+    ("kind", |it| {
+        it.ops[0].write = WriteView::WriteOnce(b"value")
+    }),
+    ("another kind", |it| it.ops[3].write = WriteView::Remove),
+    ("amount", |it| {
+        it.ops[2].write = WriteView::Add {
+            amount: -1,
+            is_new_cell: false,
+        }
+    }),
+    ("cell", |it| {
+        it.ops[2].write = WriteView::Add {
+            amount: 1,
+            is_new_cell: true,
+        }
+    }),
+    ("kind of a sequence", |it| {
+        it.ops[5].write = edit(EntryKind::Text, BIRTHS, true)
+    }),
+    ("births", |it| {
+        it.ops[5].write = edit(EntryKind::List, &BIRTHS[1..], true)
+    }),
+    ("link", |it| {
+        it.ops[5].write = edit(EntryKind::List, BIRTHS, false)
+    }),
+    ("what was seen", |it| {
+        if let WriteView::Edit { seen, .. } = &mut it.ops[5].write {
+            *seen = &SEEN[1..];
+        }
+    }),
+    ("update", |it| {
+        if let WriteView::Edit { update, .. } = &mut it.ops[5].write {
+            *update = b"updatf";
+        }
+    }),
+    ("order of writes", |it| it.ops.swap(0, 1)),
+    ("who gets which value", |it| {
+        let [a, b] = [0, 1].map(|at| it.ops[at].write);
+        (it.ops[0].write, it.ops[1].write) = (b, a);
+    }),
+    ("one write less", |it| it.ops.truncate(6)),
+    ("kind of an event", |it| {
+        it.events[0].kind = "oned".to_owned()
+    }),
+    ("payload of an event", |it| {
+        it.events[0] = event("one", "payloae")
+    }),
+    ("end of an event's kind", |it| {
+        it.events[0] = event("onep", "ayload")
+    }),
+    ("order of events", |it| it.events.reverse()),
+    ("one event less", |it| it.events.truncate(1)),
+];
+
+/// Its id stands for every part of it, and its author's signature for that id alone: who changes
+/// anything has a delta that nobody has sealed, whichever context he brings it to.
+#[test]
+fn a_delta_that_says_anything_else_has_another_id_and_no_seal() {
+    let key = Key::new(1);
+    let said = Said::by(&key);
+    let (id, bytes) = said.delta();
+    let sealed = key.seal(said.context, id);
+    let vouched = |context, bytes: &[u8]| {
+        let deltas = [Bytes::copy_from_slice(bytes)];
+        // What is malformed is nobody's delta.
+        vouch(context, deltas, [sealed.clone()]).map_or(0, |vouched| vouched.len())
+    };
+    assert_eq!(vouched(said.context, &bytes), 1);
+    let mut ids = BTreeMap::from([(*id.as_bytes(), "nothing")]);
+    for (what, alter) in ALTERATIONS {
+        let mut other = said.clone();
+        alter(&mut other);
+        let (other_id, other_bytes) = other.delta();
+        let same = ids.insert(*other_id.as_bytes(), what);
+        assert_eq!(same, None, "the id does not stand for: {what}");
+        let seal = sealed.seal();
+        for context in [said.context, other.context] {
+            assert!(seal.clone().check(context, other_id).is_err(), "{what}");
+        }
+        assert_eq!(vouched(said.context, &other_bytes), 0, "{what}");
+    }
+    for at in 0..bytes.len() {
+        for bit in 0..8 {
+            let mut other = bytes.to_vec();
+            other[at] ^= 1 << bit;
+            assert_eq!(vouched(said.context, &other), 0, "bit {bit} of byte {at}");
+        }
+    }
 }

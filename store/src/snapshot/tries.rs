@@ -73,7 +73,8 @@ pub(crate) struct CheckedNode {
 
 impl Snapshot {
     /// The node of a context's Merkle trie to which these nibbles lead. `None` if there is
-    /// none: then there are no entries there, or a node above lists them.
+    /// none: then there are no entries there, or a node above lists them. Whether the context is in
+    /// service is another question: [`quarantined`](Self::quarantined) answers it.
     pub fn trie_node(
         &self,
         slot: ContextSlot,

@@ -27,7 +27,21 @@ const BUCKET: &[u8; 32] = b"CLB1 corelet trie: a bucket     ";
 const GROUP: &[u8; 32] = b"CLG1 corelet trie: four children";
 const INNER: &[u8; 32] = b"CLN1 corelet trie: an inner node";
 
+#[cfg(test)]
+std::thread_local! {
+    /// How many digests this thread has worked out, of buckets, groups and inner nodes. Tests
+    /// alone count them.
+    pub(super) static HASHED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+#[cfg(test)]
+fn count(digests: usize) {
+    HASHED.set(HASHED.get() + digests);
+}
+
 pub(super) fn bucket(entries: &[Digest]) -> Digest {
+    #[cfg(test)]
+    count(1);
     *blake3::keyed_hash(BUCKET, entries.as_flattened()).as_bytes()
 }
 
@@ -41,11 +55,17 @@ pub(super) fn group(children: &[Digest; 16], number: usize) -> Digest {
     let (groups, _) = children.as_chunks::<4>();
     match &groups[number] {
         [NOTHING, NOTHING, NOTHING, NOTHING] => NOTHING,
-        group => *blake3::keyed_hash(GROUP, group.as_flattened()).as_bytes(),
+        group => {
+            #[cfg(test)]
+            count(1);
+            *blake3::keyed_hash(GROUP, group.as_flattened()).as_bytes()
+        }
     }
 }
 
 pub(super) fn inner(groups: &[Digest; 4]) -> Digest {
+    #[cfg(test)]
+    count(1);
     *blake3::keyed_hash(INNER, groups.as_flattened()).as_bytes()
 }
 
@@ -67,6 +87,8 @@ fn at_once(key: &[u8; 32], all: &[[Digest; 4]], digests: &mut Vec<Digest>) {
     const CHUNK_END: u8 = 2;
     const ROOT: u8 = 8;
     const KEYED_HASH: u8 = 16;
+    #[cfg(test)]
+    count(all.len());
     let (words, _) = key.as_chunks();
     let key: [u32; 8] = std::array::from_fn(|at| u32::from_le_bytes(words[at]));
     let platform = Platform::detect();

@@ -11,6 +11,17 @@ use super::path::{NIBBLES, NodePath};
 /// there is none any more.
 pub(crate) type Sink<'a, E> = dyn FnMut(&NodePath, Option<&[u8]>) -> Result<(), E> + 'a;
 
+#[cfg(test)]
+std::thread_local! {
+    /// How many places this thread has handed to sinks. Tests alone count them.
+    pub(super) static HANDED_OVER: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+#[cfg(test)]
+fn count() {
+    HANDED_OVER.set(HANDED_OVER.get() + 1);
+}
+
 impl Trie {
     /// Hands everything that has changed since the last flush to `sink`: first
     /// the places that have no node any more, then nodes, each in the order of
@@ -19,6 +30,8 @@ impl Trie {
     pub(crate) fn flush<E>(&mut self, sink: &mut Sink<'_, E>) -> Result<Digest, E> {
         let root = self.root();
         for path in std::mem::take(&mut self.census.gone) {
+            #[cfg(test)]
+            count();
             sink(&path, None)?;
         }
         let mut buffer = std::mem::take(&mut self.buffer);
@@ -60,11 +73,15 @@ fn write<E>(
     match at {
         Below::Nothing => {}
         Below::Bucket(bucket) => {
+            #[cfg(test)]
+            count();
             sink(&path, Some(bucket.as_bytes()))?;
             (bucket.is_changed, bucket.is_stored) = (false, true);
         }
         Below::Inner(inner) => {
             inner.children.write(buffer);
+            #[cfg(test)]
+            count();
             sink(&path, Some(buffer))?;
             (inner.is_changed, inner.is_stored) = (false, true);
             for (nibble, below) in inner.below.iter_mut().enumerate() {

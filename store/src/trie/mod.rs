@@ -22,11 +22,13 @@
 //! | `later.rs` | the roots after many changes, side by side |
 //! | `flush.rs` | giving nodes to the store, and memory back |
 //! | `read.rs`, `check.rs` | reading and checking what is stored |
-//! | `model.rs` | the whole against a naive model, in tests |
+//! | `model.rs`, `cost.rs` | the whole against a naive model, and what a write costs, in tests |
 
 mod bucket;
 mod change;
 mod check;
+#[cfg(test)]
+mod cost;
 mod digest;
 mod flush;
 #[cfg(test)]

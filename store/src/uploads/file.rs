@@ -15,8 +15,8 @@ use super::{NewUpload, Packing};
 use crate::ids::{ApplicationId, ID_BYTES};
 
 const MAGIC: [u8; 8] = *b"CORELETU";
-const VERSION: u32 = 1;
-const FIELDS_BYTES: usize = 8 + 4 + 1 + 1 + ID_BYTES + 8;
+pub(super) const VERSION: u32 = 1;
+pub(super) const FIELDS_BYTES: usize = 8 + 4 + 1 + 1 + ID_BYTES + 8;
 
 /// Bytes in front of the first piece.
 pub(super) const HEAD_BYTES: usize = FIELDS_BYTES + 32;

@@ -13,6 +13,8 @@
 
 mod file;
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;

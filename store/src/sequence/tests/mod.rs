@@ -23,9 +23,9 @@ mod steps;
 mod vector;
 
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
 
 use super::*;
+use crate::histories::try_histories;
 use invariants::check_invariants;
 
 fn key(n: u8) -> NodeId {
@@ -60,28 +60,6 @@ impl Random {
     fn below(&mut self, end: usize) -> usize {
         (self.next() % end.max(1) as u64) as usize
     }
-}
-
-/// Tries as many histories as `CORELET_HISTORIES` says, and as many as these if it does not.
-#[track_caller]
-fn try_histories<S: Strategy>(
-    histories: u32,
-    history: S,
-    check: impl Fn(S::Value) -> Result<(), TestCaseError>,
-) {
-    let cases = match std::env::var("CORELET_HISTORIES") {
-        Ok(number) => number.parse().expect("CORELET_HISTORIES is a number"),
-        Err(_) => histories,
-    };
-    let mut runner = TestRunner::new(Config {
-        cases,
-        failure_persistence: None,
-        ..Config::default()
-    });
-    if let Err(error) = runner.run(&history, check) {
-        panic!("{error}");
-    }
-    println!("{cases} histories");
 }
 
 fn all(sequence: &Sequence) -> Content {
