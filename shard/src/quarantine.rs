@@ -113,10 +113,66 @@ impl Shard {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use futures_lite::future::{block_on, poll_once};
 
     use super::*;
     use crate::fixture::{self, Bench, Disk};
+    use crate::message::Call;
+    use crate::rt;
+
+    /// The record at the top of its trie is damaged, which nobody reads before its first call:
+    /// no scrub comes by, and the start was before. What its guest would read is whole.
+    #[test]
+    fn a_context_whose_root_is_damaged_is_out_of_service_from_its_first_call_on() {
+        const KEYS: [&str; 2] = ["a needle in a haystack", "the key of its neighbour"];
+        let scenario = async || {
+            let disk = Disk::new();
+            let slots = [1, 2].map(|n| disk.create(n));
+            for ((n, slot), key) in (1..).zip(slots).zip(KEYS) {
+                let call = fixture::call(n, slot, 2, &[(key, "value")]);
+                let verdicts = disk.ledger.commit(vec![call]).unwrap();
+                assert!(verdicts[0].is_ok());
+            }
+            // In the record of the entry itself its slot is right before the key.
+            let needle = [b"\0", KEYS[0].as_bytes()].concat();
+            disk.flip(&needle, 3);
+            assert_eq!(disk.get(slots[0], KEYS[0]).as_deref(), Some("value"));
+            let bench = Bench::new(disk);
+            let call = |n| {
+                let call = Call {
+                    method: Bytes::from_static(b"keep"),
+                    args: Bytes::from_static(b"{}"),
+                    caller: Arc::from("caller"),
+                    key: None,
+                };
+                let shard = Rc::clone(&bench.shard);
+                Box::pin(async move { shard.call_here(fixture::id(n), call).await })
+            };
+            // It ends before anything was to be committed, and so before its guest has run.
+            let met = poll_once(&mut call(1)).await;
+            let damage =
+                |end: &Result<_, CallError>| end.as_ref().err().and_then(CallError::damage);
+            assert!(met.as_ref().and_then(damage).is_some(), "{met:?}");
+            for _ in 0..2 {
+                let then = poll_once(&mut call(1)).await;
+                assert!(
+                    matches!(then, Some(Err(CallError::OutOfService { .. }))),
+                    "{then:?}"
+                );
+                let mut neighbour = call(2);
+                assert!(poll_once(&mut neighbour).await.is_none());
+                // What is written down about it is on its way too.
+                rt::breathe().await;
+                bench.commit_shown();
+                assert!(neighbour.await.is_ok());
+            }
+            let snapshot = bench.disk.ledger.snapshot().unwrap();
+            let is_out = |slot| snapshot.quarantined(slot).unwrap().is_some();
+            assert_eq!(slots.map(is_out), [true, false]);
+        };
+        rt::run("a test", &rt::ExecutorConfig::default(), scenario).unwrap();
+    }
 
     /// All snapshots may be in use when the batch is durable.
     #[test]

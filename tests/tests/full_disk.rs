@@ -44,6 +44,18 @@ fn is_storage_full(answer: &Value) {
     assert_eq!(answer["error"]["data"]["name"], "storage_full", "{answer}");
 }
 
+/// Whether writes are refused now, and were since the start.
+#[track_caller]
+fn is_full_by_its_figures(client: &Client, is_now: bool) {
+    let is_full = || client.metric("corelet_ledger_disk_full{") == u64::from(is_now);
+    wait_for("the figure to tell of the disk", || is_full().then_some(()));
+    assert!(client.metric("corelet_changes_refused_by_full_disk_total{") > 0);
+    assert_eq!(
+        client.metric("corelet_changes_refused_by_full_ledger_total{"),
+        0
+    );
+}
+
 #[track_caller]
 fn lines(client: &Client, path: &str) -> usize {
     let (status, text) = client.get(path).expect("an answer");
@@ -127,6 +139,7 @@ fn a_full_disk_refuses_updates_keeps_reads_and_deletions_and_recovers() {
         assert!(count < 1_000, "there is always space");
     };
     is_storage_full(&refused);
+    is_full_by_its_figures(&client, true);
     let goes_on = |server: &Server| {
         let client = server.client();
         holds(&client, &kept, count);
@@ -171,6 +184,7 @@ fn a_full_disk_refuses_updates_keeps_reads_and_deletions_and_recovers() {
         });
     }
     holds(&client, &kept, count + 200);
+    is_full_by_its_figures(&client, false);
     assert_eq!(server.stop(), Some(0), "{}", server.log());
     let said = corelet(&disk, &["check"]);
     assert!(said.contains("whole"), "{said}");

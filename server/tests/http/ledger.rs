@@ -32,6 +32,21 @@ fn fill(server: &Server) {
     }
 }
 
+/// The figure of each of the two shards.
+fn of_each(server: &Server, name: &str) -> [u64; 2] {
+    let page = server.get("/metrics");
+    let text = String::from_utf8(page.body).unwrap();
+    [0, 1].map(|shard| {
+        let begins = format!("{name}{{shard=\"{shard}\"}} ");
+        let mut found = text.lines().filter_map(|line| line.strip_prefix(&begins));
+        let value = found
+            .next()
+            .unwrap_or_else(|| panic!("no {begins}in {text}"));
+        assert_eq!(found.next(), None, "{begins}is there twice");
+        value.parse().unwrap()
+    })
+}
+
 /// How often somebody was refused at this limit.
 fn refused_at(server: &Server, limit: &str) -> u64 {
     let page = server.get("/metrics");
@@ -103,6 +118,112 @@ fn when_places_for_snapshots_run_out_copies_are_refused_with_the_limit_and_calls
     assert_eq!(client.receive().status, 200);
     let log = server.check_and_stop();
     assert!(!log.contains("is shown later"), "{log}");
+}
+
+/// Every figure of the care for the engine, as a server at rest has it, one whose snapshots are
+/// held, and one whose ledger is full.
+#[test]
+fn what_becomes_of_the_ledgers_is_told_by_their_figures() {
+    const MAP_BYTES_MAX: u64 = 96 << 20;
+    let mut server = Server::start(&[
+        ("storage.map_bytes_max", "96 MiB"),
+        ("storage.readers_max", "16"),
+        ("shards.instances_max", "8"),
+    ]);
+    let of_each = |name: &str| of_each(&server, &format!("corelet_{name}"));
+    let sum = |name: &str| of_each(name).iter().sum::<u64>();
+    wait_for("the first look at the ledgers", || {
+        of_each("ledger_bytes_max") == [MAP_BYTES_MAX; 2]
+    });
+    let is_at_rest =
+        || of_each("ledger_readers") == [1; 2] && sum("ledger_held_up_milliseconds") == 0;
+    wait_for("a server at rest", is_at_rest);
+    assert_eq!(of_each("ledger_readers_max"), [16 + 8; 2]);
+    assert!(of_each("ledger_readers_peak").iter().all(|peak| *peak >= 1));
+    // Neither has another process read them, nor a disk been full.
+    let are_zero = [
+        "ledger_stale_readers_total",
+        "ledger_disk_full",
+        "changes_refused_by_full_disk_total",
+        "changes_refused_by_full_ledger_total",
+    ];
+    for name in are_zero {
+        assert_eq!(of_each(name), [0; 2], "{name}");
+    }
+    let empty = of_each("ledger_bytes");
+    assert!(
+        empty.iter().all(|bytes| (1..1 << 20).contains(bytes)),
+        "{empty:?}"
+    );
+
+    // Each of its bytes is in an entry and in a delta of one of both.
+    fill(&server);
+    wait_for("the ledger to grow", || {
+        sum("ledger_bytes") > 2 * 24_000_000
+    });
+    let filled = of_each("ledger_bytes");
+    let (owner, other) = match filled[0] > filled[1] {
+        true => (0, 1),
+        false => (1, 0),
+    };
+    assert!(
+        filled[owner] < MAP_BYTES_MAX && filled[other] < 1 << 20,
+        "{filled:?}"
+    );
+    wait_for("space to be reserved behind its end", || {
+        (1..=MAP_BYTES_MAX).contains(&of_each("ledger_bytes_reserved")[owner])
+    });
+
+    let mut client = server.connect();
+    client.send(&server.request("GET", EXPORT, b""));
+    assert_eq!(client.receive().status, 200);
+    wait_for("the snapshot of an export", || {
+        of_each("ledger_readers")[owner] > 1
+    });
+    for n in 0..24 {
+        let args = json!({ "key": n.to_string(), "value": "small" });
+        let set = server.call("kv", "set", args);
+        assert!(set["result"].is_object(), "{set}");
+    }
+    wait_for("pages to be held up", || {
+        of_each("ledger_held_up_milliseconds")[owner] > 0
+    });
+    drop(client);
+    wait_for("the snapshot to be given back", is_at_rest);
+    assert!(of_each("ledger_readers_peak")[owner] > 1);
+    // What the values have taken that were replaced; what the deltas say stays.
+    wait_for("pages to be free", || {
+        of_each("ledger_bytes_free")[owner] > 20_000_000
+    });
+    let free = of_each("ledger_bytes_free");
+    assert!(
+        free[owner] < MAP_BYTES_MAX && free[other] < 1 << 20,
+        "{free:?}"
+    );
+
+    let value = "y".repeat(1_000_000);
+    let refused = (0..200).find_map(|n| {
+        let args = json!({ "key": format!("more {n}"), "value": value });
+        let set = server.call("kv", "set", args);
+        set["error"].is_object().then_some(set)
+    });
+    let refused = refused.expect("it is full some time");
+    assert_eq!(
+        refused["error"]["data"]["name"], "storage_full",
+        "{refused}"
+    );
+    let refused = of_each("changes_refused_by_full_ledger_total");
+    assert!(refused[owner] > 0 && refused[other] == 0, "{refused:?}");
+    assert_eq!(of_each("changes_refused_by_full_disk_total"), [0; 2]);
+    wait_for("the ledger to have grown", || {
+        of_each("ledger_bytes")[owner] > filled[owner]
+    });
+    assert!(of_each("ledger_bytes")[owner] <= MAP_BYTES_MAX);
+    assert_eq!(of_each("ledger_disk_full"), [0; 2]);
+    // Its log has the failed commit as an error, and all of it can still be read.
+    let answer = server.call("kv", "get", json!({ "key": "a" }));
+    assert_eq!(answer["result"]["output"], "1", "{answer}");
+    assert!(server.terminate().success(), "{}", server.log());
 }
 
 #[test]

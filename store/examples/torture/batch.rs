@@ -35,6 +35,10 @@ const SPREAD: u64 = 60;
 /// Of those, how many a batch writes.
 const SPREAD_AT_ONCE: u64 = 3;
 
+/// Blocks of a stable memory that are written in turn, and how many bytes of each.
+const BLOCKS: u64 = 5;
+const BLOCK_BYTES: usize = 100;
+
 /// Blobs that are attached in turn. There are none of them here: another node may have them.
 pub(crate) const BLOBS: u64 = 7;
 
@@ -144,7 +148,8 @@ fn call(context: u8, n: u64) -> CallEffects {
 }
 
 /// Several keys that must agree, some that tell the history, sometimes one that is large, growing
-/// and shrinking, a blob that is attached and one that is no longer.
+/// and shrinking, a blob that is attached and one that is no longer, a block of the stable memory
+/// that is written and sometimes one that is no longer, or an end.
 fn ops(n: u64) -> Vec<Op> {
     let number = || n.to_be_bytes().to_vec();
     let mut ops: Vec<Op> = (0..4)
@@ -160,7 +165,27 @@ fn ops(n: u64) -> Vec<Op> {
     });
     ops.push(attachment(n, Write::Insert));
     ops.push(attachment(n + BLOBS - ATTACHED, Write::Remove));
+    ops.extend(stable(n));
     ops
+}
+
+/// What batch `n` does to the stable memory.
+fn stable(n: u64) -> impl Iterator<Item = Op> {
+    let block = |n: u64| ((n % BLOCKS) as u32).to_be_bytes().to_vec();
+    let set = |key: Vec<u8>, value| Op {
+        space: Space::Stable,
+        ..Op::set(key.into(), Bytes::from(value))
+    };
+    let written = set(block(n), vec![n as u8; BLOCK_BYTES]);
+    let other = match n % 4 {
+        0 => Some(set([block(n), vec![0]].concat(), vec![])),
+        1 => Some(Op {
+            space: Space::Stable,
+            ..Op::remove(block(n + 1).into())
+        }),
+        _ => None,
+    };
+    [written].into_iter().chain(other)
 }
 
 /// The same for calls with one write each, in which one key is also written twice in a row.

@@ -166,7 +166,7 @@ fn compare_entries(
         }
     }
     let (mut left, mut is_same) = (expected.iter(), true);
-    for space in [Space::Shared, Space::Owned, Space::Private] {
+    for space in [Space::Shared, Space::Owned, Space::Private, Space::Stable] {
         let scan = Scan {
             space,
             limit: usize::MAX,
