@@ -7,6 +7,7 @@ mod damage;
 pub mod hearing;
 pub mod made;
 mod node;
+pub mod noting;
 pub mod sending;
 mod server;
 mod small_disk;

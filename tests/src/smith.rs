@@ -53,9 +53,9 @@ pub fn upload(seed: u64) -> Vec<u8> {
                 allow_invalid_funcs: true,
                 ..ours(seed)
             };
-            inside(&mut bytes, config, true)
+            inside(&mut bytes, dice.roll(), config, true)
         }
-        2 => inside(&mut bytes, small(), true),
+        2 => inside(&mut bytes, dice.roll(), small(), true),
         _ => application(seed, true).map(|whole| damaged(whole, &mut dice)),
     };
     // Too few bytes make no module, and no bytes are an upload as well.
@@ -72,7 +72,12 @@ pub fn upload(seed: u64) -> Vec<u8> {
 pub fn application(seed: u64, facts: bool) -> arbitrary::Result<Vec<u8>> {
     let mut dice = Dice::of(seed);
     let bytes = dice.bytes();
-    inside(&mut Unstructured::new(&bytes), ours(seed), facts)
+    inside(
+        &mut Unstructured::new(&bytes),
+        dice.roll(),
+        ours(seed),
+        facts,
+    )
 }
 
 /// What the engine has switched on.
@@ -145,6 +150,93 @@ const SHIMS: &str = r#"
         (call $stable-read (i64.extend_i32_u (call $at (local.get 0)))
           (call $long (local.get 0) (i32.const 0xfff)) (i32.const 512))
         (i32.load (call $at (i32.load (i32.const 512)))))))
+  ;; Four letters.
+  (func $word (param $at i32) (param $letters i32)
+    (i32.store (local.get $at) (i32.or (i32.const 0x41404140)
+      (i32.and (local.get $letters) (i32.const 0x0e0f0e0f)))))
+  ;; A place in what is so long, or its end.
+  (func $within (param $n i32) (param $length i64) (result i64)
+    (i64.rem_u (i64.extend_i32_u (local.get $n)) (i64.add (local.get $length) (i64.const 1))))
+  ;; How much there is from there on, of one at most.
+  (func $some (param $place i64) (param $length i64) (result i64)
+    (i64.extend_i32_u (i64.lt_u (local.get $place) (local.get $length))))
+  (func $listed (result i64)
+    (i32.store (i32.const 532) (i32.const 0x7473696c))
+    (call $list-length (i32.const 0) (i32.const 532) (i32.const 4)))
+  (func (export "list-put") (param i32 i32) (local $length i64)
+    (local.set $length (call $listed))
+    (i32.store (i32.const 640) (call $at (local.get 1)))
+    (i32.store (i32.const 644) (call $long (local.get 1) (i32.const 0xff)))
+    (i64.store (i32.const 648) (i64.load (i32.const 640)))
+    (call $list-insert (i32.const 0) (i32.const 532) (i32.const 4)
+      (call $within (local.get 0) (local.get $length))
+      (i32.const 640) (i32.rem_u (local.get 0) (i32.const 3)) (i32.const 704))
+    (call $list-append (i32.const 0) (i32.const 532) (i32.const 4) (i32.const 640) (i32.const 1)))
+  (func (export "list-cut") (param i32) (local $length i64) (local $place i64)
+    (local.set $length (call $listed))
+    (local.set $place (call $within (local.get 0) (local.get $length)))
+    (call $list-remove (i32.const 0) (i32.const 532) (i32.const 4) (local.get $place)
+      (call $some (local.get $place) (local.get $length)) (i32.const 704)))
+  (func (export "list-show") (param i32) (result i32)
+    (call $list-read (i32.const 0) (i32.const 532) (i32.const 4)
+      (call $within (local.get 0) (call $listed)) (i32.const 15) (i32.const 704))
+    (i32.load (i32.const 708)))
+  (func $written (result i64)
+    (i32.store (i32.const 536) (i32.const 0x74786574))
+    (call $text-length (i32.const 0) (i32.const 536) (i32.const 4)))
+  (func (export "text-put") (param i32 i32) (local $length i64)
+    (local.set $length (call $written))
+    (call $word (i32.const 640) (local.get 1))
+    (call $text-insert (i32.const 0) (i32.const 536) (i32.const 4)
+      (call $within (local.get 0) (local.get $length))
+      (i32.const 640) (i32.and (local.get 0) (i32.const 3)) (i32.const 704))
+    (call $text-append (i32.const 0) (i32.const 536) (i32.const 4)
+      (i32.const 640) (i32.const 4)))
+  (func (export "text-cut") (param i32) (local $length i64) (local $place i64)
+    (local.set $length (call $written))
+    (local.set $place (call $within (local.get 0) (local.get $length)))
+    (call $text-remove (i32.const 0) (i32.const 536) (i32.const 4) (local.get $place)
+      (call $some (local.get $place) (local.get $length)) (i32.const 704)))
+  (func (export "text-show") (param i32) (result i32)
+    (call $text-read (i32.const 0) (i32.const 536) (i32.const 4)
+      (call $within (local.get 0) (call $written)) (i64.const 15) (i32.const 704))
+    (i32.load (i32.const 708)))
+  (func (export "attach") (param i32) (result i32)
+    (call $word (i32.const 640) (local.get 0))
+    (call $attach (i32.const 640) (i32.const 4) (i32.const 704))
+    (call $size (i32.const 640) (i32.const 4) (i32.const 720))
+    (i32.add (i32.load8_u (i32.const 704)) (i32.load8_u (i32.const 720))))
+  (func (export "detach") (param i32) (result i32)
+    (call $word (i32.const 640) (local.get 0))
+    (call $detach (i32.const 640) (i32.const 4)))
+  ;; In an hour at the earliest, when nobody is there any more.
+  (func (export "arm") (param i32 i32)
+    (call $word (i32.const 640) (local.get 0))
+    (i32.store16 (i32.const 644) (i32.const 0x7d7b))
+    (call $arm (i32.const 640) (i32.const 4) (i32.const 640) (i32.const 4)
+      (i32.const 644) (i32.const 2)
+      (i64.add (i64.const 3600000000000) (i64.extend_i32_u (local.get 1)))
+      (i32.and (local.get 1) (i32.const 1)) (i64.const 3600000000000)))
+  (func (export "disarm") (param i32) (result i32)
+    (call $word (i32.const 640) (local.get 0))
+    (call $cancel (i32.const 640) (i32.const 4)))
+  ;; To nobody, as all others' names are 32 bytes that are hard to guess.
+  (func (export "send") (param i32 i32) (result i32)
+    (call $word (i32.const 640) (local.get 1))
+    (i32.store16 (i32.const 644) (i32.const 0x7d7b))
+    (call $send (call $at (local.get 0)) (i32.const 32) (i32.const 640) (i32.const 4)
+      (i32.const 644) (i32.const 2) (i32.and (local.get 1) (i32.const 1))
+      (i32.const 640) (i32.const 4) (i32.const 644) (i32.const 2) (i32.const 704))
+    (i32.load8_u (i32.const 704)))
+  (func (export "follow") (param i32 i32) (result i32)
+    (call $word (i32.const 640) (local.get 1))
+    (call $subscribe (call $at (local.get 0)) (i32.const 32) (i32.const 640) (i32.const 4)
+      (i32.and (local.get 1) (i32.const 1)) (i32.const 640) (i32.const 4)
+      (i32.and (local.get 0) (i32.const 1)) (i64.const 7) (i32.const 704))
+    (i32.load8_u (i32.const 704)))
+  (func (export "unfollow") (param i32 i32) (result i32)
+    (call $word (i32.const 640) (local.get 1))
+    (call $unsubscribe (call $at (local.get 0)) (i32.const 32) (i32.const 640) (i32.const 4)))
   (func (export "tell") (param i32)
     (i32.store (i32.const 528) (i32.const 0x6c6c756e))
     (call $emit (i32.const 528) (call $long (local.get 0) (i32.const 3)) (i32.const 528) (i32.const 4)))
@@ -159,6 +251,17 @@ const SHIMS: &str = r#"
     (call $write-once (local.get 0) (local.get 1) (local.get 2) (local.get 3) (local.get 4)))
   (func (export "raw-keep") (param i64 i32 i32)
     (call $stable-write (local.get 0) (local.get 1) (local.get 2)))
+  (func (export "raw-list") (param i32 i32 i64 i32 i32)
+    (call $list-insert (i32.const 0) (local.get 0) (local.get 1) (local.get 2)
+      (local.get 3) (local.get 4) (i32.const 704)))
+  (func (export "raw-text") (param i32 i32 i32)
+    (call $text-append (local.get 0) (i32.const 536) (i32.const 4) (local.get 1) (local.get 2)))
+  (func (export "raw-arm") (param i32 i32 i64 i64)
+    (call $arm (local.get 0) (local.get 1) (i32.const 640) (i32.const 4)
+      (local.get 0) (local.get 1) (local.get 2) (local.get 0) (local.get 3)))
+  (func (export "raw-send") (param i32 i32 i32 i32)
+    (call $send (local.get 0) (local.get 1) (local.get 2) (local.get 3) (local.get 2) (local.get 3)
+      (local.get 0) (local.get 1) (local.get 2) (local.get 3) (local.get 0) (i32.const 704)))
   (func (export "now") (result i64) (call $now))
   (func (export "draw") (param i32) (result i32)
     (call $random (i32.and (local.get 0) (i32.const 63)) (i32.const 512))
@@ -199,21 +302,84 @@ fn shape(facts: bool) -> Vec<u8> {
           (import "guest" "walk-all" (func (result i64)))
           (import "guest" "keep" (func (param i32 i32)))
           (import "guest" "recall" (func (param i32) (result i32)))
+          (import "guest" "list-put" (func (param i32 i32)))
+          (import "guest" "list-cut" (func (param i32)))
+          (import "guest" "list-show" (func (param i32) (result i32)))
+          (import "guest" "text-put" (func (param i32 i32)))
+          (import "guest" "text-cut" (func (param i32)))
+          (import "guest" "text-show" (func (param i32) (result i32)))
+          (import "guest" "attach" (func (param i32) (result i32)))
+          (import "guest" "detach" (func (param i32) (result i32)))
+          (import "guest" "arm" (func (param i32 i32)))
+          (import "guest" "disarm" (func (param i32) (result i32)))
+          (import "guest" "send" (func (param i32 i32) (result i32)))
+          (import "guest" "follow" (func (param i32 i32) (result i32)))
+          (import "guest" "unfollow" (func (param i32 i32) (result i32)))
           (import "guest" "tell" (func (param i32)))
           (import "guest" "say" (func (param i32)))
           (import "guest" "raw-set" (func (param i32 i32 i32 i32 i32)))
           (import "guest" "raw-tell" (func (param i32 i32 i32 i32)))
           (import "guest" "raw-once" (func (param i32 i32 i32 i32 i32) (result i32)))
           (import "guest" "raw-keep" (func (param i64 i32 i32)))
+          (import "guest" "raw-list" (func (param i32 i32 i64 i32 i32)))
+          (import "guest" "raw-text" (func (param i32 i32 i32)))
+          (import "guest" "raw-arm" (func (param i32 i32 i64 i64)))
+          (import "guest" "raw-send" (func (param i32 i32 i32 i32)))
           {facts}
           (func (export "main") (param i32 i32 i32 i32) (result i32) unreachable))"#
     );
     wat::parse_str(text).expect("the shape is a module")
 }
 
-/// Stands for the module of chance until that is put in its place. What it comes to four
-/// times, and what is in memory then, is written.
-const PLACE: &str = r#"
+/// The functions that the shell calls by itself, as hardly any module of chance comes to more than a few:
+/// how many numbers each takes, and whether it gives one.
+const DEEDS: [(&str, usize, bool); 20] = [
+    ("put-private", 2, false),
+    ("take", 1, true),
+    ("drop", 1, true),
+    ("drop-many", 1, true),
+    ("walk", 2, true),
+    ("keep", 2, false),
+    ("recall", 1, true),
+    ("list-put", 2, false),
+    ("list-cut", 1, false),
+    ("list-show", 1, true),
+    ("text-put", 2, false),
+    ("text-cut", 1, false),
+    ("text-show", 1, true),
+    ("attach", 1, true),
+    ("detach", 1, true),
+    ("arm", 2, false),
+    ("disarm", 1, true),
+    ("send", 2, true),
+    ("follow", 2, true),
+    ("unfollow", 2, true),
+];
+
+/// What the shell does four times: some of its deeds, which follow from `salt` and from what came before, and the
+/// main function of the module of chance. What that comes to, and what is in memory then, is written.
+/// The first module stands for the one of chance until that is put in its place.
+fn place(salt: u32) -> String {
+    let (mut imports, mut deeds, mut table) = (String::new(), String::new(), String::new());
+    for (name, takes, gives) in DEEDS {
+        let (parameters, arguments) = match takes {
+            1 => ("i32", "(local.get 0)"),
+            _ => ("i32 i32", "(local.get 0) (local.get 1)"),
+        };
+        let (result, otherwise) = match gives {
+            true => ("(result i32)", ""),
+            false => ("", "(i32.const 0)"),
+        };
+        imports +=
+            &format!(r#"(import "guest" "{name}" (func ${name} (param {parameters}) {result}))"#);
+        deeds += &format!(
+            "(func $do-{name} (param i32 i32) (result i32) (call ${name} {arguments}) {otherwise})"
+        );
+        table += &format!(" $do-{name}");
+    }
+    let count = DEEDS.len();
+    format!(
+        r#"
   (core module $chance (func (export "main") (param i32 i32 i32 i32) (result i32)
     unreachable) (data "the place of the module of chance") (memory 0))
   (core instance $chance (instantiate $chance
@@ -222,9 +388,25 @@ const PLACE: &str = r#"
     (import "chance" "main" (func $main (param i32 i32 i32 i32) (result i32)))
     (import "guest" "put" (func $put (param i32 i32)))
     (import "guest" "answer" (func $answer (param i32) (result i32)))
+    {imports}
+    (type $deed (func (param i32 i32) (result i32)))
+    (table funcref (elem{table}))
+    {deeds}
+    (global $dice (mut i32) (i32.const {salt}))
+    ;; Steele and Vigna's multiplier.
+    (func $roll (result i32)
+      (global.set $dice (i32.add (i32.const 0x2545f491)
+        (i32.mul (global.get $dice) (i32.const 0x915f77f5))))
+      (i32.xor (global.get $dice) (i32.shr_u (global.get $dice) (i32.const 15))))
     (func (export "call") (param i32 i32 i32 i32) (result i32)
       (local $n i32) (local $came i32)
+      (global.set $dice (i32.const {salt}))
       (loop $again
+        (global.set $dice (i32.xor (global.get $dice) (local.get $came)))
+        (call $put (call $roll) (call_indirect (type $deed) (call $roll) (call $roll)
+          (i32.rem_u (call $roll) (i32.const {count}))))
+        (call $put (call $roll) (call_indirect (type $deed) (call $roll) (call $roll)
+          (i32.rem_u (call $roll) (i32.const {count}))))
         (local.set $came (call $main (local.get $came) (local.get $n) (local.get 2) (local.get 3)))
         (call $put (i32.mul (local.get $came) (i32.const 0x9e3779b1)) (i32.shl (local.get $n) (i32.const 14)))
         (br_if $again (i32.lt_u
@@ -233,22 +415,29 @@ const PLACE: &str = r#"
   (core instance $shell (instantiate $shell
     (with "chance" (instance $chance)) (with "guest" (instance $guest))))
 
-"#;
+"#
+    )
+}
 
 /// A module of chance inside of an application.
-fn inside(bytes: &mut Unstructured<'_>, config: Config, facts: bool) -> arbitrary::Result<Vec<u8>> {
+fn inside(
+    bytes: &mut Unstructured<'_>,
+    salt: u64,
+    config: Config,
+    facts: bool,
+) -> arbitrary::Result<Vec<u8>> {
     let config = Config {
         module_shape: Some(shape(facts)),
-        // Beside those of the shape, which count for the most.
+        // With those that the shape has, which are the most.
         min_funcs: 4,
-        max_funcs: 30,
+        max_funcs: 48,
         ..config
     };
     let module = Module::new(config, bytes)?.to_bytes();
     let frame = made::in_frame(SHIMS, "1");
     let types = frame.find("  (type $parameter-shape").expect("the frame");
     let mut frame = frame;
-    frame.insert_str(types, PLACE);
+    frame.insert_str(types, &place(salt as u32));
     let lifted = r#"(core func $guest "call")"#;
     assert!(frame.contains(lifted), "the frame is another");
     let frame = frame.replace(lifted, r#"(core func $shell "call")"#);

@@ -11,6 +11,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
+use corelet_tests::noting::Noting;
 use corelet_tests::{Server, smith};
 use corelet_wasm_host::{
     CompileIn, Entry, Failure, Finished, Host, HostConfig, Limits, MethodKind, Refused, Turn,
@@ -19,8 +20,6 @@ use serde_json::{Value, json};
 
 /// What a call has. Most that mean to end do so with much less.
 const FUEL_MAX: u64 = 3_000_000;
-
-type State = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// The seeds of one test, of which `usual` many are taken where nobody says otherwise.
 fn seeds(usual: u64) -> impl Iterator<Item = u64> {
@@ -128,18 +127,19 @@ fn calls_of_chance_end_the_same_at_the_same_price_whatever_the_slices() {
         let loaded = hosts.each_ref().map(|host| host.load(&application));
         // One twice, as its second run finds what the first has left in its slot.
         for at in [0, 0, 1] {
-            let (told, kind) = match &loaded[at] {
+            let (told, kind, reached) = match &loaded[at] {
                 Ok(module) => match module.instantiate() {
                     Ok(instance) => told(seed, finish(instance.run(turn()))),
                     Err(error) => panic!("seed {seed:#x} described itself, and now {error}"),
                 },
-                Err(refused) => (refused.to_string(), why(seed, refused)),
+                Err(refused) => (refused.to_string(), why(seed, refused), Vec::new()),
             };
             assert_eq!(hosts[at].stats().instances_live, 0, "{seed:#x}");
             match &first {
                 Some(first) => assert_eq!(&told, first, "seed {seed:#x}"),
                 None => {
                     tally.add(kind);
+                    reached.into_iter().for_each(|what| tally.add(what));
                     first = Some(told);
                 }
             }
@@ -157,15 +157,16 @@ fn calls_of_chance_end_the_same_at_the_same_price_whatever_the_slices() {
             tally.of("out of fuel") > 10 && tally.of("traps") > 10,
             "{tally}"
         );
+        for what in Noting::REACHED {
+            assert!(tally.of(what) > 5, "hardly any comes to {what}: {tally}");
+        }
     }
 }
 
 /// The same of every run: facts, a seed, a state.
 fn turn() -> Turn {
-    let mut state = State::new();
-    for key in 0..20_u8 {
-        state.insert(vec![key % 4; usize::from(key / 4)], vec![key; 10]);
-    }
+    let entries = (0..20_u8).map(|key| (vec![key % 4; usize::from(key / 4)], vec![key; 10]));
+    let state = Noting::of(entries.collect());
     Turn {
         entry: Entry::Call {
             method: "run".into(),
@@ -193,8 +194,8 @@ fn finish(mut running: corelet_wasm_host::Running) -> Finished {
     }
 }
 
-/// All that came of a call, as text, and of which kind it is.
-fn told(seed: u64, finished: Finished) -> (String, &'static str) {
+/// All that came of a call, as text, of which kind it is, and what it has come to on the way.
+fn told(seed: u64, finished: Finished) -> (String, &'static str, Vec<&'static str>) {
     assert!(finished.fuel_used <= FUEL_MAX, "{seed:#x}");
     let mut told = match &finished.outcome {
         Ok(_) | Err(Failure::OutOfFuel { .. }) => format!("{} of fuel, ", finished.fuel_used),
@@ -202,10 +203,10 @@ fn told(seed: u64, finished: Finished) -> (String, &'static str) {
         // between two places where it is saved; an end of a slice is one.
         Err(_) => String::new(),
     };
-    let state = finished.state.into_any().downcast::<State>();
+    let state = finished.state.into_any().downcast::<Noting>();
     let state = *state.expect("the state of the turn");
-    let before = turn().state.into_any().downcast::<State>();
-    let wrote = state != *before.expect("the state of a turn");
+    let before = turn().state.into_any().downcast::<Noting>();
+    let wrote = state.is_changed_from(&before.expect("the state of a turn"));
     let kind = match &finished.outcome {
         Ok(output) => {
             write!(told, "{}", String::from_utf8_lossy(&output.bytes)).expect("a string");
@@ -223,7 +224,7 @@ fn told(seed: u64, finished: Finished) -> (String, &'static str) {
     };
     let (events, logs) = (&finished.events, &finished.logs);
     write!(told, ", {events:?}, {logs:?}, {state:?}").expect("a string");
-    (told, kind)
+    (told, kind, state.reached())
 }
 
 fn name(seed: u64, failure: &Failure) -> &'static str {
@@ -235,10 +236,10 @@ fn name(seed: u64, failure: &Failure) -> &'static str {
         Failure::StackOverflow { .. } => "out of stack",
         Failure::LimitExceeded { .. } => "beyond a limit",
         Failure::InvalidOutput { .. } => "lies",
+        Failure::Misused { .. } => "misuses",
         Failure::WroteInQuery
         | Failure::AskedInUpdate
         | Failure::OutsideTurn { .. }
-        | Failure::Misused { .. }
         | Failure::MemoryFull { .. }
         | Failure::Busy { .. }
         | Failure::TimedOut { .. }

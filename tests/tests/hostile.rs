@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::thread;
 
-use corelet_tests::{Client, Server, hostile};
+use corelet_tests::{Client, Server, hostile, wait_for};
 use serde_json::{Value, json};
 
 /// Enough for all but a loop, which is stopped after some 30 ms.
@@ -180,6 +180,108 @@ fn an_operator_stops_what_runs_in_a_context_and_what_waits_goes_on() {
         .delete("/v1/contexts/nobody/calls")
         .expect("an answer");
     assert_eq!(status, 404, "{answer}");
+    assert_eq!(server.stop(), Some(0), "{}", server.log());
+}
+
+/// What a running update has written is nobody's but its own, however long it runs and however it ends.
+#[test]
+fn a_query_reads_what_was_before_while_an_update_of_its_context_runs() {
+    for (limits, ends) in [(ENDLESS, "cancelled"), (LIMITS, "out_of_fuel")] {
+        let home = tempfile::tempdir().expect("a directory");
+        // No answer is one that was given before.
+        let settings = format!("{limits}[shards]\nquery_cache_bytes_max = 0\n");
+        let (mut server, client, context) = start(home.path(), &settings);
+        let read = || {
+            let answer = client.call(&context, "read", json!({})).expect("an answer");
+            assert!(answer["result"].is_object(), "{answer}");
+            answer["result"]["output"].clone()
+        };
+        assert_eq!(read(), Value::Null);
+        let answer = client.call(&context, "fine", json!({})).expect("an answer");
+        assert!(answer["result"]["delta_id"].is_string(), "{answer}");
+        let before = state_of(&client, &context);
+        assert_eq!(read(), "fine");
+        thread::scope(|scope| {
+            let spent = client.metric("corelet_fuel_total{");
+            let looping = scope.spawn(|| client.call(&context, "loop", json!({})));
+            // Far behind its write.
+            wait_for("an update that runs", || {
+                let now = client.metric("corelet_fuel_total{");
+                (now >= spent + 10_000_000).then_some(())
+            });
+            for _ in 0..20 {
+                assert_eq!(read(), "fine");
+                assert_eq!(state_of(&client, &context), before);
+            }
+            if ends == "cancelled" {
+                let url = format!("/v1/contexts/{context}/calls");
+                let (_, answer) = client.delete(&url).expect("an answer");
+                assert_eq!(answer["cancelled"], 1, "it has run until now");
+            }
+            let looped = looping.join().expect("no panic").expect("an answer");
+            assert_eq!(looped["error"]["data"]["name"], ends, "{looped}");
+        });
+        assert_eq!(read(), "fine");
+        assert_eq!(state_of(&client, &context), before, "it has left a trace");
+        assert_eq!(server.stop(), Some(0), "{}", server.log());
+    }
+}
+
+/// Those who hold all instances are in nobody's way for longer than they run.
+#[test]
+fn a_call_for_which_no_instance_is_left_is_told_which_bound_that_is_and_counted() {
+    const INSTANCES: usize = 8;
+    let home = tempfile::tempdir().expect("a directory");
+    let settings = format!("{ENDLESS}[shards]\ninstances_max = {INSTANCES}\n");
+    let (mut server, client, first) = start(home.path(), &settings);
+    let application = client.install_component(&hostile());
+    let last = client.create(&application, None);
+    let mut looping = vec![first];
+    looping.resize_with(INSTANCES, || client.create(&application, None));
+    let exhausted = || client.metric("corelet_pool_exhausted_total");
+    let cancel = |context: &str| {
+        let url = format!("/v1/contexts/{context}/calls");
+        let (_, answer) = client.delete(&url).expect("an answer");
+        assert_eq!(answer["cancelled"], 1, "{answer}");
+    };
+    thread::scope(|scope| {
+        let client = &client;
+        let calls: Vec<_> = looping
+            .iter()
+            .map(|context| scope.spawn(move || client.call(context, "loop", json!({}))))
+            .collect();
+        wait_for("calls that hold all instances", || {
+            let live = client.metric("corelet_instances ");
+            let warm = client.metric("corelet_warm_instances{");
+            ((live, warm) == (INSTANCES as u64, 0)).then_some(())
+        });
+        let before = exhausted();
+        let request = json!({
+            "jsonrpc": "2.0", "id": 1, "method": "execute",
+            "params": { "context_id": last, "method": "fine", "args": {} },
+        });
+        let request = request.to_string();
+        let (status, answer) = client.post("/rpc", request.as_bytes()).expect("an answer");
+        assert_eq!(status, 429, "{answer}");
+        let data = &answer["error"]["data"];
+        assert_eq!(data["name"], "busy", "{answer}");
+        assert_eq!(data["limit"], "shards.instances_max", "{answer}");
+        let told = (&data["used"], &data["max"]);
+        assert_eq!(told, (&json!(INSTANCES), &json!(INSTANCES)), "{answer}");
+        let series = r#"corelet_refused_by_limit_total{shard="0",limit="shards.instances_max"}"#;
+        assert_eq!(client.metric(series), 1);
+        assert_eq!(exhausted(), before + 1);
+
+        cancel(&looping[0]);
+        let answer = client.call(&last, "fine", json!({})).expect("an answer");
+        assert!(answer["result"].is_object(), "{answer}");
+        looping[1..].iter().for_each(|context| cancel(context));
+        for call in calls {
+            let looped = call.join().expect("no panic").expect("an answer");
+            assert_eq!(looped["error"]["data"]["name"], "cancelled", "{looped}");
+        }
+    });
+    assert_eq!(client.metric("corelet_waiting_calls{"), 0);
     assert_eq!(server.stop(), Some(0), "{}", server.log());
 }
 

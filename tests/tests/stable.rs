@@ -3,12 +3,13 @@
 //! told how far it may. And, without a server, that an instance keeps nothing of it between calls.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::path::Path;
 use std::pin::Pin;
 use std::process::Command;
 use std::task::{Context, Poll, Waker};
 
-use corelet_tests::{Client, Server, binary, component, flip, start_unlooked};
+use corelet_tests::{Client, Server, binary, component, flip, made, start_unlooked};
 use corelet_wasm_host::{CompileIn, Entry, Finished, Host, HostConfig, Instance, MethodKind, Turn};
 use serde_json::{Value, json};
 
@@ -181,6 +182,117 @@ fn a_stable_memory_travels_with_its_context_and_has_the_same_root_there() {
     let played = output(&client, "play", json!({ "at": 4, "count": 15 }));
     assert_eq!(played, ".changed there.");
     assert_eq!(server.stop(), Some(0));
+}
+
+/// As much as one context may have, and with that the first byte to which 32 bits do not reach.
+const ALL: u64 = 4 << 30;
+
+/// Where it is written to in the end, and places beside, with what is read there then.
+const PLACES: [(u64, char); 9] = [
+    (0, 'a'),
+    (1, '.'),
+    (ALL / 2 - 1, '.'),
+    (ALL / 2, 'b'),
+    (ALL / 2 + 1, '.'),
+    (ALL - PAGE as u64, '.'),
+    (ALL - 3, '.'),
+    (ALL - 2, 'c'),
+    (ALL - 1, 'd'),
+];
+
+/// Reads all of these places, if it is called with nothing; before it writes to them, to the first byte behind the end or
+/// makes the memory a page longer, as the length of its arguments says.
+fn far_reaching() -> Vec<u8> {
+    let (mut puts, mut takes) = (String::new(), String::new());
+    for (n, (place, letter)) in PLACES.iter().enumerate() {
+        if *letter != '.' {
+            let code = u32::from(*letter);
+            write!(puts, "(call $put (i64.const {place}) (i32.const {code}))").expect("text");
+        }
+        let to = 701 + n;
+        write!(takes, "(call $take (i64.const {place}) (i32.const {to}))").expect("text");
+    }
+    let bytes = PLACES.len() + 2;
+    let end = 700 + bytes - 1;
+    made::framed(&format!(
+        r#"(func $put (param $at i64) (param $letter i32)
+             (i32.store8 (i32.const 600) (local.get $letter))
+             (call $stable-write (local.get $at) (i32.const 600) (i32.const 1)))
+           (func $take (param $at i64) (param $to i32) (local $letter i32)
+             (call $stable-read (local.get $at) (i32.const 1) (i32.const 512))
+             (local.set $letter (i32.load8_u (i32.load (i32.const 512))))
+             (i32.store8 (local.get $to)
+               (select (local.get $letter) (i32.const 46) (local.get $letter))))
+           (func $call (param i32 i32 i32) (param $len i32) (result i32)
+             (if (i32.eq (local.get $len) (i32.const 7)) (then
+               (drop (call $stable-grow (i64.const {pages}))) {puts}))
+             (if (i32.eq (local.get $len) (i32.const 8)) (then
+               (call $put (i64.const {ALL}) (i32.const 120))))
+             (if (i32.eq (local.get $len) (i32.const 9)) (then
+               (drop (call $stable-grow (i64.const 1)))))
+             (i32.store8 (i32.const 700) (i32.const 34)) {takes}
+             (i32.store8 (i32.const {end}) (i32.const 34))
+             (call $ok (i32.const 700) (i32.const {bytes})))"#,
+        pages = ALL / PAGE as u64,
+    ))
+}
+
+#[test]
+fn a_stable_memory_is_as_long_as_it_may_be_and_takes_what_was_written() {
+    let home = tempfile::tempdir().expect("a directory");
+    let [here, there] = ["here", "there"].map(|name| home.path().join(name));
+    let mut server = Server::start(&here, &["--shards", "2"]);
+    let mut client = server.client();
+    let wasm = far_reaching();
+    let context = client.create(&client.install_component(&wasm), Some("demo"));
+    let expected: String = PLACES.iter().map(|(_, letter)| letter).collect();
+    assert_eq!(output(&client, "run", json!({ "w": 1 })), expected);
+    let info = |client: &Client| {
+        let (status, info) = client
+            .get(&format!("/v1/contexts/{context}"))
+            .expect("an answer");
+        assert_eq!(status, 200, "{info}");
+        // Of three blocks one is long, as its last byte is not zero.
+        let bytes = info["bytes"].as_u64().expect("a number");
+        assert!((1024..4096).contains(&bytes), "{info}");
+        json!([info["version"], info["root"], bytes])
+    };
+    let before = info(&client);
+    let stopped = |args: Value| {
+        let answer = client.call("demo", "run", args).expect("an answer");
+        answer["error"]["data"].clone()
+    };
+    assert_eq!(stopped(json!({ "to": 1 }))["name"], "entry_misused");
+    let data = stopped(json!({ "one": 1 }));
+    assert_eq!(data["limit"], "limits.stable_bytes_max", "{data}");
+    assert_eq!(
+        (&data["used"], &data["max"]),
+        (&json!(ALL + PAGE as u64), &json!(ALL))
+    );
+
+    server.kill();
+    server = Server::start(&here, &[]);
+    client = server.client();
+    assert_eq!(output(&client, "run", json!({})), expected);
+    assert_eq!(info(&client), before);
+    let file = home.path().join("demo.clx");
+    let file = file.to_str().expect("text");
+    corelet(&here, &["context", "export", "demo", "--to", file]);
+    let bytes = std::fs::metadata(file).expect("the export").len();
+    assert!(bytes < 64 << 10, "{bytes} bytes");
+    assert_eq!(server.stop(), Some(0), "{}", server.log());
+    assert_eq!(corelet(&here, &["check"])["whole"], true);
+
+    let mut server = Server::start(&there, &["--shards", "3"]);
+    server.client().install_component(&wasm);
+    assert_eq!(server.stop(), Some(0), "{}", server.log());
+    corelet(&there, &["context", "import", file]);
+    assert_eq!(corelet(&there, &["check"])["whole"], true);
+    let mut server = Server::start(&there, &[]);
+    let client = server.client();
+    assert_eq!(output(&client, "run", json!({})), expected);
+    assert_eq!(info(&client)[1], before[1], "the root");
+    assert_eq!(server.stop(), Some(0), "{}", server.log());
 }
 
 /// What cannot be read is told, and never given as something else; beside it everything goes on.

@@ -64,7 +64,7 @@ pub(super) fn uploads_that_are_no_applications(catalogue: &Catalogue) {
         ("tables_max", with(&"(table 1 funcref)".repeat(5)), 5),
         ("table_elements_max", with("(table 50001 funcref)"), 50_001),
         ("memories_max", with("(memory 1)"), 2),
-        ("functions_max", with(&"(func)".repeat(250_000)), 250_099),
+        ("functions_max", with(&"(func)".repeat(250_000)), 250_103),
         (
             "function_locals_max",
             with(&format!("(func (local {}))", "i64 ".repeat(10_001))),

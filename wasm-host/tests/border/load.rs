@@ -150,7 +150,7 @@ fn shapes_beyond_the_limits_are_refused_before_they_are_compiled() {
     check_limit(
         default(),
         &functions,
-        "functions_max exceeded: 250099 of at most 200000",
+        "functions_max exceeded: 250103 of at most 200000",
     );
     let globals = repeated("(global i32 (i32.const 0))", 100_000);
     check_limit(
@@ -229,7 +229,7 @@ fn shapes_beyond_the_limits_are_refused_before_they_are_compiled() {
         imports_max: 10,
         ..default()
     };
-    check_limit(limits, &wasm, "imports_max exceeded: 53 of at most 10");
+    check_limit(limits, &wasm, "imports_max exceeded: 55 of at most 10");
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod hooks;
 mod hostile;
 mod kinds;
 mod load;
+mod prices;
 mod sequences;
 mod stable;
 mod state;

@@ -6,9 +6,11 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use corelet_wasm_host::{
-    AttachStep, AttachedBlob, AttachedFrom, AttachedPage, DetachStep, Elements, GuestBlobs,
-    GuestSends, GuestSequences, GuestState, GuestSubscriptions, GuestTimers, RemovalStep, Row,
+    Arming, AttachStep, AttachedBlob, AttachedFrom, AttachedPage, DetachStep, Elements, GuestBlobs,
+    GuestSends, GuestSequences, GuestState, GuestSubscription, GuestSubscriptions, GuestTimer,
+    GuestTimers, NewSend, NewSubscription, NewTimer, RemovalStep, Row, Sending, SentBounds,
     SequenceKind, SequenceStep, SizeFrom, SizeKnown, SizeStep, Space, StateError, StateWalk,
+    Subscribing, TimersPage,
 };
 
 /// Entries with their kinds, and how often they were asked for.
@@ -25,6 +27,9 @@ pub(crate) struct MapState {
     /// Blobs that there are, and those that are attached, with their sizes.
     pub(crate) blobs: BTreeMap<String, u64>,
     pub(crate) attached: BTreeMap<String, u64>,
+    /// What is armed, in the order of the names, and subscribed to.
+    pub(crate) timers: Vec<GuestTimer>,
+    pub(crate) subscriptions: Vec<GuestSubscription>,
     /// Slices that it takes to open a list or text, or to look for a blob.
     pub(crate) steps: u64,
     /// Steps that a removal takes, beside the last one.
@@ -187,11 +192,43 @@ impl GuestState for MapState {
     }
 }
 
-impl GuestTimers for MapState {}
+/// Takes all of them, and keeps none.
+impl GuestTimers for MapState {
+    fn arm(&mut self, _timer: NewTimer<'_>, _timers_max: u64) -> Result<Arming, StateError> {
+        Ok(Arming::Armed)
+    }
 
-impl GuestSends for MapState {}
+    fn timers(&mut self, after: Option<&str>, limit: usize) -> Result<TimersPage, StateError> {
+        let all = self.timers.iter();
+        let behind = all.filter(|timer| after.is_none_or(|after| *timer.name > *after));
+        Ok(TimersPage {
+            timers: behind.take(limit).cloned().collect(),
+            walked: 0,
+        })
+    }
+}
 
-impl GuestSubscriptions for MapState {}
+/// The same.
+impl GuestSends for MapState {
+    fn send(&mut self, _call: NewSend<'_>, _bounds: SentBounds) -> Result<Sending, StateError> {
+        Ok(Sending::Sent("1".to_owned()))
+    }
+}
+
+/// The same.
+impl GuestSubscriptions for MapState {
+    fn subscribe(
+        &mut self,
+        _subscription: NewSubscription<'_>,
+        _subscriptions_max: u64,
+    ) -> Result<Subscribing, StateError> {
+        Ok(Subscribing::Subscribed)
+    }
+
+    fn subscribed(&mut self) -> Result<Vec<GuestSubscription>, StateError> {
+        Ok(self.subscriptions.clone())
+    }
+}
 
 impl GuestBlobs for MapState {
     fn attach(&mut self, blob: &str) -> Result<AttachStep, StateError> {

@@ -44,8 +44,12 @@
     (export "list-read" (func (param "space" $space) (param "key" (list u8))
       (param "index" u64) (param "count" u32) (result (list (list u8)))))
     (export "text-length" (func (param "space" $space) (param "key" (list u8)) (result u64)))
+    (export "text-insert" (func (param "space" $space) (param "key" (list u8))
+      (param "index" u64) (param "what" string) (result (result (error $out-of-range)))))
     (export "text-append" (func (param "space" $space) (param "key" (list u8))
       (param "what" string)))
+    (export "text-remove" (func (param "space" $space) (param "key" (list u8))
+      (param "index" u64) (param "count" u64) (result (result (error $out-of-range)))))
     (export "text-read" (func (param "space" $space) (param "key" (list u8))
       (param "index" u64) (param "count" u64) (result string)))))
   (import "corelet:app/stable@0.2.1" (instance $stable
@@ -139,7 +143,9 @@
   (core func $list-read
     (canon lower (func $storage "list-read") (memory $memory) (realloc $realloc)))
   (core func $text-length (canon lower (func $storage "text-length") (memory $memory)))
+  (core func $text-insert (canon lower (func $storage "text-insert") (memory $memory)))
   (core func $text-append (canon lower (func $storage "text-append") (memory $memory)))
+  (core func $text-remove (canon lower (func $storage "text-remove") (memory $memory)))
   (core func $text-read
     (canon lower (func $storage "text-read") (memory $memory) (realloc $realloc)))
   (core func $stable-size (canon lower (func $stable "size")))
@@ -192,7 +198,9 @@
     (import "storage" "list-remove" (func $list-remove (param i32 i32 i32 i64 i64 i32)))
     (import "storage" "list-read" (func $list-read (param i32 i32 i32 i64 i32 i32)))
     (import "storage" "text-length" (func $text-length (param i32 i32 i32) (result i64)))
+    (import "storage" "text-insert" (func $text-insert (param i32 i32 i32 i64 i32 i32 i32)))
     (import "storage" "text-append" (func $text-append (param i32 i32 i32 i32 i32)))
+    (import "storage" "text-remove" (func $text-remove (param i32 i32 i32 i64 i64 i32)))
     (import "storage" "text-read" (func $text-read (param i32 i32 i32 i64 i64 i32)))
     (import "stable" "size" (func $stable-size (result i64)))
     (import "stable" "grow" (func $stable-grow (param i64) (result i64)))
@@ -286,7 +294,8 @@
       (export "list-length" (func $list-length)) (export "list-insert" (func $list-insert))
       (export "list-append" (func $list-append)) (export "list-remove" (func $list-remove))
       (export "list-read" (func $list-read)) (export "text-length" (func $text-length))
-      (export "text-append" (func $text-append)) (export "text-read" (func $text-read))))
+      (export "text-insert" (func $text-insert)) (export "text-append" (func $text-append))
+      (export "text-remove" (func $text-remove)) (export "text-read" (func $text-read))))
     (with "stable" (instance
       (export "size" (func $stable-size)) (export "grow" (func $stable-grow))
       (export "read" (func $stable-read)) (export "write" (func $stable-write))))
