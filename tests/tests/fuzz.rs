@@ -353,13 +353,15 @@ fn outcome(seed: u64, answer: &Value) -> Value {
     }
 }
 
-/// What is in a context, without when it came there.
+/// What is in a context, without when it came there. In the agenda that is a part of the keys.
 fn entries_of(lines: &Value) -> Vec<Value> {
     let text = lines.as_str().map(str::to_owned);
     let text = text.unwrap_or_else(|| lines.to_string());
     let lines = text.lines().map(|line| {
         let line: Value = serde_json::from_str(line).expect("lines are JSON");
-        json!([line["space"], line["key"], line["kind"], line["value"]])
+        let is_of_agenda = line["space"] == "agenda";
+        let key = (!is_of_agenda).then_some(&line["key"]);
+        json!([line["space"], key, line["kind"], line["value"]])
     });
     lines.collect()
 }

@@ -231,6 +231,7 @@ fn a_client_that_stalls_in_the_midst_of_an_export_gives_its_snapshot_back() {
     let server = Server::start(&[("http.idle_timeout", "5 s")]);
     fill(&server);
     let mut client = server.connect();
+    client.keep_at_most(256 << 10);
     client.send(&server.request("GET", EXPORT, b""));
     assert_eq!(client.receive().status, 200);
     wait_for("the snapshot to be in use", || {
@@ -251,6 +252,7 @@ fn a_client_that_takes_a_copy_drop_by_drop_is_broken_off_after_its_time() {
     let server = Server::start(&[("shards.copy_age_max", "1 s")]);
     fill(&server);
     let mut client = server.connect();
+    client.keep_at_most(256 << 10);
     client.send(&server.request("GET", EXPORT, b""));
     assert_eq!(client.receive().status, 200);
     let mut drop = [0; 8 << 10];

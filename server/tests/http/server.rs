@@ -216,6 +216,12 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    /// Has the system keep no more of what comes than this, whatever it keeps by itself: with that, a whole
+    /// answer may be on its way to a client that takes nothing.
+    pub(crate) fn keep_at_most(&self, bytes: usize) {
+        rustix::net::sockopt::set_socket_recv_buffer_size(&self.stream, bytes).unwrap();
+    }
+
     pub(crate) fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).unwrap();
     }
