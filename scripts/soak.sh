@@ -11,6 +11,7 @@
 #   CORELET_IMAGES       how many disks after a power cut are opened (default 1 million)
 #   CORELET_COPY_IMAGES  how many of a restore, a reshard and an import are (default 2000 each)
 #   CORELET_FLIPS        how many bits are flipped, one by one (default 500000)
+#   CORELET_SERVER_FLIPS how many in a data directory that a server is then started on (default 2000)
 #   CORELET_HISTORIES    how many histories of one key are merged, as many of several nodes
 #                        with ledgers, and as many of lists and texts in each of four tests:
 #                        two of their bytes, two of their order (default 100,000 each)
@@ -31,6 +32,7 @@ export CORELET_COPY_KILLS=${CORELET_COPY_KILLS:-2000} CORELET_COPY_FAULTS=${CORE
 export CORELET_COPY_IMAGES=${CORELET_COPY_IMAGES:-2000}
 export CORELET_CALLS=${CORELET_CALLS:-1000000}
 export CORELET_IMAGES=${CORELET_IMAGES:-1000000} CORELET_FLIPS=${CORELET_FLIPS:-500000}
+export CORELET_SERVER_FLIPS=${CORELET_SERVER_FLIPS:-2000}
 ledger=tests/LEDGER.md
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
@@ -39,11 +41,11 @@ result=passed
 long_runs() {
     if cargo nextest --version >/dev/null 2>&1; then
         cargo nextest run --release --locked --workspace --profile soak --no-capture \
-            -E 'test(kill) | test(faults_of) | test(images) | test(flips) | test(histories) | test(hops) | test(many_calls)'
+            -E 'test(kill) | test(faults_of) | test(images) | test(flip) | test(histories) | test(hops) | test(many_calls)'
     else
         echo "soak: cargo-nextest is not installed: using cargo test, which does not end what hangs" >&2
         cargo test --release --locked --no-fail-fast --workspace --bins --lib --tests \
-            -- --test-threads 1 --nocapture kill faults_of images flips histories hops many_calls
+            -- --test-threads 1 --nocapture kill faults_of images flip histories hops many_calls
     fi
 }
 long_runs 2>&1 | tee "$log" || result=FAILED
